@@ -1,0 +1,3 @@
+//! The `bivium` program.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The exchange: a private temporary directory in which blobs live.

@@ -1,0 +1,1 @@
+//! SDK for authors of WebAssembly components in Rust.

@@ -1,0 +1,1 @@
+//! What both roads share: a pool of instances behind PluginInterface.

@@ -1,0 +1,397 @@
+//! [`Call`]: one execution, with its own id, deadline, cancellation and progress.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::future::Future;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Blob, Payload, PluginError, Progress, Result};
+
+/// The id of a call, unique in this host and across hosts of one machine with overwhelming likelihood. Written as
+/// 16 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallId(u64);
+
+impl CallId {
+    /// A new id.
+    #[must_use]
+    pub fn next() -> Self {
+        static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| {
+            // The time in nanoseconds, spread by a hash's multiplier, keeps the ids of two hosts apart in shared logs.
+            let nanos = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos());
+            let seed = u64::try_from(nanos & u128::from(u64::MAX)).unwrap_or_default();
+            AtomicU64::new((seed ^ u64::from(std::process::id())).wrapping_mul(0x9E37_79B9_7F4A_7C15))
+        });
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for CallId {
+    type Err = PluginError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let digits = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let id = u64::from_str_radix(text, 16).ok().filter(|_| digits);
+        id.map(Self).ok_or_else(|| PluginError::invalid_input(format!("{text:?} is no call id (16 hexadecimal digits)")))
+    }
+}
+
+impl Serialize for CallId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for CallId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Steers and watches a call from outside, while the call itself is on its way. Cheap to clone.
+#[derive(Clone)]
+pub struct CallHandle(Arc<Control>);
+
+struct Control {
+    id: CallId,
+    cancel: CancellationToken,
+    deadline: Option<Instant>,
+    progress: OnceLock<watch::Sender<Progress>>,
+}
+
+impl CallHandle {
+    fn new(deadline: Option<Instant>, cancel: CancellationToken) -> Self {
+        Self(Arc::new(Control { id: CallId::next(), cancel, deadline, progress: OnceLock::new() }))
+    }
+
+    /// The call's id.
+    #[must_use]
+    pub fn id(&self) -> CallId {
+        self.0.id
+    }
+
+    /// Asks the call to stop. Returns at once; the call ends with `cancelled` soon after.
+    pub fn cancel(&self) {
+        self.0.cancel.cancel();
+    }
+
+    /// Whether the call has been asked to stop.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.cancel.is_cancelled()
+    }
+
+    /// The token behind [`cancel`](Self::cancel), for example to tie other work to the call.
+    #[must_use]
+    pub fn cancellation(&self) -> &CancellationToken {
+        &self.0.cancel
+    }
+
+    /// When the call must have ended.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.0.deadline
+    }
+
+    /// The time left to the deadline, zero if it has passed; none if the call has no deadline.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        self.0.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Says how far the call is. For those who run calls.
+    pub fn report(&self, progress: Progress) {
+        self.channel().send_replace(progress);
+    }
+
+    /// How far the call is, as last reported, and a way to wait for the next report.
+    #[must_use]
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.channel().subscribe()
+    }
+
+    /// Whether anybody listens to progress. A road that would have to pay for it may leave it out otherwise.
+    #[must_use]
+    pub fn has_listener(&self) -> bool {
+        self.0.progress.get().is_some_and(|channel| channel.receiver_count() > 0)
+    }
+
+    fn channel(&self) -> &watch::Sender<Progress> {
+        self.0.progress.get_or_init(|| watch::channel(Progress::default()).0)
+    }
+
+    /// Waits until the call is cancelled or its deadline has passed, and gives the error that it then ends with.
+    pub async fn interrupted(&self) -> PluginError {
+        let deadline = async {
+            match self.0.deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        let error = tokio::select! {
+            biased;
+            () = self.0.cancel.cancelled() => PluginError::cancelled("the call was cancelled"),
+            () = deadline => PluginError::timeout("the call did not end before its deadline"),
+        };
+        error.with_call(self.0.id)
+    }
+
+    /// Runs `work` until it ends or the call is interrupted; then `work` is dropped.
+    ///
+    /// # Errors
+    /// Those of `work`; `cancelled`; `timeout`.
+    pub async fn guard<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            biased;
+            result = work => result,
+            error = self.interrupted() => Err(error),
+        }
+    }
+}
+
+impl fmt::Debug for CallHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallHandle").field("id", &self.0.id).field("cancelled", &self.is_cancelled()).finish()
+    }
+}
+
+/// One execution of a plugin: a method, arguments, the blobs that they name, and a [`CallHandle`].
+///
+/// In the arguments `{"$blob": n}` stands for the n-th of [`blobs`](Self::blobs); [`escape`](crate::escape) keeps
+/// data that merely looks like it apart.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The method; [`Call::EXECUTE`] unless named.
+    pub method: Cow<'static, str>,
+    /// Positional arguments.
+    pub positional: Vec<Value>,
+    /// Named arguments.
+    pub named: Map<String, Value>,
+    /// The blobs that the arguments name by index.
+    pub blobs: Vec<Blob>,
+    handle: CallHandle,
+}
+
+impl Default for Call {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Call {
+    /// The method that every plugin has.
+    pub const EXECUTE: &str = "execute";
+
+    /// A call of [`Call::EXECUTE`] without arguments and without a deadline.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            method: Cow::Borrowed(Self::EXECUTE),
+            positional: Vec::new(),
+            named: Map::new(),
+            blobs: Vec::new(),
+            handle: CallHandle::new(None, CancellationToken::new()),
+        }
+    }
+
+    /// Calls another method.
+    #[must_use]
+    pub fn method(mut self, method: impl Into<Cow<'static, str>>) -> Self {
+        self.method = method.into();
+        self
+    }
+
+    /// Adds a positional argument.
+    #[must_use]
+    pub fn arg(mut self, value: impl Into<Value>) -> Self {
+        self.positional.push(value.into());
+        self
+    }
+
+    /// Adds a named argument.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.named.insert(name.into(), value.into());
+        self
+    }
+
+    /// Adds a blob as a named argument.
+    #[must_use]
+    pub fn blob(mut self, name: impl Into<String>, blob: Blob) -> Self {
+        let reference = Payload::reference(self.blobs.len());
+        self.blobs.push(blob);
+        self.named(name, reference)
+    }
+
+    /// Takes the named arguments from a payload's object; its blobs are added to those already there.
+    ///
+    /// # Errors
+    /// `invalid-input` if the payload is no object or names a blob that it does not have.
+    pub fn named_from(mut self, payload: Payload) -> Result<Self> {
+        let offset = self.blobs.len();
+        let payload = payload.checked()?.shifted(offset);
+        let Value::Object(named) = payload.json else {
+            return Err(PluginError::invalid_input("the arguments are not a JSON object"));
+        };
+        self.named.extend(named);
+        self.blobs.extend(payload.blobs);
+        Ok(self)
+    }
+
+    /// Sets the deadline to `timeout` from now: it covers queueing, the start of an instance, the call and its
+    /// stream.
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> Self {
+        // A time-out too long to add up is none.
+        match Instant::now().checked_add(timeout) {
+            Some(deadline) => self.deadline(deadline),
+            None => self,
+        }
+    }
+
+    /// Sets the deadline, unless an earlier one is set.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Instant) -> Self {
+        let deadline = self.handle.deadline().map_or(deadline, |earlier| earlier.min(deadline));
+        let control = Control {
+            id: self.handle.id(),
+            cancel: self.handle.cancellation().clone(),
+            deadline: Some(deadline),
+            progress: self.handle.0.progress.clone(),
+        };
+        self.handle = CallHandle(Arc::new(control));
+        self
+    }
+
+    /// Lets `token` cancel the call.
+    #[must_use]
+    pub fn cancellation(mut self, token: CancellationToken) -> Self {
+        let control = Control {
+            id: self.handle.id(),
+            cancel: token,
+            deadline: self.handle.deadline(),
+            progress: self.handle.0.progress.clone(),
+        };
+        self.handle = CallHandle(Arc::new(control));
+        self
+    }
+
+    /// The call's id.
+    #[must_use]
+    pub fn id(&self) -> CallId {
+        self.handle.id()
+    }
+
+    /// What steers and watches the call from outside. Take it after deadline and cancellation are set.
+    #[must_use]
+    pub fn handle(&self) -> &CallHandle {
+        &self.handle
+    }
+
+    /// A named argument, decoded.
+    ///
+    /// # Errors
+    /// `invalid-input` if it is missing or does not decode.
+    pub fn argument<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+        let value = self.named.get(name).unwrap_or(&Value::Null);
+        T::deserialize(value).map_err(|error| {
+            let what = if self.named.contains_key(name) { error.to_string() } else { "it is missing".to_owned() };
+            PluginError::invalid_input(format!("argument {name:?}: {what}")).with_call(self.id())
+        })
+    }
+
+    /// The arguments as one JSON document, for roads whose plugins take one: the object of the named arguments, or
+    /// the array of the positional ones.
+    ///
+    /// # Errors
+    /// `invalid-input` if there are both.
+    pub fn document(&self) -> Result<Value> {
+        match (self.positional.is_empty(), self.named.is_empty()) {
+            (true, _) => Ok(Value::Object(self.named.clone())),
+            (false, true) => Ok(Value::Array(self.positional.clone())),
+            (false, false) => Err(PluginError::invalid_input(
+                "this plugin takes either positional or named arguments, and the call has both",
+            )
+            .with_call(self.id())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::ErrorCode;
+
+    #[test]
+    fn ids_differ_and_survive_text() {
+        let (a, b) = (CallId::next(), CallId::next());
+        assert_ne!(a, b);
+        assert_eq!(a.to_string().parse::<CallId>().unwrap(), a);
+        for wrong in ["", "1", "+000000000000001", "00000000000000000", "zzzzzzzzzzzzzzzz"] {
+            assert_eq!(wrong.parse::<CallId>().unwrap_err().code(), ErrorCode::InvalidInput, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_document_is_named_or_positional() {
+        assert_eq!(Call::new().named("a", 1).document().unwrap(), json!({"a": 1}));
+        assert_eq!(Call::new().arg(1).arg("x").document().unwrap(), json!([1, "x"]));
+        assert_eq!(Call::new().document().unwrap(), json!({}));
+        assert_eq!(Call::new().arg(1).named("a", 1).document().unwrap_err().code(), ErrorCode::InvalidInput);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_ends_by_its_result_its_token_or_its_deadline() {
+        let call = Call::new().timeout(Duration::from_secs(1));
+        assert_eq!(call.handle().guard(async { Ok(7) }).await.unwrap(), 7);
+        let forever = || std::future::pending::<Result<()>>();
+        assert_eq!(call.handle().guard(forever()).await.unwrap_err().code(), ErrorCode::Timeout);
+
+        let call = Call::new();
+        call.handle().cancel();
+        let error = call.handle().guard(forever()).await.unwrap_err();
+        assert_eq!((error.code(), error.call()), (ErrorCode::Cancelled, Some(call.id())));
+    }
+
+    #[test]
+    fn the_earlier_deadline_holds() {
+        let call = Call::new().timeout(Duration::from_secs(1)).timeout(Duration::from_secs(100));
+        assert!(call.handle().remaining().unwrap() <= Duration::from_secs(1));
+        assert!(Call::new().timeout(Duration::MAX).handle().deadline().is_none());
+    }
+
+    #[test]
+    fn progress_is_the_latest_value() {
+        let call = Call::new();
+        assert!(!call.handle().has_listener());
+        let listener = call.handle().progress();
+        call.handle().report(Progress::new(Some(0.5), "half"));
+        assert_eq!(*listener.borrow(), Progress::new(Some(0.5), "half"));
+        assert!(call.handle().has_listener());
+    }
+}

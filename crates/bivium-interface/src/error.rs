@@ -1,0 +1,353 @@
+//! [`PluginError`]: one error type with a stable code that survives every boundary.
+//!
+//! It is a struct around an [`ErrorCode`] and not an enum with data in its variants, as `std::io::Error` is, so
+//! that every error can name its plugin and its call and say what to do, and so that a code added later breaks no
+//! caller. The same shape is written as JSON by [`serde`], over HTTP and by the program.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::CallId;
+
+/// What kind of thing went wrong. The kebab-case names are stable: they are the cases of the WIT variant, the
+/// `code` of a worker's reply and of HTTP problem details, and they decide the program's exit status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ErrorCode {
+    /// No such plugin, method, blob or file.
+    NotFound,
+    /// A manifest is not valid; [`PluginError::problems`] lists every reason.
+    InvalidManifest,
+    /// A configuration is not valid; the one before stays in force.
+    InvalidConfig,
+    /// A call's arguments are not valid.
+    InvalidInput,
+    /// A permission is missing.
+    Denied,
+    /// A limit or quota is reached.
+    ResourceExhausted,
+    /// A deadline passed.
+    Timeout,
+    /// The call was cancelled.
+    Cancelled,
+    /// The plugin's own error; [`PluginError::failure`] has its type, message and traceback.
+    PluginFailed,
+    /// The instance ended: a trap, a signal, an exit.
+    Crashed,
+    /// The plugin cannot take calls at present.
+    Unavailable,
+    /// The other side does not keep to the protocol.
+    Protocol,
+    /// A fault of Bivium or of the machine under it.
+    Internal,
+}
+
+impl ErrorCode {
+    /// Every code, in the order of the design.
+    pub const ALL: [Self; 13] = [
+        Self::NotFound,
+        Self::InvalidManifest,
+        Self::InvalidConfig,
+        Self::InvalidInput,
+        Self::Denied,
+        Self::ResourceExhausted,
+        Self::Timeout,
+        Self::Cancelled,
+        Self::PluginFailed,
+        Self::Crashed,
+        Self::Unavailable,
+        Self::Protocol,
+        Self::Internal,
+    ];
+
+    /// The stable name, for example `plugin-failed`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not-found",
+            Self::InvalidManifest => "invalid-manifest",
+            Self::InvalidConfig => "invalid-config",
+            Self::InvalidInput => "invalid-input",
+            Self::Denied => "denied",
+            Self::ResourceExhausted => "resource-exhausted",
+            Self::Timeout => "timeout",
+            Self::Cancelled => "cancelled",
+            Self::PluginFailed => "plugin-failed",
+            Self::Crashed => "crashed",
+            Self::Unavailable => "unavailable",
+            Self::Protocol => "protocol",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The code with this stable name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.as_str() == name)
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The plugin's own error, as its language reports it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The type's name, for example `ValueError`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The error's message.
+    pub message: String,
+    /// The traceback or chain of causes; empty if there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub traceback: String,
+}
+
+/// One of several reasons, and where it lies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Where: a JSON Pointer into a configuration, or a line of a manifest (`line 4`).
+    pub location: String,
+    /// What is wrong there and how to mend it.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.location.is_empty() { f.write_str(&self.message) } else { write!(f, "{}: {}", self.location, self.message) }
+    }
+}
+
+/// What went wrong, with which plugin and call, and what to do.
+///
+/// `Display` gives one sentence fit for a terminal or a log. Construct one by the function named for its code.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PluginError(Box<Report>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Report {
+    code: ErrorCode,
+    message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    plugin: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    call: Option<CallId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    help: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failure: Option<Failure>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    problems: Vec<Problem>,
+}
+
+macro_rules! constructors {
+    ($($(#[$doc:meta])* $name:ident => $code:ident;)*) => {$(
+        $(#[$doc])*
+        #[must_use]
+        pub fn $name(message: impl Into<String>) -> Self {
+            Self::new(ErrorCode::$code, message)
+        }
+    )*};
+}
+
+impl PluginError {
+    /// An error of this code. `message` is one clause in lower case, without the plugin's name and without a
+    /// full stop.
+    #[must_use]
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self(Box::new(Report {
+            code,
+            message: message.into(),
+            plugin: None,
+            call: None,
+            help: None,
+            failure: None,
+            problems: Vec::new(),
+        }))
+    }
+
+    constructors! {
+        /// [`ErrorCode::NotFound`].
+        not_found => NotFound;
+        /// [`ErrorCode::InvalidManifest`].
+        invalid_manifest => InvalidManifest;
+        /// [`ErrorCode::InvalidConfig`].
+        invalid_config => InvalidConfig;
+        /// [`ErrorCode::InvalidInput`].
+        invalid_input => InvalidInput;
+        /// [`ErrorCode::Denied`].
+        denied => Denied;
+        /// [`ErrorCode::ResourceExhausted`].
+        resource_exhausted => ResourceExhausted;
+        /// [`ErrorCode::Timeout`].
+        timeout => Timeout;
+        /// [`ErrorCode::Cancelled`].
+        cancelled => Cancelled;
+        /// [`ErrorCode::Crashed`].
+        crashed => Crashed;
+        /// [`ErrorCode::Unavailable`].
+        unavailable => Unavailable;
+        /// [`ErrorCode::Protocol`].
+        protocol => Protocol;
+        /// [`ErrorCode::Internal`].
+        internal => Internal;
+    }
+
+    /// [`ErrorCode::PluginFailed`], with the plugin's own error.
+    #[must_use]
+    pub fn plugin_failed(failure: Failure) -> Self {
+        let message = match (failure.kind.as_str(), failure.message.as_str()) {
+            ("", message) => message.to_owned(),
+            (kind, "") => kind.to_owned(),
+            (kind, message) => format!("{kind}: {message}"),
+        };
+        let mut error = Self::new(ErrorCode::PluginFailed, message);
+        error.0.failure = Some(failure);
+        error
+    }
+
+    /// Names the plugin, unless one is named already.
+    #[must_use]
+    pub fn with_plugin(mut self, plugin: impl Into<String>) -> Self {
+        self.0.plugin.get_or_insert_with(|| plugin.into());
+        self
+    }
+
+    /// Names the call, unless one is named already.
+    #[must_use]
+    pub fn with_call(mut self, call: CallId) -> Self {
+        self.0.call.get_or_insert(call);
+        self
+    }
+
+    /// Says what to do about it, unless that is said already.
+    #[must_use]
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.0.help.get_or_insert_with(|| help.into());
+        self
+    }
+
+    /// Attaches the plugin's own error.
+    #[must_use]
+    pub fn with_failure(mut self, failure: Failure) -> Self {
+        self.0.failure = Some(failure);
+        self
+    }
+
+    /// Lists every reason.
+    #[must_use]
+    pub fn with_problems(mut self, problems: Vec<Problem>) -> Self {
+        self.0.problems = problems;
+        self
+    }
+
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        self.0.code
+    }
+
+    /// What happened: one clause, without the plugin's name.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The plugin concerned.
+    #[must_use]
+    pub fn plugin(&self) -> Option<&str> {
+        self.0.plugin.as_deref()
+    }
+
+    /// The call concerned.
+    #[must_use]
+    pub fn call(&self) -> Option<CallId> {
+        self.0.call
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn help(&self) -> Option<&str> {
+        self.0.help.as_deref()
+    }
+
+    /// The plugin's own error.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        self.0.failure.as_ref()
+    }
+
+    /// Every reason, where there are several.
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
+        &self.0.problems
+    }
+}
+
+impl fmt::Display for PluginError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(plugin) = &self.0.plugin {
+            write!(f, "{plugin}: ")?;
+        }
+        f.write_str(&self.0.message)?;
+        for (n, problem) in self.0.problems.iter().enumerate() {
+            write!(f, "{} {problem}", if n == 0 { ":" } else { ";" })?;
+        }
+        if let Some(help) = &self.0.help {
+            write!(f, "; {help}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for PluginError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for PluginError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_codes_survive_both_ways() {
+        for code in ErrorCode::ALL {
+            assert_eq!(ErrorCode::from_name(code.as_str()), Some(code));
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+        }
+        assert_eq!(ErrorCode::from_name("nonsense"), None);
+    }
+
+    #[test]
+    fn reads_as_one_sentence_and_survives_json() {
+        let error = PluginError::invalid_config("the configuration does not fit the schema")
+            .with_plugin("redact")
+            .with_problems(vec![
+                Problem { location: "/mask".into(), message: "must be a string".into() },
+                Problem { location: String::new(), message: "patterns is missing".into() },
+            ])
+            .with_help("see `bivium config schema redact`");
+        assert_eq!(
+            error.to_string(),
+            "redact: the configuration does not fit the schema: /mask: must be a string; patterns is missing; \
+             see `bivium config schema redact`"
+        );
+        let text = serde_json::to_string(&error).unwrap();
+        assert_eq!(serde_json::from_str::<PluginError>(&text).unwrap(), error);
+    }
+
+    #[test]
+    fn the_first_name_given_stays() {
+        let error = PluginError::timeout("too late").with_plugin("inner").with_plugin("outer");
+        assert_eq!(error.plugin(), Some("inner"));
+    }
+}

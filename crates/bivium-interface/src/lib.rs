@@ -1,0 +1,58 @@
+//! What a Bivium plugin is, for those who call one and those who make one.
+//!
+//! [`PluginInterface`] is the one trait behind which both roads hide: WebAssembly components in a sandbox and
+//! Python workers in processes of their own. The other types are what crosses it: a [`Call`] goes in, a
+//! [`Payload`] (a JSON document plus the [`Blob`]s that it names) or a stream of payloads comes out, a
+//! [`PluginError`] says what went wrong, and a [`Manifest`] declares the plugin.
+//!
+//! Nothing here knows an engine, a process or HTTP, so a host's own Rust type can implement the trait without
+//! depending on any of them:
+//!
+//! ```
+//! use bivium_interface::{Call, Payload, PluginError, PluginInterface, Stats, async_trait};
+//! use serde_json::{Value, json};
+//!
+//! struct Shout;
+//!
+//! #[async_trait]
+//! impl PluginInterface for Shout {
+//!     fn name(&self) -> &str { "shout" }
+//!     fn version(&self) -> &str { "1.0.0" }
+//!     async fn initialize(&self, _config: Value) -> Result<(), PluginError> { Ok(()) }
+//!     async fn execute(&self, call: Call) -> Result<Payload, PluginError> {
+//!         let text: String = call.argument("text")?;
+//!         Ok(json!({ "text": text.to_uppercase() }).into())
+//!     }
+//! }
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! let result = Shout.execute(Call::new().named("text", "hello")).await?;
+//! assert_eq!(result.json, json!({ "text": "HELLO" }));
+//! # Ok::<(), PluginError>(()) }).unwrap();
+//! ```
+
+mod blob;
+mod call;
+mod error;
+mod log;
+pub mod manifest;
+mod payload;
+mod plugin;
+mod progress;
+mod stats;
+
+pub use async_trait::async_trait;
+pub use tokio_util::sync::CancellationToken;
+
+pub use blob::{Blob, FileBackedDto, media_type_of_path, suffix_of_media_type};
+pub use call::{Call, CallHandle, CallId};
+pub use error::{ErrorCode, Failure, PluginError, Problem};
+pub use log::{LogLevel, LogRecord, LogSource};
+pub use manifest::Manifest;
+pub use payload::{Payload, escape, unescape};
+pub use plugin::{MethodInfo, PayloadStream, PluginInterface};
+pub use progress::Progress;
+pub use stats::{InstanceStats, Stats};
+
+/// What every fallible operation on a plugin gives.
+pub type Result<T, E = PluginError> = std::result::Result<T, E>;

@@ -1,0 +1,225 @@
+//! [`Payload`]: a JSON document plus the blobs that it names, and the rules of `{"$blob": n}`.
+//!
+//! In a payload's JSON an object with the one key `$blob` stands for a blob: its value is an index into the list
+//! beside it, never a path, so that nothing that a plugin writes can name a file. Data that itself has an object
+//! key `$blob`, `$$blob` and so on is written with one more `$` in front ([`escape`]) and read with one less
+//! ([`unescape`]).
+
+use serde_json::{Map, Value};
+
+use crate::{Blob, PluginError, Result};
+
+const KEY: &str = "$blob";
+
+/// A JSON document and the blobs that it names.
+#[derive(Debug, Clone, Default)]
+pub struct Payload {
+    /// The document; `{"$blob": n}` stands for the n-th of `blobs`.
+    pub json: Value,
+    /// The blobs.
+    pub blobs: Vec<Blob>,
+}
+
+impl From<Value> for Payload {
+    fn from(json: Value) -> Self {
+        Self { json, blobs: Vec::new() }
+    }
+}
+
+impl From<Blob> for Payload {
+    fn from(blob: Blob) -> Self {
+        Self { json: Self::reference(0), blobs: vec![blob] }
+    }
+}
+
+impl Payload {
+    /// The longest JSON text of a payload, in bytes, unless a manifest's `limits.payload_mb` says less or a host
+    /// says more: what is larger travels as a blob.
+    pub const MAX_JSON_BYTES: usize = 16 << 20;
+
+    /// What stands for the n-th blob.
+    #[must_use]
+    pub fn reference(n: usize) -> Value {
+        let mut object = Map::new();
+        object.insert(KEY.to_owned(), Value::from(n));
+        Value::Object(object)
+    }
+
+    /// Refuses a document that names a blob which is not beside it.
+    ///
+    /// # Errors
+    /// `invalid-input` naming the index.
+    pub fn checked(self) -> Result<Self> {
+        visit(&self.json, &mut |n| match n {
+            Some(n) if n < self.blobs.len() => Ok(()),
+            Some(n) => Err(PluginError::invalid_input(format!(
+                "the payload names blob {n}, but only {} came with it",
+                self.blobs.len()
+            ))),
+            None => Err(PluginError::invalid_input(
+                "a `$blob` in the payload is not an object of that one key with an index",
+            )),
+        })?;
+        Ok(self)
+    }
+
+    /// The same payload with all its indices moved up by `offset`, to be put behind other blobs.
+    #[must_use]
+    pub fn shifted(mut self, offset: usize) -> Self {
+        if offset > 0 && !self.blobs.is_empty() {
+            rewrite(&mut self.json, &mut |n| n + offset);
+        }
+        self
+    }
+
+    /// The part of the document at a JSON Pointer (RFC 6901) with the blobs that it names and no others.
+    #[must_use]
+    pub fn part(&self, pointer: &str) -> Option<Self> {
+        let mut json = self.json.pointer(pointer)?.clone();
+        let mut blobs: Vec<Blob> = Vec::new();
+        let mut moved: Vec<(usize, usize)> = Vec::new();
+        rewrite(&mut json, &mut |n| {
+            if let Some((_, to)) = moved.iter().find(|(from, _)| *from == n) {
+                return *to;
+            }
+            let to = blobs.len();
+            if let Some(blob) = self.blobs.get(n) {
+                blobs.push(blob.clone());
+                moved.push((n, to));
+            }
+            to
+        });
+        Some(Self { json, blobs })
+    }
+
+    /// The blob that a value of this payload stands for, if it is a reference.
+    #[must_use]
+    pub fn blob(&self, value: &Value) -> Option<&Blob> {
+        self.blobs.get(index_of(value.as_object()?)?)
+    }
+}
+
+/// The index, if the object is a well-formed reference.
+fn index_of(object: &Map<String, Value>) -> Option<usize> {
+    let n = object.get(KEY)?.as_u64()?;
+    if object.len() == 1 { usize::try_from(n).ok() } else { None }
+}
+
+/// Calls `seen` for each object that has the key: with its index, or with none if it is malformed.
+fn visit(value: &Value, seen: &mut impl FnMut(Option<usize>) -> Result<()>) -> Result<()> {
+    match value {
+        Value::Array(items) => items.iter().try_for_each(|item| visit(item, seen)),
+        Value::Object(object) if object.contains_key(KEY) => seen(index_of(object)),
+        Value::Object(object) => object.values().try_for_each(|item| visit(item, seen)),
+        _ => Ok(()),
+    }
+}
+
+/// Puts `map(n)` in place of each index.
+fn rewrite(value: &mut Value, map: &mut impl FnMut(usize) -> usize) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| rewrite(item, map)),
+        Value::Object(object) => match index_of(object) {
+            Some(n) => {
+                object.insert(KEY.to_owned(), Value::from(map(n)));
+            }
+            None => object.values_mut().for_each(|item| rewrite(item, map)),
+        },
+        _ => {}
+    }
+}
+
+/// Whether a key is `$blob` behind any number of further `$`.
+fn is_reserved(key: &str) -> bool {
+    key.strip_suffix(KEY).is_some_and(|front| front.bytes().all(|b| b == b'$'))
+}
+
+/// Makes plain data fit to stand in a payload: each object key that reads `$blob`, `$$blob`, … gets one more `$`.
+#[must_use]
+pub fn escape(value: Value) -> Value {
+    rename(value, &|key| if is_reserved(&key) { format!("${key}") } else { key })
+}
+
+/// Takes back what [`escape`] did. References stay as they are.
+#[must_use]
+pub fn unescape(value: Value) -> Value {
+    rename(value, &|key| match key.strip_prefix('$') {
+        Some(shorter) if is_reserved(shorter) => shorter.to_owned(),
+        _ => key,
+    })
+}
+
+fn rename(value: Value, name: &impl Fn(String) -> String) -> Value {
+    match value {
+        Value::Array(items) => Value::Array(items.into_iter().map(|item| rename(item, name)).collect()),
+        Value::Object(object) => {
+            Value::Object(object.into_iter().map(|(key, item)| (name(key), rename(item, name))).collect())
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::ErrorCode;
+
+    fn blobs(n: usize) -> Vec<Blob> {
+        (0..n).map(|i| Blob::new(format!("/b/{i}").into(), "text/plain", 1, None)).collect()
+    }
+
+    #[test]
+    fn refuses_indices_that_are_not_there() {
+        let payload = |json| Payload { json, blobs: blobs(2) }.checked();
+        assert!(payload(json!({"a": [{"$blob": 1}], "b": {"$$blob": 9}})).is_ok());
+        for wrong in [
+            json!({"$blob": 2}),
+            json!([{"$blob": -1}]),
+            json!({"$blob": 0, "x": 1}),
+            json!({"$blob": "0"}),
+            json!({"$blob": 0.5}),
+        ] {
+            assert_eq!(payload(wrong.clone()).unwrap_err().code(), ErrorCode::InvalidInput, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_part_keeps_only_its_own_blobs() {
+        let payload = Payload { json: json!({"a": {"$blob": 0}, "b": [{"$blob": 2}, {"$blob": 2}]}), blobs: blobs(3) };
+        let part = payload.part("/b").unwrap();
+        assert_eq!(part.json, json!([{"$blob": 0}, {"$blob": 0}]));
+        assert_eq!(part.blobs.len(), 1);
+        assert_eq!(part.blobs[0].path(), payload.blobs[2].path());
+        assert!(payload.part("/c").is_none());
+    }
+
+    #[test]
+    fn shifting_moves_every_index() {
+        let payload = Payload { json: json!([{"$blob": 0}, {"$$blob": 0}]), blobs: blobs(1) }.shifted(3);
+        assert_eq!(payload.json, json!([{"$blob": 3}, {"$$blob": 0}]));
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![Just(Value::Null), any::<i64>().prop_map(Value::from)];
+        let key = prop_oneof![Just("$blob"), Just("$$blob"), Just("$$$blob"), Just("blob"), Just("$"), Just("x$blob")];
+        leaf.prop_recursive(4, 32, 4, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(key.clone().prop_map(String::from), inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn escaped_data_names_no_blob_and_comes_back(data in any_json()) {
+            let escaped = escape(data.clone());
+            prop_assert!(Payload::from(escaped.clone()).checked().is_ok());
+            prop_assert_eq!(unescape(escaped), data);
+        }
+    }
+}

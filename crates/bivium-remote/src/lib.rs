@@ -1,0 +1,1 @@
+//! The Python road: worker processes, each in its own environment.

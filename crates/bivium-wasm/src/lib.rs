@@ -1,0 +1,1 @@
+//! The WebAssembly road: components in a deny-by-default sandbox.

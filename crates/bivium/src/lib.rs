@@ -1,0 +1,1 @@
+//! Bivium: a WebAssembly-sandboxed hybrid plugin host.
