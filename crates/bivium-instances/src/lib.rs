@@ -1,1 +1,85 @@
-//! What both roads share: a pool of instances behind PluginInterface.
+//! What both roads share: [`PooledPlugin`] puts a pool of instances behind `PluginInterface`.
+//!
+//! A road says how one [`Instance`] is made and driven ([`InstanceFactory`]); this crate decides when: it queues
+//! calls fairly under their deadline and cancellation, keeps instances for the next call, replaces those that
+//! died, applies a configuration to all of them or to none, counts, and keeps the plugin's log. It knows neither
+//! WebAssembly nor Python.
+
+mod log;
+mod plugin;
+mod pool;
+mod stream;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bivium_interface::{Call, InstanceStats, MethodInfo, Payload, PayloadStream, Result};
+use serde_json::Value;
+
+pub use log::PluginLog;
+pub use plugin::PooledPlugin;
+
+/// One live copy of a plugin: a component's store or a worker process.
+///
+/// The pool sees to it that no more than [`PoolLimits::calls_per_instance`] calls run at once, and that
+/// `initialize` never runs beside a call. Dropping an instance must free what it holds and must not block.
+#[async_trait]
+pub trait Instance: Send + Sync + 'static {
+    /// Applies a configuration, first time and hot. On an error the one before must stay in force.
+    async fn initialize(&self, config: &Value) -> Result<()>;
+
+    /// Runs one call. Must end soon after [`interrupted`](bivium_interface::CallHandle::interrupted), with its
+    /// error. Dropping the future stops the call; the instance is then used again only if it is still alive.
+    async fn execute(&self, call: Call) -> Result<Payload>;
+
+    /// Starts a streaming call. The stream keeps the contract of `execute`; dropping it stops the call.
+    async fn execute_stream(self: Arc<Self>, call: Call) -> Result<PayloadStream>;
+
+    /// The methods besides `execute`.
+    async fn methods(&self) -> Result<Vec<MethodInfo>>;
+
+    /// JSON Schema of the configuration.
+    async fn config_schema(&self) -> Result<Value>;
+
+    /// The configuration in force, as the plugin reports it.
+    async fn current_config(&self) -> Result<Value>;
+
+    /// Whether it can take another call. One that cannot is closed and replaced.
+    fn is_alive(&self) -> bool;
+
+    /// Runs the plugin's `cleanup` and frees everything, in bounded time.
+    async fn close(&self);
+
+    /// What it uses now.
+    fn stats(&self) -> InstanceStats;
+}
+
+/// Makes the instances of one plugin.
+#[async_trait]
+pub trait InstanceFactory: Send + Sync + 'static {
+    /// What it makes.
+    type Instance: Instance;
+
+    /// The plugin's name.
+    fn name(&self) -> &str;
+
+    /// The plugin's version.
+    fn version(&self) -> &str;
+
+    /// How many instances there may be and how each is used.
+    fn limits(&self) -> PoolLimits;
+
+    /// Makes one instance, without a configuration. Dropping the future leaves nothing behind.
+    async fn create(&self) -> Result<Self::Instance>;
+}
+
+/// How many instances there may be and how each is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolLimits {
+    /// At most this many at once.
+    pub instances: u32,
+    /// Calls that one instance runs at once.
+    pub calls_per_instance: u32,
+    /// Whether an instance ends after its first call.
+    pub single_use: bool,
+}

@@ -1,0 +1,112 @@
+//! The log of one plugin: the last records in memory, and a `tracing` event for each.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use bivium_interface::{CallId, LogLevel, LogRecord, LogSource};
+use tokio::sync::broadcast;
+
+/// Keeps the last records of a plugin and hands each on to `tracing` (target `bivium::plugin`) and to followers.
+/// Cheap to clone; clones are the same log.
+#[derive(Clone)]
+pub struct PluginLog(Arc<Inner>);
+
+struct Inner {
+    plugin: String,
+    records: Mutex<VecDeque<LogRecord>>,
+    followers: broadcast::Sender<LogRecord>,
+}
+
+impl PluginLog {
+    /// Records kept. A thousand lines are what one looks back over; at [`Self::MAX_MESSAGE`] each they stay under
+    /// 16 MiB a plugin.
+    pub const CAPACITY: usize = 1000;
+    /// The longest message kept, in bytes; the rest is cut off.
+    pub const MAX_MESSAGE: usize = 16 << 10;
+    /// Records that a slow follower may lag behind before it loses the oldest.
+    const FOLLOW: usize = 256;
+
+    /// An empty log of this plugin.
+    #[must_use]
+    pub fn new(plugin: impl Into<String>) -> Self {
+        Self(Arc::new(Inner {
+            plugin: plugin.into(),
+            records: Mutex::default(),
+            followers: broadcast::channel(Self::FOLLOW).0,
+        }))
+    }
+
+    /// Adds a record. Never blocks for long.
+    pub fn push(&self, level: LogLevel, source: LogSource, instance: u64, call: Option<CallId>, message: &str) {
+        let end = message.floor_char_boundary(Self::MAX_MESSAGE);
+        let message = message.get(..end).unwrap_or_default().to_owned();
+        self.trace(level, source, instance, call, &message);
+        let record = LogRecord { time: SystemTime::now(), level, source, instance, call, message };
+        // Nobody following is no fault.
+        let _ = self.0.followers.send(record.clone());
+        let mut records = self.0.records.lock().unwrap_or_else(PoisonError::into_inner);
+        if records.len() == Self::CAPACITY {
+            records.pop_front();
+        }
+        records.push_back(record);
+    }
+
+    fn trace(&self, level: LogLevel, source: LogSource, instance: u64, call: Option<CallId>, message: &str) {
+        let plugin = self.0.plugin.as_str();
+        macro_rules! event {
+            ($level:ident) => {
+                tracing::event!(
+                    target: "bivium::plugin",
+                    tracing::Level::$level,
+                    plugin,
+                    ?source,
+                    instance,
+                    call = call.map(tracing::field::display),
+                    "{message}"
+                )
+            };
+        }
+        match level {
+            LogLevel::Trace => event!(TRACE),
+            LogLevel::Debug => event!(DEBUG),
+            LogLevel::Info => event!(INFO),
+            LogLevel::Warn => event!(WARN),
+            LogLevel::Error => event!(ERROR),
+        }
+    }
+
+    /// The last `count` records, oldest first.
+    #[must_use]
+    pub fn tail(&self, count: usize) -> Vec<LogRecord> {
+        let records = self.0.records.lock().unwrap_or_else(PoisonError::into_inner);
+        records.iter().skip(records.len().saturating_sub(count)).cloned().collect()
+    }
+
+    /// The records from now on. A follower that falls far behind loses the oldest.
+    #[must_use]
+    pub fn follow(&self) -> broadcast::Receiver<LogRecord> {
+        self.0.followers.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_the_last_records_and_cuts_long_ones() {
+        let log = PluginLog::new("p");
+        let mut follower = log.follow();
+        for n in 0..=PluginLog::CAPACITY {
+            log.push(LogLevel::Info, LogSource::Log, 1, None, &n.to_string());
+        }
+        assert_eq!(log.tail(usize::MAX).len(), PluginLog::CAPACITY);
+        assert_eq!(log.tail(1)[0].message, PluginLog::CAPACITY.to_string());
+        assert_eq!(log.tail(usize::MAX)[0].message, "1");
+        assert!(follower.try_recv().is_err(), "a follower that lags is told so");
+
+        log.push(LogLevel::Info, LogSource::Log, 1, None, &"é".repeat(PluginLog::MAX_MESSAGE));
+        assert_eq!(log.tail(1)[0].message.len(), PluginLog::MAX_MESSAGE);
+    }
+}
