@@ -1,1 +1,52 @@
-//! The exchange: a private temporary directory in which blobs live.
+//! The exchange: a private, shared temporary directory in which blobs live, so that large data goes from one
+//! plugin to the next as a file and with no copy, whichever roads the two are on.
+//!
+//! An [`Exchange`] owns a session directory (mode 0700, held by a file lock) in each place that it uses: memory
+//! (`/dev/shm`) while there is room, the temp directory for what is big. What lies in it belongs to handles: a
+//! [`Blob`](bivium_interface::Blob) made here is deleted with its last handle, an [`Area`] (the part in which one
+//! plugin instance may write) when it is dropped, the directories themselves when nobody holds any of these. What
+//! a killed host left behind is reclaimed by the next one that opens an exchange in the same place.
+//!
+//! What a plugin writes is hostile: a file that it hands back is opened beneath its own area, must be a plain file
+//! of which there is no second name, and is moved out of its reach by name before anyone else sees it. A plugin
+//! that still holds the file open, or runs without confinement as the same user, can go on changing the bytes: so
+//! hosts read by [`read_at`] and never map.
+//!
+//! Everything here blocks as file operations do; async callers with much to write use a blocking task.
+//!
+//! ```
+//! use bivium_exchange::{Exchange, read_at};
+//! use std::io::Write;
+//!
+//! let exchange = Exchange::open()?;
+//! let mut writer = exchange.writer("text/plain")?.limit(1 << 20);
+//! writer.append(b"large ")?;        // a typed error …
+//! write!(writer, "data").unwrap();  // … or one of std::io
+//! let blob = writer.finish()?;
+//!
+//! assert_eq!(read_at(&blob.open().unwrap(), 6, 1000).unwrap(), b"data");
+//! assert_eq!(exchange.usage().bytes, 10);
+//!
+//! let path = blob.path().to_owned();
+//! drop(blob);
+//! assert!(!path.exists());
+//! # Ok::<(), bivium_interface::PluginError>(())
+//! ```
+
+mod area;
+mod errors;
+mod exchange;
+mod ledger;
+mod media_type;
+mod place;
+mod read;
+mod reclaim;
+mod session;
+mod tree;
+mod writer;
+
+pub use area::Area;
+pub use exchange::{Builder, Exchange};
+pub use ledger::Usage;
+pub use read::read_at;
+pub use writer::BlobWriter;

@@ -1,0 +1,208 @@
+//! [`Area`]: the part of the exchange in which one plugin instance may write, and what it takes for a file from
+//! there to become a blob.
+
+use std::ffi::CString;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use bivium_interface::{Blob, PluginError, Result};
+use cap_std::fs::Dir;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, mkdirat, openat, renameat, statat};
+use rustix::io::Errno;
+
+use crate::errors::{failed, quoted};
+use crate::exchange::Inner;
+use crate::ledger::{Charge, Kind};
+use crate::media_type;
+use crate::session::{Session, open_own_dir, random_name, same, warn_left};
+use crate::tree;
+use crate::writer::Stored;
+
+/// Label and digits together: see [`crate::session::RANDOM_DIGITS`].
+const LABEL_BYTES: usize = 12;
+const RANDOM_DIGITS: usize = 8;
+
+/// A directory (0700) in which one plugin instance may write: a worker's TMPDIR, say. It lies in memory if there is
+/// 1 GiB of room, else in the temp directory, and goes with all that is in it when the area is dropped. Drop it
+/// after the worker's end. Blobs adopted from it stay.
+pub struct Area {
+    exchange: Arc<Inner>,
+    session: Arc<Session>,
+    name: String,
+    path: PathBuf,
+    dir: Dir,
+    _charge: Charge,
+}
+
+impl Area {
+    pub(crate) fn new(exchange: &Arc<Inner>, label: &str) -> Result<Self> {
+        let session = exchange.places.for_area()?;
+        let made = || {
+            let name = format!("{}{}", named(label), random_name(RANDOM_DIGITS)?);
+            mkdirat(session.areas(), &name, Mode::RWXU)?;
+            let dir = Dir::from_std_file(File::from(open_own_dir(session.areas(), &name)?));
+            Ok((name, dir))
+        };
+        let (name, dir) =
+            made().map_err(|error: io::Error| failed("make an area in", session.path(), error))?;
+        let path = session.area_path(&name);
+        let charge = Charge::new(&exchange.ledger, Kind::Area);
+        Ok(Self {
+            exchange: Arc::clone(exchange),
+            session,
+            name,
+            path,
+            dir,
+            _charge: charge,
+        })
+    }
+
+    /// Where it lies: an absolute path without links.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes a file that the plugin wrote in its area and hands back, with no copy: it is moved to where the plugin
+    /// has no name for it, and made read-only. A plugin that still has it open can go on changing its bytes.
+    ///
+    /// # Errors
+    /// `denied` unless `relative` leads, beneath the area, to a regular file of ours with no other name;
+    /// `invalid-input` if the media type is none; `resource-exhausted` past the exchange's quota.
+    pub fn adopt(&self, relative: &str, media_type: &str) -> Result<Blob> {
+        media_type::check(media_type)?;
+        let denied = |reason: &str| {
+            PluginError::denied(format!(
+                "cannot take {} as a blob: {reason}",
+                quoted(relative)
+            ))
+            .with_help("hand back a regular file that lies in the plugin's own temporary directory")
+        };
+        let (parent, name) = self
+            .beneath(relative)
+            .map_err(|error| denied(&reason(&error)))?;
+        let file = open_plain(parent.as_fd(), &name).map_err(|error| denied(&reason(&error)))?;
+
+        let charge = Charge::new(&self.exchange.ledger, Kind::Blob);
+        let mut stored = Stored::unnamed(Arc::clone(&self.session), charge, media_type)?;
+        renameat(&parent, &name, self.session.blobs(), &stored.name)
+            .map_err(|error| denied(&reason(&error.into())))?;
+        match checked_after_move(self.session.blobs(), &stored.name, &file) {
+            Ok(size) => {
+                stored.charge.grow(size)?;
+                stored.into_blob(&file, media_type, size)
+            }
+            Err(error) => {
+                // It may be anything by now, a directory even.
+                let removed = CString::new(stored.name.as_str()).map_err(io::Error::from);
+                removed
+                    .and_then(|name| tree::remove(self.session.blobs(), &name))
+                    .unwrap_or_else(|error| warn_left(self.session.path(), &error));
+                Err(denied(&reason(&error)))
+            }
+        }
+    }
+
+    /// The directory that a path of the plugin's leads to, beneath the area, and the name in it.
+    fn beneath(&self, relative: &str) -> io::Result<(Dir, CString)> {
+        let path = Path::new(relative);
+        let plain = path
+            .components()
+            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        let (true, Some(parent), Some(name)) = (
+            plain,
+            path.parent(),
+            path.file_name().and_then(|name| name.to_str()),
+        ) else {
+            return Err(io::Error::other(
+                "it is not a path beneath the plugin's part of the exchange",
+            ));
+        };
+        let name = CString::new(name)?;
+        let dir = if parent == Path::new("") {
+            self.dir.try_clone()?
+        } else {
+            self.dir.open_dir(parent)?
+        };
+        Ok((dir, name))
+    }
+}
+
+/// Opens a file, if it is one that may become a blob. Never waits, as a pipe would have it.
+fn open_plain(parent: BorrowedFd<'_>, name: &CString) -> io::Result<File> {
+    // Looked at first: to open a device may do something.
+    check_plain(&statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?)?;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(openat(parent, name, flags, Mode::empty())?);
+    check_plain(&fstat(&file)?)?;
+    Ok(file)
+}
+
+/// Whether the name that was moved is the file that was opened: the plugin may have put another there in between.
+fn checked_after_move(blobs: BorrowedFd<'_>, name: &str, file: &File) -> io::Result<u64> {
+    let stat = fstat(file)?;
+    if !same(&statat(blobs, name, AtFlags::SYMLINK_NOFOLLOW)?, &stat) {
+        return Err(io::Error::other(
+            "the plugin put something else in its place",
+        ));
+    }
+    check_plain(&stat)?;
+    Ok(u64::try_from(stat.st_size).unwrap_or_default())
+}
+
+fn check_plain(stat: &Stat) -> io::Result<()> {
+    let wrong = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile if stat.st_uid != rustix::process::geteuid().as_raw() => {
+            "it belongs to another user"
+        }
+        FileType::RegularFile if stat.st_nlink != 1 => "it has another name besides (a hard link)",
+        FileType::RegularFile => return Ok(()),
+        FileType::Symlink => "it is a symbolic link",
+        FileType::Directory => "it is a directory",
+        _ => "it is not a regular file",
+    };
+    Err(io::Error::other(wrong))
+}
+
+fn reason(error: &io::Error) -> String {
+    match Errno::from_io_error(error) {
+        Some(Errno::NOENT | Errno::NOTDIR) => "there is no such file".to_owned(),
+        Some(Errno::LOOP) => "it is a symbolic link".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// What of a label is fit for a file name, with a hyphen behind it.
+fn named(label: &str) -> String {
+    let mut name: String = label
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c))
+        .take(LABEL_BYTES)
+        .collect();
+    if !name.is_empty() {
+        name.push('-');
+    }
+    name
+}
+
+impl Drop for Area {
+    fn drop(&mut self) {
+        if !self.session.is_ours() {
+            return;
+        }
+        CString::new(self.name.as_str())
+            .map_err(io::Error::from)
+            .and_then(|name| tree::remove(self.session.areas(), &name))
+            .unwrap_or_else(|error| warn_left(&self.path, &error));
+    }
+}
+
+impl fmt::Debug for Area {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Area({})", self.path.display())
+    }
+}

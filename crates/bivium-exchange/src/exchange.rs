@@ -1,0 +1,159 @@
+//! [`Exchange`]: opening one, and the ways data gets into it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bivium_interface::{Blob, FileBackedDto, PluginError, Result};
+
+use crate::area::Area;
+use crate::errors::{failed, quoted};
+use crate::ledger::{Ledger, Usage};
+use crate::place::Places;
+use crate::writer::BlobWriter;
+
+/// A private place for blobs. Cheap to clone; clones are the same exchange. Blobs and areas outlive it: the
+/// directories go when the last of all of them does.
+#[derive(Clone)]
+pub struct Exchange(Arc<Inner>);
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) places: Places,
+    pub(crate) ledger: Arc<Ledger>,
+}
+
+/// Settings of an [`Exchange`].
+#[derive(Debug, Clone, Default)]
+pub struct Builder {
+    root: Option<PathBuf>,
+    max_bytes: Option<u64>,
+}
+
+impl Builder {
+    /// One directory that is there already, used for everything in place of `/dev/shm` and the temp directory.
+    #[must_use]
+    pub fn root(mut self, root: impl Into<PathBuf>) -> Self {
+        self.root = Some(root.into());
+        self
+    }
+
+    /// The most bytes in all blobs of the exchange together. Without it only the room on the disk ends it.
+    #[must_use]
+    pub fn max_bytes(mut self, max_bytes: u64) -> Self {
+        self.max_bytes = Some(max_bytes);
+        self
+    }
+
+    /// Reclaims what dead hosts left in the same places, and opens an exchange.
+    ///
+    /// # Errors
+    /// `not-found` or `denied` if a directory is not there, cannot be written to or is open to every user's
+    /// renaming, `resource-exhausted` if it is full, `internal` for other errors of the system.
+    pub fn open(self) -> Result<Exchange> {
+        let places = match &self.root {
+            Some(root) => Places::one(root)?,
+            None => Places::by_default()?,
+        };
+        Ok(Exchange::over(places, self.max_bytes))
+    }
+}
+
+impl Exchange {
+    /// Opens an exchange in memory (`/dev/shm`, where it is) and in the temp directory (`TMPDIR`).
+    ///
+    /// # Errors
+    /// Those of [`Builder::open`].
+    pub fn open() -> Result<Self> {
+        Self::builder().open()
+    }
+
+    /// Another place, a quota.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) fn over(places: Places, max_bytes: Option<u64>) -> Self {
+        Self(Arc::new(Inner {
+            places,
+            ledger: Ledger::new(max_bytes.unwrap_or(u64::MAX)),
+        }))
+    }
+
+    /// Writes data in memory to a new blob, once.
+    ///
+    /// # Errors
+    /// `invalid-input` if the media type is none, `resource-exhausted` if quota or disk have no room.
+    pub fn write(&self, bytes: &[u8], media_type: &str) -> Result<Blob> {
+        let mut writer = self.writer_sized(media_type, bytes.len() as u64)?;
+        writer.append(bytes)?;
+        writer.finish()
+    }
+
+    /// A new blob, to be written bit by bit.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write).
+    pub fn writer(&self, media_type: &str) -> Result<BlobWriter> {
+        BlobWriter::new(&self.0, media_type, None)
+    }
+
+    /// As [`writer`](Self::writer) where the size is known beforehand, at least roughly: it decides where the blob
+    /// lies and does not limit it.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write).
+    pub fn writer_sized(&self, media_type: &str, expected: u64) -> Result<BlobWriter> {
+        BlobWriter::new(&self.0, media_type, Some(expected))
+    }
+
+    /// Lets a host's own type write itself to a file and takes that file: as the exchange's own if it lies in the
+    /// directory that the type was given, else by reference.
+    ///
+    /// # Errors
+    /// Those of [`write`](Self::write) and of [`Blob::by_reference`]; `internal` if the type fails to write.
+    pub fn adopt_dto(&self, dto: &dyn FileBackedDto) -> Result<Blob> {
+        let area = self.area("dto")?;
+        let file = dto
+            .to_temp_file(area.path())
+            .map_err(|error| failed("write a value to a file in", area.path(), error))?;
+        match file.strip_prefix(area.path()).map(Path::to_str) {
+            Ok(Some(relative)) => area.adopt(relative, dto.media_type()),
+            Ok(None) => Err(PluginError::invalid_input(format!(
+                "the file name {} is not UTF-8",
+                quoted(&file.to_string_lossy())
+            ))),
+            Err(_) => Blob::by_reference(file, Some(dto.media_type())),
+        }
+    }
+
+    /// A directory in which one plugin instance may write. `label` becomes part of its name, for those who look.
+    ///
+    /// # Errors
+    /// `resource-exhausted` if there is no room, `internal` for other errors of the system.
+    pub fn area(&self, label: &str) -> Result<Area> {
+        Area::new(&self.0, label)
+    }
+
+    /// What is held at present.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.0.ledger.usage()
+    }
+
+    /// The session directories, for people to look at: one, or a second after something big was written.
+    #[must_use]
+    pub fn directories(&self) -> Vec<PathBuf> {
+        self.0.places.directories()
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange")
+            .field("directories", &self.directories())
+            .field("usage", &self.usage())
+            .finish()
+    }
+}

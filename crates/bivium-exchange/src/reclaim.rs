@@ -1,0 +1,175 @@
+//! Removing the sessions of dead hosts. Several hosts may do it at once, beside others that live and others that
+//! just start; other users may have put anything under our names into a root that all may write to.
+//!
+//! A session goes only if it is a real directory of this user's, named in the exact shape, and its lock can be had.
+//! One that still has the dot in front may be a minute old at most before it counts as dead: its host may not have
+//! come to the lock yet.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, fstat, openat, statat};
+
+use crate::session::{LOCK, RANDOM_DIGITS, open_own_dir, open_root, prefix, remove_held, same};
+
+const TIME_TO_LOCK: Duration = Duration::from_secs(60);
+
+/// Removes the dead sessions in `root` and gives their number. What cannot be removed is left for another time.
+pub(crate) fn reclaim(root: &Path) -> io::Result<usize> {
+    let fd = open_root(root)?;
+    let prefix = prefix();
+    let mut reclaimed = 0;
+    for entry in Dir::read_from(&fd)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().to_str() else {
+            continue;
+        };
+        if !is_session(name, &prefix) {
+            continue;
+        }
+        match reclaim_one(fd.as_fd(), name) {
+            Ok(true) => reclaimed += 1,
+            Ok(false) => {}
+            Err(error) => {
+                tracing::debug!(root = %root.display(), name, %error, "left a session as it is")
+            }
+        }
+    }
+    if reclaimed > 0 {
+        tracing::info!(root = %root.display(), reclaimed, "removed what hosts that were killed left in the exchange");
+    }
+    Ok(reclaimed)
+}
+
+fn is_session(name: &str, prefix: &str) -> bool {
+    let plain = name.strip_prefix('.').unwrap_or(name);
+    plain.strip_prefix(prefix).is_some_and(|random| {
+        random.len() == RANDOM_DIGITS
+            && random
+                .bytes()
+                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+fn reclaim_one(root: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
+    let dir = File::from(open_own_dir(root, name)?);
+    if name.starts_with('.') && !is_old(dir.metadata()?.modified()?) {
+        return Ok(false);
+    }
+    // One whose maker was killed before the lock was there gets one now: then there is one way to claim it.
+    let flags =
+        OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let lock = File::from(openat(&dir, LOCK, flags, Mode::RUSR | Mode::WUSR)?);
+    if lock.try_lock().is_err()
+        || !same(
+            &statat(&dir, LOCK, AtFlags::SYMLINK_NOFOLLOW)?,
+            &fstat(&lock)?,
+        )
+    {
+        return Ok(false);
+    }
+    remove_held(root, dir.as_fd(), name, &lock)?;
+    Ok(true)
+}
+
+/// A time to come, from a clock that was set back, is not old.
+fn is_old(modified: SystemTime) -> bool {
+    SystemTime::now()
+        .duration_since(modified)
+        .is_ok_and(|age| age > TIME_TO_LOCK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Session;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    fn root() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    fn dead(root: &Path, name: &str) -> std::path::PathBuf {
+        let path = root.join(name);
+        fs::create_dir_all(path.join("areas/a/b")).unwrap();
+        fs::write(path.join("areas/a/b/file"), "x").unwrap();
+        fs::write(path.join("lock"), "").unwrap();
+        path
+    }
+
+    #[test]
+    fn takes_only_names_in_our_shape() {
+        let ours = |name: &str| is_session(name, "bivium-7-");
+        assert!(ours("bivium-7-0123456789ab") && ours(".bivium-7-0123456789ab"));
+        for other in [
+            "bivium-7-",
+            "bivium-70-0123456789ab",
+            "bivium-7-0123456789aB",
+            "bivium-7-0123456789abc",
+            "..bivium-7-0123456789ab",
+        ] {
+            assert!(!ours(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn removes_the_dead_and_leaves_the_living() {
+        let root = root();
+        let live = Session::create(root.path()).unwrap();
+        let dead = dead(root.path(), &format!("{}0123456789ab", prefix()));
+        let without_lock = root.path().join(format!("{}0123456789ac", prefix()));
+        fs::create_dir(&without_lock).unwrap();
+        assert_eq!(reclaim(root.path()).unwrap(), 2);
+        assert!(live.path().exists() && !dead.exists() && !without_lock.exists());
+    }
+
+    #[test]
+    fn one_that_is_being_made_is_left_until_it_is_old() {
+        let root = root();
+        let young = dead(root.path(), &format!(".{}0123456789ab", prefix()));
+        let bare = root.path().join(format!(".{}0123456789ac", prefix()));
+        fs::create_dir(&bare).unwrap();
+        assert_eq!(reclaim(root.path()).unwrap(), 0);
+        for path in [&young, &bare] {
+            let an_hour_ago = SystemTime::now() - Duration::from_secs(3600);
+            File::open(path).unwrap().set_modified(an_hour_ago).unwrap();
+        }
+        assert_eq!(reclaim(root.path()).unwrap(), 2);
+        assert!(!young.exists() && !bare.exists());
+    }
+
+    #[test]
+    fn what_others_planted_under_our_names_leads_nowhere() {
+        let root = root();
+        let precious = root.path().join("precious");
+        dead(root.path(), "precious");
+        let name = |n: u8| root.path().join(format!("{}00000000000{n}", prefix()));
+        symlink(&precious, name(0)).unwrap();
+        fs::write(name(1), "a file").unwrap();
+        fs::create_dir(name(2)).unwrap();
+        symlink(precious.join("lock"), name(2).join("lock")).unwrap();
+        let inside = dead(root.path(), &format!("{}000000000003", prefix()));
+        symlink(&precious, inside.join("areas/link")).unwrap();
+        symlink("../../precious", inside.join("areas/a/link")).unwrap();
+
+        assert_eq!(reclaim(root.path()).unwrap(), 1);
+        assert!(!inside.exists());
+        assert!(precious.join("areas/a/b/file").exists() && precious.join("lock").exists());
+    }
+
+    #[test]
+    fn a_directory_of_another_user_is_left() {
+        if !rustix::process::geteuid().is_root() {
+            return; // Only root can give a directory away.
+        }
+        let root = root();
+        let foreign = dead(root.path(), &format!("{}0123456789ab", prefix()));
+        std::os::unix::fs::chown(&foreign, Some(12345), None).unwrap();
+        assert_eq!(reclaim(root.path()).unwrap(), 0);
+        assert!(foreign.join("lock").exists());
+    }
+}

@@ -1,0 +1,226 @@
+//! A session: one host's private directory in a root, and the lock that says that the host lives.
+//!
+//! It is made as `.bivium-UID-RANDOM`, its file `lock` is locked, and only then does it get its name without the
+//! dot: whoever finds a session under its final name unlocked knows that its host is dead ([`crate::reclaim`]). The
+//! lock is one of `flock`, so the system gives it back however the host ends. All work on what is in the session
+//! goes through open directories, never again through a path in a place that others may write to.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, Mode, OFlags, Stat, fstat, mkdirat, openat, renameat, statat, unlinkat};
+use rustix::io::Errno;
+
+use crate::tree;
+
+pub(crate) const LOCK: &std::ffi::CStr = c"lock";
+const BLOBS: &str = "blobs";
+const AREAS: &str = "areas";
+/// Short, for a worker puts sockets below, whose paths may have no more than 107 bytes.
+pub(crate) const RANDOM_DIGITS: usize = 12;
+/// Another host can take a new directory for a dead one only if we sleep for a minute in the middle of making it.
+const ATTEMPTS: usize = 8;
+
+const DIRECTORY: OFlags = OFlags::DIRECTORY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    path: PathBuf,
+    name: String,
+    root: OwnedFd,
+    dir: OwnedFd,
+    blobs: OwnedFd,
+    areas: OwnedFd,
+    /// Held for as long as the session is.
+    lock: File,
+    /// A process forked from this one holds the same values, and must remove nothing.
+    process: u32,
+}
+
+impl Session {
+    /// Makes a session in `root`, an absolute path.
+    pub(crate) fn create(root: &Path) -> io::Result<Arc<Self>> {
+        for _ in 0..ATTEMPTS {
+            if let Some(session) = Self::attempt(root)? {
+                tracing::debug!(path = %session.path.display(), "made a session of the exchange");
+                return Ok(Arc::new(session));
+            }
+        }
+        Err(io::Error::other(
+            "another process keeps removing the directory that is made there",
+        ))
+    }
+
+    /// `None` if another host took the new directory away.
+    fn attempt(root: &Path) -> io::Result<Option<Self>> {
+        let fd = open_root(root)?;
+        let name = format!("{}{}", prefix(), random_name(RANDOM_DIGITS)?);
+        let hidden = format!(".{name}");
+        match mkdirat(&fd, &hidden, Mode::RWXU) {
+            Err(Errno::EXIST) => return Ok(None),
+            result => result?,
+        }
+        let made = Self::furnish(root, fd.try_clone()?, &hidden, name);
+        if !matches!(made, Ok(Some(_))) {
+            let hidden = std::ffi::CString::new(hidden)?;
+            tree::remove(fd.as_fd(), &hidden).unwrap_or_else(|error| warn_left(root, &error));
+        }
+        match made {
+            Err(error) if was_taken(&error) => Ok(None),
+            made => made,
+        }
+    }
+
+    fn furnish(
+        root_path: &Path,
+        root: OwnedFd,
+        hidden: &str,
+        name: String,
+    ) -> io::Result<Option<Self>> {
+        let dir = open_own_dir(root.as_fd(), hidden)?;
+        let create =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let lock = File::from(openat(&dir, LOCK, create, Mode::RUSR | Mode::WUSR)?);
+        match lock.try_lock() {
+            Err(std::fs::TryLockError::WouldBlock) => return Ok(None),
+            Err(std::fs::TryLockError::Error(error)) => return Err(error),
+            Ok(()) => {}
+        }
+        for part in [BLOBS, AREAS] {
+            mkdirat(&dir, part, Mode::RWXU)?;
+        }
+        let blobs = openat(&dir, BLOBS, DIRECTORY, Mode::empty())?;
+        let areas = openat(&dir, AREAS, DIRECTORY, Mode::empty())?;
+        renameat(&root, hidden, &root, &name)?;
+        let stayed = same(
+            &statat(&root, &name, AtFlags::SYMLINK_NOFOLLOW)?,
+            &fstat(&dir)?,
+        ) && same(
+            &statat(&dir, LOCK, AtFlags::SYMLINK_NOFOLLOW)?,
+            &fstat(&lock)?,
+        );
+        let path = root_path.join(&name);
+        let session = Self {
+            path,
+            name,
+            root,
+            dir,
+            blobs,
+            areas,
+            lock,
+            process: std::process::id(),
+        };
+        Ok(stayed.then_some(session))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn blobs(&self) -> BorrowedFd<'_> {
+        self.blobs.as_fd()
+    }
+
+    pub(crate) fn blob_path(&self, name: &str) -> PathBuf {
+        self.path.join(BLOBS).join(name)
+    }
+
+    pub(crate) fn areas(&self) -> BorrowedFd<'_> {
+        self.areas.as_fd()
+    }
+
+    pub(crate) fn area_path(&self, name: &str) -> PathBuf {
+        self.path.join(AREAS).join(name)
+    }
+
+    /// Whether this is the process that made the session, and not one forked from it.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.process == std::process::id()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.is_ours() {
+            remove_held(self.root.as_fd(), self.dir.as_fd(), &self.name, &self.lock)
+                .unwrap_or_else(|error| warn_left(&self.path, &error));
+        }
+    }
+}
+
+/// Removes the session directory `dir`, named `name` in `root`, whose lock the caller holds. The lock goes last, so
+/// that one who is killed in the middle leaves what another can reclaim.
+pub(crate) fn remove_held(
+    root: BorrowedFd<'_>,
+    dir: BorrowedFd<'_>,
+    name: &str,
+    _held: &File,
+) -> io::Result<()> {
+    tree::empty(dir, Some(LOCK))?;
+    for result in [
+        unlinkat(dir, LOCK, AtFlags::empty()),
+        unlinkat(root, name, AtFlags::REMOVEDIR),
+    ] {
+        match result {
+            // Not empty: a reclaimer has just put a lock of its own there, and does the rest.
+            Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// What the names of this user's sessions begin with.
+pub(crate) fn prefix() -> String {
+    format!("bivium-{}-", rustix::process::geteuid().as_raw())
+}
+
+/// `digits` random hexadecimal digits, 16 at most.
+pub(crate) fn random_name(digits: usize) -> io::Result<String> {
+    let random = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
+    let mut name = format!("{random:016x}");
+    name.truncate(digits);
+    Ok(name)
+}
+
+/// Opens the directory that sessions lie in. One that every user may rename things in is refused.
+pub(crate) fn open_root(root: &Path) -> io::Result<OwnedFd> {
+    let fd = rustix::fs::open(root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let mode = Mode::from_raw_mode(fstat(&fd)?.st_mode);
+    if mode.contains(Mode::WOTH) && !mode.contains(Mode::SVTX) {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "every user may rename files in it; set its sticky bit (chmod +t)",
+        ));
+    }
+    Ok(fd)
+}
+
+/// Opens a directory that is ours, and no link to one.
+pub(crate) fn open_own_dir(parent: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
+    let dir = openat(parent, name, DIRECTORY, Mode::empty())?;
+    if fstat(&dir)?.st_uid != rustix::process::geteuid().as_raw() {
+        return Err(Errno::PERM.into());
+    }
+    Ok(dir)
+}
+
+pub(crate) fn same(one: &Stat, other: &Stat) -> bool {
+    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+}
+
+fn was_taken(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::NOENT | Errno::EXIST | Errno::NOTEMPTY)
+    )
+}
+
+pub(crate) fn warn_left(path: &Path, error: &io::Error) {
+    tracing::warn!(path = %path.display(), %error, "cannot remove all of a directory of the exchange");
+}

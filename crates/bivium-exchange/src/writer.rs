@@ -1,0 +1,235 @@
+//! [`BlobWriter`], and the file behind every blob of the exchange's own, which goes with its last handle.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bivium_interface::{Blob, ErrorCode, PluginError, Result, suffix_of_media_type};
+use rustix::fs::{AtFlags, Mode, OFlags, fchmod, openat, unlinkat};
+
+use crate::errors::{failed, is_full};
+use crate::exchange::Inner;
+use crate::ledger::{Charge, Kind};
+use crate::media_type;
+use crate::session::{Session, random_name};
+
+/// A blob that is being written. Dropped before [`finish`](Self::finish), it leaves nothing.
+///
+/// Each write goes to the file at once: put a [`BufWriter`](io::BufWriter) around it for small ones. The first error
+/// is final: all later writes and `finish` give it again.
+pub struct BlobWriter {
+    exchange: Arc<Inner>,
+    media_type: String,
+    file: File,
+    stored: Stored,
+    written: u64,
+    limit: u64,
+    /// How large it may become where it lies.
+    roof: u64,
+    failed: Option<PluginError>,
+}
+
+impl BlobWriter {
+    pub(crate) fn new(
+        exchange: &Arc<Inner>,
+        media_type: &str,
+        expected: Option<u64>,
+    ) -> Result<Self> {
+        media_type::check(media_type)?;
+        let (session, roof) = exchange.places.for_blob(expected)?;
+        let stored = Stored::unnamed(
+            session,
+            Charge::new(&exchange.ledger, Kind::Blob),
+            media_type,
+        )?;
+        let file = stored.create()?;
+        Ok(Self {
+            exchange: Arc::clone(exchange),
+            media_type: media_type.to_owned(),
+            file,
+            stored,
+            written: 0,
+            limit: u64::MAX,
+            roof,
+            failed: None,
+        })
+    }
+
+    /// Refuses to grow past `max_bytes`.
+    #[must_use]
+    pub fn limit(mut self, max_bytes: u64) -> Self {
+        self.limit = max_bytes;
+        self
+    }
+
+    /// The bytes written so far.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    /// `resource-exhausted` past the limit, the exchange's quota or the room on the disk, `internal` for other
+    /// errors of the system.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        self.try_append(bytes)
+            .inspect_err(|error| self.failed = Some(error.clone()))
+    }
+
+    fn try_append(&mut self, bytes: &[u8]) -> Result<()> {
+        let more = bytes.len() as u64;
+        let total = self.written.saturating_add(more);
+        if total > self.limit {
+            return Err(PluginError::resource_exhausted(format!(
+                "a blob may have {} bytes and has more",
+                self.limit
+            ))
+            .with_help("write less, or raise the limit"));
+        }
+        self.stored.charge.grow(more)?;
+        if total > self.roof {
+            self.move_on()?;
+        }
+        match self.file.write_all(bytes) {
+            Err(error) if is_full(&error) && self.move_on()? => self.file.write_all(bytes),
+            result => result,
+        }
+        .map_err(|error| failed("write a blob in", self.stored.session.path(), error))?;
+        self.written = total;
+        Ok(())
+    }
+
+    /// Moves what is written to the place for what is big. False if it lies there already.
+    fn move_on(&mut self) -> Result<bool> {
+        let Some(session) = self.exchange.places.beyond(&self.stored.session)? else {
+            return Ok(false);
+        };
+        let failed = |error| failed("move a blob to", session.path(), error);
+        let mut moved = Stored::unnamed(
+            Arc::clone(&session),
+            Charge::new(&self.exchange.ledger, Kind::Blob),
+            &self.media_type,
+        )?;
+        let mut file = moved.create()?;
+        self.file.rewind().map_err(failed)?;
+        // What a write that failed half way left behind these bytes stays behind.
+        io::copy(&mut (&self.file).take(self.written), &mut file).map_err(failed)?;
+        std::mem::swap(&mut moved.charge, &mut self.stored.charge);
+        self.stored = moved;
+        self.file = file;
+        self.roof = u64::MAX;
+        Ok(true)
+    }
+
+    /// Makes the file read-only and gives the blob.
+    ///
+    /// # Errors
+    /// That of an earlier write; `internal` for errors of the system.
+    pub fn finish(self) -> Result<Blob> {
+        match self.failed {
+            Some(error) => Err(error),
+            None => self
+                .stored
+                .into_blob(&self.file, &self.media_type, self.written),
+        }
+    }
+}
+
+/// The error's source is the [`PluginError`] that [`BlobWriter::append`] gives.
+impl Write for BlobWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.append(bytes).map(|()| bytes.len()).map_err(|error| {
+            let kind = match error.code() {
+                ErrorCode::ResourceExhausted => io::ErrorKind::StorageFull,
+                _ => io::ErrorKind::Other,
+            };
+            io::Error::new(kind, error)
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for BlobWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "BlobWriter({}, {}, {} bytes)",
+            self.stored.path().display(),
+            self.media_type,
+            self.written
+        )
+    }
+}
+
+/// A name in a session's directory of blobs, and what it counts for. Deletes the file when dropped.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) session: Arc<Session>,
+    pub(crate) name: String,
+    pub(crate) charge: Charge,
+}
+
+impl Stored {
+    /// A new name. There is no file yet.
+    pub(crate) fn unnamed(session: Arc<Session>, charge: Charge, media_type: &str) -> Result<Self> {
+        let random =
+            random_name(16).map_err(|error| failed("name a blob in", session.path(), error))?;
+        Ok(Self {
+            session,
+            name: random + &suffix_of_media_type(media_type),
+            charge,
+        })
+    }
+
+    fn create(&self) -> Result<File> {
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(
+            self.session.blobs(),
+            &self.name,
+            flags,
+            Mode::RUSR | Mode::WUSR,
+        )
+        .map(File::from)
+        .map_err(|error| failed("make a blob in", self.session.path(), error))
+    }
+
+    fn path(&self) -> PathBuf {
+        self.session.blob_path(&self.name)
+    }
+
+    pub(crate) fn into_blob(self, file: &File, media_type: &str, size: u64) -> Result<Blob> {
+        fchmod(file, Mode::RUSR)
+            .map_err(|error| failed("finish a blob in", self.session.path(), error))?;
+        Ok(Blob::new(
+            self.path(),
+            media_type,
+            size,
+            Some(Box::new(self)),
+        ))
+    }
+}
+
+impl Drop for Stored {
+    fn drop(&mut self) {
+        if !self.session.is_ours() {
+            return;
+        }
+        match unlinkat(self.session.blobs(), &self.name, AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(error) => {
+                tracing::warn!(path = %self.path().display(), %error, "cannot delete a blob")
+            }
+        }
+    }
+}
