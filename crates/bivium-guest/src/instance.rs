@@ -1,0 +1,306 @@
+//! [`Instance`]: a plugin's life, as the world's `guest` interface tells it, apart from any binding.
+//!
+//! It owns the order of things: nothing runs before a configuration, a refused configuration changes nothing, the
+//! handles of a call go when the call goes.
+
+use std::sync::Once;
+
+use crate::{Call, Error, Level, Payload, Plugin, Result, Stream, log};
+
+/// The method that every plugin has.
+const EXECUTE: &str = "execute";
+
+pub(crate) struct Instance<P> {
+    configured: Option<Configured<P>>,
+}
+
+struct Configured<P> {
+    plugin: P,
+    config: String,
+}
+
+impl<P: Plugin> Instance<P> {
+    pub(crate) fn new() -> Self {
+        Self { configured: None }
+    }
+
+    pub(crate) fn initialize(&mut self, json: &str) -> Result<()> {
+        log_panics();
+        let config: P::Config = serde_json::from_str(json).map_err(|error| {
+            Error::InvalidConfig(format!("the configuration does not fit: {error}"))
+        })?;
+        let written = serde_json::to_string(&config)?;
+        match &mut self.configured {
+            Some(configured) => {
+                configured.plugin.reconfigure(config)?;
+                configured.config = written;
+            }
+            None => {
+                self.configured = Some(Configured {
+                    plugin: P::new(config)?,
+                    config: written,
+                })
+            }
+        }
+        Ok(())
+    }
+
+    /// The configuration in force; an empty object before there is one.
+    pub(crate) fn current_config(&self) -> String {
+        self.configured
+            .as_ref()
+            .map_or_else(|| "{}".to_owned(), |configured| configured.config.clone())
+    }
+
+    pub(crate) fn execute(&mut self, method: &str, input: Payload) -> Result<Payload> {
+        let result = self.plugin().and_then(|plugin| match method {
+            EXECUTE => Payload::new(plugin.execute(&Call, input.parse()?)?),
+            other => plugin.execute_method(&Call, declared::<P>(other)?, input),
+        });
+        Payload::end_call();
+        result
+    }
+
+    pub(crate) fn execute_stream(&mut self, method: &str, input: Payload) -> Result<OpenStream> {
+        let result = self.plugin().and_then(|plugin| match method {
+            EXECUTE => plugin.execute_stream(&Call, input.parse()?),
+            other => plugin.execute_method_stream(&Call, declared::<P>(other)?, input),
+        });
+        match result {
+            Ok(stream) => Ok(OpenStream(Some(stream))),
+            Err(error) => {
+                Payload::end_call();
+                Err(error)
+            }
+        }
+    }
+
+    pub(crate) fn cleanup(&mut self) {
+        if let Some(configured) = self.configured.take() {
+            configured.plugin.cleanup();
+        }
+    }
+
+    fn plugin(&mut self) -> Result<&mut P> {
+        match &mut self.configured {
+            Some(configured) => Ok(&mut configured.plugin),
+            None => Err(Error::Unavailable(
+                "the plugin is not initialized: call `initialize` first".into(),
+            )),
+        }
+    }
+}
+
+fn declared<P: Plugin>(method: &str) -> Result<&'static str> {
+    let known = P::METHODS.iter().map(|known| known.name);
+    known.clone().find(|name| *name == method).ok_or_else(|| {
+        let names: Vec<&str> = std::iter::once(EXECUTE).chain(known).collect();
+        Error::NotFound(format!(
+            "there is no method `{method}`; there is {}",
+            names.join(", ")
+        ))
+    })
+}
+
+/// A running stream. It and what came with its call end together: at its end, at an error, or when dropped.
+pub(crate) struct OpenStream(Option<Stream>);
+
+impl OpenStream {
+    pub(crate) fn next(&mut self) -> Result<Option<Payload>> {
+        let next = self.0.as_mut().and_then(Iterator::next).transpose();
+        if !matches!(next, Ok(Some(_))) {
+            self.end();
+        }
+        next
+    }
+
+    fn end(&mut self) {
+        if self.0.take().is_some() {
+            Payload::end_call();
+        }
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A panic becomes a trap, which has no message: let the log have it.
+fn log_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            log(Level::Error, &panic.to_string());
+            before(panic);
+        }));
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::{Deserialize, Serialize};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::testing::{self, Harness};
+    use crate::{Blob, Method};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Config {
+        factor: u32,
+        #[serde(default, skip_serializing)]
+        #[allow(dead_code)]
+        secret: String,
+    }
+
+    #[derive(Deserialize)]
+    struct Input {
+        count: u32,
+        #[serde(default)]
+        blob: Option<Blob>,
+    }
+
+    struct Times(u32);
+
+    impl Plugin for Times {
+        const NAME: &'static str = "times";
+        const VERSION: &'static str = "1.0.0";
+        const SUMMARY: &'static str = "Multiplies.";
+        const METHODS: &'static [Method] = &[Method {
+            name: "negate",
+            description: "Negates.",
+        }];
+        type Config = Config;
+        type Input = Input;
+        type Output = Value;
+
+        fn new(config: Config) -> Result<Self> {
+            if config.factor == 0 {
+                return Err(Error::invalid_config("factor must not be 0"));
+            }
+            Ok(Self(config.factor))
+        }
+
+        fn execute(&mut self, call: &Call, input: Input) -> Result<Value> {
+            call.check()?;
+            call.progress(0.5, "half-way");
+            crate::log(Level::Info, "working");
+            Ok(
+                json!({"result": self.0 * input.count, "media": input.blob.map(|blob| blob.media_type())}),
+            )
+        }
+
+        fn execute_stream(&mut self, call: &Call, input: Input) -> Result<Stream> {
+            let (call, factor) = (*call, self.0);
+            Ok(Stream::new((0..input.count).map(move |n| {
+                call.check()?;
+                if n == 3 {
+                    Err(Error::failed("TooMany", "three"))
+                } else {
+                    Ok(n * factor)
+                }
+            })))
+        }
+
+        fn execute_method(&mut self, _: &Call, _: &str, input: Payload) -> Result<Payload> {
+            let input: Input = input.parse()?;
+            Payload::new(-i64::from(input.count))
+        }
+    }
+
+    fn harness() -> Harness<Times> {
+        Harness::new(&json!({"factor": 2, "secret": "s3cr3t"})).unwrap()
+    }
+
+    #[test]
+    fn calls_methods_and_unknown_methods() {
+        let mut times = harness();
+        let blob = Blob::from_bytes("text/plain", b"x").unwrap();
+        let (result, _) = times.execute(&json!([21, {"$blob": 0}]), &[blob]).unwrap();
+        assert_eq!(result, json!({"result": 42, "media": "text/plain"}));
+        assert_eq!(
+            testing::progress().last(),
+            Some(&(Some(0.5), "half-way".to_owned()))
+        );
+        assert!(testing::logs().contains(&(Level::Info, "working".to_owned())));
+        assert_eq!(
+            times
+                .execute_method("negate", &json!({"count": 7}), &[])
+                .unwrap()
+                .0,
+            json!(-7)
+        );
+        let error = times.execute_method("nagate", &json!({}), &[]).unwrap_err();
+        assert_eq!(
+            error,
+            Error::NotFound("there is no method `nagate`; there is execute, negate".into())
+        );
+    }
+
+    #[test]
+    fn a_refused_configuration_changes_nothing() {
+        let mut times = harness();
+        for wrong in [
+            json!({"factor": 0}),
+            json!({"factor": "x"}),
+            json!({"factor": 3, "fraction": 1}),
+        ] {
+            assert_eq!(
+                times.configure(&wrong).unwrap_err().code(),
+                "invalid-config"
+            );
+        }
+        assert_eq!(
+            times.config(),
+            json!({"factor": 2}),
+            "and no secret is told"
+        );
+        assert_eq!(
+            times.execute(&json!({"count": 2}), &[]).unwrap().0["result"],
+            4
+        );
+        times.configure(&json!({"factor": 5})).unwrap();
+        assert_eq!(
+            times.execute(&json!({"count": 2}), &[]).unwrap().0["result"],
+            10
+        );
+    }
+
+    #[test]
+    fn nothing_runs_before_a_configuration() {
+        let mut instance = Instance::<Times>::new();
+        assert_eq!(
+            instance
+                .execute(EXECUTE, Payload::default())
+                .unwrap_err()
+                .code(),
+            "unavailable"
+        );
+        assert_eq!(instance.current_config(), "{}");
+    }
+
+    #[test]
+    fn a_stream_gives_results_until_its_end_an_error_or_a_cancel() {
+        let mut times = harness();
+        let results = |items: Vec<Result<(Value, Vec<Blob>)>>| -> Vec<Result<Value>> {
+            items
+                .into_iter()
+                .map(|item| item.map(|(json, _)| json))
+                .collect()
+        };
+        let all = results(times.stream(&json!({"count": 2}), &[]).unwrap().collect());
+        assert_eq!(all, [Ok(json!(0)), Ok(json!(2))]);
+        let all = results(times.stream(&json!({"count": 9}), &[]).unwrap().collect());
+        assert_eq!(all.len(), 4, "nothing comes after an error");
+        assert_eq!(all[3].as_ref().unwrap_err().code(), "plugin-failed");
+
+        let mut stream = times.stream(&json!({"count": 2}), &[]).unwrap();
+        assert!(stream.next().unwrap().is_ok());
+        testing::cancel();
+        assert_eq!(stream.next().unwrap().unwrap_err().code(), "cancelled");
+    }
+}

@@ -1,0 +1,342 @@
+//! [`Payload`]: a JSON text and the blobs that it names; and how serde's data becomes one and comes back.
+//!
+//! On the wire `{"$blob": n}` stands for the n-th blob of the list beside the text, and data with such a key of its own
+//! has one more `$` in front. Inside the plugin neither is seen: a [`Blob`] in an author's type stands for itself,
+//! and data reads as its writer meant it. Between the two lies a third form, private to this file: a blob is an object
+//! with the one key [`IN`] (it came with the call) or [`OUT`] (the author's value being serialized holds it). So a
+//! `serde_json::Value` that is passed on still names its blobs. Keys with a leading NUL occur in no honest data, and
+//! forging one names nothing that the forger could not name openly.
+//!
+//! Text without such keys, nearly all of it, is read and written in one step.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use serde::de::{self, DeserializeOwned, MapAccess, Visitor};
+use serde::ser::{self, SerializeMap};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use crate::{Blob, Error, Result};
+
+const KEY: &str = "$blob";
+const IN: &str = "\0blob-in";
+const OUT: &str = "\0blob-out";
+
+thread_local! {
+    /// What came with the running call. Kept until it ends, for a `Value` may name it.
+    static INCOMING: RefCell<Vec<Blob>> = const { RefCell::new(Vec::new()) };
+    /// What the value being serialized holds; none outside [`Payload::new`].
+    static OUTGOING: RefCell<Option<Vec<Blob>>> = const { RefCell::new(None) };
+}
+
+/// A JSON text and the blobs that it names, as they cross the boundary.
+#[derive(Debug, Clone, Default)]
+pub struct Payload {
+    pub(crate) json: String,
+    pub(crate) blobs: Vec<Blob>,
+}
+
+impl Payload {
+    /// What a method gives back, made of the author's own type.
+    ///
+    /// # Errors
+    /// [`Error::PluginFailed`] if the type refuses to be written as JSON (a map whose keys are no strings).
+    pub fn new<T: Serialize>(value: T) -> Result<Self> {
+        OUTGOING.set(Some(Vec::new()));
+        let text = serde_json::to_string(&value);
+        // The value's own handles go first: the host then gets ours and need not make a second.
+        drop(value);
+        let mut blobs = OUTGOING.take().unwrap_or_default();
+        let mut json = text?;
+        if !blobs.is_empty() || may_name_blobs(&json) {
+            let mut document = serde_json::from_str(&json)?;
+            INCOMING.with_borrow(|incoming| close(&mut document, incoming, &mut blobs));
+            json = document.to_string();
+        }
+        Ok(Self { json, blobs })
+    }
+
+    /// A method's arguments, read into the author's own type: an object of named arguments or an array of positional
+    /// ones fits a struct either way.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] saying what does not fit.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
+        INCOMING.set(self.blobs.clone());
+        let parsed = if may_name_blobs(&self.json) {
+            let mut document = serde_json::from_str(&self.json).map_err(misfit)?;
+            open(&mut document, self.blobs.len())?;
+            T::deserialize(document)
+        } else {
+            serde_json::from_str(&self.json)
+        };
+        parsed.map_err(misfit)
+    }
+
+    /// Lets go of what came with the call that ends.
+    pub(crate) fn end_call() {
+        drop(INCOMING.take());
+    }
+}
+
+fn misfit(error: serde_json::Error) -> Error {
+    Error::InvalidInput(format!("the arguments do not fit: {error}"))
+}
+
+/// False only for a text that surely has no key of this file's.
+fn may_name_blobs(json: &str) -> bool {
+    json.contains(KEY) || json.contains("\\u")
+}
+
+/// Whether a key is `$blob` behind any number of further `$`.
+fn is_reserved(key: &str) -> bool {
+    key.strip_suffix(KEY)
+        .is_some_and(|front| front.bytes().all(|byte| byte == b'$'))
+}
+
+/// The index behind `key`, if that is the object's one key.
+fn index(object: &Map<String, Value>, key: &str) -> Option<usize> {
+    let n = object.get(key)?.as_u64()?;
+    if object.len() == 1 {
+        usize::try_from(n).ok()
+    } else {
+        None
+    }
+}
+
+fn reference(key: &str, n: usize) -> Map<String, Value> {
+    Map::from_iter([(key.to_owned(), Value::from(n))])
+}
+
+/// Calls `visit` for each object; its true ends the descent there.
+fn walk(
+    value: &mut Value,
+    visit: &mut impl FnMut(&mut Map<String, Value>) -> Result<bool>,
+) -> Result<()> {
+    match value {
+        Value::Array(items) => items.iter_mut().try_for_each(|item| walk(item, visit)),
+        Value::Object(object) => {
+            if visit(object)? {
+                Ok(())
+            } else {
+                object.values_mut().try_for_each(|item| walk(item, visit))
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// From the wire's form to the inner one.
+fn open(document: &mut Value, count: usize) -> Result<()> {
+    walk(document, &mut |object| {
+        if object.contains_key(KEY) {
+            let n = index(object, KEY).ok_or_else(|| {
+                Error::invalid_input("a `$blob` is not an object of that one key with an index")
+            })?;
+            if n >= count {
+                return Err(Error::invalid_input(format!(
+                    "the arguments name blob {n}, but only {count} came with them"
+                )));
+            }
+            *object = reference(IN, n);
+            return Ok(true);
+        }
+        rename(object, |key| {
+            key.strip_prefix('$')
+                .filter(|shorter| is_reserved(shorter))
+                .map(str::to_owned)
+        });
+        Ok(false)
+    })
+}
+
+/// From the inner form to the wire's. What came in and goes out again joins `blobs`.
+fn close(document: &mut Value, incoming: &[Blob], blobs: &mut Vec<Blob>) {
+    let own = blobs.len();
+    let mut passed_on: Vec<(usize, usize)> = Vec::new();
+    // The visitor never fails.
+    let _ = walk(document, &mut |object| {
+        if let Some(n) = index(object, OUT).filter(|n| *n < own) {
+            *object = reference(KEY, n);
+            return Ok(true);
+        }
+        if let Some((n, blob)) = index(object, IN).and_then(|n| Some((n, incoming.get(n)?))) {
+            let known = passed_on
+                .iter()
+                .find(|(from, _)| *from == n)
+                .map(|(_, to)| *to);
+            let to = known.unwrap_or_else(|| {
+                passed_on.push((n, blobs.len()));
+                blobs.push(blob.clone());
+                blobs.len() - 1
+            });
+            *object = reference(KEY, to);
+            return Ok(true);
+        }
+        rename(object, |key| is_reserved(key).then(|| format!("${key}")));
+        Ok(false)
+    });
+}
+
+fn rename(object: &mut Map<String, Value>, name: impl Fn(&str) -> Option<String>) {
+    if object.keys().any(|key| name(key).is_some()) {
+        *object = std::mem::take(object)
+            .into_iter()
+            .map(|(key, value)| (name(&key).unwrap_or(key), value))
+            .collect();
+    }
+}
+
+impl Serialize for Blob {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let place = OUTGOING.with_borrow_mut(|outgoing| {
+            outgoing.as_mut().map(|blobs| {
+                blobs.push(self.clone());
+                blobs.len() - 1
+            })
+        });
+        let place = place.ok_or_else(|| {
+            ser::Error::custom("a blob can be serialized only inside a plugin's result")
+        })?;
+        let mut map = serializer.serialize_map(Some(1))?;
+        map.serialize_entry(OUT, &place)?;
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Blob {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reference;
+        impl<'de> Visitor<'de> for Reference {
+            type Value = Blob;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a blob")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Blob, A::Error> {
+                let found = match map.next_entry::<String, Value>()? {
+                    Some((key, Value::Number(n))) if key == IN => {
+                        n.as_u64().and_then(|n| usize::try_from(n).ok())
+                    }
+                    _ => None,
+                };
+                found
+                    .and_then(|n| INCOMING.with_borrow(|incoming| incoming.get(n).cloned()))
+                    .ok_or_else(|| de::Error::custom("expected a blob, found an object"))
+            }
+        }
+        deserializer.deserialize_map(Reference)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Input {
+        audio: Blob,
+        #[serde(default)]
+        level: u8,
+    }
+
+    fn blob(text: &str) -> Blob {
+        Blob::from_bytes("text/plain", text.as_bytes()).unwrap()
+    }
+
+    fn payload(json: &Value, blobs: &[&str]) -> Payload {
+        Payload {
+            json: json.to_string(),
+            blobs: blobs.iter().map(|text| blob(text)).collect(),
+        }
+    }
+
+    fn text(blob: &Blob) -> String {
+        String::from_utf8(blob.bytes(100).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn named_and_positional_arguments_fit_the_same_struct() {
+        for arguments in [
+            json!({"level": 3, "audio": {"$blob": 1}}),
+            json!([{"$blob": 1}, 3]),
+        ] {
+            let input: Input = payload(&arguments, &["a", "b"]).parse().unwrap();
+            assert_eq!((text(&input.audio).as_str(), input.level), ("b", 3));
+        }
+        let input: Input = payload(&json!([{"$blob": 0}]), &["a"]).parse().unwrap();
+        assert_eq!(input.level, 0);
+    }
+
+    #[test]
+    fn wrong_arguments_are_refused_in_words() {
+        for (arguments, words) in [
+            (json!({"audio": {"$blob": 1}}), "blob 1, but only 1 came"),
+            (json!({"audio": {"$blob": -1}}), "one key with an index"),
+            (
+                json!({"audio": {"$blob": 0, "x": 1}}),
+                "one key with an index",
+            ),
+            (json!({"audio": {"path": "/etc/passwd"}}), "expected a blob"),
+            (json!({"audio": "song.wav"}), "expected a blob"),
+            (json!({"level": 3}), "missing field `audio`"),
+        ] {
+            let error = payload(&arguments, &["a"])
+                .parse::<Input>()
+                .map(|_| ())
+                .unwrap_err();
+            assert!(
+                error.code() == "invalid-input" && error.message().contains(words),
+                "{arguments}: {error}"
+            );
+        }
+        let broken = Payload {
+            json: "{".into(),
+            blobs: Vec::new(),
+        };
+        assert_eq!(broken.parse::<Value>().unwrap_err().code(), "invalid-input");
+    }
+
+    #[test]
+    fn data_with_the_reserved_keys_comes_in_bare_and_goes_out_escaped() {
+        let wire = json!({"a": {"$$blob": 0}, "b": [{"$$$blob": "x", "$": 1}]});
+        let data: Value = payload(&wire, &[]).parse().unwrap();
+        assert_eq!(
+            data,
+            json!({"a": {"$blob": 0}, "b": [{"$$blob": "x", "$": 1}]})
+        );
+        let out = Payload::new(data).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&out.json).unwrap(), wire);
+    }
+
+    #[test]
+    fn results_hold_blobs_of_the_plugins_and_of_the_callers() {
+        let wire = json!({"keep": [{"$blob": 1}, {"$blob": 1}]});
+        let data: Value = payload(&wire, &["a", "b"]).parse().unwrap();
+        let own = blob("own");
+        let out = Payload::new((&own, data, &own)).unwrap();
+        assert_eq!(
+            out.json,
+            r#"[{"$blob":0},{"keep":[{"$blob":2},{"$blob":2}]},{"$blob":1}]"#
+        );
+        assert_eq!(
+            out.blobs.iter().map(text).collect::<Vec<_>>(),
+            ["own", "own", "b"]
+        );
+        Payload::end_call();
+        assert!(
+            serde_json::to_string(&own).is_err(),
+            "outside a result there is no list to be an index into"
+        );
+    }
+
+    #[test]
+    fn forged_inner_keys_stay_data() {
+        let wire = json!({"x": {"\0blob-out": 0}, "y": {"\0blob-in": 7}});
+        let data: Value = payload(&wire, &[]).parse().unwrap();
+        let out = Payload::new(data).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&out.json).unwrap(), wire);
+    }
+}
