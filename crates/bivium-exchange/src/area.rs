@@ -206,3 +206,30 @@ impl fmt::Debug for Area {
         write!(f, "Area({})", self.path.display())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_file_swapped_after_it_was_opened_is_noticed() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = File::open(root.path()).unwrap();
+        let there = |name: &str| root.path().join(name);
+        fs::write(there("a"), "12345").unwrap();
+        let file = open_plain(dir.as_fd(), &c"a".to_owned()).unwrap();
+        assert_eq!(checked_after_move(dir.as_fd(), "a", &file).unwrap(), 5);
+        fs::hard_link(there("a"), there("b")).unwrap();
+        assert!(checked_after_move(dir.as_fd(), "a", &file).is_err());
+        fs::remove_file(there("a")).unwrap();
+        fs::write(there("a"), "other").unwrap();
+        assert!(checked_after_move(dir.as_fd(), "a", &file).is_err());
+    }
+
+    #[test]
+    fn only_what_is_fit_for_a_file_name_is_taken_from_a_label() {
+        assert_eq!(named("../Whis per.en-large-v3"), "Whisperen-la-");
+        assert_eq!(named("日本"), "");
+    }
+}

@@ -2,15 +2,19 @@
 //! directories without permission bits are opened up first, and neither the depth of the tree nor its size costs
 //! memory or file descriptors (a directory within a directory is lifted to the top before it is emptied).
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, fstat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
+use crate::session::random_name;
+
 /// Ends a race against a plugin that goes on making directories; each pass lifts a whole level.
 const MOST_PASSES: usize = 1 << 20;
+/// How many lifted directories are known by name: a bound on memory.
+const MOST_REMEMBERED: usize = 1 << 12;
 
 /// Removes what `name` in `parent` stands for: a file, a link, a directory with all that is in it, or nothing.
 pub(crate) fn remove(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
@@ -28,13 +32,18 @@ pub(crate) fn remove(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
 pub(crate) fn empty(top: BorrowedFd<'_>, keep: Option<&CStr>) -> io::Result<()> {
     for _ in 0..MOST_PASSES {
         let mut is_empty = true;
-        for name in names(top)? {
-            if Some(name.as_c_str()) == keep {
+        for entry in Dir::read_from(top)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if is_dots(name) || Some(name) == keep {
                 continue;
             }
             is_empty = false;
-            if !unlinked(top, &name)? {
-                flatten(top, &name)?;
+            if !unlinked(top, name)? {
+                let mut lifted = vec![name.to_owned()];
+                while let Some(name) = lifted.pop() {
+                    flatten(top, &name, &mut lifted)?;
+                }
             }
         }
         if is_empty {
@@ -46,17 +55,23 @@ pub(crate) fn empty(top: BorrowedFd<'_>, keep: Option<&CStr>) -> io::Result<()> 
     ))
 }
 
-/// Empties the directory `name`, lifting the directories in it into `top`, and removes it.
-fn flatten(top: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+/// Empties the directory `name`, lifting the directories in it into `top`, and removes it. `lifted` gets the new
+/// names, as far as it has room: the others turn up in the next listing.
+fn flatten(top: BorrowedFd<'_>, name: &CStr, lifted: &mut Vec<CString>) -> io::Result<()> {
     let Some(dir) = open_up(top, name)? else {
         return Ok(());
     };
-    for child in names(dir.as_fd())? {
-        if !unlinked(dir.as_fd(), &child)? && open_up(dir.as_fd(), &child)?.is_some() {
-            ignoring(
-                Errno::NOENT,
-                renameat(&dir, &child, top, crate::session::random_name(16)?),
-            )?;
+    for entry in Dir::read_from(&dir)? {
+        let entry = entry?;
+        let child = entry.file_name();
+        if is_dots(child) || unlinked(dir.as_fd(), child)? || open_up(dir.as_fd(), child)?.is_none()
+        {
+            continue;
+        }
+        let lifted_name = CString::new(random_name(16)?)?;
+        ignoring(Errno::NOENT, renameat(&dir, child, top, &lifted_name))?;
+        if lifted.len() < MOST_REMEMBERED {
+            lifted.push(lifted_name);
         }
     }
     match unlinkat(top, name, AtFlags::REMOVEDIR) {
@@ -95,25 +110,74 @@ fn open_up(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<Option<OwnedFd>> {
     Ok(Some(openat(&handle, c".", flags, Mode::empty())?))
 }
 
-/// The names in a directory, each read as it is asked for.
-fn names(dir: BorrowedFd<'_>) -> io::Result<Vec<std::ffi::CString>> {
-    const AT_ONCE: usize = 4096;
-    let mut names = Vec::new();
-    for entry in Dir::read_from(dir)? {
-        let entry = entry?;
-        if entry.file_name() != c"." && entry.file_name() != c".." {
-            names.push(entry.file_name().to_owned());
-        }
-        if names.len() == AT_ONCE {
-            break;
-        }
-    }
-    Ok(names)
+fn is_dots(name: &CStr) -> bool {
+    name == c"." || name == c".."
 }
 
 fn ignoring(fine: Errno, result: rustix::io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error != fine => Err(error.into()),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, File, Permissions};
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn remove_named(root: &tempfile::TempDir, name: &CStr) -> io::Result<()> {
+        remove(File::open(root.path()).unwrap().as_fd(), name)
+    }
+
+    #[test]
+    fn links_are_removed_and_not_followed() {
+        let root = tempfile::tempdir().unwrap();
+        let precious = root.path().join("precious");
+        fs::create_dir(&precious).unwrap();
+        fs::write(precious.join("file"), "x").unwrap();
+        fs::create_dir_all(root.path().join("tree/sub")).unwrap();
+        for link in ["tree/link", "tree/sub/link", "link"] {
+            symlink(&precious, root.path().join(link)).unwrap();
+        }
+        remove_named(&root, c"tree").unwrap();
+        remove_named(&root, c"link").unwrap();
+        remove_named(&root, c"nothing").unwrap();
+        assert!(precious.join("file").exists());
+        assert_eq!(root.path().read_dir().unwrap().count(), 1);
+    }
+
+    #[test]
+    fn closed_directories_are_opened_up() {
+        let root = tempfile::tempdir().unwrap();
+        let inner = root.path().join("tree/a/b");
+        fs::create_dir_all(inner.join("c")).unwrap();
+        fs::write(inner.join("file"), "x").unwrap();
+        for path in [
+            &inner,
+            &root.path().join("tree/a"),
+            &root.path().join("tree"),
+        ] {
+            fs::set_permissions(path, Permissions::from_mode(0o000)).unwrap();
+        }
+        remove_named(&root, c"tree").unwrap();
+        assert!(!root.path().join("tree").exists());
+    }
+
+    #[test]
+    fn neither_depth_nor_width_is_too_much() {
+        let root = tempfile::tempdir().unwrap();
+        let mut dir = OwnedFd::from(File::open(root.path()).unwrap());
+        // Deeper than paths are long, descriptors are many and stacks are high.
+        for _ in 0..2500 {
+            rustix::fs::mkdirat(&dir, "d", Mode::RWXU).unwrap();
+            dir = openat(&dir, "d", OFlags::DIRECTORY, Mode::empty()).unwrap();
+        }
+        for n in 0..1000 {
+            fs::write(root.path().join(format!("d/{n}")), "").unwrap();
+        }
+        remove_named(&root, c"d").unwrap();
+        assert_eq!(root.path().read_dir().unwrap().count(), 0);
     }
 }

@@ -233,3 +233,128 @@ impl Drop for Stored {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Exchange;
+    use crate::place::Places;
+
+    struct TwoPlaces {
+        near: tempfile::TempDir,
+        far: tempfile::TempDir,
+        exchange: Exchange,
+    }
+
+    fn two_places(unknown_bytes: u64) -> TwoPlaces {
+        let (near, far) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let exchange = Exchange::over(
+            Places::for_test(near.path(), far.path(), unknown_bytes),
+            None,
+        );
+        TwoPlaces {
+            near,
+            far,
+            exchange,
+        }
+    }
+
+    /// A file to which nothing can be written.
+    fn full() -> File {
+        File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/full")
+            .unwrap()
+    }
+
+    #[test]
+    fn what_grows_past_the_roof_moves_whole() {
+        let two = two_places(10);
+        let mut writer = two.exchange.writer("text/plain").unwrap();
+        writer.append(b"0123456789").unwrap();
+        assert!(
+            writer
+                .stored
+                .path()
+                .starts_with(two.near.path().canonicalize().unwrap())
+        );
+        assert_eq!(
+            two.exchange.directories().len(),
+            1,
+            "the far session is made when it is needed"
+        );
+        writer.append(b"abc").unwrap();
+        assert_eq!(two.exchange.usage().blobs, 1);
+        let blob = writer.finish().unwrap();
+        assert!(
+            blob.path()
+                .starts_with(two.far.path().canonicalize().unwrap())
+        );
+        assert_eq!(std::fs::read(blob.path()).unwrap(), b"0123456789abc");
+        assert_eq!(
+            (two.exchange.usage().blobs, two.exchange.usage().bytes),
+            (1, 13)
+        );
+        drop((blob, two.exchange));
+        for root in [two.near, two.far] {
+            assert_eq!(root.path().read_dir().unwrap().count(), 0);
+        }
+    }
+
+    #[test]
+    fn what_is_known_to_be_big_starts_in_the_far_place() {
+        let two = two_places(10);
+        let writer = two
+            .exchange
+            .writer_sized("text/plain", u64::MAX / 2)
+            .unwrap();
+        assert!(
+            writer
+                .stored
+                .path()
+                .starts_with(two.far.path().canonicalize().unwrap())
+        );
+        let small = two.exchange.write(b"0123456789abc", "text/plain").unwrap();
+        assert!(
+            small
+                .path()
+                .starts_with(two.near.path().canonicalize().unwrap())
+        );
+    }
+
+    #[test]
+    fn a_full_near_place_is_left_for_the_far_one() {
+        let two = two_places(1000);
+        let mut writer = two.exchange.writer("text/plain").unwrap();
+        writer.file = full();
+        writer.append(b"data").unwrap();
+        let blob = writer.finish().unwrap();
+        assert!(
+            blob.path()
+                .starts_with(two.far.path().canonicalize().unwrap())
+        );
+        assert_eq!(std::fs::read(blob.path()).unwrap(), b"data");
+    }
+
+    #[test]
+    fn a_full_disk_is_an_error_that_stays_and_leaves_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let exchange = Exchange::builder().root(root.path()).open().unwrap();
+        let mut writer = exchange.writer("text/plain").unwrap();
+        let path = writer.stored.path();
+        writer.file = full();
+        let error = writer.write_all(b"data").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(
+            writer.append(b"").unwrap_err().code(),
+            ErrorCode::ResourceExhausted
+        );
+        assert_eq!(
+            writer.finish().unwrap_err().code(),
+            ErrorCode::ResourceExhausted
+        );
+        assert!(!path.exists());
+        assert_eq!(exchange.usage(), crate::Usage::default());
+    }
+}
