@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::session::random_name;
 
-/// Ends a race against a plugin that goes on making directories; each pass lifts a whole level.
+/// Ends a race against a plugin that goes on making files.
 const MOST_PASSES: usize = 1 << 20;
 /// How many lifted directories are known by name: a bound on memory.
 const MOST_REMEMBERED: usize = 1 << 12;
