@@ -54,7 +54,8 @@ impl FromStr for CallId {
     fn from_str(text: &str) -> Result<Self> {
         let digits = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
         let id = u64::from_str_radix(text, 16).ok().filter(|_| digits);
-        id.map(Self).ok_or_else(|| PluginError::invalid_input(format!("{text:?} is no call id (16 hexadecimal digits)")))
+        id.map(Self)
+            .ok_or_else(|| PluginError::invalid_input(format!("{text:?} is no call id (16 hexadecimal digits)")))
     }
 }
 

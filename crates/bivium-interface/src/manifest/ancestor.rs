@@ -1,0 +1,159 @@
+//! What manifests of cjm-plugin-system and of its successor cjm-substrate say that only their plugins have.
+//!
+//! Nothing here is written by hand: their tools write it, `lift` files it under `ancestor`, and the Python road
+//! needs it to give such a plugin its environment and its adapters.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::text;
+
+/// What only plugins of the ancestor have.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ancestor {
+    /// The conda environment that holds the plugin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conda_env: Option<String>,
+    /// The plugin's own database.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::FilePath>")]
+    pub db_path: Option<PathBuf>,
+    /// When it was installed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub installed_at: Option<String>,
+    /// By which version of the installer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub installer_version: Option<String>,
+    /// From what it was installed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub package_source: Option<String>,
+    /// Whether it was installed from a checkout (`dev`) or a release (`distribution`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// The versions of its family's packages in the environment.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub resolved: BTreeMap<String, String>,
+    /// When the environment was last refreshed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refreshed_at: Option<String>,
+    /// What kind of plugin it calls itself; `category` is what counts.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The class that the plugin's class derives from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// A category that goes before all others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::Label>")]
+    pub category_override: Option<String>,
+    /// Where it stands among plugins; its domain is the category of last resort.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub taxonomy: Option<Taxonomy>,
+    /// Environment variables that the worker wants.
+    #[schemars(length(max = 256))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub worker_env: Vec<EnvVarSpec>,
+    /// When the parts made from code were last made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regenerated_at: Option<String>,
+    /// The public members of the plugin's class, by which adapters are matched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub structural_surface: Option<Surface>,
+    /// How much of its work it reports: `full` or `ambient`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observability_class: Option<String>,
+    /// The digest of `config_schema` when the manifest was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config_schema_hash: Option<String>,
+    /// The digest of `structural_surface` when the manifest was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub structural_surface_hash: Option<String>,
+    /// An operator's notes; nothing reads them.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub overrides: Map<String, Value>,
+}
+
+/// Where a plugin of the ancestor stands among plugins.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Taxonomy {
+    /// For example `transcription`.
+    #[schemars(with = "Option<text::Prose>")]
+    pub domain: Option<String>,
+    /// The interface's class name.
+    #[schemars(with = "Option<text::Prose>")]
+    pub role: Option<String>,
+    /// The interface's class with its module.
+    pub interface_fqcn: Option<String>,
+}
+
+/// An environment variable that a worker wants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EnvVarSpec {
+    /// The variable.
+    #[schemars(with = "text::EnvName")]
+    pub name: String,
+    /// Whether it is a secret, which has no default and is never shown.
+    #[serde(default)]
+    pub secret: bool,
+    /// Whether the plugin is of no use without it.
+    #[serde(default)]
+    pub required: bool,
+    /// A name for people.
+    #[serde(default)]
+    #[schemars(with = "text::Prose")]
+    pub label: String,
+    /// Help for people.
+    #[serde(default)]
+    #[schemars(with = "text::Prose")]
+    pub description: String,
+    /// Its value if nothing else gives one; may hold `${CJM_MODELS_DIR}`, `${CJM_PLUGIN_DATA_DIR}`,
+    /// `${PLUGIN_DATA_DIR}` and `${PLUGIN_NAME}`.
+    #[serde(default)]
+    #[schemars(with = "Option<text::EnvValue>")]
+    pub default: Option<String>,
+    /// The values that it may have; any, if absent.
+    #[serde(default)]
+    pub options: Option<Vec<String>>,
+}
+
+/// The public members of a class: of a plugin's, or of the protocol that an adapter asks of one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Surface {
+    /// Its methods.
+    pub methods: Vec<SurfaceMethod>,
+    /// The names of its properties.
+    pub properties: Vec<String>,
+    /// Its other attributes.
+    pub attributes: Vec<SurfaceAttribute>,
+}
+
+/// A method of a class.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SurfaceMethod {
+    /// Its name.
+    pub name: String,
+    /// Its signature as Python writes it; for people.
+    pub signature: String,
+    /// The names of its parameters without `self`; none where they were not recorded.
+    pub params: Option<Vec<String>>,
+}
+
+/// An attribute of a class.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SurfaceAttribute {
+    /// Its name.
+    pub name: String,
+    /// Its type's name.
+    #[serde(rename = "type")]
+    pub kind: String,
+}

@@ -1,0 +1,74 @@
+//! Turns the ancestor's two forms into ours, before anything is checked, so that there is one form to check.
+//!
+//! - The nested form (`"format_version": "2.0"`): what is in `install` and `code` moves to the top.
+//! - The flat form has no mark. Its keys are ours, and others that are filed under `ancestor`.
+//!
+//! Every value keeps its line. Their tools write `""` and `null` for what is absent, and a resource that they no
+//! longer read; in a file of theirs, these are left out.
+
+use super::node::{Entry, Kind, Node, merge};
+use super::problems::{Problems, quoted};
+use super::schema::ancestor_keys;
+
+/// The one nested form that there is.
+const NESTED: &str = "2.0";
+
+/// A key of `resources` that the ancestor itself passes over since long.
+const DEAD_RESOURCE: &str = "recommended_gpu_vram_mb";
+
+/// Turns a file's root into our form; not so if its form is one that nobody here knows.
+pub(super) fn lift(root: &mut Node, problems: &mut Problems) -> bool {
+    let nested = match root.remove("format_version") {
+        None => false,
+        Some(version) if matches!(version.value.kind, Kind::Null) => false,
+        Some(version) if version.value.as_str() == Some(NESTED) => true,
+        Some(version) => {
+            let known = "must be \"2.0\", the nested form of cjm-plugin-system; every other manifest does without it";
+            let found = version.value.as_str().map(|text| format!(", not {}", quoted(text))).unwrap_or_default();
+            problems.add(version.value.line, format!("format_version {known}{found}"));
+            return false;
+        }
+    };
+    if nested {
+        for section in ["install", "code", "drift_tracking"] {
+            hoist(root, section, problems);
+        }
+    }
+    let Kind::Object(entries) = &mut root.kind else { return true };
+    let (theirs, ours): (Vec<_>, Vec<_>) =
+        std::mem::take(entries).into_iter().partition(|entry| ancestor_keys().any(|key| key == entry.key));
+    *entries = ours;
+    if !nested && theirs.is_empty() {
+        return true;
+    }
+    entries.retain(is_there);
+    if let Some(Kind::Object(resources)) = kind_of(entries, "resources") {
+        resources.retain(|entry| is_there(entry) && entry.key != DEAD_RESOURCE);
+    }
+    let theirs = theirs.into_iter().filter(is_there).collect();
+    match kind_of(entries, "ancestor") {
+        Some(Kind::Object(ancestor)) => merge(ancestor, theirs, problems),
+        // Of the wrong type, which is told later.
+        Some(_) => {}
+        None => root.set("ancestor", Kind::Object(theirs)),
+    }
+    true
+}
+
+/// Moves what is in a section to the top.
+fn hoist(root: &mut Node, section: &str, problems: &mut Problems) {
+    let (Some(entry), Kind::Object(entries)) = (root.remove(section), &mut root.kind) else { return };
+    match entry.value.kind {
+        Kind::Object(inner) => merge(entries, inner, problems),
+        Kind::Null | Kind::Broken => {}
+        _ => problems.add(entry.value.line, format!("{section} must be an object")),
+    }
+}
+
+fn kind_of<'n>(entries: &'n mut [Entry], key: &str) -> Option<&'n mut Kind> {
+    entries.iter_mut().find(|entry| entry.key == key).map(|entry| &mut entry.value.kind)
+}
+
+fn is_there(entry: &Entry) -> bool {
+    !matches!(entry.value.kind, Kind::Null) && entry.value.as_str() != Some("")
+}

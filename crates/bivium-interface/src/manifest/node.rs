@@ -1,0 +1,211 @@
+//! JSON whose every value knows its line.
+//!
+//! The grammar is `serde_json`'s: it checks the whole text first and says where it is broken. The tree is then
+//! made level by level from raw slices of the text, whose place in it gives the line. Each level scans its slice
+//! again, so nesting is bounded by [`DEEPEST`], which also keeps the recursion off the end of the stack.
+//! A key that occurs twice in an object is a problem here, since no later step could see it.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::Deserializer as _;
+use serde::de::{MapAccess, Visitor};
+use serde_json::value::RawValue;
+use serde_json::{Map, Number, Value};
+
+use super::problems::{Problems, quoted};
+
+/// Deeper JSON is refused. JSON Schemas in a manifest rarely pass 20 levels.
+const DEEPEST: usize = 64;
+
+/// A value and the line in which it begins.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub(super) line: usize,
+    pub(super) kind: Kind,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Kind {
+    Null,
+    Bool(bool),
+    Number(Number),
+    String(String),
+    Array(Vec<Node>),
+    Object(Vec<Entry>),
+    /// A value with a problem of its own, which fits everything so that it causes no second one.
+    Broken,
+}
+
+/// A key, its line and its value.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) line: usize,
+    pub(super) value: Node,
+}
+
+impl Node {
+    /// Reads JSON; nothing if the text is no JSON at all.
+    pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Self> {
+        match serde_json::from_str::<&RawValue>(text) {
+            Ok(raw) => Some(Reader::new(text, problems).node(raw, 0)),
+            Err(error) => {
+                let message = format!("this is not JSON: {} at column {}", without_place(&error), error.column());
+                problems.add(error.line().max(1), message);
+                None
+            }
+        }
+    }
+
+    pub(super) fn entries(&self) -> &[Entry] {
+        match &self.kind {
+            Kind::Object(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// The entry with this key, unless its value is null.
+    pub(super) fn get(&self, key: &str) -> Option<&Entry> {
+        self.entries().iter().find(|entry| entry.key == key && !matches!(entry.value.kind, Kind::Null))
+    }
+
+    /// Takes a key out of an object.
+    pub(super) fn remove(&mut self, key: &str) -> Option<Entry> {
+        let Kind::Object(entries) = &mut self.kind else { return None };
+        let index = entries.iter().position(|entry| entry.key == key)?;
+        Some(entries.remove(index))
+    }
+
+    /// Gives an object's key a value, which takes the object's line.
+    pub(super) fn set(&mut self, key: &str, kind: Kind) {
+        self.remove(key);
+        let line = self.line;
+        if let Kind::Object(entries) = &mut self.kind {
+            entries.push(Entry { key: key.to_owned(), line, value: Self { line, kind } });
+        }
+    }
+
+    pub(super) fn as_str(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(super) fn into_value(self) -> Value {
+        match self.kind {
+            Kind::Null | Kind::Broken => Value::Null,
+            Kind::Bool(value) => Value::Bool(value),
+            Kind::Number(number) => Value::Number(number),
+            Kind::String(text) => Value::String(text),
+            Kind::Array(nodes) => nodes.into_iter().map(Self::into_value).collect(),
+            Kind::Object(entries) => Value::Object(
+                entries.into_iter().map(|entry| (entry.key, entry.value.into_value())).collect::<Map<_, _>>(),
+            ),
+        }
+    }
+}
+
+/// Adds entries to those of an object; a key that is there already is a problem and is left out.
+pub(super) fn merge(into: &mut Vec<Entry>, from: Vec<Entry>, problems: &mut Problems) {
+    let mut known: HashSet<String> = into.iter().map(|entry| entry.key.clone()).collect();
+    for entry in from {
+        if known.insert(entry.key.clone()) {
+            into.push(entry);
+        } else {
+            problems.add(entry.line, format!("the key {} is there twice; keep one of them", quoted(&entry.key)));
+        }
+    }
+}
+
+struct Reader<'t, 'p> {
+    text: &'t str,
+    /// Where each line but the first begins.
+    lines: Vec<usize>,
+    problems: &'p mut Problems,
+}
+
+impl<'t, 'p> Reader<'t, 'p> {
+    fn new(text: &'t str, problems: &'p mut Problems) -> Self {
+        let lines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1).collect();
+        Self { text, lines, problems }
+    }
+
+    /// The line of a slice of the text.
+    fn line(&self, raw: &RawValue) -> usize {
+        let offset = raw.get().as_ptr().addr().saturating_sub(self.text.as_ptr().addr());
+        1 + self.lines.partition_point(|start| *start <= offset)
+    }
+
+    fn node(&mut self, raw: &'t RawValue, depth: usize) -> Node {
+        let line = self.line(raw);
+        let kind = if depth > DEEPEST {
+            self.problems.add(line, format!("this is nested deeper than {DEEPEST} levels"));
+            Kind::Broken
+        } else {
+            self.kind(raw, depth).unwrap_or_else(|error| {
+                // The grammar is checked, so what is left is a number or an escape sequence that means nothing.
+                let what = if raw.get().starts_with('"') { "text" } else { "number" };
+                self.problems.add(line, format!("this {what} cannot be read: {}", without_place(&error)));
+                Kind::Broken
+            })
+        };
+        Node { line, kind }
+    }
+
+    fn kind(&mut self, raw: &'t RawValue, depth: usize) -> Result<Kind, serde_json::Error> {
+        let text = raw.get();
+        Ok(match text.as_bytes().first() {
+            Some(b'{') => Kind::Object(self.object(text, depth)?),
+            Some(b'[') => {
+                let items: Vec<&RawValue> = serde_json::from_str(text)?;
+                Kind::Array(items.into_iter().map(|item| self.node(item, depth + 1)).collect())
+            }
+            Some(b'"') => Kind::String(serde_json::from_str(text)?),
+            Some(b't' | b'f') => Kind::Bool(serde_json::from_str(text)?),
+            Some(b'n') => Kind::Null,
+            _ => Kind::Number(serde_json::from_str(text)?),
+        })
+    }
+
+    fn object(&mut self, text: &'t str, depth: usize) -> Result<Vec<Entry>, serde_json::Error> {
+        let mut entries = Vec::new();
+        for (key, value) in serde_json::Deserializer::from_str(text).deserialize_map(Pairs)? {
+            let line = self.line(key);
+            match serde_json::from_str(key.get()) {
+                Ok(name) => entries.push(Entry { key: name, line, value: self.node(value, depth + 1) }),
+                Err(error) => self.problems.add(line, format!("this key cannot be read: {}", without_place(&error))),
+            }
+        }
+        let mut unique = Vec::with_capacity(entries.len());
+        merge(&mut unique, entries, self.problems);
+        Ok(unique)
+    }
+}
+
+/// An error's words without its line and column, which count from the slice that was read.
+fn without_place(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    message.strip_suffix(&place).unwrap_or(&message).to_owned()
+}
+
+/// An object's keys and values as they stand.
+struct Pairs;
+
+impl<'de> Visitor<'de> for Pairs {
+    type Value = Vec<(&'de RawValue, &'de RawValue)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some(pair) = map.next_entry()? {
+            pairs.push(pair);
+        }
+        Ok(pairs)
+    }
+}

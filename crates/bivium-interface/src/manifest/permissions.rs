@@ -1,0 +1,80 @@
+//! What a plugin may do, as its manifest asks for it. Everything not named is denied; what a host grants of it is
+//! the host's to say.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::text;
+
+/// What the plugin may do. Everything not named is denied.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Permissions {
+    /// Directories that it may use.
+    #[schemars(length(max = 64))]
+    pub filesystem: Vec<FilesystemPermission>,
+    /// Origins that it may connect to, for example `https://api.example.com:443`.
+    #[schemars(with = "Vec<text::Origin>", length(max = 256))]
+    pub network: Vec<String>,
+    /// Environment variables that it may see.
+    #[schemars(with = "Vec<text::EnvName>", length(max = 256))]
+    pub env: Vec<String>,
+    /// Whether it may read the clocks.
+    pub clocks: bool,
+    /// Whether it may have random numbers.
+    pub random: bool,
+    /// Secrets that the host puts into its requests.
+    #[schemars(length(max = 64))]
+    pub secrets: Vec<SecretPermission>,
+}
+
+/// A directory that a plugin may use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FilesystemPermission {
+    /// The directory on the host.
+    #[schemars(with = "text::FilePath")]
+    pub path: PathBuf,
+    /// Where the plugin sees it.
+    #[schemars(with = "text::GuestPath")]
+    pub guest: String,
+    /// What it may do there.
+    #[serde(default)]
+    pub mode: FilesystemMode,
+}
+
+/// What a plugin may do in a directory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum FilesystemMode {
+    /// Read.
+    #[default]
+    Read,
+    /// Read and write.
+    Write,
+}
+
+/// A secret that the host puts into a plugin's requests, so that the plugin never sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecretPermission {
+    /// The secret's name.
+    #[schemars(with = "text::EnvName")]
+    pub name: String,
+    /// The header that carries it.
+    #[schemars(with = "text::Header")]
+    pub header: String,
+    /// The header's value; `{}` stands for the secret.
+    #[serde(default = "bare_secret")]
+    #[schemars(with = "text::SecretFormat")]
+    pub format: String,
+    /// The hosts that it may go to.
+    #[schemars(with = "Vec<text::Host>", length(min = 1, max = 64))]
+    pub hosts: Vec<String>,
+}
+
+fn bare_secret() -> String {
+    "{}".to_owned()
+}

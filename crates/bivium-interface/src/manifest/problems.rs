@@ -1,0 +1,59 @@
+//! The problems found in one file, with their lines.
+
+use crate::Problem;
+
+/// More than this help nobody, and a hostile file could have a hundred thousand.
+const MOST: usize = 100;
+
+/// What is wrong with a file, in the order found.
+#[derive(Default)]
+pub(super) struct Problems {
+    found: Vec<(usize, String)>,
+    more: bool,
+}
+
+impl Problems {
+    /// Notes a problem in a line, counted from 1.
+    pub(super) fn add(&mut self, line: usize, message: impl Into<String>) {
+        if self.is_full() {
+            self.more = true;
+        } else {
+            self.found.push((line, message.into()));
+        }
+    }
+
+    /// Whether further problems are no longer kept.
+    pub(super) fn is_full(&self) -> bool {
+        self.found.len() >= MOST
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// All of them in the order of the file.
+    pub(super) fn into_list(mut self) -> Vec<Problem> {
+        self.found.sort_by_key(|(line, _)| *line);
+        let mut list: Vec<_> = self
+            .found
+            .into_iter()
+            .map(|(line, message)| Problem { location: format!("line {line}"), message })
+            .collect();
+        if self.more {
+            list.push(Problem {
+                location: String::new(),
+                message: format!("there are more than {MOST} problems; mend these first"),
+            });
+        }
+        list
+    }
+}
+
+/// A text of the file, quoted, escaped and cut for a message.
+pub(super) fn quoted(text: &str) -> String {
+    const LONGEST: usize = 64;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
+        None => format!("{text:?}"),
+    }
+}

@@ -1,0 +1,26 @@
+//! Makes a manifest's paths absolute.
+//!
+//! Lexically: no file is looked at and no symbolic link followed, since the interpreter of a virtual environment
+//! is a link whose target would be another environment. `..` is kept for the same reason.
+
+use std::path::{Path, PathBuf};
+
+use super::Manifest;
+
+/// Makes every relative path start from the manifest's directory, and notes the manifest's own.
+pub(super) fn resolve(manifest: &mut Manifest, path: PathBuf) {
+    let base = path.parent().map(Path::to_owned).unwrap_or_default();
+    let filesystem = manifest.permissions.iter_mut().flat_map(|permissions| &mut permissions.filesystem);
+    let own = [&mut manifest.component, &mut manifest.source, &mut manifest.python_path];
+    let theirs = manifest.ancestor.iter_mut().filter_map(|ancestor| ancestor.db_path.as_mut());
+    let all = own.into_iter().flatten().chain(filesystem.map(|directory| &mut directory.path)).chain(theirs);
+    for path in all {
+        *path = absolute(&base.join(&*path));
+    }
+    manifest.path = path;
+}
+
+/// The path from the root; as it stands where the working directory is gone.
+pub(super) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}

@@ -1,0 +1,101 @@
+//! What the keys of a manifest say of each other.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use super::Runtime;
+use super::node::{Kind, Node};
+use super::problems::{Problems, quoted};
+
+/// Says which road the plugin takes and notes what contradicts it; no road if that cannot be told.
+pub(super) fn check(root: &Node, schema: &Value, problems: &mut Problems) -> Option<Runtime> {
+    if !matches!(root.kind, Kind::Object(_)) {
+        return None;
+    }
+    let runtime = runtime(root, problems);
+    if let Some(runtime) = runtime {
+        strangers(root, schema, runtime, problems);
+    }
+    if let (Some(_), Some(requirements)) = (root.get("python_path"), root.get("requirements")) {
+        let message = "requirements contradicts python_path: keep python_path for an environment that exists, or \
+                       requirements for one that the host makes";
+        problems.add(requirements.line, message);
+    }
+    guests(root, problems);
+    runtime
+}
+
+fn runtime(root: &Node, problems: &mut Problems) -> Option<Runtime> {
+    let [component, module, class] = ["component", "module", "class"].map(|key| root.get(key));
+    let mut needs = |runtime: Runtime, line| {
+        let wanted: &[_] = match runtime {
+            Runtime::Wasm => &[("component", component)],
+            Runtime::Python => &[("module", module), ("class", class)],
+        };
+        for (key, _) in wanted.iter().filter(|(_, entry)| entry.is_none()) {
+            problems.add(line, format!("{key} is missing, which every {} plugin has", runtime.as_str()));
+        }
+        Some(runtime)
+    };
+    if let Some(given) = root.get("runtime") {
+        let named =
+            [Runtime::Wasm, Runtime::Python].into_iter().find(|one| given.value.as_str() == Some(one.as_str()))?;
+        return needs(named, given.value.line);
+    }
+    match (component, module.or(class)) {
+        (Some(_), Some(other)) => {
+            let message = format!("{} contradicts component: a plugin is a component or a Python class", other.key);
+            problems.add(other.line, message);
+            None
+        }
+        (Some(_), None) => Some(Runtime::Wasm),
+        (None, Some(first)) => needs(Runtime::Python, first.line),
+        (None, None) => {
+            let message = "nothing says what to run: give component (a .wasm file), or module and class (in Python)";
+            problems.add(root.line, message);
+            None
+        }
+    }
+}
+
+/// Keys of the other road.
+fn strangers(root: &Node, schema: &Value, runtime: Runtime, problems: &mut Problems) {
+    let (here, there) = match runtime {
+        Runtime::Wasm => ("a component", "Python plugins"),
+        Runtime::Python => ("a Python plugin", "components"),
+    };
+    let entries = root.entries().iter().flat_map(|entry| match entry.key.as_str() {
+        // Its keys may as well stand at the top.
+        "ancestor" => entry.value.entries(),
+        _ => std::slice::from_ref(entry),
+    });
+    for entry in entries.filter(|entry| !matches!(entry.value.kind, Kind::Null)) {
+        let road = schema.get("properties").and_then(|known| known.get(&entry.key)?.get("x-road")?.as_str());
+        if road.is_some_and(|road| road != runtime.as_str()) {
+            let instead = match entry.key.as_str() {
+                "concurrency" | "replicas" => "; instances.max says how many calls it takes at once",
+                "env_vars" => "; permissions.env names what it may see",
+                "instances" => "; replicas says how many workers it has",
+                _ => "",
+            };
+            problems.add(entry.line, format!("{} is for {there}, and this is {here}{instead}", entry.key));
+        }
+    }
+}
+
+/// Two directories cannot be seen in one place.
+fn guests(root: &Node, problems: &mut Problems) {
+    let Some(filesystem) = root.get("permissions").and_then(|permissions| permissions.value.get("filesystem")) else {
+        return;
+    };
+    let Kind::Array(directories) = &filesystem.value.kind else { return };
+    let mut seen = HashSet::new();
+    for guest in directories.iter().filter_map(|directory| directory.get("guest")) {
+        if let Some(text) = guest.value.as_str().filter(|text| !seen.insert(*text)) {
+            let message =
+                format!("permissions.filesystem has {} twice; each guest path stands for one directory", quoted(text));
+            problems.add(guest.line, message);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The JSON Schemas of the two kinds of file, made once.
+
+use std::sync::LazyLock;
+
+use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+
+use super::{AdapterManifest, Ancestor, Manifest};
+
+/// What a plugin's manifest is checked against.
+pub(super) static PLUGIN: LazyLock<Value> = LazyLock::new(|| with_file_keys(of::<Manifest>()));
+
+/// What an adapter's manifest is checked against.
+pub(super) static ADAPTER: LazyLock<Value> = LazyLock::new(of::<AdapterManifest>);
+
+impl Manifest {
+    /// The JSON Schema (draft 2020-12) of a plugin's manifest in the form that people write, which is also that
+    /// of the ancestor's flat manifests; `docs/manifest.schema.json` is its copy. The nested form of the ancestor
+    /// is read too but not described.
+    #[must_use]
+    pub fn json_schema() -> Value {
+        PLUGIN.clone()
+    }
+}
+
+/// The schema of a type.
+pub(super) fn of<T: JsonSchema>() -> Value {
+    SchemaGenerator::new(SchemaSettings::draft2020_12()).into_root_schema_for::<T>().to_value()
+}
+
+/// The schema of a type, to stand inside another.
+pub(super) fn inline<T: JsonSchema>() -> Value {
+    T::json_schema(&mut SchemaGenerator::default()).to_value()
+}
+
+/// The keys that the ancestor writes beside ours and that are filed under `ancestor`.
+pub(super) fn ancestor_keys() -> impl Iterator<Item = &'static str> {
+    static KEYS: LazyLock<Vec<String>> =
+        LazyLock::new(|| properties(&of::<Ancestor>()).map(|(key, _)| key.clone()).collect());
+    KEYS.iter().map(String::as_str)
+}
+
+/// The keys of an object and their schemas.
+pub(super) fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    schema.get("properties").and_then(Value::as_object).into_iter().flatten()
+}
+
+/// Adds the keys that a file may have and a [`Manifest`] has not: those that `lift` takes away.
+fn with_file_keys(mut schema: Value) -> Value {
+    let theirs = ancestor_keys().map(|key| {
+        let here = format!("#/$defs/Ancestor/properties/{key}");
+        let told = format!("A key of cjm-plugin-system, read as `ancestor.{key}`.");
+        (key.to_owned(), json!({ "$ref": here, "deprecated": true, "description": told, "x-road": "python" }))
+    });
+    let editor = json!({ "type": "string", "description": "This schema's place, for editors." });
+    let keys: Map<String, Value> = std::iter::once(("$schema".to_owned(), editor)).chain(theirs).collect();
+    if let Some(own) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        own.extend(keys);
+    }
+    schema
+}

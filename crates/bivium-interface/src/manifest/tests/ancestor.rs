@@ -1,0 +1,135 @@
+//! The ancestor's files, in the shapes that its tools write.
+
+use serde_json::json;
+
+use super::*;
+
+pub(super) const NESTED: &str = r#"{
+  "format_version": "2.0",
+  "install": {
+    "python_path": "/conda/envs/cjm-media/bin/python", "conda_env": "cjm-media", "db_path": "",
+    "env_vars": {"HF_HOME": "/models/huggingface"}, "installed_at": "2026-05-19T10:00:00+00:00",
+    "installer_version": "cjm-ctl 0.0.46", "package_source": "cjm-media-plugin-ffmpeg",
+    "mode": "distribution", "resolved": {"cjm-substrate": "0.0.74"}, "refreshed_at": ""
+  },
+  "code": {
+    "name": "cjm-media-plugin-ffmpeg", "version": "0.0.24", "description": "Media processing with FFmpeg",
+    "module": "cjm_media_plugin_ffmpeg.plugin", "class": "FFmpegPlugin", "interface": "",
+    "taxonomy": {"domain": "media", "role": "MediaProcessingPlugin", "interface_fqcn": "a.b.MediaProcessingPlugin"},
+    "resources": {"requires_gpu": false, "platforms": ["linux-x64"], "accelerators": []},
+    "config_schema": {"type": "object", "properties": {"output_dir": {"type": ["string", "null"]}}},
+    "worker_env": [{"name": "HF_HOME", "secret": false, "required": false, "label": "", "description": "",
+                    "default": "${CJM_MODELS_DIR}/huggingface", "options": null}],
+    "regenerated_at": "2026-05-19T10:00:00+00:00", "observability_class": "full",
+    "structural_surface": {"methods": [{"name": "get_info", "signature": "(self, path)", "params": ["path"]}],
+                           "properties": ["name"], "attributes": [{"name": "WORKER_ENV", "type": "list"}]}
+  },
+  "drift_tracking": {"config_schema_hash": "sha256:00", "structural_surface_hash": null},
+  "overrides": {}
+}"#;
+
+pub(super) const FLAT: &str = r#"{
+  "name": "cjm-media-plugin-ffmpeg", "version": "0.0.5", "type": "media-processing", "category": "media",
+  "interface": "cjm_media_plugin_system.processing_interface.MediaProcessingPlugin",
+  "module": "cjm_media_plugin_ffmpeg.plugin", "class": "FFmpegProcessingPlugin",
+  "python_path": "/conda/envs/cjm-media/bin/python", "conda_env": "cjm-media", "db_path": "/data/ffmpeg_jobs.db",
+  "resources": {"requires_gpu": false, "min_system_ram_mb": 512}, "env_vars": {}
+}"#;
+
+#[test]
+fn the_nested_form_is_read() {
+    let manifest = parse(NESTED).unwrap();
+    assert_eq!((manifest.name.as_str(), manifest.version.as_str()), ("cjm-media-plugin-ffmpeg", "0.0.24"));
+    assert_eq!(manifest.class.as_deref(), Some("FFmpegPlugin"));
+    assert_eq!(manifest.category.as_deref(), Some("media"));
+    assert_eq!(manifest.env_vars["HF_HOME"], "/models/huggingface");
+    assert_eq!(manifest.resources.platforms, ["linux-x64"]);
+    assert_eq!(manifest.config_schema.unwrap()["type"], "object");
+    let ancestor = manifest.ancestor.unwrap();
+    assert_eq!((ancestor.conda_env.as_deref(), ancestor.db_path, ancestor.interface), (Some("cjm-media"), None, None));
+    assert_eq!(ancestor.resolved["cjm-substrate"], "0.0.74");
+    assert_eq!(ancestor.worker_env[0].default.as_deref(), Some("${CJM_MODELS_DIR}/huggingface"));
+    assert_eq!(ancestor.structural_surface.unwrap().methods[0].params.as_deref(), Some(&["path".to_owned()][..]));
+    assert_eq!(ancestor.config_schema_hash.as_deref(), Some("sha256:00"));
+}
+
+#[test]
+fn the_flat_form_is_read() {
+    let manifest = parse(FLAT).unwrap();
+    assert_eq!(manifest.category.as_deref(), Some("media"));
+    assert_eq!(manifest.resources.min_system_ram_mb, Some(512));
+    let ancestor = manifest.ancestor.unwrap();
+    assert_eq!(ancestor.db_path.as_deref(), Some(Path::new("/data/ffmpeg_jobs.db")));
+    assert_eq!(ancestor.kind.as_deref(), Some("media-processing"));
+}
+
+#[test]
+fn what_its_tools_leave_empty_is_absent() {
+    let text = r#"{"name": "a", "version": "1", "module": "a", "class": "A", "interface": "x.Y", "python_path": "",
+        "description": "", "category": "", "category_override": "Speech", "env_vars": null, "config_schema": null,
+        "resources": {"requires_gpu": null, "recommended_gpu_vram_mb": 8000}}"#;
+    let manifest = parse(text).unwrap();
+    assert_eq!((manifest.python_path, manifest.config_schema), (None, None));
+    assert_eq!(manifest.category.as_deref(), Some("Speech"));
+}
+
+#[test]
+fn its_problems_have_their_lines() {
+    let text = NESTED
+        .replace(r#""version": "0.0.24""#, r#""version": 24"#)
+        .replace(r#""conda_env""#, r#""conda_enf""#)
+        .replace(r#""required": false"#, r#""required": "no""#);
+    assert_eq!(
+        problems(&text),
+        [
+            "4: unknown key \"conda_enf\"; did you mean `conda_env`?",
+            "10: version must be a string, not 24",
+            "15: ancestor.worker_env[0].required must be true or false, not a string",
+        ]
+    );
+    assert_eq!(
+        problems("{\"format_version\": \"3.0\",\n\"code\": 3}"),
+        ["1: format_version must be \"2.0\", the nested form of cjm-plugin-system; every other manifest does without \
+         it, not \"3.0\""]
+    );
+    assert_eq!(
+        problems("{\"format_version\": \"2.0\",\n\"code\": [], \"name\": \"a\", \"version\": \"1\"}"),
+        [
+            "1: nothing says what to run: give component (a .wasm file), or module and class (in Python)",
+            "2: code must be an object",
+        ]
+    );
+    let twice = "{\"format_version\": \"2.0\", \"install\": {\"name\": \"b\"},\n\"code\": {\"name\": \"a\", \"version\": \"1\",\n\
+                 \"module\": \"a\", \"class\": \"A\"}}";
+    assert_eq!(problems(twice), ["2: the key \"name\" is there twice; keep one of them"]);
+}
+
+#[test]
+fn adapters_are_read_as_what_they_are() {
+    let adapter = json!({
+        "unit": "adapter", "name": "cjm_media.adapter.FfmpegAdapter", "version": "0.0.4",
+        "task_name": "media_processing", "module": "cjm_media.adapter", "class": "FfmpegAdapter",
+        "required_tool_protocol": "cjm_media.protocol.MediaTool",
+        "protocol_members": {"methods": [{"name": "get_info", "signature": "(self, path)", "params": ["path"]}], "properties": []},
+        "config_schema": {}, "conda_env": "cjm-media", "generated_at": "2026-05-19T10:00:00+00:00"
+    });
+    let path = Path::new("/m/adapter-media_processing-FfmpegAdapter.json");
+    let ManifestFile::Adapter(read) = ManifestFile::parse(&adapter.to_string(), path).unwrap() else { panic!() };
+    assert_eq!((read.task_name.as_str(), read.path.as_path()), ("media_processing", path));
+    assert_eq!(read.protocol_members.methods[0].name, "get_info");
+
+    let error = Manifest::parse(&adapter.to_string(), path).unwrap_err();
+    assert!(
+        error.to_string().contains("declares the adapter cjm_media.adapter.FfmpegAdapter, not a plugin"),
+        "{error}"
+    );
+
+    assert_eq!(
+        problems("{\"unit\": \"adapter\", \"name\": \"a\", \"module\": \"a\",\n\"clas\": \"A\", \"task_name\": 1}"),
+        [
+            "1: class is missing",
+            "2: unknown key \"clas\"; did you mean `class`?",
+            "2: task_name must be a string, not 1",
+        ]
+    );
+}

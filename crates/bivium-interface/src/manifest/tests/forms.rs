@@ -1,0 +1,136 @@
+//! Our own form, its schema and its documentation.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::super::{Ancestor, FilesystemMode, Instances, Isolation, Runtime, schema};
+use super::*;
+
+/// The three manifests of the design.
+pub(super) const TRANSCRIBER: &str = r#"{ "name": "whisper-local", "version": "1.0.0", "description": "…", "category": "transcription",
+  "runtime": "python", "python_path": "env/bin/python", "module": "pkg.plugin", "class": "WhisperPlugin",
+  "env_vars": {"CUDA_VISIBLE_DEVICES": "0"},
+  "config_schema": {}, "resources": {"requires_gpu": true, "min_gpu_vram_mb": 4096},
+  "concurrency": 1, "replicas": 1, "idle_stop_s": 600 }"#;
+const SOURCE: &str = r#"{ "name": "transcribe", "version": "1.0.0", "module": "transcribe", "class": "Transcribe", "source": ".",
+  "requirements": ["pocketsphinx==5.1.1"], "requires_python": ">=3.9" }"#;
+pub(super) const REDACT: &str = r#"{ "$schema": "manifest.schema.json",
+  "name": "redact", "version": "1.0.0", "runtime": "wasm", "component": "redact.wasm",
+  "sha256": "E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855",
+  "permissions": {"filesystem": [{"path": "./data", "guest": "/data", "mode": "write"}],
+                  "network": ["https://api.example.com:443"], "env": ["LANG"], "clocks": true, "random": true,
+                  "secrets": [{"name": "API_KEY", "header": "Authorization", "format": "Bearer {}",
+                               "hosts": ["api.example.com"]}]},
+  "limits": {"memory_mb": 64, "call_ms": 5000, "fuel": null}, "isolation": "call", "instances": {"max": 2} }"#;
+
+#[test]
+fn the_manifests_of_the_design_are_read() {
+    let python = parse(TRANSCRIBER).unwrap();
+    assert_eq!((python.runtime, python.class.as_deref()), (Runtime::Python, Some("WhisperPlugin")));
+    assert_eq!(python.python_path.unwrap(), Path::new("/plugins/env/bin/python"));
+    assert_eq!((python.resources.min_gpu_vram_mb, python.idle_stop_s, python.start_s), (Some(4096), Some(600), 60));
+    assert_eq!(python.path, Path::new(PATH));
+    assert_eq!(python.ancestor, None);
+
+    let source = parse(SOURCE).unwrap();
+    assert_eq!((source.runtime, source.source.unwrap()), (Runtime::Python, PathBuf::from("/plugins")));
+    assert_eq!(source.requirements.unwrap(), ["pocketsphinx==5.1.1"]);
+
+    let wasm = parse(REDACT).unwrap();
+    assert_eq!((wasm.runtime, wasm.isolation, wasm.instances), (Runtime::Wasm, Isolation::Call, Instances { max: 2 }));
+    assert_eq!(wasm.component.unwrap(), Path::new("/plugins/redact.wasm"));
+    assert!(wasm.sha256.unwrap().starts_with("e3b0c442"));
+    let permissions = wasm.permissions.unwrap();
+    assert_eq!(permissions.filesystem[0].path, Path::new("/plugins/data"));
+    assert_eq!(permissions.filesystem[0].mode, FilesystemMode::Write);
+    assert_eq!(wasm.limits.call_ms, Some(5000));
+}
+
+#[test]
+fn the_road_is_told_by_the_keys() {
+    let wasm = parse(r#"{"name": "a", "version": "1", "component": "a.wasm", "runtime": null}"#).unwrap();
+    assert_eq!(wasm.runtime, Runtime::Wasm);
+    let python = parse(r#"{"name": "a", "version": "1", "module": "a", "class": "A"}"#).unwrap();
+    assert_eq!(python.runtime, Runtime::Python);
+}
+
+#[test]
+fn paths_are_taken_as_they_stand() {
+    let text = r#"{"name": "a", "version": "1", "module": "a", "class": "A",
+        "python_path": "../env/./bin/python", "source": "/abs/src"}"#;
+    let manifest = Manifest::parse(text, Path::new("relative/a.json")).unwrap();
+    let here = std::env::current_dir().unwrap();
+    assert_eq!(manifest.python_path.unwrap(), here.join("relative/../env/bin/python"));
+    assert_eq!(manifest.source.unwrap(), Path::new("/abs/src"));
+    assert_eq!(manifest.path, here.join("relative/a.json"));
+}
+
+#[test]
+fn a_manifest_survives_json() {
+    for text in [TRANSCRIBER, SOURCE, REDACT, super::ancestor::NESTED, super::ancestor::FLAT] {
+        let manifest = parse(text).unwrap();
+        let again = parse(&serde_json::to_string(&manifest).unwrap()).unwrap();
+        assert_eq!(again, manifest);
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_passed_over() {
+    assert_eq!(parse(&format!("\u{feff}{SOURCE}")).unwrap(), parse(SOURCE).unwrap());
+}
+
+#[test]
+fn the_schema_is_one_and_describes_what_is_read() {
+    let schema = Manifest::json_schema();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert_eq!(schema["title"], "Bivium plugin manifest");
+    assert_eq!(schema["required"], json!(["name", "version"]));
+    assert_eq!(schema["additionalProperties"], false);
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    for text in [TRANSCRIBER, SOURCE, REDACT, super::ancestor::FLAT] {
+        let value: Value = serde_json::from_str(text).unwrap();
+        assert!(validator.is_valid(&value), "{:?}", validator.iter_errors(&value).collect::<Vec<_>>());
+    }
+    assert!(!validator.is_valid(&json!({"name": "-a", "version": "1"})));
+    assert!(!validator.is_valid(&json!({"name": "a", "version": "1", "env_vars": {"A=B": "1"}})));
+}
+
+#[test]
+fn keys_of_the_ancestor_do_not_take_the_place_of_ours() {
+    let own = serde_json::to_value(schemars::schema_for!(Manifest)).unwrap();
+    let theirs: Vec<&str> = schema::ancestor_keys().collect();
+    assert!(theirs.contains(&"conda_env") && theirs.contains(&"type"));
+    assert!(schema::properties(&own).all(|(key, _)| !theirs.contains(&key.as_str())));
+    assert_eq!(serde_json::to_value(Ancestor::default()).unwrap(), json!({}));
+}
+
+/// `UPDATE_DOCS=1 cargo test -p bivium-interface` writes the file anew.
+#[test]
+fn the_published_schema_is_up_to_date() {
+    let path = docs().join("manifest.schema.json");
+    let made = serde_json::to_string_pretty(&Manifest::json_schema()).unwrap() + "\n";
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &made).unwrap();
+    }
+    let published = std::fs::read_to_string(&path).unwrap();
+    assert!(published == made, "docs/manifest.schema.json is stale: UPDATE_DOCS=1 cargo test -p bivium-interface");
+}
+
+#[test]
+fn every_key_is_documented_and_the_documented_examples_are_valid() {
+    let text = std::fs::read_to_string(docs().join("manifest.md")).unwrap();
+    let schema = Manifest::json_schema();
+    for (key, _) in schema::properties(&schema) {
+        assert!(text.contains(&format!("`{key}`")), "docs/manifest.md does not tell of {key}");
+    }
+    let examples: Vec<_> = text.split("```json\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(examples.len() >= 2);
+    for example in examples {
+        parse(example).unwrap();
+    }
+}
+
+fn docs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs")
+}

@@ -1,0 +1,30 @@
+//! Tests of the manifest: the forms that are read, every kind of problem with its line, and what a hostile file
+//! can do.
+
+mod ancestor;
+mod forms;
+mod hostile;
+mod problems;
+
+use std::path::Path;
+
+use super::{Manifest, ManifestFile};
+use crate::{ErrorCode, PluginError};
+
+const PATH: &str = "/plugins/example.json";
+
+fn parse(text: &str) -> Result<Manifest, PluginError> {
+    Manifest::parse(text, Path::new(PATH))
+}
+
+/// The problems of a text, each as `LINE: MESSAGE`.
+fn problems(text: &str) -> Vec<String> {
+    let error = ManifestFile::parse(text, Path::new(PATH)).expect_err("a file with problems");
+    assert_eq!(error.code(), ErrorCode::InvalidManifest);
+    let problems = error.problems();
+    assert!(!problems.is_empty());
+    problems
+        .iter()
+        .map(|problem| format!("{}: {}", problem.location.trim_start_matches("line "), problem.message))
+        .collect()
+}

@@ -1,0 +1,221 @@
+//! Every kind of problem, with its line.
+
+use super::*;
+
+/// A valid Python manifest with these lines after its first.
+fn python(lines: &str) -> String {
+    format!("{{ \"name\": \"a\", \"version\": \"1\", \"module\": \"a\", \"class\": \"A\",\n{lines}\n}}")
+}
+
+/// A valid component's manifest with these lines after its first.
+fn wasm(lines: &str) -> String {
+    format!("{{ \"name\": \"a\", \"version\": \"1\", \"component\": \"a.wasm\",\n{lines}\n}}")
+}
+
+#[test]
+fn every_problem_is_told_at_once() {
+    let text = r#"{
+  "name": "-redact",
+  "runtime": "wasn",
+  "descripton": "masks",
+  "concurrency": "two",
+  "limits": {
+    "memory": 64,
+    "call_ms": 1.5
+  },
+  "permissions": {
+    "filesystem": [
+      {"path": "data", "mode": "append"}
+    ]
+  }
+}"#;
+    assert_eq!(
+        problems(text),
+        [
+            "1: version is missing",
+            "2: name must begin with a letter or digit and go on with letters, digits, '-', '_' and '.', at most 64 in \
+         all, not \"-redact\"",
+            "3: runtime must be \"wasm\" or \"python\", not \"wasn\"",
+            "4: unknown key \"descripton\"; did you mean `description`?",
+            "5: concurrency must be a whole number, not a string",
+            "7: unknown key \"memory\" in `limits`; did you mean `memory_mb`?",
+            "8: limits.call_ms must be a whole number, not 1.5",
+            "12: permissions.filesystem[0].mode must be \"read\" or \"write\", not \"append\"",
+            "12: permissions.filesystem[0].guest is missing",
+        ]
+    );
+}
+
+#[test]
+fn text_that_is_no_json_has_a_line_and_a_column() {
+    assert_eq!(
+        problems("{\n  \"name\": \"a\"\n  \"version\": 1\n}"),
+        ["3: this is not JSON: expected `,` or `}` at column 3"]
+    );
+    assert_eq!(problems("{ // comment\n}"), ["1: this is not JSON: key must be a string at column 3"]);
+    assert_eq!(problems(""), ["1: this is not JSON: EOF while parsing a value at column 0"]);
+    assert_eq!(problems("[]"), ["1: a manifest must be an object, not a list"]);
+}
+
+#[test]
+fn unknown_keys_name_the_nearest_or_their_place() {
+    assert_eq!(
+        problems(&wasm("\"memory_mb\": 64,\n\"instances\": {\"max\": 1, \"min\": 0},\n\"zzz\\u001b\": 1")),
+        [
+            "2: unknown key \"memory_mb\"; it belongs into `limits`",
+            "3: unknown key \"min\" in `instances`; the nearest that is known is `max`",
+            "4: unknown key \"zzz\\u{1b}\"; docs/manifest.md lists the known ones",
+        ]
+    );
+}
+
+#[test]
+fn keys_that_are_there_twice() {
+    assert_eq!(
+        problems(&wasm("\"limits\": {\n\"fuel\": 1,\n\"fuel\": 2}, \"name\": \"b\"")),
+        [
+            "4: the key \"fuel\" is there twice; keep one of them",
+            "4: the key \"name\" is there twice; keep one of them",
+        ]
+    );
+}
+
+#[test]
+fn wrong_types() {
+    assert_eq!(
+        problems(&python(
+            "\"env_vars\": {\"A\": 1},\n\"requirements\": \"numpy\",\n\"enforce\": \"yes\",\n\"replicas\": null,\n\"resources\": []"
+        )),
+        [
+            "2: env_vars.A must be a string, not 1",
+            "3: requirements must be a list, not a string",
+            "4: enforce must be true or false, not a string",
+            "5: replicas must be a whole number, not null",
+            "6: resources must be an object, not a list",
+        ]
+    );
+}
+
+#[test]
+fn numbers_and_counts_are_bounded() {
+    let many = vec!["\"x\""; 257].join(",");
+    assert_eq!(
+        problems(&python(&format!(
+            "\"replicas\": 65,\n\"concurrency\": 0,\n\"start_s\": -1,\n\"idle_stop_s\": 1e999,\n\"limits\": {{\"fuel\": 0, \
+         \"call_ms\": 99999999999999999999}},\n\"requirements\": [{many}]"
+        ))),
+        [
+            "2: replicas must be from 1 to 64, not 65",
+            "3: concurrency must be from 1 to 64, not 0",
+            "4: start_s must be from 1 to 86400, not -1",
+            "5: this number cannot be read: number out of range",
+            "6: limits.fuel must be at least 1, not 0",
+            "6: limits.call_ms must be a whole number, not 1e+20",
+            "7: requirements must have at most 256 items, not 257",
+        ]
+    );
+    assert_eq!(
+        problems(&wasm(
+            "\"instances\": {\"max\": 1001},\n\"permissions\": {\"secrets\": [{\"name\": \"K\", \"header\": \"H\", \"hosts\": []}]}"
+        )),
+        [
+            "2: instances.max must be from 1 to 1000, not 1001",
+            "3: permissions.secrets[0].hosts must have at least 1 items, not 0",
+        ]
+    );
+}
+
+#[test]
+fn forms_of_text() {
+    assert_eq!(
+        problems(&python(
+            "\"requires_python\": \"3.9\",\n\"python_path\": \"~/env/bin/python\",\n\"source\": \"\",\n\"env_vars\": {\"A=B\": \"\", \
+         \"C\": \"\\u0000\"},\n\"category\": \"\\u001b[31m\""
+        )),
+        [
+            "2: requires_python must be a PEP 440 specifier, for example \">=3.9\", not \"3.9\"",
+            "3: python_path must be a path, absolute or relative to the manifest (`~` is not expanded: write the whole \
+         path), not \"~/env/bin/python\"",
+            "4: source must be a path, absolute or relative to the manifest (`~` is not expanded: write the whole path), \
+         not \"\"",
+            "5: a key of env_vars must be the name of an environment variable, not \"A=B\"",
+            "5: env_vars.C must hold no NUL character, not \"\\0\"",
+            "6: category must be one line without control characters, not \"\\u{1b}[31m\"",
+        ]
+    );
+    assert_eq!(
+        problems(&python("\"requirements\": [\"numpy\",\n\"--index-url=http://evil\"]")),
+        ["3: requirements[1] must be a PEP 508 requirement, for example \"numpy>=2\", not \"--index-url=http://evil\""]
+    );
+    assert_eq!(
+        problems(&wasm(
+            "\"sha256\": \"abc\",\n\"permissions\": {\"network\": [\"example.com\"],\n\"filesystem\": [{\"path\": \"d\", \"guest\": \
+         \"/a/../b\"}],\n\"secrets\": [{\"name\": \"K\", \"header\": \"A: b\", \"format\": \"Bearer\\r\\n{}\", \"hosts\": \
+         [\"http://x\"]}]}"
+        )),
+        [
+            "2: sha256 must be a SHA-256 digest of 64 hexadecimal digits, not \"abc\"",
+            "3: permissions.network[0] must be an origin, for example \"https://api.example.com:443\", not \"example.com\"",
+            "4: permissions.filesystem[0].guest must be an absolute path without `..`, for example \"/data\", not \"/a/../b\"",
+            "5: permissions.secrets[0].header must be the name of an HTTP header, not \"A: b\"",
+            "5: permissions.secrets[0].format must be one line with {} where the secret goes, for example \"Bearer {}\", \
+         not \"Bearer\\r\\n{}\"",
+            "5: permissions.secrets[0].hosts[0] must be a host, for example \"api.example.com\", not \"http://x\"",
+        ]
+    );
+}
+
+#[test]
+fn contradictions() {
+    assert_eq!(
+        problems(&wasm("\"module\": \"a\",\n\"class\": \"A\"")),
+        ["2: module contradicts component: a plugin is a component or a Python class"]
+    );
+    assert_eq!(
+        problems(&python("\"python_path\": \"p\",\n\"requirements\": []")),
+        ["3: requirements contradicts python_path: keep python_path for an environment that exists, or requirements \
+         for one that the host makes"]
+    );
+    assert_eq!(
+        problems(&wasm(
+            "\"permissions\": {\"filesystem\": [{\"path\": \"a\", \"guest\": \"/d\"},\n{\"path\": \"b\", \"guest\": \"/d\"}]}"
+        )),
+        ["3: permissions.filesystem has \"/d\" twice; each guest path stands for one directory"]
+    );
+    assert_eq!(
+        problems("{\"name\": \"a\", \"version\": \"1\"}"),
+        ["1: nothing says what to run: give component (a .wasm file), or module and class (in Python)"]
+    );
+    assert_eq!(
+        problems("{\"name\": \"a\", \"version\": \"1\",\n\"runtime\": \"wasm\"}"),
+        ["2: component is missing, which every wasm plugin has"]
+    );
+    assert_eq!(
+        problems("{\"name\": \"a\", \"version\": \"1\",\n\"module\": \"a\"}"),
+        ["2: class is missing, which every python plugin has"]
+    );
+}
+
+#[test]
+fn keys_of_the_other_road() {
+    assert_eq!(
+        problems(&wasm("\"concurrency\": 2,\n\"env_vars\": {},\n\"source\": \"s\",\n\"conda_env\": \"c\"")),
+        [
+            "2: concurrency is for Python plugins, and this is a component; instances.max says how many calls it takes at once",
+            "3: env_vars is for Python plugins, and this is a component; permissions.env names what it may see",
+            "4: source is for Python plugins, and this is a component",
+            "5: conda_env is for Python plugins, and this is a component",
+        ]
+    );
+    let text = python(
+        "\"runtime\": \"python\",\n\"instances\": {\"max\": 2},\n\"isolation\": \"call\",\n\"component\": \"a.wasm\"",
+    );
+    assert_eq!(
+        problems(&text),
+        [
+            "3: instances is for components, and this is a Python plugin; replicas says how many workers it has",
+            "4: isolation is for components, and this is a Python plugin",
+            "5: component is for components, and this is a Python plugin",
+        ]
+    );
+}

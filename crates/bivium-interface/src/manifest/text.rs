@@ -1,0 +1,72 @@
+//! The forms of text in a manifest, each with what to say of a text that does not have it.
+//!
+//! They are types without values that stand in for `String` and `PathBuf` in the schema only
+//! (`#[schemars(with = "text::Name")]`), so that the pattern which editors check is the pattern which
+//! [`super::fit`] checks. The patterns keep to what ECMA-262 and `regex-lite` both read alike.
+//! `patternErrorMessage` is the keyword that editors show; the words after the key's name in an error are the same.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+macro_rules! texts {
+    ($($(#[$doc:meta])* $name:ident: $pattern:literal, $says:literal;)*) => {$(
+        $(#[$doc])*
+        pub(super) enum $name {}
+
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "pattern": $pattern, "patternErrorMessage": $says })
+            }
+        }
+    )*};
+}
+
+texts! {
+    /// A plugin's name: it becomes part of file names and log lines.
+    Name: r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        "must begin with a letter or digit and go on with letters, digits, '-', '_' and '.', at most 64 in all";
+    /// A version, of whatever scheme.
+    Version: r"^[!-~]([ -~]{0,126}[!-~])?$", "must be 1 to 128 printable ASCII characters, for example \"1.0.0\"";
+    /// Text for people. Terminals show it, so it holds no escape sequences.
+    Prose: r"^[^\u0000-\u0008\u000b-\u001f\u007f-\u009f]*$", "must hold no control characters";
+    /// The same in one line.
+    Label: r"^[^\u0000-\u001f\u007f-\u009f]+$", "must be one line without control characters";
+    /// A path. Only a shell knows what `~` means.
+    FilePath: r"^[^~\u0000][^\u0000]*$",
+        "must be a path, absolute or relative to the manifest (`~` is not expanded: write the whole path)";
+    /// Where a directory appears to the plugin.
+    GuestPath: r"^/$|^(/\.?[^./\u0000][^/\u0000]*)+$", "must be an absolute path without `..`, for example \"/data\"";
+    /// A digest.
+    Sha256: r"^[0-9A-Fa-f]{64}$", "must be a SHA-256 digest of 64 hexadecimal digits";
+    /// A Python module.
+    Module: r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$",
+        "must be the name of a Python module, for example \"package.module\"";
+    /// A Python class.
+    Class: r"^[A-Za-z_][A-Za-z0-9_]*$", "must be the name of a Python class";
+    /// A requirement. It becomes an argument of an installer, so it never looks like an option.
+    Requirement: r"^[A-Za-z0-9][^\u0000-\u001f]*$", "must be a PEP 508 requirement, for example \"numpy>=2\"";
+    /// Versions of Python.
+    PythonVersions: r"^[<>=!~][0-9A-Za-z.*<>=!~, ]*$", "must be a PEP 440 specifier, for example \">=3.9\"";
+    /// An environment variable's name.
+    EnvName: r"^[^=\u0000-\u0020\u007f]+$", "must be the name of an environment variable";
+    /// An environment variable's value.
+    EnvValue: r"^[^\u0000]*$", "must hold no NUL character";
+    /// Whither a plugin may connect.
+    Origin: r"^[a-z][a-z0-9+.-]*://[^\s/?#@]+$", "must be an origin, for example \"https://api.example.com:443\"";
+    /// A host of an origin.
+    Host: r"^[A-Za-z0-9*.:\[\]-]+$", "must be a host, for example \"api.example.com\"";
+    /// A header's name.
+    Header: r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", "must be the name of an HTTP header";
+    /// A header's value with a place for the secret.
+    SecretFormat: r"^[^\u0000-\u001f\u007f]*\{\}[^\u0000-\u001f\u007f]*$",
+        "must be one line with {} where the secret goes, for example \"Bearer {}\"";
+}
