@@ -21,6 +21,7 @@ pub struct PooledPlugin<F: InstanceFactory> {
     counters: Arc<Counters>,
     /// Cancelled at the end; every running call is tied to it.
     ending: CancellationToken,
+    drain: Duration,
 }
 
 #[derive(Default)]
@@ -64,13 +65,25 @@ impl Drop for Running {
 
 impl<F: InstanceFactory> PooledPlugin<F> {
     /// How long running calls get at [`cleanup`](PluginInterface::cleanup) before they are cancelled, and how long
-    /// they get after that before their instances end under them.
+    /// they get after that before their instances end under them, unless [`drain`](Self::drain) says otherwise.
     pub const DRAIN: Duration = Duration::from_secs(5);
 
     /// A plugin without instances; the first is made by `initialize` or by the first call.
     #[must_use]
     pub fn new(factory: F) -> Self {
-        Self { pool: Arc::new(Pool::new(factory)), counters: Arc::default(), ending: CancellationToken::new() }
+        Self {
+            pool: Arc::new(Pool::new(factory)),
+            counters: Arc::default(),
+            ending: CancellationToken::new(),
+            drain: Self::DRAIN,
+        }
+    }
+
+    /// Gives running calls another time to end at `cleanup`.
+    #[must_use]
+    pub fn drain(mut self, time: Duration) -> Self {
+        self.drain = time;
+        self
     }
 
     /// The factory, for what it knows of the plugin.
@@ -189,10 +202,10 @@ impl<F: InstanceFactory> PluginInterface for PooledPlugin<F> {
         if self.pool.is_closed() {
             return Ok(());
         }
-        if tokio::time::timeout(Self::DRAIN, self.pool.drained()).await.is_err() {
+        if tokio::time::timeout(self.drain, self.pool.drained()).await.is_err() {
             self.ending.cancel();
             // Those that do not end by themselves end with their instance.
-            let _ = tokio::time::timeout(Self::DRAIN, self.pool.drained()).await;
+            let _ = tokio::time::timeout(self.drain, self.pool.drained()).await;
         }
         self.pool.close().await;
         Ok(())

@@ -1,0 +1,266 @@
+//! The same for synchronous callers, with no runtime of theirs.
+//!
+//! Every call here waits. Called from async code, where waiting would stall other tasks, it gives `unavailable`
+//! instead: use [`crate::PluginManager`] there.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+
+use bivium_interface::{Call, MethodInfo, Payload, PayloadStream, PluginError, PluginInterface, Result, Stats};
+use futures_util::StreamExt;
+use serde_json::Value;
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use crate::pipeline::{Event, Outcome, Pipeline, RunOptions};
+use crate::{LoadReport, ManagerBuilder};
+
+/// A runtime that ends without waiting for what others still run on it.
+#[derive(Clone)]
+struct Waiter(Arc<OwnedRuntime>);
+
+struct OwnedRuntime(Option<Runtime>);
+
+impl Drop for OwnedRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Waiter {
+    fn new() -> Result<Self> {
+        let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("bivium").enable_all().build();
+        let runtime = runtime.map_err(|error| PluginError::internal(format!("cannot start a runtime: {error}")))?;
+        Ok(Self(Arc::new(OwnedRuntime(Some(runtime)))))
+    }
+
+    fn wait<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        match &self.0.0 {
+            Some(runtime) if Handle::try_current().is_err() => runtime.block_on(work),
+            _ => Err(PluginError::unavailable("a blocking call was made from async code")
+                .with_help("use `bivium::PluginManager` there")),
+        }
+    }
+}
+
+/// [`crate::PluginManager`] for synchronous callers. When it is dropped every plugin is unloaded.
+///
+/// What needs no waiting is the async manager's own: see [`manager`](Self::manager).
+pub struct PluginManager {
+    waiter: Waiter,
+    manager: crate::PluginManager,
+}
+
+impl PluginManager {
+    /// A manager with the defaults.
+    ///
+    /// # Errors
+    /// `internal` if the exchange or the runtime cannot be made.
+    pub fn new() -> Result<Self> {
+        Self::build(crate::PluginManager::builder())
+    }
+
+    /// A manager with what was chosen.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn build(builder: ManagerBuilder) -> Result<Self> {
+        Ok(Self { waiter: Waiter::new()?, manager: builder.build()? })
+    }
+
+    /// The manager behind: its methods that are not `async` serve synchronous callers as they are (discovery,
+    /// metadata, enabling, configurations, progress, cancelling, logs, the machine).
+    #[must_use]
+    pub fn manager(&self) -> &crate::PluginManager {
+        &self.manager
+    }
+
+    /// [`crate::PluginManager::load`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load(&self, name: &str) -> Result<()> {
+        self.waiter.wait(self.manager.load(name))
+    }
+
+    /// [`crate::PluginManager::load_with`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_with(&self, name: &str, config: Value) -> Result<()> {
+        self.waiter.wait(self.manager.load_with(name, config))
+    }
+
+    /// [`crate::PluginManager::load_all`].
+    ///
+    /// # Errors
+    /// `unavailable` from async code; what went wrong with a plugin is in its report.
+    pub fn load_all(&self) -> Result<Vec<LoadReport>> {
+        self.waiter.wait(async { Ok(self.manager.load_all().await) })
+    }
+
+    /// [`crate::PluginManager::register`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn register(&self, plugin: Arc<dyn PluginInterface>, config: Value) -> Result<()> {
+        self.waiter.wait(self.manager.register(plugin, config))
+    }
+
+    /// [`crate::PluginManager::execute`]. Cancel it from another thread by its handle.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn execute(&self, name: &str, call: Call) -> Result<Payload> {
+        self.waiter.wait(self.manager.execute(name, call))
+    }
+
+    /// [`crate::PluginManager::execute_stream`], as an iterator.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn stream(&self, name: &str, call: Call) -> Result<Results> {
+        let stream = self.waiter.wait(self.manager.execute_stream(name, call))?;
+        Ok(Results { waiter: self.waiter.clone(), stream })
+    }
+
+    /// [`crate::PluginManager::methods`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn methods(&self, name: &str) -> Result<Vec<MethodInfo>> {
+        self.waiter.wait(self.manager.methods(name))
+    }
+
+    /// [`crate::PluginManager::update_config`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn update_config(&self, name: &str, changes: Value) -> Result<Value> {
+        self.waiter.wait(self.manager.update_config(name, changes))
+    }
+
+    /// [`crate::PluginManager::stats`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn stats(&self, name: &str) -> Result<Stats> {
+        self.waiter.wait(self.manager.stats(name))
+    }
+
+    /// [`crate::PluginManager::reload`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn reload(&self, name: &str) -> Result<()> {
+        self.waiter.wait(self.manager.reload(name))
+    }
+
+    /// [`crate::PluginManager::unload`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn unload(&self, name: &str) -> Result<()> {
+        self.waiter.wait(self.manager.unload(name))
+    }
+
+    /// [`crate::PluginManager::unload_all`].
+    ///
+    /// # Errors
+    /// `unavailable` from async code; what went wrong with a plugin is in its report.
+    pub fn unload_all(&self) -> Result<Vec<LoadReport>> {
+        self.waiter.wait(async { Ok(self.manager.unload_all().await) })
+    }
+
+    /// [`Pipeline::run`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn run(
+        &self,
+        pipeline: &Pipeline,
+        inputs: Payload,
+        options: &RunOptions,
+        on_event: &(dyn Fn(Event<'_>) + Send + Sync),
+    ) -> Result<Outcome> {
+        self.waiter.wait(pipeline.run(&self.manager, inputs, options, on_event))
+    }
+}
+
+impl Drop for PluginManager {
+    fn drop(&mut self) {
+        // From async code there is no waiting: dropping the plugins frees what they hold.
+        let _ = self.unload_all();
+    }
+}
+
+/// The results of a streaming call. Dropping it cancels the call.
+pub struct Results {
+    waiter: Waiter,
+    stream: PayloadStream,
+}
+
+impl Iterator for Results {
+    type Item = Result<Payload>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.waiter.wait(async { Ok(self.stream.next().await) }).unwrap_or_else(|error| Some(Err(error)))
+    }
+}
+
+/// One plugin without a manager, as a scope: it starts here and ends when this is dropped.
+pub struct Plugin {
+    waiter: Waiter,
+    plugin: Arc<dyn PluginInterface>,
+}
+
+impl Plugin {
+    /// Starts the plugin that a manifest declares, with this configuration as it is.
+    ///
+    /// # Errors
+    /// Those of [`crate::open`] and of `initialize`.
+    pub fn open(manifest: &Path, config: Value) -> Result<Self> {
+        let waiter = Waiter::new()?;
+        let plugin = waiter.wait(crate::open(manifest, config))?;
+        Ok(Self { waiter, plugin })
+    }
+
+    /// Runs a call.
+    ///
+    /// # Errors
+    /// As [`PluginInterface::execute`].
+    pub fn execute(&self, call: Call) -> Result<Payload> {
+        self.waiter.wait(self.plugin.execute(call))
+    }
+
+    /// Starts a streaming call.
+    ///
+    /// # Errors
+    /// As [`PluginInterface::execute_stream`].
+    pub fn stream(&self, call: Call) -> Result<Results> {
+        let stream = self.waiter.wait(self.plugin.execute_stream(call))?;
+        Ok(Results { waiter: self.waiter.clone(), stream })
+    }
+
+    /// Applies a configuration.
+    ///
+    /// # Errors
+    /// As [`PluginInterface::initialize`].
+    pub fn initialize(&self, config: Value) -> Result<()> {
+        self.waiter.wait(self.plugin.initialize(config))
+    }
+
+    /// The plugin itself.
+    #[must_use]
+    pub fn plugin(&self) -> &Arc<dyn PluginInterface> {
+        &self.plugin
+    }
+}
+
+impl Drop for Plugin {
+    fn drop(&mut self) {
+        let _ = self.waiter.wait(self.plugin.cleanup());
+    }
+}

@@ -1,0 +1,7 @@
+//! Configurations: checked against the plugin's JSON Schema, completed with its defaults, and kept.
+
+mod schema;
+mod settings;
+
+pub(crate) use schema::{Schema, merge};
+pub(crate) use settings::SettingsStore;

@@ -1,0 +1,137 @@
+//! A plugin's configuration schema: validation with every violation at once, and defaults.
+
+use bivium_interface::{PluginError, Problem, Result};
+use jsonschema::{PatternOptions, Validator};
+use serde_json::{Map, Value};
+
+/// A compiled JSON Schema (draft 2020-12 unless it says otherwise).
+pub(crate) struct Schema {
+    document: Value,
+    validator: Validator,
+}
+
+impl Schema {
+    /// A schema deeper than this has its inner defaults left alone: it was not written by a person.
+    const MAX_DEPTH: usize = 32;
+
+    /// Compiles a schema that a plugin gave. References outside of it are not followed, and its patterns run on a
+    /// linear-time engine: the schema may be a stranger's.
+    pub(crate) fn compile(document: Value) -> Result<Self> {
+        let validator =
+            jsonschema::options().with_pattern_options(PatternOptions::regex()).build(&document).map_err(|error| {
+                PluginError::invalid_config(format!("the plugin's configuration schema is not valid: {error}"))
+                    .with_help("mend `config_schema` in the manifest or in the plugin")
+            })?;
+        Ok(Self { document, validator })
+    }
+
+    pub(crate) fn document(&self) -> &Value {
+        &self.document
+    }
+
+    /// Fills in the defaults and checks the whole.
+    pub(crate) fn complete(&self, mut config: Value) -> Result<Value> {
+        if config.is_null() {
+            config = Value::Object(Map::new());
+        }
+        fill(&mut config, &self.document, 0);
+        let problems: Vec<Problem> = self
+            .validator
+            .iter_errors(&config)
+            .map(|error| Problem { location: error.instance_path().to_string(), message: error.to_string() })
+            .collect();
+        if problems.is_empty() {
+            return Ok(config);
+        }
+        Err(PluginError::invalid_config("the configuration does not fit the plugin's schema").with_problems(problems))
+    }
+}
+
+/// Puts each property's `default` where the property is missing, into nested objects too.
+fn fill(config: &mut Value, schema: &Value, depth: usize) {
+    let (Some(object), Some(properties)) =
+        (config.as_object_mut(), schema.get("properties").and_then(Value::as_object))
+    else {
+        return;
+    };
+    if depth == Schema::MAX_DEPTH {
+        return;
+    }
+    for (name, property) in properties {
+        if let (false, Some(default)) = (object.contains_key(name), property.get("default")) {
+            object.insert(name.clone(), default.clone());
+        }
+        if let Some(value) = object.get_mut(name) {
+            fill(value, property, depth + 1);
+        }
+    }
+}
+
+/// Applies a JSON Merge Patch (RFC 7396): objects are merged, null removes, anything else replaces.
+pub(crate) fn merge(target: &mut Value, patch: Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch;
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let Some(object) = target.as_object_mut() else { return };
+    for (key, value) in patch {
+        if value.is_null() {
+            object.remove(&key);
+        } else {
+            merge(object.entry(key).or_insert(Value::Null), value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bivium_interface::ErrorCode;
+    use serde_json::json;
+
+    use super::*;
+
+    fn schema() -> Schema {
+        Schema::compile(json!({
+            "type": "object",
+            "properties": {
+                "mask": {"type": "string", "default": "#"},
+                "limit": {"type": "integer", "minimum": 1},
+                "inner": {"type": "object", "default": {}, "properties": {"on": {"type": "boolean", "default": true}}}
+            },
+            "additionalProperties": false
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn defaults_are_filled_in_at_every_depth() {
+        assert_eq!(schema().complete(Value::Null).unwrap(), json!({"mask": "#", "inner": {"on": true}}));
+        let given = json!({"mask": "x", "inner": {"on": false}});
+        assert_eq!(schema().complete(given.clone()).unwrap(), given);
+    }
+
+    #[test]
+    fn every_violation_is_reported_at_once() {
+        let error = schema().complete(json!({"mask": 1, "limit": 0, "more": true})).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::InvalidConfig);
+        assert_eq!(error.problems().len(), 3, "{error}");
+        assert!(error.problems().iter().any(|problem| problem.location == "/limit"));
+    }
+
+    #[test]
+    fn a_bad_schema_is_an_error_and_no_panic() {
+        for bad in [json!({"type": "nonsense"}), json!({"$ref": "https://example.com/x"}), json!(7)] {
+            assert!(Schema::compile(bad).is_err_and(|error| error.code() == ErrorCode::InvalidConfig));
+        }
+    }
+
+    #[test]
+    fn a_merge_patch_replaces_merges_and_removes() {
+        let mut target = json!({"a": 1, "b": {"c": 2, "d": 3}});
+        merge(&mut target, json!({"a": null, "b": {"c": 4}, "e": [null]}));
+        assert_eq!(target, json!({"b": {"c": 4, "d": 3}, "e": [null]}));
+    }
+}

@@ -1,0 +1,106 @@
+//! What can be chosen about a manager.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use bivium_exchange::Exchange;
+use bivium_interface::{PluginError, Result};
+
+use super::{Inner, PluginManager};
+use crate::config::SettingsStore;
+use crate::construct::Constructor;
+use crate::discovery::default_search_paths;
+use crate::monitor::{MachineMonitor, Monitor};
+use crate::scheduler::{QueueScheduler, Scheduler};
+
+/// Makes a [`PluginManager`].
+#[derive(Default)]
+pub struct ManagerBuilder {
+    search_paths: Vec<PathBuf>,
+    data_dir: Option<PathBuf>,
+    environments: Option<PathBuf>,
+    exchange: Option<Exchange>,
+    monitor: Option<Arc<dyn Monitor>>,
+    scheduler: Option<Arc<dyn Scheduler>>,
+}
+
+impl ManagerBuilder {
+    /// Adds a place to look for manifests, behind those added before: a directory or one file. The first one
+    /// added replaces the defaults ([`default_search_paths`]).
+    #[must_use]
+    pub fn manifests(mut self, path: impl Into<PathBuf>) -> Self {
+        self.search_paths.push(path.into());
+        self
+    }
+
+    /// Where saved configurations lie, in place of the platform's data directory.
+    #[must_use]
+    pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(dir.into());
+        self
+    }
+
+    /// Where environments made for `requirements` lie, in place of the platform's cache directory.
+    #[must_use]
+    pub fn environments(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.environments = Some(dir.into());
+        self
+    }
+
+    /// The exchange to use, in place of a new one.
+    #[must_use]
+    pub fn exchange(mut self, exchange: Exchange) -> Self {
+        self.exchange = Some(exchange);
+        self
+    }
+
+    /// What tells of the machine, in place of the machine itself.
+    #[must_use]
+    pub fn monitor(mut self, monitor: Arc<dyn Monitor>) -> Self {
+        self.monitor = Some(monitor);
+        self
+    }
+
+    /// When calls may start, in place of a [`QueueScheduler`].
+    #[must_use]
+    pub fn scheduler(mut self, scheduler: Arc<dyn Scheduler>) -> Self {
+        self.scheduler = Some(scheduler);
+        self
+    }
+
+    /// Makes the manager. Nothing is loaded yet.
+    ///
+    /// # Errors
+    /// `internal` if the exchange cannot be made or there is no data directory.
+    pub fn build(self) -> Result<PluginManager> {
+        let exchange = self.exchange.map_or_else(Exchange::open, Ok)?;
+        let monitor = self.monitor.unwrap_or_else(|| Arc::new(MachineMonitor::default()));
+        let scheduler = self.scheduler.unwrap_or_else(|| Arc::new(QueueScheduler::new(Arc::clone(&monitor), None)));
+        let data_dir = match self.data_dir {
+            Some(dir) => dir,
+            None => default_data_dir()
+                .ok_or_else(|| PluginError::internal("this user has no home directory; name a data directory"))?,
+        };
+        let search_paths = if self.search_paths.is_empty() { default_search_paths() } else { self.search_paths };
+        Ok(PluginManager {
+            inner: Arc::new(Inner {
+                search_paths,
+                constructor: Constructor::new(exchange, self.environments),
+                monitor,
+                scheduler,
+                settings: SettingsStore::new(&data_dir),
+                found: Mutex::new(BTreeMap::new()),
+                loaded: Mutex::new(BTreeMap::new()),
+                turns: Mutex::new(BTreeMap::new()),
+            }),
+        })
+    }
+}
+
+/// Where saved configurations lie unless a host says otherwise: the platform's data directory. None for a user
+/// without a home directory.
+#[must_use]
+pub fn default_data_dir() -> Option<PathBuf> {
+    directories::ProjectDirs::from("", "", "bivium").map(|dirs| dirs.data_dir().to_owned())
+}

@@ -1,0 +1,102 @@
+//! Calls: held to their plugin's copy, listed, admitted by the scheduler, and run.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use bivium_interface::{Call, CallHandle, Payload, PayloadStream, PluginError, Result};
+use futures_core::Stream;
+
+use super::PluginManager;
+use super::loaded::{Copy, Hold, Listed, Loaded};
+use crate::scheduler::{Admission, Need};
+
+/// What a call holds while it is on its way.
+struct Underway {
+    hold: Hold,
+    _admission: Admission,
+    _listed: Listed,
+}
+
+impl PluginManager {
+    /// Runs a call and gives its result. The call's deadline covers the wait for the scheduler and for an
+    /// instance too. Dropping the future cancels the call.
+    ///
+    /// # Errors
+    /// `not-found`; `unavailable` if the plugin is not loaded or disabled; `resource-exhausted` by the scheduler;
+    /// `cancelled`; `timeout`; and whatever the plugin gives.
+    pub async fn execute(&self, name: &str, call: Call) -> Result<Payload> {
+        let underway = self.start(name, call.handle()).await?;
+        underway.hold.copy.plugin.execute(call).await
+    }
+
+    /// Starts a call with many results. The stream keeps the call's place until it ends or is dropped; dropping
+    /// it cancels the call.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute); the stream's items carry those that come later.
+    pub async fn execute_stream(&self, name: &str, call: Call) -> Result<PayloadStream> {
+        let underway = self.start(name, call.handle()).await?;
+        let inner = underway.hold.copy.plugin.execute_stream(call).await?;
+        Ok(Box::pin(ManagedStream { inner, underway: Some(underway) }))
+    }
+
+    async fn start(&self, name: &str, call: &CallHandle) -> Result<Underway> {
+        let loaded = self.loaded(name)?;
+        if !loaded.enabled.load(Ordering::Relaxed) {
+            return Err(PluginError::unavailable("the plugin is disabled")
+                .with_plugin(name)
+                .with_help(format!("`bivium enable {name}` lets calls through again")));
+        }
+        let listed = loaded.list(call);
+        let name_error = |error: PluginError| error.with_plugin(name).with_call(call.id());
+        let hold = call.guard(loaded.hold()).await.map_err(name_error)?;
+        let need = self.need(&loaded, &hold.copy).await;
+        let admission = self.inner.scheduler.admit(&need, call).await.map_err(name_error)?;
+        Ok(Underway { hold, _admission: admission, _listed: listed })
+    }
+
+    /// What a call needs beyond what the plugin's instances hold already: a model that is loaded has its memory.
+    async fn need(&self, loaded: &Arc<Loaded>, copy: &Copy) -> Need {
+        let Some(manifest) = &copy.manifest else {
+            return Need { plugin: loaded.name.clone(), cpu_slots: 1, ..Need::default() };
+        };
+        let resources = &manifest.resources;
+        let weighs = resources.min_system_ram_mb.is_some() || resources.min_gpu_vram_mb.is_some();
+        if !(weighs && self.inner.scheduler.weighs_memory()) {
+            return Need::new(&loaded.name, resources, 0, 0);
+        }
+        let stats = copy.plugin.stats().await.unwrap_or_default();
+        let pids: Vec<u32> = stats.instances.iter().flat_map(|instance| instance.pids.iter().copied()).collect();
+        let gpus = self.inner.monitor.snapshot().gpus;
+        let held_gpu_bytes = gpus
+            .iter()
+            .flat_map(|gpu| &gpu.processes)
+            .filter(|(pid, _)| pids.contains(pid))
+            .map(|(_, bytes)| bytes)
+            .sum();
+        Need::new(&loaded.name, resources, stats.memory_bytes(), held_gpu_bytes)
+    }
+}
+
+/// A stream that keeps its call's place until it ends.
+struct ManagedStream {
+    inner: PayloadStream,
+    underway: Option<Underway>,
+}
+
+impl Stream for ManagedStream {
+    type Item = Result<Payload>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.underway.is_none() {
+            return Poll::Ready(None);
+        }
+        let item = std::task::ready!(self.inner.as_mut().poll_next(cx));
+        if !matches!(item, Some(Ok(_))) {
+            self.underway = None;
+        }
+        Poll::Ready(item)
+    }
+}

@@ -1,0 +1,323 @@
+//! Loading, registering, enabling, reloading and unloading.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bivium_instances::PluginLog;
+use bivium_interface::{LogLevel, LogSource, Manifest, PluginError, PluginInterface, Result};
+use futures_util::future::join_all;
+use serde_json::Value;
+
+use super::PluginManager;
+use super::loaded::{Copy, Loaded};
+use crate::config::{Schema, merge};
+
+/// How loading one of several plugins ended.
+#[derive(Debug)]
+pub struct LoadReport {
+    /// The plugin.
+    pub name: String,
+    /// Nothing, or why it is not loaded.
+    pub result: Result<()>,
+}
+
+impl PluginManager {
+    /// Loads a plugin with its saved configuration, or its defaults. One that is loaded already stays as it is.
+    /// Starts an instance, so that a plugin that cannot start is known here. Dropping the future leaves nothing.
+    ///
+    /// # Errors
+    /// `not-found`, `invalid-manifest`, `invalid-config`, and whatever keeps the plugin from starting.
+    pub async fn load(&self, name: &str) -> Result<()> {
+        self.load_configured(name, |saved| saved).await
+    }
+
+    /// Loads a plugin with a configuration of the caller's, which is not saved. It is checked against the
+    /// plugin's schema and completed with its defaults.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub async fn load_with(&self, name: &str, config: Value) -> Result<()> {
+        self.load_configured(name, |_| config).await
+    }
+
+    /// Loads a plugin with its saved configuration changed by a JSON Merge Patch (RFC 7396). Nothing is saved.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub async fn load_changed(&self, name: &str, changes: Value) -> Result<()> {
+        let changed = |mut saved| {
+            merge(&mut saved, changes);
+            saved
+        };
+        self.load_configured(name, changed).await
+    }
+
+    async fn load_configured(&self, name: &str, config: impl FnOnce(Value) -> Value) -> Result<()> {
+        let _turn = self.turn(name).await;
+        if self.loaded_map().contains_key(name) {
+            return Ok(());
+        }
+        let manifest = self.manifest(name)?;
+        let saved = self.inner.settings.read(name)?;
+        let log = PluginLog::new(name);
+        let config = config(saved.config.unwrap_or(Value::Null));
+        let copy = self.make(&manifest, config, &log).await?;
+        self.loaded_map().insert(name.to_owned(), Loaded::new(name, log, saved.enabled, copy));
+        Ok(())
+    }
+
+    /// Loads every plugin found that is enabled, side by side, and reports on each. One that fails does not stop
+    /// the others.
+    pub async fn load_all(&self) -> Vec<LoadReport> {
+        let names: Vec<String> = self.discover().found.into_keys().collect();
+        let loads = names.into_iter().map(|name| async move {
+            let result = match self.is_enabled(&name) {
+                Ok(true) => self.load(&name).await,
+                Ok(false) => return None,
+                Err(error) => Err(error),
+            };
+            Some(LoadReport { name, result })
+        });
+        join_all(loads).await.into_iter().flatten().collect()
+    }
+
+    /// Takes a plugin of the host's own type under the manager's care, with this configuration.
+    ///
+    /// # Errors
+    /// `invalid-input` if a plugin of its name is loaded; `invalid-config`; those of its `initialize`.
+    pub async fn register(&self, plugin: Arc<dyn PluginInterface>, config: Value) -> Result<()> {
+        let name = plugin.name().to_owned();
+        check_name(&name)?;
+        let _turn = self.turn(&name).await;
+        if self.loaded_map().contains_key(&name) {
+            return Err(PluginError::invalid_input("a plugin of this name is loaded already").with_plugin(name));
+        }
+        let saved = self.inner.settings.read(&name)?;
+        let copy = configured(plugin, None, config).await?;
+        self.loaded_map().insert(name.clone(), Loaded::new(&name, PluginLog::new(&name), saved.enabled, copy));
+        Ok(())
+    }
+
+    /// The plugin itself, for calls past the manager's scheduler and lists.
+    ///
+    /// # Errors
+    /// `not-found`; `unavailable` if it is not loaded.
+    pub fn get(&self, name: &str) -> Result<Arc<dyn PluginInterface>> {
+        Ok(Arc::clone(&self.loaded(name)?.copy()?.plugin))
+    }
+
+    /// Reads the manifest anew and puts a new copy in the old one's place, with the same configuration: the new
+    /// one first, then the swap, then the old one ends its calls. If the new one fails the old one stays. No call
+    /// is refused meanwhile.
+    ///
+    /// A plugin that `requires_gpu` ends its old copy first, since two models may not fit; calls wait. If the new
+    /// one fails, a copy as before takes its place.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load); the plugin then runs as before, unless the error says otherwise.
+    pub async fn reload(&self, name: &str) -> Result<()> {
+        let loaded = self.loaded(name)?;
+        let _turn = loaded.turn.lock().await;
+        let old = loaded.copy()?;
+        let Some(before) = &old.manifest else {
+            return Err(PluginError::invalid_input("a plugin that the host registered cannot be reloaded")
+                .with_plugin(name)
+                .with_help("unload it and register another"));
+        };
+        let manifest = Arc::new(crate::discovery::read_plugin(&before.path)?);
+        if manifest.name != name {
+            return Err(PluginError::invalid_manifest(format!(
+                "{} now declares another plugin, {:?}",
+                before.path.display(),
+                manifest.name
+            ))
+            .with_plugin(name));
+        }
+        let config = Value::clone(&old.config());
+        if old.requires_gpu() || manifest.resources.requires_gpu {
+            self.replace_old_first(&loaded, &old, before, &manifest, config).await?;
+        } else {
+            let new = self.make(&manifest, config, &loaded.log).await?;
+            loaded.set_ready(new);
+            report_end(&loaded, loaded.end(&old).await);
+        }
+        self.found_map().insert(name.to_owned(), manifest);
+        Ok(())
+    }
+
+    async fn replace_old_first(
+        &self,
+        loaded: &Loaded,
+        old: &Copy,
+        before: &Arc<Manifest>,
+        manifest: &Arc<Manifest>,
+        config: Value,
+    ) -> Result<()> {
+        loaded.set_swapping();
+        // A reload that is dropped half-way must not leave calls waiting for ever.
+        let unfinished = Unfinished(Some(loaded));
+        report_end(loaded, loaded.end(old).await);
+        let made = self.make(manifest, config.clone(), &loaded.log).await;
+        let (copy, result) = match made {
+            Ok(new) => (Ok(new), Ok(())),
+            Err(error) => (self.make(before, config, &loaded.log).await, Err(error)),
+        };
+        unfinished.settle();
+        match copy {
+            Ok(copy) => {
+                loaded.set_ready(copy);
+                result
+            }
+            Err(second) => {
+                let error = PluginError::unavailable(format!(
+                    "the reload failed and the plugin as it was could not be started again either ({})",
+                    second.message()
+                ));
+                let error = error.with_plugin(&loaded.name).with_help("unload it and load it again");
+                loaded.set_gone(error.clone());
+                Err(result.err().map_or(error.clone(), |first| first.with_help(error.to_string())))
+            }
+        }
+    }
+
+    /// Ends a plugin: calls that run get a short time, then are cancelled; every instance is freed.
+    ///
+    /// # Errors
+    /// `not-found` or `unavailable` if it is not loaded; those of its `cleanup`: it is unloaded all the same.
+    pub async fn unload(&self, name: &str) -> Result<()> {
+        let _turn = self.turn(name).await;
+        let loaded = self.loaded(name)?;
+        let _configuring = loaded.turn.lock().await;
+        let copy = loaded.copy();
+        loaded.set_gone(
+            PluginError::unavailable("the plugin is not loaded").with_plugin(name).with_help("load it first"),
+        );
+        self.loaded_map().remove(name);
+        match copy {
+            Ok(copy) => loaded.end(&copy).await,
+            // A failed reload left nothing to end.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Unloads every plugin, side by side, and reports on each.
+    pub async fn unload_all(&self) -> Vec<LoadReport> {
+        let names: Vec<String> = self.loaded_map().keys().cloned().collect();
+        let unloads = names.into_iter().map(|name| async move {
+            let result = self.unload(&name).await;
+            LoadReport { name, result }
+        });
+        join_all(unloads).await
+    }
+
+    /// Lets calls to the plugin through again, now and in later hosts.
+    ///
+    /// # Errors
+    /// `not-found`; `internal` if it cannot be saved.
+    pub fn enable(&self, name: &str) -> Result<()> {
+        self.set_enabled(name, true)
+    }
+
+    /// Refuses calls to the plugin with `unavailable`, now and in later hosts, until it is enabled. Calls that
+    /// run go on.
+    ///
+    /// # Errors
+    /// `not-found`; `internal` if it cannot be saved.
+    pub fn disable(&self, name: &str) -> Result<()> {
+        self.set_enabled(name, false)
+    }
+
+    fn set_enabled(&self, name: &str, enabled: bool) -> Result<()> {
+        let loaded = self.loaded_map().get(name).cloned();
+        if loaded.is_none() {
+            self.manifest(name)?;
+        }
+        let mut saved = self.inner.settings.read(name)?;
+        saved.enabled = enabled;
+        self.inner.settings.write(name, &saved)?;
+        if let Some(loaded) = loaded {
+            loaded.enabled.store(enabled, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Whether calls to the plugin are let through.
+    ///
+    /// # Errors
+    /// `invalid-config` if what was saved cannot be read.
+    pub fn is_enabled(&self, name: &str) -> Result<bool> {
+        if let Some(loaded) = self.loaded_map().get(name) {
+            return Ok(loaded.enabled.load(Ordering::Relaxed));
+        }
+        Ok(self.inner.settings.read(name)?.enabled)
+    }
+
+    async fn make(&self, manifest: &Arc<Manifest>, config: Value, log: &PluginLog) -> Result<Arc<Copy>> {
+        let plugin = self.inner.constructor.construct(manifest, log.clone()).await?;
+        configured(plugin, Some(Arc::clone(manifest)), config).await
+    }
+}
+
+/// Refuses a name that a manifest could not give either: names become file names.
+fn check_name(name: &str) -> Result<()> {
+    let first = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let rest = name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    if first && rest && name.len() <= 64 {
+        return Ok(());
+    }
+    Err(PluginError::invalid_input(format!("{name:?} cannot be a plugin's name"))
+        .with_help("use at most 64 letters, digits, `.`, `_` and `-`, a letter or digit first"))
+}
+
+/// Completes the configuration and applies it; a plugin that does not take it is ended.
+async fn configured(
+    plugin: Arc<dyn PluginInterface>,
+    manifest: Option<Arc<Manifest>>,
+    config: Value,
+) -> Result<Arc<Copy>> {
+    let given = manifest.as_ref().and_then(|manifest| manifest.config_schema.clone());
+    let attempt = async {
+        let document = match given {
+            Some(schema) if schema.as_object().is_none_or(|object| !object.is_empty()) => schema,
+            _ => plugin.config_schema().await?,
+        };
+        let schema = Schema::compile(document)?;
+        let config = schema.complete(config)?;
+        plugin.initialize(config.clone()).await?;
+        Ok((schema, config))
+    };
+    match attempt.await {
+        Ok((schema, config)) => Ok(Copy::new(plugin, manifest, schema, config)),
+        Err(error) => {
+            let error: PluginError = error;
+            // The first error is the one to tell.
+            let _ = plugin.cleanup().await;
+            Err(error.with_plugin(plugin.name()))
+        }
+    }
+}
+
+/// A copy that did not end cleanly has ended all the same; its log says so.
+fn report_end(loaded: &Loaded, result: Result<()>) {
+    if let Err(error) = result {
+        loaded.log.push(LogLevel::Warn, LogSource::Host, 0, None, &format!("the old copy's cleanup failed: {error}"));
+    }
+}
+
+/// Marks a plugin as gone if its reload is dropped half-way.
+struct Unfinished<'a>(Option<&'a Loaded>);
+
+impl Unfinished<'_> {
+    fn settle(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if let Some(loaded) = self.0 {
+            let error = PluginError::unavailable("a reload of the plugin was broken off");
+            loaded.set_gone(error.with_plugin(&loaded.name).with_help("unload it and load it again"));
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! [`PluginManager`]: finds, loads, configures, schedules, runs, watches, reloads and unloads plugins.
+//!
+//! Nothing here asks which runtime a plugin has; `construct` does, once. The verbs lie in the files named for
+//! them: `load`, `execute`, `configure`, `observe`. `docs/manager.md` lists them all.
+
+mod builder;
+mod configure;
+mod execute;
+mod load;
+mod loaded;
+mod observe;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bivium_exchange::Exchange;
+use bivium_interface::{Manifest, PluginError, Result};
+
+pub use builder::{ManagerBuilder, default_data_dir};
+pub use load::LoadReport;
+pub use observe::{PluginInfo, RunningCall};
+
+use crate::config::SettingsStore;
+use crate::construct::Constructor;
+use crate::discovery::{Discovery, discover};
+use crate::monitor::Monitor;
+use crate::scheduler::Scheduler;
+use loaded::Loaded;
+
+/// The host of plugins. Cheap to clone; clones are the same manager. When the last one is dropped every plugin
+/// ends and the exchange is deleted.
+///
+/// All methods may be called from several tasks at once. Those that change a plugin (load, configure, reload,
+/// unload) take turns for each plugin; calls go on beside them.
+#[derive(Clone)]
+pub struct PluginManager {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    search_paths: Vec<PathBuf>,
+    constructor: Constructor,
+    monitor: Arc<dyn Monitor>,
+    scheduler: Arc<dyn Scheduler>,
+    settings: SettingsStore,
+    found: Mutex<BTreeMap<String, Arc<Manifest>>>,
+    loaded: Mutex<BTreeMap<String, Arc<Loaded>>>,
+    /// Taken while a plugin of that name is loaded or unloaded.
+    turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl PluginManager {
+    /// A manager with the defaults: the usual search paths, exchange and data directory, and a scheduler that
+    /// queues.
+    ///
+    /// # Errors
+    /// `internal` if the exchange cannot be made.
+    pub fn new() -> Result<Self> {
+        Self::builder().build()
+    }
+
+    /// For everything that can be chosen.
+    #[must_use]
+    pub fn builder() -> ManagerBuilder {
+        ManagerBuilder::default()
+    }
+
+    /// The exchange, to make blobs for calls.
+    #[must_use]
+    pub fn exchange(&self) -> &Exchange {
+        self.inner.constructor.exchange()
+    }
+
+    /// Looks for manifests anew. Plugins that are loaded stay as they are; what is found replaces what was found
+    /// before. Blocks on the file system for as long as a few small files take to read.
+    #[must_use = "the report says which files are no valid manifests"]
+    pub fn discover(&self) -> Discovery {
+        let discovery = discover(&self.inner.search_paths);
+        *self.found_map() = discovery.found.clone();
+        discovery
+    }
+
+    /// The manifest found under a name; looks for it if it has not been found yet.
+    ///
+    /// # Errors
+    /// `not-found` naming similar plugins; `invalid-manifest` if the file that should declare it is not valid.
+    pub fn manifest(&self, name: &str) -> Result<Arc<Manifest>> {
+        if let Some(manifest) = self.found_map().get(name) {
+            return Ok(Arc::clone(manifest));
+        }
+        let discovery = self.discover();
+        if let Some(manifest) = discovery.found.get(name) {
+            return Ok(Arc::clone(manifest));
+        }
+        let its_own =
+            discovery.problems.into_iter().find(|(path, _)| path.file_stem().is_some_and(|stem| stem == name));
+        Err(match its_own {
+            Some((_, error)) => error.with_plugin(name),
+            None => self.not_found(name, discovery.found.keys()),
+        })
+    }
+
+    fn not_found<'a>(&self, name: &str, known: impl Iterator<Item = &'a String>) -> PluginError {
+        let known: Vec<&str> = known.map(String::as_str).collect();
+        let paths: Vec<String> = self.inner.search_paths.iter().map(|path| path.display().to_string()).collect();
+        let help = match known.as_slice() {
+            [] => format!("no manifest lies in {}", paths.join(" or ")),
+            known => format!("known are {}; searched {}", known.join(", "), paths.join(" and ")),
+        };
+        PluginError::not_found(format!("there is no plugin {name:?}")).with_help(help)
+    }
+
+    fn found_map(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Manifest>>> {
+        self.inner.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn loaded_map(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Loaded>>> {
+        self.inner.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The loaded plugin of a name.
+    fn loaded(&self, name: &str) -> Result<Arc<Loaded>> {
+        if let Some(loaded) = self.loaded_map().get(name) {
+            return Ok(Arc::clone(loaded));
+        }
+        Err(match self.manifest(name) {
+            Ok(_) => PluginError::unavailable("the plugin is not loaded").with_plugin(name).with_help("load it first"),
+            Err(error) => error,
+        })
+    }
+
+    /// Waits for this plugin's turn to be loaded or unloaded.
+    async fn turn(&self, name: &str) -> tokio::sync::OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.inner.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(turns.entry(name.to_owned()).or_default())
+        };
+        turn.lock_owned().await
+    }
+}

@@ -1,0 +1,216 @@
+//! Looking: what is found and loaded, statistics, progress, logs, the machine; and cancelling what one sees.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bivium_interface::manifest::{Resources, Runtime};
+use bivium_interface::{CallHandle, CallId, LogRecord, Manifest, MethodInfo, PluginError, Progress, Result, Stats};
+use serde::Serialize;
+use tokio::sync::broadcast;
+
+use super::PluginManager;
+use crate::monitor::SystemSnapshot;
+
+/// What is known of a plugin without asking it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PluginInfo {
+    /// The name by which it is called.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// One sentence.
+    pub description: String,
+    /// What kind of work it does.
+    pub category: Option<String>,
+    /// Which road it takes; none for a type of the host's own.
+    pub runtime: Option<Runtime>,
+    /// Its manifest; none for a type of the host's own.
+    pub manifest: Option<PathBuf>,
+    /// What it needs of the machine.
+    pub resources: Resources,
+    /// Whether it is loaded.
+    pub loaded: bool,
+    /// Whether calls to it are let through.
+    pub enabled: bool,
+}
+
+/// A call on its way.
+#[derive(Debug, Clone)]
+pub struct RunningCall {
+    /// Steers and watches it.
+    pub handle: CallHandle,
+    /// How far it is.
+    pub progress: Progress,
+}
+
+impl PluginManager {
+    /// What is found of a name, loaded or not.
+    ///
+    /// # Errors
+    /// As [`manifest`](Self::manifest).
+    pub fn found_info(&self, name: &str) -> Result<PluginInfo> {
+        let manifest = self.manifest(name)?;
+        Ok(self.info_of(&manifest))
+    }
+
+    /// What is loaded under a name.
+    ///
+    /// # Errors
+    /// `not-found`; `unavailable` if it is not loaded.
+    pub fn loaded_info(&self, name: &str) -> Result<PluginInfo> {
+        let loaded = self.loaded(name)?;
+        let copy = loaded.copy()?;
+        let mut info = match &copy.manifest {
+            Some(manifest) => self.info_of(manifest),
+            None => PluginInfo {
+                name: name.to_owned(),
+                version: copy.plugin.version().to_owned(),
+                description: String::new(),
+                category: None,
+                runtime: None,
+                manifest: None,
+                resources: Resources::default(),
+                loaded: true,
+                enabled: self.is_enabled(name).unwrap_or(true),
+            },
+        };
+        info.loaded = true;
+        Ok(info)
+    }
+
+    fn info_of(&self, manifest: &Arc<Manifest>) -> PluginInfo {
+        PluginInfo {
+            name: manifest.name.clone(),
+            version: manifest.version.clone(),
+            description: manifest.description.clone(),
+            category: manifest.category.clone(),
+            runtime: Some(manifest.runtime),
+            manifest: Some(manifest.path.clone()),
+            resources: manifest.resources.clone(),
+            loaded: self.loaded_map().contains_key(&manifest.name),
+            enabled: self.is_enabled(&manifest.name).unwrap_or(true),
+        }
+    }
+
+    /// All plugins that the last [`discover`](Self::discover) found, by name.
+    #[must_use]
+    pub fn found(&self) -> Vec<PluginInfo> {
+        let manifests: Vec<_> = self.found_map().values().cloned().collect();
+        manifests.iter().map(|manifest| self.info_of(manifest)).collect()
+    }
+
+    /// All loaded plugins, by name.
+    #[must_use]
+    pub fn list(&self) -> Vec<PluginInfo> {
+        let names: Vec<String> = self.loaded_map().keys().cloned().collect();
+        names.iter().filter_map(|name| self.loaded_info(name).ok()).collect()
+    }
+
+    /// The categories of what is found.
+    #[must_use]
+    pub fn found_categories(&self) -> BTreeSet<String> {
+        self.found().into_iter().filter_map(|info| info.category).collect()
+    }
+
+    /// The categories of what is loaded.
+    #[must_use]
+    pub fn loaded_categories(&self) -> BTreeSet<String> {
+        self.list().into_iter().filter_map(|info| info.category).collect()
+    }
+
+    /// What is found in a category.
+    #[must_use]
+    pub fn found_in_category(&self, category: &str) -> Vec<PluginInfo> {
+        in_category(self.found(), category)
+    }
+
+    /// What is loaded in a category.
+    #[must_use]
+    pub fn loaded_in_category(&self, category: &str) -> Vec<PluginInfo> {
+        in_category(self.list(), category)
+    }
+
+    /// The plugin's methods besides `execute`.
+    ///
+    /// # Errors
+    /// `unavailable` if it is not loaded; those of the plugin.
+    pub async fn methods(&self, name: &str) -> Result<Vec<MethodInfo>> {
+        self.get(name)?.methods().await
+    }
+
+    /// Counters and use of resources.
+    ///
+    /// # Errors
+    /// `unavailable` if it is not loaded; those of the plugin.
+    pub async fn stats(&self, name: &str) -> Result<Stats> {
+        self.get(name)?.stats().await
+    }
+
+    /// The plugin's calls on their way, with how far each is.
+    ///
+    /// # Errors
+    /// `unavailable` if it is not loaded.
+    pub fn calls(&self, name: &str) -> Result<Vec<RunningCall>> {
+        let running = |handle: CallHandle| {
+            let progress = handle.progress().borrow().clone();
+            RunningCall { handle, progress }
+        };
+        Ok(self.loaded(name)?.calls().into_iter().map(running).collect())
+    }
+
+    /// How far the plugin's most recent call is; none if it runs none. [`calls`](Self::calls) tells them apart.
+    ///
+    /// # Errors
+    /// `unavailable` if it is not loaded.
+    pub fn progress(&self, name: &str) -> Result<Option<Progress>> {
+        Ok(self.calls(name)?.pop().map(|call| call.progress))
+    }
+
+    /// Cancels all calls of the plugin and gives their number. Returns at once.
+    ///
+    /// # Errors
+    /// `unavailable` if it is not loaded.
+    pub fn cancel(&self, name: &str) -> Result<usize> {
+        let calls = self.loaded(name)?.calls();
+        calls.iter().for_each(CallHandle::cancel);
+        Ok(calls.len())
+    }
+
+    /// Cancels one call. Returns at once.
+    ///
+    /// # Errors
+    /// `not-found` if no such call is on its way.
+    pub fn cancel_call(&self, id: CallId) -> Result<()> {
+        let loaded: Vec<_> = self.loaded_map().values().cloned().collect();
+        let call = loaded.iter().flat_map(|loaded| loaded.calls()).find(|call| call.id() == id);
+        call.map(|call| call.cancel()).ok_or_else(|| PluginError::not_found(format!("no call {id} is on its way")))
+    }
+
+    /// The last `count` log records of the plugin, oldest first.
+    ///
+    /// # Errors
+    /// `unavailable` if it is not loaded.
+    pub fn logs(&self, name: &str, count: usize) -> Result<Vec<LogRecord>> {
+        Ok(self.loaded(name)?.log.tail(count))
+    }
+
+    /// The plugin's log records from now on.
+    ///
+    /// # Errors
+    /// `unavailable` if it is not loaded.
+    pub fn follow_logs(&self, name: &str) -> Result<broadcast::Receiver<LogRecord>> {
+        Ok(self.loaded(name)?.log.follow())
+    }
+
+    /// The machine now: processors, memory, GPUs.
+    #[must_use]
+    pub fn system(&self) -> SystemSnapshot {
+        self.inner.monitor.snapshot()
+    }
+}
+
+fn in_category(mut plugins: Vec<PluginInfo>, category: &str) -> Vec<PluginInfo> {
+    plugins.retain(|info| info.category.as_deref() == Some(category));
+    plugins
+}

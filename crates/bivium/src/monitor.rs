@@ -1,0 +1,139 @@
+//! What the machine has and what of it is free, for the scheduler and for people.
+
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+
+/// The machine at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct SystemSnapshot {
+    /// Logical processors.
+    pub cpus: u32,
+    /// Processor use in percent of all of them, since the last snapshot.
+    pub cpu_percent: f32,
+    /// Host memory in bytes; 0 where it is not known.
+    pub memory_total_bytes: u64,
+    /// Host memory that can be had without swapping, in bytes.
+    pub memory_available_bytes: u64,
+    /// The GPUs; empty where there is none or none can be seen.
+    pub gpus: Vec<Gpu>,
+}
+
+/// One GPU.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Gpu {
+    /// Its index, as in `CUDA_VISIBLE_DEVICES`.
+    pub index: u32,
+    /// Its model.
+    pub name: String,
+    /// Its memory in bytes.
+    pub memory_total_bytes: u64,
+    /// Its free memory in bytes.
+    pub memory_free_bytes: u64,
+    /// The processes that use it, with the bytes that each holds.
+    pub processes: Vec<(u32, u64)>,
+}
+
+/// Tells what the machine has. A host with other means than these may bring its own.
+pub trait Monitor: Send + Sync + 'static {
+    /// The machine now. May take a few milliseconds.
+    fn snapshot(&self) -> SystemSnapshot;
+}
+
+/// The real machine: sysinfo, and NVML where there is one.
+pub struct MachineMonitor {
+    /// None where the system cannot be asked: its figures are then 0, which means unknown.
+    system: Option<Mutex<sysinfo::System>>,
+    #[cfg(feature = "nvml")]
+    nvml: Option<nvml_wrapper::Nvml>,
+}
+
+impl Default for MachineMonitor {
+    fn default() -> Self {
+        Self {
+            system: sysinfo::System::new().ok().map(Mutex::new),
+            // A machine without the library has no GPU that we could see.
+            #[cfg(feature = "nvml")]
+            nvml: nvml_wrapper::Nvml::init().ok(),
+        }
+    }
+}
+
+impl Monitor for MachineMonitor {
+    fn snapshot(&self) -> SystemSnapshot {
+        let mut snapshot = SystemSnapshot {
+            cpus: std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
+            #[cfg(feature = "nvml")]
+            gpus: self.nvml.as_ref().map(gpus).unwrap_or_default(),
+            ..SystemSnapshot::default()
+        };
+        if let Some(system) = &self.system {
+            let mut system = system.lock().unwrap_or_else(PoisonError::into_inner);
+            system.refresh_memory();
+            system.refresh_cpu_usage();
+            snapshot.cpu_percent = system.global_cpu_usage();
+            snapshot.memory_total_bytes = system.total_memory();
+            snapshot.memory_available_bytes = system.available_memory();
+        }
+        snapshot
+    }
+}
+
+/// The GPUs that NVML can see. One that fails to answer is left out: there may be others.
+#[cfg(feature = "nvml")]
+fn gpus(nvml: &nvml_wrapper::Nvml) -> Vec<Gpu> {
+    use nvml_wrapper::enums::device::UsedGpuMemory;
+
+    let used = |memory| match memory {
+        UsedGpuMemory::Used(bytes) => bytes,
+        UsedGpuMemory::Unavailable => 0,
+    };
+    let gpu = |index| {
+        let device = nvml.device_by_index(index).ok()?;
+        let memory = device.memory_info().ok()?;
+        let processes = device.running_compute_processes().unwrap_or_default();
+        Some(Gpu {
+            index,
+            name: device.name().unwrap_or_default(),
+            memory_total_bytes: memory.total,
+            memory_free_bytes: memory.free,
+            processes: processes.into_iter().map(|process| (process.pid, used(process.used_gpu_memory))).collect(),
+        })
+    };
+    (0..nvml.device_count().unwrap_or(0)).filter_map(gpu).collect()
+}
+
+/// A machine that is what its owner says: for simulations and tests.
+#[derive(Default)]
+pub struct SimulatedMonitor(Mutex<SystemSnapshot>);
+
+impl SimulatedMonitor {
+    /// A machine as given.
+    #[must_use]
+    pub fn new(snapshot: SystemSnapshot) -> Self {
+        Self(Mutex::new(snapshot))
+    }
+
+    /// Changes the machine.
+    pub fn change(&self, change: impl FnOnce(&mut SystemSnapshot)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Monitor for SimulatedMonitor {
+    fn snapshot(&self) -> SystemSnapshot {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_real_machine_has_processors_and_memory() {
+        let snapshot = MachineMonitor::default().snapshot();
+        assert!(snapshot.cpus > 0 && snapshot.memory_total_bytes > 0);
+        assert!(snapshot.memory_available_bytes <= snapshot.memory_total_bytes);
+    }
+}

@@ -1,0 +1,160 @@
+//! Pipelines: several plugins in a row, whichever roads they are on, with blobs passed on by file.
+//!
+//! A pipeline is a JSON document. Each step calls one plugin; its arguments are a template in which
+//! `{"$from": "PLACE"}` stands for a value that exists by then: `inputs/NAME`, the result of an earlier step
+//! (`STEP`, or a part of it by JSON Pointer: `STEP/words/0`), or `item/…` in a step that runs once `for_each`
+//! result of an earlier one. A step with `"stream": true` has a list of results, and so has a step with
+//! `for_each`; such a step starts on the first item while its source still works on the next.
+//!
+//! ```json
+//! { "name": "captions",
+//!   "inputs": { "audio": { "file": "speech.wav" } },
+//!   "steps": [
+//!     { "id": "segments", "plugin": "audio-prep", "stream": true, "args": { "audio": { "$from": "inputs/audio" } } },
+//!     { "id": "words", "plugin": "transcribe", "for_each": "segments", "args": { "audio": { "$from": "item/audio" } } },
+//!     { "id": "captions", "plugin": "subtitles", "args": { "segments": { "$from": "words" } } } ],
+//!   "outputs": { "srt": { "$from": "captions/srt" } } }
+//! ```
+
+mod read;
+mod run;
+mod template;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bivium_interface::manifest::Runtime;
+use bivium_interface::{CancellationToken, Payload, Progress};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// A pipeline that has been read and checked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pipeline {
+    /// Its name.
+    pub name: String,
+    /// One sentence.
+    #[serde(default)]
+    pub description: String,
+    /// What it takes.
+    #[serde(default)]
+    pub inputs: BTreeMap<String, Input>,
+    /// Configurations for its plugins, by name, where they are not loaded yet.
+    #[serde(default)]
+    pub configs: BTreeMap<String, Value>,
+    /// What it does, in order.
+    pub steps: Vec<Step>,
+    /// What it gives: a template.
+    #[serde(default)]
+    pub outputs: Map<String, Value>,
+    /// The directory that files are relative to.
+    #[serde(skip)]
+    pub dir: PathBuf,
+}
+
+/// One thing that a pipeline takes. Without `default` and `file` it must be given.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Input {
+    /// One sentence.
+    pub description: String,
+    /// The value if none is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default: Option<Value>,
+    /// The file to take as a blob if none is given, relative to the pipeline's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+}
+
+/// One step.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// The name by which later steps refer to its result.
+    pub id: String,
+    /// The plugin that it calls.
+    pub plugin: String,
+    /// The method; `execute` unless named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Whether it takes all results of a streaming call.
+    #[serde(default)]
+    pub stream: bool,
+    /// The step for each of whose results it runs once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_each: Option<String>,
+    /// The named arguments: a template.
+    #[serde(default)]
+    pub args: Map<String, Value>,
+}
+
+/// How one run of a pipeline is steered and watched.
+#[derive(Clone, Default)]
+pub struct RunOptions {
+    /// Time for the whole.
+    pub timeout: Option<Duration>,
+    /// Cancels the whole.
+    pub cancellation: CancellationToken,
+}
+
+/// What happens during a run.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A step's plugin is ready and its first call begins.
+    Started {
+        /// The step.
+        step: &'a Step,
+    },
+    /// A step's plugin reports progress of its running call.
+    Progress {
+        /// The step.
+        step: &'a Step,
+        /// How far it is.
+        progress: Progress,
+    },
+    /// A step has a result, or one more of several.
+    Result {
+        /// The step.
+        step: &'a Step,
+        /// The result.
+        payload: &'a Payload,
+    },
+    /// A step has all its results.
+    Finished {
+        /// The step.
+        step: &'a Step,
+    },
+}
+
+/// What a run gave and where its time went.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The outputs.
+    pub payload: Payload,
+    /// Each step, in order.
+    pub steps: Vec<StepReport>,
+    /// Wall time of the steps together, in seconds; loading plugins is not in it.
+    pub wall_s: f64,
+    /// Time that it took to load the plugins that were not loaded yet, in seconds.
+    pub load_s: f64,
+}
+
+/// Where a step's time went.
+#[derive(Debug, Clone, Serialize)]
+pub struct StepReport {
+    /// The step.
+    pub id: String,
+    /// Its plugin.
+    pub plugin: String,
+    /// The road that the plugin takes; none for a type of the host's own.
+    pub runtime: Option<Runtime>,
+    /// Calls made.
+    pub calls: u32,
+    /// Results got.
+    pub results: u32,
+    /// Time spent waiting for the plugin, in seconds. Steps overlap, so the sum may exceed the wall time.
+    pub busy_s: f64,
+}

@@ -1,0 +1,272 @@
+//! Running a pipeline: every step is a future; results flow from one to the next as they come.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use bivium_interface::{Blob, Call, CallHandle, Payload, PluginError, Result, escape};
+use futures_util::StreamExt;
+use futures_util::future::{join_all, try_join_all};
+use serde_json::Value;
+use tokio::sync::{SetOnce, mpsc};
+use tokio::time::Instant;
+
+use super::template::{fill, gather, places};
+use super::{Event, Outcome, Pipeline, RunOptions, Step, StepReport};
+use crate::PluginManager;
+
+/// Results that may wait between two steps: enough that neither starves, few enough that blobs do not pile up.
+const BETWEEN: usize = 2;
+
+/// One run.
+struct Run<'a> {
+    manager: &'a PluginManager,
+    pipeline: &'a Pipeline,
+    inputs: Payload,
+    deadline: Option<Instant>,
+    options: &'a RunOptions,
+    on_event: &'a (dyn Fn(Event<'_>) + Send + Sync),
+    /// What each step gave, once it is all there.
+    results: BTreeMap<&'a str, SetOnce<Payload>>,
+    reports: Mutex<BTreeMap<&'a str, StepReport>>,
+}
+
+/// A step's ends of the lists between steps.
+struct Lists {
+    source: Option<mpsc::Receiver<Payload>>,
+    followers: Vec<mpsc::Sender<Payload>>,
+}
+
+impl Pipeline {
+    /// Runs the pipeline with these inputs (an object; blobs beside it). Plugins that are not loaded are loaded
+    /// first, side by side, and stay loaded. `on_event` is told what happens as it happens and must not block.
+    /// Dropping the future cancels every call.
+    ///
+    /// # Errors
+    /// `invalid-input` if an input is missing or unknown; the first error of a step, naming the step's plugin.
+    pub async fn run(
+        &self,
+        manager: &PluginManager,
+        inputs: Payload,
+        options: &RunOptions,
+        on_event: &(dyn Fn(Event<'_>) + Send + Sync),
+    ) -> Result<Outcome> {
+        let inputs = self.complete_inputs(inputs)?;
+        let start = Instant::now();
+        let deadline = options.timeout.and_then(|timeout| start.checked_add(timeout));
+        self.load(manager, deadline, options).await?;
+        let loaded = Instant::now();
+        let run = Run {
+            manager,
+            pipeline: self,
+            inputs,
+            deadline,
+            options,
+            on_event,
+            results: self.steps.iter().map(|step| (step.id.as_str(), SetOnce::new())).collect(),
+            reports: Mutex::default(),
+        };
+        let steps = self.steps.iter().zip(run.lists()).map(|(step, lists)| run.step(step, lists));
+        try_join_all(steps).await?;
+        let payload = fill(&self.outputs, &|source| run.known(source, None))?;
+        let mut reports = run.reports.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(Outcome {
+            payload,
+            steps: self.steps.iter().filter_map(|step| reports.remove(step.id.as_str())).collect(),
+            wall_s: loaded.elapsed().as_secs_f64(),
+            load_s: (loaded - start).as_secs_f64(),
+        })
+    }
+
+    async fn load(&self, manager: &PluginManager, deadline: Option<Instant>, options: &RunOptions) -> Result<()> {
+        let names: std::collections::BTreeSet<&str> = self.steps.iter().map(|step| step.plugin.as_str()).collect();
+        let loads = names.into_iter().map(|name| async move {
+            match self.configs.get(name) {
+                Some(config) => manager.load_with(name, config.clone()).await,
+                None => manager.load(name).await,
+            }
+        });
+        // A call of the pipeline's own, so that loading keeps to the deadline and is cancelled like the rest.
+        let call = call_of(deadline, options);
+        // All are waited for: a plugin left half-way would be loaded again by the next run.
+        call.guard(async { join_all(loads).await.into_iter().collect() }).await
+    }
+
+    /// Puts defaults and files where no input is given.
+    fn complete_inputs(&self, inputs: Payload) -> Result<Payload> {
+        let inputs = inputs.checked()?;
+        let Payload { json: Value::Object(mut given), mut blobs } = inputs else {
+            return Err(PluginError::invalid_input("the inputs are not a JSON object"));
+        };
+        if let Some(unknown) = given.keys().find(|name| !self.inputs.contains_key(*name)) {
+            let known: Vec<&str> = self.inputs.keys().map(String::as_str).collect();
+            return Err(PluginError::invalid_input(format!("the pipeline has no input {unknown:?}"))
+                .with_help(format!("its inputs are {}", known.join(", "))));
+        }
+        for (name, input) in &self.inputs {
+            if given.contains_key(name) {
+                continue;
+            }
+            let value = match (&input.default, &input.file) {
+                (Some(default), _) => escape(default.clone()),
+                (None, Some(file)) => {
+                    blobs.push(Blob::by_reference(self.dir.join(file), None)?);
+                    Payload::reference(blobs.len() - 1)
+                }
+                (None, None) => {
+                    return Err(PluginError::invalid_input(format!("the input {name:?} is missing")));
+                }
+            };
+            given.insert(name.clone(), value);
+        }
+        Ok(Payload { json: Value::Object(given), blobs })
+    }
+}
+
+fn call_of(deadline: Option<Instant>, options: &RunOptions) -> CallHandle {
+    call_with(Call::new(), deadline, options).handle().clone()
+}
+
+fn call_with(call: Call, deadline: Option<Instant>, options: &RunOptions) -> Call {
+    let call = call.cancellation(options.cancellation.child_token());
+    match deadline {
+        Some(deadline) => call.deadline(deadline),
+        None => call,
+    }
+}
+
+impl<'a> Run<'a> {
+    /// The lists between the steps.
+    fn lists(&self) -> Vec<Lists> {
+        let steps = &self.pipeline.steps;
+        let mut lists: Vec<Lists> = steps.iter().map(|_| Lists { source: None, followers: Vec::new() }).collect();
+        for (n, step) in steps.iter().enumerate() {
+            let source = step.for_each.as_ref().and_then(|id| steps.iter().position(|earlier| earlier.id == *id));
+            let Some(source) = source else { continue };
+            let (sender, receiver) = mpsc::channel(BETWEEN);
+            if let Some(list) = lists.get_mut(source) {
+                list.followers.push(sender);
+            }
+            if let Some(list) = lists.get_mut(n) {
+                list.source = Some(receiver);
+            }
+        }
+        lists
+    }
+
+    /// What a source of a template is, if it is there.
+    fn known<'s>(&'s self, source: &str, item: Option<&'s Payload>) -> Option<&'s Payload> {
+        match source {
+            "item" => item,
+            "inputs" => Some(&self.inputs),
+            step => self.results.get(step)?.get(),
+        }
+    }
+
+    async fn step(&self, step: &'a Step, mut lists: Lists) -> Result<()> {
+        self.wait_for_sources(step).await;
+        self.report(step, |_| {});
+        (self.on_event)(Event::Started { step });
+        let mut results = Vec::new();
+        match lists.source.take() {
+            None => self.call(step, None, &lists, &mut results).await?,
+            Some(mut source) => {
+                while let Some(item) = source.recv().await {
+                    self.call(step, Some(&item), &lists, &mut results).await?;
+                }
+            }
+        }
+        let result = if step.has_list() { gather(&results) } else { results.pop().unwrap_or_default() };
+        if let Some(place) = self.results.get(step.id.as_str()) {
+            // Set once: ids are unique.
+            let _ = place.set(result);
+        }
+        (self.on_event)(Event::Finished { step });
+        Ok(())
+    }
+
+    /// Waits until every step that the arguments name as a whole has its result.
+    async fn wait_for_sources(&self, step: &Step) {
+        let mut sources = Vec::new();
+        for template in step.args.values() {
+            places(template, &mut |place| sources.extend(place.ok().and_then(|place| self.results.get(place.source))));
+        }
+        for source in sources {
+            source.wait().await;
+        }
+    }
+
+    /// One call of a step; its results go to `results` and to the steps that follow.
+    async fn call(
+        &self,
+        step: &'a Step,
+        item: Option<&Payload>,
+        lists: &Lists,
+        results: &mut Vec<Payload>,
+    ) -> Result<()> {
+        let in_step = |error: PluginError| error.with_plugin(&step.plugin);
+        let args: Payload = fill(&step.args, &|source| self.known(source, item)).map_err(in_step)?;
+        let mut call = Call::new().named_from(args).map_err(in_step)?;
+        if let Some(method) = &step.method {
+            call = call.method(method.clone());
+        }
+        let call = call_with(call, self.deadline, self.options);
+        self.report(step, |report| report.calls += 1);
+        let handle = call.handle().clone();
+        let work = async {
+            if !step.stream {
+                let payload = self.timed(step, self.manager.execute(&step.plugin, call)).await?;
+                return self.deliver(step, payload, lists, results).await;
+            }
+            let mut stream = self.timed(step, self.manager.execute_stream(&step.plugin, call)).await?;
+            while let Some(payload) = self.timed(step, stream.next()).await {
+                self.deliver(step, payload?, lists, results).await?;
+            }
+            Ok(())
+        };
+        tokio::select! {
+            biased;
+            result = work => result,
+            never = self.watch_progress(step, &handle) => never,
+        }
+    }
+
+    async fn deliver(&self, step: &Step, payload: Payload, lists: &Lists, results: &mut Vec<Payload>) -> Result<()> {
+        (self.on_event)(Event::Result { step, payload: &payload });
+        for follower in &lists.followers {
+            // A follower that is gone has failed, and its error ends the run.
+            let _ = follower.send(payload.clone()).await;
+        }
+        results.push(payload);
+        Ok(())
+    }
+
+    /// Hands the call's progress on for as long as it is polled.
+    async fn watch_progress(&self, step: &Step, call: &CallHandle) -> Result<()> {
+        let mut progress = call.progress();
+        while progress.changed().await.is_ok() {
+            let progress = progress.borrow_and_update().clone();
+            (self.on_event)(Event::Progress { step, progress });
+        }
+        std::future::pending().await
+    }
+
+    async fn timed<T>(&self, step: &'a Step, work: impl Future<Output = T>) -> T {
+        let start = Instant::now();
+        let done = work.await;
+        self.report(step, |report| report.busy_s += start.elapsed().as_secs_f64());
+        done
+    }
+
+    fn report(&self, step: &'a Step, change: impl FnOnce(&mut StepReport)) {
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        let report = reports.entry(&step.id).or_insert_with(|| StepReport {
+            id: step.id.clone(),
+            plugin: step.plugin.clone(),
+            runtime: self.manager.loaded_info(&step.plugin).ok().and_then(|info| info.runtime),
+            calls: 0,
+            results: 0,
+            busy_s: 0.0,
+        });
+        change(report);
+    }
+}

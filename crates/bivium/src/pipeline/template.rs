@@ -1,0 +1,119 @@
+//! Templates: JSON in which `{"$from": "PLACE"}` stands for a value that is known later.
+
+use bivium_interface::{Payload, PluginError, Result};
+use serde_json::{Map, Value};
+
+const KEY: &str = "$from";
+
+/// A place that a template names: what it begins with, and a JSON Pointer into that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place<'a> {
+    pub(super) source: &'a str,
+    pub(super) pointer: &'a str,
+}
+
+impl<'a> Place<'a> {
+    fn parse(text: &'a str) -> Self {
+        let at = text.find('/').unwrap_or(text.len());
+        let (source, pointer) = text.split_at(at);
+        Self { source, pointer }
+    }
+}
+
+/// The place that a value stands for, if it is a reference; an error if it is a malformed one.
+fn place_of(value: &Value) -> Option<Result<Place<'_>, String>> {
+    let object = value.as_object()?;
+    let place = object.get(KEY)?;
+    Some(match place.as_str() {
+        Some(place) if object.len() == 1 => Ok(Place::parse(place)),
+        _ => Err(format!("{value} is no reference: it must be an object of the one key `{KEY}` with a string")),
+    })
+}
+
+/// Calls `seen` for every reference in a template.
+pub(super) fn places<'a>(template: &'a Value, seen: &mut impl FnMut(Result<Place<'a>, String>)) {
+    if let Some(place) = place_of(template) {
+        return seen(place);
+    }
+    match template {
+        Value::Array(items) => items.iter().for_each(|item| places(item, seen)),
+        Value::Object(object) => object.values().for_each(|item| places(item, seen)),
+        _ => {}
+    }
+}
+
+/// Puts values in the places; `lookup` gives what a source is.
+pub(super) fn fill<'v>(
+    template: &Map<String, Value>,
+    lookup: &impl Fn(&str) -> Option<&'v Payload>,
+) -> Result<Payload> {
+    let mut filled = Payload { json: Value::Object(template.clone()), blobs: Vec::new() };
+    let Payload { json, blobs } = &mut filled;
+    fill_value(json, blobs, lookup)?;
+    Ok(filled)
+}
+
+fn fill_value<'v>(
+    value: &mut Value,
+    blobs: &mut Vec<bivium_interface::Blob>,
+    lookup: &impl Fn(&str) -> Option<&'v Payload>,
+) -> Result<()> {
+    if let Some(place) = place_of(value) {
+        let place = place.map_err(PluginError::invalid_input)?;
+        let part = lookup(place.source)
+            .and_then(|payload| payload.part(place.pointer))
+            .ok_or_else(|| PluginError::invalid_input(format!("nothing lies at {}{}", place.source, place.pointer)))?;
+        let part = part.shifted(blobs.len());
+        *value = part.json;
+        blobs.extend(part.blobs);
+        return Ok(());
+    }
+    match value {
+        Value::Array(items) => items.iter_mut().try_for_each(|item| fill_value(item, blobs, lookup)),
+        Value::Object(object) => object.values_mut().try_for_each(|item| fill_value(item, blobs, lookup)),
+        _ => Ok(()),
+    }
+}
+
+/// Several results as one: an array.
+pub(super) fn gather(results: &[Payload]) -> Payload {
+    let mut gathered = Payload::from(Value::Array(Vec::with_capacity(results.len())));
+    for result in results {
+        let part = result.clone().shifted(gathered.blobs.len());
+        if let Value::Array(items) = &mut gathered.json {
+            items.push(part.json);
+        }
+        gathered.blobs.extend(part.blobs);
+    }
+    gathered
+}
+
+#[cfg(test)]
+mod tests {
+    use bivium_interface::Blob;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn parts_bring_their_blobs() {
+        let blob = |n: u32| Blob::new(format!("/{n}").into(), "text/plain", 1, None);
+        let one = Payload { json: json!({"a": {"$blob": 0}, "b": {"$blob": 1}}), blobs: vec![blob(0), blob(1)] };
+        let all = gather(&[one.clone(), one]);
+        assert_eq!(all.json[1], json!({"a": {"$blob": 2}, "b": {"$blob": 3}}));
+
+        let template = json!({"x": {"$from": "all/1/b"}, "y": [{"$from": "all/0/a"}, 7]});
+        let filled = fill(template.as_object().unwrap(), &|name| (name == "all").then_some(&all)).unwrap();
+        assert_eq!(filled.json, json!({"x": {"$blob": 0}, "y": [{"$blob": 1}, 7]}));
+        let paths: Vec<_> = filled.blobs.iter().map(|blob| blob.path().to_str().unwrap()).collect();
+        assert_eq!(paths, ["/1", "/0"]);
+    }
+
+    #[test]
+    fn a_missing_place_is_named() {
+        let template = json!({"x": {"$from": "item/none"}});
+        let payload = Payload::from(json!({}));
+        let error = fill(template.as_object().unwrap(), &|_| Some(&payload)).unwrap_err();
+        assert!(error.to_string().contains("item/none"));
+    }
+}

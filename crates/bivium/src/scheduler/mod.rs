@@ -1,0 +1,65 @@
+//! The scheduler: when a call may start, given processor slots, host memory and GPU memory.
+
+mod ledger;
+mod policy;
+
+use std::any::Any;
+
+use async_trait::async_trait;
+use bivium_interface::manifest::Resources;
+use bivium_interface::{CallHandle, Result};
+
+pub use policy::{PermissiveScheduler, QueueScheduler, RefuseScheduler};
+
+/// What one call needs over what its plugin holds already.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Need {
+    /// The plugin, for messages.
+    pub plugin: String,
+    /// Processor slots.
+    pub cpu_slots: u32,
+    /// Host memory in bytes.
+    pub memory_bytes: u64,
+    /// GPU memory in bytes, on one GPU.
+    pub gpu_memory_bytes: u64,
+    /// Whether there must be a GPU at all.
+    pub requires_gpu: bool,
+}
+
+impl Need {
+    /// What a manifest asks for a call, less what the plugin's instances hold.
+    pub(crate) fn new(plugin: &str, resources: &Resources, held_bytes: u64, held_gpu_bytes: u64) -> Self {
+        let mib = |mb: Option<u64>| mb.unwrap_or(0).saturating_mul(1 << 20);
+        Self {
+            plugin: plugin.to_owned(),
+            cpu_slots: resources.cpu_slots.unwrap_or(1),
+            memory_bytes: mib(resources.min_system_ram_mb).saturating_sub(held_bytes),
+            gpu_memory_bytes: mib(resources.min_gpu_vram_mb).saturating_sub(held_gpu_bytes),
+            requires_gpu: resources.requires_gpu,
+        }
+    }
+}
+
+/// Decides when a call may start. A host may bring its own policy.
+#[async_trait]
+pub trait Scheduler: Send + Sync + 'static {
+    /// Waits until the call may start, and gives what keeps its place; or refuses it with `resource-exhausted`.
+    /// Must end soon after the call is interrupted.
+    async fn admit(&self, need: &Need, call: &CallHandle) -> Result<Admission>;
+
+    /// Whether the policy looks at memory. Where it does not, nobody measures what a plugin holds.
+    fn weighs_memory(&self) -> bool {
+        true
+    }
+}
+
+/// A call's place. Dropping it gives the place back.
+#[derive(Default)]
+pub struct Admission(#[allow(dead_code, reason = "held for its drop")] Option<Box<dyn Any + Send + Sync>>);
+
+impl Admission {
+    /// A place that `place` gives back when it is dropped.
+    pub fn new(place: impl Any + Send + Sync) -> Self {
+        Self(Some(Box::new(place)))
+    }
+}

@@ -1,0 +1,182 @@
+//! The three policies: let every call start, refuse what does not fit, or let it wait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bivium_interface::{CallHandle, PluginError, Result};
+
+use super::ledger::{Ledger, Refusal};
+use super::{Admission, Need, Scheduler};
+use crate::monitor::Monitor;
+
+/// Every call starts at once.
+pub struct PermissiveScheduler;
+
+#[async_trait]
+impl Scheduler for PermissiveScheduler {
+    async fn admit(&self, _need: &Need, _call: &CallHandle) -> Result<Admission> {
+        Ok(Admission::default())
+    }
+
+    fn weighs_memory(&self) -> bool {
+        false
+    }
+}
+
+/// A call that does not fit now is refused with `resource-exhausted`.
+pub struct RefuseScheduler(Arc<Ledger>);
+
+impl RefuseScheduler {
+    /// Over this machine; `cpu_slots` calls' worth of processors, or one for each logical processor.
+    #[must_use]
+    pub fn new(monitor: Arc<dyn Monitor>, cpu_slots: Option<u32>) -> Self {
+        Self(Ledger::new(monitor, cpu_slots))
+    }
+}
+
+#[async_trait]
+impl Scheduler for RefuseScheduler {
+    async fn admit(&self, need: &Need, call: &CallHandle) -> Result<Admission> {
+        match self.0.try_place(need) {
+            Ok(place) => Ok(Admission::new(place)),
+            Err(Refusal::Busy(what)) => Err(refused(need, call, &what).with_help("try again later")),
+            Err(Refusal::Never(what)) => Err(never(need, call, &what)),
+        }
+    }
+}
+
+/// A call that does not fit now waits until it does, under its deadline and cancellation; one that can never fit
+/// is refused at once. A call may pass one before it that needs more: no call waits for what it does not need.
+pub struct QueueScheduler(Arc<Ledger>);
+
+impl QueueScheduler {
+    /// How often a waiting call looks at the machine by itself: memory is also freed by others, who tell nobody.
+    const LOOK: Duration = Duration::from_millis(250);
+
+    /// Over this machine; `cpu_slots` calls' worth of processors, or one for each logical processor.
+    #[must_use]
+    pub fn new(monitor: Arc<dyn Monitor>, cpu_slots: Option<u32>) -> Self {
+        Self(Ledger::new(monitor, cpu_slots))
+    }
+}
+
+#[async_trait]
+impl Scheduler for QueueScheduler {
+    async fn admit(&self, need: &Need, call: &CallHandle) -> Result<Admission> {
+        loop {
+            // Listens before it looks, so that a place given back in between is not missed.
+            let released = self.0.released.notified();
+            tokio::pin!(released);
+            released.as_mut().enable();
+            match self.0.try_place(need) {
+                Ok(place) => return Ok(Admission::new(place)),
+                Err(Refusal::Never(what)) => return Err(never(need, call, &what)),
+                Err(Refusal::Busy(_)) => {}
+            }
+            // Either way it looks again.
+            call.guard(async { Ok(tokio::time::timeout(Self::LOOK, released).await) }).await.map(|_| ())?;
+        }
+    }
+}
+
+fn refused(need: &Need, call: &CallHandle, what: &str) -> PluginError {
+    PluginError::resource_exhausted(format!("the call cannot start: {what}"))
+        .with_plugin(&need.plugin)
+        .with_call(call.id())
+}
+
+fn never(need: &Need, call: &CallHandle, what: &str) -> PluginError {
+    refused(need, call, what).with_help("run it on a larger machine, or lower `resources` in its manifest")
+}
+
+#[cfg(test)]
+mod tests {
+    use bivium_interface::{Call, ErrorCode};
+
+    use super::*;
+    use crate::monitor::{Gpu, SimulatedMonitor, SystemSnapshot};
+
+    const GIB: u64 = 1 << 30;
+
+    fn machine() -> Arc<SimulatedMonitor> {
+        let gpu = Gpu { memory_total_bytes: 8 * GIB, memory_free_bytes: 8 * GIB, ..Gpu::default() };
+        Arc::new(SimulatedMonitor::new(SystemSnapshot {
+            cpus: 2,
+            memory_total_bytes: 16 * GIB,
+            memory_available_bytes: 4 * GIB,
+            gpus: vec![gpu],
+            ..SystemSnapshot::default()
+        }))
+    }
+
+    fn gpu_need(bytes: u64) -> Need {
+        Need { plugin: "p".into(), cpu_slots: 1, gpu_memory_bytes: bytes, requires_gpu: true, ..Need::default() }
+    }
+
+    async fn admit(scheduler: &dyn Scheduler, need: &Need) -> Result<Admission> {
+        scheduler.admit(need, Call::new().timeout(Duration::from_secs(60)).handle()).await
+    }
+
+    #[tokio::test]
+    async fn permissive_admits_what_could_never_fit() {
+        assert!(admit(&PermissiveScheduler, &gpu_need(1000 * GIB)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn refuse_counts_what_it_has_promised() {
+        let scheduler = RefuseScheduler::new(machine(), None);
+        let first = admit(&scheduler, &gpu_need(5 * GIB)).await.unwrap();
+        let error = admit(&scheduler, &gpu_need(4 * GIB)).await.err().unwrap();
+        assert_eq!(error.code(), ErrorCode::ResourceExhausted);
+        assert!(error.to_string().contains("4096 MiB of GPU memory and 3072 are free"), "{error}");
+        drop(first);
+        assert!(admit(&scheduler, &gpu_need(4 * GIB)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn refuse_knows_slots_memory_and_the_lack_of_a_gpu() {
+        let machine = machine();
+        let scheduler = RefuseScheduler::new(Arc::clone(&machine) as _, None);
+        let slots = |n| Need { cpu_slots: n, ..Need::default() };
+        let _two = admit(&scheduler, &slots(2)).await.unwrap();
+        assert!(admit(&scheduler, &slots(1)).await.is_err());
+        assert!(admit(&scheduler, &slots(3)).await.err().unwrap().to_string().contains("larger machine"));
+        let memory = Need { memory_bytes: 5 * GIB, ..Need::default() };
+        assert!(admit(&scheduler, &memory).await.err().unwrap().to_string().contains("host memory"));
+        machine.change(|snapshot| snapshot.gpus.clear());
+        let none = Need { requires_gpu: true, ..Need::default() };
+        assert!(admit(&scheduler, &none).await.err().unwrap().to_string().contains("needs a GPU"));
+    }
+
+    #[tokio::test]
+    async fn queue_waits_for_a_place() {
+        let scheduler = Arc::new(QueueScheduler::new(machine(), None));
+        let first = admit(&*scheduler, &gpu_need(5 * GIB)).await.unwrap();
+        let waiting = tokio::spawn({
+            let scheduler = Arc::clone(&scheduler);
+            async move { admit(&*scheduler, &gpu_need(5 * GIB)).await.map(drop) }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(first);
+        waiting.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn queue_waits_for_the_machine_and_no_longer_than_the_deadline() {
+        let machine = machine();
+        let scheduler = QueueScheduler::new(Arc::clone(&machine) as _, None);
+        machine.change(|snapshot| snapshot.gpus[0].memory_free_bytes = GIB);
+        let call = Call::new().timeout(Duration::from_millis(1));
+        let error = scheduler.admit(&gpu_need(2 * GIB), call.handle()).await.err().unwrap();
+        assert_eq!((error.code(), error.call()), (ErrorCode::Timeout, Some(call.id())));
+        assert_eq!(admit(&scheduler, &gpu_need(9 * GIB)).await.err().unwrap().code(), ErrorCode::ResourceExhausted);
+
+        let need = gpu_need(2 * GIB);
+        let freed = async { machine.change(|snapshot| snapshot.gpus[0].memory_free_bytes = 8 * GIB) };
+        // The first looks and waits before the second frees the memory, which tells nobody.
+        let (admitted, ()) = tokio::join!(biased; admit(&scheduler, &need), freed);
+        assert!(admitted.is_ok());
+    }
+}
