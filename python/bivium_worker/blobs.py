@@ -1,0 +1,133 @@
+"""Blobs: large data that travels as files, never inside the JSON."""
+
+from __future__ import annotations
+
+import os
+import stat
+import weakref
+
+from .errors import WorkerError
+
+TYPES = {
+    ".csv": "text/csv",
+    ".flac": "audio/flac",
+    ".gif": "image/gif",
+    ".html": "text/html",
+    ".jpeg": "image/jpeg",
+    ".jpg": "image/jpeg",
+    ".json": "application/json",
+    ".md": "text/markdown",
+    ".mp3": "audio/mpeg",
+    ".mp4": "video/mp4",
+    ".npy": "application/x-npy",
+    ".npz": "application/x-npz",
+    ".ogg": "audio/ogg",
+    ".pdf": "application/pdf",
+    ".png": "image/png",
+    ".srt": "application/x-subrip",
+    ".txt": "text/plain",
+    ".vtt": "text/vtt",
+    ".wav": "audio/wav",
+    ".webp": "image/webp",
+    ".zip": "application/zip",
+}
+"""Media types by file name extension, for files that come without one. (The `mimetypes` module reads the machine's
+own tables, so that the same plugin would name its results differently on different machines.)"""
+
+OCTETS = "application/octet-stream"
+
+
+_alive: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
+
+
+class Blob(str):
+    """A file, as a `str` that is its path: `open(blob)` and any library that takes a file name just work.
+
+    A blob that came as an argument is lent: it is there until the call ends, and is to be read only.
+    """
+
+    media_type: str
+    size: int
+
+    def __new__(cls, path: str, media_type: str | None = None, size: int | None = None) -> Blob:
+        self = super().__new__(cls, os.fspath(path))
+        self.media_type = media_type or media_type_of(path)
+        self.size = os.stat(path).st_size if size is None else size
+        _alive[id(self)] = self
+        return self
+
+    @staticmethod
+    def alive() -> list[str]:
+        """The paths of all blobs that somebody holds: the encoder's hint where a `str` may be one of them."""
+        return [blob.path for blob in list(_alive.values())] if _alive else []
+
+    @property
+    def path(self) -> str:
+        """The path alone."""
+        return str.__str__(self)
+
+    def open(self, mode: str = "rb", **options):
+        """Opens the file, for reading bytes unless told otherwise."""
+        return open(self.path, mode, **options)
+
+    def read_bytes(self) -> bytes:
+        """All of it, in memory."""
+        with self.open() as file:
+            return file.read()
+
+    def mmap(self):
+        """A read-only memory map: no copy, and pages are read as they are touched."""
+        import mmap
+
+        with self.open() as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def numpy(self, dtype="uint8"):
+        """A read-only numpy view of the file without a copy; an `.npy` file brings its own shape and type."""
+        import numpy
+
+        if self.endswith(".npy"):
+            return numpy.load(self.path, mmap_mode="r")
+        if self.size == 0:
+            return numpy.empty(0, dtype=dtype)
+        return numpy.memmap(self.path, dtype=dtype, mode="r")
+
+
+def media_type_of(path: str) -> str:
+    """A media type by the file name's extension."""
+    return TYPES.get(os.path.splitext(path)[1].lower(), OCTETS)
+
+
+def handed_back(path: str, exchange: str, media_type: str | None = None) -> dict:
+    """How a reply names a result file: relative to the worker's part of the exchange, and nowhere else.
+
+    The host opens it beneath that directory and takes it over. This check is for the message; the host trusts none
+    of it.
+    """
+    real = os.path.realpath(path)
+    inside = exchange + os.sep
+    if not real.startswith(inside):
+        raise WorkerError(
+            "denied",
+            "the result file %r lies outside the worker's part of the exchange: write it below %s (TMPDIR)"
+            % (os.fspath(path), exchange),
+        )
+    try:
+        info = os.stat(real)
+    except OSError as error:
+        raise WorkerError(
+            "plugin-failed", "the result file %r cannot be used: %s" % (os.fspath(path), error.strerror)
+        ) from None
+    if not stat.S_ISREG(info.st_mode):
+        raise WorkerError("plugin-failed", "the result %r is no regular file" % os.fspath(path))
+    return {"path": real[len(inside) :], "media_type": media_type or media_type_of(real), "size": info.st_size}
+
+
+def written(data, exchange: str) -> str:
+    """Writes bytes to a new file in the worker's part of the exchange."""
+    import tempfile
+
+    fd, path = tempfile.mkstemp(suffix=".bin", dir=exchange)
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+    return path

@@ -1,0 +1,146 @@
+"""Cancellation: from a polite flag to an exception in the plugin's thread, and never into the wrong call.
+
+In order: the call's flag is set and the plugin's own `cancel()` is run. A plugin that has one, or that has asked
+`cancelled()`, gets a short time. Then `Cancelled` is raised in its code: on the main thread by a signal, which also
+ends a `time.sleep` or a lock's wait; on any other by the interpreter's asynchronous exception, which strikes at
+its next bytecode. What neither reaches (a long call into C) is the host's to kill.
+
+An exception out of nowhere must not strike the worker's own code: half a reply would be sent, a lock kept. So it is
+raised only while a frame of `enter` is on the thread's stack and none of the worker's or of `logging`'s lies above
+it; else it is tried again a moment later, until the call has ended. (A plugin that does little but
+log or report progress meets it there: `Call.checkpoint`.)
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+
+from .calls import DONE, QUEUED, Call, Cancelled
+from .errors import HERE, complain
+
+NUMBER = signal.SIGRTMAX - 3 if hasattr(signal, "SIGRTMAX") else signal.SIGUSR2
+"""The signal that interrupts the main thread: one that no library is known to use, where there are such."""
+
+RETRY_S = 0.002
+MAX_RETRY_S = 0.05
+SHIELDED = (HERE, logging.__file__)
+LOOPS = ("asyncio", "selectors.py")
+
+
+def enter(function, args, kwargs):
+    """Calls the plugin's code. Its frame marks where a cancellation may strike: above it and nowhere else."""
+    return function(*args, **kwargs)
+
+
+async def enter_task(awaitable):
+    """The same for a coroutine: what runs above it on the stack is the plugin's."""
+    return await awaitable
+
+
+PLUGIN_BELOW = (enter.__code__, enter_task.__code__)
+
+
+def interruptible(frame, inside_loop: bool) -> bool:
+    """Whether an exception raised now at `frame` strikes the plugin's own code."""
+    # An event loop between two steps of a task is not the plugin's code either; its task is cancelled by other means.
+    if inside_loop and frame is not None and any(part in frame.f_code.co_filename for part in LOOPS):
+        return False
+    while frame is not None:
+        code = frame.f_code
+        if code in PLUGIN_BELOW:
+            return True
+        if code.co_filename.startswith(SHIELDED):
+            return False
+        frame = frame.f_back
+    return False
+
+
+class Canceller:
+    """Cancels calls. `later(seconds, function)` is the control thread's timer."""
+
+    def __init__(self, plugin_cancel, grace_s: float, later) -> None:
+        self._plugin_cancel = plugin_cancel
+        self._grace_s = grace_s
+        self._later = later
+        self._target: Call | None = None
+        self._declined = False
+        """Whether the signal came at a moment when it could not strike, so that another is needed."""
+        self._main = threading.main_thread().ident
+        signal.signal(NUMBER, self._strike)
+
+    def cancel(self, call: Call) -> str:
+        """Begins to cancel a call, and says what state it was in. On the control thread; does not wait."""
+        with call.lock:
+            state, again = call.state, call.cancelled
+            call.cancelled = True
+        if state in (QUEUED, DONE) or again:
+            return state
+        patient = self._plugin_cancel is not None or call.looked
+        if self._plugin_cancel is not None:
+            # A thread of its own: it is the plugin's code, and may take its time.
+            threading.Thread(target=self._ask, name="bivium-cancel", daemon=True).start()
+        if call.task is not None:
+            loop, task = call.task
+            loop.call_soon_threadsafe(task.cancel)
+            patient = True
+        if patient:
+            self._later(self._grace_s, lambda: self._raise(call, RETRY_S))
+        else:
+            self._raise(call, RETRY_S)
+        return state
+
+    def _ask(self) -> None:
+        try:
+            self._plugin_cancel()
+        except BaseException as error:  # the plugin's
+            complain("the plugin's cancel() raised %s: %s" % (type(error).__name__, error))
+
+    def _raise(self, call: Call, again_s: float) -> None:
+        """Raises into the call's thread, or tries again soon. On the control thread."""
+        if call.state == DONE or call.raised:
+            if self._target is call:
+                self._target = None
+            return
+        call.due = True
+        if call.thread == self._main:
+            # One signal is enough for one try: a long call into C may dislike to be interrupted over and over.
+            if self._target is not call or self._declined:
+                self._target, self._declined = call, False
+                signal.pthread_kill(self._main, NUMBER)
+        elif call.task is None:
+            with call.lock:
+                if call.state != DONE and interruptible(sys._current_frames().get(call.thread), False):
+                    call.raised = throw_into(call.thread, Cancelled)
+        self._later(again_s, lambda: self._raise(call, min(2 * again_s, MAX_RETRY_S)))
+
+    def _strike(self, _number, frame) -> None:
+        """The signal's handler, on the main thread between two bytecodes."""
+        call = self._target
+        if call is None or call.state == DONE or call.raised or call.thread != self._main:
+            return
+        if interruptible(frame, call.task is not None):
+            call.raised = True
+            raise Cancelled("the call was cancelled")
+        self._declined = True
+
+
+def throw_into(thread: int, kind: type | None) -> bool:
+    """Raises `kind` in another thread at its next bytecode; None takes back one that has not struck yet."""
+    try:
+        from ctypes import c_ulong, py_object, pythonapi
+    except ImportError:  # an interpreter built without libffi
+        return False
+    argument = py_object(kind) if kind is not None else py_object()
+    return pythonapi.PyThreadState_SetAsyncExc(c_ulong(thread), argument) == 1
+
+
+def leave(call: Call) -> None:
+    """Ends the stretch in which `call` can be struck; anything still on its way is taken back."""
+    with call.lock:
+        struck = call.raised and call.thread != threading.main_thread().ident
+        call.state = DONE
+    if struck:
+        throw_into(threading.get_ident(), None)

@@ -1,0 +1,37 @@
+"""The worker's voice on the channel: one JSON object a line, for the handshake and for structured log records."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+
+
+class Channel:
+    """Writes events to the host. Safe from any thread, and across an exception raised into the writing one."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._lock = threading.Lock()
+        self._rest = b""
+        self.detached = False
+
+    def send(self, event: dict) -> None:
+        """Writes one event, or drops it if the host has gone (the guard is about to end us then)."""
+        if self.detached:
+            return
+        line = (json.dumps(event) + "\n").encode("ascii")
+        with self._lock:
+            # What an interrupted write left behind goes first, so that no line is ever cut short for good.
+            self._rest += line
+            try:
+                while self._rest:
+                    self._rest = self._rest[os.write(self._fd, self._rest) :]
+            except OSError:
+                self._rest = b""
+
+    def after_fork(self) -> None:
+        """In a process that the plugin forked: lets go of the host, which is to hear of this worker's own end only."""
+        self.detached = True
+        self._lock = threading.Lock()
+        os.close(self._fd)

@@ -1,0 +1,233 @@
+"""JSON in and out: `{"$blob": n}` stands for a blob, and everything that is no JSON is turned into it or refused.
+
+Decoding is one pass of the C decoder. Encoding is one pass of the C encoder for nearly every result (`quick`). A
+second one, in Python, is taken where the first cannot have been right: a result with objects that are no JSON, one
+that may hold a `Blob` (a `str` to the C encoder), or data whose own keys read `$blob`. It knows where in the
+result it is, and so does its error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from .blobs import Blob, handed_back, written
+from .errors import WorkerError
+
+KEY = "$blob"
+
+
+def reserved(key: str) -> bool:
+    """Whether a key is `$blob` behind any number of further `$`: such keys carry one more `$` in JSON."""
+    return key.endswith(KEY) and key.strip("$") == "blob"
+
+
+def refuse_constant(name: str):
+    """NaN and the infinities are no JSON, though Python's decoder takes them."""
+    raise ValueError("%s is no JSON" % name)
+
+
+PLAIN = json.JSONDecoder(parse_constant=refuse_constant)
+
+
+def decode(body: bytes | bytearray) -> tuple[dict, list[Blob]]:
+    """Decodes a request's object and the blobs that it lends, references in it replaced by those."""
+    try:
+        text = body.decode("utf-8") if body else "{}"
+        given, end = PLAIN.raw_decode(text)
+        if end != len(text) and text[end:].strip():
+            raise ValueError("something follows it")
+        if not isinstance(given, dict):
+            raise ValueError("it is no object")
+        blobs = [lend(entry) for entry in listed(given, "blobs")]
+        # Only a text that can hold the key, perhaps written with escapes, is read again with the hook.
+        if 'blob"' in text or "\\u" in text:
+            given = json.JSONDecoder(parse_constant=refuse_constant, object_hook=Restorer(blobs)).decode(text)
+        return given, blobs
+    except WorkerError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise WorkerError("protocol", "the request is not valid JSON: %s" % error) from None
+
+
+def listed(given: dict, key: str) -> list:
+    """A list out of a request; absent is empty."""
+    value = given.get(key)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise WorkerError("protocol", "the request's %r is not a list" % key)
+    return value
+
+
+def lend(entry) -> Blob:
+    """A blob as the request describes it."""
+    path = entry.get("path") if isinstance(entry, dict) else None
+    if not isinstance(path, str):
+        raise WorkerError("protocol", "a blob of the request has no path")
+    size = entry.get("size")
+    try:
+        return Blob(path, entry.get("media_type"), size if isinstance(size, int) else None)
+    except OSError as error:
+        raise WorkerError("not-found", "the blob %s cannot be read: %s" % (path, error.strerror)) from None
+
+
+class Restorer:
+    """Puts blobs in place of references, and takes the extra `$` off escaped keys."""
+
+    def __init__(self, blobs: list[Blob]) -> None:
+        self._blobs = blobs
+
+    def __call__(self, found: dict):
+        """Called by the decoder for each object, innermost first."""
+        if KEY in found:
+            index = found[KEY]
+            if len(found) != 1 or type(index) is not int or index < 0:
+                raise WorkerError("invalid-input", "a `$blob` is not an object of that one key with an index")
+            if index >= len(self._blobs):
+                raise WorkerError(
+                    "invalid-input",
+                    "the arguments name blob %d, but only %d came with them" % (index, len(self._blobs)),
+                )
+            return self._blobs[index]
+        if any(map(reserved, found)):
+            return {key[1:] if reserved(key) else key: value for key, value in found.items()}
+        return found
+
+
+def unknown(value):
+    """The C encoder's way out of a value that is no JSON."""
+    raise Unknown
+
+
+class Unknown(Exception):
+    """A result needs the careful encoder."""
+
+
+STRICT = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":"), default=unknown
+)
+try:
+    # What `STRICT.encode` makes anew for every text, for three times the cost of a small one.
+    from json.encoder import c_make_encoder, encode_basestring
+
+    _pieces = c_make_encoder(None, unknown, encode_basestring, None, ":", ",", False, False, False)
+
+    def dumps(value) -> str:
+        """JSON text, strictly; `Unknown` for what is none."""
+        return "".join(_pieces(value, 0))
+
+    dumps({"": [""]})
+except (ImportError, TypeError):  # no C encoder, or one of another shape
+    dumps = STRICT.encode
+
+
+def quick(value) -> bytes | None:
+    """The JSON text of a result that is plain data, or None for one that the careful encoder must look at."""
+    try:
+        text = dumps(value)
+    except (Unknown, TypeError, ValueError, RecursionError):
+        return None
+    if KEY + '"' in text or any(as_json(path) in text for path in Blob.alive()):
+        return None
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        return None
+
+
+def as_json(path: str) -> str:
+    """How a path stands in JSON text."""
+    return json.dumps(path, ensure_ascii=False)
+
+
+class Encoder:
+    """Encodes one result with all that it may hold, and collects the blobs that it names."""
+
+    def __init__(self, exchange: str, lent: list[Blob]) -> None:
+        self._exchange = exchange
+        self._lent = {blob.path: index for index, blob in enumerate(lent)}
+        self.blobs: list[dict] = []
+        self._placed: dict[str, int] = {}
+        self._made: dict[int, tuple[object, str]] = {}
+        """Objects that were written to files, kept so that their ids stay theirs."""
+
+    def encode(self, value) -> bytes:
+        """The JSON text of a value."""
+        try:
+            return dumps(self._plain(value, "result", ())).encode("utf-8")
+        except UnicodeEncodeError:
+            raise WorkerError("plugin-failed", "the result holds text that is no Unicode (a lone surrogate)") from None
+        except (TypeError, ValueError, RecursionError) as error:
+            raise WorkerError("plugin-failed", "the result cannot be handed back: %s" % error) from None
+
+    def _reference(self, path: str, media_type: str | None) -> dict:
+        """What stands for a file in JSON."""
+        index = self._placed.get(path)
+        if index is None:
+            lent = self._lent.get(path)
+            entry = {"lent": lent} if lent is not None else handed_back(path, self._exchange, media_type)
+            index = self._placed[path] = len(self.blobs)
+            self.blobs.append(entry)
+        return {KEY: index}
+
+    def _convert(self, value, where: str):
+        """What stands for a value that is no JSON by itself."""
+        if isinstance(value, os.PathLike):
+            return self._reference(os.fspath(value), None)
+        if callable(getattr(value, "to_temp_file", None)) and not isinstance(value, type):
+            # Once for each object, however often the result holds it.
+            if id(value) not in self._made:
+                self._made[id(value)] = (value, os.fspath(value.to_temp_file()))
+            return self._reference(self._made[id(value)][1], getattr(value, "media_type", None))
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            if id(value) not in self._made:
+                self._made[id(value)] = (value, written(value, self._exchange))
+            return self._reference(self._made[id(value)][1], None)
+        fields = getattr(type(value), "__dataclass_fields__", None)
+        if fields is not None:
+            return {name: getattr(value, name) for name in fields}
+        if callable(getattr(value, "isoformat", None)):
+            return value.isoformat()
+        if isinstance(value, (set, frozenset)):
+            return list(value)
+        if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+            return value.tolist()
+        enum = sys.modules.get("enum")
+        if enum is not None and isinstance(value, enum.Enum):
+            return value.value
+        raise TypeError(
+            "%s is a %s: give plain data, or write a file and give its pathlib.Path" % (where, type(value).__qualname__)
+        )
+
+    def _plain(self, value, where: str, above: tuple):
+        """The same value as plain lists and dicts, blobs found and keys escaped. Knows where it is, for errors."""
+        if isinstance(value, Blob):
+            return self._reference(value.path, value.media_type)
+        if value is None or isinstance(value, (str, bool, int)):
+            return value
+        if isinstance(value, float):
+            if value - value != 0:
+                raise WorkerError("plugin-failed", "%s is %r, which JSON cannot hold" % (where, value))
+            return value
+        if id(value) in above:
+            raise WorkerError("plugin-failed", "%s contains itself" % where)
+        above += (id(value),)
+        if isinstance(value, dict):
+            return {
+                self._key(key, where): self._plain(item, "%s[%r]" % (where, key), above) for key, item in value.items()
+            }
+        if isinstance(value, (list, tuple)):
+            return [self._plain(item, "%s[%d]" % (where, index), above) for index, item in enumerate(value)]
+        found = self._convert(value, where)
+        if type(found) is dict and len(found) == 1 and KEY in found:
+            return found
+        return self._plain(found, where, above)
+
+    def _key(self, key, where: str) -> str:
+        if isinstance(key, str):
+            return "$" + key if reserved(key) else str(key)
+        if key is None or isinstance(key, (bool, int, float)):
+            return next(iter(json.loads(json.dumps({key: None}, allow_nan=False))))
+        raise TypeError("%s has a key of type %s; JSON's keys are strings" % (where, type(key).__qualname__))

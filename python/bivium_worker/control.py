@@ -1,0 +1,270 @@
+"""The control thread: takes connections, and answers beside a running call what needs no code of the plugin's.
+
+`/health`, `/stats`, `/methods`, `/progress` and `/cancel` are answered here. The first request on a connection that
+calls the plugin moves the connection to the lane for good, so that later calls on it need no hand-over between
+threads. Of such a connection this thread only watches the far end: when it closes, its call is cancelled. So
+a client sends calls and controls on connections of their own, or a control waits until the call has ended.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import os
+import select
+import socket
+import sys
+import threading
+import time
+from itertools import count
+
+from . import PROTOCOL
+from .calls import Calls
+from .cancel import Canceller
+from .errors import STATUS, WorkerError, clip, complain, describe
+from .outlet import Abandoned, patience, send
+from .poller import Poller
+from .wire import Closed, Connection, Gate, Refused, Request, reply
+
+MAX_CONNECTIONS = 256
+DRAIN_S = 1.0
+"""How long the rest of a refused request is read and thrown away: closing at once would reset the connection, and
+the client might never see why."""
+
+
+class Control:
+    """The control thread and the listening socket."""
+
+    def __init__(self, listener: socket.socket, gate: Gate, plugin, settings, calls: Calls) -> None:
+        self._listener = listener
+        self._gate = gate
+        self._plugin = plugin
+        self._settings = settings
+        self._calls = calls
+        self.canceller = Canceller(plugin.hook("cancel"), settings.cancel_grace_s, self.later)
+        self.adopt = None
+        """Takes a connection and its first request that calls the plugin: the lane's."""
+        self._poller = Poller()
+        self._own: dict[int, Connection] = {}
+        self._watched: dict[int, Connection] = {}
+        self._draining: dict[int, float] = {}
+        self._timers: list = []
+        self._order = count()
+        self._wake, self._waker = os.pipe()
+        os.set_blocking(self._waker, False)
+        self._lock = threading.Lock()
+        """Held to close a watched connection, and to act on its far end's closing: its descriptor's number may
+        be another connection's by then."""
+        self._get = {"/health": self._health, "/stats": self._stats, "/methods": self._methods}
+        self._get["/progress"] = self._progress
+        self._post = {"/cancel": self._cancel}
+        self._lane = {
+            "POST": ("/execute", "/execute_stream", "/initialize", "/cleanup"),
+            "GET": ("/config", "/config_schema"),
+        }
+
+    def start(self) -> None:
+        """Begins to serve."""
+        self._listener.setblocking(False)
+        self._poller.add(self._listener.fileno())
+        self._poller.add(self._wake)
+        threading.Thread(target=self._run, name="bivium-control", daemon=True).start()
+
+    def later(self, seconds: float, function) -> None:
+        """Runs `function` on this thread, `seconds` from now. From any thread."""
+        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), function))
+        try:
+            os.write(self._waker, b"\0")
+        except BlockingIOError:
+            pass
+
+    def forget(self, connection: Connection) -> None:
+        """Closes a connection of the lane's."""
+        with self._lock:
+            self._watched.pop(connection.fd, None)
+            self._poller.remove(connection.fd)
+            connection.sock.close()
+
+    def refuse(self, connection: Connection, refused: Refused) -> None:
+        """Answers with an error, and closes once the client has had time to read it. From any thread."""
+        error = {"error": {"code": refused.code, "message": str(refused)}}
+        try:
+            send(connection.sock, reply(refused.status, json.dumps(error).encode(), close=True), patience(DRAIN_S))
+            connection.sock.shutdown(socket.SHUT_WR)
+        except (Abandoned, Closed, OSError):
+            self.forget(connection)
+            return
+        self.later(0, lambda: self._drain(connection))
+
+    def descriptors(self) -> list[int]:
+        """All that a forked process must let go of."""
+        return [self._listener.fileno(), self._wake, self._waker, *self._own, *self._watched]
+
+    def _run(self) -> None:
+        while True:
+            try:
+                for fd in self._poller.wait(self._timeout()):
+                    self._ready(fd)
+                self._expire()
+            except Exception as error:  # the thread that can cancel must never end
+                complain("the control thread: %s" % describe(error).get("traceback", error))
+
+    def _timeout(self) -> float | None:
+        due = [connection.deadline for connection in self._own.values() if connection.deadline is not None]
+        due += self._draining.values()
+        if self._timers:
+            due.append(self._timers[0][0])
+        return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            heapq.heappop(self._timers)[2]()
+        for connection in list(self._own.values()):
+            if self._draining.get(connection.fd, now + 1) <= now:
+                self._close(connection)
+            elif connection.deadline is not None and connection.deadline <= now:
+                self.refuse(connection, Refused(408, "timeout", "the request did not arrive in time"))
+
+    def _ready(self, fd: int) -> None:
+        if fd == self._listener.fileno():
+            self._accept()
+        elif fd == self._wake:
+            os.read(self._wake, 4096)
+        elif fd in self._own:
+            self._receive(self._own[fd])
+        else:
+            self._far_end_closed(fd)
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            complain("cannot accept a connection: %s" % error)
+            time.sleep(0.05)
+            return
+        if len(self._own) + len(self._watched) >= MAX_CONNECTIONS:
+            sock.close()
+            return
+        connection = Connection(sock, self._gate, self._settings.request_timeout_s)
+        self._own[connection.fd] = connection
+        self._poller.add(connection.fd)
+
+    def _receive(self, connection: Connection) -> None:
+        if connection.fd in self._draining:
+            try:
+                if connection.sock.recv(65536):
+                    return
+            except BlockingIOError:
+                return
+            except OSError:
+                pass
+            self._close(connection)
+            return
+        try:
+            request = connection.receive()
+            if request is not None:
+                self._answer(connection, request)
+        except Refused as refused:
+            self.refuse(connection, refused)
+        except (Closed, Abandoned):
+            self._close(connection)
+
+    def _answer(self, connection: Connection, request: Request) -> None:
+        if request.path in self._lane.get(request.verb, ()):
+            # Removed before it is handed over: from then on the lane alone reads from it.
+            del self._own[connection.fd]
+            self._watched[connection.fd] = connection
+            self._poller.watch(connection.fd)
+            self.adopt(connection, request)
+            return
+        send(connection.sock, self.answer(request), patience(self._settings.request_timeout_s))
+
+    def answer(self, request: Request) -> bytes:
+        """The reply to a request that calls no code of the plugin's."""
+        table = self._get if request.verb == "GET" else self._post if request.verb == "POST" else {}
+        function = table.get(request.path)
+        try:
+            if function is None:
+                known = (*self._get, *self._post, *self._lane["GET"], *self._lane["POST"])
+                status, what = (405, "method") if request.path in known else (404, "path")
+                error = {"code": "protocol", "message": "a worker does not know this %s" % what}
+                return reply(status, json.dumps({"error": error}).encode())
+            return reply(200, json.dumps(function(request)).encode())
+        except WorkerError as error:
+            return reply(STATUS[error.code], json.dumps({"error": describe(error)}).encode())
+
+    def _far_end_closed(self, fd: int) -> None:
+        with self._lock:
+            connection = self._watched.get(fd)
+            if connection is None:
+                return
+            poll = select.poll()
+            poll.register(fd, select.POLLRDHUP)
+            if not poll.poll(0):
+                return
+            connection.gone = True
+            call = connection.call
+        if call is not None:
+            self.canceller.cancel(call)
+
+    def _drain(self, connection: Connection) -> None:
+        with self._lock:
+            if self._watched.pop(connection.fd, None) is not None:
+                self._poller.remove(connection.fd)
+                self._poller.add(connection.fd)
+                self._own[connection.fd] = connection
+        connection.deadline = None
+        self._draining[connection.fd] = time.monotonic() + DRAIN_S
+
+    def _close(self, connection: Connection) -> None:
+        self._own.pop(connection.fd, None)
+        self._draining.pop(connection.fd, None)
+        self._poller.remove(connection.fd)
+        connection.sock.close()
+
+    def _health(self, _request: Request) -> dict:
+        return {
+            "status": "running",
+            "pid": os.getpid(),
+            "protocol": PROTOCOL,
+            "name": self._plugin.name,
+            "version": self._plugin.version,
+        }
+
+    def _stats(self, _request: Request) -> dict:
+        return {
+            "python": "%d.%d.%d" % sys.version_info[:3],
+            "implementation": sys.implementation.name,
+            "executable": sys.executable,
+            "pid": os.getpid(),
+            "threads": threading.active_count(),
+            "concurrency": self._settings.concurrency,
+            "uptime_s": round(time.monotonic() - self._calls.started_at, 3),
+            "calls": self._calls.count,
+            "current": [{"call": call.id, "state": call.state} for call in self._calls.all()],
+        }
+
+    def _methods(self, _request: Request) -> dict:
+        found = self._plugin.methods()
+        return {"methods": [{"name": name, "description": clip(text)} for name, text in sorted(found.items())]}
+
+    def _progress(self, request: Request) -> dict:
+        ident = request.parameter("call")
+        call = self._calls.find(ident) if ident else None
+        if call is None:
+            raise WorkerError("not-found", "no call %r is queued or running" % (ident or ""))
+        fraction, message = call.progress or (None, "")
+        return {"call": call.id, "state": call.state, "fraction": fraction, "message": clip(message)}
+
+    def _cancel(self, request: Request) -> dict:
+        ident = request.parameter("call")
+        if not ident or len(ident) > 128:
+            raise WorkerError("protocol", "name the call to cancel: /cancel?call=ID")
+        call = self._calls.find(ident)
+        if call is None:
+            self._calls.cancel_early(ident)
+            return {"call": ident, "state": "unknown"}
+        return {"call": ident, "state": self.canceller.cancel(call)}

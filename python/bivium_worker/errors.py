@@ -1,0 +1,94 @@
+"""Errors as the host reads them: one kebab-case code for each kind, the same as on the other road."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+STATUS = {
+    "not-found": 404,
+    "invalid-manifest": 422,
+    "invalid-config": 422,
+    "invalid-input": 422,
+    "denied": 403,
+    "resource-exhausted": 413,
+    "timeout": 504,
+    "cancelled": 409,
+    "plugin-failed": 500,
+    "unavailable": 503,
+    "protocol": 400,
+    "internal": 500,
+}
+"""The HTTP status that goes with a code. Hosts read the code; the status is for `curl` and proxies."""
+
+MAX_TEXT = 64 * 1024
+"""No message or traceback is longer: the host keeps them in memory and shows them to people."""
+
+HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+class WorkerError(Exception):
+    """A failure that the worker itself found, under the code that says whose it is."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def describe(error: BaseException) -> dict:
+    """The error object of a reply: code, message, and for the plugin's own errors its type and traceback."""
+    if isinstance(error, WorkerError):
+        found = {"code": error.code, "message": clip(str(error))}
+        if error.__cause__ is not None:
+            found["type"] = name_of(type(error.__cause__))
+            found["traceback"] = trace(error.__cause__)
+        return found
+    code = "resource-exhausted" if isinstance(error, MemoryError) else "plugin-failed"
+    return {"code": code, "message": text_of(error), "type": name_of(type(error)), "traceback": trace(error)}
+
+
+def text_of(error: BaseException) -> str:
+    """What the error says; never empty, and never an error itself."""
+    try:
+        text = str(error)
+    except BaseException as inner:  # a plugin's own __str__ may do anything
+        text = "(its __str__ raised %s)" % type(inner).__name__
+    if isinstance(error, SystemExit):
+        text = "the plugin asked to exit (%s)" % (text or "no status")
+    return clip(text or type(error).__name__)
+
+
+def name_of(kind: type) -> str:
+    """`ValueError`, but `pkg.errors.Broken` for what is not built in."""
+    module = getattr(kind, "__module__", None)
+    name = getattr(kind, "__qualname__", None) or kind.__name__
+    return name if module in (None, "builtins", "__main__") else "%s.%s" % (module, name)
+
+
+def trace(error: BaseException) -> str:
+    """The whole traceback, from the plugin's first frame on, causes included."""
+    import traceback
+
+    step = error.__traceback__
+    while step is not None and step.tb_frame.f_code.co_filename.startswith((HERE, "<frozen importlib")):
+        step = step.tb_next
+    try:
+        return clip("".join(traceback.format_exception(type(error), error, step)))
+    except BaseException as inner:  # as above
+        return "(no traceback: formatting it raised %s)" % type(inner).__name__
+
+
+def clip(text: str) -> str:
+    """Cuts the middle of what is too long, and replaces what no UTF-8 can hold."""
+    if len(text) > MAX_TEXT:
+        text = text[: MAX_TEXT // 2] + "\n[…]\n" + text[-MAX_TEXT // 2 :]
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def complain(what: str) -> None:
+    """Says on stderr what went wrong in the worker where no reply can carry it."""
+    try:
+        sys.stderr.write("bivium worker: %s\n" % what)
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        pass

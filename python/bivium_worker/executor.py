@@ -1,0 +1,224 @@
+"""Running a call: into the plugin's code and out again, with exactly one outcome.
+
+The outcome is the plugin's result, its error, or `cancelled`: whatever the code does after its call was cancelled,
+the answer is `cancelled`, so that a caller who has asked for an end is told that it came.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .calls import CURRENT, Call, Cancelled
+from .cancel import enter, leave
+from .codec import Encoder, quick
+from .errors import STATUS, WorkerError, describe
+from .loops import Loops
+from .outlet import Abandoned, Events, compact, patience, send
+from .plugin import Plugin
+from .settings import Settings
+from .wire import Closed, Connection, reply
+
+END = object()
+
+
+class Executor:
+    """Runs calls of one plugin, on whichever thread asks."""
+
+    def __init__(self, plugin: Plugin, settings: Settings, calls, later) -> None:
+        self._plugin = plugin
+        self._settings = settings
+        self._calls = calls
+        self._later = later
+        self._pid = os.getpid()
+        self.loops = Loops(shared=settings.concurrency > 1)
+
+    def unary(self, connection: Connection, call: Call) -> None:
+        """One call, one reply. Raises `Closed` if the reply could not be delivered."""
+
+        def work() -> tuple[bytes, bytes]:
+            value = self.run(self._plugin.method(call.method), call)
+            if is_stream(value):
+                value = self._all(value, call)
+            return self._encoded(value, call)
+
+        encoded, error = self._settle(work, call, connection)
+        if error is None:
+            status, body = 200, b'{"result":%s,"blobs":%s}' % encoded
+        else:
+            status, body = STATUS[error["code"]], compact({"error": error})
+        try:
+            send(connection.sock, reply(status, body), patience(self._settings.request_timeout_s))
+        except Abandoned:
+            raise Closed from None
+
+    def stream(self, connection: Connection, call: Call, unary: bool) -> None:
+        """One call, a reply of events. A `unary` one has a single result and is here for its progress."""
+        events = Events(connection.sock, call, self._later)
+        call.listener = events.progressed
+
+        def chunk(value, only: bool) -> None:
+            events.chunk(*self._encoded(value, call), only)
+
+        def work() -> None:
+            method = self._plugin.method if unary else self._plugin.streaming
+            value = self.run(method(call.method), call)
+            if not is_stream(value):
+                chunk(value, True)
+            elif unary:
+                chunk(self._all(value, call), True)
+            else:
+                items = self.items(value, call)
+                try:
+                    for item in items:
+                        chunk(item, False)
+                finally:
+                    # Now, and not when the error's traceback is let go: it is the plugin's code that runs here.
+                    items.close()
+
+        _, error = self._settle(work, call, connection)
+        try:
+            events.finish(error)
+        except Abandoned:
+            raise Closed from None
+
+    def hook(self, connection: Connection, call: Call, work) -> None:
+        """One of the plugin's lifecycle methods, by the rules of a call."""
+        encoded, error = self._settle(lambda: self._encoded(work(call), call), call, connection)
+        if error is None:
+            status, body = 200, b'{"result":%s,"blobs":%s}' % encoded
+        else:
+            status, body = STATUS[error["code"]], compact({"error": error})
+        try:
+            send(connection.sock, reply(status, body), patience(self._settings.request_timeout_s))
+        except Abandoned:
+            raise Closed from None
+
+    def run(self, function, call: Call):
+        """Calls a function of the plugin's; awaits what it gives, if that is to be awaited."""
+        try:
+            value = enter(function, call.args, call.kwargs)
+        except TypeError:
+            reason = misfit(function, call)
+            if reason is not None:
+                raise reason from None
+            raise
+        if hasattr(value, "__await__"):
+            value = self.loops.run(value, call)
+        return value
+
+    def items(self, value, call: Call):
+        """The items of a generator or an asynchronous one; closes it where the call ends before it does."""
+        asynchronous = not hasattr(value, "__next__")
+        try:
+            while True:
+                if call.cancelled:
+                    raise Cancelled("the call was cancelled")
+                if asynchronous:
+                    try:
+                        item = self.loops.run(value.__anext__(), call)
+                    except StopAsyncIteration:
+                        return
+                else:
+                    item = enter(next, (value, END), {})
+                    if item is END:
+                        return
+                yield item
+        finally:
+            close = getattr(value, "aclose" if asynchronous else "close", None)
+            if close is not None and asynchronous:
+                self.loops.run(close(), call, ending=True)
+            elif close is not None:
+                enter(close, (), {})
+
+    def _all(self, value, call: Call) -> list:
+        """What a unary call of a generator gives: all of its items."""
+        items = self.items(value, call)
+        try:
+            return list(items)
+        finally:
+            items.close()
+
+    def _encoded(self, value, call: Call) -> tuple[bytes, bytes]:
+        """A result and its blobs as JSON texts."""
+        text, blobs = quick(value), b"[]"
+        if text is None:
+            encoder = Encoder(self._settings.exchange, call.blobs)
+            text = encoder.encode(value)
+            blobs = compact(encoder.blobs)
+        limit = self._settings.max_reply_bytes
+        if len(text) > limit:
+            raise WorkerError(
+                "resource-exhausted",
+                "the result is %d bytes of JSON, and the limit is %d: hand large data back as a file"
+                % (len(text), limit),
+            )
+        return text, blobs
+
+    def _settle(self, work, call: Call, connection: Connection) -> tuple:
+        """Runs `work` as the call; gives its value, or the error object of the reply."""
+        connection.call = call
+        mark = CURRENT.set(call)
+        value = failure = None
+        try:
+            try:
+                call.begin()
+                value = work()
+            except BaseException as error:  # whatever a plugin raises is its outcome
+                failure = error
+            if os.getpid() != self._pid:
+                # A process that the plugin forked has come back here. The call is its parent's to answer.
+                os._exit(0)
+            leave(call)
+        except Cancelled as error:
+            # Struck on the way out: possible where another thread raises, as the worker's own code is shielded only
+            # as far as that thread can see.
+            leave(call)
+            failure = error
+        CURRENT.reset(mark)
+        connection.call = None
+        error = self._error(call, failure)
+        outcome = "succeeded" if error is None else "cancelled" if error["code"] == "cancelled" else "failed"
+        self._calls.leave(call, outcome)
+        return value, error
+
+    def _error(self, call: Call, failure: BaseException | None) -> dict | None:
+        if call.cancelled:
+            if isinstance(failure, WorkerError) and failure.code == "cancelled":
+                return describe(failure)
+            how = "interrupted" if isinstance(failure, Cancelled) and call.raised else "ended"
+            return {"code": "cancelled", "message": "the call was cancelled, and its code %s" % how}
+        if failure is None:
+            return None
+        if isinstance(failure, Closed):
+            return {"code": "cancelled", "message": "the reader of the stream has gone"}
+        return describe(failure)
+
+
+def is_stream(value) -> bool:
+    """Whether a result comes piece by piece."""
+    return hasattr(value, "__next__") or hasattr(value, "__anext__")
+
+
+def misfit(function, call: Call) -> WorkerError | None:
+    """The error for arguments that do not fit the method's signature, if that is what went wrong."""
+    import inspect
+
+    try:
+        inspect.signature(function).bind(*call.args, **call.kwargs)
+    except TypeError as reason:
+        return WorkerError(
+            "invalid-input", "the arguments do not fit %s%s: %s" % (call.method, signature(function), reason)
+        )
+    except ValueError:  # a built-in function without a signature
+        pass
+    return None
+
+
+def signature(function) -> str:
+    """How the method is to be called, for a message."""
+    import inspect
+
+    try:
+        return str(inspect.signature(function))
+    except (TypeError, ValueError):
+        return "(...)"

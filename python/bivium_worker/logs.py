@@ -1,0 +1,56 @@
+"""Log records of the `logging` module, as structured events on the channel.
+
+stdout and stderr need nothing here: the host reads those two pipes itself, line by line.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from .calls import current
+from .channel import Channel
+from .errors import clip
+
+
+class ChannelHandler(logging.Handler):
+    """Sends each record with its level, logger, text and the id of the call that it belongs to."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__()
+        self._channel = channel
+        self._formatter = logging.Formatter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Raises nothing but a cancellation: a record that cannot be formatted says so in its own text."""
+        try:
+            text = self._formatter.format(record)
+        except Exception as error:
+            text = "%r (not formatted: %s: %s)" % (record.msg, type(error).__name__, error)
+        if self._channel.detached:  # in a process of the plugin's own: the host reads its stderr as ours
+            sys.stderr.write("%s: %s\n" % (record.name, text))
+            return
+        call = current()
+        self._channel.send(
+            {
+                "event": "log",
+                "time": record.created,
+                "level": record.levelname.lower(),
+                "logger": record.name,
+                "message": clip(text),
+                "call": call.id if call is not None else None,
+            }
+        )
+        if call is not None:
+            call.checkpoint()
+
+
+def install(channel: Channel, level: str) -> None:
+    """Makes the root logger's records go to the host.
+
+    A root logger with a handler also keeps a plugin's `logging.basicConfig()` from printing them a second time.
+    """
+    root = logging.getLogger()
+    number = logging.getLevelName(level.upper())
+    root.setLevel(number if isinstance(number, int) else logging.INFO)
+    root.addHandler(ChannelHandler(channel))

@@ -1,0 +1,59 @@
+"""Waiting for many sockets: `epoll` by itself on Linux, the `selectors` module elsewhere.
+
+Safe to change from one thread while another waits in it.
+"""
+
+from __future__ import annotations
+
+import select
+
+
+class _Epoll:
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+
+    def add(self, fd: int) -> None:
+        """Reports `fd` while there is something to read, or its end."""
+        self._epoll.register(fd, select.EPOLLIN | select.EPOLLRDHUP)
+
+    def watch(self, fd: int) -> None:
+        """From now on reports `fd` once, when its other end closes, and never for data."""
+        self._epoll.modify(fd, select.EPOLLRDHUP | select.EPOLLET)
+
+    def remove(self, fd: int) -> None:
+        """Reports `fd` no more. To be called before it is closed: a forked process may hold it open."""
+        try:
+            self._epoll.unregister(fd)
+        except (OSError, ValueError):
+            pass
+
+    def wait(self, timeout: float | None) -> list[int]:
+        """The descriptors to look at."""
+        return [fd for fd, _ in self._epoll.poll(timeout)]
+
+
+class _Selector:
+    def __init__(self) -> None:
+        import selectors
+
+        self._selector = selectors.DefaultSelector()
+        self._read = selectors.EVENT_READ
+
+    def add(self, fd: int) -> None:
+        self._selector.register(fd, self._read)
+
+    def watch(self, fd: int) -> None:
+        # Not to be had here: a client that goes away is noticed at the next write to it.
+        self.remove(fd)
+
+    def remove(self, fd: int) -> None:
+        try:
+            self._selector.unregister(fd)
+        except (KeyError, OSError, ValueError):
+            pass
+
+    def wait(self, timeout: float | None) -> list[int]:
+        return [key.fd for key, _ in self._selector.select(timeout)]
+
+
+Poller = _Epoll if hasattr(select, "epoll") else _Selector

@@ -1,0 +1,69 @@
+"""What the host tells a worker at its start: the one JSON line on the channel."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from . import PROTOCOL
+from .errors import WorkerError
+
+MAX_LINE = 1 << 20
+
+
+class Settings:
+    """The settings of one worker, checked.
+
+    Unknown keys are left alone, so that a newer host may say more within the same protocol version.
+    """
+
+    def __init__(self, given: dict) -> None:
+        self.protocol: int = take(given, "protocol", int)
+        if self.protocol != PROTOCOL:
+            raise WorkerError(
+                "protocol", "the host speaks worker protocol %d, this worker %d" % (self.protocol, PROTOCOL)
+            )
+        self.token: str = take(given, "token", str)
+        self.name: str = take(given, "name", str)
+        self.version: str = take(given, "version", str)
+        self.module: str = take(given, "module", str)
+        self.cls: str = take(given, "class", str)
+        self.exchange: str = os.path.realpath(take(given, "exchange", str))
+        """The worker's own part of the exchange: the only place from which it may hand back files."""
+        self.source: list[str] = take(given, "source", list, [])
+        """Directories that go first on the module path."""
+        self.concurrency: int = max(1, take(given, "concurrency", int, 1))
+        self.max_request_bytes: int = take(given, "max_request_bytes", int, 64 << 20)
+        self.max_reply_bytes: int = take(given, "max_reply_bytes", int, 64 << 20)
+        self.request_timeout_s: float = float(take(given, "request_timeout_s", (int, float), 30.0))
+        """How long a client may take over one request, and a reader may leave a reply unread."""
+        self.cancel_grace_s: float = float(take(given, "cancel_grace_s", (int, float), 0.2))
+        """How long a plugin that looks after cancellation itself has, before the exception is raised in it."""
+        self.log_level: str = take(given, "log_level", str, "info")
+        if len(self.token) < 16:
+            raise WorkerError("protocol", "the host's token is too short to be a secret")
+
+
+def take(given: dict, key: str, kind: type | tuple, default: object = None):
+    """One setting, of the right type, or its default."""
+    value = given.get(key, default)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise WorkerError("protocol", "the worker's setting %r is missing or of the wrong type" % key)
+    return value
+
+
+def read(channel: int) -> Settings:
+    """Reads the host's line. Nothing else ever comes down the channel."""
+    line = b""
+    while not line.endswith(b"\n"):
+        piece = os.read(channel, 65536)
+        if not piece or len(line) > MAX_LINE:
+            raise WorkerError("protocol", "the host closed the channel before it told the settings")
+        line += piece
+    try:
+        given = json.loads(line)
+    except ValueError as error:
+        raise WorkerError("protocol", "the host's settings are no JSON: %s" % error) from None
+    if not isinstance(given, dict):
+        raise WorkerError("protocol", "the host's settings are no JSON object")
+    return Settings(given)

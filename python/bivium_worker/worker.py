@@ -1,0 +1,98 @@
+"""The worker proper: settings in, plugin loaded, socket bound, handshake out, calls served."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import socket
+import sys
+
+from . import PROTOCOL, settings
+from .calls import the_calls
+from .channel import Channel
+from .control import Control
+from .errors import describe
+from .executor import Executor
+from .lane import Lane
+from .plugin import load
+from .wire import Gate
+
+BACKLOG = 128
+SWITCH_S = 0.001
+"""How long a thread keeps the interpreter lock when another wants it. A cancel takes it three times (wake, read,
+signal) against a loop that never lets go by itself: at the default of 5 ms it would take 15."""
+
+
+def run(fd: int) -> int:
+    """Runs the worker to its end; gives its exit status."""
+    # Ctrl-C on a terminal reaches the host, which decides what becomes of us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel = Channel(fd)
+    try:
+        lane, control, port = prepare(fd, channel)
+    except BaseException as error:  # whatever it is, the host has to hear of it
+        channel.send({"event": "failed", "error": describe(error)})
+        flush()
+        # Not by sys.exit: a thread that a half-imported plugin left behind would keep us.
+        os._exit(1)
+    signal.signal(signal.SIGTERM, lane.stop)
+    control.start()
+    channel.send(
+        {
+            "event": "ready",
+            "protocol": PROTOCOL,
+            "port": port,
+            "pid": os.getpid(),
+            "python": "%d.%d.%d" % sys.version_info[:3],
+        }
+    )
+    lane.run()
+    flush()
+    return 0
+
+
+def prepare(fd: int, channel: Channel) -> tuple[Lane, Control, int]:
+    """All that may fail before the handshake."""
+    told = settings.read(fd)
+    # A crash in native code leaves its stack on stderr, where the host finds the last lines.
+    faulthandler.enable()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    # Python's own answer to a socket's full name is a DNS query; a plain socket does not ask.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.bind(("127.0.0.1", 0))
+    from . import logs
+
+    logs.install(channel, told.log_level)
+    plugin = load(told)
+    sys.setswitchinterval(SWITCH_S)
+    # Not before the plugin is there: nothing is served, and nothing is queued, for one that fails to load.
+    listener.listen(BACKLOG)
+    port = listener.getsockname()[1]
+    calls = the_calls()
+    control = Control(listener, Gate(told.token, port, told.max_request_bytes), plugin, told, calls)
+    executor = Executor(plugin, told, calls, control.later)
+    lane = Lane(control, executor, plugin, told, calls)
+    control.adopt = lane.adopt
+
+    def in_child() -> None:
+        channel.after_fork()
+        for number in (*control.descriptors(), *lane.descriptors()):
+            try:
+                os.close(number)
+            except OSError:
+                pass
+
+    os.register_at_fork(after_in_child=in_child)
+    return lane, control, port
+
+
+def flush() -> None:
+    """Lets nothing that the plugin printed get lost."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            pass

@@ -1,0 +1,198 @@
+"""The start: what reaches the host, and what the plugin finds around it."""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from worker_host import LINUX, PLUGINS, TOKEN, WORKER, Worker, WorkerCase, eventually
+
+
+class Start(WorkerCase):
+    cls = ""
+
+    def failure(self, cls="Echo", module="sample", **settings):
+        worker = self.start(cls, module, ready=False, **settings)
+        event = worker.next_event()
+        self.assertEqual(event["event"], "failed", event)
+        self.assertEqual(worker.process.wait(5), 1)
+        return event["error"]
+
+    def test_the_handshake_names_port_pid_and_version(self):
+        worker = self.start(ready=False)
+        event = worker.next_event()
+        self.assertEqual(event["event"], "ready")
+        self.assertEqual(event["protocol"], 1)
+        self.assertEqual(event["python"], "%d.%d.%d" % sys.version_info[:3])
+        worker.port = event["port"]
+        status, health = worker.get("/health")
+        self.assertEqual(
+            (status, health["pid"], health["name"], health["version"]), (200, event["pid"], "sample", "1.2.3")
+        )
+
+    def test_failures_before_the_handshake_say_what_is_wrong(self):
+        error = self.failure(module="no_such_module")
+        self.assertEqual(error["code"], "invalid-manifest")
+        self.assertIn("no_such_module", error["message"])
+        self.assertIn(PLUGINS, error["message"])
+        error = self.failure(cls="NoSuchClass")
+        self.assertEqual(error["code"], "invalid-manifest")
+        self.assertIn("Echo", error["message"])
+        error = self.failure(module="broken_import")
+        self.assertEqual((error["code"], error["type"]), ("plugin-failed", "ImportError"))
+        self.assertIn("broken on purpose", error["message"])
+        self.assertIn("broken_import.py", error["traceback"])
+        self.assertNotIn("bivium_worker", error["traceback"])
+        error = self.failure(module="broken_syntax")
+        self.assertEqual((error["code"], error["type"]), ("plugin-failed", "SyntaxError"))
+        error = self.failure(module="missing_dependency")
+        self.assertEqual(error["code"], "plugin-failed")
+        self.assertIn("module_that_is_not_there", error["message"])
+        error = self.failure(module="exits")
+        self.assertEqual((error["code"], error["type"]), ("plugin-failed", "SystemExit"))
+        error = self.failure("Raises")
+        self.assertEqual((error["code"], error["type"]), ("plugin-failed", "RuntimeError"))
+        self.assertIn("not today", error["message"])
+        error = self.failure("NeedsArgument")
+        self.assertIn("what", error["message"])
+        error = self.failure(protocol=2)
+        self.assertEqual(error["code"], "protocol")
+        error = self.failure(token="short")
+        self.assertEqual(error["code"], "protocol")
+
+    def test_garbage_on_stdout_and_stdin_cannot_disturb_the_handshake(self):
+        worker = self.start("Noisy", "noisy")
+        self.assertEqual(worker.result(), "fine")
+        self.assertEqual(worker.stdout.next(), b"garbage before the handshake\n")
+
+    def test_stray_modules_in_the_working_directory_are_not_imported(self):
+        with tempfile.TemporaryDirectory() as stray:
+            for name in ("json", "settings", "codec", "logging"):
+                with open(os.path.join(stray, name + ".py"), "w") as file:
+                    file.write("raise SystemExit('stray')")
+            worker = self.start(cwd=stray)
+            self.assertEqual(worker.result()["args"], [])
+
+    def test_modules_of_the_worker_do_not_hide_the_plugins(self):
+        with tempfile.TemporaryDirectory() as source:
+            with open(os.path.join(source, "settings.py"), "w") as file:
+                file.write("class Own:\n    def execute(self):\n        return 'own settings'\n")
+            worker = self.start("Own", "settings", source=[source])
+            self.assertEqual(worker.result(), "own settings")
+
+    def test_the_plugin_finds_nothing_of_the_hosts(self):
+        worker = self.start()
+        found = worker.result("environment")
+        self.assertTrue(found["main"])
+        self.assertEqual(found["cwd"], os.getcwd())
+        self.assertNotIn(os.path.realpath(WORKER), map(os.path.realpath, found["path"]))
+        self.assertEqual(found["path"][0], PLUGINS)
+        self.assertFalse([part for part in found["argv"] if TOKEN in part])
+        with open("/proc/%d/environ" % worker.pid, "rb") as file:
+            self.assertNotIn(TOKEN.encode(), file.read())
+
+    @unittest.skipUnless(LINUX, "reads /proc")
+    def test_programs_that_the_plugin_starts_inherit_three_descriptors(self):
+        worker = self.start("Families")
+        child = worker.result("children")[0]
+        self.assertEqual(sorted(os.listdir("/proc/%d/fd" % child)), ["0", "1", "2"])
+        self.assertEqual(os.readlink("/proc/%d/fd/0" % child), "/dev/null")
+
+    def test_a_host_that_dies_before_the_settings_leaves_nothing(self):
+        ours, theirs = socket.socketpair()
+        process = subprocess.Popen(
+            [sys.executable, WORKER], stdin=theirs, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        theirs.close()
+        ours.close()
+        self.assertIsNotNone(process.wait(5))
+
+    def test_stdout_stderr_and_logging_are_told_apart(self):
+        worker = self.start()
+        self.assertEqual(worker.result("say"), "")
+        self.assertEqual(worker.stdout.next(), b"to stdout\n")
+        self.assertEqual(worker.stdout.next(), b"from C\n")
+        self.assertEqual(worker.stderr.next(), b"to stderr\n")
+        event = worker.next_event()
+        self.assertEqual(
+            (event["event"], event["level"], event["logger"], event["message"]),
+            ("log", "warning", "sample.words", "logged 7"),
+        )
+        self.assertTrue(event["call"].startswith("call-"))
+
+    def test_the_log_level_is_the_hosts(self):
+        worker = self.start(log_level="debug")
+        worker.result("say")
+        self.assertEqual([worker.next_event()["level"], worker.next_event()["level"]], ["warning", "debug"])
+
+
+class End(WorkerCase):
+    cls = "Configured"
+
+    def test_cleanup_runs_the_plugins_and_ends_the_worker(self):
+        self.assertEqual(self.worker.post("/cleanup")[0], 200)
+        self.assertEqual(self.worker.process.wait(5), 0)
+        self.assertEqual(self.worker.stdout.find(b"cleaned"), b"cleaned\n")
+        self.assertEqual(self.worker.next_event(), {"event": "exit", "status": 0, "signal": None})
+        with self.assertRaises(AssertionError):
+            self.worker.stdout.find(b"cleaned")
+
+    def test_sigterm_ends_in_good_order(self):
+        os.kill(self.worker.process.pid, 15)  # the guard hands it on
+        self.assertEqual(self.worker.process.wait(5), 0)
+        self.assertEqual(self.worker.stdout.find(b"cleaned"), b"cleaned\n")
+
+    def test_sigterm_lets_the_running_call_end(self):
+        worker = self.start("Progress")
+        running = worker.begin("execute", 1, 0.3)
+        os.kill(worker.pid, 15)
+        self.assertEqual(running.wait()[1]["result"], "done")
+        self.assertEqual(worker.process.wait(5), 0)
+
+    def test_sigint_is_the_hosts_business(self):
+        os.killpg(self.worker.process.pid, 2)
+        self.assertEqual(self.worker.result()["config"], None)
+
+
+class Embedding(unittest.TestCase):
+    def test_the_package_is_standard_library_only_and_small(self):
+        here = os.path.dirname(WORKER)
+        code = "import sys; sys.path[:0] = [%r]; before = set(sys.modules); import bivium_worker.worker; " % here
+        code += "print(sorted(n for n in set(sys.modules) - before if not n.startswith('bivium_worker')))"
+        out = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True).stdout
+        for heavy in ("http.server", "asyncio", "inspect", "ctypes", "dataclasses", "hashlib", "email", "typing"):
+            self.assertNotIn(repr(heavy), out)
+
+    @unittest.skipUnless(LINUX, "reads /proc")
+    def test_memory_stays_near_the_interpreters(self):
+        worker = Worker()
+        try:
+            worker.result()
+            # The same interpreter with the modules that this plugin imports.
+            bare = subprocess.Popen(
+                [sys.executable, "-c", "import sys; sys.path[:0] = [%r]; import sample; input()" % PLUGINS],
+                stdin=subprocess.PIPE,
+            )
+            try:
+                self.assertTrue(eventually(lambda: "_ctypes" in maps(bare.pid)))
+                self.assertTrue(eventually(lambda: own_kib(worker.pid) < own_kib(bare.pid) + 12 * 1024))
+            finally:
+                bare.communicate(b"\n")
+        finally:
+            worker.stop()
+
+
+def maps(pid: int) -> str:
+    with open("/proc/%d/maps" % pid) as file:
+        return file.read()
+
+
+def own_kib(pid: int) -> int:
+    with open("/proc/%d/status" % pid) as file:
+        return int(next(line for line in file if line.startswith("RssAnon")).split()[1])
+
+
+if __name__ == "__main__":
+    unittest.main()
