@@ -1,1 +1,49 @@
 //! The WebAssembly road: components in a deny-by-default sandbox.
+//!
+//! A [`WasmEngine`] is made once for a host. [`load`] reads the component that a manifest names, refuses what is no
+//! plugin with one sentence that says why, compiles it and gives a [`ComponentPlugin`]: a pool of instances behind
+//! `PluginInterface`.
+//!
+//! A component reaches nothing but what its world imports: its log, its progress, the blobs that it was handed. Memory,
+//! time, handles and what it writes are bounded; a guest that computes without end yields at every tick and is stopped
+//! at its deadline; one that traps takes its own instance with it and nothing else.
+
+mod blobs;
+mod bounds;
+mod document;
+mod engine;
+mod factory;
+mod instance;
+mod limits;
+mod log;
+mod refusal;
+mod state;
+mod stream;
+mod text;
+mod trap;
+mod wasi;
+mod world;
+
+use bivium_exchange::Exchange;
+use bivium_instances::{PluginLog, PooledPlugin};
+use bivium_interface::{Manifest, Result};
+
+pub use engine::{WasmConfig, WasmEngine};
+pub use factory::ComponentFactory;
+pub use instance::ComponentInstance;
+
+/// A WebAssembly component behind `PluginInterface`.
+pub type ComponentPlugin = PooledPlugin<ComponentFactory>;
+
+/// Loads the component that a manifest names. No instance is made yet, so none of its code has run.
+///
+/// # Errors
+/// Those of [`ComponentFactory::load`].
+pub async fn load(
+    engine: &WasmEngine,
+    manifest: &Manifest,
+    exchange: &Exchange,
+    log: PluginLog,
+) -> Result<ComponentPlugin> {
+    Ok(PooledPlugin::new(ComponentFactory::load(engine, manifest, exchange, log).await?))
+}

@@ -1,0 +1,175 @@
+//! What stands behind a guest's handles to blobs, whatever the version of its world.
+//!
+//! A handle is a capability. One that was lent for a call holds its blob weakly: the call owns it, and when the call
+//! ends the handle, and every clone of it, reads nothing more. What the guest wrote itself is its own until it drops
+//! the handle or returns it.
+//!
+//! The exchange's own files lie in memory or on a local disk: a read of at most 1 MiB from them, and a small write, is
+//! done in place, since handing it to another thread costs more than it takes. A file that a caller passed by reference
+//! may lie anywhere, for example on a network that hangs: it is read on a blocking thread, under the call's deadline.
+
+use std::fs::File;
+use std::io;
+use std::sync::{Arc, OnceLock, Weak};
+
+use bivium_exchange::{BlobWriter, Exchange};
+use bivium_interface::{Blob, PluginError, Result};
+
+use crate::limits;
+
+/// The most that one read gives.
+const MAX_READ: u32 = 1 << 20;
+/// The most that is written in place.
+const WRITE_IN_PLACE: usize = 256 << 10;
+
+/// A blob and its file, opened when it is first read.
+#[expect(unreachable_pub)]
+pub struct OpenBlob {
+    blob: Blob,
+    file: OnceLock<File>,
+}
+
+impl OpenBlob {
+    pub(crate) fn new(blob: Blob) -> Arc<Self> {
+        Arc::new(Self { blob, file: OnceLock::new() })
+    }
+
+    fn read(&self, offset: u64, len: u32) -> io::Result<Vec<u8>> {
+        let file = match self.file.get() {
+            Some(file) => file,
+            None => {
+                let file = self.blob.open()?;
+                self.file.get_or_init(|| file)
+            }
+        };
+        bivium_exchange::read_at(file, offset, len as usize)
+    }
+}
+
+/// A guest's handle to a blob. (`pub` because generated code re-exports it, in a private module.)
+#[derive(Clone)]
+#[expect(unreachable_pub)]
+pub enum BlobHandle {
+    /// Made by the guest.
+    Own(Arc<OpenBlob>),
+    /// Lent for a call.
+    Lent(Weak<OpenBlob>),
+}
+
+impl BlobHandle {
+    /// The blob, or `denied` once the call that lent it has ended.
+    fn open(&self) -> Result<Arc<OpenBlob>> {
+        let open = match self {
+            Self::Own(open) => Some(Arc::clone(open)),
+            Self::Lent(open) => open.upgrade(),
+        };
+        open.ok_or_else(|| PluginError::denied("this blob was lent for a call that has ended"))
+    }
+
+    pub(crate) fn blob(&self) -> Result<Blob> {
+        Ok(self.open()?.blob.clone())
+    }
+
+    pub(crate) async fn read(&self, offset: u64, len: u32) -> Result<Vec<u8>> {
+        let open = self.open()?;
+        let len = len.min(MAX_READ);
+        let read = if open.blob.is_owned() {
+            open.read(offset, len)
+        } else {
+            blocking(move || open.read(offset, len)).await?
+        };
+        read.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => PluginError::not_found("the blob's file is gone"),
+            io::ErrorKind::PermissionDenied => PluginError::denied("the blob's file may not be read"),
+            // The path is not the plugin's to know.
+            _ => PluginError::unavailable(format!("the blob cannot be read: {error}")),
+        })
+    }
+}
+
+/// A guest's handle to a blob in the making. Its file is made at the first write: a constructor cannot fail.
+#[expect(unreachable_pub)]
+pub enum WriterHandle {
+    New {
+        media_type: String,
+    },
+    Open(Box<BlobWriter>),
+    /// A write failed or was given up in the middle; nothing more comes of it.
+    Broken,
+}
+
+impl WriterHandle {
+    /// Appends all of `bytes`.
+    pub(crate) async fn write(&mut self, exchange: &Exchange, bytes: Vec<u8>) -> Result<()> {
+        let mut writer = self.take(exchange)?;
+        if bytes.len() <= WRITE_IN_PLACE {
+            writer.append(&bytes)?;
+        } else {
+            writer = blocking(move || writer.append(&bytes).map(|()| writer)).await??;
+        }
+        *self = Self::Open(writer);
+        Ok(())
+    }
+
+    /// Ends the writing.
+    pub(crate) fn finish(mut self, exchange: &Exchange) -> Result<BlobHandle> {
+        let blob = self.take(exchange)?.finish()?;
+        Ok(BlobHandle::Own(OpenBlob::new(blob)))
+    }
+
+    fn take(&mut self, exchange: &Exchange) -> Result<Box<BlobWriter>> {
+        match std::mem::replace(self, Self::Broken) {
+            Self::New { media_type } => Ok(Box::new(exchange.writer(&media_type)?)),
+            Self::Open(writer) => Ok(writer),
+            Self::Broken => Err(PluginError::invalid_input("an earlier write to this blob failed; begin another")),
+        }
+    }
+}
+
+/// Books bytes against what a guest may write during one call.
+pub(crate) fn charge(written: &mut u64, bytes: usize) -> Result<()> {
+    let total = written.saturating_add(bytes as u64);
+    if total > limits::BLOB_BYTES {
+        return Err(PluginError::resource_exhausted(format!(
+            "the blobs that this call writes are over the limit of {} MiB",
+            limits::BLOB_BYTES >> 20
+        )));
+    }
+    *written = total;
+    Ok(())
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| PluginError::internal(format!("a file operation did not end: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bivium_interface::ErrorCode;
+
+    #[tokio::test]
+    async fn a_lent_handle_and_its_clones_end_with_the_call() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.txt");
+        std::fs::write(&path, b"0123456789").unwrap();
+        let lent = OpenBlob::new(Blob::by_reference(&path, None).unwrap());
+        let handle = BlobHandle::Lent(Arc::downgrade(&lent));
+        let clone = handle.clone();
+        assert_eq!(clone.read(8, 100).await.unwrap(), b"89");
+        drop(lent);
+        for handle in [handle, clone] {
+            assert_eq!(handle.read(0, 1).await.unwrap_err().code(), ErrorCode::Denied);
+            assert_eq!(handle.blob().unwrap_err().code(), ErrorCode::Denied);
+        }
+    }
+
+    #[test]
+    fn what_a_call_writes_is_bounded() {
+        let mut written = limits::BLOB_BYTES - 1;
+        charge(&mut written, 1).unwrap();
+        assert_eq!(charge(&mut written, 1).unwrap_err().code(), ErrorCode::ResourceExhausted);
+        assert_eq!(written, limits::BLOB_BYTES);
+    }
+}

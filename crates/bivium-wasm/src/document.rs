@@ -1,0 +1,92 @@
+//! JSON texts on their way in and out, held to the limit.
+
+use bivium_interface::{Blob, Call, ErrorCode, Payload, PluginError, Result};
+use serde::Serialize;
+use serde_json::Value;
+
+/// The longest JSON text for this manifest, in bytes.
+pub(crate) fn limit(payload_mb: Option<u64>) -> usize {
+    let limit = payload_mb.map(|megabytes| usize::try_from(megabytes.saturating_mul(1 << 20)).unwrap_or(usize::MAX));
+    limit.unwrap_or(Payload::MAX_JSON_BYTES)
+}
+
+/// A call's arguments as the text that a plugin takes.
+pub(crate) fn arguments(call: &Call, limit: usize) -> Result<String> {
+    // As `Call::document` does it, without its copy of the arguments.
+    match (call.positional.is_empty(), call.named.is_empty()) {
+        (true, _) => write("the arguments are", &call.named, limit),
+        (false, true) => write("the arguments are", &call.positional, limit),
+        (false, false) => write("the arguments are", &call.document()?, limit),
+    }
+}
+
+/// Any document as text. `what` completes "… 20 MiB of JSON", for example "the arguments are".
+pub(crate) fn write(what: &str, document: &impl Serialize, limit: usize) -> Result<String> {
+    let text = serde_json::to_string(document)
+        .map_err(|error| PluginError::invalid_input(format!("{what} not writable as JSON: {error}")))?;
+    within(what, text.len(), limit)?;
+    Ok(text)
+}
+
+/// What a plugin returned. `what` completes "… 20 MiB of JSON", for example "the result is".
+pub(crate) fn read(what: &str, text: &str, limit: usize) -> Result<Value> {
+    within(what, text.len(), limit)?;
+    serde_json::from_str(text).map_err(|error| PluginError::protocol(format!("{what} not valid JSON: {error}")))
+}
+
+/// A result and its blobs.
+pub(crate) fn payload(text: &str, blobs: Vec<Blob>, limit: usize) -> Result<Payload> {
+    let payload = Payload { json: read("the plugin's result is", text, limit)?, blobs };
+    payload.checked().map_err(|error| match error.code() {
+        // To a caller the index would be wrong input; here the plugin wrote it.
+        ErrorCode::InvalidInput => PluginError::protocol(format!("the plugin's result is wrong: {}", error.message())),
+        _ => error,
+    })
+}
+
+fn within(what: &str, len: usize, limit: usize) -> Result<()> {
+    if len <= limit {
+        return Ok(());
+    }
+    Err(PluginError::resource_exhausted(format!(
+        "{what} {} MiB of JSON, over the limit of {} MiB",
+        len.div_ceil(1 << 20),
+        limit >> 20
+    ))
+    .with_help("pass large data as a blob, or raise `limits.payload_mb` in the plugin's manifest"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn arguments_are_written_as_the_call_documents_them() {
+        for call in [Call::new(), Call::new().named("a", 1), Call::new().arg(1).arg("x")] {
+            assert_eq!(arguments(&call, 100).unwrap(), call.document().unwrap().to_string());
+        }
+        let both = Call::new().arg(1).named("a", 1);
+        assert_eq!(arguments(&both, 100).unwrap_err().code(), ErrorCode::InvalidInput);
+        let long = Call::new().arg("x".repeat(100));
+        let error = arguments(&long, 100).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::ResourceExhausted);
+        assert!(error.to_string().contains("limits.payload_mb"), "{error}");
+    }
+
+    #[test]
+    fn a_result_is_json_and_names_only_its_own_blobs() {
+        assert_eq!(payload("[1]", Vec::new(), 10).unwrap().json, json!([1]));
+        for (text, code) in [
+            ("[1", ErrorCode::Protocol),
+            ("NaN", ErrorCode::Protocol),
+            (r#"{"$blob":0}"#, ErrorCode::Protocol),
+            ("[1,2,3,4,5,6,7,8]", ErrorCode::ResourceExhausted),
+        ] {
+            assert_eq!(payload(text, Vec::new(), 16).unwrap_err().code(), code, "{text}");
+        }
+        let deep = "[".repeat(100_000);
+        assert_eq!(payload(&deep, Vec::new(), usize::MAX).unwrap_err().code(), ErrorCode::Protocol);
+    }
+}

@@ -1,0 +1,86 @@
+//! [`WasmEngine`]: the one wasmtime engine of a host, its linker and its clock.
+//!
+//! All components of a host share it: pools of memory and stacks, the epoch by which busy guests are made to yield,
+//! and the linker with everything that a component may import. It knows no plugin.
+
+mod config;
+mod ticker;
+
+use std::sync::Arc;
+
+use bivium_interface::{PluginError, Result};
+use wasmtime::Engine;
+use wasmtime::component::Linker;
+
+pub use config::WasmConfig;
+pub(crate) use ticker::TICKS_TO_YIELD;
+
+use crate::state::HostState;
+use crate::{wasi, world};
+
+/// One wasmtime engine for a host. Cheap to clone; clones are the same engine. Its ticker thread ends when the last
+/// clone and the last component made with it are gone.
+#[derive(Clone)]
+pub struct WasmEngine(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    linker: Linker<HostState>,
+    config: WasmConfig,
+    pooling: bool,
+}
+
+impl WasmEngine {
+    /// Sets the pools aside, builds the linker and starts the ticker. Where the address space is too short for the
+    /// pools, instances are made on demand, and a warning says so.
+    ///
+    /// # Errors
+    /// `internal` if the machine has no wasmtime support, no thread can be started, or the like.
+    pub fn new(config: WasmConfig) -> Result<Self> {
+        let (engine, pooling) = start(&config)?;
+        let linker =
+            link(&engine).map_err(|error| PluginError::internal(format!("cannot build the linker: {error:#}")))?;
+        ticker::start(&engine)?;
+        Ok(Self(Arc::new(Inner { engine, linker, config, pooling })))
+    }
+
+    /// Whether instances come from pools.
+    #[must_use]
+    pub fn is_pooling(&self) -> bool {
+        self.0.pooling
+    }
+
+    pub(crate) fn wasmtime(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    pub(crate) fn linker(&self) -> &Linker<HostState> {
+        &self.0.linker
+    }
+
+    pub(crate) fn config(&self) -> &WasmConfig {
+        &self.0.config
+    }
+}
+
+fn start(config: &WasmConfig) -> Result<(Engine, bool)> {
+    if config.is_pooling() {
+        match Engine::new(&config.engine_config(true)) {
+            Ok(engine) => return Ok((engine, true)),
+            Err(error) => tracing::warn!(
+                "no room for pools of component memory, instances are made on demand and start slower \
+                 (raise the limit of address space, or lower `WasmConfig::instances`): {error:#}"
+            ),
+        }
+    }
+    let engine = Engine::new(&config.engine_config(false))
+        .map_err(|error| PluginError::internal(format!("cannot start the WebAssembly engine: {error:#}")))?;
+    Ok((engine, false))
+}
+
+fn link(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
+    let mut linker = Linker::new(engine);
+    world::add_to_linker(&mut linker)?;
+    wasi::add_to_linker(&mut linker)?;
+    Ok(linker)
+}

@@ -1,0 +1,307 @@
+//! [`ComponentInstance`]: one store and the guest in it.
+//!
+//! The store lies in a slot behind a lock. Whoever enters the guest holds the lock for that long and no longer: between
+//! the results of a stream the slot is free, so that an instance can be closed at any time. A guest that trapped or was
+//! abandoned in the middle leaves an empty slot and a dead instance; nothing of it is entered again.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bivium_instances::Instance;
+use bivium_interface::{Call, InstanceStats, MethodInfo, Payload, PayloadStream, PluginError, Result};
+use serde_json::Value;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio_util::sync::CancellationToken;
+use wasmtime::Store;
+
+use crate::bounds::Bounds;
+use crate::engine::TICKS_TO_YIELD;
+use crate::limits::MemoryGauge;
+use crate::state::HostState;
+use crate::stream::RunningStream;
+use crate::world::{Guest, GuestStream};
+use crate::{document, trap};
+
+/// One live copy of a component.
+pub struct ComponentInstance {
+    id: u64,
+    call_ms: Option<u64>,
+    memory: MemoryGauge,
+    calls: AtomicU64,
+    made: Instant,
+    alive: AtomicBool,
+    closing: CancellationToken,
+    schema: Arc<OnceLock<Value>>,
+    slot: Arc<Mutex<Option<Live>>>,
+}
+
+struct Live {
+    store: Store<HostState>,
+    guest: Guest,
+}
+
+/// How an entry into the guest ended: abandoned, with a trap, or with the plugin's answer.
+type Outcome<T> = Result<wasmtime::Result<Result<T>>>;
+
+impl Live {
+    /// To be called before each entry. A warm call then seldom meets a tick, which would cost it a trip through the
+    /// scheduler.
+    fn enter(&mut self, bounds: &Bounds) {
+        self.store.set_epoch_deadline(TICKS_TO_YIELD);
+        self.store.data_mut().enter(bounds.deadline());
+    }
+}
+
+/// Marks the instance dead unless the entry came to its end.
+struct Entry<'a>(Option<&'a AtomicBool>);
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        if let Some(alive) = self.0 {
+            alive.store(false, Ordering::Release);
+        }
+    }
+}
+
+impl ComponentInstance {
+    /// How long `cleanup` may take.
+    const CLEANUP: Duration = Duration::from_secs(5);
+    /// How long a guest may take to drop a stream.
+    const DROP_STREAM: Duration = Duration::from_secs(1);
+
+    pub(crate) fn new(
+        id: u64,
+        store: Store<HostState>,
+        guest: Guest,
+        call_ms: Option<u64>,
+        memory: MemoryGauge,
+        closing: CancellationToken,
+        schema: Arc<OnceLock<Value>>,
+    ) -> Self {
+        Self {
+            id,
+            call_ms,
+            memory,
+            calls: AtomicU64::new(0),
+            made: Instant::now(),
+            alive: AtomicBool::new(true),
+            closing,
+            schema,
+            slot: Arc::new(Mutex::new(Some(Live { store, guest }))),
+        }
+    }
+
+    async fn drive<T>(
+        &self,
+        bounds: &mut Bounds,
+        work: impl Future<Output = wasmtime::Result<Result<T>>>,
+    ) -> Outcome<T> {
+        let mut entry = Entry(Some(&self.alive));
+        let outcome = bounds.drive(work).await;
+        if matches!(outcome, Ok(Ok(_))) {
+            entry.0 = None;
+        }
+        outcome
+    }
+
+    /// Makes one result of an outcome, and frees a store that is of no more use.
+    fn settle<T>(&self, slot: &mut Option<Live>, bounds: &Bounds, outcome: Outcome<T>) -> Result<T> {
+        let error = match outcome {
+            Ok(Ok(answer)) => return answer.map_err(|error| bounds.explain(error)),
+            Ok(Err(trap)) => match slot.as_ref() {
+                Some(live) => bounds.explain(trap::explain(&trap, live.store.data())),
+                None => ended(),
+            },
+            Err(interruption) => interruption,
+        };
+        self.free(slot);
+        Err(error)
+    }
+
+    fn free(&self, slot: &mut Option<Live>) {
+        self.alive.store(false, Ordering::Release);
+        if let Some(live) = slot.take() {
+            live.store.data().log.end_call();
+        }
+        self.memory.store(0, Ordering::Relaxed);
+    }
+
+    fn end_call(&self, slot: &mut Option<Live>) {
+        if let Some(live) = slot {
+            live.store.data_mut().end_call();
+        }
+        self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Begins an entry that belongs to no call.
+    fn control<'a>(&self, slot: &'a mut Option<Live>) -> Result<(&'a mut Live, Bounds)> {
+        let live = slot.as_mut().ok_or_else(ended)?;
+        let bounds = Bounds::of_control(self.call_ms, &self.closing);
+        live.store.data_mut().begin(None);
+        live.enter(&bounds);
+        Ok((live, bounds))
+    }
+
+    /// Begins a call.
+    fn call<'a>(&self, slot: &'a mut Option<Live>, call: &Call) -> Result<(&'a mut Live, Bounds, String)> {
+        let live = slot.as_mut().ok_or_else(ended)?;
+        let bounds = Bounds::of_call(call.handle(), self.call_ms, &self.closing);
+        bounds.check()?;
+        let state = live.store.data_mut();
+        state.admit(&call.blobs)?;
+        let json = document::arguments(call, state.json_limit)?;
+        state.begin(Some(call.handle()));
+        live.enter(&bounds);
+        Ok((live, bounds, json))
+    }
+
+    /// The next result of a stream.
+    pub(crate) async fn next(&self, stream: GuestStream, bounds: &mut Bounds) -> Result<Option<Payload>> {
+        bounds.check()?;
+        let mut slot = self.slot.lock().await;
+        let live = slot.as_mut().ok_or_else(ended)?;
+        live.enter(bounds);
+        let outcome = self.drive(bounds, live.guest.next(&mut live.store, stream)).await;
+        self.settle(&mut slot, bounds, outcome)
+    }
+
+    /// The slot, unless somebody else is in the guest.
+    pub(crate) fn try_slot(&self) -> Option<SlotGuard> {
+        Arc::clone(&self.slot).try_lock_owned().ok().map(SlotGuard)
+    }
+
+    pub(crate) async fn slot(&self) -> SlotGuard {
+        SlotGuard(Arc::clone(&self.slot).lock_owned().await)
+    }
+
+    /// Has the guest drop a stream, and ends its call.
+    pub(crate) async fn end_stream(&self, mut slot: SlotGuard, stream: GuestStream) {
+        if let Some(live) = slot.0.as_mut().filter(|_| self.is_alive()) {
+            let mut bounds = Bounds::of_control(self.call_ms, &self.closing).at_most(Self::DROP_STREAM);
+            live.enter(&bounds);
+            let work = async { live.guest.drop_stream(&mut live.store, stream).await.map(Ok) };
+            let outcome = self.drive(&mut bounds, work).await;
+            // Nobody waits for the answer; what went wrong shows in the instance's death.
+            if let Err(error) = self.settle(&mut slot.0, &bounds, outcome) {
+                tracing::debug!(instance = self.id, "a guest could not drop its stream: {error}");
+            }
+        }
+        self.end_call(&mut slot.0);
+    }
+
+    /// Gives the instance up where its guest cannot be entered any more.
+    pub(crate) fn abandon(&self) {
+        self.alive.store(false, Ordering::Release);
+    }
+}
+
+/// The right to enter the guest.
+pub(crate) struct SlotGuard(OwnedMutexGuard<Option<Live>>);
+
+fn ended() -> PluginError {
+    PluginError::unavailable("the instance has ended").with_help("call again")
+}
+
+#[async_trait]
+impl Instance for ComponentInstance {
+    async fn initialize(&self, config: &Value) -> Result<()> {
+        let mut slot = self.slot.lock().await;
+        let (live, mut bounds) = self.control(&mut slot)?;
+        let config = document::write("the configuration is", config, live.store.data().json_limit)?;
+        let outcome = self.drive(&mut bounds, live.guest.initialize(&mut live.store, config)).await;
+        self.settle(&mut slot, &bounds, outcome)
+    }
+
+    async fn execute(&self, call: Call) -> Result<Payload> {
+        let mut slot = self.slot.lock().await;
+        let (live, mut bounds, json) = self.call(&mut slot, &call)?;
+        let work = live.guest.execute(&mut live.store, &call.method, json, call.blobs);
+        let outcome = self.drive(&mut bounds, work).await;
+        let result = self.settle(&mut slot, &bounds, outcome);
+        self.end_call(&mut slot);
+        result
+    }
+
+    async fn execute_stream(self: Arc<Self>, call: Call) -> Result<PayloadStream> {
+        let mut slot = self.slot.lock().await;
+        let (live, mut bounds, json) = self.call(&mut slot, &call)?;
+        let work = live.guest.execute_stream(&mut live.store, &call.method, json, call.blobs);
+        let outcome = self.drive(&mut bounds, work).await;
+        match self.settle(&mut slot, &bounds, outcome) {
+            Ok(stream) => {
+                drop(slot);
+                Ok(RunningStream::new(self, stream, bounds).into_payloads())
+            }
+            Err(error) => {
+                self.end_call(&mut slot);
+                Err(error)
+            }
+        }
+    }
+
+    async fn methods(&self) -> Result<Vec<MethodInfo>> {
+        let mut slot = self.slot.lock().await;
+        let (live, mut bounds) = self.control(&mut slot)?;
+        let work = async { live.guest.methods(&mut live.store).await.map(Ok) };
+        let outcome = self.drive(&mut bounds, work).await;
+        self.settle(&mut slot, &bounds, outcome)
+    }
+
+    async fn config_schema(&self) -> Result<Value> {
+        if let Some(schema) = self.schema.get() {
+            return Ok(schema.clone());
+        }
+        let mut slot = self.slot.lock().await;
+        let (live, mut bounds) = self.control(&mut slot)?;
+        let limit = live.store.data().json_limit;
+        let work = async { live.guest.config_schema(&mut live.store).await.map(Ok) };
+        let outcome = self.drive(&mut bounds, work).await;
+        let text = self.settle(&mut slot, &bounds, outcome)?;
+        let schema = document::read("the plugin's `config-schema` is", &text, limit)?;
+        Ok(self.schema.get_or_init(|| schema).clone())
+    }
+
+    async fn current_config(&self) -> Result<Value> {
+        let mut slot = self.slot.lock().await;
+        let (live, mut bounds) = self.control(&mut slot)?;
+        let limit = live.store.data().json_limit;
+        let work = async { live.guest.current_config(&mut live.store).await.map(Ok) };
+        let outcome = self.drive(&mut bounds, work).await;
+        let text = self.settle(&mut slot, &bounds, outcome)?;
+        document::read("the plugin's `current-config` is", &text, limit)
+    }
+
+    fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::Acquire)
+    }
+
+    async fn close(&self) {
+        // Whoever is in the guest leaves at once.
+        self.closing.cancel();
+        let mut slot = self.slot.lock().await;
+        if let Some(live) = slot.as_mut().filter(|_| self.is_alive()) {
+            let mut bounds = Bounds::of_control(self.call_ms, &CancellationToken::new()).at_most(Self::CLEANUP);
+            live.store.data_mut().begin(None);
+            live.enter(&bounds);
+            let work = async { live.guest.cleanup(&mut live.store).await.map(Ok) };
+            let outcome = self.drive(&mut bounds, work).await;
+            if let Err(error) = self.settle(&mut slot, &bounds, outcome) {
+                tracing::warn!(instance = self.id, "a component's cleanup failed: {error}");
+            }
+        }
+        self.free(&mut slot);
+    }
+
+    fn stats(&self) -> InstanceStats {
+        InstanceStats {
+            id: self.id,
+            memory_bytes: self.memory.load(Ordering::Relaxed),
+            calls: self.calls.load(Ordering::Relaxed),
+            age_s: self.made.elapsed().as_secs_f64(),
+            ..InstanceStats::default()
+        }
+    }
+}

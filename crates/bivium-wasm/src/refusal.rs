@@ -1,0 +1,101 @@
+//! Why a file is no component that this host can run, in one sentence each.
+//!
+//! What is refused here is refused at load, before any code of the component runs. Names in a component are a stranger's
+//! and are escaped.
+
+use bivium_interface::{PluginError, Result};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+use wasmtime::component::types::ComponentItem;
+
+use crate::text;
+use crate::world::{self, GUEST, PACKAGE, VERSION};
+
+/// The first bytes of any WebAssembly binary.
+const MAGIC: &[u8] = b"\0asm";
+/// What follows them in a core module.
+const MODULE: &[u8] = &[1, 0, 0, 0];
+
+/// Looks at the header only.
+pub(crate) fn check_header(bytes: &[u8]) -> Result<()> {
+    let Some(rest) = bytes.strip_prefix(MAGIC) else {
+        return Err(PluginError::invalid_manifest("the file is not WebAssembly")
+            .with_help("name a component's `.wasm` file as `component`"));
+    };
+    if rest.starts_with(MODULE) {
+        return Err(PluginError::invalid_manifest("the file is a core module, not a component")
+            .with_help("make a component of it with `wasm-tools component new`, or link it with `wasm-component-ld`"));
+    }
+    Ok(())
+}
+
+/// The engine cannot compile it.
+pub(crate) fn malformed(error: &wasmtime::Error) -> PluginError {
+    let reason = text::clip(format!("{error:#}"), 500);
+    PluginError::invalid_manifest(format!(
+        "the component is damaged or uses WebAssembly that is not supported: {reason}"
+    ))
+}
+
+/// Looks at what the component imports and exports of our package, and at what else it exports.
+pub(crate) fn check_world(component: &Component, engine: &Engine) -> Result<()> {
+    let component = component.component_type();
+    let names = component.imports(engine).chain(component.exports(engine)).map(|(name, _)| name);
+    for version in names.filter_map(version_of_ours) {
+        if !world::is_compatible(version) {
+            return Err(PluginError::invalid_manifest(format!(
+                "the component is made for version {} of {PACKAGE}, and this host runs version {VERSION}",
+                text::name(version)
+            ))
+            .with_help("build it against this host's wit/, or use a host of its version"));
+        }
+    }
+    let ours = format!("{PACKAGE}/{GUEST}@");
+    if component.exports(engine).any(|(name, _)| name.starts_with(&ours)) {
+        return Ok(());
+    }
+    let others: Vec<String> = component
+        .exports(engine)
+        .filter(|(_, item)| matches!(item.ty, ComponentItem::ComponentFunc(_) | ComponentItem::ComponentInstance(_)))
+        .map(|(name, _)| format!("`{}`", text::name(name)))
+        .take(3)
+        .collect();
+    let missing = format!("`{PACKAGE}/{GUEST}@{VERSION}`");
+    Err(if others.is_empty() {
+        PluginError::invalid_manifest(format!("the component exports nothing that can be called: {missing} is missing"))
+            .with_help("implement world `bivium:plugin/plugin`")
+    } else {
+        PluginError::invalid_manifest(format!(
+            "the component is of another world: it exports {} and not {missing}",
+            others.join(", ")
+        ))
+        .with_help("implement world `bivium:plugin/plugin`; typed components are not supported yet")
+    })
+}
+
+/// The version in the name of one of our interfaces.
+fn version_of_ours(name: &str) -> Option<&str> {
+    let interface = name.strip_prefix(PACKAGE)?.strip_prefix('/')?;
+    Some(interface.split_once('@').map_or("", |(_, version)| version))
+}
+
+/// The linker has not got what the component imports.
+pub(crate) fn missing_import(error: &wasmtime::Error) -> PluginError {
+    // The linker's first sentence names the import; the sentences under it say what of it is missing or different.
+    let reason = text::clip(format!("{error:#}"), 500);
+    PluginError::invalid_manifest(format!("the component needs an import that this host does not provide: {reason}"))
+        .with_help("build it for world `bivium:plugin/plugin`, with no other imports than WASI 0.2")
+}
+
+/// An export of the world is not there.
+pub(crate) fn missing_export(error: &wasmtime::Error) -> PluginError {
+    PluginError::invalid_manifest(format!("the component is not complete: {error:#}"))
+        .with_help("implement every function of world `bivium:plugin/plugin`")
+}
+
+/// An export of the world has other parameters or results.
+pub(crate) fn wrong_type(error: &wasmtime::Error) -> PluginError {
+    let reason = text::clip(format!("{error:#}"), 500);
+    PluginError::invalid_manifest(format!("the component exports a function of the wrong type: {reason}"))
+        .with_help("build it against this host's wit/")
+}

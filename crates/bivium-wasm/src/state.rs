@@ -1,0 +1,115 @@
+//! [`HostState`]: what the host keeps beside one guest, in its store.
+
+use std::sync::Arc;
+
+use bivium_exchange::Exchange;
+use bivium_interface::{Blob, CallHandle, PluginError, Result};
+use tokio::time::Instant;
+use wasmtime::component::{Resource, ResourceTable};
+use wasmtime_wasi::WasiCtx;
+
+use crate::blobs::{self, BlobHandle, OpenBlob};
+use crate::limits::{self, Limiter};
+use crate::log::GuestLog;
+
+/// The data of one store.
+pub(crate) struct HostState {
+    pub(crate) table: ResourceTable,
+    pub(crate) limiter: Limiter,
+    pub(crate) log: Arc<GuestLog>,
+    pub(crate) exchange: Exchange,
+    /// The longest JSON text that crosses, in bytes.
+    pub(crate) json_limit: usize,
+    /// None until the guest first uses WASI.
+    pub(crate) wasi: Option<Box<WasiCtx>>,
+    call: Option<RunningCall>,
+}
+
+/// The call that the guest works for.
+struct RunningCall {
+    handle: CallHandle,
+    deadline: Option<Instant>,
+    /// Blobs lent for the call: dropping them ends the guest's handles.
+    lent: Vec<Arc<OpenBlob>>,
+    /// Bytes that the guest has written into blobs.
+    written: u64,
+}
+
+impl HostState {
+    pub(crate) fn new(limiter: Limiter, log: Arc<GuestLog>, exchange: Exchange, json_limit: usize) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(limits::HANDLES);
+        Self { table, limiter, log, exchange, json_limit, wasi: None, call: None }
+    }
+
+    /// The guest works for this call from now on, or for the host itself.
+    pub(crate) fn begin(&mut self, call: Option<&CallHandle>) {
+        self.log.set_call(call.map(CallHandle::id));
+        self.call =
+            call.map(|handle| RunningCall { handle: handle.clone(), deadline: None, lent: Vec::new(), written: 0 });
+    }
+
+    /// The guest is entered and must have returned by then.
+    pub(crate) fn enter(&mut self, deadline: Option<Instant>) {
+        self.limiter.reset();
+        if let Some(call) = &mut self.call {
+            call.deadline = deadline;
+        }
+    }
+
+    /// Ends the call, and with it the handles that were lent.
+    pub(crate) fn end_call(&mut self) {
+        self.call = None;
+        self.log.end_call();
+    }
+
+    pub(crate) fn call(&self) -> Option<&CallHandle> {
+        self.call.as_ref().map(|call| &call.handle)
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.call.as_ref()?.deadline
+    }
+
+    /// Refuses a call with more blobs than a guest may hold.
+    pub(crate) fn admit(&self, blobs: &[Blob]) -> Result<()> {
+        if blobs.len() <= limits::CALL_BLOBS {
+            return Ok(());
+        }
+        Err(PluginError::resource_exhausted(format!(
+            "the call brings {} blobs, over the limit of {}",
+            blobs.len(),
+            limits::CALL_BLOBS
+        )))
+    }
+
+    /// Lends blobs to the guest for the running call.
+    pub(crate) fn lend(&mut self, blobs: Vec<Blob>) -> wasmtime::Result<Vec<Resource<BlobHandle>>> {
+        let mut handles = Vec::with_capacity(blobs.len());
+        for blob in blobs {
+            let open = OpenBlob::new(blob);
+            handles.push(self.table.push(BlobHandle::Lent(Arc::downgrade(&open)))?);
+            if let Some(call) = &mut self.call {
+                call.lent.push(open);
+            }
+        }
+        Ok(handles)
+    }
+
+    /// Takes back the handles that the guest returns. All are taken, also where one of them has ended.
+    pub(crate) fn take(&mut self, handles: Vec<Resource<BlobHandle>>) -> wasmtime::Result<Result<Vec<Blob>>> {
+        let mut taken = Vec::with_capacity(handles.len());
+        for handle in handles {
+            taken.push(self.table.delete(handle)?.blob());
+        }
+        let blobs: Result<Vec<Blob>> = taken.into_iter().collect();
+        Ok(blobs.map_err(|_| PluginError::protocol("the plugin hands back a blob that was lent for an earlier call")))
+    }
+
+    /// Books bytes that the guest writes.
+    pub(crate) fn charge(&mut self, bytes: usize) -> Result<()> {
+        // Outside of a call there is nobody to whom a blob could go.
+        let call = self.call.as_mut().ok_or_else(|| PluginError::denied("blobs can only be written during a call"))?;
+        blobs::charge(&mut call.written, bytes)
+    }
+}

@@ -1,0 +1,59 @@
+//! A guest's stream on the host's side: pulled when its reader pulls, dropped when its reader drops it.
+
+use std::sync::Arc;
+
+use bivium_instances::Instance as _;
+use bivium_interface::{Payload, PayloadStream, Result};
+use futures_util::stream;
+
+use crate::bounds::Bounds;
+use crate::instance::ComponentInstance;
+use crate::world::GuestStream;
+
+/// A stream that the guest holds open for its call.
+pub(crate) struct RunningStream {
+    instance: Arc<ComponentInstance>,
+    /// None once the guest has dropped it.
+    stream: Option<GuestStream>,
+    bounds: Bounds,
+}
+
+impl RunningStream {
+    pub(crate) fn new(instance: Arc<ComponentInstance>, stream: GuestStream, bounds: Bounds) -> Self {
+        Self { instance, stream: Some(stream), bounds }
+    }
+
+    pub(crate) fn into_payloads(self) -> PayloadStream {
+        Box::pin(stream::unfold(self, |mut running| async move {
+            let item = running.next().await?;
+            Some((item, running))
+        }))
+    }
+
+    async fn next(&mut self) -> Option<Result<Payload>> {
+        let stream = self.stream?;
+        let item = self.instance.next(stream, &mut self.bounds).await;
+        if !matches!(item, Ok(Some(_))) {
+            let slot = self.instance.slot().await;
+            self.stream = None;
+            self.instance.end_stream(slot, stream).await;
+        }
+        item.transpose()
+    }
+}
+
+impl Drop for RunningStream {
+    /// Between two results the guest is asked to drop its stream, and the instance serves on. In the middle of one the
+    /// instance is dead already.
+    fn drop(&mut self) {
+        let Some(stream) = self.stream.take() else { return };
+        // Taken here and now: the next call must wait until the guest is done.
+        match (tokio::runtime::Handle::try_current(), self.instance.try_slot()) {
+            (Ok(runtime), Some(slot)) if self.instance.is_alive() => {
+                let instance = Arc::clone(&self.instance);
+                runtime.spawn(async move { instance.end_stream(slot, stream).await });
+            }
+            _ => self.instance.abandon(),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What a trap was: the limit that it ran into, or how the plugin crashed.
+
+use bivium_interface::{Failure, PluginError};
+use wasmtime::component::ResourceTableError;
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use crate::limits;
+use crate::state::HostState;
+use crate::text::clip;
+
+/// Frames of a backtrace that are told.
+const FRAMES: usize = 32;
+/// The longest backtrace, in bytes: function names are the plugin's.
+const MAX_BACKTRACE: usize = 16 << 10;
+
+/// The error of a call that ended in `trap`.
+pub(crate) fn explain(trap: &wasmtime::Error, state: &HostState) -> PluginError {
+    exhausted(trap, state).unwrap_or_else(|| crashed(trap, state))
+}
+
+fn exhausted(trap: &wasmtime::Error, state: &HostState) -> Option<PluginError> {
+    if let Some(error) = state.limiter.error() {
+        return Some(error);
+    }
+    if let Some(ResourceTableError::Full) = trap.downcast_ref() {
+        return Some(PluginError::resource_exhausted(format!(
+            "the plugin holds more than {} blobs, writers and streams at once",
+            limits::HANDLES
+        )));
+    }
+    if trap.is::<PoolConcurrencyLimitError>() {
+        return Some(
+            PluginError::resource_exhausted("no more component instances fit into the engine's pools")
+                .with_help("unload a plugin, lower `instances.max` in manifests, or raise `WasmConfig::instances`"),
+        );
+    }
+    // The engine has no type for this one.
+    if trap.root_cause().to_string().contains("fuel allocated for hostcalls") {
+        return Some(PluginError::resource_exhausted(
+            "the plugin handed the host more data at once than it takes (pass large data as a blob)",
+        ));
+    }
+    None
+}
+
+fn crashed(trap: &wasmtime::Error, state: &HostState) -> PluginError {
+    let cause = match (trap.downcast_ref::<I32Exit>(), trap.downcast_ref::<Trap>()) {
+        (Some(I32Exit(status)), _) => format!("it ended itself by exit({status})"),
+        (_, Some(trap)) => trap.to_string(),
+        _ => trap.root_cause().to_string(),
+    };
+    let mut message = format!("the component trapped: {cause}");
+    let last_error = state.log.last_error();
+    if let Some(last) = &last_error {
+        // A guest's runtime logs the reason before it traps.
+        message = format!("{message}; its last error in the log: {}", last.trim_end());
+    }
+    let failure = Failure {
+        kind: "trap".to_owned(),
+        message: last_error.unwrap_or(cause),
+        traceback: trap.downcast_ref().map(backtrace).unwrap_or_default(),
+    };
+    PluginError::crashed(message).with_failure(failure)
+}
+
+fn backtrace(backtrace: &WasmBacktrace) -> String {
+    let names = backtrace.frames().iter().take(FRAMES).map(|frame| frame.func_name().unwrap_or("<unknown>"));
+    clip(names.collect::<Vec<_>>().join("\n"), MAX_BACKTRACE)
+}

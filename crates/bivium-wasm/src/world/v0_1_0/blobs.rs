@@ -1,0 +1,76 @@
+//! The host's side of `blobs`.
+//!
+//! wasmtime has checked that a handle which arrives here is the guest's own and of the right type; an error of the
+//! table is therefore a fault of the host and traps.
+
+use wasmtime::component::Resource;
+
+use super::wit;
+use crate::blobs::{BlobHandle, WriterHandle};
+use crate::state::HostState;
+
+impl wit::blobs::Host for HostState {}
+
+impl wit::blobs::HostBlob for HostState {
+    fn media_type(&mut self, handle: Resource<BlobHandle>) -> wasmtime::Result<String> {
+        // A handle whose call has ended has neither type nor size; its `read` says so.
+        Ok(self.table.get(&handle)?.blob().map(|blob| blob.media_type().to_owned()).unwrap_or_default())
+    }
+
+    fn size(&mut self, handle: Resource<BlobHandle>) -> wasmtime::Result<u64> {
+        Ok(self.table.get(&handle)?.blob().map_or(0, |blob| blob.size()))
+    }
+
+    async fn read(
+        &mut self,
+        handle: Resource<BlobHandle>,
+        offset: u64,
+        len: u32,
+    ) -> wasmtime::Result<Result<Vec<u8>, wit::types::Error>> {
+        Ok(self.table.get(&handle)?.read(offset, len).await.map_err(Into::into))
+    }
+
+    fn clone(&mut self, handle: Resource<BlobHandle>) -> wasmtime::Result<Resource<BlobHandle>> {
+        let clone = self.table.get(&handle)?.clone();
+        Ok(self.table.push(clone)?)
+    }
+
+    fn drop(&mut self, handle: Resource<BlobHandle>) -> wasmtime::Result<()> {
+        self.table.delete(handle)?;
+        Ok(())
+    }
+}
+
+impl wit::blobs::HostBlobWriter for HostState {
+    fn new(&mut self, media_type: String) -> wasmtime::Result<Resource<WriterHandle>> {
+        Ok(self.table.push(WriterHandle::New { media_type })?)
+    }
+
+    async fn write(
+        &mut self,
+        handle: Resource<WriterHandle>,
+        bytes: Vec<u8>,
+    ) -> wasmtime::Result<Result<(), wit::types::Error>> {
+        if let Err(error) = self.charge(bytes.len()) {
+            return Ok(Err(error.into()));
+        }
+        let Self { table, exchange, .. } = self;
+        Ok(table.get_mut(&handle)?.write(exchange, bytes).await.map_err(Into::into))
+    }
+
+    fn finish(
+        &mut self,
+        handle: Resource<WriterHandle>,
+    ) -> wasmtime::Result<Result<Resource<BlobHandle>, wit::types::Error>> {
+        let writer = self.table.delete(handle)?;
+        match writer.finish(&self.exchange) {
+            Ok(blob) => Ok(Ok(self.table.push(blob)?)),
+            Err(error) => Ok(Err(error.into())),
+        }
+    }
+
+    fn drop(&mut self, handle: Resource<WriterHandle>) -> wasmtime::Result<()> {
+        self.table.delete(handle)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,84 @@
+//! The WIT variant `error` and [`PluginError`], one for one.
+//!
+//! What a guest says is taken at its word as to the code; its text is bounded, since it goes on to logs and callers.
+
+use bivium_interface::{ErrorCode, Failure, PluginError};
+
+use super::wit::types;
+use crate::text::clip;
+
+/// The longest message that is taken from a guest, in bytes.
+const MAX_MESSAGE: usize = 8 << 10;
+/// The longest trace.
+const MAX_TRACE: usize = 64 << 10;
+
+impl From<types::Error> for PluginError {
+    fn from(error: types::Error) -> Self {
+        use types::Error;
+        let (code, message) = match error {
+            Error::NotFound(message) => (ErrorCode::NotFound, message),
+            Error::InvalidConfig(message) => (ErrorCode::InvalidConfig, message),
+            Error::InvalidInput(message) => (ErrorCode::InvalidInput, message),
+            Error::Denied(message) => (ErrorCode::Denied, message),
+            Error::ResourceExhausted(message) => (ErrorCode::ResourceExhausted, message),
+            Error::Timeout(message) => (ErrorCode::Timeout, message),
+            Error::Cancelled(message) => (ErrorCode::Cancelled, message),
+            Error::Unavailable(message) => (ErrorCode::Unavailable, message),
+            Error::PluginFailed(failure) => {
+                return Self::plugin_failed(Failure {
+                    kind: clip(failure.kind, MAX_MESSAGE),
+                    message: clip(failure.message, MAX_MESSAGE),
+                    traceback: clip(failure.trace, MAX_TRACE),
+                });
+            }
+        };
+        Self::new(code, clip(message, MAX_MESSAGE))
+    }
+}
+
+impl From<PluginError> for types::Error {
+    fn from(error: PluginError) -> Self {
+        let message = error.to_string();
+        match error.code() {
+            ErrorCode::NotFound => Self::NotFound(message),
+            ErrorCode::InvalidConfig | ErrorCode::InvalidManifest => Self::InvalidConfig(message),
+            ErrorCode::InvalidInput => Self::InvalidInput(message),
+            ErrorCode::Denied => Self::Denied(message),
+            ErrorCode::ResourceExhausted => Self::ResourceExhausted(message),
+            ErrorCode::Timeout => Self::Timeout(message),
+            ErrorCode::Cancelled => Self::Cancelled(message),
+            // A fault of the host's is none of the guest's: what it asked for is not to be had at present.
+            _ => Self::Unavailable(message),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_that_both_sides_have_survive_both_ways() {
+        for code in ErrorCode::ALL {
+            let there = types::Error::from(PluginError::new(code, "why"));
+            let back = PluginError::from(there);
+            let expected = match code {
+                ErrorCode::InvalidManifest => ErrorCode::InvalidConfig,
+                ErrorCode::PluginFailed | ErrorCode::Crashed | ErrorCode::Protocol | ErrorCode::Internal => {
+                    ErrorCode::Unavailable
+                }
+                same => same,
+            };
+            assert_eq!((back.code(), back.message()), (expected, "why"));
+        }
+    }
+
+    #[test]
+    fn a_guests_failure_keeps_its_parts_and_no_more_of_them_than_fits() {
+        let failure = types::Failure { kind: "E".into(), message: "m".repeat(1 << 20), trace: "t".into() };
+        let error = PluginError::from(types::Error::PluginFailed(failure));
+        let failure = error.failure().unwrap();
+        assert_eq!((failure.kind.as_str(), failure.traceback.as_str()), ("E", "t"));
+        assert_eq!(failure.message.len(), MAX_MESSAGE);
+    }
+}
