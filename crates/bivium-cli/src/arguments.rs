@@ -1,0 +1,204 @@
+//! A call's arguments on the command line: `key=value`, `key:=JSON`, `key@=PATH`, a JSON object from a file.
+//!
+//! In the JSON that a user gives, `{"$blob": {"path": …}}` stands for a file. Results are printed in the same form
+//! (`output::result`), so that what one run prints another can read. It cannot be forged by a plugin: a payload's
+//! own `$blob` is an index, and plain data with such a key is escaped.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use bivium::{Blob, Call, Payload, PluginError};
+use serde_json::{Map, Value};
+
+use crate::args::{Inputs, Run, json};
+use crate::exit::Failure;
+
+/// The key of what stands for a file.
+pub(crate) const BLOB: &str = "$blob";
+
+/// One argument.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Assignment {
+    pub(crate) key: String,
+    pub(crate) value: Given,
+}
+
+/// An argument's value as it was given.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Given {
+    /// A string or any JSON.
+    Json(Value),
+    /// A file.
+    File(PathBuf),
+}
+
+impl FromStr for Assignment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (front, value) = text.split_once('=').ok_or("write key=value, key:=JSON or key@=PATH".to_owned())?;
+        let (key, value) = if let Some(key) = front.strip_suffix(':') {
+            (key, Given::Json(json(value)?))
+        } else if let Some(key) = front.strip_suffix('@') {
+            (key, Given::File(value.into()))
+        } else {
+            (front, Given::Json(value.into()))
+        };
+        if key.is_empty() {
+            return Err("there is no key before the `=`".to_owned());
+        }
+        Ok(Self { key: key.to_owned(), value })
+    }
+}
+
+/// What the named arguments are together. Reads standard input where that is asked for.
+pub(crate) fn named(inputs: &Inputs) -> Result<Payload, Failure> {
+    let mut blobs = Vec::new();
+    let mut named = match &inputs.json {
+        Some(file) => object(file, &mut blobs)?,
+        None => Map::new(),
+    };
+    let mut given = BTreeSet::new();
+    for Assignment { key, value } in &inputs.assignments {
+        if !given.insert(key) {
+            return Err(Failure::Usage(format!("the argument {key:?} is given twice")));
+        }
+        let value = match value {
+            Given::Json(value) => lifted(value.clone(), &mut blobs)?,
+            Given::File(path) => add(Blob::by_reference(path, None)?, &mut blobs),
+        };
+        named.insert(key.clone(), value);
+    }
+    Ok(Payload { json: Value::Object(named), blobs })
+}
+
+/// The whole call, without its time-out.
+pub(crate) fn call(run: &Run) -> Result<Call, Failure> {
+    let mut call = Call::new().method(run.method.clone()).named_from(named(&run.inputs)?)?;
+    for value in &run.positional {
+        let value = lifted(value.clone(), &mut call.blobs)?;
+        call.positional.push(value);
+    }
+    Ok(call)
+}
+
+/// The JSON object in a file, or on standard input for `-`.
+fn object(file: &Path, blobs: &mut Vec<Blob>) -> Result<Map<String, Value>, PluginError> {
+    let (text, name) = if file == Path::new("-") {
+        (std::io::read_to_string(std::io::stdin()), "standard input".to_owned())
+    } else {
+        (std::fs::read_to_string(file), file.display().to_string())
+    };
+    let text = text.map_err(|error| {
+        let what = format!("cannot read the arguments from {name}: {error}");
+        match error.kind() {
+            std::io::ErrorKind::NotFound => PluginError::not_found(what),
+            std::io::ErrorKind::PermissionDenied => PluginError::denied(what),
+            _ => PluginError::invalid_input(what),
+        }
+    })?;
+    let wrong = |what: &dyn std::fmt::Display| {
+        PluginError::invalid_input(format!("the arguments in {name} are no JSON object: {what}"))
+    };
+    match serde_json::from_str(&text).map_err(|error| wrong(&error))? {
+        Value::Object(object) => match lifted(Value::Object(object), blobs)? {
+            Value::Object(object) => Ok(object),
+            _ => Err(wrong(&"the whole is one file")),
+        },
+        _ => Err(wrong(&"it is another JSON value")),
+    }
+}
+
+/// Puts a reference in the place of everything that stands for a file.
+fn lifted(value: Value, blobs: &mut Vec<Blob>) -> Result<Value, PluginError> {
+    match value {
+        Value::Array(items) => items.into_iter().map(|item| lifted(item, blobs)).collect(),
+        Value::Object(object) => match object.get(BLOB) {
+            Some(blob) if object.len() == 1 => Ok(add(file(blob)?, blobs)),
+            Some(_) => Err(not_a_file(&Value::Object(object))),
+            None => object.into_iter().map(|(key, item)| Ok((key, lifted(item, blobs)?))).collect(),
+        },
+        other => Ok(other),
+    }
+}
+
+fn add(blob: Blob, blobs: &mut Vec<Blob>) -> Value {
+    blobs.push(blob);
+    Payload::reference(blobs.len() - 1)
+}
+
+fn file(value: &Value) -> Result<Blob, PluginError> {
+    let part = |key| value.get(key).and_then(Value::as_str);
+    match (value.as_object(), part("path")) {
+        (Some(_), Some(path)) => Blob::by_reference(path, part("media_type")),
+        (Some(_), None) if value.get("size").is_some() => {
+            Err(PluginError::invalid_input("the arguments hold a file that was not kept by the run that made it")
+                .with_help("give that run `--out DIR`"))
+        }
+        _ => Err(not_a_file(value)),
+    }
+}
+
+fn not_a_file(value: &Value) -> PluginError {
+    PluginError::invalid_input(format!("{value} does not stand for a file"))
+        .with_help(r#"write {"$blob": {"path": "…"}}, or $$blob for a literal key of that name"#)
+}
+
+#[cfg(test)]
+mod tests {
+    use bivium::ErrorCode;
+    use serde_json::json;
+
+    use super::*;
+
+    fn inputs(assignments: &[&str], json: Option<&Path>) -> Inputs {
+        let assignments = assignments.iter().map(|text| text.parse().unwrap()).collect();
+        Inputs { assignments, json: json.map(Path::to_owned) }
+    }
+
+    #[test]
+    fn an_assignment_is_a_string_json_or_a_file() {
+        let parse = |text: &str| text.parse::<Assignment>().map(|a| (a.key, a.value));
+        let text = |key: &str, value: &str| Ok((key.to_owned(), Given::Json(value.into())));
+        assert_eq!(parse("text=a=b"), text("text", "a=b"));
+        assert_eq!(parse("text="), text("text", ""));
+        assert_eq!(parse("a:b=c"), text("a:b", "c"));
+        assert_eq!(parse("n:=[1]"), Ok(("n".into(), Given::Json(json!([1])))));
+        assert_eq!(parse("f@=./x=y.wav"), Ok(("f".into(), Given::File("./x=y.wav".into()))));
+        for wrong in ["text", "=x", ":=1", "@=x", "n:=one", ""] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_key_given_twice_is_wrong_usage() {
+        assert!(matches!(named(&inputs(&["a=1", "a:=2"], None)), Err(Failure::Usage(_))));
+    }
+
+    #[test]
+    fn an_object_from_a_file_is_added_to_and_holds_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let (wav, object) = (dir.path().join("x.wav"), dir.path().join("in.json"));
+        std::fs::write(&wav, "RIFF").unwrap();
+        let text = json!({"a": 1, "b": 2, "in": [{"$blob": {"path": wav, "media_type": "audio/x"}}], "$$blob": 0});
+        std::fs::write(&object, text.to_string()).unwrap();
+        let payload = named(&inputs(&["b=two", &format!("c@={}", wav.display())], Some(&object))).unwrap();
+        let expected = json!({"a": 1, "b": "two", "in": [{"$blob": 0}], "$$blob": 0, "c": {"$blob": 1}});
+        assert_eq!(payload.json, expected);
+        let types: Vec<_> = payload.blobs.iter().map(Blob::media_type).collect();
+        assert_eq!(types, ["audio/x", "audio/wav"]);
+        assert!(payload.checked().is_ok());
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused() {
+        let code = |value| lifted(value, &mut Vec::new()).unwrap_err().code();
+        for wrong in [json!({"$blob": 0}), json!([{"$blob": {"path": 1}}]), json!({"$blob": {"path": "x"}, "y": 1})] {
+            assert_eq!(code(wrong.clone()), ErrorCode::InvalidInput, "{wrong}");
+        }
+        assert_eq!(code(json!({"$blob": {"path": "/no/such"}})), ErrorCode::NotFound);
+        let unkept = lifted(json!({"$blob": {"media_type": "a/b", "size": 1}}), &mut Vec::new()).unwrap_err();
+        assert!(unkept.to_string().contains("--out"), "{unkept}");
+    }
+}

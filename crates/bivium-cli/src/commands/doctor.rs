@@ -1,0 +1,213 @@
+//! `bivium doctor`: whether this machine has what plugins need. Nothing is changed, but for what every host does
+//! when it starts: files that killed hosts left behind are deleted.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use bivium::manifest::Runtime;
+use bivium::monitor::{MachineMonitor, Monitor as _};
+use bivium::{Exchange, Manifest, PluginError, default_data_dir, discover};
+use bivium_wasm::{WasmConfig, WasmEngine};
+use serde::Serialize;
+use serde_json::json;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::args::Global;
+use crate::exit::{DONE, FAILED, Failure};
+use crate::host::search_paths;
+use crate::output::{Output, on_one_line};
+
+/// How long another program may take to say which version it is.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Less free space than this is soon used up by audio or images.
+const LITTLE_SPACE: u64 = 256 << 20;
+
+/// What a check came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Level {
+    Ok,
+    Warn,
+    Fail,
+}
+
+/// One line of the report.
+#[derive(Debug, Serialize)]
+struct Check {
+    level: Level,
+    what: &'static str,
+    text: String,
+}
+
+impl Check {
+    fn new(level: Level, what: &'static str, text: impl Into<String>) -> Self {
+        Self { level, what, text: text.into() }
+    }
+
+    fn failed(what: &'static str, error: &PluginError) -> Self {
+        Self::new(Level::Fail, what, error.to_string())
+    }
+}
+
+pub(super) async fn doctor(global: &Global, output: &Output) -> Result<u8, Failure> {
+    let mut checks = exchange();
+    checks.push(data_dir(global));
+    checks.push(engine());
+    checks.extend(python().await);
+    checks.push(gpus());
+    checks.extend(manifests(&search_paths(global)));
+    let has_failed = checks.iter().any(|check| check.level == Level::Fail);
+    if output.is_json() {
+        output.value(&json!({"ok": !has_failed, "checks": checks}))?;
+    } else {
+        let line = |check: &Check| {
+            let level = match check.level {
+                Level::Ok => "ok",
+                Level::Warn => "warn",
+                Level::Fail => "FAIL",
+            };
+            format!("{level:<4}  {}: {}", check.what, on_one_line(&check.text))
+        };
+        output.line(&checks.iter().map(line).collect::<Vec<_>>().join("\n"))?;
+    }
+    Ok(if has_failed { FAILED } else { DONE })
+}
+
+/// The places of the exchange, and what room there is.
+fn exchange() -> Vec<Check> {
+    let directories = match Exchange::open() {
+        Ok(exchange) => exchange.directories(),
+        Err(error) => return vec![Check::failed("exchange", &error)],
+    };
+    let mut roots: Vec<PathBuf> = directories.iter().filter_map(|dir| dir.parent().map(Path::to_owned)).collect();
+    // Big blobs go there, in a session made with the first of them.
+    let temp = std::env::temp_dir();
+    if !roots.contains(&temp) {
+        roots.push(temp);
+    }
+    // The session just closed tells how those of this user are named; any that are left have a host that lives.
+    let name = directories.first().and_then(|dir| dir.file_name()?.to_str()).unwrap_or_default();
+    let prefix = name.rfind('-').and_then(|at| name.get(..=at)).unwrap_or(name);
+    roots.iter().map(|root| room(root, others(root, prefix))).collect()
+}
+
+fn others(root: &Path, prefix: &str) -> usize {
+    let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(prefix))).count()
+}
+
+fn room(root: &Path, others: usize) -> Check {
+    let what = "exchange";
+    let sessions = match others {
+        0 => String::new(),
+        n => format!(", {n} in use by other hosts"),
+    };
+    match rustix::fs::statvfs(root) {
+        Ok(stat) => {
+            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+            let level = if free < LITTLE_SPACE { Level::Warn } else { Level::Ok };
+            Check::new(level, what, format!("{} has {} MiB free{sessions}", root.display(), free >> 20))
+        }
+        Err(error) => Check::new(Level::Fail, what, format!("cannot look at {}: {error}", root.display())),
+    }
+}
+
+fn data_dir(global: &Global) -> Check {
+    let what = "data directory";
+    let Some(dir) = global.data_dir.clone().or_else(default_data_dir) else {
+        return Check::new(Level::Fail, what, "this user has no home directory; name one with --data-dir");
+    };
+    // One that is not there yet is made when something is saved.
+    let there = dir.ancestors().find(|dir| dir.is_dir()).unwrap_or(Path::new("/"));
+    match tempfile::tempfile_in(there) {
+        Ok(_) => Check::new(Level::Ok, what, dir.display().to_string()),
+        Err(error) => Check::new(
+            Level::Fail,
+            what,
+            format!("{} cannot be written to ({error}); name another with --data-dir", dir.display()),
+        ),
+    }
+}
+
+fn engine() -> Check {
+    let what = "WebAssembly";
+    match WasmEngine::new(WasmConfig::default()) {
+        Ok(engine) if engine.is_pooling() => Check::new(Level::Ok, what, "the engine starts, with pools"),
+        Ok(_) => Check::new(
+            Level::Warn,
+            what,
+            "the engine starts, but there is no address space for pools: instances start slower (see `ulimit -v`)",
+        ),
+        Err(error) => Check::failed(what, &error),
+    }
+}
+
+/// The interpreter, and what makes environments. A host of components alone needs neither.
+async fn python() -> Vec<Check> {
+    let probe = "import sys; print('%d.%d.%d' % sys.version_info[:3], sys.executable); \
+                 sys.exit(3 if sys.version_info < (3, 9) else 0)";
+    let mut checks = vec![match ask("python3", &["-c", probe]).await {
+        Some((Some(0), said)) => Check::new(Level::Ok, "python", said),
+        Some((Some(3), said)) => Check::new(Level::Warn, "python", format!("{said} is older than 3.9")),
+        Some(_) => Check::new(Level::Warn, "python", "python3 does not run as it should"),
+        None => Check::new(Level::Warn, "python", "there is no python3: Python plugins need one"),
+    }];
+    let uv = ask("uv", &["--version"]).await;
+    let venv = ask("python3", &["-c", "import venv, ensurepip"]).await;
+    checks.push(match (uv, venv) {
+        (Some((Some(0), said)), _) => Check::new(Level::Ok, "environments", format!("made by {said}")),
+        (_, Some((Some(0), _))) => Check::new(Level::Ok, "environments", "made by python3 -m venv and pip"),
+        _ => Check::new(
+            Level::Warn,
+            "environments",
+            "neither uv nor python3 -m venv works: plugins with `requirements` cannot start; \
+             install uv, or python3-venv where Debian's packages are used",
+        ),
+    });
+    checks
+}
+
+/// A program's exit status and what it says; none if there is no such program or it does not end.
+async fn ask(program: &str, args: &[&str]) -> Option<(Option<i32>, String)> {
+    let output = Command::new(program).args(args).stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = timeout(ANSWER, output).await.ok()?.ok()?;
+    Some((output.status.code(), String::from_utf8_lossy(&output.stdout).trim().to_owned()))
+}
+
+fn gpus() -> Check {
+    let gpus = MachineMonitor::default().snapshot().gpus;
+    let gpu = |gpu: &bivium::monitor::Gpu| {
+        format!("{} ({} of {} MiB free)", gpu.name, gpu.memory_free_bytes >> 20, gpu.memory_total_bytes >> 20)
+    };
+    let text = match gpus.as_slice() {
+        [] => "none that NVML can see: plugins that require one are refused".to_owned(),
+        gpus => gpus.iter().map(gpu).collect::<Vec<_>>().join(", "),
+    };
+    Check::new(Level::Ok, "GPU", text)
+}
+
+fn manifests(paths: &[PathBuf]) -> Vec<Check> {
+    let what = "manifests";
+    let discovery = discover(paths);
+    let shown: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    let found = format!("{} found in {}", discovery.found.len(), shown.join(" and "));
+    let mut checks = vec![Check::new(Level::Ok, what, found)];
+    for path in &discovery.shadowed {
+        checks.push(Check::new(Level::Warn, what, format!("{} is shadowed by a nearer one", path.display())));
+    }
+    checks.extend(discovery.problems.iter().map(|(_, error)| Check::failed(what, error)));
+    checks.extend(discovery.found.values().filter_map(|manifest| missing(manifest)));
+    checks
+}
+
+/// The file without which the plugin cannot start, if it is not there.
+fn missing(manifest: &Manifest) -> Option<Check> {
+    let file = match manifest.runtime {
+        Runtime::Wasm => manifest.component.as_ref(),
+        Runtime::Python => manifest.python_path.as_ref(),
+    }?;
+    let text = format!("{} cannot start: {} is not there", manifest.name, file.display());
+    (!file.exists()).then(|| Check::new(Level::Fail, "manifests", text))
+}

@@ -1,0 +1,171 @@
+//! `bivium info`: what a plugin is, what it may do and how it is called. It is loaded to ask for its methods and
+//! its configuration; one that does not load is shown all the same, with the reason.
+
+use std::sync::Arc;
+
+use bivium::manifest::{FilesystemMode, Runtime};
+use bivium::{Call, Manifest, MethodInfo, Result};
+use serde_json::{Value, json};
+
+use crate::args::{Global, Info};
+use crate::exit::Failure;
+use crate::host::Host;
+use crate::output::{Output, on_one_line};
+
+/// What only the loaded plugin knows.
+struct Loaded {
+    methods: Vec<MethodInfo>,
+    schema: Value,
+    config: Value,
+}
+
+pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Result<(), Failure> {
+    let (host, name) = Host::for_plugin(global, output, &args.named)?;
+    let manifest = host.manager.manifest(&name)?;
+    let enabled = host.manager.is_enabled(&name)?;
+    let loaded =
+        if args.no_load { None } else { Some(host.scope(async |host: &Host| Ok(ask(host, &name).await)).await?) };
+    if output.is_json() {
+        return output.value(&as_json(&manifest, enabled, loaded.as_ref()));
+    }
+    output.line(&as_text(&manifest, enabled, loaded.as_ref()))?;
+    if let Some(Err(error)) = &loaded {
+        output.warning(error);
+    }
+    Ok(())
+}
+
+async fn ask(host: &Host, name: &str) -> Result<Loaded> {
+    let call = Call::new().cancellation(host.stop.clone()).handle().clone();
+    host.load(name, None, &call).await?;
+    let manager = &host.manager;
+    Ok(Loaded {
+        methods: call.guard(manager.methods(name)).await?,
+        schema: manager.config_schema(name)?,
+        config: manager.config(name)?,
+    })
+}
+
+fn as_json(manifest: &Arc<Manifest>, enabled: bool, loaded: Option<&Result<Loaded>>) -> Value {
+    let mut info =
+        json!({"manifest": **manifest, "path": manifest.path, "enabled": enabled, "confined": is_confined(manifest)});
+    let more = match loaded {
+        Some(Ok(loaded)) => {
+            json!({"methods": loaded.methods, "config_schema": loaded.schema, "config": loaded.config})
+        }
+        Some(Err(error)) => json!({"problem": error}),
+        None => json!({}),
+    };
+    if let (Value::Object(info), Value::Object(more)) = (&mut info, more) {
+        info.extend(more);
+    }
+    info
+}
+
+/// A component is held by its sandbox, a worker only where its manifest says to what.
+fn is_confined(manifest: &Manifest) -> bool {
+    manifest.runtime == Runtime::Wasm || manifest.permissions.is_some()
+}
+
+fn as_text(manifest: &Manifest, enabled: bool, loaded: Option<&Result<Loaded>>) -> String {
+    let mut text = Text(vec![format!("{} {}", manifest.name, manifest.version)]);
+    if !manifest.description.is_empty() {
+        text.0.push(on_one_line(&manifest.description));
+    }
+    text.item("category", manifest.category.clone());
+    text.item("runtime", Some(manifest.runtime.as_str().to_owned()));
+    text.item("component", manifest.component.as_ref().map(|path| path.display().to_string()));
+    let class = manifest.module.as_ref().zip(manifest.class.as_ref());
+    text.item("class", class.map(|(module, class)| format!("{class} in {module}")));
+    text.item("python", manifest.python_path.as_ref().map(|path| path.display().to_string()));
+    text.item("requirements", manifest.requirements.as_ref().map(|requirements| requirements.join(", ")));
+    text.item("manifest", Some(manifest.path.display().to_string()));
+    text.item("enabled", Some(if enabled { "yes" } else { "no" }.to_owned()));
+    text.item("needs", Some(needs(manifest)).filter(|needs| !needs.is_empty()));
+    text.item("permissions", Some(permissions(manifest)));
+    text.item("limits", Some(limits(manifest)).filter(|limits| !limits.is_empty()));
+    if let Some(Ok(loaded)) = loaded {
+        text.methods(&loaded.methods);
+        text.settings(&loaded.schema, &loaded.config);
+    }
+    text.0.join("\n")
+}
+
+fn needs(manifest: &Manifest) -> String {
+    let resources = &manifest.resources;
+    let mib = |mb: Option<u64>, what: &str| mb.map(|mb| format!("{mb} MiB of {what}"));
+    let needs = [
+        resources.requires_gpu.then(|| "a GPU".to_owned()),
+        mib(resources.min_gpu_vram_mb, "GPU memory"),
+        mib(resources.min_system_ram_mb, "host memory"),
+        resources.cpu_slots.map(|slots| format!("{slots} processor slots")),
+        (!resources.platforms.is_empty()).then(|| resources.platforms.join(" or ")),
+    ];
+    needs.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn permissions(manifest: &Manifest) -> String {
+    let Some(permissions) = &manifest.permissions else {
+        let none = if is_confined(manifest) { "none" } else { "unconfined: it may do what you may" };
+        return none.to_owned();
+    };
+    let mut granted: Vec<String> = Vec::new();
+    for directory in &permissions.filesystem {
+        let verb = match directory.mode {
+            FilesystemMode::Read => "read",
+            FilesystemMode::Write => "read and write",
+        };
+        granted.push(format!("{verb} {} as {}", directory.path.display(), directory.guest));
+    }
+    granted.extend(permissions.network.iter().map(|origin| format!("connect to {origin}")));
+    granted.extend(permissions.env.iter().map(|name| format!("see ${name}")));
+    granted.extend(
+        permissions
+            .secrets
+            .iter()
+            .map(|secret| format!("use the secret {} at {}", secret.name, secret.hosts.join(", "))),
+    );
+    granted.extend(permissions.clocks.then(|| "read clocks".to_owned()));
+    granted.extend(permissions.random.then(|| "have random numbers".to_owned()));
+    if granted.is_empty() { "none".to_owned() } else { granted.join("; ") }
+}
+
+fn limits(manifest: &Manifest) -> String {
+    let limits = &manifest.limits;
+    let limits = [
+        limits.memory_mb.map(|mb| format!("{mb} MiB of memory")),
+        limits.call_ms.map(|ms| format!("{ms} ms a call")),
+        limits.fuel.map(|fuel| format!("{fuel} units of fuel a call")),
+        limits.payload_mb.map(|mb| format!("{mb} MiB of JSON a payload")),
+    ];
+    limits.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// The lines of the text form.
+struct Text(Vec<String>);
+
+impl Text {
+    fn item(&mut self, label: &str, value: Option<String>) {
+        self.0.extend(value.map(|value| format!("  {label:<13} {}", on_one_line(&value))));
+    }
+
+    fn methods(&mut self, methods: &[MethodInfo]) {
+        self.0.push("Methods:".to_owned());
+        self.item(Call::EXECUTE, Some("what `bivium run` calls unless told otherwise".to_owned()));
+        for method in methods.iter().filter(|method| method.name != Call::EXECUTE) {
+            self.item(&on_one_line(&method.name), Some(method.description.clone()));
+        }
+    }
+
+    /// The settings that the schema names, with the values in force.
+    fn settings(&mut self, schema: &Value, config: &Value) {
+        let properties = schema.get("properties").and_then(Value::as_object);
+        let Some(properties) = properties.filter(|properties| !properties.is_empty()) else { return };
+        self.0.push("Configuration:".to_owned());
+        for (name, property) in properties {
+            let value = config.get(name).map_or_else(|| "(not set)".to_owned(), Value::to_string);
+            let description = property.get("description").and_then(Value::as_str).unwrap_or_default();
+            self.item(&on_one_line(name), Some(format!("{value}  {description}")));
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! `bivium list`: what plugins there are. Files that should be manifests and are not are warned of.
+
+use bivium::PluginInfo;
+use serde_json::json;
+
+use crate::args::{Global, List};
+use crate::exit::Failure;
+use crate::host::{Host, search_paths};
+use crate::output::{Output, Table};
+
+pub(super) async fn list(global: &Global, output: &Output, args: &List) -> Result<(), Failure> {
+    let host = Host::open(global, output)?;
+    let problems = host.discover(output);
+    let plugins = match &args.category {
+        Some(category) => host.manager.found_in_category(category),
+        None => host.manager.found(),
+    };
+    if output.is_json() {
+        let problems: Vec<_> = problems.iter().map(|(path, error)| json!({"path": path, "error": error})).collect();
+        return output.value(&json!({"plugins": plugins, "problems": problems}));
+    }
+    if plugins.is_empty() {
+        let paths: Vec<String> = search_paths(global).iter().map(|path| path.display().to_string()).collect();
+        let which = args.category.as_ref().map(|category| format!(" of category {category:?}")).unwrap_or_default();
+        output.hint(&format!("There is no plugin{which} in {}.", paths.join(" or ")));
+        return Ok(());
+    }
+    output.line(&table(&plugins).join("\n"))
+}
+
+fn table(plugins: &[PluginInfo]) -> Vec<String> {
+    let mut table = Table::new(["NAME", "VERSION", "RUNTIME", "CATEGORY", "ENABLED", "DESCRIPTION"]);
+    for plugin in plugins {
+        let runtime = plugin.runtime.map_or("-", bivium::manifest::Runtime::as_str);
+        let category = plugin.category.as_deref().unwrap_or("-");
+        let enabled = if plugin.enabled { "yes" } else { "no" };
+        table.row([&plugin.name, &plugin.version, runtime, category, enabled, &plugin.description]);
+    }
+    table.lines()
+}

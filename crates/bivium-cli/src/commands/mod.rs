@@ -1,0 +1,34 @@
+//! The commands, a file each. A command says how it ended by its exit status or its failure.
+
+mod config;
+mod doctor;
+mod info;
+mod list;
+mod pipeline;
+mod run;
+mod switch;
+mod validate;
+
+use crate::args::{Cli, Command, Config, Pipeline};
+use crate::exit::{DONE, Failure};
+use crate::output::Output;
+
+/// Does what the command line asks.
+pub(crate) async fn run(cli: Cli, output: &Output) -> Result<u8, Failure> {
+    let global = &cli.global;
+    match cli.command {
+        Command::List(args) => list::list(global, output, &args).await?,
+        Command::Info(args) => info::info(global, output, &args).await?,
+        Command::Run(args) => run::run(global, output, args).await?,
+        Command::Stream(args) => run::stream(global, output, args).await?,
+        Command::Validate(args) => return validate::validate(output, &args),
+        Command::Config(Config::Get(named)) => config::get(global, output, &named).await?,
+        Command::Config(Config::Set(args)) => config::set(global, output, args).await?,
+        Command::Config(Config::Schema(named)) => config::schema(global, output, &named).await?,
+        Command::Enable(named) => switch::enable(global, output, &named, true).await?,
+        Command::Disable(named) => switch::enable(global, output, &named, false).await?,
+        Command::Pipeline(Pipeline::Run(args)) => pipeline::run(global, output, &args).await?,
+        Command::Doctor => return doctor::doctor(global, output).await,
+    }
+    Ok(DONE)
+}

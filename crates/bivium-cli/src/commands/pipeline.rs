@@ -1,0 +1,118 @@
+//! `bivium pipeline run`: several plugins in a row. What they say is printed as it comes, and at the end where the
+//! time went.
+
+use bivium::Payload;
+use bivium::pipeline::{Event, Outcome, Pipeline, RunOptions, Step};
+use serde_json::{Value, json};
+use tokio::task::block_in_place;
+
+use crate::args::{Global, PipelineRun};
+use crate::arguments;
+use crate::exit::Failure;
+use crate::host::Host;
+use crate::output::{Bars, Output, Shelf, Table, on_one_line};
+
+pub(super) async fn run(global: &Global, output: &Output, args: &PipelineRun) -> Result<(), Failure> {
+    let inputs = arguments::named(&args.inputs)?;
+    let pipeline = Pipeline::read(&args.file)?;
+    let mut shelf = Shelf::new(args.keep.out.as_deref(), args.keep.force)?;
+    let host = Host::open(global, output)?;
+    host.discover(output);
+    let options = RunOptions { timeout: args.timeout.timeout, cancellation: host.stop.child_token() };
+    host.scope(async |host: &Host| {
+        let outcome = {
+            let watcher = Watcher { output, bars: Bars::new(output.screen()) };
+            pipeline.run(&host.manager, inputs, &options, &|event| watcher.see(&event)).await?
+        };
+        let outputs = block_in_place(|| shelf.present(&outcome.payload, ""))?;
+        show(output, &outcome, outputs)
+    })
+    .await?;
+    if shelf.has_unkept() {
+        output.hint("The outputs' files are gone by now: --out DIR keeps them.");
+    }
+    Ok(())
+}
+
+/// Shows what happens during a run.
+struct Watcher<'a> {
+    output: &'a Output,
+    bars: Bars<'a>,
+}
+
+impl Watcher<'_> {
+    fn see(&self, event: &Event<'_>) {
+        match event {
+            Event::Started { step } => self.bars.show(&step.id, &bivium::Progress::default()),
+            Event::Progress { step, progress } => self.bars.show(&step.id, progress),
+            Event::Result { step, payload } => self.result(step, payload),
+            Event::Finished { step } => self.bars.end(&step.id),
+            // Events that come later are not for people until they are given a form here.
+            _ => {}
+        }
+    }
+
+    /// A result that has a text is worth a line; others are not.
+    fn result(&self, step: &Step, payload: &Payload) {
+        if let Some(text) = payload.json.get("text").and_then(Value::as_str) {
+            self.output.hint(&format!("{}: {}", on_one_line(&step.id), on_one_line(text)));
+        }
+    }
+}
+
+fn show(output: &Output, outcome: &Outcome, outputs: Value) -> Result<(), Failure> {
+    if output.is_json() {
+        return output.value(&json!({
+            "outputs": outputs,
+            "steps": outcome.steps,
+            "wall_s": outcome.wall_s,
+            "load_s": outcome.load_s,
+        }));
+    }
+    for line in times(outcome) {
+        output.hint(&line);
+    }
+    output.value(&outputs)
+}
+
+/// Where the time went. Steps overlap, so that their shares may come to more than all of it.
+fn times(outcome: &Outcome) -> Vec<String> {
+    let mut table = Table::new(["STEP", "PLUGIN", "ROAD", "CALLS", "RESULTS", "BUSY", "SHARE"]);
+    for step in &outcome.steps {
+        let road = step.runtime.map_or("host", bivium::manifest::Runtime::as_str);
+        let share = if outcome.wall_s > 0.0 { 100.0 * step.busy_s / outcome.wall_s } else { 0.0 };
+        let (calls, results) = (step.calls.to_string(), step.results.to_string());
+        let (busy, share) = (format!("{:.2} s", step.busy_s), format!("{share:.0}%"));
+        table.row([&step.id, &step.plugin, road, &calls, &results, &busy, &share]);
+    }
+    let mut lines = table.lines();
+    lines.push(format!("{:.2} s in all, after {:.2} s of loading", outcome.wall_s, outcome.load_s));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use bivium::manifest::Runtime;
+    use bivium::pipeline::StepReport;
+
+    use super::*;
+
+    #[test]
+    fn the_table_says_where_the_time_went() {
+        let step = |id: &str, runtime, calls, busy_s| StepReport {
+            id: id.into(),
+            plugin: format!("{id}-plugin"),
+            runtime,
+            calls,
+            results: 12,
+            busy_s,
+        };
+        let outcome = Outcome {
+            payload: Payload::default(),
+            steps: vec![step("words", Some(Runtime::Python), 12, 7.5), step("captions", None, 1, 0.004)],
+            wall_s: 8.0,
+            load_s: 1.25,
+        };
+        insta::assert_snapshot!(times(&outcome).join("\n"), @"");
+    }
+}

@@ -1,0 +1,87 @@
+//! How a run ends: the one place that turns what went wrong into an exit status and a message.
+
+use std::process::ExitCode;
+
+use bivium::{ErrorCode, PluginError};
+
+use crate::output::Output;
+
+/// Everything that was asked for is done.
+pub(crate) const DONE: u8 = 0;
+/// Something checked is not as it should be (`doctor`).
+pub(crate) const FAILED: u8 = 1;
+/// The command line makes no sense. Also clap's own status.
+pub(crate) const USAGE: u8 = 2;
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The library's or the plugin's error.
+    Plugin(PluginError),
+    /// The command line makes no sense, in one clause.
+    Usage(String),
+    /// Whoever read standard output has gone: nothing is left to say, and nothing is wrong.
+    ReaderGone,
+}
+
+impl From<PluginError> for Failure {
+    fn from(error: PluginError) -> Self {
+        Self::Plugin(error)
+    }
+}
+
+/// The exit status of an error, as the documentation promises it.
+pub(crate) fn status(code: ErrorCode) -> u8 {
+    match code {
+        ErrorCode::NotFound => 3,
+        ErrorCode::InvalidManifest | ErrorCode::InvalidConfig | ErrorCode::InvalidInput => 4,
+        ErrorCode::Denied => 5,
+        ErrorCode::ResourceExhausted => 6,
+        ErrorCode::Unavailable | ErrorCode::Crashed => 7,
+        ErrorCode::Timeout => 124,
+        ErrorCode::Cancelled => 130,
+        // Those of the plugin itself, faults of ours, and codes that come later.
+        _ => FAILED,
+    }
+}
+
+/// Says what went wrong, if anything did, and gives the exit status.
+pub(crate) fn end(result: Result<u8, Failure>, output: &Output) -> ExitCode {
+    ExitCode::from(match result {
+        Ok(status) => status,
+        Err(Failure::ReaderGone) => DONE,
+        Err(Failure::Usage(message)) => {
+            output.usage_error(&message);
+            USAGE
+        }
+        Err(Failure::Plugin(error)) => {
+            output.error(&error);
+            status(error.code())
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_the_documented_status() {
+        let statuses = ErrorCode::ALL.map(|code| format!("{code} {}", status(code))).join("\n");
+        insta::assert_snapshot!(statuses, @r"
+        not-found 3
+        invalid-manifest 4
+        invalid-config 4
+        invalid-input 4
+        denied 5
+        resource-exhausted 6
+        timeout 124
+        cancelled 130
+        plugin-failed 1
+        crashed 7
+        unavailable 7
+        protocol 1
+        internal 1
+        ");
+    }
+}

@@ -1,0 +1,107 @@
+//! The manager that a command works with, and its end: whatever happened, plugins are unloaded and the exchange is
+//! deleted before the program ends.
+
+use std::path::{Path, PathBuf};
+
+use bivium::{Call, CallHandle, CancellationToken, PluginError, PluginManager, Result, default_search_paths};
+use serde_json::Value;
+
+use crate::args::{Global, Named};
+use crate::exit::Failure;
+use crate::interrupt;
+use crate::output::Output;
+
+/// A manager for one command.
+pub(crate) struct Host {
+    pub(crate) manager: PluginManager,
+    /// Cancelled by the first signal.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Host {
+    /// A host for whatever the search paths hold. Takes over the signals.
+    pub(crate) fn open(global: &Global, output: &Output) -> Result<Self> {
+        Self::with_manifest(global, output, None)
+    }
+
+    /// A host for one plugin, and the plugin's name: a path of a manifest stands for the plugin that it declares.
+    pub(crate) fn for_plugin(global: &Global, output: &Output, named: &Named) -> Result<(Self, String)> {
+        let path = Path::new(&named.plugin);
+        let is_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+        if is_json && path.exists() {
+            let name = bivium::read_plugin(path)?.name;
+            return Ok((Self::with_manifest(global, output, Some(path))?, name));
+        }
+        Ok((Self::open(global, output)?, named.plugin.clone()))
+    }
+
+    fn with_manifest(global: &Global, output: &Output, manifest: Option<&Path>) -> Result<Self> {
+        let mut builder = PluginManager::builder();
+        for path in manifest.map(Path::to_owned).into_iter().chain(search_paths(global)) {
+            builder = builder.manifests(path);
+        }
+        if let Some(dir) = &global.data_dir {
+            builder = builder.data_dir(dir);
+        }
+        if let Some(dir) = &global.environments {
+            builder = builder.environments(dir);
+        }
+        Ok(Self { manager: builder.build()?, stop: interrupt::watch(output.screen())? })
+    }
+
+    /// Loads a plugin, with changes to its configuration for this run, unless the call is interrupted first.
+    pub(crate) async fn load(&self, name: &str, changes: Option<Value>, call: &CallHandle) -> Result<()> {
+        let load = async {
+            match changes {
+                Some(changes) => self.manager.load_changed(name, changes).await,
+                None => self.manager.load(name).await,
+            }
+        };
+        call.guard(load).await.map_err(|error| error.with_plugin(name))
+    }
+
+    /// Does what a command does; then, however it ended, unloads every plugin.
+    pub(crate) async fn scope<T>(self, work: impl AsyncFnOnce(&Self) -> Result<T, Failure>) -> Result<T, Failure> {
+        let result = work(&self).await;
+        for report in self.manager.unload_all().await {
+            if let Err(error) = report.result {
+                tracing::warn!(plugin = report.name, %error, "the plugin did not end as it should");
+            }
+        }
+        result
+    }
+
+    /// As [`scope`](Self::scope), with the plugin loaded, for as long as no signal comes.
+    pub(crate) async fn scope_loaded<T>(
+        self,
+        name: &str,
+        changes: Option<Value>,
+        work: impl AsyncFnOnce(&PluginManager) -> Result<T>,
+    ) -> Result<T, Failure> {
+        self.scope(async |host: &Self| {
+            let call = Call::new().cancellation(host.stop.clone()).handle().clone();
+            host.load(name, changes, &call).await?;
+            Ok(call.guard(work(&host.manager)).await?)
+        })
+        .await
+    }
+
+    /// Warns of files that should be manifests.
+    pub(crate) fn discover(&self, output: &Output) -> Vec<(PathBuf, PluginError)> {
+        let problems = self.manager.discover().problems;
+        for (_, error) in &problems {
+            output.warning(error);
+        }
+        problems
+    }
+}
+
+/// Where to look for manifests: what the command line says, else the environment, else the usual places.
+pub(crate) fn search_paths(global: &Global) -> Vec<PathBuf> {
+    if !global.manifests.is_empty() {
+        return global.manifests.clone();
+    }
+    let listed = std::env::var_os("BIVIUM_MANIFESTS").unwrap_or_default();
+    let listed: Vec<PathBuf> = std::env::split_paths(&listed).filter(|path| !path.as_os_str().is_empty()).collect();
+    if listed.is_empty() { default_search_paths() } else { listed }
+}

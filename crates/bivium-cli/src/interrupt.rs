@@ -1,0 +1,35 @@
+//! Signals: the first asks the running work to stop, so that plugins are unloaded and files deleted; the second
+//! ends the program at once. Workers notice that their host is gone, and the next host deletes its files.
+
+use bivium::{CancellationToken, ErrorCode, PluginError, Result};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::exit;
+use crate::output::Screen;
+
+/// From now on signals do not end the program by themselves; the first cancels the token. To be called when nothing
+/// blocks for ever any more (reading arguments from a terminal, for one).
+pub(crate) fn watch(screen: &Screen) -> Result<CancellationToken> {
+    let listen =
+        |kind| signal(kind).map_err(|error| PluginError::internal(format!("cannot listen for signals: {error}")));
+    let mut signals =
+        [listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?];
+    let token = CancellationToken::new();
+    let (stop, screen) = (token.clone(), screen.clone());
+    tokio::spawn(async move {
+        next(&mut signals).await;
+        stop.cancel();
+        screen.note("stopping; once more to stop at once");
+        next(&mut signals).await;
+        std::process::exit(i32::from(exit::status(ErrorCode::Cancelled)));
+    });
+    Ok(token)
+}
+
+async fn next([interrupt, terminate, hangup]: &mut [Signal; 3]) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+}

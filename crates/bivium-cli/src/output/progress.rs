@@ -1,0 +1,93 @@
+//! Progress bars, on a terminal only: where nothing is drawn nobody listens, and the plugin's road need not pay
+//! for reports.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bivium::{CallHandle, Progress};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::screen::Screen;
+use super::text::on_one_line;
+
+const STEPS: u64 = 1000;
+const TICK: Duration = Duration::from_millis(100);
+
+/// Does `work` under a bar that shows how far the call is. The bar goes when the work is done.
+pub(crate) async fn follow<T>(screen: &Screen, label: &str, call: &CallHandle, work: impl Future<Output = T>) -> T {
+    let Some(bars) = screen.bars() else { return work.await };
+    let bar = Bar::new(bars, label);
+    let mut progress = call.progress();
+    let draw = async {
+        while progress.changed().await.is_ok() {
+            bar.show(&progress.borrow_and_update());
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        biased;
+        done = work => done,
+        never = draw => never,
+    }
+}
+
+/// A bar for each of several things that go on side by side.
+pub(crate) struct Bars<'a> {
+    bars: Option<&'a MultiProgress>,
+    shown: Mutex<BTreeMap<String, Bar>>,
+}
+
+impl<'a> Bars<'a> {
+    pub(crate) fn new(screen: &'a Screen) -> Self {
+        Self { bars: screen.bars(), shown: Mutex::default() }
+    }
+
+    /// Shows how far something is, in a new bar if it has none.
+    pub(crate) fn show(&self, label: &str, progress: &Progress) {
+        let Some(bars) = self.bars else { return };
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.entry(label.to_owned()).or_insert_with(|| Bar::new(bars, label)).show(progress);
+    }
+
+    /// Takes a bar away.
+    pub(crate) fn end(&self, label: &str) {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).remove(label);
+    }
+}
+
+/// One bar, which goes when it is dropped.
+struct Bar(ProgressBar);
+
+impl Bar {
+    fn new(bars: &MultiProgress, label: &str) -> Self {
+        let bar = bars.add(ProgressBar::new(STEPS).with_prefix(on_one_line(label)).with_style(style(false)));
+        bar.enable_steady_tick(TICK);
+        Self(bar)
+    }
+
+    fn show(&self, progress: &Progress) {
+        self.0.set_style(style(progress.fraction.is_some()));
+        if let Some(fraction) = progress.fraction {
+            // From 0 to STEPS: a fraction is from 0 to 1.
+            self.0.set_position((fraction * STEPS as f64) as u64);
+        }
+        self.0.set_message(on_one_line(&progress.message));
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+fn style(has_fraction: bool) -> ProgressStyle {
+    let template = if has_fraction {
+        "{spinner} {prefix} [{bar:30}] {percent:>3}% {wide_msg}"
+    } else {
+        "{spinner} {prefix} {elapsed} {wide_msg}"
+    };
+    // The templates are fixed; were one wrong, the plain bar would do.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}

@@ -1,0 +1,211 @@
+//! Results as they are printed, and their files as they are kept.
+//!
+//! In a printed result `{"$blob": {"media_type", "size", "path"}}` stands for a file, with its path where it is
+//! kept; without `--out` a file of the exchange goes when the program ends. Names of kept files are made from where
+//! the file stands in the result (`segments-0-audio.wav`), of letters, digits, `-` and `_` only: nothing that a
+//! plugin writes can name another directory or a hidden file. Each file appears whole or not at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use bivium::{Blob, Payload, PluginError, Result, suffix_of_media_type};
+use serde_json::{Map, Value, json};
+
+use crate::arguments::BLOB;
+
+/// The longest name of a kept file, without number and suffix.
+const LONGEST_NAME: usize = 80;
+
+/// Where files of results are kept, if anywhere.
+pub(crate) struct Shelf {
+    dir: Option<PathBuf>,
+    force: bool,
+    names: BTreeSet<String>,
+    has_unkept: bool,
+}
+
+impl Shelf {
+    /// Makes the directory. One that holds something is refused before any work is done, unless replacing is
+    /// allowed.
+    pub(crate) fn new(dir: Option<&Path>, force: bool) -> Result<Self> {
+        if let Some(dir) = dir {
+            std::fs::create_dir_all(dir).map_err(|error| cannot("make", dir, &error))?;
+            let mut entries = std::fs::read_dir(dir).map_err(|error| cannot("look into", dir, &error))?;
+            if !force && entries.next().is_some() {
+                let what = format!("the directory {} for the result's files is not empty", dir.display());
+                return Err(PluginError::invalid_input(what)
+                    .with_help("name a new one, or let files of the same names be replaced with --force"));
+            }
+        }
+        Ok(Self { dir: dir.map(Path::to_owned), force, names: BTreeSet::new(), has_unkept: false })
+    }
+
+    /// Whether a result had a file that was not kept.
+    pub(crate) fn has_unkept(&self) -> bool {
+        self.has_unkept
+    }
+
+    /// The result as it is printed; its files are kept. `place` says which of several results it is. Blocks for as
+    /// long as copying takes.
+    pub(crate) fn present(&mut self, result: &Payload, place: &str) -> Result<Value> {
+        let mut paths = BTreeMap::new();
+        self.value(&result.json, place, result, &mut paths)
+    }
+
+    fn value(
+        &mut self,
+        value: &Value,
+        place: &str,
+        result: &Payload,
+        paths: &mut BTreeMap<PathBuf, PathBuf>,
+    ) -> Result<Value> {
+        if let Some(blob) = result.blob(value) {
+            return self.file(blob, place, paths);
+        }
+        match value {
+            Value::Array(items) => {
+                let item = |(n, item)| self.value(item, &format!("{place}-{n}"), result, paths);
+                items.iter().enumerate().map(item).collect()
+            }
+            Value::Object(object) => {
+                let item = |(key, item): (&String, _)| {
+                    Ok((key.clone(), self.value(item, &format!("{place}-{key}"), result, paths)?))
+                };
+                Ok(Value::Object(object.iter().map(item).collect::<Result<Map<_, _>>>()?))
+            }
+            other => Ok(other.clone()),
+        }
+    }
+
+    /// What stands for a file. A file that stands at several places of a result is kept once.
+    fn file(&mut self, blob: &Blob, place: &str, paths: &mut BTreeMap<PathBuf, PathBuf>) -> Result<Value> {
+        let mut shown = json!({"media_type": blob.media_type(), "size": blob.size()});
+        let path = match (paths.get(blob.path()), self.dir.clone()) {
+            (Some(path), _) => Some(path.clone()),
+            (None, Some(dir)) => {
+                let path = self.keep(blob, &dir, place)?;
+                paths.insert(blob.path().to_owned(), path.clone());
+                Some(path)
+            }
+            // The caller's own file, passed on: it stays where it is.
+            (None, None) if !blob.is_owned() => Some(blob.path().to_owned()),
+            (None, None) => {
+                self.has_unkept = true;
+                None
+            }
+        };
+        if let (Some(path), Some(object)) = (path, shown.as_object_mut()) {
+            object.insert("path".to_owned(), path.to_string_lossy().into());
+        }
+        Ok(json!({ BLOB: shown }))
+    }
+
+    fn keep(&mut self, blob: &Blob, dir: &Path, place: &str) -> Result<PathBuf> {
+        let path = dir.join(self.name(place, &suffix_of_media_type(blob.media_type())));
+        let copy = || -> io::Result<()> {
+            let mut file = tempfile::Builder::new()
+                .prefix(".bivium-")
+                .permissions(Permissions::from_mode(0o666))
+                .tempfile_in(dir)?;
+            io::copy(&mut blob.open()?, &mut file)?;
+            if self.force {
+                file.persist(&path)?
+            } else {
+                file.persist_noclobber(&path)?
+            };
+            Ok(())
+        };
+        copy().map_err(|error| cannot("write", &path, &error))?;
+        Ok(path)
+    }
+
+    /// A name that no other file of this run has.
+    fn name(&mut self, place: &str, suffix: &str) -> String {
+        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
+        let mut stem: String = place.chars().map(plain).collect::<String>().trim_matches('-').to_owned();
+        stem.truncate(LONGEST_NAME);
+        if stem.is_empty() {
+            "result".clone_into(&mut stem);
+        }
+        let first = format!("{stem}{suffix}");
+        let numbered = (2_u64..).map(|n| format!("{stem}-{n}{suffix}"));
+        let free = std::iter::once(first).chain(numbered).find(|name| self.names.insert(name.clone()));
+        free.unwrap_or_default()
+    }
+}
+
+fn cannot(verb: &str, path: &Path, error: &io::Error) -> PluginError {
+    let what = format!("cannot {verb} {}: {error}", path.display());
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => PluginError::denied(what),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => PluginError::resource_exhausted(what),
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => PluginError::invalid_input(what),
+        _ => PluginError::internal(what),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bivium::ErrorCode;
+
+    use super::*;
+
+    /// A result with two files, of which the first belongs to the caller.
+    fn result(dir: &Path, json: Value) -> Payload {
+        let blob = |name: &str, media_type: &str, keep| {
+            let path = dir.join(name);
+            std::fs::write(&path, name).unwrap();
+            Blob::new(path, media_type, 1, keep)
+        };
+        Payload { json, blobs: vec![blob("mine", "audio/wav", None), blob("theirs", "x/y", Some(Box::new(())))] }
+    }
+
+    #[test]
+    fn files_are_kept_under_plain_names_once_each() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("new/out");
+        let json = json!({"../a b": {"$blob": 0}, "-a-b": {"$blob": 1}, "again": [{"$blob": 0}], "$$blob": 1});
+        let mut shelf = Shelf::new(Some(&out), false).unwrap();
+        let shown = shelf.present(&result(dir.path(), json), "").unwrap();
+        let path = |name: &str| out.join(name).to_string_lossy().into_owned();
+        assert_eq!(shown["../a b"]["$blob"]["path"], path("a-b.wav"));
+        assert_eq!(shown["-a-b"]["$blob"]["path"], path("a-b.bin"));
+        assert_eq!(shown["again"][0], shown["../a b"]);
+        assert_eq!(shown["$$blob"], 1);
+        assert_eq!(std::fs::read_to_string(out.join("a-b.bin")).unwrap(), "theirs");
+        assert_eq!(std::fs::read_dir(&out).unwrap().count(), 2);
+
+        let shown = shelf.present(&result(dir.path(), json!({"$blob": 1})), "a-b").unwrap();
+        assert_eq!(shown["$blob"]["path"], path("a-b-2.bin"));
+    }
+
+    #[test]
+    fn without_a_directory_only_the_callers_files_have_a_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut shelf = Shelf::new(None, false).unwrap();
+        let mine = shelf.present(&result(dir.path(), json!({"$blob": 0})), "").unwrap();
+        assert!(!shelf.has_unkept() && mine["$blob"]["path"].is_string());
+        let theirs = shelf.present(&result(dir.path(), json!({"$blob": 1})), "").unwrap();
+        assert_eq!(theirs, json!({"$blob": {"media_type": "x/y", "size": 1}}));
+        assert!(shelf.has_unkept());
+    }
+
+    #[test]
+    fn nothing_is_replaced_unless_that_is_allowed() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        let mut shelf = Shelf::new(Some(&out), false).unwrap();
+        std::fs::write(out.join("result.wav"), "before").unwrap();
+        let result = result(dir.path(), json!({"$blob": 0}));
+        let code = |result: Result<Value>| result.unwrap_err().code();
+        assert_eq!(code(shelf.present(&result, "")), ErrorCode::InvalidInput);
+        assert_eq!(Shelf::new(Some(&out), false).err().unwrap().code(), ErrorCode::InvalidInput);
+        assert_eq!(std::fs::read_to_string(out.join("result.wav")).unwrap(), "before");
+        Shelf::new(Some(&out), true).unwrap().present(&result, "").unwrap();
+        assert_eq!(std::fs::read_to_string(out.join("result.wav")).unwrap(), "mine");
+        assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1);
+    }
+}
