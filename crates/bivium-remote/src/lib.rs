@@ -1,1 +1,3 @@
 //! The Python road: worker processes, each in its own environment.
+
+mod environment;
