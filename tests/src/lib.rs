@@ -1,1 +1,65 @@
-//! What the end-to-end tests share: where the built program and the example plugins lie.
+//! What the end-to-end tests share: where things lie, a manager of the test's own, and eyes for what is left
+//! behind.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use bivium::PluginManager;
+use bivium::monitor::MachineMonitor;
+use bivium::scheduler::PermissiveScheduler;
+
+/// The two plugins that do the same, one on each road.
+pub const TWINS: [&str; 2] = ["twin-python", "twin-wasm"];
+
+/// The repository's root.
+#[must_use]
+pub fn root() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
+}
+
+/// The `bivium` program that cargo built beside these tests.
+///
+/// # Errors
+/// If it is not there.
+pub fn program() -> Result<PathBuf> {
+    let exe = std::env::current_exe()?;
+    let debug = exe.parent().and_then(Path::parent).context("a test lies in target/PROFILE/deps")?;
+    let program = debug.join("bivium");
+    ensure!(program.is_file(), "{} is not there: run `cargo xtask test`, or `cargo build` first", program.display());
+    Ok(program)
+}
+
+/// The program with a data directory and an exchange of the test's own, and the twins and the example plugins.
+///
+/// # Errors
+/// If the program is not there.
+pub fn bivium(own: &Path) -> Result<Command> {
+    let mut command = Command::new(program()?);
+    for plugins in ["tests/plugins", "tests/guests", "examples/plugins"] {
+        command.arg("--manifests").arg(root().join(plugins));
+    }
+    command.arg("--data-dir").arg(own);
+    Ok(command)
+}
+
+/// A manager of the twins, with a data directory of the test's own.
+///
+/// # Errors
+/// If the exchange cannot be made.
+pub fn manager(own: &Path) -> bivium::Result<PluginManager> {
+    PluginManager::builder()
+        .manifests(root().join("tests/plugins"))
+        .manifests(root().join("tests/guests"))
+        .data_dir(own)
+        .monitor(Arc::new(MachineMonitor::default()))
+        .scheduler(Arc::new(PermissiveScheduler))
+        .build()
+}
+
+/// The README's Rust, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

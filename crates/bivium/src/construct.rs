@@ -8,7 +8,7 @@ use bivium_instances::PluginLog;
 use bivium_interface::manifest::Runtime;
 use bivium_interface::{Manifest, PluginInterface, Result};
 use bivium_remote::RemotePluginProxy;
-use bivium_wasm::{ComponentPlugin, WasmEngine};
+use bivium_wasm::{WasmConfig, WasmEngine};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
@@ -17,13 +17,14 @@ pub(crate) struct Constructor {
     exchange: Exchange,
     /// Made with the first component: a host without components does without.
     engine: OnceCell<WasmEngine>,
+    wasm: WasmConfig,
     /// Where made environments lie; none means the platform's cache directory.
     environments: Option<PathBuf>,
 }
 
 impl Constructor {
-    pub(crate) fn new(exchange: Exchange, environments: Option<PathBuf>) -> Self {
-        Self { exchange, engine: OnceCell::new(), environments }
+    pub(crate) fn new(exchange: Exchange, wasm: WasmConfig, environments: Option<PathBuf>) -> Self {
+        Self { exchange, engine: OnceCell::new(), wasm, environments }
     }
 
     pub(crate) fn exchange(&self) -> &Exchange {
@@ -34,8 +35,8 @@ impl Constructor {
     pub(crate) async fn construct(&self, manifest: &Arc<Manifest>, log: PluginLog) -> Result<Arc<dyn PluginInterface>> {
         let plugin: Result<Arc<dyn PluginInterface>> = match manifest.runtime {
             Runtime::Wasm => {
-                let engine = self.engine.get_or_try_init(|| async { WasmEngine::new() }).await?;
-                let plugin = ComponentPlugin::load(engine, manifest, &self.exchange, log).await;
+                let engine = self.engine.get_or_try_init(|| async { WasmEngine::new(self.wasm.clone()) }).await?;
+                let plugin = bivium_wasm::load(engine, manifest, &self.exchange, log).await;
                 plugin.map(|plugin| Arc::new(plugin) as Arc<dyn PluginInterface>)
             }
             Runtime::Python => {
@@ -54,7 +55,7 @@ impl Constructor {
 /// `not-found`, `invalid-manifest`, and whatever keeps the plugin from starting.
 pub async fn open(manifest: &Path, config: Value) -> Result<Arc<dyn PluginInterface>> {
     let manifest = Arc::new(crate::discovery::read_plugin(manifest)?);
-    let constructor = Constructor::new(Exchange::open()?, None);
+    let constructor = Constructor::new(Exchange::open()?, WasmConfig::default(), None);
     let plugin = constructor.construct(&manifest, PluginLog::new(&manifest.name)).await?;
     plugin.initialize(config).await?;
     Ok(plugin)

@@ -17,6 +17,7 @@ pub use bivium_interface::{
     LogRecord, LogSource, Manifest, MethodInfo, Payload, PayloadStream, PluginError, PluginInterface, Problem,
     Progress, Result, Stats, async_trait, escape, manifest, media_type_of_path, suffix_of_media_type, unescape,
 };
+pub use bivium_wasm::WasmConfig;
 pub use construct::open;
 pub use discovery::{Discovery, default_search_paths, discover, read_plugin};
 pub use manager::{LoadReport, ManagerBuilder, PluginInfo, PluginManager, RunningCall, default_data_dir};

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use bivium_exchange::Exchange;
 use bivium_interface::{PluginError, Result};
+use bivium_wasm::WasmConfig;
 
 use super::{Inner, PluginManager};
 use crate::config::SettingsStore;
@@ -21,6 +22,7 @@ pub struct ManagerBuilder {
     data_dir: Option<PathBuf>,
     environments: Option<PathBuf>,
     exchange: Option<Exchange>,
+    wasm: WasmConfig,
     monitor: Option<Arc<dyn Monitor>>,
     scheduler: Option<Arc<dyn Scheduler>>,
 }
@@ -55,6 +57,13 @@ impl ManagerBuilder {
         self
     }
 
+    /// How the WebAssembly engine is sized.
+    #[must_use]
+    pub fn wasm(mut self, config: WasmConfig) -> Self {
+        self.wasm = config;
+        self
+    }
+
     /// What tells of the machine, in place of the machine itself.
     #[must_use]
     pub fn monitor(mut self, monitor: Arc<dyn Monitor>) -> Self {
@@ -86,7 +95,7 @@ impl ManagerBuilder {
         Ok(PluginManager {
             inner: Arc::new(Inner {
                 search_paths,
-                constructor: Constructor::new(exchange, self.environments),
+                constructor: Constructor::new(exchange, self.wasm, self.environments),
                 monitor,
                 scheduler,
                 settings: SettingsStore::new(&data_dir),

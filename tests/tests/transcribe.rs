@@ -1,0 +1,59 @@
+//! The real job: a minute of speech goes over both roads and comes out as a transcript and subtitles.
+
+use std::io::Read;
+
+use bivium::pipeline::{Event, Pipeline, RunOptions};
+use bivium::{Payload, PluginManager};
+use bivium_tests::root;
+use serde_json::json;
+
+/// Words, as they count for the error rate.
+fn words(text: &str) -> Vec<String> {
+    let letters = |c: char| if c.is_alphanumeric() || c == '\'' { c.to_ascii_lowercase() } else { ' ' };
+    text.chars().map(letters).collect::<String>().split_whitespace().map(str::to_owned).collect()
+}
+
+fn word_error_rate(reference: &str, hypothesis: &str) -> f64 {
+    let (reference, hypothesis) = (words(reference), words(hypothesis));
+    strsim::generic_levenshtein(&reference, &hypothesis) as f64 / reference.len() as f64
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sample_becomes_a_transcript_and_subtitles() {
+    let data = tempfile::tempdir().unwrap();
+    let dir = root().join("examples/pipelines/transcribe");
+    let manager = PluginManager::builder().manifests(root().join("examples/plugins")).data_dir(data.path());
+    let manager = manager.build().unwrap();
+    let pipeline = Pipeline::read(&dir.join("pipeline.json")).unwrap();
+    let heard = std::sync::Mutex::new(Vec::new());
+    let on_event = |event: Event<'_>| {
+        if let Event::Result { step, payload } = event
+            && step.id == "words"
+        {
+            heard.lock().unwrap().push(payload.json["text"].as_str().unwrap().to_owned());
+        }
+    };
+    let outcome = pipeline.run(&manager, json!({}).into(), &RunOptions::default(), &on_event).await.unwrap();
+
+    let reference = std::fs::read_to_string(dir.join("speech.txt")).unwrap();
+    let heard = heard.into_inner().unwrap();
+    let rate = word_error_rate(&reference, &heard.join(" "));
+    println!("word error rate {rate:.3} over {} segments", heard.len());
+    assert!(rate <= 0.3, "word error rate {rate:.3}: {heard:?}");
+    assert!(heard.len() > 3, "the speech is split at its silences");
+
+    let text = |payload: &Payload, name: &str| {
+        let mut text = String::new();
+        payload.blob(&payload.json[name]).unwrap().open().unwrap().read_to_string(&mut text).unwrap();
+        text
+    };
+    let srt = text(&outcome.payload, "srt");
+    assert!(srt.starts_with("1\n00:00:0") && srt.contains(" --> "), "{srt}");
+    assert!(text(&outcome.payload, "vtt").starts_with("WEBVTT\n"));
+    let reports: Vec<_> = outcome.steps.iter().map(|step| (step.id.as_str(), step.calls)).collect();
+    let segments = u32::try_from(heard.len()).unwrap();
+    assert_eq!(reports, [("segments", 1), ("words", segments), ("redacted", 1), ("subtitles", 1)]);
+    drop(outcome);
+    manager.unload_all().await;
+    assert_eq!(manager.exchange().usage().blobs, 0);
+}
