@@ -1,3 +1,36 @@
-//! The repository's own tasks.
+//! The repository's own tasks, as `cargo xtask TASK`. This file only finds the task; each has a module.
 
-fn main() {}
+use std::path::Path;
+use std::process::ExitCode;
+
+mod guests;
+
+const USAGE: &str = "\
+cargo xtask guests [--from-source] [--update-prebuilt]
+    Puts the example components where their manifests expect them: built, or else the prebuilt copies.";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments.as_slice() {
+        ["guests", options @ ..] => guests::Options::parse(options).map(guests::run),
+        _ => None,
+    };
+    match done {
+        Some(Ok(())) => ExitCode::SUCCESS,
+        Some(Err(error)) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+        None => {
+            eprintln!("{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The repository's root.
+fn root() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
+}

@@ -26,10 +26,7 @@ impl Blob {
     /// Starts a new blob of this media type (RFC 6838).
     #[must_use]
     pub fn create(media_type: &str) -> BlobWriter {
-        BlobWriter {
-            to: sys::Writer::new(media_type),
-            buffer: Vec::with_capacity(PIECE),
-        }
+        BlobWriter { to: sys::Writer::new(media_type), buffer: Vec::with_capacity(PIECE) }
     }
 
     /// A blob of these bytes.
@@ -59,13 +56,7 @@ impl Blob {
     /// Reads from the start on, with a buffer of its own.
     #[must_use]
     pub fn reader(&self) -> BlobReader {
-        BlobReader {
-            blob: self.clone(),
-            size: self.size(),
-            position: 0,
-            buffer: Vec::new(),
-            buffer_at: 0,
-        }
+        BlobReader { blob: self.clone(), size: self.size(), position: 0, buffer: Vec::new(), buffer_at: 0 }
     }
 
     /// The whole content.
@@ -75,9 +66,7 @@ impl Blob {
     pub fn bytes(&self, most: usize) -> Result<Vec<u8>> {
         let size = self.size();
         if usize::try_from(size).map_or(true, |size| size > most) {
-            return Err(Error::InvalidInput(format!(
-                "the blob has {size} bytes; at most {most} are accepted here"
-            )));
+            return Err(Error::InvalidInput(format!("the blob has {size} bytes; at most {most} are accepted here")));
         }
         let mut bytes = Vec::new();
         self.reader().read_to_end(&mut bytes)?;
@@ -116,23 +105,15 @@ pub struct BlobReader {
 impl BlobReader {
     /// What of the buffer lies at the position.
     fn buffered(&self) -> &[u8] {
-        let skip = self
-            .position
-            .checked_sub(self.buffer_at)
-            .and_then(|skip| usize::try_from(skip).ok());
-        skip.and_then(|skip| self.buffer.get(skip..))
-            .unwrap_or_default()
+        let skip = self.position.checked_sub(self.buffer_at).and_then(|skip| usize::try_from(skip).ok());
+        skip.and_then(|skip| self.buffer.get(skip..)).unwrap_or_default()
     }
 
     fn fetch(&mut self, wanted: usize) -> io::Result<()> {
         if self.buffered().is_empty() && self.position < self.size {
             let length = wanted.clamp(PIECE, LONGEST_READ);
             let length = u32::try_from(length).unwrap_or(u32::MAX);
-            self.buffer = self
-                .blob
-                .0
-                .read(self.position, length)
-                .map_err(Error::into_io)?;
+            self.buffer = self.blob.0.read(self.position, length).map_err(Error::into_io)?;
             self.buffer_at = self.position;
         }
         Ok(())
@@ -167,12 +148,8 @@ impl Seek for BlobReader {
             SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
             SeekFrom::End(offset) => self.size.checked_add_signed(offset),
         };
-        self.position = target.ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "cannot seek before the start of a blob",
-            )
-        })?;
+        self.position = target
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "cannot seek before the start of a blob"))?;
         Ok(self.position)
     }
 }

@@ -28,9 +28,7 @@ impl Call {
     /// [`Error::Cancelled`] if the caller has given up.
     pub fn check(&self) -> Result<()> {
         if self.is_cancelled() {
-            Err(Error::Cancelled(
-                "stopped because the call was cancelled".into(),
-            ))
+            Err(Error::Cancelled("stopped because the call was cancelled".into()))
         } else {
             Ok(())
         }

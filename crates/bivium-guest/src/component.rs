@@ -30,27 +30,13 @@ fn with<P: Plugin, R>(act: impl FnOnce(&mut Instance<P>) -> R) -> R {
 }
 
 fn from_wire(payload: blobs::Payload) -> Payload {
-    let blobs = payload
-        .blobs
-        .into_iter()
-        .map(|handle| Blob::from(Handle(handle)))
-        .collect();
-    Payload {
-        json: payload.json,
-        blobs,
-    }
+    let blobs = payload.blobs.into_iter().map(|handle| Blob::from(Handle(handle))).collect();
+    Payload { json: payload.json, blobs }
 }
 
 fn payload_to_wire(payload: Payload) -> blobs::Payload {
-    let blobs = payload
-        .blobs
-        .into_iter()
-        .map(|blob| blob.into_handle().0)
-        .collect();
-    blobs::Payload {
-        json: payload.json,
-        blobs,
-    }
+    let blobs = payload.blobs.into_iter().map(|blob| blob.into_handle().0).collect();
+    blobs::Payload { json: payload.json, blobs }
 }
 
 impl<P: Plugin> guest::Guest for Component<P> {
@@ -63,10 +49,7 @@ impl<P: Plugin> guest::Guest for Component<P> {
             summary: P::SUMMARY.into(),
             methods: P::METHODS
                 .iter()
-                .map(|method| guest::Method {
-                    name: method.name.into(),
-                    description: method.description.into(),
-                })
+                .map(|method| guest::Method { name: method.name.into(), description: method.description.into() })
                 .collect(),
         }
     }
@@ -84,15 +67,10 @@ impl<P: Plugin> guest::Guest for Component<P> {
     }
 
     fn execute(method: String, input: blobs::Payload) -> Result<blobs::Payload, types::Error> {
-        with::<P, _>(|instance| instance.execute(&method, from_wire(input)))
-            .map(payload_to_wire)
-            .map_err(to_wire)
+        with::<P, _>(|instance| instance.execute(&method, from_wire(input))).map(payload_to_wire).map_err(to_wire)
     }
 
-    fn execute_stream(
-        method: String,
-        input: blobs::Payload,
-    ) -> Result<guest::PayloadStream, types::Error> {
+    fn execute_stream(method: String, input: blobs::Payload) -> Result<guest::PayloadStream, types::Error> {
         with::<P, _>(|instance| instance.execute_stream(&method, from_wire(input)))
             .map(|stream| guest::PayloadStream::new(Results(RefCell::new(stream))))
             .map_err(to_wire)
@@ -108,10 +86,6 @@ pub struct Results(RefCell<OpenStream>);
 
 impl guest::GuestPayloadStream for Results {
     fn next(&self) -> Result<Option<blobs::Payload>, types::Error> {
-        self.0
-            .borrow_mut()
-            .next()
-            .map(|next| next.map(payload_to_wire))
-            .map_err(to_wire)
+        self.0.borrow_mut().next().map(|next| next.map(payload_to_wire)).map_err(to_wire)
     }
 }

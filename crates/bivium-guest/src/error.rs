@@ -64,11 +64,7 @@ impl Error {
     /// [`PluginFailed`](Self::PluginFailed) with a kind of the author's choice.
     #[must_use]
     pub fn failed(kind: &str, message: impl fmt::Display) -> Self {
-        Self::PluginFailed(Failure {
-            kind: kind.to_owned(),
-            message: message.to_string(),
-            trace: String::new(),
-        })
+        Self::PluginFailed(Failure { kind: kind.to_owned(), message: message.to_string(), trace: String::new() })
     }
 
     /// The error code, as it stands in logs and replies.
@@ -131,11 +127,7 @@ impl<E: std::error::Error + 'static> From<E> for Error {
             depth += 1;
             link = cause.source();
         }
-        Self::PluginFailed(Failure {
-            kind: short_name::<E>(),
-            message: error.to_string(),
-            trace,
-        })
+        Self::PluginFailed(Failure { kind: short_name::<E>(), message: error.to_string(), trace })
     }
 }
 
@@ -152,9 +144,7 @@ impl fmt::Display for Carried {
 impl std::error::Error for Carried {}
 
 fn carried_by<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Error> {
-    let inner = error
-        .downcast_ref::<io::Error>()
-        .and_then(io::Error::get_ref);
+    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     let carried = match inner {
         Some(inner) => inner.downcast_ref::<Carried>(),
         None => error.downcast_ref::<Carried>(),
@@ -189,18 +179,10 @@ mod tests {
     #[test]
     fn any_error_becomes_the_plugins_own_with_its_causes() {
         let error = Error::from(Outer(io::Error::other("disk on fire")));
-        let Error::PluginFailed(failure) = &error else {
-            panic!("{error:?}")
-        };
-        assert_eq!(
-            (failure.kind.as_str(), failure.message.as_str()),
-            ("Outer", "cannot decode")
-        );
+        let Error::PluginFailed(failure) = &error else { panic!("{error:?}") };
+        assert_eq!((failure.kind.as_str(), failure.message.as_str()), ("Outer", "cannot decode"));
         assert_eq!(failure.trace, "caused by: disk on fire\n");
-        assert_eq!(
-            Error::from("x".parse::<u8>().unwrap_err()).code(),
-            "plugin-failed"
-        );
+        assert_eq!(Error::from("x".parse::<u8>().unwrap_err()).code(), "plugin-failed");
     }
 
     #[test]

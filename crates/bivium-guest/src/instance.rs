@@ -26,30 +26,22 @@ impl<P: Plugin> Instance<P> {
 
     pub(crate) fn initialize(&mut self, json: &str) -> Result<()> {
         log_panics();
-        let config: P::Config = serde_json::from_str(json).map_err(|error| {
-            Error::InvalidConfig(format!("the configuration does not fit: {error}"))
-        })?;
+        let config: P::Config = serde_json::from_str(json)
+            .map_err(|error| Error::InvalidConfig(format!("the configuration does not fit: {error}")))?;
         let written = serde_json::to_string(&config)?;
         match &mut self.configured {
             Some(configured) => {
                 configured.plugin.reconfigure(config)?;
                 configured.config = written;
             }
-            None => {
-                self.configured = Some(Configured {
-                    plugin: P::new(config)?,
-                    config: written,
-                })
-            }
+            None => self.configured = Some(Configured { plugin: P::new(config)?, config: written }),
         }
         Ok(())
     }
 
     /// The configuration in force; an empty object before there is one.
     pub(crate) fn current_config(&self) -> String {
-        self.configured
-            .as_ref()
-            .map_or_else(|| "{}".to_owned(), |configured| configured.config.clone())
+        self.configured.as_ref().map_or_else(|| "{}".to_owned(), |configured| configured.config.clone())
     }
 
     pub(crate) fn execute(&mut self, method: &str, input: Payload) -> Result<Payload> {
@@ -84,9 +76,7 @@ impl<P: Plugin> Instance<P> {
     fn plugin(&mut self) -> Result<&mut P> {
         match &mut self.configured {
             Some(configured) => Ok(&mut configured.plugin),
-            None => Err(Error::Unavailable(
-                "the plugin is not initialized: call `initialize` first".into(),
-            )),
+            None => Err(Error::Unavailable("the plugin is not initialized: call `initialize` first".into())),
         }
     }
 }
@@ -95,10 +85,7 @@ fn declared<P: Plugin>(method: &str) -> Result<&'static str> {
     let known = P::METHODS.iter().map(|known| known.name);
     known.clone().find(|name| *name == method).ok_or_else(|| {
         let names: Vec<&str> = std::iter::once(EXECUTE).chain(known).collect();
-        Error::NotFound(format!(
-            "there is no method `{method}`; there is {}",
-            names.join(", ")
-        ))
+        Error::NotFound(format!("there is no method `{method}`; there is {}", names.join(", ")))
     })
 }
 
@@ -170,10 +157,7 @@ mod tests {
         const NAME: &'static str = "times";
         const VERSION: &'static str = "1.0.0";
         const SUMMARY: &'static str = "Multiplies.";
-        const METHODS: &'static [Method] = &[Method {
-            name: "negate",
-            description: "Negates.",
-        }];
+        const METHODS: &'static [Method] = &[Method { name: "negate", description: "Negates." }];
         type Config = Config;
         type Input = Input;
         type Output = Value;
@@ -189,20 +173,14 @@ mod tests {
             call.check()?;
             call.progress(0.5, "half-way");
             crate::log(Level::Info, "working");
-            Ok(
-                json!({"result": self.0 * input.count, "media": input.blob.map(|blob| blob.media_type())}),
-            )
+            Ok(json!({"result": self.0 * input.count, "media": input.blob.map(|blob| blob.media_type())}))
         }
 
         fn execute_stream(&mut self, call: &Call, input: Input) -> Result<Stream> {
             let (call, factor) = (*call, self.0);
             Ok(Stream::new((0..input.count).map(move |n| {
                 call.check()?;
-                if n == 3 {
-                    Err(Error::failed("TooMany", "three"))
-                } else {
-                    Ok(n * factor)
-                }
+                if n == 3 { Err(Error::failed("TooMany", "three")) } else { Ok(n * factor) }
             })))
         }
 
@@ -222,64 +200,29 @@ mod tests {
         let blob = Blob::from_bytes("text/plain", b"x").unwrap();
         let (result, _) = times.execute(&json!([21, {"$blob": 0}]), &[blob]).unwrap();
         assert_eq!(result, json!({"result": 42, "media": "text/plain"}));
-        assert_eq!(
-            testing::progress().last(),
-            Some(&(Some(0.5), "half-way".to_owned()))
-        );
+        assert_eq!(testing::progress().last(), Some(&(Some(0.5), "half-way".to_owned())));
         assert!(testing::logs().contains(&(Level::Info, "working".to_owned())));
-        assert_eq!(
-            times
-                .execute_method("negate", &json!({"count": 7}), &[])
-                .unwrap()
-                .0,
-            json!(-7)
-        );
+        assert_eq!(times.execute_method("negate", &json!({"count": 7}), &[]).unwrap().0, json!(-7));
         let error = times.execute_method("nagate", &json!({}), &[]).unwrap_err();
-        assert_eq!(
-            error,
-            Error::NotFound("there is no method `nagate`; there is execute, negate".into())
-        );
+        assert_eq!(error, Error::NotFound("there is no method `nagate`; there is execute, negate".into()));
     }
 
     #[test]
     fn a_refused_configuration_changes_nothing() {
         let mut times = harness();
-        for wrong in [
-            json!({"factor": 0}),
-            json!({"factor": "x"}),
-            json!({"factor": 3, "fraction": 1}),
-        ] {
-            assert_eq!(
-                times.configure(&wrong).unwrap_err().code(),
-                "invalid-config"
-            );
+        for wrong in [json!({"factor": 0}), json!({"factor": "x"}), json!({"factor": 3, "fraction": 1})] {
+            assert_eq!(times.configure(&wrong).unwrap_err().code(), "invalid-config");
         }
-        assert_eq!(
-            times.config(),
-            json!({"factor": 2}),
-            "and no secret is told"
-        );
-        assert_eq!(
-            times.execute(&json!({"count": 2}), &[]).unwrap().0["result"],
-            4
-        );
+        assert_eq!(times.config(), json!({"factor": 2}), "and no secret is told");
+        assert_eq!(times.execute(&json!({"count": 2}), &[]).unwrap().0["result"], 4);
         times.configure(&json!({"factor": 5})).unwrap();
-        assert_eq!(
-            times.execute(&json!({"count": 2}), &[]).unwrap().0["result"],
-            10
-        );
+        assert_eq!(times.execute(&json!({"count": 2}), &[]).unwrap().0["result"], 10);
     }
 
     #[test]
     fn nothing_runs_before_a_configuration() {
         let mut instance = Instance::<Times>::new();
-        assert_eq!(
-            instance
-                .execute(EXECUTE, Payload::default())
-                .unwrap_err()
-                .code(),
-            "unavailable"
-        );
+        assert_eq!(instance.execute(EXECUTE, Payload::default()).unwrap_err().code(), "unavailable");
         assert_eq!(instance.current_config(), "{}");
     }
 
@@ -287,10 +230,7 @@ mod tests {
     fn a_stream_gives_results_until_its_end_an_error_or_a_cancel() {
         let mut times = harness();
         let results = |items: Vec<Result<(Value, Vec<Blob>)>>| -> Vec<Result<Value>> {
-            items
-                .into_iter()
-                .map(|item| item.map(|(json, _)| json))
-                .collect()
+            items.into_iter().map(|item| item.map(|(json, _)| json)).collect()
         };
         let all = results(times.stream(&json!({"count": 2}), &[]).unwrap().collect());
         assert_eq!(all, [Ok(json!(0)), Ok(json!(2))]);

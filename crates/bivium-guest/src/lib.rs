@@ -61,6 +61,9 @@ pub use serde_json;
 #[doc(hidden)]
 pub use sys::bindings;
 
+#[doc(hidden)]
+pub fn exported<P: Plugin>() {}
+
 /// Makes a type that implements [`Plugin`] the component's plugin. Once per component. Without effect outside
 /// WebAssembly.
 #[macro_export]
@@ -72,6 +75,9 @@ macro_rules! export {
             type Exported = $crate::Component<$plugin>;
             $crate::bindings::export!(Exported with_types_in $crate::bindings);
         }
+        // Elsewhere, so that the compiler does not take the plugin for unused.
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: fn() = $crate::exported::<$plugin>;
     };
 }
 

@@ -91,18 +91,13 @@ fn may_name_blobs(json: &str) -> bool {
 
 /// Whether a key is `$blob` behind any number of further `$`.
 fn is_reserved(key: &str) -> bool {
-    key.strip_suffix(KEY)
-        .is_some_and(|front| front.bytes().all(|byte| byte == b'$'))
+    key.strip_suffix(KEY).is_some_and(|front| front.bytes().all(|byte| byte == b'$'))
 }
 
 /// The index behind `key`, if that is the object's one key.
 fn index(object: &Map<String, Value>, key: &str) -> Option<usize> {
     let n = object.get(key)?.as_u64()?;
-    if object.len() == 1 {
-        usize::try_from(n).ok()
-    } else {
-        None
-    }
+    if object.len() == 1 { usize::try_from(n).ok() } else { None }
 }
 
 fn reference(key: &str, n: usize) -> Map<String, Value> {
@@ -110,10 +105,7 @@ fn reference(key: &str, n: usize) -> Map<String, Value> {
 }
 
 /// Calls `visit` for each object; its true ends the descent there.
-fn walk(
-    value: &mut Value,
-    visit: &mut impl FnMut(&mut Map<String, Value>) -> Result<bool>,
-) -> Result<()> {
+fn walk(value: &mut Value, visit: &mut impl FnMut(&mut Map<String, Value>) -> Result<bool>) -> Result<()> {
     match value {
         Value::Array(items) => items.iter_mut().try_for_each(|item| walk(item, visit)),
         Value::Object(object) => {
@@ -131,9 +123,8 @@ fn walk(
 fn open(document: &mut Value, count: usize) -> Result<()> {
     walk(document, &mut |object| {
         if object.contains_key(KEY) {
-            let n = index(object, KEY).ok_or_else(|| {
-                Error::invalid_input("a `$blob` is not an object of that one key with an index")
-            })?;
+            let n = index(object, KEY)
+                .ok_or_else(|| Error::invalid_input("a `$blob` is not an object of that one key with an index"))?;
             if n >= count {
                 return Err(Error::invalid_input(format!(
                     "the arguments name blob {n}, but only {count} came with them"
@@ -142,11 +133,7 @@ fn open(document: &mut Value, count: usize) -> Result<()> {
             *object = reference(IN, n);
             return Ok(true);
         }
-        rename(object, |key| {
-            key.strip_prefix('$')
-                .filter(|shorter| is_reserved(shorter))
-                .map(str::to_owned)
-        });
+        rename(object, |key| key.strip_prefix('$').filter(|shorter| is_reserved(shorter)).map(str::to_owned));
         Ok(false)
     })
 }
@@ -162,10 +149,7 @@ fn close(document: &mut Value, incoming: &[Blob], blobs: &mut Vec<Blob>) {
             return Ok(true);
         }
         if let Some((n, blob)) = index(object, IN).and_then(|n| Some((n, incoming.get(n)?))) {
-            let known = passed_on
-                .iter()
-                .find(|(from, _)| *from == n)
-                .map(|(_, to)| *to);
+            let known = passed_on.iter().find(|(from, _)| *from == n).map(|(_, to)| *to);
             let to = known.unwrap_or_else(|| {
                 passed_on.push((n, blobs.len()));
                 blobs.push(blob.clone());
@@ -181,10 +165,7 @@ fn close(document: &mut Value, incoming: &[Blob], blobs: &mut Vec<Blob>) {
 
 fn rename(object: &mut Map<String, Value>, name: impl Fn(&str) -> Option<String>) {
     if object.keys().any(|key| name(key).is_some()) {
-        *object = std::mem::take(object)
-            .into_iter()
-            .map(|(key, value)| (name(&key).unwrap_or(key), value))
-            .collect();
+        *object = std::mem::take(object).into_iter().map(|(key, value)| (name(&key).unwrap_or(key), value)).collect();
     }
 }
 
@@ -196,9 +177,8 @@ impl Serialize for Blob {
                 blobs.len() - 1
             })
         });
-        let place = place.ok_or_else(|| {
-            ser::Error::custom("a blob can be serialized only inside a plugin's result")
-        })?;
+        let place =
+            place.ok_or_else(|| ser::Error::custom("a blob can be serialized only inside a plugin's result"))?;
         let mut map = serializer.serialize_map(Some(1))?;
         map.serialize_entry(OUT, &place)?;
         map.end()
@@ -215,9 +195,7 @@ impl<'de> Deserialize<'de> for Blob {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Blob, A::Error> {
                 let found = match map.next_entry::<String, Value>()? {
-                    Some((key, Value::Number(n))) if key == IN => {
-                        n.as_u64().and_then(|n| usize::try_from(n).ok())
-                    }
+                    Some((key, Value::Number(n))) if key == IN => n.as_u64().and_then(|n| usize::try_from(n).ok()),
                     _ => None,
                 };
                 found
@@ -247,10 +225,7 @@ mod tests {
     }
 
     fn payload(json: &Value, blobs: &[&str]) -> Payload {
-        Payload {
-            json: json.to_string(),
-            blobs: blobs.iter().map(|text| blob(text)).collect(),
-        }
+        Payload { json: json.to_string(), blobs: blobs.iter().map(|text| blob(text)).collect() }
     }
 
     fn text(blob: &Blob) -> String {
@@ -259,10 +234,7 @@ mod tests {
 
     #[test]
     fn named_and_positional_arguments_fit_the_same_struct() {
-        for arguments in [
-            json!({"level": 3, "audio": {"$blob": 1}}),
-            json!([{"$blob": 1}, 3]),
-        ] {
+        for arguments in [json!({"level": 3, "audio": {"$blob": 1}}), json!([{"$blob": 1}, 3])] {
             let input: Input = payload(&arguments, &["a", "b"]).parse().unwrap();
             assert_eq!((text(&input.audio).as_str(), input.level), ("b", 3));
         }
@@ -275,27 +247,15 @@ mod tests {
         for (arguments, words) in [
             (json!({"audio": {"$blob": 1}}), "blob 1, but only 1 came"),
             (json!({"audio": {"$blob": -1}}), "one key with an index"),
-            (
-                json!({"audio": {"$blob": 0, "x": 1}}),
-                "one key with an index",
-            ),
+            (json!({"audio": {"$blob": 0, "x": 1}}), "one key with an index"),
             (json!({"audio": {"path": "/etc/passwd"}}), "expected a blob"),
             (json!({"audio": "song.wav"}), "expected a blob"),
             (json!({"level": 3}), "missing field `audio`"),
         ] {
-            let error = payload(&arguments, &["a"])
-                .parse::<Input>()
-                .map(|_| ())
-                .unwrap_err();
-            assert!(
-                error.code() == "invalid-input" && error.message().contains(words),
-                "{arguments}: {error}"
-            );
+            let error = payload(&arguments, &["a"]).parse::<Input>().map(|_| ()).unwrap_err();
+            assert!(error.code() == "invalid-input" && error.message().contains(words), "{arguments}: {error}");
         }
-        let broken = Payload {
-            json: "{".into(),
-            blobs: Vec::new(),
-        };
+        let broken = Payload { json: "{".into(), blobs: Vec::new() };
         assert_eq!(broken.parse::<Value>().unwrap_err().code(), "invalid-input");
     }
 
@@ -303,10 +263,7 @@ mod tests {
     fn data_with_the_reserved_keys_comes_in_bare_and_goes_out_escaped() {
         let wire = json!({"a": {"$$blob": 0}, "b": [{"$$$blob": "x", "$": 1}]});
         let data: Value = payload(&wire, &[]).parse().unwrap();
-        assert_eq!(
-            data,
-            json!({"a": {"$blob": 0}, "b": [{"$$blob": "x", "$": 1}]})
-        );
+        assert_eq!(data, json!({"a": {"$blob": 0}, "b": [{"$$blob": "x", "$": 1}]}));
         let out = Payload::new(data).unwrap();
         assert_eq!(serde_json::from_str::<Value>(&out.json).unwrap(), wire);
     }
@@ -317,19 +274,10 @@ mod tests {
         let data: Value = payload(&wire, &["a", "b"]).parse().unwrap();
         let own = blob("own");
         let out = Payload::new((&own, data, &own)).unwrap();
-        assert_eq!(
-            out.json,
-            r#"[{"$blob":0},{"keep":[{"$blob":2},{"$blob":2}]},{"$blob":1}]"#
-        );
-        assert_eq!(
-            out.blobs.iter().map(text).collect::<Vec<_>>(),
-            ["own", "own", "b"]
-        );
+        assert_eq!(out.json, r#"[{"$blob":0},{"keep":[{"$blob":2},{"$blob":2}]},{"$blob":1}]"#);
+        assert_eq!(out.blobs.iter().map(text).collect::<Vec<_>>(), ["own", "own", "b"]);
         Payload::end_call();
-        assert!(
-            serde_json::to_string(&own).is_err(),
-            "outside a result there is no list to be an index into"
-        );
+        assert!(serde_json::to_string(&own).is_err(), "outside a result there is no list to be an index into");
     }
 
     #[test]

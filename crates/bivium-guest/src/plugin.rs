@@ -75,9 +75,7 @@ pub trait Plugin: Sized + 'static {
     /// Whatever the plugin says.
     fn execute_method(&mut self, call: &Call, method: &str, input: Payload) -> Result<Payload> {
         let _ = (call, input);
-        Err(Error::NotFound(format!(
-            "the method `{method}` is declared but not implemented"
-        )))
+        Err(Error::NotFound(format!("the method `{method}` is declared but not implemented")))
     }
 
     /// Starts a method of [`METHODS`](Self::METHODS) with many results; by default it has the one of
@@ -85,12 +83,7 @@ pub trait Plugin: Sized + 'static {
     ///
     /// # Errors
     /// Whatever the plugin says before the first result.
-    fn execute_method_stream(
-        &mut self,
-        call: &Call,
-        method: &str,
-        input: Payload,
-    ) -> Result<Stream> {
+    fn execute_method_stream(&mut self, call: &Call, method: &str, input: Payload) -> Result<Stream> {
         let payload = self.execute_method(call, method, input)?;
         Ok(Stream(Box::new(std::iter::once(Ok(payload)))))
     }
@@ -124,11 +117,7 @@ impl Stream {
         I::IntoIter: 'static,
         T: Serialize,
     {
-        Self(Box::new(
-            results
-                .into_iter()
-                .map(|result| result.and_then(Payload::new)),
-        ))
+        Self(Box::new(results.into_iter().map(|result| result.and_then(Payload::new))))
     }
 }
 

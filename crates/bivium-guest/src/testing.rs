@@ -48,12 +48,7 @@ impl<P: Plugin> Harness<P> {
     ///
     /// # Errors
     /// The plugin's.
-    pub fn execute_method(
-        &mut self,
-        method: &str,
-        arguments: &Value,
-        blobs: &[Blob],
-    ) -> Result<(Value, Vec<Blob>)> {
+    pub fn execute_method(&mut self, method: &str, arguments: &Value, blobs: &[Blob]) -> Result<(Value, Vec<Blob>)> {
         split(self.0.execute(method, payload(arguments, blobs))?)
     }
 
@@ -62,10 +57,7 @@ impl<P: Plugin> Harness<P> {
     /// # Errors
     /// The plugin's, before the first result.
     pub fn stream(&mut self, arguments: &Value, blobs: &[Blob]) -> Result<Results> {
-        Ok(Results(
-            self.0
-                .execute_stream("execute", payload(arguments, blobs))?,
-        ))
+        Ok(Results(self.0.execute_stream("execute", payload(arguments, blobs))?))
     }
 
     /// Ends the instance as the host does.
@@ -103,10 +95,7 @@ pub fn logs() -> Vec<(Level, String)> {
 }
 
 fn payload(arguments: &Value, blobs: &[Blob]) -> Payload {
-    Payload {
-        json: arguments.to_string(),
-        blobs: blobs.to_vec(),
-    }
+    Payload { json: arguments.to_string(), blobs: blobs.to_vec() }
 }
 
 fn split(payload: Payload) -> Result<(Value, Vec<Blob>)> {

@@ -35,13 +35,8 @@ impl Handle {
     }
 
     pub(crate) fn read(&self, offset: u64, length: u32) -> Result<Vec<u8>> {
-        let length = usize::try_from(length)
-            .unwrap_or(LONGEST_READ)
-            .min(LONGEST_READ);
-        let rest = usize::try_from(offset)
-            .ok()
-            .and_then(|offset| self.bytes.get(offset..))
-            .unwrap_or_default();
+        let length = usize::try_from(length).unwrap_or(LONGEST_READ).min(LONGEST_READ);
+        let rest = usize::try_from(offset).ok().and_then(|offset| self.bytes.get(offset..)).unwrap_or_default();
         Ok(rest.get(..length).unwrap_or(rest).to_vec())
     }
 }
@@ -54,10 +49,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn new(media_type: &str) -> Self {
-        Self {
-            media_type: media_type.to_owned(),
-            bytes: RefCell::default(),
-        }
+        Self { media_type: media_type.to_owned(), bytes: RefCell::default() }
     }
 
     pub(crate) fn write(&self, bytes: &[u8]) -> Result<()> {
@@ -66,10 +58,7 @@ impl Writer {
     }
 
     pub(crate) fn finish(self) -> Result<Handle> {
-        Ok(Handle {
-            media_type: self.media_type,
-            bytes: Rc::new(self.bytes.into_inner()),
-        })
+        Ok(Handle { media_type: self.media_type, bytes: Rc::new(self.bytes.into_inner()) })
     }
 }
 

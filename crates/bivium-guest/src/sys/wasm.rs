@@ -4,13 +4,7 @@ use crate::{Error, Failure, Level, Result};
 
 /// What wit-bindgen makes of `wit/`; [`export!`](crate::export) names it.
 #[doc(hidden)]
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    unsafe_code,
-    clippy::all,
-    clippy::restriction
-)]
+#[allow(missing_docs, unreachable_pub, unsafe_code, clippy::all, clippy::restriction)]
 pub mod bindings {
     wit_bindgen::generate!({
         world: "plugin",
@@ -56,9 +50,7 @@ impl Writer {
     }
 
     pub(crate) fn finish(self) -> Result<Handle> {
-        blobs::BlobWriter::finish(self.0)
-            .map(Handle)
-            .map_err(from_wire)
+        blobs::BlobWriter::finish(self.0).map(Handle).map_err(from_wire)
     }
 }
 
@@ -99,15 +91,9 @@ fn from_wire(error: types::Error) -> Error {
         types::Error::Timeout(message) => Error::Timeout(message),
         types::Error::Cancelled(message) => Error::Cancelled(message),
         types::Error::Unavailable(message) => Error::Unavailable(message),
-        types::Error::PluginFailed(types::Failure {
-            kind,
-            message,
-            trace,
-        }) => Error::PluginFailed(Failure {
-            kind,
-            message,
-            trace,
-        }),
+        types::Error::PluginFailed(types::Failure { kind, message, trace }) => {
+            Error::PluginFailed(Failure { kind, message, trace })
+        }
     }
 }
 
@@ -121,14 +107,8 @@ pub(crate) fn to_wire(error: Error) -> types::Error {
         Error::Timeout(message) => types::Error::Timeout(message),
         Error::Cancelled(message) => types::Error::Cancelled(message),
         Error::Unavailable(message) => types::Error::Unavailable(message),
-        Error::PluginFailed(Failure {
-            kind,
-            message,
-            trace,
-        }) => types::Error::PluginFailed(types::Failure {
-            kind,
-            message,
-            trace,
-        }),
+        Error::PluginFailed(Failure { kind, message, trace }) => {
+            types::Error::PluginFailed(types::Failure { kind, message, trace })
+        }
     }
 }

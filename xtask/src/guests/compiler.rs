@@ -1,0 +1,104 @@
+//! A Rust compiler that has the guests' target: found, or made.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+pub(super) const TARGET: &str = "wasm32-unknown-unknown";
+
+/// Names a `rustc` that has the target, in place of the active toolchain's.
+const RUSTC: &str = "BIVIUM_WASM_RUSTC";
+
+/// A compiler that has the target.
+pub(super) struct Compiler {
+    /// None: the active toolchain's, as cargo finds it.
+    rustc: Option<PathBuf>,
+}
+
+impl Compiler {
+    /// The one that is named, or the active toolchain's if that has the target.
+    pub(super) fn find() -> Result<Option<Self>> {
+        if let Some(rustc) = env::var_os(RUSTC) {
+            if !has_target(&rustc) {
+                bail!("{RUSTC} is {}, which has no standard library for {TARGET}", rustc.display());
+            }
+            return Ok(Some(Self { rustc: Some(rustc.into()) }));
+        }
+        Ok(has_target(&active()).then_some(Self { rustc: None }))
+    }
+
+    /// One made by `xtask/wasm-toolchain.sh` and kept in the user's cache directory.
+    pub(super) fn make() -> Result<Self> {
+        let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".cache")));
+        let cache = cache.context("there is neither XDG_CACHE_HOME nor a home directory to keep a toolchain in")?;
+        let dir = cache.join("bivium/wasm-toolchain");
+        let script = crate::root().join("xtask/wasm-toolchain.sh");
+        eprintln!("guests: a toolchain for {TARGET} is made or kept in {}", dir.display());
+        run(Command::new("bash").arg(&script).arg(&dir))?;
+        let rustc = dir.join("bin/rustc");
+        if !has_target(rustc.as_os_str()) {
+            bail!("{} made no toolchain for {TARGET} in {}", script.display(), dir.display());
+        }
+        Ok(Self { rustc: Some(rustc) })
+    }
+
+    /// Builds all guests of a workspace.
+    pub(super) fn build(&self, workspace: &Path) -> Result<()> {
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        // Run there, so that cargo reads the workspace's own .cargo/config.toml.
+        cargo.current_dir(workspace);
+        cargo.args(["build", "--release", "--locked", "--target", TARGET, "--target-dir", "target"]);
+        // What RUSTFLAGS says is meant for the host's programs; this goes before it.
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", self.anonymous_paths()?.join("\x1f"));
+        if let Some(rustc) = &self.rustc {
+            cargo.env("RUSTC", rustc);
+        }
+        run(&mut cargo)
+    }
+
+    /// Flags that keep this machine's paths, which panic messages hold, out of the components. Cargo has unpacked
+    /// crates for this very program, so their directories are there.
+    fn anonymous_paths(&self) -> Result<Vec<String>> {
+        let mut known = vec![(crate::root().to_owned(), "bivium")];
+        let home = env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".cargo")));
+        let crates = fs::read_dir(home.context("there is no home directory")?.join("registry/src"));
+        for source in crates.into_iter().flatten() {
+            known.push((source?.path(), "crates"));
+        }
+        let rustc = self.rustc.as_ref().map_or_else(active, |rustc| rustc.into());
+        if let Some(sysroot) = ask(&rustc, &["--print", "sysroot"]) {
+            known.extend(fs::canonicalize(sysroot.join("lib/rustlib/src/rust")).map(|std| (std, "rust")));
+        }
+        known.sort();
+        Ok(known.into_iter().map(|(path, name)| format!("--remap-path-prefix={}={name}", path.display())).collect())
+    }
+}
+
+/// The active toolchain's compiler, as cargo finds it.
+fn active() -> OsString {
+    env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())
+}
+
+/// The path that a compiler answers; none if it cannot.
+fn ask(rustc: &OsStr, question: &[&str]) -> Option<PathBuf> {
+    let said = Command::new(rustc).args(question).output().ok().filter(|said| said.status.success())?;
+    Some(String::from_utf8_lossy(&said.stdout).trim().into())
+}
+
+fn has_target(rustc: &OsStr) -> bool {
+    ask(rustc, &["--print", "target-libdir", "--target", TARGET])
+        .and_then(|dir| fs::read_dir(dir).ok())
+        .is_some_and(|files| files.flatten().any(|file| file.file_name().to_string_lossy().starts_with("libstd-")))
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot run {}", command.get_program().display()))?;
+    if !status.success() {
+        bail!("{command:?} ended with {status}");
+    }
+    Ok(())
+}
