@@ -1,9 +1,35 @@
 //! Which Python interpreter a worker of a manifest runs with, and the environments made for `requirements`.
+//!
+//! - `python_path`: that interpreter, asked whether it will do;
+//! - `requirements`: that of a virtual environment which the host makes once and keeps (`made`, by an
+//!   `installer`);
+//! - neither: `python3` on `PATH` (`search`).
+//!
+//! A manifest is a stranger's, so its requirements are checked before an installer sees them (`requirement`), and
+//! installers see as little of the host's environment as they can work with (`machine`). Installing a package may
+//! still run its author's code with this user's rights: nothing here is a sandbox. What the worker does with its
+//! interpreter (module path, variables) is not decided here. `docs/environments.md` tells users all this.
 
+mod installer;
+mod machine;
+mod made;
+mod probe;
+mod requirement;
+mod run;
+mod search;
+#[cfg(test)]
+mod tests;
+mod version;
+
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use bivium_instances::PluginLog;
-use bivium_interface::{Manifest, PluginError};
+use bivium_interface::{LogLevel, LogSource, Manifest, PluginError};
+
+use machine::Machine;
+use probe::{Facts, Refusal};
+use version::{Version, Wanted};
 
 /// A Python interpreter that was asked and answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,11 +40,99 @@ pub(crate) struct Interpreter {
     pub(crate) version: (u32, u32, u32),
 }
 
-/// The interpreter for a worker of this manifest. Under construction.
+impl Interpreter {
+    fn new(path: PathBuf, Version(major, minor, micro): Version) -> Self {
+        Self { path, version: (major, minor, micro) }
+    }
+}
+
+/// The interpreter for a worker of this manifest. Makes its environment under `environments` (by default in
+/// [`cache_dir`]), which may take minutes; `log` gets a line when that begins and ends, and the installer's lines
+/// at level debug. Each interpreter is asked once in a process, so that a further plugin costs nothing here.
+///
+/// Dropping the future kills the installer; what it had made is removed by the next attempt.
+///
+/// # Errors
+/// - `invalid-manifest`: a requirement or `requires_python` that is not well formed;
+/// - `not-found`: `python_path` does not exist;
+/// - `unavailable`: no interpreter that will do, or the environment cannot be made; the installer's last lines are
+///   in [`PluginError::failure`];
+/// - `internal`: the directory for environments cannot be used.
 pub(crate) async fn interpreter(
-    _manifest: &Manifest,
-    _environments: Option<&Path>,
-    _log: &PluginLog,
+    manifest: &Manifest,
+    environments: Option<&Path>,
+    log: &PluginLog,
 ) -> Result<Interpreter, PluginError> {
-    Err(PluginError::internal("under construction"))
+    let found = choose(&Machine::here(), manifest, environments, log).await?;
+    let (major, minor, micro) = found.version;
+    let message = format!("Python {major}.{minor}.{micro} is {}", found.path.display());
+    log.push(LogLevel::Debug, LogSource::Host, 0, None, &message);
+    Ok(found)
+}
+
+/// Where what can be made again lies: the platform's cache directory.
+///
+/// # Errors
+/// `internal` for a user without a home directory.
+pub(crate) fn cache_dir() -> Result<PathBuf, PluginError> {
+    let directories = directories::ProjectDirs::from("", "", "bivium");
+    directories.map(|directories| directories.cache_dir().to_owned()).ok_or_else(|| {
+        PluginError::internal("this user has no home directory, so there is no place for a cache").with_help("set HOME")
+    })
+}
+
+/// For `proxy`, until it calls [`interpreter`].
+pub(crate) async fn python(
+    manifest: &Manifest,
+    environments: Option<&Path>,
+    _cache: &Path,
+    log: &PluginLog,
+) -> Result<PathBuf, PluginError> {
+    interpreter(manifest, environments, log).await.map(|found| found.path)
+}
+
+async fn choose(
+    machine: &Machine,
+    manifest: &Manifest,
+    environments: Option<&Path>,
+    log: &PluginLog,
+) -> Result<Interpreter, PluginError> {
+    let wanted = Wanted::of(manifest)?;
+    if let Some(path) = &manifest.python_path {
+        return given(machine, manifest, path, &wanted).await;
+    }
+    let Some(requirements) = &manifest.requirements else {
+        let Facts { program, version, .. } = search::search(machine, manifest, &wanted).await?;
+        return Ok(Interpreter::new(program, version));
+    };
+    requirement::check(manifest, requirements)?;
+    let environments = environments.map_or_else(|| cache_dir().map(|cache| cache.join("environments")), |given| {
+        std::path::absolute(given).map_err(|error| PluginError::internal(format!("{}: {error}", given.display())))
+    })?;
+    let base = search::search(machine, manifest, &wanted).await?;
+    let path = made::environment(machine, &environments, &base, requirements, log).await?;
+    Ok(Interpreter::new(path, base.version))
+}
+
+/// The interpreter that the manifest names.
+async fn given(
+    machine: &Machine,
+    manifest: &Manifest,
+    path: &Path,
+    wanted: &Wanted,
+) -> Result<Interpreter, PluginError> {
+    let says =
+        |what: &dyn fmt::Display| format!("python_path of {} ({}) {what}", manifest.path.display(), path.display());
+    match probe::probe(machine, path).await {
+        // Not the program that it names: what is at `python_path` may be a script that sets things up.
+        Ok(facts) if wanted.takes(facts.version) => Ok(Interpreter::new(path.to_owned(), facts.version)),
+        Ok(facts) => {
+            let what = format!("is Python {}, and the plugin needs {wanted}", facts.version);
+            Err(PluginError::unavailable(says(&what)).with_help("name a Python that fits"))
+        }
+        Err(Refusal::Missing) => Err(PluginError::not_found(says(&Refusal::Missing))
+            .with_help("make that environment, or give `requirements` in its place and the host makes one")),
+        Err(refusal) => Err(PluginError::unavailable(says(&refusal))
+            .with_help("name an environment's interpreter, for example …/bin/python")),
+    }
 }

@@ -1,0 +1,138 @@
+//! What makes an environment and installs into it: uv where it is on `PATH`, else `venv` and pip.
+//!
+//! The requirements are checked before (`requirement`) and come after `--`; the installers work in the new
+//! environment's own directory, so that a name never stands for a file that happens to lie about.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use bivium_instances::PluginLog;
+use bivium_interface::{Failure, LogLevel, LogSource, PluginError};
+use tokio::process::Command;
+
+use super::machine::Machine;
+use super::run::run;
+
+/// Where a made environment has its interpreter.
+pub(super) const PYTHON: &str = "bin/python";
+
+/// What an environment is made with.
+pub(super) enum Installer {
+    Uv(PathBuf),
+    Pip,
+}
+
+/// One environment to make.
+pub(super) struct Work<'a> {
+    pub(super) machine: &'a Machine,
+    /// The interpreter that it is an environment of.
+    pub(super) base: &'a Path,
+    pub(super) requirements: &'a [&'a str],
+    /// Where it is made; nothing is there.
+    pub(super) directory: &'a Path,
+    /// Held by whatever works at it, this process or a program that outlives it.
+    pub(super) lock: &'a File,
+    pub(super) log: &'a PluginLog,
+}
+
+impl Installer {
+    pub(super) fn of(machine: &Machine) -> Self {
+        machine.find("uv").map_or(Self::Pip, Self::Uv)
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Uv(_) => "uv",
+            Self::Pip => "pip",
+        }
+    }
+
+    /// Makes the environment.
+    ///
+    /// # Errors
+    /// `unavailable` with the last lines of the program that failed, or with what to install.
+    pub(super) async fn make(&self, work: &Work<'_>) -> Result<(), PluginError> {
+        match self {
+            Self::Uv(uv) => {
+                let uv = |words: &[&str]| {
+                    let mut command = work.machine.command(uv);
+                    command.args(["--no-progress", "--color", "never"]).args(words);
+                    command
+                };
+                let mut venv = uv(&["venv", "--no-project", "--no-python-downloads", "--python"]);
+                venv.arg(work.base).arg("--").arg(work.directory);
+                work.run("uv venv", venv, Path::new("/")).await?;
+                let mut install = uv(&["pip", "install", "--python"]);
+                install.arg(work.directory.join(PYTHON));
+                work.install("uv", install).await
+            }
+            Self::Pip => {
+                work.demand_venv().await?;
+                let mut venv = work.python(work.base, &["-m", "venv"]);
+                if work.requirements.is_empty() {
+                    venv.arg("--without-pip");
+                }
+                venv.arg("--").arg(work.directory);
+                work.run("python3 -m venv", venv, Path::new("/")).await?;
+                let words = ["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar=off"];
+                work.install("pip", work.python(&work.directory.join(PYTHON), &words)).await
+            }
+        }
+    }
+}
+
+impl Work<'_> {
+    async fn install(&self, name: &str, mut command: Command) -> Result<(), PluginError> {
+        if self.requirements.is_empty() {
+            return Ok(());
+        }
+        command.arg("--").args(self.requirements);
+        self.run(name, command, self.directory).await
+    }
+
+    /// Debian ships `venv` and `ensurepip` apart from Python. Asking first gives a plain answer.
+    async fn demand_venv(&self) -> Result<(), PluginError> {
+        let needed = if self.requirements.is_empty() { "import venv" } else { "import venv, ensurepip" };
+        let command = self.python(self.base, &["-c", needed]);
+        self.run("python3", command, Path::new("/")).await.map_err(|error| {
+            let missing = format!("{} cannot make environments: it lacks venv or ensurepip", self.base.display());
+            let error = PluginError::unavailable(missing).with_failure(error.failure().cloned().unwrap_or_else(|| {
+                Failure { kind: String::new(), message: error.message().to_owned(), traceback: String::new() }
+            }));
+            error.with_help("install python3-venv (apt install python3-venv) or uv")
+        })
+    }
+
+    fn python(&self, python: &Path, words: &[&str]) -> Command {
+        let mut command = self.machine.command(python);
+        command.arg("-I").args(words);
+        command
+    }
+
+    async fn run(&self, name: &str, mut command: Command, directory: &Path) -> Result<(), PluginError> {
+        let each = |line: &str| self.log.push(LogLevel::Debug, LogSource::Host, 0, None, line);
+        let lock = self.lock.try_clone().map_err(|error| not_started(name, &error))?;
+        // An empty file reads as no input; see `made` for why it is this one.
+        command.stdin(Stdio::from(lock)).current_dir(directory);
+        let finished = run(command, &each).await.map_err(|error| not_started(name, &error))?;
+        if finished.status.success() {
+            return Ok(());
+        }
+        let last = finished.last_line();
+        let failure =
+            Failure { kind: name.to_owned(), message: last.to_owned(), traceback: finished.tail.join("\n") };
+        let wanted = match self.requirements {
+            [] => "nothing".to_owned(),
+            requirements => requirements.join(", "),
+        };
+        let message = format!("no environment with {wanted} could be made: {name} ended with {}: {last}", finished.status);
+        Err(PluginError::unavailable(message)
+            .with_failure(failure)
+            .with_help("check `requirements` in the manifest, the network and the index settings (PIP_*, UV_*)"))
+    }
+}
+
+fn not_started(name: &str, error: &std::io::Error) -> PluginError {
+    PluginError::unavailable(format!("{name} cannot be run: {error}"))
+}

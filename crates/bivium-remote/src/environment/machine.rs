@@ -1,0 +1,120 @@
+//! What of this machine the programs here may see: where programs are looked for, and which environment variables
+//! they get.
+//!
+//! Building a package runs code that a stranger wrote, so the host's environment, with whatever keys and tokens it
+//! holds, is not handed on: only what finding, fetching and compiling packages need. This keeps secrets out of
+//! plain sight; it is no sandbox.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use rustix::fs::{Access, access};
+use tokio::process::Command;
+
+/// Variables that pass by their whole name.
+const NAMES: [&str; 26] = [
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "TZ",
+    "TMPDIR",
+    "NETRC",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "CC",
+    "CXX",
+    "CFLAGS",
+    "CXXFLAGS",
+    "LDFLAGS",
+    "CUDA_HOME",
+    "LD_LIBRARY_PATH",
+];
+
+/// Variables that pass by how their name begins: the installers' own settings, the user's directories, the locale,
+/// compilers, and the managers whose `python3` is a script that asks its environment which Python to run.
+const PREFIXES: [&str; 8] = ["PIP_", "UV_", "XDG_", "LC_", "PKG_CONFIG_", "PYENV_", "ASDF_", "MISE_"];
+
+/// Settings of the installers that would put packages elsewhere than into the environment being made.
+const ELSEWHERE: [&str; 7] =
+    ["PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "UV_SYSTEM_PYTHON", "UV_TARGET", "UV_PREFIX"];
+
+/// Where programs are looked for and what they may see.
+pub(super) struct Machine {
+    path: OsString,
+    variables: Vec<(OsString, OsString)>,
+}
+
+impl Machine {
+    /// The machine as this process sees it.
+    pub(super) fn here() -> Self {
+        let variables = std::env::vars_os().filter(|(name, _)| passes(name)).collect();
+        Self::new(std::env::var_os("PATH").unwrap_or_default(), variables)
+    }
+
+    pub(super) fn new(path: OsString, variables: Vec<(OsString, OsString)>) -> Self {
+        Self { path, variables }
+    }
+
+    /// The program of this name on `PATH`. Relative entries of it are passed over: what they mean would depend on
+    /// the working directory.
+    pub(super) fn find(&self, name: &str) -> Option<PathBuf> {
+        std::env::split_paths(&self.path)
+            .filter(|directory| directory.is_absolute())
+            .map(|directory| directory.join(name))
+            .find(|program| is_executable(program))
+    }
+
+    /// A command without standard input, in a process group of its own.
+    pub(super) fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command.env("PATH", &self.path).env("NO_COLOR", "1");
+        command.stdin(Stdio::null()).process_group(0).kill_on_drop(true);
+        command
+    }
+}
+
+fn passes(name: &OsStr) -> bool {
+    let Some(name) = name.to_str() else { return false };
+    (NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))) && !ELSEWHERE.contains(&name)
+}
+
+/// Whether this is a file that this process may run.
+pub(super) fn is_executable(file: &Path) -> bool {
+    file.is_file() && access(file, Access::EXEC_OK).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hands_on_settings_and_no_secrets() {
+        for name in ["HOME", "PIP_INDEX_URL", "UV_CACHE_DIR", "https_proxy", "LC_ALL", "XDG_CACHE_HOME"] {
+            assert!(passes(name.as_ref()), "{name}");
+        }
+        for name in ["AWS_SECRET_ACCESS_KEY", "PYTHONPATH", "VIRTUAL_ENV", "PIP_TARGET", "UV_SYSTEM_PYTHON"] {
+            assert!(!passes(name.as_ref()), "{name}");
+        }
+    }
+
+    #[test]
+    fn finds_only_what_may_run_in_absolute_directories() {
+        let machine = Machine::new("relative:/etc:/bin".into(), Vec::new());
+        assert_eq!(machine.find("sh"), Some("/bin/sh".into()));
+        assert_eq!(machine.find("passwd").as_deref(), Path::new("/bin/passwd").is_file().then(|| Path::new("/bin/passwd")));
+        assert_eq!(machine.find("hostname-that-is-no-program"), None);
+    }
+}

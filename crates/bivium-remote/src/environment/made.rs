@@ -1,0 +1,138 @@
+//! Environments that the host makes for `requirements` and keeps.
+//!
+//! `<environments>/<key>` is one, `<key>` being a digest of all that decides what is in it. Virtual environments
+//! cannot be moved, so it is made where it stays, and the stamp in it is written last: a directory without a stamp
+//! is an attempt that was broken off, and is removed by the next. Whoever makes one holds `<key>.lock`, and the
+//! installers inherit the lock as their standard input, so that a host which is killed does not leave an installer
+//! at work in a directory that another host takes over.
+//!
+//! Nothing is removed because it is old: an environment may be in use by any process. The whole directory may be
+//! removed by hand while no host runs.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bivium_instances::PluginLog;
+use bivium_interface::{LogLevel, LogSource, PluginError};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::installer::{Installer, PYTHON, Work};
+use super::machine::{Machine, is_executable};
+use super::probe::Facts;
+
+/// Raised when what is made of the same input changes.
+const FORMAT: u32 = 1;
+/// Marks a finished environment and says what it is, for people.
+const STAMP: &str = "bivium-environment.json";
+/// How often a lock that another holds is tried. A blocking wait could not be cancelled.
+const TRY: Duration = Duration::from_millis(50);
+
+/// Says to the plugin's log what the host does.
+fn say(log: &PluginLog, message: &str) {
+    log.push(LogLevel::Info, LogSource::Host, 0, None, message);
+}
+
+/// The interpreter of the environment with these requirements, which is made unless it is there.
+///
+/// # Errors
+/// `unavailable` if it cannot be made, `internal` if the directory cannot be used.
+pub(super) async fn environment(
+    machine: &Machine,
+    environments: &Path,
+    base: &Facts,
+    requirements: &[String],
+    log: &PluginLog,
+) -> Result<PathBuf, PluginError> {
+    let mut requirements: Vec<_> = requirements.iter().map(String::as_str).collect();
+    requirements.sort_unstable();
+    requirements.dedup();
+    let key = key(base, &requirements);
+    let directory = environments.join(&key);
+    let python = directory.join(PYTHON);
+    if is_ready(&directory) {
+        return Ok(python);
+    }
+    let unusable = |error: io::Error| {
+        PluginError::internal(format!("{} cannot hold environments: {error}", environments.display()))
+            .with_help("name another directory for environments")
+    };
+    tokio::fs::create_dir_all(environments).await.map_err(unusable)?;
+    let lock = lock(&environments.join(format!("{key}.lock")), log).await.map_err(unusable)?;
+    if is_ready(&directory) {
+        return Ok(python);
+    }
+    if remove(&directory).await.map_err(unusable)? {
+        say(log, "removed an environment that was not finished");
+    }
+
+    let installer = Installer::of(machine);
+    let wanted = if requirements.is_empty() { "nothing".to_owned() } else { requirements.join(", ") };
+    say(log, &format!("making an environment with {wanted} ({})", installer.name()));
+    let start = Instant::now();
+    let (base, requirements) = (base.program.as_path(), requirements.as_slice());
+    let work = Work { machine, base, requirements, directory: &directory, lock: &lock, log };
+    if let Err(error) = installer.make(&work).await {
+        // The next attempt removes it if this does not.
+        let _ = remove(&directory).await;
+        return Err(error);
+    }
+    stamp(&directory, base, requirements, installer.name()).map_err(unusable)?;
+    say(log, &format!("made {} in {:.1} s", directory.display(), start.elapsed().as_secs_f64()));
+    // For everyone, even where the installer left a process behind that holds it too.
+    lock.unlock().map_err(unusable)?;
+    Ok(python)
+}
+
+/// A digest of all that decides what an environment holds. The interpreter counts by its file and its ABI but not
+/// by its micro version: an environment goes on working when the system updates its Python in place.
+fn key(base: &Facts, requirements: &[&str]) -> String {
+    let program = base.program.canonicalize().unwrap_or_else(|_| base.program.clone());
+    let platform = [std::env::consts::OS, std::env::consts::ARCH];
+    let whole = json!([FORMAT, requirements, program.to_string_lossy(), base.tag, platform]);
+    let digest = Sha256::digest(whole.to_string());
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether it is finished and its interpreter (a link to the one it was made of) is still there.
+fn is_ready(directory: &Path) -> bool {
+    directory.join(STAMP).is_file() && is_executable(&directory.join(PYTHON))
+}
+
+/// Waits for the lock as long as it takes. Dropping the future ends the wait.
+async fn lock(file: &Path, log: &PluginLog) -> io::Result<File> {
+    let lock = File::options().create(true).truncate(false).read(true).write(true).open(file)?;
+    let mut waits = false;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) if !waits => {
+                waits = true;
+                say(log, "waiting for an environment that is being made");
+            }
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        tokio::time::sleep(TRY).await;
+    }
+}
+
+/// Removes a directory; says whether there was one.
+async fn remove(directory: &Path) -> io::Result<bool> {
+    match tokio::fs::remove_dir_all(directory).await {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn stamp(directory: &Path, base: &Path, requirements: &[&str], installer: &str) -> io::Result<()> {
+    let stamp = json!({
+        "format": FORMAT, "requirements": requirements, "python": base.to_string_lossy(), "made_with": installer,
+    });
+    let unfinished = directory.join(format!("{STAMP}.new"));
+    std::fs::write(&unfinished, format!("{stamp:#}\n"))?;
+    std::fs::rename(unfinished, directory.join(STAMP))
+}

@@ -1,0 +1,107 @@
+//! Asks an interpreter what it is, once in a process for each file.
+//!
+//! The question is put without `site` and without the environment, so it costs a few milliseconds and runs no code
+//! of the environment. An answer holds for as long as the file's time and size stay the same.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::time::timeout;
+
+use super::machine::{Machine, is_executable};
+use super::run::run;
+use super::version::Version;
+
+/// How long an interpreter may take. One on a slow network disk, cold, needs seconds.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Prints one line: our mark, the version, what compiled modules must match, the program.
+const QUESTION: &str = "import sys
+said = ['bivium', '%d.%d.%d' % sys.version_info[:3],
+        '%s%s' % (sys.implementation.cache_tag, getattr(sys, 'abiflags', '')), sys.executable or '']
+sys.stdout.buffer.write('\\t'.join(said).encode('utf-8', 'surrogateescape'))";
+
+/// What an interpreter says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// The program itself, where what was asked is a script that runs it; links in it are kept.
+    pub(super) program: PathBuf,
+    pub(super) version: Version,
+    /// The implementation, its minor version and its ABI, for example `cpython-313t`.
+    pub(super) tag: String,
+}
+
+/// Why a file is no interpreter to use. Its text goes on from the file's name.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    Missing,
+    NotExecutable,
+    NotStarted(io::Error),
+    NotPython(String),
+    Silent,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("does not exist"),
+            Self::NotExecutable => f.write_str("is not an executable file"),
+            Self::NotStarted(error) => write!(f, "cannot be run: {error}"),
+            Self::NotPython(said) => write!(f, "does not answer as Python 3 does ({said})"),
+            Self::Silent => write!(f, "gave no answer in {} s", ANSWER.as_secs()),
+        }
+    }
+}
+
+type Stamp = (SystemTime, u64);
+
+static ANSWERS: Mutex<BTreeMap<PathBuf, (Stamp, Facts)>> = Mutex::new(BTreeMap::new());
+
+/// Asks this interpreter, or remembers what it said.
+pub(super) async fn probe(machine: &Machine, file: &Path) -> Result<Facts, Refusal> {
+    let stamp = stamp(file)?;
+    let answers = || ANSWERS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, facts)) = answers().get(file).filter(|(then, _)| *then == stamp) {
+        return Ok(facts.clone());
+    }
+    let facts = timeout(ANSWER, ask(machine, file)).await.unwrap_or(Err(Refusal::Silent))?;
+    answers().insert(file.to_owned(), (stamp, facts.clone()));
+    Ok(facts)
+}
+
+fn stamp(file: &Path) -> Result<Stamp, Refusal> {
+    let metadata = file.metadata().map_err(|_| Refusal::Missing)?;
+    if !is_executable(file) {
+        return Err(Refusal::NotExecutable);
+    }
+    Ok((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), metadata.len()))
+}
+
+async fn ask(machine: &Machine, file: &Path) -> Result<Facts, Refusal> {
+    let answer = Mutex::new(None);
+    let listen = |line: &str| {
+        if let Some(facts) = facts(line, file) {
+            answer.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(facts);
+        }
+    };
+    let mut command = machine.command(file);
+    command.args(["-I", "-S", "-c", QUESTION]);
+    let finished = run(command, &listen).await.map_err(Refusal::NotStarted)?;
+    match answer.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(facts) if finished.status.success() => Ok(facts),
+        _ => Err(Refusal::NotPython(format!("{}: {}", finished.status, finished.last_line()))),
+    }
+}
+
+fn facts(line: &str, file: &Path) -> Option<Facts> {
+    let mut said = line.strip_prefix("bivium\t")?.splitn(3, '\t');
+    let version = said.next()?.parse().ok()?;
+    let tag = said.next()?.to_owned();
+    let program = PathBuf::from(said.next()?);
+    let program = if program.is_absolute() && is_executable(&program) { program } else { file.to_owned() };
+    Some(Facts { program, version, tag })
+}

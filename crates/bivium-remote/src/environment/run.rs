@@ -1,0 +1,154 @@
+//! Runs one program to its end: its lines as they come, its last lines for an error, nothing left behind.
+//!
+//! What it prints is bounded (a line's length, the lines kept) and shown without control characters, since it is
+//! untrusted. Dropping the future kills the program's whole process group.
+
+use std::collections::VecDeque;
+use std::io;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+/// Bytes of a line that are kept.
+const LINE: usize = 8 << 10;
+/// Lines kept for an error.
+const TAIL: usize = 20;
+/// How long output is read after the program's end: a process that it left behind may hold the pipe open for ever.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// How a program ended.
+pub(super) struct Finished {
+    pub(super) status: ExitStatus,
+    /// Its last lines.
+    pub(super) tail: Vec<String>,
+}
+
+impl Finished {
+    /// The last line that says something.
+    pub(super) fn last_line(&self) -> &str {
+        self.tail.last().map_or("it printed nothing", String::as_str)
+    }
+}
+
+/// Runs `command`, which must be in a process group of its own; `each` gets the lines of both its outputs.
+///
+/// # Errors
+/// What keeps the program from starting.
+pub(super) async fn run(mut command: Command, each: &(dyn Fn(&str) + Sync)) -> io::Result<Finished> {
+    let tail = Mutex::new(VecDeque::with_capacity(TAIL));
+    let keep = |line: &str| {
+        each(line);
+        let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+        if tail.len() == TAIL {
+            tail.pop_front();
+        }
+        tail.push_back(line.to_owned());
+    };
+    let mut child = Group(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?);
+    let (stdout, stderr) = (child.0.stdout.take(), child.0.stderr.take());
+    let mut output = std::pin::pin!(async { tokio::join!(lines(stdout, &keep), lines(stderr, &keep)) });
+    let status = tokio::select! {
+        status = child.0.wait() => {
+            // Whether the pipe was closed in time makes no difference.
+            let _ = timeout(DRAIN, output).await;
+            status?
+        }
+        _ = &mut output => child.0.wait().await?,
+    };
+    let tail = std::mem::take(&mut *tail.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok(Finished { status, tail: tail.into() })
+}
+
+/// A program whose process group ends with it.
+struct Group(Child);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // A program that was waited for has no number any more, and another may have it by now.
+        let pid = self.0.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        if let Some(pid) = pid {
+            // It may have ended just now.
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+    }
+}
+
+async fn lines(from: Option<impl AsyncRead + Unpin>, each: &(dyn Fn(&str) + Sync)) {
+    let Some(mut from) = from else { return };
+    let mut read = vec![0; LINE];
+    let mut line = Vec::new();
+    let end = |line: &mut Vec<u8>| {
+        let text: String = String::from_utf8_lossy(line).chars().filter(|c| !c.is_control() || *c == '\t').collect();
+        if !text.trim().is_empty() {
+            each(text.trim_end());
+        }
+        line.clear();
+    };
+    while let Ok(count @ 1..) = from.read(&mut read).await {
+        for byte in read.iter().take(count) {
+            match byte {
+                b'\n' | b'\r' => end(&mut line),
+                _ if line.len() < LINE => line.push(*byte),
+                _ => {}
+            }
+        }
+    }
+    end(&mut line);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::path::Path;
+
+    use super::super::machine::Machine;
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Machine::new("/usr/bin:/bin".into(), Vec::new()).command(Path::new("/bin/sh"));
+        command.args(["-c", script]);
+        command
+    }
+
+    #[tokio::test]
+    async fn keeps_the_last_lines_of_both_outputs_and_cuts_long_ones() {
+        let seen = Mutex::new(0);
+        let script = "i=0; while [ $i -lt 30 ]; do echo line $i; i=$((i+1)); done; \
+                      head -c 100000 /dev/zero | tr '\\0' x; printf '\\n\\033[31mred' >&2; exit 3";
+        let finished = run(shell(script), &|_| *seen.lock().unwrap() += 1).await.unwrap();
+        assert_eq!(finished.status.code(), Some(3));
+        assert_eq!(finished.tail.len(), TAIL);
+        assert!(finished.tail.iter().any(|line| line == "[31mred"), "{:?}", finished.tail);
+        assert!(finished.tail.iter().any(|line| line.len() == LINE));
+        assert_eq!(*seen.lock().unwrap(), 32);
+    }
+
+    #[tokio::test]
+    async fn a_dropped_future_kills_the_whole_group() {
+        let directory = tempfile::tempdir().unwrap();
+        let fifo = directory.path().join("alive");
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+        assert!(made.success());
+        // The grandchild holds the pipe's writing end until it dies.
+        let script = format!("sleep 1000 >'{}' & echo started; wait", fifo.display());
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let task = tokio::spawn(async move { run(shell(&script), &|_| tell.send(()).unwrap()).await });
+        let reader = tokio::task::spawn_blocking(move || std::fs::read(fifo));
+        told.recv().await.unwrap();
+        task.abort();
+        assert_eq!(timeout(Duration::from_secs(60), reader).await.unwrap().unwrap().unwrap(), b"");
+    }
+
+    #[tokio::test]
+    async fn a_program_left_behind_holds_nothing_up() {
+        let finished = run(shell("sleep 1000 & echo $!"), &|_| {}).await.unwrap();
+        assert_eq!(finished.status, ExitStatus::from_raw(0));
+        let pid = Pid::from_raw(finished.tail[0].parse().unwrap()).unwrap();
+        rustix::process::kill_process(pid, Signal::KILL).unwrap();
+    }
+}

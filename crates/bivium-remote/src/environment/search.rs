@@ -1,0 +1,38 @@
+//! The interpreter to use where a manifest names none.
+//!
+//! `python3` on `PATH` is what the user means by Python. Only where it will not do (absent, broken, of another
+//! version than the plugin takes) the numbered names are tried, the newest first.
+
+use bivium_interface::{Manifest, PluginError};
+
+use super::machine::Machine;
+use super::probe::{Facts, Refusal, probe};
+use super::version::Wanted;
+
+/// Minor versions of Python 3 that are looked for by name.
+const MINORS: std::ops::RangeInclusive<u32> = 9..=14;
+
+/// Finds the interpreter.
+///
+/// # Errors
+/// `unavailable` with what was found instead.
+pub(super) async fn search(machine: &Machine, manifest: &Manifest, wanted: &Wanted) -> Result<Facts, PluginError> {
+    let numbered = MINORS.rev().map(|minor| format!("python3.{minor}"));
+    let mut first = None;
+    for name in std::iter::once("python3".to_owned()).chain(numbered) {
+        let Some(file) = machine.find(&name) else { continue };
+        let refused = match probe(machine, &file).await {
+            Ok(facts) if wanted.takes(facts.version) => return Ok(facts),
+            Ok(facts) => format!("{} is {}", file.display(), facts.version),
+            // It was replaced just now, or is a launcher for a version that is not installed.
+            Err(Refusal::Missing) => continue,
+            Err(refusal) => format!("{} {refusal}", file.display()),
+        };
+        first.get_or_insert(refused);
+    }
+    let found = first.unwrap_or_else(|| "there is no python3".into());
+    Err(PluginError::unavailable(format!("no Python on PATH is {wanted}: {found}")).with_help(format!(
+        "install such a Python, or name an interpreter as python_path in {}",
+        manifest.path.display()
+    )))
+}
