@@ -196,14 +196,14 @@ fn check_digest(bytes: &[u8], expected: &str) -> Result<()> {
 /// What a manifest asks for and this version of the host does not do, so that nobody searches for the reason.
 fn tell_what_is_not_given(manifest: &Manifest, log: &PluginLog) {
     let tell = |what: &str| log.push(LogLevel::Warn, LogSource::Host, 0, None, what);
-    if let Some(permissions) = &manifest.permissions {
-        if !(permissions.filesystem.is_empty()
+    let asks = |permissions: &manifest::Permissions| {
+        !(permissions.filesystem.is_empty()
             && permissions.network.is_empty()
             && permissions.env.is_empty()
             && permissions.secrets.is_empty())
-        {
-            tell("the manifest's `permissions` are not granted to components yet: it runs without them");
-        }
+    };
+    if manifest.permissions.as_ref().is_some_and(asks) {
+        tell("the manifest's `permissions` are not granted to components yet: it runs without them");
     }
     if manifest.limits.fuel.is_some() {
         tell("the manifest's `limits.fuel` is not counted yet");

@@ -46,11 +46,11 @@ fn exhausted(trap: &wasmtime::Error, state: &HostState) -> Option<PluginError> {
 
 fn crashed(trap: &wasmtime::Error, state: &HostState) -> PluginError {
     let cause = match (trap.downcast_ref::<I32Exit>(), trap.downcast_ref::<Trap>()) {
-        (Some(I32Exit(status)), _) => format!("it ended itself by exit({status})"),
-        (_, Some(trap)) => trap.to_string(),
-        _ => trap.root_cause().to_string(),
+        (Some(I32Exit(status)), _) => format!("ended itself by exit({status})"),
+        (_, Some(trap)) => format!("trapped: {}", trap.to_string().trim_start_matches("wasm trap: ")),
+        _ => format!("trapped: {}", trap.root_cause()),
     };
-    let mut message = format!("the component trapped: {cause}");
+    let mut message = format!("the component {cause}");
     let last_error = state.log.last_error();
     if let Some(last) = &last_error {
         // A guest's runtime logs the reason before it traps.
