@@ -3,9 +3,16 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+mod command;
+mod demo;
 mod guests;
+mod test;
 
 const USAGE: &str = "\
+cargo xtask demo [audio@=FILE …]
+    Turns speech into subtitles, over both roads.
+cargo xtask test [--from-source]
+    Does everything that the tests need, then runs them. --from-source builds the components or fails.
 cargo xtask guests [--from-source] [--update-prebuilt]
     Puts the example components where their manifests expect them: built, or else the prebuilt copies.";
 
@@ -13,6 +20,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments.as_slice() {
+        ["demo", inputs @ ..] => Some(demo::run_demo(inputs)),
+        ["test"] => Some(test::run_tests(false)),
+        ["test", "--from-source"] => Some(test::run_tests(true)),
         ["guests", options @ ..] => guests::Options::parse(options).map(guests::run),
         _ => None,
     };

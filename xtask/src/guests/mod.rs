@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use compiler::{Compiler, TARGET};
 
 /// The workspaces of guests, from the repository's root.
-const WORKSPACES: &[&str] = &["examples/plugins"];
+const WORKSPACES: &[&str] = &["examples/plugins", "tests/guests"];
 
 /// What a component begins with; a core module has 1 0 0 0 in the second half.
 const COMPONENT: [u8; 8] = *b"\0asm\x0d\0\x01\0";
@@ -24,9 +24,9 @@ const COMPONENT: [u8; 8] = *b"\0asm\x0d\0\x01\0";
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Options {
     /// Build them, with a toolchain made for it if there is none, or fail.
-    from_source: bool,
+    pub(crate) from_source: bool,
     /// Build them and make them the committed copies.
-    update_prebuilt: bool,
+    pub(crate) update_prebuilt: bool,
 }
 
 impl Options {

@@ -1,4 +1,4 @@
-//! The committed copies and `prebuilt.json`, which says of each what it was built from and what it is.
+//! The committed copies and `digests.json`, which says of each what it was built from and what it is.
 //!
 //! The digest of the sources covers what an author edits: the guest, the SDK, the world, the guests' workspace and its
 //! lock file. It leaves out the repository's own `Cargo.toml`, which changes daily: what the SDK inherits from it comes
@@ -30,7 +30,7 @@ pub(super) fn read(workspace: &Workspace, name: &str) -> Result<Vec<u8>> {
     let component = fs::read(&path).with_context(|| format!("there is no prebuilt copy {}", path.display()))?;
     if recorded(workspace, name, WASM)? != hex(&Sha256::digest(&component)) {
         bail!(
-            "{} is not what prebuilt.json says; restore it or run `cargo xtask guests --update-prebuilt`",
+            "{} is not what digests.json says; restore it or run `cargo xtask guests --update-prebuilt`",
             path.display()
         );
     }
@@ -68,7 +68,7 @@ pub(super) fn update(workspace: &Workspace) -> Result<()> {
         records.insert(name.clone(), json!({SOURCES: sources, WASM: hex(&Sha256::digest(&component))}));
     }
     let text = format!("{:#}\n", Value::Object(records));
-    super::write(&workspace.dir.join("prebuilt/prebuilt.json"), text.as_bytes())
+    super::write(&workspace.dir.join("prebuilt/digests.json"), text.as_bytes())
 }
 
 fn copy(workspace: &Workspace, name: &str) -> PathBuf {
@@ -76,7 +76,7 @@ fn copy(workspace: &Workspace, name: &str) -> PathBuf {
 }
 
 fn recorded(workspace: &Workspace, name: &str, key: &str) -> Result<String> {
-    let path = workspace.dir.join("prebuilt/prebuilt.json");
+    let path = workspace.dir.join("prebuilt/digests.json");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let records: Value = serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
     let digest = records.get(name).and_then(|record| record.get(key)).and_then(Value::as_str);

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 
 use bivium_guest::serde_json::{Value, json};
-use bivium_guest::{Blob, BlobWriter, Call, Error, Method, Payload, Plugin, Result, Stream, error, info};
+use bivium_guest::{Blob, Call, Error, Method, Payload, Plugin, Result, Stream, error, info};
 use serde::{Deserialize, Serialize};
 
 struct Twin {
@@ -114,7 +114,7 @@ impl Plugin for Twin {
                 let Data { data } = input.parse()?;
                 let mut bytes = Vec::new();
                 data.reader().read_to_end(&mut bytes)?;
-                let mut writer = BlobWriter::new("text/plain");
+                let mut writer = Blob::create("text/plain");
                 writer.write_all(&bytes.to_ascii_uppercase())?;
                 Payload::new(Named { data: writer.finish()? })
             }
