@@ -145,11 +145,11 @@ impl<F: InstanceFactory> Pool<F> {
 
     async fn make(&self, config: Option<&Value>) -> Result<Arc<F::Instance>> {
         let instance = Arc::new(self.factory.create().await?);
-        if let Some(config) = config {
-            if let Err(error) = instance.initialize(config).await {
-                instance.close().await;
-                return Err(error);
-            }
+        if let Some(config) = config
+            && let Err(error) = instance.initialize(config).await
+        {
+            instance.close().await;
+            return Err(error);
         }
         Ok(instance)
     }
