@@ -1,0 +1,54 @@
+"""A plugin that does what the tests of the program ask of it."""
+
+import os, time
+
+class Probe:
+    def __init__(self):
+        self.config = {}
+
+    def initialize(self, config=None):
+        self.config = dict(config or {})
+
+    def get_config_schema(self):
+        return {"type": "object", "required": ["mask"], "additionalProperties": False,
+                "properties": {"mask": {"type": "string", "default": "#", "description": "What replaces"},
+                               "times": {"type": "integer", "minimum": 1, "default": 1}}}
+
+    def get_current_config(self):
+        return self.config
+
+    def execute(self, *args, **kwargs):
+        return {"args": list(args), "kwargs": {key: str(value) for key, value in kwargs.items()}, "config": self.config}
+
+    def execute_stream(self, count=3, hold=None):
+        for n in range(count):
+            yield {"n": n, "text": "chunk %d" % n}
+        if hold:
+            self.wait(hold)
+
+    def size(self, file):
+        """The size of a file."""
+        return {"size": os.path.getsize(file), "name": os.path.basename(file)}
+
+    def make(self, text):
+        path = os.path.join(os.environ["TMPDIR"], "made.txt")
+        with open(path, "w") as file:
+            file.write(text)
+        return {"made": Made(path)}
+
+    def fail(self):
+        raise ValueError("no good\x1b[2J")
+
+    def wait(self, flag):
+        """Says its process id and then sleeps."""
+        with open(flag + ".new", "w") as file:
+            file.write(str(os.getpid()))
+        os.rename(flag + ".new", flag)
+        time.sleep(600)
+
+class Made:
+    media_type = "text/plain"
+    def __init__(self, path):
+        self.path = path
+    def to_temp_file(self):
+        return self.path

@@ -1,0 +1,181 @@
+//! `run`, `stream` and `config` over a real worker, and how they end.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command};
+
+use serde_json::json;
+
+use crate::place::{Place, until};
+
+const PLUGIN: &str = include_str!("probe.py");
+
+fn place() -> Place {
+    let place = Place::new();
+    place.write("probe_plugin.py", PLUGIN);
+    let manifest = json!({"name": "probe", "version": "1.0.0", "module": "probe_plugin", "class": "Probe",
+        "source": ".."});
+    place.write("manifests/probe.json", &manifest.to_string());
+    place
+}
+
+#[test]
+fn arguments_of_every_form_arrive_and_the_result_is_json() {
+    let place = place();
+    place.write("in.wav", "RIFF");
+    let args = ["run", "probe", "text=a=b", "n:=3", "--arg", "[1]", "--arg", "\"x\"", "--config", "mask=*"];
+    let result = place.run(&args).assert_status(0).json();
+    let expected = json!({"args": [[1], "x"], "kwargs": {"text": "a=b", "n": "3"}, "config": {"mask": "*", "times": 1}});
+    assert_eq!(result, expected);
+
+    let ran = place.run(&["run", "probe", "--method", "size", "file@=in.wav", "--output=json"]);
+    assert_eq!(ran.assert_status(0).stdout, "{\"size\":4,\"name\":\"in.wav\"}\n");
+    let object = r#"{"file": {"$blob": {"path": "in.wav"}}}"#;
+    let ran = place.run_with_input(&["run", "manifests/probe.json", "--method", "size", "--json", "-"], object);
+    assert_eq!(ran.assert_status(0).json()["size"], 4);
+    place.assert_clean();
+}
+
+#[test]
+fn files_of_the_result_are_kept_where_asked() {
+    let place = place();
+    let ran = place.run(&["run", "probe", "--method", "make", "text=hello"]);
+    insta::assert_snapshot!(ran.all(), @"");
+    let ran = place.run(&["run", "probe", "--method", "make", "text=hello", "--out", "out"]);
+    insta::assert_snapshot!(ran.all(), @"");
+    assert_eq!(std::fs::read_to_string(place.path("out/made.txt")).unwrap(), "hello");
+    place.run(&["run", "probe", "--method", "make", "text=again", "--out", "out"]).assert_status(4);
+    place.run(&["run", "probe", "--method", "make", "text=again", "--out", "out", "--force"]).assert_status(0);
+    assert_eq!(std::fs::read_to_string(place.path("out/made.txt")).unwrap(), "again");
+
+    // What one run prints another reads.
+    let made = place.run(&["run", "probe", "--method=make", "text=four", "--out=new", "--output=json"]).json()["made"].clone();
+    let file = json!({"file": made}).to_string().replace("[DIR]", place.path("").to_str().unwrap());
+    let ran = place.run_with_input(&["run", "probe", "--method", "size", "--json", "-"], &file);
+    assert_eq!(ran.assert_status(0).json()["size"], 4);
+    place.assert_clean();
+}
+
+#[test]
+fn a_stream_is_one_line_for_each_result_as_it_comes() {
+    let place = place();
+    let ran = place.run(&["stream", "probe", "count:=2"]);
+    insta::assert_snapshot!(ran.all(), @"");
+
+    let flag = place.path("flag");
+    let hold = format!("hold={}", flag.display());
+    let mut child = place.command(&["stream", "probe", "count:=1", &hold]).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), r#"{"n":0,"text":"chunk 0"}"#);
+    let worker = pid_in(&place);
+    signal(&child, "INT");
+    let ran = place.ended(child);
+    assert!(ran.assert_status(130).stderr.contains("cancelled"), "{}", ran.all());
+    gone(&worker);
+    place.assert_clean();
+}
+
+#[test]
+fn a_plugins_own_error_has_status_1_and_its_traceback() {
+    let place = place();
+    let ran = place.run(&["run", "probe", "--method", "fail"]);
+    ran.assert_status(1);
+    assert!(ran.stderr.starts_with("bivium: probe: ValueError: no good\\u{1b}[2J"), "{}", ran.all());
+    assert!(ran.stderr.contains("Traceback") && ran.stderr.contains("in fail"), "{}", ran.all());
+    assert!(ran.stdout.is_empty());
+    let ran = place.run(&["run", "probe", "--method", "fail", "--output", "json"]);
+    let error: serde_json::Value = serde_json::from_str(ran.assert_status(1).stderr.trim()).unwrap();
+    assert_eq!((&error["code"], &error["failure"]["type"]), (&"plugin-failed".into(), &"ValueError".into()));
+    place.run(&["run", "probe", "--method", "none"]).assert_status(3);
+    place.assert_clean();
+}
+
+#[test]
+fn a_call_that_takes_too_long_has_status_124() {
+    let place = place();
+    let flag = format!("flag={}", place.path("flag").display());
+    let ran = place.run(&["run", "probe", "--method", "wait", &flag, "--timeout", "5"]);
+    assert!(ran.assert_status(124).stderr.starts_with("bivium: probe: "), "{}", ran.all());
+    gone(&pid_in(&place));
+    place.assert_clean();
+}
+
+#[test]
+fn the_first_signal_ends_the_call_cleanly() {
+    for name in ["INT", "TERM"] {
+        let place = place();
+        let flag = format!("flag={}", place.path("flag").display());
+        let child = place.command(&["run", "probe", "--method", "wait", &flag]).spawn().unwrap();
+        let worker = pid_in(&place);
+        signal(&child, name);
+        let ran = place.ended(child);
+        assert!(ran.assert_status(130).stderr.contains("stopping"), "{}", ran.all());
+        gone(&worker);
+        place.assert_clean();
+    }
+}
+
+#[test]
+fn a_configuration_is_checked_saved_and_used() {
+    let place = place();
+    assert_eq!(place.run(&["config", "get", "probe"]).assert_status(0).json(), json!({"mask": "#", "times": 1}));
+    let ran = place.run(&["config", "set", "probe", "mask=*", "times:=2"]);
+    assert_eq!(ran.assert_status(0).json(), json!({"mask": "*", "times": 2}));
+    assert_eq!(place.run(&["run", "probe"]).json()["config"], json!({"mask": "*", "times": 2}));
+    // For one run only, over what is saved.
+    let ran = place.run(&["run", "probe", "--config", "times:=3"]);
+    assert_eq!(ran.json()["config"], json!({"mask": "*", "times": 3}));
+    let ran = place.run(&["config", "set", "probe", "mask:=7", "more=x"]);
+    insta::assert_snapshot!(ran.all(), @"");
+    assert_eq!(place.run(&["config", "set", "probe", "times:=null"]).json(), json!({"mask": "*", "times": 1}));
+    assert_eq!(place.run(&["config", "schema", "probe"]).json()["required"], json!(["mask"]));
+    insta::assert_snapshot!(place.run(&["info", "probe"]).all(), @"");
+    place.assert_clean();
+}
+
+#[test]
+fn a_disabled_plugin_is_unavailable() {
+    let place = place();
+    place.run(&["disable", "probe"]).assert_status(0);
+    place.run(&["run", "probe"]).assert_status(7);
+    place.run(&["enable", "probe"]).assert_status(0);
+    place.run(&["run", "probe"]).assert_status(0);
+}
+
+#[test]
+fn a_pipeline_prints_what_comes_and_where_the_time_went() {
+    let place = place();
+    let pipeline = json!({"name": "p", "inputs": {"count": {"default": 2}}, "steps": [
+        {"id": "chunks", "plugin": "probe", "stream": true, "args": {"count": {"$from": "inputs/count"}}},
+        {"id": "all", "plugin": "probe", "method": "make", "args": {"text": {"$from": "chunks/1/text"}}}],
+        "outputs": {"file": {"$from": "all/made"}}});
+    place.write("p.json", &pipeline.to_string());
+    let ran = place.run(&["pipeline", "run", "p.json", "--out", "out"]);
+    assert!(ran.assert_status(0).stderr.starts_with("chunks: chunk 0\nchunks: chunk 1\n"), "{}", ran.all());
+    assert!(ran.stderr.contains("STEP    PLUGIN  ROAD    CALLS  RESULTS"), "{}", ran.all());
+    assert_eq!(ran.json()["file"]["$blob"]["path"], "out/file.txt");
+    assert_eq!(std::fs::read_to_string(place.path("out/file.txt")).unwrap(), "chunk 1");
+
+    let ran = place.run(&["pipeline", "run", "p.json", "count:=3", "--output", "json"]);
+    let json = ran.assert_status(0).json();
+    assert_eq!((&json["steps"][0]["results"], &json["steps"][0]["runtime"]), (&3.into(), &"python".into()));
+    assert!(json["wall_s"].is_f64() && json["load_s"].is_f64() && ran.stderr.is_empty(), "{}", ran.all());
+    place.run(&["pipeline", "run", "p.json", "other=1"]).assert_status(4);
+    place.assert_clean();
+}
+
+/// The process id that the plugin wrote to its flag file.
+fn pid_in(place: &Place) -> String {
+    let flag = place.path("flag");
+    until("the plugin's call", || flag.exists());
+    std::fs::read_to_string(flag).unwrap()
+}
+
+fn gone(pid: &str) {
+    let process = std::path::PathBuf::from(format!("/proc/{pid}"));
+    until("the worker's end", || !process.exists());
+}
+
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
