@@ -51,6 +51,8 @@ impl Host {
 
     /// Loads a plugin, with changes to its configuration for this run, unless the call is interrupted first.
     pub(crate) async fn load(&self, name: &str, changes: Option<Value>, call: &CallHandle) -> Result<()> {
+        // An unknown name is no plugin's error.
+        self.manager.manifest(name)?;
         let load = async {
             match changes {
                 Some(changes) => self.manager.load_changed(name, changes).await,

@@ -77,7 +77,7 @@ fn show(output: &Output, outcome: &Outcome, outputs: Value) -> Result<(), Failur
 
 /// Where the time went. Steps overlap, so that their shares may come to more than all of it.
 fn times(outcome: &Outcome) -> Vec<String> {
-    let mut table = Table::new(["STEP", "PLUGIN", "ROAD", "CALLS", "RESULTS", "BUSY", "SHARE"]);
+    let mut table = Table::new(["STEP", "PLUGIN", "ROAD", "CALLS", "RESULTS", "BUSY", "SHARE"]).numbers_from(3);
     for step in &outcome.steps {
         let road = step.runtime.map_or("host", bivium::manifest::Runtime::as_str);
         let share = if outcome.wall_s > 0.0 { 100.0 * step.busy_s / outcome.wall_s } else { 0.0 };
@@ -113,6 +113,11 @@ mod tests {
             wall_s: 8.0,
             load_s: 1.25,
         };
-        insta::assert_snapshot!(times(&outcome).join("\n"), @"");
+        insta::assert_snapshot!(times(&outcome).join("\n"), @"
+        STEP      PLUGIN           ROAD    CALLS  RESULTS    BUSY  SHARE
+        words     words-plugin     python     12       12  7.50 s    94%
+        captions  captions-plugin  host        1       12  0.00 s     0%
+        8.00 s in all, after 1.25 s of loading
+        ");
     }
 }

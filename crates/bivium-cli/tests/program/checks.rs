@@ -18,8 +18,24 @@ fn place_with_two() -> Place {
 fn list_is_a_table_and_warns_of_what_is_no_manifest() {
     let place = place_with_two();
     place.write("manifests/other.json", "{");
-    insta::assert_snapshot!(place.run(&["list"]).all(), @"");
-    insta::assert_snapshot!(place.run(&["list", "--category", "nothing"]).all(), @"");
+    insta::assert_snapshot!(place.run(&["list"]).all(), @"
+    0
+    --- stdout
+    NAME     VERSION  RUNTIME  CATEGORY       ENABLED  DESCRIPTION
+    redact   1.0.0    wasm     text           yes      Masks what matches patterns
+    whisper  0.2      python   transcription  yes      Speech to text
+    --- stderr
+    bivium: warning: [DIR]/manifests/other.json is not a valid manifest
+      line 1: this is not JSON: EOF while parsing an object at column 1
+    ");
+    insta::assert_snapshot!(place.run(&["list", "--category", "nothing"]).all(), @r#"
+    0
+    --- stdout
+    --- stderr
+    bivium: warning: [DIR]/manifests/other.json is not a valid manifest
+      line 1: this is not JSON: EOF while parsing an object at column 1
+    There is no plugin of category "nothing" in [DIR]/manifests.
+    "#);
     let ran = place.run(&["list", "--category=text", "--output=json"]);
     let list = ran.assert_status(0).json();
     assert_eq!(list["plugins"][0]["name"], "redact", "{}", ran.all());
@@ -32,17 +48,47 @@ fn list_is_a_table_and_warns_of_what_is_no_manifest() {
 fn the_command_line_is_before_the_environment() {
     let place = place_with_two();
     let ran = place.run(&["list", "--manifests", "data"]);
-    insta::assert_snapshot!(ran.all(), @"");
+    insta::assert_snapshot!(ran.all(), @"
+    0
+    --- stdout
+    --- stderr
+    There is no plugin in data.
+    ");
 }
 
 #[test]
 fn info_shows_the_manifest_without_starting_anything() {
     let place = place_with_two();
-    insta::assert_snapshot!(place.run(&["info", "whisper", "--no-load"]).all(), @"");
+    insta::assert_snapshot!(place.run(&["info", "whisper", "--no-load"]).all(), @"
+    0
+    --- stdout
+    whisper 0.2
+    Speech to text
+      category      transcription
+      runtime       python
+      class         Whisper in whisper_plugin
+      requirements  openai-whisper==1
+      manifest      [DIR]/manifests/whisper.json
+      enabled       yes
+      needs         a GPU, 4096 MiB of GPU memory
+      permissions   unconfined: it may do what you may
+    --- stderr
+    ");
     let permissions = json!({"filesystem": [{"path": "data", "guest": "/data"}], "network": ["https://example.com"],
         "env": ["LANG"], "clocks": true});
     place.component("fetch", json!({"permissions": permissions, "limits": {"memory_mb": 64, "call_ms": 5000}}));
-    insta::assert_snapshot!(place.run(&["info", "manifests/fetch.json", "--no-load"]).all(), @"");
+    insta::assert_snapshot!(place.run(&["info", "manifests/fetch.json", "--no-load"]).all(), @"
+    0
+    --- stdout
+    fetch 1.0.0
+      runtime       wasm
+      component     [DIR]/manifests/fetch.wasm
+      manifest      [DIR]/manifests/fetch.json
+      enabled       yes
+      permissions   read [DIR]/manifests/data as /data; connect to https://example.com; see $LANG; read clocks
+      limits        64 MiB of memory, 5000 ms a call
+    --- stderr
+    ");
     let json = place.run(&["info", "fetch", "--no-load", "--output", "json"]).assert_status(0).json();
     assert_eq!((&json["manifest"]["name"], &json["confined"]), (&"fetch".into(), &true.into()));
 }
@@ -62,12 +108,32 @@ fn validate_reports_every_problem_of_every_file() {
     let place = place_with_two();
     place.write("pipeline.json", r#"{"name": "captions", "steps": [{"id": "one", "plugin": "redact"}]}"#);
     let valid = ["validate", "manifests", "manifests/redact.json", "pipeline.json"];
-    insta::assert_snapshot!(place.run(&valid).all(), @"");
+    insta::assert_snapshot!(place.run(&valid).all(), @"
+    0
+    --- stdout
+    [DIR]/manifests/redact.json: ok, plugin redact
+    [DIR]/manifests/whisper.json: ok, plugin whisper
+    manifests/redact.json: ok, plugin redact
+    pipeline.json: ok, pipeline captions
+    --- stderr
+    ");
 
     place.write("broken.json", "{\"name\": \"a\",\n \"versoin\": \"1\",\n \"instances\": {\"max\": 0}}");
     place.write("steps.json", r#"{"name": "p", "steps": [{"id": "inputs", "plugin": "x", "for_each": "y"}]}"#);
     let invalid = ["validate", "broken.json", "steps.json", "missing.json", "manifests/redact.json"];
-    insta::assert_snapshot!(place.run(&invalid).all(), @"");
+    insta::assert_snapshot!(place.run(&invalid).all(), @r#"
+    4
+    --- stdout
+    broken.json: line 1: version is missing
+    broken.json: line 1: nothing says what to run: give component (a .wasm file), or module and class (in Python)
+    broken.json: line 2: unknown key "versoin"; did you mean `version`?
+    broken.json: line 3: instances.max must be from 1 to 1000, not 0
+    steps.json: /steps/0/id: "inputs" cannot be the id of a step
+    steps.json: /steps/0/for_each: "y" is no earlier step
+    missing.json: there is no manifest missing.json; check the path, or see `bivium list`
+    manifests/redact.json: ok, plugin redact
+    --- stderr
+    "#);
     let json = place.run(&["validate", "broken.json", "--output=json"]).assert_status(4).json();
     assert_eq!((&json[0]["valid"], &json[0]["error"]["code"]), (&false.into(), &"invalid-manifest".into()));
 }
@@ -84,7 +150,10 @@ fn doctor_finds_what_is_missing() {
     place.write("manifests/other.json", "{");
     let ran = place.run(&["doctor"]);
     let fails: Vec<&str> = ran.assert_status(1).stdout.lines().filter(|line| line.starts_with("FAIL")).collect();
-    insta::assert_snapshot!(fails.join("\n"), @"");
+    insta::assert_snapshot!(fails.join("\n"), @"
+    FAIL  manifests: [DIR]/manifests/other.json is not a valid manifest: line 1: this is not JSON: EOF while parsing an object at column 1
+    FAIL  manifests: redact cannot start: [DIR]/manifests/redact.wasm is not there
+    ");
     assert_eq!(place.run(&["doctor", "--output", "json"]).assert_status(1).json()["ok"], false);
     place.assert_clean();
 }

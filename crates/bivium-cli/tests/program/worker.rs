@@ -24,7 +24,8 @@ fn arguments_of_every_form_arrive_and_the_result_is_json() {
     place.write("in.wav", "RIFF");
     let args = ["run", "probe", "text=a=b", "n:=3", "--arg", "[1]", "--arg", "\"x\"", "--config", "mask=*"];
     let result = place.run(&args).assert_status(0).json();
-    let expected = json!({"args": [[1], "x"], "kwargs": {"text": "a=b", "n": "3"}, "config": {"mask": "*", "times": 1}});
+    let expected =
+        json!({"args": [[1], "x"], "kwargs": {"text": "a=b", "n": "3"}, "config": {"mask": "*", "times": 1}});
     assert_eq!(result, expected);
 
     let ran = place.run(&["run", "probe", "--method", "size", "file@=in.wav", "--output=json"]);
@@ -48,7 +49,8 @@ fn files_of_the_result_are_kept_where_asked() {
     assert_eq!(std::fs::read_to_string(place.path("out/made.txt")).unwrap(), "again");
 
     // What one run prints another reads.
-    let made = place.run(&["run", "probe", "--method=make", "text=four", "--out=new", "--output=json"]).json()["made"].clone();
+    let made =
+        place.run(&["run", "probe", "--method=make", "text=four", "--out=new", "--output=json"]).json()["made"].clone();
     let file = json!({"file": made}).to_string().replace("[DIR]", place.path("").to_str().unwrap());
     let ran = place.run_with_input(&["run", "probe", "--method", "size", "--json", "-"], &file);
     assert_eq!(ran.assert_status(0).json()["size"], 4);
