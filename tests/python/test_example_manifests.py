@@ -19,6 +19,11 @@ class Manifests(unittest.TestCase):
                 for requirement in known.get("requirements", []):
                     self.assertRegex(requirement, re.compile(r"^[a-z-]+==[\d.]+(; python_version .*)?$"))
 
+    def test_summarizes_permissions_fit_its_defaults(self):
+        config, granted = defaults(plugin_class("summarize")().get_config_schema()), manifest("summarize")["permissions"]
+        self.assertEqual(granted["env"], [config["api_key_env"]])
+        self.assertTrue(config["base_url"].startswith(granted["network"][0] + "/"))
+
     def test_the_classes_have_the_methods_and_begin_with_their_schemas_defaults(self):
         for name in PLUGINS:
             with self.subTest(plugin=name):

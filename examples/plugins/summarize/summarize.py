@@ -147,7 +147,10 @@ def secret(name: str | None) -> str | None:
         return None
     key = os.environ.get(name, "").strip()
     if not key:
-        raise ValueError(f"there is no key: set the environment variable {name} (setting api_key_env)")
+        raise ValueError(
+            f"there is no key: set the environment variable {name} (setting api_key_env); under a host, the manifest's "
+            "permissions.env must name it too"
+        )
     # http.client would refuse it as well, and would quote it.
     if not (key.isascii() and key.isprintable()):
         raise ValueError(f"the key in the environment variable {name} has characters that no header can carry")
