@@ -15,7 +15,7 @@ from _queue import SimpleQueue
 from .calls import Call, Calls
 from .codec import decode, listed
 from .control import Control
-from .errors import STATUS, WorkerError, complain, describe
+from .errors import STATUS, WorkerError, complain, describe, text_of
 from .executor import Executor
 from .outlet import Abandoned, compact, patience, send
 from .poller import Poller
@@ -132,6 +132,7 @@ class Lane:
                     self._execute(connection, call, request.path, given.get("unary") is True)
             elif request.path in self._hooks:
                 given, blobs = decode(request.body)
+                given.setdefault("call", request.parameter("call"))
                 call = self._call(given, blobs, request.path[1:])
                 hook = self._hooks[request.path]
                 self._executor.hook(connection, call, lambda call: hook(call, given))
@@ -202,7 +203,11 @@ class Lane:
         hook = self._plugin.hook("initialize")
         if hook is not None:
             call.args = [config]
-            self._executor.run(hook, call)
+            try:
+                self._executor.run(hook, call)
+            except (KeyError, TypeError, ValueError) as error:
+                # Python's words for a wrong value: here the value is the configuration.
+                raise WorkerError("invalid-config", text_of(error)) from error
         self._plugin.config = config or {}
 
     def _cleanup(self, call: Call, _given: dict) -> None:

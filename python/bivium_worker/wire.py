@@ -16,6 +16,8 @@ from _operator import _compare_digest as compare_digest
 
 MAX_HEAD = 16 * 1024
 PIECE = 64 * 1024
+SEND_AHEAD = 128 * 1024
+"""How far a stream may run ahead of its reader, in the kernel's memory: left alone that grows to several MiB."""
 HEAD = re.compile(rb"([A-Z]+) (/[!-~]*) HTTP/1\.1((?:\r\n[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\r\n\0]*)*)")
 REASONS = {
     200: b"200 OK",
@@ -131,6 +133,7 @@ class Connection:
     def __init__(self, sock: socket.socket, gate: Gate, patience_s: float) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_AHEAD)
         self.sock = sock
         self.fd = sock.fileno()
         self.call = None

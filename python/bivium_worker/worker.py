@@ -56,7 +56,7 @@ def prepare(fd: int, channel: Channel) -> tuple[Lane, Control, int]:
     """All that may fail before the handshake."""
     told = settings.read(fd)
     # A crash in native code leaves its stack on stderr, where the host finds the last lines.
-    faulthandler.enable()
+    faulthandler.enable(all_threads=False)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")

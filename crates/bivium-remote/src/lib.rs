@@ -1,3 +1,35 @@
-//! The Python road: worker processes, each in its own environment.
+//! The Python road: worker processes, each in an environment of its own.
+//!
+//! [`RemotePluginProxy`] is the host's side of a Python plugin. It starts the universal worker (standard library
+//! only, carried inside this crate) in the plugin's own interpreter, speaks HTTP to it over loopback, and sees to
+//! it that nothing of it outlives the host. `docs/worker-protocol.md` has what travels between the two.
+//!
+//! - [`RemotePluginProxy`] over `factory` and `worker`: the plugin, how workers are made, one worker;
+//! - `process`, `spawn`, `channel`, `output`: the worker as a process: its start, its end, its voice;
+//! - `client`, `flight`, `exchange`, `wire`: calls to it;
+//! - `environment`, `embedded`, `variables`: what it runs in.
+//!
+//! Queueing, replacing what died and counting are the pool's (`bivium-instances`), and are the same for components.
 
+mod channel;
+mod client;
+mod embedded;
+mod ending;
 mod environment;
+mod factory;
+mod flight;
+mod lines;
+mod output;
+mod payload;
+mod process;
+mod proxy;
+#[expect(unsafe_code, reason = "what a child does between fork and exec cannot be said safely; nothing else is in it")]
+mod spawn;
+mod stream;
+mod sweep;
+mod usage;
+mod variables;
+mod wire;
+mod worker;
+
+pub use proxy::RemotePluginProxy;

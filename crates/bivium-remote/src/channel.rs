@@ -1,0 +1,109 @@
+//! The channel's events: the handshake, log records, and the guard's last words.
+
+use std::str::FromStr;
+
+use bivium_instances::PluginLog;
+use bivium_interface::{CallId, LogLevel, LogSource, PluginError};
+use tokio::io::{AsyncRead, BufReader};
+use tokio::sync::oneshot;
+
+use crate::lines::Lines;
+use crate::wire::{ChannelEvent, PROTOCOL};
+
+/// A handshake's error may hold a long traceback; a log record is cut shorter by the log itself.
+const LONGEST_LINE: usize = 1 << 20;
+
+/// What a worker says when it is ready.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ready {
+    pub(crate) port: u16,
+    pub(crate) pid: u32,
+}
+
+pub(crate) type Handshake = oneshot::Sender<Result<Ready, PluginError>>;
+
+/// How the worker ended, as its guard saw it: exit status, signal.
+pub(crate) type Exit = (Option<i32>, Option<i32>);
+
+/// Reads events until the channel closes or the guard has reported the end.
+pub(crate) async fn listen(
+    channel: impl AsyncRead + Unpin,
+    handshake: Handshake,
+    log: PluginLog,
+    instance: u64,
+) -> Option<Exit> {
+    let mut lines = Lines::new(BufReader::new(channel), LONGEST_LINE);
+    let mut handshake = Some(handshake);
+    let mut shake = |outcome| {
+        if let Some(handshake) = handshake.take() {
+            // Nobody there: the start was given up, and its tether has ended the worker.
+            let _ = handshake.send(outcome);
+        }
+    };
+    while let Some(line) = lines.next().await {
+        match serde_json::from_slice(&line) {
+            Ok(ChannelEvent::Ready { protocol: PROTOCOL, port, pid }) => shake(Ok(Ready { port, pid })),
+            Ok(ChannelEvent::Ready { protocol, .. }) => shake(Err(PluginError::protocol(format!(
+                "the worker speaks protocol version {protocol}, this host {PROTOCOL}"
+            )))),
+            Ok(ChannelEvent::Failed { error }) => shake(Err(error.into())),
+            Ok(ChannelEvent::Log { level, logger, message, call }) => {
+                let call = call.and_then(|call| CallId::from_str(&call).ok());
+                log.push(level_of(&level), LogSource::Log, instance, call, &format!("{logger}: {message}"));
+            }
+            Ok(ChannelEvent::Exit { status, signal }) => return Some((status, signal)),
+            Ok(ChannelEvent::Other) => {}
+            // The guard begins its line anew, for the worker may have died in the middle of one.
+            Err(_) if line.is_empty() => {}
+            Err(error) => tracing::debug!(%error, "a line on a worker's channel is no event"),
+        }
+    }
+    None
+}
+
+fn level_of(name: &str) -> LogLevel {
+    match name {
+        "debug" => LogLevel::Debug,
+        "warning" => LogLevel::Warn,
+        "error" | "critical" => LogLevel::Error,
+        "notset" => LogLevel::Trace,
+        _ => LogLevel::Info,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bivium_interface::ErrorCode;
+
+    use super::*;
+
+    async fn heard(text: &str) -> (Option<Result<Ready, PluginError>>, PluginLog, Option<Exit>) {
+        let log = PluginLog::new("p");
+        let (sender, receiver) = oneshot::channel();
+        let exit = listen(text.as_bytes(), sender, log.clone(), 7).await;
+        (receiver.await.ok(), log, exit)
+    }
+
+    #[tokio::test]
+    async fn the_first_handshake_counts_and_records_reach_the_log() {
+        let (ready, log, exit) = heard(concat!(
+            r#"{"event": "log", "level": "warning", "logger": "a.b", "message": "early", "call": "00000000000000ff"}"#,
+            "\n{\"event\": \"ready\", \"protocol\": 1, \"port\": 5, \"pid\": 6}\ncut off {\"eve\n\n",
+            "{\"event\": \"exit\", \"status\": null, \"signal\": 9}\n",
+        ))
+        .await;
+        assert_eq!(ready.unwrap().unwrap().port, 5);
+        let record = log.tail(1).remove(0);
+        assert_eq!((record.level, record.message.as_str()), (LogLevel::Warn, "a.b: early"));
+        assert_eq!(record.call.unwrap().to_string(), "00000000000000ff");
+        assert_eq!(exit, Some((None, Some(9))));
+    }
+
+    #[tokio::test]
+    async fn another_protocol_and_a_silent_end_are_told_apart() {
+        let (ready, ..) = heard("{\"event\": \"ready\", \"protocol\": 2, \"port\": 5, \"pid\": 6}\n").await;
+        assert_eq!(ready.unwrap().unwrap_err().code(), ErrorCode::Protocol);
+        let (ready, _, exit) = heard("").await;
+        assert!(ready.is_none() && exit.is_none());
+    }
+}

@@ -1,0 +1,93 @@
+//! How a worker ended, and the error that its calls end with.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use bivium_interface::{Failure, PluginError};
+
+use crate::process::signal_name;
+
+/// Lines of stderr that an error carries.
+const LAST_LINES: usize = 50;
+
+/// How a worker ended.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ending {
+    /// Its exit status, if it exited.
+    pub(crate) status: Option<i32>,
+    /// The signal that ended it, if one did.
+    pub(crate) signal: Option<i32>,
+    /// Why we ended it, if we did.
+    pub(crate) because: Option<&'static str>,
+    /// The last lines of its stderr.
+    pub(crate) stderr: String,
+}
+
+impl Ending {
+    /// The error of a call, or a start, that was under way. `when` completes "the worker ended …".
+    pub(crate) fn error(&self, when: &str) -> PluginError {
+        let (kind, how) = match (self.because, self.signal, self.status) {
+            (Some(because), ..) => ("killed".to_owned(), format!("was ended by the host: {because}")),
+            (None, Some(signal), _) => (signal_name(signal), format!("was killed by {}", signal_name(signal))),
+            (None, None, Some(status)) => (format!("exit status {status}"), format!("exited with status {status}")),
+            (None, None, None) => ("end".to_owned(), "ended".to_owned()),
+        };
+        let message = format!("the worker {how} {when}");
+        let failure = Failure { kind, message: message.clone(), traceback: self.stderr.clone() };
+        let help = match self.telling() {
+            Some(line) => format!("its stderr says: {line}"),
+            None => "it wrote nothing to stderr; the next call starts a fresh worker".to_owned(),
+        };
+        PluginError::crashed(message).with_failure(failure).with_help(help)
+    }
+
+    /// The line of stderr that tells most: the last one that is no part of a stack, unless the interpreter itself
+    /// says what killed it.
+    fn telling(&self) -> Option<&str> {
+        let mut lines = self.stderr.lines().rev();
+        let fatal = lines.clone().find(|line| line.starts_with("Fatal Python error"));
+        fatal.or_else(|| lines.find(|line| !line.starts_with([' ', '\t']))).or_else(|| self.stderr.lines().last())
+    }
+}
+
+/// The last lines of a worker's stderr.
+#[derive(Debug, Default)]
+pub(crate) struct LastLines(Mutex<VecDeque<String>>);
+
+impl LastLines {
+    pub(crate) fn push(&self, line: &str) {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() == LAST_LINES {
+            lines.pop_front();
+        }
+        lines.push_back(line.to_owned());
+    }
+
+    pub(crate) fn text(&self) -> String {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bivium_interface::ErrorCode;
+
+    use super::*;
+
+    #[test]
+    fn the_error_says_how_and_quotes_stderr() {
+        let lines = LastLines::default();
+        (0..80).for_each(|n| lines.push(&format!("line {n}")));
+        let ending = Ending { signal: Some(11), stderr: lines.text(), ..Ending::default() };
+        let error = ending.error("in the middle of a call");
+        assert_eq!(error.code(), ErrorCode::Crashed);
+        assert_eq!(error.message(), "the worker was killed by SIGSEGV in the middle of a call");
+        assert_eq!(error.failure().unwrap().kind, "SIGSEGV");
+        assert_eq!(error.failure().unwrap().traceback.lines().count(), LAST_LINES);
+        assert!(error.help().unwrap().ends_with("line 79"));
+
+        let error = Ending { status: Some(3), ..Ending::default() }.error("before it was ready");
+        assert_eq!(error.message(), "the worker exited with status 3 before it was ready");
+    }
+}

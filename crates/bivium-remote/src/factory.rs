@@ -1,0 +1,206 @@
+//! [`WorkerFactory`]: from a manifest to a worker that is ready.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bivium_exchange::{Area, Exchange};
+use bivium_instances::{InstanceFactory, PluginLog, PoolLimits};
+use bivium_interface::manifest::Isolation;
+use bivium_interface::{Manifest, Payload, PluginError, Result};
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::channel::{Exit, Ready, listen};
+use crate::client::Client;
+use crate::ending::Ending;
+use crate::output;
+use crate::payload::MessageLimits;
+use crate::process::{Leash, Process};
+use crate::spawn::spawn;
+use crate::variables::variables;
+use crate::wire::{PROTOCOL, Settings};
+use crate::worker::{Fate, Shared, Tether, Worker};
+
+/// How long a plugin that looks after its cancellation has to end by itself.
+const CANCEL_GRACE_S: f64 = 0.2;
+
+/// How long the pipes of a worker that has ended are read for its last words.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// Makes workers of one plugin.
+pub(crate) struct WorkerFactory {
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) exchange: Exchange,
+    pub(crate) log: PluginLog,
+    /// The interpreter of the plugin's environment.
+    pub(crate) python: PathBuf,
+    /// The directory of the worker's package.
+    pub(crate) package: PathBuf,
+}
+
+#[async_trait]
+impl InstanceFactory for WorkerFactory {
+    type Instance = Worker;
+
+    fn name(&self) -> &str {
+        &self.manifest.name
+    }
+
+    fn version(&self) -> &str {
+        &self.manifest.version
+    }
+
+    fn limits(&self) -> PoolLimits {
+        PoolLimits {
+            instances: self.manifest.replicas,
+            calls_per_instance: self.manifest.concurrency,
+            single_use: self.manifest.isolation == Isolation::Call,
+        }
+    }
+
+    async fn create(&self) -> Result<Worker> {
+        let start = Duration::from_secs(self.manifest.start_s);
+        match tokio::time::timeout(start, self.start()).await {
+            Ok(started) => started,
+            Err(_) => Err(PluginError::timeout(format!("the worker was not ready after {} s", start.as_secs()))
+                .with_help("give a plugin that loads slowly more time with `start_s` in its manifest")),
+        }
+    }
+}
+
+impl WorkerFactory {
+    fn message_limits(&self) -> MessageLimits {
+        let payload = self.manifest.limits.payload_mb.map(|mib| usize::try_from(mib << 20).unwrap_or(usize::MAX));
+        MessageLimits { payload: payload.unwrap_or(Payload::MAX_JSON_BYTES) }
+    }
+
+    async fn start(&self) -> Result<Worker> {
+        let failed = |error: std::io::Error| {
+            PluginError::unavailable(format!("cannot start {}: {error}", self.python.display()))
+        };
+        let area = Arc::new(self.exchange.area(&self.manifest.name)?);
+        let token = random_hex::<32>()?;
+        let mark = random_hex::<8>()?;
+        let settings = self.settings(&area, &token)?;
+
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
+        ours.set_nonblocking(true).map_err(failed)?;
+        let channel = UnixStream::from_std(ours.try_clone().map_err(failed)?).map_err(failed)?;
+        let leash = Arc::new(Leash::new(ours));
+        let tether = Tether(Arc::clone(&leash));
+        let mut command = Command::new(&self.python);
+        command
+            .arg(&self.package)
+            .env_clear()
+            .envs(variables(&self.manifest, area.path(), &mark, std::env::vars_os()))
+            .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let held = Arc::clone(&leash);
+        let process = spawn(command, Box::new(move |child| Process::new(child, mark, held))).await.map_err(failed)?;
+        let guard = process.id();
+
+        let fate = Fate::new();
+        let (reading, mut writing) = channel.into_split();
+        let (handshake, ready) = oneshot::channel();
+        let events = tokio::spawn(listen(reading, handshake, self.log.clone(), u64::from(guard)));
+        watch(process, events, Arc::clone(&fate), self.log.clone(), Arc::clone(&area)).map_err(failed)?;
+        // An error means that it has ended, of which `ready` will say more.
+        let _ = writing.write_all(&settings).await;
+        // Kept open until the leash is released.
+        writing.forget();
+
+        let Ready { port, pid } = match ready.await {
+            Ok(ready) => ready?,
+            Err(_) => return Err(fate.ended().await.error("before it was ready")),
+        };
+        let shared = Shared {
+            client: Client::new(port, &token)?,
+            limits: self.message_limits(),
+            area,
+            runtime: Handle::current(),
+            leash,
+            fate,
+        };
+        Ok(Worker::new(Arc::new(shared), pid, guard, self.manifest.concurrency.max(1), tether))
+    }
+
+    fn settings(&self, area: &Area, token: &str) -> Result<Vec<u8>> {
+        let utf8 = |path: &'_ std::path::Path| {
+            let text = path.to_str().map(str::to_owned);
+            text.ok_or_else(|| PluginError::invalid_manifest(format!("{} is not UTF-8", path.display())))
+        };
+        let source = self.manifest.source.as_deref().map(utf8).transpose()?;
+        let limits = self.message_limits();
+        let settings = Settings {
+            protocol: PROTOCOL,
+            token,
+            name: &self.manifest.name,
+            version: &self.manifest.version,
+            module: self.manifest.module.as_deref().unwrap_or_default(),
+            class: self.manifest.class.as_deref().unwrap_or_default(),
+            source: source.as_deref().into_iter().collect(),
+            exchange: &utf8(area.path())?,
+            concurrency: self.manifest.concurrency.max(1),
+            max_request_bytes: limits.message(),
+            max_reply_bytes: limits.payload,
+            cancel_grace_s: CANCEL_GRACE_S,
+        };
+        let mut line = serde_json::to_vec(&settings).map_err(|error| PluginError::internal(error.to_string()))?;
+        line.push(b'\n');
+        Ok(line)
+    }
+}
+
+/// Starts the task that lives as long as the process: it reads its output, and sees to its end.
+fn watch(
+    mut process: Process,
+    mut events: JoinHandle<Option<Exit>>,
+    fate: Arc<Fate>,
+    log: PluginLog,
+    area: Arc<Area>,
+) -> std::io::Result<()> {
+    let instance = u64::from(process.id());
+    let (stdout, stderr) = process.take_output().ok_or_else(|| std::io::Error::other("it has no output"))?;
+    let output = output::read(stdout, stderr, log, instance, Arc::clone(&fate))?;
+    tokio::spawn(async move {
+        let mut reported = None;
+        tokio::select! {
+            exit = &mut events => {
+                reported = exit.ok().flatten();
+                process.ended().await;
+            }
+            () = process.ended() => {
+                // The guard's report is in the socket, if it made one.
+                if let Ok(exit) = tokio::time::timeout(LAST_WORDS, &mut events).await {
+                    reported = exit.ok().flatten();
+                }
+            }
+        }
+        let _ = tokio::time::timeout(LAST_WORDS, output).await;
+        events.abort();
+        let orderly = reported.is_some();
+        let buried = tokio::task::spawn_blocking(move || process.bury(orderly)).await.ok().flatten();
+        let (status, signal) = reported.unwrap_or_else(|| {
+            use std::os::unix::process::ExitStatusExt;
+            (buried.and_then(|status| status.code()), buried.and_then(|status| status.signal()))
+        });
+        // What the worker wrote goes only now that nobody can write there any more.
+        drop(area);
+        let because = fate.because.get().copied();
+        fate.ending.send_replace(Some(Ending { status, signal, because, stderr: fate.stderr.text() }));
+    });
+    Ok(())
+}
+
+fn random_hex<const N: usize>() -> Result<String> {
+    let mut bytes = [0_u8; N];
+    getrandom::fill(&mut bytes).map_err(|error| PluginError::internal(format!("no random numbers: {error}")))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,243 @@
+//! [`Flight`]: one request to a worker that runs the plugin's code, from its first byte to its last.
+//!
+//! A flight that nobody waits for any more is brought down: its call is cancelled in the worker, and a worker that
+//! does not obey is ended. Until then the flight keeps its place, so that the next call finds a worker that is free.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bivium_interface::{Blob, CallId, PluginError, Result};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use hyper::{Method, Request, Response, StatusCode};
+use serde_json::Value;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::client::{Connection, broken};
+use crate::worker::Shared;
+
+/// How long a cancelled call may take to end before its worker is. The worker itself gives the plugin a fifth of a
+/// second to end in good order, then raises an exception in it.
+const STOP_TIME: Duration = Duration::from_secs(2);
+
+/// How long to wait for news of a worker's end after its connection broke.
+const NEWS_TIME: Duration = Duration::from_secs(1);
+
+type Answer = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>;
+
+pub(crate) struct Flight {
+    worker: Arc<Shared>,
+    call: CallId,
+    state: State,
+    /// The files that the plugin may be reading.
+    lent: Vec<Blob>,
+    /// Its place in the worker. None only in what is left behind when it is brought down.
+    place: Option<OwnedSemaphorePermit>,
+    stopping: bool,
+}
+
+enum State {
+    Sent(Answer, Connection),
+    Reading(Incoming, Connection),
+    Over,
+}
+
+/// How a call was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    /// The plugin's code ended.
+    InOrder,
+    /// The worker was ended.
+    ByForce,
+}
+
+impl Stopped {
+    /// The error that interrupted the call, telling how.
+    pub(crate) fn explain(self, error: PluginError) -> PluginError {
+        match self {
+            Self::InOrder => error,
+            Self::ByForce => {
+                let how = "the plugin did not stop, so its worker was killed";
+                let told = PluginError::new(error.code(), format!("{}; {how}", error.message()));
+                match error.call() {
+                    Some(call) => told.with_call(call),
+                    None => told,
+                }
+            }
+        }
+    }
+}
+
+impl Flight {
+    /// Sends a request. Call with a place in the worker.
+    pub(crate) async fn begin(
+        worker: &Arc<Shared>,
+        call: CallId,
+        place: OwnedSemaphorePermit,
+        lent: Vec<Blob>,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Self> {
+        let mut connection = worker.client.for_call().await?;
+        connection.ready().await.map_err(broken)?;
+        let answer = Box::pin(connection.send_request(request));
+        worker.running(call, true);
+        let state = State::Sent(answer, connection);
+        Ok(Self { worker: Arc::clone(worker), call, state, lent, place: Some(place), stopping: false })
+    }
+
+    pub(crate) fn worker(&self) -> &Arc<Shared> {
+        &self.worker
+    }
+
+    pub(crate) fn lent(&self) -> &[Blob] {
+        &self.lent
+    }
+
+    /// Waits for the head of the reply.
+    pub(crate) async fn head(&mut self) -> Result<StatusCode> {
+        let State::Sent(answer, _) = &mut self.state else {
+            return Err(PluginError::internal("the head of a reply was asked for twice"));
+        };
+        let answered = tokio::select! {
+            biased;
+            answered = answer => answered,
+            error = self.worker.crashed("in the middle of a call") => return self.lost(error),
+        };
+        match answered {
+            Ok(response) => {
+                let status = response.status();
+                if let State::Sent(_, connection) = std::mem::replace(&mut self.state, State::Over) {
+                    self.state = State::Reading(response.into_body(), connection);
+                }
+                Ok(status)
+            }
+            Err(error) => self.broke(error).await,
+        }
+    }
+
+    /// The next piece of the body; none at its end, when the connection has been kept for the next call.
+    pub(crate) async fn piece(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            let State::Reading(body, _) = &mut self.state else { return Ok(None) };
+            let frame = tokio::select! {
+                biased;
+                frame = body.frame() => frame,
+                error = self.worker.crashed("in the middle of a call") => return self.lost(error),
+            };
+            match frame {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+                Some(Err(error)) => return self.broke(error).await,
+                None => {
+                    if let State::Reading(_, connection) = std::mem::replace(&mut self.state, State::Over) {
+                        self.worker.client.keep(connection);
+                    }
+                    self.land();
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// The whole body of a reply that is not a stream.
+    pub(crate) async fn body(&mut self) -> Result<Bytes> {
+        let limit = self.worker.limits.message();
+        let Some(first) = self.piece().await? else { return Ok(Bytes::new()) };
+        let State::Reading(body, _) = &self.state else { return Ok(first) };
+        if body.is_end_stream() {
+            // The usual case: the reply came in one piece, and is not copied.
+            self.piece().await?;
+            return Ok(first);
+        }
+        let mut whole = Vec::from(first);
+        while let Some(piece) = self.piece().await? {
+            if whole.len() + piece.len() > limit {
+                return self.lost(PluginError::protocol(format!("the worker's reply is over {limit} bytes")));
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole.into())
+    }
+
+    /// Cancels the call and waits until its code has ended; ends the worker if it does not.
+    pub(crate) async fn stop(mut self) -> Stopped {
+        self.stopping = true;
+        let worker = Arc::clone(&self.worker);
+        let path = format!("/cancel?call={}", self.call);
+        let cancel = worker.client.control::<Value>(Method::POST, &path);
+        let drain = async {
+            if matches!(self.state, State::Sent(..)) && self.head().await.is_err() {
+                return;
+            }
+            while let Ok(Some(_)) = self.piece().await {}
+        };
+        // Whether the cancel is answered does not matter: what counts is that the call ends.
+        let both = async {
+            tokio::pin!(cancel);
+            tokio::pin!(drain);
+            tokio::select! {
+                _ = &mut cancel => drain.await,
+                () = &mut drain => {}
+            }
+        };
+        let in_time = tokio::time::timeout(STOP_TIME, both).await.is_ok();
+        if in_time && worker.ending().is_none() && !worker.is_condemned() {
+            return Stopped::InOrder;
+        }
+        worker.condemn("a call in it did not stop when it was cancelled");
+        worker.ended().await;
+        self.state = State::Over;
+        self.land();
+        Stopped::ByForce
+    }
+
+    /// A reply that breaks the protocol ends the flight and the worker: what else it does cannot be known.
+    pub(crate) fn lost<T>(&mut self, error: PluginError) -> Result<T> {
+        self.state = State::Over;
+        self.worker.condemn("it did not keep to the protocol");
+        self.land();
+        Err(error)
+    }
+
+    async fn broke<T>(&mut self, error: hyper::Error) -> Result<T> {
+        // A worker that ends takes its connections with it, a little before we hear of its end.
+        match tokio::time::timeout(NEWS_TIME, self.worker.crashed("in the middle of a call")).await {
+            Ok(crashed) => self.lost(crashed),
+            Err(_) => self.lost(broken(error)),
+        }
+    }
+
+    fn land(&mut self) {
+        self.worker.running(self.call, false);
+        self.place = None;
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if matches!(self.state, State::Over) {
+            return;
+        }
+        if self.stopping {
+            // The runtime that brought it down is ending.
+            self.worker.condemn("its host's runtime ended in the middle of a call");
+            return;
+        }
+        let state = std::mem::replace(&mut self.state, State::Over);
+        let flight = Self {
+            worker: Arc::clone(&self.worker),
+            call: self.call,
+            state,
+            lent: std::mem::take(&mut self.lent),
+            place: self.place.take(),
+            stopping: true,
+        };
+        self.worker.runtime.spawn(flight.stop());
+    }
+}

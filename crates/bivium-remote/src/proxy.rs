@@ -1,0 +1,102 @@
+//! [`RemotePluginProxy`]: a Python plugin behind `PluginInterface`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bivium_exchange::Exchange;
+use bivium_instances::{PluginLog, PooledPlugin};
+use bivium_interface::{
+    Call, Manifest, MethodInfo, Payload, PayloadStream, PluginError, PluginInterface, Result, Stats,
+};
+use serde_json::Value;
+
+use crate::embedded;
+use crate::environment;
+use crate::factory::WorkerFactory;
+
+/// The host's side of a Python plugin: a class in worker processes, `replicas` of them, each running `concurrency`
+/// calls at once.
+///
+/// Workers start with the first call that needs one. One that crashes fails the calls in it with `crashed`, and the
+/// next call gets a fresh one. Dropping the proxy ends them all.
+pub struct RemotePluginProxy(PooledPlugin<WorkerFactory>);
+
+impl RemotePluginProxy {
+    /// Finds the plugin's interpreter, or makes the environment that its manifest asks for below `environments`
+    /// (the platform's cache directory unless given). That may take minutes the first time; the log tells how far
+    /// it is. Starts no worker.
+    ///
+    /// # Errors
+    /// `invalid-manifest` if it is no Python plugin, or its requirements are none; `not-found` or `unavailable` if
+    /// there is no fit interpreter or the environment cannot be made.
+    pub async fn load(
+        manifest: &Arc<Manifest>,
+        exchange: &Exchange,
+        log: PluginLog,
+        environments: Option<&Path>,
+    ) -> Result<Self> {
+        let named = |error: PluginError| error.with_plugin(&manifest.name);
+        if manifest.module.is_none() || manifest.class.is_none() {
+            return Err(named(PluginError::invalid_manifest("a Python plugin needs `module` and `class`")));
+        }
+        let python = environment::interpreter(manifest, environments, &log).await.map_err(named)?.path;
+        let cache = environment::cache_dir().map_err(named)?;
+        let laid = tokio::task::spawn_blocking(move || embedded::install(&cache)).await;
+        let package = laid.map_err(|error| PluginError::internal(error.to_string())).flatten().map_err(named)?;
+        let factory =
+            WorkerFactory { manifest: Arc::clone(manifest), exchange: exchange.clone(), log, python, package };
+        Ok(Self(PooledPlugin::new(factory)))
+    }
+}
+
+#[async_trait]
+impl PluginInterface for RemotePluginProxy {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn version(&self) -> &str {
+        self.0.version()
+    }
+
+    async fn initialize(&self, config: Value) -> Result<()> {
+        self.0.initialize(config).await
+    }
+
+    async fn execute(&self, call: Call) -> Result<Payload> {
+        self.0.execute(call).await
+    }
+
+    async fn execute_stream(&self, call: Call) -> Result<PayloadStream> {
+        self.0.execute_stream(call).await
+    }
+
+    async fn methods(&self) -> Result<Vec<MethodInfo>> {
+        self.0.methods().await
+    }
+
+    async fn config_schema(&self) -> Result<Value> {
+        match &self.0.factory().manifest.config_schema {
+            // Known without a worker.
+            Some(schema) => Ok(schema.clone()),
+            None => self.0.config_schema().await,
+        }
+    }
+
+    async fn current_config(&self) -> Result<Value> {
+        self.0.current_config().await
+    }
+
+    async fn stats(&self) -> Result<Stats> {
+        self.0.stats().await
+    }
+
+    async fn is_alive(&self) -> bool {
+        self.0.is_alive().await
+    }
+
+    async fn cleanup(&self) -> Result<()> {
+        self.0.cleanup().await
+    }
+}

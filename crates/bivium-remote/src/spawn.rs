@@ -1,0 +1,80 @@
+//! Starting a worker's process: the crate's only `unsafe`, and the thread that every worker is started from.
+//!
+//! On Linux the kernel tells a child when its parent *thread* ends. A thread of an async runtime may end at any
+//! time, so all workers are started from one that lives as long as the host.
+
+use std::io;
+use std::process::{Child, Command};
+use std::sync::OnceLock;
+use std::sync::mpsc::{self, Sender};
+
+use tokio::sync::oneshot;
+
+use crate::process::Process;
+
+/// Turns the started child into a value that ends it when dropped.
+type Own = Box<dyn FnOnce(Child) -> Process + Send>;
+
+struct Job {
+    command: Command,
+    own: Own,
+    reply: oneshot::Sender<io::Result<Process>>,
+}
+
+/// Starts `command` as a worker's guard. If the future is dropped meanwhile, the child is ended.
+pub(crate) async fn spawn(mut command: Command, own: Own) -> io::Result<Process> {
+    prepare(&mut command);
+    let gone = || io::Error::other("the thread that starts workers has ended");
+    let (reply, answer) = oneshot::channel();
+    spawner()?.send(Job { command, own, reply }).map_err(|_| gone())?;
+    answer.await.map_err(|_| gone())?
+}
+
+fn spawner() -> io::Result<&'static Sender<Job>> {
+    static SPAWNER: OnceLock<Sender<Job>> = OnceLock::new();
+    if let Some(spawner) = SPAWNER.get() {
+        return Ok(spawner);
+    }
+    let (sender, jobs) = mpsc::channel::<Job>();
+    std::thread::Builder::new().name("bivium-spawner".to_owned()).spawn(move || {
+        for Job { mut command, own, reply } in jobs {
+            // Nobody there to take it: dropping it ends it.
+            drop(reply.send(command.spawn().map(own)));
+        }
+    })?;
+    // If two callers came here at once, the thread of the second ends with its sender.
+    Ok(SPAWNER.get_or_init(|| sender))
+}
+
+#[cfg(target_os = "linux")]
+fn prepare(command: &mut Command) {
+    use std::os::unix::process::CommandExt;
+
+    use rustix::process::{Signal, getppid, set_child_subreaper, set_parent_process_death_signal};
+
+    command.process_group(0);
+    let host = rustix::process::getpid();
+    let in_child = move || {
+        // The guard catches this signal and ends everything below it. Before it has come that far there is nothing
+        // below it, and the signal's default action ends it.
+        set_parent_process_death_signal(Some(Signal::TERM))?;
+        // What the plugin starts stays below the guard, however it cuts its ties. Kept across exec.
+        set_child_subreaper(Some(rustix::process::getpid()))?;
+        if getppid() != Some(host) {
+            return Err(io::Error::from(io::ErrorKind::BrokenPipe));
+        }
+        Ok(())
+    };
+    // SAFETY: the closure runs in the child between fork and exec, where other threads' locks may be held for ever.
+    // It takes none and does not allocate: a few plain system calls and a comparison; its errors are numbers.
+    unsafe {
+        command.pre_exec(in_child);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn prepare(command: &mut Command) {
+    use std::os::unix::process::CommandExt;
+
+    command.process_group(0);
+}

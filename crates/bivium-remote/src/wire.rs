@@ -1,0 +1,194 @@
+//! What travels between host and worker, as types: `docs/worker-protocol.md` in Rust.
+
+use bivium_interface::{CallId, ErrorCode, Failure, PluginError};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The version of the protocol.
+pub(crate) const PROTOCOL: u32 = 1;
+
+/// The line that the host writes to the channel.
+#[derive(Debug, Serialize)]
+pub(crate) struct Settings<'a> {
+    pub(crate) protocol: u32,
+    pub(crate) token: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) version: &'a str,
+    pub(crate) module: &'a str,
+    pub(crate) class: &'a str,
+    pub(crate) source: Vec<&'a str>,
+    pub(crate) exchange: &'a str,
+    pub(crate) concurrency: u32,
+    pub(crate) max_request_bytes: usize,
+    pub(crate) max_reply_bytes: usize,
+    pub(crate) cancel_grace_s: f64,
+}
+
+/// A line that the worker or its guard writes to the channel.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub(crate) enum ChannelEvent {
+    Ready {
+        protocol: u32,
+        port: u16,
+        pid: u32,
+    },
+    Failed {
+        error: WireError,
+    },
+    Log {
+        level: String,
+        logger: String,
+        message: String,
+        call: Option<String>,
+    },
+    Exit {
+        status: Option<i32>,
+        signal: Option<i32>,
+    },
+    /// One that a newer worker may add.
+    #[serde(other)]
+    Other,
+}
+
+/// An error, as a worker tells it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct WireError {
+    code: String,
+    #[serde(default)]
+    message: String,
+    #[serde(default, rename = "type")]
+    kind: Option<String>,
+    #[serde(default)]
+    traceback: Option<String>,
+}
+
+impl From<WireError> for PluginError {
+    fn from(error: WireError) -> Self {
+        let Some(code) = ErrorCode::from_name(&error.code) else {
+            return PluginError::protocol(format!("the worker gave the unknown error code {:?}", error.code));
+        };
+        let Some(kind) = error.kind else { return PluginError::new(code, error.message) };
+        let failure = Failure { kind, message: error.message, traceback: error.traceback.unwrap_or_default() };
+        match code {
+            // A worker's own sentence around the plugin's error names its type already.
+            ErrorCode::PluginFailed if !failure.message.contains(&failure.kind) => PluginError::plugin_failed(failure),
+            _ => PluginError::new(code, failure.message.clone()).with_failure(failure),
+        }
+    }
+}
+
+/// The body of `/execute` and `/execute_stream`.
+#[derive(Debug, Serialize)]
+pub(crate) struct CallRequest<'a> {
+    pub(crate) call: CallId,
+    pub(crate) method: &'a str,
+    pub(crate) args: &'a [Value],
+    pub(crate) kwargs: &'a Map<String, Value>,
+    pub(crate) blobs: Vec<LentBlob<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) deadline_s: Option<f64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) unary: bool,
+}
+
+/// A blob of a request.
+#[derive(Debug, Serialize)]
+pub(crate) struct LentBlob<'a> {
+    pub(crate) path: &'a str,
+    pub(crate) media_type: &'a str,
+    pub(crate) size: u64,
+}
+
+/// The body of `/initialize`, `/cleanup` and the questions.
+#[derive(Debug, Serialize)]
+pub(crate) struct HookRequest<'a> {
+    pub(crate) call: CallId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) config: Option<&'a Value>,
+}
+
+/// The reply to a unary request that went well.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Reply {
+    pub(crate) result: Value,
+    #[serde(default)]
+    pub(crate) blobs: Vec<WireBlob>,
+}
+
+/// The reply to one that did not.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ErrorReply {
+    pub(crate) error: WireError,
+}
+
+/// A blob of a reply: one of those lent, or a file beneath the worker's part of the exchange.
+#[derive(Debug, Deserialize)]
+pub(crate) struct WireBlob {
+    pub(crate) lent: Option<usize>,
+    pub(crate) path: Option<String>,
+    pub(crate) media_type: Option<String>,
+}
+
+/// A line of a streaming reply. One struct and not an enum: serde reads an enum that is tagged from within twice.
+#[derive(Debug, Deserialize)]
+pub(crate) struct StreamEvent {
+    pub(crate) event: EventKind,
+    pub(crate) payload: Option<WirePayload>,
+    pub(crate) error: Option<WireError>,
+    pub(crate) fraction: Option<f64>,
+    #[serde(default)]
+    pub(crate) message: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum EventKind {
+    Chunk,
+    Progress,
+    Error,
+    Done,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct WirePayload {
+    pub(crate) json: Value,
+    #[serde(default)]
+    pub(crate) blobs: Vec<WireBlob>,
+}
+
+/// The reply to `/methods`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Methods {
+    pub(crate) methods: Vec<bivium_interface::MethodInfo>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_keep_their_code_and_the_plugins_own_words() {
+        let read = |json: &str| PluginError::from(serde_json::from_str::<WireError>(json).unwrap());
+        let error = read(r#"{"code": "plugin-failed", "message": "bad", "type": "ValueError", "traceback": "T"}"#);
+        assert_eq!((error.code(), error.message()), (ErrorCode::PluginFailed, "ValueError: bad"));
+        assert_eq!(error.failure().unwrap().traceback, "T");
+        let error = read(
+            r#"{"code": "plugin-failed", "message": "importing 'x' failed: ImportError: y", "type": "ImportError"}"#,
+        );
+        assert_eq!(error.message(), "importing 'x' failed: ImportError: y");
+        let error = read(r#"{"code": "not-found", "message": "no method"}"#);
+        assert_eq!((error.code(), error.message()), (ErrorCode::NotFound, "no method"));
+        assert_eq!(read(r#"{"code": "odd"}"#).code(), ErrorCode::Protocol);
+    }
+
+    #[test]
+    fn channel_events_are_read_and_unknown_ones_passed_over() {
+        let read = |json: &str| serde_json::from_str::<ChannelEvent>(json);
+        let ready = r#"{"event": "ready", "protocol": 1, "port": 5, "pid": 7, "python": "3.9.1"}"#;
+        assert!(matches!(read(ready), Ok(ChannelEvent::Ready { protocol: 1, port: 5, pid: 7 })));
+        assert!(matches!(read(r#"{"event": "exit", "status": null, "signal": 9}"#), Ok(ChannelEvent::Exit { .. })));
+        assert!(matches!(read(r#"{"event": "later"}"#), Ok(ChannelEvent::Other)));
+        assert!(read("garbage").is_err());
+    }
+}

@@ -1,0 +1,293 @@
+//! One worker: a process with a plugin's object in it, as the pool's instance.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bivium_exchange::Area;
+use bivium_instances::Instance;
+use bivium_interface::{
+    Call, CallHandle, CallId, InstanceStats, MethodInfo, Payload, PayloadStream, PluginError, Result,
+};
+use hyper::Method;
+use serde_json::Value;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::client::{Client, decode};
+use crate::ending::{Ending, LastLines};
+use crate::flight::Flight;
+use crate::payload::{MessageLimits, encode, receive};
+use crate::process::Leash;
+use crate::stream::Events;
+use crate::usage;
+use crate::wire::{ErrorReply, HookRequest, Methods, Reply};
+
+/// How long a plugin's `cleanup` may take, calls that still run included.
+const CLEANUP_TIME: Duration = Duration::from_secs(5);
+
+/// How long a worker may take to exit after its `cleanup`, and then once it is told to end at once.
+const EXIT_TIME: Duration = Duration::from_secs(2);
+
+/// Where a worker's life stands: known to the tasks that watch it and to the calls in it.
+#[derive(Debug)]
+pub(crate) struct Fate {
+    pub(crate) stderr: LastLines,
+    pub(crate) ending: watch::Sender<Option<Ending>>,
+    /// Why the host ended it.
+    pub(crate) because: OnceLock<&'static str>,
+    running: Mutex<Vec<CallId>>,
+}
+
+impl Fate {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            stderr: LastLines::default(),
+            ending: watch::Sender::new(None),
+            because: OnceLock::new(),
+            running: Mutex::default(),
+        })
+    }
+
+    /// Waits until the worker and everything below it has ended.
+    pub(crate) async fn ended(&self) -> Ending {
+        let mut ending = self.ending.subscribe();
+        // The sender lives as long as we do.
+        ending.wait_for(Option::is_some).await.ok().and_then(|ending| ending.clone()).unwrap_or_default()
+    }
+
+    /// The call that a line of output belongs to: known where just one runs.
+    pub(crate) fn only_call(&self) -> Option<CallId> {
+        match self.running.lock().unwrap_or_else(PoisonError::into_inner).as_slice() {
+            [only] => Some(*only),
+            _ => None,
+        }
+    }
+}
+
+/// What calls share of a worker.
+pub(crate) struct Shared {
+    pub(crate) client: Client,
+    pub(crate) limits: MessageLimits,
+    pub(crate) area: Arc<Area>,
+    pub(crate) runtime: Handle,
+    pub(crate) leash: Arc<Leash>,
+    pub(crate) fate: Arc<Fate>,
+}
+
+impl Shared {
+    pub(crate) fn ending(&self) -> Option<Ending> {
+        self.fate.ending.borrow().clone()
+    }
+
+    /// Waits until the worker and everything below it has ended.
+    pub(crate) async fn ended(&self) -> Ending {
+        self.fate.ended().await
+    }
+
+    /// Waits for the worker's end, and gives the error for what was under way.
+    pub(crate) async fn crashed(&self, when: &str) -> PluginError {
+        self.ended().await.error(when)
+    }
+
+    /// Ends the worker, and lets no call in any more. Returns at once.
+    pub(crate) fn condemn(&self, because: &'static str) {
+        let _ = self.fate.because.set(because);
+        self.leash.release();
+    }
+
+    pub(crate) fn is_condemned(&self) -> bool {
+        self.fate.because.get().is_some()
+    }
+
+    /// Notes that a call has begun or ended.
+    pub(crate) fn running(&self, call: CallId, runs: bool) {
+        let mut running = self.fate.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|known| *known != call);
+        if runs {
+            running.push(call);
+        }
+    }
+}
+
+/// Ends the worker when it is dropped: at any point of its start, and after.
+#[derive(Debug)]
+pub(crate) struct Tether(pub(crate) Arc<Leash>);
+
+impl Drop for Tether {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+/// A worker that is ready for calls.
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pid: u32,
+    pub(crate) guard: u32,
+    /// One permit for each call that it may run; those that are being brought down hold theirs.
+    places: Arc<Semaphore>,
+    concurrency: u32,
+    calls: AtomicU64,
+    born: Instant,
+    _tether: Tether,
+}
+
+impl Worker {
+    pub(crate) fn new(shared: Arc<Shared>, pid: u32, guard: u32, concurrency: u32, tether: Tether) -> Self {
+        let places = Arc::new(Semaphore::new(concurrency as usize));
+        Self {
+            shared,
+            pid,
+            guard,
+            places,
+            concurrency,
+            calls: AtomicU64::new(0),
+            born: Instant::now(),
+            _tether: tether,
+        }
+    }
+
+    /// A place for one more call: at once, unless one that was given up has not ended yet.
+    async fn place(&self) -> Result<OwnedSemaphorePermit> {
+        let place = match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => {
+                let free = Arc::clone(&self.places).acquire_owned();
+                free.await.map_err(|_| PluginError::internal("a worker's semaphore was closed"))?
+            }
+        };
+        if self.is_alive() { Ok(place) } else { Err(self.shared.crashed("before the call could begin").await) }
+    }
+
+    async fn begin(&self, call: &Call, path: &str, unary: bool) -> Result<Flight> {
+        let body = encode(call, unary, self.shared.limits)?;
+        let place = self.place().await?;
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let request = self.shared.client.request(Method::POST, path, body);
+        Flight::begin(&self.shared, call.id(), place, call.blobs.clone(), request).await
+    }
+
+    async fn unary(&self, flight: &mut Flight) -> Result<Payload> {
+        let ok = flight.head().await?.is_success();
+        let body = flight.body().await?;
+        if !ok {
+            return Err(decode::<ErrorReply>(&body)?.error.into());
+        }
+        let reply: Reply = match decode(&body) {
+            Ok(reply) => reply,
+            Err(error) => return flight.lost(error),
+        };
+        receive(reply.result, reply.blobs, flight.lent(), &self.shared.area).await
+    }
+
+    /// Asks the plugin something that is no call of the user's.
+    async fn ask(&self, method: Method, path: &str, config: Option<&Value>) -> Result<Value> {
+        let call = CallId::next();
+        let (path, body) = match method {
+            Method::GET => (format!("{path}?call={call}"), Vec::new()),
+            _ => {
+                let request = HookRequest { call, config };
+                let body = serde_json::to_vec(&request).map_err(|error| PluginError::internal(error.to_string()))?;
+                (path.to_owned(), body)
+            }
+        };
+        let place = self.place().await?;
+        let request = self.shared.client.request(method, &path, body);
+        let mut flight = Flight::begin(&self.shared, call, place, Vec::new(), request).await?;
+        self.unary(&mut flight).await.map(|payload| payload.json)
+    }
+}
+
+/// Runs `work` on something that has to be stopped if the call is interrupted first.
+macro_rules! unless_interrupted {
+    ($call:expr, $held:ident, $work:expr) => {{
+        let interrupted = tokio::select! {
+            biased;
+            result = $work => return result,
+            error = CallHandle::interrupted($call) => error,
+        };
+        let stopped = $held.stop().await;
+        Err(stopped.explain(interrupted))
+    }};
+}
+
+#[async_trait]
+impl Instance for Worker {
+    async fn initialize(&self, config: &Value) -> Result<()> {
+        self.ask(Method::POST, "/initialize", Some(config)).await.map(drop)
+    }
+
+    async fn execute(&self, call: Call) -> Result<Payload> {
+        let handle = call.handle();
+        if handle.is_cancelled() {
+            return Err(handle.interrupted().await);
+        }
+        if handle.has_listener() {
+            let mut events = Events::new(handle.guard(self.begin(&call, "/execute_stream", true)).await?, &call);
+            return unless_interrupted!(handle, events, events.only());
+        }
+        let mut flight = handle.guard(self.begin(&call, "/execute", false)).await?;
+        unless_interrupted!(handle, flight, self.unary(&mut flight))
+    }
+
+    async fn execute_stream(self: Arc<Self>, call: Call) -> Result<PayloadStream> {
+        let handle = call.handle();
+        if handle.is_cancelled() {
+            return Err(handle.interrupted().await);
+        }
+        let flight = handle.guard(self.begin(&call, "/execute_stream", false)).await?;
+        Ok(Events::new(flight, &call).into_stream())
+    }
+
+    async fn methods(&self) -> Result<Vec<MethodInfo>> {
+        Ok(self.shared.client.control::<Methods>(Method::GET, "/methods").await?.methods)
+    }
+
+    async fn config_schema(&self) -> Result<Value> {
+        self.ask(Method::GET, "/config_schema", None).await
+    }
+
+    async fn current_config(&self) -> Result<Value> {
+        self.ask(Method::GET, "/config", None).await
+    }
+
+    fn is_alive(&self) -> bool {
+        !self.shared.is_condemned() && self.shared.fate.ending.borrow().is_none()
+    }
+
+    async fn close(&self) {
+        let in_order = async {
+            // Behind the calls that still run.
+            let all = Arc::clone(&self.places).acquire_many_owned(self.concurrency).await;
+            drop(all);
+            self.ask(Method::POST, "/cleanup", None).await
+        };
+        if self.is_alive() {
+            match tokio::time::timeout(CLEANUP_TIME, in_order).await {
+                Ok(Ok(_)) => {
+                    // It exits by itself then, and so lets `atexit` handlers run.
+                    let _ = tokio::time::timeout(EXIT_TIME, self.shared.ended()).await;
+                }
+                Ok(Err(error)) => tracing::warn!(%error, "a plugin's cleanup failed"),
+                Err(_) => tracing::warn!(pid = self.pid, "a plugin's cleanup took too long"),
+            }
+        }
+        self.shared.condemn("the plugin was unloaded");
+        let _ = tokio::time::timeout(EXIT_TIME, self.shared.ended()).await;
+    }
+
+    fn stats(&self) -> InstanceStats {
+        let usage = usage::below(self.guard);
+        InstanceStats {
+            id: u64::from(self.pid),
+            memory_bytes: usage.memory_bytes,
+            cpu_percent: Some(usage.cpu_percent),
+            pids: usage.pids,
+            calls: self.calls.load(Ordering::Relaxed),
+            age_s: self.born.elapsed().as_secs_f64(),
+            ..InstanceStats::default()
+        }
+    }
+}

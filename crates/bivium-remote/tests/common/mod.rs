@@ -1,0 +1,91 @@
+//! What the tests of this crate share: plugins from `tests/python/plugins`, and looking at processes.
+
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bivium_exchange::Exchange;
+use bivium_instances::PluginLog;
+use bivium_interface::{Manifest, PluginInterface, Result};
+use bivium_remote::RemotePluginProxy;
+use serde_json::{Value, json};
+
+pub struct Fixture {
+    pub plugin: RemotePluginProxy,
+    pub exchange: Exchange,
+    pub log: PluginLog,
+}
+
+pub fn plugins() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/python/plugins").canonicalize().unwrap()
+}
+
+pub fn manifest(class: &str, more: Value) -> Arc<Manifest> {
+    let mut text = json!({
+        "name": "sample", "version": "1.0.0", "module": "sample", "class": class, "source": ".",
+        "env_vars": {"PYTHONDONTWRITEBYTECODE": "1"},
+    });
+    text.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
+    Arc::new(Manifest::parse(&text.to_string(), &plugins().join("sample.json")).unwrap())
+}
+
+pub async fn load_from(manifest: Arc<Manifest>) -> Result<Fixture> {
+    let exchange = Exchange::open()?;
+    let log = PluginLog::new("sample");
+    let plugin = RemotePluginProxy::load(&manifest, &exchange, log.clone(), None).await?;
+    Ok(Fixture { plugin, exchange, log })
+}
+
+pub async fn load_with(class: &str, more: Value) -> Fixture {
+    load_from(manifest(class, more)).await.unwrap()
+}
+
+pub async fn load(class: &str) -> Fixture {
+    load_with(class, json!({})).await
+}
+
+impl Fixture {
+    /// The pids of the plugin's processes: the worker's first.
+    pub async fn pids(&self) -> Vec<u32> {
+        // A look at all processes is kept for a moment.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let stats = self.plugin.stats().await.unwrap();
+        let instance = stats.instances.first().expect("a live worker");
+        let worker = u32::try_from(instance.id).unwrap();
+        let others = instance.pids.iter().copied().filter(|pid| *pid != worker);
+        std::iter::once(worker).chain(others).collect()
+    }
+}
+
+pub fn is_alive(pid: u32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+    !matches!(state, None | Some('Z' | 'X'))
+}
+
+pub fn exists(pid: u32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
+
+pub fn parent(pid: u32) -> u32 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit(") ").next().unwrap().split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+pub fn kill(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+pub async fn eventually(seconds: u64, mut check: impl FnMut() -> bool) -> bool {
+    let until = Instant::now() + Duration::from_secs(seconds);
+    while !check() {
+        if Instant::now() > until {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    true
+}

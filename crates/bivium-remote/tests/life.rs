@@ -1,0 +1,266 @@
+//! The life and death of real workers.
+
+mod common;
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bivium_interface::{Call, ErrorCode, PluginInterface};
+use common::{eventually, exists, is_alive, kill, load, load_with, parent};
+use futures_util::StreamExt;
+use serde_json::json;
+
+async fn children(sample: &common::Fixture) -> Vec<u32> {
+    let family = sample.plugin.execute(Call::new().method("children")).await.unwrap();
+    serde_json::from_value(family.json).unwrap()
+}
+
+#[tokio::test]
+async fn a_crash_is_told_at_once_and_the_next_call_works() {
+    let sample = load("Families").await;
+    for (kind, part) in
+        [("segfault", "killed by SIGSEGV"), ("exit", "exited with status 7"), ("kill", "killed by SIGKILL")]
+    {
+        let family = children(&sample).await;
+        let started = Instant::now();
+        let error = sample.plugin.execute(Call::new().method("crash").arg(kind)).await.unwrap_err();
+        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+        assert_eq!(error.code(), ErrorCode::Crashed);
+        assert!(error.message().contains(part), "{error}");
+        if kind == "segfault" {
+            assert!(error.failure().unwrap().traceback.contains("Segmentation fault"), "{error:?}");
+        }
+        assert!(!family.into_iter().any(is_alive), "its family went with it");
+    }
+    sample.plugin.execute(Call::new().method("sleep").arg(0)).await.unwrap();
+    assert_eq!(sample.plugin.stats().await.unwrap().restarts, 3);
+}
+
+#[tokio::test]
+async fn killed_from_outside_worker_guard_or_both() {
+    let sample = load("Families").await;
+    for victims in [[true, false], [false, true], [true, true]] {
+        let family = children(&sample).await;
+        let worker = sample.pids().await[0];
+        let guard = parent(worker);
+        let call = sample.plugin.execute(Call::new().method("sleep").arg(60));
+        let deed = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            for (pid, _) in [worker, guard].into_iter().zip(victims).filter(|(_, is)| *is) {
+                kill(pid);
+            }
+            Instant::now()
+        };
+        let (result, at) = tokio::join!(call, deed);
+        let error = result.unwrap_err();
+        assert!(at.elapsed() < Duration::from_secs(1), "{victims:?}: {:?}", at.elapsed());
+        assert_eq!(error.code(), ErrorCode::Crashed, "{victims:?}: {error}");
+        let mut everyone = [vec![worker, guard], family].concat();
+        if victims[1] {
+            // The guard would have known the daemon that has left its session and emptied its environment. Without
+            // it nobody does.
+            kill(everyone.pop().unwrap());
+        }
+        assert!(eventually(1, || !everyone.iter().copied().any(is_alive)).await, "{victims:?} {everyone:?}");
+        assert!(!exists(guard), "no zombie is left");
+    }
+    sample.plugin.execute(Call::new().method("sleep").arg(0)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_cancelled_call_ends_in_order_where_it_can() {
+    let sample = load("Stubborn").await;
+    for method in ["spin", "sleep", "lock", "swallow_exceptions", "endless"] {
+        let call = Call::new().method(method);
+        let handle = call.handle().clone();
+        let cancel = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            handle.cancel();
+            Instant::now()
+        };
+        let (result, at) = tokio::join!(sample.plugin.execute(call), cancel);
+        let error = result.unwrap_err();
+        assert_eq!((error.code(), error.message()), (ErrorCode::Cancelled, "the call was cancelled"), "{method}");
+        assert!(at.elapsed() < Duration::from_secs(1), "{method}: {:?}", at.elapsed());
+    }
+    assert_eq!(sample.plugin.execute(Call::new().method("quick")).await.unwrap().json, json!("quick"));
+    assert_eq!(sample.plugin.stats().await.unwrap().restarts, 0, "no worker was killed for it");
+}
+
+#[tokio::test]
+async fn a_call_that_does_not_stop_takes_its_worker_with_it() {
+    let sample = load("Stubborn").await;
+    let call = Call::new().method("hold_the_lock").arg(60).timeout(Duration::from_millis(1500));
+    let started = Instant::now();
+    let error = sample.plugin.execute(call).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Timeout);
+    assert!(error.message().contains("its worker was killed"), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert_eq!(sample.plugin.execute(Call::new().method("quick")).await.unwrap().json, json!("quick"));
+}
+
+#[tokio::test]
+async fn the_lock_held_for_seconds_is_no_reason_to_kill() {
+    let sample = load("Stubborn").await;
+    sample.plugin.execute(Call::new().method("hold_the_lock").arg(3)).await.unwrap();
+    assert_eq!(sample.plugin.stats().await.unwrap().restarts, 0);
+}
+
+#[tokio::test]
+async fn deadlines_cover_the_call_and_the_stream() {
+    let sample = load("Stubborn").await;
+    let call = Call::new().method("sleep").timeout(Duration::from_millis(800));
+    assert_eq!(sample.plugin.execute(call).await.unwrap_err().code(), ErrorCode::Timeout);
+    let call = Call::new().method("endless").timeout(Duration::from_millis(200));
+    let stream = sample.plugin.execute_stream(call).await.unwrap();
+    let last = stream.collect::<Vec<_>>().await.pop().unwrap();
+    assert_eq!(last.unwrap_err().code(), ErrorCode::Timeout);
+    let call = Call::new();
+    call.handle().cancel();
+    assert_eq!(sample.plugin.execute(call).await.unwrap_err().code(), ErrorCode::Cancelled);
+    assert_eq!(sample.plugin.execute(Call::new().method("quick")).await.unwrap().json, json!("quick"));
+}
+
+#[tokio::test]
+async fn a_dropped_call_leaves_a_worker_that_is_free() {
+    let sample = load("Stubborn").await;
+    sample.plugin.execute(Call::new().method("quick")).await.unwrap();
+    for _ in 0..3 {
+        let dropped = sample.plugin.execute(Call::new().method("spin"));
+        assert!(tokio::time::timeout(Duration::from_millis(50), dropped).await.is_err());
+        let started = Instant::now();
+        assert_eq!(sample.plugin.execute(Call::new().method("quick")).await.unwrap().json, json!("quick"));
+        assert!(started.elapsed() < Duration::from_secs(1));
+    }
+    assert_eq!(sample.plugin.stats().await.unwrap().restarts, 0);
+}
+
+#[tokio::test]
+async fn a_slow_start_is_given_up_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("slow.py"), "import os, time\nprint(os.getpid())\ntime.sleep(60)\n").unwrap();
+    let more = json!({"module": "slow", "source": dir.path(), "start_s": 1});
+    let sample = load_with("Echo", more).await;
+    let started = Instant::now();
+    let error = sample.plugin.execute(Call::new()).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Timeout);
+    assert!(error.help().unwrap().contains("start_s"));
+    assert!(started.elapsed() < Duration::from_secs(3));
+    let pid: u32 = sample.log.tail(1)[0].message.parse().unwrap();
+    assert!(eventually(1, || !exists(pid)).await);
+
+    // So is one whose caller has gone.
+    let more = json!({"module": "slow", "source": dir.path()});
+    let sample = load_with("Echo", more).await;
+    assert!(tokio::time::timeout(Duration::from_secs(1), sample.plugin.execute(Call::new())).await.is_err());
+    let pid: u32 = sample.log.tail(1)[0].message.parse().unwrap();
+    assert!(eventually(1, || !exists(pid)).await);
+    assert!(eventually(1, || sample.exchange.usage().areas == 0).await);
+}
+
+#[tokio::test]
+async fn ends_before_the_handshake_are_told_with_their_last_words() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text, part) in [
+        (
+            "exits_at_once",
+            "import os, sys\nprint('last words', file=sys.stderr)\nos._exit(0)\n",
+            "exited with status 0",
+        ),
+        ("dies_at_once", "import os\nos.kill(os.getpid(), 9)\n", "killed by SIGKILL"),
+    ] {
+        std::fs::write(dir.path().join(format!("{name}.py")), text).unwrap();
+        let sample = load_with("Echo", json!({"module": name, "source": dir.path()})).await;
+        let error = sample.plugin.execute(Call::new()).await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Crashed, "{error}");
+        assert!(error.message().contains(part) && error.message().contains("before it was ready"), "{error}");
+        if name == "exits_at_once" {
+            assert!(error.help().unwrap().contains("last words"), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn cleanup_and_drop_leave_no_process_and_no_file() {
+    for clean in [true, false] {
+        let sample = load("Families").await;
+        let family = children(&sample).await;
+        let worker = sample.pids().await[0];
+        let guard = parent(worker);
+        let directories = sample.exchange.directories();
+        assert_eq!(sample.exchange.usage().areas, 1);
+        if clean {
+            sample.plugin.cleanup().await.unwrap();
+            assert!(!exists(guard) && !exists(worker));
+        }
+        let common::Fixture { plugin, exchange, .. } = sample;
+        drop(plugin);
+        let everyone = [vec![worker, guard], family].concat();
+        assert!(eventually(1, || !everyone.iter().copied().any(is_alive)).await);
+        assert!(eventually(1, || !exists(guard)).await);
+        assert!(eventually(1, || exchange.usage().areas == 0).await);
+        drop(exchange);
+        assert!(eventually(1, || !directories.iter().any(|directory| directory.exists())).await);
+    }
+}
+
+#[test]
+fn a_runtime_that_ends_takes_its_workers_with_it() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (sample, worker) = runtime.block_on(async {
+        let sample = load("Families").await;
+        sample.plugin.execute(Call::new().method("sleep").arg(0)).await.unwrap();
+        let worker = sample.pids().await[0];
+        (sample, worker)
+    });
+    let guard = parent(worker);
+    drop(runtime);
+    drop(sample);
+    let until = Instant::now() + Duration::from_secs(2);
+    while (exists(worker) || exists(guard)) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(!exists(worker) && !exists(guard));
+}
+
+/// Not a test: the host that the next test kills. It is this very program, started again with a variable set.
+#[tokio::test]
+async fn host_for_the_next_test() {
+    let Ok(busy) = std::env::var("BIVIUM_TEST_HOST") else { return };
+    let sample = load("Families").await;
+    let family = children(&sample).await;
+    let worker = sample.pids().await[0];
+    let everyone = [vec![worker, parent(worker)], family].concat();
+    println!("\nPIDS {}", serde_json::to_string(&everyone).unwrap());
+    std::io::stdout().flush().unwrap();
+    let call = match busy.as_str() {
+        "idle" => std::future::pending().await,
+        "lock" => Call::new().method("hold_the_lock").arg(60),
+        method => Call::new().method(method.to_owned()).arg(60),
+    };
+    sample.plugin.execute(call).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_killed_host_leaves_no_process() {
+    for busy in ["idle", "sleep", "lock"] {
+        let mut host = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "host_for_the_next_test", "--nocapture"])
+            .env("BIVIUM_TEST_HOST", busy)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(host.stdout.take().unwrap()).lines();
+        let pids = lines.find_map(|line| line.unwrap().strip_prefix("PIDS ").map(str::to_owned)).unwrap();
+        let everyone: Vec<u32> = serde_json::from_str(&pids).unwrap();
+        // Until the call has begun, of which nobody outside can hear.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(everyone.iter().copied().all(is_alive));
+        host.kill().unwrap();
+        host.wait().unwrap();
+        let at = Instant::now();
+        assert!(eventually(1, || !everyone.iter().copied().any(is_alive)).await, "{busy}");
+        println!("{busy}: gone after {:?}", at.elapsed());
+    }
+}
