@@ -135,8 +135,8 @@ async fn blobs_go_in_and_come_out_as_files() {
         let result = manager.execute(twin, call().method("size").blob("data", blob.clone())).await.unwrap();
         assert_eq!(result.json, json!({"size": 10, "media_type": "text/plain"}));
 
-        let result = manager.execute(twin, call().method("upper").blob("data", blob.clone())).await.unwrap();
-        let made = result.blob(&result.json["data"]).unwrap().clone();
+        let upper = manager.execute(twin, call().method("upper").blob("data", blob.clone())).await.unwrap();
+        let made = upper.blob(&upper.json["data"]).unwrap().clone();
         let mut text = String::new();
         made.open().unwrap().read_to_string(&mut text).unwrap();
         assert_eq!((text.as_str(), made.media_type()), ("SOME BYTES", "text/plain"), "{twin}");
@@ -147,7 +147,7 @@ async fn blobs_go_in_and_come_out_as_files() {
 
         let path = made.path().to_owned();
         assert!(path.exists());
-        drop(made);
+        drop((made, upper));
         assert!(!path.exists(), "{twin}: a blob goes with its last handle");
     })
     .await;

@@ -107,11 +107,11 @@ impl PluginManager {
     }
 
     /// Reads the manifest anew and puts a new copy in the old one's place, with the same configuration: the new
-    /// one first, then the swap, then the old one ends its calls. If the new one fails the old one stays. No call
-    /// is refused meanwhile.
+    /// one first, then the swap; the old one ends when its calls have. If the new one fails the old one stays. No
+    /// call is refused meanwhile. Returns after the swap, without waiting for the old one.
     ///
-    /// A plugin that `requires_gpu` ends its old copy first, since two models may not fit; calls wait. If the new
-    /// one fails, a copy as before takes its place.
+    /// A plugin that `requires_gpu` ends its old copy first, since two models may not fit: it waits for its calls,
+    /// and new calls wait for the new one. If that fails, a copy as before takes its place.
     ///
     /// # Errors
     /// Those of [`load`](Self::load); the plugin then runs as before, unless the error says otherwise.
@@ -139,7 +139,9 @@ impl PluginManager {
         } else {
             let new = self.make(&manifest, config, &loaded.log).await?;
             loaded.set_ready(new);
-            report_end(&loaded, loaded.end(&old).await);
+            // Its calls may take long; nobody needs to wait for them.
+            let loaded = Arc::clone(&loaded);
+            tokio::spawn(async move { report_end(&loaded, loaded.retire(&old).await) });
         }
         self.found_map().insert(name.to_owned(), manifest);
         Ok(())
@@ -156,7 +158,7 @@ impl PluginManager {
         loaded.set_swapping();
         // A reload that is dropped half-way must not leave calls waiting for ever.
         let unfinished = Unfinished(Some(loaded));
-        report_end(loaded, loaded.end(old).await);
+        report_end(loaded, loaded.retire(old).await);
         let made = self.make(manifest, config.clone(), &loaded.log).await;
         let (copy, result) = match made {
             Ok(new) => (Ok(new), Ok(())),

@@ -12,7 +12,7 @@ use tokio::time::{Duration, timeout};
 
 use crate::config::Schema;
 
-/// How long running calls get to end by themselves when their plugin is reloaded or unloaded.
+/// How long running calls get to end by themselves when their plugin is unloaded.
 pub(super) const DRAIN: Duration = Duration::from_secs(5);
 
 /// What the manager knows of a loaded plugin. It outlives the copies behind it.
@@ -128,8 +128,14 @@ impl Loaded {
         self.active.send_replace(State::Gone(error));
     }
 
-    /// Waits for the copy's calls, cancels them if they take too long, and ends it. The copy must no longer be
-    /// the one that serves.
+    /// Waits for the copy's calls, however long their deadlines let them take, and ends it. The copy must no
+    /// longer be the one that serves.
+    pub(super) async fn retire(&self, copy: &Copy) -> Result<()> {
+        drop(copy.gate.write().await);
+        copy.plugin.cleanup().await
+    }
+
+    /// Ends the last copy: its calls get a short time, then are cancelled.
     pub(super) async fn end(&self, copy: &Copy) -> Result<()> {
         if timeout(DRAIN, copy.gate.write()).await.is_err() {
             for call in self.calls() {

@@ -80,6 +80,8 @@ impl PluginManager {
     }
 
     fn info_of(&self, manifest: &Arc<Manifest>) -> PluginInfo {
+        // Before the expression below: it must not hold the lock while it asks whether the plugin is enabled.
+        let loaded = self.loaded_map().contains_key(&manifest.name);
         PluginInfo {
             name: manifest.name.clone(),
             version: manifest.version.clone(),
@@ -88,7 +90,7 @@ impl PluginManager {
             runtime: Some(manifest.runtime),
             manifest: Some(manifest.path.clone()),
             resources: manifest.resources.clone(),
-            loaded: self.loaded_map().contains_key(&manifest.name),
+            loaded,
             enabled: self.is_enabled(&manifest.name).unwrap_or(true),
         }
     }

@@ -230,7 +230,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    async fn deliver(&self, step: &Step, payload: Payload, lists: &Lists, results: &mut Vec<Payload>) -> Result<()> {
+    async fn deliver(&self, step: &'a Step, payload: Payload, lists: &Lists, results: &mut Vec<Payload>) -> Result<()> {
+        self.report(step, |report| report.results += 1);
         (self.on_event)(Event::Result { step, payload: &payload });
         for follower in &lists.followers {
             // A follower that is gone has failed, and its error ends the run.
