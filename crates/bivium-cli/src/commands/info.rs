@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bivium::manifest::{FilesystemMode, Runtime};
-use bivium::{Call, Manifest, MethodInfo, Result};
+use bivium::{Call, ErrorCode, Manifest, MethodInfo, PluginManager, Result};
 use serde_json::{Value, json};
 
 use crate::args::{Global, Info};
@@ -23,8 +23,7 @@ pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Resul
     let (host, name) = Host::for_plugin(global, output, &args.named)?;
     let manifest = host.manager.manifest(&name)?;
     let enabled = host.manager.is_enabled(&name)?;
-    let loaded =
-        if args.no_load { None } else { Some(host.scope(async |host: &Host| Ok(ask(host, &name).await)).await?) };
+    let loaded = if args.no_load { None } else { Some(ask(host, &name).await?) };
     if output.is_json() {
         return output.value(&as_json(&manifest, enabled, loaded.as_ref()));
     }
@@ -35,15 +34,17 @@ pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Resul
     Ok(())
 }
 
-async fn ask(host: &Host, name: &str) -> Result<Loaded> {
-    let call = Call::new().cancellation(host.stop.clone()).handle().clone();
-    host.load(name, None, &call).await?;
-    let manager = &host.manager;
-    Ok(Loaded {
-        methods: call.guard(manager.methods(name)).await?,
-        schema: manager.config_schema(name)?,
-        config: manager.config(name)?,
-    })
+/// Asks the plugin. That it does not start is an answer; that a signal came is none.
+async fn ask(host: Host, name: &str) -> Result<Result<Loaded>, Failure> {
+    let asked = host.scope_loaded(name, None, async |manager: &PluginManager| {
+        let methods = manager.methods(name).await?;
+        Ok(Loaded { methods, schema: manager.config_schema(name)?, config: manager.config(name)? })
+    });
+    match asked.await {
+        Ok(loaded) => Ok(Ok(loaded)),
+        Err(Failure::Plugin(error)) if error.code() != ErrorCode::Cancelled => Ok(Err(error)),
+        Err(failure) => Err(failure),
+    }
 }
 
 fn as_json(manifest: &Arc<Manifest>, enabled: bool, loaded: Option<&Result<Loaded>>) -> Value {
@@ -146,7 +147,7 @@ struct Text(Vec<String>);
 
 impl Text {
     fn item(&mut self, label: &str, value: Option<String>) {
-        self.0.extend(value.map(|value| format!("  {label:<13} {}", on_one_line(&value))));
+        self.0.extend(value.map(|value| format!("  {label:<13} {}", on_one_line(&value)).trim_end().to_owned()));
     }
 
     fn methods(&mut self, methods: &[MethodInfo]) {

@@ -1,6 +1,8 @@
 """A plugin that does what the tests of the program ask of it."""
 
-import os, time
+import os
+import time
+
 
 class Probe:
     def __init__(self):
@@ -45,6 +47,14 @@ class Probe:
             file.write(str(os.getpid()))
         os.rename(flag + ".new", flag)
         time.sleep(600)
+
+    def stubborn(self, flag):
+        while True:
+            try:
+                self.wait(flag)
+            except BaseException:
+                pass
+
 
 class Made:
     media_type = "text/plain"

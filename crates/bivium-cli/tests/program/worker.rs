@@ -40,9 +40,35 @@ fn arguments_of_every_form_arrive_and_the_result_is_json() {
 fn files_of_the_result_are_kept_where_asked() {
     let place = place();
     let ran = place.run(&["run", "probe", "--method", "make", "text=hello"]);
-    insta::assert_snapshot!(ran.all(), @"");
+    insta::assert_snapshot!(ran.all(), @r#"
+    0
+    --- stdout
+    {
+      "made": {
+        "$blob": {
+          "media_type": "text/plain",
+          "size": 5
+        }
+      }
+    }
+    --- stderr
+    The result's files are gone by now: --out DIR keeps them.
+    "#);
     let ran = place.run(&["run", "probe", "--method", "make", "text=hello", "--out", "out"]);
-    insta::assert_snapshot!(ran.all(), @"");
+    insta::assert_snapshot!(ran.all(), @r#"
+    0
+    --- stdout
+    {
+      "made": {
+        "$blob": {
+          "media_type": "text/plain",
+          "size": 5,
+          "path": "out/made.txt"
+        }
+      }
+    }
+    --- stderr
+    "#);
     assert_eq!(std::fs::read_to_string(place.path("out/made.txt")).unwrap(), "hello");
     place.run(&["run", "probe", "--method", "make", "text=again", "--out", "out"]).assert_status(4);
     place.run(&["run", "probe", "--method", "make", "text=again", "--out", "out", "--force"]).assert_status(0);
@@ -61,7 +87,13 @@ fn files_of_the_result_are_kept_where_asked() {
 fn a_stream_is_one_line_for_each_result_as_it_comes() {
     let place = place();
     let ran = place.run(&["stream", "probe", "count:=2"]);
-    insta::assert_snapshot!(ran.all(), @"");
+    insta::assert_snapshot!(ran.all(), @r#"
+    0
+    --- stdout
+    {"n":0,"text":"chunk 0"}
+    {"n":1,"text":"chunk 1"}
+    --- stderr
+    "#);
 
     let flag = place.path("flag");
     let hold = format!("hold={}", flag.display());
@@ -117,6 +149,52 @@ fn the_first_signal_ends_the_call_cleanly() {
 }
 
 #[test]
+fn the_second_signal_ends_the_program_at_once_and_the_next_one_tidies_up() {
+    let place = place();
+    let flag = format!("flag={}", place.path("flag").display());
+    let mut child = place.command(&["run", "probe", "--method", "stubborn", &flag]).spawn().unwrap();
+    let worker = pid_in(&place);
+    signal(&child, "INT");
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert_eq!(said.next().unwrap().unwrap(), "bivium: stopping; once more to stop at once");
+    signal(&child, "INT");
+    place.ended(child).assert_status(130);
+    gone(&worker);
+    place.run(&["list"]).assert_status(0);
+    place.assert_clean();
+}
+
+#[test]
+fn a_signal_ends_the_loading_of_a_plugin_too() {
+    let place = place();
+    let flag = place.path("flag");
+    place.write("probe_plugin.py", &format!("{PLUGIN}\nProbe().wait({:?})\n", flag.to_str().unwrap()));
+    let child = place.command(&["info", "probe"]).spawn().unwrap();
+    let worker = pid_in(&place);
+    signal(&child, "TERM");
+    place.ended(child).assert_status(130);
+    gone(&worker);
+    std::fs::remove_file(flag).unwrap();
+    let child = place.command(&["run", "probe"]).spawn().unwrap();
+    let worker = pid_in(&place);
+    signal(&child, "TERM");
+    place.ended(child).assert_status(130);
+    gone(&worker);
+    place.assert_clean();
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_stream() {
+    let place = place();
+    let mut child = place.command(&["stream", "probe", "count:=1000000000"]).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.next().unwrap().unwrap();
+    drop(lines);
+    assert_eq!(place.ended(child).assert_status(0).stderr, "");
+    place.assert_clean();
+}
+
+#[test]
 fn a_configuration_is_checked_saved_and_used() {
     let place = place();
     assert_eq!(place.run(&["config", "get", "probe"]).assert_status(0).json(), json!({"mask": "#", "times": 1}));
@@ -127,10 +205,37 @@ fn a_configuration_is_checked_saved_and_used() {
     let ran = place.run(&["run", "probe", "--config", "times:=3"]);
     assert_eq!(ran.json()["config"], json!({"mask": "*", "times": 3}));
     let ran = place.run(&["config", "set", "probe", "mask:=7", "more=x"]);
-    insta::assert_snapshot!(ran.all(), @"");
+    insta::assert_snapshot!(ran.all(), @r#"
+    4
+    --- stdout
+    --- stderr
+    bivium: probe: the configuration does not fit the plugin's schema
+      /mask: 7 is not of type "string"
+      Additional properties are not allowed ('more' was unexpected)
+    "#);
     assert_eq!(place.run(&["config", "set", "probe", "times:=null"]).json(), json!({"mask": "*", "times": 1}));
     assert_eq!(place.run(&["config", "schema", "probe"]).json()["required"], json!(["mask"]));
-    insta::assert_snapshot!(place.run(&["info", "probe"]).all(), @"");
+    insta::assert_snapshot!(place.run(&["info", "probe"]).all(), @r#"
+    0
+    --- stdout
+    probe 1.0.0
+      runtime       python
+      class         Probe in probe_plugin
+      manifest      [DIR]/manifests/probe.json
+      enabled       yes
+      permissions   unconfined: it may do what you may
+    Methods:
+      execute       what `bivium run` calls unless told otherwise
+      fail
+      make
+      size          The size of a file.
+      stubborn
+      wait          Says its process id and then sleeps.
+    Configuration:
+      mask          "*" What replaces
+      times         1
+    --- stderr
+    "#);
     place.assert_clean();
 }
 
