@@ -120,13 +120,13 @@ impl Work<'_> {
             return Ok(());
         }
         let last = finished.last_line();
-        let failure =
-            Failure { kind: name.to_owned(), message: last.to_owned(), traceback: finished.tail.join("\n") };
+        let failure = Failure { kind: name.to_owned(), message: last.to_owned(), traceback: finished.tail.join("\n") };
         let wanted = match self.requirements {
             [] => "nothing".to_owned(),
             requirements => requirements.join(", "),
         };
-        let message = format!("no environment with {wanted} could be made: {name} ended with {}: {last}", finished.status);
+        let message =
+            format!("no environment with {wanted} could be made: {name} ended with {}: {last}", finished.status);
         Err(PluginError::unavailable(message)
             .with_failure(failure)
             .with_help("check `requirements` in the manifest, the network and the index settings (PIP_*, UV_*)"))

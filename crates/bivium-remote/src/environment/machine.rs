@@ -114,7 +114,10 @@ mod tests {
     fn finds_only_what_may_run_in_absolute_directories() {
         let machine = Machine::new("relative:/etc:/bin".into(), Vec::new());
         assert_eq!(machine.find("sh"), Some("/bin/sh".into()));
-        assert_eq!(machine.find("passwd").as_deref(), Path::new("/bin/passwd").is_file().then(|| Path::new("/bin/passwd")));
+        assert_eq!(
+            machine.find("passwd").as_deref(),
+            Path::new("/bin/passwd").is_file().then(|| Path::new("/bin/passwd"))
+        );
         assert_eq!(machine.find("hostname-that-is-no-program"), None);
     }
 }

@@ -81,16 +81,6 @@ pub(crate) fn cache_dir() -> Result<PathBuf, PluginError> {
     })
 }
 
-/// For `proxy`, until it calls [`interpreter`].
-pub(crate) async fn python(
-    manifest: &Manifest,
-    environments: Option<&Path>,
-    _cache: &Path,
-    log: &PluginLog,
-) -> Result<PathBuf, PluginError> {
-    interpreter(manifest, environments, log).await.map(|found| found.path)
-}
-
 async fn choose(
     machine: &Machine,
     manifest: &Manifest,
@@ -106,9 +96,12 @@ async fn choose(
         return Ok(Interpreter::new(program, version));
     };
     requirement::check(manifest, requirements)?;
-    let environments = environments.map_or_else(|| cache_dir().map(|cache| cache.join("environments")), |given| {
-        std::path::absolute(given).map_err(|error| PluginError::internal(format!("{}: {error}", given.display())))
-    })?;
+    let environments = environments.map_or_else(
+        || cache_dir().map(|cache| cache.join("environments")),
+        |given| {
+            std::path::absolute(given).map_err(|error| PluginError::internal(format!("{}: {error}", given.display())))
+        },
+    )?;
     let base = search::search(machine, manifest, &wanted).await?;
     let path = made::environment(machine, &environments, &base, requirements, log).await?;
     Ok(Interpreter::new(path, base.version))

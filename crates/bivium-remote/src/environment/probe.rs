@@ -42,7 +42,7 @@ pub(super) enum Refusal {
     NotExecutable,
     NotStarted(io::Error),
     NotPython(String),
-    Silent,
+    Silent(Duration),
 }
 
 impl fmt::Display for Refusal {
@@ -52,7 +52,7 @@ impl fmt::Display for Refusal {
             Self::NotExecutable => f.write_str("is not an executable file"),
             Self::NotStarted(error) => write!(f, "cannot be run: {error}"),
             Self::NotPython(said) => write!(f, "does not answer as Python 3 does ({said})"),
-            Self::Silent => write!(f, "gave no answer in {} s", ANSWER.as_secs()),
+            Self::Silent(limit) => write!(f, "gave no answer in {} s", limit.as_secs()),
         }
     }
 }
@@ -63,12 +63,16 @@ static ANSWERS: Mutex<BTreeMap<PathBuf, (Stamp, Facts)>> = Mutex::new(BTreeMap::
 
 /// Asks this interpreter, or remembers what it said.
 pub(super) async fn probe(machine: &Machine, file: &Path) -> Result<Facts, Refusal> {
+    probe_within(ANSWER, machine, file).await
+}
+
+async fn probe_within(limit: Duration, machine: &Machine, file: &Path) -> Result<Facts, Refusal> {
     let stamp = stamp(file)?;
     let answers = || ANSWERS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((_, facts)) = answers().get(file).filter(|(then, _)| *then == stamp) {
         return Ok(facts.clone());
     }
-    let facts = timeout(ANSWER, ask(machine, file)).await.unwrap_or(Err(Refusal::Silent))?;
+    let facts = timeout(limit, ask(machine, file)).await.unwrap_or(Err(Refusal::Silent(limit)))?;
     answers().insert(file.to_owned(), (stamp, facts.clone()));
     Ok(facts)
 }
@@ -101,7 +105,47 @@ fn facts(line: &str, file: &Path) -> Option<Facts> {
     let mut said = line.strip_prefix("bivium\t")?.splitn(3, '\t');
     let version = said.next()?.parse().ok()?;
     let tag = said.next()?.to_owned();
-    let program = PathBuf::from(said.next()?);
+    // A Python that was embedded does not know its program.
+    let program = PathBuf::from(said.next().unwrap_or_default());
     let program = if program.is_absolute() && is_executable(&program) { program } else { file.to_owned() };
     Some(Facts { program, version, tag })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Fixture;
+    use super::*;
+
+    #[tokio::test]
+    async fn says_why_a_file_will_not_do() {
+        let fixture = Fixture::new();
+        fixture.tool("fails", "echo no such option: -I >&2; exit 2");
+        fixture.tool("lies", "printf 'bivium\\t3.x.1\\tcpython\\t\\n'");
+        fixture.tool("hangs", "exec /bin/sleep 1000");
+        std::fs::write(fixture.bin().join("plain"), "").unwrap();
+        let limit = |name| if name == "hangs" { Duration::from_millis(20) } else { ANSWER };
+        for (name, why) in [
+            ("absent", "does not exist"),
+            ("plain", "is not an executable file"),
+            (".", "is not an executable file"),
+            ("fails", "does not answer as Python 3 does (exit status: 2: no such option: -I)"),
+            ("lies", "does not answer as Python 3 does (exit status: 0: bivium\t3.x.1\tcpython)"),
+            ("hangs", "gave no answer in 0 s"),
+        ] {
+            let answer = probe_within(limit(name), &fixture.machine(), &fixture.bin().join(name)).await;
+            assert_eq!(answer.unwrap_err().to_string(), why);
+        }
+    }
+
+    #[tokio::test]
+    async fn asks_again_only_when_the_file_has_changed() {
+        let fixture = Fixture::new();
+        let python = fixture.python("python3", "3.11.7");
+        let version = async || probe(&fixture.machine(), &python).await.unwrap().version;
+        assert_eq!((version().await, version().await), (Version(3, 11, 7), Version(3, 11, 7)));
+        assert_eq!(fixture.ran(), ["probe"]);
+        fixture.python("python3", "3.12.10");
+        assert_eq!(version().await, Version(3, 12, 10));
+        assert_eq!(fixture.ran(), ["probe", "probe"]);
+    }
 }

@@ -5,12 +5,13 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::process::{ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::pin::pin;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe::Receiver;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -29,38 +30,43 @@ pub(super) struct Finished {
 }
 
 impl Finished {
-    /// The last line that says something.
+    /// Its last line, as part of a sentence.
     pub(super) fn last_line(&self) -> &str {
-        self.tail.last().map_or("it printed nothing", String::as_str)
+        self.tail.last().map_or("it printed nothing", |line| line.trim().trim_end_matches('.'))
     }
 }
 
-/// Runs `command`, which must be in a process group of its own; `each` gets the lines of both its outputs.
+/// Runs `command`, which must be in a process group of its own; `each` gets the lines of both its outputs, in the
+/// order in which they were written.
 ///
 /// # Errors
 /// What keeps the program from starting.
 pub(super) async fn run(mut command: Command, each: &(dyn Fn(&str) + Sync)) -> io::Result<Finished> {
-    let tail = Mutex::new(VecDeque::with_capacity(TAIL));
+    let (reader, writer) = io::pipe()?;
+    let reader = Receiver::from_owned_fd(reader.into())?;
+    let mut child = Group(command.stdout(writer.try_clone()?).stderr(writer).spawn()?);
+    // It holds the pipe's writing end: while it does, the pipe does not end.
+    drop(command);
+
+    let mut tail = VecDeque::with_capacity(TAIL);
     let keep = |line: &str| {
         each(line);
-        let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
         if tail.len() == TAIL {
             tail.pop_front();
         }
         tail.push_back(line.to_owned());
     };
-    let mut child = Group(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?);
-    let (stdout, stderr) = (child.0.stdout.take(), child.0.stderr.take());
-    let mut output = std::pin::pin!(async { tokio::join!(lines(stdout, &keep), lines(stderr, &keep)) });
-    let status = tokio::select! {
-        status = child.0.wait() => {
-            // Whether the pipe was closed in time makes no difference.
-            let _ = timeout(DRAIN, output).await;
-            status?
+    let status = {
+        let mut output = pin!(lines(reader, keep));
+        tokio::select! {
+            status = child.0.wait() => {
+                // Whether the pipe was closed in time makes no difference.
+                let _ = timeout(DRAIN, output).await;
+                status?
+            }
+            () = &mut output => child.0.wait().await?,
         }
-        _ = &mut output => child.0.wait().await?,
     };
-    let tail = std::mem::take(&mut *tail.lock().unwrap_or_else(PoisonError::into_inner));
     Ok(Finished { status, tail: tail.into() })
 }
 
@@ -78,11 +84,10 @@ impl Drop for Group {
     }
 }
 
-async fn lines(from: Option<impl AsyncRead + Unpin>, each: &(dyn Fn(&str) + Sync)) {
-    let Some(mut from) = from else { return };
+async fn lines(mut from: Receiver, mut each: impl FnMut(&str)) {
     let mut read = vec![0; LINE];
     let mut line = Vec::new();
-    let end = |line: &mut Vec<u8>| {
+    let mut end = |line: &mut Vec<u8>| {
         let text: String = String::from_utf8_lossy(line).chars().filter(|c| !c.is_control() || *c == '\t').collect();
         if !text.trim().is_empty() {
             each(text.trim_end());
@@ -105,6 +110,7 @@ async fn lines(from: Option<impl AsyncRead + Unpin>, each: &(dyn Fn(&str) + Sync
 mod tests {
     use std::os::unix::process::ExitStatusExt;
     use std::path::Path;
+    use std::sync::Mutex;
 
     use super::super::machine::Machine;
     use super::*;
@@ -123,8 +129,9 @@ mod tests {
         let finished = run(shell(script), &|_| *seen.lock().unwrap() += 1).await.unwrap();
         assert_eq!(finished.status.code(), Some(3));
         assert_eq!(finished.tail.len(), TAIL);
-        assert!(finished.tail.iter().any(|line| line == "[31mred"), "{:?}", finished.tail);
-        assert!(finished.tail.iter().any(|line| line.len() == LINE));
+        assert_eq!(finished.tail[0], "line 12");
+        assert_eq!(finished.tail[18].len(), LINE);
+        assert_eq!(finished.last_line(), "[31mred");
         assert_eq!(*seen.lock().unwrap(), 32);
     }
 
@@ -135,7 +142,7 @@ mod tests {
         let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
         assert!(made.success());
         // The grandchild holds the pipe's writing end until it dies.
-        let script = format!("sleep 1000 >'{}' & echo started; wait", fifo.display());
+        let script = format!("{{ exec 3>'{}'; echo started; exec sleep 1000; }} & wait", fifo.display());
         let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
         let task = tokio::spawn(async move { run(shell(&script), &|_| tell.send(()).unwrap()).await });
         let reader = tokio::task::spawn_blocking(move || std::fs::read(fifo));

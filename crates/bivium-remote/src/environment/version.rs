@@ -79,8 +79,8 @@ mod tests {
     #[test]
     fn takes_what_pep_440_says_and_nothing_older_than_the_worker() {
         let three_eleven = Version(3, 11, 7);
-        for text in [">=3.9", "~=3.9", "==3.11.*", ">=3.9, <3.12", "!=3.11.6", "==3.11.7", ">3.11", "<=3.11.7"] {
-            assert_eq!(wanted(text).unwrap().takes(three_eleven), text != ">3.11" || three_eleven > Version(3, 11, 0));
+        for text in [">=3.9", "~=3.9", "==3.11.*", ">=3.9, <3.12", "!=3.11.6", "==3.11.7", "<=3.11.7"] {
+            assert!(wanted(text).unwrap().takes(three_eleven), "{text}");
         }
         for text in [">=3.12", "<3.11", "~=3.10.0", "==3.11", "!=3.11.*", ">=3.9,<3.11"] {
             assert!(!wanted(text).unwrap().takes(three_eleven), "{text}");
