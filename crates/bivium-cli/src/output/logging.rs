@@ -1,40 +1,89 @@
 //! Log records of the library and of plugins, on standard error.
 
-use tracing_subscriber::EnvFilter;
+use std::fmt::{self, Write as _};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, fmt as format};
 
 use super::Screen;
-use crate::args::Global;
+use super::text::on_one_line;
+use crate::args::{Format, Global};
+
+/// The target of plugins' log records.
+const PLUGIN: &str = "bivium::plugin";
 
 /// Starts logging: warnings unless more or less is asked for. `BIVIUM_LOG` decides where it is set.
 pub(crate) fn start(global: &Global, screen: &Screen) {
-    let level = match (global.quiet, global.verbose) {
+    // Other crates' detail is of no use to those who ask for ours: `bivium` also begins the names of our crates.
+    let default = match (global.quiet, global.verbose) {
         (true, _) => "error",
         (false, 0) => "warn",
-        (false, 1) => "info",
-        (false, 2) => "debug",
-        (false, _) => "trace",
+        (false, 1) => "warn,bivium=info",
+        (false, 2) => "warn,bivium=debug",
+        (false, _) => "warn,bivium=trace",
     };
-    // Other crates' detail is of no use to those who ask for ours.
-    let default = format!(
-        "warn,bivium={level},bivium_exchange={level},bivium_instances={level},bivium_remote={level},bivium_wasm={level}"
-    );
-    let default = if global.quiet { level.to_owned() } else { default };
     let asked = std::env::var("BIVIUM_LOG").ok().filter(|filter| !filter.is_empty());
+    let shows_notes = asked.is_none() && default == "warn" && global.output == Format::Text;
     let (filter, wrong) = match asked.as_deref().map(EnvFilter::try_new) {
         Some(Ok(filter)) => (filter, None),
-        Some(Err(error)) => (EnvFilter::new(&default), Some(error)),
-        None => (EnvFilter::new(&default), None),
+        Some(Err(error)) => (EnvFilter::new(default), Some(error)),
+        None => (EnvFilter::new(default), None),
     };
     let writer = screen.clone();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let records = format::layer()
         .with_writer(move || writer.clone())
         .with_ansi(false)
         .without_time()
         .with_target(false)
         .log_internal_errors(false)
-        .init();
+        .with_filter(filter);
+    let is_note = filter_fn(|event| *event.level() == Level::INFO && event.target() == PLUGIN);
+    let notes = shows_notes.then(|| HostNotes(screen.clone()).with_filter(is_note));
+    tracing_subscriber::registry().with(records).with(notes).init();
     if let Some(error) = wrong {
         tracing::warn!(%error, "BIVIUM_LOG is no valid filter");
+    }
+}
+
+/// Shows what the host itself does for a plugin that may take long (making an environment) to those who did not
+/// ask for log records.
+struct HostNotes(Screen);
+
+impl<S: Subscriber> Layer<S> for HostNotes {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut note = Note::default();
+        event.record(&mut note);
+        if note.source == "Host" {
+            self.0.line(&on_one_line(&format!("{}: {}", note.plugin, note.message)));
+        }
+    }
+}
+
+/// The fields of a plugin's log record that make a note.
+#[derive(Default)]
+struct Note {
+    plugin: String,
+    source: String,
+    message: String,
+}
+
+impl Visit for Note {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let part = match field.name() {
+            "plugin" => &mut self.plugin,
+            "source" => &mut self.source,
+            "message" => &mut self.message,
+            _ => return,
+        };
+        // Writing to a string does not fail.
+        let _ = write!(part, "{value:?}");
     }
 }

@@ -1,5 +1,13 @@
 //! The program as its users meet it: command lines in, standard output, standard error and exit status out.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is the report"
+)]
+
 mod checks;
 mod place;
 mod saved;
