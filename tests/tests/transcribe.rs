@@ -15,7 +15,8 @@ fn words(text: &str) -> Vec<String> {
 
 fn word_error_rate(reference: &str, hypothesis: &str) -> f64 {
     let (reference, hypothesis) = (words(reference), words(hypothesis));
-    strsim::generic_levenshtein::<Vec<String>, Vec<String>, _, _>(&reference, &hypothesis) as f64 / reference.len() as f64
+    strsim::generic_levenshtein::<Vec<String>, Vec<String>, _, _>(&reference, &hypothesis) as f64
+        / reference.len() as f64
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -63,7 +63,8 @@ fn write_plugins(dir: &Path) {
     python("wrong-class", "other", "class Q: pass\n");
     python("raises", "raises", "raise RuntimeError('no GPU today')\n");
     python("hands", "hands", HANDS);
-    let no_python = json!({"name": "no-python", "version": "1", "module": "hands", "class": "P", "python_path": "/no/python"});
+    let no_python =
+        json!({"name": "no-python", "version": "1", "module": "hands", "class": "P", "python_path": "/no/python"});
     write("no-python.json", no_python.to_string().as_bytes());
     component("not-wasm", "text.wasm", "this is not WebAssembly");
     component("core-module", "core.wasm", "(module)");

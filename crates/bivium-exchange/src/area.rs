@@ -47,18 +47,10 @@ impl Area {
             let dir = Dir::from_std_file(File::from(open_own_dir(session.areas(), &name)?));
             Ok((name, dir))
         };
-        let (name, dir) =
-            made().map_err(|error: io::Error| failed("make an area in", session.path(), error))?;
+        let (name, dir) = made().map_err(|error: io::Error| failed("make an area in", session.path(), error))?;
         let path = session.area_path(&name);
         let charge = Charge::new(&exchange.ledger, Kind::Area);
-        Ok(Self {
-            exchange: Arc::clone(exchange),
-            session,
-            name,
-            path,
-            dir,
-            _charge: charge,
-        })
+        Ok(Self { exchange: Arc::clone(exchange), session, name, path, dir, _charge: charge })
     }
 
     /// Where it lies: an absolute path without links.
@@ -76,21 +68,15 @@ impl Area {
     pub fn adopt(&self, relative: &str, media_type: &str) -> Result<Blob> {
         media_type::check(media_type)?;
         let denied = |reason: &str| {
-            PluginError::denied(format!(
-                "cannot take {} as a blob: {reason}",
-                quoted(relative)
-            ))
-            .with_help("hand back a regular file that lies in the plugin's own temporary directory")
+            PluginError::denied(format!("cannot take {} as a blob: {reason}", quoted(relative)))
+                .with_help("hand back a regular file that lies in the plugin's own temporary directory")
         };
-        let (parent, name) = self
-            .beneath(relative)
-            .map_err(|error| denied(&reason(&error)))?;
+        let (parent, name) = self.beneath(relative).map_err(|error| denied(&reason(&error)))?;
         let file = open_plain(parent.as_fd(), &name).map_err(|error| denied(&reason(&error)))?;
 
         let charge = Charge::new(&self.exchange.ledger, Kind::Blob);
         let mut stored = Stored::unnamed(Arc::clone(&self.session), charge, media_type)?;
-        renameat(&parent, &name, self.session.blobs(), &stored.name)
-            .map_err(|error| denied(&reason(&error.into())))?;
+        renameat(&parent, &name, self.session.blobs(), &stored.name).map_err(|error| denied(&reason(&error.into())))?;
         match checked_after_move(self.session.blobs(), &stored.name, &file) {
             Ok(size) => {
                 stored.charge.grow(size)?;
@@ -110,24 +96,13 @@ impl Area {
     /// The directory that a path of the plugin's leads to, beneath the area, and the name in it.
     fn beneath(&self, relative: &str) -> io::Result<(Dir, CString)> {
         let path = Path::new(relative);
-        let plain = path
-            .components()
-            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-        let (true, Some(parent), Some(name)) = (
-            plain,
-            path.parent(),
-            path.file_name().and_then(|name| name.to_str()),
-        ) else {
-            return Err(io::Error::other(
-                "it is not a path beneath the plugin's part of the exchange",
-            ));
+        let plain = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        let (true, Some(parent), Some(name)) = (plain, path.parent(), path.file_name().and_then(|name| name.to_str()))
+        else {
+            return Err(io::Error::other("it is not a path beneath the plugin's part of the exchange"));
         };
         let name = CString::new(name)?;
-        let dir = if parent == Path::new("") {
-            self.dir.try_clone()?
-        } else {
-            self.dir.open_dir(parent)?
-        };
+        let dir = if parent == Path::new("") { self.dir.try_clone()? } else { self.dir.open_dir(parent)? };
         Ok((dir, name))
     }
 }
@@ -146,9 +121,7 @@ fn open_plain(parent: BorrowedFd<'_>, name: &CString) -> io::Result<File> {
 fn checked_after_move(blobs: BorrowedFd<'_>, name: &str, file: &File) -> io::Result<u64> {
     let stat = fstat(file)?;
     if !same(&statat(blobs, name, AtFlags::SYMLINK_NOFOLLOW)?, &stat) {
-        return Err(io::Error::other(
-            "the plugin put something else in its place",
-        ));
+        return Err(io::Error::other("the plugin put something else in its place"));
     }
     check_plain(&stat)?;
     Ok(u64::try_from(stat.st_size).unwrap_or_default())
@@ -156,9 +129,7 @@ fn checked_after_move(blobs: BorrowedFd<'_>, name: &str, file: &File) -> io::Res
 
 fn check_plain(stat: &Stat) -> io::Result<()> {
     let wrong = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile if stat.st_uid != rustix::process::geteuid().as_raw() => {
-            "it belongs to another user"
-        }
+        FileType::RegularFile if stat.st_uid != rustix::process::geteuid().as_raw() => "it belongs to another user",
         FileType::RegularFile if stat.st_nlink != 1 => "it has another name besides (a hard link)",
         FileType::RegularFile => return Ok(()),
         FileType::Symlink => "it is a symbolic link",
@@ -178,11 +149,8 @@ fn reason(error: &io::Error) -> String {
 
 /// What of a label is fit for a file name, with a hyphen behind it.
 fn named(label: &str) -> String {
-    let mut name: String = label
-        .chars()
-        .filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c))
-        .take(LABEL_BYTES)
-        .collect();
+    let mut name: String =
+        label.chars().filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).take(LABEL_BYTES).collect();
     if !name.is_empty() {
         name.push('-');
     }

@@ -17,8 +17,7 @@ pub(crate) fn failed(doing: &str, path: &Path, error: impl Into<io::Error>) -> P
         io::ErrorKind::NotFound => PluginError::not_found(message)
             .with_help("set TMPDIR to a directory that is there, and leave what is in it"),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            PluginError::denied(message)
-                .with_help("set TMPDIR to a directory that you may write to")
+            PluginError::denied(message).with_help("set TMPDIR to a directory that you may write to")
         }
         _ => PluginError::internal(message),
     }
@@ -27,13 +26,8 @@ pub(crate) fn failed(doing: &str, path: &Path, error: impl Into<io::Error>) -> P
 /// Whether there is no room for more, by whatever limit of the system.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-    ) || matches!(
-        Errno::from_io_error(error),
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM)
-    )
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+        || matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
 
 /// Text that a plugin chose, made fit for a message: escaped, quoted and not for ever long.
@@ -62,11 +56,7 @@ mod tests {
             (rustix::io::Errno::ROFS, ErrorCode::Denied),
             (rustix::io::Errno::IO, ErrorCode::Internal),
         ] {
-            assert_eq!(
-                failed("write a blob in", Path::new("/tmp"), errno).code(),
-                code,
-                "{errno}"
-            );
+            assert_eq!(failed("write a blob in", Path::new("/tmp"), errno).code(), code, "{errno}");
         }
     }
 

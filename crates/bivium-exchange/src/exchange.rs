@@ -75,10 +75,7 @@ impl Exchange {
     }
 
     pub(crate) fn over(places: Places, max_bytes: Option<u64>) -> Self {
-        Self(Arc::new(Inner {
-            places,
-            ledger: Ledger::new(max_bytes.unwrap_or(u64::MAX)),
-        }))
+        Self(Arc::new(Inner { places, ledger: Ledger::new(max_bytes.unwrap_or(u64::MAX)) }))
     }
 
     /// Writes data in memory to a new blob, once.
@@ -115,9 +112,8 @@ impl Exchange {
     /// Those of [`write`](Self::write) and of [`Blob::by_reference`]; `internal` if the type fails to write.
     pub fn adopt_dto(&self, dto: &dyn FileBackedDto) -> Result<Blob> {
         let area = self.area("dto")?;
-        let file = dto
-            .to_temp_file(area.path())
-            .map_err(|error| failed("write a value to a file in", area.path(), error))?;
+        let file =
+            dto.to_temp_file(area.path()).map_err(|error| failed("write a value to a file in", area.path(), error))?;
         match file.strip_prefix(area.path()).map(Path::to_str) {
             Ok(Some(relative)) => area.adopt(relative, dto.media_type()),
             Ok(None) => Err(PluginError::invalid_input(format!(
@@ -151,9 +147,6 @@ impl Exchange {
 
 impl fmt::Debug for Exchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Exchange")
-            .field("directories", &self.directories())
-            .field("usage", &self.usage())
-            .finish()
+        f.debug_struct("Exchange").field("directories", &self.directories()).field("usage", &self.usage()).finish()
     }
 }

@@ -28,12 +28,7 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     pub(crate) fn new(max_bytes: u64) -> Arc<Self> {
-        Arc::new(Self {
-            max_bytes,
-            blobs: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-            areas: AtomicU64::new(0),
-        })
+        Arc::new(Self { max_bytes, blobs: AtomicU64::new(0), bytes: AtomicU64::new(0), areas: AtomicU64::new(0) })
     }
 
     pub(crate) fn usage(&self) -> Usage {
@@ -68,22 +63,15 @@ pub(crate) struct Charge {
 impl Charge {
     pub(crate) fn new(ledger: &Arc<Ledger>, kind: Kind) -> Self {
         ledger.count(kind).fetch_add(1, Ordering::Relaxed);
-        Self {
-            ledger: Arc::clone(ledger),
-            kind,
-            bytes: 0,
-        }
+        Self { ledger: Arc::clone(ledger), kind, bytes: 0 }
     }
 
     /// Books `bytes` more, or refuses them all.
     pub(crate) fn grow(&mut self, bytes: u64) -> Result<()> {
         let max = self.ledger.max_bytes;
-        let booked = self
-            .ledger
-            .bytes
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
-                held.checked_add(bytes).filter(|total| *total <= max)
-            });
+        let booked = self.ledger.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
+            held.checked_add(bytes).filter(|total| *total <= max)
+        });
         match booked {
             Ok(_) => {
                 self.bytes += bytes;
@@ -92,9 +80,7 @@ impl Charge {
             Err(held) => Err(PluginError::resource_exhausted(format!(
                 "the exchange may hold {max} bytes and holds {held}, so {bytes} more do not fit"
             ))
-            .with_help(
-                "drop blobs that are no longer needed, or raise the exchange's `max_bytes`",
-            )),
+            .with_help("drop blobs that are no longer needed, or raise the exchange's `max_bytes`")),
         }
     }
 }
@@ -117,23 +103,10 @@ mod tests {
         let mut one = Charge::new(&ledger, Kind::Blob);
         let mut two = Charge::new(&ledger, Kind::Blob);
         one.grow(6).unwrap();
-        assert_eq!(
-            two.grow(5).unwrap_err().code(),
-            ErrorCode::ResourceExhausted
-        );
-        assert_eq!(
-            two.grow(u64::MAX).unwrap_err().code(),
-            ErrorCode::ResourceExhausted
-        );
+        assert_eq!(two.grow(5).unwrap_err().code(), ErrorCode::ResourceExhausted);
+        assert_eq!(two.grow(u64::MAX).unwrap_err().code(), ErrorCode::ResourceExhausted);
         two.grow(4).unwrap();
-        assert_eq!(
-            ledger.usage(),
-            Usage {
-                blobs: 2,
-                bytes: 10,
-                areas: 0
-            }
-        );
+        assert_eq!(ledger.usage(), Usage { blobs: 2, bytes: 10, areas: 0 });
         drop(one);
         two.grow(6).unwrap();
         drop(two);

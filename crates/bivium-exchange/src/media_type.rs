@@ -12,36 +12,29 @@ pub(crate) fn check(media_type: &str) -> Result<()> {
     if is_valid(media_type) {
         return Ok(());
     }
-    Err(PluginError::invalid_input(format!("{} is not a media type", quoted(media_type)))
-        .with_help(format!("write it as `type/subtype` (RFC 6838) in at most {MOST_BYTES} bytes, for example audio/wav")))
+    Err(PluginError::invalid_input(format!("{} is not a media type", quoted(media_type))).with_help(format!(
+        "write it as `type/subtype` (RFC 6838) in at most {MOST_BYTES} bytes, for example audio/wav"
+    )))
 }
 
 fn is_valid(media_type: &str) -> bool {
     let mut parts = media_type.split(';');
     let essence = parts.next().unwrap_or_default();
     media_type.len() <= MOST_BYTES
-        && essence
-            .split_once('/')
-            .is_some_and(|(kind, subtype)| is_name(kind) && is_name(subtype))
+        && essence.split_once('/').is_some_and(|(kind, subtype)| is_name(kind) && is_name(subtype))
         && parts.all(is_parameter)
 }
 
 fn is_name(name: &str) -> bool {
-    name.bytes()
-        .next()
-        .is_some_and(|first| first.is_ascii_alphanumeric())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
+    name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
 }
 
 fn is_parameter(parameter: &str) -> bool {
     let Some((name, value)) = parameter.trim_matches(' ').split_once('=') else {
         return false;
     };
-    let unquoted = value
-        .strip_prefix('"')
-        .and_then(|value| value.strip_suffix('"'));
+    let unquoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
     let fits = |b: u8| match unquoted {
         Some(_) => (b == b' ' || b.is_ascii_graphic()) && !b"\"\\".contains(&b),
         None => b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&b),

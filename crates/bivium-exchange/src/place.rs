@@ -52,34 +52,20 @@ impl Places {
 
     /// One directory for everything.
     pub(crate) fn one(root: &Path) -> Result<Self> {
-        Ok(Self {
-            near: open(root)?,
-            far: None,
-            unknown_bytes: UNKNOWN_BYTES,
-        })
+        Ok(Self { near: open(root)?, far: None, unknown_bytes: UNKNOWN_BYTES })
     }
 
     fn two(near: Arc<Session>, far: &Path) -> Result<Self> {
         let root = canonical(far)?;
         reclaim(&root).map_err(|error| failed("open the exchange in", &root, error))?;
-        let far = Some(Far {
-            root,
-            session: Mutex::new(None),
-        });
-        Ok(Self {
-            near,
-            far,
-            unknown_bytes: UNKNOWN_BYTES,
-        })
+        let far = Some(Far { root, session: Mutex::new(None) });
+        Ok(Self { near, far, unknown_bytes: UNKNOWN_BYTES })
     }
 
     /// Two directories, as if the first were memory.
     #[cfg(test)]
     pub(crate) fn for_test(near: &Path, far: &Path, unknown_bytes: u64) -> Self {
-        Self {
-            unknown_bytes,
-            ..Self::two(open(near).unwrap(), far).unwrap()
-        }
+        Self { unknown_bytes, ..Self::two(open(near).unwrap(), far).unwrap() }
     }
 
     /// The session for a blob, and how large it may grow in it.
@@ -111,11 +97,7 @@ impl Places {
 
     pub(crate) fn directories(&self) -> Vec<PathBuf> {
         let far = self.far.as_ref().and_then(|far| far.held().clone());
-        [Some(Arc::clone(&self.near)), far]
-            .into_iter()
-            .flatten()
-            .map(|session| session.path().to_owned())
-            .collect()
+        [Some(Arc::clone(&self.near)), far].into_iter().flatten().map(|session| session.path().to_owned()).collect()
     }
 }
 
@@ -143,23 +125,18 @@ fn open(root: &Path) -> Result<Arc<Session>> {
 }
 
 fn create(root: &Path) -> Result<Arc<Session>> {
-    Session::create(root)
-        .map_err(|error| failed("make a directory for the exchange in", root, error))
+    Session::create(root).map_err(|error| failed("make a directory for the exchange in", root, error))
 }
 
 /// Links resolved, so that a plugin that resolves the path of its area gets the same one.
 fn canonical(root: &Path) -> Result<PathBuf> {
-    root.canonicalize()
-        .map_err(|error| failed("open the exchange in", root, error))
+    root.canonicalize().map_err(|error| failed("open the exchange in", root, error))
 }
 
 /// The free bytes where a session lies, and whether programs may be run from there.
 fn room(session: &Session) -> (u64, bool) {
     match fstatvfs(session.blobs()) {
-        Ok(stat) => (
-            stat.f_bavail.saturating_mul(stat.f_frsize),
-            !stat.f_flag.contains(StatVfsMountFlags::NOEXEC),
-        ),
+        Ok(stat) => (stat.f_bavail.saturating_mul(stat.f_frsize), !stat.f_flag.contains(StatVfsMountFlags::NOEXEC)),
         Err(_) => (0, false),
     }
 }

@@ -15,9 +15,7 @@ pub fn read_at(file: &File, offset: u64, len: usize) -> io::Result<Vec<u8>> {
     let there = file.metadata()?.len().saturating_sub(offset);
     let wanted = usize::try_from(there).map_or(len, |there| len.min(there));
     let mut bytes = Vec::new();
-    bytes
-        .try_reserve_exact(wanted)
-        .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+    bytes.try_reserve_exact(wanted).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
     while bytes.len() < wanted {
         let at = offset.saturating_add(bytes.len() as u64);
         match rustix::io::pread(file, spare_capacity(&mut bytes), at) {

@@ -47,10 +47,7 @@ pub(crate) fn reclaim(root: &Path) -> io::Result<usize> {
 fn is_session(name: &str, prefix: &str) -> bool {
     let plain = name.strip_prefix('.').unwrap_or(name);
     plain.strip_prefix(prefix).is_some_and(|random| {
-        random.len() == RANDOM_DIGITS
-            && random
-                .bytes()
-                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        random.len() == RANDOM_DIGITS && random.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     })
 }
 
@@ -60,15 +57,9 @@ fn reclaim_one(root: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
         return Ok(false);
     }
     // One whose maker was killed before the lock was there gets one now: then there is one way to claim it.
-    let flags =
-        OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let lock = File::from(openat(&dir, LOCK, flags, Mode::RUSR | Mode::WUSR)?);
-    if lock.try_lock().is_err()
-        || !same(
-            &statat(&dir, LOCK, AtFlags::SYMLINK_NOFOLLOW)?,
-            &fstat(&lock)?,
-        )
-    {
+    if lock.try_lock().is_err() || !same(&statat(&dir, LOCK, AtFlags::SYMLINK_NOFOLLOW)?, &fstat(&lock)?) {
         return Ok(false);
     }
     remove_held(root, dir.as_fd(), name, &lock)?;
@@ -77,9 +68,7 @@ fn reclaim_one(root: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
 
 /// A time to come, from a clock that was set back, is not old.
 fn is_old(modified: SystemTime) -> bool {
-    SystemTime::now()
-        .duration_since(modified)
-        .is_ok_and(|age| age > TIME_TO_LOCK)
+    SystemTime::now().duration_since(modified).is_ok_and(|age| age > TIME_TO_LOCK)
 }
 
 #[cfg(test)]

@@ -24,9 +24,7 @@ pub(crate) const RANDOM_DIGITS: usize = 12;
 /// Another host can take a new directory for a dead one only if we sleep for a minute in the middle of making it.
 const ATTEMPTS: usize = 8;
 
-const DIRECTORY: OFlags = OFlags::DIRECTORY
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -51,9 +49,7 @@ impl Session {
                 return Ok(Arc::new(session));
             }
         }
-        Err(io::Error::other(
-            "another process keeps removing the directory that is made there",
-        ))
+        Err(io::Error::other("another process keeps removing the directory that is made there"))
     }
 
     /// `None` if another host took the new directory away.
@@ -76,15 +72,9 @@ impl Session {
         }
     }
 
-    fn furnish(
-        root_path: &Path,
-        root: OwnedFd,
-        hidden: &str,
-        name: String,
-    ) -> io::Result<Option<Self>> {
+    fn furnish(root_path: &Path, root: OwnedFd, hidden: &str, name: String) -> io::Result<Option<Self>> {
         let dir = open_own_dir(root.as_fd(), hidden)?;
-        let create =
-            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let create = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let lock = File::from(openat(&dir, LOCK, create, Mode::RUSR | Mode::WUSR)?);
         match lock.try_lock() {
             Err(std::fs::TryLockError::WouldBlock) => return Ok(None),
@@ -97,24 +87,10 @@ impl Session {
         let blobs = openat(&dir, BLOBS, DIRECTORY, Mode::empty())?;
         let areas = openat(&dir, AREAS, DIRECTORY, Mode::empty())?;
         renameat(&root, hidden, &root, &name)?;
-        let stayed = same(
-            &statat(&root, &name, AtFlags::SYMLINK_NOFOLLOW)?,
-            &fstat(&dir)?,
-        ) && same(
-            &statat(&dir, LOCK, AtFlags::SYMLINK_NOFOLLOW)?,
-            &fstat(&lock)?,
-        );
+        let stayed = same(&statat(&root, &name, AtFlags::SYMLINK_NOFOLLOW)?, &fstat(&dir)?)
+            && same(&statat(&dir, LOCK, AtFlags::SYMLINK_NOFOLLOW)?, &fstat(&lock)?);
         let path = root_path.join(&name);
-        let session = Self {
-            path,
-            name,
-            root,
-            dir,
-            blobs,
-            areas,
-            lock,
-            process: std::process::id(),
-        };
+        let session = Self { path, name, root, dir, blobs, areas, lock, process: std::process::id() };
         Ok(stayed.then_some(session))
     }
 
@@ -155,17 +131,9 @@ impl Drop for Session {
 
 /// Removes the session directory `dir`, named `name` in `root`, whose lock the caller holds. The lock goes last, so
 /// that one who is killed in the middle leaves what another can reclaim.
-pub(crate) fn remove_held(
-    root: BorrowedFd<'_>,
-    dir: BorrowedFd<'_>,
-    name: &str,
-    _held: &File,
-) -> io::Result<()> {
+pub(crate) fn remove_held(root: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &str, _held: &File) -> io::Result<()> {
     tree::empty(dir, Some(LOCK))?;
-    for result in [
-        unlinkat(dir, LOCK, AtFlags::empty()),
-        unlinkat(root, name, AtFlags::REMOVEDIR),
-    ] {
+    for result in [unlinkat(dir, LOCK, AtFlags::empty()), unlinkat(root, name, AtFlags::REMOVEDIR)] {
         match result {
             // Not empty: a reclaimer has just put a lock of its own there, and does the rest.
             Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => {}
@@ -215,10 +183,7 @@ pub(crate) fn same(one: &Stat, other: &Stat) -> bool {
 }
 
 fn was_taken(error: &io::Error) -> bool {
-    matches!(
-        Errno::from_io_error(error),
-        Some(Errno::NOENT | Errno::EXIST | Errno::NOTEMPTY)
-    )
+    matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::EXIST | Errno::NOTEMPTY))
 }
 
 pub(crate) fn warn_left(path: &Path, error: &io::Error) {

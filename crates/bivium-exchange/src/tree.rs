@@ -50,9 +50,7 @@ pub(crate) fn empty(top: BorrowedFd<'_>, keep: Option<&CStr>) -> io::Result<()> 
             return Ok(());
         }
     }
-    Err(io::Error::other(
-        "it fills up faster than it can be emptied",
-    ))
+    Err(io::Error::other("it fills up faster than it can be emptied"))
 }
 
 /// Empties the directory `name`, lifting the directories in it into `top`, and removes it. `lifted` gets the new
@@ -64,8 +62,7 @@ fn flatten(top: BorrowedFd<'_>, name: &CStr, lifted: &mut Vec<CString>) -> io::R
     for entry in Dir::read_from(&dir)? {
         let entry = entry?;
         let child = entry.file_name();
-        if is_dots(child) || unlinked(dir.as_fd(), child)? || open_up(dir.as_fd(), child)?.is_none()
-        {
+        if is_dots(child) || unlinked(dir.as_fd(), child)? || open_up(dir.as_fd(), child)?.is_none() {
             continue;
         }
         let lifted_name = CString::new(random_name(16)?)?;
@@ -154,11 +151,7 @@ mod tests {
         let inner = root.path().join("tree/a/b");
         fs::create_dir_all(inner.join("c")).unwrap();
         fs::write(inner.join("file"), "x").unwrap();
-        for path in [
-            &inner,
-            &root.path().join("tree/a"),
-            &root.path().join("tree"),
-        ] {
+        for path in [&inner, &root.path().join("tree/a"), &root.path().join("tree")] {
             fs::set_permissions(path, Permissions::from_mode(0o000)).unwrap();
         }
         remove_named(&root, c"tree").unwrap();

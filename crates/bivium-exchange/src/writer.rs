@@ -32,18 +32,10 @@ pub struct BlobWriter {
 }
 
 impl BlobWriter {
-    pub(crate) fn new(
-        exchange: &Arc<Inner>,
-        media_type: &str,
-        expected: Option<u64>,
-    ) -> Result<Self> {
+    pub(crate) fn new(exchange: &Arc<Inner>, media_type: &str, expected: Option<u64>) -> Result<Self> {
         media_type::check(media_type)?;
         let (session, roof) = exchange.places.for_blob(expected)?;
-        let stored = Stored::unnamed(
-            session,
-            Charge::new(&exchange.ledger, Kind::Blob),
-            media_type,
-        )?;
+        let stored = Stored::unnamed(session, Charge::new(&exchange.ledger, Kind::Blob), media_type)?;
         let file = stored.create()?;
         Ok(Self {
             exchange: Arc::clone(exchange),
@@ -79,19 +71,15 @@ impl BlobWriter {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        self.try_append(bytes)
-            .inspect_err(|error| self.failed = Some(error.clone()))
+        self.try_append(bytes).inspect_err(|error| self.failed = Some(error.clone()))
     }
 
     fn try_append(&mut self, bytes: &[u8]) -> Result<()> {
         let more = bytes.len() as u64;
         let total = self.written.saturating_add(more);
         if total > self.limit {
-            return Err(PluginError::resource_exhausted(format!(
-                "a blob may have {} bytes and has more",
-                self.limit
-            ))
-            .with_help("write less, or raise the limit"));
+            return Err(PluginError::resource_exhausted(format!("a blob may have {} bytes and has more", self.limit))
+                .with_help("write less, or raise the limit"));
         }
         self.stored.charge.grow(more)?;
         if total > self.roof {
@@ -112,11 +100,8 @@ impl BlobWriter {
             return Ok(false);
         };
         let failed = |error| failed("move a blob to", session.path(), error);
-        let mut moved = Stored::unnamed(
-            Arc::clone(&session),
-            Charge::new(&self.exchange.ledger, Kind::Blob),
-            &self.media_type,
-        )?;
+        let mut moved =
+            Stored::unnamed(Arc::clone(&session), Charge::new(&self.exchange.ledger, Kind::Blob), &self.media_type)?;
         let mut file = moved.create()?;
         self.file.rewind().map_err(failed)?;
         // What a write that failed half way left behind these bytes stays behind.
@@ -135,9 +120,7 @@ impl BlobWriter {
     pub fn finish(self) -> Result<Blob> {
         match self.failed {
             Some(error) => Err(error),
-            None => self
-                .stored
-                .into_blob(&self.file, &self.media_type, self.written),
+            None => self.stored.into_blob(&self.file, &self.media_type, self.written),
         }
     }
 }
@@ -161,13 +144,7 @@ impl Write for BlobWriter {
 
 impl fmt::Debug for BlobWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "BlobWriter({}, {}, {} bytes)",
-            self.stored.path().display(),
-            self.media_type,
-            self.written
-        )
+        write!(f, "BlobWriter({}, {}, {} bytes)", self.stored.path().display(), self.media_type, self.written)
     }
 }
 
@@ -182,26 +159,15 @@ pub(crate) struct Stored {
 impl Stored {
     /// A new name. There is no file yet.
     pub(crate) fn unnamed(session: Arc<Session>, charge: Charge, media_type: &str) -> Result<Self> {
-        let random =
-            random_name(16).map_err(|error| failed("name a blob in", session.path(), error))?;
-        Ok(Self {
-            session,
-            name: random + &suffix_of_media_type(media_type),
-            charge,
-        })
+        let random = random_name(16).map_err(|error| failed("name a blob in", session.path(), error))?;
+        Ok(Self { session, name: random + &suffix_of_media_type(media_type), charge })
     }
 
     fn create(&self) -> Result<File> {
-        let flags =
-            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        openat(
-            self.session.blobs(),
-            &self.name,
-            flags,
-            Mode::RUSR | Mode::WUSR,
-        )
-        .map(File::from)
-        .map_err(|error| failed("make a blob in", self.session.path(), error))
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(self.session.blobs(), &self.name, flags, Mode::RUSR | Mode::WUSR)
+            .map(File::from)
+            .map_err(|error| failed("make a blob in", self.session.path(), error))
     }
 
     fn path(&self) -> PathBuf {
@@ -209,14 +175,8 @@ impl Stored {
     }
 
     pub(crate) fn into_blob(self, file: &File, media_type: &str, size: u64) -> Result<Blob> {
-        fchmod(file, Mode::RUSR)
-            .map_err(|error| failed("finish a blob in", self.session.path(), error))?;
-        Ok(Blob::new(
-            self.path(),
-            media_type,
-            size,
-            Some(Box::new(self)),
-        ))
+        fchmod(file, Mode::RUSR).map_err(|error| failed("finish a blob in", self.session.path(), error))?;
+        Ok(Blob::new(self.path(), media_type, size, Some(Box::new(self))))
     }
 }
 
@@ -248,24 +208,13 @@ mod tests {
 
     fn two_places(unknown_bytes: u64) -> TwoPlaces {
         let (near, far) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let exchange = Exchange::over(
-            Places::for_test(near.path(), far.path(), unknown_bytes),
-            None,
-        );
-        TwoPlaces {
-            near,
-            far,
-            exchange,
-        }
+        let exchange = Exchange::over(Places::for_test(near.path(), far.path(), unknown_bytes), None);
+        TwoPlaces { near, far, exchange }
     }
 
     /// A file to which nothing can be written.
     fn full() -> File {
-        File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/full")
-            .unwrap()
+        File::options().read(true).write(true).open("/dev/full").unwrap()
     }
 
     #[test]
@@ -273,29 +222,14 @@ mod tests {
         let two = two_places(10);
         let mut writer = two.exchange.writer("text/plain").unwrap();
         writer.append(b"0123456789").unwrap();
-        assert!(
-            writer
-                .stored
-                .path()
-                .starts_with(two.near.path().canonicalize().unwrap())
-        );
-        assert_eq!(
-            two.exchange.directories().len(),
-            1,
-            "the far session is made when it is needed"
-        );
+        assert!(writer.stored.path().starts_with(two.near.path().canonicalize().unwrap()));
+        assert_eq!(two.exchange.directories().len(), 1, "the far session is made when it is needed");
         writer.append(b"abc").unwrap();
         assert_eq!(two.exchange.usage().blobs, 1);
         let blob = writer.finish().unwrap();
-        assert!(
-            blob.path()
-                .starts_with(two.far.path().canonicalize().unwrap())
-        );
+        assert!(blob.path().starts_with(two.far.path().canonicalize().unwrap()));
         assert_eq!(std::fs::read(blob.path()).unwrap(), b"0123456789abc");
-        assert_eq!(
-            (two.exchange.usage().blobs, two.exchange.usage().bytes),
-            (1, 13)
-        );
+        assert_eq!((two.exchange.usage().blobs, two.exchange.usage().bytes), (1, 13));
         drop((blob, two.exchange));
         for root in [two.near, two.far] {
             assert_eq!(root.path().read_dir().unwrap().count(), 0);
@@ -305,22 +239,10 @@ mod tests {
     #[test]
     fn what_is_known_to_be_big_starts_in_the_far_place() {
         let two = two_places(10);
-        let writer = two
-            .exchange
-            .writer_sized("text/plain", u64::MAX / 2)
-            .unwrap();
-        assert!(
-            writer
-                .stored
-                .path()
-                .starts_with(two.far.path().canonicalize().unwrap())
-        );
+        let writer = two.exchange.writer_sized("text/plain", u64::MAX / 2).unwrap();
+        assert!(writer.stored.path().starts_with(two.far.path().canonicalize().unwrap()));
         let small = two.exchange.write(b"0123456789abc", "text/plain").unwrap();
-        assert!(
-            small
-                .path()
-                .starts_with(two.near.path().canonicalize().unwrap())
-        );
+        assert!(small.path().starts_with(two.near.path().canonicalize().unwrap()));
     }
 
     #[test]
@@ -330,10 +252,7 @@ mod tests {
         writer.file = full();
         writer.append(b"data").unwrap();
         let blob = writer.finish().unwrap();
-        assert!(
-            blob.path()
-                .starts_with(two.far.path().canonicalize().unwrap())
-        );
+        assert!(blob.path().starts_with(two.far.path().canonicalize().unwrap()));
         assert_eq!(std::fs::read(blob.path()).unwrap(), b"data");
     }
 
@@ -346,14 +265,8 @@ mod tests {
         writer.file = full();
         let error = writer.write_all(b"data").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-        assert_eq!(
-            writer.append(b"").unwrap_err().code(),
-            ErrorCode::ResourceExhausted
-        );
-        assert_eq!(
-            writer.finish().unwrap_err().code(),
-            ErrorCode::ResourceExhausted
-        );
+        assert_eq!(writer.append(b"").unwrap_err().code(), ErrorCode::ResourceExhausted);
+        assert_eq!(writer.finish().unwrap_err().code(), ErrorCode::ResourceExhausted);
         assert!(!path.exists());
         assert_eq!(exchange.usage(), crate::Usage::default());
     }

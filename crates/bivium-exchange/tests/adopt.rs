@@ -22,11 +22,7 @@ fn world() -> World {
     let exchange = Exchange::builder().root(root.path()).open().unwrap();
     let area = exchange.area("worker").unwrap();
     fs::write(root.path().join("secret"), "secret").unwrap();
-    World {
-        root,
-        exchange,
-        area,
-    }
+    World { root, exchange, area }
 }
 
 impl World {
@@ -54,23 +50,14 @@ fn a_plain_file_is_moved_and_not_copied() {
     let blob = world.area.adopt("./out/speech.wav", "audio/wav").unwrap();
     assert!(!world.there("out/speech.wav").exists());
     let metadata = fs::metadata(blob.path()).unwrap();
-    assert_eq!(
-        (metadata.ino(), metadata.len(), metadata.mode() & 0o777),
-        (inode, blob.size(), 0o400)
-    );
-    assert!(
-        !blob.path().starts_with(world.area.path()) && blob.path().extension().unwrap() == "wav"
-    );
+    assert_eq!((metadata.ino(), metadata.len(), metadata.mode() & 0o777), (inode, blob.size(), 0o400));
+    assert!(!blob.path().starts_with(world.area.path()) && blob.path().extension().unwrap() == "wav");
     assert_eq!(world.exchange.usage().bytes, 4);
     let (path, root) = (blob.path().to_owned(), world.root);
     drop((world.area, world.exchange));
     assert!(path.exists());
     drop(blob);
-    assert_eq!(
-        root.path().read_dir().unwrap().count(),
-        1,
-        "only the secret is left"
-    );
+    assert_eq!(root.path().read_dir().unwrap().count(), 1, "only the secret is left");
 }
 
 #[test]
@@ -79,18 +66,9 @@ fn paths_that_lead_out_are_refused() {
     fs::write(world.there("file"), "x").unwrap();
     let absolute = world.there("file");
     let beneath = "not a path beneath";
-    for path in [
-        "..",
-        "../x",
-        "a/../../x",
-        "a/..",
-        "file/../file",
-        "/etc/passwd",
-        "",
-        ".",
-        "/",
-        absolute.to_str().unwrap(),
-    ] {
+    for path in
+        ["..", "../x", "a/../../x", "a/..", "file/../file", "/etc/passwd", "", ".", "/", absolute.to_str().unwrap()]
+    {
         world.refuses(path, beneath);
     }
     world.refuses("a\0b", "nul byte");
@@ -125,35 +103,17 @@ fn what_is_no_plain_file_of_one_name_is_refused() {
     let world = world();
     fs::hard_link(world.root.path().join("secret"), world.there("hard")).unwrap();
     fs::create_dir(world.there("dir")).unwrap();
-    mknodat(
-        CWD,
-        world.there("fifo"),
-        FileType::Fifo,
-        Mode::RUSR | Mode::WUSR,
-        0,
-    )
-    .unwrap();
+    mknodat(CWD, world.there("fifo"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     let _listener = UnixListener::bind(world.there("socket")).unwrap();
     world.refuses("hard", "hard link");
     world.refuses("dir", "is a directory");
     world.refuses("fifo", "not a regular file");
     world.refuses("socket", "not a regular file");
     // Only root can make one.
-    if mknodat(
-        CWD,
-        world.there("null"),
-        FileType::CharacterDevice,
-        Mode::RUSR,
-        rustix::fs::makedev(1, 3),
-    )
-    .is_ok()
-    {
+    if mknodat(CWD, world.there("null"), FileType::CharacterDevice, Mode::RUSR, rustix::fs::makedev(1, 3)).is_ok() {
         world.refuses("null", "not a regular file");
     }
-    assert_eq!(
-        fs::read(world.root.path().join("secret")).unwrap(),
-        b"secret"
-    );
+    assert_eq!(fs::read(world.root.path().join("secret")).unwrap(), b"secret");
 }
 
 #[test]
@@ -171,10 +131,7 @@ fn a_file_is_taken_once() {
     let world = world();
     fs::write(world.there("file"), "x").unwrap();
     let blob = world.area.adopt("file", "text/plain").unwrap();
-    assert_eq!(
-        world.area.adopt("file", "text/plain").unwrap_err().code(),
-        ErrorCode::Denied
-    );
+    assert_eq!(world.area.adopt("file", "text/plain").unwrap_err().code(), ErrorCode::Denied);
     drop(blob);
 }
 

@@ -31,10 +31,7 @@ fn a_blob_goes_with_its_last_handle() {
     let root = root();
     let exchange = exchange(&root);
     let blob = exchange.write(b"data", "audio/wav").unwrap();
-    assert_eq!(
-        (blob.size(), blob.media_type(), blob.is_owned()),
-        (4, "audio/wav", true)
-    );
+    assert_eq!((blob.size(), blob.media_type(), blob.is_owned()), (4, "audio/wav", true));
     assert!(blob.path().is_absolute() && blob.path().extension().unwrap() == "wav");
     assert_eq!(fs::read(blob.path()).unwrap(), b"data");
     let (path, other) = (blob.path().to_owned(), blob.clone());
@@ -68,14 +65,7 @@ fn a_writer_that_does_not_finish_leaves_nothing() {
     let exchange = exchange(&root);
     let mut writer = exchange.writer("text/plain").unwrap();
     write!(writer, "{}", "x".repeat(1000)).unwrap();
-    assert_eq!(
-        (
-            writer.written(),
-            exchange.usage().bytes,
-            exchange.usage().blobs
-        ),
-        (1000, 1000, 1)
-    );
+    assert_eq!((writer.written(), exchange.usage().bytes, exchange.usage().blobs), (1000, 1000, 1));
     drop(writer);
     assert_eq!(exchange.usage(), Usage::default());
     assert_eq!(entries(&exchange.directories()[0].join("blobs")), 0);
@@ -88,18 +78,10 @@ fn nobody_else_can_look_in_and_finished_blobs_are_read_only() {
     let blob = exchange.write(b"data", "text/plain").unwrap();
     let area = exchange.area("x").unwrap();
     let session = &exchange.directories()[0];
-    for dir in [
-        session,
-        &session.join("blobs"),
-        &session.join("areas"),
-        &area.path().to_owned(),
-    ] {
+    for dir in [session, &session.join("blobs"), &session.join("areas"), &area.path().to_owned()] {
         assert_eq!(mode(dir), 0o700, "{}", dir.display());
     }
-    assert_eq!(
-        (mode(blob.path()), mode(&session.join("lock"))),
-        (0o400, 0o600)
-    );
+    assert_eq!((mode(blob.path()), mode(&session.join("lock"))), (0o400, 0o600));
     let name = session.file_name().unwrap().to_str().unwrap();
     assert!(name.starts_with(&format!("bivium-{}-", fs::metadata(session).unwrap().uid())));
     assert_eq!(entries(root.path()), 1, "no other directory beside it");
@@ -110,11 +92,7 @@ fn the_default_places_are_left_as_they_were() {
     let exchange = Exchange::open().unwrap();
     let blob = exchange.write(b"data", "text/plain").unwrap();
     let directories = exchange.directories();
-    assert!(
-        directories
-            .iter()
-            .any(|directory| blob.path().starts_with(directory))
-    );
+    assert!(directories.iter().any(|directory| blob.path().starts_with(directory)));
     drop((exchange, blob));
     assert!(directories.iter().all(|directory| !directory.exists()));
 }
@@ -122,21 +100,14 @@ fn the_default_places_are_left_as_they_were() {
 #[test]
 fn the_quota_is_one_for_all_blobs_and_is_given_back() {
     let root = root();
-    let exchange = Exchange::builder()
-        .root(root.path())
-        .max_bytes(10)
-        .open()
-        .unwrap();
+    let exchange = Exchange::builder().root(root.path()).max_bytes(10).open().unwrap();
     let six = exchange.write(b"123456", "text/plain").unwrap();
     let error = exchange.write(b"12345", "text/plain").unwrap_err();
     assert_eq!(error.code(), ErrorCode::ResourceExhausted);
     assert!(error.to_string().contains("max_bytes"), "{error}");
     let area = exchange.area("x").unwrap();
     fs::write(area.path().join("out"), "12345").unwrap();
-    assert_eq!(
-        area.adopt("out", "text/plain").unwrap_err().code(),
-        ErrorCode::ResourceExhausted
-    );
+    assert_eq!(area.adopt("out", "text/plain").unwrap_err().code(), ErrorCode::ResourceExhausted);
     assert_eq!((exchange.usage().blobs, exchange.usage().bytes), (1, 6));
     drop(six);
     exchange.write(b"1234567890", "text/plain").unwrap();
@@ -150,19 +121,8 @@ fn a_writers_limit_holds_and_its_error_is_final() {
     writer.append(b"1234").unwrap();
     let error = writer.write_all(b"5").unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-    assert_eq!(
-        error
-            .get_ref()
-            .unwrap()
-            .downcast_ref::<PluginError>()
-            .unwrap()
-            .code(),
-        ErrorCode::ResourceExhausted
-    );
-    assert_eq!(
-        writer.finish().unwrap_err().code(),
-        ErrorCode::ResourceExhausted
-    );
+    assert_eq!(error.get_ref().unwrap().downcast_ref::<PluginError>().unwrap().code(), ErrorCode::ResourceExhausted);
+    assert_eq!(writer.finish().unwrap_err().code(), ErrorCode::ResourceExhausted);
 }
 
 #[test]
@@ -171,11 +131,8 @@ fn what_is_no_media_type_is_refused_everywhere() {
     let exchange = exchange(&root);
     let area = exchange.area("x").unwrap();
     fs::write(area.path().join("out"), "x").unwrap();
-    for result in [
-        exchange.write(b"", "x\ny"),
-        area.adopt("out", "../x"),
-        exchange.writer("").map(|_| unreachable!()),
-    ] {
+    for result in [exchange.write(b"", "x\ny"), area.adopt("out", "../x"), exchange.writer("").map(|_| unreachable!())]
+    {
         assert_eq!(result.unwrap_err().code(), ErrorCode::InvalidInput);
     }
 }
@@ -188,14 +145,7 @@ fn a_root_that_will_not_do_is_named() {
     assert_eq!(error.code(), ErrorCode::NotFound);
     assert!(error.message().contains("missing"), "{error}");
     fs::set_permissions(root.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    assert_eq!(
-        Exchange::builder()
-            .root(root.path())
-            .open()
-            .unwrap_err()
-            .code(),
-        ErrorCode::Denied
-    );
+    assert_eq!(Exchange::builder().root(root.path()).open().unwrap_err().code(), ErrorCode::Denied);
     fs::set_permissions(root.path(), fs::Permissions::from_mode(0o1777)).unwrap();
     Exchange::builder().root(root.path()).open().unwrap();
 }
@@ -230,9 +180,7 @@ fn a_hosts_own_type_becomes_a_blob_of_ours_or_stays_where_it_is() {
 
     let elsewhere = root.path().join("mine.wav");
     fs::write(&elsewhere, "RIFF").unwrap();
-    let lent = exchange
-        .adopt_dto(&Samples(Some(elsewhere.clone())))
-        .unwrap();
+    let lent = exchange.adopt_dto(&Samples(Some(elsewhere.clone()))).unwrap();
     assert!(!lent.is_owned());
     drop((lent, made));
     assert!(elsewhere.exists());

@@ -18,10 +18,7 @@ fn host_to_be_killed() {
     let Some(root) = std::env::var_os(ROOT) else {
         return;
     };
-    let exchange = Exchange::builder()
-        .root(PathBuf::from(root))
-        .open()
-        .unwrap();
+    let exchange = Exchange::builder().root(PathBuf::from(root)).open().unwrap();
     let _blob = exchange.write(b"data", "text/plain").unwrap();
     let area = exchange.area("worker").unwrap();
     fs::write(area.path().join("file"), "x").unwrap();
@@ -50,17 +47,10 @@ impl Host {
         let mut line = String::new();
         while !line.starts_with("open:") {
             line.clear();
-            assert!(
-                stdout.read_line(&mut line).unwrap() > 0,
-                "the host ended before it was ready"
-            );
+            assert!(stdout.read_line(&mut line).unwrap() > 0, "the host ended before it was ready");
         }
         let session = PathBuf::from(line.trim_start_matches("open:").trim_end());
-        Self {
-            process,
-            session,
-            _stdout: stdout,
-        }
+        Self { process, session, _stdout: stdout }
     }
 
     fn kill(mut self) -> PathBuf {
@@ -78,10 +68,7 @@ impl Drop for Host {
 }
 
 fn names(root: &Path) -> Vec<String> {
-    root.read_dir()
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect()
+    root.read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
 #[test]
@@ -130,10 +117,7 @@ fn hosts_that_start_at_once_reclaim_together_and_lose_nothing() {
             });
         }
     });
-    assert_eq!(
-        names(root.path()),
-        [other_process.session.file_name().unwrap().to_str().unwrap()]
-    );
+    assert_eq!(names(root.path()), [other_process.session.file_name().unwrap().to_str().unwrap()]);
     other_process.kill();
     drop(Exchange::builder().root(root.path()).open().unwrap());
     assert!(names(root.path()).is_empty());

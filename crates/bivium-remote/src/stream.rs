@@ -59,7 +59,9 @@ impl Events {
                     return Ok(None);
                 }
                 _ => {
-                    return self.flight.lost(PluginError::protocol("an event of the worker's stream lacks its content"));
+                    return self
+                        .flight
+                        .lost(PluginError::protocol("an event of the worker's stream lacks its content"));
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! Calls through real workers.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test ends where it fails")]
+
 mod common;
 
 use std::time::{Duration, Instant};

@@ -1,5 +1,7 @@
 //! A worker in an environment that was made for it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test ends where it fails")]
+
 mod common;
 
 use bivium_exchange::Exchange;
