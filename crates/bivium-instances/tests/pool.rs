@@ -1,5 +1,13 @@
 //! How the pool queues, configures, replaces and ends instances, seen through `PluginInterface`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -44,7 +52,10 @@ impl Instance for Copy {
 
     async fn execute(&self, call: Call) -> Result<Payload> {
         match &*call.method {
-            "wait" => call.handle().guard(async { Ok(self.world.gate.acquire().await.unwrap().forget()) }).await?,
+            "wait" => {
+                let permit = call.handle().guard(async { Ok(self.world.gate.acquire().await.unwrap()) }).await?;
+                permit.forget();
+            }
             "crash" => {
                 self.alive.store(false, Ordering::SeqCst);
                 return Err(PluginError::crashed("killed by a signal"));
