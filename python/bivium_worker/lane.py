@@ -207,7 +207,8 @@ class Lane:
                 self._executor.run(hook, call)
             except (KeyError, TypeError, ValueError) as error:
                 # Python's words for a wrong value: here the value is the configuration.
-                raise WorkerError("invalid-config", text_of(error)) from error
+                text = text_of(error)
+                raise WorkerError("invalid-config", "no key " + text if isinstance(error, KeyError) else text) from error
         self._plugin.config = config or {}
 
     def _cleanup(self, call: Call, _given: dict) -> None:

@@ -333,7 +333,8 @@ class Life(WorkerCase):
         self.assertEqual(found["config"], {"a": 2})
         self.assertTrue(all(found["main"]), "the plugin's code runs on the main thread")
         status, reply = self.worker.post("/initialize", {"config": {"refuse": True}})
-        self.assertEqual((reply["error"]["code"], reply["error"]["message"]), ("plugin-failed", "refused"))
+        error = reply["error"]
+        self.assertEqual((error["code"], error["type"], error["message"]), ("invalid-config", "ValueError", "refused"))
         self.assertEqual(self.worker.get("/config")[1]["result"], {"a": 2})
         self.assertEqual(self.worker.post("/initialize", {"config": 3})[1]["error"]["code"], "invalid-config")
 

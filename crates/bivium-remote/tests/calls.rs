@@ -160,7 +160,8 @@ async fn configuration_is_applied_and_asked_for() {
     assert_eq!(sample.plugin.current_config().await.unwrap(), json!({"a": 1}));
     assert_eq!(sample.plugin.config_schema().await.unwrap(), json!({"type": "object"}));
     let error = sample.plugin.initialize(json!({"refuse": true})).await.unwrap_err();
-    assert_eq!(error.message(), "ValueError: refused");
+    assert_eq!((error.code(), error.message()), (ErrorCode::InvalidConfig, "refused"));
+    assert_eq!(error.failure().unwrap().kind, "ValueError");
     assert_eq!(sample.plugin.current_config().await.unwrap(), json!({"a": 1}));
     sample.plugin.cleanup().await.unwrap();
     let said = sample.log.tail(5);
@@ -215,7 +216,7 @@ async fn concurrency_and_replicas_run_calls_side_by_side() {
     let replicated = load_with("Progress", json!({"replicas": 2})).await;
     let long = || replicated.plugin.execute(Call::new().arg(1).arg(0.5));
     let (one, two) = tokio::join!(long(), long());
-    (one.unwrap(), two.unwrap());
+    assert!(one.is_ok() && two.is_ok());
     assert_eq!(replicated.plugin.stats().await.unwrap().instances.len(), 2);
 }
 
