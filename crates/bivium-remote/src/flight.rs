@@ -80,8 +80,10 @@ impl Flight {
         lent: Vec<Blob>,
         request: Request<Full<Bytes>>,
     ) -> Result<Self> {
-        let mut connection = worker.client.for_call().await?;
-        connection.ready().await.map_err(broken)?;
+        let mut connection = match connected(worker).await {
+            Ok(connection) => connection,
+            Err(error) => return Err(crash_behind(worker, error, "before the call could begin").await),
+        };
         let answer = Box::pin(connection.send_request(request));
         worker.running(call, true);
         let state = State::Sent(answer, connection);
@@ -206,17 +208,30 @@ impl Flight {
     }
 
     async fn broke<T>(&mut self, error: hyper::Error) -> Result<T> {
-        // A worker that ends takes its connections with it, a little before we hear of its end.
-        match tokio::time::timeout(NEWS_TIME, self.worker.crashed("in the middle of a call")).await {
-            Ok(crashed) => self.lost(crashed),
-            Err(_) => self.lost(broken(error)),
-        }
+        let error = crash_behind(&self.worker, broken(error), "in the middle of a call").await;
+        self.lost(error)
     }
 
     fn land(&mut self) {
         self.worker.running(self.call, false);
         self.place = None;
     }
+}
+
+async fn connected(worker: &Shared) -> Result<Connection> {
+    let mut connection = worker.client.for_call().await?;
+    connection.ready().await.map_err(broken)?;
+    Ok(connection)
+}
+
+/// The crash that broke a connection, or `error` if there was none. A worker that ends takes its connections with it,
+/// a little before we hear of its end.
+async fn crash_behind(worker: &Shared, error: PluginError, when: &str) -> PluginError {
+    if let Ok(crashed) = tokio::time::timeout(NEWS_TIME, worker.crashed(when)).await {
+        return crashed;
+    }
+    worker.condemn("it did not keep to the protocol");
+    error
 }
 
 impl Drop for Flight {

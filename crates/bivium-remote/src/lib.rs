@@ -6,7 +6,7 @@
 //!
 //! - [`RemotePluginProxy`] over `factory` and `worker`: the plugin, how workers are made, one worker;
 //! - `process`, `spawn`, `channel`, `output`: the worker as a process: its start, its end, its voice;
-//! - `client`, `flight`, `exchange`, `wire`: calls to it;
+//! - `client`, `flight`, `stream`, `payload`, `wire`: calls to it;
 //! - `environment`, `embedded`, `variables`: what it runs in.
 //!
 //! Queueing, replacing what died and counting are the pool's (`bivium-instances`), and are the same for components.

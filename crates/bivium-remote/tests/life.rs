@@ -1,15 +1,22 @@
 //! The life and death of real workers.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test ends where it fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test ends where it fails"
+)]
 
 mod common;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bivium_interface::{Call, ErrorCode, PluginInterface};
-use common::{eventually, exists, is_alive, kill, load, load_with, parent};
+use common::{eventually, exists, is_alive, kill, kill_if_there, load, load_with, parent};
 use futures_util::StreamExt;
 use serde_json::json;
 
@@ -68,6 +75,56 @@ async fn killed_from_outside_worker_guard_or_both() {
         assert!(!exists(guard), "no zombie is left");
     }
     sample.plugin.execute(Call::new().method("sleep").arg(0)).await.unwrap();
+}
+
+/// One that was just killed may still be listed by the pool.
+async fn live_workers(sample: &common::Fixture) -> Vec<u32> {
+    let stats = sample.plugin.stats().await.unwrap();
+    let workers = stats.instances.iter().map(|instance| u32::try_from(instance.id).unwrap());
+    workers.filter(|worker| is_alive(*worker)).collect()
+}
+
+fn guard_of(worker: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{worker}/stat")).ok()?;
+    let parent: u32 = stat.rsplit(") ").next()?.split(' ').nth(1)?.parse().ok()?;
+    let command = std::fs::read_to_string(format!("/proc/{parent}/cmdline")).ok()?;
+    command.contains("bivium_worker").then_some(parent)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whenever_a_worker_is_killed_each_call_ends_once_and_as_it_should() {
+    let sample = load_with("Progress", json!({"replicas": 2})).await;
+    let ending = AtomicBool::new(false);
+    let killer = async {
+        for n in 0..25_u64 {
+            tokio::time::sleep(Duration::from_millis(37 + n * 13 % 100)).await;
+            if let Some(worker) = live_workers(&sample).await.pop() {
+                // One whose guard was just killed has another parent, which is not ours to kill.
+                let victim = if n % 3 == 0 { guard_of(worker) } else { Some(worker) };
+                victim.into_iter().for_each(kill_if_there);
+            }
+        }
+        ending.store(true, Ordering::Relaxed);
+    };
+    let caller = async || {
+        let (mut done, mut crashed) = (0, 0);
+        while !ending.load(Ordering::Relaxed) {
+            match sample.plugin.execute(Call::new().arg(2).arg(0.002)).await {
+                Ok(payload) if payload.json == json!("done") => done += 1,
+                Err(error) if error.code() == ErrorCode::Crashed => crashed += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        (done, crashed)
+    };
+    let ((), (done, crashed), ..) = tokio::join!(killer, caller(), caller(), caller());
+    assert!(done > 0 && crashed > 0, "{done} {crashed}");
+    sample.plugin.execute(Call::new().arg(1)).await.unwrap();
+    let workers = live_workers(&sample).await;
+    let guards = workers.iter().copied().filter_map(guard_of);
+    let everyone: Vec<u32> = guards.chain(workers.iter().copied()).collect();
+    drop(sample);
+    assert!(eventually(1, || !everyone.iter().copied().any(exists)).await, "{everyone:?}");
 }
 
 #[tokio::test]

@@ -75,8 +75,15 @@ pub fn parent(pid: u32) -> u32 {
 }
 
 pub fn kill(pid: u32) {
+    assert!(pid > 1);
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+pub fn kill_if_there(pid: u32) {
+    assert!(pid > 1);
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
 }
 
 pub async fn eventually(seconds: u64, mut check: impl FnMut() -> bool) -> bool {
