@@ -1,13 +1,5 @@
 //! The README's examples run as they stand there. Its Rust is compiled as documentation tests of this crate.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 use std::process::Command;
 
 use bivium::{Call, PluginManager};

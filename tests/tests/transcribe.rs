@@ -1,13 +1,5 @@
 //! The real job: a minute of speech goes over both roads and comes out as a transcript and subtitles.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 use std::io::Read;
 
 use bivium::pipeline::{Event, Pipeline, RunOptions};

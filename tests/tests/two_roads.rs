@@ -1,13 +1,5 @@
 //! The same host code over either road: every test runs on both twins, and nothing in it asks which one it has.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 use std::io::Read;
 use std::time::Duration;
 

@@ -1,13 +1,5 @@
 //! Wrong inputs, as a person makes them: each gives one clear sentence and the documented status, and leaves nothing.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 use std::path::Path;
 use std::process::Stdio;
 

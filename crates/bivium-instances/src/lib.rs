@@ -4,6 +4,52 @@
 //! calls fairly under their deadline and cancellation, keeps instances for the next call, replaces those that
 //! died, applies a configuration to all of them or to none, counts, and keeps the plugin's log. It knows neither
 //! WebAssembly nor Python.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use bivium_instances::{Instance, InstanceFactory, PoolLimits, PooledPlugin};
+//! use bivium_interface::{
+//!     Call, InstanceStats, MethodInfo, Payload, PayloadStream, PluginInterface, Result, async_trait,
+//! };
+//! use serde_json::{Value, json};
+//!
+//! /// A road as short as can be: an instance is a number.
+//! struct Copy(u32);
+//!
+//! #[async_trait]
+//! impl Instance for Copy {
+//!     async fn initialize(&self, _config: &Value) -> Result<()> { Ok(()) }
+//!     async fn execute(&self, _call: Call) -> Result<Payload> { Ok(json!(self.0).into()) }
+//!     async fn execute_stream(self: Arc<Self>, _call: Call) -> Result<PayloadStream> {
+//!         Ok(Box::pin(futures_util::stream::empty()))
+//!     }
+//!     async fn methods(&self) -> Result<Vec<MethodInfo>> { Ok(Vec::new()) }
+//!     async fn config_schema(&self) -> Result<Value> { Ok(json!({})) }
+//!     async fn current_config(&self) -> Result<Value> { Ok(json!({})) }
+//!     fn is_alive(&self) -> bool { true }
+//!     async fn close(&self) {}
+//!     fn stats(&self) -> InstanceStats { InstanceStats::default() }
+//! }
+//!
+//! struct Copies;
+//!
+//! #[async_trait]
+//! impl InstanceFactory for Copies {
+//!     type Instance = Copy;
+//!     fn name(&self) -> &str { "copies" }
+//!     fn version(&self) -> &str { "1.0.0" }
+//!     fn limits(&self) -> PoolLimits { PoolLimits { instances: 2, calls_per_instance: 1, single_use: false } }
+//!     async fn create(&self) -> Result<Copy> { Ok(Copy(7)) }
+//! }
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! let plugin = PooledPlugin::new(Copies);
+//! plugin.initialize(json!({})).await?;
+//! assert_eq!(plugin.execute(Call::new()).await?.json, 7);
+//! plugin.cleanup().await
+//! # }).unwrap();
+//! ```
 
 mod log;
 mod plugin;

@@ -1,6 +1,31 @@
 //! Bivium: a plugin host with two roads. Light and untrusted plugins are WebAssembly components in a
 //! deny-by-default sandbox; heavy ones are Python classes in worker processes, each in its own environment. Both
 //! hide behind [`PluginInterface`], and large data passes between them as files.
+//!
+//! [`PluginManager`] finds, loads, configures, schedules, runs, watches, reloads and unloads them;
+//! [`blocking`] does the same for synchronous callers, [`pipeline`] runs several in a row, and [`open`] starts one
+//! without a manager.
+//!
+//! ```
+//! use bivium::{Call, PluginManager};
+//! use serde_json::json;
+//!
+//! # let dir = tempfile::tempdir().unwrap();
+//! # std::env::set_current_dir(&dir).unwrap();
+//! # std::fs::create_dir_all("plugins").unwrap();
+//! std::fs::write("plugins/hello.py", "class Hello:\n    def execute(self, name): return {'text': f'hello {name}'}\n")?;
+//! let manifest = json!({"name": "hello", "version": "1.0.0", "module": "hello", "class": "Hello", "source": "."});
+//! std::fs::write("plugins/hello.json", manifest.to_string())?;
+//!
+//! # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+//! let manager = PluginManager::builder().manifests("plugins").data_dir("data").build()?;
+//! manager.load("hello").await?;
+//! let result = manager.execute("hello", Call::new().named("name", "you")).await?;
+//! assert_eq!(result.json, json!({"text": "hello you"}));
+//! manager.unload("hello").await
+//! # }).unwrap();
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 pub mod blocking;
 mod config;
