@@ -48,7 +48,8 @@ fn wav(path: &Path) {
 fn every_example_is_listed_and_tells_of_itself() {
     let own = tempfile::tempdir().unwrap();
     let listed = result(bivium(own.path()).arg("list"));
-    let names: Vec<&str> = listed["plugins"].as_array().unwrap().iter().map(|info| info["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> =
+        listed["plugins"].as_array().unwrap().iter().map(|info| info["name"].as_str().unwrap()).collect();
     assert_eq!(names, EXAMPLES);
     for name in EXAMPLES {
         let info = result(bivium(own.path()).args(["info", name]));

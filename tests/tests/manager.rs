@@ -407,3 +407,52 @@ fn the_blocking_form_does_the_same_without_a_runtime_of_the_callers() {
     let error = runtime.block_on(async { manager.load("twin-python") }).unwrap_err();
     assert_eq!(error.code(), ErrorCode::Unavailable, "a blocking call from async code is an error, not a panic");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unloading_ends_what_waits_for_a_call_without_a_deadline() {
+    let own = own();
+    own.manager.register(Arc::new(Native::default()), json!({})).await.unwrap();
+    let waiting = tokio::spawn({
+        let manager = own.manager.clone();
+        async move { manager.execute("native", Call::new().method("wait")).await }
+    });
+    while own.manager.calls("native").unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    own.manager.unload("native").await.unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap_err().code(), ErrorCode::Cancelled);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_waits_for_its_own_plugin_takes_no_slot_from_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let code = "
+import os, time
+class P:
+    def execute(self, marks):
+        open(marks + '/started', 'w').close()
+        while not os.path.exists(marks + '/go'):
+            time.sleep(0.01)
+";
+    plugin(dir.path(), "slow", code, json!({}));
+    plugin(dir.path(), "echo", ECHO, json!({}));
+    let monitor = Arc::new(SimulatedMonitor::new(SystemSnapshot { cpus: 2, ..SystemSnapshot::default() }));
+    let builder = PluginManager::builder().manifests(dir.path()).data_dir(dir.path().join("data"));
+    let manager = builder.monitor(monitor).build().unwrap();
+    assert!(manager.load_all().await.iter().all(|report| report.result.is_ok()));
+    let marks = dir.path().to_str().unwrap();
+    let start = |_| {
+        let (manager, call) = (manager.clone(), call().named("marks", marks));
+        tokio::spawn(async move { manager.execute("slow", call).await })
+    };
+    let calls: Vec<_> = (0..2).map(start).collect();
+    wait_until(|| dir.path().join("started").exists()).await;
+    while manager.stats("slow").await.unwrap().waiting == 0 {
+        tokio::task::yield_now().await;
+    }
+    manager.execute("echo", call()).await.unwrap();
+    std::fs::write(dir.path().join("go"), "").unwrap();
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+}

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bivium_interface::{
     Call, CallHandle, ErrorCode, MethodInfo, Payload, PayloadStream, PluginError, PluginInterface, Result, Stats,
 };
+use futures_util::StreamExt;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -33,29 +34,31 @@ struct Counters {
     busy_us: AtomicU64,
 }
 
-/// Counts a call as running while it lives, and how it ended.
+/// Counts a call as running while it lives, and how it ended: one that is dropped before its end was cancelled.
 struct Running {
     counters: Arc<Counters>,
     since: Instant,
+    ended: Option<Result<(), ErrorCode>>,
 }
 
 impl Running {
     fn new(counters: &Arc<Counters>) -> Self {
         counters.running.fetch_add(1, Ordering::Relaxed);
-        Self { counters: Arc::clone(counters), since: Instant::now() }
+        Self { counters: Arc::clone(counters), since: Instant::now(), ended: None }
     }
 
-    fn count(&self, code: Option<ErrorCode>) {
-        match code {
-            None => {}
-            Some(ErrorCode::Cancelled) => _ = self.counters.cancelled.fetch_add(1, Ordering::Relaxed),
-            Some(_) => _ = self.counters.failed.fetch_add(1, Ordering::Relaxed),
-        }
+    fn end<T>(&mut self, result: &Result<T>) {
+        self.ended = Some(result.as_ref().map(|_| ()).map_err(PluginError::code));
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
+        match self.ended {
+            Some(Ok(())) => {}
+            None | Some(Err(ErrorCode::Cancelled)) => _ = self.counters.cancelled.fetch_add(1, Ordering::Relaxed),
+            Some(Err(_)) => _ = self.counters.failed.fetch_add(1, Ordering::Relaxed),
+        }
         let micros = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.counters.busy_us.fetch_add(micros, Ordering::Relaxed);
         self.counters.calls.fetch_add(1, Ordering::Relaxed);
@@ -64,9 +67,12 @@ impl Drop for Running {
 }
 
 impl<F: InstanceFactory> PooledPlugin<F> {
-    /// How long running calls get at [`cleanup`](PluginInterface::cleanup) before they are cancelled, and how long
-    /// they get after that before their instances end under them, unless [`drain`](Self::drain) says otherwise.
+    /// How long running calls get at [`cleanup`](PluginInterface::cleanup) before they are cancelled, unless
+    /// [`drain`](Self::drain) says otherwise.
     pub const DRAIN: Duration = Duration::from_secs(5);
+
+    /// How long cancelled calls get to end before their instances end under them.
+    const STOP: Duration = Duration::from_secs(1);
 
     /// A plugin without instances; the first is made by `initialize` or by the first call.
     #[must_use]
@@ -111,7 +117,7 @@ impl<F: InstanceFactory> PooledPlugin<F> {
         tokio::select! {
             biased;
             result = work => result,
-            () = self.ending.cancelled() => Err(PluginError::cancelled("the call was cancelled: its plugin is being unloaded")),
+            () = self.ending.cancelled() => Err(unloading()),
         }
     }
 }
@@ -134,9 +140,9 @@ impl<F: InstanceFactory> PluginInterface for PooledPlugin<F> {
         let handle = call.handle().clone();
         let run = async {
             let lease = self.pool.lease(&handle).await?;
-            let running = Running::new(&self.counters);
+            let mut running = Running::new(&self.counters);
             let result = lease.instance().execute(call).await;
-            running.count(result.as_ref().err().map(PluginError::code));
+            running.end(&result);
             result
         };
         match self.until_ending(run).await {
@@ -150,21 +156,17 @@ impl<F: InstanceFactory> PluginInterface for PooledPlugin<F> {
         let handle = call.handle().clone();
         let start = async {
             let lease = self.pool.lease(&handle).await?;
-            let running = Running::new(&self.counters);
+            let mut running = Running::new(&self.counters);
             let stream = Arc::clone(lease.instance()).execute_stream(call).await;
-            if let Err(error) = &stream {
-                running.count(Some(error.code()));
+            if stream.is_err() {
+                running.end(&stream);
             }
             Ok((stream?, lease, running))
         };
-        let (stream, lease, running) = self.until_ending(start).await.map_err(&named)?;
-        let stream = futures_util::StreamExt::map(stream, move |item| item.map_err(&named));
-        let held = HeldStream::new(Box::pin(stream), lease, move |outcome: Option<&Result<()>>| match outcome {
-            Some(Ok(())) => running.count(None),
-            Some(Err(error)) => running.count(Some(error.code())),
-            None => running.count(Some(ErrorCode::Cancelled)),
-        });
-        Ok(Box::pin(held))
+        let (stream, lease, mut running) = self.until_ending(start).await.map_err(&named)?;
+        let ended = move |outcome: &Result<()>| running.end(outcome);
+        let held = HeldStream::new(stream, self.ending.clone(), lease, ended);
+        Ok(Box::pin(held.map(move |item| item.map_err(&named))))
     }
 
     async fn methods(&self) -> Result<Vec<MethodInfo>> {
@@ -202,14 +204,22 @@ impl<F: InstanceFactory> PluginInterface for PooledPlugin<F> {
         if self.pool.is_closed() {
             return Ok(());
         }
-        if tokio::time::timeout(self.drain, self.pool.drained()).await.is_err() {
+        // Held across the end, so that no call that waits begins in between.
+        let mut drained = tokio::time::timeout(self.drain, self.pool.drained()).await;
+        if drained.is_err() {
             self.ending.cancel();
             // Those that do not end by themselves end with their instance.
-            let _ = tokio::time::timeout(self.drain, self.pool.drained()).await;
+            drained = tokio::time::timeout(self.drain.min(Self::STOP), self.pool.drained()).await;
         }
         self.pool.close().await;
+        drop(drained);
         Ok(())
     }
+}
+
+/// The error of a call whose plugin ends under it.
+pub(crate) fn unloading() -> PluginError {
+    PluginError::cancelled("the call was cancelled: its plugin is being unloaded")
 }
 
 impl<F: InstanceFactory> Drop for PooledPlugin<F> {

@@ -186,21 +186,30 @@ impl<F: InstanceFactory> Pool<F> {
         };
         if instances.is_empty() {
             let instance = self.make(Some(&config)).await?;
-            self.state().slots.push(Slot { instance, held: 0 });
+            let mut state = self.state();
+            if state.closed {
+                return Err(self.closed());
+            }
+            state.slots.push(Slot { instance, held: 0 });
         }
-        for (n, instance) in instances.iter().enumerate() {
+        let mut touched = Touched { pool: self, instances: Vec::new() };
+        for instance in instances {
+            touched.instances.push(Arc::clone(&instance));
             if let Err(error) = instance.initialize(&config).await {
                 // The one that failed says that it kept the old configuration; it is told again all the same.
-                self.roll_back(instances.iter().take(n + 1), old.as_deref()).await;
+                self.roll_back(&touched.instances, old.as_deref()).await;
+                touched.instances.clear();
                 return Err(error);
             }
         }
+        touched.instances.clear();
+        drop(touched);
         self.state().config = Some(Arc::new(config));
         Ok(())
     }
 
     /// Puts the old configuration back; an instance that refuses it is ended, and the next call makes another.
-    async fn roll_back(&self, instances: impl Iterator<Item = &Arc<F::Instance>>, old: Option<&Value>) {
+    async fn roll_back(&self, instances: &[Arc<F::Instance>], old: Option<&Value>) {
         for instance in instances {
             let restored = match old {
                 Some(old) => instance.initialize(old).await.is_ok(),
@@ -218,9 +227,9 @@ impl<F: InstanceFactory> Pool<F> {
         Arc::clone(&self.permits).acquire_many_owned(all).await.map_err(|_| self.closed())
     }
 
-    /// Waits until no call runs; calls made meanwhile wait behind.
-    pub(crate) async fn drained(&self) -> Result<()> {
-        self.all_permits().await.map(drop)
+    /// Waits until no call runs; calls made meanwhile wait behind, for as long as what is given is held.
+    pub(crate) async fn drained(&self) -> Result<OwnedSemaphorePermit> {
+        self.all_permits().await
     }
 
     /// Refuses further calls and closes every instance, also those that still run a call.
@@ -241,6 +250,22 @@ impl<F: InstanceFactory> Pool<F> {
     pub(crate) fn instances(&self) -> (Vec<Arc<F::Instance>>, u64) {
         let state = self.state();
         (state.slots.iter().map(|slot| Arc::clone(&slot.instance)).collect(), state.restarts)
+    }
+}
+
+/// Instances that a change of configuration has reached. Dropped in the middle of the change, it ends them, since
+/// nobody knows which configuration they have: the next call makes others with the one in force.
+struct Touched<'a, F: InstanceFactory> {
+    pool: &'a Pool<F>,
+    instances: Vec<Arc<F::Instance>>,
+}
+
+impl<F: InstanceFactory> Drop for Touched<'_, F> {
+    fn drop(&mut self) {
+        for instance in self.instances.drain(..) {
+            self.pool.state().slots.retain(|slot| !Arc::ptr_eq(&slot.instance, &instance));
+            close_later(instance);
+        }
     }
 }
 

@@ -287,12 +287,12 @@ impl Call {
         self
     }
 
-    /// Lets `token` cancel the call.
+    /// Lets `token` cancel the call. Cancelling the call does not cancel `token`.
     #[must_use]
     pub fn cancellation(mut self, token: CancellationToken) -> Self {
         let control = Control {
             id: self.handle.id(),
-            cancel: token,
+            cancel: token.child_token(),
             deadline: self.handle.deadline(),
             progress: self.handle.0.progress.clone(),
         };

@@ -72,24 +72,29 @@ impl Payload {
         self
     }
 
-    /// The part of the document at a JSON Pointer (RFC 6901) with the blobs that it names and no others.
+    /// The part of the document at a JSON Pointer (RFC 6901) with the blobs that it names and no others; none if nothing lies there, or if it names a blob that is not
+    /// beside the document.
     #[must_use]
     pub fn part(&self, pointer: &str) -> Option<Self> {
         let mut json = self.json.pointer(pointer)?.clone();
         let mut blobs: Vec<Blob> = Vec::new();
         let mut moved: Vec<(usize, usize)> = Vec::new();
+        let mut missing = false;
         rewrite(&mut json, &mut |n| {
             if let Some((_, to)) = moved.iter().find(|(from, _)| *from == n) {
                 return *to;
             }
             let to = blobs.len();
-            if let Some(blob) = self.blobs.get(n) {
-                blobs.push(blob.clone());
-                moved.push((n, to));
+            match self.blobs.get(n) {
+                Some(blob) => {
+                    blobs.push(blob.clone());
+                    moved.push((n, to));
+                }
+                None => missing = true,
             }
             to
         });
-        Some(Self { json, blobs })
+        (!missing).then_some(Self { json, blobs })
     }
 
     /// The blob that a value of this payload stands for, if it is a reference.
@@ -194,6 +199,7 @@ mod tests {
         assert_eq!(part.blobs.len(), 1);
         assert_eq!(part.blobs[0].path(), payload.blobs[2].path());
         assert!(payload.part("/c").is_none());
+        assert!(Payload { json: json!([{"$blob": 3}]), blobs: blobs(3) }.part("").is_none());
     }
 
     #[test]

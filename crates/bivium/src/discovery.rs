@@ -77,7 +77,7 @@ fn candidates(path: &Path, problems: &mut Vec<(PathBuf, PluginError)>) -> Vec<Pa
 
 fn manifest_of(path: &Path) -> Option<PathBuf> {
     if path.is_dir() {
-        let own = path.join(path.file_name()?).with_extension("json");
+        let own = path.join(format!("{}.json", path.file_name()?.to_str()?));
         return own.is_file().then_some(own);
     }
     path.extension().is_some_and(|extension| extension == "json").then(|| path.to_owned())
@@ -113,7 +113,7 @@ mod tests {
         let (near, far) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         manifest(near.path(), "a.json", "a", "2");
         manifest(far.path(), "a.json", "a", "1");
-        manifest(far.path(), "b/b.json", "b", "1");
+        manifest(far.path(), "b-1.0/b-1.0.json", "b", "1");
         manifest(far.path(), "c/other.json", "c", "1");
         std::fs::write(far.path().join("broken.json"), "{").unwrap();
         std::fs::write(far.path().join("notes.txt"), "no manifest").unwrap();

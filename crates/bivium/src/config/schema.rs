@@ -1,5 +1,7 @@
 //! A plugin's configuration schema: validation with every violation at once, and defaults.
 
+use std::collections::HashMap;
+
 use bivium_interface::{PluginError, Problem, Result};
 use jsonschema::{PatternOptions, Validator};
 use serde_json::{Map, Value};
@@ -14,9 +16,17 @@ impl Schema {
     /// A schema deeper than this has its inner defaults left alone: it was not written by a person.
     const MAX_DEPTH: usize = 32;
 
-    /// Compiles a schema that a plugin gave. References outside of it are not followed, and its patterns run on a
-    /// linear-time engine: the schema may be a stranger's.
+    /// Subschemas that checking one value may go through. A hand-written schema has some hundreds; one whose
+    /// definitions each refer twice to the next has more than any host has time for.
+    const MAX_COST: u64 = 100_000;
+
+    /// Compiles a schema that a plugin gave. References outside of it are not followed, its patterns run on a
+    /// linear-time engine, and what it costs is bounded: the schema may be a stranger's.
     pub(crate) fn compile(document: Value) -> Result<Self> {
+        if cost(&document, &document, &mut HashMap::new(), 0) > Self::MAX_COST {
+            return Err(PluginError::invalid_config("the plugin's configuration schema is too large or too entangled")
+                .with_help("let fewer of its definitions refer to each other"));
+        }
         let validator =
             jsonschema::options().with_pattern_options(PatternOptions::regex()).build(&document).map_err(|error| {
                 PluginError::invalid_config(format!("the plugin's configuration schema is not valid: {error}"))
@@ -34,7 +44,7 @@ impl Schema {
         if config.is_null() {
             config = Value::Object(Map::new());
         }
-        fill(&mut config, &self.document, 0);
+        fill(&mut config, &self.document, &self.document, 0);
         let problems: Vec<Problem> = self
             .validator
             .iter_errors(&config)
@@ -47,24 +57,64 @@ impl Schema {
     }
 }
 
-/// Puts each property's `default` where the property is missing, into nested objects too.
-fn fill(config: &mut Value, schema: &Value, depth: usize) {
+/// Puts each property's `default` where the property is missing, into nested objects too, and through the `$ref`
+/// and `allOf` by which generated schemas are put together.
+fn fill(config: &mut Value, schema: &Value, root: &Value, depth: usize) {
+    if depth == Schema::MAX_DEPTH {
+        return;
+    }
+    if let Some(target) = target(schema, root) {
+        fill(config, target, root, depth + 1);
+    }
+    for part in schema.get("allOf").and_then(Value::as_array).into_iter().flatten() {
+        fill(config, part, root, depth + 1);
+    }
     let (Some(object), Some(properties)) =
         (config.as_object_mut(), schema.get("properties").and_then(Value::as_object))
     else {
         return;
     };
-    if depth == Schema::MAX_DEPTH {
-        return;
-    }
     for (name, property) in properties {
         if let (false, Some(default)) = (object.contains_key(name), property.get("default")) {
             object.insert(name.clone(), default.clone());
         }
         if let Some(value) = object.get_mut(name) {
-            fill(value, property, depth + 1);
+            fill(value, property, root, depth + 1);
         }
     }
+}
+
+/// What a `$ref` within the document refers to.
+fn target<'s>(schema: &Value, root: &'s Value) -> Option<&'s Value> {
+    root.pointer(schema.get("$ref")?.as_str()?.strip_prefix('#')?)
+}
+
+/// How many subschemas lie below a schema, those behind references counted each time that they are referred to.
+/// `known` has the references met so far; one that refers to itself counts as one, since the value ends the circle.
+fn cost<'s>(schema: &'s Value, root: &'s Value, known: &mut HashMap<&'s str, u64>, depth: usize) -> u64 {
+    if depth > 8 * Schema::MAX_DEPTH {
+        return u64::MAX;
+    }
+    let mut sum: u64 = 1;
+    let mut add = |more: u64| sum = sum.saturating_add(more);
+    match schema {
+        Value::Array(items) => items.iter().for_each(|item| add(cost(item, root, known, depth + 1))),
+        Value::Object(object) => object.values().for_each(|item| add(cost(item, root, known, depth + 1))),
+        _ => {}
+    }
+    if let (Some(reference), Some(target)) = (schema.get("$ref").and_then(Value::as_str), target(schema, root)) {
+        let behind = match known.get(reference) {
+            Some(cost) => *cost,
+            None => {
+                known.insert(reference, 1);
+                let cost = cost(target, root, known, depth + 1);
+                known.insert(reference, cost);
+                cost
+            }
+        };
+        sum = sum.saturating_add(behind);
+    }
+    sum
 }
 
 /// Applies a JSON Merge Patch (RFC 7396): objects are merged, null removes, anything else replaces.
@@ -111,6 +161,33 @@ mod tests {
         assert_eq!(schema().complete(Value::Null).unwrap(), json!({"mask": "#", "inner": {"on": true}}));
         let given = json!({"mask": "x", "inner": {"on": false}});
         assert_eq!(schema().complete(given.clone()).unwrap(), given);
+    }
+
+    #[test]
+    fn defaults_are_filled_in_through_references_and_parts() {
+        let schema = Schema::compile(json!({
+            "properties": {"inner": {"$ref": "#/$defs/inner"}},
+            "allOf": [{"properties": {"part": {"default": 1}}}],
+            "$defs": {"inner": {"default": {}, "properties": {"x": {"default": 2}}}}
+        }));
+        assert_eq!(schema.unwrap().complete(json!({"inner": {}})).unwrap(), json!({"inner": {"x": 2}, "part": 1}));
+    }
+
+    #[test]
+    fn an_entangled_schema_is_refused_and_a_circular_one_is_not() {
+        let mut definitions = Map::new();
+        for n in 0..40 {
+            let next = json!({"$ref": format!("#/$defs/{}", n + 1)});
+            definitions.insert(n.to_string(), json!({"allOf": [next.clone(), next]}));
+        }
+        definitions.insert("40".to_owned(), json!({}));
+        let entangled = json!({"$ref": "#/$defs/0", "$defs": definitions});
+        assert!(Schema::compile(entangled).err().unwrap().to_string().contains("too entangled"));
+
+        let tree = json!({"type": "object", "properties": {"children": {"type": "array", "items": {"$ref": "#"}}}});
+        let schema = Schema::compile(tree).unwrap();
+        assert!(schema.complete(json!({"children": [{"children": []}]})).is_ok());
+        assert!(schema.complete(json!({"children": [{"children": 1}]})).is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use bivium_interface::{PluginError, Result};
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,8 @@ use serde_json::Value;
 /// whole and renamed into place, so that a reader or a killed host never sees half of one.
 pub(crate) struct SettingsStore {
     dir: PathBuf,
+    /// Taken while a file is read, changed and written.
+    changing: Mutex<()>,
 }
 
 /// What is kept of one plugin.
@@ -35,7 +38,7 @@ fn enabled() -> bool {
 
 impl SettingsStore {
     pub(crate) fn new(data_dir: &Path) -> Self {
-        Self { dir: data_dir.join("settings") }
+        Self { dir: data_dir.join("settings"), changing: Mutex::new(()) }
     }
 
     fn file(&self, plugin: &str) -> PathBuf {
@@ -56,7 +59,15 @@ impl SettingsStore {
         })
     }
 
-    pub(crate) fn write(&self, plugin: &str, settings: &SavedSettings) -> Result<()> {
+    /// Changes what is kept of a plugin.
+    pub(crate) fn change(&self, plugin: &str, change: impl FnOnce(&mut SavedSettings)) -> Result<()> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut settings = self.read(plugin)?;
+        change(&mut settings);
+        self.write(plugin, &settings)
+    }
+
+    fn write(&self, plugin: &str, settings: &SavedSettings) -> Result<()> {
         let file = self.file(plugin);
         let write = || -> std::io::Result<()> {
             std::fs::create_dir_all(&self.dir)?;

@@ -1,11 +1,13 @@
 //! Configurations of loaded plugins, and those saved for later hosts.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use bivium_interface::Result;
+use bivium_interface::{PluginError, Result};
 use serde_json::Value;
 
 use super::PluginManager;
+use super::loaded::{Config, Copy};
 use crate::config::merge;
 
 impl PluginManager {
@@ -14,14 +16,14 @@ impl PluginManager {
     /// # Errors
     /// `not-found`; `unavailable` if the plugin is not loaded.
     pub fn config(&self, name: &str) -> Result<Value> {
-        Ok(Value::clone(&self.loaded(name)?.copy()?.config()))
+        Ok(Value::clone(&self.loaded(name)?.copy()?.config().complete))
     }
 
     /// The configurations of all loaded plugins.
     #[must_use]
     pub fn configs(&self) -> BTreeMap<String, Value> {
         let loaded: Vec<_> = self.loaded_map().values().cloned().collect();
-        let config = |copy: std::sync::Arc<super::loaded::Copy>| Value::clone(&copy.config());
+        let config = |copy: Arc<Copy>| Value::clone(&copy.config().complete);
         loaded.iter().filter_map(|loaded| Some((loaded.name.clone(), config(loaded.copy().ok()?)))).collect()
     }
 
@@ -44,10 +46,17 @@ impl PluginManager {
         let loaded = self.loaded(name)?;
         let _turn = loaded.turn.lock().await;
         let copy = loaded.copy()?;
-        let mut config = Value::clone(&copy.config());
-        merge(&mut config, changes);
-        let config = copy.schema.complete(config).map_err(|error| error.with_plugin(name))?;
-        copy.plugin.initialize(config.clone()).await.map_err(|error| error.with_plugin(name))?;
+        self.apply(name, &copy, changes).await.map(|config| Value::clone(&config.complete))
+    }
+
+    async fn apply(&self, name: &str, copy: &Copy, changes: Value) -> Result<Config> {
+        let named = |error: PluginError| error.with_plugin(name);
+        // Over what was given, not over what was completed: a default that was never chosen follows its schema.
+        let mut given = Value::clone(&copy.config().given);
+        merge(&mut given, changes);
+        let complete = copy.schema.complete(given.clone()).map_err(named)?;
+        copy.plugin.initialize(complete.clone()).await.map_err(named)?;
+        let config = Config { given: Arc::new(given), complete: Arc::new(complete) };
         copy.set_config(config.clone());
         Ok(config)
     }
@@ -57,10 +66,11 @@ impl PluginManager {
     /// # Errors
     /// As there; `internal` if it cannot be saved: it is in force all the same.
     pub async fn save_config(&self, name: &str, changes: Value) -> Result<Value> {
-        let config = self.update_config(name, changes).await?;
-        let mut saved = self.inner.settings.read(name)?;
-        saved.config = Some(config.clone());
-        self.inner.settings.write(name, &saved)?;
-        Ok(config)
+        let loaded = self.loaded(name)?;
+        let _turn = loaded.turn.lock().await;
+        let copy = loaded.copy()?;
+        let config = self.apply(name, &copy, changes).await?;
+        self.inner.settings.change(name, |saved| saved.config = Some(Value::clone(&config.given)))?;
+        Ok(Value::clone(&config.complete))
     }
 }

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use bivium_interface::{Call, CallHandle, Payload, PayloadStream, PluginError, Result};
 use futures_core::Stream;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::PluginManager;
 use super::loaded::{Copy, Hold, Listed, Loaded};
@@ -14,6 +15,7 @@ use crate::scheduler::{Admission, Need};
 
 /// What a call holds while it is on its way.
 struct Underway {
+    _capacity: OwnedSemaphorePermit,
     hold: Hold,
     _admission: Admission,
     _listed: Listed,
@@ -27,7 +29,7 @@ impl PluginManager {
     /// `not-found`; `unavailable` if the plugin is not loaded or disabled; `resource-exhausted` by the scheduler;
     /// `cancelled`; `timeout`; and whatever the plugin gives.
     pub async fn execute(&self, name: &str, call: Call) -> Result<Payload> {
-        let underway = self.start(name, call.handle()).await?;
+        let underway = self.start(name, call.handle(), false).await?;
         underway.hold.copy.plugin.execute(call).await
     }
 
@@ -37,12 +39,12 @@ impl PluginManager {
     /// # Errors
     /// As [`execute`](Self::execute); the stream's items carry those that come later.
     pub async fn execute_stream(&self, name: &str, call: Call) -> Result<PayloadStream> {
-        let underway = self.start(name, call.handle()).await?;
+        let underway = self.start(name, call.handle(), true).await?;
         let inner = underway.hold.copy.plugin.execute_stream(call).await?;
         Ok(Box::pin(ManagedStream { inner, underway: Some(underway) }))
     }
 
-    async fn start(&self, name: &str, call: &CallHandle) -> Result<Underway> {
+    async fn start(&self, name: &str, call: &CallHandle, stream: bool) -> Result<Underway> {
         let loaded = self.loaded(name)?;
         if !loaded.enabled.load(Ordering::Relaxed) {
             return Err(PluginError::unavailable("the plugin is disabled")
@@ -52,9 +54,30 @@ impl PluginManager {
         let listed = loaded.list(call);
         let name_error = |error: PluginError| error.with_plugin(name).with_call(call.id());
         let hold = call.guard(loaded.hold()).await.map_err(name_error)?;
-        let need = self.need(&loaded, &hold.copy).await;
+        let capacity = Self::room(&hold.copy, call).await.map_err(name_error)?;
+        let mut need = self.need(&loaded, &hold.copy).await;
+        if stream {
+            // A stream works when it is read, and its reader may make calls in between: a slot that it kept would be
+            // one that they wait for.
+            need.cpu_slots = 0;
+        }
         let admission = self.inner.scheduler.admit(&need, call).await.map_err(name_error)?;
-        Ok(Underway { hold, _admission: admission, _listed: listed })
+        Ok(Underway { _capacity: capacity, hold, _admission: admission, _listed: listed })
+    }
+
+    /// Waits until the plugin has room for the call: one that waits for its own plugin must not take a slot from
+    /// the calls of others.
+    async fn room(copy: &Copy, call: &CallHandle) -> Result<OwnedSemaphorePermit> {
+        let capacity = Arc::clone(&copy.capacity);
+        if let Ok(permit) = Arc::clone(&capacity).try_acquire_owned() {
+            return Ok(permit);
+        }
+        copy.waiting.fetch_add(1, Ordering::Relaxed);
+        // Never closed.
+        let closed = |_| PluginError::internal("the plugin's capacity is closed");
+        let permit = call.guard(async { capacity.acquire_owned().await.map_err(closed) }).await;
+        copy.waiting.fetch_sub(1, Ordering::Relaxed);
+        permit
     }
 
     /// What a call needs beyond what the plugin's instances hold already: a model that is loaded has its memory.

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bivium_instances::PluginLog;
-use bivium_interface::{LogLevel, LogSource, Manifest, PluginError, PluginInterface, Result};
+use bivium_interface::{Manifest, PluginError, PluginInterface, Result};
 use futures_util::future::join_all;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::PluginManager;
-use super::loaded::{Copy, Loaded};
+use super::loaded::{Config, Copy, DRAIN, Loaded};
 use crate::config::{Schema, merge};
 
 /// How loading one of several plugins ended.
@@ -53,16 +54,22 @@ impl PluginManager {
     }
 
     async fn load_configured(&self, name: &str, config: impl FnOnce(Value) -> Value) -> Result<()> {
-        let _turn = self.turn(name).await;
-        if self.loaded_map().contains_key(name) {
+        let is_loaded = || self.loaded_map().get(name).is_some_and(|loaded| !loaded.is_gone());
+        if is_loaded() {
             return Ok(());
         }
         let manifest = self.manifest(name)?;
+        let _turn = self.turn(name).await;
+        if is_loaded() {
+            return Ok(());
+        }
         let saved = self.inner.settings.read(name)?;
         let log = PluginLog::new(name);
         let config = config(saved.config.unwrap_or(Value::Null));
         let copy = self.make(&manifest, config, &log).await?;
-        self.loaded_map().insert(name.to_owned(), Loaded::new(name, log, saved.enabled, copy));
+        // Read anew: it may have been disabled while it started.
+        let enabled = self.inner.settings.read(name)?.enabled;
+        self.loaded_map().insert(name.to_owned(), Loaded::new(name, log, enabled, copy));
         Ok(())
     }
 
@@ -133,15 +140,13 @@ impl PluginManager {
             ))
             .with_plugin(name));
         }
-        let config = Value::clone(&old.config());
+        let config = Value::clone(&old.config().given);
         if old.requires_gpu() || manifest.resources.requires_gpu {
             self.replace_old_first(&loaded, &old, before, &manifest, config).await?;
         } else {
             let new = self.make(&manifest, config, &loaded.log).await?;
             loaded.set_ready(new);
-            // Its calls may take long; nobody needs to wait for them.
-            let loaded = Arc::clone(&loaded);
-            tokio::spawn(async move { report_end(&loaded, loaded.retire(&old).await) });
+            loaded.retire_later(old);
         }
         self.found_map().insert(name.to_owned(), manifest);
         Ok(())
@@ -158,7 +163,7 @@ impl PluginManager {
         loaded.set_swapping();
         // A reload that is dropped half-way must not leave calls waiting for ever.
         let unfinished = Unfinished(Some(loaded));
-        report_end(loaded, loaded.retire(old).await);
+        loaded.note_end(loaded.retire(old).await);
         let made = self.make(manifest, config.clone(), &loaded.log).await;
         let (copy, result) = match made {
             Ok(new) => (Ok(new), Ok(())),
@@ -189,7 +194,14 @@ impl PluginManager {
     pub async fn unload(&self, name: &str) -> Result<()> {
         let _turn = self.turn(name).await;
         let loaded = self.loaded(name)?;
-        let _configuring = loaded.turn.lock().await;
+        // Whoever configures or reloads may be waiting for a call without a deadline.
+        let _configuring = match timeout(DRAIN, loaded.turn.lock()).await {
+            Ok(turn) => turn,
+            Err(_) => {
+                loaded.cancel_all();
+                loaded.turn.lock().await
+            }
+        };
         let copy = loaded.copy();
         loaded.set_gone(
             PluginError::unavailable("the plugin is not loaded").with_plugin(name).with_help("load it first"),
@@ -234,9 +246,7 @@ impl PluginManager {
         if loaded.is_none() {
             self.manifest(name)?;
         }
-        let mut saved = self.inner.settings.read(name)?;
-        saved.enabled = enabled;
-        self.inner.settings.write(name, &saved)?;
+        self.inner.settings.change(name, |saved| saved.enabled = enabled)?;
         if let Some(loaded) = loaded {
             loaded.enabled.store(enabled, Ordering::Relaxed);
         }
@@ -246,11 +256,12 @@ impl PluginManager {
     /// Whether calls to the plugin are let through.
     ///
     /// # Errors
-    /// `invalid-config` if what was saved cannot be read.
+    /// `not-found`; `invalid-config` if what was saved cannot be read.
     pub fn is_enabled(&self, name: &str) -> Result<bool> {
         if let Some(loaded) = self.loaded_map().get(name) {
             return Ok(loaded.enabled.load(Ordering::Relaxed));
         }
+        self.manifest(name)?;
         Ok(self.inner.settings.read(name)?.enabled)
     }
 
@@ -284,9 +295,9 @@ async fn configured(
             _ => plugin.config_schema().await?,
         };
         let schema = Schema::compile(document)?;
-        let config = schema.complete(config)?;
-        plugin.initialize(config.clone()).await?;
-        Ok((schema, config))
+        let complete = schema.complete(config.clone())?;
+        plugin.initialize(complete.clone()).await?;
+        Ok((schema, Config { given: Arc::new(config), complete: Arc::new(complete) }))
     };
     match attempt.await {
         Ok((schema, config)) => Ok(Copy::new(plugin, manifest, schema, config)),
@@ -296,13 +307,6 @@ async fn configured(
             let _ = plugin.cleanup().await;
             Err(error.with_plugin(plugin.name()))
         }
-    }
-}
-
-/// A copy that did not end cleanly has ended all the same; its log says so.
-fn report_end(loaded: &Loaded, result: Result<()>) {
-    if let Err(error) = result {
-        loaded.log.push(LogLevel::Warn, LogSource::Host, 0, None, &format!("the old copy's cleanup failed: {error}"));
     }
 }
 

@@ -1,19 +1,25 @@
 //! A loaded plugin: the live copy behind a name, which can be swapped under running calls.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bivium_instances::PluginLog;
-use bivium_interface::{CallHandle, CallId, Manifest, PluginError, PluginInterface, Result};
+use bivium_interface::{CallHandle, CallId, LogLevel, LogSource, Manifest, PluginError, PluginInterface, Result};
+use futures_util::future::join_all;
 use serde_json::Value;
-use tokio::sync::{OwnedRwLockReadGuard, RwLock, watch};
+use tokio::sync::{OwnedRwLockReadGuard, RwLock, Semaphore, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Duration, timeout};
 
 use crate::config::Schema;
 
 /// How long running calls get to end by themselves when their plugin is unloaded.
 pub(super) const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long cancelled calls get to end.
+const STOP: Duration = Duration::from_secs(1);
 
 /// What the manager knows of a loaded plugin. It outlives the copies behind it.
 pub(super) struct Loaded {
@@ -23,6 +29,8 @@ pub(super) struct Loaded {
     /// Taken by whoever configures or reloads.
     pub(super) turn: tokio::sync::Mutex<()>,
     calls: Mutex<BTreeMap<CallId, CallHandle>>,
+    /// The ends of copies that a reload replaced and that still work.
+    retiring: Mutex<Vec<JoinHandle<()>>>,
     active: watch::Sender<State>,
 }
 
@@ -40,9 +48,21 @@ pub(super) struct Copy {
     /// None for a plugin that the host registered itself.
     pub(super) manifest: Option<Arc<Manifest>>,
     pub(super) schema: Schema,
-    config: Mutex<Arc<Value>>,
+    config: Mutex<Config>,
+    /// Calls that may be in the plugin at once: those beyond wait here, and not in the scheduler's slots.
+    pub(super) capacity: Arc<Semaphore>,
+    pub(super) waiting: AtomicU64,
     /// Every call holds it for reading; whoever waits for the calls to end takes it for writing.
     gate: Arc<RwLock<()>>,
+}
+
+/// A configuration.
+#[derive(Clone)]
+pub(super) struct Config {
+    /// As it was given.
+    pub(super) given: Arc<Value>,
+    /// With the schema's defaults.
+    pub(super) complete: Arc<Value>,
 }
 
 /// A call's hold on a copy: the copy does not end before the hold does.
@@ -56,18 +76,27 @@ impl Copy {
         plugin: Arc<dyn PluginInterface>,
         manifest: Option<Arc<Manifest>>,
         schema: Schema,
-        config: Value,
+        config: Config,
     ) -> Arc<Self> {
-        Arc::new(Self { plugin, manifest, schema, config: Mutex::new(Arc::new(config)), gate: Arc::default() })
+        let capacity = manifest.as_ref().map_or(Semaphore::MAX_PERMITS, |manifest| manifest.capacity());
+        Arc::new(Self {
+            plugin,
+            manifest,
+            schema,
+            config: Mutex::new(config),
+            capacity: Arc::new(Semaphore::new(capacity)),
+            waiting: AtomicU64::new(0),
+            gate: Arc::default(),
+        })
     }
 
     /// The configuration in force.
-    pub(super) fn config(&self) -> Arc<Value> {
-        Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn config(&self) -> Config {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn set_config(&self, config: Value) {
-        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    pub(super) fn set_config(&self, config: Config) {
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
     }
 
     pub(super) fn requires_gpu(&self) -> bool {
@@ -83,6 +112,7 @@ impl Loaded {
             enabled: AtomicBool::new(enabled),
             turn: tokio::sync::Mutex::default(),
             calls: Mutex::default(),
+            retiring: Mutex::default(),
             active: watch::channel(State::Ready(copy)).0,
         })
     }
@@ -106,7 +136,11 @@ impl Loaded {
                 State::Ready(copy) => {
                     // Refused only where the copy is being drained: another state follows at once.
                     if let Ok(gate) = Arc::clone(&copy.gate).try_read_owned() {
-                        return Ok(Hold { copy, _gate: gate });
+                        // Not one that was replaced and ended between the look and the hold.
+                        if !active.has_changed().unwrap_or(false) {
+                            return Ok(Hold { copy, _gate: gate });
+                        }
+                        continue;
                     }
                 }
                 State::Swapping => {}
@@ -135,14 +169,46 @@ impl Loaded {
         copy.plugin.cleanup().await
     }
 
-    /// Ends the last copy: its calls get a short time, then are cancelled.
+    /// Retires a copy in the background: its calls may take long, and nobody needs to wait for them.
+    pub(super) fn retire_later(self: &Arc<Self>, copy: Arc<Copy>) {
+        let loaded = Arc::clone(self);
+        let retiring = tokio::spawn(async move { loaded.note_end(loaded.retire(&copy).await) });
+        let mut all = self.retiring.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|one| !one.is_finished());
+        all.push(retiring);
+    }
+
+    /// A copy that did not end cleanly has ended all the same; the log says so.
+    pub(super) fn note_end(&self, result: Result<()>) {
+        if let Err(error) = result {
+            let message = format!("the old copy's cleanup failed: {error}");
+            self.log.push(LogLevel::Warn, LogSource::Host, 0, None, &message);
+        }
+    }
+
+    /// Ends the last copy, and those that still retire: their calls get a short time, then are cancelled.
     pub(super) async fn end(&self, copy: &Copy) -> Result<()> {
-        if timeout(DRAIN, copy.gate.write()).await.is_err() {
-            for call in self.calls() {
-                call.cancel();
-            }
+        let retiring = std::mem::take(&mut *self.retiring.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut drained = pin!(async {
+            drop(copy.gate.write().await);
+            join_all(retiring).await
+        });
+        if timeout(DRAIN, &mut drained).await.is_err() {
+            self.cancel_all();
+            // What does not heed it ends with its instance.
+            let _ = timeout(STOP, drained).await;
         }
         copy.plugin.cleanup().await
+    }
+
+    /// Asks every call to stop.
+    pub(super) fn cancel_all(&self) {
+        self.calls().iter().for_each(CallHandle::cancel);
+    }
+
+    /// Whether there is no copy and will be none.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(*self.active.borrow(), State::Gone(_))
     }
 
     /// The calls on their way.

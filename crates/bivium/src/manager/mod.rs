@@ -84,7 +84,7 @@ impl PluginManager {
     /// The manifest found under a name; looks for it if it has not been found yet.
     ///
     /// # Errors
-    /// `not-found` naming similar plugins; `invalid-manifest` if the file that should declare it is not valid.
+    /// `not-found` naming the plugins that there are; `invalid-manifest` if the file that should declare it is not valid.
     pub fn manifest(&self, name: &str) -> Result<Arc<Manifest>> {
         if let Some(manifest) = self.found_map().get(name) {
             return Ok(Arc::clone(manifest));

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bivium_interface::manifest::{Resources, Runtime};
 use bivium_interface::{CallHandle, CallId, LogRecord, Manifest, MethodInfo, PluginError, Progress, Result, Stats};
@@ -146,7 +147,10 @@ impl PluginManager {
     /// # Errors
     /// `unavailable` if it is not loaded; those of the plugin.
     pub async fn stats(&self, name: &str) -> Result<Stats> {
-        self.get(name)?.stats().await
+        let copy = self.loaded(name)?.copy()?;
+        let mut stats = copy.plugin.stats().await?;
+        stats.waiting += copy.waiting.load(Ordering::Relaxed);
+        Ok(stats)
     }
 
     /// The plugin's calls on their way, with how far each is.

@@ -57,6 +57,9 @@ impl Pipeline {
                 report(format!("/inputs/{name}"), "has both a default and a file".to_owned());
             }
         }
+        for name in self.configs.keys().filter(|name| !self.steps.iter().any(|step| step.plugin == **name)) {
+            report(format!("/configs/{name}"), "no step calls a plugin of this name".to_owned());
+        }
         let mut before: Vec<&Step> = Vec::new();
         for (n, step) in self.steps.iter().enumerate() {
             let at = format!("/steps/{n}");
@@ -119,7 +122,7 @@ mod tests {
 
     #[test]
     fn every_problem_is_reported_at_once() {
-        let text = r#"{"name": "p", "inputs": {"a": {}}, "steps": [
+        let text = r#"{"name": "p", "inputs": {"a": {}}, "configs": {"z": {}}, "steps": [
             {"id": "one", "plugin": "x", "args": {"v": {"$from": "inputs/b"}, "w": {"$from": "item/q"}}},
             {"id": "one", "plugin": "x", "for_each": "one"},
             {"id": "three", "plugin": "x", "args": {"v": {"$from": "four"}, "w": {"$from": 1}}}],
@@ -127,6 +130,7 @@ mod tests {
         let error = Pipeline::parse(text, Path::new("")).unwrap_err();
         let locations: Vec<_> = error.problems().iter().map(|problem| problem.location.as_str()).collect();
         let expected = [
+            "/configs/z",
             "/steps/0/args/v",
             "/steps/0/args/w",
             "/steps/1/id",

@@ -3,19 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use bivium_interface::{Blob, Call, CallHandle, Payload, PluginError, Result, escape};
+use bivium_interface::{Blob, Call, CallHandle, Payload, PluginError, Progress, Result, escape};
 use futures_util::StreamExt;
 use futures_util::future::{join_all, try_join_all};
 use serde_json::Value;
-use tokio::sync::{SetOnce, mpsc};
+use tokio::sync::{SetOnce, mpsc, watch};
 use tokio::time::Instant;
 
 use super::template::{fill, gather, places};
 use super::{Event, Outcome, Pipeline, RunOptions, Step, StepReport};
 use crate::PluginManager;
-
-/// Results that may wait between two steps: enough that neither starves, few enough that blobs do not pile up.
-const BETWEEN: usize = 2;
 
 /// One run.
 struct Run<'a> {
@@ -30,10 +27,11 @@ struct Run<'a> {
     reports: Mutex<BTreeMap<&'a str, StepReport>>,
 }
 
-/// A step's ends of the lists between steps.
+/// A step's ends of the lists between steps. They are unbounded: a step that waited for its followers would wait for
+/// ever for one that first needs the whole list, or what is made of it.
 struct Lists {
-    source: Option<mpsc::Receiver<Payload>>,
-    followers: Vec<mpsc::Sender<Payload>>,
+    source: Option<mpsc::UnboundedReceiver<Payload>>,
+    followers: Vec<mpsc::UnboundedSender<Payload>>,
 }
 
 impl Pipeline {
@@ -66,7 +64,8 @@ impl Pipeline {
             reports: Mutex::default(),
         };
         let steps = self.steps.iter().zip(run.lists()).map(|(step, lists)| run.step(step, lists));
-        try_join_all(steps).await?;
+        // What waits for another step is under no call of its own.
+        call_of(deadline, options).guard(try_join_all(steps)).await?;
         let payload = fill(&self.outputs, &|source| run.known(source, None))?;
         let mut reports = run.reports.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(Outcome {
@@ -142,7 +141,7 @@ impl<'a> Run<'a> {
         for (n, step) in steps.iter().enumerate() {
             let source = step.for_each.as_ref().and_then(|id| steps.iter().position(|earlier| earlier.id == *id));
             let Some(source) = source else { continue };
-            let (sender, receiver) = mpsc::channel(BETWEEN);
+            let (sender, receiver) = mpsc::unbounded_channel();
             if let Some(list) = lists.get_mut(source) {
                 list.followers.push(sender);
             }
@@ -211,39 +210,39 @@ impl<'a> Run<'a> {
         }
         let call = call_with(call, self.deadline, self.options);
         self.report(step, |report| report.calls += 1);
-        let handle = call.handle().clone();
+        // Before the call begins: a road leaves progress out where nobody listens.
+        let progress = call.handle().progress();
         let work = async {
             if !step.stream {
                 let payload = self.timed(step, self.manager.execute(&step.plugin, call)).await?;
-                return self.deliver(step, payload, lists, results).await;
+                self.deliver(step, payload, lists, results);
+                return Ok(());
             }
             let mut stream = self.timed(step, self.manager.execute_stream(&step.plugin, call)).await?;
             while let Some(payload) = self.timed(step, stream.next()).await {
-                self.deliver(step, payload?, lists, results).await?;
+                self.deliver(step, payload?, lists, results);
             }
             Ok(())
         };
         tokio::select! {
             biased;
             result = work => result,
-            never = self.watch_progress(step, &handle) => never,
+            never = self.watch_progress(step, progress) => never,
         }
     }
 
-    async fn deliver(&self, step: &'a Step, payload: Payload, lists: &Lists, results: &mut Vec<Payload>) -> Result<()> {
+    fn deliver(&self, step: &'a Step, payload: Payload, lists: &Lists, results: &mut Vec<Payload>) {
         self.report(step, |report| report.results += 1);
         (self.on_event)(Event::Result { step, payload: &payload });
         for follower in &lists.followers {
             // A follower that is gone has failed, and its error ends the run.
-            let _ = follower.send(payload.clone()).await;
+            let _ = follower.send(payload.clone());
         }
         results.push(payload);
-        Ok(())
     }
 
     /// Hands the call's progress on for as long as it is polled.
-    async fn watch_progress(&self, step: &Step, call: &CallHandle) -> Result<()> {
-        let mut progress = call.progress();
+    async fn watch_progress(&self, step: &Step, mut progress: watch::Receiver<Progress>) -> Result<()> {
         while progress.changed().await.is_ok() {
             let progress = progress.borrow_and_update().clone();
             (self.on_event)(Event::Progress { step, progress });
@@ -269,5 +268,100 @@ impl<'a> Run<'a> {
             busy_s: 0.0,
         });
         change(report);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use bivium_interface::{ErrorCode, PayloadStream, PluginInterface, async_trait};
+    use futures_util::stream;
+    use serde_json::json;
+
+    use super::*;
+
+    /// Streams `count` numbers; gives its arguments back; waits to be cancelled.
+    struct Sample;
+
+    #[async_trait]
+    impl PluginInterface for Sample {
+        fn name(&self) -> &str {
+            "sample"
+        }
+
+        fn version(&self) -> &str {
+            "1"
+        }
+
+        async fn initialize(&self, _config: Value) -> Result<()> {
+            Ok(())
+        }
+
+        async fn execute(&self, call: Call) -> Result<Payload> {
+            if &*call.method == "wait" {
+                return Err(call.handle().interrupted().await);
+            }
+            call.handle().report(Progress::new(Some(1.0), "done"));
+            Ok(Value::Object(call.named).into())
+        }
+
+        async fn execute_stream(&self, call: Call) -> Result<PayloadStream> {
+            let count: u32 = call.argument("count")?;
+            Ok(Box::pin(stream::iter((0..count).map(|n| Ok(json!(n).into())))))
+        }
+    }
+
+    async fn run(steps: Value, options: &RunOptions) -> Result<Outcome> {
+        let dir = tempfile::tempdir().unwrap();
+        let manager = PluginManager::builder().manifests(dir.path()).data_dir(dir.path()).build().unwrap();
+        manager.register(Arc::new(Sample), json!({})).await.unwrap();
+        let last = steps.as_array().unwrap().last().unwrap()["id"].clone();
+        let text = json!({"name": "p", "steps": steps, "outputs": {"last": {"$from": last}}}).to_string();
+        let pipeline = Pipeline::parse(&text, Path::new("")).unwrap();
+        pipeline.run(&manager, json!({}).into(), options, &|_| {}).await
+    }
+
+    fn soon() -> RunOptions {
+        RunOptions { timeout: Some(Duration::from_secs(10)), ..RunOptions::default() }
+    }
+
+    #[tokio::test]
+    async fn a_list_is_worked_on_one_by_one_and_as_a_whole_by_the_same_step() {
+        let steps = json!([
+            {"id": "many", "plugin": "sample", "stream": true, "args": {"count": 10}},
+            {"id": "each", "plugin": "sample", "for_each": "many",
+             "args": {"n": {"$from": "item"}, "of": {"$from": "many"}}},
+        ]);
+        let outcome = run(steps, &soon()).await.unwrap();
+        assert_eq!(outcome.payload.json["last"][9], json!({"n": 9, "of": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]}));
+        assert_eq!((outcome.steps[0].calls, outcome.steps[1].calls), (1, 10));
+    }
+
+    #[tokio::test]
+    async fn an_empty_list_gives_an_empty_list() {
+        let steps = json!([
+            {"id": "none", "plugin": "sample", "stream": true, "args": {"count": 0}},
+            {"id": "each", "plugin": "sample", "for_each": "none", "args": {}},
+        ]);
+        assert_eq!(run(steps, &soon()).await.unwrap().payload.json["last"], json!([]));
+    }
+
+    #[tokio::test]
+    async fn cancel_deadline_and_the_first_error_end_the_whole() {
+        let waiting = json!([{"id": "a", "plugin": "sample", "method": "wait", "args": {}}]);
+        let cancelled = RunOptions::default();
+        cancelled.cancellation.cancel();
+        assert_eq!(run(waiting.clone(), &cancelled).await.unwrap_err().code(), ErrorCode::Cancelled);
+        let late = RunOptions { timeout: Some(Duration::from_millis(20)), ..RunOptions::default() };
+        assert_eq!(run(waiting.clone(), &late).await.unwrap_err().code(), ErrorCode::Timeout);
+        let failing = json!([
+            {"id": "a", "plugin": "sample", "stream": true, "args": {"count": "many"}},
+            {"id": "b", "plugin": "sample", "args": {"whole": {"$from": "a"}}},
+        ]);
+        let error = run(failing, &soon()).await.unwrap_err();
+        assert_eq!((error.code(), error.plugin()), (ErrorCode::InvalidInput, Some("sample")));
     }
 }

@@ -18,7 +18,6 @@ pub(super) struct Ledger {
 
 #[derive(Default)]
 struct Promised {
-    calls: u32,
     cpu_slots: u32,
     memory_bytes: u64,
     gpu_memory_bytes: u64,
@@ -41,10 +40,9 @@ pub(super) struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut promised = self.ledger.promised.lock().unwrap_or_else(PoisonError::into_inner);
-        promised.calls -= 1;
-        promised.cpu_slots -= self.need.cpu_slots;
-        promised.memory_bytes -= self.need.memory_bytes;
-        promised.gpu_memory_bytes -= self.need.gpu_memory_bytes;
+        promised.cpu_slots = promised.cpu_slots.saturating_sub(self.need.cpu_slots);
+        promised.memory_bytes = promised.memory_bytes.saturating_sub(self.need.memory_bytes);
+        promised.gpu_memory_bytes = promised.gpu_memory_bytes.saturating_sub(self.need.gpu_memory_bytes);
         drop(promised);
         self.ledger.released.notify_waiters();
     }
@@ -63,10 +61,9 @@ impl Ledger {
         let snapshot = weighs.then(|| self.monitor.snapshot());
         let mut promised = self.promised.lock().unwrap_or_else(PoisonError::into_inner);
         self.check(need, &promised, snapshot.as_ref())?;
-        promised.calls += 1;
-        promised.cpu_slots += need.cpu_slots;
-        promised.memory_bytes += need.memory_bytes;
-        promised.gpu_memory_bytes += need.gpu_memory_bytes;
+        promised.cpu_slots = promised.cpu_slots.saturating_add(need.cpu_slots);
+        promised.memory_bytes = promised.memory_bytes.saturating_add(need.memory_bytes);
+        promised.gpu_memory_bytes = promised.gpu_memory_bytes.saturating_add(need.gpu_memory_bytes);
         Ok(Place { ledger: Arc::clone(self), need: need.clone() })
     }
 
@@ -75,7 +72,7 @@ impl Ledger {
             let what = format!("it needs {} processor slots and the host has {}", need.cpu_slots, self.cpu_slots);
             return Err(Refusal::Never(what));
         }
-        if promised.cpu_slots + need.cpu_slots > self.cpu_slots {
+        if promised.cpu_slots.saturating_add(need.cpu_slots) > self.cpu_slots {
             let what = format!("all {} processor slots of the host are taken", self.cpu_slots);
             return Err(Refusal::Busy(what));
         }
