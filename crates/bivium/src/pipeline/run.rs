@@ -226,7 +226,7 @@ impl<'a> Run<'a> {
         };
         tokio::select! {
             biased;
-            result = work => result,
+            result = work => result.map_err(in_step),
             never = self.watch_progress(step, progress) => never,
         }
     }
