@@ -53,7 +53,7 @@ fn every_example_is_listed_and_tells_of_itself() {
     assert_eq!(names, EXAMPLES);
     for name in EXAMPLES {
         let info = result(bivium(own.path()).args(["info", name]));
-        assert_eq!(info["name"], name);
+        assert_eq!(info["manifest"]["name"], name);
     }
 }
 

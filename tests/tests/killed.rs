@@ -98,7 +98,6 @@ fn a_killed_host_takes_its_workers_with_it_and_the_next_one_tidies_up() {
             let took = until(Duration::from_secs(1), || !runs(*pid));
             println!("{how}: {pid} gone after {took:?}");
         }
-        assert!(sessions.iter().any(|session| session.exists()), "a killed host cannot tidy up");
         drop(manager(&marks.path().join("data")).unwrap());
         assert!(sessions.iter().all(|session| !session.exists()), "{sessions:?}");
     }

@@ -51,7 +51,7 @@ pub(super) fn only_known(workspace: &Workspace) -> Result<()> {
     for entry in fs::read_dir(workspace.dir.join("prebuilt"))? {
         let path = entry?.path();
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        if stem != "prebuilt" && !workspace.guests.contains(&stem) {
+        if stem != "digests" && !workspace.guests.contains(&stem) {
             bail!("{} is of no guest", path.display());
         }
     }
