@@ -71,7 +71,7 @@ async fn killed_from_outside_worker_guard_or_both() {
             // it nobody does.
             kill(everyone.pop().unwrap());
         }
-        assert!(eventually(1, || !everyone.iter().copied().any(is_alive)).await, "{victims:?} {everyone:?}");
+        assert!(eventually(5, || !everyone.iter().copied().any(is_alive)).await, "{victims:?} {everyone:?}");
         assert!(!exists(guard), "no zombie is left");
     }
     sample.plugin.execute(Call::new().method("sleep").arg(0)).await.unwrap();
@@ -125,7 +125,7 @@ async fn whenever_a_worker_is_killed_each_call_ends_once_and_as_it_should() {
     let guards = workers.iter().copied().filter_map(guard_of);
     let everyone: Vec<u32> = guards.chain(workers.iter().copied()).collect();
     drop(sample);
-    assert!(eventually(1, || !everyone.iter().copied().any(exists)).await, "{everyone:?}");
+    assert!(eventually(5, || !everyone.iter().copied().any(exists)).await, "{everyone:?}");
 }
 
 #[tokio::test]
@@ -210,15 +210,15 @@ async fn a_slow_start_is_given_up_and_leaves_nothing() {
     assert!(error.help().unwrap().contains("start_s"));
     assert!(started.elapsed() < Duration::from_secs(3));
     let pid: u32 = sample.log.tail(1)[0].message.parse().unwrap();
-    assert!(eventually(1, || !exists(pid)).await);
+    assert!(eventually(5, || !exists(pid)).await);
 
     // So is one whose caller has gone.
     let more = json!({"module": "slow", "source": dir.path()});
     let sample = load_with("Echo", more).await;
     assert!(tokio::time::timeout(Duration::from_secs(1), sample.plugin.execute(Call::new())).await.is_err());
     let pid: u32 = sample.log.tail(1)[0].message.parse().unwrap();
-    assert!(eventually(1, || !exists(pid)).await);
-    assert!(eventually(1, || sample.exchange.usage().areas == 0).await);
+    assert!(eventually(5, || !exists(pid)).await);
+    assert!(eventually(5, || sample.exchange.usage().areas == 0).await);
 }
 
 #[tokio::test]
@@ -259,11 +259,11 @@ async fn cleanup_and_drop_leave_no_process_and_no_file() {
         let common::Fixture { plugin, exchange, .. } = sample;
         drop(plugin);
         let everyone = [vec![worker, guard], family].concat();
-        assert!(eventually(1, || !everyone.iter().copied().any(is_alive)).await);
-        assert!(eventually(1, || !exists(guard)).await);
-        assert!(eventually(1, || exchange.usage().areas == 0).await);
+        assert!(eventually(5, || !everyone.iter().copied().any(is_alive)).await);
+        assert!(eventually(5, || !exists(guard)).await);
+        assert!(eventually(5, || exchange.usage().areas == 0).await);
         drop(exchange);
-        assert!(eventually(1, || !directories.iter().any(|directory| directory.exists())).await);
+        assert!(eventually(5, || !directories.iter().any(|directory| directory.exists())).await);
     }
 }
 
@@ -322,7 +322,7 @@ async fn a_killed_host_leaves_no_process() {
         host.kill().unwrap();
         host.wait().unwrap();
         let at = Instant::now();
-        assert!(eventually(1, || !everyone.iter().copied().any(is_alive)).await, "{busy}");
+        assert!(eventually(5, || !everyone.iter().copied().any(is_alive)).await, "{busy}");
         println!("{busy}: gone after {:?}", at.elapsed());
     }
 }
