@@ -451,6 +451,8 @@ class P:
         tokio::task::yield_now().await;
     }
     manager.execute("echo", call()).await.unwrap();
+    assert!(manager.execute("slow", call().named("marks", marks)).now_or_never().is_none());
+    assert_eq!(manager.stats("slow").await.unwrap().waiting, 1, "one that is dropped waits no more");
     std::fs::write(dir.path().join("go"), "").unwrap();
     for call in calls {
         call.await.unwrap().unwrap();

@@ -64,6 +64,7 @@ use serde_json::Value;
 
 pub use log::PluginLog;
 pub use plugin::PooledPlugin;
+pub use pool::Waiting;
 
 /// One live copy of a plugin: a component's store or a worker process.
 ///

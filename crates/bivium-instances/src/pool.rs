@@ -177,7 +177,7 @@ impl<F: InstanceFactory> Pool<F> {
 
     /// Applies a configuration to every instance or to none. Waits until no call runs.
     pub(crate) async fn configure(&self, config: Value) -> Result<()> {
-        let _all = self.all_permits().await?;
+        let _all = self.drained().await?;
         self.discard_idle_dead();
         let (old, instances) = {
             let state = self.state();
@@ -222,14 +222,10 @@ impl<F: InstanceFactory> Pool<F> {
         }
     }
 
-    async fn all_permits(&self) -> Result<OwnedSemaphorePermit> {
-        let all = Self::permits_of(self.limits);
-        Arc::clone(&self.permits).acquire_many_owned(all).await.map_err(|_| self.closed())
-    }
-
     /// Waits until no call runs; calls made meanwhile wait behind, for as long as what is given is held.
     pub(crate) async fn drained(&self) -> Result<OwnedSemaphorePermit> {
-        self.all_permits().await
+        let all = Self::permits_of(self.limits);
+        Arc::clone(&self.permits).acquire_many_owned(all).await.map_err(|_| self.closed())
     }
 
     /// Refuses further calls and closes every instance, also those that still run a call.
@@ -276,11 +272,13 @@ fn close_later<I: Instance>(instance: Arc<I>) {
     }
 }
 
-/// Counts a call as waiting while it lives.
-struct Waiting<'a>(&'a AtomicU64);
+/// Counts a call as waiting while it lives, and no longer: also one whose future is dropped.
+#[must_use]
+pub struct Waiting<'a>(&'a AtomicU64);
 
 impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicU64) -> Self {
+    /// One more in `count`.
+    pub fn new(count: &'a AtomicU64) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
+use bivium_instances::Waiting;
 use bivium_interface::{Call, CallHandle, Payload, PayloadStream, PluginError, Result};
 use futures_core::Stream;
 use tokio::sync::OwnedSemaphorePermit;
@@ -72,12 +73,10 @@ impl PluginManager {
         if let Ok(permit) = Arc::clone(&capacity).try_acquire_owned() {
             return Ok(permit);
         }
-        copy.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Waiting::new(&copy.waiting);
         // Never closed.
         let closed = |_| PluginError::internal("the plugin's capacity is closed");
-        let permit = call.guard(async { capacity.acquire_owned().await.map_err(closed) }).await;
-        copy.waiting.fetch_sub(1, Ordering::Relaxed);
-        permit
+        call.guard(async { capacity.acquire_owned().await.map_err(closed) }).await
     }
 
     /// What a call needs beyond what the plugin's instances hold already: a model that is loaded has its memory.
