@@ -84,8 +84,14 @@ struct Control {
 }
 
 impl CallHandle {
-    fn new(deadline: Option<Instant>, cancel: CancellationToken) -> Self {
-        Self(Arc::new(Control { id: CallId::next(), cancel, deadline, progress: OnceLock::new() }))
+    fn new() -> Self {
+        let (cancel, progress) = (CancellationToken::new(), OnceLock::new());
+        Self(Arc::new(Control { id: CallId::next(), cancel, deadline: None, progress }))
+    }
+
+    /// The same call, steered otherwise. Handles taken before steer as they did.
+    fn steered(&self, cancel: CancellationToken, deadline: Option<Instant>) -> Self {
+        Self(Arc::new(Control { id: self.0.id, cancel, deadline, progress: self.0.progress.clone() }))
     }
 
     /// The call's id.
@@ -214,7 +220,7 @@ impl Call {
             positional: Vec::new(),
             named: Map::new(),
             blobs: Vec::new(),
-            handle: CallHandle::new(None, CancellationToken::new()),
+            handle: CallHandle::new(),
         }
     }
 
@@ -277,26 +283,14 @@ impl Call {
     #[must_use]
     pub fn deadline(mut self, deadline: Instant) -> Self {
         let deadline = self.handle.deadline().map_or(deadline, |earlier| earlier.min(deadline));
-        let control = Control {
-            id: self.handle.id(),
-            cancel: self.handle.cancellation().clone(),
-            deadline: Some(deadline),
-            progress: self.handle.0.progress.clone(),
-        };
-        self.handle = CallHandle(Arc::new(control));
+        self.handle = self.handle.steered(self.handle.cancellation().clone(), Some(deadline));
         self
     }
 
     /// Lets `token` cancel the call. Cancelling the call does not cancel `token`.
     #[must_use]
     pub fn cancellation(mut self, token: CancellationToken) -> Self {
-        let control = Control {
-            id: self.handle.id(),
-            cancel: token.child_token(),
-            deadline: self.handle.deadline(),
-            progress: self.handle.0.progress.clone(),
-        };
-        self.handle = CallHandle(Arc::new(control));
+        self.handle = self.handle.steered(token.child_token(), self.handle.deadline());
         self
     }
 
