@@ -33,7 +33,7 @@ pub struct ComponentFactory {
     limits: manifest::Limits,
     pool: PoolLimits,
     engine: WasmEngine,
-    guest: GuestPre,
+    guest: Box<dyn GuestPre>,
     exchange: Exchange,
     log: PluginLog,
     instances: AtomicU64,
@@ -127,7 +127,7 @@ impl InstanceFactory for ComponentFactory {
     }
 }
 
-fn compile(engine: &WasmEngine, path: &Path, sha256: Option<&str>) -> Result<GuestPre> {
+fn compile(engine: &WasmEngine, path: &Path, sha256: Option<&str>) -> Result<Box<dyn GuestPre>> {
     let bytes = read(path, engine.config().component_bytes())?;
     let in_file = |error: PluginError| at(path, error);
     if let Some(expected) = sha256 {
@@ -136,10 +136,10 @@ fn compile(engine: &WasmEngine, path: &Path, sha256: Option<&str>) -> Result<Gue
     refusal::check_header(&bytes).map_err(in_file)?;
     let component =
         Component::from_binary(engine.wasmtime(), &bytes).map_err(|error| in_file(refusal::malformed(&error)))?;
-    refusal::check_world(&component, engine.wasmtime()).map_err(in_file)?;
+    let world = refusal::find_world(&component, engine.wasmtime()).map_err(in_file)?;
     let linked = engine.linker().instantiate_pre(&component);
     let linked = linked.map_err(|error| in_file(refusal::missing_import(&error)))?;
-    GuestPre::new(linked).map_err(|error| in_file(refusal::missing_export(&error)))
+    (world.guest)(linked).map_err(|error| in_file(refusal::missing_export(&error)))
 }
 
 /// Puts the file's path before the message.

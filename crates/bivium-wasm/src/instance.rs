@@ -40,7 +40,7 @@ pub struct ComponentInstance {
 
 struct Live {
     store: Store<HostState>,
-    guest: Guest,
+    guest: Box<dyn Guest>,
 }
 
 /// How an entry into the guest ended: abandoned, with a trap, or with the plugin's answer.
@@ -75,7 +75,7 @@ impl ComponentInstance {
     pub(crate) fn new(
         id: u64,
         store: Store<HostState>,
-        guest: Guest,
+        guest: Box<dyn Guest>,
         call_ms: Option<u64>,
         memory: MemoryGauge,
         closing: CancellationToken,
@@ -146,25 +146,24 @@ impl ComponentInstance {
     }
 
     /// Begins a call.
-    fn call<'a>(&self, slot: &'a mut Option<Live>, call: &Call) -> Result<(&'a mut Live, Bounds, String)> {
+    fn call<'a>(&self, slot: &'a mut Option<Live>, call: &Call) -> Result<(&'a mut Live, Bounds)> {
         let live = slot.as_mut().ok_or_else(ended)?;
         let bounds = Bounds::of_call(call.handle(), self.call_ms, &self.closing);
         bounds.check()?;
         let state = live.store.data_mut();
         state.admit(&call.blobs)?;
-        let json = document::arguments(call, state.json_limit)?;
         state.begin(Some(call.handle()));
         live.enter(&bounds);
-        Ok((live, bounds, json))
+        Ok((live, bounds))
     }
 
     /// The next result of a stream.
-    pub(crate) async fn next(&self, stream: GuestStream, bounds: &mut Bounds) -> Result<Option<Payload>> {
+    pub(crate) async fn next(&self, stream: &mut dyn GuestStream, bounds: &mut Bounds) -> Result<Option<Payload>> {
         bounds.check()?;
         let mut slot = self.slot.lock().await;
         let live = slot.as_mut().ok_or_else(ended)?;
         live.enter(bounds);
-        let outcome = self.drive(bounds, live.guest.next(&mut live.store, stream)).await;
+        let outcome = self.drive(bounds, stream.next(&mut live.store)).await;
         self.settle(&mut slot, bounds, outcome)
     }
 
@@ -178,11 +177,11 @@ impl ComponentInstance {
     }
 
     /// Has the guest drop a stream, and ends its call.
-    pub(crate) async fn end_stream(&self, mut slot: SlotGuard, stream: GuestStream) {
+    pub(crate) async fn end_stream(&self, mut slot: SlotGuard, stream: Box<dyn GuestStream>) {
         if let Some(live) = slot.0.as_mut().filter(|_| self.is_alive()) {
             let mut bounds = Bounds::of_control(self.call_ms, &self.closing).at_most(Self::DROP_STREAM);
             live.enter(&bounds);
-            let work = async { live.guest.drop_stream(&mut live.store, stream).await.map(Ok) };
+            let work = async { stream.end(&mut live.store).await.map(Ok) };
             let outcome = self.drive(&mut bounds, work).await;
             // Nobody waits for the answer; what went wrong shows in the instance's death.
             if let Err(error) = self.settle(&mut slot.0, &bounds, outcome) {
@@ -217,8 +216,8 @@ impl Instance for ComponentInstance {
 
     async fn execute(&self, call: Call) -> Result<Payload> {
         let mut slot = self.slot.lock().await;
-        let (live, mut bounds, json) = self.call(&mut slot, &call)?;
-        let work = live.guest.execute(&mut live.store, &call.method, json, call.blobs);
+        let (live, mut bounds) = self.call(&mut slot, &call)?;
+        let work = live.guest.execute(&mut live.store, call);
         let outcome = self.drive(&mut bounds, work).await;
         let result = self.settle(&mut slot, &bounds, outcome);
         self.end_call(&mut slot);
@@ -227,8 +226,8 @@ impl Instance for ComponentInstance {
 
     async fn execute_stream(self: Arc<Self>, call: Call) -> Result<PayloadStream> {
         let mut slot = self.slot.lock().await;
-        let (live, mut bounds, json) = self.call(&mut slot, &call)?;
-        let work = live.guest.execute_stream(&mut live.store, &call.method, json, call.blobs);
+        let (live, mut bounds) = self.call(&mut slot, &call)?;
+        let work = live.guest.execute_stream(&mut live.store, call);
         let outcome = self.drive(&mut bounds, work).await;
         match self.settle(&mut slot, &bounds, outcome) {
             Ok(stream) => {

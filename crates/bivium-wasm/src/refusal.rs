@@ -9,7 +9,7 @@ use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 
 use crate::text;
-use crate::world::{self, GUEST, PACKAGE, VERSION};
+use crate::world::{self, GUEST, PACKAGE, WORLDS, World};
 
 /// The first bytes of any WebAssembly binary.
 const MAGIC: &[u8] = b"\0asm";
@@ -37,22 +37,22 @@ pub(crate) fn malformed(error: &wasmtime::Error) -> PluginError {
     ))
 }
 
-/// Looks at what the component imports and exports of our package, and at what else it exports.
-pub(crate) fn check_world(component: &Component, engine: &Engine) -> Result<()> {
+/// Looks at what the component imports and exports of our package, and finds the world that it is made for.
+pub(crate) fn find_world(component: &Component, engine: &Engine) -> Result<&'static World> {
     let component = component.component_type();
     let names = component.imports(engine).chain(component.exports(engine)).map(|(name, _)| name);
-    for version in names.filter_map(version_of_ours) {
-        if !world::is_compatible(version) {
-            return Err(PluginError::invalid_manifest(format!(
-                "the component is made for version {} of {PACKAGE}, and this host runs version {VERSION}",
-                text::name(version)
-            ))
-            .with_help("build it against this host's wit/, or use a host of its version"));
-        }
+    if let Some(version) = names.filter_map(version_of_ours).find(|version| world::of_version(version).is_none()) {
+        return Err(PluginError::invalid_manifest(format!(
+            "the component is made for version {} of {PACKAGE}, and this host runs {}",
+            text::name(version),
+            versions()
+        ))
+        .with_help("build it against this host's wit/, or use a host of its version"));
     }
     let ours = format!("{PACKAGE}/{GUEST}@");
-    if component.exports(engine).any(|(name, _)| name.starts_with(&ours)) {
-        return Ok(());
+    let version = component.exports(engine).find_map(|(name, _)| name.strip_prefix(&ours));
+    if let Some(world) = version.and_then(world::of_version) {
+        return Ok(world);
     }
     let others: Vec<String> = component
         .exports(engine)
@@ -60,7 +60,7 @@ pub(crate) fn check_world(component: &Component, engine: &Engine) -> Result<()> 
         .map(|(name, _)| format!("`{}`", text::name(name)))
         .take(3)
         .collect();
-    let missing = format!("`{PACKAGE}/{GUEST}@{VERSION}`");
+    let missing = format!("`{PACKAGE}/{GUEST}` of {}", versions());
     Err(if others.is_empty() {
         PluginError::invalid_manifest(format!("the component exports nothing that can be called: {missing} is missing"))
             .with_help("implement world `bivium:plugin/plugin`")
@@ -71,6 +71,12 @@ pub(crate) fn check_world(component: &Component, engine: &Engine) -> Result<()> 
         ))
         .with_help("implement world `bivium:plugin/plugin`; typed components are not supported yet")
     })
+}
+
+/// "version 0.1.0", or "versions 0.1.0 and 0.2.0".
+fn versions() -> String {
+    let known: Vec<&str> = WORLDS.iter().map(|world| world.version).collect();
+    format!("version{} {}", if known.len() == 1 { "" } else { "s" }, known.join(" and "))
 }
 
 /// The version in the name of one of our interfaces.

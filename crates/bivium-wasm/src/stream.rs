@@ -14,12 +14,12 @@ use crate::world::GuestStream;
 pub(crate) struct RunningStream {
     instance: Arc<ComponentInstance>,
     /// None once the guest has dropped it.
-    stream: Option<GuestStream>,
+    stream: Option<Box<dyn GuestStream>>,
     bounds: Bounds,
 }
 
 impl RunningStream {
-    pub(crate) fn new(instance: Arc<ComponentInstance>, stream: GuestStream, bounds: Bounds) -> Self {
+    pub(crate) fn new(instance: Arc<ComponentInstance>, stream: Box<dyn GuestStream>, bounds: Bounds) -> Self {
         Self { instance, stream: Some(stream), bounds }
     }
 
@@ -31,12 +31,13 @@ impl RunningStream {
     }
 
     async fn next(&mut self) -> Option<Result<Payload>> {
-        let stream = self.stream?;
-        let item = self.instance.next(stream, &mut self.bounds).await;
+        let stream = self.stream.as_mut()?;
+        let item = self.instance.next(stream.as_mut(), &mut self.bounds).await;
         if !matches!(item, Ok(Some(_))) {
             let slot = self.instance.slot().await;
-            self.stream = None;
-            self.instance.end_stream(slot, stream).await;
+            if let Some(stream) = self.stream.take() {
+                self.instance.end_stream(slot, stream).await;
+            }
         }
         item.transpose()
     }

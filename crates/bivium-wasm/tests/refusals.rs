@@ -54,7 +54,7 @@ async fn damaged() {
 #[tokio::test]
 async fn nothing_exported() {
     let error = refused("(component)").await.error;
-    says(&error, &["exports nothing", "bivium:plugin/guest@0.1.0"]);
+    says(&error, &["exports nothing", "`bivium:plugin/guest` of version 0.1.0"]);
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn another_world() {
         (export "seven" (func $f)))"#;
     let error = refused(typed).await.error;
     assert_eq!(error.code(), ErrorCode::InvalidManifest);
-    says(&error, &["another world", "`seven`", "bivium:plugin/guest@0.1.0", "not supported yet"]);
+    says(&error, &["another world", "`seven`", "`bivium:plugin/guest` of version 0.1.0", "not supported yet"]);
 }
 
 #[tokio::test]

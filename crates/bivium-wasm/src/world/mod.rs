@@ -1,39 +1,93 @@
 //! The worlds that this host runs: one module for each published version of package `bivium:plugin`.
 //!
-//! A module holds the generated bindings of its version, the host's side of its imports, and a `Guest` that speaks in
-//! the terms of `bivium-interface`. Nothing above knows which version a component was built for. There is one version
-//! so far; with the next, `Guest` and `GuestPre` become enums over the modules.
+//! A module holds the generated bindings of its version, the host's side of its imports, and a [`Guest`] that speaks in
+//! the terms of `bivium-interface`. Nothing above knows which version a component was built for. A new version is a new
+//! module and a line in [`WORLDS`]; the older ones stay, so that what was built for them goes on running.
 
 mod v0_1_0;
 
-use wasmtime::component::Linker;
+use async_trait::async_trait;
+use bivium_interface::{Call, MethodInfo, Payload, Result};
+use wasmtime::Store;
+use wasmtime::component::{InstancePre, Linker};
 
 use crate::state::HostState;
-
-pub(crate) use v0_1_0::{Guest, GuestPre, GuestStream};
 
 /// The package whose worlds are run.
 pub(crate) const PACKAGE: &str = "bivium:plugin";
 /// The interface that a plugin exports.
 pub(crate) const GUEST: &str = "guest";
-/// The newest version that this host runs.
-pub(crate) const VERSION: &str = "0.1.0";
+
+/// The published versions, oldest first.
+pub(crate) const WORLDS: &[World] = &[v0_1_0::WORLD];
+
+/// One published version.
+pub(crate) struct World {
+    pub(crate) version: &'static str,
+    add_to_linker: fn(&mut Linker<HostState>) -> wasmtime::Result<()>,
+    /// Finds the exports; an error says which is missing.
+    pub(crate) guest: fn(InstancePre<HostState>) -> wasmtime::Result<Box<dyn GuestPre>>,
+}
+
+/// A component whose imports are resolved and whose exports have been found.
+#[async_trait]
+pub(crate) trait GuestPre: Send + Sync {
+    /// Runs the component's start code. The inner error says which export has the wrong type.
+    async fn instantiate(&self, store: &mut Store<HostState>) -> wasmtime::Result<wasmtime::Result<Box<dyn Guest>>>;
+}
+
+/// The exports of one instance, each looked up once. The outer error of every method is a trap, after which the store
+/// is of no more use; the inner one is the plugin's answer, or says why the plugin was not entered.
+#[async_trait]
+pub(crate) trait Guest: Send + Sync {
+    async fn methods(&self, store: &mut Store<HostState>) -> wasmtime::Result<Vec<MethodInfo>>;
+
+    /// The schema as JSON text.
+    async fn config_schema(&self, store: &mut Store<HostState>) -> wasmtime::Result<String>;
+
+    /// The configuration as JSON text.
+    async fn current_config(&self, store: &mut Store<HostState>) -> wasmtime::Result<String>;
+
+    /// `config` is JSON text.
+    async fn initialize(&self, store: &mut Store<HostState>, config: String) -> wasmtime::Result<Result<()>>;
+
+    async fn execute(&self, store: &mut Store<HostState>, call: Call) -> wasmtime::Result<Result<Payload>>;
+
+    async fn execute_stream(
+        &self,
+        store: &mut Store<HostState>,
+        call: Call,
+    ) -> wasmtime::Result<Result<Box<dyn GuestStream>>>;
+
+    async fn cleanup(&self, store: &mut Store<HostState>) -> wasmtime::Result<()>;
+}
+
+/// A stream that a guest holds open.
+#[async_trait]
+pub(crate) trait GuestStream: Send + Sync {
+    /// The next result; none at the end.
+    async fn next(&mut self, store: &mut Store<HostState>) -> wasmtime::Result<Result<Option<Payload>>>;
+
+    /// Has the guest drop it.
+    async fn end(self: Box<Self>, store: &mut Store<HostState>) -> wasmtime::Result<()>;
+}
 
 /// Links the imports of every version.
 pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
-    v0_1_0::add_to_linker(linker)
+    WORLDS.iter().try_for_each(|world| (world.add_to_linker)(linker))
 }
 
-/// Whether a component built for `version` finds what it needs here: by the rules of semantic versioning, below 1.0
-/// the minor version must be the same.
-pub(crate) fn is_compatible(version: &str) -> bool {
+/// The world in which a component built for `version` finds what it needs: by the rules of semantic versioning, below
+/// 1.0 the minor version must be the same.
+pub(crate) fn of_version(version: &str) -> Option<&'static World> {
     fn line(version: &str) -> Option<(u64, Option<u64>)> {
         let mut parts = version.split('.').map(|part| part.parse::<u64>().ok());
         let major = parts.next()??;
         let minor = parts.next()??;
         Some((major, (major == 0).then_some(minor)))
     }
-    line(version).is_some_and(|wanted| line(VERSION) == Some(wanted))
+    let wanted = line(version)?;
+    WORLDS.iter().find(|world| line(world.version) == Some(wanted))
 }
 
 #[cfg(test)]
@@ -41,10 +95,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_of_the_same_line_are_compatible() {
-        assert!(is_compatible("0.1.0") && is_compatible("0.1.7"));
+    fn a_version_is_run_by_the_world_of_its_line() {
+        for version in ["0.1.0", "0.1.7"] {
+            assert_eq!(of_version(version).unwrap().version, "0.1.0");
+        }
         for other in ["0.2.0", "1.1.0", "", "x", "0", "0.x"] {
-            assert!(!is_compatible(other), "{other}");
+            assert!(of_version(other).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn no_two_worlds_are_of_one_line() {
+        for world in WORLDS {
+            assert_eq!(of_version(world.version).unwrap().version, world.version);
         }
     }
 }

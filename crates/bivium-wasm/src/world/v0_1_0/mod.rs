@@ -4,10 +4,15 @@ mod blobs;
 mod convert;
 mod host;
 
-use bivium_interface::{Blob, MethodInfo, Payload, Result};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bivium_interface::{Call, MethodInfo, Payload, Result};
 use wasmtime::Store;
 use wasmtime::component::{HasSelf, InstancePre, Linker, ResourceAny};
 
+use super::World;
 use crate::document;
 use crate::state::HostState;
 use bindings::bivium::plugin as wit;
@@ -34,46 +39,50 @@ mod bindings {
     });
 }
 
-pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+/// This version, for the table of worlds.
+pub(super) const WORLD: World = World { version: "0.1.0", add_to_linker, guest };
+
+fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     bindings::Plugin::add_to_linker::<HostState, HasSelf<HostState>>(linker, |state| state)
 }
 
-/// A component whose imports are resolved and whose exports have been found.
-#[derive(Clone)]
-pub(crate) struct GuestPre {
+fn guest(instance: InstancePre<HostState>) -> wasmtime::Result<Box<dyn super::GuestPre>> {
+    let exports = bindings::PluginIndices::new(&instance)?;
+    Ok(Box::new(GuestPre { instance, exports }))
+}
+
+struct GuestPre {
     instance: InstancePre<HostState>,
     exports: bindings::PluginIndices,
 }
 
-impl GuestPre {
-    /// # Errors
-    /// An export is missing.
-    pub(crate) fn new(instance: InstancePre<HostState>) -> wasmtime::Result<Self> {
-        let exports = bindings::PluginIndices::new(&instance)?;
-        Ok(Self { instance, exports })
-    }
-
-    /// Runs the component's start code. The inner error says which export has the wrong type.
-    pub(crate) async fn instantiate(&self, store: &mut Store<HostState>) -> wasmtime::Result<wasmtime::Result<Guest>> {
+#[async_trait]
+impl super::GuestPre for GuestPre {
+    async fn instantiate(
+        &self,
+        store: &mut Store<HostState>,
+    ) -> wasmtime::Result<wasmtime::Result<Box<dyn super::Guest>>> {
         let instance = self.instance.instantiate_async(&mut *store).await?;
-        Ok(self.exports.load(store, &instance).map(Guest))
+        Ok(self.exports.load(store, &instance).map(|exports| Box::new(Guest(Arc::new(exports))) as _))
     }
 }
 
-/// The exports of one instance, each looked up once. The outer error of every method is a trap, after which the store
-/// is of no more use; the inner one is the plugin's answer.
-pub(crate) struct Guest(bindings::Plugin);
+struct Guest(Arc<bindings::Plugin>);
 
-/// A stream that the guest holds open.
-#[derive(Clone, Copy)]
-pub(crate) struct GuestStream(ResourceAny);
+struct GuestStream {
+    plugin: Arc<bindings::Plugin>,
+    handle: ResourceAny,
+}
 
 impl Guest {
     fn exports(&self) -> &Exports {
         self.0.bivium_plugin_guest()
     }
+}
 
-    pub(crate) async fn methods(&self, store: &mut Store<HostState>) -> wasmtime::Result<Vec<MethodInfo>> {
+#[async_trait]
+impl super::Guest for Guest {
+    async fn methods(&self, store: &mut Store<HostState>) -> wasmtime::Result<Vec<MethodInfo>> {
         let description = self.exports().call_describe(store).await?;
         let methods = description.methods.into_iter();
         Ok(methods
@@ -86,67 +95,72 @@ impl Guest {
             .collect())
     }
 
-    pub(crate) async fn config_schema(&self, store: &mut Store<HostState>) -> wasmtime::Result<String> {
+    async fn config_schema(&self, store: &mut Store<HostState>) -> wasmtime::Result<String> {
         self.exports().call_config_schema(store).await
     }
 
-    pub(crate) async fn current_config(&self, store: &mut Store<HostState>) -> wasmtime::Result<String> {
+    async fn current_config(&self, store: &mut Store<HostState>) -> wasmtime::Result<String> {
         self.exports().call_current_config(store).await
     }
 
-    pub(crate) async fn initialize(
-        &self,
-        store: &mut Store<HostState>,
-        config: String,
-    ) -> wasmtime::Result<Result<()>> {
+    async fn initialize(&self, store: &mut Store<HostState>, config: String) -> wasmtime::Result<Result<()>> {
         Ok(self.exports().call_initialize(store, &config).await?.map_err(Into::into))
     }
 
-    pub(crate) async fn execute(
-        &self,
-        store: &mut Store<HostState>,
-        method: &str,
-        json: String,
-        blobs: Vec<Blob>,
-    ) -> wasmtime::Result<Result<Payload>> {
-        let input = wit::blobs::Payload { json, blobs: store.data_mut().lend(blobs)? };
-        match self.exports().call_execute(&mut *store, method, &input).await? {
+    async fn execute(&self, store: &mut Store<HostState>, call: Call) -> wasmtime::Result<Result<Payload>> {
+        let (method, input) = match lend(store.data_mut(), call)? {
+            Ok(lent) => lent,
+            Err(error) => return Ok(Err(error)),
+        };
+        match self.exports().call_execute(&mut *store, &method, &input).await? {
             Ok(output) => take(store.data_mut(), output),
             Err(error) => Ok(Err(error.into())),
         }
     }
 
-    pub(crate) async fn execute_stream(
+    async fn execute_stream(
         &self,
         store: &mut Store<HostState>,
-        method: &str,
-        json: String,
-        blobs: Vec<Blob>,
-    ) -> wasmtime::Result<Result<GuestStream>> {
-        let input = wit::blobs::Payload { json, blobs: store.data_mut().lend(blobs)? };
-        let stream = self.exports().call_execute_stream(store, method, &input).await?;
-        Ok(stream.map(GuestStream).map_err(Into::into))
+        call: Call,
+    ) -> wasmtime::Result<Result<Box<dyn super::GuestStream>>> {
+        let (method, input) = match lend(store.data_mut(), call)? {
+            Ok(lent) => lent,
+            Err(error) => return Ok(Err(error)),
+        };
+        match self.exports().call_execute_stream(store, &method, &input).await? {
+            Ok(handle) => Ok(Ok(Box::new(GuestStream { plugin: Arc::clone(&self.0), handle }))),
+            Err(error) => Ok(Err(error.into())),
+        }
     }
 
-    pub(crate) async fn next(
-        &self,
-        store: &mut Store<HostState>,
-        stream: GuestStream,
-    ) -> wasmtime::Result<Result<Option<Payload>>> {
-        match self.exports().payload_stream().call_next(&mut *store, stream.0).await? {
+    async fn cleanup(&self, store: &mut Store<HostState>) -> wasmtime::Result<()> {
+        self.exports().call_cleanup(store).await
+    }
+}
+
+#[async_trait]
+impl super::GuestStream for GuestStream {
+    async fn next(&mut self, store: &mut Store<HostState>) -> wasmtime::Result<Result<Option<Payload>>> {
+        let stream = self.plugin.bivium_plugin_guest().payload_stream();
+        match stream.call_next(&mut *store, self.handle).await? {
             Ok(Some(output)) => Ok(take(store.data_mut(), output)?.map(Some)),
             Ok(None) => Ok(Ok(None)),
             Err(error) => Ok(Err(error.into())),
         }
     }
 
-    pub(crate) async fn drop_stream(&self, store: &mut Store<HostState>, stream: GuestStream) -> wasmtime::Result<()> {
-        stream.0.resource_drop_async(store).await
+    async fn end(self: Box<Self>, store: &mut Store<HostState>) -> wasmtime::Result<()> {
+        self.handle.resource_drop_async(store).await
     }
+}
 
-    pub(crate) async fn cleanup(&self, store: &mut Store<HostState>) -> wasmtime::Result<()> {
-        self.exports().call_cleanup(store).await
-    }
+/// The method and the input of a call; the inner error is one of its arguments.
+fn lend(state: &mut HostState, call: Call) -> wasmtime::Result<Result<(Cow<'static, str>, wit::blobs::Payload)>> {
+    let json = match document::arguments(&call, state.json_limit) {
+        Ok(json) => json,
+        Err(error) => return Ok(Err(error)),
+    };
+    Ok(Ok((call.method, wit::blobs::Payload { json, blobs: state.lend(call.blobs)? })))
 }
 
 fn take(state: &mut HostState, output: wit::blobs::Payload) -> wasmtime::Result<Result<Payload>> {
