@@ -17,6 +17,9 @@ Examples:
   bivium run ./redact.json text=hello          a plugin by its manifest's path
   bivium pipeline run captions.json --out out  several plugins in a row
 
+Secrets:
+  BIVIUM_SECRET_NAME in the environment is the secret NAME of plugins whose manifests name it.
+
 Exit status:
   0 done, 1 the plugin failed, 2 wrong usage, 3 not found, 4 invalid manifest, configuration or input, 5 denied,
   6 resource exhausted, 7 unavailable or crashed, 124 timed out, 130 cancelled";
@@ -70,6 +73,12 @@ pub(crate) struct Global {
     /// Keep environments made for Python plugins in DIR.
     #[arg(long, value_name = "DIR", env = "BIVIUM_ENVIRONMENTS", hide_env_values = true, global = true)]
     pub(crate) environments: Option<PathBuf>,
+    /// Grant plugins at most what the policy in FILE grants; without it they get what their manifests declare.
+    #[arg(long, value_name = "FILE", env = "BIVIUM_POLICY", hide_env_values = true, global = true)]
+    pub(crate) policy: Option<PathBuf>,
+    /// Append what plugins are granted and denied to FILE, one line of JSON each.
+    #[arg(long, value_name = "FILE", env = "BIVIUM_AUDIT", hide_env_values = true, global = true)]
+    pub(crate) audit: Option<PathBuf>,
     /// How results and errors are written: for people, or each as one line of JSON.
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t, global = true)]
     pub(crate) output: Format,

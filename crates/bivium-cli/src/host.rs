@@ -2,14 +2,22 @@
 //! deleted before the program ends.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use bivium::{Call, CallHandle, CancellationToken, PluginError, PluginManager, Result, default_search_paths};
+use bivium::{
+    AuditFile, Call, CallHandle, CancellationToken, HostPolicy, PluginError, PluginManager, Result,
+    default_search_paths,
+};
 use serde_json::Value;
 
 use crate::args::{Global, Named};
 use crate::exit::Failure;
 use crate::interrupt;
 use crate::output::Output;
+
+/// What the environment variables that hold secrets begin with; the secret's name follows. A variable of the host's own is
+/// never taken for one.
+const SECRET: &str = "BIVIUM_SECRET_";
 
 /// A manager for one command.
 pub(crate) struct Host {
@@ -45,6 +53,17 @@ impl Host {
         }
         if let Some(dir) = &global.environments {
             builder = builder.environments(dir);
+        }
+        if let Some(file) = &global.policy {
+            builder = builder.policy(HostPolicy::read(file)?);
+        }
+        if let Some(file) = &global.audit {
+            builder = builder.audit(Arc::new(AuditFile::open(file)?));
+        }
+        for (name, value) in std::env::vars() {
+            if let Some(secret) = name.strip_prefix(SECRET) {
+                builder = builder.secret(secret, value);
+            }
         }
         Ok(Self { manager: builder.build()?, stop: interrupt::watch(output.screen())? })
     }

@@ -51,6 +51,8 @@
 //! # }).unwrap();
 //! ```
 
+mod audit;
+mod context;
 mod log;
 mod plugin;
 mod pool;
@@ -62,6 +64,8 @@ use async_trait::async_trait;
 use bivium_interface::{Call, InstanceStats, MethodInfo, Payload, PayloadStream, Result};
 use serde_json::Value;
 
+pub use audit::{AuditFile, AuditRecord, AuditSink, Auditor, Decision};
+pub use context::{PluginContext, Secrets};
 pub use log::PluginLog;
 pub use plugin::PooledPlugin;
 pub use pool::Waiting;

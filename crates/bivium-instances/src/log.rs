@@ -37,6 +37,12 @@ impl PluginLog {
         }))
     }
 
+    /// The plugin's name.
+    #[must_use]
+    pub fn plugin(&self) -> &str {
+        &self.0.plugin
+    }
+
     /// Adds a record. Never blocks for long.
     pub fn push(&self, level: LogLevel, source: LogSource, instance: u64, call: Option<CallId>, message: &str) {
         let end = message.floor_char_boundary(Self::MAX_MESSAGE);

@@ -38,6 +38,7 @@ mod log;
 pub mod manifest;
 mod payload;
 mod plugin;
+pub mod policy;
 mod progress;
 mod stats;
 
@@ -51,6 +52,7 @@ pub use log::{LogLevel, LogRecord, LogSource};
 pub use manifest::Manifest;
 pub use payload::{Payload, escape, unescape};
 pub use plugin::{MethodInfo, PayloadStream, PluginInterface};
+pub use policy::{Granted, HostPolicy, NetworkRule};
 pub use progress::Progress;
 pub use stats::{InstanceStats, Stats};
 

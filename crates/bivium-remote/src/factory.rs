@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bivium_exchange::{Area, Exchange};
-use bivium_instances::{InstanceFactory, PluginLog, PoolLimits};
+use bivium_instances::{InstanceFactory, PluginContext, PluginLog, PoolLimits};
 use bivium_interface::manifest::Isolation;
 use bivium_interface::{Manifest, Payload, PluginError, Result};
 use tokio::io::AsyncWriteExt;
@@ -37,7 +37,7 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 pub(crate) struct WorkerFactory {
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) exchange: Exchange,
-    pub(crate) log: PluginLog,
+    pub(crate) context: PluginContext,
     /// The interpreter of the plugin's environment.
     pub(crate) python: PathBuf,
     /// The directory of the worker's package.
@@ -76,7 +76,8 @@ impl InstanceFactory for WorkerFactory {
 
 impl WorkerFactory {
     fn message_limits(&self) -> MessageLimits {
-        let payload = self.manifest.limits.payload_mb.map(|mib| usize::try_from(mib << 20).unwrap_or(usize::MAX));
+        let payload =
+            self.context.granted.limits.payload_mb.map(|mib| usize::try_from(mib << 20).unwrap_or(usize::MAX));
         MessageLimits { payload: payload.unwrap_or(Payload::MAX_JSON_BYTES) }
     }
 
@@ -109,8 +110,8 @@ impl WorkerFactory {
         let fate = Fate::new();
         let (reading, mut writing) = channel.into_split();
         let (handshake, ready) = oneshot::channel();
-        let events = tokio::spawn(listen(reading, handshake, self.log.clone(), u64::from(guard)));
-        watch(process, events, Arc::clone(&fate), self.log.clone(), Arc::clone(&area)).map_err(failed)?;
+        let events = tokio::spawn(listen(reading, handshake, self.context.log.clone(), u64::from(guard)));
+        watch(process, events, Arc::clone(&fate), self.context.log.clone(), Arc::clone(&area)).map_err(failed)?;
         // An error means that it has ended, of which `ready` will say more.
         let _ = writing.write_all(&settings).await;
         // Kept open until the leash is released.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bivium_exchange::Exchange;
-use bivium_instances::{PluginLog, PooledPlugin};
+use bivium_instances::{PluginContext, PooledPlugin};
 use bivium_interface::{
     Call, Manifest, MethodInfo, Payload, PayloadStream, PluginError, PluginInterface, Result, Stats,
 };
@@ -33,19 +33,19 @@ impl RemotePluginProxy {
     pub async fn load(
         manifest: &Arc<Manifest>,
         exchange: &Exchange,
-        log: PluginLog,
+        context: PluginContext,
         environments: Option<&Path>,
     ) -> Result<Self> {
         let named = |error: PluginError| error.with_plugin(&manifest.name);
         if manifest.module.is_none() || manifest.class.is_none() {
             return Err(named(PluginError::invalid_manifest("a Python plugin needs `module` and `class`")));
         }
-        let python = environment::interpreter(manifest, environments, &log).await.map_err(named)?.path;
+        let python = environment::interpreter(manifest, environments, &context.log).await.map_err(named)?.path;
         let cache = environment::cache_dir().map_err(named)?;
         let laid = tokio::task::spawn_blocking(move || embedded::install(&cache)).await;
         let package = laid.map_err(|error| PluginError::internal(error.to_string())).flatten().map_err(named)?;
         let factory =
-            WorkerFactory { manifest: Arc::clone(manifest), exchange: exchange.clone(), log, python, package };
+            WorkerFactory { manifest: Arc::clone(manifest), exchange: exchange.clone(), context, python, package };
         Ok(Self(PooledPlugin::new(factory)))
     }
 }

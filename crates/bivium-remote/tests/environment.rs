@@ -5,8 +5,8 @@
 mod common;
 
 use bivium_exchange::Exchange;
-use bivium_instances::PluginLog;
-use bivium_interface::{Call, PluginInterface};
+use bivium_instances::{PluginContext, PluginLog};
+use bivium_interface::{Call, HostPolicy, PluginInterface};
 use bivium_remote::RemotePluginProxy;
 use common::manifest;
 use serde_json::json;
@@ -18,7 +18,8 @@ async fn a_worker_runs_in_the_environment_that_was_made() {
     // Nothing to install: so this needs no package index.
     let manifest = manifest("Echo", json!({"requirements": []}));
     let log = PluginLog::new("sample");
-    let plugin = RemotePluginProxy::load(&manifest, &exchange, log, Some(place.path())).await.unwrap();
+    let context = PluginContext::new(log, HostPolicy::default().grant(&manifest));
+    let plugin = RemotePluginProxy::load(&manifest, &exchange, context, Some(place.path())).await.unwrap();
     let found = plugin.execute(Call::new().method("environment")).await.unwrap();
     let on_path = found.json["path"].to_string().contains(place.path().to_str().unwrap());
     assert!(on_path, "{}", found.json["path"]);

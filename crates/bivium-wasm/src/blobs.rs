@@ -15,8 +15,6 @@ use std::sync::{Arc, OnceLock, Weak};
 use bivium_exchange::{BlobWriter, Exchange};
 use bivium_interface::{Blob, PluginError, Result};
 
-use crate::limits;
-
 /// The most that one read gives.
 const MAX_READ: u32 = 1 << 20;
 /// The most that is written in place.
@@ -127,13 +125,14 @@ impl WriterHandle {
 }
 
 /// Books bytes against what a guest may write during one call.
-pub(crate) fn charge(written: &mut u64, bytes: usize) -> Result<()> {
+pub(crate) fn charge(written: &mut u64, bytes: usize, limit: u64) -> Result<()> {
     let total = written.saturating_add(bytes as u64);
-    if total > limits::BLOB_BYTES {
+    if total > limit {
         return Err(PluginError::resource_exhausted(format!(
             "the blobs that this call writes are over the limit of {} MiB",
-            limits::BLOB_BYTES >> 20
-        )));
+            limit >> 20
+        ))
+        .with_help("raise `limits.blob_mb` in its manifest"));
     }
     *written = total;
     Ok(())
@@ -167,9 +166,9 @@ mod tests {
 
     #[test]
     fn what_a_call_writes_is_bounded() {
-        let mut written = limits::BLOB_BYTES - 1;
-        charge(&mut written, 1).unwrap();
-        assert_eq!(charge(&mut written, 1).unwrap_err().code(), ErrorCode::ResourceExhausted);
-        assert_eq!(written, limits::BLOB_BYTES);
+        let mut written = 9;
+        charge(&mut written, 1, 10).unwrap();
+        assert_eq!(charge(&mut written, 1, 10).unwrap_err().code(), ErrorCode::ResourceExhausted);
+        assert_eq!(written, 10);
     }
 }

@@ -4,12 +4,6 @@ use bivium_interface::{Blob, Call, ErrorCode, Payload, PluginError, Result};
 use serde::Serialize;
 use serde_json::Value;
 
-/// The longest JSON text for this manifest, in bytes.
-pub(crate) fn limit(payload_mb: Option<u64>) -> usize {
-    let limit = payload_mb.map(|megabytes| usize::try_from(megabytes.saturating_mul(1 << 20)).unwrap_or(usize::MAX));
-    limit.unwrap_or(Payload::MAX_JSON_BYTES)
-}
-
 /// A call's arguments as the text that a plugin takes.
 pub(crate) fn arguments(call: &Call, limit: usize) -> Result<String> {
     // As `Call::document` does it, without its copy of the arguments.

@@ -9,8 +9,8 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bivium_exchange::Exchange;
-use bivium_instances::{InstanceFactory, PluginLog, PoolLimits};
-use bivium_interface::{LogLevel, LogSource, Manifest, PluginError, Result, manifest};
+use bivium_instances::{InstanceFactory, PluginContext, PluginLog, PoolLimits};
+use bivium_interface::{Manifest, PluginError, Result, manifest};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -20,22 +20,22 @@ use wasmtime::component::Component;
 use crate::bounds::Bounds;
 use crate::engine::{TICKS_TO_YIELD, WasmEngine};
 use crate::instance::ComponentInstance;
-use crate::limits::{Limiter, MemoryGauge};
+use crate::limits::{Limiter, MemoryGauge, StoreLimits};
 use crate::log::GuestLog;
 use crate::state::HostState;
 use crate::world::GuestPre;
-use crate::{document, refusal, trap};
+use crate::{refusal, trap};
 
 /// Makes the instances of one component.
 pub struct ComponentFactory {
     name: String,
     version: String,
-    limits: manifest::Limits,
+    limits: StoreLimits,
     pool: PoolLimits,
     engine: WasmEngine,
     guest: Box<dyn GuestPre>,
     exchange: Exchange,
-    log: PluginLog,
+    context: PluginContext,
     instances: AtomicU64,
     /// The plugin's answer, asked for once: it is the same for every instance.
     schema: Arc<OnceLock<Value>>,
@@ -48,7 +48,12 @@ impl ComponentFactory {
     /// `not-found` or `denied` if the file cannot be read, `resource-exhausted` if it is too large,
     /// `invalid-manifest` if it has another digest than the manifest says, is no component, is one of another world or
     /// version, or imports what the host does not have.
-    pub async fn load(engine: &WasmEngine, manifest: &Manifest, exchange: &Exchange, log: PluginLog) -> Result<Self> {
+    pub async fn load(
+        engine: &WasmEngine,
+        manifest: &Manifest,
+        exchange: &Exchange,
+        context: PluginContext,
+    ) -> Result<Self> {
         let named = |error: PluginError| error.with_plugin(&manifest.name);
         let path = manifest.component.clone().ok_or_else(|| {
             named(PluginError::invalid_manifest("the manifest names no component").with_help("add `component`"))
@@ -61,11 +66,10 @@ impl ComponentFactory {
             .await
             .map_err(|error| PluginError::internal(format!("the compilation of the component did not end: {error}")));
         let guest = compiled.and_then(|compiled| compiled).map_err(named)?;
-        tell_what_is_not_given(manifest, &log);
         Ok(Self {
             name: manifest.name.clone(),
             version: manifest.version.clone(),
-            limits: manifest.limits.clone(),
+            limits: StoreLimits::new(&context.granted.limits),
             pool: PoolLimits {
                 instances: manifest.instances.max,
                 calls_per_instance: 1,
@@ -74,7 +78,7 @@ impl ComponentFactory {
             engine: engine.clone(),
             guest,
             exchange: exchange.clone(),
-            log,
+            context,
             instances: AtomicU64::new(0),
             schema: Arc::default(),
         })
@@ -83,7 +87,7 @@ impl ComponentFactory {
     /// The plugin's log.
     #[must_use]
     pub fn log(&self) -> &PluginLog {
-        &self.log
+        &self.context.log
     }
 }
 
@@ -106,10 +110,9 @@ impl InstanceFactory for ComponentFactory {
     async fn create(&self) -> Result<ComponentInstance> {
         let id = self.instances.fetch_add(1, Ordering::Relaxed) + 1;
         let memory = MemoryGauge::default();
-        let limiter = Limiter::new(&self.limits, Arc::clone(&memory));
-        let log = Arc::new(GuestLog::new(self.log.clone(), id));
-        let json_limit = document::limit(self.limits.payload_mb);
-        let state = HostState::new(limiter, log, self.exchange.clone(), json_limit);
+        let limiter = Limiter::new(self.limits, Arc::clone(&memory));
+        let log = Arc::new(GuestLog::new(self.context.log.clone(), id, self.limits.log_records));
+        let state = HostState::new(self.limits, limiter, log, self.exchange.clone());
         let mut store = Store::new(self.engine.wasmtime(), state);
         store.limiter(|state| &mut state.limiter);
         store.epoch_deadline_async_yield_and_update(TICKS_TO_YIELD);
@@ -191,21 +194,4 @@ fn check_digest(bytes: &[u8], expected: &str) -> Result<()> {
     }
     Err(PluginError::invalid_manifest(format!("the file has SHA-256 {found}, not the one in the manifest"))
         .with_help("put back the file that the manifest was written for, or, if the change is meant, mend `sha256`"))
-}
-
-/// What a manifest asks for and this version of the host does not do, so that nobody searches for the reason.
-fn tell_what_is_not_given(manifest: &Manifest, log: &PluginLog) {
-    let tell = |what: &str| log.push(LogLevel::Warn, LogSource::Host, 0, None, what);
-    let asks = |permissions: &manifest::Permissions| {
-        !(permissions.filesystem.is_empty()
-            && permissions.network.is_empty()
-            && permissions.env.is_empty()
-            && permissions.secrets.is_empty())
-    };
-    if manifest.permissions.as_ref().is_some_and(asks) {
-        tell("the manifest's `permissions` are not granted to components yet: it runs without them");
-    }
-    if manifest.limits.fuel.is_some() {
-        tell("the manifest's `limits.fuel` is not counted yet");
-    }
 }

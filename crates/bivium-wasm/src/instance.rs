@@ -209,7 +209,7 @@ impl Instance for ComponentInstance {
     async fn initialize(&self, config: &Value) -> Result<()> {
         let mut slot = self.slot.lock().await;
         let (live, mut bounds) = self.control(&mut slot)?;
-        let config = document::write("the configuration is", config, live.store.data().json_limit)?;
+        let config = document::write("the configuration is", config, live.store.data().limits.json)?;
         let outcome = self.drive(&mut bounds, live.guest.initialize(&mut live.store, config)).await;
         self.settle(&mut slot, &bounds, outcome)
     }
@@ -255,7 +255,7 @@ impl Instance for ComponentInstance {
         }
         let mut slot = self.slot.lock().await;
         let (live, mut bounds) = self.control(&mut slot)?;
-        let limit = live.store.data().json_limit;
+        let limit = live.store.data().limits.json;
         let work = async { live.guest.config_schema(&mut live.store).await.map(Ok) };
         let outcome = self.drive(&mut bounds, work).await;
         let text = self.settle(&mut slot, &bounds, outcome)?;
@@ -266,7 +266,7 @@ impl Instance for ComponentInstance {
     async fn current_config(&self) -> Result<Value> {
         let mut slot = self.slot.lock().await;
         let (live, mut bounds) = self.control(&mut slot)?;
-        let limit = live.store.data().json_limit;
+        let limit = live.store.data().limits.json;
         let work = async { live.guest.current_config(&mut live.store).await.map(Ok) };
         let outcome = self.drive(&mut bounds, work).await;
         let text = self.settle(&mut slot, &bounds, outcome)?;

@@ -25,7 +25,7 @@ mod wasi;
 mod world;
 
 use bivium_exchange::Exchange;
-use bivium_instances::{PluginLog, PooledPlugin};
+use bivium_instances::{PluginContext, PooledPlugin};
 use bivium_interface::{Manifest, Result};
 
 pub use engine::{WasmConfig, WasmEngine};
@@ -43,7 +43,7 @@ pub async fn load(
     engine: &WasmEngine,
     manifest: &Manifest,
     exchange: &Exchange,
-    log: PluginLog,
+    context: PluginContext,
 ) -> Result<ComponentPlugin> {
-    Ok(PooledPlugin::new(ComponentFactory::load(engine, manifest, exchange, log).await?))
+    Ok(PooledPlugin::new(ComponentFactory::load(engine, manifest, exchange, context).await?))
 }

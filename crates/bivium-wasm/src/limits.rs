@@ -6,32 +6,72 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bivium_interface::{PluginError, manifest};
+use bivium_interface::{HostPolicy, PluginError, manifest};
 use wasmtime::ResourceLimiter;
 
-/// Core instances in one component.
+/// Core instances in one component, at most: as many as the pools hold for one.
 pub(crate) const INSTANCES: u32 = 100;
 /// Linear memories in one component.
 pub(crate) const MEMORIES: u32 = 8;
 /// Tables in one component.
 pub(crate) const TABLES: u32 = 64;
-/// Handles that a guest may hold at once: blobs, writers and what WASI hands out.
-pub(crate) const HANDLES: usize = 1024;
-/// Blobs that one call may bring; with as many clones they still fit under [`HANDLES`].
-pub(crate) const CALL_BLOBS: usize = 512;
-/// Bytes that the guest may write into blobs during one call.
-pub(crate) const BLOB_BYTES: u64 = 1 << 30;
-/// Elements of one table; a JavaScript engine compiled to WebAssembly has tens of thousands.
+/// Elements of one table, at most: as many as the pools hold.
 pub(crate) const TABLE_ELEMENTS: usize = 60_000;
-/// Memory of one instance where its manifest does not say, in MiB.
-const DEFAULT_MEMORY_MB: u64 = 256;
+
+/// The limits of one instance, in the units in which they are held.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StoreLimits {
+    pub(crate) memory_bytes: u64,
+    pub(crate) table_elements: usize,
+    pub(crate) core_instances: usize,
+    pub(crate) call_ms: Option<u64>,
+    pub(crate) cpu_ms: Option<u64>,
+    pub(crate) fuel: Option<u64>,
+    /// The longest JSON text that crosses, in bytes.
+    pub(crate) json: usize,
+    pub(crate) blob_bytes: u64,
+    pub(crate) blobs: usize,
+    pub(crate) files: usize,
+    pub(crate) connections: usize,
+    pub(crate) response_bytes: u64,
+    pub(crate) log_records: u32,
+    /// Entries of the table of resources: everything that the guest holds together.
+    pub(crate) handles: usize,
+}
+
+impl StoreLimits {
+    /// What a policy granted; what it leaves open is the default.
+    pub(crate) fn new(granted: &manifest::Limits) -> Self {
+        let limits = granted.clone().or(&HostPolicy::DEFAULTS);
+        let count = |limit: Option<u64>| usize::try_from(limit.unwrap_or_default()).unwrap_or(usize::MAX);
+        let bytes = |limit: Option<u64>| limit.unwrap_or_default().saturating_mul(1 << 20);
+        let (blobs, files, connections) = (count(limits.blobs), count(limits.files), count(limits.connections));
+        Self {
+            memory_bytes: bytes(limits.memory_mb),
+            table_elements: count(limits.table_elements),
+            core_instances: count(limits.core_instances),
+            call_ms: limits.call_ms,
+            cpu_ms: limits.cpu_ms,
+            fuel: limits.fuel,
+            json: usize::try_from(bytes(limits.payload_mb)).unwrap_or(usize::MAX),
+            blob_bytes: bytes(limits.blob_mb),
+            blobs,
+            files,
+            connections,
+            response_bytes: bytes(limits.response_mb),
+            log_records: u32::try_from(limits.log_records.unwrap_or_default()).unwrap_or(u32::MAX),
+            // WASI's own bookkeeping (pollables, streams, errors) needs a few for each.
+            handles: blobs.saturating_add(files.saturating_add(connections).saturating_mul(4)).saturating_add(64),
+        }
+    }
+}
 
 /// Memory in use by one instance: the limiter writes it, statistics read it.
 pub(crate) type MemoryGauge = Arc<AtomicU64>;
 
 /// Watches over one store.
 pub(crate) struct Limiter {
-    memory_limit: u64,
+    limits: StoreLimits,
     memory: MemoryGauge,
     refused: Option<Refusal>,
 }
@@ -42,9 +82,8 @@ enum Refusal {
 }
 
 impl Limiter {
-    pub(crate) fn new(limits: &manifest::Limits, memory: MemoryGauge) -> Self {
-        let megabytes = limits.memory_mb.unwrap_or(DEFAULT_MEMORY_MB);
-        Self { memory_limit: megabytes.saturating_mul(1 << 20), memory, refused: None }
+    pub(crate) fn new(limits: StoreLimits, memory: MemoryGauge) -> Self {
+        Self { limits, memory, refused: None }
     }
 
     /// Forgets what was refused: a new call begins.
@@ -58,12 +97,14 @@ impl Limiter {
             Refusal::Memory { wanted } => PluginError::resource_exhausted(format!(
                 "the component asked for {} MiB of memory, over its limit of {} MiB",
                 wanted.div_ceil(1 << 20),
-                self.memory_limit >> 20
+                self.limits.memory_bytes >> 20
             ))
             .with_help("raise `limits.memory_mb` in its manifest"),
             Refusal::Table { wanted } => PluginError::resource_exhausted(format!(
-                "the component asked for a table of {wanted} elements, over the limit of {TABLE_ELEMENTS}"
-            )),
+                "the component asked for a table of {wanted} elements, over its limit of {}",
+                self.limits.table_elements
+            ))
+            .with_help("raise `limits.table_elements` in its manifest"),
         })
     }
 }
@@ -76,7 +117,7 @@ impl ResourceLimiter for Limiter {
         }
         // A growth that fails after we allowed it stays counted: too much rather than too little.
         let total = self.memory.load(Ordering::Relaxed).saturating_add(desired.saturating_sub(current) as u64);
-        if total > self.memory_limit {
+        if total > self.limits.memory_bytes {
             self.refused = Some(Refusal::Memory { wanted: total });
             return Ok(false);
         }
@@ -88,7 +129,7 @@ impl ResourceLimiter for Limiter {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
-        if desired > TABLE_ELEMENTS {
+        if desired > self.limits.table_elements {
             self.refused = Some(Refusal::Table { wanted: desired });
             return Ok(false);
         }
@@ -96,7 +137,7 @@ impl ResourceLimiter for Limiter {
     }
 
     fn instances(&self) -> usize {
-        INSTANCES as usize
+        self.limits.core_instances
     }
 
     fn tables(&self) -> usize {
@@ -116,7 +157,7 @@ mod tests {
     #[test]
     fn memory_of_all_memories_counts_together_and_a_refusal_is_told() {
         let limits = manifest::Limits { memory_mb: Some(2), ..Default::default() };
-        let mut limiter = Limiter::new(&limits, MemoryGauge::default());
+        let mut limiter = Limiter::new(StoreLimits::new(&limits), MemoryGauge::default());
         assert!(limiter.memory_growing(0, 1 << 20, None).unwrap());
         assert!(!limiter.memory_growing(0, 1 << 20, Some(1 << 10)).unwrap());
         assert!(limiter.error().is_none(), "the component's own maximum is no limit of ours");

@@ -10,6 +10,8 @@ use bivium_interface::{CallId, LogLevel, LogSource};
 pub(crate) struct GuestLog {
     log: PluginLog,
     instance: u64,
+    /// Records that the instance may write in one [`WINDOW`](Self::WINDOW); the rest are counted and dropped.
+    most: u32,
     state: Mutex<State>,
 }
 
@@ -24,16 +26,13 @@ struct State {
 }
 
 impl GuestLog {
-    /// Records that an instance may write in one [`WINDOW`](Self::WINDOW); the rest are counted and dropped. Writing
-    /// a record costs the host some microseconds, so a flood takes no more than a percent of one processor.
-    const RECORDS: u32 = 1000;
     const WINDOW: Duration = Duration::from_secs(1);
     /// As much of an error as is repeated in the report of a trap.
     const MAX_LAST_ERROR: usize = 2 << 10;
 
-    pub(crate) fn new(log: PluginLog, instance: u64) -> Self {
+    pub(crate) fn new(log: PluginLog, instance: u64, most: u32) -> Self {
         let state = State { call: None, window: Instant::now(), records: 0, dropped: 0, last_error: None };
-        Self { log, instance, state: Mutex::new(state) }
+        Self { log, instance, most, state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -63,7 +62,7 @@ impl GuestLog {
                 state.window = Instant::now();
                 state.records = 0;
             }
-            if state.records == Self::RECORDS {
+            if state.records == self.most {
                 state.dropped += 1;
                 return;
             }
@@ -76,7 +75,10 @@ impl GuestLog {
 
     fn tell_dropped(&self, dropped: u64, call: Option<CallId>) {
         if dropped > 0 {
-            let message = format!("{dropped} log records were dropped: more than {} in a second", Self::RECORDS);
+            let message = format!(
+                "{dropped} log records were dropped: more than {} in a second (`limits.log_records`)",
+                self.most
+            );
             self.log.push(LogLevel::Warn, LogSource::Host, self.instance, call, &message);
         }
     }
@@ -98,13 +100,13 @@ mod tests {
     #[test]
     fn a_flood_is_cut_and_told() {
         let log = PluginLog::new("p");
-        let guest = GuestLog::new(log.clone(), 7);
+        let guest = GuestLog::new(log.clone(), 7, 1000);
         let call = CallId::next();
         guest.set_call(Some(call));
-        for n in 0..GuestLog::RECORDS * 3 {
+        for n in 0..3000 {
             guest.write(LogLevel::Error, LogSource::Log, &n.to_string());
         }
-        assert_eq!(guest.last_error().unwrap(), (GuestLog::RECORDS * 3 - 1).to_string());
+        assert_eq!(guest.last_error().unwrap(), "2999");
         guest.end_call();
         let last = log.tail(1).remove(0);
         assert_eq!((last.source, last.call, last.instance), (LogSource::Host, Some(call), 7));

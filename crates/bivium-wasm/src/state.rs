@@ -9,7 +9,7 @@ use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::WasiCtx;
 
 use crate::blobs::{self, BlobHandle, OpenBlob};
-use crate::limits::{self, Limiter};
+use crate::limits::{Limiter, StoreLimits};
 use crate::log::GuestLog;
 
 /// The data of one store.
@@ -18,8 +18,7 @@ pub(crate) struct HostState {
     pub(crate) limiter: Limiter,
     pub(crate) log: Arc<GuestLog>,
     pub(crate) exchange: Exchange,
-    /// The longest JSON text that crosses, in bytes.
-    pub(crate) json_limit: usize,
+    pub(crate) limits: StoreLimits,
     /// None until the guest first uses WASI.
     pub(crate) wasi: Option<Box<WasiCtx>>,
     call: Option<RunningCall>,
@@ -36,10 +35,10 @@ struct RunningCall {
 }
 
 impl HostState {
-    pub(crate) fn new(limiter: Limiter, log: Arc<GuestLog>, exchange: Exchange, json_limit: usize) -> Self {
+    pub(crate) fn new(limits: StoreLimits, limiter: Limiter, log: Arc<GuestLog>, exchange: Exchange) -> Self {
         let mut table = ResourceTable::new();
-        table.set_max_capacity(limits::HANDLES);
-        Self { table, limiter, log, exchange, json_limit, wasi: None, call: None }
+        table.set_max_capacity(limits.handles);
+        Self { table, limiter, log, exchange, limits, wasi: None, call: None }
     }
 
     /// The guest works for this call from now on, or for the host itself.
@@ -73,14 +72,13 @@ impl HostState {
 
     /// Refuses a call with more blobs than a guest may hold.
     pub(crate) fn admit(&self, blobs: &[Blob]) -> Result<()> {
-        if blobs.len() <= limits::CALL_BLOBS {
+        // As many clones of them must fit too.
+        let most = self.limits.blobs / 2;
+        if blobs.len() <= most {
             return Ok(());
         }
-        Err(PluginError::resource_exhausted(format!(
-            "the call brings {} blobs, over the limit of {}",
-            blobs.len(),
-            limits::CALL_BLOBS
-        )))
+        Err(PluginError::resource_exhausted(format!("the call brings {} blobs, over the limit of {most}", blobs.len()))
+            .with_help("raise `limits.blobs`, twice that number, in the plugin's manifest"))
     }
 
     /// Lends blobs to the guest for the running call.
@@ -110,6 +108,6 @@ impl HostState {
     pub(crate) fn charge(&mut self, bytes: usize) -> Result<()> {
         // Outside of a call there is nobody to whom a blob could go.
         let call = self.call.as_mut().ok_or_else(|| PluginError::denied("blobs can only be written during a call"))?;
-        blobs::charge(&mut call.written, bytes)
+        blobs::charge(&mut call.written, bytes, self.limits.blob_bytes)
     }
 }

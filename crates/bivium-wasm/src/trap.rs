@@ -5,7 +5,6 @@ use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-use crate::limits;
 use crate::state::HostState;
 use crate::text::clip;
 
@@ -24,10 +23,13 @@ fn exhausted(trap: &wasmtime::Error, state: &HostState) -> Option<PluginError> {
         return Some(error);
     }
     if let Some(ResourceTableError::Full) = trap.downcast_ref() {
-        return Some(PluginError::resource_exhausted(format!(
-            "the plugin holds more than {} blobs, writers and streams at once",
-            limits::HANDLES
-        )));
+        return Some(
+            PluginError::resource_exhausted(format!(
+                "the plugin holds more than {} blobs, writers, streams, files and connections at once",
+                state.limits.handles
+            ))
+            .with_help("raise `limits.blobs` in its manifest"),
+        );
     }
     if trap.is::<PoolConcurrencyLimitError>() {
         return Some(

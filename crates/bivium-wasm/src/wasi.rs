@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn lines_are_cut_at_their_ends_and_at_the_longest() {
         let log = PluginLog::new("p");
-        let guest = Arc::new(GuestLog::new(log.clone(), 1));
+        let guest = Arc::new(GuestLog::new(log.clone(), 1, 1000));
         let stream = LineStream::new(&guest, LogLevel::Info, LogSource::Stdout);
         stream.push(b"one\r\ntw");
         stream.push(b"o\n\nthree");

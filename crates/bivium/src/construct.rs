@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bivium_exchange::Exchange;
-use bivium_instances::PluginLog;
+use bivium_instances::{AuditSink, Auditor, PluginContext, PluginLog, Secrets};
 use bivium_interface::manifest::Runtime;
-use bivium_interface::{Manifest, PluginInterface, Result};
+use bivium_interface::{Granted, HostPolicy, LogLevel, LogSource, Manifest, PluginInterface, Result};
 use bivium_remote::RemotePluginProxy;
 use bivium_wasm::{WasmConfig, WasmEngine};
 use serde_json::Value;
@@ -17,30 +17,56 @@ pub(crate) struct Constructor {
     exchange: Exchange,
     /// Made with the first component: a host without components does without.
     engine: OnceCell<WasmEngine>,
-    wasm: WasmConfig,
+    options: Options,
+}
+
+/// What a host chose for all its plugins.
+#[derive(Clone, Default)]
+pub(crate) struct Options {
+    pub(crate) wasm: WasmConfig,
     /// Where made environments lie; none means the platform's cache directory.
-    environments: Option<PathBuf>,
+    pub(crate) environments: Option<PathBuf>,
+    pub(crate) policy: HostPolicy,
+    pub(crate) audit: Option<Arc<dyn AuditSink>>,
+    pub(crate) secrets: Secrets,
 }
 
 impl Constructor {
-    pub(crate) fn new(exchange: Exchange, wasm: WasmConfig, environments: Option<PathBuf>) -> Self {
-        Self { exchange, engine: OnceCell::new(), wasm, environments }
+    pub(crate) fn new(exchange: Exchange, options: Options) -> Self {
+        Self { exchange, engine: OnceCell::new(), options }
     }
 
     pub(crate) fn exchange(&self) -> &Exchange {
         &self.exchange
     }
 
+    /// What the host's policy grants to a plugin.
+    pub(crate) fn granted(&self, manifest: &Manifest) -> Granted {
+        self.options.policy.grant(manifest)
+    }
+
+    fn context(&self, manifest: &Manifest, log: PluginLog) -> PluginContext {
+        let granted = self.granted(manifest);
+        for refusal in &granted.refused {
+            log.push(LogLevel::Warn, LogSource::Host, 0, None, &refusal.to_string());
+        }
+        let audit = Auditor::new(&manifest.name, self.options.audit.clone(), log.clone());
+        PluginContext { log, audit, granted: Arc::new(granted), secrets: self.options.secrets.clone() }
+    }
+
     /// Makes the plugin, without a configuration and without a running instance.
     pub(crate) async fn construct(&self, manifest: &Arc<Manifest>, log: PluginLog) -> Result<Arc<dyn PluginInterface>> {
+        let context = self.context(manifest, log);
         let plugin: Result<Arc<dyn PluginInterface>> = match manifest.runtime {
             Runtime::Wasm => {
-                let engine = self.engine.get_or_try_init(|| async { WasmEngine::new(self.wasm.clone()) }).await?;
-                let plugin = bivium_wasm::load(engine, manifest, &self.exchange, log).await;
+                let engine =
+                    self.engine.get_or_try_init(|| async { WasmEngine::new(self.options.wasm.clone()) }).await?;
+                let plugin = bivium_wasm::load(engine, manifest, &self.exchange, context).await;
                 plugin.map(|plugin| Arc::new(plugin) as Arc<dyn PluginInterface>)
             }
             Runtime::Python => {
-                let plugin = RemotePluginProxy::load(manifest, &self.exchange, log, self.environments.as_deref()).await;
+                let environments = self.options.environments.as_deref();
+                let plugin = RemotePluginProxy::load(manifest, &self.exchange, context, environments).await;
                 plugin.map(|plugin| Arc::new(plugin) as Arc<dyn PluginInterface>)
             }
         };
@@ -55,7 +81,7 @@ impl Constructor {
 /// `not-found`, `invalid-manifest`, and whatever keeps the plugin from starting.
 pub async fn open(manifest: &Path, config: Value) -> Result<Arc<dyn PluginInterface>> {
     let manifest = Arc::new(crate::discovery::read_plugin(manifest)?);
-    let constructor = Constructor::new(Exchange::open()?, WasmConfig::default(), None);
+    let constructor = Constructor::new(Exchange::open()?, Options::default());
     let plugin = constructor.construct(&manifest, PluginLog::new(&manifest.name)).await?;
     plugin.initialize(config).await?;
     Ok(plugin)

@@ -16,6 +16,7 @@ mod ancestor;
 mod file;
 mod fit;
 mod lift;
+mod limits;
 mod node;
 mod permissions;
 mod problems;
@@ -36,6 +37,7 @@ use serde_json::{Map, Value};
 pub use adapter::AdapterManifest;
 pub use ancestor::{Ancestor, EnvVarSpec, Surface, SurfaceAttribute, SurfaceMethod, Taxonomy};
 pub use file::{LONGEST, ManifestFile};
+pub use limits::Limits;
 pub use permissions::{FilesystemMode, FilesystemPermission, Permissions, SecretPermission};
 
 /// Which road a plugin takes.
@@ -234,24 +236,6 @@ pub struct Resources {
     /// Accelerators that it can use.
     #[schemars(with = "Vec<text::Label>", length(max = 64))]
     pub accelerators: Vec<String>,
-}
-
-/// What the plugin may use up. None means the host's default.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Limits {
-    /// Memory of one instance, in MiB.
-    #[schemars(range(min = 1, max = 16_777_216))]
-    pub memory_mb: Option<u64>,
-    /// Wall time of one call, in milliseconds.
-    #[schemars(range(min = 1, max = 2_592_000_000_u64))]
-    pub call_ms: Option<u64>,
-    /// Fuel of one call; none means that fuel is not counted.
-    #[schemars(range(min = 1))]
-    pub fuel: Option<u64>,
-    /// JSON of one payload, in MiB.
-    #[schemars(range(min = 1, max = 4096))]
-    pub payload_mb: Option<u64>,
 }
 
 fn one() -> u32 {

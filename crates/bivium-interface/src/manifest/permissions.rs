@@ -15,16 +15,20 @@ pub struct Permissions {
     /// Directories that it may use.
     #[schemars(length(max = 64))]
     pub filesystem: Vec<FilesystemPermission>,
-    /// Origins that it may connect to, for example `https://api.example.com:443`.
+    /// Whither it may connect, for example `https://api.example.com:443`; see [`NetworkRule`](crate::NetworkRule).
     #[schemars(with = "Vec<text::Origin>", length(max = 256))]
     pub network: Vec<String>,
+    /// Whether names in `network` may lead to private, loopback and link-local addresses.
+    pub private_network: bool,
     /// Environment variables that it may see.
     #[schemars(with = "Vec<text::EnvName>", length(max = 256))]
     pub env: Vec<String>,
-    /// Whether it may read the clocks.
+    /// Whether it may read the clocks; without, time stands still but for what it sleeps.
     pub clocks: bool,
-    /// Whether it may have random numbers.
+    /// Whether it may have random numbers; without, they are the same in every run.
     pub random: bool,
+    /// Whether a component sees the blobs of its call as read-only files too, for guests that know only files.
+    pub blob_files: bool,
     /// Secrets that the host puts into its requests.
     #[schemars(length(max = 64))]
     pub secrets: Vec<SecretPermission>,
@@ -46,7 +50,7 @@ pub struct FilesystemPermission {
 }
 
 /// What a plugin may do in a directory.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FilesystemMode {
     /// Read.

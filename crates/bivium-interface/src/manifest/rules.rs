@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::Runtime;
 use super::node::{Kind, Node};
 use super::problems::{Problems, quoted};
+use crate::NetworkRule;
 
 /// Says which road the plugin takes and notes what contradicts it; no road if that cannot be told.
 pub(super) fn check(root: &Node, schema: &Value, problems: &mut Problems) -> Option<Runtime> {
@@ -23,6 +24,7 @@ pub(super) fn check(root: &Node, schema: &Value, problems: &mut Problems) -> Opt
         problems.add(requirements.line, message);
     }
     guests(root, problems);
+    network(root, problems);
     runtime
 }
 
@@ -96,6 +98,21 @@ fn guests(root: &Node, problems: &mut Problems) {
             let message =
                 format!("permissions.filesystem has {} twice; each guest path stands for one directory", quoted(text));
             problems.add(guest.line, message);
+        }
+    }
+}
+
+/// The parts of an origin that a pattern does not check.
+fn network(root: &Node, problems: &mut Problems) {
+    let Some(permissions) = root.get("permissions") else { return };
+    let Some(network) = permissions.value.get("network") else { return };
+    let Kind::Array(origins) = &network.value.kind else { return };
+    for origin in origins {
+        // What has no scheme is told by the pattern.
+        if let Some(text) = origin.as_str().filter(|text| text.contains("://"))
+            && let Err(why) = text.parse::<NetworkRule>()
+        {
+            problems.add(origin.line, format!("permissions.network has {}, which allows nothing: {why}", quoted(text)));
         }
     }
 }

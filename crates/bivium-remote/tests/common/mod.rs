@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bivium_exchange::Exchange;
-use bivium_instances::PluginLog;
-use bivium_interface::{Manifest, PluginInterface, Result};
+use bivium_instances::{PluginContext, PluginLog};
+use bivium_interface::{HostPolicy, Manifest, PluginInterface, Result};
 use bivium_remote::RemotePluginProxy;
 use serde_json::{Value, json};
 
@@ -34,7 +34,8 @@ pub fn manifest(class: &str, more: Value) -> Arc<Manifest> {
 pub async fn load_from(manifest: Arc<Manifest>) -> Result<Fixture> {
     let exchange = Exchange::open()?;
     let log = PluginLog::new("sample");
-    let plugin = RemotePluginProxy::load(&manifest, &exchange, log.clone(), None).await?;
+    let context = PluginContext::new(log.clone(), HostPolicy::default().grant(&manifest));
+    let plugin = RemotePluginProxy::load(&manifest, &exchange, context, None).await?;
     Ok(Fixture { plugin, exchange, log })
 }
 

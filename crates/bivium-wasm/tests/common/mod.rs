@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use bivium_exchange::Exchange;
-use bivium_instances::PluginLog;
-use bivium_interface::{Manifest, PluginError, Result};
+use bivium_instances::{PluginContext, PluginLog};
+use bivium_interface::{HostPolicy, Manifest, PluginError, Result};
 use bivium_wasm::{ComponentPlugin, WasmConfig, WasmEngine};
 use serde_json::{Value, json};
 
@@ -43,7 +43,9 @@ pub async fn try_load(engine: &WasmEngine, component: &Path, more: Value) -> Res
     let directory = tempfile::tempdir().unwrap();
     let exchange = Exchange::builder().root(directory.path()).open().unwrap();
     let log = PluginLog::new("p");
-    let plugin = bivium_wasm::load(engine, &manifest("p", component, more), &exchange, log.clone()).await?;
+    let manifest = manifest("p", component, more);
+    let context = PluginContext::new(log.clone(), HostPolicy::default().grant(&manifest));
+    let plugin = bivium_wasm::load(engine, &manifest, &exchange, context).await?;
     Ok(Loaded { plugin, log, exchange, _directory: directory })
 }
 

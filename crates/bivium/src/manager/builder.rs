@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use bivium_exchange::Exchange;
-use bivium_interface::{PluginError, Result};
+use bivium_instances::AuditSink;
+use bivium_interface::{HostPolicy, PluginError, Result};
 use bivium_wasm::WasmConfig;
 
 use super::{Inner, PluginManager};
 use crate::config::SettingsStore;
-use crate::construct::Constructor;
+use crate::construct::{Constructor, Options};
 use crate::discovery::default_search_paths;
 use crate::monitor::{MachineMonitor, Monitor};
 use crate::scheduler::{QueueScheduler, Scheduler};
@@ -20,9 +21,8 @@ use crate::scheduler::{QueueScheduler, Scheduler};
 pub struct ManagerBuilder {
     search_paths: Vec<PathBuf>,
     data_dir: Option<PathBuf>,
-    environments: Option<PathBuf>,
+    options: Options,
     exchange: Option<Exchange>,
-    wasm: WasmConfig,
     monitor: Option<Arc<dyn Monitor>>,
     scheduler: Option<Arc<dyn Scheduler>>,
 }
@@ -46,7 +46,7 @@ impl ManagerBuilder {
     /// Where environments made for `requirements` lie, in place of the platform's cache directory.
     #[must_use]
     pub fn environments(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.environments = Some(dir.into());
+        self.options.environments = Some(dir.into());
         self
     }
 
@@ -60,7 +60,28 @@ impl ManagerBuilder {
     /// How the WebAssembly engine is sized.
     #[must_use]
     pub fn wasm(mut self, config: WasmConfig) -> Self {
-        self.wasm = config;
+        self.options.wasm = config;
+        self
+    }
+
+    /// What plugins are granted at most, in place of what their manifests declare.
+    #[must_use]
+    pub fn policy(mut self, policy: HostPolicy) -> Self {
+        self.options.policy = policy;
+        self
+    }
+
+    /// Where grants and denials are told, for example an [`AuditFile`](crate::AuditFile).
+    #[must_use]
+    pub fn audit(mut self, sink: Arc<dyn AuditSink>) -> Self {
+        self.options.audit = Some(sink);
+        self
+    }
+
+    /// Adds a secret. Plugins whose manifests name it, and to which the policy grants it, have it put into their requests.
+    #[must_use]
+    pub fn secret(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.options.secrets = std::mem::take(&mut self.options.secrets).with(name, value);
         self
     }
 
@@ -95,7 +116,7 @@ impl ManagerBuilder {
         Ok(PluginManager {
             inner: Arc::new(Inner {
                 search_paths,
-                constructor: Constructor::new(exchange, self.wasm, self.environments),
+                constructor: Constructor::new(exchange, self.options),
                 monitor,
                 scheduler,
                 settings: SettingsStore::new(&data_dir),

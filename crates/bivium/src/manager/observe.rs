@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bivium_interface::manifest::{Resources, Runtime};
-use bivium_interface::{CallHandle, CallId, LogRecord, Manifest, MethodInfo, PluginError, Progress, Result, Stats};
+use bivium_interface::{
+    CallHandle, CallId, Granted, LogRecord, Manifest, MethodInfo, PluginError, Progress, Result, Stats,
+};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
@@ -78,6 +80,14 @@ impl PluginManager {
         };
         info.loaded = true;
         Ok(info)
+    }
+
+    /// What the plugin may do and use up, and what its manifest asks for beyond that.
+    ///
+    /// # Errors
+    /// As [`manifest`](Self::manifest).
+    pub fn granted(&self, name: &str) -> Result<Granted> {
+        Ok(self.inner.constructor.granted(&*self.manifest(name)?))
     }
 
     fn info_of(&self, manifest: &Arc<Manifest>) -> PluginInfo {

@@ -156,7 +156,7 @@ impl super::GuestStream for GuestStream {
 
 /// The method and the input of a call; the inner error is one of its arguments.
 fn lend(state: &mut HostState, call: Call) -> wasmtime::Result<Result<(Cow<'static, str>, wit::blobs::Payload)>> {
-    let json = match document::arguments(&call, state.json_limit) {
+    let json = match document::arguments(&call, state.limits.json) {
         Ok(json) => json,
         Err(error) => return Ok(Err(error)),
     };
@@ -165,5 +165,5 @@ fn lend(state: &mut HostState, call: Call) -> wasmtime::Result<Result<(Cow<'stat
 
 fn take(state: &mut HostState, output: wit::blobs::Payload) -> wasmtime::Result<Result<Payload>> {
     let blobs = state.take(output.blobs)?;
-    Ok(blobs.and_then(|blobs| document::payload(&output.json, blobs, state.json_limit)))
+    Ok(blobs.and_then(|blobs| document::payload(&output.json, blobs, state.limits.json)))
 }

@@ -1,0 +1,56 @@
+//! [`PluginContext`]: what a host gives to one plugin, whichever road it takes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use bivium_interface::Granted;
+
+use crate::{Auditor, PluginLog};
+
+/// What a host gives to one plugin. Cheap to clone.
+#[derive(Clone)]
+pub struct PluginContext {
+    /// Its log.
+    pub log: PluginLog,
+    /// Its way to the audit log.
+    pub audit: Auditor,
+    /// What it may do and use up.
+    pub granted: Arc<Granted>,
+    /// The host's secrets, of which it gets those that it is granted.
+    pub secrets: Secrets,
+}
+
+/// The host's secrets by name. Neither shown by `Debug` nor written anywhere. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Secrets(Arc<BTreeMap<String, String>>);
+
+impl Secrets {
+    /// The value of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// One more secret.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.0).insert(name.into(), value.into());
+        self
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl PluginContext {
+    /// A context without an audit log and secrets.
+    #[must_use]
+    pub fn new(log: PluginLog, granted: Granted) -> Self {
+        let audit = Auditor::new(log.plugin(), None, log.clone());
+        Self { log, audit, granted: Arc::new(granted), secrets: Secrets::default() }
+    }
+}

@@ -1,0 +1,103 @@
+//! What a plugin may use up. A manifest asks, a host's policy has the last word: [`HostPolicy`](crate::HostPolicy).
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+macro_rules! limits {
+    ($($(#[$meta:meta])* $name:ident,)*) => {
+        /// What the plugin may use up. None means the host's default.
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Limits {
+            $($(#[$meta])* #[serde(skip_serializing_if = "Option::is_none")] pub $name: Option<u64>,)*
+        }
+
+        impl Limits {
+            /// Every limit with its key in a manifest.
+            pub fn each(&self) -> impl Iterator<Item = (&'static str, Option<u64>)> {
+                [$((stringify!($name), self.$name)),*].into_iter()
+            }
+
+            pub(crate) fn each_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut Option<u64>)> {
+                [$((stringify!($name), &mut self.$name)),*].into_iter()
+            }
+        }
+    };
+}
+
+limits! {
+    /// Memory of one instance, in MiB.
+    #[schemars(range(min = 1, max = 16_777_216))]
+    memory_mb,
+    /// Elements of one table of a component.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    table_elements,
+    /// Core instances within one instance of a component.
+    #[schemars(range(min = 1, max = 10_000))]
+    core_instances,
+    /// Wall time of one call, in milliseconds; a reader's pauses between the results of a stream do not count.
+    #[schemars(range(min = 1, max = 2_592_000_000_u64))]
+    call_ms,
+    /// Processor time of one call, in milliseconds.
+    #[schemars(range(min = 1, max = 2_592_000_000_u64))]
+    cpu_ms,
+    /// Fuel of one call of a component; none means that fuel is not counted.
+    #[schemars(range(min = 1))]
+    fuel,
+    /// Size of a component's file, in MiB.
+    #[schemars(range(min = 1, max = 4096))]
+    component_mb,
+    /// Seconds that compiling a component may take.
+    #[schemars(range(min = 1, max = 86_400))]
+    compile_s,
+    /// JSON of one payload, in MiB.
+    #[schemars(range(min = 1, max = 4096))]
+    payload_mb,
+    /// What one call may write into blobs, in MiB.
+    #[schemars(range(min = 1, max = 16_777_216))]
+    blob_mb,
+    /// Blobs, writers and streams that an instance of a component holds at once.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    blobs,
+    /// Files and directories that an instance holds open at once.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    files,
+    /// Network connections that an instance holds open at once.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    connections,
+    /// The body of one response that a component receives over HTTP, in MiB.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    response_mb,
+    /// Log records a second of one instance; the rest are counted and dropped.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    log_records,
+    /// Processes and threads of a worker.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    processes,
+    /// Calls that may wait for the plugin at once.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    queue,
+}
+
+impl Limits {
+    /// Each limit at the smaller of the two values; one that only one side names has that value.
+    #[must_use]
+    pub fn tightest(mut self, other: &Self) -> Self {
+        for ((_, own), (_, theirs)) in self.each_mut().zip(other.each()) {
+            *own = match (*own, theirs) {
+                (Some(own), Some(theirs)) => Some(own.min(theirs)),
+                (own, theirs) => own.or(theirs),
+            };
+        }
+        self
+    }
+
+    /// Each limit that is not named takes the value of `defaults`.
+    #[must_use]
+    pub fn or(mut self, defaults: &Self) -> Self {
+        for ((_, own), (_, default)) in self.each_mut().zip(defaults.each()) {
+            *own = own.or(default);
+        }
+        self
+    }
+}

@@ -1,0 +1,279 @@
+//! What a plugin gets: its manifest's demands, held against the host's policy.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::{HostPolicy, NetworkRule};
+use crate::Manifest;
+use crate::manifest::{FilesystemMode, Limits, Permissions, Runtime, SecretPermission};
+
+/// What one plugin may do and use up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Granted {
+    /// Whether the plugin is held to its permissions and limits: every component, and every Python plugin that has some.
+    pub confined: bool,
+    /// What it may do.
+    pub permissions: Permissions,
+    /// What it may use up. A component has a value for all but `call_ms`, `cpu_ms`, `fuel` and `processes`.
+    pub limits: Limits,
+    /// Whether to refuse it where this machine cannot hold it to them.
+    pub enforce: bool,
+    /// What its manifest asks for and the policy does not grant.
+    pub refused: Vec<Refusal>,
+}
+
+/// Something that a manifest asks for and does not get.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// The manifest's key, for example `permissions.network`.
+    pub key: String,
+    /// What it asks for there.
+    pub wanted: String,
+    /// What it gets instead; nothing if empty.
+    pub instead: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the host's policy does not grant {} ({})", self.wanted, self.key)?;
+        if self.instead.is_empty() { Ok(()) } else { write!(f, "; it grants {}", self.instead) }
+    }
+}
+
+impl Granted {
+    /// The rules of `permissions.network`, parsed.
+    #[must_use]
+    pub fn network(&self) -> Vec<NetworkRule> {
+        rules(&self.permissions.network)
+    }
+}
+
+fn rules(texts: &[String]) -> Vec<NetworkRule> {
+    // Manifests and policies with others are refused when they are read.
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+impl HostPolicy {
+    /// What a plugin gets. Looks at the file system to see through symbolic links.
+    #[must_use]
+    pub fn grant(&self, manifest: &Manifest) -> Granted {
+        let mut refused = Vec::new();
+        let wanted = manifest.permissions.clone();
+        let is_component = manifest.runtime == Runtime::Wasm;
+        let asks_for_limits = manifest.limits != Limits::default() || self.limits != Limits::default();
+        let confined = is_component || wanted.is_some() || self.confine;
+        let wanted = wanted.unwrap_or_default();
+        let permissions = match &self.permissions {
+            Some(ceiling) => meet(wanted, ceiling, &mut refused),
+            None => wanted,
+        };
+        let ceilings = if is_component { self.limits.clone().or(&Self::CEILINGS) } else { self.limits.clone() };
+        let asked = if is_component { manifest.limits.clone().or(&Self::DEFAULTS) } else { manifest.limits.clone() };
+        for ((key, wanted), (_, most)) in manifest.limits.each().zip(ceilings.each()) {
+            if let (Some(wanted), Some(most)) = (wanted, most)
+                && wanted > most
+            {
+                refused.push(Refusal {
+                    key: format!("limits.{key}"),
+                    wanted: wanted.to_string(),
+                    instead: most.to_string(),
+                });
+            }
+        }
+        let limits = asked.tightest(&ceilings);
+        let enforce = manifest.enforce || self.enforce && (confined || asks_for_limits);
+        Granted { confined, permissions, limits, enforce, refused }
+    }
+}
+
+/// What is both wanted and within the ceiling.
+fn meet(wanted: Permissions, ceiling: &Permissions, refused: &mut Vec<Refusal>) -> Permissions {
+    let mut refuse = |key: &str, wanted: String, instead: String| {
+        refused.push(Refusal { key: format!("permissions.{key}"), wanted, instead });
+    };
+    let mut met = Permissions::default();
+    for mut directory in wanted.filesystem {
+        let path = real(&directory.path);
+        let best = ceiling.filesystem.iter().filter(|most| path.starts_with(real(&most.path))).map(|most| most.mode);
+        let shown = format!("{} {}", directory.mode.verb(), directory.path.display());
+        match best.max() {
+            None => refuse("filesystem", shown, String::new()),
+            Some(mode) => {
+                if mode < directory.mode {
+                    refuse("filesystem", shown, format!("{} {}", mode.verb(), directory.path.display()));
+                    directory.mode = mode;
+                }
+                met.filesystem.push(directory);
+            }
+        }
+    }
+    let most = rules(&ceiling.network);
+    for rule in rules(&wanted.network) {
+        if rule.is_within(&most) {
+            met.network.push(rule.to_string());
+            continue;
+        }
+        let within: Vec<String> = most.iter().filter_map(|most| rule.meet(most)).map(|rule| rule.to_string()).collect();
+        refuse("network", rule.to_string(), within.join(", "));
+        met.network.extend(within);
+    }
+    for name in wanted.env {
+        if ceiling.env.contains(&name) {
+            met.env.push(name);
+        } else {
+            refuse("env", name, String::new());
+        }
+    }
+    for mut secret in wanted.secrets {
+        let granted: Vec<&SecretPermission> = ceiling.secrets.iter().filter(|most| most.name == secret.name).collect();
+        let all = secret.hosts.clone();
+        secret.hosts.retain(|host| granted.iter().any(|most| most.covers(host)));
+        if secret.hosts.len() < all.len() {
+            refuse("secrets", format!("{} for {}", secret.name, all.join(", ")), secret.hosts.join(", "));
+        }
+        if !secret.hosts.is_empty() {
+            met.secrets.push(secret);
+        }
+    }
+    for (key, wanted, most, met) in [
+        ("private_network", wanted.private_network, ceiling.private_network, &mut met.private_network),
+        ("clocks", wanted.clocks, ceiling.clocks, &mut met.clocks),
+        ("random", wanted.random, ceiling.random, &mut met.random),
+        ("blob_files", wanted.blob_files, ceiling.blob_files, &mut met.blob_files),
+    ] {
+        *met = wanted && most;
+        if wanted && !most {
+            refuse(key, "true".to_owned(), String::new());
+        }
+    }
+    met
+}
+
+/// The path without symbolic links; where there is none yet, the path of what is there and the rest without `..`.
+fn real(path: &Path) -> PathBuf {
+    if let Ok(real) = path.canonicalize() {
+        return real;
+    }
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => real(parent).join(name),
+        // A path that ends in `..` and is not there leads nowhere.
+        (Some(_), None) => PathBuf::new(),
+        _ => path.to_owned(),
+    }
+}
+
+impl FilesystemMode {
+    /// What it lets a plugin do.
+    #[must_use]
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "read and write",
+        }
+    }
+}
+
+impl SecretPermission {
+    /// Whether the secret may go to this host: a name or an address, or a pattern that must lie within one of ours.
+    #[must_use]
+    pub fn covers(&self, host: &str) -> bool {
+        let rule = |host: &str| format!("https://{host}").parse::<NetworkRule>();
+        let own: Vec<NetworkRule> = self.hosts.iter().filter_map(|host| rule(host).ok()).collect();
+        rule(host).is_ok_and(|host| host.is_within(&own))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(rest: &str) -> Manifest {
+        let text = format!(r#"{{"name": "p", "version": "1", "component": "p.wasm", {rest}}}"#);
+        Manifest::parse(&text, Path::new("/m/p.json")).unwrap()
+    }
+
+    fn policy(text: &str) -> HostPolicy {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn without_a_policy_a_manifest_gets_what_it_declares_within_the_ceilings() {
+        let granted = HostPolicy::default().grant(&manifest(
+            r#""permissions": {"env": ["LANG"], "clocks": true}, "limits": {"memory_mb": 100000, "call_ms": 5}"#,
+        ));
+        assert!(granted.confined && granted.permissions.clocks);
+        assert_eq!(granted.permissions.env, ["LANG"]);
+        assert_eq!((granted.limits.memory_mb, granted.limits.call_ms), (Some(4096), Some(5)));
+        assert_eq!(granted.limits.blobs, Some(1024));
+        let [refusal] = granted.refused.as_slice() else { panic!("{:?}", granted.refused) };
+        assert_eq!((refusal.key.as_str(), refusal.instead.as_str()), ("limits.memory_mb", "4096"));
+    }
+
+    #[test]
+    fn a_policy_narrows_each_permission_and_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let (inside, outside) = (dir.path().join("in"), dir.path().join("out"));
+        std::fs::create_dir_all(&inside).unwrap();
+        std::fs::create_dir_all(&outside).unwrap();
+        std::os::unix::fs::symlink(&outside, inside.join("link")).unwrap();
+        let wanted = manifest(&format!(
+            r#""permissions": {{"filesystem": [
+                {{"path": "{0}/a", "guest": "/a", "mode": "write"}}, {{"path": "{0}/link/b", "guest": "/b"}},
+                {{"path": "{0}/none/../../out", "guest": "/c"}}],
+              "network": ["https://*.example.com", "https://other.org", "https://a.good.net"], "env": ["A", "B"], "random": true,
+              "secrets": [{{"name": "KEY", "header": "X-Key", "hosts": ["api.example.com", "evil.org"]}}]}}"#,
+            inside.display()
+        ));
+        let granted = policy(&format!(
+            r#"{{"permissions": {{"filesystem": [{{"path": "{}", "guest": "/"}}],
+              "network": ["https://api.example.com", "https://*.good.net"], "env": ["B"],
+              "secrets": [{{"name": "KEY", "header": "X", "hosts": ["*.example.com"]}}]}}, "limits": {{"memory_mb": 10}}}}"#,
+            inside.display()
+        ))
+        .grant(&wanted);
+        let [directory] = granted.permissions.filesystem.as_slice() else { panic!("{granted:?}") };
+        assert_eq!((directory.guest.as_str(), directory.mode), ("/a", FilesystemMode::Read));
+        assert_eq!(granted.permissions.network, ["https://api.example.com", "https://a.good.net"]);
+        assert_eq!(granted.permissions.env, ["B"]);
+        assert_eq!(granted.permissions.secrets[0].hosts, ["api.example.com"]);
+        assert!(!granted.permissions.random);
+        assert_eq!(granted.limits.memory_mb, Some(10));
+        let keys: Vec<&str> = granted.refused.iter().map(|refusal| refusal.key.as_str()).collect();
+        let expected = ["filesystem", "filesystem", "filesystem", "network", "network", "env", "secrets", "random"];
+        assert_eq!(keys, expected.map(|key| format!("permissions.{key}")));
+    }
+
+    #[test]
+    fn a_python_plugin_is_trusted_unless_somebody_says_otherwise() {
+        let text = r#"{"name": "p", "version": "1", "module": "p", "class": "P"}"#;
+        let manifest = Manifest::parse(text, Path::new("/m/p.json")).unwrap();
+        let granted = HostPolicy::default().grant(&manifest);
+        assert!(!granted.confined && !granted.enforce);
+        assert_eq!(granted.limits, Limits::default());
+        let granted = HostPolicy::deny_all().grant(&manifest);
+        assert!(granted.confined && granted.enforce);
+    }
+
+    #[test]
+    fn a_policy_file_that_is_wrong_says_where() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("policy.json");
+        let error = HostPolicy::read(&path).unwrap_err();
+        assert_eq!(error.code(), crate::ErrorCode::NotFound);
+        for (text, says) in [
+            (r#"{"permissions": {"network": ["example.com"]}}"#, "no scheme"),
+            (r#"{"permision": {}}"#, "unknown field"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let error = HostPolicy::read(&path).unwrap_err();
+            assert_eq!(error.code(), crate::ErrorCode::InvalidConfig);
+            assert!(error.to_string().contains(says), "{error}");
+        }
+        let text = r#"{"permissions": {"filesystem": [{"path": "data", "guest": "/"}]}}"#;
+        std::fs::write(&path, text).unwrap();
+        let policy = HostPolicy::read(&path).unwrap();
+        assert_eq!(policy.permissions.unwrap().filesystem[0].path, dir.path().join("data"));
+    }
+}

@@ -1,0 +1,115 @@
+//! [`HostPolicy`]: what a host grants, whatever manifests ask for.
+//!
+//! Effective rights are what the manifest declares and what the policy grants, both; effective limits the tighter of the two.
+//! [`HostPolicy::grant`] is the one place that works this out, for both roads, and [`Granted`] says what is missing and why.
+
+mod grant;
+mod network;
+
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use grant::{Granted, Refusal};
+pub use network::{HostPattern, NetworkRule, Scheme, is_private};
+
+use crate::manifest::{Limits, Permissions};
+use crate::{PluginError, Result};
+
+/// What a host grants at most. The default grants what each manifest declares, within [`HostPolicy::CEILINGS`]: whoever
+/// installs a manifest has read it. A host that takes manifests from strangers gives `permissions`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(title = "Bivium host policy")]
+pub struct HostPolicy {
+    /// What plugins may be granted, in the form in which manifests ask for it: directories cover those beneath them, `*` in
+    /// `network` covers names, a secret covers its name and hosts. What is not here is refused. Without it, manifests get
+    /// what they declare.
+    pub permissions: Option<Permissions>,
+    /// The highest limits. A manifest that asks for more gets these.
+    pub limits: Limits,
+    /// Whether a Python plugin whose manifest has no `permissions` is held to having none, instead of being trusted.
+    pub confine: bool,
+    /// Whether to refuse workers that this machine cannot hold to their permissions and limits.
+    pub enforce: bool,
+}
+
+impl HostPolicy {
+    /// The highest limits of a component where a policy does not say.
+    pub const CEILINGS: Limits = Limits {
+        memory_mb: Some(4096),
+        table_elements: Some(60_000),
+        core_instances: Some(100),
+        call_ms: None,
+        cpu_ms: None,
+        fuel: None,
+        component_mb: Some(256),
+        compile_s: Some(600),
+        payload_mb: Some(1024),
+        blob_mb: Some(64 << 10),
+        blobs: Some(100_000),
+        files: Some(10_000),
+        connections: Some(1024),
+        response_mb: Some(4096),
+        log_records: Some(100_000),
+        processes: None,
+        queue: Some(1_000_000),
+    };
+
+    /// The limits of a component where its manifest does not say.
+    pub const DEFAULTS: Limits = Limits {
+        memory_mb: Some(256),
+        // A JavaScript engine compiled to WebAssembly has tens of thousands.
+        table_elements: Some(60_000),
+        core_instances: Some(100),
+        call_ms: None,
+        cpu_ms: None,
+        fuel: None,
+        // The largest components in common use, an interpreter compiled in, are 12 to 18 MB and take 6 to 17 s.
+        component_mb: Some(64),
+        compile_s: Some(120),
+        payload_mb: Some((crate::Payload::MAX_JSON_BYTES >> 20) as u64),
+        blob_mb: Some(1024),
+        blobs: Some(1024),
+        files: Some(256),
+        connections: Some(16),
+        response_mb: Some(64),
+        log_records: Some(1000),
+        processes: None,
+        queue: Some(1024),
+    };
+
+    /// A policy that grants no permission, for manifests that nobody has read.
+    #[must_use]
+    pub fn deny_all() -> Self {
+        Self { permissions: Some(Permissions::default()), confine: true, enforce: true, ..Self::default() }
+    }
+
+    /// Reads a policy from a JSON file. Relative paths in it are relative to the file.
+    ///
+    /// # Errors
+    /// `not-found` or `denied` if it cannot be read; `invalid-config` if it is no policy, saying where.
+    pub fn read(path: &Path) -> Result<Self> {
+        let failed = |what: &str| format!("the host policy {} {what}", path.display());
+        let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => PluginError::not_found(failed("is not there")),
+            _ => PluginError::denied(failed(&format!("cannot be read: {error}"))),
+        })?;
+        let invalid = |why: String| PluginError::invalid_config(failed(&format!("is not valid: {why}")));
+        let mut policy: Self = serde_json::from_str(&text)
+            .map_err(|error| invalid(error.to_string()).with_help("docs/sandbox.md shows what a policy may say"))?;
+        let base = std::path::absolute(path).map_err(|error| invalid(error.to_string()))?;
+        let base = base.parent().unwrap_or(Path::new("/"));
+        if let Some(permissions) = &mut policy.permissions {
+            for rule in &permissions.network {
+                rule.parse::<NetworkRule>()
+                    .map_err(|why| invalid(format!("permissions.network has {rule:?}: {why}")))?;
+            }
+            for directory in &mut permissions.filesystem {
+                directory.path = base.join(&directory.path);
+            }
+        }
+        Ok(policy)
+    }
+}
