@@ -10,6 +10,7 @@
 
 mod blobs;
 mod bounds;
+mod compile;
 mod document;
 mod engine;
 mod factory;
@@ -28,6 +29,7 @@ use bivium_exchange::Exchange;
 use bivium_instances::{PluginContext, PooledPlugin};
 use bivium_interface::{Manifest, Result};
 
+pub use compile::{Compiler, compiler_main};
 pub use engine::{WasmConfig, WasmEngine};
 pub use factory::ComponentFactory;
 pub use instance::ComponentInstance;

@@ -1,7 +1,10 @@
-//! [`WasmConfig`]: how large the engine's pools are and what one component may weigh.
+//! [`WasmConfig`]: how large the engine's pools are, what compiling may take, and where compiled ones lie.
+
+use std::path::PathBuf;
 
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use crate::compile::{Compiler, Workshop};
 use crate::limits;
 
 /// Sizes of a [`WasmEngine`](super::WasmEngine). The defaults suit a host of some hundred plugins on a 64-bit machine.
@@ -9,18 +12,35 @@ use crate::limits;
 pub struct WasmConfig {
     instances: u32,
     pooling: bool,
-    max_component_bytes: u64,
+    compile_memory_bytes: u64,
+    compiler: Compiler,
+    cache: CacheDir,
+    cache_bytes: u64,
+}
+
+/// Where compiled components lie.
+#[derive(Debug, Clone)]
+enum CacheDir {
+    Platform,
+    Given(PathBuf),
+    None,
 }
 
 impl Default for WasmConfig {
     fn default() -> Self {
-        // The largest components in common use, an interpreter compiled in, are 12 to 18 MB.
-        Self { instances: 256, pooling: true, max_component_bytes: 64 << 20 }
+        Self {
+            instances: 256,
+            pooling: true,
+            compile_memory_bytes: 2 << 30,
+            compiler: Compiler::default(),
+            cache: CacheDir::Platform,
+            cache_bytes: 1 << 30,
+        }
     }
 }
 
 impl WasmConfig {
-    /// The defaults: 256 instances, pooling, components of up to 64 MiB.
+    /// The defaults: 256 instances, pooling, and 1 GiB of compiled components in the platform's cache directory.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -42,15 +62,57 @@ impl WasmConfig {
         self
     }
 
-    /// The largest component file that is loaded, in bytes.
+    /// How much memory compiling one component may take, in bytes. It holds for a compiler in a child process.
     #[must_use]
-    pub fn max_component_bytes(mut self, bytes: u64) -> Self {
-        self.max_component_bytes = bytes;
+    pub fn compile_memory_bytes(mut self, bytes: u64) -> Self {
+        self.compile_memory_bytes = bytes;
         self
     }
 
-    pub(crate) fn component_bytes(&self) -> u64 {
-        self.max_component_bytes
+    /// Where components are compiled. In this process, unless said otherwise; a host of components that strangers
+    /// wrote should name a [`Compiler::Child`].
+    #[must_use]
+    pub fn compiler(mut self, compiler: Compiler) -> Self {
+        self.compiler = compiler;
+        self
+    }
+
+    /// Keeps compiled components in `dir`, in place of the platform's cache directory. They lie in its subdirectory
+    /// `components`, which is made for this user alone; one that others can get at is not used.
+    #[must_use]
+    pub fn cache_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.cache = CacheDir::Given(dir.into());
+        self
+    }
+
+    /// Compiles at each load and keeps nothing.
+    #[must_use]
+    pub fn no_cache(mut self) -> Self {
+        self.cache = CacheDir::None;
+        self
+    }
+
+    /// How many bytes of compiled components are kept; those that were not used for longest go first. A component
+    /// with an interpreter compiled in has some 35 MB.
+    #[must_use]
+    pub fn cache_bytes(mut self, bytes: u64) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    pub(crate) fn compile_memory(&self) -> u64 {
+        self.compile_memory_bytes
+    }
+
+    pub(super) fn workshop(&self) -> Workshop {
+        let platform = || Some(directories::ProjectDirs::from("", "", "bivium")?.cache_dir().to_owned());
+        let dir = match &self.cache {
+            CacheDir::Platform => platform(),
+            CacheDir::Given(dir) => Some(dir.clone()),
+            CacheDir::None => None,
+        };
+        let dir = dir.map(|dir| dir.join("components"));
+        Workshop::new(dir.as_deref().map(|dir| (dir, self.cache_bytes)), self.compiler.clone())
     }
 
     pub(super) fn is_pooling(&self) -> bool {

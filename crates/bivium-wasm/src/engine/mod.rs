@@ -15,6 +15,7 @@ use wasmtime::component::Linker;
 pub use config::WasmConfig;
 pub(crate) use ticker::TICKS_TO_YIELD;
 
+use crate::compile::Workshop;
 use crate::state::HostState;
 use crate::{wasi, world};
 
@@ -28,6 +29,7 @@ struct Inner {
     linker: Linker<HostState>,
     config: WasmConfig,
     pooling: bool,
+    workshop: Workshop,
 }
 
 impl WasmEngine {
@@ -41,7 +43,8 @@ impl WasmEngine {
         let linker =
             link(&engine).map_err(|error| PluginError::internal(format!("cannot build the linker: {error:#}")))?;
         ticker::start(&engine)?;
-        Ok(Self(Arc::new(Inner { engine, linker, config, pooling })))
+        let workshop = config.workshop();
+        Ok(Self(Arc::new(Inner { engine, linker, config, pooling, workshop })))
     }
 
     /// Whether instances come from pools.
@@ -56,6 +59,11 @@ impl WasmEngine {
 
     pub(crate) fn linker(&self) -> &Linker<HostState> {
         &self.0.linker
+    }
+
+    /// Where compiled components come from.
+    pub(crate) fn workshop(&self) -> &Workshop {
+        &self.0.workshop
     }
 
     pub(crate) fn config(&self) -> &WasmConfig {
@@ -73,9 +81,17 @@ fn start(config: &WasmConfig) -> Result<(Engine, bool)> {
             ),
         }
     }
-    let engine = Engine::new(&config.engine_config(false))
-        .map_err(|error| PluginError::internal(format!("cannot start the WebAssembly engine: {error:#}")))?;
-    Ok((engine, false))
+    Ok((on_demand(config)?, false))
+}
+
+/// An engine that compiles for others and runs nothing: pools do not show in the code.
+pub(crate) fn to_compile() -> Result<Engine> {
+    on_demand(&WasmConfig::default())
+}
+
+fn on_demand(config: &WasmConfig) -> Result<Engine> {
+    Engine::new(&config.engine_config(false))
+        .map_err(|error| PluginError::internal(format!("cannot start the WebAssembly engine: {error:#}")))
 }
 
 fn link(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {

@@ -1,0 +1,100 @@
+//! [`Draft`]: an entry that is being made.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::{Mode, fchmod, renameat};
+use rustix::io::Errno;
+
+use super::{CODE, Cache, Key, SEAL, SETTLED, Seal, dir};
+use crate::compile::digest::Digest;
+use crate::compile::stamp::Stamp;
+
+/// How long to wait for the file system's clock to move on.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+const LOOKS: u32 = 30;
+/// Others may put their own entry in place at the same time.
+const ATTEMPTS: u32 = 4;
+
+/// An entry under a hidden name. It goes when it is dropped, unless it was put in place.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    cache: Arc<Cache>,
+    name: String,
+    dir: OwnedFd,
+    code: File,
+    /// While it is held nobody takes the draft for one that a killed host has left.
+    _lock: File,
+}
+
+impl Draft {
+    pub(super) fn new(cache: Arc<Cache>) -> io::Result<Self> {
+        let lock = cache.lock_file()?;
+        lock.lock_shared()?;
+        let name = dir::hidden_name()?;
+        let dir = dir::make_in(cache.dir.as_fd(), &name)?;
+        let code = dir::create_file(dir.as_fd(), CODE)?;
+        Ok(Self { cache, name, dir, code, _lock: lock })
+    }
+
+    /// Where the compiled component is to be written.
+    pub(crate) fn code(&self) -> &File {
+        &self.code
+    }
+
+    /// Seals what was written and puts it in place, unless another was quicker: it then takes the other's place only
+    /// if that one is spoiled. Then the cache is tidied.
+    pub(crate) fn install(self, key: Key) -> io::Result<()> {
+        // Without this a power cut could leave a file of the right size and time, full of zeros, under a good seal.
+        fchmod(&self.code, Mode::RUSR)?;
+        self.code.sync_all()?;
+        let stamp = self.settled_stamp()?;
+        // Read back, so that it is the file that is sealed and not what should be in it.
+        let sha256 = Digest::of_file(&self.code)?;
+        Seal { sha256, stamp }.write(self.dir.as_fd(), SEAL)?;
+        self.put_in_place(key)?;
+        let cache = Arc::clone(&self.cache);
+        drop(self);
+        cache.tidy(key);
+        Ok(())
+    }
+
+    /// The stamp, once a change from now on would be seen.
+    fn settled_stamp(&self) -> io::Result<Option<Stamp>> {
+        for _ in 0..LOOKS {
+            let stamp = Stamp::of(&self.code)?;
+            if stamp.is_settled(SETTLED) {
+                return Ok(Some(stamp));
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        Ok(None)
+    }
+
+    fn put_in_place(&self, key: Key) -> io::Result<()> {
+        let parent = &self.cache.dir;
+        for _ in 0..ATTEMPTS {
+            match renameat(parent, &self.name, parent, key.to_string()) {
+                Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => {
+                    if self.cache.find(key).is_some() {
+                        return Ok(());
+                    }
+                }
+                renamed => return Ok(renamed?),
+            }
+        }
+        Err(io::Error::other("another process keeps changing the entry"))
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // Not there any more if it was put in place.
+        if let Err(error) = dir::remove_hidden(self.cache.dir.as_fd(), &self.name) {
+            tracing::warn!(cache = %self.cache.path.display(), %error, "cannot remove an unfinished entry");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Keeping the cache within its size: what was not used for longest goes first, and what killed hosts left behind.
+//!
+//! A file that some process has mapped may go, too: it stays there for that process. Only names are removed.
+
+use std::io;
+use std::os::fd::AsFd as _;
+
+use rustix::fs::Timespec;
+
+use super::{CODE, Cache, Key, dir};
+use crate::compile::digest::Digest;
+
+/// Digests of component files that are remembered.
+const DIGESTS: usize = 1024;
+
+/// What a cache holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    pub(crate) entries: usize,
+    pub(crate) bytes: u64,
+}
+
+struct Entry {
+    key: Key,
+    used: Timespec,
+    bytes: u64,
+}
+
+impl Cache {
+    /// Removes what is too much, but for `kept`. Left to others while one of them makes an entry: the last one to end
+    /// tidies.
+    pub(super) fn tidy(&self, kept: Key) {
+        if let Err(error) = self.try_tidy(kept) {
+            tracing::warn!(cache = %self.path.display(), %error, "cannot tidy the cache of compiled components");
+        }
+    }
+
+    fn try_tidy(&self, kept: Key) -> io::Result<()> {
+        let lock = self.lock_file()?;
+        if lock.try_lock().is_err() {
+            return Ok(());
+        }
+        for name in dir::names(self.dir.as_fd())? {
+            // Nobody makes an entry now.
+            if let Some(name) = name.to_str().ok().filter(|name| name.starts_with('.')) {
+                dir::remove_hidden(self.dir.as_fd(), name)?;
+            }
+        }
+        let mut entries = self.entries()?;
+        entries.sort_by_key(|entry| (entry.key == kept, entry.used));
+        let mut total: u64 = entries.iter().map(|entry| entry.bytes).sum();
+        for entry in entries {
+            if total <= self.limit || entry.key == kept {
+                break;
+            }
+            tracing::debug!(key = %entry.key, "a compiled component leaves the cache");
+            self.discard(entry.key);
+            total = total.saturating_sub(entry.bytes);
+        }
+        self.forget()
+    }
+
+    /// Removes the oldest of too many remembered digests.
+    fn forget(&self) -> io::Result<()> {
+        let notes = dir::names(self.digests.as_fd())?;
+        let names = notes.iter().filter_map(|name| name.to_str().ok());
+        let mut aged: Vec<(Timespec, &str)> =
+            names.filter_map(|name| Some((dir::look_at(self.digests.as_fd(), name).ok()?.0, name))).collect();
+        aged.sort_unstable();
+        let surplus = aged.len().saturating_sub(DIGESTS);
+        aged.iter().take(surplus).try_for_each(|(_, name)| dir::remove_hidden(self.digests.as_fd(), name))
+    }
+
+    fn entries(&self) -> io::Result<Vec<Entry>> {
+        let names = dir::names(self.dir.as_fd())?;
+        let keys = names.iter().filter_map(|name| Digest::parse(name.to_str().ok()?)).map(Key);
+        // One that is removed meanwhile does not count.
+        let entry = |key: Key| {
+            let (used, _) = dir::look_at(self.dir.as_fd(), &key.to_string()).ok()?;
+            let code = dir::look_at(self.dir.as_fd(), &format!("{key}/{CODE}"));
+            Some(Entry { key, used, bytes: code.map_or(0, |(_, bytes)| bytes) })
+        };
+        Ok(keys.filter_map(entry).collect())
+    }
+
+    /// How much there is.
+    pub(crate) fn usage(&self) -> io::Result<Usage> {
+        let entries = self.entries()?;
+        Ok(Usage { entries: entries.len(), bytes: entries.iter().map(|entry| entry.bytes).sum() })
+    }
+}

@@ -1,0 +1,347 @@
+//! From a component's file to code that the engine runs: out of the cache if it was compiled before, else compiled
+//! within limits and put there.
+//!
+//! Components are strangers'. Compiling one may take more time and memory than anybody has, so it is done in a child
+//! process that can be stopped where the host has a program for it ([`Compiler::Child`]), and else on a thread that
+//! nobody waits for longer than the limit. Reading and checking the cache happens on blocking threads.
+
+mod cache;
+mod child;
+mod code;
+mod digest;
+mod source;
+mod stamp;
+mod worker;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bivium_interface::{HostPolicy, Manifest, PluginError, Result, manifest};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use crate::engine::WasmConfig;
+use crate::refusal;
+
+use cache::{Cache, Key};
+use code::Code;
+use digest::Digest;
+use source::{Binary, Source};
+
+pub use worker::compiler_main;
+
+/// Components that one engine compiles at the same time. Each compilation uses several threads.
+const AT_ONCE: usize = 2;
+
+/// Where components are compiled.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub enum Compiler {
+    /// On a thread of this process. It cannot be stopped: one that takes longer than its limit is left behind, and
+    /// goes on until it ends by itself. What memory it takes is not limited.
+    #[default]
+    InProcess,
+    /// In a child process with limits of its own, which is killed when its time is up or nobody waits any more.
+    Child {
+        /// A program that ends in [`compiler_main`] when it is run with `args`. It must be of the same build as the
+        /// host.
+        program: PathBuf,
+        /// What makes it do that.
+        args: Vec<OsString>,
+    },
+}
+
+impl Compiler {
+    /// This very program, run with these arguments, as a child.
+    ///
+    /// # Errors
+    /// `internal` if the system does not tell where it is.
+    pub fn this_program(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Self> {
+        // On Linux by its handle: the file may have been replaced by a newer version meanwhile.
+        let own = Path::new("/proc/self/exe");
+        let program = if own.exists() {
+            own.to_owned()
+        } else {
+            std::env::current_exe()
+                .map_err(|error| PluginError::internal(format!("cannot find this program's file: {error}")))?
+        };
+        Ok(Self::Child { program, args: args.into_iter().map(Into::into).collect() })
+    }
+}
+
+/// What compiling one component may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CompileLimits {
+    pub(crate) component_bytes: u64,
+    pub(crate) time: Duration,
+    pub(crate) memory_bytes: u64,
+}
+
+impl CompileLimits {
+    fn new(granted: &manifest::Limits, config: &WasmConfig) -> Self {
+        let limits = granted.clone().or(&HostPolicy::DEFAULTS);
+        Self {
+            component_bytes: limits.component_mb.unwrap_or_default().saturating_mul(1 << 20),
+            time: Duration::from_secs(limits.compile_s.unwrap_or_default()),
+            memory_bytes: config.compile_memory(),
+        }
+    }
+}
+
+/// A component that is wanted.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) path: PathBuf,
+    /// What the manifest says that the file's SHA-256 is.
+    pub(crate) sha256: Option<String>,
+    pub(crate) limits: CompileLimits,
+}
+
+impl Request {
+    /// The component that a manifest names, within the limits that it was granted.
+    pub(crate) fn of(manifest: &Manifest, granted: &manifest::Limits, config: &WasmConfig) -> Result<Self> {
+        let path = manifest.component.clone().ok_or_else(|| {
+            PluginError::invalid_manifest("the manifest names no component").with_help("add `component`")
+        })?;
+        Ok(Self { path, sha256: manifest.sha256.clone(), limits: CompileLimits::new(granted, config) })
+    }
+}
+
+/// A component that can be run.
+pub(crate) struct Compiled {
+    pub(crate) component: Component,
+    /// Whether it was in the cache.
+    pub(crate) was_cached: bool,
+    /// The size of its code.
+    pub(crate) bytes: u64,
+}
+
+/// Where compiled components come from.
+#[derive(Clone)]
+pub(crate) struct Workshop {
+    cache: Option<Arc<Cache>>,
+    compiler: Compiler,
+    slots: Arc<Semaphore>,
+}
+
+impl Workshop {
+    /// Where the cache cannot be used, components are compiled at each load, and a warning says so.
+    pub(crate) fn new(cache: Option<(&Path, u64)>, compiler: Compiler) -> Self {
+        let cache = cache.and_then(|(path, limit)| match Cache::open(path, limit) {
+            Ok(cache) => Some(Arc::new(cache)),
+            Err(error) => {
+                tracing::warn!(
+                    path = %path.display(), %error,
+                    "the cache of compiled components cannot be used, each load compiles anew"
+                );
+                None
+            }
+        });
+        Self { cache, compiler, slots: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+
+    /// The cache's directory and what it holds.
+    pub(crate) fn usage(&self) -> Option<(&Path, usize, u64)> {
+        let cache = self.cache.as_ref()?;
+        let usage = cache.usage().unwrap_or_default();
+        Some((cache.path(), usage.entries, usage.bytes))
+    }
+
+    /// Gets the component. A future that is dropped stops what it can.
+    pub(crate) async fn component(&self, engine: &Engine, request: Request) -> Result<Compiled> {
+        let (workshop, engine, limits, path) = (self.clone(), engine.clone(), request.limits, request.path.clone());
+        let in_file = |error: PluginError| at(&path, error);
+        let work = {
+            let engine = engine.clone();
+            move || workshop.look(&engine, &request)
+        };
+        let binary = match blocking(work).await? {
+            Found::Compiled(compiled) => return Ok(compiled),
+            Found::Binary(binary) => Arc::new(binary),
+        };
+        let slot = self.slot(&limits).await.map_err(in_file)?;
+        // Another load may have compiled it while this one waited.
+        let work = {
+            let (workshop, engine, digest) = (self.clone(), engine.clone(), binary.digest);
+            move || Ok(workshop.cached(&engine, digest))
+        };
+        if let Some(compiled) = blocking(work).await? {
+            return Ok(compiled);
+        }
+        match &self.compiler {
+            Compiler::InProcess => self.compile_here(&engine, binary, &limits, slot).await,
+            Compiler::Child { program, args } => {
+                let compiled = self.compile_in_child(&engine, program, args, binary, &limits).await;
+                drop(slot);
+                compiled
+            }
+        }
+        .map_err(in_file)
+    }
+
+    /// Opens the component, and looks for it in the cache. It is read only if it must be.
+    fn look(&self, engine: &Engine, request: &Request) -> Result<Found> {
+        let in_file = |error| at(&request.path, error);
+        let expected = request.sha256.as_deref();
+        let source = Source::open(&request.path, request.limits.component_bytes)?;
+        let known = self.cache.as_ref().and_then(|cache| cache.remembered(source.stamp()));
+        if let Some(digest) = known {
+            check_digest(digest, expected).map_err(in_file)?;
+            if let Some(compiled) = self.cached(engine, digest) {
+                return Ok(Found::Compiled(compiled));
+            }
+        }
+        let binary = source.read()?;
+        check_digest(binary.digest, expected).map_err(in_file)?;
+        refusal::check_header(&binary.bytes).map_err(in_file)?;
+        if let (Some(cache), Some(stamp)) = (&self.cache, &binary.stamp) {
+            cache.remember(stamp, binary.digest);
+        }
+        Ok(match self.cached(engine, binary.digest) {
+            Some(compiled) => Found::Compiled(compiled),
+            None => Found::Binary(binary),
+        })
+    }
+
+    fn cached(&self, engine: &Engine, digest: Digest) -> Option<Compiled> {
+        let cache = self.cache.as_ref()?;
+        let key = Key::new(engine, digest);
+        let code = cache.find(key)?;
+        match code.component(engine) {
+            Ok(component) => Some(Compiled { component, was_cached: true, bytes: code.bytes() }),
+            Err(error) => {
+                // As it was made, and yet the engine does not take it: there is no room for it, most likely.
+                tracing::warn!(%key, "cannot map a compiled component of the cache, it is compiled anew: {error:#}");
+                None
+            }
+        }
+    }
+
+    async fn slot(&self, limits: &CompileLimits) -> Result<OwnedSemaphorePermit> {
+        let slot = Arc::clone(&self.slots).acquire_owned();
+        match timeout(limits.time, slot).await {
+            Ok(slot) => slot.map_err(|_| PluginError::internal("the compiler is gone")),
+            Err(_) => Err(PluginError::timeout(format!(
+                "others were compiled for longer than its own limit of {} s",
+                limits.time.as_secs()
+            ))
+            .with_help("load it again, or raise `limits.compile_s` in its manifest")),
+        }
+    }
+
+    async fn compile_here(
+        &self,
+        engine: &Engine,
+        binary: Arc<Binary>,
+        limits: &CompileLimits,
+        slot: OwnedSemaphorePermit,
+    ) -> Result<Compiled> {
+        let (workshop, engine) = (self.clone(), engine.clone());
+        let work = blocking(move || {
+            // Held for as long as the thread computes, whether somebody waits for it or not.
+            let _slot = slot;
+            workshop.compile_on_thread(&engine, &binary)
+        });
+        timeout(limits.time, work).await.map_err(|_| too_slow(limits))?
+    }
+
+    fn compile_on_thread(&self, engine: &Engine, binary: &Binary) -> Result<Compiled> {
+        let compiled = engine.precompile_component(&binary.bytes).map_err(|error| refusal::malformed(&error))?;
+        if let Some(cache) = &self.cache {
+            let key = Key::new(engine, binary.digest);
+            let kept = cache.draft().and_then(|draft| {
+                std::io::Write::write_all(&mut draft.code(), &compiled)?;
+                draft.install(key)
+            });
+            match kept {
+                Ok(()) => {
+                    if let Some(found) = self.cached(engine, binary.digest) {
+                        return Ok(Compiled { was_cached: false, ..found });
+                    }
+                }
+                Err(error) => cannot_keep(cache, &error),
+            }
+        }
+        let component = code::from_memory(engine, &compiled).map_err(|error| not_taken(&error))?;
+        Ok(Compiled { component, was_cached: false, bytes: compiled.len() as u64 })
+    }
+
+    async fn compile_in_child(
+        &self,
+        engine: &Engine,
+        program: &Path,
+        args: &[OsString],
+        binary: Arc<Binary>,
+        limits: &CompileLimits,
+    ) -> Result<Compiled> {
+        let place = {
+            let cache = self.cache.clone();
+            blocking(move || child::Place::new(cache.as_ref())).await?
+        };
+        let output = place.file()?;
+        child::compile(engine, program, args, &binary.bytes, output, limits).await?;
+        let engine = engine.clone();
+        blocking(move || {
+            let key = Key::new(&engine, binary.digest);
+            // Mapped before it is put in place, so that nothing is kept that the engine does not take.
+            let code = Code::trusted(place.file()?, None);
+            let component = code.component(&engine).map_err(|error| not_taken(&error))?;
+            place.keep(key);
+            Ok(Compiled { component, was_cached: false, bytes: code.bytes() })
+        })
+        .await
+    }
+}
+
+/// What a first look came to.
+enum Found {
+    Compiled(Compiled),
+    Binary(Binary),
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| PluginError::internal(format!("the compilation of the component did not end: {error}")))?
+}
+
+/// Puts the file's path before the message.
+pub(crate) fn at(path: &Path, error: PluginError) -> PluginError {
+    let located = PluginError::new(error.code(), format!("{}: {}", path.display(), error.message()));
+    match error.help() {
+        Some(help) => located.with_help(help),
+        None => located,
+    }
+}
+
+fn check_digest(found: Digest, expected: Option<&str>) -> Result<()> {
+    match expected {
+        Some(expected) if Digest::parse(expected) != Some(found) => {
+            let message = format!("the file has SHA-256 {found}, not the one in the manifest");
+            Err(PluginError::invalid_manifest(message).with_help(
+                "put back the file that the manifest was written for, or, if the change is meant, mend `sha256`",
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn too_slow(limits: &CompileLimits) -> PluginError {
+    PluginError::timeout(format!("the component is not compiled after its limit of {} s", limits.time.as_secs_f64()))
+        .with_help("raise `limits.compile_s` in its manifest")
+}
+
+fn not_taken(error: &wasmtime::Error) -> PluginError {
+    PluginError::internal(format!("the engine does not take the compiled component: {error:#}"))
+}
+
+fn cannot_keep(cache: &Cache, error: &std::io::Error) {
+    tracing::warn!(
+        cache = %cache.path().display(), %error,
+        "a compiled component cannot be kept in the cache, the next load compiles it anew"
+    );
+}

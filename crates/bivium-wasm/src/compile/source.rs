@@ -1,0 +1,102 @@
+//! [`Source`]: the component's own file, opened once. What is compiled is what was hashed, whatever happens to the
+//! name meanwhile.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bivium_interface::{PluginError, Result};
+use rustix::fs::OFlags;
+
+use super::digest::Digest;
+use super::stamp::Stamp;
+
+/// How long ago a component must have changed for its digest to be remembered: longer than any file system's tick,
+/// and than the clocks of a file server and of this machine should be apart.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// An open component.
+pub(crate) struct Source {
+    path: PathBuf,
+    file: File,
+    stamp: Stamp,
+    is_settled: bool,
+    limit: u64,
+}
+
+impl Source {
+    /// Opens a component of at most `limit` bytes.
+    pub(crate) fn open(path: &Path, limit: u64) -> Result<Self> {
+        let failed = |error| failed(path, &error);
+        // Before it is opened: opening a device may do something.
+        check_regular(path, &path.metadata().map_err(failed)?)?;
+        let mut options = OpenOptions::new();
+        // A pipe put there meanwhile is not waited for.
+        let options = options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+        let file = options.open(path).map_err(failed)?;
+        check_regular(path, &file.metadata().map_err(failed)?)?;
+        let stamp = Stamp::of(&file).map_err(failed)?;
+        let is_settled = stamp.is_settled(SETTLED);
+        if stamp.size > limit {
+            return Err(too_large(path, limit));
+        }
+        Ok(Self { path: path.to_owned(), file, stamp, is_settled, limit })
+    }
+
+    /// As it was when it was opened.
+    pub(crate) fn stamp(&self) -> &Stamp {
+        &self.stamp
+    }
+
+    /// The bytes and their digest, and whether the stamp stands for that digest from now on.
+    pub(crate) fn read(mut self) -> Result<Binary> {
+        let mut bytes = Vec::with_capacity(usize::try_from(self.stamp.size).unwrap_or_default());
+        let limit = self.limit.saturating_add(1);
+        (&mut self.file).take(limit).read_to_end(&mut bytes).map_err(|error| failed(&self.path, &error))?;
+        if bytes.len() as u64 > self.limit {
+            return Err(too_large(&self.path, self.limit));
+        }
+        let unchanged = Stamp::of(&self.file).is_ok_and(|stamp| stamp == self.stamp);
+        let digest = Digest::of(&bytes);
+        let stamp = (self.is_settled && unchanged).then_some(self.stamp);
+        Ok(Binary { bytes, digest, stamp })
+    }
+}
+
+/// A component in memory.
+pub(crate) struct Binary {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) digest: Digest,
+    /// The stamp by which a file with this digest will be known again, if there is one.
+    pub(crate) stamp: Option<Stamp>,
+}
+
+fn check_regular(path: &Path, found: &std::fs::Metadata) -> Result<()> {
+    if found.is_file() {
+        return Ok(());
+    }
+    Err(PluginError::invalid_manifest(format!("{} is not a regular file", path.display()))
+        .with_help("name a component's `.wasm` file as `component`"))
+}
+
+fn failed(path: &Path, error: &io::Error) -> PluginError {
+    let message = format!("cannot read the component {}: {error}", path.display());
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            PluginError::not_found(message).with_help("build it, or mend `component` in the manifest")
+        }
+        io::ErrorKind::PermissionDenied => PluginError::denied(message),
+        _ => PluginError::internal(message),
+    }
+}
+
+fn too_large(path: &Path, limit: u64) -> PluginError {
+    PluginError::resource_exhausted(format!(
+        "the component {} is larger than its limit of {} MiB",
+        path.display(),
+        limit >> 20
+    ))
+    .with_help("raise `limits.component_mb` in its manifest")
+}
