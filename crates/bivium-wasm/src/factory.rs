@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::Store;
 
 use crate::bounds::Bounds;
-use crate::compile::{Request, at};
+use crate::compile::{Compiled, Request, at};
 use crate::engine::{TICKS_TO_YIELD, WasmEngine};
 use crate::instance::ComponentInstance;
 use crate::limits::{Limiter, MemoryGauge, StoreLimits};
@@ -52,7 +52,7 @@ impl ComponentFactory {
     ) -> Result<Self> {
         let named = |error: PluginError| error.with_plugin(&manifest.name);
         let request = Request::of(manifest, &context.granted.limits, engine.config()).map_err(named)?;
-        let guest = guest(engine, request).await.map_err(named)?;
+        let (guest, _) = guest(engine, request).await.map_err(named)?;
         Ok(Self {
             name: manifest.name.clone(),
             version: manifest.version.clone(),
@@ -118,12 +118,13 @@ impl InstanceFactory for ComponentFactory {
 }
 
 /// Gets the component compiled, and looks whether it is a plugin that this host can run.
-async fn guest(engine: &WasmEngine, request: Request) -> Result<Box<dyn GuestPre>> {
+pub(crate) async fn guest(engine: &WasmEngine, request: Request) -> Result<(Box<dyn GuestPre>, Compiled)> {
     let path = request.path.clone();
     let in_file = |error: PluginError| at(&path, error);
-    let component = engine.workshop().component(engine.wasmtime(), request).await?.component;
-    let world = refusal::find_world(&component, engine.wasmtime()).map_err(in_file)?;
-    let linked = engine.linker().instantiate_pre(&component);
+    let compiled = engine.workshop().component(engine.wasmtime(), request).await?;
+    let world = refusal::find_world(&compiled.component, engine.wasmtime()).map_err(in_file)?;
+    let linked = engine.linker().instantiate_pre(&compiled.component);
     let linked = linked.map_err(|error| in_file(refusal::missing_import(&error)))?;
-    (world.guest)(linked).map_err(|error| in_file(refusal::missing_export(&error)))
+    let guest = (world.guest)(linked).map_err(|error| in_file(refusal::missing_export(&error)))?;
+    Ok((guest, compiled))
 }

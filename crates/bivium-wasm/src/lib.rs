@@ -27,9 +27,11 @@ mod world;
 
 use bivium_exchange::Exchange;
 use bivium_instances::{PluginContext, PooledPlugin};
-use bivium_interface::{Manifest, Result};
+use bivium_interface::manifest::Limits;
+use bivium_interface::{Manifest, PluginError, Result};
+use compile::Request;
 
-pub use compile::{Compiler, compiler_main};
+pub use compile::{CacheUsage, Compilation, Compiler, compiler_main};
 pub use engine::{WasmConfig, WasmEngine};
 pub use factory::ComponentFactory;
 pub use instance::ComponentInstance;
@@ -48,4 +50,19 @@ pub async fn load(
     context: PluginContext,
 ) -> Result<ComponentPlugin> {
     Ok(PooledPlugin::new(ComponentFactory::load(engine, manifest, exchange, context).await?))
+}
+
+/// Compiles the component that a manifest names, unless it lies in the cache already, and checks that it can be loaded.
+///
+/// # Errors
+/// Those of [`ComponentFactory::load`].
+pub async fn compile(engine: &WasmEngine, manifest: &Manifest, limits: &Limits) -> Result<Compilation> {
+    let named = |error: PluginError| error.with_plugin(&manifest.name);
+    let request = Request::of(manifest, limits, engine.config()).map_err(named)?;
+    let (_, compiled) = factory::guest(engine, request).await.map_err(named)?;
+    Ok(Compilation {
+        was_cached: compiled.was_cached,
+        bytes: compiled.bytes,
+        cache: engine.cache().map(|cache| cache.directory),
+    })
 }

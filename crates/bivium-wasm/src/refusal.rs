@@ -31,7 +31,7 @@ pub(crate) fn check_header(bytes: &[u8]) -> Result<()> {
 
 /// The engine cannot compile it.
 pub(crate) fn malformed(error: &wasmtime::Error) -> PluginError {
-    let reason = text::clip(format!("{error:#}"), 500);
+    let reason = text::reason(error);
     PluginError::invalid_manifest(format!(
         "the component is damaged or uses WebAssembly that is not supported: {reason}"
     ))
@@ -88,7 +88,7 @@ fn version_of_ours(name: &str) -> Option<&str> {
 /// The linker has not got what the component imports.
 pub(crate) fn missing_import(error: &wasmtime::Error) -> PluginError {
     // The linker's first sentence names the import; the sentences under it say what of it is missing or different.
-    let reason = text::clip(format!("{error:#}"), 500);
+    let reason = text::reason(error);
     PluginError::invalid_manifest(format!("the component needs an import that this host does not provide: {reason}"))
         .with_help("build it for world `bivium:plugin/plugin`, with no other imports than WASI 0.2")
 }
@@ -101,7 +101,7 @@ pub(crate) fn missing_export(error: &wasmtime::Error) -> PluginError {
 
 /// An export of the world has other parameters or results.
 pub(crate) fn wrong_type(error: &wasmtime::Error) -> PluginError {
-    let reason = text::clip(format!("{error:#}"), 500);
+    let reason = text::reason(error);
     PluginError::invalid_manifest(format!("the component exports a function of the wrong type: {reason}"))
         .with_help("build it against this host's wit/")
 }

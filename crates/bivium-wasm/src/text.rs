@@ -12,3 +12,17 @@ pub(crate) fn clip(mut text: String, most: usize) -> String {
 pub(crate) fn name(name: &str) -> String {
     clip(name.escape_debug().to_string(), 200)
 }
+
+/// Why the engine refuses something, on one line: it repeats names that a stranger chose.
+pub(crate) fn reason(error: &wasmtime::Error) -> String {
+    let text = format!("{error:#}");
+    let mut line = String::with_capacity(text.len());
+    for c in text.trim().chars() {
+        match c {
+            '\n' => line.push(' '),
+            c if c.is_control() => line.extend(c.escape_default()),
+            c => line.push(c),
+        }
+    }
+    clip(line, 500)
+}

@@ -7,7 +7,6 @@ mod common;
 use std::path::PathBuf;
 
 use bivium_interface::{ErrorCode, PluginError};
-use bivium_wasm::{WasmConfig, WasmEngine};
 use common::{engine, guest, says, try_load};
 use serde_json::json;
 
@@ -125,7 +124,10 @@ async fn no_file_and_no_regular_file() {
 
 #[tokio::test]
 async fn a_file_that_is_too_large() {
-    let engine = WasmEngine::new(WasmConfig::new().pooling(false).max_component_bytes(1 << 10)).unwrap();
-    let error = try_load(&engine, &guest("echo"), json!({})).await.err().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("large.wasm");
+    std::fs::File::create(&path).unwrap().set_len((1 << 20) + 1).unwrap();
+    let error = try_load(engine(), &path, json!({"limits": {"component_mb": 1}})).await.err().unwrap();
     assert_eq!(error.code(), ErrorCode::ResourceExhausted);
+    says(&error, &["1 MiB", "limits.component_mb", path.to_str().unwrap()]);
 }

@@ -49,7 +49,7 @@ impl Code {
         })
     }
 
-    fn read(&self) -> io::Result<Vec<u8>> {
+    pub(super) fn read(&self) -> io::Result<Vec<u8>> {
         let len = usize::try_from(self.file.metadata()?.len()).map_err(io::Error::other)?;
         let mut bytes = vec![0; len];
         self.file.read_exact_at(&mut bytes, 0)?;

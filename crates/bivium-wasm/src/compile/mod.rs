@@ -73,6 +73,30 @@ impl Compiler {
     }
 }
 
+/// What compiling a component ahead came to.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Compilation {
+    /// Whether it lay in the cache already.
+    pub was_cached: bool,
+    /// The size of the compiled component.
+    pub bytes: u64,
+    /// The directory where it lies now; none if this host keeps nothing.
+    pub cache: Option<PathBuf>,
+}
+
+/// What a cache of compiled components holds.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct CacheUsage {
+    /// Its directory.
+    pub directory: PathBuf,
+    /// Compiled components in it.
+    pub entries: usize,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
 /// What compiling one component may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CompileLimits {
@@ -144,11 +168,11 @@ impl Workshop {
         Self { cache, compiler, slots: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
-    /// The cache's directory and what it holds.
-    pub(crate) fn usage(&self) -> Option<(&Path, usize, u64)> {
+    /// What the cache holds.
+    pub(crate) fn usage(&self) -> Option<CacheUsage> {
         let cache = self.cache.as_ref()?;
-        let usage = cache.usage().unwrap_or_default();
-        Some((cache.path(), usage.entries, usage.bytes))
+        let (entries, bytes) = cache.usage().unwrap_or_default();
+        Some(CacheUsage { directory: cache.path().to_owned(), entries, bytes })
     }
 
     /// Gets the component. A future that is dropped stops what it can.

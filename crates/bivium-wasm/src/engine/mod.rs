@@ -15,7 +15,7 @@ use wasmtime::component::Linker;
 pub use config::WasmConfig;
 pub(crate) use ticker::TICKS_TO_YIELD;
 
-use crate::compile::Workshop;
+use crate::compile::{CacheUsage, Workshop};
 use crate::state::HostState;
 use crate::{wasi, world};
 
@@ -51,6 +51,12 @@ impl WasmEngine {
     #[must_use]
     pub fn is_pooling(&self) -> bool {
         self.0.pooling
+    }
+
+    /// The cache of compiled components, if there is one.
+    #[must_use]
+    pub fn cache(&self) -> Option<CacheUsage> {
+        self.0.workshop.usage()
     }
 
     pub(crate) fn wasmtime(&self) -> &Engine {

@@ -21,7 +21,7 @@ pub struct Loaded {
 
 pub fn engine() -> &'static WasmEngine {
     static ENGINE: OnceLock<WasmEngine> = OnceLock::new();
-    ENGINE.get_or_init(|| WasmEngine::new(WasmConfig::new().instances(32)).unwrap())
+    ENGINE.get_or_init(|| WasmEngine::new(WasmConfig::new().instances(32).no_cache()).unwrap())
 }
 
 /// The component of a guest in `tests/guests`.

@@ -183,3 +183,6 @@ fn mark_as_used(entry: &OwnedFd) {
     // If not, it goes earlier than it need.
     let _ = futimens(entry, &now);
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,13 +13,6 @@ use crate::compile::digest::Digest;
 /// Digests of component files that are remembered.
 const DIGESTS: usize = 1024;
 
-/// What a cache holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Usage {
-    pub(crate) entries: usize,
-    pub(crate) bytes: u64,
-}
-
 struct Entry {
     key: Key,
     used: Timespec,
@@ -83,9 +76,9 @@ impl Cache {
         Ok(keys.filter_map(entry).collect())
     }
 
-    /// How much there is.
-    pub(crate) fn usage(&self) -> io::Result<Usage> {
+    /// How many entries there are, and their bytes.
+    pub(crate) fn usage(&self) -> io::Result<(usize, u64)> {
         let entries = self.entries()?;
-        Ok(Usage { entries: entries.len(), bytes: entries.iter().map(|entry| entry.bytes).sum() })
+        Ok((entries.len(), entries.iter().map(|entry| entry.bytes).sum()))
     }
 }
