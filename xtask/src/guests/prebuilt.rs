@@ -19,7 +19,7 @@ const SHARED: &[&str] = &["wit", "crates/bivium-guest/Cargo.toml", "crates/biviu
 /// From a workspace of guests.
 const OF_WORKSPACE: &[&str] = &["Cargo.toml", "Cargo.lock", ".cargo/config.toml"];
 /// From a guest.
-const OF_GUEST: &[&str] = &["Cargo.toml", "src"];
+const OF_GUEST: &[&str] = &["Cargo.toml", "src", "wit"];
 
 const SOURCES: &str = "sources_sha256";
 const WASM: &str = "wasm_sha256";
@@ -113,7 +113,8 @@ fn list(path: &Path, into: &mut Vec<PathBuf>) -> Result<()> {
         for entry in fs::read_dir(path)? {
             list(&entry?.path(), into)?;
         }
-    } else {
+    } else if path.exists() {
+        // A guest need not have each part.
         into.push(path.to_owned());
     }
     Ok(())
