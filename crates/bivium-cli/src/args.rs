@@ -45,6 +45,15 @@ const PIPELINE_EXAMPLES: &str = "\
 Examples:
   bivium pipeline run captions.json audio@=speech.wav --out out";
 
+const COMPILE_EXAMPLES: &str = "\
+Examples:
+  bivium compile redact
+  bivium compile ./redact.wasm --cache /var/cache/bivium
+
+Compiled components are kept in the subdirectory `components` of the cache, which nobody but you can enter, and found
+there by any later run. What is not in it is compiled when it is loaded. A component is compiled in a process of its own,
+within its `limits.component_mb` and `limits.compile_s`.";
+
 fn with_files(examples: &str) -> String {
     format!("{examples}\n\n{FILES}")
 }
@@ -79,6 +88,9 @@ pub(crate) struct Global {
     /// Append what plugins are granted and denied to FILE, one line of JSON each.
     #[arg(long, value_name = "FILE", env = "BIVIUM_AUDIT", hide_env_values = true, global = true)]
     pub(crate) audit: Option<PathBuf>,
+    /// Keep compiled components in DIR.
+    #[arg(long, value_name = "DIR", env = "BIVIUM_CACHE", hide_env_values = true, global = true)]
+    pub(crate) cache: Option<PathBuf>,
     /// How results and errors are written: for people, or each as one line of JSON.
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t, global = true)]
     pub(crate) output: Format,
@@ -125,11 +137,17 @@ pub(crate) enum Command {
     Enable(Named),
     /// Refuse calls to a plugin, from now on.
     Disable(Named),
+    /// Compile a plugin's component ahead of its first call.
+    #[command(after_help = COMPILE_EXAMPLES)]
+    Compile(Compile),
     /// Run several plugins in a row.
     #[command(subcommand)]
     Pipeline(Pipeline),
     /// Check that this machine has what plugins need.
     Doctor,
+    /// What a host starts to compile one component: it reads its order from standard input.
+    #[command(hide = true)]
+    Compiler,
 }
 
 /// A plugin.
@@ -209,6 +227,14 @@ pub(crate) struct Keep {
     /// Take a directory that holds files already, and replace those of the same names.
     #[arg(long, requires = "out")]
     pub(crate) force: bool,
+}
+
+/// Options of `compile`.
+#[derive(Debug, Args)]
+pub(crate) struct Compile {
+    /// The plugin's name, the path of its manifest, or a component (a file named .wasm).
+    #[arg(value_name = "NAME|FILE")]
+    pub(crate) what: String,
 }
 
 /// Options of `validate`.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bivium::{
-    AuditFile, Call, CallHandle, CancellationToken, HostPolicy, PluginError, PluginManager, Result,
-    default_search_paths,
+    AuditFile, Call, CallHandle, CancellationToken, Compiler, HostPolicy, PluginError, PluginManager, Result,
+    WasmConfig, default_search_paths,
 };
 use serde_json::Value;
 
@@ -44,7 +44,7 @@ impl Host {
     }
 
     fn with_manifest(global: &Global, output: &Output, manifest: Option<&Path>) -> Result<Self> {
-        let mut builder = PluginManager::builder();
+        let mut builder = PluginManager::builder().wasm(wasm(global)?);
         for path in manifest.map(Path::to_owned).into_iter().chain(search_paths(global)) {
             builder = builder.manifests(path);
         }
@@ -115,6 +115,16 @@ impl Host {
         }
         problems
     }
+}
+
+/// How components are compiled, and where they are kept then. They are strangers': a process of its own holds each
+/// compilation.
+pub(crate) fn wasm(global: &Global) -> Result<WasmConfig> {
+    let config = WasmConfig::new().compiler(Compiler::this_program(["compiler"])?);
+    Ok(match &global.cache {
+        Some(dir) => config.cache_dir(dir),
+        None => config,
+    })
 }
 
 /// Where to look for manifests: what the command line says, else the environment, else the usual places.

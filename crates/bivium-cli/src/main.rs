@@ -17,7 +17,7 @@ mod settings;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use args::Cli;
+use args::{Cli, Command};
 use clap::Parser as _;
 use output::{Output, start_logging};
 use tokio::runtime::Builder;
@@ -27,6 +27,9 @@ const LEFT_BEHIND: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if matches!(cli.command, Command::Compiler) {
+        return bivium::compiler_main();
+    }
     let output = Output::new(&cli.global);
     start_logging(&cli.global, output.screen());
     let runtime = match Builder::new_multi_thread().enable_all().build() {

@@ -28,7 +28,7 @@ mod world;
 use bivium_exchange::Exchange;
 use bivium_instances::{PluginContext, PooledPlugin};
 use bivium_interface::manifest::Limits;
-use bivium_interface::{Manifest, PluginError, Result};
+use bivium_interface::{Manifest, Result};
 use compile::Request;
 
 pub use compile::{CacheUsage, Compilation, Compiler, compiler_main};
@@ -57,9 +57,8 @@ pub async fn load(
 /// # Errors
 /// Those of [`ComponentFactory::load`].
 pub async fn compile(engine: &WasmEngine, manifest: &Manifest, limits: &Limits) -> Result<Compilation> {
-    let named = |error: PluginError| error.with_plugin(&manifest.name);
-    let request = Request::of(manifest, limits, engine.config()).map_err(named)?;
-    let (_, compiled) = factory::guest(engine, request).await.map_err(named)?;
+    let request = Request::of(manifest, limits, engine.config())?;
+    let (_, compiled) = factory::guest(engine, request).await?;
     Ok(Compilation {
         was_cached: compiled.was_cached,
         bytes: compiled.bytes,

@@ -8,7 +8,7 @@ use bivium_instances::{AuditSink, Auditor, PluginContext, PluginLog, Secrets};
 use bivium_interface::manifest::Runtime;
 use bivium_interface::{Granted, HostPolicy, LogLevel, LogSource, Manifest, PluginInterface, Result};
 use bivium_remote::RemotePluginProxy;
-use bivium_wasm::{WasmConfig, WasmEngine};
+use bivium_wasm::{Compilation, WasmConfig, WasmEngine};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
@@ -54,14 +54,21 @@ impl Constructor {
         PluginContext { log, audit, granted: Arc::new(granted), secrets: self.options.secrets.clone() }
     }
 
+    async fn engine(&self) -> Result<&WasmEngine> {
+        self.engine.get_or_try_init(|| async { WasmEngine::new(self.options.wasm.clone()) }).await
+    }
+
+    /// Compiles a plugin's component, and runs nothing.
+    pub(crate) async fn compile(&self, manifest: &Manifest) -> Result<Compilation> {
+        bivium_wasm::compile(self.engine().await?, manifest, &self.granted(manifest).limits).await
+    }
+
     /// Makes the plugin, without a configuration and without a running instance.
     pub(crate) async fn construct(&self, manifest: &Arc<Manifest>, log: PluginLog) -> Result<Arc<dyn PluginInterface>> {
         let context = self.context(manifest, log);
         let plugin: Result<Arc<dyn PluginInterface>> = match manifest.runtime {
             Runtime::Wasm => {
-                let engine =
-                    self.engine.get_or_try_init(|| async { WasmEngine::new(self.options.wasm.clone()) }).await?;
-                let plugin = bivium_wasm::load(engine, manifest, &self.exchange, context).await;
+                let plugin = bivium_wasm::load(self.engine().await?, manifest, &self.exchange, context).await;
                 plugin.map(|plugin| Arc::new(plugin) as Arc<dyn PluginInterface>)
             }
             Runtime::Python => {

@@ -44,7 +44,7 @@ pub use bivium_interface::{
     PluginInterface, Problem, Progress, Result, Stats, async_trait, escape, manifest, media_type_of_path, policy,
     suffix_of_media_type, unescape,
 };
-pub use bivium_wasm::WasmConfig;
+pub use bivium_wasm::{Compilation, Compiler, WasmConfig, compiler_main};
 pub use construct::open;
 pub use discovery::{Discovery, default_search_paths, discover, read_plugin};
 pub use manager::{LoadReport, ManagerBuilder, PluginInfo, PluginManager, RunningCall, default_data_dir};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bivium::manifest::Runtime;
 use bivium::monitor::{MachineMonitor, Monitor as _};
 use bivium::{Exchange, Manifest, PluginError, default_data_dir, discover};
-use bivium_wasm::{WasmConfig, WasmEngine};
+use bivium_wasm::WasmEngine;
 use serde::Serialize;
 use serde_json::json;
 use tokio::process::Command;
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::args::Global;
 use crate::exit::{DONE, FAILED, Failure};
-use crate::host::search_paths;
+use crate::host::{search_paths, wasm};
 use crate::output::{Output, on_one_line};
 
 /// How long another program may take to say which version it is.
@@ -54,7 +54,7 @@ impl Check {
 pub(super) async fn doctor(global: &Global, output: &Output) -> Result<u8, Failure> {
     let mut checks = exchange();
     checks.push(data_dir(global));
-    checks.push(engine());
+    checks.extend(engine(global));
     checks.extend(python().await);
     checks.push(gpus());
     checks.extend(manifests(&search_paths(global)));
@@ -131,17 +131,40 @@ fn data_dir(global: &Global) -> Check {
     }
 }
 
-fn engine() -> Check {
+/// The engine, and the cache of what was compiled for it.
+fn engine(global: &Global) -> Vec<Check> {
     let what = "WebAssembly";
-    match WasmEngine::new(WasmConfig::default()) {
-        Ok(engine) if engine.is_pooling() => Check::new(Level::Ok, what, "the engine starts, with pools"),
-        Ok(_) => Check::new(
+    let engine = match wasm(global).and_then(WasmEngine::new) {
+        Ok(engine) => engine,
+        Err(error) => return vec![Check::failed(what, &error)],
+    };
+    let pools = if engine.is_pooling() {
+        Check::new(Level::Ok, what, "the engine starts, with pools")
+    } else {
+        Check::new(
             Level::Warn,
             what,
             "the engine starts, but there is no address space for pools: instances start slower (see `ulimit -v`)",
+        )
+    };
+    let cache = match engine.cache() {
+        Some(cache) => Check::new(
+            Level::Ok,
+            "cache",
+            format!(
+                "{} compiled components, {} MiB in {}",
+                cache.entries,
+                cache.bytes.div_ceil(1 << 20),
+                cache.directory.display()
+            ),
         ),
-        Err(error) => Check::failed(what, &error),
-    }
+        None => Check::new(
+            Level::Warn,
+            "cache",
+            "there is no place for compiled components, they are compiled at each load; name one with --cache",
+        ),
+    };
+    vec![pools, cache]
 }
 
 /// The interpreter, and what makes environments. A host of components alone needs neither.

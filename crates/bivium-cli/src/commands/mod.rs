@@ -1,5 +1,6 @@
 //! The commands, a file each. A command says how it ended by its exit status or its failure.
 
+mod compile;
 mod config;
 mod doctor;
 mod info;
@@ -27,8 +28,11 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<u8, Failure> {
         Command::Config(Config::Schema(named)) => config::schema(global, output, &named).await?,
         Command::Enable(named) => switch::enable(global, output, &named, true).await?,
         Command::Disable(named) => switch::enable(global, output, &named, false).await?,
+        Command::Compile(args) => compile::compile(global, output, &args).await?,
         Command::Pipeline(Pipeline::Run(args)) => pipeline::run(global, output, &args).await?,
         Command::Doctor => return doctor::doctor(global, output).await,
+        // It has ended before there was a runtime.
+        Command::Compiler => {}
     }
     Ok(DONE)
 }

@@ -9,6 +9,7 @@
 )]
 
 mod checks;
+mod compile;
 mod place;
 mod saved;
 mod usage;

@@ -369,3 +369,6 @@ fn cannot_keep(cache: &Cache, error: &std::io::Error) {
         "a compiled component cannot be kept in the cache, the next load compiles it anew"
     );
 }
+
+#[cfg(test)]
+mod tests;

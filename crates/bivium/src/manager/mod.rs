@@ -4,6 +4,7 @@
 //! them: `load`, `execute`, `configure`, `observe`. `docs/manager.md` lists them all.
 
 mod builder;
+mod compile;
 mod configure;
 mod execute;
 mod load;

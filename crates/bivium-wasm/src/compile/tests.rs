@@ -1,0 +1,34 @@
+use bivium_interface::ErrorCode;
+
+use super::*;
+
+#[path = "../../tests/common/slow.rs"]
+mod slow;
+
+fn request(path: &Path, time: Duration) -> Request {
+    let limits = CompileLimits { component_bytes: 1 << 20, time, memory_bytes: 1 << 30 };
+    Request { path: path.to_owned(), sha256: None, limits }
+}
+
+#[tokio::test]
+async fn a_thread_that_compiles_too_long_is_left_behind_and_counts_until_it_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    let [slow, quick] = ["slow.wasm", "quick.wasm"].map(|name| directory.path().join(name));
+    std::fs::write(&slow, slow::slow_to_compile(300)).unwrap();
+    std::fs::write(&quick, wat::parse_str("(component)").unwrap()).unwrap();
+    let workshop = Workshop::new(None, Compiler::InProcess);
+    let engine = Engine::default();
+    let short = Duration::from_millis(20);
+    for left_behind in 1..=AT_ONCE {
+        let error = workshop.component(&engine, request(&slow, short)).await.err().unwrap();
+        assert_eq!(error.code(), ErrorCode::Timeout);
+        assert!(error.to_string().contains("limits.compile_s"), "{error}");
+        assert_eq!(workshop.slots.available_permits(), AT_ONCE - left_behind);
+    }
+    // No more than that: the next one waits for its turn, within its own limit.
+    let error = workshop.component(&engine, request(&quick, short)).await.err().unwrap();
+    assert_eq!(error.code(), ErrorCode::Timeout);
+    assert!(error.to_string().contains("others were compiled"), "{error}");
+    let compiled = workshop.component(&engine, request(&quick, Duration::from_secs(300))).await.unwrap();
+    assert!(!compiled.was_cached && compiled.bytes > 0);
+}

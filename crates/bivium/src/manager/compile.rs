@@ -1,0 +1,38 @@
+//! Compiling components ahead of their first load.
+
+use std::path::Path;
+
+use bivium_interface::manifest::Runtime;
+use bivium_interface::{Manifest, PluginError, Result};
+use bivium_wasm::Compilation;
+use serde_json::json;
+
+use super::PluginManager;
+
+impl PluginManager {
+    /// Compiles a plugin's component into the cache, unless it lies there already, and checks that it can be loaded.
+    /// None of its code runs. Dropping the future stops a compiler in a child process.
+    ///
+    /// # Errors
+    /// `not-found`, `invalid-manifest`; `invalid-input` for a Python plugin; `resource-exhausted` and `timeout` past the
+    /// limits of compilation.
+    pub async fn compile(&self, name: &str) -> Result<Compilation> {
+        let manifest = self.manifest(name)?;
+        if manifest.runtime != Runtime::Wasm {
+            return Err(PluginError::invalid_input("a Python plugin has nothing to compile").with_plugin(name));
+        }
+        self.inner.constructor.compile(&manifest).await.map_err(|error| error.with_plugin(name))
+    }
+
+    /// The same for a component's file that no manifest names, within the limits of one that sets none.
+    ///
+    /// # Errors
+    /// As [`compile`](Self::compile).
+    pub async fn compile_file(&self, component: &Path) -> Result<Compilation> {
+        let manifest = json!({"name": "component", "version": "0", "runtime": "wasm", "component": component});
+        let manifest: Manifest = serde_json::from_value(manifest).map_err(|error| {
+            PluginError::invalid_input(format!("{} cannot be a path: {error}", component.display()))
+        })?;
+        self.inner.constructor.compile(&manifest).await
+    }
+}
