@@ -1,15 +1,22 @@
 //! [`Bounds`]: until when the plugin's code may run, and how it is stopped.
 //!
 //! Every entry into a guest goes through [`Bounds::drive`]. The guest yields at each tick of the epoch, and a host call
-//! that waits is a future like any other, so one `select!` ends busy loops and waits alike.
+//! that waits is a future like any other, so one place ends busy loops and waits alike.
+//!
+//! It reads the clock itself whenever the guest yields and does not lean on the runtime's timers alone: a runtime whose
+//! threads are all busy looks after its timers late (tokio: once in 61 polls, each of which may last a tick).
 
-use std::future::Future;
-use std::pin::pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bivium_interface::{CallHandle, ErrorCode, PluginError, Result};
+use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::limits::StoreLimits;
 
 /// How long a cancelled guest may go on, to see that it is cancelled and to end by itself. Its instance then lives on.
 const GRACE: Duration = Duration::from_millis(20);
@@ -20,40 +27,86 @@ const CONTROL: Duration = Duration::from_secs(60);
 /// What holds for one call, its stream included, or for one entry outside of calls.
 pub(crate) struct Bounds {
     call: Option<CallHandle>,
-    /// Time that the guest may still compute: a reader's pauses between the results of a stream do not count.
-    left: Option<Duration>,
-    limit: Option<Duration>,
+    /// Wall time in the guest: a reader's pauses between the results of a stream do not count.
+    wall: Allowance,
+    /// Processor time in the guest.
+    cpu: Allowance,
     /// Cancelled when the instance must go.
     closing: CancellationToken,
     /// The guest ended by itself after its call was cancelled.
     gave_up: bool,
 }
 
+/// How much time there may be, and how much of it is used up.
+#[derive(Clone, Copy)]
+struct Allowance {
+    limit: Option<Duration>,
+    used: Duration,
+}
+
+impl Allowance {
+    fn of_ms(limit: Option<u64>) -> Self {
+        Self { limit: limit.map(Duration::from_millis), used: Duration::ZERO }
+    }
+
+    fn left(&self) -> Option<Duration> {
+        self.limit.map(|limit| limit.saturating_sub(self.used))
+    }
+}
+
+/// The guest at work, and the processor time that it takes where that counts.
+struct Metered<F> {
+    work: F,
+    cpu: Option<Duration>,
+}
+
+impl<F: Future + Unpin> Metered<F> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<F::Output> {
+        // A guest runs on the thread that polls it, and from one poll to its end on no other.
+        let before = self.cpu.map(|_| processor_time());
+        let polled = Pin::new(&mut self.work).poll(cx);
+        if let (Some(cpu), Some(before)) = (&mut self.cpu, before) {
+            *cpu += processor_time().saturating_sub(before);
+        }
+        polled
+    }
+}
+
+/// Processor time of this thread.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    // Neither is negative, and the second is below a thousand million.
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
 impl Bounds {
-    /// For a call: its own deadline and cancellation, and the manifest's `limits.call_ms`.
-    pub(crate) fn of_call(call: &CallHandle, call_ms: Option<u64>, closing: &CancellationToken) -> Self {
-        let limit = call_ms.map(Duration::from_millis);
-        Self { call: Some(call.clone()), left: limit, limit, closing: closing.clone(), gave_up: false }
+    /// For a call: its own deadline and cancellation, and the limits of its plugin.
+    pub(crate) fn of_call(call: &CallHandle, limits: &StoreLimits, closing: &CancellationToken) -> Self {
+        let (wall, cpu) = (Allowance::of_ms(limits.call_ms), Allowance::of_ms(limits.cpu_ms));
+        Self { call: Some(call.clone()), wall, cpu, closing: closing.clone(), gave_up: false }
     }
 
     /// For an entry outside of calls.
-    pub(crate) fn of_control(call_ms: Option<u64>, closing: &CancellationToken) -> Self {
-        let limit = Some(call_ms.map_or(CONTROL, Duration::from_millis));
-        Self { call: None, left: limit, limit, closing: closing.clone(), gave_up: false }
+    pub(crate) fn of_control(limits: &StoreLimits, closing: &CancellationToken) -> Self {
+        let mut wall = Allowance::of_ms(limits.call_ms);
+        wall.limit.get_or_insert(CONTROL);
+        Self { call: None, wall, cpu: Allowance::of_ms(limits.cpu_ms), closing: closing.clone(), gave_up: false }
     }
 
     /// At most this long.
     pub(crate) fn at_most(mut self, most: Duration) -> Self {
-        self.left = Some(self.left.map_or(most, |left| left.min(most)));
-        self.limit = self.left;
+        self.wall.limit = Some(self.wall.limit.map_or(most, |limit| limit.min(most)));
         self
     }
 
-    /// The call's deadline or the end of what its plugin may compute, whichever comes first.
+    /// The call's deadline or the end of what its plugin may take, whichever comes first.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let limit = self.left.and_then(|left| Instant::now().checked_add(left));
         let call = self.call.as_ref().and_then(CallHandle::deadline);
-        limit.into_iter().chain(call).min()
+        self.end_of_wall().into_iter().chain(call).min()
+    }
+
+    fn end_of_wall(&self) -> Option<Instant> {
+        self.wall.left().and_then(|left| Instant::now().checked_add(left))
     }
 
     /// The error of a call that is over before its plugin is entered.
@@ -70,25 +123,44 @@ impl Bounds {
 
     /// Runs the guest until `work` ends. An error means that `work` was dropped in the middle.
     pub(crate) async fn drive<T>(&mut self, work: impl Future<Output = T>) -> Result<T> {
-        let started = self.left.map(|_| Instant::now());
-        let mut work = pin!(work);
-        // The work comes first: a call that ends at its first poll, as most do, pays for no timer and no waker.
-        let interruption = tokio::select! {
-            biased;
-            done = &mut work => Ok(done),
-            error = self.interrupted() => Err(error),
+        let started = self.wall.limit.map(|_| Instant::now());
+        let end_of_wall = self.end_of_wall();
+        let mut work = Metered { work: pin!(work), cpu: self.cpu.limit.map(|_| self.cpu.used) };
+        let mut ended = {
+            let mut event = pin!(self.event());
+            poll_fn(|cx| {
+                // The work comes first: a call that ends at its first poll, as most do, pays for no timer and no waker.
+                if let Poll::Ready(done) = work.poll(cx) {
+                    return Poll::Ready(Ok(done));
+                }
+                if let Some(error) = self.over(end_of_wall, work.cpu) {
+                    return Poll::Ready(Err(error));
+                }
+                ready!(event.as_mut().poll(cx));
+                Poll::Ready(Err(self.over(end_of_wall, work.cpu).unwrap_or_else(late)))
+            })
+            .await
         };
-        if let (Some(left), Some(started)) = (&mut self.left, started) {
-            *left = left.saturating_sub(started.elapsed());
-        }
-        match interruption {
-            Err(error) if error.code() == ErrorCode::Cancelled => {
-                let ended = tokio::time::timeout(GRACE, work).await.map_err(|_| error);
-                self.gave_up = ended.is_ok();
-                ended
+        if let Err(error) = &ended
+            && error.code() == ErrorCode::Cancelled
+        {
+            let end = Instant::now() + GRACE;
+            let mut timer = pin!(tokio::time::sleep_until(end));
+            let grace = poll_fn(|cx| match work.poll(cx) {
+                Poll::Ready(done) => Poll::Ready(Some(done)),
+                Poll::Pending if Instant::now() >= end => Poll::Ready(None),
+                Poll::Pending => timer.as_mut().poll(cx).map(|()| None),
+            });
+            if let Some(done) = grace.await {
+                self.gave_up = true;
+                ended = Ok(done);
             }
-            ended => ended,
         }
+        self.cpu.used = work.cpu.unwrap_or_default();
+        if let Some(started) = started {
+            self.wall.used += started.elapsed();
+        }
+        ended
     }
 
     /// What a guest that was cancelled and ended with an error says is of no interest: the call was cancelled.
@@ -96,34 +168,50 @@ impl Bounds {
         if self.gave_up { cancelled() } else { error }
     }
 
-    async fn interrupted(&self) -> PluginError {
-        let limit = async {
-            match self.left {
-                Some(left) => tokio::time::sleep(left).await,
+    /// Why the guest may not go on; none if it may.
+    fn over(&self, end_of_wall: Option<Instant>, cpu: Option<Duration>) -> Option<PluginError> {
+        if let Err(error) = self.check() {
+            return Some(error);
+        }
+        if self.closing.is_cancelled() {
+            return Some(PluginError::unavailable("the plugin was unloaded while it ran").with_help("load it again"));
+        }
+        if end_of_wall.is_some_and(|end| Instant::now() >= end) {
+            return Some(over_limit("computed", self.wall.limit, "call_ms"));
+        }
+        if self.cpu.limit.is_some() && cpu > self.cpu.limit {
+            return Some(over_limit("took the processor", self.cpu.limit, "cpu_ms"));
+        }
+        None
+    }
+
+    /// Waits until there may be a reason to stop.
+    async fn event(&self) {
+        let deadline = async {
+            match self.deadline() {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
                 None => std::future::pending().await,
             }
         };
         let call = async {
             match &self.call {
-                Some(call) => call.interrupted().await,
+                Some(call) => call.cancellation().cancelled().await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             biased;
-            error = call => error,
-            () = self.closing.cancelled() => {
-                PluginError::unavailable("the plugin was unloaded while it ran").with_help("load it again")
-            }
-            () = limit => self.over_limit(),
+            () = call => {}
+            () = self.closing.cancelled() => {}
+            () = deadline => {}
         }
     }
+}
 
-    fn over_limit(&self) -> PluginError {
-        let limit = self.limit.unwrap_or_default().as_millis();
-        PluginError::timeout(format!("the plugin computed for longer than its limit of {limit} ms"))
-            .with_help("raise `limits.call_ms` in its manifest")
-    }
+fn over_limit(did: &str, limit: Option<Duration>, key: &str) -> PluginError {
+    let limit = limit.unwrap_or_default().as_millis();
+    PluginError::timeout(format!("the plugin {did} for longer than its limit of {limit} ms"))
+        .with_help(format!("raise `limits.{key}` in its manifest"))
 }
 
 fn cancelled() -> PluginError {
@@ -138,10 +226,12 @@ fn late() -> PluginError {
 mod tests {
     use super::*;
     use bivium_interface::Call;
+    use bivium_interface::manifest::Limits;
 
     fn call_with(call_ms: Option<u64>) -> (Call, Bounds) {
         let call = Call::new();
-        let bounds = Bounds::of_call(call.handle(), call_ms, &CancellationToken::new());
+        let limits = StoreLimits::new(&Limits { call_ms, ..Limits::default() });
+        let bounds = Bounds::of_call(call.handle(), &limits, &CancellationToken::new());
         (call, bounds)
     }
 
@@ -172,9 +262,28 @@ mod tests {
     #[tokio::test]
     async fn an_instance_that_closes_stops_at_once() {
         let closing = CancellationToken::new();
-        let mut bounds = Bounds::of_control(None, &closing);
+        let mut bounds = Bounds::of_control(&StoreLimits::new(&Limits::default()), &closing);
         closing.cancel();
         let error = bounds.drive(std::future::pending::<()>()).await.unwrap_err();
         assert_eq!(error.code(), ErrorCode::Unavailable);
+    }
+
+    #[tokio::test]
+    async fn processor_time_counts_over_all_entries_and_waiting_does_not() {
+        let limits = StoreLimits::new(&Limits { cpu_ms: Some(40), ..Limits::default() });
+        let call = Call::new();
+        let mut bounds = Bounds::of_call(call.handle(), &limits, &CancellationToken::new());
+        // What a guest does that computes without end: it yields at each tick.
+        let spin = async |enough: Duration| {
+            let begun = processor_time();
+            while processor_time() - begun < enough {
+                tokio::task::yield_now().await;
+            }
+        };
+        bounds.drive(spin(Duration::from_millis(15))).await.unwrap();
+        bounds.drive(tokio::time::sleep(Duration::from_millis(60))).await.unwrap();
+        let error = bounds.drive(spin(Duration::from_secs(60))).await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Timeout);
+        assert!(error.to_string().contains("limits.cpu_ms"), "{error}");
     }
 }

@@ -8,8 +8,9 @@ use bivium_exchange::Exchange;
 use bivium_instances::{InstanceFactory, PluginContext, PluginLog, PoolLimits};
 use bivium_interface::{Manifest, PluginError, Result, manifest};
 use serde_json::Value;
+use tokio::task::yield_now;
 use tokio_util::sync::CancellationToken;
-use wasmtime::Store;
+use wasmtime::{Store, UpdateDeadline};
 
 use crate::bounds::Bounds;
 use crate::compile::{Compiled, Request, at};
@@ -51,7 +52,9 @@ impl ComponentFactory {
         context: PluginContext,
     ) -> Result<Self> {
         let named = |error: PluginError| error.with_plugin(&manifest.name);
-        let request = Request::of(manifest, &context.granted.limits, engine.config()).map_err(named)?;
+        let limits = &context.granted.limits;
+        let engine = if limits.fuel.is_some() { engine.counting_fuel().map_err(named)? } else { engine };
+        let request = Request::of(manifest, limits, engine.config()).map_err(named)?;
         let (guest, _) = guest(engine, request).await.map_err(named)?;
         Ok(Self {
             name: manifest.name.clone(),
@@ -102,18 +105,22 @@ impl InstanceFactory for ComponentFactory {
         let state = HostState::new(self.limits, limiter, log, self.exchange.clone());
         let mut store = Store::new(self.engine.wasmtime(), state);
         store.limiter(|state| &mut state.limiter);
-        store.epoch_deadline_async_yield_and_update(TICKS_TO_YIELD);
+        // By tokio's own yield all others that are ready go first, and the runtime looks after its timers and sockets.
+        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(TICKS_TO_YIELD, Box::pin(yield_now()))));
         store.set_epoch_deadline(TICKS_TO_YIELD);
 
+        if let Some(fuel) = self.limits.fuel {
+            store.set_fuel(fuel).map_err(|error| PluginError::internal(format!("cannot count fuel: {error}")))?;
+        }
         let closing = CancellationToken::new();
-        let mut bounds = Bounds::of_control(self.limits.call_ms, &closing);
+        let mut bounds = Bounds::of_control(&self.limits, &closing);
         let guest = bounds
             .drive(self.guest.instantiate(&mut store))
             .await?
             .map_err(|error| trap::explain(&error, store.data()))?
             .map_err(|error| refusal::wrong_type(&error))?;
         let schema = Arc::clone(&self.schema);
-        Ok(ComponentInstance::new(id, store, guest, self.limits.call_ms, memory, closing, schema))
+        Ok(ComponentInstance::new(id, store, guest, self.limits, memory, closing, schema))
     }
 }
 

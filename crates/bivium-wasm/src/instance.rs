@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bivium_instances::Instance;
-use bivium_interface::{Call, InstanceStats, MethodInfo, Payload, PayloadStream, PluginError, Result};
+use bivium_interface::{Call, CallHandle, InstanceStats, MethodInfo, Payload, PayloadStream, PluginError, Result};
 use serde_json::Value;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,7 @@ use wasmtime::Store;
 
 use crate::bounds::Bounds;
 use crate::engine::TICKS_TO_YIELD;
-use crate::limits::MemoryGauge;
+use crate::limits::{MemoryGauge, StoreLimits};
 use crate::state::HostState;
 use crate::stream::RunningStream;
 use crate::world::{Guest, GuestStream};
@@ -28,7 +28,7 @@ use crate::{document, trap};
 /// One live copy of a component.
 pub struct ComponentInstance {
     id: u64,
-    call_ms: Option<u64>,
+    limits: StoreLimits,
     memory: MemoryGauge,
     calls: AtomicU64,
     made: Instant,
@@ -47,6 +47,17 @@ struct Live {
 type Outcome<T> = Result<wasmtime::Result<Result<T>>>;
 
 impl Live {
+    /// The guest works for this call from now on, or for the host itself.
+    fn begin(&mut self, call: Option<&CallHandle>) {
+        let state = self.store.data_mut();
+        state.begin(call);
+        if let Some(fuel) = state.limits.fuel
+            && let Err(error) = self.store.set_fuel(fuel)
+        {
+            tracing::error!("fuel is to be counted on an engine that does not: {error}");
+        }
+    }
+
     /// To be called before each entry. A warm call then seldom meets a tick, which would cost it a trip through the
     /// scheduler.
     fn enter(&mut self, bounds: &Bounds) {
@@ -76,14 +87,14 @@ impl ComponentInstance {
         id: u64,
         store: Store<HostState>,
         guest: Box<dyn Guest>,
-        call_ms: Option<u64>,
+        limits: StoreLimits,
         memory: MemoryGauge,
         closing: CancellationToken,
         schema: Arc<OnceLock<Value>>,
     ) -> Self {
         Self {
             id,
-            call_ms,
+            limits,
             memory,
             calls: AtomicU64::new(0),
             made: Instant::now(),
@@ -139,8 +150,8 @@ impl ComponentInstance {
     /// Begins an entry that belongs to no call.
     fn control<'a>(&self, slot: &'a mut Option<Live>) -> Result<(&'a mut Live, Bounds)> {
         let live = slot.as_mut().ok_or_else(ended)?;
-        let bounds = Bounds::of_control(self.call_ms, &self.closing);
-        live.store.data_mut().begin(None);
+        let bounds = Bounds::of_control(&self.limits, &self.closing);
+        live.begin(None);
         live.enter(&bounds);
         Ok((live, bounds))
     }
@@ -148,11 +159,10 @@ impl ComponentInstance {
     /// Begins a call.
     fn call<'a>(&self, slot: &'a mut Option<Live>, call: &Call) -> Result<(&'a mut Live, Bounds)> {
         let live = slot.as_mut().ok_or_else(ended)?;
-        let bounds = Bounds::of_call(call.handle(), self.call_ms, &self.closing);
+        let bounds = Bounds::of_call(call.handle(), &self.limits, &self.closing);
         bounds.check()?;
-        let state = live.store.data_mut();
-        state.admit(&call.blobs)?;
-        state.begin(Some(call.handle()));
+        live.store.data().admit(&call.blobs)?;
+        live.begin(Some(call.handle()));
         live.enter(&bounds);
         Ok((live, bounds))
     }
@@ -179,7 +189,7 @@ impl ComponentInstance {
     /// Has the guest drop a stream, and ends its call.
     pub(crate) async fn end_stream(&self, mut slot: SlotGuard, stream: Box<dyn GuestStream>) {
         if let Some(live) = slot.0.as_mut().filter(|_| self.is_alive()) {
-            let mut bounds = Bounds::of_control(self.call_ms, &self.closing).at_most(Self::DROP_STREAM);
+            let mut bounds = Bounds::of_control(&self.limits, &self.closing).at_most(Self::DROP_STREAM);
             live.enter(&bounds);
             let work = async { stream.end(&mut live.store).await.map(Ok) };
             let outcome = self.drive(&mut bounds, work).await;
@@ -282,8 +292,8 @@ impl Instance for ComponentInstance {
         self.closing.cancel();
         let mut slot = self.slot.lock().await;
         if let Some(live) = slot.as_mut().filter(|_| self.is_alive()) {
-            let mut bounds = Bounds::of_control(self.call_ms, &CancellationToken::new()).at_most(Self::CLEANUP);
-            live.store.data_mut().begin(None);
+            let mut bounds = Bounds::of_control(&self.limits, &CancellationToken::new()).at_most(Self::CLEANUP);
+            live.begin(None);
             live.enter(&bounds);
             let work = async { live.guest.cleanup(&mut live.store).await.map(Ok) };
             let outcome = self.drive(&mut bounds, work).await;

@@ -31,6 +31,12 @@ fn exhausted(trap: &wasmtime::Error, state: &HostState) -> Option<PluginError> {
             .with_help("raise `limits.blobs` in its manifest"),
         );
     }
+    if let (Some(Trap::OutOfFuel), Some(fuel)) = (trap.downcast_ref(), state.limits.fuel) {
+        return Some(
+            PluginError::resource_exhausted(format!("the plugin used up its {fuel} units of fuel"))
+                .with_help("raise `limits.fuel` in its manifest"),
+        );
+    }
     if trap.is::<PoolConcurrencyLimitError>() {
         return Some(
             PluginError::resource_exhausted("no more component instances fit into the engine's pools")

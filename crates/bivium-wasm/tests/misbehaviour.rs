@@ -399,3 +399,41 @@ async fn a_slow_readers_pauses_are_not_the_plugins_time() {
     }
     assert!(paused.elapsed() > Duration::from_millis(500));
 }
+
+#[tokio::test]
+async fn a_busy_loop_uses_up_its_processor_time() {
+    let plugin = Misbehave::new(json!({"limits": {"cpu_ms": 50}})).await;
+    says(&plugin.fails("spin", ErrorCode::Timeout).await, &["limits.cpu_ms", "50 ms"]);
+    plugin.serves(1).await;
+}
+
+#[tokio::test]
+async fn a_busy_loop_uses_up_its_fuel_and_each_call_has_its_own() {
+    let plugin = Misbehave::new(json!({"limits": {"fuel": 10_000_000}})).await;
+    for _ in 0..3 {
+        plugin.serves(0).await;
+    }
+    says(&plugin.fails("spin", ErrorCode::ResourceExhausted).await, &["limits.fuel", "10000000"]);
+    plugin.serves(1).await;
+}
+
+/// All threads are busy with guests that never end; the runtime's timers are then looked after seldom.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn many_busy_loops_on_one_thread_meet_their_deadlines_and_let_others_run() {
+    let spinners = Misbehave::new(json!({"instances": {"max": 8}})).await;
+    let neighbour = Misbehave::new(json!({})).await;
+    let deadline = Duration::from_millis(300);
+    let spins =
+        futures_util::future::join_all((0..8).map(|_| spinners.run(Call::new().method("spin").timeout(deadline))));
+    let serves = async {
+        for _ in 0..20 {
+            neighbour.serves(0).await;
+        }
+    };
+    let begun = Instant::now();
+    let (ends, ()) = tokio::join!(spins, serves);
+    for end in ends {
+        assert_eq!(end.unwrap_err().code(), ErrorCode::Timeout);
+    }
+    assert!(begun.elapsed() < STOPPED);
+}

@@ -84,9 +84,11 @@ fn run() -> Result<()> {
 
 /// The engine that the order is for. Settings of the host that show in the code are tried out: there are few.
 fn engine_for(order: &Order) -> Result<Engine> {
-    let engine = engine::to_compile()?;
-    if compatibility(&engine) == order.compatibility {
-        return Ok(engine);
+    for fuel in [false, true] {
+        let engine = engine::to_compile(fuel)?;
+        if compatibility(&engine) == order.compatibility {
+            return Ok(engine);
+        }
     }
     Err(PluginError::internal("the compiler is of another build than the host, or was built with other settings")
         .with_help("name a program of the same build as `Compiler::Child`"))

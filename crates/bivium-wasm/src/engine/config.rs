@@ -119,9 +119,9 @@ impl WasmConfig {
         self.pooling
     }
 
-    pub(super) fn engine_config(&self, pooling: bool) -> Config {
+    pub(super) fn engine_config(&self, pooling: bool, fuel: bool) -> Config {
         let mut config = Config::new();
-        config.epoch_interruption(true).memory_init_cow(true);
+        config.epoch_interruption(true).consume_fuel(fuel).memory_init_cow(true);
         if pooling {
             config.allocation_strategy(InstanceAllocationStrategy::Pooling(self.pools()));
         }

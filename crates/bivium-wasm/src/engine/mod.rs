@@ -6,7 +6,7 @@
 mod config;
 mod ticker;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bivium_interface::{PluginError, Result};
 use wasmtime::Engine;
@@ -30,6 +30,8 @@ struct Inner {
     config: WasmConfig,
     pooling: bool,
     workshop: Workshop,
+    /// Fuel is a setting of the engine: plugins that count it share a second one, made for the first of them.
+    counting_fuel: OnceLock<WasmEngine>,
 }
 
 impl WasmEngine {
@@ -39,12 +41,26 @@ impl WasmEngine {
     /// # Errors
     /// `internal` if the machine has no wasmtime support, no thread can be started, or the like.
     pub fn new(config: WasmConfig) -> Result<Self> {
-        let (engine, pooling) = start(&config)?;
+        let workshop = config.workshop();
+        Self::make(config, workshop, false)
+    }
+
+    fn make(config: WasmConfig, workshop: Workshop, fuel: bool) -> Result<Self> {
+        let (engine, pooling) = start(&config, fuel)?;
         let linker =
             link(&engine).map_err(|error| PluginError::internal(format!("cannot build the linker: {error:#}")))?;
         ticker::start(&engine)?;
-        let workshop = config.workshop();
-        Ok(Self(Arc::new(Inner { engine, linker, config, pooling, workshop })))
+        let counting_fuel = OnceLock::new();
+        Ok(Self(Arc::new(Inner { engine, linker, config, pooling, workshop, counting_fuel })))
+    }
+
+    /// The engine of the same host whose stores count fuel.
+    pub(crate) fn counting_fuel(&self) -> Result<&Self> {
+        if let Some(engine) = self.0.counting_fuel.get() {
+            return Ok(engine);
+        }
+        let engine = Self::make(self.0.config.clone(), self.0.workshop.clone(), true)?;
+        Ok(self.0.counting_fuel.get_or_init(|| engine))
     }
 
     /// Whether instances come from pools.
@@ -77,9 +93,9 @@ impl WasmEngine {
     }
 }
 
-fn start(config: &WasmConfig) -> Result<(Engine, bool)> {
+fn start(config: &WasmConfig, fuel: bool) -> Result<(Engine, bool)> {
     if config.is_pooling() {
-        match Engine::new(&config.engine_config(true)) {
+        match Engine::new(&config.engine_config(true, fuel)) {
             Ok(engine) => return Ok((engine, true)),
             Err(error) => tracing::warn!(
                 "no room for pools of component memory, instances are made on demand and start slower \
@@ -87,16 +103,16 @@ fn start(config: &WasmConfig) -> Result<(Engine, bool)> {
             ),
         }
     }
-    Ok((on_demand(config)?, false))
+    Ok((on_demand(config, fuel)?, false))
 }
 
 /// An engine that compiles for others and runs nothing: pools do not show in the code.
-pub(crate) fn to_compile() -> Result<Engine> {
-    on_demand(&WasmConfig::default())
+pub(crate) fn to_compile(fuel: bool) -> Result<Engine> {
+    on_demand(&WasmConfig::default(), fuel)
 }
 
-fn on_demand(config: &WasmConfig) -> Result<Engine> {
-    Engine::new(&config.engine_config(false))
+fn on_demand(config: &WasmConfig, fuel: bool) -> Result<Engine> {
+    Engine::new(&config.engine_config(false, fuel))
         .map_err(|error| PluginError::internal(format!("cannot start the WebAssembly engine: {error:#}")))
 }
 
