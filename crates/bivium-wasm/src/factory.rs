@@ -102,7 +102,7 @@ impl InstanceFactory for ComponentFactory {
         let memory = MemoryGauge::default();
         let limiter = Limiter::new(self.limits, Arc::clone(&memory));
         let log = Arc::new(GuestLog::new(self.context.log.clone(), id, self.limits.log_records));
-        let state = HostState::new(self.limits, limiter, log, self.exchange.clone());
+        let state = HostState::new(self.limits, limiter, log, self.exchange.clone(), self.engine.count_store());
         let mut store = Store::new(self.engine.wasmtime(), state);
         store.limiter(|state| &mut state.limiter);
         // By tokio's own yield all others that are ready go first, and the runtime looks after its timers and sockets.

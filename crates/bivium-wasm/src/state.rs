@@ -22,6 +22,7 @@ pub(crate) struct HostState {
     /// None until the guest first uses WASI.
     pub(crate) wasi: Option<Box<WasiCtx>>,
     call: Option<RunningCall>,
+    _counted: Arc<()>,
 }
 
 /// The call that the guest works for.
@@ -35,10 +36,16 @@ struct RunningCall {
 }
 
 impl HostState {
-    pub(crate) fn new(limits: StoreLimits, limiter: Limiter, log: Arc<GuestLog>, exchange: Exchange) -> Self {
+    pub(crate) fn new(
+        limits: StoreLimits,
+        limiter: Limiter,
+        log: Arc<GuestLog>,
+        exchange: Exchange,
+        counted: Arc<()>,
+    ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
-        Self { table, limiter, log, exchange, limits, wasi: None, call: None }
+        Self { table, limiter, log, exchange, limits, wasi: None, call: None, _counted: counted }
     }
 
     /// The guest works for this call from now on, or for the host itself.

@@ -63,6 +63,11 @@ impl Constructor {
         bivium_wasm::compile(self.engine().await?, manifest, &self.granted(manifest).limits).await
     }
 
+    /// Component instances that live now.
+    pub(crate) fn component_instances(&self) -> usize {
+        self.engine.get().map_or(0, WasmEngine::instances)
+    }
+
     /// Makes the plugin, without a configuration and without a running instance.
     pub(crate) async fn construct(&self, manifest: &Arc<Manifest>, log: PluginLog) -> Result<Arc<dyn PluginInterface>> {
         let context = self.context(manifest, log);

@@ -30,6 +30,8 @@ struct Inner {
     config: WasmConfig,
     pooling: bool,
     workshop: Workshop,
+    /// Held by every store.
+    stores: Arc<()>,
     /// Fuel is a setting of the engine: plugins that count it share a second one, made for the first of them.
     counting_fuel: OnceLock<WasmEngine>,
 }
@@ -51,7 +53,8 @@ impl WasmEngine {
             link(&engine).map_err(|error| PluginError::internal(format!("cannot build the linker: {error:#}")))?;
         ticker::start(&engine)?;
         let counting_fuel = OnceLock::new();
-        Ok(Self(Arc::new(Inner { engine, linker, config, pooling, workshop, counting_fuel })))
+        let stores = Arc::default();
+        Ok(Self(Arc::new(Inner { engine, linker, config, pooling, workshop, stores, counting_fuel })))
     }
 
     /// The engine of the same host whose stores count fuel.
@@ -61,6 +64,17 @@ impl WasmEngine {
         }
         let engine = Self::make(self.0.config.clone(), self.0.workshop.clone(), true)?;
         Ok(self.0.counting_fuel.get_or_init(|| engine))
+    }
+
+    /// Component instances that live now.
+    #[must_use]
+    pub fn instances(&self) -> usize {
+        Arc::strong_count(&self.0.stores) - 1 + self.0.counting_fuel.get().map_or(0, Self::instances)
+    }
+
+    /// Counts one more for as long as what is given back lives.
+    pub(crate) fn count_store(&self) -> Arc<()> {
+        Arc::clone(&self.0.stores)
     }
 
     /// Whether instances come from pools.

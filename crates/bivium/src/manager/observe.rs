@@ -219,6 +219,12 @@ impl PluginManager {
         Ok(self.loaded(name)?.log.follow())
     }
 
+    /// Component instances of all plugins that live now, those included that are being freed.
+    #[must_use]
+    pub fn component_instances(&self) -> usize {
+        self.inner.constructor.component_instances()
+    }
+
     /// The machine now: processors, memory, GPUs.
     #[must_use]
     pub fn system(&self) -> SystemSnapshot {

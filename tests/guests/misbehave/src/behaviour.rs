@@ -48,6 +48,7 @@ pub(crate) const METHODS: &[(&str, Behaviour)] = &[
     ("keep", keep),
     ("read-kept", |_| read_kept()),
     ("return-kept", |_| return_kept()),
+    ("read-dropped", read_dropped),
 ];
 
 thread_local! {
@@ -142,4 +143,15 @@ fn read_kept() -> Result<Payload, Error> {
 
 fn return_kept() -> Result<Payload, Error> {
     Ok(Payload { json: "{\"$blob\":0}".into(), blobs: KEPT.take() })
+}
+
+/// Reads by a handle that it has let go of: a second owner of the same number, such as no safe code makes.
+#[allow(unsafe_code, reason = "what the bindings forbid is what is tried")]
+fn read_dropped(mut input: Payload) -> Result<Payload, Error> {
+    let Some(blob) = input.blobs.pop() else { return json("null") };
+    let number = blob.take_handle();
+    // SAFETY: the number is that of a handle of ours; the host is asked what it does about the second use.
+    let (first, second) = unsafe { (Blob::from_handle(number), Blob::from_handle(number)) };
+    drop(first);
+    json(second.read(0, 10)?.len().to_string())
 }
