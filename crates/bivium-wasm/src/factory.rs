@@ -105,6 +105,7 @@ impl InstanceFactory for ComponentFactory {
         let state = HostState::new(self.limits, limiter, log, self.exchange.clone(), self.engine.count_store());
         let mut store = Store::new(self.engine.wasmtime(), state);
         store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(self.limits.handed);
         // By tokio's own yield all others that are ready go first, and the runtime looks after its timers and sockets.
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(TICKS_TO_YIELD, Box::pin(yield_now()))));
         store.set_epoch_deadline(TICKS_TO_YIELD);

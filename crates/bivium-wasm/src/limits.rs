@@ -18,6 +18,9 @@ pub(crate) const TABLES: u32 = 64;
 /// Elements of one table, at most: as many as the pools hold.
 pub(crate) const TABLE_ELEMENTS: usize = 60_000;
 
+/// Bytes that a guest may hand over besides a document as long as it may be.
+const PIECE: usize = 32 << 20;
+
 /// The limits of one instance, in the units in which they are held.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StoreLimits {
@@ -35,6 +38,8 @@ pub(crate) struct StoreLimits {
     pub(crate) connections: usize,
     pub(crate) response_bytes: u64,
     pub(crate) log_records: u32,
+    /// Bytes that the guest hands the host in one piece.
+    pub(crate) handed: usize,
     /// Entries of the table of resources: everything that the guest holds together.
     pub(crate) handles: usize,
 }
@@ -45,6 +50,7 @@ impl StoreLimits {
         let limits = granted.clone().or(&HostPolicy::DEFAULTS);
         let count = |limit: Option<u64>| usize::try_from(limit.unwrap_or_default()).unwrap_or(usize::MAX);
         let bytes = |limit: Option<u64>| limit.unwrap_or_default().saturating_mul(1 << 20);
+        let json = usize::try_from(bytes(limits.payload_mb)).unwrap_or(usize::MAX);
         let (blobs, files, connections) = (count(limits.blobs), count(limits.files), count(limits.connections));
         Self {
             memory_bytes: bytes(limits.memory_mb),
@@ -53,7 +59,9 @@ impl StoreLimits {
             call_ms: limits.call_ms,
             cpu_ms: limits.cpu_ms,
             fuel: limits.fuel,
-            json: usize::try_from(bytes(limits.payload_mb)).unwrap_or(usize::MAX),
+            json,
+            // As long as a document, and a piece of a blob may be longer where documents are short.
+            handed: json.saturating_add(PIECE),
             blob_bytes: bytes(limits.blob_mb),
             blobs,
             files,

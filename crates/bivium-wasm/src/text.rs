@@ -15,7 +15,11 @@ pub(crate) fn name(name: &str) -> String {
 
 /// Why the engine refuses something, on one line: it repeats names that a stranger chose.
 pub(crate) fn reason(error: &wasmtime::Error) -> String {
-    let text = format!("{error:#}");
+    line(&format!("{error:#}"), 500)
+}
+
+/// What a stranger says, on one line of at most this many bytes.
+pub(crate) fn line(text: &str, most: usize) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.trim().chars() {
         match c {
@@ -24,5 +28,5 @@ pub(crate) fn reason(error: &wasmtime::Error) -> String {
             c => line.push(c),
         }
     }
-    clip(line, 500)
+    clip(line, most)
 }

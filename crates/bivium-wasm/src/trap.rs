@@ -6,8 +6,10 @@ use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::state::HostState;
-use crate::text::clip;
+use crate::text::{self, clip};
 
+/// As much of a guest's last error as is repeated in a message.
+const MAX_LAST_ERROR: usize = 2 << 10;
 /// Frames of a backtrace that are told.
 const FRAMES: usize = 32;
 /// The longest backtrace, in bytes: function names are the plugin's.
@@ -45,9 +47,13 @@ fn exhausted(trap: &wasmtime::Error, state: &HostState) -> Option<PluginError> {
     }
     // The engine has no type for this one.
     if trap.root_cause().to_string().contains("fuel allocated for hostcalls") {
-        return Some(PluginError::resource_exhausted(
-            "the plugin handed the host more data at once than it takes (pass large data as a blob)",
-        ));
+        return Some(
+            PluginError::resource_exhausted(format!(
+                "the plugin handed the host more data at once than its payloads may have, over the limit of {} MiB",
+                state.limits.json >> 20
+            ))
+            .with_help("pass large data as a blob, written in pieces, or raise `limits.payload_mb` in its manifest"),
+        );
     }
     None
 }
@@ -62,7 +68,7 @@ fn crashed(trap: &wasmtime::Error, state: &HostState) -> PluginError {
     let last_error = state.log.last_error();
     if let Some(last) = &last_error {
         // A guest's runtime logs the reason before it traps.
-        message = format!("{message}; its last error in the log: {}", last.trim_end());
+        message = format!("{message}; its last error in the log: {}", text::line(last, MAX_LAST_ERROR));
     }
     let failure = Failure {
         kind: "trap".to_owned(),

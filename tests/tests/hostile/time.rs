@@ -5,7 +5,7 @@ use std::time::Duration;
 use bivium::{Call, ErrorCode};
 use serde_json::json;
 
-use crate::scene::Scene;
+use crate::scene::{Scene, guest};
 
 const SOON: Duration = Duration::from_millis(200);
 
@@ -70,5 +70,23 @@ async fn hostile_endless_host_calls() {
     // Where memory is short the exchange may be full first.
     assert!(matches!(error.code(), ErrorCode::Timeout | ErrorCode::ResourceExhausted), "{error}");
     scene.still_serves().await;
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hostile_sleep_for_ever() {
+    let scene = Scene::of(&guest("probe"), json!({})).await;
+    let call = Call::new().method("sleep").named("ns", u64::MAX).timeout(SOON);
+    scene.fails(call, ErrorCode::Timeout, &["deadline"]).await;
+    let slept = scene.execute(Call::new().method("sleep").named("ns", 1)).await;
+    assert!(slept.is_ok(), "{slept:?}");
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hostile_poll_spin() {
+    let scene = Scene::of(&guest("probe"), json!({"limits": {"call_ms": 200}})).await;
+    scene.fails_in("poll-spin", ErrorCode::Timeout, &["limits.call_ms"]).await;
+    scene.execute(Call::new().method("now")).await.unwrap();
     scene.end().await;
 }

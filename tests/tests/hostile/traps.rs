@@ -3,7 +3,7 @@
 use bivium::ErrorCode;
 use serde_json::json;
 
-use crate::scene::Scene;
+use crate::scene::{Scene, guest};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_trap_in_initialize() {
@@ -40,4 +40,12 @@ async fn hostile_trap_in_cleanup() {
         scene.attack(scene.manager.unload("attacker")).await.unwrap();
         scene.end().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hostile_proc_exit() {
+    let scene = Scene::of(&guest("probe"), json!({})).await;
+    scene.fails_in("exit", ErrorCode::Crashed, &["ended itself by exit(1)"]).await;
+    scene.execute(bivium::Call::new().method("now")).await.unwrap();
+    scene.end().await;
 }

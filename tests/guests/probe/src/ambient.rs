@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::wasi::cli::{environment, exit};
+use crate::wasi::cli::{environment, exit, stdout};
 use crate::wasi::clocks::{monotonic_clock, wall_clock};
 use crate::wasi::random::{insecure, insecure_seed, random};
 use crate::{Outcome, Probe};
@@ -26,6 +26,19 @@ pub(crate) const METHODS: &[(&str, Probe)] = &[
             "insecure-number": insecure::get_insecure_random_u64(),
             "seed": [low, high],
         }))
+    }),
+    ("poll-spin", |_| {
+        loop {
+            // One that is ready at once.
+            monotonic_clock::subscribe_duration(0).block();
+        }
+    }),
+    ("print", |arguments| {
+        let out = stdout::get_stdout();
+        for _ in 0..arguments["lines"].as_u64().unwrap_or_default() {
+            out.blocking_write_and_flush(b"a line\n").map_err(|error| format!("{error:?}"))?;
+        }
+        Ok(json!(null))
     }),
     ("exit", |_| {
         exit::exit(Err(()));
