@@ -19,6 +19,7 @@ use crate::instance::ComponentInstance;
 use crate::limits::{Limiter, MemoryGauge, StoreLimits};
 use crate::log::GuestLog;
 use crate::state::HostState;
+use crate::witness::Witness;
 use crate::world::GuestPre;
 use crate::{refusal, trap};
 
@@ -102,7 +103,9 @@ impl InstanceFactory for ComponentFactory {
         let memory = MemoryGauge::default();
         let limiter = Limiter::new(self.limits, Arc::clone(&memory));
         let log = Arc::new(GuestLog::new(self.context.log.clone(), id, self.limits.log_records));
-        let state = HostState::new(self.limits, limiter, log, self.exchange.clone(), self.engine.count_store());
+        let witness = Arc::new(Witness::new(self.context.audit.clone(), Arc::clone(&log)));
+        let counted = self.engine.count_store();
+        let state = HostState::new(self.limits, limiter, log, self.exchange.clone(), witness, counted);
         let mut store = Store::new(self.engine.wasmtime(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(self.limits.handed);

@@ -120,10 +120,14 @@ impl ComponentInstance {
 
     /// Makes one result of an outcome, and frees a store that is of no more use.
     fn settle<T>(&self, slot: &mut Option<Live>, bounds: &Bounds, outcome: Outcome<T>) -> Result<T> {
+        let witnessed = |error| match slot.as_ref() {
+            Some(live) => bounds.explain(live.store.data().witness.explain(error)),
+            None => error,
+        };
         let error = match outcome {
-            Ok(Ok(answer)) => return answer.map_err(|error| bounds.explain(error)),
+            Ok(Ok(answer)) => return answer.map_err(witnessed),
             Ok(Err(trap)) => match slot.as_ref() {
-                Some(live) => bounds.explain(trap::explain(&trap, live.store.data())),
+                Some(live) => witnessed(trap::explain(&trap, live.store.data())),
                 None => ended(),
             },
             Err(interruption) => interruption,

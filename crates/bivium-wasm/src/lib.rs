@@ -23,6 +23,7 @@ mod stream;
 mod text;
 mod trap;
 mod wasi;
+mod witness;
 mod world;
 
 use bivium_exchange::Exchange;

@@ -46,6 +46,14 @@ impl GuestLog {
         state.last_error = None;
     }
 
+    pub(crate) fn instance(&self) -> u64 {
+        self.instance
+    }
+
+    pub(crate) fn call(&self) -> Option<CallId> {
+        self.state().call
+    }
+
     pub(crate) fn last_error(&self) -> Option<String> {
         self.state().last_error.clone()
     }

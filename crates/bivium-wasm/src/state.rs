@@ -11,6 +11,7 @@ use wasmtime_wasi::WasiCtx;
 use crate::blobs::{self, BlobHandle, OpenBlob};
 use crate::limits::{Limiter, StoreLimits};
 use crate::log::GuestLog;
+use crate::witness::Witness;
 
 /// The data of one store.
 pub(crate) struct HostState {
@@ -19,6 +20,7 @@ pub(crate) struct HostState {
     pub(crate) log: Arc<GuestLog>,
     pub(crate) exchange: Exchange,
     pub(crate) limits: StoreLimits,
+    pub(crate) witness: Arc<Witness>,
     /// None until the guest first uses WASI.
     pub(crate) wasi: Option<Box<WasiCtx>>,
     call: Option<RunningCall>,
@@ -41,16 +43,18 @@ impl HostState {
         limiter: Limiter,
         log: Arc<GuestLog>,
         exchange: Exchange,
+        witness: Arc<Witness>,
         counted: Arc<()>,
     ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
-        Self { table, limiter, log, exchange, limits, wasi: None, call: None, _counted: counted }
+        Self { table, limiter, log, exchange, limits, witness, wasi: None, call: None, _counted: counted }
     }
 
     /// The guest works for this call from now on, or for the host itself.
     pub(crate) fn begin(&mut self, call: Option<&CallHandle>) {
         self.log.set_call(call.map(CallHandle::id));
+        self.witness.begin();
         self.call =
             call.map(|handle| RunningCall { handle: handle.clone(), deadline: None, lent: Vec::new(), written: 0 });
     }

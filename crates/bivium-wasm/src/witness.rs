@@ -1,0 +1,100 @@
+//! [`Witness`]: what became of the things that a guest asked for beyond its own memory.
+//!
+//! Grants and denials go to the audit log with their call. The last thing that the host refused is remembered, too: a
+//! guest sees no more than an error code and most often fails with it, and the call's error then says what lay behind.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bivium_instances::Auditor;
+use bivium_interface::{ErrorCode, PluginError};
+
+use crate::log::GuestLog;
+
+/// The witness of one instance. Tasks that work for the guest hold it, too.
+pub(crate) struct Witness {
+    audit: Auditor,
+    log: Arc<GuestLog>,
+    refused: Mutex<Option<PluginError>>,
+}
+
+impl Witness {
+    pub(crate) fn new(audit: Auditor, log: Arc<GuestLog>) -> Self {
+        Self { audit, log, refused: Mutex::default() }
+    }
+
+    fn refused(&self) -> MutexGuard<'_, Option<PluginError>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new call begins.
+    pub(crate) fn begin(&self) {
+        self.refused().take();
+    }
+
+    /// The guest used a permission. `permission` is the manifest's key.
+    pub(crate) fn granted(&self, permission: &'static str, resource: impl Into<String>) {
+        self.audit.granted(self.log.instance(), self.log.call(), permission, resource);
+    }
+
+    /// The guest asked for what it may not have.
+    pub(crate) fn denied(&self, permission: &'static str, resource: &str, reason: &str) {
+        self.audit.denied(self.log.instance(), self.log.call(), permission, resource, reason);
+        let error = PluginError::denied(format!("the plugin may not use {resource}: {reason}"));
+        self.refuse(error.with_help(format!("`{permission}` in its manifest and the host's policy decide")));
+    }
+
+    /// The guest asked for more than it may have.
+    pub(crate) fn refuse(&self, error: PluginError) {
+        *self.refused() = Some(error);
+    }
+
+    /// The error of a call that failed with `error`: a guest that gives up after it was refused something fails by that.
+    pub(crate) fn explain(&self, error: PluginError) -> PluginError {
+        if !matches!(error.code(), ErrorCode::PluginFailed | ErrorCode::Crashed) {
+            return error;
+        }
+        let Some(refused) = self.refused().take() else { return error };
+        let message = format!("{}; then it failed: {}", refused.message(), error.message());
+        let mut explained = PluginError::new(refused.code(), message);
+        if let Some(help) = refused.help() {
+            explained = explained.with_help(help);
+        }
+        match error.failure() {
+            Some(failure) => explained.with_failure(failure.clone()),
+            None => explained,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bivium_instances::PluginLog;
+    use bivium_interface::Failure;
+
+    #[test]
+    fn a_guest_that_gives_up_after_a_refusal_failed_by_it() {
+        let log = PluginLog::new("p");
+        let audit = Auditor::new("p", None, log.clone());
+        let witness = Witness::new(audit, Arc::new(GuestLog::new(log.clone(), 3, 1000)));
+        let failed = || {
+            let failure = Failure { kind: "io".into(), message: "no luck".into(), traceback: String::new() };
+            PluginError::plugin_failed(failure)
+        };
+        assert_eq!(witness.explain(failed()), failed());
+        witness.denied("permissions.network", "https://example.com", "no rule allows it");
+        let own = PluginError::invalid_input("what it says of its input is no answer to a refusal");
+        assert_eq!(witness.explain(own.clone()), own);
+        let error = witness.explain(failed());
+        assert_eq!(error.code(), ErrorCode::Denied);
+        let text = error.to_string();
+        for part in ["https://example.com", "no rule allows it", "io: no luck", "`permissions.network`"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert_eq!(error.failure().unwrap().message, "no luck");
+        assert_eq!(log.tail(1)[0].instance, 3);
+        witness.denied("permissions.network", "https://example.com", "no rule allows it");
+        witness.begin();
+        assert_eq!(witness.explain(failed()), failed(), "it was an earlier call");
+    }
+}
