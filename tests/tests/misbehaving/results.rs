@@ -1,0 +1,36 @@
+//! Results and exceptions that are no JSON.
+
+use bivium::{Call, ErrorCode};
+use serde_json::json;
+
+use crate::scene::Scene;
+
+#[tokio::test]
+async fn misbehaving_exception_that_cannot_be_written() {
+    let scene = Scene::loaded(json!({})).await;
+    let error = scene.fails_in("unwritable_exception", ErrorCode::PluginFailed, &["Unwritable"]).await;
+    assert_eq!(error.failure().unwrap().kind, "naughty.Unwritable");
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn misbehaving_value_that_cannot_be_written() {
+    let scene = Scene::loaded(json!({})).await;
+    scene
+        .fails(Call::new().method("unwritable_value"), &[ErrorCode::PluginFailed, ErrorCode::Protocol], &["lock"])
+        .await;
+    scene.fails(Call::new().method("endless_value"), &[ErrorCode::PluginFailed, ErrorCode::Protocol], &[]).await;
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn misbehaving_nan_and_infinity() {
+    let scene = Scene::loaded(json!({})).await;
+    // An answer or an error, but valid JSON in either case.
+    match scene.execute(Call::new().method("not_finite")).await {
+        Ok(payload) => assert_eq!(payload.json, json!(["NaN", "Infinity", "-Infinity"])),
+        Err(error) => assert_eq!(error.code(), ErrorCode::PluginFailed, "{error}"),
+    }
+    scene.still_serves().await;
+    scene.end().await;
+}
