@@ -50,7 +50,7 @@ pub use call::{Call, CallHandle, CallId};
 pub use error::{ErrorCode, Failure, PluginError, Problem};
 pub use log::{LogLevel, LogRecord, LogSource};
 pub use manifest::Manifest;
-pub use payload::{Payload, escape, unescape};
+pub use payload::{Payload, escape, escape_key, unescape, unescape_key};
 pub use plugin::{MethodInfo, PayloadStream, PluginInterface};
 pub use policy::{Granted, HostPolicy, NetworkRule};
 pub use progress::Progress;

@@ -142,16 +142,28 @@ fn is_reserved(key: &str) -> bool {
 /// Makes plain data fit to stand in a payload: each object key that reads `$blob`, `$$blob`, … gets one more `$`.
 #[must_use]
 pub fn escape(value: Value) -> Value {
-    rename(value, &|key| if is_reserved(&key) { format!("${key}") } else { key })
+    rename(value, &escape_key)
+}
+
+/// [`escape`] for one key of plain data.
+#[must_use]
+pub fn escape_key(key: String) -> String {
+    if is_reserved(&key) { format!("${key}") } else { key }
 }
 
 /// Takes back what [`escape`] did. References stay as they are.
 #[must_use]
 pub fn unescape(value: Value) -> Value {
-    rename(value, &|key| match key.strip_prefix('$') {
+    rename(value, &unescape_key)
+}
+
+/// [`unescape`] for one key.
+#[must_use]
+pub fn unescape_key(key: String) -> String {
+    match key.strip_prefix('$') {
         Some(shorter) if is_reserved(shorter) => shorter.to_owned(),
         _ => key,
-    })
+    }
 }
 
 fn rename(value: Value, name: &impl Fn(String) -> String) -> Value {

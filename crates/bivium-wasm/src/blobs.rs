@@ -76,12 +76,22 @@ impl BlobHandle {
         } else {
             blocking(move || open.read(offset, len)).await?
         };
-        read.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => PluginError::not_found("the blob's file is gone"),
-            io::ErrorKind::PermissionDenied => PluginError::denied("the blob's file may not be read"),
-            // The path is not the plugin's to know.
-            _ => PluginError::unavailable(format!("the blob cannot be read: {error}")),
-        })
+        read.map_err(unreadable)
+    }
+}
+
+/// All of a blob. Blocks: see above for where that is right.
+pub(crate) fn read_all(blob: &Blob) -> Result<Vec<u8>> {
+    let len = usize::try_from(blob.size()).unwrap_or(usize::MAX);
+    blob.open().and_then(|file| bivium_exchange::read_at(&file, 0, len)).map_err(unreadable)
+}
+
+fn unreadable(error: io::Error) -> PluginError {
+    match error.kind() {
+        io::ErrorKind::NotFound => PluginError::not_found("the blob's file is gone"),
+        io::ErrorKind::PermissionDenied => PluginError::denied("the blob's file may not be read"),
+        // The path is not the plugin's to know.
+        _ => PluginError::unavailable(format!("the blob cannot be read: {error}")),
     }
 }
 
@@ -138,7 +148,8 @@ pub(crate) fn charge(written: &mut u64, bytes: usize, limit: u64) -> Result<()> 
     Ok(())
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+/// Runs `work` on a thread that may block.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| PluginError::internal(format!("a file operation did not end: {error}")))
 }

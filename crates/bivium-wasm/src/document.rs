@@ -1,5 +1,7 @@
 //! JSON texts on their way in and out, held to the limit.
 
+use std::io;
+
 use bivium_interface::{Blob, Call, ErrorCode, Payload, PluginError, Result};
 use serde::Serialize;
 use serde_json::Value;
@@ -38,16 +40,36 @@ pub(crate) fn payload(text: &str, blobs: Vec<Blob>, limit: usize) -> Result<Payl
     })
 }
 
-fn within(what: &str, len: usize, limit: usize) -> Result<()> {
-    if len <= limit {
-        return Ok(());
+/// Refuses a document whose text would be too long, without writing it. `what` is as for [`write`].
+pub(crate) fn check(what: &str, document: &impl Serialize, limit: usize) -> Result<()> {
+    let mut text = Measure(0);
+    serde_json::to_writer(&mut text, document)
+        .map_err(|error| PluginError::invalid_input(format!("{what} not writable as JSON: {error}")))?;
+    within(what, text.0, limit)
+}
+
+/// Counts what is written.
+struct Measure(usize);
+
+impl io::Write for Measure {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.saturating_add(bytes.len());
+        Ok(bytes.len())
     }
-    Err(PluginError::resource_exhausted(format!(
-        "{what} {} MiB of JSON, over the limit of {} MiB",
-        len.div_ceil(1 << 20),
-        limit >> 20
-    ))
-    .with_help("pass large data as a blob, or raise `limits.payload_mb` in the plugin's manifest"))
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn within(what: &str, len: usize, limit: usize) -> Result<()> {
+    if len <= limit { Ok(()) } else { Err(over(what, &format!("{} MiB", len.div_ceil(1 << 20)), limit)) }
+}
+
+/// The error of a document that is too long. `what` is as for [`write`].
+pub(crate) fn over(what: &str, found: &str, limit: usize) -> PluginError {
+    PluginError::resource_exhausted(format!("{what} {found} of JSON, over the limit of {} MiB", limit >> 20))
+        .with_help("pass large data as a blob, or raise `limits.payload_mb` in the plugin's manifest")
 }
 
 #[cfg(test)]

@@ -18,10 +18,11 @@ use crate::engine::{TICKS_TO_YIELD, WasmEngine};
 use crate::instance::ComponentInstance;
 use crate::limits::{Limiter, MemoryGauge, StoreLimits};
 use crate::log::GuestLog;
+use crate::refusal::Kind;
 use crate::state::HostState;
 use crate::witness::Witness;
 use crate::world::GuestPre;
-use crate::{refusal, trap};
+use crate::{refusal, trap, typed};
 
 /// Makes the instances of one component.
 pub struct ComponentFactory {
@@ -133,9 +134,12 @@ pub(crate) async fn guest(engine: &WasmEngine, request: Request) -> Result<(Box<
     let path = request.path.clone();
     let in_file = |error: PluginError| at(&path, error);
     let compiled = engine.workshop().component(engine.wasmtime(), request).await?;
-    let world = refusal::find_world(&compiled.component, engine.wasmtime()).map_err(in_file)?;
+    let kind = refusal::find_kind(&compiled.component, engine.wasmtime()).map_err(in_file)?;
     let linked = engine.linker().instantiate_pre(&compiled.component);
     let linked = linked.map_err(|error| in_file(refusal::missing_import(&error)))?;
-    let guest = (world.guest)(linked).map_err(|error| in_file(refusal::missing_export(&error)))?;
+    let guest: Box<dyn GuestPre> = match kind {
+        Kind::World(world) => (world.guest)(linked).map_err(|error| in_file(refusal::missing_export(&error)))?,
+        Kind::Typed(methods) => Box::new(typed::GuestPre::new(linked, methods)),
+    };
     Ok((guest, compiled))
 }

@@ -14,6 +14,8 @@ mod compile;
 mod document;
 mod engine;
 mod factory;
+#[doc(hidden)]
+pub mod fuzzing;
 mod instance;
 mod limits;
 mod log;
@@ -22,6 +24,7 @@ mod state;
 mod stream;
 mod text;
 mod trap;
+mod typed;
 mod wasi;
 mod witness;
 mod world;

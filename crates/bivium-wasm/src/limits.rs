@@ -21,6 +21,9 @@ pub(crate) const TABLE_ELEMENTS: usize = 60_000;
 /// Bytes that a guest may hand over besides a document as long as it may be.
 const PIECE: usize = 32 << 20;
 
+/// What a component value takes up for each byte of the JSON that stands for it: 32 bytes for a digit and a comma.
+const VALUE_OF_JSON: usize = 16;
+
 /// The limits of one instance, in the units in which they are held.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StoreLimits {
@@ -40,6 +43,8 @@ pub(crate) struct StoreLimits {
     pub(crate) log_records: u32,
     /// Bytes that the guest hands the host in one piece.
     pub(crate) handed: usize,
+    /// Bytes that component values take up here which cross at once, either way.
+    pub(crate) values: usize,
     /// Entries of the table of resources: everything that the guest holds together.
     pub(crate) handles: usize,
 }
@@ -62,6 +67,7 @@ impl StoreLimits {
             json,
             // As long as a document, and a piece of a blob may be longer where documents are short.
             handed: json.saturating_add(PIECE),
+            values: json.saturating_mul(VALUE_OF_JSON).saturating_add(PIECE),
             blob_bytes: bytes(limits.blob_mb),
             blobs,
             files,

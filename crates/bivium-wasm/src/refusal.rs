@@ -6,9 +6,9 @@
 use bivium_interface::{PluginError, Result};
 use wasmtime::Engine;
 use wasmtime::component::Component;
-use wasmtime::component::types::ComponentItem;
 
 use crate::text;
+use crate::typed::Methods;
 use crate::world::{self, GUEST, PACKAGE, WORLDS, World};
 
 /// The first bytes of any WebAssembly binary.
@@ -37,10 +37,18 @@ pub(crate) fn malformed(error: &wasmtime::Error) -> PluginError {
     ))
 }
 
-/// Looks at what the component imports and exports of our package, and finds the world that it is made for.
-pub(crate) fn find_world(component: &Component, engine: &Engine) -> Result<&'static World> {
-    let component = component.component_type();
-    let names = component.imports(engine).chain(component.exports(engine)).map(|(name, _)| name);
+/// What a component is made for.
+pub(crate) enum Kind {
+    /// A published version of our world.
+    World(&'static World),
+    /// None of ours: it exports functions of its own.
+    Typed(Methods),
+}
+
+/// Looks at what the component imports and exports of our package, and finds what it is made for.
+pub(crate) fn find_kind(component: &Component, engine: &Engine) -> Result<Kind> {
+    let ty = component.component_type();
+    let names = ty.imports(engine).chain(ty.exports(engine)).map(|(name, _)| name);
     if let Some(version) = names.filter_map(version_of_ours).find(|version| world::of_version(version).is_none()) {
         return Err(PluginError::invalid_manifest(format!(
             "the component is made for version {} of {PACKAGE}, and this host runs {}",
@@ -50,27 +58,29 @@ pub(crate) fn find_world(component: &Component, engine: &Engine) -> Result<&'sta
         .with_help("build it against this host's wit/, or use a host of its version"));
     }
     let ours = format!("{PACKAGE}/{GUEST}@");
-    let version = component.exports(engine).find_map(|(name, _)| name.strip_prefix(&ours));
+    let version = ty.exports(engine).find_map(|(name, _)| name.strip_prefix(&ours));
     if let Some(world) = version.and_then(world::of_version) {
-        return Ok(world);
+        return Ok(Kind::World(world));
     }
-    let others: Vec<String> = component
-        .exports(engine)
-        .filter(|(_, item)| matches!(item.ty, ComponentItem::ComponentFunc(_) | ComponentItem::ComponentInstance(_)))
-        .map(|(name, _)| format!("`{}`", text::name(name)))
-        .take(3)
-        .collect();
-    let missing = format!("`{PACKAGE}/{GUEST}` of {}", versions());
-    Err(if others.is_empty() {
-        PluginError::invalid_manifest(format!("the component exports nothing that can be called: {missing} is missing"))
-            .with_help("implement world `bivium:plugin/plugin`")
-    } else {
-        PluginError::invalid_manifest(format!(
-            "the component is of another world: it exports {} and not {missing}",
-            others.join(", ")
+    let methods = Methods::of(component, engine)?;
+    if methods.is_empty() {
+        return Err(PluginError::invalid_manifest(format!(
+            "the component exports nothing that can be called: neither `{PACKAGE}/{GUEST}` of {} nor functions of \
+             its own",
+            versions()
         ))
-        .with_help("implement world `bivium:plugin/plugin`; typed components are not supported yet")
-    })
+        .with_help("implement world `bivium:plugin/plugin`, or export a function"));
+    }
+    Ok(Kind::Typed(methods))
+}
+
+/// A function of a typed component cannot be called with JSON. `unfit` completes "the function `f` has …".
+pub(crate) fn unfit(function: &str, unfit: &str) -> PluginError {
+    PluginError::invalid_manifest(format!(
+        "the component is no plugin: its function `{}` has {unfit}",
+        text::name(function)
+    ))
+    .with_help("export only functions of plain values, or implement world `bivium:plugin/plugin`")
 }
 
 /// "version 0.1.0", or "versions 0.1.0 and 0.2.0".

@@ -49,8 +49,9 @@ fn exhausted(trap: &wasmtime::Error, state: &HostState) -> Option<PluginError> {
     if trap.root_cause().to_string().contains("fuel allocated for hostcalls") {
         return Some(
             PluginError::resource_exhausted(format!(
-                "the plugin handed the host more data at once than its payloads may have, over the limit of {} MiB",
-                state.limits.json >> 20
+                "the plugin handed the host more data at once than its payloads may have, over the limit of {} MiB as \
+                 the host holds it",
+                state.limits.handed >> 20
             ))
             .with_help("pass large data as a blob, written in pieces, or raise `limits.payload_mb` in its manifest"),
         );

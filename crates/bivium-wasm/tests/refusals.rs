@@ -53,19 +53,62 @@ async fn damaged() {
 #[tokio::test]
 async fn nothing_exported() {
     let error = refused("(component)").await.error;
-    says(&error, &["exports nothing", "`bivium:plugin/guest` of version 0.1.0"]);
+    says(&error, &["exports nothing", "`bivium:plugin/guest` of version 0.1.0", "functions of its own"]);
+}
+
+/// A component with these types that exports one function of them, `f`.
+fn function(types: &str, params: &str) -> String {
+    format!(
+        r#"(component {types}
+            (core module $m
+                (memory (export "memory") 1)
+                (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 8)
+                (func (export "f") (param i32 i32)))
+            (core instance $i (instantiate $m))
+            (func $f {params} (canon lift (core func $i "f") (memory (core memory $i "memory")) (realloc (core func $i "realloc"))))
+            (instance $api (export "f" (func $f)))
+            (export "acme:tools/api@1.0.0" (instance $api)))"#
+    )
 }
 
 #[tokio::test]
-async fn another_world() {
-    let typed = r#"(component
-        (core module $m (func (export "f") (result i32) i32.const 7))
+async fn a_function_of_resources() {
+    let text = r#"(component
+        (type $thing (resource (rep i32)))
+        (export $exported "thing" (type $thing))
+        (core module $m (func (export "f") (param i32)))
         (core instance $i (instantiate $m))
-        (func $f (result u32) (canon lift (core func $i "f")))
-        (export "seven" (func $f)))"#;
-    let error = refused(typed).await.error;
+        (func (export "use-it") (param "it" (own $exported)) (canon lift (core func $i "f"))))"#;
+    let error = refused(text).await.error;
     assert_eq!(error.code(), ErrorCode::InvalidManifest);
-    says(&error, &["another world", "`seven`", "`bivium:plugin/guest` of version 0.1.0", "not supported yet"]);
+    says(&error, &["function `use-it` has a resource", "plain values"]);
+}
+
+#[tokio::test]
+async fn a_function_of_streams() {
+    let text = r#"(component
+        (type $bytes (stream u8))
+        (core module $m (func (export "f") (param i32)))
+        (core instance $i (instantiate $m))
+        (func (export "sip") (param "it" $bytes) (canon lift (core func $i "f"))))"#;
+    let error = refused(text).await.error;
+    assert_eq!(error.code(), ErrorCode::InvalidManifest);
+    says(&error, &["async"]);
+}
+
+#[tokio::test]
+async fn functions_of_types_without_measure() {
+    let deep: String = (1..60).map(|n| format!("(type $t{n} (option $t{}))", n - 1)).collect();
+    let text = function(&format!("(type $t0 (option u8)) {deep}"), r#"(param "it" (list $t59))"#);
+    let error = refused(&text).await.error;
+    assert_eq!(error.code(), ErrorCode::InvalidManifest);
+    says(&error, &["function `acme:tools/api@1.0.0#f`", "too deep in each other"]);
+
+    // Few types, each twice in the next.
+    let wide: String = (1..16).map(|n| format!("(type $t{n} (tuple $t{0} $t{0}))", n - 1)).collect();
+    let text = function(&format!("(type $t0 (tuple u8 u8)) {wide}"), r#"(param "it" (list $t15))"#);
+    let error = refused(&text).await.error;
+    says(&error, &["function `acme:tools/api@1.0.0#f`", "too large"]);
 }
 
 #[tokio::test]

@@ -152,8 +152,11 @@ impl Text {
 
     fn methods(&mut self, methods: &[MethodInfo]) {
         self.0.push("Methods:".to_owned());
-        self.item(Call::EXECUTE, Some("what `bivium run` calls unless told otherwise".to_owned()));
-        for method in methods.iter().filter(|method| method.name != Call::EXECUTE) {
+        // A typed component has the functions that it has.
+        if methods.iter().all(|method| method.parameters.is_none()) {
+            self.item(Call::EXECUTE, Some("what `bivium run` calls unless told otherwise".to_owned()));
+        }
+        for method in methods.iter().filter(|method| method.name != Call::EXECUTE || method.parameters.is_some()) {
             self.item(&on_one_line(&method.name), Some(method.description.clone()));
         }
     }

@@ -12,5 +12,6 @@ mod checks;
 mod compile;
 mod place;
 mod saved;
+mod typed;
 mod usage;
 mod worker;

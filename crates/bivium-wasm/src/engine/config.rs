@@ -121,7 +121,7 @@ impl WasmConfig {
 
     pub(super) fn engine_config(&self, pooling: bool, fuel: bool) -> Config {
         let mut config = Config::new();
-        config.epoch_interruption(true).consume_fuel(fuel).memory_init_cow(true);
+        config.epoch_interruption(true).consume_fuel(fuel).memory_init_cow(true).wasm_component_model_map(true);
         if pooling {
             config.allocation_strategy(InstanceAllocationStrategy::Pooling(self.pools()));
         }
