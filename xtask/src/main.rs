@@ -6,6 +6,7 @@ use std::process::ExitCode;
 mod command;
 mod demo;
 mod guests;
+mod soak;
 mod test;
 
 const USAGE: &str = "\
@@ -13,6 +14,8 @@ cargo xtask demo [audio@=FILE …]
     Turns speech into subtitles, over both roads.
 cargo xtask test [--from-source]
     Does everything that the tests need, then runs them. --from-source builds the components or fails.
+cargo xtask soak [--seconds N] [--kills N] [--seed N]
+    Calls a Python plugin and kills its processes at random: 500 kills in 20 minutes unless told otherwise.
 cargo xtask guests [--from-source] [--update-prebuilt]
     Puts the example components where their manifests expect them: built, or else the prebuilt copies.";
 
@@ -23,6 +26,7 @@ fn main() -> ExitCode {
         ["demo", inputs @ ..] => Some(demo::run_demo(inputs)),
         ["test"] => Some(test::run_tests(false)),
         ["test", "--from-source"] => Some(test::run_tests(true)),
+        ["soak", options @ ..] => Some(soak::run_soak(options)),
         ["guests", options @ ..] => guests::Options::parse(options).map(guests::run),
         _ => None,
     };

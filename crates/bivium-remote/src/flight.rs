@@ -42,6 +42,8 @@ pub(crate) struct Flight {
 enum State {
     Sent(Answer, Connection),
     Reading(Incoming, Connection),
+    /// The connection broke, and it is not known yet whether the worker has crashed.
+    Broken,
     Over,
 }
 
@@ -170,6 +172,9 @@ impl Flight {
     /// Cancels the call and waits until its code has ended; ends the worker if it does not.
     pub(crate) async fn stop(mut self) -> Stopped {
         self.stopping = true;
+        if matches!(self.state, State::Broken) {
+            self.worker.condemn("its connection broke in the middle of a call");
+        }
         let worker = Arc::clone(&self.worker);
         let path = format!("/cancel?call={}", self.call);
         let cancel = worker.client.control::<Value>(Method::POST, &path);
@@ -208,6 +213,8 @@ impl Flight {
     }
 
     async fn broke<T>(&mut self, error: hyper::Error) -> Result<T> {
+        // Whoever waits here may give up; what broke is not asked again.
+        self.state = State::Broken;
         let error = crash_behind(&self.worker, broken(error), "in the middle of a call").await;
         self.lost(error)
     }

@@ -1,0 +1,174 @@
+//! Load on a Python plugin whose processes are killed at random: `cargo xtask soak`.
+//!
+//!     soak [--seconds N] [--kills N] [--seed N]
+//!
+//! What must hold: every call ends in its own result or in a typed error, and runs at most once; afterwards there is no
+//! process of the plugin's, no zombie, and no file in the exchange. Every tenth kill takes a whole host, which is a process of
+//! its own for that (`soak host DIRECTORY`).
+
+mod calls;
+mod hosts;
+mod processes;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use bivium::PluginManager;
+use bivium::scheduler::PermissiveScheduler;
+use bivium_tests::root;
+use serde_json::json;
+use tokio::sync::Mutex;
+
+const PLUGIN: &str = "soak";
+const CALLERS: u64 = 8;
+/// How long everything may take to be gone.
+const GONE: Duration = Duration::from_secs(10);
+
+/// The same for the same seed (splitmix64).
+pub(crate) struct Dice(AtomicU64);
+
+impl Dice {
+    pub(crate) fn roll(&self, below: u64) -> u64 {
+        let mut z = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % below.max(1)
+    }
+}
+
+struct Options {
+    seconds: u64,
+    kills: u64,
+    seed: u64,
+}
+
+impl Options {
+    fn parse(arguments: &[String]) -> Result<Self> {
+        let mut options = Self { seconds: 1200, kills: 500, seed: u64::from(std::process::id()) };
+        for pair in arguments.chunks(2) {
+            let [key, value] = pair else { bail!("{} needs a number", pair.join(" ")) };
+            let value = value.parse().with_context(|| format!("{key} needs a number"))?;
+            match key.as_str() {
+                "--seconds" => options.seconds = value,
+                "--kills" => options.kills = value,
+                "--seed" => options.seed = value,
+                _ => bail!("usage: soak [--seconds N] [--kills N] [--seed N]"),
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// A manager of the plugin, which lies in `directory`, with its exchange there.
+pub(crate) async fn host(directory: &Path, mark: &str) -> Result<PluginManager> {
+    let manifest = json!({
+        "name": PLUGIN, "version": "1.0.0", "module": "soak", "class": "Soak", "source": root().join("tests/plugins/soak"),
+        "replicas": 2, "concurrency": 2, "env_vars": {processes::MARK: mark, "PYTHONDONTWRITEBYTECODE": "1"},
+    });
+    std::fs::write(directory.join("soak.json"), manifest.to_string())?;
+    let exchange = directory.join("exchange");
+    std::fs::create_dir_all(&exchange)?;
+    let manager = PluginManager::builder()
+        .manifests(directory)
+        .data_dir(directory.join("data"))
+        .scheduler(Arc::new(PermissiveScheduler))
+        .exchange(bivium::Exchange::builder().root(&exchange).open()?)
+        .build()?;
+    manager.load_with(PLUGIN, json!({"marks": directory.join("marks")})).await?;
+    Ok(manager)
+}
+
+#[tokio::main]
+async fn main() -> Result<ExitCode> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [command, directory, mark] = arguments.as_slice()
+        && command == "host"
+    {
+        hosts::serve(Path::new(directory), mark).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let options = Options::parse(&arguments)?;
+    eprintln!("soak: {} kills in {} s, seed {}", options.kills, options.seconds, options.seed);
+    let directory = tempfile::tempdir()?;
+    let mark = format!("soak-{}", std::process::id());
+    let tally = soak(directory.path(), &mark, &options).await?;
+    processes::all_gone(&mark, GONE)?;
+    let left = processes::zombies();
+    ensure!(left.is_empty(), "zombies are left: {left:?}");
+    let exchange = directory.path().join("exchange");
+    let files: Vec<_> = std::fs::read_dir(&exchange)?.flatten().map(|entry| entry.path()).collect();
+    ensure!(files.is_empty(), "files are left: {files:?}");
+    println!("{}", json!({"kills": options.kills, "seconds": options.seconds, "seed": options.seed, "calls": tally}));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Kills a worker, or its guard, or any process of theirs.
+async fn kill_one(manager: &PluginManager, mark: &str, dice: &Dice) -> Result<()> {
+    let pick = |pids: &[u32]| pids.get(dice.roll(pids.len() as u64) as usize).copied();
+    let stats = manager.stats(PLUGIN).await?;
+    let workers: Vec<u32> = stats.instances.iter().filter_map(|worker| u32::try_from(worker.id).ok()).collect();
+    let victim = match dice.roll(10) {
+        0 => pick(&processes::of(mark)),
+        1 | 2 => pick(&workers).and_then(processes::parent),
+        _ => pick(&workers),
+    };
+    if let Some(pid) = victim.filter(|pid| *pid != std::process::id()) {
+        processes::kill(pid);
+    }
+    Ok(())
+}
+
+/// Runs the load and the kills; gives how many calls ended how.
+async fn soak(directory: &Path, mark: &str, options: &Options) -> Result<BTreeMap<String, u64>> {
+    let manager = host(directory, mark).await?;
+    let dice = Arc::new(Dice(AtomicU64::new(options.seed)));
+    let tally = Arc::new(Mutex::new(BTreeMap::new()));
+    let over = Arc::new(AtomicBool::new(false));
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|caller| {
+            let (manager, dice, tally, over) = (manager.clone(), dice.clone(), tally.clone(), over.clone());
+            tokio::spawn(async move {
+                let mut number = caller;
+                while !over.load(Ordering::Relaxed) {
+                    let ended = calls::one(&manager, &dice, number).await?;
+                    *tally.lock().await.entry(ended).or_default() += 1;
+                    number += CALLERS;
+                }
+                anyhow::Ok(())
+            })
+        })
+        .collect();
+
+    let begun = Instant::now();
+    for kill in 1..=options.kills {
+        let at = Duration::from_secs(options.seconds).mul_f64(kill as f64 / (options.kills + 1) as f64);
+        let jitter = Duration::from_millis(dice.roll(200));
+        tokio::time::sleep((at + jitter).saturating_sub(begun.elapsed())).await;
+        if kill % 10 == 0 {
+            hosts::kill_one(&format!("{mark}-host-{kill}"), &dice).await?;
+        } else {
+            kill_one(&manager, mark, &dice).await?;
+        }
+        if callers.iter().any(tokio::task::JoinHandle::is_finished) {
+            break;
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(options.seconds).saturating_sub(begun.elapsed())).await;
+    over.store(true, Ordering::Relaxed);
+    for caller in callers {
+        caller.await??;
+    }
+    // By the last call everything works again.
+    calls::recovers(&manager).await?;
+    for report in manager.unload_all().await {
+        report.result?;
+    }
+    ensure!(manager.exchange().usage().blobs == 0, "blobs are left");
+    calls::each_ran_once(&directory.join("marks"))?;
+    Ok(Arc::try_unwrap(tally).map_err(|_| anyhow::anyhow!("a caller is left"))?.into_inner())
+}
