@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::client::{Client, decode};
-use crate::ending::{Ending, LastLines};
+use crate::ending::{Because, Ending, LastLines};
 use crate::flight::Flight;
 use crate::payload::{MessageLimits, encode, receive};
 use crate::process::Leash;
@@ -36,7 +36,7 @@ pub(crate) struct Fate {
     pub(crate) stderr: LastLines,
     pub(crate) ending: watch::Sender<Option<Ending>>,
     /// Why the host ended it.
-    pub(crate) because: OnceLock<&'static str>,
+    pub(crate) because: OnceLock<Because>,
     running: Mutex<Vec<CallId>>,
 }
 
@@ -92,7 +92,7 @@ impl Shared {
     }
 
     /// Ends the worker, and lets no call in any more. Returns at once.
-    pub(crate) fn condemn(&self, because: &'static str) {
+    pub(crate) fn condemn(&self, because: Because) {
         let _ = self.fate.because.set(because);
         self.leash.release();
     }
@@ -257,6 +257,16 @@ impl Instance for Worker {
         !self.shared.is_condemned() && self.shared.fate.ending.borrow().is_none()
     }
 
+    fn crash(&self) -> Option<PluginError> {
+        match self.shared.fate.because.get() {
+            None => self.shared.ending().map(|ending| ending.error("and has to be started again")),
+            Some(because @ Because::BrokeProtocol) => {
+                Some(PluginError::protocol(format!("the worker was ended by the host: {because}")))
+            }
+            Some(Because::NotNeeded | Because::DidNotStop | Because::RuntimeEnded) => None,
+        }
+    }
+
     async fn close(&self) {
         let in_order = async {
             // Behind the calls that still run.
@@ -274,7 +284,7 @@ impl Instance for Worker {
                 Err(_) => tracing::warn!(pid = self.pid, "a plugin's cleanup took too long"),
             }
         }
-        self.shared.condemn("the plugin was unloaded");
+        self.shared.condemn(Because::NotNeeded);
         let _ = tokio::time::timeout(EXIT_TIME, self.shared.ended()).await;
     }
 

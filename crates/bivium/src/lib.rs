@@ -39,10 +39,10 @@ pub mod scheduler;
 pub use bivium_exchange::Exchange;
 pub use bivium_instances::{AuditFile, AuditRecord, AuditSink, Decision};
 pub use bivium_interface::{
-    Blob, Call, CallHandle, CallId, CancellationToken, ErrorCode, Failure, FileBackedDto, Granted, HostPolicy,
-    InstanceStats, LogLevel, LogRecord, LogSource, Manifest, MethodInfo, Payload, PayloadStream, PluginError,
-    PluginInterface, Problem, Progress, Result, Stats, async_trait, escape, manifest, media_type_of_path, policy,
-    suffix_of_media_type, unescape,
+    Blob, Call, CallHandle, CallId, CancellationToken, CircuitState, ErrorCode, Failure, FileBackedDto, Granted,
+    HostPolicy, InstanceStats, LastCrash, LogLevel, LogRecord, LogSource, Manifest, MethodInfo, Payload, PayloadStream,
+    PluginError, PluginInterface, Problem, Progress, Result, Stats, async_trait, escape, manifest, media_type_of_path,
+    policy, suffix_of_media_type, unescape,
 };
 pub use bivium_wasm::{Compilation, Compiler, WasmConfig, compiler_main};
 pub use construct::open;

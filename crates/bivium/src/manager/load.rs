@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bivium_instances::PluginLog;
+use bivium_interface::manifest::Limits;
 use bivium_interface::{Manifest, PluginError, PluginInterface, Result};
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -100,7 +101,7 @@ impl PluginManager {
             return Err(PluginError::invalid_input("a plugin of this name is loaded already").with_plugin(name));
         }
         let saved = self.inner.settings.read(&name)?;
-        let copy = configured(plugin, None, config).await?;
+        let copy = configured(plugin, None, &Limits::default(), config).await?;
         self.loaded_map().insert(name.clone(), Loaded::new(&name, PluginLog::new(&name), saved.enabled, copy));
         Ok(())
     }
@@ -267,7 +268,8 @@ impl PluginManager {
 
     async fn make(&self, manifest: &Arc<Manifest>, config: Value, log: &PluginLog) -> Result<Arc<Copy>> {
         let plugin = self.inner.constructor.construct(manifest, log.clone()).await?;
-        configured(plugin, Some(Arc::clone(manifest)), config).await
+        let limits = self.inner.constructor.granted(manifest).limits;
+        configured(plugin, Some(Arc::clone(manifest)), &limits, config).await
     }
 }
 
@@ -286,6 +288,7 @@ fn check_name(name: &str) -> Result<()> {
 async fn configured(
     plugin: Arc<dyn PluginInterface>,
     manifest: Option<Arc<Manifest>>,
+    limits: &Limits,
     config: Value,
 ) -> Result<Arc<Copy>> {
     let given = manifest.as_ref().and_then(|manifest| manifest.config_schema.clone());
@@ -300,7 +303,7 @@ async fn configured(
         Ok((schema, Config { given: Arc::new(config), complete: Arc::new(complete) }))
     };
     match attempt.await {
-        Ok((schema, config)) => Ok(Copy::new(plugin, manifest, schema, config)),
+        Ok((schema, config)) => Ok(Copy::new(plugin, manifest, limits, schema, config)),
         Err(error) => {
             let error: PluginError = error;
             // The first error is the one to tell.
