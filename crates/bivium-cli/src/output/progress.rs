@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bivium::{CallHandle, Progress};
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 
 use super::screen::Screen;
 use super::text::on_one_line;
@@ -72,7 +72,11 @@ impl Bar {
             // From 0 to STEPS: a fraction is from 0 to 1.
             self.0.set_position((fraction * STEPS as f64) as u64);
         }
-        self.0.set_message(on_one_line(&progress.message));
+        let message = on_one_line(&progress.message);
+        self.0.set_message(match progress.eta_s.and_then(|left| Duration::try_from_secs_f64(left.ceil()).ok()) {
+            Some(left) => format!("{} left {message}", HumanDuration(left)),
+            None => message,
+        });
     }
 }
 
