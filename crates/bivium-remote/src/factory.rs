@@ -132,6 +132,7 @@ impl WorkerFactory {
         let shared = Shared {
             client: Client::new(port, &token)?,
             limits: self.message_limits(),
+            exchange: self.exchange.clone(),
             area,
             runtime: Handle::current(),
             leash,

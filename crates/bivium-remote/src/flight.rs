@@ -33,11 +33,18 @@ pub(crate) struct Flight {
     worker: Arc<Shared>,
     call: CallId,
     state: State,
-    /// The files that the plugin may be reading.
-    lent: Vec<Blob>,
+    lent: Lent,
     /// Its place in the worker. None only in what is left behind when it is brought down.
     place: Option<OwnedSemaphorePermit>,
     stopping: bool,
+}
+
+/// The files that the plugin may be reading.
+#[derive(Default)]
+pub(crate) struct Lent {
+    pub(crate) blobs: Vec<Blob>,
+    /// The request itself, where it lies in a file.
+    pub(crate) _request: Option<Blob>,
 }
 
 enum State {
@@ -80,7 +87,7 @@ impl Flight {
         worker: &Arc<Shared>,
         call: CallId,
         place: OwnedSemaphorePermit,
-        lent: Vec<Blob>,
+        lent: Lent,
         request: Request<Full<Bytes>>,
     ) -> Result<Self> {
         let mut connection = match connected(worker).await {
@@ -98,7 +105,7 @@ impl Flight {
     }
 
     pub(crate) fn lent(&self) -> &[Blob] {
-        &self.lent
+        &self.lent.blobs
     }
 
     /// Waits for the head of the reply.

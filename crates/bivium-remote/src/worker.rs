@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bivium_exchange::Area;
+use bivium_exchange::{Area, Exchange};
 use bivium_instances::Instance;
 use bivium_interface::{
     Call, CallHandle, CallId, InstanceStats, MethodInfo, Payload, PayloadStream, PluginError, Result,
@@ -17,8 +17,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::client::{Client, decode};
 use crate::ending::{Because, Ending, LastLines};
-use crate::flight::Flight;
-use crate::payload::{MessageLimits, encode, receive};
+use crate::flight::{Flight, Lent};
+use crate::payload::{Encoded, MessageLimits, encode, receive};
 use crate::process::Leash;
 use crate::stream::Events;
 use crate::usage;
@@ -70,6 +70,7 @@ impl Fate {
 pub(crate) struct Shared {
     pub(crate) client: Client,
     pub(crate) limits: MessageLimits,
+    pub(crate) exchange: Exchange,
     pub(crate) area: Arc<Area>,
     pub(crate) runtime: Handle,
     pub(crate) leash: Arc<Leash>,
@@ -162,11 +163,12 @@ impl Worker {
     }
 
     async fn begin(&self, call: &Call, path: &str, unary: bool) -> Result<Flight> {
-        let body = encode(call, unary, self.shared.limits)?;
+        let Encoded { body, spilled } = encode(call, unary, self.shared.limits, &self.shared.exchange).await?;
         let place = self.place().await?;
         self.calls.fetch_add(1, Ordering::Relaxed);
         let request = self.shared.client.request(Method::POST, path, body);
-        Flight::begin(&self.shared, call.id(), place, call.blobs.clone(), request).await
+        let lent = Lent { blobs: call.blobs.clone(), _request: spilled };
+        Flight::begin(&self.shared, call.id(), place, lent, request).await
     }
 
     async fn unary(&self, flight: &mut Flight) -> Result<Payload> {
@@ -179,7 +181,7 @@ impl Worker {
             Ok(reply) => reply,
             Err(error) => return flight.lost(error),
         };
-        receive(reply.result, reply.blobs, flight.lent(), &self.shared.area).await
+        receive(reply, flight.lent(), &self.shared.area, self.shared.limits).await
     }
 
     /// Asks the plugin something that is no call of the user's.
@@ -195,7 +197,7 @@ impl Worker {
         };
         let place = self.place().await?;
         let request = self.shared.client.request(method, &path, body);
-        let mut flight = Flight::begin(&self.shared, call, place, Vec::new(), request).await?;
+        let mut flight = Flight::begin(&self.shared, call, place, Lent::default(), request).await?;
         self.unary(&mut flight).await.map(|payload| payload.json)
     }
 }
@@ -258,13 +260,14 @@ impl Instance for Worker {
     }
 
     fn crash(&self) -> Option<PluginError> {
-        match self.shared.fate.because.get() {
-            None => self.shared.ending().map(|ending| ending.error("and has to be started again")),
-            Some(because @ Because::BrokeProtocol) => {
-                Some(PluginError::protocol(format!("the worker was ended by the host: {because}")))
-            }
-            Some(Because::NotNeeded | Because::DidNotStop | Because::RuntimeEnded) => None,
-        }
+        // What the host noted after the end is not why it ended.
+        let because = match self.shared.ending() {
+            Some(ending) if ending.because.is_none() => return Some(ending.error("and has to be started again")),
+            Some(ending) => ending.because,
+            None => self.shared.fate.because.get().copied(),
+        };
+        let own_fault = because.filter(|because| *because == Because::BrokeProtocol)?;
+        Some(PluginError::protocol(format!("the worker was ended by the host: {own_fault}")))
     }
 
     async fn close(&self) {
