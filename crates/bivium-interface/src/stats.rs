@@ -70,6 +70,12 @@ impl Stats {
     pub fn memory_bytes(&self) -> u64 {
         self.instances.iter().map(|instance| instance.memory_bytes).sum()
     }
+
+    /// The processes of all instances.
+    #[must_use]
+    pub fn pids(&self) -> Vec<u32> {
+        self.instances.iter().flat_map(|instance| instance.pids.iter().copied()).collect()
+    }
 }
 
 /// One live instance.

@@ -22,7 +22,7 @@
 //! manager.load("hello").await?;
 //! let result = manager.execute("hello", Call::new().named("name", "you")).await?;
 //! assert_eq!(result.json, json!({"text": "hello you"}));
-//! manager.unload("hello").await
+//! manager.unload("hello").await.map(drop)
 //! # }).unwrap();
 //! # Ok::<(), std::io::Error>(())
 //! ```
@@ -47,4 +47,6 @@ pub use bivium_interface::{
 pub use bivium_wasm::{Compilation, Compiler, WasmConfig, compiler_main};
 pub use construct::open;
 pub use discovery::{Discovery, default_search_paths, discover, read_plugin};
-pub use manager::{LoadReport, ManagerBuilder, PluginInfo, PluginManager, RunningCall, default_data_dir};
+pub use manager::{
+    Freed, Held, LoadReport, ManagerBuilder, PluginInfo, PluginManager, RunningCall, UnloadReport, default_data_dir,
+};

@@ -77,14 +77,7 @@ impl PluginManager {
             return Need::new(&loaded.name, resources, 0, 0);
         }
         let stats = copy.plugin.stats().await.unwrap_or_default();
-        let pids: Vec<u32> = stats.instances.iter().flat_map(|instance| instance.pids.iter().copied()).collect();
-        let gpus = self.inner.monitor.snapshot().gpus;
-        let held_gpu_bytes = gpus
-            .iter()
-            .flat_map(|gpu| &gpu.processes)
-            .filter(|(pid, _)| pids.contains(pid))
-            .map(|(_, bytes)| bytes)
-            .sum();
+        let held_gpu_bytes = self.inner.monitor.snapshot().gpu_memory_of(&stats.pids()).unwrap_or(0);
         Need::new(&loaded.name, resources, stats.memory_bytes(), held_gpu_bytes)
     }
 }

@@ -5,12 +5,13 @@ use std::sync::atomic::Ordering;
 
 use bivium_instances::PluginLog;
 use bivium_interface::manifest::Limits;
-use bivium_interface::{Manifest, PluginError, PluginInterface, Result};
+use bivium_interface::{LogLevel, LogSource, Manifest, PluginError, PluginInterface, Result};
 use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::time::timeout;
 
 use super::PluginManager;
+use super::freed::{Freed, Scales};
 use super::loaded::{Config, Copy, DRAIN, Loaded};
 use crate::config::{Schema, merge};
 
@@ -21,6 +22,15 @@ pub struct LoadReport {
     pub name: String,
     /// Nothing, or why it is not loaded.
     pub result: Result<()>,
+}
+
+/// How unloading one of several plugins ended.
+#[derive(Debug)]
+pub struct UnloadReport {
+    /// The plugin.
+    pub name: String,
+    /// The memory that it gave back; or why its end was not a clean one.
+    pub result: Result<Freed>,
 }
 
 impl PluginManager {
@@ -188,11 +198,12 @@ impl PluginManager {
         }
     }
 
-    /// Ends a plugin: calls that run get a short time, then are cancelled; every instance is freed.
+    /// Ends a plugin: calls that run get a short time, then are cancelled; every instance is freed. Gives the memory
+    /// that it held before and holds after.
     ///
     /// # Errors
     /// `not-found` or `unavailable` if it is not loaded; those of its `cleanup`: it is unloaded all the same.
-    pub async fn unload(&self, name: &str) -> Result<()> {
+    pub async fn unload(&self, name: &str) -> Result<Freed> {
         let _turn = self.turn(name).await;
         let loaded = self.loaded(name)?;
         // Whoever configures or reloads may be waiting for a call without a deadline.
@@ -208,19 +219,21 @@ impl PluginManager {
             PluginError::unavailable("the plugin is not loaded").with_plugin(name).with_help("load it first"),
         );
         self.loaded_map().remove(name);
-        match copy {
-            Ok(copy) => loaded.end(&copy).await,
-            // A failed reload left nothing to end.
-            Err(_) => Ok(()),
-        }
+        // A failed reload left nothing to end.
+        let Ok(copy) = copy else { return Ok(Freed::default()) };
+        let scales = Scales::of(&*copy.plugin, &*self.inner.monitor).await;
+        let ended = loaded.end(&copy).await;
+        let freed = scales.freed(&*copy.plugin, &*self.inner.monitor).await;
+        loaded.log.push(LogLevel::Info, LogSource::Host, 0, None, &format!("unloaded: {freed}"));
+        ended.map(|()| freed)
     }
 
     /// Unloads every plugin, side by side, and reports on each.
-    pub async fn unload_all(&self) -> Vec<LoadReport> {
+    pub async fn unload_all(&self) -> Vec<UnloadReport> {
         let names: Vec<String> = self.loaded_map().keys().cloned().collect();
         let unloads = names.into_iter().map(|name| async move {
             let result = self.unload(&name).await;
-            LoadReport { name, result }
+            UnloadReport { name, result }
         });
         join_all(unloads).await
     }

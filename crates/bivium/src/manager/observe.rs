@@ -161,6 +161,10 @@ impl PluginManager {
         let copy = self.loaded(name)?.copy()?;
         let mut stats = copy.plugin.stats().await?;
         stats.waiting += copy.queue.waiting();
+        let machine = stats.instances.iter().any(|instance| !instance.pids.is_empty()).then(|| self.system());
+        for instance in &mut stats.instances {
+            instance.gpu_memory_bytes = machine.as_ref().and_then(|machine| machine.gpu_memory_of(&instance.pids));
+        }
         Ok(stats)
     }
 
