@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::idle::{self, Idle};
 use crate::queue::Queue;
-use crate::slots::{Driver, Known, Left, Next, Slots, Started};
+use crate::slots::{Driver, Known, Left, Next, Numbered, Slots, Started};
 use crate::{Instance, InstanceFactory, PoolLimits};
 
 pub(crate) struct Pool<F: InstanceFactory> {
@@ -41,6 +41,8 @@ impl<F: InstanceFactory> Drop for Seat<F> {
         self.pool.give_back(self.id);
     }
 }
+
+type Seated<F> = (Seat<F>, Arc<<F as InstanceFactory>::Instance>);
 
 /// The right to run one call on an instance.
 pub(crate) struct Lease<F: InstanceFactory> {
@@ -109,7 +111,7 @@ impl<F: InstanceFactory> Pool<F> {
         Ok(Lease { instance, _seat: seat, _place: place })
     }
 
-    fn take(self: &Arc<Self>) -> Result<Option<(Seat<F>, Arc<F::Instance>)>> {
+    fn take(self: &Arc<Self>) -> Result<Option<Seated<F>>> {
         let taken = self.open_slots()?.take();
         Ok(taken.map(|(id, instance)| (self.seat_in(id), instance)))
     }
@@ -119,7 +121,7 @@ impl<F: InstanceFactory> Pool<F> {
     }
 
     /// A place in an instance that is free or becomes free, or in one that is started for it: whichever comes first.
-    async fn seat(self: &Arc<Self>) -> Result<(Seat<F>, Arc<F::Instance>)> {
+    async fn seat(self: &Arc<Self>) -> Result<Seated<F>> {
         let (seat, started) = loop {
             // Listens before it looks, so that no change in between is missed.
             let changed = self.changed.notified();
@@ -147,11 +149,7 @@ impl<F: InstanceFactory> Pool<F> {
     }
 
     /// Waits for a start, or for a place that becomes free elsewhere: then the start goes on for the next call.
-    async fn started_or_free(
-        self: &Arc<Self>,
-        seat: Seat<F>,
-        mut started: Started<F::Instance>,
-    ) -> Result<(Seat<F>, Arc<F::Instance>)> {
+    async fn started_or_free(self: &Arc<Self>, seat: Seat<F>, mut started: Started<F::Instance>) -> Result<Seated<F>> {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
@@ -240,7 +238,7 @@ impl<F: InstanceFactory> Pool<F> {
     }
 
     /// Takes out of use what has been idle for too long, and tells when to look again.
-    pub(crate) fn take_idle(&self, policy: Idle) -> (Vec<(u64, Arc<F::Instance>)>, Option<Instant>) {
+    pub(crate) fn take_idle(&self, policy: Idle) -> (Numbered<F::Instance>, Option<Instant>) {
         self.slots().idle(policy, Instant::now())
     }
 
@@ -369,7 +367,7 @@ async fn make<F: InstanceFactory>(factory: &F, config: Option<&Value>) -> Result
 /// nobody knows which configuration they have: the next call makes others with the one in force.
 struct Touched<'a, F: InstanceFactory> {
     pool: &'a Pool<F>,
-    instances: Vec<(u64, Arc<F::Instance>)>,
+    instances: Numbered<F::Instance>,
 }
 
 impl<F: InstanceFactory> Drop for Touched<'_, F> {

@@ -15,6 +15,9 @@ use crate::{Idle, Instance, PoolLimits};
 /// An instance on its way, shared by the calls that wait for it: dropped with the last of them.
 pub(crate) type Started<I> = Shared<BoxFuture<'static, Result<Arc<I>>>>;
 
+/// Instances, each with the id of its slot.
+pub(crate) type Numbered<I> = Vec<(u64, Arc<I>)>;
+
 pub(crate) struct Slots<I: Instance> {
     limits: PoolLimits,
     list: Vec<Slot<I>>,
@@ -244,7 +247,7 @@ impl<I: Instance> Slots<I> {
     }
 
     /// The instances in use, with what they are known by.
-    pub(crate) fn instances(&self) -> Vec<(u64, Arc<I>)> {
+    pub(crate) fn instances(&self) -> Numbered<I> {
         let in_use = |slot: &Slot<I>| match &slot.phase {
             Phase::Ready(instance) => Some((slot.id, Arc::clone(instance))),
             _ => None,
@@ -284,7 +287,7 @@ impl<I: Instance> Slots<I> {
 
     /// Takes the instances out of use that have been idle for too long, and tells when to look again; if nothing is
     /// left to look after, the task is to end.
-    pub(crate) fn idle(&mut self, policy: Idle, now: Instant) -> (Vec<(u64, Arc<I>)>, Option<Instant>) {
+    pub(crate) fn idle(&mut self, policy: Idle, now: Instant) -> (Numbered<I>, Option<Instant>) {
         let mut due = Vec::new();
         loop {
             let live = self.list.iter().filter(|slot| slot.is_live()).count();
