@@ -1,10 +1,17 @@
 //! Workers that are started side by side, started again, given up for a while, and stopped when idle.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test ends where it fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test ends where it fails"
+)]
 
 mod common;
 
 use std::path::Path;
+use std::time::Duration;
 
 use bivium_interface::{Call, CircuitState, ErrorCode, PluginInterface, Stats};
 use common::{Fixture, eventually, exists, load_with};
@@ -132,4 +139,61 @@ async fn long_arguments_and_results_travel_as_files_and_leave_none() {
     drop(stream);
     sample.plugin.execute(Call::new()).await.unwrap();
     assert_eq!(sample.exchange.usage().blobs, 0);
+}
+
+#[tokio::test]
+async fn a_deadline_covers_the_start_which_then_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let code = "
+import os, time
+print(os.getpid())
+time.sleep(60)
+";
+    let sample = made(dir.path(), code, json!({})).await;
+    let mut log = sample.log.follow();
+    let error = sample.plugin.execute(Call::new().timeout(Duration::from_secs(2))).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Timeout);
+    let pid: u32 = log.recv().await.unwrap().message.parse().unwrap();
+    assert!(eventually(10, || !exists(pid)).await);
+    assert!(eventually(10, || sample.exchange.usage().areas == 0).await);
+    assert_eq!(stats(&sample).await.crashes, 0, "a start that nobody waits for has not failed");
+}
+
+#[tokio::test]
+async fn a_worker_that_is_killed_for_a_call_leaves_other_replicas_alone() {
+    let sample = load_with("Stubborn", json!({"replicas": 2})).await;
+    let quiet = Call::new().method("polite");
+    let loud = Call::new().method("hold_the_lock").arg(60);
+    let kill = async {
+        while stats(&sample).await.running < 2 {
+            tokio::task::yield_now().await;
+        }
+        // One that is cancelled before the plugin runs it would end in order.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        loud.handle().cancel();
+    };
+    let (loud_ends, quiet_ends, ()) = tokio::join!(
+        sample.plugin.execute(loud.clone()),
+        async {
+            let mut quiet_runs = std::pin::pin!(sample.plugin.execute(quiet.clone()));
+            tokio::select! {
+                ended = &mut quiet_runs => panic!("{ended:?}"),
+                () = async {
+                    while stats(&sample).await.restarts == 0 {
+                        tokio::task::yield_now().await;
+                    }
+                } => {}
+            }
+            quiet.handle().cancel();
+            quiet_runs.await
+        },
+        kill
+    );
+    let error = loud_ends.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Cancelled);
+    assert!(error.message().ends_with("the plugin did not stop, so its worker was killed"), "{error}");
+    let error = quiet_ends.unwrap_err();
+    assert_eq!(error.message(), "the call was cancelled", "it ended in order: {error}");
+    let stats = stats(&sample).await;
+    assert_eq!((stats.restarts, stats.crashes), (1, 0), "what the host ends is no crash");
 }
