@@ -231,6 +231,34 @@ fn a_compiler_ends_with_its_host_however_that_ends() {
     }
 }
 
+#[test]
+fn where_address_space_is_short_components_run_without_pools() {
+    let place = Place::new();
+    place.echo();
+    // In KiB: too little for the pools, and for what one memory sets aside usually; then too little for the pools alone.
+    for limit in [2 << 20, 80 << 20] {
+        let limited = |args: &[&str]| {
+            let own = place.command(args);
+            let mut command = std::process::Command::new("sh");
+            command.args(["-c", &format!("ulimit -v {limit} && exec \"$0\" \"$@\"")]).arg(own.get_program());
+            command.args(args).envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            place.ran(command.current_dir(place.path("")).output().unwrap())
+        };
+        let ran = limited(&["run", "echo", "text=hello"]);
+        assert_eq!(ran.assert_status(0).json(), json!({"text": "hello"}));
+        assert!(ran.stderr.contains("no room for pools of component memory"), "{}", ran.all());
+        let doctor = limited(&["doctor"]);
+        assert!(
+            doctor.stdout.contains("warn  WebAssembly: the engine starts, but there is no address space"),
+            "{}",
+            doctor.all()
+        );
+    }
+    // Their code is not the same: none was taken for the other's.
+    let entries = fs::read_dir(place.path(".cache/bivium/components")).unwrap();
+    assert_eq!(entries.filter(|entry| entry.as_ref().unwrap().path().join("code").exists()).count(), 2);
+}
+
 /// Shared by several loads of one component at once.
 #[tokio::test]
 async fn plugins_of_one_component_share_a_compilation() {
