@@ -16,7 +16,8 @@ fn manager(own: &Path) -> PluginManager {
         .manifests(plugins.join("javascript"))
         .manifests(plugins.join("python"))
         .data_dir(own)
-        .wasm(WasmConfig::new().cache_dir(env!("CARGO_TARGET_TMPDIR")))
+        // As many as there are, and no more: the pools must be large enough for these.
+        .wasm(WasmConfig::new().instances(4).cache_dir(env!("CARGO_TARGET_TMPDIR")))
         .build()
         .unwrap()
 }
@@ -43,6 +44,17 @@ async fn speaks(name: &str) {
     let stream = next.execute_stream(name, Call::new().named("titles", titles)).await.unwrap();
     let slugs: Vec<_> = stream.map_ok(|payload| payload.json).try_collect().await.unwrap();
     assert_eq!(slugs, [json!({"slug": "a_day_at_the_beach"}), json!({"slug": "ueber_die_bruecke"})]);
+    // Each open stream holds an instance.
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        let titles = json!(["One", "Two"]);
+        streams.push(next.execute_stream(name, Call::new().named("titles", titles)).await.unwrap());
+    }
+    for stream in &mut streams {
+        assert_eq!(stream.try_next().await.unwrap().unwrap().json, json!({"slug": "one"}));
+    }
+    assert_eq!(next.stats(name).await.unwrap().instances.len(), 4);
+    drop(streams);
     let error = next.execute(name, Call::new().named("titles", 7)).await.unwrap_err();
     assert_eq!((error.code(), error.plugin()), (ErrorCode::InvalidInput, Some(name)));
     let error = next.execute(name, Call::new().method("nonsense").named("title", "x")).await.unwrap_err();

@@ -68,7 +68,7 @@ impl ComponentFactory {
     ) -> Result<Self> {
         let named = |error: PluginError| error.with_plugin(&manifest.name);
         let limits = &context.granted.limits;
-        let engine = if limits.fuel.is_some() { engine.counting_fuel().map_err(named)? } else { engine };
+        let engine = engine.for_limits(limits).map_err(named)?;
         let request = Request::of(manifest, limits, engine.config()).map_err(named)?;
         let (guest, _) = guest(engine, request).await.map_err(named)?;
         Ok(Self {

@@ -8,6 +8,7 @@ mod ticker;
 
 use std::sync::{Arc, OnceLock};
 
+use bivium_interface::manifest::Limits;
 use bivium_interface::{PluginError, Result};
 use wasmtime::Engine;
 use wasmtime::component::Linker;
@@ -58,8 +59,12 @@ impl WasmEngine {
         Ok(Self(Arc::new(Inner { engine, linker, config, pooling, workshop, stores, counting_fuel })))
     }
 
-    /// The engine of the same host whose stores count fuel.
-    pub(crate) fn counting_fuel(&self) -> Result<&Self> {
+    /// The engine of the same host for a plugin with these limits: one whose stores count fuel, if it has some.
+    pub(crate) fn for_limits(&self, limits: &Limits) -> Result<&Self> {
+        if limits.fuel.is_some() { self.counting_fuel() } else { Ok(self) }
+    }
+
+    fn counting_fuel(&self) -> Result<&Self> {
         if let Some(engine) = self.0.counting_fuel.get() {
             return Ok(engine);
         }
