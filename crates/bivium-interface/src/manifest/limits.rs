@@ -53,7 +53,7 @@ limits! {
     /// JSON of one payload, in MiB.
     #[schemars(range(min = 1, max = 4096))]
     payload_mb,
-    /// What one call may write into blobs, in MiB.
+    /// What one call may write into blobs and files, in MiB.
     #[schemars(range(min = 1, max = 16_777_216))]
     blob_mb,
     /// Blobs, writers and streams that an instance of a component holds at once.

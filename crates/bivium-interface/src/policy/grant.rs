@@ -7,14 +7,14 @@ use serde::Serialize;
 
 use super::{HostPolicy, NetworkRule};
 use crate::Manifest;
-use crate::manifest::{FilesystemMode, Limits, Permissions, Runtime, SecretPermission};
+use crate::manifest::{FilesystemMode, FilesystemPermission, Limits, Permissions, Runtime, SecretPermission};
 
 /// What one plugin may do and use up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Granted {
     /// Whether the plugin is held to its permissions and limits: every component, and every Python plugin that has some.
     pub confined: bool,
-    /// What it may do.
+    /// What it may do. The paths of `filesystem` are free of symbolic links.
     pub permissions: Permissions,
     /// What it may use up. A component has a value for all but `call_ms`, `cpu_ms`, `fuel` and `processes`.
     pub limits: Limits,
@@ -37,6 +37,9 @@ pub struct Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.wanted == "true" {
+            return write!(f, "the host's policy does not grant {}", self.key);
+        }
         write!(f, "the host's policy does not grant {} ({})", self.wanted, self.key)?;
         if self.instead.is_empty() { Ok(()) } else { write!(f, "; it grants {}", self.instead) }
     }
@@ -64,7 +67,11 @@ impl HostPolicy {
         let is_component = manifest.runtime == Runtime::Wasm;
         let asks_for_limits = manifest.limits != Limits::default() || self.limits != Limits::default();
         let confined = is_component || wanted.is_some() || self.confine;
-        let wanted = wanted.unwrap_or_default();
+        let mut wanted = wanted.unwrap_or_default();
+        // Seen through once: whoever opens them follows no link again, so that what is opened is what was granted.
+        for directory in &mut wanted.filesystem {
+            directory.path = real(&directory.path);
+        }
         let permissions = match &self.permissions {
             Some(ceiling) => meet(wanted, ceiling, &mut refused),
             None => wanted,
@@ -95,10 +102,10 @@ fn meet(wanted: Permissions, ceiling: &Permissions, refused: &mut Vec<Refusal>) 
     };
     let mut met = Permissions::default();
     for mut directory in wanted.filesystem {
-        let path = real(&directory.path);
-        let best = ceiling.filesystem.iter().filter(|most| path.starts_with(real(&most.path))).map(|most| most.mode);
+        let covers = |most: &&FilesystemPermission| directory.path.starts_with(real(&most.path));
+        let best = ceiling.filesystem.iter().filter(covers).map(|most| most.mode).max();
         let shown = format!("{} {}", directory.mode.verb(), directory.path.display());
-        match best.max() {
+        match best {
             None => refuse("filesystem", shown, String::new()),
             Some(mode) => {
                 if mode < directory.mode {
