@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use bivium::manifest::{FilesystemMode, Runtime};
-use bivium::{Call, ErrorCode, Manifest, MethodInfo, PluginManager, Result};
+use bivium::manifest::{Limits, Permissions};
+use bivium::{Call, ErrorCode, Granted, Manifest, MethodInfo, PluginManager, Result};
 use serde_json::{Value, json};
 
 use crate::args::{Global, Info};
@@ -23,11 +23,12 @@ pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Resul
     let (host, name) = Host::for_plugin(global, output, &args.named)?;
     let manifest = host.manager.manifest(&name)?;
     let enabled = host.manager.is_enabled(&name)?;
+    let granted = host.manager.granted(&name)?;
     let loaded = if args.no_load { None } else { Some(ask(host, &name).await?) };
     if output.is_json() {
-        return output.value(&as_json(&manifest, enabled, loaded.as_ref()));
+        return output.value(&as_json(&manifest, &granted, enabled, loaded.as_ref()));
     }
-    output.line(&as_text(&manifest, enabled, loaded.as_ref()))?;
+    output.line(&as_text(&manifest, &granted, enabled, loaded.as_ref()))?;
     if let Some(Err(error)) = &loaded {
         output.warning(error);
     }
@@ -47,9 +48,9 @@ async fn ask(host: Host, name: &str) -> Result<Result<Loaded>, Failure> {
     }
 }
 
-fn as_json(manifest: &Arc<Manifest>, enabled: bool, loaded: Option<&Result<Loaded>>) -> Value {
-    let mut info =
-        json!({"manifest": **manifest, "path": manifest.path, "enabled": enabled, "confined": is_confined(manifest)});
+fn as_json(manifest: &Arc<Manifest>, granted: &Granted, enabled: bool, loaded: Option<&Result<Loaded>>) -> Value {
+    let mut info = json!({"manifest": **manifest, "path": manifest.path, "enabled": enabled,
+        "confined": granted.confined, "granted": granted});
     let more = match loaded {
         Some(Ok(loaded)) => {
             json!({"methods": loaded.methods, "config_schema": loaded.schema, "config": loaded.config})
@@ -63,12 +64,7 @@ fn as_json(manifest: &Arc<Manifest>, enabled: bool, loaded: Option<&Result<Loade
     info
 }
 
-/// A component is held by its sandbox, a worker only where its manifest says to what.
-fn is_confined(manifest: &Manifest) -> bool {
-    manifest.runtime == Runtime::Wasm || manifest.permissions.is_some()
-}
-
-fn as_text(manifest: &Manifest, enabled: bool, loaded: Option<&Result<Loaded>>) -> String {
+fn as_text(manifest: &Manifest, granted: &Granted, enabled: bool, loaded: Option<&Result<Loaded>>) -> String {
     let mut text = Text(vec![format!("{} {}", manifest.name, manifest.version)]);
     if !manifest.description.is_empty() {
         text.0.push(on_one_line(&manifest.description));
@@ -83,8 +79,7 @@ fn as_text(manifest: &Manifest, enabled: bool, loaded: Option<&Result<Loaded>>) 
     text.item("manifest", Some(manifest.path.display().to_string()));
     text.item("enabled", Some(if enabled { "yes" } else { "no" }.to_owned()));
     text.item("needs", Some(needs(manifest)).filter(|needs| !needs.is_empty()));
-    text.item("permissions", Some(permissions(manifest)));
-    text.item("limits", Some(limits(manifest)).filter(|limits| !limits.is_empty()));
+    text.rights(manifest, granted);
     if let Some(Ok(loaded)) = loaded {
         text.methods(&loaded.methods);
         text.settings(&loaded.schema, &loaded.config);
@@ -105,41 +100,29 @@ fn needs(manifest: &Manifest) -> String {
     needs.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-fn permissions(manifest: &Manifest) -> String {
-    let Some(permissions) = &manifest.permissions else {
-        let none = if is_confined(manifest) { "none" } else { "unconfined: it may do what you may" };
-        return none.to_owned();
-    };
-    let mut granted: Vec<String> = Vec::new();
+/// What permissions let a plugin do.
+fn listed(permissions: &Permissions) -> String {
+    let mut all: Vec<String> = Vec::new();
     for directory in &permissions.filesystem {
-        let verb = match directory.mode {
-            FilesystemMode::Read => "read",
-            FilesystemMode::Write => "read and write",
-        };
-        granted.push(format!("{verb} {} as {}", directory.path.display(), directory.guest));
+        all.push(format!("{} {} as {}", directory.mode.verb(), directory.path.display(), directory.guest));
     }
-    granted.extend(permissions.network.iter().map(|origin| format!("connect to {origin}")));
-    granted.extend(permissions.env.iter().map(|name| format!("see ${name}")));
-    granted.extend(
-        permissions
-            .secrets
-            .iter()
-            .map(|secret| format!("use the secret {} at {}", secret.name, secret.hosts.join(", "))),
-    );
-    granted.extend(permissions.clocks.then(|| "read clocks".to_owned()));
-    granted.extend(permissions.random.then(|| "have random numbers".to_owned()));
-    if granted.is_empty() { "none".to_owned() } else { granted.join("; ") }
+    all.extend(permissions.network.iter().map(|origin| format!("connect to {origin}")));
+    all.extend(permissions.env.iter().map(|name| format!("see ${name}")));
+    let secrets = permissions.secrets.iter();
+    all.extend(secrets.map(|secret| format!("use the secret {} at {}", secret.name, secret.hosts.join(", "))));
+    for (has, what) in [
+        (permissions.private_network, "be led to private addresses"),
+        (permissions.clocks, "read clocks"),
+        (permissions.random, "have random numbers"),
+        (permissions.blob_files, "see blobs as files"),
+    ] {
+        all.extend(has.then(|| what.to_owned()));
+    }
+    if all.is_empty() { "none".to_owned() } else { all.join("; ") }
 }
 
-fn limits(manifest: &Manifest) -> String {
-    let limits = &manifest.limits;
-    let limits = [
-        limits.memory_mb.map(|mb| format!("{mb} MiB of memory")),
-        limits.call_ms.map(|ms| format!("{ms} ms a call")),
-        limits.fuel.map(|fuel| format!("{fuel} units of fuel a call")),
-        limits.payload_mb.map(|mb| format!("{mb} MiB of JSON a payload")),
-    ];
-    limits.into_iter().flatten().collect::<Vec<_>>().join(", ")
+fn each(limits: &Limits) -> impl Iterator<Item = (&'static str, u64)> {
+    limits.each().filter_map(|(key, limit)| Some((key, limit?)))
 }
 
 /// The lines of the text form.
@@ -148,6 +131,26 @@ struct Text(Vec<String>);
 impl Text {
     fn item(&mut self, label: &str, value: Option<String>) {
         self.0.extend(value.map(|value| format!("  {label:<13} {}", on_one_line(&value)).trim_end().to_owned()));
+    }
+
+    /// What the manifest asks for, what the plugin gets of it, and what it does not get.
+    fn rights(&mut self, manifest: &Manifest, granted: &Granted) {
+        let declared = match &manifest.permissions {
+            Some(permissions) => listed(permissions),
+            None if granted.confined => "none".to_owned(),
+            None => "unconfined: it may do what you may".to_owned(),
+        };
+        self.item("permissions", Some(declared));
+        if granted.confined && manifest.permissions.is_some() {
+            let complete = !granted.refused.iter().any(|refusal| refusal.key.starts_with("permissions."));
+            let all = if complete { "all of it".to_owned() } else { listed(&granted.permissions) };
+            self.item("granted", Some(all));
+        }
+        for refusal in &granted.refused {
+            self.item("missing", Some(refusal.to_string()));
+        }
+        let limits: Vec<String> = each(&granted.limits).map(|(key, limit)| format!("{key} {limit}")).collect();
+        self.item("limits", Some(limits.join(", ")).filter(|limits| !limits.is_empty()));
     }
 
     fn methods(&mut self, methods: &[MethodInfo]) {

@@ -86,11 +86,49 @@ fn info_shows_the_manifest_without_starting_anything() {
       manifest      [DIR]/manifests/fetch.json
       enabled       yes
       permissions   read [DIR]/manifests/data as /data; connect to https://example.com; see $LANG; read clocks
-      limits        64 MiB of memory, 5000 ms a call
+      granted       all of it
+      limits        memory_mb 64, table_elements 60000, core_instances 100, call_ms 5000, component_mb 64, compile_s 120, payload_mb 16, blob_mb 1024, blobs 1024, files 256, connections 16, response_mb 64, log_records 1000, queue 1024
     --- stderr
     ");
     let json = place.run(&["info", "fetch", "--no-load", "--output", "json"]).assert_status(0).json();
     assert_eq!((&json["manifest"]["name"], &json["confined"]), (&"fetch".into(), &true.into()));
+}
+
+#[test]
+fn info_shows_what_the_hosts_policy_leaves_of_a_manifest() {
+    let place = place_with_two();
+    let permissions = json!({"filesystem": [{"path": "data", "guest": "/data", "mode": "write"}],
+        "network": ["https://example.com"], "env": ["LANG"], "clocks": true});
+    place.component("fetch", json!({"permissions": permissions, "limits": {"memory_mb": 64}}));
+    let policy = json!({"permissions": {"filesystem": [{"path": "manifests", "guest": "/"}], "env": ["LANG"]},
+        "limits": {"memory_mb": 32}, "confine": true});
+    place.write("policy.json", &policy.to_string());
+    insta::assert_snapshot!(place.run(&["info", "fetch", "--no-load", "--policy", "policy.json"]).all(), @"
+    0
+    --- stdout
+    fetch 1.0.0
+      runtime       wasm
+      component     [DIR]/manifests/fetch.wasm
+      manifest      [DIR]/manifests/fetch.json
+      enabled       yes
+      permissions   read and write [DIR]/manifests/data as /data; connect to https://example.com; see $LANG; read clocks
+      granted       read [DIR]/manifests/data as /data; see $LANG
+      missing       the host's policy does not grant read and write [DIR]/manifests/data (permissions.filesystem); it grants read [DIR]/manifests/data
+      missing       the host's policy does not grant https://example.com (permissions.network)
+      missing       the host's policy does not grant permissions.clocks
+      missing       the host's policy does not grant 64 (limits.memory_mb); it grants 32
+      limits        memory_mb 32, table_elements 60000, core_instances 100, component_mb 64, compile_s 120, payload_mb 16, blob_mb 1024, blobs 1024, files 256, connections 16, response_mb 64, log_records 1000, queue 1024
+    --- stderr
+    ");
+    let json = place.run(&["info", "fetch", "--no-load", "--policy", "policy.json", "--output=json"]).json();
+    assert_eq!(json["manifest"]["permissions"]["clocks"], true);
+    assert_eq!(
+        (&json["granted"]["permissions"]["clocks"], &json["granted"]["limits"]["memory_mb"]),
+        (&false.into(), &32.into())
+    );
+    assert_eq!(json["granted"]["refused"].as_array().unwrap().len(), 4);
+    let whisper = place.run(&["info", "whisper", "--no-load", "--policy", "policy.json"]);
+    assert!(whisper.stdout.contains("permissions   none"), "{}", whisper.all());
 }
 
 #[test]
