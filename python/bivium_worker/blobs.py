@@ -128,10 +128,6 @@ def written(data, exchange: str) -> str:
     import tempfile
 
     fd, path = tempfile.mkstemp(suffix=".bin", dir=exchange)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-    except OSError:
-        os.unlink(path)
-        raise
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
     return path

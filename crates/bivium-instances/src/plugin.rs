@@ -182,17 +182,18 @@ impl<F: InstanceFactory> PluginInterface for PooledPlugin<F> {
     }
 
     async fn stats(&self) -> Result<Stats> {
+        let (instances, restarts) = self.pool.instances();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let mut stats = Stats {
+        Ok(Stats {
             calls: count(&self.counters.calls),
             failed: count(&self.counters.failed),
             cancelled: count(&self.counters.cancelled),
             running: count(&self.counters.running),
+            waiting: count(&self.pool.waiting),
             busy_s: Duration::from_micros(count(&self.counters.busy_us)).as_secs_f64(),
-            ..Stats::default()
-        };
-        self.pool.tell(&mut stats);
-        Ok(stats)
+            restarts,
+            instances: instances.iter().map(|instance| instance.stats()).collect(),
+        })
     }
 
     async fn is_alive(&self) -> bool {

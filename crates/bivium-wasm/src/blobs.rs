@@ -134,20 +134,6 @@ impl WriterHandle {
     }
 }
 
-/// Books bytes against what a guest may write during one call.
-pub(crate) fn charge(written: &mut u64, bytes: usize, limit: u64) -> Result<()> {
-    let total = written.saturating_add(bytes as u64);
-    if total > limit {
-        return Err(PluginError::resource_exhausted(format!(
-            "the blobs that this call writes are over the limit of {} MiB",
-            limit >> 20
-        ))
-        .with_help("raise `limits.blob_mb` in its manifest"));
-    }
-    *written = total;
-    Ok(())
-}
-
 /// Runs `work` on a thread that may block.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
@@ -173,13 +159,5 @@ mod tests {
             assert_eq!(handle.read(0, 1).await.unwrap_err().code(), ErrorCode::Denied);
             assert_eq!(handle.blob().unwrap_err().code(), ErrorCode::Denied);
         }
-    }
-
-    #[test]
-    fn what_a_call_writes_is_bounded() {
-        let mut written = 9;
-        charge(&mut written, 1, 10).unwrap();
-        assert_eq!(charge(&mut written, 1, 10).unwrap_err().code(), ErrorCode::ResourceExhausted);
-        assert_eq!(written, 10);
     }
 }

@@ -2,17 +2,17 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bivium_exchange::Exchange;
-use bivium_instances::{Idle, InstanceFactory, PluginContext, PluginLog, PoolLimits, Queue, RestartPolicy};
+use bivium_instances::{InstanceFactory, PluginContext, PluginLog, PoolLimits};
 use bivium_interface::{Manifest, PluginError, Result, manifest};
 use serde_json::Value;
 use tokio::task::yield_now;
 use tokio_util::sync::CancellationToken;
 use wasmtime::{Store, UpdateDeadline};
 
+use crate::blobs::blocking;
 use crate::bounds::Bounds;
 use crate::compile::{Compiled, Request, at};
 use crate::engine::{TICKS_TO_YIELD, WasmEngine};
@@ -21,21 +21,10 @@ use crate::limits::{Limiter, MemoryGauge, StoreLimits};
 use crate::log::GuestLog;
 use crate::refusal::Kind;
 use crate::state::HostState;
+use crate::wasi::Rights;
 use crate::witness::Witness;
 use crate::world::GuestPre;
 use crate::{refusal, trap, typed};
-
-/// Instances beyond the first are freed when no call has needed them for this time.
-const IDLE: Idle = Idle { after: Duration::from_secs(60), keep: 1 };
-
-/// Making an instance is cheap, and one that cannot be made now (others may hold what it needs) may be made soon.
-const RESTART: RestartPolicy = RestartPolicy {
-    delay: Duration::from_millis(10),
-    open_after: 5,
-    open: Duration::from_secs(1),
-    longest: Duration::from_secs(30),
-    jitter: 20,
-};
 
 /// Makes the instances of one component.
 pub struct ComponentFactory {
@@ -47,6 +36,7 @@ pub struct ComponentFactory {
     guest: Box<dyn GuestPre>,
     exchange: Exchange,
     context: PluginContext,
+    rights: Arc<Rights>,
     instances: AtomicU64,
     /// The plugin's answer, asked for once: it is the same for every instance.
     schema: Arc<OnceLock<Value>>,
@@ -59,7 +49,8 @@ impl ComponentFactory {
     /// # Errors
     /// `not-found` or `denied` if the file cannot be read, `resource-exhausted` if it is too large or needs too much
     /// memory to compile, `timeout` if it takes too long to compile, `invalid-manifest` if it has another digest than
-    /// the manifest says, is no component, is one of another world or version, or imports what the host does not have.
+    /// the manifest says, is no component, is one of another world or version, or imports what the host does not have;
+    /// any of the first three if a directory that is granted to it cannot be opened.
     pub async fn load(
         engine: &WasmEngine,
         manifest: &Manifest,
@@ -68,9 +59,11 @@ impl ComponentFactory {
     ) -> Result<Self> {
         let named = |error: PluginError| error.with_plugin(&manifest.name);
         let limits = &context.granted.limits;
-        let engine = engine.for_limits(limits).map_err(named)?;
+        let engine = if limits.fuel.is_some() { engine.counting_fuel().map_err(named)? } else { engine };
         let request = Request::of(manifest, limits, engine.config()).map_err(named)?;
         let (guest, _) = guest(engine, request).await.map_err(named)?;
+        let granted = Arc::clone(&context.granted);
+        let rights = blocking(move || Rights::open(&granted)).await.and_then(|rights| rights).map_err(named)?;
         Ok(Self {
             name: manifest.name.clone(),
             version: manifest.version.clone(),
@@ -79,14 +72,12 @@ impl ComponentFactory {
                 instances: manifest.instances.max,
                 calls_per_instance: 1,
                 single_use: manifest.isolation == manifest::Isolation::Call,
-                queue: Queue::limit(&context.granted.limits),
-                idle: Some(IDLE),
-                restart: RESTART,
             },
             engine: engine.clone(),
             guest,
             exchange: exchange.clone(),
             context,
+            rights: Arc::new(rights),
             instances: AtomicU64::new(0),
             schema: Arc::default(),
         })
@@ -121,8 +112,8 @@ impl InstanceFactory for ComponentFactory {
         let limiter = Limiter::new(self.limits, Arc::clone(&memory));
         let log = Arc::new(GuestLog::new(self.context.log.clone(), id, self.limits.log_records));
         let witness = Arc::new(Witness::new(self.context.audit.clone(), Arc::clone(&log)));
-        let counted = self.engine.count_store();
-        let state = HostState::new(self.limits, limiter, log, self.exchange.clone(), witness, counted);
+        let (rights, counted) = (Arc::clone(&self.rights), self.engine.count_store());
+        let state = HostState::new(self.limits, limiter, log, self.exchange.clone(), witness, rights, counted);
         let mut store = Store::new(self.engine.wasmtime(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(self.limits.handed);

@@ -121,7 +121,7 @@ impl ComponentInstance {
     /// Makes one result of an outcome, and frees a store that is of no more use.
     fn settle<T>(&self, slot: &mut Option<Live>, bounds: &Bounds, outcome: Outcome<T>) -> Result<T> {
         let witnessed = |error| match slot.as_ref() {
-            Some(live) => bounds.explain(live.store.data().witness.explain(error)),
+            Some(live) => bounds.explain(live.store.data().explain(error)),
             None => error,
         };
         let error = match outcome {
@@ -167,6 +167,7 @@ impl ComponentInstance {
         bounds.check()?;
         live.store.data().admit(&call.blobs)?;
         live.begin(Some(call.handle()));
+        live.store.data_mut().show_blobs(&call.blobs);
         live.enter(&bounds);
         Ok((live, bounds))
     }

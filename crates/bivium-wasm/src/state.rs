@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use bivium_exchange::Exchange;
-use bivium_interface::{Blob, CallHandle, PluginError, Result};
+use bivium_interface::{Blob, CallHandle, ErrorCode, PluginError, Result};
 use tokio::time::Instant;
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::WasiCtx;
 
-use crate::blobs::{self, BlobHandle, OpenBlob};
+use crate::blobs::{BlobHandle, OpenBlob};
 use crate::limits::{Limiter, StoreLimits};
 use crate::log::GuestLog;
+use crate::quota::Written;
+use crate::wasi::{Clock, Files, Random, Rights};
 use crate::witness::Witness;
 
 /// The data of one store.
@@ -21,6 +23,12 @@ pub(crate) struct HostState {
     pub(crate) exchange: Exchange,
     pub(crate) limits: StoreLimits,
     pub(crate) witness: Arc<Witness>,
+    pub(crate) rights: Arc<Rights>,
+    /// What the running call has written, into blobs and files.
+    pub(crate) written: Arc<Written>,
+    pub(crate) files: Files,
+    pub(crate) clock: Clock,
+    pub(crate) random: Random,
     /// None until the guest first uses WASI.
     pub(crate) wasi: Option<Box<WasiCtx>>,
     call: Option<RunningCall>,
@@ -33,8 +41,6 @@ struct RunningCall {
     deadline: Option<Instant>,
     /// Blobs lent for the call: dropping them ends the guest's handles.
     lent: Vec<Arc<OpenBlob>>,
-    /// Bytes that the guest has written into blobs.
-    written: u64,
 }
 
 impl HostState {
@@ -44,19 +50,35 @@ impl HostState {
         log: Arc<GuestLog>,
         exchange: Exchange,
         witness: Arc<Witness>,
+        rights: Arc<Rights>,
         counted: Arc<()>,
     ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
-        Self { table, limiter, log, exchange, limits, witness, wasi: None, call: None, _counted: counted }
+        Self {
+            table,
+            limiter,
+            log,
+            exchange,
+            limits,
+            witness,
+            rights,
+            written: Arc::new(Written::new(limits.blob_bytes)),
+            files: Files::default(),
+            clock: Clock::default(),
+            random: Random::default(),
+            wasi: None,
+            call: None,
+            _counted: counted,
+        }
     }
 
     /// The guest works for this call from now on, or for the host itself.
     pub(crate) fn begin(&mut self, call: Option<&CallHandle>) {
         self.log.set_call(call.map(CallHandle::id));
         self.witness.begin();
-        self.call =
-            call.map(|handle| RunningCall { handle: handle.clone(), deadline: None, lent: Vec::new(), written: 0 });
+        self.written.reset();
+        self.call = call.map(|handle| RunningCall { handle: handle.clone(), deadline: None, lent: Vec::new() });
     }
 
     /// The guest is entered and must have returned by then.
@@ -70,6 +92,7 @@ impl HostState {
     /// Ends the call, and with it the handles that were lent.
     pub(crate) fn end_call(&mut self) {
         self.call = None;
+        self.hide_blobs();
         self.log.end_call();
     }
 
@@ -115,10 +138,25 @@ impl HostState {
         Ok(blobs.map_err(|_| PluginError::protocol("the plugin hands back a blob that was lent for an earlier call")))
     }
 
-    /// Books bytes that the guest writes.
+    /// Books bytes that the guest writes into blobs.
     pub(crate) fn charge(&mut self, bytes: usize) -> Result<()> {
         // Outside of a call there is nobody to whom a blob could go.
-        let call = self.call.as_mut().ok_or_else(|| PluginError::denied("blobs can only be written during a call"))?;
-        blobs::charge(&mut call.written, bytes, self.limits.blob_bytes)
+        if self.call.is_none() {
+            return Err(PluginError::denied("blobs can only be written during a call"));
+        }
+        self.written.charge(bytes as u64)
+    }
+
+    /// The error of a call, with what only the host knows of its cause: what it refused to the guest, or of which
+    /// permission the guest has nothing.
+    pub(crate) fn explain(&self, error: PluginError) -> PluginError {
+        let error = self.witness.explain(error);
+        if error.help().is_some() || !matches!(error.code(), ErrorCode::PluginFailed | ErrorCode::Crashed) {
+            return error;
+        }
+        match self.rights.unmet(&self.witness) {
+            Some(help) => error.with_help(help),
+            None => error,
+        }
     }
 }

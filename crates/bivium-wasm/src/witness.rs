@@ -3,6 +3,7 @@
 //! Grants and denials go to the audit log with their call. The last thing that the host refused is remembered, too: a
 //! guest sees no more than an error code and most often fails with it, and the call's error then says what lay behind.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bivium_instances::Auditor;
@@ -15,11 +16,28 @@ pub(crate) struct Witness {
     audit: Auditor,
     log: Arc<GuestLog>,
     refused: Mutex<Option<PluginError>>,
+    known: Mutex<Known>,
+}
+
+/// What was told of one instance and need not be told again.
+#[derive(Default)]
+struct Known {
+    /// Permissions of which the guest has asked what it has.
+    used: Vec<&'static str>,
+    /// Denials by permission, resource and reason.
+    denied: HashSet<(&'static str, String)>,
 }
 
 impl Witness {
+    /// Denials that are remembered. Resources whose names a guest makes up are not among them.
+    const MAX_KNOWN: usize = 256;
+
     pub(crate) fn new(audit: Auditor, log: Arc<GuestLog>) -> Self {
-        Self { audit, log, refused: Mutex::default() }
+        Self { audit, log, refused: Mutex::default(), known: Mutex::default() }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn refused(&self) -> MutexGuard<'_, Option<PluginError>> {
@@ -41,6 +59,34 @@ impl Witness {
         self.audit.denied(self.log.instance(), self.log.call(), permission, resource, reason);
         let error = PluginError::denied(format!("the plugin may not use {resource}: {reason}"));
         self.refuse(error.with_help(format!("`{permission}` in its manifest and the host's policy decide")));
+    }
+
+    /// The same for what a guest repeats at will: logs hear once an instance of a resource and a reason. `error` is that of
+    /// a call that fails by it.
+    pub(crate) fn denied_once(&self, permission: &'static str, resource: &str, reason: &str, error: PluginError) {
+        let new = {
+            let mut known = self.known();
+            known.denied.len() < Self::MAX_KNOWN && known.denied.insert((permission, format!("{resource}: {reason}")))
+        };
+        if new {
+            self.audit.denied(self.log.instance(), self.log.call(), permission, resource, reason);
+        }
+        self.refuse(error);
+    }
+
+    /// Whether the guest asks for the first time what it has of a permission.
+    pub(crate) fn first_use(&self, permission: &'static str) -> bool {
+        let used = &mut self.known().used;
+        let first = !used.contains(&permission);
+        if first {
+            used.push(permission);
+        }
+        first
+    }
+
+    /// Whether the guest has asked what it has of a permission.
+    pub(crate) fn has_used(&self, permission: &'static str) -> bool {
+        self.known().used.contains(&permission)
     }
 
     /// The guest asked for more than it may have.

@@ -6,6 +6,7 @@
 
 mod binaries;
 mod blobs;
+mod files;
 mod memory;
 mod output;
 mod scene;

@@ -82,10 +82,10 @@ fn run() -> Result<()> {
     written.map_err(|error| PluginError::internal(format!("cannot write the compiled component: {error}")))
 }
 
-/// The engine that the order is for.
+/// The engine that the order is for. Settings of the host that show in the code are tried out: there are few.
 fn engine_for(order: &Order) -> Result<Engine> {
-    for engine in engine::to_compile() {
-        let engine = engine?;
+    for fuel in [false, true] {
+        let engine = engine::to_compile(fuel)?;
         if compatibility(&engine) == order.compatibility {
             return Ok(engine);
         }

@@ -1,8 +1,4 @@
-//! WASI 0.2, linked empty-handed.
-//!
-//! A plugin needs no WASI, but the standard libraries of most languages import it. They find it here with nothing in
-//! its hands: no directory, no environment, no arguments, no input, no network. What they print becomes log records.
-//! Clocks and random numbers are given.
+//! Standard output and standard error: what a guest prints becomes log records.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,40 +7,14 @@ use std::task::{Context, Poll};
 use bivium_interface::{LogLevel, LogSource};
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
-use wasmtime::component::Linker;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::log::GuestLog;
-use crate::state::HostState;
-
-pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
-    wasmtime_wasi::p2::add_to_linker_async(linker)
-}
-
-impl WasiView for HostState {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        // Made at the first use: most components never ask, and it would double what a fresh instance costs.
-        let log = &self.log;
-        WasiCtxView { ctx: self.wasi.get_or_insert_with(|| Box::new(empty_handed(log))), table: &mut self.table }
-    }
-}
-
-fn empty_handed(log: &Arc<GuestLog>) -> WasiCtx {
-    let mut builder = WasiCtxBuilder::new();
-    builder
-        .stdout(LineStream::new(log, LogLevel::Info, LogSource::Stdout))
-        .stderr(LineStream::new(log, LogLevel::Warn, LogSource::Stderr))
-        .allow_tcp(false)
-        .allow_udp(false)
-        .allow_ip_name_lookup(false);
-    builder.build()
-}
 
 /// A standard output whose lines become log records. Every stream that the guest opens on it is the same one.
 #[derive(Clone)]
-struct LineStream(Arc<Sink>);
+pub(super) struct LineStream(Arc<Sink>);
 
 struct Sink {
     log: Arc<GuestLog>,
@@ -60,7 +30,7 @@ const MAX_LINE: usize = 8 << 10;
 const MAX_WRITE: usize = 64 << 10;
 
 impl LineStream {
-    fn new(log: &Arc<GuestLog>, level: LogLevel, source: LogSource) -> Self {
+    pub(super) fn new(log: &Arc<GuestLog>, level: LogLevel, source: LogSource) -> Self {
         Self(Arc::new(Sink { log: Arc::clone(log), level, source, line: Mutex::default() }))
     }
 

@@ -1,0 +1,65 @@
+//! WASI 0.2, linked empty-handed: a permission fills a hand.
+//!
+//! A plugin needs no WASI, but the standard libraries of most languages import it. Without permissions they find it here
+//! with nothing in its hands: no directory, no environment, no arguments, no input, no network, a clock that only the
+//! guest's own sleep moves, and numbers that are the same in every run. What they print becomes log records.
+//!
+//! [`Rights`] is what a component is granted, opened once for all its instances. The interfaces that give something away
+//! are the host's own here ([`descriptor`], [`environment`], [`clocks`], [`random`]); they stand before those of
+//! `wasmtime-wasi`, to which they hand on what is allowed.
+
+mod blob_files;
+mod clocks;
+mod descriptor;
+mod environment;
+mod files;
+mod metered;
+mod output;
+mod random;
+mod rights;
+
+use std::sync::Arc;
+
+use bivium_interface::{LogLevel, LogSource};
+use wasmtime::component::Linker;
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+pub(crate) use clocks::Clock;
+pub(crate) use files::Files;
+pub(crate) use random::Random;
+pub(crate) use rights::Rights;
+
+use crate::log::GuestLog;
+use crate::state::HostState;
+use output::LineStream;
+
+pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    linker.allow_shadowing(true);
+    descriptor::add_to_linker(linker)?;
+    environment::add_to_linker(linker)?;
+    clocks::add_to_linker(linker)?;
+    random::add_to_linker(linker)?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+impl WasiView for HostState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        // Made at the first use: most components never ask, and it would double what a fresh instance costs.
+        let log = &self.log;
+        WasiCtxView { ctx: self.wasi.get_or_insert_with(|| Box::new(empty_handed(log))), table: &mut self.table }
+    }
+}
+
+fn empty_handed(log: &Arc<GuestLog>) -> WasiCtx {
+    let mut builder = WasiCtxBuilder::new();
+    builder
+        .stdout(LineStream::new(log, LogLevel::Info, LogSource::Stdout))
+        .stderr(LineStream::new(log, LogLevel::Warn, LogSource::Stderr))
+        .max_random_size(random::MAX_BYTES)
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false);
+    builder.build()
+}

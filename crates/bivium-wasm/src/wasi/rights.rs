@@ -1,0 +1,170 @@
+//! [`Rights`]: what a component is granted of its surroundings, opened once, when it is loaded.
+//!
+//! A directory's path was made free of symbolic links when it was held against the host's policy. It is opened step by
+//! step without following any, so that what is opened is what was granted, whatever has been put in its place since; and
+//! it is never opened again.
+
+use std::env;
+use std::fs::File;
+use std::io;
+use std::path::{Component, Path};
+
+use bivium_interface::manifest::{FilesystemMode, FilesystemPermission};
+use bivium_interface::{Granted, PluginError, Result};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use wasmtime_wasi::filesystem::Dir;
+use wasmtime_wasi::{FsPerms, OpenMode};
+
+use super::blob_files;
+use crate::witness::Witness;
+
+/// The keys of the permissions, as they stand in manifests, errors and the audit log.
+pub(super) const FILESYSTEM: &str = "permissions.filesystem";
+pub(super) const ENV: &str = "permissions.env";
+pub(super) const BLOB_FILES: &str = "permissions.blob_files";
+
+/// What a component is granted of its surroundings.
+#[derive(Default)]
+pub(crate) struct Rights {
+    pub(super) directories: Vec<Directory>,
+    /// Names and values.
+    pub(super) environment: Vec<(String, String)>,
+    pub(super) clocks: bool,
+    pub(super) random: bool,
+    pub(super) blob_files: bool,
+}
+
+/// A granted directory.
+pub(super) struct Directory {
+    /// The permission's key.
+    pub(super) key: &'static str,
+    /// The path that the guest sees.
+    pub(super) guest: String,
+    /// For people: what is granted of which directory of the host.
+    pub(super) shown: String,
+    pub(super) dir: Dir,
+}
+
+impl Directory {
+    pub(super) fn is_writable(&self) -> bool {
+        self.dir.perms == FsPerms::ReadWrite
+    }
+}
+
+impl Rights {
+    /// Opens what is granted. Blocks on the file system.
+    ///
+    /// # Errors
+    /// `not-found`, `denied` or `invalid-manifest` if a directory cannot be opened, naming it and the permission.
+    pub(crate) fn open(granted: &Granted) -> Result<Self> {
+        let permissions = &granted.permissions;
+        if permissions.blob_files && permissions.filesystem.iter().any(|directory| directory.guest == blob_files::GUEST)
+        {
+            return Err(PluginError::invalid_manifest(format!(
+                "`{FILESYSTEM}` names {}, where `{BLOB_FILES}` shows the blobs of a call",
+                blob_files::GUEST
+            ))
+            .with_help("give the directory another `guest` path"));
+        }
+        // What is not set, or is no text, the guest does not see.
+        let environment = permissions.env.iter().filter_map(|name| Some((name.clone(), env::var(name).ok()?)));
+        Ok(Self {
+            directories: permissions.filesystem.iter().map(open_directory).collect::<Result<_>>()?,
+            environment: environment.collect(),
+            clocks: permissions.clocks,
+            random: permissions.random,
+            blob_files: permissions.blob_files,
+        })
+    }
+
+    /// What a guest has asked for of which nothing is granted to it: more than that the host does not see, since a
+    /// standard library looks for a path among its directories by itself.
+    pub(crate) fn unmet(&self, witness: &Witness) -> Option<String> {
+        let unmet = [
+            (FILESYSTEM, self.directories.is_empty() && !self.blob_files, "no directory"),
+            (ENV, self.environment.is_empty(), "no environment variable"),
+        ];
+        let unmet = unmet.into_iter().filter(|(key, none, _)| *none && witness.has_used(key));
+        let unmet: Vec<String> = unmet.map(|(key, _, what)| format!("{what} (`{key}`)")).collect();
+        let granted = || format!("the plugin has asked for what it is not granted: it has {}", unmet.join(" and "));
+        (!unmet.is_empty()).then(granted)
+    }
+}
+
+fn open_directory(permission: &FilesystemPermission) -> Result<Directory> {
+    let FilesystemPermission { path, guest, mode } = permission;
+    let file = walk(path).map_err(|error| {
+        let message = format!("the directory {} that `{FILESYSTEM}` names cannot be opened: {error}", path.display());
+        match error.kind() {
+            io::ErrorKind::NotFound => PluginError::not_found(message).with_help("make it, or mend the path"),
+            io::ErrorKind::PermissionDenied => {
+                PluginError::denied(message).with_help("let the host's user read it, or take it out of the manifest")
+            }
+            _ => PluginError::invalid_manifest(message).with_help("name a directory"),
+        }
+    })?;
+    let (perms, open_mode) = match mode {
+        FilesystemMode::Read => (FsPerms::ReadOnly, OpenMode::READ),
+        FilesystemMode::Write => (FsPerms::ReadWrite, OpenMode::READ | OpenMode::WRITE),
+    };
+    Ok(Directory {
+        key: FILESYSTEM,
+        guest: guest.clone(),
+        shown: format!("{} {} as {guest}", mode.verb(), path.display()),
+        // Never on the thread that drives the guest: its deadline must hold while a disk hangs.
+        dir: Dir::new(file, perms, open_mode, false),
+    })
+}
+
+/// Opens an absolute path, following no symbolic link.
+fn walk(path: &Path) -> io::Result<File> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // To go through a directory takes less than to read it.
+    #[cfg(target_os = "linux")]
+    let through = flags | OFlags::PATH;
+    #[cfg(not(target_os = "linux"))]
+    let through = flags;
+    let mut names = path.components().filter(|part| *part != Component::RootDir).peekable();
+    let how = |last: bool| if last { flags } else { through };
+    let mut dir = openat(CWD, "/", how(names.peek().is_none()), Mode::empty())?;
+    while let Some(part) = names.next() {
+        let Component::Normal(name) = part else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not absolute"));
+        };
+        dir = openat(&dir, name, how(names.peek().is_none()), Mode::empty())?;
+    }
+    Ok(dir.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bivium_interface::ErrorCode;
+
+    #[test]
+    fn a_directory_is_opened_without_following_links() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        std::fs::create_dir(root.join("real")).unwrap();
+        std::fs::create_dir(root.join("real/in")).unwrap();
+        std::fs::write(root.join("file"), "").unwrap();
+        std::os::unix::fs::symlink(root.join("real"), root.join("link")).unwrap();
+        walk(&root.join("real/in")).unwrap();
+        walk(Path::new("/")).unwrap();
+        for (path, code) in [
+            ("none", ErrorCode::NotFound),
+            ("file", ErrorCode::InvalidManifest),
+            ("link", ErrorCode::InvalidManifest),
+            ("link/in", ErrorCode::InvalidManifest),
+            ("real/../real", ErrorCode::InvalidManifest),
+        ] {
+            let path = root.join(path);
+            let mode = FilesystemMode::Read;
+            let permission = FilesystemPermission { path: path.clone(), guest: "/g".into(), mode };
+            let error = open_directory(&permission).err().unwrap();
+            assert_eq!(error.code(), code, "{error}");
+            let text = error.to_string();
+            assert!(text.contains(FILESYSTEM) && text.contains(path.to_str().unwrap()), "{text}");
+        }
+    }
+}
