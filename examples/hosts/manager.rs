@@ -27,7 +27,8 @@ fn basic(plugins: &Path) -> Result<(), PluginError> {
     println!("basic: {}", counted.json);
     manager.update_config("wordcount", json!({ "top": 1 }))?;
     println!("one word only: {}", manager.execute("wordcount", Call::new().named("text", "a b a"))?.json);
-    manager.unload("wordcount")
+    println!("unloaded: {}", manager.unload("wordcount")?);
+    Ok(())
     // Dropping the manager ends what is still loaded.
 }
 

@@ -128,6 +128,10 @@ def written(data, exchange: str) -> str:
     import tempfile
 
     fd, path = tempfile.mkstemp(suffix=".bin", dir=exchange)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+    except OSError:
+        os.unlink(path)
+        raise
     return path

@@ -31,8 +31,19 @@ def refuse_constant(name: str):
 PLAIN = json.JSONDecoder(parse_constant=refuse_constant)
 
 
-def decode(body: bytes | bytearray) -> tuple[dict, list[Blob]]:
-    """Decodes a request's object and the blobs that it lends, references in it replaced by those."""
+def decode(body: bytes | bytearray, limit: int) -> tuple[dict, list[Blob]]:
+    """Decodes a request's object and the blobs that it lends, references in it replaced by those. A long one lies in
+    a file, which may have `limit` bytes."""
+    given, blobs = parse(body)
+    if "spilled" in given:
+        from . import spill
+
+        given, blobs = parse(spill.read(given["spilled"], limit))
+    return given, blobs
+
+
+def parse(body: bytes | bytearray) -> tuple[dict, list[Blob]]:
+    """Decodes one document of a request."""
     try:
         text = body.decode("utf-8") if body else "{}"
         given, end = PLAIN.raw_decode(text)

@@ -20,6 +20,9 @@ from .wire import Closed, Connection, reply
 
 END = object()
 
+INLINE = 256 * 1024
+"""A result of more JSON than this goes to a file."""
+
 
 class Executor:
     """Runs calls of one plugin, on whichever thread asks."""
@@ -39,11 +42,11 @@ class Executor:
             value = self.run(self._plugin.method(call.method), call)
             if is_stream(value):
                 value = self._all(value, call)
-            return self._encoded(value, call)
+            return self._encoded(value, call, b"result")
 
         encoded, error = self._settle(work, call, connection)
         if error is None:
-            status, body = 200, b'{"result":%s,"blobs":%s}' % encoded
+            status, body = 200, b'{%s,"blobs":%s}' % encoded
         else:
             status, body = STATUS[error["code"]], compact({"error": error})
         try:
@@ -57,7 +60,7 @@ class Executor:
         call.listener = events.progressed
 
         def chunk(value, only: bool) -> None:
-            events.chunk(*self._encoded(value, call), only)
+            events.chunk(*self._encoded(value, call, b"json"), only)
 
         def work() -> None:
             method = self._plugin.method if unary else self._plugin.streaming
@@ -83,9 +86,9 @@ class Executor:
 
     def hook(self, connection: Connection, call: Call, work) -> None:
         """One of the plugin's lifecycle methods, by the rules of a call."""
-        encoded, error = self._settle(lambda: self._encoded(work(call), call), call, connection)
+        encoded, error = self._settle(lambda: self._encoded(work(call), call, b"result"), call, connection)
         if error is None:
-            status, body = 200, b'{"result":%s,"blobs":%s}' % encoded
+            status, body = 200, b'{%s,"blobs":%s}' % encoded
         else:
             status, body = STATUS[error["code"]], compact({"error": error})
         try:
@@ -138,8 +141,8 @@ class Executor:
         finally:
             items.close()
 
-    def _encoded(self, value, call: Call) -> tuple[bytes, bytes]:
-        """A result and its blobs as JSON texts."""
+    def _encoded(self, value, call: Call, key: bytes) -> tuple[bytes, bytes]:
+        """A result and its blobs as JSON texts: the result under `key`, or the file that a long one lies in."""
         text, blobs = quick(value), b"[]"
         if text is None:
             encoder = Encoder(self._settings.exchange, call.blobs)
@@ -152,7 +155,13 @@ class Executor:
                 "the result is %d bytes of JSON, and the limit is %d: hand large data back as a file"
                 % (len(text), limit),
             )
-        return text, blobs
+        if len(text) > INLINE:
+            from . import spill
+
+            place = spill.write(text, self._settings.exchange)
+            if place is not None:
+                return b'"spilled":' + place, blobs
+        return b'"%s":%s' % (key, text), blobs
 
     def _settle(self, work, call: Call, connection: Connection) -> tuple:
         """Runs `work` as the call; gives its value, or the error object of the reply."""

@@ -122,7 +122,7 @@ class Lane:
             return
         try:
             if request.verb == "POST" and request.path in ("/execute", "/execute_stream"):
-                given, blobs = decode(request.body)
+                given, blobs = decode(request.body, self._settings.max_request_bytes)
                 call = self._call(given, blobs, str(given.get("method") or "execute"))
                 if self._threads:
                     # Not read from while a thread owns it.
@@ -131,7 +131,7 @@ class Lane:
                 else:
                     self._execute(connection, call, request.path, given.get("unary") is True)
             elif request.path in self._hooks:
-                given, blobs = decode(request.body)
+                given, blobs = decode(request.body, self._settings.max_request_bytes)
                 given.setdefault("call", request.parameter("call"))
                 call = self._call(given, blobs, request.path[1:])
                 hook = self._hooks[request.path]

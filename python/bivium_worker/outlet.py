@@ -80,9 +80,9 @@ class Events:
         self._timer = False
         self._over = False
 
-    def chunk(self, json_text: bytes, blobs: bytes, only: bool) -> None:
-        """One result. After the `only` one of a call nobody cares for progress: it goes before, if it is due or not."""
-        event = b'{"event":"chunk","payload":{"json":%s,"blobs":%s}}\n' % (json_text, blobs)
+    def chunk(self, result: bytes, blobs: bytes, only: bool) -> None:
+        """One result, its key before it. After the `only` one of a call nobody cares for progress: it goes before, if it is due or not."""
+        event = b'{"event":"chunk","payload":{%s,"blobs":%s}}\n' % (result, blobs)
         with self._lock:
             before = self._progress() if only or time.monotonic() >= self._due else b""
             self._write(before + framed(event), lambda: self._call.cancelled)

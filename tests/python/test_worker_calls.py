@@ -2,11 +2,12 @@
 
 import json
 import os
+import tempfile
 import threading
 import time
 import unittest
 
-from worker_host import Worker, WorkerCase, eventually
+from worker_host import Worker, WorkerCase, eventually, next_id
 
 
 class Calls(WorkerCase):
@@ -317,6 +318,49 @@ class Blobs(WorkerCase):
         events = list(client.stream("make", "path"))
         self.assertEqual(events[0]["payload"]["json"], {"file": {"$blob": 0}})
         self.assertEqual(events[0]["payload"]["blobs"][0]["size"], 4)
+
+
+class Spilled(WorkerCase):
+    """Long requests and results travel as files."""
+
+    settings = {"max_request_bytes": 1 << 20}
+
+    def request(self, text: str, **entry):
+        handle = tempfile.NamedTemporaryFile("w", suffix=".json")
+        self.addCleanup(handle.close)
+        handle.write(text)
+        handle.flush()
+        return self.worker.post("/execute", {"call": next_id(), "spilled": dict({"path": handle.name}, **entry)})
+
+    def test_a_request_is_read_from_its_file(self):
+        whole = {"call": next_id(), "method": "add", "args": [2], "kwargs": {"right": 3}}
+        self.assertEqual(self.request(json.dumps(whole)), (200, {"result": 5, "blobs": []}))
+
+    def test_what_is_no_such_file_is_refused(self):
+        for text, entry, code in (
+            ("{", {}, "protocol"),
+            ("[]", {}, "protocol"),
+            ("{}", {"path": "/nothing"}, "protocol"),
+            ("{}", {"path": 5}, "protocol"),
+            (" " * ((1 << 20) + 1), {}, "resource-exhausted"),
+        ):
+            self.assertEqual(self.request(text, **entry)[1]["error"]["code"], code, (text[:9], entry))
+        self.assertEqual(self.worker.result("add", 1), 2)
+
+    def test_a_result_goes_to_a_file_beneath_the_exchange(self):
+        status, reply = self.worker.call("big", 300_000)
+        self.assertEqual((status, sorted(reply)), (200, ["blobs", "spilled"]))
+        client = self.worker.connect()
+        self.addCleanup(client.close)
+        chunk = next(iter(client.stream("big", 300_000)))["payload"]
+        for found in (reply, chunk):
+            with open(os.path.join(self.worker.exchange, found["spilled"]["path"])) as file:
+                self.assertEqual(json.load(file), "x" * 300_000)
+
+    def test_where_there_is_no_room_it_stays_in_the_reply(self):
+        status, reply = self.worker.call("cramped", 300_000)
+        self.assertEqual((status, reply["result"]), (200, "x" * 300_000))
+        self.assertEqual(os.listdir(self.worker.exchange), [])
 
 
 class Life(WorkerCase):

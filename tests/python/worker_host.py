@@ -122,6 +122,9 @@ class Worker:
     def result(self, method: str = "execute", *args, **kwargs):
         status, reply = self.call(method, *args, **kwargs)
         assert status == 200, reply
+        if "spilled" in reply:
+            with open(os.path.join(self.exchange, reply["spilled"]["path"])) as file:
+                return json.load(file)
         return reply["result"]
 
     def error(self, method: str = "execute", *args, **kwargs):

@@ -63,3 +63,8 @@ pub fn manager(own: &Path) -> bivium::Result<PluginManager> {
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;
+
+/// The documentation's Rust, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/compilation.md")]
+pub struct Compilation;

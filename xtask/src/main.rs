@@ -17,7 +17,9 @@ cargo xtask test [--from-source]
 cargo xtask soak [--seconds N] [--kills N] [--seed N]
     Calls a Python plugin and kills its processes at random: 500 kills in 20 minutes unless told otherwise.
 cargo xtask guests [--from-source] [--update-prebuilt]
-    Puts the example components where their manifests expect them: built, or else the prebuilt copies.";
+    Puts the example components where their manifests expect them: built, or else the prebuilt copies.
+cargo xtask guests --languages
+    Builds the components of examples/plugins-other, as far as the tools of their languages are there.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -2,8 +2,8 @@
 //!
 //! A road says how one [`Instance`] is made and driven ([`InstanceFactory`]); this crate decides when: it queues
 //! calls fairly under their deadline and cancellation, keeps instances for the next call, replaces those that
-//! died, applies a configuration to all of them or to none, counts, and keeps the plugin's log. It knows neither
-//! WebAssembly nor Python.
+//! died, at a pace, stops those that are idle, applies a configuration to all of them or to none, counts, and keeps
+//! the plugin's log. It knows neither WebAssembly nor Python.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -39,7 +39,7 @@
 //!     type Instance = Copy;
 //!     fn name(&self) -> &str { "copies" }
 //!     fn version(&self) -> &str { "1.0.0" }
-//!     fn limits(&self) -> PoolLimits { PoolLimits { instances: 2, calls_per_instance: 1, single_use: false } }
+//!     fn limits(&self) -> PoolLimits { PoolLimits { instances: 2, ..PoolLimits::default() } }
 //!     async fn create(&self) -> Result<Copy> { Ok(Copy(7)) }
 //! }
 //!
@@ -53,22 +53,29 @@
 
 mod audit;
 mod context;
+mod idle;
 mod log;
 mod plugin;
 mod pool;
+mod queue;
+mod restart;
+mod slots;
 mod stream;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bivium_interface::{Call, InstanceStats, MethodInfo, Payload, PayloadStream, Result};
+use bivium_interface::manifest::Limits;
+use bivium_interface::{Call, InstanceStats, MethodInfo, Payload, PayloadStream, PluginError, Result};
 use serde_json::Value;
 
 pub use audit::{AuditFile, AuditRecord, AuditSink, Auditor, Decision};
 pub use context::{PluginContext, Secrets};
+pub use idle::Idle;
 pub use log::PluginLog;
 pub use plugin::PooledPlugin;
-pub use pool::Waiting;
+pub use queue::Queue;
+pub use restart::RestartPolicy;
 
 /// One live copy of a plugin: a component's store or a worker process.
 ///
@@ -97,6 +104,12 @@ pub trait Instance: Send + Sync + 'static {
 
     /// Whether it can take another call. One that cannot is closed and replaced.
     fn is_alive(&self) -> bool;
+
+    /// Why one that is not alive has ended, where that is a reason to make others at a slower pace: see
+    /// [`RestartPolicy`]. None for one that the host ended, and where a death costs next to nothing.
+    fn crash(&self) -> Option<PluginError> {
+        None
+    }
 
     /// Runs the plugin's `cleanup` and frees everything, in bounded time.
     async fn close(&self);
@@ -133,4 +146,23 @@ pub struct PoolLimits {
     pub calls_per_instance: u32,
     /// Whether an instance ends after its first call.
     pub single_use: bool,
+    /// Calls that may wait for a place.
+    pub queue: u32,
+    /// When those are stopped that no call needs; never, if none.
+    pub idle: Option<Idle>,
+    /// How those that crash are replaced.
+    pub restart: RestartPolicy,
+}
+
+impl Default for PoolLimits {
+    fn default() -> Self {
+        Self {
+            instances: 1,
+            calls_per_instance: 1,
+            single_use: false,
+            queue: Queue::limit(&Limits::default()),
+            idle: None,
+            restart: RestartPolicy::default(),
+        }
+    }
 }

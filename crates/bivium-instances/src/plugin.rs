@@ -182,18 +182,17 @@ impl<F: InstanceFactory> PluginInterface for PooledPlugin<F> {
     }
 
     async fn stats(&self) -> Result<Stats> {
-        let (instances, restarts) = self.pool.instances();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Ok(Stats {
+        let mut stats = Stats {
             calls: count(&self.counters.calls),
             failed: count(&self.counters.failed),
             cancelled: count(&self.counters.cancelled),
             running: count(&self.counters.running),
-            waiting: count(&self.pool.waiting),
             busy_s: Duration::from_micros(count(&self.counters.busy_us)).as_secs_f64(),
-            restarts,
-            instances: instances.iter().map(|instance| instance.stats()).collect(),
-        })
+            ..Stats::default()
+        };
+        self.pool.tell(&mut stats);
+        Ok(stats)
     }
 
     async fn is_alive(&self) -> bool {

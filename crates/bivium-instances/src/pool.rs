@@ -1,58 +1,59 @@
 //! The pool: who gets which instance, and when.
 //!
-//! A fair semaphore with one permit for each call that may run decides *when*; a list of slots under a short lock
-//! decides *which*. Instances are made when a call needs one and none is free, one at a time; those that died are
-//! closed when their last call lets go.
+//! A queue with one place for each call that may run decides *when*; the slots decide *which*. Instances are made when
+//! a call needs one and none is free, side by side, and no more than the calls that wait can use. Those that died are
+//! replaced at the pace of the [`RestartPolicy`](crate::RestartPolicy); those that no call needs are stopped.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bivium_interface::{CallHandle, PluginError, Result};
+use bivium_interface::{CallHandle, InstanceStats, PluginError, Result, Stats};
+use futures_util::FutureExt;
+use futures_util::future::join_all;
 use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::time::{Instant, sleep_until};
 
+use crate::idle::{self, Idle};
+use crate::queue::Queue;
+use crate::slots::{Driver, Known, Left, Next, Numbered, Slots, Started};
 use crate::{Instance, InstanceFactory, PoolLimits};
 
 pub(crate) struct Pool<F: InstanceFactory> {
-    factory: F,
+    factory: Arc<F>,
     limits: PoolLimits,
-    permits: Arc<Semaphore>,
-    /// Held while an instance is made, so that callers who could share one do not make several.
-    making: tokio::sync::Mutex<()>,
-    state: Mutex<State<F::Instance>>,
-    pub(crate) waiting: AtomicU64,
+    pub(crate) queue: Queue,
+    slots: Mutex<Slots<F::Instance>>,
+    /// Told when a place may have become free, or a start has ended.
+    changed: Notify,
+    /// Stops what is idle, while there is anything to stop.
+    watcher: Mutex<Option<Driver>>,
 }
 
-struct State<I> {
-    slots: Vec<Slot<I>>,
-    /// None until the first configuration.
-    config: Option<Arc<Value>>,
-    restarts: u64,
-    closed: bool,
+/// A call's place in a slot, while it lives.
+struct Seat<F: InstanceFactory> {
+    pool: Arc<Pool<F>>,
+    id: u64,
 }
 
-struct Slot<I> {
-    instance: Arc<I>,
-    /// Calls that hold it.
-    held: u32,
+impl<F: InstanceFactory> Drop for Seat<F> {
+    fn drop(&mut self) {
+        self.pool.give_back(self.id);
+    }
 }
+
+type Seated<F> = (Seat<F>, Arc<<F as InstanceFactory>::Instance>);
 
 /// The right to run one call on an instance.
 pub(crate) struct Lease<F: InstanceFactory> {
-    pool: Arc<Pool<F>>,
     instance: Arc<F::Instance>,
-    _permit: OwnedSemaphorePermit,
+    _seat: Seat<F>,
+    _place: OwnedSemaphorePermit,
 }
 
 impl<F: InstanceFactory> Lease<F> {
     pub(crate) fn instance(&self) -> &Arc<F::Instance> {
         &self.instance
-    }
-}
-
-impl<F: InstanceFactory> Drop for Lease<F> {
-    fn drop(&mut self) {
-        self.pool.give_back(&self.instance);
     }
 }
 
@@ -62,12 +63,12 @@ impl<F: InstanceFactory> Pool<F> {
         limits.instances = limits.instances.max(1);
         limits.calls_per_instance = if limits.single_use { 1 } else { limits.calls_per_instance.max(1) };
         Self {
-            permits: Arc::new(Semaphore::new(Self::permits_of(limits) as usize)),
-            factory,
+            factory: Arc::new(factory),
             limits,
-            making: tokio::sync::Mutex::default(),
-            state: Mutex::new(State { slots: Vec::new(), config: None, restarts: 0, closed: false }),
-            waiting: AtomicU64::new(0),
+            queue: Queue::new(Self::places_of(limits) as usize, limits.queue),
+            slots: Mutex::new(Slots::new(limits)),
+            changed: Notify::new(),
+            watcher: Mutex::default(),
         }
     }
 
@@ -75,126 +76,202 @@ impl<F: InstanceFactory> Pool<F> {
         &self.factory
     }
 
-    fn permits_of(limits: PoolLimits) -> u32 {
+    fn places_of(limits: PoolLimits) -> u32 {
         // A semaphore's permits are taken by a u32 at once; the product of two manifest numbers stays far below.
         limits.instances.saturating_mul(limits.calls_per_instance).min(u32::MAX >> 4)
     }
 
-    fn state(&self) -> MutexGuard<'_, State<F::Instance>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn slots(&self) -> MutexGuard<'_, Slots<F::Instance>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn closed(&self) -> PluginError {
-        PluginError::unavailable("the plugin is unloaded").with_help("load it again")
+    /// The slots, unless the pool is closed.
+    fn open_slots(&self) -> Result<MutexGuard<'_, Slots<F::Instance>>> {
+        let slots = self.slots();
+        if slots.closed {
+            return Err(PluginError::unavailable("the plugin is unloaded").with_help("load it again"));
+        }
+        Ok(slots)
     }
 
     /// Waits for the right to run a call, makes an instance if none is free, and gives it.
     pub(crate) async fn lease(self: &Arc<Self>, call: &CallHandle) -> Result<Lease<F>> {
-        let permit = match Arc::clone(&self.permits).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => {
-                let _waiting = Waiting::new(&self.waiting);
-                let acquired = async { Ok(Arc::clone(&self.permits).acquire_owned().await) };
-                call.guard(acquired).await?.map_err(|_| self.closed())?
-            }
+        let place = self.queue.enter(call).await?;
+        let (seat, instance) = match self.take()? {
+            Some(taken) => taken,
+            None => call.guard(self.seat()).await?,
         };
-        let instance = match self.take_free()? {
-            Some(instance) => instance,
-            None => call.guard(self.take_or_make()).await?,
-        };
-        Ok(Lease { pool: Arc::clone(self), instance, _permit: permit })
+        Ok(Lease { instance, _seat: seat, _place: place })
     }
 
     /// A lease outside of any call, for questions to an instance.
     pub(crate) async fn lease_for_question(self: &Arc<Self>) -> Result<Lease<F>> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| self.closed())?;
-        let instance = self.take_or_make().await?;
-        Ok(Lease { pool: Arc::clone(self), instance, _permit: permit })
+        let place = self.queue.place().await?;
+        let (seat, instance) = self.seat().await?;
+        Ok(Lease { instance, _seat: seat, _place: place })
     }
 
-    /// A live instance with room for a call: the one most lately used, whose memory is warm.
-    fn take_free(&self) -> Result<Option<Arc<F::Instance>>> {
-        let mut state = self.state();
-        if state.closed {
-            return Err(self.closed());
-        }
-        let per_instance = self.limits.calls_per_instance;
-        let free = state.slots.iter_mut().rev().find(|slot| slot.held < per_instance && slot.instance.is_alive());
-        Ok(free.map(|slot| {
-            slot.held += 1;
-            Arc::clone(&slot.instance)
-        }))
+    fn take(self: &Arc<Self>) -> Result<Option<Seated<F>>> {
+        let taken = self.open_slots()?.take();
+        Ok(taken.map(|(id, instance)| (self.seat_in(id), instance)))
     }
 
-    async fn take_or_make(&self) -> Result<Arc<F::Instance>> {
-        let _making = self.making.lock().await;
-        if let Some(instance) = self.take_free()? {
-            return Ok(instance);
-        }
-        self.discard_idle_dead();
-        let config = self.state().config.clone();
-        let instance = self.make(config.as_deref()).await?;
-        let mut state = self.state();
-        if state.closed {
-            // Dropping frees it.
-            return Err(self.closed());
-        }
-        state.slots.push(Slot { instance: Arc::clone(&instance), held: 1 });
-        Ok(instance)
+    fn seat_in(self: &Arc<Self>, id: u64) -> Seat<F> {
+        Seat { pool: Arc::clone(self), id }
     }
 
-    async fn make(&self, config: Option<&Value>) -> Result<Arc<F::Instance>> {
-        let instance = Arc::new(self.factory.create().await?);
-        if let Some(config) = config
-            && let Err(error) = instance.initialize(config).await
-        {
-            instance.close().await;
-            return Err(error);
-        }
-        Ok(instance)
+    /// A place in an instance that is free or becomes free, or in one that is started for it: whichever comes first.
+    async fn seat(self: &Arc<Self>) -> Result<Seated<F>> {
+        let (seat, started) = loop {
+            // Listens before it looks, so that no change in between is missed.
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let now = Instant::now();
+            let (dead, next) = {
+                let mut slots = self.open_slots()?;
+                (slots.bury(now), slots.next(now, |id, config| self.start(id, config)))
+            };
+            // Without the lock.
+            drop(dead);
+            match next {
+                Next::Take(id, instance) => return Ok((self.seat_in(id), instance)),
+                Next::Await(id, started) => break (self.seat_in(id), started),
+                Next::Later(then) => tokio::select! {
+                    () = changed => {}
+                    () = sleep_until(then) => {}
+                },
+                Next::Wait => changed.await,
+                Next::Refused(error) => return Err(error),
+            }
+        };
+        self.started_or_free(seat, started).await
     }
 
-    fn discard_idle_dead(&self) {
-        let mut state = self.state();
-        let before = state.slots.len();
-        state.slots.retain(|slot| slot.held > 0 || slot.instance.is_alive());
-        state.restarts += (before - state.slots.len()) as u64;
+    /// Waits for a start, or for a place that becomes free elsewhere: then the start goes on for the next call.
+    async fn started_or_free(self: &Arc<Self>, seat: Seat<F>, mut started: Started<F::Instance>) -> Result<Seated<F>> {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(free) = self.take()? {
+                self.slots().keep(seat.id, |started| {
+                    // It lives as long as its slot.
+                    Driver(tokio::spawn(async move { drop(started.await) }).abort_handle())
+                });
+                return Ok(free);
+            }
+            tokio::select! {
+                biased;
+                instance = &mut started => return instance.map(|instance| (seat, instance)),
+                () = changed => {}
+            }
+        }
     }
 
-    fn give_back(&self, instance: &Arc<F::Instance>) {
-        let mut state = self.state();
-        let Some(at) = state.slots.iter().position(|slot| Arc::ptr_eq(&slot.instance, instance)) else { return };
-        let dead = !instance.is_alive();
-        let Some(slot) = state.slots.get_mut(at) else { return };
-        slot.held -= 1;
-        if slot.held == 0 && (dead || self.limits.single_use || state.closed) {
-            state.slots.remove(at);
-            state.restarts += u64::from(dead);
-            drop(state);
-            close_later(Arc::clone(instance));
+    /// Makes an instance for a slot, with the configuration in force. Dropping it in the middle leaves nothing.
+    fn start(self: &Arc<Self>, id: u64, config: Option<Arc<Value>>) -> Started<F::Instance> {
+        let (factory, pool) = (Arc::clone(&self.factory), Arc::downgrade(self));
+        let work = async move {
+            let made = make(&*factory, config.as_deref()).await;
+            match pool.upgrade() {
+                Some(pool) => pool.started(id, made),
+                None => made,
+            }
+        };
+        work.boxed().shared()
+    }
+
+    fn started(self: &Arc<Self>, id: u64, made: Result<Arc<F::Instance>>) -> Result<Arc<F::Instance>> {
+        let now = Instant::now();
+        let settled = match made {
+            Ok(instance) if self.slots().ready(id, &instance, now) => Ok(instance),
+            Ok(_) => Err(PluginError::unavailable("the plugin was unloaded while it started")),
+            Err(error) => {
+                let mut slots = self.slots();
+                let failed = slots.remove(id);
+                if let Some(slot) = &failed {
+                    slots.crashed(slot.age, error.clone(), now);
+                }
+                drop(slots);
+                Err(error)
+            }
+        };
+        self.changed.notify_waiters();
+        self.watch();
+        settled
+    }
+
+    fn give_back(self: &Arc<Self>, id: u64) {
+        let left = self.slots().give_back(id, Instant::now());
+        match left {
+            Left::Nothing => self.changed.notify_one(),
+            Left::Start(slot) => {
+                drop(slot);
+                self.changed.notify_waiters();
+            }
+            Left::Instance(instance) => {
+                self.changed.notify_waiters();
+                close_later(instance);
+            }
         }
+        self.watch();
+    }
+
+    /// Has somebody look after idle instances, where there are any and nobody does.
+    fn watch(self: &Arc<Self>) {
+        if self.limits.idle.is_none() || !self.slots().wants_watch() {
+            return;
+        }
+        // Without a runtime, the next call that ends in one sees to it.
+        match (Handle::try_current(), self.limits.idle) {
+            (Ok(runtime), Some(policy)) => {
+                let task = runtime.spawn(idle::watch(Arc::downgrade(self), policy));
+                self.watcher().replace(Driver(task.abort_handle()));
+            }
+            _ => self.slots().unwatch(),
+        }
+    }
+
+    fn watcher(&self) -> MutexGuard<'_, Option<Driver>> {
+        self.watcher.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes out of use what has been idle for too long, and tells when to look again.
+    pub(crate) fn take_idle(&self, policy: Idle) -> (Numbered<F::Instance>, Option<Instant>) {
+        self.slots().idle(policy, Instant::now())
+    }
+
+    /// An instance that was taken out of use has ended.
+    pub(crate) fn forget(&self, id: u64) {
+        drop(self.slots().remove(id));
+        self.changed.notify_waiters();
     }
 
     /// Applies a configuration to every instance or to none. Waits until no call runs.
-    pub(crate) async fn configure(&self, config: Value) -> Result<()> {
+    pub(crate) async fn configure(self: &Arc<Self>, config: Value) -> Result<()> {
         let _all = self.drained().await?;
-        self.discard_idle_dead();
+        self.until_closed().await;
         let (old, instances) = {
-            let state = self.state();
-            let instances: Vec<_> = state.slots.iter().map(|slot| Arc::clone(&slot.instance)).collect();
-            (state.config.clone(), instances)
+            let mut slots = self.slots();
+            // A start that goes on by itself has the configuration before.
+            let dropped = (slots.bury(Instant::now()), slots.drop_starts());
+            let found = (slots.config.clone(), slots.instances());
+            drop(slots);
+            drop(dropped);
+            found
         };
         if instances.is_empty() {
-            let instance = self.make(Some(&config)).await?;
-            let mut state = self.state();
-            if state.closed {
-                return Err(self.closed());
-            }
-            state.slots.push(Slot { instance, held: 0 });
+            // Whoever configures a plugin that crashed has mended it, or wants to know that it is not.
+            let begun = Instant::now();
+            let instance = make(self.factory(), Some(&config)).await?;
+            let mut slots = self.open_slots()?;
+            slots.restarts.forget();
+            slots.add(instance, begun, Instant::now());
         }
         let mut touched = Touched { pool: self, instances: Vec::new() };
-        for instance in instances {
-            touched.instances.push(Arc::clone(&instance));
+        for (id, instance) in instances {
+            touched.instances.push((id, Arc::clone(&instance)));
             if let Err(error) = instance.initialize(&config).await {
                 // The one that failed says that it kept the old configuration; it is told again all the same.
                 self.roll_back(&touched.instances, old.as_deref()).await;
@@ -204,19 +281,33 @@ impl<F: InstanceFactory> Pool<F> {
         }
         touched.instances.clear();
         drop(touched);
-        self.state().config = Some(Arc::new(config));
+        self.slots().config = Some(Arc::new(config));
+        self.watch();
         Ok(())
     }
 
+    /// Waits until those that were idle have ended.
+    async fn until_closed(&self) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if !self.slots().is_closing() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// Puts the old configuration back; an instance that refuses it is ended, and the next call makes another.
-    async fn roll_back(&self, instances: &[Arc<F::Instance>], old: Option<&Value>) {
-        for instance in instances {
+    async fn roll_back(&self, instances: &[(u64, Arc<F::Instance>)], old: Option<&Value>) {
+        for (id, instance) in instances {
             let restored = match old {
                 Some(old) => instance.initialize(old).await.is_ok(),
                 None => false,
             };
             if !restored {
-                self.state().slots.retain(|slot| !Arc::ptr_eq(&slot.instance, instance));
+                drop(self.slots().remove(*id));
                 instance.close().await;
             }
         }
@@ -224,42 +315,65 @@ impl<F: InstanceFactory> Pool<F> {
 
     /// Waits until no call runs; calls made meanwhile wait behind, for as long as what is given is held.
     pub(crate) async fn drained(&self) -> Result<OwnedSemaphorePermit> {
-        let all = Self::permits_of(self.limits);
-        Arc::clone(&self.permits).acquire_many_owned(all).await.map_err(|_| self.closed())
+        self.queue.places(Self::places_of(self.limits)).await
     }
 
     /// Refuses further calls and closes every instance, also those that still run a call.
     pub(crate) async fn close(&self) {
-        self.permits.close();
+        self.queue.close();
+        let watcher = self.watcher().take();
+        drop(watcher);
         let slots = {
-            let mut state = self.state();
-            state.closed = true;
-            std::mem::take(&mut state.slots)
+            let mut slots = self.slots();
+            slots.closed = true;
+            slots.drain()
         };
-        futures_util::future::join_all(slots.iter().map(|slot| slot.instance.close())).await;
+        self.changed.notify_waiters();
+        let instances: Vec<_> = slots.iter().filter_map(|slot| slot.instance().map(Arc::clone)).collect();
+        drop(slots);
+        join_all(instances.iter().map(|instance| instance.close())).await;
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.state().closed
+        self.slots().closed
     }
 
-    pub(crate) fn instances(&self) -> (Vec<Arc<F::Instance>>, u64) {
-        let state = self.state();
-        (state.slots.iter().map(|slot| Arc::clone(&slot.instance)).collect(), state.restarts)
+    pub(crate) fn tell(&self, stats: &mut Stats) {
+        stats.waiting = self.queue.waiting();
+        let known = self.slots().tell(stats, Instant::now());
+        // Without the lock: measuring processes takes its time.
+        let stats_of = |known: Known<F::Instance>| InstanceStats {
+            start_s: known.start.as_secs_f64(),
+            idle_s: known.idle.map(|idle| idle.as_secs_f64()),
+            ..known.instance.stats()
+        };
+        stats.instances = known.into_iter().map(stats_of).collect();
     }
+}
+
+/// An instance, configured if there is a configuration.
+async fn make<F: InstanceFactory>(factory: &F, config: Option<&Value>) -> Result<Arc<F::Instance>> {
+    let instance = Arc::new(factory.create().await?);
+    if let Some(config) = config
+        && let Err(error) = instance.initialize(config).await
+    {
+        instance.close().await;
+        return Err(error);
+    }
+    Ok(instance)
 }
 
 /// Instances that a change of configuration has reached. Dropped in the middle of the change, it ends them, since
 /// nobody knows which configuration they have: the next call makes others with the one in force.
 struct Touched<'a, F: InstanceFactory> {
     pool: &'a Pool<F>,
-    instances: Vec<Arc<F::Instance>>,
+    instances: Numbered<F::Instance>,
 }
 
 impl<F: InstanceFactory> Drop for Touched<'_, F> {
     fn drop(&mut self) {
-        for instance in self.instances.drain(..) {
-            self.pool.state().slots.retain(|slot| !Arc::ptr_eq(&slot.instance, &instance));
+        for (id, instance) in self.instances.drain(..) {
+            drop(self.pool.slots().remove(id));
             close_later(instance);
         }
     }
@@ -267,25 +381,7 @@ impl<F: InstanceFactory> Drop for Touched<'_, F> {
 
 /// Closes an instance where nobody waits for it. Without a runtime, dropping it must do.
 fn close_later<I: Instance>(instance: Arc<I>) {
-    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+    if let Ok(runtime) = Handle::try_current() {
         runtime.spawn(async move { instance.close().await });
-    }
-}
-
-/// Counts a call as waiting while it lives, and no longer: also one whose future is dropped.
-#[must_use]
-pub struct Waiting<'a>(&'a AtomicU64);
-
-impl<'a> Waiting<'a> {
-    /// One more in `count`.
-    pub fn new(count: &'a AtomicU64) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -8,152 +8,16 @@
     reason = "a test fails by panicking"
 )]
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bivium_instances::{Instance, InstanceFactory, PoolLimits, PooledPlugin};
-use bivium_interface::{
-    Call, ErrorCode, InstanceStats, MethodInfo, Payload, PayloadStream, PluginError, PluginInterface, Result,
-};
-use futures_util::{StreamExt, stream};
-use serde_json::{Value, json};
-use tokio::sync::Semaphore;
-
-/// What the test steers and sees.
-struct World {
-    made: AtomicU32,
-    closed: AtomicU32,
-    /// Instances made after this many refuse every configuration but the first that they were given.
-    stubborn_from: AtomicU32,
-    /// A call of method `wait` ends when it gets a permit.
-    gate: Semaphore,
-}
-
-struct Copy {
-    world: Arc<World>,
-    id: u32,
-    alive: AtomicBool,
-    config: Mutex<Option<Value>>,
-}
-
-#[async_trait]
-impl Instance for Copy {
-    async fn initialize(&self, config: &Value) -> Result<()> {
-        let mut current = self.config.lock().unwrap();
-        let stubborn = self.id >= self.world.stubborn_from.load(Ordering::SeqCst);
-        if stubborn && current.as_ref().is_some_and(|current| current != config) {
-            return Err(PluginError::invalid_config("this instance is stubborn"));
-        }
-        *current = Some(config.clone());
-        Ok(())
-    }
-
-    async fn execute(&self, call: Call) -> Result<Payload> {
-        match &*call.method {
-            "wait" => {
-                let permit = call.handle().guard(async { Ok(self.world.gate.acquire().await.unwrap()) }).await?;
-                permit.forget();
-            }
-            "crash" => {
-                self.alive.store(false, Ordering::SeqCst);
-                return Err(PluginError::crashed("killed by a signal"));
-            }
-            _ => {}
-        }
-        Ok(json!({"instance": self.id, "config": *self.config.lock().unwrap()}).into())
-    }
-
-    async fn execute_stream(self: Arc<Self>, _call: Call) -> Result<PayloadStream> {
-        Ok(Box::pin(stream::iter((0..3).map(|n| Ok(json!(n).into())))))
-    }
-
-    async fn methods(&self) -> Result<Vec<MethodInfo>> {
-        Ok(Vec::new())
-    }
-
-    async fn config_schema(&self) -> Result<Value> {
-        Ok(json!({}))
-    }
-
-    async fn current_config(&self) -> Result<Value> {
-        Ok(self.config.lock().unwrap().clone().unwrap_or_default())
-    }
-
-    fn is_alive(&self) -> bool {
-        self.alive.load(Ordering::SeqCst)
-    }
-
-    async fn close(&self) {
-        self.world.closed.fetch_add(1, Ordering::SeqCst);
-    }
-
-    fn stats(&self) -> InstanceStats {
-        InstanceStats { id: self.id.into(), ..InstanceStats::default() }
-    }
-}
-
-struct Factory {
-    world: Arc<World>,
-    limits: PoolLimits,
-}
-
-#[async_trait]
-impl InstanceFactory for Factory {
-    type Instance = Copy;
-
-    fn name(&self) -> &str {
-        "sample"
-    }
-
-    fn version(&self) -> &str {
-        "1"
-    }
-
-    fn limits(&self) -> PoolLimits {
-        self.limits
-    }
-
-    async fn create(&self) -> Result<Copy> {
-        let id = self.world.made.fetch_add(1, Ordering::SeqCst);
-        tokio::task::yield_now().await;
-        Ok(Copy { world: Arc::clone(&self.world), id, alive: AtomicBool::new(true), config: Mutex::default() })
-    }
-}
-
-fn pool(instances: u32, calls_per_instance: u32, single_use: bool) -> (Arc<World>, Arc<PooledPlugin<Factory>>) {
-    let world = Arc::new(World {
-        made: AtomicU32::new(0),
-        closed: AtomicU32::new(0),
-        stubborn_from: AtomicU32::new(u32::MAX),
-        gate: Semaphore::new(0),
-    });
-    let limits = PoolLimits { instances, calls_per_instance, single_use };
-    let factory = Factory { world: Arc::clone(&world), limits };
-    (world, Arc::new(PooledPlugin::new(factory).drain(Duration::from_millis(20))))
-}
-
-/// Starts `n` calls that wait at the gate, and gives them once all of them run.
-async fn waiting_calls(
-    plugin: &Arc<PooledPlugin<Factory>>,
-    n: u64,
-) -> Vec<(Call, tokio::task::JoinHandle<Result<Payload>>)> {
-    let start = |_| {
-        let (call, plugin) = (Call::new().method("wait"), Arc::clone(plugin));
-        let running = call.clone();
-        (call, tokio::spawn(async move { plugin.execute(running).await }))
-    };
-    let calls = (0..n).map(start).collect();
-    while plugin.stats().await.unwrap().running < n {
-        tokio::task::yield_now().await;
-    }
-    calls
-}
-
-fn code<T>(result: Result<T>) -> ErrorCode {
-    result.err().expect("an error").code()
-}
+use bivium_interface::{Call, ErrorCode, PluginInterface};
+use common::{code, pool, waiting_calls};
+use futures_util::StreamExt;
+use serde_json::json;
 
 #[tokio::test]
 async fn callers_share_instances_up_to_the_limits() {

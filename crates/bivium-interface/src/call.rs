@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde::de::DeserializeOwned;
@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::progress::Pace;
 use crate::{Blob, Payload, PluginError, Progress, Result};
 
 /// The id of a call, unique in this host and across hosts of one machine with overwhelming likelihood. Written as
@@ -80,7 +81,14 @@ struct Control {
     id: CallId,
     cancel: CancellationToken,
     deadline: Option<Instant>,
-    progress: OnceLock<watch::Sender<Progress>>,
+    progress: OnceLock<Channel>,
+}
+
+/// What is known of a call's progress, and how fast it gets on.
+#[derive(Clone)]
+struct Channel {
+    sender: watch::Sender<Progress>,
+    pace: Arc<Mutex<Pace>>,
 }
 
 impl CallHandle {
@@ -129,25 +137,29 @@ impl CallHandle {
         self.0.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// Says how far the call is. For those who run calls.
-    pub fn report(&self, progress: Progress) {
-        self.channel().send_replace(progress);
+    /// Says how far the call is. For those who run calls. The time to the end is worked out here.
+    pub fn report(&self, mut progress: Progress) {
+        let Channel { sender, pace } = self.channel();
+        let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.eta_s = pace.observe(Instant::now(), progress.fraction);
+        sender.send_replace(progress);
     }
 
     /// How far the call is, as last reported, and a way to wait for the next report.
     #[must_use]
     pub fn progress(&self) -> watch::Receiver<Progress> {
-        self.channel().subscribe()
+        self.channel().sender.subscribe()
     }
 
     /// Whether anybody listens to progress. A road that would have to pay for it may leave it out otherwise.
     #[must_use]
     pub fn has_listener(&self) -> bool {
-        self.0.progress.get().is_some_and(|channel| channel.receiver_count() > 0)
+        self.0.progress.get().is_some_and(|channel| channel.sender.receiver_count() > 0)
     }
 
-    fn channel(&self) -> &watch::Sender<Progress> {
-        self.0.progress.get_or_init(|| watch::channel(Progress::default()).0)
+    fn channel(&self) -> &Channel {
+        let new = || Channel { sender: watch::Sender::new(Progress::default()), pace: Arc::default() };
+        self.0.progress.get_or_init(new)
     }
 
     /// Waits until the call is cancelled or its deadline has passed, and gives the error that it then ends with.
@@ -388,5 +400,17 @@ mod tests {
         call.handle().report(Progress::new(Some(0.5), "half"));
         assert_eq!(*listener.borrow(), Progress::new(Some(0.5), "half"));
         assert!(call.handle().has_listener());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn progress_says_how_long_it_will_take() {
+        let call = Call::new();
+        let later = call.clone().timeout(Duration::from_secs(60));
+        let listener = call.handle().progress();
+        call.handle().report(Progress::new(Some(0.0), ""));
+        tokio::time::advance(Duration::from_secs(10)).await;
+        call.handle().report(Progress::new(Some(0.25), ""));
+        assert_eq!(listener.borrow().eta_s.map(f64::round), Some(30.0));
+        drop(later);
     }
 }

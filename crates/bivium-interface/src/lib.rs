@@ -54,7 +54,7 @@ pub use payload::{Payload, escape, escape_key, unescape, unescape_key};
 pub use plugin::{MethodInfo, PayloadStream, PluginInterface};
 pub use policy::{Granted, HostPolicy, NetworkRule};
 pub use progress::Progress;
-pub use stats::{InstanceStats, Stats};
+pub use stats::{CircuitState, InstanceStats, LastCrash, Stats};
 
 /// What every fallible operation on a plugin gives.
 pub type Result<T, E = PluginError> = std::result::Result<T, E>;

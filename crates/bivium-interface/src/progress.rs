@@ -1,6 +1,7 @@
 //! How far a call is.
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 /// How far a call is, as its plugin says.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -10,6 +11,9 @@ pub struct Progress {
     /// What is being done; may be empty.
     #[serde(default)]
     pub message: String,
+    /// Seconds to the end at the rate of the reports so far, where there is one. The host works it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta_s: Option<f64>,
 }
 
 impl Progress {
@@ -25,13 +29,85 @@ impl Progress {
             message.truncate(message.floor_char_boundary(Self::MAX_MESSAGE));
         }
         let fraction = fraction.filter(|f| !f.is_nan()).map(|f| f.clamp(0.0, 1.0));
-        Self { fraction, message }
+        Self { fraction, message, eta_s: None }
+    }
+}
+
+/// How fast a call gets on: its rate, in which what was long ago counts little.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    last: Option<(Instant, f64)>,
+    /// Of the whole per second, and how much of it has been seen: at first the weights do not add up to one.
+    rate: f64,
+    weight: f64,
+}
+
+impl Pace {
+    /// What is so many seconds old counts a third.
+    const MEMORY_S: f64 = 15.0;
+    /// Reports closer together count as one.
+    const STEP_S: f64 = 0.01;
+
+    /// Takes a report in, and gives the seconds to the end.
+    pub(crate) fn observe(&mut self, now: Instant, fraction: Option<f64>) -> Option<f64> {
+        let fraction = fraction?;
+        match self.last {
+            Some((then, before)) if fraction >= before => {
+                let time = now.saturating_duration_since(then).as_secs_f64();
+                if time >= Self::STEP_S {
+                    let share = 1.0 - (-time / Self::MEMORY_S).exp();
+                    self.rate += share * ((fraction - before) / time - self.rate);
+                    self.weight += share * (1.0 - self.weight);
+                    self.last = Some((now, fraction));
+                }
+            }
+            // The first one, or a step back: another round begins.
+            _ => *self = Self { last: Some((now, fraction)), ..Self::default() },
+        }
+        // No number before there is a rate, and none where nothing moves.
+        let left = (1.0 - fraction) * self.weight / self.rate;
+        left.is_finite().then_some(left)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    /// The seconds left after reports at these times, rounded.
+    fn after(reports: &[(f64, f64)]) -> Option<f64> {
+        let (begin, mut pace) = (Instant::now(), Pace::default());
+        let observe = |&(time, fraction): &(f64, f64)| {
+            pace.observe(begin + Duration::from_secs_f64(time), Some(fraction)).map(f64::round)
+        };
+        reports.iter().map(observe).last().flatten()
+    }
+
+    #[test]
+    fn the_time_to_the_end_follows_the_rate() {
+        assert_eq!(after(&[(0.0, 0.2)]), None, "one report has no rate");
+        assert_eq!(after(&[(0.0, 0.0), (1.0, 0.01), (2.0, 0.02), (3.0, 0.03)]), Some(97.0));
+        assert_eq!(after(&[(0.0, 0.5), (10.0, 0.6)]), Some(40.0));
+        let slower: Vec<_> = (0..=20).map(|n| (f64::from(n), 0.02 * f64::from(n))).collect();
+        assert_eq!(after(&slower), Some(30.0));
+        let slower: Vec<_> = slower.into_iter().chain((1..=60).map(|n| (20.0 + f64::from(n), 0.4))).collect();
+        assert!(after(&slower).unwrap() > 1000.0, "it stands still");
+        assert_eq!(after(&[(0.0, 0.0), (1.0, 0.9), (2.0, 0.1)]), None, "another round");
+        assert_eq!(after(&[(0.0, 0.0), (4.0, 1.0)]), Some(0.0));
+        let flood: Vec<_> = (0..100_000).map(|n| (f64::from(n) * 1e-5, f64::from(n) * 1e-6)).collect();
+        assert_eq!(after(&flood), Some(9.0));
+    }
+
+    #[test]
+    fn a_report_without_a_fraction_says_nothing_of_the_pace() {
+        let (begin, mut pace) = (Instant::now(), Pace::default());
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        pace.observe(at(0), Some(0.0));
+        assert_eq!(pace.observe(at(1), None), None);
+        assert_eq!(pace.observe(at(2), Some(0.5)), Some(2.0));
+    }
 
     #[test]
     fn parts_are_brought_in_range() {

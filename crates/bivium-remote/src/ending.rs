@@ -1,6 +1,7 @@
 //! How a worker ended, and the error that its calls end with.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use bivium_interface::{Failure, PluginError};
@@ -10,6 +11,30 @@ use crate::process::signal_name;
 /// Lines of stderr that an error carries.
 const LAST_LINES: usize = 50;
 
+/// Why a host ends a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Because {
+    /// Its plugin was unloaded, or no call needed it for long.
+    NotNeeded,
+    /// A cancelled call went on.
+    DidNotStop,
+    /// What it said was not what the protocol says.
+    BrokeProtocol,
+    /// The host's own runtime ended.
+    RuntimeEnded,
+}
+
+impl fmt::Display for Because {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotNeeded => "it was no longer needed",
+            Self::DidNotStop => "a call in it did not stop when it was cancelled",
+            Self::BrokeProtocol => "it did not keep to the protocol",
+            Self::RuntimeEnded => "its host's runtime ended in the middle of a call",
+        })
+    }
+}
+
 /// How a worker ended.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ending {
@@ -18,7 +43,9 @@ pub(crate) struct Ending {
     /// The signal that ended it, if one did.
     pub(crate) signal: Option<i32>,
     /// Why we ended it, if we did.
-    pub(crate) because: Option<&'static str>,
+    pub(crate) because: Option<Because>,
+    /// Whether the kernel killed it for want of memory.
+    pub(crate) out_of_memory: bool,
     /// The last lines of its stderr.
     pub(crate) stderr: String,
 }
@@ -26,6 +53,14 @@ pub(crate) struct Ending {
 impl Ending {
     /// The error of a call, or a start, that was under way. `when` completes "the worker ended …".
     pub(crate) fn error(&self, when: &str) -> PluginError {
+        if self.out_of_memory {
+            let message = format!("the kernel killed the worker for want of memory {when}");
+            let failure =
+                Failure { kind: "OutOfMemory".to_owned(), message: message.clone(), traceback: self.stderr.clone() };
+            return PluginError::resource_exhausted(message)
+                .with_failure(failure)
+                .with_help("raise `limits.memory_mb` in its manifest, or give its control group or the machine more");
+        }
         let (kind, how) = match (self.because, self.signal, self.status) {
             (Some(because), ..) => ("killed".to_owned(), format!("was ended by the host: {because}")),
             (None, Some(signal), _) => (signal_name(signal), format!("was killed by {}", signal_name(signal))),
@@ -86,6 +121,11 @@ mod tests {
         assert_eq!(error.failure().unwrap().kind, "SIGSEGV");
         assert_eq!(error.failure().unwrap().traceback.lines().count(), LAST_LINES);
         assert!(error.help().unwrap().ends_with("line 79"));
+
+        let error =
+            Ending { signal: Some(9), out_of_memory: true, ..Ending::default() }.error("in the middle of a call");
+        assert_eq!(error.code(), ErrorCode::ResourceExhausted);
+        assert_eq!(error.message(), "the kernel killed the worker for want of memory in the middle of a call");
 
         let error = Ending { status: Some(3), ..Ending::default() }.error("before it was ready");
         assert_eq!(error.message(), "the worker exited with status 3 before it was ready");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bivium_exchange::{Area, Exchange};
-use bivium_instances::{InstanceFactory, PluginContext, PluginLog, PoolLimits};
+use bivium_instances::{Idle, InstanceFactory, PluginContext, PluginLog, PoolLimits, Queue, RestartPolicy};
 use bivium_interface::manifest::Isolation;
 use bivium_interface::{Manifest, Payload, PluginError, Result};
 use tokio::io::AsyncWriteExt;
@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use crate::channel::{Exit, Ready, listen};
 use crate::client::Client;
 use crate::ending::Ending;
+use crate::memory::KillCount;
 use crate::output;
 use crate::payload::MessageLimits;
 use crate::process::{Leash, Process};
@@ -32,6 +33,8 @@ const CANCEL_GRACE_S: f64 = 0.2;
 
 /// How long the pipes of a worker that has ended are read for its last words.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+
+const SIGKILL: i32 = rustix::process::Signal::KILL.as_raw();
 
 /// Makes workers of one plugin.
 pub(crate) struct WorkerFactory {
@@ -61,6 +64,9 @@ impl InstanceFactory for WorkerFactory {
             instances: self.manifest.replicas,
             calls_per_instance: self.manifest.concurrency,
             single_use: self.manifest.isolation == Isolation::Call,
+            queue: Queue::limit(&self.context.granted.limits),
+            idle: self.manifest.idle_stop_s.map(|seconds| Idle { after: Duration::from_secs(seconds), keep: 0 }),
+            restart: RestartPolicy::default(),
         }
     }
 
@@ -106,12 +112,14 @@ impl WorkerFactory {
         let held = Arc::clone(&leash);
         let process = spawn(command, Box::new(move |child| Process::new(child, mark, held))).await.map_err(failed)?;
         let guard = process.id();
+        let kills = KillCount::of(guard);
 
         let fate = Fate::new();
         let (reading, mut writing) = channel.into_split();
         let (handshake, ready) = oneshot::channel();
         let events = tokio::spawn(listen(reading, handshake, self.context.log.clone(), u64::from(guard)));
-        watch(process, events, Arc::clone(&fate), self.context.log.clone(), Arc::clone(&area)).map_err(failed)?;
+        watch(process, events, Arc::clone(&fate), self.context.log.clone(), Arc::clone(&area), kills)
+            .map_err(failed)?;
         // An error means that it has ended, of which `ready` will say more.
         let _ = writing.write_all(&settings).await;
         // Kept open until the leash is released.
@@ -124,6 +132,7 @@ impl WorkerFactory {
         let shared = Shared {
             client: Client::new(port, &token)?,
             limits: self.message_limits(),
+            exchange: self.exchange.clone(),
             area,
             runtime: Handle::current(),
             leash,
@@ -166,6 +175,7 @@ fn watch(
     fate: Arc<Fate>,
     log: PluginLog,
     area: Arc<Area>,
+    kills: KillCount,
 ) -> std::io::Result<()> {
     let instance = u64::from(process.id());
     let (stdout, stderr) = process.take_output().ok_or_else(|| std::io::Error::other("it has no output"))?;
@@ -195,7 +205,9 @@ fn watch(
         // What the worker wrote goes only now that nobody can write there any more.
         drop(area);
         let because = fate.because.get().copied();
-        fate.ending.send_replace(Some(Ending { status, signal, because, stderr: fate.stderr.text() }));
+        let out_of_memory = because.is_none() && signal == Some(SIGKILL) && kills.has_risen();
+        let stderr = fate.stderr.text();
+        fate.ending.send_replace(Some(Ending { status, signal, because, out_of_memory, stderr }));
     });
     Ok(())
 }

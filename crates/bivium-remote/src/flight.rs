@@ -17,6 +17,7 @@ use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::client::{Connection, broken};
+use crate::ending::Because;
 use crate::worker::Shared;
 
 /// How long a cancelled call may take to end before its worker is. The worker itself gives the plugin a fifth of a
@@ -32,11 +33,18 @@ pub(crate) struct Flight {
     worker: Arc<Shared>,
     call: CallId,
     state: State,
-    /// The files that the plugin may be reading.
-    lent: Vec<Blob>,
+    lent: Lent,
     /// Its place in the worker. None only in what is left behind when it is brought down.
     place: Option<OwnedSemaphorePermit>,
     stopping: bool,
+}
+
+/// The files that the plugin may be reading.
+#[derive(Default)]
+pub(crate) struct Lent {
+    pub(crate) blobs: Vec<Blob>,
+    /// The request itself, where it lies in a file.
+    pub(crate) _request: Option<Blob>,
 }
 
 enum State {
@@ -79,7 +87,7 @@ impl Flight {
         worker: &Arc<Shared>,
         call: CallId,
         place: OwnedSemaphorePermit,
-        lent: Vec<Blob>,
+        lent: Lent,
         request: Request<Full<Bytes>>,
     ) -> Result<Self> {
         let mut connection = match connected(worker).await {
@@ -97,7 +105,7 @@ impl Flight {
     }
 
     pub(crate) fn lent(&self) -> &[Blob] {
-        &self.lent
+        &self.lent.blobs
     }
 
     /// Waits for the head of the reply.
@@ -197,7 +205,7 @@ impl Flight {
         if in_time && worker.ending().is_none() && !worker.is_condemned() {
             return Stopped::InOrder;
         }
-        worker.condemn("a call in it did not stop when it was cancelled");
+        worker.condemn(Because::DidNotStop);
         worker.ended().await;
         self.state = State::Over;
         self.land();
@@ -207,7 +215,7 @@ impl Flight {
     /// A reply that breaks the protocol ends the flight and the worker: what else it does cannot be known.
     pub(crate) fn lost<T>(&mut self, error: PluginError) -> Result<T> {
         self.state = State::Over;
-        self.worker.condemn("it did not keep to the protocol");
+        self.worker.condemn(Because::BrokeProtocol);
         self.land();
         Err(error)
     }
@@ -237,7 +245,7 @@ async fn crash_behind(worker: &Shared, error: PluginError, when: &str) -> Plugin
     if let Ok(crashed) = tokio::time::timeout(NEWS_TIME, worker.crashed(when)).await {
         return crashed;
     }
-    worker.condemn("it did not keep to the protocol");
+    worker.condemn(Because::BrokeProtocol);
     error
 }
 
@@ -248,7 +256,7 @@ impl Drop for Flight {
         }
         if self.stopping {
             // The runtime that brought it down is ending.
-            self.worker.condemn("its host's runtime ended in the middle of a call");
+            self.worker.condemn(Because::RuntimeEnded);
             return;
         }
         let state = std::mem::replace(&mut self.state, State::Over);

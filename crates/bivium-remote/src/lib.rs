@@ -5,7 +5,7 @@
 //! it that nothing of it outlives the host. `docs/worker-protocol.md` has what travels between the two.
 //!
 //! - [`RemotePluginProxy`] over `factory` and `worker`: the plugin, how workers are made, one worker;
-//! - `process`, `spawn`, `channel`, `output`: the worker as a process: its start, its end, its voice;
+//! - `process`, `spawn`, `ending`, `memory`, `channel`, `output`: the worker as a process: its start, its end, its voice;
 //! - `client`, `flight`, `stream`, `payload`, `wire`: calls to it;
 //! - `environment`, `embedded`, `variables`: what it runs in.
 //!
@@ -19,6 +19,7 @@ mod environment;
 mod factory;
 mod flight;
 mod lines;
+mod memory;
 mod output;
 mod payload;
 mod process;

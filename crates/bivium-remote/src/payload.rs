@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use bivium_exchange::Area;
+use bivium_exchange::{Area, Exchange, read_at};
 use bivium_interface::{Blob, Call, Payload, PluginError, Result};
+use serde::Serialize;
 use serde_json::Value;
 
-use crate::wire::{CallRequest, LentBlob, WireBlob};
+use crate::client::decode;
+use crate::wire::{CallRequest, LentBlob, Reply, SpilledRequest, WireBlob};
 
 /// What of a message is not payload: the other keys, the list of blobs.
 const ENVELOPE: usize = 1 << 20;
@@ -25,42 +27,87 @@ impl MessageLimits {
     }
 }
 
+/// The body of a request to run a call.
+#[derive(Debug)]
+pub(crate) struct Encoded {
+    pub(crate) body: Vec<u8>,
+    /// The file in which a long one lies; to be kept until the call ends.
+    pub(crate) spilled: Option<Blob>,
+}
+
+/// A longer request goes to a file, so that what a connection carries stays small.
+const INLINE: usize = 256 << 10;
+
 /// The body of a request to run `call`.
-pub(crate) fn encode(call: &Call, unary: bool, limits: MessageLimits) -> Result<Vec<u8>> {
-    let lent = |blob| {
-        let path = Blob::path(blob).to_str();
-        let path = path.ok_or_else(|| PluginError::invalid_input("the path of a blob is not UTF-8"))?;
-        Ok(LentBlob { path, media_type: blob.media_type(), size: blob.size() })
-    };
+pub(crate) async fn encode(call: &Call, unary: bool, limits: MessageLimits, exchange: &Exchange) -> Result<Encoded> {
     let request = CallRequest {
         call: call.id(),
         method: &call.method,
         args: &call.positional,
         kwargs: &call.named,
-        blobs: call.blobs.iter().map(lent).collect::<Result<_>>()?,
+        blobs: call.blobs.iter().map(lend).collect::<Result<_>>()?,
         deadline_s: call.handle().remaining().map(|left| left.as_secs_f64()),
         unary,
     };
-    let body = serde_json::to_vec(&request).map_err(|error| PluginError::internal(error.to_string()))?;
+    let body = json(&request)?;
     if body.len() > limits.message() {
         let message = format!("the arguments are {} bytes of JSON, and the limit is {}", body.len(), limits.payload);
         return Err(PluginError::resource_exhausted(message).with_help("send large data as a blob"));
     }
-    Ok(body)
+    if body.len() <= INLINE {
+        return Ok(Encoded { body, spilled: None });
+    }
+    let exchange = exchange.clone();
+    let file = blocking(move || exchange.write(&body, "application/json")).await?;
+    let body = json(&SpilledRequest { call: call.id(), spilled: lend(&file)? })?;
+    Ok(Encoded { body, spilled: Some(file) })
+}
+
+fn lend(blob: &Blob) -> Result<LentBlob<'_>> {
+    let path = blob.path().to_str();
+    let path = path.ok_or_else(|| PluginError::invalid_input("the path of a blob is not UTF-8"))?;
+    Ok(LentBlob { path, media_type: blob.media_type(), size: blob.size() })
+}
+
+fn json(request: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(request).map_err(|error| PluginError::internal(error.to_string()))
+}
+
+/// Runs what a disk may take its time for.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| PluginError::internal(error.to_string()))?
 }
 
 /// Makes a payload of a result, and takes over the files that it hands back.
-pub(crate) async fn receive(json: Value, blobs: Vec<WireBlob>, lent: &[Blob], area: &Arc<Area>) -> Result<Payload> {
-    if blobs.is_empty() {
-        return checked(Payload { json, blobs: Vec::new() });
+pub(crate) async fn receive(reply: Reply, lent: &[Blob], area: &Arc<Area>, limits: MessageLimits) -> Result<Payload> {
+    let Reply { result, spilled, blobs } = reply;
+    if spilled.is_none() && blobs.is_empty() {
+        return checked(Payload { json: result.ok_or_else(no_result)?, blobs: Vec::new() });
     }
     let (area, lent) = (Arc::clone(area), lent.to_vec());
-    // Moving files is quick, but a disk may take its time.
-    let adopted = tokio::task::spawn_blocking(move || {
-        blobs.into_iter().map(|blob| adopt(blob, &lent, &area)).collect::<Result<Vec<Blob>>>()
-    });
-    let blobs = adopted.await.map_err(|error| PluginError::internal(error.to_string()))??;
-    checked(Payload { json, blobs })
+    let received = move || {
+        let json = match spilled {
+            Some(file) => read(&area.adopt(&file.path, "application/json")?, limits)?,
+            None => result.ok_or_else(no_result)?,
+        };
+        let blobs = blobs.into_iter().map(|blob| adopt(blob, &lent, &area)).collect::<Result<Vec<Blob>>>()?;
+        checked(Payload { json, blobs })
+    };
+    blocking(received).await
+}
+
+fn no_result() -> PluginError {
+    PluginError::protocol("the worker's reply has no result")
+}
+
+/// A long result out of its file, which goes with its handle.
+fn read(file: &Blob, limits: MessageLimits) -> Result<Value> {
+    if file.size() > limits.payload as u64 {
+        let message = format!("the result is {} bytes of JSON, and the limit is {}", file.size(), limits.payload);
+        return Err(PluginError::resource_exhausted(message).with_help("hand large data back as a file"));
+    }
+    let text = file.open().and_then(|file| read_at(&file, 0, limits.payload));
+    decode(&text.map_err(|error| PluginError::protocol(format!("the worker's result cannot be read: {error}")))?)
 }
 
 fn adopt(blob: WireBlob, lent: &[Blob], area: &Area) -> Result<Blob> {
@@ -80,13 +127,14 @@ fn checked(payload: Payload) -> Result<Payload> {
 
 #[cfg(test)]
 mod tests {
-    use bivium_exchange::Exchange;
     use bivium_interface::ErrorCode;
     use serde_json::json;
 
     use super::*;
 
-    fn wire(json: Value) -> Vec<WireBlob> {
+    const LIMITS: MessageLimits = MessageLimits { payload: 1000 };
+
+    fn wire(json: Value) -> Reply {
         serde_json::from_value(json).unwrap()
     }
 
@@ -96,8 +144,9 @@ mod tests {
         let area = Arc::new(exchange.area("test").unwrap());
         let lent = [exchange.write(b"lent", "text/plain").unwrap()];
         std::fs::write(area.path().join("made.txt"), "made").unwrap();
-        let blobs = wire(json!([{"lent": 0}, {"path": "made.txt", "media_type": "text/plain", "size": 4}]));
-        let payload = receive(json!([{"$blob": 1}, {"$blob": 0}]), blobs, &lent, &area).await.unwrap();
+        let blobs = json!([{"lent": 0}, {"path": "made.txt", "media_type": "text/plain", "size": 4}]);
+        let reply = wire(json!({"result": [{"$blob": 1}, {"$blob": 0}], "blobs": blobs}));
+        let payload = receive(reply, &lent, &area, LIMITS).await.unwrap();
         assert_eq!(payload.blobs[0].path(), lent[0].path());
         assert_eq!(std::fs::read(payload.blobs[1].path()).unwrap(), b"made");
 
@@ -107,18 +156,52 @@ mod tests {
             (json!([{"path": "/etc/passwd"}]), ErrorCode::Denied),
             (json!([{"path": "../../blobs/x"}]), ErrorCode::Denied),
         ] {
-            let error = receive(Value::Null, wire(blobs.clone()), &lent, &area).await.unwrap_err();
+            let reply = wire(json!({"result": null, "blobs": blobs}));
+            let error = receive(reply, &lent, &area, LIMITS).await.unwrap_err();
             assert_eq!(error.code(), code, "{blobs}");
         }
-        let error = receive(json!({"$blob": 0}), Vec::new(), &lent, &area).await.unwrap_err();
-        assert_eq!(error.code(), ErrorCode::Protocol);
+        for reply in [json!({"result": {"$blob": 0}}), json!({})] {
+            let error = receive(wire(reply), &lent, &area, LIMITS).await.unwrap_err();
+            assert_eq!(error.code(), ErrorCode::Protocol);
+        }
     }
 
-    #[test]
-    fn long_arguments_are_refused() {
-        let limits = MessageLimits { payload: 10 };
-        assert!(encode(&Call::new().arg("x"), false, limits).is_ok());
-        let error = encode(&Call::new().arg("x".repeat(2 << 20)), false, limits).unwrap_err();
+    #[tokio::test]
+    async fn a_long_result_is_read_from_its_file_which_goes() {
+        let exchange = Exchange::open().unwrap();
+        let area = Arc::new(exchange.area("test").unwrap());
+        let spilled = |text: &str| {
+            std::fs::write(area.path().join("long"), text).unwrap();
+            wire(json!({"spilled": {"path": "long"}}))
+        };
+        let payload = receive(spilled("[1, null]"), &[], &area, LIMITS).await.unwrap();
+        assert_eq!(payload.json, json!([1, null]));
+        for (text, code) in [
+            ("[1, nul", ErrorCode::Protocol),
+            ("{\"$blob\": 0}", ErrorCode::Protocol),
+            (format!("\"{}\"", "x".repeat(1000)).as_str(), ErrorCode::ResourceExhausted),
+        ] {
+            assert_eq!(receive(spilled(text), &[], &area, LIMITS).await.unwrap_err().code(), code, "{text}");
+        }
+        let error = receive(wire(json!({"spilled": {"path": "../x"}})), &[], &area, LIMITS).await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Denied);
+        assert_eq!(exchange.usage().blobs, 0);
+        assert_eq!(std::fs::read_dir(area.path()).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn long_arguments_go_to_a_file_and_too_long_ones_nowhere() {
+        let exchange = Exchange::open().unwrap();
+        let call = Call::new().arg("x".repeat(INLINE));
+        let encoded = encode(&call, false, MessageLimits { payload: 1 << 20 }, &exchange).await.unwrap();
+        let (body, file) = (serde_json::from_slice::<Value>(&encoded.body).unwrap(), encoded.spilled.unwrap());
+        assert_eq!(body["spilled"]["path"], file.path().to_str().unwrap());
+        let whole: Value = serde_json::from_slice(&std::fs::read(file.path()).unwrap()).unwrap();
+        assert_eq!((&whole["call"], &whole["args"][0]), (&body["call"], &call.positional[0]));
+
+        let short = encode(&Call::new().arg("x"), false, LIMITS, &exchange).await.unwrap();
+        assert!(short.spilled.is_none());
+        let error = encode(&Call::new().arg("x".repeat(2 << 20)), false, LIMITS, &exchange).await.unwrap_err();
         assert_eq!(error.code(), ErrorCode::ResourceExhausted);
     }
 }

@@ -47,8 +47,8 @@ impl Events {
             match (event.event, event.payload, event.error) {
                 (EventKind::Progress, ..) => self.call.report(Progress::new(event.fraction, event.message)),
                 (EventKind::Chunk, Some(payload), _) => {
-                    let area = self.flight.worker().area.clone();
-                    return receive(payload.json, payload.blobs, self.flight.lent(), &area).await.map(Some);
+                    let worker = self.flight.worker();
+                    return receive(payload, self.flight.lent(), &worker.area, worker.limits).await.map(Some);
                 }
                 (EventKind::Error, _, Some(error)) => {
                     self.finish().await?;

@@ -1,7 +1,7 @@
 //! What travels between host and worker, as types: `docs/worker-protocol.md` in Rust.
 
 use bivium_interface::{CallId, ErrorCode, Failure, PluginError};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 /// The version of the protocol.
@@ -92,6 +92,13 @@ pub(crate) struct CallRequest<'a> {
     pub(crate) unary: bool,
 }
 
+/// What stands for a long request: the whole of it lies in a file.
+#[derive(Debug, Serialize)]
+pub(crate) struct SpilledRequest<'a> {
+    pub(crate) call: CallId,
+    pub(crate) spilled: LentBlob<'a>,
+}
+
 /// A blob of a request.
 #[derive(Debug, Serialize)]
 pub(crate) struct LentBlob<'a> {
@@ -108,12 +115,26 @@ pub(crate) struct HookRequest<'a> {
     pub(crate) config: Option<&'a Value>,
 }
 
-/// The reply to a unary request that went well.
+/// A result: the reply to a unary request that went well, and the payload of a chunk.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Reply {
-    pub(crate) result: Value,
+    /// A result that is `null` is one all the same.
+    #[serde(default, alias = "json", deserialize_with = "present")]
+    pub(crate) result: Option<Value>,
+    /// The file in which a long result lies instead.
+    pub(crate) spilled: Option<SpilledReply>,
     #[serde(default)]
     pub(crate) blobs: Vec<WireBlob>,
+}
+
+/// A file beneath the worker's part of the exchange.
+#[derive(Debug, Deserialize)]
+pub(crate) struct SpilledReply {
+    pub(crate) path: String,
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 /// The reply to one that did not.
@@ -134,7 +155,7 @@ pub(crate) struct WireBlob {
 #[derive(Debug, Deserialize)]
 pub(crate) struct StreamEvent {
     pub(crate) event: EventKind,
-    pub(crate) payload: Option<WirePayload>,
+    pub(crate) payload: Option<Reply>,
     pub(crate) error: Option<WireError>,
     pub(crate) fraction: Option<f64>,
     #[serde(default)]
@@ -148,13 +169,6 @@ pub(crate) enum EventKind {
     Progress,
     Error,
     Done,
-}
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct WirePayload {
-    pub(crate) json: Value,
-    #[serde(default)]
-    pub(crate) blobs: Vec<WireBlob>,
 }
 
 /// The reply to `/methods`.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bivium_exchange::Area;
+use bivium_exchange::{Area, Exchange};
 use bivium_instances::Instance;
 use bivium_interface::{
     Call, CallHandle, CallId, InstanceStats, MethodInfo, Payload, PayloadStream, PluginError, Result,
@@ -16,9 +16,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::client::{Client, decode};
-use crate::ending::{Ending, LastLines};
-use crate::flight::Flight;
-use crate::payload::{MessageLimits, encode, receive};
+use crate::ending::{Because, Ending, LastLines};
+use crate::flight::{Flight, Lent};
+use crate::payload::{Encoded, MessageLimits, encode, receive};
 use crate::process::Leash;
 use crate::stream::Events;
 use crate::usage;
@@ -36,7 +36,7 @@ pub(crate) struct Fate {
     pub(crate) stderr: LastLines,
     pub(crate) ending: watch::Sender<Option<Ending>>,
     /// Why the host ended it.
-    pub(crate) because: OnceLock<&'static str>,
+    pub(crate) because: OnceLock<Because>,
     running: Mutex<Vec<CallId>>,
 }
 
@@ -70,6 +70,7 @@ impl Fate {
 pub(crate) struct Shared {
     pub(crate) client: Client,
     pub(crate) limits: MessageLimits,
+    pub(crate) exchange: Exchange,
     pub(crate) area: Arc<Area>,
     pub(crate) runtime: Handle,
     pub(crate) leash: Arc<Leash>,
@@ -92,7 +93,7 @@ impl Shared {
     }
 
     /// Ends the worker, and lets no call in any more. Returns at once.
-    pub(crate) fn condemn(&self, because: &'static str) {
+    pub(crate) fn condemn(&self, because: Because) {
         let _ = self.fate.because.set(because);
         self.leash.release();
     }
@@ -162,11 +163,12 @@ impl Worker {
     }
 
     async fn begin(&self, call: &Call, path: &str, unary: bool) -> Result<Flight> {
-        let body = encode(call, unary, self.shared.limits)?;
+        let Encoded { body, spilled } = encode(call, unary, self.shared.limits, &self.shared.exchange).await?;
         let place = self.place().await?;
         self.calls.fetch_add(1, Ordering::Relaxed);
         let request = self.shared.client.request(Method::POST, path, body);
-        Flight::begin(&self.shared, call.id(), place, call.blobs.clone(), request).await
+        let lent = Lent { blobs: call.blobs.clone(), _request: spilled };
+        Flight::begin(&self.shared, call.id(), place, lent, request).await
     }
 
     async fn unary(&self, flight: &mut Flight) -> Result<Payload> {
@@ -179,7 +181,7 @@ impl Worker {
             Ok(reply) => reply,
             Err(error) => return flight.lost(error),
         };
-        receive(reply.result, reply.blobs, flight.lent(), &self.shared.area).await
+        receive(reply, flight.lent(), &self.shared.area, self.shared.limits).await
     }
 
     /// Asks the plugin something that is no call of the user's.
@@ -195,7 +197,7 @@ impl Worker {
         };
         let place = self.place().await?;
         let request = self.shared.client.request(method, &path, body);
-        let mut flight = Flight::begin(&self.shared, call, place, Vec::new(), request).await?;
+        let mut flight = Flight::begin(&self.shared, call, place, Lent::default(), request).await?;
         self.unary(&mut flight).await.map(|payload| payload.json)
     }
 }
@@ -257,6 +259,17 @@ impl Instance for Worker {
         !self.shared.is_condemned() && self.shared.fate.ending.borrow().is_none()
     }
 
+    fn crash(&self) -> Option<PluginError> {
+        // What the host noted after the end is not why it ended.
+        let because = match self.shared.ending() {
+            Some(ending) if ending.because.is_none() => return Some(ending.error("and has to be started again")),
+            Some(ending) => ending.because,
+            None => self.shared.fate.because.get().copied(),
+        };
+        let own_fault = because.filter(|because| *because == Because::BrokeProtocol)?;
+        Some(PluginError::protocol(format!("the worker was ended by the host: {own_fault}")))
+    }
+
     async fn close(&self) {
         let in_order = async {
             // Behind the calls that still run.
@@ -274,7 +287,7 @@ impl Instance for Worker {
                 Err(_) => tracing::warn!(pid = self.pid, "a plugin's cleanup took too long"),
             }
         }
-        self.shared.condemn("the plugin was unloaded");
+        self.shared.condemn(Because::NotNeeded);
         let _ = tokio::time::timeout(EXIT_TIME, self.shared.ended()).await;
     }
 

@@ -2,10 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bivium_exchange::Exchange;
-use bivium_instances::{InstanceFactory, PluginContext, PluginLog, PoolLimits};
+use bivium_instances::{Idle, InstanceFactory, PluginContext, PluginLog, PoolLimits, Queue, RestartPolicy};
 use bivium_interface::{Manifest, PluginError, Result, manifest};
 use serde_json::Value;
 use tokio::task::yield_now;
@@ -25,6 +26,18 @@ use crate::wasi::Rights;
 use crate::witness::Witness;
 use crate::world::GuestPre;
 use crate::{refusal, trap, typed};
+
+/// Instances beyond the first are freed when no call has needed them for this time.
+const IDLE: Idle = Idle { after: Duration::from_secs(60), keep: 1 };
+
+/// Making an instance is cheap, and one that cannot be made now (others may hold what it needs) may be made soon.
+const RESTART: RestartPolicy = RestartPolicy {
+    delay: Duration::from_millis(10),
+    open_after: 5,
+    open: Duration::from_secs(1),
+    longest: Duration::from_secs(30),
+    jitter: 20,
+};
 
 /// Makes the instances of one component.
 pub struct ComponentFactory {
@@ -59,7 +72,7 @@ impl ComponentFactory {
     ) -> Result<Self> {
         let named = |error: PluginError| error.with_plugin(&manifest.name);
         let limits = &context.granted.limits;
-        let engine = if limits.fuel.is_some() { engine.counting_fuel().map_err(named)? } else { engine };
+        let engine = engine.for_limits(limits).map_err(named)?;
         let request = Request::of(manifest, limits, engine.config()).map_err(named)?;
         let (guest, _) = guest(engine, request).await.map_err(named)?;
         let granted = Arc::clone(&context.granted);
@@ -72,6 +85,9 @@ impl ComponentFactory {
                 instances: manifest.instances.max,
                 calls_per_instance: 1,
                 single_use: manifest.isolation == manifest::Isolation::Call,
+                queue: Queue::limit(&context.granted.limits),
+                idle: Some(IDLE),
+                restart: RESTART,
             },
             engine: engine.clone(),
             guest,

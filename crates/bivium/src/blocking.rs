@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::pipeline::{Event, Outcome, Pipeline, RunOptions};
-use crate::{LoadReport, ManagerBuilder};
+use crate::{Freed, LoadReport, ManagerBuilder, UnloadReport};
 
 /// A runtime that ends without waiting for what others still run on it.
 #[derive(Clone)]
@@ -162,7 +162,7 @@ impl PluginManager {
     ///
     /// # Errors
     /// As there.
-    pub fn unload(&self, name: &str) -> Result<()> {
+    pub fn unload(&self, name: &str) -> Result<Freed> {
         self.waiter.wait(self.manager.unload(name))
     }
 
@@ -170,7 +170,7 @@ impl PluginManager {
     ///
     /// # Errors
     /// `unavailable` from async code; what went wrong with a plugin is in its report.
-    pub fn unload_all(&self) -> Result<Vec<LoadReport>> {
+    pub fn unload_all(&self) -> Result<Vec<UnloadReport>> {
         self.waiter.wait(async { Ok(self.manager.unload_all().await) })
     }
 

@@ -22,7 +22,7 @@
 //! manager.load("hello").await?;
 //! let result = manager.execute("hello", Call::new().named("name", "you")).await?;
 //! assert_eq!(result.json, json!({"text": "hello you"}));
-//! manager.unload("hello").await
+//! manager.unload("hello").await.map(drop)
 //! # }).unwrap();
 //! # Ok::<(), std::io::Error>(())
 //! ```
@@ -39,12 +39,14 @@ pub mod scheduler;
 pub use bivium_exchange::Exchange;
 pub use bivium_instances::{AuditFile, AuditRecord, AuditSink, Decision};
 pub use bivium_interface::{
-    Blob, Call, CallHandle, CallId, CancellationToken, ErrorCode, Failure, FileBackedDto, Granted, HostPolicy,
-    InstanceStats, LogLevel, LogRecord, LogSource, Manifest, MethodInfo, Payload, PayloadStream, PluginError,
-    PluginInterface, Problem, Progress, Result, Stats, async_trait, escape, manifest, media_type_of_path, policy,
-    suffix_of_media_type, unescape,
+    Blob, Call, CallHandle, CallId, CancellationToken, CircuitState, ErrorCode, Failure, FileBackedDto, Granted,
+    HostPolicy, InstanceStats, LastCrash, LogLevel, LogRecord, LogSource, Manifest, MethodInfo, Payload, PayloadStream,
+    PluginError, PluginInterface, Problem, Progress, Result, Stats, async_trait, escape, manifest, media_type_of_path,
+    policy, suffix_of_media_type, unescape,
 };
 pub use bivium_wasm::{Compilation, Compiler, WasmConfig, compiler_main};
 pub use construct::open;
 pub use discovery::{Discovery, default_search_paths, discover, read_plugin};
-pub use manager::{LoadReport, ManagerBuilder, PluginInfo, PluginManager, RunningCall, default_data_dir};
+pub use manager::{
+    Freed, Held, LoadReport, ManagerBuilder, PluginInfo, PluginManager, RunningCall, UnloadReport, default_data_dir,
+};

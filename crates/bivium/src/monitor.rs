@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate};
 
 /// The machine at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -38,6 +39,21 @@ pub struct Gpu {
 pub trait Monitor: Send + Sync + 'static {
     /// The machine now. May take a few milliseconds.
     fn snapshot(&self) -> SystemSnapshot;
+
+    /// Host memory that these processes hold, in bytes; those that have ended hold none. A monitor that cannot tell
+    /// says 0.
+    fn memory_of(&self, _pids: &[u32]) -> u64 {
+        0
+    }
+}
+
+impl SystemSnapshot {
+    /// GPU memory that these processes hold, in bytes; none where there is no GPU.
+    #[must_use]
+    pub fn gpu_memory_of(&self, pids: &[u32]) -> Option<u64> {
+        let used = self.gpus.iter().flat_map(|gpu| &gpu.processes).filter(|(pid, _)| pids.contains(pid));
+        (!self.gpus.is_empty()).then(|| used.map(|(_, bytes)| bytes).sum())
+    }
 }
 
 /// The real machine: sysinfo, and NVML where there is one.
@@ -76,6 +92,15 @@ impl Monitor for MachineMonitor {
             snapshot.memory_available_bytes = system.available_memory();
         }
         snapshot
+    }
+
+    fn memory_of(&self, pids: &[u32]) -> u64 {
+        let Some(system) = &self.system else { return 0 };
+        let mut system = system.lock().unwrap_or_else(PoisonError::into_inner);
+        let pids: Vec<Pid> = pids.iter().map(|pid| Pid::from_u32(*pid)).collect();
+        let kind = ProcessRefreshKind::nothing().with_memory().without_tasks();
+        system.refresh_processes_specifics(ProcessesToUpdate::Some(&pids), true, kind);
+        pids.iter().filter_map(|pid| system.process(*pid)).map(sysinfo::Process::memory).sum()
     }
 }
 
@@ -135,5 +160,16 @@ mod tests {
         let snapshot = MachineMonitor::default().snapshot();
         assert!(snapshot.cpus > 0 && snapshot.memory_total_bytes > 0);
         assert!(snapshot.memory_available_bytes <= snapshot.memory_total_bytes);
+    }
+
+    #[test]
+    fn a_process_holds_memory_until_it_has_ended() {
+        let monitor = MachineMonitor::default();
+        let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let pids = [child.id()];
+        assert!(monitor.memory_of(&pids) > 0);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(monitor.memory_of(&pids), 0);
     }
 }

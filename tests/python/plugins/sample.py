@@ -8,6 +8,7 @@ import enum
 import logging
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import sys
@@ -141,6 +142,10 @@ class Echo:
         }[kind]
 
     def big(self, size):
+        return "x" * size
+
+    def cramped(self, size):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
         return "x" * size
 
     def fail(self, kind="plain"):

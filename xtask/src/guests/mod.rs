@@ -5,6 +5,7 @@
 //! machine with plain Rust needs nothing more. Only `--update-prebuilt` writes to anything that git knows.
 
 mod compiler;
+mod languages;
 mod prebuilt;
 
 use std::fs;
@@ -27,6 +28,8 @@ pub(crate) struct Options {
     pub(crate) from_source: bool,
     /// Build them and make them the committed copies.
     pub(crate) update_prebuilt: bool,
+    /// Build those in other languages, as far as their tools are there, and nothing else.
+    pub(crate) languages: bool,
 }
 
 impl Options {
@@ -37,6 +40,7 @@ impl Options {
             match *argument {
                 "--from-source" => options.from_source = true,
                 "--update-prebuilt" => options.update_prebuilt = true,
+                "--languages" => options.languages = true,
                 _ => return None,
             }
         }
@@ -45,6 +49,9 @@ impl Options {
 }
 
 pub(crate) fn run(options: Options) -> Result<()> {
+    if options.languages {
+        return languages::build();
+    }
     let mut found = Compiler::find()?;
     if found.is_none() && (options.from_source || options.update_prebuilt) {
         found = Some(Compiler::make()?);

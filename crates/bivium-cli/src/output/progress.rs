@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bivium::{CallHandle, Progress};
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 
 use super::screen::Screen;
 use super::text::on_one_line;
@@ -72,13 +72,22 @@ impl Bar {
             // From 0 to STEPS: a fraction is from 0 to 1.
             self.0.set_position((fraction * STEPS as f64) as u64);
         }
-        self.0.set_message(on_one_line(&progress.message));
+        self.0.set_message(message(progress));
     }
 }
 
 impl Drop for Bar {
     fn drop(&mut self) {
         self.0.finish_and_clear();
+    }
+}
+
+/// What stands behind the bar: how long it will take, where that is known, and what is being done.
+fn message(progress: &Progress) -> String {
+    let message = on_one_line(&progress.message);
+    match progress.eta_s.and_then(|left| Duration::try_from_secs_f64(left.ceil()).ok()) {
+        Some(left) => format!("{} left {message}", HumanDuration(left)),
+        None => message,
     }
 }
 
@@ -90,4 +99,23 @@ fn style(has_fraction: bool) -> ProgressStyle {
     };
     // The templates are fixed; were one wrong, the plain bar would do.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_to_the_end_is_shown_where_it_is_known() {
+        let mut progress = Progress::new(Some(0.5), "step\n2");
+        assert_eq!(message(&progress), "step 2");
+        for (left, shown) in [(0.2, "1 second"), (59.0, "59 seconds"), (600.0, "10 minutes")] {
+            progress.eta_s = Some(left);
+            assert_eq!(message(&progress), format!("{shown} left step 2"));
+        }
+        for odd in [f64::INFINITY, f64::NAN, -1.0, 1e300] {
+            progress.eta_s = Some(odd);
+            assert_eq!(message(&progress), "step 2");
+        }
+    }
 }

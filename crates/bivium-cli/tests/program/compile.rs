@@ -16,7 +16,7 @@ use crate::place::{LONG, Place, until};
 #[path = "../../../bivium-wasm/tests/common/slow.rs"]
 mod slow;
 
-/// Would compile for hours.
+/// Compiles for far longer than anybody waits.
 const FOR_EVER: u32 = 5000;
 
 impl Place {
@@ -88,10 +88,15 @@ fn a_component_is_compiled_ahead_and_mapped_by_every_later_run() {
         format!("manifests/echo.wasm: was compiled already, {bytes} kB of code in [DIR]/.cache/bivium/components\n");
     assert_eq!(again.assert_status(0).stdout, expected);
     assert_eq!(codes().len(), 1);
+    // Code that counts fuel is other code, and the compiler in its process knows which is wanted.
+    place.component("echo", json!({"limits": {"fuel": 1_000_000_000}}));
+    assert!(place.run(&["compile", "echo"]).assert_status(0).stdout.contains("compiled in "));
+    place.run(&["run", "echo", "text=hello"]).assert_status(0);
+    assert_eq!(codes().len(), 2);
     place.run(&["compile", "manifests/echo.json", "--cache", "other"]).assert_status(0);
     assert!(place.path("other/components").is_dir());
     let doctor = place.run(&["doctor"]);
-    assert!(doctor.stdout.contains("cache: 1 compiled components, 1 MiB in [DIR]/"), "{}", doctor.all());
+    assert!(doctor.stdout.contains("cache: 2 compiled components, "), "{}", doctor.all());
     place.assert_clean();
 }
 
@@ -229,6 +234,34 @@ fn a_compiler_ends_with_its_host_however_that_ends() {
         let killed = signal == rustix::process::Signal::KILL;
         assert_eq!(status.code(), (!killed).then_some(130));
     }
+}
+
+#[test]
+fn where_address_space_is_short_components_run_without_pools() {
+    let place = Place::new();
+    place.echo();
+    // In KiB: too little for the pools, and for what one memory sets aside usually; then too little for the pools alone.
+    for limit in [2 << 20, 80 << 20] {
+        let limited = |args: &[&str]| {
+            let own = place.command(args);
+            let mut command = std::process::Command::new("sh");
+            command.args(["-c", &format!("ulimit -v {limit} && exec \"$0\" \"$@\"")]).arg(own.get_program());
+            command.args(args).envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            place.ran(command.current_dir(place.path("")).output().unwrap())
+        };
+        let ran = limited(&["run", "echo", "text=hello"]);
+        assert_eq!(ran.assert_status(0).json(), json!({"text": "hello"}));
+        assert!(ran.stderr.contains("no room for pools of component memory"), "{}", ran.all());
+        let doctor = limited(&["doctor"]);
+        assert!(
+            doctor.stdout.contains("warn  WebAssembly: the engine starts, but there is no address space"),
+            "{}",
+            doctor.all()
+        );
+    }
+    // Their code is not the same: none was taken for the other's.
+    let entries = fs::read_dir(place.path(".cache/bivium/components")).unwrap();
+    assert_eq!(entries.filter(|entry| entry.as_ref().unwrap().path().join("code").exists()).count(), 2);
 }
 
 /// Shared by several loads of one component at once.

@@ -84,7 +84,7 @@ impl Place {
         self.ran(child.wait_with_output().unwrap())
     }
 
-    fn ran(&self, output: Output) -> Ran {
+    pub(crate) fn ran(&self, output: Output) -> Ran {
         let dir = self.dir.path().to_str().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap().replace(dir, "[DIR]");
         let status = output.status.code().expect("ended by a signal");

@@ -47,8 +47,8 @@ pub enum Compiler {
     InProcess,
     /// In a child process with limits of its own, which is killed when its time is up or nobody waits any more.
     Child {
-        /// A program that ends in [`compiler_main`] when it is run with `args`. It must be of the same build as the
-        /// host.
+        /// The absolute path of a program that ends in [`compiler_main`] when it is run with `args`. It must be of the
+        /// same build as the host.
         program: PathBuf,
         /// What makes it do that.
         args: Vec<OsString>,

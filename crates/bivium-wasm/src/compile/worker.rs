@@ -82,10 +82,10 @@ fn run() -> Result<()> {
     written.map_err(|error| PluginError::internal(format!("cannot write the compiled component: {error}")))
 }
 
-/// The engine that the order is for. Settings of the host that show in the code are tried out: there are few.
+/// The engine that the order is for.
 fn engine_for(order: &Order) -> Result<Engine> {
-    for fuel in [false, true] {
-        let engine = engine::to_compile(fuel)?;
+    for engine in engine::to_compile() {
+        let engine = engine?;
         if compatibility(&engine) == order.compatibility {
             return Ok(engine);
         }

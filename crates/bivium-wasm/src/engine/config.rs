@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use rustix::process::{Resource, getrlimit};
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::compile::{Compiler, Workshop};
@@ -16,6 +17,30 @@ pub struct WasmConfig {
     compiler: Compiler,
     cache: CacheDir,
     cache_bytes: u64,
+}
+
+/// Where the memory of instances comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// From pools: addresses are set aside for all instances at the start.
+    Pooled,
+    /// Each memory sets aside the addresses that it may ever have.
+    OnDemand,
+    /// Each memory has the addresses that it has, and moves when it grows. Its code checks each access and is slower.
+    Short,
+}
+
+impl Memory {
+    /// Under this one counts gigabytes of addresses: the four that a memory sets aside, and the program's own.
+    const SHORT: u64 = 64 << 30;
+
+    /// What to do without pools here.
+    pub(super) fn without_pools() -> Self {
+        match getrlimit(Resource::As).current {
+            Some(limit) if limit < Self::SHORT => Self::Short,
+            _ => Self::OnDemand,
+        }
+    }
 }
 
 /// Where compiled components lie.
@@ -46,7 +71,7 @@ impl WasmConfig {
         Self::default()
     }
 
-    /// How many component instances of all plugins together may live at once. Each sets aside 8 GiB of address
+    /// How many component instances of all plugins together may live at once. Each sets aside 12 GiB of address
     /// space, but no memory.
     #[must_use]
     pub fn instances(mut self, instances: u32) -> Self {
@@ -119,25 +144,32 @@ impl WasmConfig {
         self.pooling
     }
 
-    pub(super) fn engine_config(&self, pooling: bool, fuel: bool) -> Config {
+    pub(super) fn engine_config(&self, memory: Memory, fuel: bool) -> Config {
         let mut config = Config::new();
         config.epoch_interruption(true).consume_fuel(fuel).memory_init_cow(true).wasm_component_model_map(true);
-        if pooling {
-            config.allocation_strategy(InstanceAllocationStrategy::Pooling(self.pools()));
+        match memory {
+            Memory::Pooled => {
+                config.allocation_strategy(InstanceAllocationStrategy::Pooling(self.pools()));
+            }
+            Memory::OnDemand => {}
+            Memory::Short => {
+                config.memory_reservation(0).memory_reservation_for_growth(4 << 20).memory_guard_size(64 << 10);
+            }
         }
         config
     }
 
-    /// Pools such that components with an interpreter compiled in fit: these consist of some dozen core modules with
-    /// tables of tens of thousands of elements.
+    /// Pools such that every instance can be of a component with an interpreter compiled in. Measured: JavaScript in
+    /// QuickJS has 13 core instances, 3 memories and 3 tables, Python 38, 1 and 2. Core instances are only counted; of
+    /// memories and tables addresses are set aside.
     fn pools(&self) -> PoolingAllocationConfig {
         const INSTANCE_BYTES: usize = 4 << 20;
         let mut pools = PoolingAllocationConfig::new();
         pools
             .total_component_instances(self.instances)
             .total_stacks(self.instances)
-            .total_core_instances(self.instances.saturating_mul(25))
-            .total_memories(self.instances.saturating_mul(2))
+            .total_core_instances(self.instances.saturating_mul(limits::INSTANCES))
+            .total_memories(self.instances.saturating_mul(3))
             .total_tables(self.instances.saturating_mul(8))
             .max_core_instances_per_component(limits::INSTANCES)
             .max_memories_per_component(limits::MEMORIES)

@@ -8,10 +8,12 @@ mod ticker;
 
 use std::sync::{Arc, OnceLock};
 
+use bivium_interface::manifest::Limits;
 use bivium_interface::{PluginError, Result};
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
+use config::Memory;
 pub use config::WasmConfig;
 pub(crate) use ticker::TICKS_TO_YIELD;
 
@@ -57,8 +59,12 @@ impl WasmEngine {
         Ok(Self(Arc::new(Inner { engine, linker, config, pooling, workshop, stores, counting_fuel })))
     }
 
-    /// The engine of the same host whose stores count fuel.
-    pub(crate) fn counting_fuel(&self) -> Result<&Self> {
+    /// The engine of the same host for a plugin with these limits: one whose stores count fuel, if it has some.
+    pub(crate) fn for_limits(&self, limits: &Limits) -> Result<&Self> {
+        if limits.fuel.is_some() { self.counting_fuel() } else { Ok(self) }
+    }
+
+    fn counting_fuel(&self) -> Result<&Self> {
         if let Some(engine) = self.0.counting_fuel.get() {
             return Ok(engine);
         }
@@ -109,7 +115,7 @@ impl WasmEngine {
 
 fn start(config: &WasmConfig, fuel: bool) -> Result<(Engine, bool)> {
     if config.is_pooling() {
-        match Engine::new(&config.engine_config(true, fuel)) {
+        match Engine::new(&config.engine_config(Memory::Pooled, fuel)) {
             Ok(engine) => return Ok((engine, true)),
             Err(error) => tracing::warn!(
                 "no room for pools of component memory, instances are made on demand and start slower \
@@ -117,16 +123,17 @@ fn start(config: &WasmConfig, fuel: bool) -> Result<(Engine, bool)> {
             ),
         }
     }
-    Ok((on_demand(config, fuel)?, false))
+    Ok((without_pools(config, Memory::without_pools(), fuel)?, false))
 }
 
-/// An engine that compiles for others and runs nothing: pools do not show in the code.
-pub(crate) fn to_compile(fuel: bool) -> Result<Engine> {
-    on_demand(&WasmConfig::default(), fuel)
+/// Engines that compile for others and run nothing, one for each setting that shows in the code. Pools do not.
+pub(crate) fn to_compile() -> impl Iterator<Item = Result<Engine>> {
+    let settings = [Memory::OnDemand, Memory::Short].into_iter().flat_map(|memory| [(memory, false), (memory, true)]);
+    settings.map(|(memory, fuel)| without_pools(&WasmConfig::default(), memory, fuel))
 }
 
-fn on_demand(config: &WasmConfig, fuel: bool) -> Result<Engine> {
-    Engine::new(&config.engine_config(false, fuel))
+fn without_pools(config: &WasmConfig, memory: Memory, fuel: bool) -> Result<Engine> {
+    Engine::new(&config.engine_config(memory, fuel))
         .map_err(|error| PluginError::internal(format!("cannot start the WebAssembly engine: {error:#}")))
 }
 

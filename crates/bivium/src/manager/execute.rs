@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
-use bivium_instances::Waiting;
 use bivium_interface::{Call, CallHandle, Payload, PayloadStream, PluginError, Result};
 use futures_core::Stream;
 use tokio::sync::OwnedSemaphorePermit;
@@ -55,7 +54,8 @@ impl PluginManager {
         let listed = loaded.list(call);
         let name_error = |error: PluginError| error.with_plugin(name).with_call(call.id());
         let hold = call.guard(loaded.hold()).await.map_err(name_error)?;
-        let capacity = Self::room(&hold.copy, call).await.map_err(name_error)?;
+        // One that waits for its own plugin must not take a slot from the calls of others.
+        let capacity = hold.copy.queue.enter(call).await.map_err(name_error)?;
         let mut need = self.need(&loaded, &hold.copy).await;
         if stream {
             // A stream works when it is read, and its reader may make calls in between: a slot that it kept would be
@@ -64,19 +64,6 @@ impl PluginManager {
         }
         let admission = self.inner.scheduler.admit(&need, call).await.map_err(name_error)?;
         Ok(Underway { _capacity: capacity, hold, _admission: admission, _listed: listed })
-    }
-
-    /// Waits until the plugin has room for the call: one that waits for its own plugin must not take a slot from
-    /// the calls of others.
-    async fn room(copy: &Copy, call: &CallHandle) -> Result<OwnedSemaphorePermit> {
-        let capacity = Arc::clone(&copy.capacity);
-        if let Ok(permit) = Arc::clone(&capacity).try_acquire_owned() {
-            return Ok(permit);
-        }
-        let _waiting = Waiting::new(&copy.waiting);
-        // Never closed.
-        let closed = |_| PluginError::internal("the plugin's capacity is closed");
-        call.guard(async { capacity.acquire_owned().await.map_err(closed) }).await
     }
 
     /// What a call needs beyond what the plugin's instances hold already: a model that is loaded has its memory.
@@ -90,14 +77,7 @@ impl PluginManager {
             return Need::new(&loaded.name, resources, 0, 0);
         }
         let stats = copy.plugin.stats().await.unwrap_or_default();
-        let pids: Vec<u32> = stats.instances.iter().flat_map(|instance| instance.pids.iter().copied()).collect();
-        let gpus = self.inner.monitor.snapshot().gpus;
-        let held_gpu_bytes = gpus
-            .iter()
-            .flat_map(|gpu| &gpu.processes)
-            .filter(|(pid, _)| pids.contains(pid))
-            .map(|(_, bytes)| bytes)
-            .sum();
+        let held_gpu_bytes = self.inner.monitor.snapshot().gpu_memory_of(&stats.pids()).unwrap_or(0);
         Need::new(&loaded.name, resources, stats.memory_bytes(), held_gpu_bytes)
     }
 }

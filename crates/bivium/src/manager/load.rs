@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bivium_instances::PluginLog;
-use bivium_interface::{Manifest, PluginError, PluginInterface, Result};
+use bivium_interface::manifest::Limits;
+use bivium_interface::{LogLevel, LogSource, Manifest, PluginError, PluginInterface, Result};
 use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::time::timeout;
 
 use super::PluginManager;
+use super::freed::{Freed, Scales};
 use super::loaded::{Config, Copy, DRAIN, Loaded};
 use crate::config::{Schema, merge};
 
@@ -20,6 +22,15 @@ pub struct LoadReport {
     pub name: String,
     /// Nothing, or why it is not loaded.
     pub result: Result<()>,
+}
+
+/// How unloading one of several plugins ended.
+#[derive(Debug)]
+pub struct UnloadReport {
+    /// The plugin.
+    pub name: String,
+    /// The memory that it gave back; or why its end was not a clean one.
+    pub result: Result<Freed>,
 }
 
 impl PluginManager {
@@ -100,7 +111,7 @@ impl PluginManager {
             return Err(PluginError::invalid_input("a plugin of this name is loaded already").with_plugin(name));
         }
         let saved = self.inner.settings.read(&name)?;
-        let copy = configured(plugin, None, config).await?;
+        let copy = configured(plugin, None, &Limits::default(), config).await?;
         self.loaded_map().insert(name.clone(), Loaded::new(&name, PluginLog::new(&name), saved.enabled, copy));
         Ok(())
     }
@@ -187,11 +198,12 @@ impl PluginManager {
         }
     }
 
-    /// Ends a plugin: calls that run get a short time, then are cancelled; every instance is freed.
+    /// Ends a plugin: calls that run get a short time, then are cancelled; every instance is freed. Gives the memory
+    /// that it held before and holds after.
     ///
     /// # Errors
     /// `not-found` or `unavailable` if it is not loaded; those of its `cleanup`: it is unloaded all the same.
-    pub async fn unload(&self, name: &str) -> Result<()> {
+    pub async fn unload(&self, name: &str) -> Result<Freed> {
         let _turn = self.turn(name).await;
         let loaded = self.loaded(name)?;
         // Whoever configures or reloads may be waiting for a call without a deadline.
@@ -207,19 +219,21 @@ impl PluginManager {
             PluginError::unavailable("the plugin is not loaded").with_plugin(name).with_help("load it first"),
         );
         self.loaded_map().remove(name);
-        match copy {
-            Ok(copy) => loaded.end(&copy).await,
-            // A failed reload left nothing to end.
-            Err(_) => Ok(()),
-        }
+        // A failed reload left nothing to end.
+        let Ok(copy) = copy else { return Ok(Freed::default()) };
+        let scales = Scales::of(&*copy.plugin, &*self.inner.monitor).await;
+        let ended = loaded.end(&copy).await;
+        let freed = scales.freed(&*copy.plugin, &*self.inner.monitor).await;
+        loaded.log.push(LogLevel::Info, LogSource::Host, 0, None, &format!("unloaded: {freed}"));
+        ended.map(|()| freed)
     }
 
     /// Unloads every plugin, side by side, and reports on each.
-    pub async fn unload_all(&self) -> Vec<LoadReport> {
+    pub async fn unload_all(&self) -> Vec<UnloadReport> {
         let names: Vec<String> = self.loaded_map().keys().cloned().collect();
         let unloads = names.into_iter().map(|name| async move {
             let result = self.unload(&name).await;
-            LoadReport { name, result }
+            UnloadReport { name, result }
         });
         join_all(unloads).await
     }
@@ -267,7 +281,8 @@ impl PluginManager {
 
     async fn make(&self, manifest: &Arc<Manifest>, config: Value, log: &PluginLog) -> Result<Arc<Copy>> {
         let plugin = self.inner.constructor.construct(manifest, log.clone()).await?;
-        configured(plugin, Some(Arc::clone(manifest)), config).await
+        let limits = self.inner.constructor.granted(manifest).limits;
+        configured(plugin, Some(Arc::clone(manifest)), &limits, config).await
     }
 }
 
@@ -286,6 +301,7 @@ fn check_name(name: &str) -> Result<()> {
 async fn configured(
     plugin: Arc<dyn PluginInterface>,
     manifest: Option<Arc<Manifest>>,
+    limits: &Limits,
     config: Value,
 ) -> Result<Arc<Copy>> {
     let given = manifest.as_ref().and_then(|manifest| manifest.config_schema.clone());
@@ -300,7 +316,7 @@ async fn configured(
         Ok((schema, Config { given: Arc::new(config), complete: Arc::new(complete) }))
     };
     match attempt.await {
-        Ok((schema, config)) => Ok(Copy::new(plugin, manifest, schema, config)),
+        Ok((schema, config)) => Ok(Copy::new(plugin, manifest, limits, schema, config)),
         Err(error) => {
             let error: PluginError = error;
             // The first error is the one to tell.

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bivium_instances::PluginLog;
+use bivium_instances::{PluginLog, Queue};
+use bivium_interface::manifest::Limits;
 use bivium_interface::{CallHandle, CallId, LogLevel, LogSource, Manifest, PluginError, PluginInterface, Result};
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -49,9 +50,8 @@ pub(super) struct Copy {
     pub(super) manifest: Option<Arc<Manifest>>,
     pub(super) schema: Schema,
     config: Mutex<Config>,
-    /// Calls that may be in the plugin at once: those beyond wait here, and not in the scheduler's slots.
-    pub(super) capacity: Arc<Semaphore>,
-    pub(super) waiting: AtomicU64,
+    /// Calls beyond those that may be in the plugin at once wait here, and not in the scheduler's slots.
+    pub(super) queue: Queue,
     /// Every call holds it for reading; whoever waits for the calls to end takes it for writing.
     gate: Arc<RwLock<()>>,
 }
@@ -75,17 +75,17 @@ impl Copy {
     pub(super) fn new(
         plugin: Arc<dyn PluginInterface>,
         manifest: Option<Arc<Manifest>>,
+        limits: &Limits,
         schema: Schema,
         config: Config,
     ) -> Arc<Self> {
-        let capacity = manifest.as_ref().map_or(Semaphore::MAX_PERMITS, |manifest| manifest.capacity());
+        let places = manifest.as_ref().map_or(Semaphore::MAX_PERMITS, |manifest| manifest.capacity());
         Arc::new(Self {
             plugin,
             manifest,
             schema,
             config: Mutex::new(config),
-            capacity: Arc::new(Semaphore::new(capacity)),
-            waiting: AtomicU64::new(0),
+            queue: Queue::new(places, Queue::limit(limits)),
             gate: Arc::default(),
         })
     }

@@ -7,6 +7,7 @@ mod builder;
 mod compile;
 mod configure;
 mod execute;
+mod freed;
 mod load;
 mod loaded;
 mod observe;
@@ -19,7 +20,8 @@ use bivium_exchange::Exchange;
 use bivium_interface::{Manifest, PluginError, Result};
 
 pub use builder::{ManagerBuilder, default_data_dir};
-pub use load::LoadReport;
+pub use freed::{Freed, Held};
+pub use load::{LoadReport, UnloadReport};
 pub use observe::{PluginInfo, RunningCall};
 
 use crate::config::SettingsStore;

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bivium_interface::manifest::{Resources, Runtime};
 use bivium_interface::{
@@ -45,6 +44,8 @@ pub struct RunningCall {
     pub handle: CallHandle,
     /// How far it is.
     pub progress: Progress,
+    /// Where it stands if it waits for its plugin: 1 is the next.
+    pub position: Option<usize>,
 }
 
 impl PluginManager {
@@ -159,7 +160,11 @@ impl PluginManager {
     pub async fn stats(&self, name: &str) -> Result<Stats> {
         let copy = self.loaded(name)?.copy()?;
         let mut stats = copy.plugin.stats().await?;
-        stats.waiting += copy.waiting.load(Ordering::Relaxed);
+        stats.waiting += copy.queue.waiting();
+        let machine = stats.instances.iter().any(|instance| !instance.pids.is_empty()).then(|| self.system());
+        for instance in &mut stats.instances {
+            instance.gpu_memory_bytes = machine.as_ref().and_then(|machine| machine.gpu_memory_of(&instance.pids));
+        }
         Ok(stats)
     }
 
@@ -168,11 +173,14 @@ impl PluginManager {
     /// # Errors
     /// `unavailable` if it is not loaded.
     pub fn calls(&self, name: &str) -> Result<Vec<RunningCall>> {
+        let loaded = self.loaded(name)?;
+        let copy = loaded.copy().ok();
         let running = |handle: CallHandle| {
             let progress = handle.progress().borrow().clone();
-            RunningCall { handle, progress }
+            let position = copy.as_ref().and_then(|copy| copy.queue.position(handle.id()));
+            RunningCall { handle, progress, position }
         };
-        Ok(self.loaded(name)?.calls().into_iter().map(running).collect())
+        Ok(loaded.calls().into_iter().map(running).collect())
     }
 
     /// How far the plugin's most recent call is; none if it runs none. [`calls`](Self::calls) tells them apart.

@@ -1,0 +1,111 @@
+//! The components in other languages than Rust: `examples/plugins-other`. Each needs the tools of its language, and nobody
+//! has them all: what cannot be built is left out, aloud.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::command::run;
+
+const DIR: &str = "examples/plugins-other";
+
+/// How one of them is built.
+struct Recipe {
+    name: &'static str,
+    /// The tool, where it may lie besides `PATH`, and how to get it.
+    tool: &'static str,
+    places: &'static str,
+    install: &'static str,
+    /// From `examples/plugins-other`; WIT and OUT stand for the world's directory and the component.
+    arguments: &'static [&'static str],
+}
+
+const RECIPES: &[Recipe] = &[
+    Recipe {
+        name: "slug-js",
+        tool: "componentize-js",
+        places: "javascript/node_modules/.bin",
+        install: "npm install in examples/plugins-other/javascript",
+        arguments: &[
+            "javascript/plugin.js",
+            "-w",
+            "WIT",
+            "-n",
+            "plugin",
+            "-o",
+            "OUT",
+            // Without these it imports no WASI.
+            "-d",
+            "stdio",
+            "random",
+            "clocks",
+            "http",
+            "fetch-event",
+        ],
+    },
+    Recipe {
+        name: "slug-qjs",
+        tool: "componentize-qjs",
+        places: "javascript/node_modules/.bin",
+        install: "npm install in examples/plugins-other/javascript",
+        arguments: &["-w", "WIT", "-j", "javascript/plugin.js", "-n", "plugin", "--sync", "--stub-wasi", "-o", "OUT"],
+    },
+    Recipe {
+        name: "slug-py",
+        tool: "componentize-py",
+        places: "python/.venv/bin",
+        install: "pip install -r requirements.txt in a .venv in examples/plugins-other/python",
+        arguments: &["-d", "WIT", "-w", "plugin", "componentize", "--stub-wasi", "-p", "python", "plugin", "-o", "OUT"],
+    },
+];
+
+/// Builds those whose tools are there.
+pub(super) fn build() -> Result<()> {
+    let dir = crate::root().join(DIR);
+    let built = dir.join("target/guests");
+    fs::create_dir_all(&built)?;
+    for recipe in RECIPES {
+        let Some(tool) = find(recipe.tool, &dir.join(recipe.places)) else {
+            eprintln!("guests: {} is left out, there is no {}: {}", recipe.name, recipe.tool, recipe.install);
+            continue;
+        };
+        // Whole or not at all.
+        let unfinished = built.join(format!("{}.tmp", recipe.name));
+        let mut command = Command::new(tool);
+        command.current_dir(&dir);
+        for argument in recipe.arguments {
+            match *argument {
+                "WIT" => command.arg(crate::root().join("wit")),
+                "OUT" => command.arg(&unfinished),
+                argument => command.arg(argument),
+            };
+        }
+        run(&mut command)?;
+        fs::rename(&unfinished, built.join(format!("{}.wasm", recipe.name)))?;
+    }
+    Ok(())
+}
+
+fn find(tool: &str, place: &Path) -> Option<PathBuf> {
+    let on_path = env::var_os("PATH").unwrap_or_default();
+    let mut places = env::split_paths(&on_path).chain([place.to_owned()]).map(|place| place.join(tool));
+    places.find(|file| file.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_has_a_manifest_that_names_what_is_built() {
+        for recipe in RECIPES {
+            let manifests = ["javascript", "python"]
+                .map(|language| crate::root().join(DIR).join(language).join(format!("{}.json", recipe.name)));
+            let text = manifests.iter().find_map(|path| fs::read_to_string(path).ok()).unwrap();
+            assert!(text.contains(&format!("../target/guests/{}.wasm", recipe.name)), "{text}");
+        }
+    }
+}
