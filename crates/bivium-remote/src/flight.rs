@@ -181,7 +181,7 @@ impl Flight {
     pub(crate) async fn stop(mut self) -> Stopped {
         self.stopping = true;
         if matches!(self.state, State::Broken) {
-            self.worker.condemn("its connection broke in the middle of a call");
+            self.worker.condemn(Because::BrokeProtocol);
         }
         let worker = Arc::clone(&self.worker);
         let path = format!("/cancel?call={}", self.call);
