@@ -24,6 +24,15 @@ STATUS = {
 MAX_TEXT = 64 * 1024
 """No message or traceback is longer: the host keeps them in memory and shows them to people."""
 
+FULL = {
+    "ENOMEM": "memory_mb",
+    "EMFILE": "files",
+    "EFBIG": "blob_mb",
+    "ENOSPC": None,
+    "EDQUOT": None,
+}
+"""Errors of the system that mean that something is used up, and the limits that may be behind them."""
+
 HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
@@ -35,6 +44,16 @@ class WorkerError(Exception):
         self.code = code
 
 
+_confined = False
+_limits: dict[str, int] = {}
+
+
+def hold(confined: bool, limits: dict[str, int]) -> None:
+    """Notes what the host holds this worker to, so that errors can name it."""
+    global _confined, _limits
+    _confined, _limits = confined, limits
+
+
 def describe(error: BaseException) -> dict:
     """The error object of a reply: code, message, and for the plugin's own errors its type and traceback."""
     if isinstance(error, WorkerError):
@@ -42,9 +61,36 @@ def describe(error: BaseException) -> dict:
         if error.__cause__ is not None:
             found["type"] = name_of(type(error.__cause__))
             found["traceback"] = trace(error.__cause__)
+            add_help(found, kind_of(error.__cause__)[1])
         return found
-    code = "resource-exhausted" if isinstance(error, MemoryError) else "plugin-failed"
-    return {"code": code, "message": text_of(error), "type": name_of(type(error)), "traceback": trace(error)}
+    code, help = kind_of(error)
+    found = {"code": code, "message": text_of(error), "type": name_of(type(error)), "traceback": trace(error)}
+    add_help(found, help)
+    return found
+
+
+def add_help(found: dict, help: str | None) -> None:
+    """What to do about it, where we know."""
+    if help:
+        found["help"] = help
+
+
+def kind_of(error: BaseException) -> tuple[str, str | None]:
+    """The code of an error that the plugin raised, and what to do about it."""
+    name = "ENOMEM" if isinstance(error, MemoryError) else None
+    if isinstance(error, OSError) and error.errno is not None:
+        import errno
+
+        name = errno.errorcode.get(error.errno)
+        if _confined and name == "EACCES":
+            permission = "filesystem" if error.filename is not None else "network"
+            return "denied", "the plugin is held to its permissions: what it needs goes into permissions.%s" % permission
+    if name not in FULL:
+        return "plugin-failed", None
+    limit = FULL[name]
+    if limit in _limits:
+        return "resource-exhausted", "limits.%s is %d" % (limit, _limits[limit])
+    return "resource-exhausted", None
 
 
 def text_of(error: BaseException) -> str:

@@ -113,9 +113,9 @@ def load(settings: Settings) -> Plugin:
 
 def failed(doing: str, error: BaseException) -> WorkerError:
     """The plugin's own failure before it could be called."""
-    from .errors import name_of, text_of
+    from .errors import kind_of, name_of, text_of
 
-    return WorkerError("plugin-failed", "%s failed: %s: %s" % (doing, name_of(type(error)), text_of(error)))
+    return WorkerError(kind_of(error)[0], "%s failed: %s: %s" % (doing, name_of(type(error)), text_of(error)))
 
 
 def classes(module) -> list[str]:

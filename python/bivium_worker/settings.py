@@ -39,6 +39,13 @@ class Settings:
         """How long a client may take over one request, and a reader may leave a reply unread."""
         self.cancel_grace_s: float = float(take(given, "cancel_grace_s", (int, float), 0.2))
         """How long a plugin that looks after cancellation itself has, before the exception is raised in it."""
+        self.listener: int | None = take(given, "listener", (int, type(None)))
+        """The descriptor of a listening socket, for a worker that is not allowed to make one."""
+        self.confined: bool = given.get("confined") is True
+        """Whether the host holds us to the manifest's permissions."""
+        self.secrets: dict[str, str] = take(given, "secrets", dict, {})
+        """What the plugin finds in its environment besides what we were started with."""
+        self.limits: dict[str, int] = take(given, "limits", dict, {})
         self.log_level: str = take(given, "log_level", str, "info")
         if len(self.token) < 16:
             raise WorkerError("protocol", "the host's token is too short to be a secret")

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 
-from . import PROTOCOL, settings
+from . import PROTOCOL, errors, guard, settings
 from .calls import the_calls
 from .channel import Channel
 from .control import Control
@@ -55,21 +55,25 @@ def run(fd: int) -> int:
 def prepare(fd: int, channel: Channel) -> tuple[Lane, Control, int]:
     """All that may fail before the handshake."""
     told = settings.read(fd)
+    errors.hold(told.confined, told.limits)
+    if told.confined:
+        guard.out_of_reach()
+    # Not from the start on: whoever may read /proc/PID/environ sees what a process was started with.
+    os.environ.update(told.secrets)
+    listener = listening(told.listener)
     # A crash in native code leaves its stack on stderr, where the host finds the last lines.
     faulthandler.enable(all_threads=False)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
-    # Python's own answer to a socket's full name is a DNS query; a plain socket does not ask.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.bind(("127.0.0.1", 0))
     from . import logs
 
     logs.install(channel, told.log_level)
     plugin = load(told)
     sys.setswitchinterval(SWITCH_S)
     # Not before the plugin is there: nothing is served, and nothing is queued, for one that fails to load.
-    listener.listen(BACKLOG)
+    if told.listener is None:
+        listener.listen(BACKLOG)
     port = listener.getsockname()[1]
     calls = the_calls()
     control = Control(listener, Gate(told.token, port, told.max_request_bytes), plugin, told, calls)
@@ -87,6 +91,18 @@ def prepare(fd: int, channel: Channel) -> tuple[Lane, Control, int]:
 
     os.register_at_fork(after_in_child=in_child)
     return lane, control, port
+
+
+def listening(given: int | None) -> socket.socket:
+    """The socket that the host handed over, or one of our own, which does not listen yet."""
+    if given is not None:
+        listener = socket.socket(fileno=given)
+        listener.set_inheritable(False)
+        return listener
+    # Python's own answer to a socket's full name is a DNS query; a plain socket does not ask.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.bind(("127.0.0.1", 0))
+    return listener
 
 
 def flush() -> None:

@@ -40,7 +40,10 @@ pub struct Area {
 
 impl Area {
     pub(crate) fn new(exchange: &Arc<Inner>, label: &str) -> Result<Self> {
-        let session = exchange.places.for_area()?;
+        Self::within(exchange, exchange.places.for_area()?, label)
+    }
+
+    pub(crate) fn within(exchange: &Arc<Inner>, session: Arc<Session>, label: &str) -> Result<Self> {
         let made = || {
             let name = format!("{}{}", named(label), random_name(RANDOM_DIGITS)?);
             mkdirat(session.areas(), &name, Mode::RWXU)?;
@@ -57,6 +60,15 @@ impl Area {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(crate) fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    /// Whether this is the process that made it.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.session.is_ours()
     }
 
     /// Takes a file that the plugin wrote in its area and hands back, with no copy: it is moved to where the plugin

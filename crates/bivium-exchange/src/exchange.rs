@@ -10,6 +10,7 @@ use crate::area::Area;
 use crate::errors::{failed, quoted};
 use crate::ledger::{Ledger, Usage};
 use crate::place::Places;
+use crate::window::Window;
 use crate::writer::BlobWriter;
 
 /// A private place for blobs. Cheap to clone; clones are the same exchange. Blobs and areas outlive it: the
@@ -130,6 +131,17 @@ impl Exchange {
     /// `resource-exhausted` if there is no room, `internal` for other errors of the system.
     pub fn area(&self, label: &str) -> Result<Area> {
         Area::new(&self.0, label)
+    }
+
+    /// Directories in which blobs are lent to one plugin instance that may read no others. `label` as for
+    /// [`area`](Self::area).
+    ///
+    /// # Errors
+    /// Those of [`area`](Self::area).
+    pub fn window(&self, label: &str) -> Result<Window> {
+        let sessions = self.0.places.all()?;
+        let panes = sessions.into_iter().map(|session| Area::within(&self.0, session, label));
+        Ok(Window::new(self, panes.collect::<Result<_>>()?))
     }
 
     /// What is held at present.

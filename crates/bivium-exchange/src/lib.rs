@@ -43,10 +43,12 @@ mod read;
 mod reclaim;
 mod session;
 mod tree;
+mod window;
 mod writer;
 
 pub use area::Area;
 pub use exchange::{Builder, Exchange};
 pub use ledger::Usage;
 pub use read::read_at;
+pub use window::Window;
 pub use writer::BlobWriter;

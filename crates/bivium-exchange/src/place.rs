@@ -95,6 +95,12 @@ impl Places {
         }
     }
 
+    /// Every place, made if need be.
+    pub(crate) fn all(&self) -> Result<Vec<Arc<Session>>> {
+        let far = self.far.as_ref().map(Far::session).transpose()?;
+        Ok([Some(Arc::clone(&self.near)), far].into_iter().flatten().collect())
+    }
+
     pub(crate) fn directories(&self) -> Vec<PathBuf> {
         let far = self.far.as_ref().and_then(|far| far.held().clone());
         [Some(Arc::clone(&self.near)), far].into_iter().flatten().map(|session| session.path().to_owned()).collect()

@@ -1,5 +1,6 @@
 //! [`WorkerFactory`]: from a manifest to a worker that is ready.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::channel::{Exit, Ready, listen};
 use crate::client::Client;
+use crate::confine::{Confinement, Group, audit};
 use crate::ending::Ending;
 use crate::memory::KillCount;
 use crate::output;
@@ -45,6 +47,7 @@ pub(crate) struct WorkerFactory {
     pub(crate) python: PathBuf,
     /// The directory of the worker's package.
     pub(crate) package: PathBuf,
+    pub(crate) confinement: Arc<Confinement>,
 }
 
 #[async_trait]
@@ -94,7 +97,10 @@ impl WorkerFactory {
         let area = Arc::new(self.exchange.area(&self.manifest.name)?);
         let token = random_hex::<32>()?;
         let mark = random_hex::<8>()?;
-        let settings = self.settings(&area, &token)?;
+        let confined = self.confinement.is_confined();
+        let window = confined.then(|| self.exchange.window(&self.manifest.name)).transpose()?.map(Arc::new);
+        let mut cage = self.confinement.cage(&mark, &area, window.iter().flat_map(|window| window.directories()))?;
+        let settings = self.settings(&area, &token, cage.listener())?;
 
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
         ours.set_nonblocking(true).map_err(failed)?;
@@ -105,12 +111,15 @@ impl WorkerFactory {
         command
             .arg(&self.package)
             .env_clear()
-            .envs(variables(&self.manifest, area.path(), &mark, std::env::vars_os()))
+            .envs(variables(&self.manifest, &self.context.granted, area.path(), &mark, std::env::vars_os()))
             .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let held = Arc::clone(&leash);
-        let process = spawn(command, Box::new(move |child| Process::new(child, mark, held))).await.map_err(failed)?;
+        let group = cage.take_group().map(Arc::new);
+        let theirs = group.clone();
+        let own = Box::new(move |child| Process::new(child, mark, held, theirs));
+        let process = spawn(command, cage, own).await.map_err(failed)?;
         let guard = process.id();
         let kills = KillCount::of(guard);
 
@@ -118,7 +127,8 @@ impl WorkerFactory {
         let (reading, mut writing) = channel.into_split();
         let (handshake, ready) = oneshot::channel();
         let events = tokio::spawn(listen(reading, handshake, self.context.log.clone(), u64::from(guard)));
-        watch(process, events, Arc::clone(&fate), self.context.log.clone(), Arc::clone(&area), kills)
+        let death = Death { kills, group };
+        watch(process, events, Arc::clone(&fate), self.context.log.clone(), Arc::clone(&area), death)
             .map_err(failed)?;
         // An error means that it has ended, of which `ready` will say more.
         let _ = writing.write_all(&settings).await;
@@ -129,11 +139,14 @@ impl WorkerFactory {
             Ok(ready) => ready?,
             Err(_) => return Err(fate.ended().await.error("before it was ready")),
         };
+        audit(&self.context, u64::from(pid));
         let shared = Shared {
             client: Client::new(port, &token)?,
             limits: self.message_limits(),
             exchange: self.exchange.clone(),
             area,
+            confinement: Arc::clone(&self.confinement),
+            window,
             runtime: Handle::current(),
             leash,
             fate,
@@ -141,7 +154,13 @@ impl WorkerFactory {
         Ok(Worker::new(Arc::new(shared), pid, guard, self.manifest.concurrency.max(1), tether))
     }
 
-    fn settings(&self, area: &Area, token: &str) -> Result<Vec<u8>> {
+    /// The secrets that the plugin is granted, by name. A process has no host in between that could keep them from it.
+    fn secrets(&self) -> BTreeMap<&str, &str> {
+        let granted = self.context.granted.permissions.secrets.iter();
+        granted.filter_map(|secret| Some((secret.name.as_str(), self.context.secrets.get(&secret.name)?))).collect()
+    }
+
+    fn settings(&self, area: &Area, token: &str, listener: Option<i32>) -> Result<Vec<u8>> {
         let utf8 = |path: &'_ std::path::Path| {
             let text = path.to_str().map(str::to_owned);
             text.ok_or_else(|| PluginError::invalid_manifest(format!("{} is not UTF-8", path.display())))
@@ -161,11 +180,21 @@ impl WorkerFactory {
             max_request_bytes: limits.message(),
             max_reply_bytes: limits.payload,
             cancel_grace_s: CANCEL_GRACE_S,
+            listener,
+            confined: self.confinement.is_confined(),
+            secrets: self.secrets(),
+            limits: &self.context.granted.limits,
         };
         let mut line = serde_json::to_vec(&settings).map_err(|error| PluginError::internal(error.to_string()))?;
         line.push(b'\n');
         Ok(line)
     }
+}
+
+/// What a worker's end is looked up in and takes along.
+struct Death {
+    kills: KillCount,
+    group: Option<Arc<Group>>,
 }
 
 /// Starts the task that lives as long as the process: it reads its output, and sees to its end.
@@ -175,7 +204,7 @@ fn watch(
     fate: Arc<Fate>,
     log: PluginLog,
     area: Arc<Area>,
-    kills: KillCount,
+    death: Death,
 ) -> std::io::Result<()> {
     let instance = u64::from(process.id());
     let (stdout, stderr) = process.take_output().ok_or_else(|| std::io::Error::other("it has no output"))?;
@@ -205,7 +234,9 @@ fn watch(
         // What the worker wrote goes only now that nobody can write there any more.
         drop(area);
         let because = fate.because.get().copied();
-        let out_of_memory = because.is_none() && signal == Some(SIGKILL) && kills.has_risen();
+        let out_of_memory = because.is_none() && signal == Some(SIGKILL) && death.kills.has_risen();
+        // It takes a moment until a group is empty.
+        let _ = tokio::task::spawn_blocking(move || drop(death.group)).await;
         let stderr = fate.stderr.text();
         fate.ending.send_replace(Some(Ending { status, signal, because, out_of_memory, stderr }));
     });

@@ -42,7 +42,10 @@ pub(crate) struct Flight {
 /// The files that the plugin may be reading.
 #[derive(Default)]
 pub(crate) struct Lent {
+    /// As the call has them, and as they are handed back.
     pub(crate) blobs: Vec<Blob>,
+    /// As the plugin has them: the same, or other names for them where it may read no others. Only to be kept.
+    pub(crate) _shown: Vec<Blob>,
     /// The request itself, where it lies in a file.
     pub(crate) _request: Option<Blob>,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bivium_exchange::{Area, Exchange, read_at};
+use bivium_exchange::{Area, Exchange, Window, read_at};
 use bivium_interface::{Blob, Call, Payload, PluginError, Result};
 use serde::Serialize;
 use serde_json::Value;
@@ -38,14 +38,22 @@ pub(crate) struct Encoded {
 /// A longer request goes to a file, so that what a connection carries stays small.
 const INLINE: usize = 256 << 10;
 
-/// The body of a request to run `call`.
-pub(crate) async fn encode(call: &Call, unary: bool, limits: MessageLimits, exchange: &Exchange) -> Result<Encoded> {
+/// The body of a request to run `call`, with its blobs as the plugin is shown them. A long one lies in the window, if the
+/// plugin has one.
+pub(crate) async fn encode(
+    call: &Call,
+    shown: &[Blob],
+    unary: bool,
+    limits: MessageLimits,
+    exchange: &Exchange,
+    window: Option<&Arc<Window>>,
+) -> Result<Encoded> {
     let request = CallRequest {
         call: call.id(),
         method: &call.method,
         args: &call.positional,
         kwargs: &call.named,
-        blobs: call.blobs.iter().map(lend).collect::<Result<_>>()?,
+        blobs: shown.iter().map(lend).collect::<Result<_>>()?,
         deadline_s: call.handle().remaining().map(|left| left.as_secs_f64()),
         unary,
     };
@@ -57,8 +65,12 @@ pub(crate) async fn encode(call: &Call, unary: bool, limits: MessageLimits, exch
     if body.len() <= INLINE {
         return Ok(Encoded { body, spilled: None });
     }
-    let exchange = exchange.clone();
-    let file = blocking(move || exchange.write(&body, "application/json")).await?;
+    let (exchange, window) = (exchange.clone(), window.cloned());
+    let write = move || {
+        let file = exchange.write(&body, "application/json")?;
+        window.map_or(Ok(file.clone()), |window| window.lend(&file))
+    };
+    let file = blocking(write).await?;
     let body = json(&SpilledRequest { call: call.id(), spilled: lend(&file)? })?;
     Ok(Encoded { body, spilled: Some(file) })
 }
@@ -74,7 +86,7 @@ fn json(request: &impl Serialize) -> Result<Vec<u8>> {
 }
 
 /// Runs what a disk may take its time for.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(|error| PluginError::internal(error.to_string()))?
 }
 
@@ -193,15 +205,16 @@ mod tests {
     async fn long_arguments_go_to_a_file_and_too_long_ones_nowhere() {
         let exchange = Exchange::open().unwrap();
         let call = Call::new().arg("x".repeat(INLINE));
-        let encoded = encode(&call, false, MessageLimits { payload: 1 << 20 }, &exchange).await.unwrap();
+        let encoded = encode(&call, &[], false, MessageLimits { payload: 1 << 20 }, &exchange, None).await.unwrap();
         let (body, file) = (serde_json::from_slice::<Value>(&encoded.body).unwrap(), encoded.spilled.unwrap());
         assert_eq!(body["spilled"]["path"], file.path().to_str().unwrap());
         let whole: Value = serde_json::from_slice(&std::fs::read(file.path()).unwrap()).unwrap();
         assert_eq!((&whole["call"], &whole["args"][0]), (&body["call"], &call.positional[0]));
 
-        let short = encode(&Call::new().arg("x"), false, LIMITS, &exchange).await.unwrap();
+        let short = encode(&Call::new().arg("x"), &[], false, LIMITS, &exchange, None).await.unwrap();
         assert!(short.spilled.is_none());
-        let error = encode(&Call::new().arg("x".repeat(2 << 20)), false, LIMITS, &exchange).await.unwrap_err();
+        let error =
+            encode(&Call::new().arg("x".repeat(2 << 20)), &[], false, LIMITS, &exchange, None).await.unwrap_err();
         assert_eq!(error.code(), ErrorCode::ResourceExhausted);
     }
 }

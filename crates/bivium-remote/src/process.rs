@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
+use crate::confine::Group;
 use crate::sweep::sweep;
 
 /// How long the guard may take to end everything once the channel is closed: it needs some 20 ms.
@@ -48,13 +49,15 @@ struct Grave {
     pid: Pid,
     /// What the environment of every process below it says: see [`sweep`].
     mark: String,
+    /// The control group of all of them, where they have one.
+    group: Option<Arc<Group>>,
 }
 
 impl Process {
-    pub(crate) fn new(child: Child, mark: String, leash: Arc<Leash>) -> Self {
+    pub(crate) fn new(child: Child, mark: String, leash: Arc<Leash>, group: Option<Arc<Group>>) -> Self {
         // A child's id is positive.
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).unwrap_or(Pid::INIT);
-        Self { grave: Some(Grave { child, pid, mark }), leash }
+        Self { grave: Some(Grave { child, pid, mark, group }), leash }
     }
 
     /// The pid of the guard.
@@ -121,6 +124,9 @@ impl Grave {
     fn kill(&self) {
         // Its number is its own until it is waited for. An error means that nobody is left in the group.
         let _ = kill_process_group(self.pid, Signal::KILL);
+        if let Some(group) = &self.group {
+            group.kill();
+        }
         sweep(&self.mark);
     }
 }

@@ -11,6 +11,7 @@ use bivium_interface::{
 };
 use serde_json::Value;
 
+use crate::confine::Confinement;
 use crate::embedded;
 use crate::environment;
 use crate::factory::WorkerFactory;
@@ -29,7 +30,8 @@ impl RemotePluginProxy {
     ///
     /// # Errors
     /// `invalid-manifest` if it is no Python plugin, or its requirements are none; `not-found` or `unavailable` if
-    /// there is no fit interpreter or the environment cannot be made.
+    /// there is no fit interpreter or the environment cannot be made; `denied` if this machine cannot hold its workers
+    /// to their permissions and limits, and is to enforce them.
     pub async fn load(
         manifest: &Arc<Manifest>,
         exchange: &Exchange,
@@ -44,8 +46,9 @@ impl RemotePluginProxy {
         let cache = environment::cache_dir().map_err(named)?;
         let laid = tokio::task::spawn_blocking(move || embedded::install(&cache)).await;
         let package = laid.map_err(|error| PluginError::internal(error.to_string())).flatten().map_err(named)?;
-        let factory =
-            WorkerFactory { manifest: Arc::clone(manifest), exchange: exchange.clone(), context, python, package };
+        let confinement = Arc::new(Confinement::new(manifest, &context, &python, &package).map_err(named)?);
+        let manifest = Arc::clone(manifest);
+        let factory = WorkerFactory { manifest, exchange: exchange.clone(), context, python, package, confinement };
         Ok(Self(PooledPlugin::new(factory)))
     }
 }

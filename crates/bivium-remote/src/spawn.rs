@@ -10,6 +10,7 @@ use std::sync::mpsc::{self, Sender};
 
 use tokio::sync::oneshot;
 
+use crate::confine::Cage;
 use crate::process::Process;
 
 /// Turns the started child into a value that ends it when dropped.
@@ -21,9 +22,9 @@ struct Job {
     reply: oneshot::Sender<io::Result<Process>>,
 }
 
-/// Starts `command` as a worker's guard. If the future is dropped meanwhile, the child is ended.
-pub(crate) async fn spawn(mut command: Command, own: Own) -> io::Result<Process> {
-    prepare(&mut command);
+/// Starts `command` as a worker's guard in its cage. If the future is dropped meanwhile, the child is ended.
+pub(crate) async fn spawn(mut command: Command, cage: Cage, own: Own) -> io::Result<Process> {
+    prepare(&mut command, cage);
     let gone = || io::Error::other("the thread that starts workers has ended");
     let (reply, answer) = oneshot::channel();
     spawner()?.send(Job { command, own, reply }).map_err(|_| gone())?;
@@ -47,7 +48,7 @@ fn spawner() -> io::Result<&'static Sender<Job>> {
 }
 
 #[cfg(target_os = "linux")]
-fn prepare(command: &mut Command) {
+fn prepare(command: &mut Command, mut cage: Cage) {
     use std::os::unix::process::CommandExt;
 
     use rustix::process::{Signal, getppid, set_child_subreaper, set_parent_process_death_signal};
@@ -63,18 +64,23 @@ fn prepare(command: &mut Command) {
         if getppid() != Some(host) {
             return Err(io::Error::from(io::ErrorKind::BrokenPipe));
         }
-        Ok(())
+        cage.close()
     };
     // SAFETY: the closure runs in the child between fork and exec, where other threads' locks may be held for ever.
-    // It takes none and does not allocate: a few plain system calls and a comparison; its errors are numbers.
+    // It takes none and does not allocate: plain system calls and comparisons; its errors are numbers. What the
+    // cage needs was made before.
     unsafe {
         command.pre_exec(in_child);
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn prepare(command: &mut Command) {
+fn prepare(command: &mut Command, mut cage: Cage) {
     use std::os::unix::process::CommandExt;
 
     command.process_group(0);
+    // SAFETY: as above.
+    unsafe {
+        command.pre_exec(move || cage.close());
+    }
 }

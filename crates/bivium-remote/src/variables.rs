@@ -5,18 +5,14 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 
-use bivium_interface::Manifest;
+use bivium_interface::{Granted, Manifest};
 
 use crate::sweep::MARK;
 
 /// Handed on from the host where it has them.
 const NAMES: &[&str] = &[
-    // Where programs and people are.
+    // Where programs are, and when.
     "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "SHELL",
     "TZ",
     // The locale.
     "LANG",
@@ -28,6 +24,17 @@ const NAMES: &[&str] = &[
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "REQUESTS_CA_BUNDLE",
+];
+
+/// All variables that begin so are handed on, too.
+const PREFIXES: &[&str] = &["LC_", "CUDA_", "NVIDIA_", "NCCL_", "ROCR_", "HIP_", "OMP_"];
+
+/// Handed on to a worker that is not confined: who its user is, and where that user's files are.
+const PERSONAL: &[&str] = &[
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
     // Where models and caches are kept.
     "HF_HOME",
     "HF_HUB_CACHE",
@@ -39,26 +46,32 @@ const NAMES: &[&str] = &[
     "NUMBA_CACHE_DIR",
 ];
 
-/// All variables that begin so are handed on, too.
-const PREFIXES: &[&str] = &["LC_", "XDG_", "CUDA_", "NVIDIA_", "NCCL_", "ROCR_", "HIP_", "OMP_"];
+/// As [`PERSONAL`].
+const PERSONAL_PREFIX: &str = "XDG_";
 
-/// The variables of a worker, later ones winning: the host's of the lists above and those that the manifest's
-/// permissions name, the temporary directory, the manifest's `env_vars`, the mark.
+/// The variables of a worker, later ones winning: the host's of the lists above and those that it is granted, the
+/// temporary directory, the manifest's `env_vars`, the mark. A confined worker's home is its temporary directory, so
+/// that libraries which keep caches at home find one they may write to.
 pub(crate) fn variables(
     manifest: &Manifest,
+    granted: &Granted,
     temporary: &Path,
     mark: &str,
     host: impl Iterator<Item = (OsString, OsString)>,
 ) -> BTreeMap<OsString, OsString> {
-    let granted = manifest.permissions.as_ref().map(|permissions| permissions.env.as_slice()).unwrap_or_default();
+    let is_personal = |name: &str| PERSONAL.contains(&name) || name.starts_with(PERSONAL_PREFIX);
     let handed_on = |name: &str| {
         NAMES.contains(&name)
             || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-            || granted.iter().any(|granted| granted == name)
+            || !granted.confined && is_personal(name)
+            || granted.permissions.env.iter().any(|granted| granted == name)
     };
     let mut variables: BTreeMap<OsString, OsString> =
         host.filter(|(name, _)| name.to_str().is_some_and(handed_on)).collect();
     variables.insert("TMPDIR".into(), temporary.into());
+    if granted.confined {
+        variables.entry("HOME".into()).or_insert_with(|| temporary.into());
+    }
     variables.extend(manifest.env_vars.iter().map(|(name, value)| (name.into(), value.into())));
     variables.insert(MARK.into(), mark.into());
     variables
@@ -66,34 +79,63 @@ pub(crate) fn variables(
 
 #[cfg(test)]
 mod tests {
+    use bivium_interface::HostPolicy;
+
     use super::*;
+
+    const HOST: [(&str, &str); 9] = [
+        ("PATH", "/bin"),
+        ("LC_ALL", "C.UTF-8"),
+        ("CUDA_VISIBLE_DEVICES", "0"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("GRANTED", "yes"),
+        ("PYTHONPATH", "/host"),
+        ("TMPDIR", "/host/tmp"),
+        ("HOME", "/home/me"),
+        ("XDG_CACHE_HOME", "/home/me/cache"),
+    ];
+
+    fn found(permissions: &str, policy: &HostPolicy) -> Vec<String> {
+        let text = format!(
+            r#"{{"name": "p", "version": "1", "module": "m", "class": "C",
+                "env_vars": {{"CUDA_VISIBLE_DEVICES": "1", "OWN": "x"}}{permissions}}}"#
+        );
+        let manifest = Manifest::parse(&text, Path::new("/m/p.json")).unwrap();
+        let host = HOST.into_iter().map(|(name, value)| (name.into(), value.into()));
+        let found = variables(&manifest, &policy.grant(&manifest), Path::new("/area"), "mark", host);
+        found.iter().map(|(name, value)| format!("{}={}", name.to_str().unwrap(), value.to_str().unwrap())).collect()
+    }
 
     #[test]
     fn the_hosts_secrets_stay_with_the_host() {
-        let text = r#"{"name": "p", "version": "1", "module": "m", "class": "C",
-            "env_vars": {"CUDA_VISIBLE_DEVICES": "1", "OWN": "x"}, "permissions": {"env": ["GRANTED"]}}"#;
-        let manifest = Manifest::parse(text, Path::new("/m/p.json")).unwrap();
-        let host = [
-            ("PATH", "/bin"),
-            ("LC_ALL", "C.UTF-8"),
-            ("CUDA_VISIBLE_DEVICES", "0"),
-            ("AWS_SECRET_ACCESS_KEY", "secret"),
-            ("GRANTED", "yes"),
-            ("PYTHONPATH", "/host"),
-            ("TMPDIR", "/host/tmp"),
-        ];
-        let host = host.into_iter().map(|(name, value)| (name.into(), value.into()));
-        let found = variables(&manifest, Path::new("/area"), "mark", host);
-        let found: Vec<(&str, &str)> = found.iter().map(|(n, v)| (n.to_str().unwrap(), v.to_str().unwrap())).collect();
         let expected = [
-            ("BIVIUM_WORKER", "mark"),
-            ("CUDA_VISIBLE_DEVICES", "1"),
-            ("GRANTED", "yes"),
-            ("LC_ALL", "C.UTF-8"),
-            ("OWN", "x"),
-            ("PATH", "/bin"),
-            ("TMPDIR", "/area"),
+            "BIVIUM_WORKER=mark",
+            "CUDA_VISIBLE_DEVICES=1",
+            "HOME=/home/me",
+            "LC_ALL=C.UTF-8",
+            "OWN=x",
+            "PATH=/bin",
+            "TMPDIR=/area",
+            "XDG_CACHE_HOME=/home/me/cache",
         ];
-        assert_eq!(found, expected);
+        assert_eq!(found("", &HostPolicy::default()), expected);
+    }
+
+    #[test]
+    fn a_confined_worker_gets_what_it_is_granted_and_has_no_other_home() {
+        let asks = r#", "permissions": {"env": ["GRANTED"]}"#;
+        let mut expected = vec![
+            "BIVIUM_WORKER=mark",
+            "CUDA_VISIBLE_DEVICES=1",
+            "GRANTED=yes",
+            "HOME=/area",
+            "LC_ALL=C.UTF-8",
+            "OWN=x",
+            "PATH=/bin",
+            "TMPDIR=/area",
+        ];
+        assert_eq!(found(asks, &HostPolicy::default()), expected);
+        expected.remove(2);
+        assert_eq!(found(asks, &HostPolicy::deny_all()), expected, "what the policy does not grant stays away");
     }
 }

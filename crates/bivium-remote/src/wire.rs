@@ -1,5 +1,8 @@
 //! What travels between host and worker, as types: `docs/worker-protocol.md` in Rust.
 
+use std::collections::BTreeMap;
+
+use bivium_interface::manifest::Limits;
 use bivium_interface::{CallId, ErrorCode, Failure, PluginError};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -8,7 +11,7 @@ use serde_json::{Map, Value};
 pub(crate) const PROTOCOL: u32 = 1;
 
 /// The line that the host writes to the channel.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 pub(crate) struct Settings<'a> {
     pub(crate) protocol: u32,
     pub(crate) token: &'a str,
@@ -22,6 +25,13 @@ pub(crate) struct Settings<'a> {
     pub(crate) max_request_bytes: usize,
     pub(crate) max_reply_bytes: usize,
     pub(crate) cancel_grace_s: f64,
+    /// The descriptor of the socket to listen on, for a worker that may make none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) listener: Option<i32>,
+    pub(crate) confined: bool,
+    /// Put into the environment before the plugin is imported, and so not to be seen in /proc.
+    pub(crate) secrets: BTreeMap<&'a str, &'a str>,
+    pub(crate) limits: &'a Limits,
 }
 
 /// A line that the worker or its guard writes to the channel.
@@ -61,20 +71,31 @@ pub(crate) struct WireError {
     kind: Option<String>,
     #[serde(default)]
     traceback: Option<String>,
+    #[serde(default)]
+    help: Option<String>,
 }
 
 impl From<WireError> for PluginError {
-    fn from(error: WireError) -> Self {
-        let Some(code) = ErrorCode::from_name(&error.code) else {
-            return PluginError::protocol(format!("the worker gave the unknown error code {:?}", error.code));
-        };
-        let Some(kind) = error.kind else { return PluginError::new(code, error.message) };
-        let failure = Failure { kind, message: error.message, traceback: error.traceback.unwrap_or_default() };
-        match code {
-            // A worker's own sentence around the plugin's error names its type already.
-            ErrorCode::PluginFailed if !failure.message.contains(&failure.kind) => PluginError::plugin_failed(failure),
-            _ => PluginError::new(code, failure.message.clone()).with_failure(failure),
+    fn from(mut error: WireError) -> Self {
+        let help = error.help.take();
+        let told = told(error);
+        match help {
+            Some(help) => told.with_help(help),
+            None => told,
         }
+    }
+}
+
+fn told(error: WireError) -> PluginError {
+    let Some(code) = ErrorCode::from_name(&error.code) else {
+        return PluginError::protocol(format!("the worker gave the unknown error code {:?}", error.code));
+    };
+    let Some(kind) = error.kind else { return PluginError::new(code, error.message) };
+    let failure = Failure { kind, message: error.message, traceback: error.traceback.unwrap_or_default() };
+    match code {
+        // A worker's own sentence around the plugin's error names its type already.
+        ErrorCode::PluginFailed if !failure.message.contains(&failure.kind) => PluginError::plugin_failed(failure),
+        _ => PluginError::new(code, failure.message.clone()).with_failure(failure),
     }
 }
 
@@ -194,6 +215,8 @@ mod tests {
         let error = read(r#"{"code": "not-found", "message": "no method"}"#);
         assert_eq!((error.code(), error.message()), (ErrorCode::NotFound, "no method"));
         assert_eq!(read(r#"{"code": "odd"}"#).code(), ErrorCode::Protocol);
+        let error = read(r#"{"code": "denied", "message": "no", "type": "PermissionError", "help": "grant it"}"#);
+        assert_eq!((error.code(), error.help()), (ErrorCode::Denied, Some("grant it")));
     }
 
     #[test]

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bivium_exchange::{Area, Exchange};
+use bivium_exchange::{Area, Exchange, Window};
 use bivium_instances::Instance;
 use bivium_interface::{
-    Call, CallHandle, CallId, InstanceStats, MethodInfo, Payload, PayloadStream, PluginError, Result,
+    Blob, Call, CallHandle, CallId, InstanceStats, MethodInfo, Payload, PayloadStream, PluginError, Result,
 };
 use hyper::Method;
 use serde_json::Value;
@@ -16,9 +16,10 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::client::{Client, decode};
+use crate::confine::Confinement;
 use crate::ending::{Because, Ending, LastLines};
 use crate::flight::{Flight, Lent};
-use crate::payload::{Encoded, MessageLimits, encode, receive};
+use crate::payload::{Encoded, MessageLimits, blocking, encode, receive};
 use crate::process::Leash;
 use crate::stream::Events;
 use crate::usage;
@@ -72,6 +73,9 @@ pub(crate) struct Shared {
     pub(crate) limits: MessageLimits,
     pub(crate) exchange: Exchange,
     pub(crate) area: Arc<Area>,
+    pub(crate) confinement: Arc<Confinement>,
+    /// Where it reads what is lent to it, if it is confined.
+    pub(crate) window: Option<Arc<Window>>,
     pub(crate) runtime: Handle,
     pub(crate) leash: Arc<Leash>,
     pub(crate) fate: Arc<Fate>,
@@ -90,6 +94,20 @@ impl Shared {
     /// Waits for the worker's end, and gives the error for what was under way.
     pub(crate) async fn crashed(&self, when: &str) -> PluginError {
         self.ended().await.error(when)
+    }
+
+    /// The blobs of a call where the worker may read them.
+    async fn show(&self, blobs: &[Blob]) -> Result<Vec<Blob>> {
+        let Some(window) = self.window.as_ref().filter(|_| !blobs.is_empty()) else { return Ok(blobs.to_vec()) };
+        let (window, confinement, blobs) = (Arc::clone(window), Arc::clone(&self.confinement), blobs.to_vec());
+        let show = move || {
+            let shown = blobs.iter().map(|blob| match confinement.lets_read(blob.path()) {
+                true => Ok(blob.clone()),
+                false => window.lend(blob),
+            });
+            shown.collect()
+        };
+        blocking(show).await
     }
 
     /// Ends the worker, and lets no call in any more. Returns at once.
@@ -163,11 +181,13 @@ impl Worker {
     }
 
     async fn begin(&self, call: &Call, path: &str, unary: bool) -> Result<Flight> {
-        let Encoded { body, spilled } = encode(call, unary, self.shared.limits, &self.shared.exchange).await?;
+        let shown = self.shared.show(&call.blobs).await?;
+        let Shared { limits, exchange, window, .. } = &*self.shared;
+        let Encoded { body, spilled } = encode(call, &shown, unary, *limits, exchange, window.as_ref()).await?;
         let place = self.place().await?;
         self.calls.fetch_add(1, Ordering::Relaxed);
         let request = self.shared.client.request(Method::POST, path, body);
-        let lent = Lent { blobs: call.blobs.clone(), _request: spilled };
+        let lent = Lent { blobs: call.blobs.clone(), _shown: shown, _request: spilled };
         Flight::begin(&self.shared, call.id(), place, lent, request).await
     }
 

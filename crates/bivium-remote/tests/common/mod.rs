@@ -31,10 +31,18 @@ pub fn manifest(class: &str, more: Value) -> Arc<Manifest> {
     Arc::new(Manifest::parse(&text.to_string(), &plugins().join("sample.json")).unwrap())
 }
 
+pub fn context(manifest: &Manifest) -> PluginContext {
+    PluginContext::new(PluginLog::new("sample"), HostPolicy::default().grant(manifest))
+}
+
 pub async fn load_from(manifest: Arc<Manifest>) -> Result<Fixture> {
+    let context = context(&manifest);
+    load_in(manifest, context).await
+}
+
+pub async fn load_in(manifest: Arc<Manifest>, context: PluginContext) -> Result<Fixture> {
     let exchange = Exchange::open()?;
-    let log = PluginLog::new("sample");
-    let context = PluginContext::new(log.clone(), HostPolicy::default().grant(&manifest));
+    let log = context.log.clone();
     let plugin = RemotePluginProxy::load(&manifest, &exchange, context, None).await?;
     Ok(Fixture { plugin, exchange, log })
 }

@@ -1,0 +1,249 @@
+//! What any Python worker has to read: its interpreter, its modules, the system's libraries. As little as works.
+//!
+//! A manifest is a stranger's, and so may be the directory that it lies in. What it names reaches no further than its words
+//! say: `source` lies beneath the manifest, a link in an environment leads nowhere outside of it, and an interpreter brings
+//! the directories of an installation and not all that lies beside them.
+
+use std::path::{Path, PathBuf};
+
+use bivium_interface::{Manifest, PluginError, Result};
+
+/// Programs, libraries and what they share. Every user may read them.
+const SYSTEM: &[&str] = &[
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/usr/bin",
+    "/usr/sbin",
+    "/usr/lib",
+    "/usr/lib32",
+    "/usr/lib64",
+    "/usr/libexec",
+    "/usr/include",
+    "/usr/share",
+    "/usr/local/bin",
+    "/usr/local/lib",
+    "/usr/local/lib64",
+    "/usr/local/share",
+    // Where NixOS and Guix have all of these.
+    "/nix/store",
+    "/run/current-system/sw",
+    "/gnu/store",
+];
+
+/// What libraries look up about the machine.
+const FACTS: &[&str] = &[
+    "/etc/alternatives",
+    "/etc/ca-certificates",
+    "/etc/ca-certificates.conf",
+    "/etc/fonts",
+    "/etc/gai.conf",
+    "/etc/group",
+    "/etc/host.conf",
+    "/etc/hosts",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/localtime",
+    "/etc/mime.types",
+    "/etc/nsswitch.conf",
+    "/etc/os-release",
+    "/etc/passwd",
+    "/etc/pki/ca-trust/extracted",
+    "/etc/pki/tls",
+    "/etc/protocols",
+    "/etc/resolv.conf",
+    "/etc/services",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/certs",
+    "/etc/ssl/openssl.cnf",
+    "/etc/timezone",
+    "/run/systemd/resolve/stub-resolv.conf",
+    // The guard looks for the worker's processes here. Of others one sees here that they run and how they were called, and
+    // nothing of what is in them: that the kernel keeps to those within.
+    "/proc",
+    "/sys/devices/system/cpu",
+    "/sys/devices/system/node",
+    "/sys/fs/cgroup",
+    "/sys/kernel/mm/transparent_hugepage",
+];
+
+/// Devices without a state that anyone shares.
+pub(super) const DEVICES: &[&str] = &["/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero"];
+
+/// What a GPU's driver and its tools consist of.
+const GPU: &[&str] = &[
+    "/etc/OpenCL/vendors",
+    "/etc/nvidia",
+    "/etc/vulkan",
+    "/opt/cuda",
+    "/opt/rocm",
+    "/sys/bus/pci/devices",
+    "/sys/class/drm",
+    "/sys/class/kfd",
+    "/sys/devices",
+    "/sys/module/nvidia",
+    "/sys/module/nvidia_uvm",
+    "/usr/local/cuda",
+];
+
+/// A GPU's devices begin with these.
+const GPU_DEVICES: &[&str] = &["nvidia", "kfd", "dri"];
+
+/// Parts of an installation of Python.
+const INSTALLATION: &[&str] = &["bin", "lib", "lib64", "libexec", "include"];
+
+/// Files that mark a directory as an environment, all of which is one.
+const ENVIRONMENT: &[&str] = &["pyvenv.cfg", "conda-meta"];
+
+/// What a worker may read and run programs from.
+#[derive(Debug, Default)]
+pub(super) struct Baseline {
+    pub(super) programs: Vec<PathBuf>,
+    /// What it may only read.
+    pub(super) facts: Vec<PathBuf>,
+    /// What it may read from and write to.
+    pub(super) devices: Vec<PathBuf>,
+}
+
+impl Baseline {
+    /// For a worker of this manifest. `package` is the directory of the worker's own files.
+    ///
+    /// # Errors
+    /// `denied` if `source` lies outside the manifest's directory.
+    pub(super) fn of(manifest: &Manifest, python: &Path, package: &Path, granted: &[PathBuf]) -> Result<Self> {
+        let mut programs: Vec<PathBuf> = there(SYSTEM).collect();
+        programs.extend(installations(python));
+        // The worker imports itself by name from the directory above, which holds nothing else.
+        programs.extend(package.parent().map(Path::to_owned));
+        programs.extend(source(manifest, granted)?);
+        programs.extend(std::env::var_os("LD_LIBRARY_PATH").iter().flat_map(std::env::split_paths).filter(|path| {
+            // Others depend on the working directory.
+            path.is_absolute() && path.is_dir()
+        }));
+        let mut facts: Vec<PathBuf> = there(FACTS).collect();
+        for name in ["SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"] {
+            facts.extend(std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute() && path.exists()));
+        }
+        let mut devices: Vec<PathBuf> = there(DEVICES).collect();
+        if manifest.resources.requires_gpu {
+            programs.extend(there(GPU));
+            let all = std::fs::read_dir("/dev").into_iter().flatten().flatten();
+            let of_gpu = |name: &str| GPU_DEVICES.iter().any(|prefix| name.starts_with(prefix));
+            devices
+                .extend(all.filter(|entry| entry.file_name().to_str().is_some_and(of_gpu)).map(|entry| entry.path()));
+        }
+        Ok(Self { programs, facts, devices })
+    }
+}
+
+fn there(paths: &[&str]) -> impl Iterator<Item = PathBuf> {
+    paths.iter().map(PathBuf::from).filter(|path| path.exists())
+}
+
+/// The directories of the installations that an interpreter belongs to: where it is called by that name (an environment has
+/// links for interpreters), where the file is, and where an environment's own file says that its base is.
+fn installations(python: &Path) -> Vec<PathBuf> {
+    let above = |program: &Path| program.parent().and_then(Path::parent).map(Path::to_owned);
+    let mut prefixes: Vec<PathBuf> = [Some(python.to_owned()), python.canonicalize().ok()]
+        .into_iter()
+        .flatten()
+        .filter_map(|program| above(&program))
+        .collect();
+    let bases: Vec<PathBuf> = prefixes.iter().filter_map(|prefix| base(prefix)).collect();
+    prefixes.extend(bases);
+    prefixes.iter().filter_map(|prefix| prefix.canonicalize().ok()).flat_map(|prefix| parts(&prefix)).collect()
+}
+
+/// The prefix of the Python that a virtual environment was made with.
+fn base(prefix: &Path) -> Option<PathBuf> {
+    let text = std::fs::read_to_string(prefix.join("pyvenv.cfg")).ok()?;
+    let home = text.lines().find_map(|line| {
+        let (key, value) = line.split_once('=')?;
+        (key.trim() == "home").then(|| PathBuf::from(value.trim()))
+    })?;
+    home.canonicalize().ok()?.parent().map(Path::to_owned)
+}
+
+fn parts(prefix: &Path) -> Vec<PathBuf> {
+    if prefix.parent().is_some() && ENVIRONMENT.iter().any(|mark| prefix.join(mark).exists()) {
+        return vec![prefix.to_owned()];
+    }
+    let inside = |path: PathBuf| path.canonicalize().ok().filter(|real| real.starts_with(prefix));
+    INSTALLATION.iter().filter_map(|part| inside(prefix.join(part))).collect()
+}
+
+/// The plugin's own directory of modules.
+fn source(manifest: &Manifest, granted: &[PathBuf]) -> Result<Option<PathBuf>> {
+    let Some(source) = &manifest.source else { return Ok(None) };
+    let Ok(real) = source.canonicalize() else {
+        // The worker tells that the module is not there.
+        return Ok(None);
+    };
+    let home = manifest.path.parent().and_then(|home| home.canonicalize().ok());
+    if home.is_some_and(|home| real.starts_with(home)) {
+        return Ok(Some(real));
+    }
+    if granted.iter().any(|granted| real.starts_with(granted)) {
+        // What it may do there is as that grant says.
+        return Ok(None);
+    }
+    Err(PluginError::denied(format!("`source` ({}) lies outside the manifest's directory", source.display()))
+        .with_help("put the modules beside the manifest, or grant that directory in permissions.filesystem"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use bivium_interface::ErrorCode;
+
+    use super::*;
+
+    fn manifest(home: &Path, source: &str) -> Manifest {
+        let text = format!(r#"{{"name": "p", "version": "1", "module": "m", "class": "C", "source": "{source}"}}"#);
+        Manifest::parse(&text, &home.join("p.json")).unwrap()
+    }
+
+    #[test]
+    fn an_environment_is_read_whole_and_an_installation_in_its_parts() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        for dir in ["base/bin", "base/lib", "base/private", "venv/bin", "elsewhere/secret"] {
+            std::fs::create_dir_all(root.join(dir)).unwrap();
+        }
+        std::fs::write(root.join("base/bin/python3"), "").unwrap();
+        symlink(root.join("base/bin/python3"), root.join("venv/bin/python")).unwrap();
+        symlink(root.join("elsewhere/secret"), root.join("base/include")).unwrap();
+        std::fs::write(root.join("venv/pyvenv.cfg"), format!("home = {}/base/bin\nversion = 3\n", root.display()))
+            .unwrap();
+        let mut found = installations(&root.join("venv/bin/python"));
+        found.sort();
+        found.dedup();
+        assert_eq!(found, ["base/bin", "base/lib", "venv"].map(|part| root.join(part)), "no link leads out");
+
+        // Whatever an environment says of its base, no more than an installation's parts of it is readable.
+        std::fs::write(root.join("venv/pyvenv.cfg"), format!("home = {}/elsewhere/bin\n", root.display())).unwrap();
+        assert!(
+            !installations(&root.join("venv/bin/python")).iter().any(|path| path.starts_with(root.join("elsewhere")))
+        );
+    }
+
+    #[test]
+    fn a_plugins_modules_lie_beneath_its_manifest() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        let home = root.join("home");
+        std::fs::create_dir_all(home.join("src")).unwrap();
+        symlink("/etc", home.join("link")).unwrap();
+        assert_eq!(source(&manifest(&home, "src"), &[]).unwrap(), Some(home.join("src")));
+        assert_eq!(source(&manifest(&home, "."), &[]).unwrap(), Some(home.clone()));
+        for outside in ["/", "..", "link", "src/../.."] {
+            let error = source(&manifest(&home, outside), &[]).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::Denied, "{outside}");
+        }
+        assert_eq!(source(&manifest(&home, ".."), &[root]).unwrap(), None);
+    }
+}

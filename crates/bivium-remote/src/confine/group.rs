@@ -1,0 +1,121 @@
+//! A control group (cgroup v2) of a worker's own, where the host may make one: it holds all of the worker's processes
+//! together, however they cut their ties, to their memory and their number, and ends them together.
+//!
+//! The group is made beside or below the host's own, wherever the `memory` and `pids` controllers are to be had. Most users
+//! have no such place unless somebody made one for them, for example `systemd-run --user -p Delegate=yes -p DelegateSubgroup=host`.
+
+use std::fs::File;
+use std::io;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use bivium_interface::manifest::Limits;
+
+/// Processes and threads that a worker consists of before its plugin starts any: the guard, two threads of the worker.
+const OWN_TASKS: u64 = 3;
+
+/// Where groups can be made.
+#[derive(Debug, Clone)]
+pub(super) struct Place(PathBuf);
+
+/// The group of one worker. Goes with all that is in it when dropped.
+#[derive(Debug)]
+pub(crate) struct Group {
+    path: PathBuf,
+}
+
+impl Place {
+    /// The first place of this process's that will do; none where there is none.
+    pub(super) fn find() -> Option<Self> {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+        let own = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+        let own = own.lines().find_map(|line| line.strip_prefix("0::"))?;
+        let own = mount(&mounts)?.join(own.trim_start_matches('/'));
+        [own.parent(), Some(own.as_path())].into_iter().flatten().map(|path| Self(path.to_owned())).find(Self::will_do)
+    }
+
+    /// Whether groups here have the controllers, and can be made.
+    fn will_do(&self) -> bool {
+        let control = self.0.join("cgroup.subtree_control");
+        let has = || {
+            let enabled = std::fs::read_to_string(&control).unwrap_or_default();
+            ["memory", "pids"].iter().all(|wanted| enabled.split_whitespace().any(|name| name == *wanted))
+        };
+        // It may be ours to enable. Where processes are in it the kernel refuses.
+        (has() || std::fs::write(&control, "+memory +pids").is_ok() && has()) && self.group("probe").is_ok()
+    }
+
+    fn group(&self, name: &str) -> io::Result<Group> {
+        let path = self.0.join(format!("bivium-{}-{name}", std::process::id()));
+        match std::fs::create_dir(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(Group { path }),
+        }
+    }
+
+    /// A group for one worker with these limits.
+    pub(super) fn make(&self, name: &str, limits: &Limits) -> io::Result<Group> {
+        let group = self.group(name)?;
+        if let Some(mib) = limits.memory_mb {
+            group.set("memory.max", mib.saturating_mul(1 << 20))?;
+            // Without swap, or the limit is that of memory and swap together; where there is none the file is absent.
+            let _ = group.set("memory.swap.max", 0);
+            // One that has gone over is ended whole.
+            group.set("memory.oom.group", 1)?;
+        }
+        if let Some(processes) = limits.processes {
+            group.set("pids.max", processes.saturating_add(OWN_TASKS))?;
+        }
+        Ok(group)
+    }
+}
+
+impl Group {
+    fn set(&self, file: &str, value: u64) -> io::Result<()> {
+        std::fs::write(self.path.join(file), value.to_string())
+    }
+
+    /// The file through which a process joins.
+    pub(super) fn door(&self) -> io::Result<File> {
+        File::options().write(true).open(self.path.join("cgroup.procs"))
+    }
+
+    /// Ends every process in it.
+    pub(crate) fn kill(&self) {
+        // Kernels before 5.14 have no such file; the guard and the sweep do it there.
+        let _ = std::fs::write(self.path.join("cgroup.kill"), "1");
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill();
+        // Processes that were just killed are in it for a moment.
+        for _ in 0..200 {
+            match std::fs::remove_dir(&self.path) {
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                }
+                _ => return,
+            }
+        }
+        tracing::warn!(path = %self.path.display(), "cannot remove a worker's control group");
+    }
+}
+
+/// Joins the group behind `door`. Runs between fork and exec: one system call.
+pub(super) fn join(mut door: &File) -> io::Result<()> {
+    // 0 stands for the writer.
+    door.write_all(b"0")
+}
+
+/// Where cgroup v2 is mounted, as /proc/self/mountinfo tells.
+fn mount(mounts: &str) -> Option<PathBuf> {
+    mounts.lines().find_map(|line| {
+        let (place, kind) = line.split_once(" - ")?;
+        // The fourth is what of the file system is there: with a part of it, paths do not fit.
+        let mut fields = place.split(' ').skip(3);
+        let (root, path) = (fields.next()?, fields.next()?);
+        (kind.starts_with("cgroup2 ") && root == "/").then(|| Path::new(path).to_owned())
+    })
+}

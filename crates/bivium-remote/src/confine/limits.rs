@@ -1,0 +1,55 @@
+//! A worker's limits as the kernel's resource limits, which hold each of its processes by itself.
+
+use bivium_interface::manifest::Limits;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Files that a worker itself has open: its channel, its sockets, what wakes its threads.
+const OWN_FILES: u64 = 32;
+
+/// What to set between fork and exec. A limit that is lower already stays.
+pub(super) fn resources(limits: &Limits, confined: bool) -> Vec<(Resource, Rlimit)> {
+    let mebibytes = |limit: Option<u64>| limit.map(|mib| mib.saturating_mul(1 << 20));
+    let mut wanted = vec![
+        // Private memory that is written to, and not the address space: a GPU's driver sets aside more addresses than there
+        // are bytes in the machine.
+        (Resource::Data, mebibytes(limits.memory_mb)),
+        (Resource::Nofile, limits.files.map(|files| files.saturating_add(OWN_FILES))),
+        (Resource::Fsize, mebibytes(limits.blob_mb)),
+    ];
+    if confined {
+        // What a core file holds is the plugin's secrets, and it lies where the worker's directory is.
+        wanted.push((Resource::Core, Some(0)));
+    }
+    wanted.into_iter().filter_map(|(resource, most)| Some((resource, at_most(resource, most?)))).collect()
+}
+
+fn at_most(resource: Resource, most: u64) -> Rlimit {
+    let now = getrlimit(resource);
+    let lower = |now: Option<u64>| Some(now.map_or(most, |now| now.min(most)));
+    Rlimit { current: lower(now.current), maximum: lower(now.maximum) }
+}
+
+/// Sets them. Runs between fork and exec: system calls only.
+pub(super) fn apply(resources: &[(Resource, Rlimit)]) -> std::io::Result<()> {
+    for (resource, limit) in resources {
+        setrlimit(*resource, *limit)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_is_lower_already_stays() {
+        let limits = Limits { files: Some(1 << 40), memory_mb: Some(64), ..Limits::default() };
+        let found = resources(&limits, true);
+        let of = |wanted| found.iter().find(|(resource, _)| *resource == wanted).map(|(_, limit)| *limit);
+        assert_eq!(of(Resource::Data).unwrap().maximum, Some(64 << 20));
+        assert_eq!(of(Resource::Nofile).unwrap().maximum, getrlimit(Resource::Nofile).maximum);
+        assert_eq!(of(Resource::Core).unwrap().maximum, Some(0));
+        assert!(of(Resource::Fsize).is_none());
+        assert!(resources(&Limits::default(), false).is_empty());
+    }
+}

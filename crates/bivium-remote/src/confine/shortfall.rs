@@ -1,0 +1,163 @@
+//! What of its permissions and limits this machine cannot hold a worker to: said when it is loaded, and a reason not to load
+//! it where they are to be enforced.
+
+use bivium_instances::PluginContext;
+use bivium_interface::manifest::Limits;
+use bivium_interface::policy::{HostPattern, Scheme};
+use bivium_interface::{Granted, LogLevel, LogSource, PluginError, Result};
+
+/// What this machine has to hold a process with.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Means {
+    pub(super) files: bool,
+    pub(super) truncation: bool,
+    pub(super) ports: bool,
+    pub(super) signals: bool,
+    pub(super) syscalls: bool,
+    pub(super) group: bool,
+}
+
+/// Says in the plugin's log what is missing.
+///
+/// # Errors
+/// `denied` if all of it is to be enforced, naming each.
+pub(super) fn tell(context: &PluginContext, means: Means) -> Result<()> {
+    let missing = shortfall(&context.granted, means);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let message =
+        format!("this machine cannot hold the plugin's worker to all of its manifest: {}", missing.join("; "));
+    if context.granted.enforce {
+        return Err(PluginError::denied(message).with_help(
+            "grant it what it cannot be kept from, make it a component, or leave out `enforce` and trust it so far",
+        ));
+    }
+    context.log.push(LogLevel::Warn, LogSource::Host, 0, None, &message);
+    Ok(())
+}
+
+/// One sentence each, beginning with the manifest's key.
+fn shortfall(granted: &Granted, means: Means) -> Vec<String> {
+    let mut missing = Vec::new();
+    if granted.confined {
+        permissions(granted, means, &mut missing);
+    }
+    limits(&granted.limits, means, &mut missing);
+    missing
+}
+
+fn permissions(granted: &Granted, means: Means, missing: &mut Vec<String>) {
+    let mut lacks = |key: &str, why: &str| missing.push(format!("permissions.{key}: {why}"));
+    if !means.files {
+        lacks("filesystem", "this kernel has no Landlock, so it may use every file that you may");
+    } else if !means.truncation {
+        lacks("filesystem", "this kernel (before 6.2) lets it cut short every file that you may write to");
+    }
+    if !means.syscalls {
+        lacks("network", "no filter of system calls for this processor, so it may make any connection");
+    } else {
+        network(granted, means, &mut lacks);
+    }
+    if !means.signals {
+        lacks("filesystem", "this kernel (before 6.12) lets it signal every process that you may");
+    }
+    if !granted.permissions.clocks {
+        lacks("clocks", "a process always has clocks");
+    }
+    if !granted.permissions.random {
+        lacks("random", "a process always has random numbers");
+    }
+    if !granted.permissions.secrets.is_empty() {
+        lacks("secrets", "a process sees the secret itself, and may send it wherever it may connect");
+    }
+}
+
+fn network(granted: &Granted, means: Means, lacks: &mut impl FnMut(&str, &str)) {
+    let rules = granted.network();
+    if rules.iter().any(|rule| rule.scheme == Scheme::Udp || needs_names(&rule.host)) {
+        lacks("network", "it may send UDP anywhere, since names are looked up that way");
+    }
+    if rules.iter().any(|rule| rule.scheme != Scheme::Udp) {
+        if !means.ports {
+            lacks("network", "this kernel (before 6.7) lets it connect to every port");
+        }
+        if rules.iter().any(|rule| rule.host != HostPattern::Any) || !granted.permissions.private_network {
+            lacks(
+                "network",
+                "the kernel knows ports and no hosts, so it may connect to every host at the ports that it is granted",
+            );
+        }
+    }
+}
+
+/// Whether a connection to such a host begins with looking up a name.
+pub(super) fn needs_names(host: &HostPattern) -> bool {
+    match host {
+        HostPattern::Any | HostPattern::Below(_) => true,
+        // Every machine's own table has it.
+        HostPattern::Name(name) => name != "localhost",
+        HostPattern::Address(_) => false,
+    }
+}
+
+fn limits(limits: &Limits, means: Means, missing: &mut Vec<String>) {
+    if means.group {
+        return;
+    }
+    let lacks = |key: &str, why: &str| {
+        format!(
+            "limits.{key}: {why}, since there is no control group (cgroup v2 with memory and pids) that this host may use"
+        )
+    };
+    if limits.memory_mb.is_some() {
+        missing.push(lacks("memory_mb", "it holds each process of the worker by itself"));
+    }
+    if limits.processes.is_some() {
+        missing.push(lacks("processes", "it is not held"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use bivium_interface::{HostPolicy, Manifest};
+
+    use super::*;
+
+    const ALL: Means = Means { files: true, truncation: true, ports: true, signals: true, syscalls: true, group: true };
+
+    fn keys(rest: &str, means: Means) -> Vec<String> {
+        let text = format!(r#"{{"name": "p", "version": "1", "module": "m", "class": "C", {rest}}}"#);
+        let manifest = Manifest::parse(&text, Path::new("/m/p.json")).unwrap();
+        let found = shortfall(&HostPolicy::default().grant(&manifest), means);
+        found.iter().map(|line| line.split(':').next().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn what_is_not_asked_for_is_not_missed() {
+        let none =
+            Means { files: false, truncation: false, ports: false, signals: false, syscalls: false, group: false };
+        assert!(keys(r#""description": "trusted""#, none).is_empty());
+        assert_eq!(keys(r#""limits": {"memory_mb": 10, "files": 5}"#, none), ["limits.memory_mb"]);
+        assert!(keys(r#""permissions": {"clocks": true, "random": true}, "limits": {"processes": 3}"#, ALL).is_empty());
+        let fixed = r#""clocks": true, "random": true, "private_network": true"#;
+        assert!(keys(&format!(r#""permissions": {{{fixed}, "filesystem": []}}"#), ALL).is_empty());
+        let by_address = format!(r#""permissions": {{{fixed}, "network": ["tcp://10.0.0.1:80"]}}"#);
+        assert_eq!(keys(&by_address, ALL), ["permissions.network"], "which host is not held");
+    }
+
+    #[test]
+    fn everything_that_is_missing_is_named() {
+        let all = r#""permissions": {"network": ["https://a.example.com"], "secrets": [{"name": "K", "header": "X", "hosts": ["a.example.com"]}]},
+            "limits": {"memory_mb": 10, "processes": 5}"#;
+        let permissions = ["network", "network", "clocks", "random", "secrets"].map(|key| format!("permissions.{key}"));
+        assert_eq!(keys(all, ALL), permissions);
+        let old = Means { truncation: false, ports: false, signals: false, group: false, ..ALL };
+        let expected = ["filesystem", "network", "network", "network", "filesystem", "clocks", "random", "secrets"]
+            .map(|key| format!("permissions.{key}"));
+        let expected = [expected.as_slice(), &["limits.memory_mb".to_owned(), "limits.processes".to_owned()]].concat();
+        assert_eq!(keys(all, old), expected);
+    }
+}

@@ -1,0 +1,161 @@
+"""Tries what a plugin may not be allowed to do, and tells how that went."""
+
+import ctypes
+import mmap
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+
+
+class Captive:
+    def read(self, path):
+        with open(path) as file:
+            return file.read()
+
+    def give_back(self, path):
+        return path
+
+    def where(self, path):
+        return str(path.path)
+
+    def write(self, path, text="written"):
+        with open(path, "w") as file:
+            file.write(text)
+
+    def list(self, path):
+        return sorted(os.listdir(path))
+
+    def truncate(self, path):
+        os.truncate(path, 0)
+
+    def remove(self, path):
+        os.remove(path)
+
+    def through_a_link(self, path):
+        link = os.path.join(tempfile.gettempdir(), "link")
+        os.symlink(path, link)
+        return self.read(link)
+
+    def hard_link(self, path):
+        os.link(path, os.path.join(tempfile.gettempdir(), "hard"))
+
+    def move_out(self, path):
+        with tempfile.NamedTemporaryFile(delete=False) as file:
+            shutil.move(file.name, path)
+
+    def by_a_child(self, path):
+        done = subprocess.run(["cat", path], capture_output=True, text=True)
+        return [done.returncode, done.stdout]
+
+    def at_home(self):
+        """What libraries do: keep something at home and in the temporary directory."""
+        with open(os.path.expanduser("~/.cache-of-mine"), "w") as file:
+            file.write("kept")
+        with tempfile.TemporaryFile() as file:
+            file.write(b"x")
+        return subprocess.run(["echo", "ran"], capture_output=True, text=True).stdout
+
+    def make(self, text, suffix=".txt"):
+        import pathlib
+
+        fd, path = tempfile.mkstemp(suffix=suffix)
+        os.write(fd, text.encode())
+        os.close(fd)
+        return pathlib.Path(path)
+
+    def imports(self):
+        import asyncio
+        import sqlite3
+        import ssl
+        import zoneinfo
+
+        ssl.create_default_context()
+        sqlite3.connect(":memory:").execute("select 1")
+        asyncio.run(asyncio.sleep(0))
+        return [zoneinfo.ZoneInfo("Europe/Berlin").key, len(os.urandom(4))]
+
+    def connect(self, port, host="127.0.0.1"):
+        socket.create_connection((host, port), 5).close()
+        return "connected"
+
+    def fast_open(self, port):
+        with socket.socket() as sock:
+            sock.sendto(b"x", socket.MSG_FASTOPEN, ("127.0.0.1", port))
+
+    def multipath(self, port):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262) as sock:
+            sock.connect(("127.0.0.1", port))
+
+    def datagram(self, port):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"x", ("127.0.0.1", port))
+
+    def serve(self):
+        with socket.socket() as sock:
+            sock.listen()
+
+    def of_the_machine(self, path):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(path)
+
+    def ring(self):
+        number = {"x86_64": 425, "aarch64": 425}[os.uname().machine]
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.syscall(number, 1, ctypes.create_string_buffer(256)) < 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+    def signal(self, pid):
+        os.kill(pid, 0)
+
+    def parent(self):
+        return os.getppid()
+
+    def status(self):
+        with open("/proc/self/status") as file:
+            return dict(line.strip().split(":\t", 1) for line in file if ":\t" in line.strip())
+
+    def limits(self):
+        names = ("RLIMIT_DATA", "RLIMIT_NOFILE", "RLIMIT_FSIZE", "RLIMIT_CORE")
+        return {name: resource.getrlimit(getattr(resource, name))[1] for name in names}
+
+    def variable(self, name):
+        return os.environ.get(name)
+
+    def by_pid(self):
+        return os.getpid()
+
+
+class Greedy:
+    """Uses up what there is."""
+
+    def memory(self, mebibytes):
+        return len(bytearray(mebibytes << 20))
+
+    def memory_of_a_child(self, mebibytes):
+        code = "x = bytearray(%d << 20)" % mebibytes
+        return subprocess.run([sys.executable, "-c", code], capture_output=True).returncode
+
+    def anonymous(self, mebibytes):
+        with mmap.mmap(-1, mebibytes << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+            memory[:] = b"x" * len(memory)
+
+    def files(self, count):
+        held = [open(os.devnull) for _ in range(count)]
+        return len(held)
+
+    def fill(self, mebibytes):
+        import pathlib
+
+        path = pathlib.Path(tempfile.gettempdir()) / "big"
+        with open(path, "wb") as file:
+            for _ in range(mebibytes):
+                file.write(b"\0" * (1 << 20))
+        return path
+
+    def sleep(self):
+        signal.pause()
