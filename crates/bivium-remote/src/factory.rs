@@ -87,7 +87,10 @@ impl WorkerFactory {
     fn message_limits(&self) -> MessageLimits {
         let payload =
             self.context.granted.limits.payload_mb.map(|mib| usize::try_from(mib << 20).unwrap_or(usize::MAX));
-        MessageLimits { payload: payload.unwrap_or(Payload::MAX_JSON_BYTES) }
+        MessageLimits {
+            payload: payload.unwrap_or(Payload::MAX_JSON_BYTES),
+            blob_mb: self.context.granted.limits.blob_mb,
+        }
     }
 
     async fn start(&self) -> Result<Worker> {

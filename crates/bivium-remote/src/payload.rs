@@ -18,6 +18,8 @@ const ENVELOPE: usize = 1 << 20;
 pub(crate) struct MessageLimits {
     /// JSON of a payload, in bytes.
     pub(crate) payload: usize,
+    /// The files that a result hands back, in MiB together.
+    pub(crate) blob_mb: Option<u64>,
 }
 
 impl MessageLimits {
@@ -102,10 +104,27 @@ pub(crate) async fn receive(reply: Reply, lent: &[Blob], area: &Arc<Area>, limit
             Some(file) => read(&area.adopt(&file.path, "application/json")?, limits)?,
             None => result.ok_or_else(no_result)?,
         };
-        let blobs = blobs.into_iter().map(|blob| adopt(blob, &lent, &area)).collect::<Result<Vec<Blob>>>()?;
-        checked(Payload { json, blobs })
+        let mut room = limits.blob_mb.map_or(u64::MAX, |mib| mib.saturating_mul(1 << 20));
+        let mut received = Vec::new();
+        for blob in blobs {
+            let is_new = blob.path.is_some();
+            let blob = adopt(blob, &lent, &area)?;
+            if is_new {
+                room = room.checked_sub(blob.size()).ok_or_else(|| too_much(limits))?;
+            }
+            received.push(blob);
+        }
+        checked(Payload { json, blobs: received })
     };
     blocking(received).await
+}
+
+fn too_much(limits: MessageLimits) -> PluginError {
+    let mib = limits.blob_mb.unwrap_or_default();
+    PluginError::resource_exhausted(format!(
+        "the files of the result are more than limits.blob_mb, {mib} MiB, together"
+    ))
+    .with_help("raise limits.blob_mb in the manifest, or hand back less at once")
 }
 
 fn no_result() -> PluginError {
@@ -144,7 +163,7 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: MessageLimits = MessageLimits { payload: 1000 };
+    const LIMITS: MessageLimits = MessageLimits { payload: 1000, blob_mb: None };
 
     fn wire(json: Value) -> Reply {
         serde_json::from_value(json).unwrap()
@@ -205,7 +224,8 @@ mod tests {
     async fn long_arguments_go_to_a_file_and_too_long_ones_nowhere() {
         let exchange = Exchange::open().unwrap();
         let call = Call::new().arg("x".repeat(INLINE));
-        let encoded = encode(&call, &[], false, MessageLimits { payload: 1 << 20 }, &exchange, None).await.unwrap();
+        let encoded =
+            encode(&call, &[], false, MessageLimits { payload: 1 << 20, ..LIMITS }, &exchange, None).await.unwrap();
         let (body, file) = (serde_json::from_slice::<Value>(&encoded.body).unwrap(), encoded.spilled.unwrap());
         assert_eq!(body["spilled"]["path"], file.path().to_str().unwrap());
         let whole: Value = serde_json::from_slice(&std::fs::read(file.path()).unwrap()).unwrap();

@@ -3,6 +3,7 @@
 import ctypes
 import mmap
 import os
+import pathlib
 import resource
 import shutil
 import signal
@@ -13,6 +14,39 @@ import tempfile
 
 
 class Captive:
+    def __init__(self):
+        self.count = 0
+
+    def touch(self):
+        self.count += 1
+
+    def touched(self):
+        return self.count
+
+    def token(self):
+        """What only a plugin can find: it is in the worker's own process."""
+        import gc
+
+        from bivium_worker.wire import Gate
+
+        gate = next(found for found in gc.get_objects() if isinstance(found, Gate))
+        return gate._bearer.decode().split(" ")[1]
+
+    def area(self):
+        return tempfile.gettempdir()
+
+    def claim(self, path):
+        return pathlib.Path(path)
+
+    def forge(self, path):
+        """Past the worker's own check."""
+        import bivium_worker.codec as codec
+
+        if path == "link":
+            os.symlink("/etc/passwd", os.path.join(tempfile.gettempdir(), "link"))
+        codec.handed_back = lambda *_: {"path": path, "media_type": "text/plain", "size": 1}
+        return pathlib.Path(path)
+
     def read(self, path):
         with open(path) as file:
             return file.read()
@@ -61,8 +95,6 @@ class Captive:
         return subprocess.run(["echo", "ran"], capture_output=True, text=True).stdout
 
     def make(self, text, suffix=".txt"):
-        import pathlib
-
         fd, path = tempfile.mkstemp(suffix=suffix)
         os.write(fd, text.encode())
         os.close(fd)
@@ -109,8 +141,10 @@ class Captive:
         if libc.syscall(number, 1, ctypes.create_string_buffer(256)) < 0:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
-    def signal(self, pid):
-        os.kill(pid, 0)
+    def signal(self, pid, number=0):
+        os.kill(pid, number)
+        if number:
+            signal.pause()
 
     def parent(self):
         return os.getppid()
@@ -149,13 +183,38 @@ class Greedy:
         return len(held)
 
     def fill(self, mebibytes):
-        import pathlib
-
         path = pathlib.Path(tempfile.gettempdir()) / "big"
         with open(path, "wb") as file:
             for _ in range(mebibytes):
                 file.write(b"\0" * (1 << 20))
         return path
 
-    def sleep(self):
-        signal.pause()
+    def fill_many(self, count):
+        paths = [pathlib.Path(tempfile.gettempdir()) / str(number) for number in range(count)]
+        for path in paths:
+            path.write_bytes(b"\0" * (1 << 20))
+        return paths
+
+    def pid(self):
+        return os.getpid()
+
+    def abort_without_memory(self):
+        """What native code does that has no other answer."""
+        libc = ctypes.CDLL(None)
+        libc.malloc.restype = ctypes.c_void_p
+        while libc.malloc(ctypes.c_size_t(64 << 20)):
+            pass
+        libc.abort()
+
+    def modules(self):
+        import json
+        import socket
+
+        return [module.__name__ for module in (json, os, socket) if hasattr(module, "__all__")]
+
+    def read_stdin(self):
+        read = sys.stdin.read()
+        try:
+            input()
+        except EOFError:
+            return [read, "EOFError"]

@@ -119,3 +119,38 @@ fn mount(mounts: &str) -> Option<PathBuf> {
         (kind.starts_with("cgroup2 ") && root == "/").then(|| Path::new(path).to_owned())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_mount_of_the_whole_second_version_is_found() {
+        let first = "36 31 0:33 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
+        let part = "40 31 0:38 /user.slice /mnt rw - cgroup2 cgroup2 rw\n";
+        let whole = "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
+        assert_eq!(mount(&[first, part, whole].concat()).unwrap(), Path::new("/sys/fs/cgroup/unified"));
+        assert_eq!(mount(&[first, part].concat()), None);
+    }
+
+    #[test]
+    fn a_group_holds_what_is_in_it_and_ends_it() {
+        let Some(place) = Place::find() else {
+            eprintln!("SKIPPED: there is no control group (v2 with memory and pids) that this user may use");
+            return;
+        };
+        let limits = Limits { memory_mb: Some(64), processes: Some(5), ..Limits::default() };
+        let group = place.make("test", &limits).unwrap();
+        let path = group.path.clone();
+        let read = |file: &str| std::fs::read_to_string(path.join(file)).unwrap().trim().to_owned();
+        assert_eq!((read("memory.max"), read("pids.max")), ((64 << 20).to_string(), "8".to_owned()));
+        let mut child = Command::new("sleep").arg("100").spawn().unwrap();
+        write!(group.door().unwrap(), "{}", child.id()).unwrap();
+        drop(group);
+        assert_eq!(child.wait().unwrap().signal(), Some(9));
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,219 @@
+//! Those who have no business with a worker: another user of the machine, and a web page in somebody's browser.
+//!
+//! What a stranger can do is speak to the worker's port and read what the system shows of its processes. Where the tests run
+//! as root they look with another user's eyes, too.
+
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test ends where it fails"
+)]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use bivium_interface::{Call, PluginInterface};
+use common::{Fixture, load_with, parent};
+use serde_json::{Value, json};
+
+struct Scene {
+    sample: Fixture,
+    worker: u32,
+    guard: u32,
+    port: u16,
+    token: String,
+}
+
+impl Scene {
+    async fn new(permissions: Option<Value>) -> Self {
+        let mut more = json!({"module": "captive"});
+        if let Some(permissions) = permissions {
+            more["permissions"] = permissions;
+        }
+        let sample = load_with("Captive", more).await;
+        let token = text(&sample, "token").await;
+        let worker: u32 =
+            sample.plugin.execute(Call::new().method("by_pid")).await.unwrap().json.to_string().parse().unwrap();
+        let guard = parent(worker);
+        Self { port: port(worker), worker, guard, token, sample }
+    }
+
+    /// Sends these bytes, and gives the whole answer.
+    fn send(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// Sends a call with these headers; it must be refused so, and without a word to a browser that it may go on.
+    fn refused(&self, line: &str, headers: &[(&str, &str)], status: &str) {
+        let body = r#"{"method": "touch"}"#;
+        let mut request = format!("{line} HTTP/1.1\r\nContent-Length: {}\r\n", body.len());
+        for (name, value) in headers {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        let answer = self.send(&format!("{request}\r\n{body}"));
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{line} {headers:?}: {answer}");
+        assert!(!answer.to_ascii_lowercase().contains("access-control"), "{answer}");
+        assert!(!answer.contains(&self.token));
+    }
+
+    /// Nothing of what came from strangers has reached the plugin.
+    async fn end(self) {
+        let touched = self.sample.plugin.execute(Call::new().method("touched")).await.unwrap();
+        assert_eq!(touched.json, json!(0));
+    }
+}
+
+async fn text(sample: &Fixture, method: &'static str) -> String {
+    let payload = sample.plugin.execute(Call::new().method(method)).await.unwrap();
+    payload.json.as_str().unwrap().to_owned()
+}
+
+/// The port that a process listens on, as every user can find it out.
+fn port(pid: u32) -> u16 {
+    let inodes: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| std::fs::read_link(entry.path()).ok()?.to_str().map(str::to_owned))
+        .filter_map(|link| Some(link.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect();
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let listening = table.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let is_ours = fields[3] == "0A" && inodes.iter().any(|inode| inode == fields[9]);
+        let (_, port) = fields[1].split_once(':')?;
+        is_ours.then(|| u16::from_str_radix(port, 16).unwrap())
+    });
+    listening.expect("a worker listens")
+}
+
+#[tokio::test]
+async fn another_user_gets_nowhere_without_the_token() {
+    for permissions in [None, Some(json!({}))] {
+        let scene = Scene::new(permissions).await;
+        let host = format!("127.0.0.1:{}", scene.port);
+        let wrong = format!("Bearer {}", "0".repeat(scene.token.len()));
+        let cut = format!("Bearer {}", &scene.token[1..]);
+        let basic = format!("Basic {}", scene.token);
+        let in_path = format!("POST /execute?token={}", scene.token);
+        for headers in [
+            vec![],
+            vec![("Authorization", wrong.as_str())],
+            vec![("Authorization", cut.as_str())],
+            vec![("Authorization", basic.as_str())],
+            vec![("Authorization", "Bearer ")],
+            vec![("X-Token", scene.token.as_str())],
+        ] {
+            let headers = [vec![("Host", host.as_str())], headers].concat();
+            for line in
+                ["POST /execute", "POST /execute_stream", "POST /cancel?call=x", "POST /cleanup", in_path.as_str()]
+            {
+                scene.refused(line, &headers, "401");
+            }
+            scene.refused("GET /health", &headers, "401");
+        }
+        scene.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_web_page_gets_nowhere() {
+    let scene = Scene::new(None).await;
+    let host = format!("127.0.0.1:{}", scene.port);
+    let rebound = format!("attacker.example:{}", scene.port);
+    let bearer = format!("Bearer {}", scene.token);
+    // A form or a fetch without a preflight.
+    let simple = [("Host", host.as_str()), ("Origin", "https://attacker.example"), ("Content-Type", "text/plain")];
+    scene.refused("POST /execute", &simple, "403");
+    // From a sandboxed frame, from a file, and from a page that some other worker's port has served.
+    for origin in ["null", "file://", &format!("http://{host}")] {
+        scene.refused("POST /execute", &[("Host", &host), ("Origin", origin), ("Authorization", &bearer)], "403");
+    }
+    // What needs no leave of the browser: an image, a script, a form in an old one.
+    scene.refused("GET /cleanup", &[("Host", &host)], "401");
+    scene.refused("POST /execute", &[("Host", &host), ("Content-Type", "text/plain")], "401");
+    // The question before a request with a token.
+    let preflight = [
+        ("Host", host.as_str()),
+        ("Origin", "https://attacker.example"),
+        ("Access-Control-Request-Method", "POST"),
+        ("Access-Control-Request-Headers", "authorization"),
+    ];
+    scene.refused("OPTIONS /execute", &preflight, "403");
+    // A name of the attacker's that leads to 127.0.0.1 makes the page one of the same origin: then there is no `Origin`.
+    for name in [rebound.as_str(), "attacker.example", "127.0.0.1.attacker.example", "[::1]", "0.0.0.0"] {
+        scene.refused("POST /execute", &[("Host", name), ("Authorization", &bearer)], "403");
+        scene.refused("GET /health", &[("Host", name)], "403");
+    }
+    scene.refused("POST /execute", &[("Authorization", &bearer)], "403");
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn the_token_is_nowhere_to_be_read() {
+    let scene = Scene::new(None).await;
+    let token = scene.token.as_bytes();
+    let holds = |bytes: &[u8]| bytes.windows(token.len()).any(|window| window == token);
+    for pid in [scene.worker, scene.guard] {
+        for file in ["cmdline", "environ"] {
+            let shown = std::fs::read(format!("/proc/{pid}/{file}")).unwrap();
+            assert!(!shown.is_empty() && !holds(&shown), "{file} of {pid}");
+        }
+    }
+    let package = std::fs::read_to_string(format!("/proc/{}/cmdline", scene.worker)).unwrap();
+    let package = PathBuf::from(package.split('\0').nth(1).unwrap());
+    let mut places = scene.sample.exchange.directories();
+    places.push(package.parent().unwrap().to_owned());
+    for place in &places {
+        for file in files(place) {
+            assert!(!holds(&std::fs::read(&file).unwrap_or_default()), "{}", file.display());
+        }
+    }
+    // Nobody else may enter.
+    let area = text(&scene.sample, "area").await;
+    for place in places.iter().map(PathBuf::as_path).chain([Path::new(&area)]) {
+        assert_eq!(place.metadata().unwrap().permissions().mode() & 0o077, 0, "{}", place.display());
+    }
+    as_nobody(&scene, &area);
+    scene.end().await;
+}
+
+fn files(place: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(place).unwrap().flatten().map(|entry| entry.path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// Looks with the eyes of a user who is neither we nor root.
+fn as_nobody(scene: &Scene, area: &str) {
+    const NOBODY: u32 = 65534;
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        eprintln!("SKIPPED: only root can look as another user");
+        return;
+    }
+    let fails = |program: &str, argument: String| {
+        let mut command = Command::new(program);
+        command.arg(&argument).uid(NOBODY).gid(NOBODY).current_dir("/").stdin(Stdio::null());
+        let done = command.output().unwrap();
+        assert!(!done.status.success() && done.stdout.is_empty(), "{program} {argument}: {done:?}");
+    };
+    for pid in [scene.worker, scene.guard] {
+        fails("cat", format!("/proc/{pid}/environ"));
+        fails("ls", format!("/proc/{pid}/fd"));
+        fails("cat", format!("/proc/{pid}/mem"));
+    }
+    fails("ls", area.to_owned());
+}
