@@ -42,7 +42,10 @@ impl RemotePluginProxy {
         if manifest.module.is_none() || manifest.class.is_none() {
             return Err(named(PluginError::invalid_manifest("a Python plugin needs `module` and `class`")));
         }
-        let python = environment::interpreter(manifest, environments, &context.log).await.map_err(named)?.path;
+        let python = environment::interpreter(manifest, environments, context.granted.confined, &context.log)
+            .await
+            .map_err(named)?
+            .path;
         let cache = environment::cache_dir().map_err(named)?;
         let laid = tokio::task::spawn_blocking(move || embedded::install(&cache)).await;
         let package = laid.map_err(|error| PluginError::internal(error.to_string())).flatten().map_err(named)?;

@@ -229,6 +229,10 @@ async fn what_cannot_be_held_is_said_and_refused_where_it_is_to_be_enforced() {
     let context = PluginContext { granted: Arc::new(strict), ..context(&trusting) };
     assert_eq!(load_in(trusting, context).await.err().unwrap().code(), ErrorCode::Denied);
 
+    // A program that came with the manifest would run before anything could hold it.
+    let message = refused(json!({"permissions": {}, "python_path": "sample.py"})).await;
+    assert!(message.contains("python_path"), "{message}");
+
     let elsewhere = tempfile::tempdir().unwrap();
     let message = refused(json!({"permissions": {}, "source": elsewhere.path()})).await;
     assert!(message.contains("`source`"), "{message}");

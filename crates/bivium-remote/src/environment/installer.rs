@@ -87,6 +87,9 @@ impl Work<'_> {
         if self.requirements.is_empty() {
             return Ok(());
         }
+        if self.machine.wheels_only {
+            command.arg("--only-binary=:all:");
+        }
         command.arg("--").args(self.requirements);
         self.run(name, command, self.directory).await
     }

@@ -54,6 +54,8 @@ const ELSEWHERE: [&str; 7] =
 pub(super) struct Machine {
     path: OsString,
     variables: Vec<(OsString, OsString)>,
+    /// Whether installers may only unpack packages, and build none: to build one runs its author's code.
+    pub(super) wheels_only: bool,
 }
 
 impl Machine {
@@ -64,7 +66,12 @@ impl Machine {
     }
 
     pub(super) fn new(path: OsString, variables: Vec<(OsString, OsString)>) -> Self {
-        Self { path, variables }
+        Self { path, variables, wheels_only: false }
+    }
+
+    /// The same for a plugin whose authors are not trusted.
+    pub(super) fn wheels_only(self, wheels_only: bool) -> Self {
+        Self { wheels_only, ..self }
     }
 
     /// The program of this name on `PATH`. Relative entries of it are passed over: what they mean would depend on

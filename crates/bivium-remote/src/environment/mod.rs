@@ -50,24 +50,45 @@ impl Interpreter {
 /// [`cache_dir`]), which may take minutes; `log` gets a line when that begins and ends, and the installer's lines
 /// at level debug. Each interpreter is asked once in a process, so that a further plugin costs nothing here.
 ///
+/// For a plugin that is `confined` nothing that came with it runs here: no program of its own directory, and no package's
+/// build.
+///
 /// Dropping the future kills the installer; what it had made is removed by the next attempt.
 ///
 /// # Errors
 /// - `invalid-manifest`: a requirement or `requires_python` that is not well formed;
 /// - `not-found`: `python_path` does not exist;
+/// - `denied`: it lies beside the manifest of a confined plugin;
 /// - `unavailable`: no interpreter that will do, or the environment cannot be made; the installer's last lines are
 ///   in [`PluginError::failure`];
 /// - `internal`: the directory for environments cannot be used.
 pub(crate) async fn interpreter(
     manifest: &Manifest,
     environments: Option<&Path>,
+    confined: bool,
     log: &PluginLog,
 ) -> Result<Interpreter, PluginError> {
-    let found = choose(&Machine::here(), manifest, environments, log).await?;
+    if confined && let Some(path) = &manifest.python_path {
+        machines_own(manifest, path)?;
+    }
+    let found = choose(&Machine::here().wheels_only(confined), manifest, environments, log).await?;
     let (major, minor, micro) = found.version;
     let message = format!("Python {major}.{minor}.{micro} is {}", found.path.display());
     log.push(LogLevel::Debug, LogSource::Host, 0, None, &message);
     Ok(found)
+}
+
+/// Refuses a program that came with the manifest: it would run before it can be confined, to say which version it is. A
+/// link to an interpreter of the machine's is none.
+fn machines_own(manifest: &Manifest, path: &Path) -> Result<(), PluginError> {
+    let home = manifest.path.parent().and_then(|home| home.canonicalize().ok());
+    let (Some(home), Ok(program)) = (home, path.canonicalize()) else { return Ok(()) };
+    if !program.starts_with(home) {
+        return Ok(());
+    }
+    let message = format!("python_path ({}) is a program in the manifest's own directory", path.display());
+    Err(PluginError::denied(message)
+        .with_help("a confined plugin runs with an interpreter of the machine's, or with `requirements`"))
 }
 
 /// Where what can be made again lies: the platform's cache directory.
@@ -96,6 +117,9 @@ async fn choose(
         return Ok(Interpreter::new(program, version));
     };
     requirement::check(manifest, requirements)?;
+    if machine.wheels_only {
+        requirement::check_that_nothing_is_built(requirements)?;
+    }
     let environments = environments.map_or_else(
         || cache_dir().map(|cache| cache.join("environments")),
         |given| {

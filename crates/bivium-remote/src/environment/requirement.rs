@@ -33,6 +33,27 @@ pub(super) fn check(manifest: &Manifest, requirements: &[String]) -> Result<(), 
         .with_help("write them as PEP 508 says, for example \"numpy>=2\" or \"name @ https://…/name-1.0.whl\""))
 }
 
+/// Refuses URLs of what would have to be built: installers take them whatever else they are told.
+pub(super) fn check_that_nothing_is_built(requirements: &[String]) -> Result<(), PluginError> {
+    let is_wheel = |requirement: &String| {
+        requirement.split_once('@').is_none_or(|(_, url)| {
+            let url = url.split_once(" ;").map_or(url, |(url, _)| url).trim();
+            url.split(['#', '?']).next().is_some_and(|path| path.ends_with(".whl"))
+        })
+    };
+    match requirements.iter().find(|requirement| !is_wheel(requirement)) {
+        None => Ok(()),
+        Some(requirement) => {
+            let message = format!(
+                "the requirement {:?} would have to be built, which runs its author's code",
+                shortened(requirement)
+            );
+            Err(PluginError::denied(message)
+                .with_help("for a confined plugin name a wheel (.whl), or a version that has one"))
+        }
+    }
+}
+
 /// What is wrong with a requirement, going on from its text.
 fn fault(text: &str) -> Option<String> {
     if text.len() > LONGEST {

@@ -109,6 +109,25 @@ impl Fixture {
 const MAKE: &str = "for d; do :; done; /bin/mkdir -p \"$d/bin\"; /bin/ln -s \"$0\" \"$d/bin/python\"";
 
 #[tokio::test]
+async fn nothing_is_built_for_a_confined_plugin() {
+    let fixture = Fixture::new();
+    fixture.python("python3", "3.11.7");
+    let machine = fixture.machine().wheels_only(true);
+    let chosen = async |requirement: &str| {
+        choose(&machine, &with_requirements(&[requirement]), Some(&fixture.environments()), &fixture.log).await
+    };
+    chosen("a").await.unwrap();
+    let ran = fixture.ran().join("\n");
+    assert!(ran.ends_with("--progress-bar=off --only-binary=:all: -- a"), "{ran}");
+
+    // A URL is fetched whatever it leads to.
+    for url in ["https://x.example/a-1.tar.gz", "git+https://x.example/a", "https://x.example/a.zip#a-1.whl"] {
+        assert_eq!(chosen(&format!("a @ {url}")).await.unwrap_err().code(), ErrorCode::Denied, "{url}");
+    }
+    chosen("a @ https://x.example/a-1-py3-none-any.whl#sha256=00").await.unwrap();
+}
+
+#[tokio::test]
 async fn pip_makes_an_environment_once() {
     let fixture = Fixture::new();
     fixture.python_with(
@@ -315,7 +334,7 @@ async fn python_path_is_asked_whether_it_will_do() {
 async fn a_real_python_makes_a_real_environment() {
     let fixture = Fixture::new();
     let manifest = with_requirements(&[]);
-    let found = interpreter(&manifest, Some(&fixture.environments()), &fixture.log).await.unwrap();
+    let found = interpreter(&manifest, Some(&fixture.environments()), false, &fixture.log).await.unwrap();
     let asked = Command::new(&found.path)
         .args(["-I", "-c", "import sys; print(sys.prefix != sys.base_prefix, sys.prefix)"])
         .output()
@@ -324,5 +343,5 @@ async fn a_real_python_makes_a_real_environment() {
     assert_eq!(String::from_utf8(asked.stdout).unwrap().trim(), format!("True {}", directory.display()));
     let stamp = std::fs::read_to_string(directory.join("bivium-environment.json")).unwrap();
     assert!(stamp.contains("\"requirements\": []"), "{stamp}");
-    assert_eq!(interpreter(&manifest, Some(&fixture.environments()), &fixture.log).await.unwrap(), found);
+    assert_eq!(interpreter(&manifest, Some(&fixture.environments()), false, &fixture.log).await.unwrap(), found);
 }
