@@ -43,7 +43,8 @@ _alive: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
 class Blob(str):
     """A file, as a `str` that is its path: `open(blob)` and any library that takes a file name just work.
 
-    A blob that came as an argument is lent: it is there until the call ends, and is to be read only.
+    A blob that came as an argument is lent: it is there until the call ends, and is to be read only. What was opened
+    or mapped before stays good after that.
     """
 
     media_type: str
@@ -76,21 +77,25 @@ class Blob(str):
             return file.read()
 
     def mmap(self):
-        """A read-only memory map: no copy, and pages are read as they are touched."""
+        """A read-only memory map: no copy, and pages are read as they are touched. An empty file gives `b""`."""
         import mmap
 
         with self.open() as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
 
-    def numpy(self, dtype="uint8"):
-        """A read-only numpy view of the file without a copy; an `.npy` file brings its own shape and type."""
-        import numpy
+    def numpy(self, dtype=None):
+        """A read-only numpy view of the file without a copy: bytes, unless `dtype` says what they are. An `.npy` file
+        brings its own shape and type."""
+        from . import arrays
 
-        if self.endswith(".npy"):
-            return numpy.load(self.path, mmap_mode="r")
-        if self.size == 0:
-            return numpy.empty(0, dtype=dtype)
-        return numpy.memmap(self.path, dtype=dtype, mode="r")
+        return arrays.numpy_view(self, dtype)
+
+    def torch(self, dtype=None):
+        """A torch tensor over the file without a copy, as `numpy()` gives it. What is written to it stays in this
+        process, and never reaches the file."""
+        from . import arrays
+
+        return arrays.torch_view(self, dtype)
 
 
 def media_type_of(path: str) -> str:
@@ -101,8 +106,8 @@ def media_type_of(path: str) -> str:
 def handed_back(path: str, exchange: str, media_type: str | None = None) -> dict:
     """How a reply names a result file: relative to the worker's part of the exchange, and nowhere else.
 
-    The host opens it beneath that directory and takes it over. This check is for the message; the host trusts none
-    of it.
+    The host opens it beneath that directory and takes it over: from then on the file is the host's, and read-only.
+    This check is for the message; the host trusts none of it.
     """
     real = os.path.realpath(path)
     inside = exchange + os.sep
@@ -110,28 +115,30 @@ def handed_back(path: str, exchange: str, media_type: str | None = None) -> dict
         raise WorkerError(
             "denied",
             "the result file %r lies outside the worker's part of the exchange: write it below %s (TMPDIR)"
-            % (os.fspath(path), exchange),
+            % (path, exchange),
         )
+    relative = real[len(inside) :]
     try:
+        relative.encode("utf-8")
         info = os.stat(real)
+    except UnicodeEncodeError:
+        raise WorkerError("plugin-failed", "the name of the result file %r is no UTF-8" % path) from None
     except OSError as error:
-        raise WorkerError(
-            "plugin-failed", "the result file %r cannot be used: %s" % (os.fspath(path), error.strerror)
-        ) from None
+        raise WorkerError("plugin-failed", "the result file %r cannot be used: %s" % (path, error.strerror)) from None
     if not stat.S_ISREG(info.st_mode):
-        raise WorkerError("plugin-failed", "the result %r is no regular file" % os.fspath(path))
-    return {"path": real[len(inside) :], "media_type": media_type or media_type_of(real), "size": info.st_size}
+        raise WorkerError("plugin-failed", "the result %r is no regular file" % path)
+    return {"path": relative, "media_type": media_type or media_type_of(real), "size": info.st_size}
 
 
-def written(data, exchange: str) -> str:
-    """Writes bytes to a new file in the worker's part of the exchange."""
+def written(write, suffix: str, exchange: str) -> str:
+    """Makes a new file in the worker's part of the exchange, and has `write(file)` fill it."""
     import tempfile
 
-    fd, path = tempfile.mkstemp(suffix=".bin", dir=exchange)
+    fd, path = tempfile.mkstemp(suffix=suffix, dir=exchange)
     try:
         with os.fdopen(fd, "wb") as file:
-            file.write(data)
-    except OSError:
+            write(file)
+    except BaseException:
         os.unlink(path)
         raise
     return path

@@ -54,6 +54,11 @@ def hold(confined: bool, limits: dict[str, int]) -> None:
     _confined, _limits = confined, limits
 
 
+def unfit(what: str) -> WorkerError:
+    """The error for a result that holds what cannot travel; `what` begins with the place in it."""
+    return WorkerError("plugin-failed", "the result cannot be handed back: %s" % what)
+
+
 def describe(error: BaseException) -> dict:
     """The error object of a reply: code, message, and for the plugin's own errors its type and traceback."""
     if isinstance(error, WorkerError):

@@ -35,7 +35,7 @@ def write(text: bytes, exchange: str) -> bytes | None:
     """Writes a result to a file, and gives what names it in the reply; None where there is no room for it."""
     tidy()
     try:
-        path = written(text, exchange)
+        path = written(lambda file: file.write(text), ".json", exchange)
     except OSError:
         return None
     _given.append((time.monotonic(), path))

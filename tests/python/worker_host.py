@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import http.client
+import importlib.util
 import itertools
 import json
 import os
@@ -33,6 +34,19 @@ def as_subreaper() -> None:
 
 def next_id() -> str:
     return "call-%d" % next(_ids)
+
+
+def needs(module: str):
+    """Skips a test case aloud where this Python lacks a library."""
+    if importlib.util.find_spec(module) is not None:
+        return lambda case: case
+    reason = "%s is not installed for %s" % (module, sys.executable)
+
+    def skip(case):
+        print("skipped: %s: %s" % (case.__name__, reason), file=sys.stderr)
+        return unittest.skip(reason)(case)
+
+    return skip
 
 
 def alive(pid: int) -> bool:
@@ -301,4 +315,4 @@ class WorkerCase(unittest.TestCase):
         self.worker = self.start(self.cls, **self.settings) if self.cls else None
 
 
-__all__ = ["LINUX", "PLUGINS", "TOKEN", "Client", "Worker", "WorkerCase", "alive", "eventually", "next_id", "signal"]
+__all__ = ["LINUX", "PLUGINS", "TOKEN", "Client", "Worker", "WorkerCase", "alive", "eventually", "needs", "next_id", "signal"]

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use bivium_interface::{PluginError, Result};
+use bivium_interface::{ErrorCode, PluginError, Result};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -136,9 +136,16 @@ async fn collect(response: Response<Incoming>, limit: usize) -> Result<Bytes> {
     }
 }
 
+/// Reads a reply. What nests too deep is the plugin's fault: the worker looks at the depth of few results.
 pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
-    serde_json::from_slice(body)
-        .map_err(|error| PluginError::protocol(format!("the worker's reply is not what the protocol says: {error}")))
+    serde_json::from_slice(body).map_err(|error| {
+        let what = error.to_string();
+        if what.starts_with("recursion limit exceeded") {
+            return PluginError::new(ErrorCode::PluginFailed, "the result nests deeper than a host reads it")
+                .with_help("hand back at most 120 levels of lists and objects, or a file");
+        }
+        PluginError::protocol(format!("the worker's reply is not what the protocol says: {what}"))
+    })
 }
 
 /// A connection that broke. Whether the worker has ended with it, the caller finds out.

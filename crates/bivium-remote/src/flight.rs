@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bivium_interface::{Blob, CallId, PluginError, Result};
+use bivium_interface::{Blob, CallId, ErrorCode, PluginError, Result};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
@@ -213,6 +213,11 @@ impl Flight {
         self.state = State::Over;
         self.land();
         Stopped::ByForce
+    }
+
+    /// A reply that cannot be read: the worker's end, unless it is the plugin's result that is unfit.
+    pub(crate) fn unreadable<T>(&mut self, error: PluginError) -> Result<T> {
+        if error.code() == ErrorCode::PluginFailed { Err(error) } else { self.lost(error) }
     }
 
     /// A reply that breaks the protocol ends the flight and the worker: what else it does cannot be known.

@@ -42,7 +42,7 @@ impl Events {
             };
             let event: StreamEvent = match decode(&line) {
                 Ok(event) => event,
-                Err(error) => return self.flight.lost(error),
+                Err(error) => return self.flight.unreadable(error),
             };
             match (event.event, event.payload, event.error) {
                 (EventKind::Progress, ..) => self.call.report(Progress::new(event.fraction, event.message)),

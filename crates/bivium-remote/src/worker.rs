@@ -199,7 +199,7 @@ impl Worker {
         }
         let reply: Reply = match decode(&body) {
             Ok(reply) => reply,
-            Err(error) => return flight.lost(error),
+            Err(error) => return flight.unreadable(error),
         };
         receive(reply, flight.lent(), &self.shared.area, self.shared.limits).await
     }

@@ -46,6 +46,22 @@ async fn errors_are_typed_and_carry_the_traceback() {
 }
 
 #[tokio::test]
+async fn a_result_that_nests_too_deep_is_the_plugins_error_and_its_worker_lives() {
+    let sample = load("Echo").await;
+    sample.plugin.execute(Call::new().method("nest").arg(100)).await.unwrap();
+    let worker = sample.plugin.stats().await.unwrap().instances[0].id;
+    for depth in [200, 100_000] {
+        let nest = || Call::new().method("nest").arg(depth);
+        let error = sample.plugin.execute(nest()).await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::PluginFailed, "{error}");
+        let streamed: Vec<_> = sample.plugin.execute_stream(nest()).await.unwrap().collect().await;
+        assert_eq!(streamed.last().unwrap().as_ref().unwrap_err().code(), ErrorCode::PluginFailed);
+    }
+    sample.plugin.execute(Call::new().method("nest").arg(100)).await.unwrap();
+    assert_eq!(sample.plugin.stats().await.unwrap().instances[0].id, worker);
+}
+
+#[tokio::test]
 async fn blobs_go_both_ways_without_a_copy() {
     let sample = load("Echo").await;
     let blob = sample.exchange.write(b"hello", "audio/wav").unwrap();

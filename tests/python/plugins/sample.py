@@ -5,6 +5,7 @@ import ctypes
 import dataclasses
 import datetime
 import enum
+import errno
 import logging
 import os
 import pathlib
@@ -43,12 +44,19 @@ class Table:
         self.written = 0
 
     def to_temp_file(self):
+        if not isinstance(self.text, str):
+            raise ValueError("cannot be written")
         self.written += 1
         assert self.written == 1
         fd, path = tempfile.mkstemp(suffix=".csv")
         os.write(fd, self.text.encode())
         os.close(fd)
         return path
+
+
+class NoFile:
+    def to_temp_file(self):
+        return None
 
 
 def file_with(text, suffix=".txt", directory=None):
@@ -86,6 +94,23 @@ class Echo:
             "path": blob.path,
         }
 
+    def sizes(self, value, more):
+        read = lambda item: open(item).read() if isinstance(item, str) else walk(item)
+
+        def walk(item):
+            return {k: read(v) for k, v in item.items()} if isinstance(item, dict) else [read(v) for v in item]
+
+        return {**walk(value), "more": walk(more)}
+
+    def temporary(self):
+        made = [tempfile.gettempdir() + "/", tempfile.mkdtemp(), tempfile.mkstemp()[1]]
+        made.append(subprocess.check_output(["mktemp"], text=True))
+        return made
+
+    def without(self, blob, library):
+        sys.modules[library] = None
+        return getattr(blob, library)()
+
     def hand_back(self, blob):
         return {"same": blob, "as_path": pathlib.Path(blob), "as_text": str(blob.path)}
 
@@ -104,6 +129,32 @@ class Echo:
             return {"one": table, "two": table}
         if kind == "bytes":
             return b"\x00\x01"
+        if kind == "bytearray":
+            return bytearray(b"abc")
+        if kind == "memoryview":
+            return memoryview(b"abc")[1:]
+        if kind == "steps":
+            return memoryview(b"abc")[::2]
+        if kind == "empty":
+            return b""
+        if kind == "nested":
+            one = file_with("one")
+            return {"list": [one, [Table("a")]], "data": {"tuple": (one, {"inner": b"three"})}}
+        if kind == "no_utf8":
+            os.rename(path, os.fsencode(path) + b"\xff")
+            return pathlib.Path(os.fsdecode(os.fsencode(path) + b"\xff"))
+        if kind == "no_path":
+            return {"file": NoFile()}
+        if kind == "raises":
+            return Table(7)
+        if kind == "type":
+            return Table
+        if kind == "full":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        if kind == "too_big":
+            os.unlink(path)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+            return [b"x" * 1_000_000]
         if kind == "outside":
             return file_with("x", directory="/var/tmp")
         if kind == "link":
@@ -119,9 +170,6 @@ class Echo:
         raise AssertionError(kind)
 
     def value(self, kind):
-        deep = []
-        for _ in range(100_000):
-            deep = [deep]
         circle = []
         circle.append(circle)
         return {
@@ -136,10 +184,16 @@ class Echo:
             "nan": {"scores": [1.0, float("nan")]},
             "infinity": float("inf"),
             "circle": circle,
-            "deep": deep,
+            "deep": self.nest(100_000),
             "surrogate": "\ud800",
             "function": file_with,
         }[kind]
+
+    def nest(self, depth):
+        value = []
+        for _ in range(depth):
+            value = [value]
+        return value
 
     def big(self, size):
         return "x" * size

@@ -1,0 +1,116 @@
+"""Arrays of numpy and torch: views of a blob's file on the way in, `.npy` files on the way out.
+
+Neither library is loaded for its own sake. On the way in the plugin asks for it; on the way out a value can only be an
+array where its library is loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from .errors import unfit
+
+NPY = "application/x-npy"
+
+
+def needed(name: str):
+    """The library, or an error that says how to come by it."""
+    from importlib import import_module
+
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise ModuleNotFoundError(
+            "Blob.%s() needs %s, which is not in the plugin's environment (%s): add it to the manifest's "
+            "`requirements`, or install it there" % (name, name, sys.executable),
+            name=name,
+        ) from None
+
+
+def numpy_view(blob, dtype=None, mode: str = "r"):
+    """The file as a numpy array, mapped: read-only (`r`), or with writes that stay in this process (`c`)."""
+    numpy = needed("numpy")
+    if blob.media_type == NPY or blob.endswith(".npy"):
+        array = mapped(numpy, blob.path, mode)
+        if dtype is not None and array.dtype != numpy.dtype(dtype):
+            raise TypeError(
+                "%s holds an array of %s, not of %s: leave the dtype out, and convert by astype()"
+                % (blob.path, array.dtype, numpy.dtype(dtype))
+            )
+        return array
+    dtype = numpy.uint8 if dtype is None else dtype
+    if os.path.getsize(blob.path) == 0:
+        return numpy.empty(0, dtype=dtype)
+    return numpy.memmap(blob.path, dtype=dtype, mode=mode)
+
+
+def mapped(numpy, path: str, mode: str):
+    """An `.npy` file, mapped. (`numpy.load` would also take what only looks like one: archives, pickles.)"""
+    with open(path, "rb") as file:
+        version = numpy.lib.format.read_magic(file)
+        read = numpy.lib.format.read_array_header_1_0 if version == (1, 0) else numpy.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    if 0 in shape and not dtype.hasobject:
+        return numpy.empty(shape, dtype)  # nothing to map, which some versions of numpy cannot
+    return numpy.lib.format.open_memmap(path, mode=mode)
+
+
+def torch_view(blob, dtype=None):
+    """The file as a tensor, mapped; writes stay in this process."""
+    torch = needed("torch")
+    if blob.media_type == NPY or blob.endswith(".npy"):
+        tensor = torch.from_numpy(numpy_view(blob, mode="c"))
+        if dtype is not None and tensor.dtype != dtype:
+            raise TypeError(
+                "%s holds a tensor of %s, not of %s: leave the dtype out, and convert by to()"
+                % (blob.path, tensor.dtype, dtype)
+            )
+        return tensor
+    import mmap
+
+    dtype = torch.uint8 if dtype is None else dtype
+    with blob.open() as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            return torch.empty(0, dtype=dtype)
+        return torch.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), dtype=dtype)
+
+
+def of(value, where: str) -> tuple:
+    """What a value of a result is to numpy: `(array, None)`, `(None, plain value)`, or `(None, None)` for neither."""
+    tensor = loaded("torch", "Tensor")
+    if tensor is not None and isinstance(value, tensor):
+        if value.dim() == 0:
+            return None, value.item()
+        try:
+            value = value.detach().cpu().resolve_conj().resolve_neg().numpy()
+        except (TypeError, RuntimeError) as error:
+            raise unfit("%s is a tensor that no numpy array can hold: %s" % (where, error)) from None
+    generic, ndarray = loaded("numpy", "generic"), loaded("numpy", "ndarray")
+    if generic is None or ndarray is None:
+        return None, None
+    if isinstance(value, generic) or (isinstance(value, ndarray) and value.ndim == 0 and not value.dtype.hasobject):
+        plain = value.item()
+        if plain is None or isinstance(plain, generic):
+            raise unfit("%s is a numpy %s, which no plain value can hold" % (where, value.dtype))
+        return None, plain
+    if not isinstance(value, ndarray):
+        return None, None
+    if value.dtype.hasobject:
+        raise unfit("%s is a numpy array of Python objects: give a list" % where)
+    if hasattr(value, "mask"):
+        raise unfit("%s is a masked array, and a file would lose its mask: give its filled() and its mask" % where)
+    return value, None
+
+
+def loaded(module: str, name: str) -> type | None:
+    """A class of a library, if that is loaded."""
+    found = getattr(sys.modules.get(module), name, None)
+    return found if isinstance(found, type) else None
+
+
+def save(file, array) -> None:
+    """Writes an array as `.npy`."""
+    needed("numpy").lib.format.write_array(file, array, allow_pickle=False)
