@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 mod command;
 mod demo;
+mod fuzz;
 mod guests;
 mod soak;
 mod test;
@@ -19,7 +20,9 @@ cargo xtask soak [--seconds N] [--kills N] [--seed N]
 cargo xtask guests [--from-source] [--update-prebuilt]
     Puts the example components where their manifests expect them: built, or else the prebuilt copies.
 cargo xtask guests --languages
-    Builds the components of examples/plugins-other, as far as the tools of their languages are there.";
+    Builds the components of examples/plugins-other, as far as the tools of their languages are there.
+cargo xtask fuzz [TARGET [FILE]] [--seconds N] [--built-in]
+    Runs the fuzz targets, 60 seconds each, by libFuzzer where cargo-fuzz and a nightly toolchain are installed.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
         ["test"] => Some(test::run_tests(false)),
         ["test", "--from-source"] => Some(test::run_tests(true)),
         ["soak", options @ ..] => Some(soak::run_soak(options)),
+        ["fuzz", options @ ..] => fuzz::Options::parse(options).map(|options| fuzz::run_targets(&options)),
         ["guests", options @ ..] => guests::Options::parse(options).map(guests::run),
         _ => None,
     };

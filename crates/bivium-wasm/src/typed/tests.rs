@@ -191,6 +191,14 @@ fn keys_of_a_map_that_look_like_blobs_are_escaped() {
     assert_eq!(write(&map, twice, LIMIT).unwrap(), json!({"a": 1}));
 }
 
+/// Found by fuzzing: `serde_json` is exact only with its feature `float_roundtrip`.
+#[test]
+fn numbers_are_exact_to_the_last_digit() {
+    let val = Val::Float64(5.447_603_722_893_048_4e-270);
+    let text = write(&Shape::F64, val.clone(), LIMIT).unwrap().to_string();
+    assert_eq!(read(&Shape::F64, serde_json::from_str(&text).unwrap(), LIMIT).unwrap(), val);
+}
+
 #[test]
 fn a_type_is_shown_as_wit_writes_it() {
     let shape = Shape::Record(vec![

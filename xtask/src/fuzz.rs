@@ -1,0 +1,153 @@
+//! `cargo xtask fuzz`: runs the fuzz targets in `fuzz/`, by libFuzzer where cargo-fuzz and a nightly toolchain are, and
+//! else by the runner that comes with them: the committed corpus, then random changes to it.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::command::{cargo, run};
+
+/// What to run.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Options<'a> {
+    /// All targets if none.
+    target: Option<&'a str>,
+    /// Only this input, from the repository's root.
+    file: Option<&'a str>,
+    /// For each target.
+    seconds: u32,
+    /// Not by libFuzzer, wherever it is.
+    built_in: bool,
+}
+
+impl<'a> Options<'a> {
+    /// None if they cannot be understood.
+    pub(crate) fn parse(arguments: &[&'a str]) -> Option<Self> {
+        let mut options = Self { target: None, file: None, seconds: 60, built_in: false };
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            match *argument {
+                "--seconds" => options.seconds = arguments.next()?.parse().ok()?,
+                "--built-in" => options.built_in = true,
+                option if option.starts_with('-') => return None,
+                target if options.target.is_none() => options.target = Some(target),
+                file if options.file.is_none() => options.file = Some(file),
+                _ => return None,
+            }
+        }
+        Some(options)
+    }
+}
+
+pub(crate) fn run_targets(options: &Options<'_>) -> Result<()> {
+    let all = targets()?;
+    let chosen = match options.target {
+        Some(target) if all.iter().any(|known| known == target) => vec![target.to_owned()],
+        Some(target) => bail!("there is no fuzz target {target:?}: there are {}", all.join(", ")),
+        None => all,
+    };
+    lock()?;
+    let by_libfuzzer = !options.built_in && options.file.is_none() && has_libfuzzer();
+    for target in &chosen {
+        eprintln!("fuzz: {target}, by {}", if by_libfuzzer { "libFuzzer" } else { "the built-in runner" });
+        if by_libfuzzer {
+            libfuzzer(target, options.seconds)?;
+        } else {
+            built_in(target, options)?;
+        }
+    }
+    Ok(())
+}
+
+/// The targets' names: each has a corpus.
+fn targets() -> Result<Vec<String>> {
+    let dir = crate::root().join("fuzz/corpus");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&dir).with_context(|| format!("cannot list {}", dir.display()))? {
+        names.extend(entry?.file_name().into_string().ok());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Gives the targets the repository's own versions of everything, so that they try what is shipped, and nothing is built
+/// twice. Cargo adds what only they need.
+fn lock() -> Result<()> {
+    let (own, copy) = (crate::root().join("Cargo.lock"), crate::root().join("fuzz/Cargo.lock"));
+    let changed = |path| fs::metadata(path).and_then(|metadata| metadata.modified());
+    let is_newer = match (changed(&own), changed(&copy)) {
+        (Ok(own), Ok(copy)) => own > copy,
+        _ => true,
+    };
+    if is_newer {
+        fs::copy(&own, &copy).with_context(|| format!("cannot copy {}", own.display()))?;
+    }
+    Ok(())
+}
+
+fn has_libfuzzer() -> bool {
+    let mut command = nightly();
+    command.args(["fuzz", "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// The nightly toolchain's cargo, which rustup finds.
+fn nightly() -> Command {
+    let mut command = Command::new("cargo");
+    // Those of the toolchain that runs this task would win over the one that is asked for.
+    command.arg("+nightly").env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO").current_dir(crate::root());
+    command
+}
+
+fn libfuzzer(target: &str, seconds: u32) -> Result<()> {
+    // What it finds of interest goes beside what was built, not among the committed.
+    let found = crate::root().join("target/fuzz-corpus").join(target);
+    fs::create_dir_all(&found)?;
+    let mut command = nightly();
+    command.args(["fuzz", "run", "--features", "libfuzzer", target]);
+    command.arg(found).arg(format!("fuzz/corpus/{target}"));
+    run(command.args(["--", &format!("-max_total_time={seconds}"), "-timeout=20", "-rss_limit_mb=4096"]))
+}
+
+fn built_in(target: &str, options: &Options<'_>) -> Result<()> {
+    let root = crate::root();
+    let built = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
+    // The workspace's own, so that the engine is not built twice.
+    let mut command = cargo(&["run", "--quiet", "--bin", "bivium-fuzz", "--", target]);
+    command.current_dir(root.join("fuzz")).env("CARGO_TARGET_DIR", built);
+    match options.file {
+        Some(file) => command.arg(root.join(file)),
+        None => command.arg("--seconds").arg(options.seconds.to_string()),
+    };
+    run(&mut command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_understood_or_refused() {
+        let parse = |arguments: &[&'static str]| Options::parse(arguments);
+        let all = parse(&[]).unwrap();
+        assert_eq!((all.target, all.seconds, all.built_in), (None, 60, false));
+        let one = parse(&["value", "--seconds", "5", "--built-in"]).unwrap();
+        assert_eq!((one.target, one.seconds, one.built_in), (Some("value"), 5, true));
+        assert_eq!(parse(&["value", "fuzz/artifacts/x"]).unwrap().file, Some("fuzz/artifacts/x"));
+        for wrong in [&["--seconds"][..], &["--seconds", "x"], &["--fast"], &["a", "b", "c"]] {
+            assert_eq!(parse(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn every_target_has_a_corpus_and_a_program_for_libfuzzer() {
+        let targets = targets().unwrap();
+        assert_eq!(targets, ["component", "manifest", "value"]);
+        for target in targets {
+            assert!(crate::root().join(format!("fuzz/fuzz_targets/{target}.rs")).is_file(), "{target}");
+            let corpus = fs::read_dir(crate::root().join("fuzz/corpus").join(&target)).unwrap();
+            assert!(corpus.count() >= 5, "{target}");
+        }
+    }
+}
