@@ -117,7 +117,15 @@ fn the_python_plugins_run() {
 fn summarize_asks_its_service_with_the_secret() {
     let own = tempfile::tempdir().unwrap();
     let service = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("base_url=http://{}/v1", service.local_addr().unwrap());
+    let address = service.local_addr().unwrap();
+    let url = format!("base_url=http://{address}/v1");
+    // The example's own manifest lets it connect to one port, and this service has another.
+    let plugin = own.path().join("summarize");
+    std::fs::create_dir(&plugin).unwrap();
+    for file in ["summarize.json", "summarize.py", "chat_service.py"] {
+        let text = std::fs::read_to_string(root().join("examples/plugins/summarize").join(file)).unwrap();
+        std::fs::write(plugin.join(file), text.replace("127.0.0.1:8080", &address.to_string())).unwrap();
+    }
     let serving = std::thread::spawn(move || {
         let (mut connection, _) = service.accept().unwrap();
         let (mut request, mut part) = (Vec::new(), [0; 4096]);
@@ -133,7 +141,8 @@ fn summarize_asks_its_service_with_the_secret() {
         String::from_utf8(request).unwrap()
     });
     let mut command = bivium(own.path());
-    command.args(["run", "summarize", "text=the text.", "--config", &url]).env("SUMMARIZE_API_KEY", "the-secret");
+    command.arg("run").arg(plugin.join("summarize.json"));
+    command.args(["text=the text.", "--config", &url]).env("SUMMARIZE_API_KEY", "the-secret");
     let summary = result(&mut command);
     assert_eq!(summary["summary"], "short");
     let request = serving.join().unwrap();

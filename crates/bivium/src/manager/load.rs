@@ -224,7 +224,7 @@ impl PluginManager {
         let scales = Scales::of(&*copy.plugin, &*self.inner.monitor).await;
         let ended = loaded.end(&copy).await;
         let freed = scales.freed(&*copy.plugin, &*self.inner.monitor).await;
-        loaded.log.push(LogLevel::Info, LogSource::Host, 0, None, &format!("unloaded: {freed}"));
+        loaded.log.push(LogLevel::Debug, LogSource::Host, 0, None, &format!("unloaded: {freed}"));
         ended.map(|()| freed)
     }
 
