@@ -22,16 +22,20 @@ class Call:
 
     __slots__ = (
         *("id", "method", "args", "kwargs", "blobs", "state", "cancelled", "looked", "due", "raised"),
-        *("thread", "task", "lock", "progress", "listener"),
+        *("thread", "task", "lock", "progress", "listener", "envelope", "kept"),
     )
 
-    def __init__(self, ident: str, method: str, args: list, kwargs: dict, blobs: list) -> None:
+    def __init__(self, ident: str, method: str, args: list, kwargs: dict, blobs: list, envelope=None) -> None:
         self.id = ident
         self.method = method
         self.args = args
         self.kwargs = kwargs
         self.blobs = blobs
         """The blobs lent to the plugin for this call, in the request's order."""
+        self.envelope: dict = envelope or {}
+        """What the caller says of the call beside its arguments."""
+        self.kept: dict | None = None
+        """What a plugin of the ancestor's keeps in attributes of its object and means for this call (`ancestor`)."""
         self.state = QUEUED
         self.cancelled = False
         self.looked = False

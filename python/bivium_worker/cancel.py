@@ -18,7 +18,7 @@ import signal
 import sys
 import threading
 
-from .calls import DONE, QUEUED, Call, Cancelled
+from .calls import CURRENT, DONE, QUEUED, Call, Cancelled
 from .errors import HERE, complain
 
 NUMBER = signal.SIGRTMAX - 3 if hasattr(signal, "SIGRTMAX") else signal.SIGUSR2
@@ -81,7 +81,7 @@ class Canceller:
         patient = self._plugin_cancel is not None or call.looked
         if self._plugin_cancel is not None:
             # A thread of its own: it is the plugin's code, and may take its time.
-            threading.Thread(target=self._ask, name="bivium-cancel", daemon=True).start()
+            threading.Thread(target=self._ask, args=(call,), name="bivium-cancel", daemon=True).start()
         if call.task is not None:
             loop, task = call.task
             loop.call_soon_threadsafe(task.cancel)
@@ -92,7 +92,9 @@ class Canceller:
             self._raise(call, RETRY_S)
         return state
 
-    def _ask(self) -> None:
+    def _ask(self, call: Call) -> None:
+        # The code is the call's: what it sets and asks is meant for this call and no other.
+        CURRENT.set(call)
         try:
             self._plugin_cancel()
         except BaseException as error:  # the plugin's

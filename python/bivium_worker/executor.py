@@ -11,7 +11,7 @@ import os
 from .calls import CURRENT, Call, Cancelled
 from .cancel import enter, leave
 from .codec import Encoder, quick
-from .errors import STATUS, WorkerError, describe
+from .errors import STATUS, WorkerError
 from .loops import Loops
 from .outlet import Abandoned, Events, compact, patience, send
 from .plugin import Plugin
@@ -143,6 +143,7 @@ class Executor:
 
     def _encoded(self, value, call: Call, key: bytes) -> tuple[bytes, bytes]:
         """A result and its blobs as JSON texts: the result under `key`, or the file that a long one lies in."""
+        value = self._plugin.dress(value)
         text, blobs = quick(value), b"[]"
         if text is None:
             encoder = Encoder(self._settings.exchange, call.blobs)
@@ -171,12 +172,14 @@ class Executor:
         try:
             try:
                 call.begin()
+                self._plugin.opened(call)
                 value = work()
             except BaseException as error:  # whatever a plugin raises is its outcome
                 failure = error
             if os.getpid() != self._pid:
                 # A process that the plugin forked has come back here. The call is its parent's to answer.
                 os._exit(0)
+            self._plugin.closed(call, failure)
             leave(call)
         except Cancelled as error:
             # Struck on the way out: possible where another thread raises, as the worker's own code is shielded only
@@ -193,14 +196,14 @@ class Executor:
     def _error(self, call: Call, failure: BaseException | None) -> dict | None:
         if call.cancelled:
             if isinstance(failure, WorkerError) and failure.code == "cancelled":
-                return describe(failure)
+                return self._plugin.describe(failure)
             how = "interrupted" if isinstance(failure, Cancelled) and call.raised else "ended"
             return {"code": "cancelled", "message": "the call was cancelled, and its code %s" % how}
         if failure is None:
             return None
         if isinstance(failure, Closed):
             return {"code": "cancelled", "message": "the reader of the stream has gone"}
-        return describe(failure)
+        return self._plugin.describe(failure)
 
 
 def is_stream(value) -> bool:

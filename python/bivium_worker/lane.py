@@ -174,7 +174,10 @@ class Lane:
             raise WorkerError("protocol", "the request's 'call' is no id")
         if kwargs is not None and not isinstance(kwargs, dict):
             raise WorkerError("protocol", "the request's 'kwargs' is not an object")
-        call = Call(ident, method, listed(given, "args"), kwargs or {}, blobs)
+        envelope = given.get("envelope")
+        if envelope is not None and not isinstance(envelope, dict):
+            raise WorkerError("protocol", "the request's 'envelope' is not an object")
+        call = Call(ident, method, listed(given, "args"), kwargs or {}, blobs, envelope)
         self._calls.admit(call)
         return call
 
@@ -200,16 +203,20 @@ class Lane:
         config = given.get("config")
         if config is not None and not isinstance(config, dict):
             raise WorkerError("invalid-config", "a configuration is a JSON object")
-        hook = self._plugin.hook("initialize")
+        hook, call.args = self._plugin.applying(config)
         if hook is not None:
-            call.args = [config]
             try:
                 self._executor.run(hook, call)
-            except (KeyError, TypeError, ValueError) as error:
-                # Python's words for a wrong value: here the value is the configuration.
+            except WorkerError:
+                raise
+            except Exception as error:
+                # Python's words for a wrong value, and the plugin's own: here the value is the configuration.
+                wrong = isinstance(error, (KeyError, TypeError, ValueError))
+                if not wrong and self._plugin.describe(error)["code"] not in ("invalid-config", "invalid-input"):
+                    raise
                 text = text_of(error)
                 raise WorkerError("invalid-config", "no key " + text if isinstance(error, KeyError) else text) from error
-        self._plugin.config = config or {}
+        self._plugin.applied(config or {})
 
     def _cleanup(self, call: Call, _given: dict) -> None:
         self._stopping = True

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 import sys
 
-from .calls import cancelled, report_progress
-from .errors import WorkerError
+from .calls import Call, cancelled, report_progress
+from .errors import WorkerError, describe
 from .settings import Settings
 
 LIFECYCLE = frozenset(
@@ -22,6 +22,9 @@ LIFECYCLE = frozenset(
     )
 )
 """Methods that belong to the host. `execute_stream` is what a streaming call of `execute` runs."""
+
+ROOTS = ("cjm_plugin_system", "cjm_substrate")
+"""Packages from whose classes a plugin of the ancestor's derives."""
 
 
 class Plugin:
@@ -47,10 +50,17 @@ class Plugin:
 
     def method(self, name: str):
         """A method that calls may reach by name."""
-        if name.startswith("_") or name in LIFECYCLE or not is_method(self.target, name):
-            known = ", ".join(sorted(self.methods()))
-            raise WorkerError("not-found", "the plugin has no method %r; it has: %s" % (name, known or "none"))
+        if not self.is_offered(name):
+            raise WorkerError("not-found", "the plugin has no method %r; %s" % (name, self.known()))
         return getattr(self.target, name)
+
+    def is_offered(self, name: str) -> bool:
+        """Whether calls may reach the class's method of this name."""
+        return not name.startswith("_") and name not in LIFECYCLE and is_method(self.target, name)
+
+    def known(self) -> str:
+        """For a message: what there is instead."""
+        return "it has: %s" % (", ".join(sorted(self.methods())) or "none")
 
     def streaming(self, name: str):
         """The method for a streaming call: `execute` has a streaming form of its own where the class gives one."""
@@ -60,13 +70,29 @@ class Plugin:
 
     def methods(self) -> dict[str, str]:
         """The methods that calls may reach, each with the first line of its docstring."""
-        found = {}
-        for name in dir(self.target):
-            if name.startswith("_") or name in LIFECYCLE or not is_method(self.target, name):
-                continue
-            text = getattr(getattr(type(self.target), name, None), "__doc__", None) or ""
-            found[name] = text.strip().partition("\n")[0]
-        return found
+        return {name: summary(self.target, name) for name in dir(self.target) if self.is_offered(name)}
+
+    def applying(self, config: dict | None):
+        """The class's function that takes a configuration, and its arguments; no function where it has none."""
+        return self.hook("initialize"), [config]
+
+    def applied(self, config: dict) -> None:
+        """Notes the configuration in force."""
+        self.config = config
+
+    def opened(self, call: Call) -> None:
+        """Called in the call's context before the plugin's code."""
+
+    def closed(self, call: Call, failure: BaseException | None) -> None:
+        """Called in the call's context after the plugin's code."""
+
+    def dress(self, value):
+        """What stands for a result, before it is encoded."""
+        return value
+
+    def describe(self, error: BaseException) -> dict:
+        """The error object of a reply."""
+        return describe(error)
 
 
 def is_method(target: object, name: str) -> bool:
@@ -75,6 +101,18 @@ def is_method(target: object, name: str) -> bool:
     if found is None:
         found = getattr(target, "__dict__", {}).get(name)
     return callable(found) and not isinstance(found, type)
+
+
+def summary(target: object, name: str) -> str:
+    """The first line of a method's docstring."""
+    text = getattr(getattr(type(target), name, None), "__doc__", None) or ""
+    return text.strip().partition("\n")[0]
+
+
+def root_of(kind: type) -> str | None:
+    """The package of the ancestor's from which the class derives, if it does."""
+    roots = (base.__module__.partition(".")[0] for base in kind.__mro__)
+    return next((root for root in roots if root in ROOTS), None)
 
 
 def load(settings: Settings) -> Plugin:
@@ -108,6 +146,11 @@ def load(settings: Settings) -> Plugin:
         target = kind()
     except BaseException as error:
         raise failed("constructing %s.%s()" % (settings.module, settings.cls), error) from error
+    if settings.ancestor is not None or root_of(kind) is not None:
+        # Imported only where it is needed: starting is to be quick.
+        from .ancestor import AncestorPlugin
+
+        return AncestorPlugin(target, settings.name, settings.version, settings.adapters())
     return Plugin(target, settings.name, settings.version)
 
 

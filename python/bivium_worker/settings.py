@@ -47,8 +47,17 @@ class Settings:
         """What the plugin finds in its environment besides what we were started with."""
         self.limits: dict[str, int] = take(given, "limits", dict, {})
         self.log_level: str = take(given, "log_level", str, "info")
+        self.ancestor = given.get("ancestor")
+        """Present where the manifest is one of cjm-plugin-system's: the adapters to bind."""
+        if self.ancestor is not None and not isinstance(self.ancestor, dict):
+            raise WorkerError("protocol", "the worker's setting 'ancestor' is of the wrong type")
         if len(self.token) < 16:
             raise WorkerError("protocol", "the host's token is too short to be a secret")
+
+    def adapters(self) -> list[dict]:
+        """The adapters to bind, each with `task`, `module` and `class`."""
+        adapters = take(self.ancestor or {}, "adapters", list, [])
+        return [{key: take(adapter, key, str) for key in ("task", "module", "class")} for adapter in adapters]
 
 
 def take(given: dict, key: str, kind: type | tuple, default: object = None):

@@ -27,6 +27,5 @@ pub(crate) fn run_demo(arguments: &[&str]) -> Result<()> {
 
 /// The program that cargo built.
 fn program() -> std::path::PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| crate::root().join("target"), Into::into);
-    target.join("debug").join(format!("bivium{}", std::env::consts::EXE_SUFFIX))
+    crate::target().join("debug").join(format!("bivium{}", std::env::consts::EXE_SUFFIX))
 }

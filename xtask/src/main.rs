@@ -1,8 +1,9 @@
 //! The repository's own tasks, as `cargo xtask TASK`. This file only finds the task; each has a module.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+mod cjm;
 mod command;
 mod demo;
 mod fuzz;
@@ -15,6 +16,8 @@ cargo xtask demo [audio@=FILE …]
     Turns speech into subtitles, over both roads.
 cargo xtask test [--from-source]
     Does everything that the tests need, then runs them. --from-source builds the components or fails.
+cargo xtask test --cjm
+    Runs published plugins of cjm-plugin-system in environments made for them (needs PyPI, Python 3.12, ffmpeg).
 cargo xtask soak [--seconds N] [--kills N] [--seed N]
     Calls a Python plugin and kills its processes at random: 500 kills in 20 minutes unless told otherwise.
 cargo xtask guests [--from-source] [--update-prebuilt]
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         ["test", "--from-source"] => Some(test::run_tests(true)),
         ["soak", options @ ..] => Some(soak::run_soak(options)),
         ["fuzz", options @ ..] => fuzz::Options::parse(options).map(|options| fuzz::run_targets(&options)),
+        ["test", "--cjm"] => Some(cjm::run_tests()),
         ["guests", options @ ..] => guests::Options::parse(options).map(guests::run),
         _ => None,
     };
@@ -53,4 +57,9 @@ fn main() -> ExitCode {
 fn root() -> &'static Path {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here)
+}
+
+/// Where cargo puts what it builds.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into)
 }

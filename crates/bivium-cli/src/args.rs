@@ -143,6 +143,8 @@ pub(crate) enum Command {
     /// Run several plugins in a row.
     #[command(subcommand)]
     Pipeline(Pipeline),
+    /// Show what would be loaded of what cjm-plugin-system has installed; change nothing.
+    ImportCjm(ImportCjm),
     /// Check that this machine has what plugins need.
     Doctor,
     /// What a host starts to compile one component: it reads its order from standard input.
@@ -192,6 +194,9 @@ pub(crate) struct Run {
     /// Change the configuration for this run only (key=value or key:=JSON, null removes); repeat it for more.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) config: Vec<Setting>,
+    /// Set a flag that a plugin of cjm-plugin-system finds in its call's envelope (force:=true); repeat it for more.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) control: Vec<Setting>,
     #[command(flatten)]
     pub(crate) timeout: Timeout,
     #[command(flatten)]
@@ -235,6 +240,14 @@ pub(crate) struct Compile {
     /// The plugin's name, the path of its manifest, or a component (a file named .wasm).
     #[arg(value_name = "NAME|FILE")]
     pub(crate) what: String,
+}
+
+/// Options of `import-cjm`.
+#[derive(Debug, Args)]
+pub(crate) struct ImportCjm {
+    /// The directory of its cjm.yaml, its data directory (~/.cjm), or a directory of manifests.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
 }
 
 /// Options of `validate`.

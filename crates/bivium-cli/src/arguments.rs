@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::args::{Inputs, Run, json};
 use crate::exit::Failure;
+use crate::settings::patch;
 
 /// The key of what stands for a file.
 pub(crate) const BLOB: &str = "$blob";
@@ -79,6 +80,9 @@ pub(crate) fn call(run: &Run) -> Result<Call, Failure> {
     for value in &run.positional {
         let value = lifted(value.clone(), &mut call.blobs)?;
         call.positional.push(value);
+    }
+    if let Some(control) = patch(run.control.clone()) {
+        call = call.envelope("control", control);
     }
     Ok(call)
 }

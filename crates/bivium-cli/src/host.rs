@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bivium::{
-    AuditFile, Call, CallHandle, CancellationToken, Compiler, HostPolicy, PluginError, PluginManager, Result,
+    AuditFile, Call, CallHandle, CancellationToken, Compiler, HostPolicy, Manifest, PluginError, PluginManager, Result,
     WasmConfig, default_search_paths,
 };
 use serde_json::Value;
@@ -37,7 +37,7 @@ impl Host {
         let path = Path::new(&named.plugin);
         let is_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
         if is_json && path.exists() {
-            let name = bivium::read_plugin(path)?.name;
+            let name = Manifest::read(path)?.name;
             return Ok((Self::with_manifest(global, output, Some(path))?, name));
         }
         Ok((Self::open(global, output)?, named.plugin.clone()))

@@ -211,6 +211,9 @@ pub struct Call {
     pub named: Map<String, Value>,
     /// The blobs that the arguments name by index.
     pub blobs: Vec<Blob>,
+    /// What is said of the call beside its arguments, to plugins of cjm-plugin-system: their call envelope, with
+    /// `control`, `run_id`, `actor` and so on. Others do not see it.
+    pub envelope: Map<String, Value>,
     handle: CallHandle,
 }
 
@@ -232,6 +235,7 @@ impl Call {
             positional: Vec::new(),
             named: Map::new(),
             blobs: Vec::new(),
+            envelope: Map::new(),
             handle: CallHandle::new(),
         }
     }
@@ -263,6 +267,13 @@ impl Call {
         let reference = Payload::reference(self.blobs.len());
         self.blobs.push(blob);
         self.named(name, reference)
+    }
+
+    /// Says something of the call beside its arguments ([`envelope`](Self::envelope)).
+    #[must_use]
+    pub fn envelope(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.envelope.insert(key.into(), value.into());
+        self
     }
 
     /// Takes the named arguments from a payload's object; its blobs are added to those already there.

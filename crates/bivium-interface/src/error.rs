@@ -7,6 +7,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::CallId;
 
@@ -96,7 +97,7 @@ impl fmt::Display for ErrorCode {
 }
 
 /// The plugin's own error, as its language reports it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The type's name, for example `ValueError`.
     #[serde(rename = "type")]
@@ -106,6 +107,10 @@ pub struct Failure {
     /// The traceback or chain of causes; empty if there is none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub traceback: String,
+    /// What the error says beside its message. Those of cjm-plugin-system have `category`, `retriable`,
+    /// `fields_invalid`, `resource_shortfall` and `retry_after_seconds`.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub details: Map<String, Value>,
 }
 
 /// One of several reasons, and where it lies.

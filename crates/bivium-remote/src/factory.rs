@@ -1,6 +1,7 @@
 //! [`WorkerFactory`]: from a manifest to a worker that is ready.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::ancestor::{self, Given};
 use crate::channel::{Exit, Ready, listen};
 use crate::client::Client;
 use crate::confine::{Confinement, Group, audit};
@@ -25,6 +27,7 @@ use crate::memory::KillCount;
 use crate::output;
 use crate::payload::MessageLimits;
 use crate::process::{Leash, Process};
+use crate::proxy::WorkerPlaces;
 use crate::spawn::spawn;
 use crate::variables::variables;
 use crate::wire::{PROTOCOL, Settings};
@@ -48,6 +51,7 @@ pub(crate) struct WorkerFactory {
     /// The directory of the worker's package.
     pub(crate) package: PathBuf,
     pub(crate) confinement: Arc<Confinement>,
+    pub(crate) places: WorkerPlaces,
 }
 
 #[async_trait]
@@ -100,10 +104,20 @@ impl WorkerFactory {
         let area = Arc::new(self.exchange.area(&self.manifest.name)?);
         let token = random_hex::<32>()?;
         let mark = random_hex::<8>()?;
+        let host: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+        let granted = &self.context.granted;
+        let mut variables = variables(&self.manifest, granted, area.path(), &mark, host.clone().into_iter());
+        let ancestor = self.manifest.ancestor.as_ref();
+        let theirs = ancestor.map(|ancestor| {
+            ancestor::complete(&mut variables, &self.manifest, ancestor, &self.places, &host, &self.context)
+        });
+        let theirs = theirs.transpose()?.unwrap_or_default();
         let confined = self.confinement.is_confined();
         let window = confined.then(|| self.exchange.window(&self.manifest.name)).transpose()?.map(Arc::new);
-        let mut cage = self.confinement.cage(&mark, &area, window.iter().flat_map(|window| window.directories()))?;
-        let settings = self.settings(&area, &token, cage.listener())?;
+        let windows = window.iter().flat_map(|window| window.directories());
+        let mut cage = self.confinement.cage(&mark, &area, theirs.data.as_deref(), windows)?;
+        let level = variables.get(OsStr::new("CJM_LOG_LEVEL")).and_then(|level| level.to_str());
+        let settings = self.settings(&area, &token, cage.listener(), &theirs, level)?;
 
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
         ours.set_nonblocking(true).map_err(failed)?;
@@ -114,7 +128,7 @@ impl WorkerFactory {
         command
             .arg(&self.package)
             .env_clear()
-            .envs(variables(&self.manifest, &self.context.granted, area.path(), &mark, std::env::vars_os()))
+            .envs(&variables)
             .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -158,12 +172,21 @@ impl WorkerFactory {
     }
 
     /// The secrets that the plugin is granted, by name. A process has no host in between that could keep them from it.
-    fn secrets(&self) -> BTreeMap<&str, &str> {
+    fn secrets<'a>(&'a self, theirs: &'a Given) -> BTreeMap<&'a str, &'a str> {
         let granted = self.context.granted.permissions.secrets.iter();
-        granted.filter_map(|secret| Some((secret.name.as_str(), self.context.secrets.get(&secret.name)?))).collect()
+        let granted =
+            granted.filter_map(|secret| Some((secret.name.as_str(), self.context.secrets.get(&secret.name)?)));
+        granted.chain(theirs.secrets.iter().map(|(name, value)| (name.as_str(), value.as_str()))).collect()
     }
 
-    fn settings(&self, area: &Area, token: &str, listener: Option<i32>) -> Result<Vec<u8>> {
+    fn settings(
+        &self,
+        area: &Area,
+        token: &str,
+        listener: Option<i32>,
+        theirs: &Given,
+        log_level: Option<&str>,
+    ) -> Result<Vec<u8>> {
         let utf8 = |path: &'_ std::path::Path| {
             let text = path.to_str().map(str::to_owned);
             text.ok_or_else(|| PluginError::invalid_manifest(format!("{} is not UTF-8", path.display())))
@@ -185,8 +208,10 @@ impl WorkerFactory {
             cancel_grace_s: CANCEL_GRACE_S,
             listener,
             confined: self.confinement.is_confined(),
-            secrets: self.secrets(),
+            secrets: self.secrets(theirs),
             limits: &self.context.granted.limits,
+            log_level,
+            ancestor: self.manifest.ancestor.as_ref().map(ancestor::settings),
         };
         let mut line = serde_json::to_vec(&settings).map_err(|error| PluginError::internal(error.to_string()))?;
         line.push(b'\n');

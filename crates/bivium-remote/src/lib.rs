@@ -7,10 +7,11 @@
 //! - [`RemotePluginProxy`] over `factory` and `worker`: the plugin, how workers are made, one worker;
 //! - `process`, `spawn`, `ending`, `memory`, `channel`, `output`: the worker as a process: its start, its end, its voice;
 //! - `client`, `flight`, `stream`, `payload`, `wire`: calls to it;
-//! - `environment`, `embedded`, `variables`: what it runs in; `confine`: what it is held to.
+//! - `environment`, `embedded`, `variables`, `ancestor`: what it runs in; `confine`: what it is held to.
 //!
 //! Queueing, replacing what died and counting are the pool's (`bivium-instances`), and are the same for components.
 
+mod ancestor;
 mod channel;
 mod client;
 mod confine;
@@ -34,4 +35,4 @@ mod variables;
 mod wire;
 mod worker;
 
-pub use proxy::RemotePluginProxy;
+pub use proxy::{RemotePluginProxy, WorkerPlaces};

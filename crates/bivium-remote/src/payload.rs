@@ -56,6 +56,7 @@ pub(crate) async fn encode(
         args: &call.positional,
         kwargs: &call.named,
         blobs: shown.iter().map(lend).collect::<Result<_>>()?,
+        envelope: &call.envelope,
         deadline_s: call.handle().remaining().map(|left| left.as_secs_f64()),
         unary,
     };

@@ -1,6 +1,6 @@
 //! [`RemotePluginProxy`]: a Python plugin behind `PluginInterface`.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -11,10 +11,24 @@ use bivium_interface::{
 };
 use serde_json::Value;
 
+use crate::ancestor::default_data_dir;
 use crate::confine::Confinement;
 use crate::embedded;
 use crate::environment;
 use crate::factory::WorkerFactory;
+
+/// Where on disk workers find and leave things.
+#[derive(Debug, Clone, Default)]
+pub struct WorkerPlaces {
+    /// Environments made for `requirements`; the platform's cache directory unless given.
+    pub environments: Option<PathBuf>,
+    /// The host's data directory, below which plugins of cjm-plugin-system keep theirs; the platform's unless given.
+    pub data: Option<PathBuf>,
+    /// Where plugins of cjm-plugin-system keep their data in place of that.
+    pub ancestor_data: Option<PathBuf>,
+    /// Where plugins of cjm-plugin-system keep models in place of that.
+    pub ancestor_models: Option<PathBuf>,
+}
 
 /// The host's side of a Python plugin: a class in worker processes, `replicas` of them, each running `concurrency`
 /// calls at once.
@@ -24,9 +38,8 @@ use crate::factory::WorkerFactory;
 pub struct RemotePluginProxy(PooledPlugin<WorkerFactory>);
 
 impl RemotePluginProxy {
-    /// Finds the plugin's interpreter, or makes the environment that its manifest asks for below `environments`
-    /// (the platform's cache directory unless given). That may take minutes the first time; the log tells how far
-    /// it is. Starts no worker.
+    /// Finds the plugin's interpreter, or makes the environment that its manifest asks for. That may take minutes
+    /// the first time; the log tells how far it is. Starts no worker.
     ///
     /// # Errors
     /// `invalid-manifest` if it is no Python plugin, or its requirements are none; `not-found` or `unavailable` if
@@ -36,22 +49,27 @@ impl RemotePluginProxy {
         manifest: &Arc<Manifest>,
         exchange: &Exchange,
         context: PluginContext,
-        environments: Option<&Path>,
+        places: &WorkerPlaces,
     ) -> Result<Self> {
         let named = |error: PluginError| error.with_plugin(&manifest.name);
         if manifest.module.is_none() || manifest.class.is_none() {
             return Err(named(PluginError::invalid_manifest("a Python plugin needs `module` and `class`")));
         }
+        let environments = places.environments.as_deref();
         let python = environment::interpreter(manifest, environments, context.granted.confined, &context.log)
             .await
             .map_err(named)?
             .path;
+        let mut places = places.clone();
+        if places.data.is_none() {
+            places.data = default_data_dir();
+        }
         let cache = environment::cache_dir().map_err(named)?;
         let laid = tokio::task::spawn_blocking(move || embedded::install(&cache)).await;
         let package = laid.map_err(|error| PluginError::internal(error.to_string())).flatten().map_err(named)?;
         let confinement = Arc::new(Confinement::new(manifest, &context, &python, &package).map_err(named)?);
-        let manifest = Arc::clone(manifest);
-        let factory = WorkerFactory { manifest, exchange: exchange.clone(), context, python, package, confinement };
+        let (manifest, exchange) = (Arc::clone(manifest), exchange.clone());
+        let factory = WorkerFactory { manifest, exchange, context, python, package, places, confinement };
         Ok(Self(PooledPlugin::new(factory)))
     }
 }

@@ -32,6 +32,24 @@ pub(crate) struct Settings<'a> {
     /// Put into the environment before the plugin is imported, and so not to be seen in /proc.
     pub(crate) secrets: BTreeMap<&'a str, &'a str>,
     pub(crate) limits: &'a Limits,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) log_level: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ancestor: Option<AncestorSettings<'a>>,
+}
+
+/// What only a plugin of cjm-plugin-system is told.
+#[derive(Debug, Serialize)]
+pub(crate) struct AncestorSettings<'a> {
+    pub(crate) adapters: Vec<AdapterSettings<'a>>,
+}
+
+/// An adapter to bind to the plugin.
+#[derive(Debug, Serialize)]
+pub(crate) struct AdapterSettings<'a> {
+    pub(crate) task: &'a str,
+    pub(crate) module: &'a str,
+    pub(crate) class: &'a str,
 }
 
 /// A line that the worker or its guard writes to the channel.
@@ -73,6 +91,8 @@ pub(crate) struct WireError {
     traceback: Option<String>,
     #[serde(default)]
     help: Option<String>,
+    #[serde(default)]
+    details: Map<String, Value>,
 }
 
 impl From<WireError> for PluginError {
@@ -91,7 +111,8 @@ fn told(error: WireError) -> PluginError {
         return PluginError::protocol(format!("the worker gave the unknown error code {:?}", error.code));
     };
     let Some(kind) = error.kind else { return PluginError::new(code, error.message) };
-    let failure = Failure { kind, message: error.message, traceback: error.traceback.unwrap_or_default() };
+    let traceback = error.traceback.unwrap_or_default();
+    let failure = Failure { kind, message: error.message, traceback, details: error.details };
     match code {
         // A worker's own sentence around the plugin's error names its type already.
         ErrorCode::PluginFailed if !failure.message.contains(&failure.kind) => PluginError::plugin_failed(failure),
@@ -107,6 +128,8 @@ pub(crate) struct CallRequest<'a> {
     pub(crate) args: &'a [Value],
     pub(crate) kwargs: &'a Map<String, Value>,
     pub(crate) blobs: Vec<LentBlob<'a>>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub(crate) envelope: &'a Map<String, Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) deadline_s: Option<f64>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -217,6 +240,10 @@ mod tests {
         assert_eq!(read(r#"{"code": "odd"}"#).code(), ErrorCode::Protocol);
         let error = read(r#"{"code": "denied", "message": "no", "type": "PermissionError", "help": "grant it"}"#);
         assert_eq!((error.code(), error.help()), (ErrorCode::Denied, Some("grant it")));
+        let error = read(
+            r#"{"code": "invalid-input", "message": "no file", "type": "E", "details": {"fields_invalid": ["a"]}}"#,
+        );
+        assert_eq!(error.failure().unwrap().details["fields_invalid"], serde_json::json!(["a"]));
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod common;
 use bivium_exchange::Exchange;
 use bivium_instances::{PluginContext, PluginLog};
 use bivium_interface::{Call, HostPolicy, PluginInterface};
-use bivium_remote::RemotePluginProxy;
+use bivium_remote::{RemotePluginProxy, WorkerPlaces};
 use common::manifest;
 use serde_json::json;
 
@@ -19,7 +19,8 @@ async fn a_worker_runs_in_the_environment_that_was_made() {
     let manifest = manifest("Echo", json!({"requirements": []}));
     let log = PluginLog::new("sample");
     let context = PluginContext::new(log, HostPolicy::default().grant(&manifest));
-    let plugin = RemotePluginProxy::load(&manifest, &exchange, context, Some(place.path())).await.unwrap();
+    let places = WorkerPlaces { environments: Some(place.path().to_owned()), ..WorkerPlaces::default() };
+    let plugin = RemotePluginProxy::load(&manifest, &exchange, context, &places).await.unwrap();
     let found = plugin.execute(Call::new().method("environment")).await.unwrap();
     let on_path = found.json["path"].to_string().contains(place.path().to_str().unwrap());
     assert!(on_path, "{}", found.json["path"]);

@@ -75,6 +75,7 @@ fn crashed(trap: &wasmtime::Error, state: &HostState) -> PluginError {
         kind: "trap".to_owned(),
         message: last_error.unwrap_or(cause),
         traceback: trap.downcast_ref().map(backtrace).unwrap_or_default(),
+        ..Failure::default()
     };
     PluginError::crashed(message).with_failure(failure)
 }

@@ -1,13 +1,13 @@
 //! The one place that asks which runtime a plugin has.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use bivium_exchange::Exchange;
 use bivium_instances::{AuditSink, Auditor, PluginContext, PluginLog, Secrets};
 use bivium_interface::manifest::Runtime;
 use bivium_interface::{Granted, HostPolicy, LogLevel, LogSource, Manifest, PluginInterface, Result};
-use bivium_remote::RemotePluginProxy;
+use bivium_remote::{RemotePluginProxy, WorkerPlaces};
 use bivium_wasm::{Compilation, WasmConfig, WasmEngine};
 use serde_json::Value;
 use tokio::sync::OnceCell;
@@ -24,8 +24,7 @@ pub(crate) struct Constructor {
 #[derive(Clone, Default)]
 pub(crate) struct Options {
     pub(crate) wasm: WasmConfig,
-    /// Where made environments lie; none means the platform's cache directory.
-    pub(crate) environments: Option<PathBuf>,
+    pub(crate) places: WorkerPlaces,
     pub(crate) policy: HostPolicy,
     pub(crate) audit: Option<Arc<dyn AuditSink>>,
     pub(crate) secrets: Secrets,
@@ -77,8 +76,7 @@ impl Constructor {
                 plugin.map(|plugin| Arc::new(plugin) as Arc<dyn PluginInterface>)
             }
             Runtime::Python => {
-                let environments = self.options.environments.as_deref();
-                let plugin = RemotePluginProxy::load(manifest, &self.exchange, context, environments).await;
+                let plugin = RemotePluginProxy::load(manifest, &self.exchange, context, &self.options.places).await;
                 plugin.map(|plugin| Arc::new(plugin) as Arc<dyn PluginInterface>)
             }
         };
@@ -92,7 +90,7 @@ impl Constructor {
 /// # Errors
 /// `not-found`, `invalid-manifest`, and whatever keeps the plugin from starting.
 pub async fn open(manifest: &Path, config: Value) -> Result<Arc<dyn PluginInterface>> {
-    let manifest = Arc::new(crate::discovery::read_plugin(manifest)?);
+    let manifest = Arc::new(crate::discovery::read_adapted(manifest, &[])?);
     let constructor = Constructor::new(Exchange::open()?, Options::default());
     let plugin = constructor.construct(&manifest, PluginLog::new(&manifest.name)).await?;
     plugin.initialize(config).await?;

@@ -1,10 +1,11 @@
 //! Finding manifests: which plugins there are, and which files are not what they should be.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bivium_interface::manifest::ManifestFile;
+use bivium_interface::manifest::{AdapterManifest, ManifestFile};
 use bivium_interface::{Manifest, PluginError, Result};
 
 /// What a look at the search paths found.
@@ -14,6 +15,10 @@ pub struct Discovery {
     pub found: BTreeMap<String, Arc<Manifest>>,
     /// Manifests whose name an earlier path has already.
     pub shadowed: Vec<PathBuf>,
+    /// Adapters of cjm-plugin-system, each once. Plugins have those that fit in [`Ancestor::adapters`].
+    ///
+    /// [`Ancestor::adapters`]: bivium_interface::manifest::Ancestor::adapters
+    pub adapters: Vec<Arc<AdapterManifest>>,
     /// Files that are no valid manifest, and why.
     pub problems: Vec<(PathBuf, PluginError)>,
 }
@@ -30,30 +35,65 @@ pub fn default_search_paths() -> Vec<PathBuf> {
 }
 
 /// Reads the manifests in the search paths, nearest first. A path is a directory (its `*.json`, and those of its
-/// immediate subdirectories that are named after the directory, `redact/redact.json`) or one manifest. A path
-/// that is not there is empty.
+/// immediate subdirectories that are named after the directory, `redact/redact.json`) or one manifest, with the
+/// adapters beside it. A path that is not there is empty.
 ///
 /// Blocks on the file system.
 #[must_use]
 pub fn discover(search_paths: &[PathBuf]) -> Discovery {
     let mut discovery = Discovery::default();
+    let mut found = BTreeMap::new();
     for path in search_paths {
         for file in candidates(path, &mut discovery.problems) {
             match ManifestFile::read(&file) {
-                Ok(ManifestFile::Plugin(manifest)) => {
-                    if discovery.found.contains_key(&manifest.name) {
-                        discovery.shadowed.push(file);
-                    } else {
-                        discovery.found.insert(manifest.name.clone(), Arc::new(*manifest));
+                Ok(ManifestFile::Plugin(manifest)) => match found.entry(manifest.name.clone()) {
+                    Entry::Occupied(_) => discovery.shadowed.push(file),
+                    Entry::Vacant(place) => {
+                        place.insert(*manifest);
                     }
-                }
-                // An adapter of the ancestor's declares no plugin of its own.
-                Ok(ManifestFile::Adapter(_)) => {}
+                },
+                Ok(ManifestFile::Adapter(adapter)) => discovery.add_adapter(*adapter),
                 Err(error) => discovery.problems.push((file, error)),
             }
         }
+        for file in adapters_beside(path) {
+            if let Ok(ManifestFile::Adapter(adapter)) = ManifestFile::read(&file) {
+                discovery.add_adapter(*adapter);
+            }
+        }
     }
+    discovery.found = found.into_iter().map(|(name, manifest)| (name, Arc::new(discovery.adapted(manifest)))).collect();
     discovery
+}
+
+impl Discovery {
+    fn add_adapter(&mut self, adapter: AdapterManifest) {
+        if !self.adapters.iter().any(|known| known.name == adapter.name) {
+            self.adapters.push(Arc::new(adapter));
+        }
+    }
+
+    /// The manifest with the adapters that were found and fit.
+    fn adapted(&self, mut manifest: Manifest) -> Manifest {
+        if let Some(ancestor) = &mut manifest.ancestor {
+            ancestor.adapt(&self.adapters);
+        }
+        manifest
+    }
+}
+
+/// The files beside a manifest that is a search path by itself whose names say that they declare adapters.
+fn adapters_beside(path: &Path) -> Vec<PathBuf> {
+    let beside = path.parent().filter(|_| path.is_file()).and_then(|parent| std::fs::read_dir(parent).ok());
+    let entries = beside.into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> = entries.filter(|path| is_adapter(path)).collect();
+    files.sort();
+    files
+}
+
+fn is_adapter(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.starts_with("adapter-") && name.ends_with(".json")
 }
 
 /// The files of one search path that should be manifests, in the order of their names.
@@ -83,18 +123,17 @@ fn manifest_of(path: &Path) -> Option<PathBuf> {
     path.extension().is_some_and(|extension| extension == "json").then(|| path.to_owned())
 }
 
-/// Reads one manifest that must be a plugin's.
+/// Reads one manifest that must be a plugin's, with the adapters beside it and in `search_paths`.
 ///
 /// # Errors
-/// Those of [`ManifestFile::read`]; `invalid-manifest` for an adapter's.
-pub fn read_plugin(path: &Path) -> Result<Manifest> {
-    match ManifestFile::read(path)? {
-        ManifestFile::Plugin(manifest) => Ok(*manifest),
-        ManifestFile::Adapter(_) => Err(PluginError::invalid_manifest(format!(
-            "{} declares an adapter, which is no plugin by itself",
-            path.display()
-        ))),
+/// Those of [`Manifest::read`].
+pub(crate) fn read_adapted(path: &Path, search_paths: &[PathBuf]) -> Result<Manifest> {
+    let manifest = Manifest::read(path)?;
+    if manifest.ancestor.is_none() {
+        return Ok(manifest);
     }
+    let paths: Vec<PathBuf> = std::iter::once(path.to_owned()).chain(search_paths.iter().cloned()).collect();
+    Ok(discover(&paths).adapted(manifest))
 }
 
 #[cfg(test)]

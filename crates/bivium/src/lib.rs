@@ -31,6 +31,7 @@ pub mod blocking;
 mod config;
 mod construct;
 mod discovery;
+mod installation;
 mod manager;
 pub mod monitor;
 pub mod pipeline;
@@ -46,7 +47,8 @@ pub use bivium_interface::{
 };
 pub use bivium_wasm::{Compilation, Compiler, WasmConfig, compiler_main};
 pub use construct::open;
-pub use discovery::{Discovery, default_search_paths, discover, read_plugin};
+pub use discovery::{Discovery, default_search_paths, discover};
+pub use installation::Installation;
 pub use manager::{
     Freed, Held, LoadReport, ManagerBuilder, PluginInfo, PluginManager, RunningCall, UnloadReport, default_data_dir,
 };

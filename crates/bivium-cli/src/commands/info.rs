@@ -51,6 +51,11 @@ async fn ask(host: Host, name: &str) -> Result<Result<Loaded>, Failure> {
 fn as_json(manifest: &Arc<Manifest>, granted: &Granted, enabled: bool, loaded: Option<&Result<Loaded>>) -> Value {
     let mut info = json!({"manifest": **manifest, "path": manifest.path, "enabled": enabled,
         "confined": granted.confined, "granted": granted});
+    let adapters = manifest.ancestor.iter().flat_map(|ancestor| &ancestor.adapters);
+    let tasks: Vec<_> = adapters.map(|adapter| json!({"task": adapter.task_name, "adapter": adapter.name})).collect();
+    if let (Value::Object(info), false) = (&mut info, tasks.is_empty()) {
+        info.insert("tasks".to_owned(), tasks.into());
+    }
     let more = match loaded {
         Some(Ok(loaded)) => {
             json!({"methods": loaded.methods, "config_schema": loaded.schema, "config": loaded.config})
@@ -75,16 +80,24 @@ fn as_text(manifest: &Manifest, granted: &Granted, enabled: bool, loaded: Option
     let class = manifest.module.as_ref().zip(manifest.class.as_ref());
     text.item("class", class.map(|(module, class)| format!("{class} in {module}")));
     text.item("python", manifest.python_path.as_ref().map(|path| path.display().to_string()));
+    text.item("tasks", tasks(manifest));
     text.item("requirements", manifest.requirements.as_ref().map(|requirements| requirements.join(", ")));
     text.item("manifest", Some(manifest.path.display().to_string()));
     text.item("enabled", Some(if enabled { "yes" } else { "no" }.to_owned()));
     text.item("needs", Some(needs(manifest)).filter(|needs| !needs.is_empty()));
     text.rights(manifest, granted);
     if let Some(Ok(loaded)) = loaded {
-        text.methods(&loaded.methods);
+        text.methods(&loaded.methods, manifest.runtime);
         text.settings(&loaded.schema, &loaded.config);
     }
     text.0.join("\n")
+}
+
+/// The tasks that adapters of cjm-plugin-system make methods for.
+fn tasks(manifest: &Manifest) -> Option<String> {
+    let adapters = &manifest.ancestor.as_ref()?.adapters;
+    let shown = adapters.iter().map(|adapter| format!("{} by {}", adapter.task_name, adapter.class));
+    (!adapters.is_empty()).then(|| shown.collect::<Vec<_>>().join(", "))
 }
 
 fn needs(manifest: &Manifest) -> String {
@@ -153,10 +166,12 @@ impl Text {
         self.item("limits", Some(limits.join(", ")).filter(|limits| !limits.is_empty()));
     }
 
-    fn methods(&mut self, methods: &[MethodInfo]) {
+    fn methods(&mut self, methods: &[MethodInfo], runtime: Runtime) {
         self.0.push("Methods:".to_owned());
-        // A typed component has the functions that it has.
-        if methods.iter().all(|method| method.parameters.is_none()) {
+        let is_typed = methods.iter().any(|method| method.parameters.is_some());
+        let is_offered = methods.iter().any(|method| method.name == Call::EXECUTE);
+        // A typed component, and a class of cjm-plugin-system, may do without.
+        if !is_typed && (is_offered || runtime == Runtime::Wasm) {
             self.item(Call::EXECUTE, Some("what `bivium run` calls unless told otherwise".to_owned()));
         }
         for method in methods.iter().filter(|method| method.name != Call::EXECUTE || method.parameters.is_some()) {

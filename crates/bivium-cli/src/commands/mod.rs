@@ -3,6 +3,7 @@
 mod compile;
 mod config;
 mod doctor;
+mod import_cjm;
 mod info;
 mod list;
 mod pipeline;
@@ -30,6 +31,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<u8, Failure> {
         Command::Disable(named) => switch::enable(global, output, &named, false).await?,
         Command::Compile(args) => compile::compile(global, output, &args).await?,
         Command::Pipeline(Pipeline::Run(args)) => pipeline::run(global, output, &args).await?,
+        Command::ImportCjm(args) => import_cjm::import_cjm(output, &args)?,
         Command::Doctor => return doctor::doctor(global, output).await,
         // It has ended before there was a runtime.
         Command::Compiler => {}

@@ -35,7 +35,7 @@ impl Place {
     }
 
     fn manifest(&self, name: &str) -> Manifest {
-        bivium::read_plugin(&self.path(&format!("manifests/{name}.json"))).unwrap()
+        bivium::Manifest::read(&self.path(&format!("manifests/{name}.json"))).unwrap()
     }
 
     /// The engine of an embedder who lets our program compile, told by the mark from those of other tests.

@@ -52,6 +52,35 @@ pub struct AdapterManifest {
     pub path: PathBuf,
 }
 
+impl AdapterManifest {
+    /// Whether a plugin with these public members can be adapted: it has every method of the protocol, whose
+    /// parameters its own begin with where both were recorded, and every property.
+    ///
+    /// # Errors
+    /// What is missing, as a clause that says why it does not fit.
+    pub fn fits(&self, surface: Option<&Surface>) -> Result<(), String> {
+        let Some(surface) = surface else {
+            return Err("the plugin's manifest has no structural_surface: have it made anew".to_owned());
+        };
+        let mut reasons = Vec::new();
+        for wanted in &self.protocol_members.methods {
+            let Some(found) = surface.methods.iter().find(|method| method.name == wanted.name) else {
+                reasons.push(format!("the plugin has no method {}", wanted.name));
+                continue;
+            };
+            if let (Some(wanted_params), Some(params)) = (&wanted.params, &found.params)
+                && !params.starts_with(wanted_params)
+            {
+                let (has, wants) = (params.join(", "), wanted_params.join(", "));
+                reasons.push(format!("the plugin's {}({has}) does not begin with ({wants})", wanted.name));
+            }
+        }
+        let missing = self.protocol_members.properties.iter().filter(|name| !surface.properties.contains(name));
+        reasons.extend(missing.map(|name| format!("the plugin has no property {name}")));
+        if reasons.is_empty() { Ok(()) } else { Err(reasons.join("; ")) }
+    }
+}
+
 /// What an adapter's manifest calls itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::text;
+use super::{AdapterManifest, text};
 
 /// What only plugins of the ancestor have.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -76,6 +77,22 @@ pub struct Ancestor {
     /// An operator's notes; nothing reads them.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub overrides: Map<String, Value>,
+    /// The adapters that were found and fit; not from its own file.
+    #[serde(skip)]
+    pub adapters: Vec<Arc<AdapterManifest>>,
+}
+
+impl Ancestor {
+    /// Keeps those that fit, in their order. Of several for one task the first counts.
+    pub fn adapt<'a>(&mut self, found: impl IntoIterator<Item = &'a Arc<AdapterManifest>>) {
+        self.adapters.clear();
+        for adapter in found {
+            let is_taken = self.adapters.iter().any(|taken| taken.task_name == adapter.task_name);
+            if !is_taken && adapter.fits(self.structural_surface.as_ref()).is_ok() {
+                self.adapters.push(Arc::clone(adapter));
+            }
+        }
+    }
 }
 
 /// Where a plugin of the ancestor stands among plugins.
@@ -114,7 +131,7 @@ pub struct EnvVarSpec {
     #[schemars(with = "text::Prose")]
     pub description: String,
     /// Its value if nothing else gives one; may hold `${CJM_MODELS_DIR}`, `${CJM_PLUGIN_DATA_DIR}`,
-    /// `${PLUGIN_DATA_DIR}` and `${PLUGIN_NAME}`.
+    /// `${PLUGIN_DATA_DIR}` and `${PLUGIN_NAME}`, or the same with `CAPABILITY` in place of `PLUGIN`.
     #[serde(default)]
     #[schemars(with = "Option<text::EnvValue>")]
     pub default: Option<String>,

@@ -87,11 +87,18 @@ impl Confinement {
         self.readable.iter().any(|readable| path.starts_with(readable))
     }
 
-    /// A cage for one worker, which writes to `area` and reads what is lent to it in `windows`.
+    /// A cage for one worker, which writes to `area`, keeps what lasts in `data`, and reads what is lent to it in
+    /// `windows`.
     ///
     /// # Errors
     /// `not-found` if a directory that it is granted is not there, `unavailable` if the kernel refuses.
-    pub(crate) fn cage<'a>(&self, name: &str, area: &Area, windows: impl Iterator<Item = &'a Path>) -> Result<Cage> {
+    pub(crate) fn cage<'a>(
+        &self,
+        name: &str,
+        area: &Area,
+        data: Option<&Path>,
+        windows: impl Iterator<Item = &'a Path>,
+    ) -> Result<Cage> {
         let failed =
             |error: io::Error| PluginError::unavailable(format!("cannot make the worker's confinement: {error}"));
         let limits = &self.granted.limits;
@@ -99,7 +106,7 @@ impl Confinement {
         let walls = if self.is_confined() {
             // It may open no socket by itself.
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
-            let rules = files::ruleset(self, area.path(), windows)?;
+            let rules = files::ruleset(self, area.path(), data, windows)?;
             Some(Walls { rules: Some(rules), filter: Arc::clone(&self.filter), listener })
         } else {
             None

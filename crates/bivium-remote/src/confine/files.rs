@@ -56,10 +56,11 @@ fn writing() -> BitFlags<AccessFs> {
     AccessFs::from_all(TESTED) & !make_bitflags!(AccessFs::{Execute | MakeChar | MakeBlock | IoctlDev})
 }
 
-/// The ruleset of a worker that writes to `area` and reads what is lent to it in `windows`.
+/// The ruleset of a worker that writes to `area` and `data` and reads what is lent to it in `windows`.
 pub(super) fn ruleset<'a>(
     confinement: &Confinement,
     area: &Path,
+    data: Option<&Path>,
     windows: impl Iterator<Item = &'a Path>,
 ) -> Result<RulesetCreated> {
     let failed =
@@ -82,6 +83,7 @@ pub(super) fn ruleset<'a>(
         .and_then(|rules| rules.add_rules(path_beneath_rules(&baseline.facts, reading())))
         .and_then(|rules| rules.add_rules(path_beneath_rules(&baseline.devices, device())))
         .and_then(|rules| rules.add_rules(path_beneath_rules([area], own)))
+        .and_then(|rules| rules.add_rules(path_beneath_rules(data, writing())))
         .and_then(|rules| rules.add_rules(path_beneath_rules(windows, reading())))
         .map_err(failed)?;
     for directory in &confinement.granted.permissions.filesystem {

@@ -46,7 +46,13 @@ impl Confinement {
     }
 
     /// A cage for one worker.
-    pub(crate) fn cage<'a>(&self, _name: &str, _area: &Area, _windows: impl Iterator<Item = &'a Path>) -> Result<Cage> {
+    pub(crate) fn cage<'a>(
+        &self,
+        _name: &str,
+        _area: &Area,
+        _data: Option<&Path>,
+        _windows: impl Iterator<Item = &'a Path>,
+    ) -> Result<Cage> {
         Ok(Cage { resources: limits::resources(&self.granted.limits, self.is_confined()) })
     }
 }

@@ -100,9 +100,13 @@ impl Work<'_> {
         let command = self.python(self.base, &["-c", needed]);
         self.run("python3", command, Path::new("/")).await.map_err(|error| {
             let missing = format!("{} cannot make environments: it lacks venv or ensurepip", self.base.display());
-            let error = PluginError::unavailable(missing).with_failure(error.failure().cloned().unwrap_or_else(|| {
-                Failure { kind: String::new(), message: error.message().to_owned(), traceback: String::new() }
-            }));
+            let error =
+                PluginError::unavailable(missing).with_failure(error.failure().cloned().unwrap_or_else(|| Failure {
+                    kind: String::new(),
+                    message: error.message().to_owned(),
+                    traceback: String::new(),
+                    ..Failure::default()
+                }));
             error.with_help("install python3-venv (apt install python3-venv) or uv")
         })
     }
@@ -123,7 +127,12 @@ impl Work<'_> {
             return Ok(());
         }
         let last = finished.last_line();
-        let failure = Failure { kind: name.to_owned(), message: last.to_owned(), traceback: finished.tail.join("\n") };
+        let failure = Failure {
+            kind: name.to_owned(),
+            message: last.to_owned(),
+            traceback: finished.tail.join("\n"),
+            ..Failure::default()
+        };
         let wanted = match self.requirements {
             [] => "nothing".to_owned(),
             requirements => requirements.join(", "),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bivium_exchange::Exchange;
 use bivium_instances::{PluginContext, PluginLog};
 use bivium_interface::{HostPolicy, Manifest, PluginInterface, Result};
-use bivium_remote::RemotePluginProxy;
+use bivium_remote::{RemotePluginProxy, WorkerPlaces};
 use serde_json::{Value, json};
 
 pub struct Fixture {
@@ -43,7 +43,7 @@ pub async fn load_from(manifest: Arc<Manifest>) -> Result<Fixture> {
 pub async fn load_in(manifest: Arc<Manifest>, context: PluginContext) -> Result<Fixture> {
     let exchange = Exchange::open()?;
     let log = context.log.clone();
-    let plugin = RemotePluginProxy::load(&manifest, &exchange, context, None).await?;
+    let plugin = RemotePluginProxy::load(&manifest, &exchange, context, &WorkerPlaces::default()).await?;
     Ok(Fixture { plugin, exchange, log })
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bivium_interface::{PluginError, Problem, Result};
 use jsonschema::{PatternOptions, Validator};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// A compiled JSON Schema (draft 2020-12 unless it says otherwise).
 pub(crate) struct Schema {
@@ -23,12 +23,29 @@ impl Schema {
     /// Compiles a schema that a plugin gave. References outside of it are not followed, its patterns run on a
     /// linear-time engine, and what it costs is bounded: the schema may be a stranger's.
     pub(crate) fn compile(document: Value) -> Result<Self> {
+        let checks = document.clone();
+        Self::checked_by(document, &checks)
+    }
+
+    /// The same for a plugin of cjm-plugin-system. Its host checks for unknown keys alone, and its tools write schemas
+    /// that their own defaults do not fit (every type that they do not know is a string).
+    pub(crate) fn of_ancestor(document: Value) -> Result<Self> {
+        let Some(properties) = document.get("properties").and_then(Value::as_object).filter(|all| !all.is_empty())
+        else {
+            return Self::compile(document);
+        };
+        let names: Map<String, Value> = properties.keys().map(|name| (name.clone(), Value::Bool(true))).collect();
+        let checks = json!({"type": "object", "properties": names, "additionalProperties": false});
+        Self::checked_by(document, &checks)
+    }
+
+    fn checked_by(document: Value, checks: &Value) -> Result<Self> {
         if cost(&document, &document, &mut HashMap::new(), 0) > Self::MAX_COST {
             return Err(PluginError::invalid_config("the plugin's configuration schema is too large or too entangled")
                 .with_help("let fewer of its definitions refer to each other"));
         }
         let validator =
-            jsonschema::options().with_pattern_options(PatternOptions::regex()).build(&document).map_err(|error| {
+            jsonschema::options().with_pattern_options(PatternOptions::regex()).build(checks).map_err(|error| {
                 PluginError::invalid_config(format!("the plugin's configuration schema is not valid: {error}"))
                     .with_help("mend `config_schema` in the manifest or in the plugin")
             })?;
@@ -203,6 +220,19 @@ mod tests {
         for bad in [json!({"type": "nonsense"}), json!({"$ref": "https://example.com/x"}), json!(7)] {
             assert!(Schema::compile(bad).is_err_and(|error| error.code() == ErrorCode::InvalidConfig));
         }
+    }
+
+    #[test]
+    fn an_ancestors_schema_knows_names_and_defaults_only() {
+        let document = json!({"name": "C", "type": "object", "properties": {
+            "options": {"type": "string", "default": {"beam": 5}},
+            "language": {"type": ["string", "null"], "enum": ["en", "de"], "default": null}}});
+        assert!(Schema::compile(document.clone()).unwrap().complete(Value::Null).is_err());
+        let schema = Schema::of_ancestor(document).unwrap();
+        assert_eq!(schema.complete(Value::Null).unwrap(), json!({"options": {"beam": 5}, "language": null}));
+        let error = schema.complete(json!({"langauge": "en"})).unwrap_err();
+        assert!(error.to_string().contains("langauge"), "{error}");
+        assert!(Schema::of_ancestor(json!({})).unwrap().complete(json!({"any": 1})).is_ok());
     }
 
     #[test]

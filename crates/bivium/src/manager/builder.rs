@@ -13,6 +13,7 @@ use super::{Inner, PluginManager};
 use crate::config::SettingsStore;
 use crate::construct::{Constructor, Options};
 use crate::discovery::default_search_paths;
+use crate::installation::Installation;
 use crate::monitor::{MachineMonitor, Monitor};
 use crate::scheduler::{QueueScheduler, Scheduler};
 
@@ -36,7 +37,18 @@ impl ManagerBuilder {
         self
     }
 
-    /// Where saved configurations lie, in place of the platform's data directory.
+    /// Adds the places of what cjm-plugin-system or cjm-substrate has installed, and lets its plugins go on with the
+    /// data and models that they have there.
+    #[must_use]
+    pub fn installation(mut self, installation: &Installation) -> Self {
+        self.search_paths.extend(installation.manifests.iter().cloned());
+        self.options.places.ancestor_data = Some(installation.data_dir.clone());
+        self.options.places.ancestor_models.clone_from(&installation.models_dir);
+        self
+    }
+
+    /// Where saved configurations and the data of plugins of cjm-plugin-system lie, in place of the platform's data
+    /// directory.
     #[must_use]
     pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.data_dir = Some(dir.into());
@@ -46,7 +58,7 @@ impl ManagerBuilder {
     /// Where environments made for `requirements` lie, in place of the platform's cache directory.
     #[must_use]
     pub fn environments(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.options.environments = Some(dir.into());
+        self.options.places.environments = Some(dir.into());
         self
     }
 
@@ -103,7 +115,7 @@ impl ManagerBuilder {
     ///
     /// # Errors
     /// `internal` if the exchange cannot be made or there is no data directory.
-    pub fn build(self) -> Result<PluginManager> {
+    pub fn build(mut self) -> Result<PluginManager> {
         let exchange = self.exchange.map_or_else(Exchange::open, Ok)?;
         let monitor = self.monitor.unwrap_or_else(|| Arc::new(MachineMonitor::default()));
         let scheduler = self.scheduler.unwrap_or_else(|| Arc::new(QueueScheduler::new(Arc::clone(&monitor), None)));
@@ -112,6 +124,7 @@ impl ManagerBuilder {
             None => default_data_dir()
                 .ok_or_else(|| PluginError::internal("this user has no home directory; name a data directory"))?,
         };
+        self.options.places.data = Some(data_dir.clone());
         let search_paths = if self.search_paths.is_empty() { default_search_paths() } else { self.search_paths };
         Ok(PluginManager {
             inner: Arc::new(Inner {

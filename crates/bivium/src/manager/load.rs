@@ -142,7 +142,7 @@ impl PluginManager {
                 .with_plugin(name)
                 .with_help("unload it and register another"));
         };
-        let manifest = Arc::new(crate::discovery::read_plugin(&before.path)?);
+        let manifest = Arc::new(crate::discovery::read_adapted(&before.path, &self.inner.search_paths)?);
         if manifest.name != name {
             return Err(PluginError::invalid_manifest(format!(
                 "{} now declares another plugin, {:?}",
@@ -310,7 +310,8 @@ async fn configured(
             Some(schema) if schema.as_object().is_none_or(|object| !object.is_empty()) => schema,
             _ => plugin.config_schema().await?,
         };
-        let schema = Schema::compile(document)?;
+        let is_ancestors = manifest.as_ref().is_some_and(|manifest| manifest.ancestor.is_some());
+        let schema = if is_ancestors { Schema::of_ancestor(document)? } else { Schema::compile(document)? };
         let complete = schema.complete(config.clone())?;
         plugin.initialize(complete.clone()).await?;
         Ok((schema, Config { given: Arc::new(config), complete: Arc::new(complete) }))

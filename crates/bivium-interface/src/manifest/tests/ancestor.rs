@@ -133,3 +133,38 @@ fn adapters_are_read_as_what_they_are() {
         ]
     );
 }
+
+#[test]
+fn an_adapter_fits_by_methods_leading_parameters_and_properties() {
+    let adapter = |name: &str, task: &str, members: serde_json::Value| {
+        let text = json!({"unit": "adapter", "name": name, "task_name": task, "module": "m", "class": "A",
+            "protocol_members": members});
+        match ManifestFile::parse(&text.to_string(), Path::new("/m/adapter-x-A.json")).unwrap() {
+            ManifestFile::Adapter(adapter) => std::sync::Arc::new(*adapter),
+            ManifestFile::Plugin(_) => panic!(),
+        }
+    };
+    let method = |name: &str, params: serde_json::Value| json!({"name": name, "signature": "", "params": params});
+    let fits =
+        adapter("m.Fits", "t", json!({"methods": [method("get_info", json!(["path"]))], "properties": ["name"]}));
+    let bare = adapter("m.Bare", "u", json!({"methods": [{"name": "get_info"}]}));
+    let again = adapter("m.Again", "t", json!({}));
+    let unfit = adapter(
+        "m.Unfit",
+        "v",
+        json!({"methods": [method("get_info", json!(["file", "path"])), method("cut", json!([]))], "properties": ["size"]}),
+    );
+    let manifest = parse(NESTED).unwrap();
+    let mut ancestor = manifest.ancestor.unwrap();
+    assert_eq!(
+        unfit.fits(ancestor.structural_surface.as_ref()).unwrap_err(),
+        "the plugin's get_info(path) does not begin with (file, path); the plugin has no method cut; \
+         the plugin has no property size"
+    );
+    ancestor.adapt([&fits, &bare, &again, &unfit]);
+    let names: Vec<&str> = ancestor.adapters.iter().map(|adapter| adapter.name.as_str()).collect();
+    assert_eq!(names, ["m.Fits", "m.Bare"]);
+    ancestor.structural_surface = None;
+    ancestor.adapt([&fits, &bare]);
+    assert!(ancestor.adapters.is_empty());
+}

@@ -29,6 +29,7 @@ impl From<types::Error> for PluginError {
                     kind: clip(failure.kind, MAX_MESSAGE),
                     message: clip(failure.message, MAX_MESSAGE),
                     traceback: clip(failure.trace, MAX_TRACE),
+                    ..Failure::default()
                 });
             }
         };
