@@ -68,3 +68,8 @@ pub struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/compilation.md")]
 pub struct Compilation;
+
+/// The Rust of the ancestor's page, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/ancestor.md")]
+pub struct AncestorPage;

@@ -28,7 +28,7 @@ async fn arguments_results_and_streams() {
         assert_eq!(result.json, json!({"sound": {"$blob": 0}}));
         let sound = &result.blobs[0];
         assert_eq!((sound.media_type(), std::fs::read(sound.path()).unwrap()), ("audio/wav", b"RIFF".to_vec()));
-        let blob = Blob::by_reference(&speech(), None).unwrap();
+        let blob = Blob::by_reference(speech(), None).unwrap();
         let found = host.call(probe, method("path_of").blob("audio", blob)).await.unwrap();
         assert_eq!(found, json!({"is_str": true, "size": speech().metadata().unwrap().len(), "suffix": ".wav"}));
         let options = host.call(probe, method("get_config_options")).await.unwrap();

@@ -48,7 +48,7 @@ async fn media_is_probed_converted_cached_and_cut() {
 
     // A blob is a path to the plugin.
     let convert = || {
-        let call = method("media_processing.convert").blob("input_path", Blob::by_reference(&speech(), None).unwrap());
+        let call = method("media_processing.convert").blob("input_path", Blob::by_reference(speech(), None).unwrap());
         call.named("output_format", "mp3").named("sample_rate", 16000).named("channels", 1)
     };
     let (result, told) = host.watched(MEDIA, convert()).await;

@@ -35,9 +35,8 @@ pub(super) fn import_cjm(output: &Output, args: &ImportCjm) -> Result<(), Failur
     if output.is_json() {
         let problems: Vec<_> =
             discovery.problems.iter().map(|(path, error)| json!({"path": path, "error": error})).collect();
-        let mut all = json!({"installation": installation, "plugins": plugins});
-        all["problems"] = problems.into();
-        all["shadowed"] = json!(discovery.shadowed);
+        let all = json!({"installation": installation, "plugins": plugins, "problems": problems,
+            "shadowed": discovery.shadowed});
         return output.value(&all);
     }
     output.line(&as_text(&installation, &plugins))?;

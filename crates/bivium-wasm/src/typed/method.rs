@@ -267,6 +267,7 @@ fn failure(shape: Option<&Shape>, val: Option<Box<Val>>) -> PluginError {
         kind: text::clip(kind, MAX_MESSAGE),
         message: text::clip(message, MAX_MESSAGE),
         traceback: String::new(),
+        ..Failure::default()
     })
 }
 
