@@ -124,7 +124,7 @@ mod tests {
         let audit = Auditor::new("p", None, log.clone());
         let witness = Witness::new(audit, Arc::new(GuestLog::new(log.clone(), 3, 1000)));
         let failed = || {
-            let failure = Failure { kind: "io".into(), message: "no luck".into(), traceback: String::new() };
+            let failure = Failure { kind: "io".into(), message: "no luck".into(), ..Failure::default() };
             PluginError::plugin_failed(failure)
         };
         assert_eq!(witness.explain(failed()), failed());
