@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bivium::manifest::{Limits, Permissions};
+use bivium::manifest::{Limits, Permissions, Runtime};
 use bivium::{Call, ErrorCode, Granted, Manifest, MethodInfo, PluginManager, Result};
 use serde_json::{Value, json};
 
