@@ -62,12 +62,18 @@ fn lay(home: &Path) -> io::Result<()> {
 }
 
 fn replace(fresh: &Path, home: &Path) -> io::Result<()> {
-    if home.exists() {
-        // Not whole: somebody has changed it. What runs from it keeps running.
-        let spoiled = fresh.with_extension("spoiled");
-        std::fs::rename(home, &spoiled)?;
-        let _ = std::fs::remove_dir_all(&spoiled);
+    match std::fs::rename(fresh, home) {
+        Err(_) if home.exists() => {}
+        done => return done,
     }
+    if is_whole(&home.join(PACKAGE)) {
+        // Another host was quicker.
+        return std::fs::remove_dir_all(fresh);
+    }
+    // Somebody has changed it. What runs from it keeps running.
+    let spoiled = fresh.with_extension("spoiled");
+    std::fs::rename(home, &spoiled)?;
+    let _ = std::fs::remove_dir_all(&spoiled);
     std::fs::rename(fresh, home)
 }
 
@@ -109,6 +115,16 @@ mod tests {
             .filter(|name| name != "__pycache__")
             .collect();
         assert_eq!(there, FILES.iter().map(|(name, _)| (*name).to_owned()).collect());
+    }
+
+    #[test]
+    fn hosts_that_start_at_the_same_time_do_not_disturb_each_other() {
+        let cache = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            let hosts: Vec<_> = (0..16).map(|_| scope.spawn(|| install(cache.path()).unwrap())).collect();
+            hosts.into_iter().for_each(|host| assert!(is_whole(&host.join().unwrap())));
+        });
+        assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 1);
     }
 
     #[test]
