@@ -20,6 +20,7 @@ use crate::engine::{TICKS_TO_YIELD, WasmEngine};
 use crate::instance::ComponentInstance;
 use crate::limits::{Limiter, MemoryGauge, StoreLimits};
 use crate::log::GuestLog;
+use crate::network::NetworkGrant;
 use crate::refusal::Kind;
 use crate::state::HostState;
 use crate::wasi::Rights;
@@ -50,6 +51,7 @@ pub struct ComponentFactory {
     exchange: Exchange,
     context: PluginContext,
     rights: Arc<Rights>,
+    network: Arc<NetworkGrant>,
     instances: AtomicU64,
     /// The plugin's answer, asked for once: it is the same for every instance.
     schema: Arc<OnceLock<Value>>,
@@ -63,7 +65,8 @@ impl ComponentFactory {
     /// `not-found` or `denied` if the file cannot be read, `resource-exhausted` if it is too large or needs too much
     /// memory to compile, `timeout` if it takes too long to compile, `invalid-manifest` if it has another digest than
     /// the manifest says, is no component, is one of another world or version, or imports what the host does not have;
-    /// any of the first three if a directory that is granted to it cannot be opened.
+    /// any of the first three if a directory that is granted to it cannot be opened; `invalid-config` if the host does
+    /// not have a secret that is granted to it.
     pub async fn load(
         engine: &WasmEngine,
         manifest: &Manifest,
@@ -74,6 +77,7 @@ impl ComponentFactory {
         let limits = &context.granted.limits;
         let engine = engine.for_limits(limits).map_err(named)?;
         let request = Request::of(manifest, limits, engine.config()).map_err(named)?;
+        let network = Arc::new(NetworkGrant::new(&context, engine.config().outside()).map_err(named)?);
         let (guest, _) = guest(engine, request).await.map_err(named)?;
         let granted = Arc::clone(&context.granted);
         let rights = blocking(move || Rights::open(&granted)).await.and_then(|rights| rights).map_err(named)?;
@@ -94,6 +98,7 @@ impl ComponentFactory {
             exchange: exchange.clone(),
             context,
             rights: Arc::new(rights),
+            network,
             instances: AtomicU64::new(0),
             schema: Arc::default(),
         })
@@ -127,9 +132,10 @@ impl InstanceFactory for ComponentFactory {
         let memory = MemoryGauge::default();
         let limiter = Limiter::new(self.limits, Arc::clone(&memory));
         let log = Arc::new(GuestLog::new(self.context.log.clone(), id, self.limits.log_records));
-        let witness = Arc::new(Witness::new(self.context.audit.clone(), Arc::clone(&log)));
-        let (rights, counted) = (Arc::clone(&self.rights), self.engine.count_store());
-        let state = HostState::new(self.limits, limiter, log, self.exchange.clone(), witness, rights, counted);
+        let witness = Arc::new(Witness::new(self.context.audit.clone(), log));
+        let (rights, network) = (Arc::clone(&self.rights), Arc::clone(&self.network));
+        let (exchange, counted) = (self.exchange.clone(), self.engine.count_store());
+        let state = HostState::new(self.limits, limiter, exchange, witness, rights, network, counted);
         let mut store = Store::new(self.engine.wasmtime(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(self.limits.handed);

@@ -19,6 +19,7 @@ pub mod fuzzing;
 mod instance;
 mod limits;
 mod log;
+mod network;
 mod quota;
 mod refusal;
 mod state;
@@ -40,6 +41,7 @@ pub use compile::{CacheUsage, Compilation, Compiler, compiler_main};
 pub use engine::{WasmConfig, WasmEngine};
 pub use factory::ComponentFactory;
 pub use instance::ComponentInstance;
+pub use network::{Resolver, SystemResolver};
 
 /// A WebAssembly component behind `PluginInterface`.
 pub type ComponentPlugin = PooledPlugin<ComponentFactory>;

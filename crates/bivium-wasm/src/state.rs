@@ -11,6 +11,7 @@ use wasmtime_wasi::WasiCtx;
 use crate::blobs::{BlobHandle, OpenBlob};
 use crate::limits::{Limiter, StoreLimits};
 use crate::log::GuestLog;
+use crate::network::{Network, NetworkGrant};
 use crate::quota::Written;
 use crate::wasi::{Clock, Files, Random, Rights};
 use crate::witness::Witness;
@@ -29,6 +30,7 @@ pub(crate) struct HostState {
     pub(crate) files: Files,
     pub(crate) clock: Clock,
     pub(crate) random: Random,
+    pub(crate) network: Network,
     /// None until the guest first uses WASI.
     pub(crate) wasi: Option<Box<WasiCtx>>,
     call: Option<RunningCall>,
@@ -47,18 +49,19 @@ impl HostState {
     pub(crate) fn new(
         limits: StoreLimits,
         limiter: Limiter,
-        log: Arc<GuestLog>,
         exchange: Exchange,
         witness: Arc<Witness>,
         rights: Arc<Rights>,
+        network: Arc<NetworkGrant>,
         counted: Arc<()>,
     ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
+        let network = Network::new(network, Arc::clone(&witness), limits.response_bytes);
         Self {
             table,
             limiter,
-            log,
+            log: Arc::clone(witness.log()),
             exchange,
             limits,
             witness,
@@ -67,6 +70,7 @@ impl HostState {
             files: Files::default(),
             clock: Clock::default(),
             random: Random::default(),
+            network,
             wasi: None,
             call: None,
             _counted: counted,

@@ -4,10 +4,11 @@
 //! guest sees no more than an error code and most often fails with it, and the call's error then says what lay behind.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bivium_instances::Auditor;
-use bivium_interface::{ErrorCode, PluginError};
+use bivium_interface::{CallId, ErrorCode, LogLevel, LogSource, PluginError};
 
 use crate::log::GuestLog;
 
@@ -36,6 +37,10 @@ impl Witness {
         Self { audit, log, refused: Mutex::default(), known: Mutex::default() }
     }
 
+    pub(crate) fn log(&self) -> &Arc<GuestLog> {
+        &self.log
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -49,16 +54,20 @@ impl Witness {
         self.refused().take();
     }
 
-    /// The guest used a permission. `permission` is the manifest's key.
-    pub(crate) fn granted(&self, permission: &'static str, resource: impl Into<String>) {
-        self.audit.granted(self.log.instance(), self.log.call(), permission, resource);
+    /// The guest asks for the use of a permission, whose key in the manifest this is.
+    pub(crate) fn asks(self: &Arc<Self>, permission: &'static str, resource: impl Into<String>) -> Use {
+        let (witness, call) = (Arc::clone(self), self.log.call());
+        Use { witness, call, permission, resource: resource.into() }
+    }
+
+    /// The guest used a permission.
+    pub(crate) fn granted(self: &Arc<Self>, permission: &'static str, resource: impl Into<String>) {
+        self.asks(permission, resource).granted();
     }
 
     /// The guest asked for what it may not have.
-    pub(crate) fn denied(&self, permission: &'static str, resource: &str, reason: &str) {
-        self.audit.denied(self.log.instance(), self.log.call(), permission, resource, reason);
-        let error = PluginError::denied(format!("the plugin may not use {resource}: {reason}"));
-        self.refuse(error.with_help(format!("`{permission}` in its manifest and the host's policy decide")));
+    pub(crate) fn denied(self: &Arc<Self>, permission: &'static str, resource: &str, reason: &str) {
+        self.asks(permission, resource).denied(reason);
     }
 
     /// The same for what a guest repeats at will: logs hear once an instance of a resource and a reason. `error` is that of
@@ -112,6 +121,49 @@ impl Witness {
     }
 }
 
+/// One use of a permission, which belongs to the call that asked for it, however long it takes to decide.
+pub(crate) struct Use {
+    witness: Arc<Witness>,
+    call: Option<CallId>,
+    permission: &'static str,
+    resource: String,
+}
+
+impl Use {
+    pub(crate) fn resource(&self) -> &str {
+        &self.resource
+    }
+
+    /// Another permission that the same use needs.
+    pub(crate) fn with(&self, permission: &'static str, resource: String) -> Self {
+        Self { witness: Arc::clone(&self.witness), call: self.call, permission, resource }
+    }
+
+    pub(crate) fn granted(&self) {
+        let Witness { audit, log, .. } = &*self.witness;
+        audit.granted(log.instance(), self.call, self.permission, self.resource.as_str());
+    }
+
+    pub(crate) fn denied(&self, reason: &str) {
+        let Self { witness, call, permission, resource } = self;
+        witness.audit.denied(witness.log.instance(), *call, permission, resource.as_str(), reason);
+        let error = PluginError::denied(format!("the plugin may not use {resource}: {reason}"));
+        self.refuse(error.with_help(format!("`{permission}` in its manifest and the host's policy decide")));
+    }
+
+    /// The use is within the permission, and beyond a limit.
+    pub(crate) fn refuse(&self, error: PluginError) {
+        if self.call == self.witness.log.call() {
+            self.witness.refuse(error);
+        }
+    }
+
+    /// The use was granted and came to nothing. The guest learns no more than a code; the plugin's log has the reason.
+    pub(crate) fn failed(&self, why: &dyn fmt::Display) {
+        self.witness.log.write(LogLevel::Warn, LogSource::Host, &format!("{}: {why}", self.resource));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,7 +174,7 @@ mod tests {
     fn a_guest_that_gives_up_after_a_refusal_failed_by_it() {
         let log = PluginLog::new("p");
         let audit = Auditor::new("p", None, log.clone());
-        let witness = Witness::new(audit, Arc::new(GuestLog::new(log.clone(), 3, 1000)));
+        let witness = Arc::new(Witness::new(audit, Arc::new(GuestLog::new(log.clone(), 3, 1000))));
         let failed = || {
             let failure = Failure { kind: "io".into(), message: "no luck".into(), ..Failure::default() };
             PluginError::plugin_failed(failure)

@@ -8,6 +8,7 @@ mod binaries;
 mod blobs;
 mod files;
 mod memory;
+mod network;
 mod output;
 mod scene;
 mod streams;

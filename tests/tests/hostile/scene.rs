@@ -1,10 +1,12 @@
 //! What every test of the suite needs: a host with an attacker and a neighbour.
 
 use std::future::Future;
+use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bivium::{Call, ErrorCode, Payload, PluginError, PluginManager};
+use bivium::{Call, ErrorCode, Payload, PluginError, PluginManager, Resolver, WasmConfig};
 use bivium_tests::root;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -23,6 +25,22 @@ const CALLS: usize = 100;
 pub(crate) struct Scene {
     pub(crate) manager: PluginManager,
     directory: tempfile::TempDir,
+}
+
+/// All names that there are.
+struct Names;
+
+impl Resolver for Names {
+    fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+        let addresses: &[&str] = match name {
+            "loopback.test" => &["127.0.0.1"],
+            "metadata.test" => &["169.254.169.254"],
+            "mapped.test" => &["::ffff:10.0.0.1"],
+            "mixed.test" => &["93.184.216.34", "::1"],
+            _ => return Err(io::ErrorKind::NotFound.into()),
+        };
+        Ok(addresses.iter().map(|address| address.parse().unwrap()).collect())
+    }
 }
 
 /// The component of a guest in `tests/guests`.
@@ -62,7 +80,8 @@ impl Scene {
         declare(directory.path(), ATTACKER, component, more);
         declare(directory.path(), NEIGHBOUR, &guest("twin"), json!({"name": NEIGHBOUR}));
         let data = directory.path().join("data");
-        let manager = PluginManager::builder().manifests(directory.path()).data_dir(data).build().unwrap();
+        let wasm = WasmConfig::new().resolver(Names);
+        let manager = PluginManager::builder().manifests(directory.path()).data_dir(data).wasm(wasm).build().unwrap();
         manager.load(NEIGHBOUR).await.unwrap();
         Self { manager, directory }
     }

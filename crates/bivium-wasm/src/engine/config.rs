@@ -1,12 +1,14 @@
 //! [`WasmConfig`]: how large the engine's pools are, what compiling may take, and where compiled ones lie.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rustix::process::{Resource, getrlimit};
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::compile::{Compiler, Workshop};
 use crate::limits;
+use crate::network::{Outside, Resolver};
 
 /// Sizes of a [`WasmEngine`](super::WasmEngine). The defaults suit a host of some hundred plugins on a 64-bit machine.
 #[derive(Debug, Clone)]
@@ -17,6 +19,7 @@ pub struct WasmConfig {
     compiler: Compiler,
     cache: CacheDir,
     cache_bytes: u64,
+    outside: Outside,
 }
 
 /// Where the memory of instances comes from.
@@ -60,6 +63,7 @@ impl Default for WasmConfig {
             compiler: Compiler::default(),
             cache: CacheDir::Platform,
             cache_bytes: 1 << 30,
+            outside: Outside::default(),
         }
     }
 }
@@ -123,6 +127,25 @@ impl WasmConfig {
     pub fn cache_bytes(mut self, bytes: u64) -> Self {
         self.cache_bytes = bytes;
         self
+    }
+
+    /// Looks up the names of hosts that plugins connect to by this, in place of the machine's own way.
+    #[must_use]
+    pub fn resolver(mut self, resolver: impl Resolver + 'static) -> Self {
+        self.outside = self.outside.with_resolver(Arc::new(resolver));
+        self
+    }
+
+    /// Trusts the certificate authorities in this file of PEM, in place of the machine's, for the https requests of
+    /// plugins.
+    #[must_use]
+    pub fn certificates(mut self, file: impl Into<PathBuf>) -> Self {
+        self.outside = self.outside.with_certificates(file.into());
+        self
+    }
+
+    pub(crate) fn outside(&self) -> &Outside {
+        &self.outside
     }
 
     pub(crate) fn compile_memory(&self) -> u64 {

@@ -30,6 +30,7 @@ pub(crate) use random::Random;
 pub(crate) use rights::Rights;
 
 use crate::log::GuestLog;
+use crate::network::Network;
 use crate::state::HostState;
 use output::LineStream;
 
@@ -47,19 +48,17 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
 impl WasiView for HostState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         // Made at the first use: most components never ask, and it would double what a fresh instance costs.
-        let log = &self.log;
-        WasiCtxView { ctx: self.wasi.get_or_insert_with(|| Box::new(empty_handed(log))), table: &mut self.table }
+        let Self { log, network, wasi, table, .. } = self;
+        WasiCtxView { ctx: wasi.get_or_insert_with(|| Box::new(empty_handed(log, network))), table }
     }
 }
 
-fn empty_handed(log: &Arc<GuestLog>) -> WasiCtx {
+fn empty_handed(log: &Arc<GuestLog>, network: &mut Network) -> WasiCtx {
     let mut builder = WasiCtxBuilder::new();
     builder
         .stdout(LineStream::new(log, LogLevel::Info, LogSource::Stdout))
         .stderr(LineStream::new(log, LogLevel::Warn, LogSource::Stderr))
-        .max_random_size(random::MAX_BYTES)
-        .allow_tcp(false)
-        .allow_udp(false)
-        .allow_ip_name_lookup(false);
+        .max_random_size(random::MAX_BYTES);
+    network.watch(&mut builder);
     builder.build()
 }

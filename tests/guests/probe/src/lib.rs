@@ -3,6 +3,8 @@
 
 mod ambient;
 mod files;
+mod http;
+mod sockets;
 
 use serde_json::{Value, json};
 
@@ -21,8 +23,8 @@ type Probe = fn(&Value) -> Outcome;
 struct Plugin;
 
 fn find(method: &str) -> Option<Probe> {
-    let all = ambient::METHODS.iter().chain(files::METHODS);
-    all.copied().find(|(name, _)| *name == method).map(|(_, probe)| probe)
+    let mut all = [ambient::METHODS, files::METHODS, http::METHODS, sockets::METHODS].into_iter().flatten();
+    all.find(|(name, _)| *name == method).map(|(_, probe)| *probe)
 }
 
 /// The text of an argument, or nothing.

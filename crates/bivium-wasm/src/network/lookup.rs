@@ -1,0 +1,82 @@
+//! WASI's name lookup, for the names that a rule of the plugin's sockets means.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::vec;
+
+use wasmtime_wasi::async_trait;
+use wasmtime_wasi::p2::Pollable;
+use wasmtime_wasi::p2::bindings::sockets::network::ErrorCode;
+use wasmtime_wasi::runtime::{self, AbortOnDropJoinHandle};
+
+use super::PERMISSION;
+use super::sockets::Sockets;
+use crate::witness::Use;
+
+/// The addresses of a name, as soon as they are there.
+pub(super) enum Lookup {
+    Pending(AbortOnDropJoinHandle<Result<Vec<IpAddr>, ErrorCode>>),
+    Done(Result<vec::IntoIter<IpAddr>, ErrorCode>),
+}
+
+impl Lookup {
+    /// # Errors
+    /// `access-denied`.
+    pub(super) fn start(sockets: &Arc<Sockets>, name: &str) -> Result<Self, ErrorCode> {
+        let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+        if let Ok(address) = bare.parse::<IpAddr>() {
+            return Ok(Self::Done(Ok(vec![address].into_iter())));
+        }
+        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        if !is_name(&name) {
+            return Err(ErrorCode::InvalidArgument);
+        }
+        let asked = sockets.witness.asks(PERMISSION, format!("dns://{name}"));
+        if !sockets.grant.admit_lookup(&name) {
+            asked.denied("no `tcp` or `udp` rule of its manifest means it");
+            return Err(ErrorCode::AccessDenied);
+        }
+        let sockets = Arc::clone(sockets);
+        Ok(Self::Pending(runtime::spawn(async move { find(&sockets, &asked, name).await })))
+    }
+
+    /// The next address; none at the end.
+    pub(super) fn next(&mut self) -> Result<Option<IpAddr>, ErrorCode> {
+        match self {
+            Self::Pending(_) => Err(ErrorCode::WouldBlock),
+            Self::Done(Ok(addresses)) => Ok(addresses.next()),
+            Self::Done(Err(error)) => Err(*error),
+        }
+    }
+}
+
+/// Letters beyond ASCII are turned into these by whoever wants to look them up.
+fn is_name(name: &str) -> bool {
+    let part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    (1..=253).contains(&name.len()) && name.bytes().all(part)
+}
+
+async fn find(sockets: &Sockets, asked: &Use, name: String) -> Result<Vec<IpAddr>, ErrorCode> {
+    let addresses = sockets.grant.look_up(name.clone()).await.map_err(|error| {
+        asked.failed(&error);
+        ErrorCode::NameUnresolvable
+    })?;
+    for address in &addresses {
+        if let Err(why) = sockets.grant.admit_looked_up(&name, *address) {
+            asked.denied(&why);
+            return Err(ErrorCode::AccessDenied);
+        }
+    }
+    asked.granted();
+    sockets.remember(&name, &addresses);
+    Ok(addresses)
+}
+
+#[async_trait]
+impl Pollable for Lookup {
+    async fn ready(&mut self) {
+        if let Self::Pending(handle) = self {
+            *self = Self::Done(handle.await.map(Vec::into_iter));
+        }
+    }
+}

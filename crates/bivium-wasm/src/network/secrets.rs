@@ -1,0 +1,116 @@
+//! [`Secret`]: a header that the host puts into a plugin's requests, so that the plugin never sees its value.
+
+use std::net::IpAddr;
+
+use bivium_instances::Secrets;
+use bivium_interface::manifest::SecretPermission;
+use bivium_interface::policy::Scheme;
+use bivium_interface::{PluginError, Result};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use wasmtime_wasi_http::DEFAULT_FORBIDDEN_HEADERS;
+
+use super::NetworkGrant;
+use super::grant::Target;
+
+/// One secret of one plugin.
+pub(super) struct Secret {
+    permission: SecretPermission,
+    header: HeaderName,
+    value: HeaderValue,
+}
+
+impl Secret {
+    /// # Errors
+    /// `invalid-config` if the host has no such secret, or it cannot stand in that header.
+    pub(super) fn new(permission: &SecretPermission, secrets: &Secrets) -> Result<Self> {
+        let name = &permission.name;
+        let secret = secrets.get(name).ok_or_else(|| {
+            PluginError::invalid_config(format!("the plugin is granted the secret `{name}`, and this host has none"))
+                .with_help(format!("set BIVIUM_SECRET_{name}, or give it with `ManagerBuilder::secret`"))
+        })?;
+        let header =
+            permission.header.parse::<HeaderName>().ok().filter(|header| {
+                !DEFAULT_FORBIDDEN_HEADERS.contains(header) && *header != http::header::CONTENT_LENGTH
+            });
+        let header = header.ok_or_else(|| {
+            PluginError::invalid_manifest(format!(
+                "the secret `{name}` cannot go into the header {:?}",
+                permission.header
+            ))
+            .with_help("name another header in `permissions.secrets`")
+        })?;
+        let mut value = HeaderValue::from_str(&permission.format.replace("{}", secret)).map_err(|_| {
+            PluginError::invalid_config(format!("the secret `{name}` has characters that no header can carry"))
+                .with_help("look for a line break at its end")
+        })?;
+        value.set_sensitive(true);
+        Ok(Self { permission: permission.clone(), header, value })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.permission.name
+    }
+
+    /// Whether it goes to this host; an error says why it must not, in the way the request goes.
+    pub(super) fn goes(
+        &self,
+        grant: &NetworkGrant,
+        target: &Target,
+        addresses: &[IpAddr],
+    ) -> Result<bool, &'static str> {
+        if !self.permission.covers(&target.host) {
+            return Ok(false);
+        }
+        let named = |address: &IpAddr| address.is_loopback() || grant.names(target, *address);
+        if target.scheme == Scheme::Https || addresses.iter().all(named) {
+            return Ok(true);
+        }
+        Err("a secret goes over https only, but for loopback and addresses that `permissions.network` names")
+    }
+}
+
+/// Puts secrets into the headers, in place of what the guest put there.
+pub(super) fn fill(headers: &mut HeaderMap, secrets: &[&Secret]) {
+    for secret in secrets {
+        headers.remove(&secret.header);
+    }
+    for secret in secrets {
+        headers.append(secret.header.clone(), secret.value.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bivium_interface::ErrorCode;
+
+    fn permission(header: &str) -> SecretPermission {
+        let hosts = vec!["api.example.com".to_owned()];
+        SecretPermission { name: "KEY".into(), header: header.into(), format: "Bearer {}".into(), hosts }
+    }
+
+    #[test]
+    fn a_secret_takes_the_place_of_what_the_guest_wrote_and_shows_nowhere() {
+        let secret = Secret::new(&permission("Authorization"), &Secrets::default().with("KEY", "s3cret")).unwrap();
+        let mut headers = HeaderMap::new();
+        headers.append("authorization", HeaderValue::from_static("Basic guess"));
+        headers.append("authorization", HeaderValue::from_static("Basic another"));
+        fill(&mut headers, &[&secret]);
+        assert_eq!(headers.get_all("authorization").iter().collect::<Vec<_>>(), ["Bearer s3cret"]);
+        assert!(!format!("{headers:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_sent_is_refused_by_name_and_not_by_value() {
+        let error = |header, secrets: Secrets| Secret::new(&permission(header), &secrets).map(drop).unwrap_err();
+        let missing = error("Authorization", Secrets::default());
+        assert_eq!(missing.code(), ErrorCode::InvalidConfig);
+        assert!(missing.to_string().contains("BIVIUM_SECRET_KEY"), "{missing}");
+        let broken = error("Authorization", Secrets::default().with("KEY", "s3cret\n"));
+        assert_eq!(broken.code(), ErrorCode::InvalidConfig);
+        assert!(!broken.to_string().contains("s3cret"), "{broken}");
+        for header in ["Host", "Transfer-Encoding", "Content-Length"] {
+            assert_eq!(error(header, Secrets::default().with("KEY", "x")).code(), ErrorCode::InvalidManifest);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! One request on its way: look up, check, put in secrets, connect, send, and give the response.
+//!
+//! Each request has a connection of its own. Its task belongs to the guest's handles: when these go, with the guest's
+//! own drop or with its store, the task is aborted and the connection closes.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bivium_interface::policy::Scheme;
+use http::Request;
+use http_body_util::BodyExt as _;
+use hyper::client::conn::http1;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+use wasmtime_wasi_http::io::TokioIo;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
+
+use super::NetworkGrant;
+use super::body::ResponseBody;
+use super::grant::Target;
+use super::http::Answer;
+use super::secrets::{self, Secret};
+use crate::witness::Use;
+
+/// How long connecting may take, lookup and TLS included, and no longer whatever the guest says.
+const CONNECT: Duration = Duration::from_secs(30);
+/// How long the first byte, and each further one, may take. A call's own deadline comes first where it is shorter.
+const READ: Duration = Duration::from_secs(600);
+/// The head of a response, in bytes, and the number of its headers.
+const HEAD: usize = 64 << 10;
+const HEADERS: usize = 256;
+
+pub(super) async fn send(
+    grant: Arc<NetworkGrant>,
+    asked: Use,
+    target: Target,
+    mut request: Request<WasiBody>,
+    options: RequestOptions,
+    response_bytes: u64,
+) -> Result<Answer, Error> {
+    let until = Instant::now() + options.connect_timeout.unwrap_or(CONNECT).min(CONNECT);
+    let connecting = async {
+        let addresses = addresses(&grant, &asked, &target).await?;
+        let secrets = fitting(&grant, &asked, &target, &addresses)?;
+        asked.granted();
+        let stream = connect(&grant, &target, &addresses, until).await.inspect_err(|error| asked.failed(error))?;
+        // Nothing can go wrong any more that would lead elsewhere.
+        for secret in &secrets {
+            asked.with("permissions.secrets", format!("{} for {target}", secret.name())).granted();
+        }
+        secrets::fill(request.headers_mut(), &secrets);
+        http1::Builder::new()
+            .max_buf_size(HEAD)
+            .max_headers(HEADERS)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(Error::from)
+    };
+    let (mut sender, connection) = timeout_at(until, connecting).await.map_err(|_| Error::ConnectionTimeout)??;
+
+    let mut connection = Box::pin(connection);
+    let mut connected = true;
+    let responding = async {
+        let mut sending = pin!(sender.send_request(request));
+        loop {
+            tokio::select! {
+                response = &mut sending => return response,
+                _ = &mut connection, if connected => connected = false,
+            }
+        }
+    };
+    let first_byte = options.first_byte_timeout.unwrap_or(READ).min(READ);
+    let response = timeout(first_byte, responding).await.map_err(|_| Error::ConnectionReadTimeout)??;
+    let between = options.between_bytes_timeout.unwrap_or(READ).min(READ);
+    let (head, incoming) = response.into_parts();
+    let body = ResponseBody::new(incoming, asked, response_bytes, between)?;
+    let beside = async move {
+        if connected {
+            // What went wrong shows in the body.
+            let _ = connection.await;
+        }
+        Ok(())
+    };
+    Ok((http::Response::from_parts(head, body.boxed_unsync()), Box::new(beside)))
+}
+
+/// The addresses of the target, all of which the rules allow. A name that leads to one that they do not is refused
+/// whole: a public address beside a private one is how a name server gets at the latter.
+async fn addresses(grant: &NetworkGrant, asked: &Use, target: &Target) -> Result<Vec<IpAddr>, Error> {
+    let addresses = grant.addresses(target).await.map_err(|error| {
+        let error = Error::DnsError { rcode: Some(error.to_string()), info_code: None };
+        asked.failed(&error);
+        error
+    })?;
+    for address in &addresses {
+        grant.admit_address(target, *address).map_err(|why| {
+            asked.denied(&why);
+            Error::DestinationIpProhibited
+        })?;
+    }
+    Ok(addresses)
+}
+
+/// The secrets that the request gets.
+fn fitting<'a>(
+    grant: &'a NetworkGrant,
+    asked: &Use,
+    target: &Target,
+    addresses: &[IpAddr],
+) -> Result<Vec<&'a Secret>, Error> {
+    let mut fitting = Vec::new();
+    for secret in &grant.secrets {
+        match secret.goes(grant, target, addresses) {
+            Ok(true) => fitting.push(secret),
+            Ok(false) => {}
+            Err(why) => {
+                asked.with("permissions.secrets", format!("{} for {target}", secret.name())).denied(why);
+                return Err(Error::HttpRequestDenied);
+            }
+        }
+    }
+    Ok(fitting)
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// To the first of the addresses that answers. All together have until `until`, and no one more than its share.
+async fn connect(
+    grant: &NetworkGrant,
+    target: &Target,
+    addresses: &[IpAddr],
+    until: Instant,
+) -> Result<Box<dyn Stream>, Error> {
+    let mut refused = io::Error::from(io::ErrorKind::TimedOut);
+    for (tried, address) in addresses.iter().enumerate() {
+        let left = until.saturating_duration_since(Instant::now());
+        let share = left / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        match timeout(share, TcpStream::connect(SocketAddr::new(*address, target.port))).await {
+            Ok(Ok(stream)) => {
+                // A request is written at once, and its end must not wait for an acknowledgement.
+                let _ = stream.set_nodelay(true);
+                return Ok(match target.scheme {
+                    Scheme::Https => Box::new(grant.tls.connect(&target.host, stream).await.map_err(Error::Tls)?),
+                    _ => Box::new(stream),
+                });
+            }
+            Ok(Err(error)) => refused = error,
+            Err(_) => refused = io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(Error::Connect(refused))
+}
