@@ -54,6 +54,14 @@ Compiled components are kept in the subdirectory `components` of the cache, whic
 there by any later run. What is not in it is compiled when it is loaded. A component is compiled in a process of its own,
 within its `limits.component_mb` and `limits.compile_s`.";
 
+const LOGS_EXAMPLES: &str = "\
+Examples:
+  bivium logs transcribe -f
+  bivium logs redact -n 20 --level warn --output json
+
+Each record has its time (UTC), level, source (log, stdout, stderr, or host for what Bivium says of the plugin), the worker's
+process id or the instance's number, and the call. They are kept in the data directory, 32 MiB a plugin at most.";
+
 fn with_files(examples: &str) -> String {
     format!("{examples}\n\n{FILES}")
 }
@@ -140,6 +148,9 @@ pub(crate) enum Command {
     /// Compile a plugin's component ahead of its first call.
     #[command(after_help = COMPILE_EXAMPLES)]
     Compile(Compile),
+    /// Show what plugins printed and logged, in this run of the program and in earlier ones.
+    #[command(after_help = LOGS_EXAMPLES)]
+    Logs(Logs),
     /// Run several plugins in a row.
     #[command(subcommand)]
     Pipeline(Pipeline),
@@ -248,6 +259,35 @@ pub(crate) struct ImportCjm {
     /// The directory of its cjm.yaml, its data directory (~/.cjm), or a directory of manifests.
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
+}
+
+/// Options of `logs`.
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    #[command(flatten)]
+    pub(crate) named: Named,
+    /// Go on with what is written from now on, until interrupted.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Show the last N records (of those wanted).
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+    pub(crate) lines: usize,
+    /// Only records of this level and above.
+    #[arg(long, value_enum)]
+    pub(crate) level: Option<Level>,
+    /// Only records of this call.
+    #[arg(long, value_name = "ID")]
+    pub(crate) call: Option<bivium::CallId>,
+}
+
+/// How much a log record matters.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Level {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
 }
 
 /// Options of `validate`.

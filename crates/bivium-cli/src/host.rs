@@ -34,13 +34,8 @@ impl Host {
 
     /// A host for one plugin, and the plugin's name: a path of a manifest stands for the plugin that it declares.
     pub(crate) fn for_plugin(global: &Global, output: &Output, named: &Named) -> Result<(Self, String)> {
-        let path = Path::new(&named.plugin);
-        let is_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
-        if is_json && path.exists() {
-            let name = Manifest::read(path)?.name;
-            return Ok((Self::with_manifest(global, output, Some(path))?, name));
-        }
-        Ok((Self::open(global, output)?, named.plugin.clone()))
+        let (manifest, name) = self::named(named)?;
+        Ok((Self::with_manifest(global, output, manifest)?, name))
     }
 
     fn with_manifest(global: &Global, output: &Output, manifest: Option<&Path>) -> Result<Self> {
@@ -51,6 +46,7 @@ impl Host {
         if let Some(dir) = &global.data_dir {
             builder = builder.data_dir(dir);
         }
+        builder = builder.log_dir(log_dir(global)?);
         if let Some(dir) = &global.environments {
             builder = builder.environments(dir);
         }
@@ -115,6 +111,23 @@ impl Host {
         }
         problems
     }
+}
+
+/// The plugin that is meant, and its manifest where that was named by its path.
+pub(crate) fn named(named: &Named) -> Result<(Option<&Path>, String)> {
+    let path = Path::new(&named.plugin);
+    let is_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+    if is_json && path.exists() {
+        return Ok((Some(path), Manifest::read(path)?.name));
+    }
+    Ok((None, named.plugin.clone()))
+}
+
+/// Where plugins' log records are kept.
+pub(crate) fn log_dir(global: &Global) -> Result<PathBuf> {
+    let data_dir = global.data_dir.clone().or_else(bivium::default_data_dir);
+    let missing = || PluginError::internal("this user has no home directory").with_help("name a --data-dir");
+    Ok(data_dir.ok_or_else(missing)?.join("logs"))
 }
 
 /// How components are compiled, and where they are kept then. They are strangers': a process of its own holds each

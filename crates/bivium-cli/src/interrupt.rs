@@ -10,10 +10,7 @@ use crate::output::Screen;
 /// From now on signals do not end the program by themselves; the first cancels the token. To be called when nothing
 /// blocks for ever any more (reading arguments from a terminal, for one).
 pub(crate) fn watch(screen: &Screen) -> Result<CancellationToken> {
-    let listen =
-        |kind| signal(kind).map_err(|error| PluginError::internal(format!("cannot listen for signals: {error}")));
-    let mut signals =
-        [listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?];
+    let mut signals = listen()?;
     let token = CancellationToken::new();
     let (stop, screen) = (token.clone(), screen.clone());
     tokio::spawn(async move {
@@ -24,6 +21,18 @@ pub(crate) fn watch(screen: &Screen) -> Result<CancellationToken> {
         std::process::exit(i32::from(exit::status(ErrorCode::Cancelled)));
     });
     Ok(token)
+}
+
+/// From now on signals do not end the program by themselves; the future is ready when the first has come.
+pub(crate) fn first() -> Result<impl Future<Output = ()>> {
+    let mut signals = listen()?;
+    Ok(async move { next(&mut signals).await })
+}
+
+fn listen() -> Result<[Signal; 3]> {
+    let listen =
+        |kind| signal(kind).map_err(|error| PluginError::internal(format!("cannot listen for signals: {error}")));
+    Ok([listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?])
 }
 
 async fn next([interrupt, terminate, hangup]: &mut [Signal; 3]) {

@@ -9,12 +9,13 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bivium_interface::{CallId, LogLevel, LogSource, PluginError, Result};
 use serde::Serialize;
 
 use crate::PluginLog;
+use crate::rate::Rate;
 
 /// What became of a use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -95,13 +96,7 @@ struct Inner {
     plugin: String,
     sink: Option<Arc<dyn AuditSink>>,
     log: PluginLog,
-    window: Mutex<Window>,
-}
-
-struct Window {
-    since: Instant,
-    records: u32,
-    dropped: u64,
+    rate: Rate,
 }
 
 impl Auditor {
@@ -111,8 +106,7 @@ impl Auditor {
     /// For this plugin. Without a sink denials still go to the plugin's log.
     #[must_use]
     pub fn new(plugin: impl Into<String>, sink: Option<Arc<dyn AuditSink>>, log: PluginLog) -> Self {
-        let window = Mutex::new(Window { since: Instant::now(), records: 0, dropped: 0 });
-        Self(Arc::new(Inner { plugin: plugin.into(), sink, log, window }))
+        Self(Arc::new(Inner { plugin: plugin.into(), sink, log, rate: Rate::new(Self::RECORDS) }))
     }
 
     /// A use that was allowed.
@@ -143,19 +137,7 @@ impl Auditor {
         decision: Decision,
         reason: String,
     ) {
-        let dropped = {
-            let mut window = self.0.window.lock().unwrap_or_else(PoisonError::into_inner);
-            if window.since.elapsed() >= Duration::from_secs(1) {
-                window.since = Instant::now();
-                window.records = 0;
-            }
-            if window.records == Self::RECORDS {
-                window.dropped += 1;
-                return;
-            }
-            window.records += 1;
-            std::mem::take(&mut window.dropped)
-        };
+        let Some(dropped) = self.0.rate.admit() else { return };
         if dropped > 0 {
             let reason = format!("{dropped} records were left out: more than {} in a second", Self::RECORDS);
             self.tell(instance, None, "audit", String::new(), Decision::Denied, reason);

@@ -22,6 +22,20 @@ pub enum LogLevel {
     Error,
 }
 
+impl LogLevel {
+    /// Its name, as JSON has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
 /// Where a log record came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -36,10 +50,24 @@ pub enum LogSource {
     Host,
 }
 
+impl LogSource {
+    /// Its name, as JSON has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+            Self::Host => "host",
+        }
+    }
+}
+
 /// One log record of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogRecord {
-    /// When the host received it.
+    /// When the host received it; in JSON `time_ms`, milliseconds since 1970 (UTC).
+    #[serde(rename = "time_ms", with = "milliseconds")]
     pub time: SystemTime,
     /// How much it matters.
     pub level: LogLevel,
@@ -52,4 +80,35 @@ pub struct LogRecord {
     pub call: Option<CallId>,
     /// What it says: one line, or several for a traceback.
     pub message: String,
+}
+
+mod milliseconds {
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        serializer.serialize_u64(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
+        let since = Duration::from_millis(u64::deserialize(deserializer)?);
+        UNIX_EPOCH.checked_add(since).ok_or_else(|| D::Error::custom("no clock shows that time"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_one_flat_object_with_milliseconds() {
+        let text = r#"{"time_ms":1767323045678,"level":"warn","source":"stderr","instance":7,"message":"x"}"#;
+        let record: LogRecord = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&record).unwrap(), text);
+        assert_eq!((record.level.as_str(), record.source.as_str()), ("warn", "stderr"));
+        assert!(serde_json::from_str::<LogRecord>(&text.replace("1767323045678", "18446744073709551615")).is_err());
+    }
 }

@@ -1,8 +1,9 @@
 //! The channel's events: the handshake, log records, and the guard's last words.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
-use bivium_instances::PluginLog;
+use bivium_instances::InstanceLog;
 use bivium_interface::{CallId, LogLevel, LogSource, PluginError};
 use tokio::io::{AsyncRead, BufReader};
 use tokio::sync::oneshot;
@@ -29,8 +30,7 @@ pub(crate) type Exit = (Option<i32>, Option<i32>);
 pub(crate) async fn listen(
     channel: impl AsyncRead + Unpin,
     handshake: Handshake,
-    log: PluginLog,
-    instance: u64,
+    log: Arc<InstanceLog>,
 ) -> Option<Exit> {
     let mut lines = Lines::new(BufReader::new(channel), LONGEST_LINE);
     let mut handshake = Some(handshake);
@@ -42,14 +42,18 @@ pub(crate) async fn listen(
     };
     while let Some(line) = lines.next().await {
         match serde_json::from_slice(&line) {
-            Ok(ChannelEvent::Ready { protocol: PROTOCOL, port, pid }) => shake(Ok(Ready { port, pid })),
+            Ok(ChannelEvent::Ready { protocol: PROTOCOL, port, pid }) => {
+                // The guard's number until now; from here on the one that statistics show.
+                log.set_instance(u64::from(pid));
+                shake(Ok(Ready { port, pid }));
+            }
             Ok(ChannelEvent::Ready { protocol, .. }) => shake(Err(PluginError::protocol(format!(
                 "the worker speaks protocol version {protocol}, this host {PROTOCOL}"
             )))),
             Ok(ChannelEvent::Failed { error }) => shake(Err(error.into())),
             Ok(ChannelEvent::Log { level, logger, message, call }) => {
                 let call = call.and_then(|call| CallId::from_str(&call).ok());
-                log.push(level_of(&level), LogSource::Log, instance, call, &format!("{logger}: {message}"));
+                log.push(level_of(&level), LogSource::Log, call, &format!("{logger}: {message}"));
             }
             Ok(ChannelEvent::Exit { status, signal }) => return Some((status, signal)),
             Ok(ChannelEvent::Other) => {}
@@ -73,6 +77,7 @@ fn level_of(name: &str) -> LogLevel {
 
 #[cfg(test)]
 mod tests {
+    use bivium_instances::PluginLog;
     use bivium_interface::ErrorCode;
 
     use super::*;
@@ -80,7 +85,7 @@ mod tests {
     async fn heard(text: &str) -> (Option<Result<Ready, PluginError>>, PluginLog, Option<Exit>) {
         let log = PluginLog::new("p");
         let (sender, receiver) = oneshot::channel();
-        let exit = listen(text.as_bytes(), sender, log.clone(), 7).await;
+        let exit = listen(text.as_bytes(), sender, Arc::new(InstanceLog::new(log.clone(), 7, 10))).await;
         (receiver.await.ok(), log, exit)
     }
 
@@ -94,7 +99,7 @@ mod tests {
         .await;
         assert_eq!(ready.unwrap().unwrap().port, 5);
         let record = log.tail(1).remove(0);
-        assert_eq!((record.level, record.message.as_str()), (LogLevel::Warn, "a.b: early"));
+        assert_eq!((record.level, record.message.as_str(), record.instance), (LogLevel::Warn, "a.b: early", 7));
         assert_eq!(record.call.unwrap().to_string(), "00000000000000ff");
         assert_eq!(exit, Some((None, Some(9))));
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bivium_exchange::{Area, Exchange};
-use bivium_instances::{Idle, InstanceFactory, PluginContext, PluginLog, PoolLimits, Queue, RestartPolicy};
+use bivium_instances::{Idle, InstanceFactory, InstanceLog, PluginContext, PoolLimits, Queue, RestartPolicy};
 use bivium_interface::manifest::Isolation;
 use bivium_interface::{Manifest, Payload, PluginError, Result};
 use tokio::io::AsyncWriteExt;
@@ -40,6 +40,10 @@ const CANCEL_GRACE_S: f64 = 0.2;
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 const SIGKILL: i32 = rustix::process::Signal::KILL.as_raw();
+
+/// Log records a second of a worker whose limits do not say: no more than a person's program prints, and what a host and
+/// its disk take without notice.
+const LOG_RECORDS: u64 = 10_000;
 
 /// Makes workers of one plugin.
 pub(crate) struct WorkerFactory {
@@ -97,6 +101,10 @@ impl WorkerFactory {
         }
     }
 
+    fn log_records(&self) -> u32 {
+        u32::try_from(self.context.granted.limits.log_records.unwrap_or(LOG_RECORDS)).unwrap_or(u32::MAX)
+    }
+
     async fn start(&self) -> Result<Worker> {
         let failed = |error: std::io::Error| {
             PluginError::unavailable(format!("cannot start {}: {error}", self.python.display()))
@@ -143,10 +151,10 @@ impl WorkerFactory {
         let fate = Fate::new();
         let (reading, mut writing) = channel.into_split();
         let (handshake, ready) = oneshot::channel();
-        let events = tokio::spawn(listen(reading, handshake, self.context.log.clone(), u64::from(guard)));
+        let log = Arc::new(InstanceLog::new(self.context.log.clone(), u64::from(guard), self.log_records()));
+        let events = tokio::spawn(listen(reading, handshake, Arc::clone(&log)));
         let death = Death { kills, group };
-        watch(process, events, Arc::clone(&fate), self.context.log.clone(), Arc::clone(&area), death)
-            .map_err(failed)?;
+        watch(process, events, Arc::clone(&fate), log, Arc::clone(&area), death).map_err(failed)?;
         // An error means that it has ended, of which `ready` will say more.
         let _ = writing.write_all(&settings).await;
         // Kept open until the leash is released.
@@ -230,13 +238,12 @@ fn watch(
     mut process: Process,
     mut events: JoinHandle<Option<Exit>>,
     fate: Arc<Fate>,
-    log: PluginLog,
+    log: Arc<InstanceLog>,
     area: Arc<Area>,
     death: Death,
 ) -> std::io::Result<()> {
-    let instance = u64::from(process.id());
     let (stdout, stderr) = process.take_output().ok_or_else(|| std::io::Error::other("it has no output"))?;
-    let output = output::read(stdout, stderr, log, instance, Arc::clone(&fate))?;
+    let output = output::read(stdout, stderr, log, Arc::clone(&fate))?;
     tokio::spawn(async move {
         let mut reported = None;
         tokio::select! {

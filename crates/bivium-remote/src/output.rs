@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::process::{ChildStderr, ChildStdout};
 use std::sync::Arc;
 
-use bivium_instances::PluginLog;
+use bivium_instances::{InstanceLog, PluginLog};
 use bivium_interface::{LogLevel, LogSource};
 use tokio::io::BufReader;
 use tokio::net::unix::pipe::Receiver;
@@ -17,19 +17,19 @@ use crate::worker::Fate;
 pub(crate) fn read(
     stdout: ChildStdout,
     stderr: ChildStderr,
-    log: PluginLog,
-    instance: u64,
+    log: Arc<InstanceLog>,
     fate: Arc<Fate>,
 ) -> std::io::Result<JoinHandle<()>> {
     let stdout = Receiver::from_owned_fd(OwnedFd::from(stdout))?;
     let stderr = Receiver::from_owned_fd(OwnedFd::from(stderr))?;
     Ok(tokio::spawn(async move {
-        let out = copy(stdout, |line| log.push(LogLevel::Info, LogSource::Stdout, instance, fate.only_call(), line));
+        let out = copy(stdout, |line| log.push(LogLevel::Info, LogSource::Stdout, fate.only_call(), line));
         let err = copy(stderr, |line| {
             fate.stderr.push(line);
-            log.push(LogLevel::Warn, LogSource::Stderr, instance, fate.only_call(), line);
+            log.push(LogLevel::Warn, LogSource::Stderr, fate.only_call(), line);
         });
         tokio::join!(out, err);
+        log.settle(None);
     }))
 }
 

@@ -92,7 +92,7 @@ impl Constructor {
 pub async fn open(manifest: &Path, config: Value) -> Result<Arc<dyn PluginInterface>> {
     let manifest = Arc::new(crate::discovery::read_adapted(manifest, &[])?);
     let constructor = Constructor::new(Exchange::open()?, Options::default());
-    let plugin = constructor.construct(&manifest, PluginLog::new(&manifest.name)).await?;
+    let plugin = constructor.construct(&manifest, PluginLog::new(manifest.name.as_str())).await?;
     plugin.initialize(config).await?;
     Ok(plugin)
 }

@@ -38,7 +38,7 @@ pub mod pipeline;
 pub mod scheduler;
 
 pub use bivium_exchange::Exchange;
-pub use bivium_instances::{AuditFile, AuditRecord, AuditSink, Decision};
+pub use bivium_instances::{AuditFile, AuditRecord, AuditSink, Decision, KeptLog, LogFiles, LogFilter};
 pub use bivium_interface::{
     Blob, Call, CallHandle, CallId, CancellationToken, CircuitState, ErrorCode, Failure, FileBackedDto, Granted,
     HostPolicy, InstanceStats, LastCrash, LogLevel, LogRecord, LogSource, Manifest, MethodInfo, Payload, PayloadStream,

@@ -6,6 +6,7 @@ mod doctor;
 mod import_cjm;
 mod info;
 mod list;
+mod logs;
 mod pipeline;
 mod run;
 mod switch;
@@ -30,6 +31,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<u8, Failure> {
         Command::Enable(named) => switch::enable(global, output, &named, true).await?,
         Command::Disable(named) => switch::enable(global, output, &named, false).await?,
         Command::Compile(args) => compile::compile(global, output, &args).await?,
+        Command::Logs(args) => return logs::logs(global, output, &args).await,
         Command::Pipeline(Pipeline::Run(args)) => pipeline::run(global, output, &args).await?,
         Command::ImportCjm(args) => import_cjm::import_cjm(output, &args)?,
         Command::Doctor => return doctor::doctor(global, output).await,

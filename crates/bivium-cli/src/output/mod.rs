@@ -24,7 +24,7 @@ pub(crate) use progress::{Bars, follow};
 pub(crate) use result::Shelf;
 pub(crate) use screen::Screen;
 pub(crate) use table::Table;
-pub(crate) use text::on_one_line;
+pub(crate) use text::{on_one_line, printable};
 
 /// Where everything is said, and how.
 pub(crate) struct Output {

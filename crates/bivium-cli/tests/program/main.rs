@@ -10,6 +10,7 @@
 
 mod checks;
 mod compile;
+mod logs;
 mod place;
 mod saved;
 mod typed;

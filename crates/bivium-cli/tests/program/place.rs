@@ -11,11 +11,15 @@ use tempfile::TempDir;
 /// Longer than anything here takes on a busy machine.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
+/// The source of the Python plugin `probe`.
+pub(crate) const PROBE: &str = include_str!("probe.py");
+
 pub(crate) struct Place {
     dir: TempDir,
 }
 
 /// How a run ended. The place's directory reads `[DIR]` in what it said.
+#[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) status: i32,
     pub(crate) stdout: String,
@@ -31,6 +35,16 @@ impl Place {
             std::fs::create_dir(dir.path().join(name)).unwrap();
         }
         Self { dir }
+    }
+
+    /// With the Python plugin `probe`.
+    pub(crate) fn with_probe() -> Self {
+        let place = Self::new();
+        place.write("probe_plugin.py", PROBE);
+        let manifest = json!({"name": "probe", "version": "1.0.0", "module": "probe_plugin", "class": "Probe",
+            "source": ".."});
+        place.write("manifests/probe.json", &manifest.to_string());
+        place
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -124,4 +138,10 @@ pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
         assert!(start.elapsed() < LONG, "{what} did not happen");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Sends a signal to a program that runs.
+pub(crate) fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
 }

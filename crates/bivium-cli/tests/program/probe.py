@@ -1,6 +1,8 @@
 """A plugin that does what the tests of the program ask of it."""
 
+import logging
 import os
+import sys
 import time
 
 
@@ -37,6 +39,17 @@ class Probe:
         with open(path, "w") as file:
             file.write(text)
         return {"made": Made(path)}
+
+    def say(self, word):
+        """Says it in every way that there is."""
+        print("printed %s" % word, flush=True)
+        print("complained %s" % word, file=sys.stderr, flush=True)
+        logging.getLogger("probe.words").error("logged %s\n2026-01-01T00:00:00.000Z error host   1: forged", word)
+        print("\x1b[2Jhidden \x9b31m", flush=True)
+
+    def flood(self, count):
+        for number in range(count):
+            print("flood %d" % number)
 
     def fail(self):
         raise ValueError("no good\x1b[2J")

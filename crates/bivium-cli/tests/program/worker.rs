@@ -1,26 +1,14 @@
 //! `run`, `stream` and `config` over a real worker, and how they end.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command};
 
 use serde_json::json;
 
-use crate::place::{Place, until};
-
-const PLUGIN: &str = include_str!("probe.py");
-
-fn place() -> Place {
-    let place = Place::new();
-    place.write("probe_plugin.py", PLUGIN);
-    let manifest = json!({"name": "probe", "version": "1.0.0", "module": "probe_plugin", "class": "Probe",
-        "source": ".."});
-    place.write("manifests/probe.json", &manifest.to_string());
-    place
-}
+use crate::place::{PROBE, Place, signal, until};
 
 #[test]
 fn arguments_of_every_form_arrive_and_the_result_is_json() {
-    let place = place();
+    let place = Place::with_probe();
     place.write("in.wav", "RIFF");
     let args = ["run", "probe", "text=a=b", "n:=3", "--arg", "[1]", "--arg", "\"x\"", "--config", "mask=*"];
     let result = place.run(&args).assert_status(0).json();
@@ -38,7 +26,7 @@ fn arguments_of_every_form_arrive_and_the_result_is_json() {
 
 #[test]
 fn files_of_the_result_are_kept_where_asked() {
-    let place = place();
+    let place = Place::with_probe();
     let ran = place.run(&["run", "probe", "--method", "make", "text=hello"]);
     insta::assert_snapshot!(ran.all(), @r#"
     0
@@ -85,7 +73,7 @@ fn files_of_the_result_are_kept_where_asked() {
 
 #[test]
 fn a_stream_is_one_line_for_each_result_as_it_comes() {
-    let place = place();
+    let place = Place::with_probe();
     let ran = place.run(&["stream", "probe", "count:=2"]);
     insta::assert_snapshot!(ran.all(), @r#"
     0
@@ -110,7 +98,7 @@ fn a_stream_is_one_line_for_each_result_as_it_comes() {
 
 #[test]
 fn a_plugins_own_error_has_status_1_and_its_traceback() {
-    let place = place();
+    let place = Place::with_probe();
     let ran = place.run(&["run", "probe", "--method", "fail"]);
     ran.assert_status(1);
     assert!(ran.stderr.starts_with("bivium: probe: ValueError: no good\\u{1b}[2J"), "{}", ran.all());
@@ -125,7 +113,7 @@ fn a_plugins_own_error_has_status_1_and_its_traceback() {
 
 #[test]
 fn a_call_that_takes_too_long_has_status_124() {
-    let place = place();
+    let place = Place::with_probe();
     let flag = format!("flag={}", place.path("flag").display());
     let ran = place.run(&["run", "probe", "--method", "wait", &flag, "--timeout", "5"]);
     assert!(ran.assert_status(124).stderr.starts_with("bivium: probe: "), "{}", ran.all());
@@ -136,7 +124,7 @@ fn a_call_that_takes_too_long_has_status_124() {
 #[test]
 fn the_first_signal_ends_the_call_cleanly() {
     for name in ["INT", "TERM"] {
-        let place = place();
+        let place = Place::with_probe();
         let flag = format!("flag={}", place.path("flag").display());
         let child = place.command(&["run", "probe", "--method", "wait", &flag]).spawn().unwrap();
         let worker = pid_in(&place);
@@ -150,7 +138,7 @@ fn the_first_signal_ends_the_call_cleanly() {
 
 #[test]
 fn the_second_signal_ends_the_program_at_once_and_the_next_one_tidies_up() {
-    let place = place();
+    let place = Place::with_probe();
     let flag = format!("flag={}", place.path("flag").display());
     let mut child = place.command(&["run", "probe", "--method", "stubborn", &flag]).spawn().unwrap();
     let worker = pid_in(&place);
@@ -166,9 +154,9 @@ fn the_second_signal_ends_the_program_at_once_and_the_next_one_tidies_up() {
 
 #[test]
 fn a_signal_ends_the_loading_of_a_plugin_too() {
-    let place = place();
+    let place = Place::with_probe();
     let flag = place.path("flag");
-    place.write("probe_plugin.py", &format!("{PLUGIN}\nProbe().wait({:?})\n", flag.to_str().unwrap()));
+    place.write("probe_plugin.py", &format!("{PROBE}\nProbe().wait({:?})\n", flag.to_str().unwrap()));
     let child = place.command(&["info", "probe"]).spawn().unwrap();
     let worker = pid_in(&place);
     signal(&child, "TERM");
@@ -185,7 +173,7 @@ fn a_signal_ends_the_loading_of_a_plugin_too() {
 
 #[test]
 fn a_reader_that_goes_away_ends_the_stream() {
-    let place = place();
+    let place = Place::with_probe();
     let mut child = place.command(&["stream", "probe", "count:=1000000000"]).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     lines.next().unwrap().unwrap();
@@ -196,7 +184,7 @@ fn a_reader_that_goes_away_ends_the_stream() {
 
 #[test]
 fn a_configuration_is_checked_saved_and_used() {
-    let place = place();
+    let place = Place::with_probe();
     assert_eq!(place.run(&["config", "get", "probe"]).assert_status(0).json(), json!({"mask": "#", "times": 1}));
     let ran = place.run(&["config", "set", "probe", "mask=*", "times:=2"]);
     assert_eq!(ran.assert_status(0).json(), json!({"mask": "*", "times": 2}));
@@ -241,7 +229,7 @@ fn a_configuration_is_checked_saved_and_used() {
 
 #[test]
 fn a_disabled_plugin_is_unavailable() {
-    let place = place();
+    let place = Place::with_probe();
     place.run(&["disable", "probe"]).assert_status(0);
     place.run(&["run", "probe"]).assert_status(7);
     place.run(&["enable", "probe"]).assert_status(0);
@@ -250,7 +238,7 @@ fn a_disabled_plugin_is_unavailable() {
 
 #[test]
 fn a_pipeline_prints_what_comes_and_where_the_time_went() {
-    let place = place();
+    let place = Place::with_probe();
     let pipeline = json!({"name": "p", "inputs": {"count": {"default": 2}}, "steps": [
         {"id": "chunks", "plugin": "probe", "stream": true, "args": {"count": {"$from": "inputs/count"}}},
         {"id": "all", "plugin": "probe", "method": "make", "args": {"text": {"$from": "chunks/1/text"}}}],
@@ -280,9 +268,4 @@ fn pid_in(place: &Place) -> String {
 fn gone(pid: &str) {
     let process = std::path::PathBuf::from(format!("/proc/{pid}"));
     until("the worker's end", || !process.exists());
-}
-
-fn signal(child: &Child, name: &str) {
-    let sent = Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use bivium_exchange::Exchange;
-use bivium_instances::AuditSink;
+use bivium_instances::{AuditSink, LogFiles};
 use bivium_interface::{HostPolicy, PluginError, Result};
 use bivium_wasm::WasmConfig;
 
@@ -22,6 +22,7 @@ use crate::scheduler::{QueueScheduler, Scheduler};
 pub struct ManagerBuilder {
     search_paths: Vec<PathBuf>,
     data_dir: Option<PathBuf>,
+    log_dir: Option<PathBuf>,
     options: Options,
     exchange: Option<Exchange>,
     monitor: Option<Arc<dyn Monitor>>,
@@ -52,6 +53,14 @@ impl ManagerBuilder {
     #[must_use]
     pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.data_dir = Some(dir.into());
+        self
+    }
+
+    /// Keeps plugins' log records in this directory, a few files for each plugin, which [`KeptLog`](crate::KeptLog) reads
+    /// (see [`LogFiles`](crate::LogFiles)). Without it they are kept in memory only.
+    #[must_use]
+    pub fn log_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.log_dir = Some(dir.into());
         self
     }
 
@@ -133,6 +142,7 @@ impl ManagerBuilder {
                 monitor,
                 scheduler,
                 settings: SettingsStore::new(&data_dir),
+                log_files: self.log_dir.map(LogFiles::new),
                 found: Mutex::new(BTreeMap::new()),
                 loaded: Mutex::new(BTreeMap::new()),
                 turns: Mutex::new(BTreeMap::new()),

@@ -75,7 +75,7 @@ impl PluginManager {
             return Ok(());
         }
         let saved = self.inner.settings.read(name)?;
-        let log = PluginLog::new(name);
+        let log = self.log(name);
         let config = config(saved.config.unwrap_or(Value::Null));
         let copy = self.make(&manifest, config, &log).await?;
         // Read anew: it may have been disabled while it started.
@@ -112,7 +112,7 @@ impl PluginManager {
         }
         let saved = self.inner.settings.read(&name)?;
         let copy = configured(plugin, None, &Limits::default(), config).await?;
-        self.loaded_map().insert(name.clone(), Loaded::new(&name, PluginLog::new(&name), saved.enabled, copy));
+        self.loaded_map().insert(name.clone(), Loaded::new(&name, self.log(&name), saved.enabled, copy));
         Ok(())
     }
 

@@ -15,8 +15,10 @@ mod observe;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bivium_exchange::Exchange;
+use bivium_instances::{LogFiles, PluginLog};
 use bivium_interface::{Manifest, PluginError, Result};
 
 pub use builder::{ManagerBuilder, default_data_dir};
@@ -30,6 +32,9 @@ use crate::discovery::{Discovery, discover};
 use crate::monitor::Monitor;
 use crate::scheduler::Scheduler;
 use loaded::Loaded;
+
+/// How long the end of a manager waits for the disk to take plugins' last log records.
+const LAST_RECORDS: Duration = Duration::from_secs(1);
 
 /// The host of plugins. Cheap to clone; clones are the same manager. When the last one is dropped every plugin
 /// ends and the exchange is deleted.
@@ -47,10 +52,19 @@ struct Inner {
     monitor: Arc<dyn Monitor>,
     scheduler: Arc<dyn Scheduler>,
     settings: SettingsStore,
+    log_files: Option<LogFiles>,
     found: Mutex<BTreeMap<String, Arc<Manifest>>>,
     loaded: Mutex<BTreeMap<String, Arc<Loaded>>>,
     /// Taken while a plugin of that name is loaded or unloaded.
     turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(files) = &self.log_files {
+            files.flush(LAST_RECORDS);
+        }
+    }
 }
 
 impl PluginManager {
@@ -112,6 +126,11 @@ impl PluginManager {
             known => format!("known are {}; searched {}", known.join(", "), paths.join(" and ")),
         };
         PluginError::not_found(format!("there is no plugin {name:?}")).with_help(help)
+    }
+
+    /// A new log for a plugin.
+    fn log(&self, name: &str) -> PluginLog {
+        PluginLog::kept(name, self.inner.log_files.clone())
     }
 
     fn found_map(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Manifest>>> {

@@ -1,11 +1,21 @@
-//! The log of one plugin: the last records in memory, and a `tracing` event for each.
+//! The log of one plugin: the last records in memory, a `tracing` event for each, and a line in a file where the host
+//! keeps them.
+
+mod files;
+mod instance;
+mod kept;
 
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use bivium_interface::{CallId, LogLevel, LogRecord, LogSource};
 use tokio::sync::broadcast;
+
+pub use files::LogFiles;
+pub use instance::InstanceLog;
+pub use kept::{KeptLog, LogFilter};
 
 /// Keeps the last records of a plugin and hands each on to `tracing` (target `bivium::plugin`) and to followers.
 /// Cheap to clone; clones are the same log.
@@ -13,9 +23,12 @@ use tokio::sync::broadcast;
 pub struct PluginLog(Arc<Inner>);
 
 struct Inner {
-    plugin: String,
+    plugin: Arc<str>,
     records: Mutex<VecDeque<LogRecord>>,
     followers: broadcast::Sender<LogRecord>,
+    files: Option<LogFiles>,
+    /// Records that did not reach the files.
+    missing: AtomicU64,
 }
 
 impl PluginLog {
@@ -27,13 +40,21 @@ impl PluginLog {
     /// Records that a slow follower may lag behind before it loses the oldest.
     const FOLLOW: usize = 256;
 
-    /// An empty log of this plugin.
+    /// An empty log of this plugin, in memory.
     #[must_use]
-    pub fn new(plugin: impl Into<String>) -> Self {
+    pub fn new(plugin: impl Into<Arc<str>>) -> Self {
+        Self::kept(plugin, None)
+    }
+
+    /// As [`new`](Self::new), kept in files as well.
+    #[must_use]
+    pub fn kept(plugin: impl Into<Arc<str>>, files: Option<LogFiles>) -> Self {
         Self(Arc::new(Inner {
             plugin: plugin.into(),
             records: Mutex::default(),
             followers: broadcast::channel(Self::FOLLOW).0,
+            files,
+            missing: AtomicU64::new(0),
         }))
     }
 
@@ -49,6 +70,9 @@ impl PluginLog {
         let message = message.get(..end).unwrap_or_default().to_owned();
         self.trace(level, source, instance, call, &message);
         let record = LogRecord { time: SystemTime::now(), level, source, instance, call, message };
+        if let Some(files) = &self.0.files {
+            files.write(&self.0.plugin, record.clone(), &self.0.missing);
+        }
         // Nobody following is no fault.
         let _ = self.0.followers.send(record.clone());
         let mut records = self.0.records.lock().unwrap_or_else(PoisonError::into_inner);
@@ -59,7 +83,7 @@ impl PluginLog {
     }
 
     fn trace(&self, level: LogLevel, source: LogSource, instance: u64, call: Option<CallId>, message: &str) {
-        let plugin = self.0.plugin.as_str();
+        let plugin = &*self.0.plugin;
         macro_rules! event {
             ($level:ident) => {
                 tracing::event!(

@@ -1,0 +1,114 @@
+//! `bivium logs`: what hosts kept of a plugin's log, and with `-f` what they go on to keep.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use bivium::{ErrorCode, KeptLog, LogFilter, LogLevel, LogRecord, PluginError, Result, discover};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::args::{Global, Level, Logs};
+use crate::exit::{DONE, Failure, status};
+use crate::host::{log_dir, named, search_paths};
+use crate::interrupt;
+use crate::output::{Output, printable};
+
+/// Other processes write the files, and any file system may hold them: they are looked at this often.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+pub(super) async fn logs(global: &Global, output: &Output, args: &Logs) -> Result<u8, Failure> {
+    let (manifest, name) = named(&args.named)?;
+    let dir = log_dir(global)?;
+    let filter = LogFilter { level: args.level.map(level), call: args.call };
+    // Before anything is shown: whoever sees the first record may interrupt us.
+    let interrupted = interrupt::first()?;
+    let mut log = KeptLog::new(&dir, &name, filter);
+    show(output, &name, &log.tail(args.lines)?)?;
+    if !log.is_kept() {
+        check_known(global, manifest, &name)?;
+        output.hint(&format!("Nothing is kept of {name} in {}.", dir.display()));
+    }
+    if !args.follow {
+        return Ok(DONE);
+    }
+    tokio::pin!(interrupted);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut interrupted => return Ok(status(ErrorCode::Cancelled)),
+            () = sleep(LOOK_EVERY) => show(output, &name, &log.read()?)?,
+        }
+    }
+}
+
+/// Refuses a name that stands for nothing. (The log of a plugin that is no more can be read.)
+fn check_known(global: &Global, manifest: Option<&Path>, name: &str) -> Result<()> {
+    let paths = search_paths(global);
+    if manifest.is_some() || discover(&paths).found.contains_key(name) {
+        return Ok(());
+    }
+    Err(PluginError::not_found(format!("there is no plugin {name:?}, and no log of one"))
+        .with_help("`bivium list` shows the plugins that there are"))
+}
+
+fn show(output: &Output, name: &str, records: &[LogRecord]) -> Result<(), Failure> {
+    for record in records {
+        if output.is_json() {
+            output.chunk(&as_json(name, record))?;
+        } else {
+            output.line(&as_text(record))?;
+        }
+    }
+    Ok(())
+}
+
+fn as_json(name: &str, record: &LogRecord) -> Value {
+    let mut object = json!({"plugin": name});
+    if let (Value::Object(object), Ok(Value::Object(record))) = (&mut object, serde_json::to_value(record)) {
+        object.extend(record);
+    }
+    object
+}
+
+/// One record, of which only the first line begins at the margin: no text of a plugin's can pass for another record.
+fn as_text(record: &LogRecord) -> String {
+    let mut text = String::new();
+    // A time that no calendar has is left out.
+    let _ = write!(text, "{}", humantime::format_rfc3339_millis(record.time));
+    let call = record.call.map(|call| format!(" {call}")).unwrap_or_default();
+    let (level, source, instance) = (record.level.as_str(), record.source.as_str(), record.instance);
+    let message = printable(record.message.trim_end()).replace('\n', "\n    ");
+    let _ = write!(text, " {level:<5} {source:<6} {instance}{call}: {message}");
+    text
+}
+
+fn level(level: Level) -> LogLevel {
+    match level {
+        Level::Trace => LogLevel::Trace,
+        Level::Debug => LogLevel::Debug,
+        Level::Info => LogLevel::Info,
+        Level::Warn => LogLevel::Warn,
+        Level::Error => LogLevel::Error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hostile_message_is_one_record_without_control_characters() {
+        let message = "a\u{1b}[2J\r\n2026-01-02T03:04:05.678Z error host   1: forged\u{9b}31m\n";
+        let text = json!({"time_ms": 1_767_323_045_678_u64, "level": "warn", "source": "log", "instance": 7,
+            "call": "00000000000000ff", "message": message});
+        let record: LogRecord = serde_json::from_value(text).unwrap();
+        insta::assert_snapshot!(as_text(&record), @r"
+        2026-01-02T03:04:05.678Z warn  log    7 00000000000000ff: a\u{1b}[2J\r
+            2026-01-02T03:04:05.678Z error host   1: forged\u{9b}31m
+        ");
+        assert_eq!(as_json("p", &record)["plugin"], "p");
+        let never = LogRecord { time: std::time::UNIX_EPOCH + Duration::from_secs(1 << 40), ..record };
+        assert!(as_text(&never).starts_with(" warn"));
+    }
+}

@@ -1,0 +1,117 @@
+//! `bivium logs`: what plugins said, in this run and in earlier ones.
+
+use std::io::{BufRead as _, BufReader};
+
+use serde_json::Value;
+
+use crate::place::{Place, signal};
+
+fn records(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The place's plugin has said a word, in a run of its own.
+fn having_said(place: &Place, word: &str) {
+    place.run(&["run", "probe", "--method", "say", word]).assert_status(0);
+}
+
+#[test]
+fn what_a_plugin_said_is_read_by_a_later_run_with_its_worker_and_call() {
+    let place = Place::with_probe();
+    having_said(&place, "word=ship");
+    let said = records(&place.run(&["logs", "probe", "--output", "json"]).assert_status(0).stdout);
+    let find = |part: &str| said.iter().find(|record| record["message"].as_str().unwrap().contains(part)).unwrap();
+    for (part, level, source) in
+        [("printed ship", "info", "stdout"), ("complained ship", "warn", "stderr"), ("logged ship", "error", "log")]
+    {
+        let record = find(part);
+        assert_eq!((&record["level"], &record["source"]), (&level.into(), &source.into()));
+        assert_eq!(record["plugin"], "probe");
+        assert!(record["instance"].as_u64().unwrap() > 1 && record["time_ms"].as_u64().unwrap() > 1_700_000_000_000);
+    }
+
+    having_said(&place, "word=sea");
+    let call = find("logged ship")["call"].as_str().unwrap().to_owned();
+    let of_call = place.run(&["logs", "probe", "--call", &call, "--level", "warn"]).assert_status(0).stdout.clone();
+    assert!(of_call.contains("logged ship") && !of_call.contains("printed") && !of_call.contains("sea"), "{of_call}");
+    let last = place.run(&["logs", "manifests/probe.json", "-n", "1", "--level", "error", "--output", "json"]).json();
+    assert!(last["message"].as_str().unwrap().contains("logged sea"));
+    place.run(&["logs", "probe", "--call", "1"]).assert_status(2);
+    place.assert_clean();
+}
+
+#[test]
+fn a_plugins_text_neither_moves_the_cursor_nor_passes_for_another_record() {
+    let place = Place::with_probe();
+    having_said(&place, "word=x");
+    let shown = place.run(&["logs", "probe"]).assert_status(0).stdout.clone();
+    assert!(!shown.chars().any(|c| c.is_control() && c != '\n'), "{shown:?}");
+    assert!(shown.contains(r"\u{1b}[2Jhidden \u{9b}31m"), "{shown}");
+    assert!(
+        shown.lines().any(|line| line.starts_with("    2026-01-01T00:00:00.000Z error host   1: forged")),
+        "{shown}"
+    );
+    let json = place.run(&["logs", "probe", "--output", "json"]).stdout;
+    assert!(!json.chars().any(|c| c.is_control() && c != '\n'), "{json:?}");
+    // Nor where log records pass by while the plugin runs.
+    let ran = place.run(&["run", "probe", "-v", "--method", "say", "word=y"]);
+    assert!(ran.stderr.contains("printed y") && !ran.stderr.chars().any(|c| c.is_control() && c != '\n'), "{ran:?}");
+}
+
+#[test]
+fn following_shows_what_other_runs_write_until_interrupted() {
+    let place = Place::with_probe();
+    let mut follower = place.command(&["logs", "probe", "--follow", "--output", "json"]).spawn().unwrap();
+    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    let mut next = |part: &str| loop {
+        let line = lines.next().unwrap().unwrap();
+        if line.contains(part) {
+            break;
+        }
+    };
+    for word in ["one", "two"] {
+        having_said(&place, &format!("word={word}"));
+        next(&format!("printed {word}"));
+    }
+    signal(&follower, "INT");
+    assert_eq!(place.ended(follower).assert_status(130).stderr, "");
+}
+
+#[test]
+fn a_flood_is_cut_and_the_cut_is_told() {
+    let place = Place::with_probe();
+    place.run(&["run", "probe", "--method", "flood", "count:=50000"]).assert_status(0);
+    let said = records(&place.run(&["logs", "probe", "-n", "1000000", "--output", "json"]).assert_status(0).stdout);
+    let messages = || said.iter().map(|record| record["message"].as_str().unwrap());
+    let told = messages().filter(|message| message.contains(" log records were dropped"));
+    let missing: usize = told.map(|message| message.split(' ').next().unwrap().parse::<usize>().unwrap()).sum();
+    let shown = messages().filter(|message| message.starts_with("flood ")).count();
+    assert!(missing > 0, "{shown}");
+    assert_eq!(shown + missing, 50_000);
+}
+
+#[test]
+fn a_name_that_stands_for_nothing_has_status_3_and_one_without_a_log_says_so() {
+    let place = Place::with_probe();
+    insta::assert_snapshot!(place.run(&["logs", "nothing"]).all(), @r#"
+    3
+    --- stdout
+    --- stderr
+    bivium: there is no plugin "nothing", and no log of one; `bivium list` shows the plugins that there are
+    "#);
+    insta::assert_snapshot!(place.run(&["logs", "probe"]).all(), @r"
+    0
+    --- stdout
+    --- stderr
+    Nothing is kept of probe in [DIR]/data/logs.
+    ");
+    place.run(&["logs", "../settings/probe"]).assert_status(3);
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_written_costs_no_call() {
+    let place = Place::with_probe();
+    place.write("data/logs", "no directory");
+    let ran = place.run(&["run", "probe", "--method", "say", "word=x"]);
+    assert!(ran.assert_status(0).stderr.contains("the plugin's log cannot be written in"), "{}", ran.all());
+}

@@ -1,0 +1,185 @@
+//! [`KeptLog`]: one plugin's log, read from its files, also while hosts write and rotate them.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _, Seek as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use bivium_interface::{CallId, LogLevel, LogRecord, PluginError, Result};
+
+use super::files::{Layout, is_at};
+
+/// The records of one plugin that hosts have kept, and those that they go on to write. Reading blocks on the file system.
+pub struct KeptLog {
+    layout: Layout,
+    plugin: String,
+    filter: LogFilter,
+    /// The newest file that was read, and how far.
+    current: Option<Lines>,
+}
+
+/// Which records of a log are wanted; all of them by default.
+#[derive(Debug, Clone, Default)]
+pub struct LogFilter {
+    /// Those of this level and above.
+    pub level: Option<LogLevel>,
+    /// Those of this call.
+    pub call: Option<CallId>,
+}
+
+impl LogFilter {
+    /// Whether a record is among them.
+    #[must_use]
+    pub fn admits(&self, record: &LogRecord) -> bool {
+        self.level.is_none_or(|level| record.level >= level) && self.call.is_none_or(|call| record.call == Some(call))
+    }
+}
+
+impl KeptLog {
+    /// The log of a plugin in the directory of a [`LogFiles`](super::LogFiles). Whether there is one is seen in reading.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>, plugin: impl Into<String>, filter: LogFilter) -> Self {
+        Self { layout: Layout::reading(dir.into()), plugin: plugin.into(), filter, current: None }
+    }
+
+    /// Whether the last reading found a file.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// The last `count` records that are wanted, oldest first; none if nothing was ever kept. From here on
+    /// [`read`](Self::read) goes on.
+    ///
+    /// # Errors
+    /// `denied` or `internal` if a file is there and cannot be read.
+    pub fn tail(&mut self, count: usize) -> Result<Vec<LogRecord>> {
+        let mut last = VecDeque::new();
+        let mut keep = |record| {
+            if last.len() >= count {
+                last.pop_front();
+            }
+            if count > 0 {
+                last.push_back(record);
+            }
+        };
+        self.go_on(None, &mut keep)?;
+        Ok(last.into())
+    }
+
+    /// The wanted records that have come since the last reading, oldest first.
+    ///
+    /// # Errors
+    /// As [`tail`](Self::tail).
+    pub fn read(&mut self) -> Result<Vec<LogRecord>> {
+        let mut new = Vec::new();
+        let mut current = self.current.take();
+        if let Some(lines) = &mut current {
+            let is_newest = lines.is_at(&self.layout.file(&self.plugin, 0));
+            // Looked at before it is read to its end: what is written after a rotation goes to the new file.
+            self.drain(lines, &mut |record| new.push(record))?;
+            if is_newest {
+                self.current = current;
+                return Ok(new);
+            }
+        }
+        self.go_on(current, &mut |record| new.push(record))?;
+        Ok(new)
+    }
+
+    /// Reads all files that are newer than `after`, and remembers the newest. With no file there `after` stays current.
+    fn go_on(&mut self, after: Option<Lines>, each: &mut dyn FnMut(LogRecord)) -> Result<()> {
+        let mut files: Vec<Lines> = Vec::new();
+        for age in 0..=Layout::KEPT {
+            let path = self.layout.file(&self.plugin, age);
+            let lines = match File::open(&path).and_then(Lines::new) {
+                Ok(lines) => lines,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(unreadable(&path.display().to_string(), &error)),
+            };
+            if after.as_ref().is_some_and(|after| after.id == lines.id) {
+                break;
+            }
+            // Rotated while we looked: it was found under its younger name.
+            if files.iter().all(|known| known.id != lines.id) {
+                files.push(lines);
+            }
+        }
+        for lines in files.iter_mut().rev() {
+            self.drain(lines, each)?;
+        }
+        self.current = files.into_iter().next().or(after);
+        Ok(())
+    }
+
+    fn drain(&self, lines: &mut Lines, each: &mut dyn FnMut(LogRecord)) -> Result<()> {
+        let read = lines.drain(&mut |line| {
+            // A line that a host did not finish is none.
+            if let Ok(record) = serde_json::from_slice::<LogRecord>(line)
+                && self.filter.admits(&record)
+            {
+                each(record);
+            }
+        });
+        read.map_err(|error| unreadable(&format!("the log of {}", self.plugin), &error))
+    }
+}
+
+/// A file that is read line by line to its present end, again and again.
+struct Lines {
+    file: File,
+    id: (u64, u64),
+    /// What has come of a line.
+    line: Vec<u8>,
+}
+
+impl Lines {
+    /// A line is at most a message with each byte escaped, and what stands around it. Longer ones are passed over.
+    const LONGEST: usize = 6 * super::PluginLog::MAX_MESSAGE + 1024;
+
+    fn new(file: File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self { file, id: (metadata.dev(), metadata.ino()), line: Vec::new() })
+    }
+
+    fn is_at(&self, path: &Path) -> bool {
+        self.file.metadata().is_ok_and(|metadata| is_at(&metadata, path))
+    }
+
+    fn drain(&mut self, each: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        if self.file.metadata()?.len() < self.file.stream_position()? {
+            // Somebody has emptied it.
+            self.file.rewind()?;
+            self.line.clear();
+        }
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let read = match self.file.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            for piece in buffer.get(..read).unwrap_or_default().split_inclusive(|byte| *byte == b'\n') {
+                if self.line.len() <= Self::LONGEST {
+                    self.line.extend_from_slice(piece);
+                }
+                if piece.ends_with(b"\n") {
+                    if self.line.len() <= Self::LONGEST {
+                        each(&self.line);
+                    }
+                    self.line.clear();
+                }
+            }
+        }
+    }
+}
+
+fn unreadable(what: &str, error: &io::Error) -> PluginError {
+    let message = format!("cannot read {what}: {error}");
+    match error.kind() {
+        ErrorKind::PermissionDenied => PluginError::denied(message),
+        _ => PluginError::internal(message),
+    }
+}
