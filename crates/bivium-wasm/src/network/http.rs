@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bivium_interface::policy::Scheme;
-use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+use http::{HeaderName, HeaderValue, Request, Response, Uri, header};
 use wasmtime_wasi_http::p2::bindings::http::types::{DnsErrorPayload, ErrorCode};
 use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks,
@@ -46,7 +46,8 @@ impl Hooks {
         options: RequestOptions,
     ) -> Result<impl Future<Output = Result<Answer, Error>> + Send + use<>, Error> {
         // CONNECT makes a tunnel of the connection. What TRACE sends comes back, secrets included.
-        if matches!(*request.method(), Method::CONNECT | Method::TRACE) || request.method().as_str() == "TRACK" {
+        let method = request.method().as_str();
+        if ["CONNECT", "TRACE", "TRACK"].iter().any(|refused| method.eq_ignore_ascii_case(refused)) {
             return Err(Error::HttpRequestMethodInvalid);
         }
         let target = target(request.uri()).ok_or(Error::HttpRequestUriInvalid)?;

@@ -5,13 +5,15 @@
 //! guest's own sleep moves, and numbers that are the same in every run. What they print becomes log records.
 //!
 //! [`Rights`] is what a component is granted, opened once for all its instances. The interfaces that give something away
-//! are the host's own here ([`descriptor`], [`environment`], [`clocks`], [`random`]); they stand before those of
-//! `wasmtime-wasi`, to which they hand on what is allowed.
+//! are the host's own here ([`descriptor`], [`environment`], [`clocks`], [`random`]), as is the one that would tell of the
+//! host ([`error`]); they stand before those of `wasmtime-wasi`, to which they hand on what is allowed. The network is
+//! [`network`](crate::network).
 
 mod blob_files;
 mod clocks;
 mod descriptor;
 mod environment;
+mod error;
 mod files;
 mod metered;
 mod output;
@@ -39,6 +41,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
     linker.allow_shadowing(true);
     descriptor::add_to_linker(linker)?;
     environment::add_to_linker(linker)?;
+    error::add_to_linker(linker)?;
     clocks::add_to_linker(linker)?;
     random::add_to_linker(linker)?;
     linker.allow_shadowing(false);

@@ -73,7 +73,7 @@ async fn hostile_what_no_rule_names_is_denied_without_a_lookup() {
         let error = probe.fails("request", json!({"to": to}), ErrorCode::PluginFailed).await;
         assert!(error.message().contains(says), "{error}");
     }
-    for method in ["CONNECT", "TRACE", "TRACK"] {
+    for method in ["CONNECT", "TRACE", "trace", "TRACK"] {
         let asked = json!({"to": "https://api.named.test/", "method": method});
         let error = probe.fails("request", asked, ErrorCode::PluginFailed).await;
         assert!(error.message().contains("MethodInvalid"), "{error}");
