@@ -112,7 +112,7 @@ impl Auditor {
     /// A use that was allowed.
     pub fn granted(&self, instance: u64, call: Option<CallId>, permission: &'static str, resource: impl Into<String>) {
         if self.0.sink.is_some() {
-            self.record(instance, call, permission, resource.into(), Decision::Granted, String::new());
+            self.tell(self.record(instance, call, permission, resource.into()));
         }
     }
 
@@ -125,44 +125,42 @@ impl Auditor {
         resource: impl Into<String>,
         reason: impl Into<String>,
     ) {
-        self.record(instance, call, permission, resource.into(), Decision::Denied, reason.into());
+        let record = self.record(instance, call, permission, resource.into());
+        self.tell(AuditRecord { decision: Decision::Denied, reason: reason.into(), ..record });
     }
 
-    fn record(
-        &self,
-        instance: u64,
-        call: Option<CallId>,
-        permission: &'static str,
-        resource: String,
-        decision: Decision,
-        reason: String,
-    ) {
+    /// A use that is allowed, now.
+    fn record(&self, instance: u64, call: Option<CallId>, permission: &'static str, resource: String) -> AuditRecord {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        AuditRecord {
+            time_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            plugin: self.0.plugin.clone(),
+            instance,
+            call,
+            permission,
+            resource,
+            decision: Decision::Granted,
+            reason: String::new(),
+        }
+    }
+
+    fn tell(&self, record: AuditRecord) {
         let Some(dropped) = self.0.rate.admit() else { return };
         if dropped > 0 {
             let reason = format!("{dropped} records were left out: more than {} in a second", Self::RECORDS);
-            self.tell(instance, None, "audit", String::new(), Decision::Denied, reason);
+            let left_out = self.record(record.instance, None, "audit", String::new());
+            self.write(&AuditRecord { decision: Decision::Denied, reason, ..left_out });
         }
-        self.tell(instance, call, permission, resource, decision, reason);
+        self.write(&record);
     }
 
-    fn tell(
-        &self,
-        instance: u64,
-        call: Option<CallId>,
-        permission: &'static str,
-        resource: String,
-        decision: Decision,
-        reason: String,
-    ) {
-        if decision == Decision::Denied {
-            let message = format!("denied: {permission} {resource}: {reason}");
-            self.0.log.push(LogLevel::Warn, LogSource::Host, instance, call, &message);
+    fn write(&self, record: &AuditRecord) {
+        if record.decision == Decision::Denied {
+            let message = format!("denied: {} {}: {}", record.permission, record.resource, record.reason);
+            self.0.log.push(LogLevel::Warn, LogSource::Host, record.instance, record.call, &message);
         }
         if let Some(sink) = &self.0.sink {
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let time_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-            let plugin = self.0.plugin.clone();
-            sink.record(&AuditRecord { time_ms, plugin, instance, call, permission, resource, decision, reason });
+            sink.record(record);
         }
     }
 }

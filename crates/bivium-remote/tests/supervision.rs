@@ -48,6 +48,10 @@ class P:
     let sample = made(dir.path(), code, json!({"replicas": 2})).await;
     let (one, two) = tokio::join!(sample.plugin.execute(Call::new()), sample.plugin.execute(Call::new()));
     assert!(one.is_ok() && two.is_ok(), "{one:?} {two:?}");
+    // Where the first to be ready took both calls the other is still on its way.
+    while stats(&sample).await.starting > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let stats = stats(&sample).await;
     assert_eq!((stats.instances.len(), stats.crashes), (2, 0));
     assert!(stats.instances.iter().all(|worker| worker.start_s > 0.0 && worker.idle_s.is_some()), "{stats:?}");

@@ -18,7 +18,7 @@ pub(crate) async fn serve(directory: &Path, mark: &str) -> Result<()> {
     let mut number = 0_u64;
     loop {
         number += 1;
-        let method = if number % 20 == 0 { "child" } else { "nap" };
+        let method = if number.is_multiple_of(20) { "child" } else { "nap" };
         manager.execute(PLUGIN, Call::new().method(method).named("number", number)).await?;
     }
 }
