@@ -88,14 +88,18 @@ mod milliseconds {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
 
+    /// The end of the year 9999: what is written as a date (RFC 3339) has four digits for the year.
+    const LAST: u64 = 253_402_300_799_999;
+
     pub(super) fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         serializer.serialize_u64(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
-        let since = Duration::from_millis(u64::deserialize(deserializer)?);
-        UNIX_EPOCH.checked_add(since).ok_or_else(|| D::Error::custom("no clock shows that time"))
+        let since = u64::deserialize(deserializer)?;
+        let time = UNIX_EPOCH.checked_add(Duration::from_millis(since)).filter(|_| since <= LAST);
+        time.ok_or_else(|| D::Error::custom("no clock shows that time"))
     }
 }
 

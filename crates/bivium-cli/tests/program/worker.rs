@@ -215,7 +215,9 @@ fn a_configuration_is_checked_saved_and_used() {
     Methods:
       execute       what `bivium run` calls unless told otherwise
       fail
+      flood
       make
+      say           Says it in every way that there is.
       size          The size of a file.
       stubborn
       wait          Says its process id and then sleeps.
