@@ -19,7 +19,7 @@ const SHARED: &[&str] = &["wit", "crates/bivium-guest/Cargo.toml", "crates/biviu
 /// From a workspace of guests.
 const OF_WORKSPACE: &[&str] = &["Cargo.toml", "Cargo.lock", ".cargo/config.toml"];
 /// From a guest.
-const OF_GUEST: &[&str] = &["Cargo.toml", "src", "wit"];
+const OF_GUEST: &[&str] = &["Cargo.toml", "build.rs", "src", "wit"];
 
 const SOURCES: &str = "sources_sha256";
 const WASM: &str = "wasm_sha256";

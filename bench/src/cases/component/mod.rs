@@ -1,0 +1,3 @@
+//! Cases of the WebAssembly road.
+
+pub mod warm_call;

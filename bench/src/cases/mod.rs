@@ -1,0 +1,38 @@
+//! The cases: what is compared, by which measures, and with which goals.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use anyhow::{Result, bail};
+
+use crate::entry::Entry;
+use crate::site::Site;
+
+mod component;
+
+/// Runs a case.
+type Run = for<'a> fn(&'a Site) -> Pin<Box<dyn Future<Output = Result<Vec<Entry>>> + 'a>>;
+
+/// In the order of the report. Two of one name are the same question on the two roads.
+const CASES: &[(&str, Run)] = &[
+    (component::warm_call::NAME, |site| Box::pin(component::warm_call::run(site))),
+];
+
+/// Runs the cases whose names contain `only`.
+///
+/// # Errors
+/// If there is none, or if ours or a floor failed.
+pub async fn run(site: &Site, only: Option<&str>) -> Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    let mut found = false;
+    for (name, run) in CASES.iter().filter(|(name, _)| only.is_none_or(|only| name.contains(only))) {
+        eprintln!("bench: {name}");
+        found = true;
+        entries.extend(run(site).await?);
+    }
+    if !found {
+        let names: Vec<&str> = CASES.iter().map(|(name, _)| *name).collect();
+        bail!("no case has that name; there are: {}", names.join(", "));
+    }
+    Ok(entries)
+}

@@ -1,0 +1,3 @@
+//! The least that the same work can cost, without a host around it.
+
+pub mod component;

@@ -1,0 +1,75 @@
+//! The side-by-side benchmark: every case of ours beside its floor (the least that the same work can cost) and beside what
+//! users would pick instead, in turns, in one run on one machine. `cargo xtask bench` prepares what it needs and runs it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+mod cases;
+mod contest;
+mod entry;
+mod machine;
+mod report;
+mod floor;
+mod peers;
+mod site;
+mod stats;
+
+use site::Site;
+
+/// What `cargo xtask bench` passes on, and what it has prepared.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Fewer and shorter rounds: shows that everything runs, not how fast.
+    #[arg(long)]
+    quick: bool,
+    /// Only the cases whose names contain this.
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+    /// Where the results go as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// The interpreter of our Python plugins; it has numpy.
+    #[arg(long, value_name = "FILE")]
+    python: PathBuf,
+    /// The interpreter of an environment with cjm-plugin-system.
+    #[arg(long, value_name = "FILE")]
+    cjm: Option<PathBuf>,
+    /// The interpreter of an environment with cjm-substrate.
+    #[arg(long, value_name = "FILE")]
+    substrate: Option<PathBuf>,
+    /// The interpreter of an environment with FastAPI, uvicorn and httpx.
+    #[arg(long, value_name = "FILE")]
+    fastapi: Option<PathBuf>,
+    /// A directory with components of other languages, for the cases that have them.
+    #[arg(long, value_name = "DIR")]
+    languages: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    // What our own workers run as where a case compiles components in a child process.
+    if std::env::args().nth(1).as_deref() == Some(site::COMPILER) {
+        return bivium::compiler_main();
+    }
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let site = Site::new(&arguments)?;
+    let entries = runtime.block_on(cases::run(&site, arguments.only.as_deref()))?;
+    report::print(&entries);
+    if let Some(path) = &arguments.json {
+        report::write(path, &site, &entries)?;
+        eprintln!("The results lie in {}.", path.display());
+    }
+    Ok(())
+}
