@@ -92,7 +92,8 @@ impl Entry {
             .or_else(|| self.best(""));
         let peer = self.peer.as_ref().and_then(|name| self.peers.get(name)?.stats());
         self.ratio_to_peer = ours.zip(peer).map(|(ours, peer)| ours / peer.median);
-        self.goal = (!goals.is_empty()).then(|| goals.iter().map(|goal| self.text(goal)).collect::<Vec<_>>().join(", "));
+        self.goal =
+            (!goals.is_empty()).then(|| goals.iter().map(|goal| self.text(goal)).collect::<Vec<_>>().join(", "));
         let mut met = (!goals.is_empty()).then_some(true);
         for goal in goals {
             let theirs = match goal.against {

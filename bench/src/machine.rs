@@ -11,16 +11,16 @@ use crate::site::Site;
 /// The machine, without names that would tell whose it is.
 #[must_use]
 pub fn describe() -> Value {
-    let system = System::new_all();
-    let processor = system.cpus().first().map(|cpu| cpu.brand().trim().to_owned());
+    let system = System::new_all().ok();
+    let processor = system.as_ref().and_then(|system| Some(system.cpus().first()?.brand().trim().to_owned()));
     json!({
-        "os": System::name(),
-        "os_version": System::os_version(),
-        "kernel": System::kernel_version(),
+        "os": System::name().ok(),
+        "os_version": System::os_version().ok(),
+        "kernel": System::kernel_version().ok(),
         "architecture": std::env::consts::ARCH,
         "processor": processor,
         "processors": std::thread::available_parallelism().map_or(0, usize::from),
-        "memory_mib": system.total_memory() >> 20,
+        "memory_mib": system.map(|system| system.total_memory() >> 20),
     })
 }
 

@@ -10,10 +10,10 @@ use clap::Parser;
 mod cases;
 mod contest;
 mod entry;
-mod machine;
-mod report;
 mod floor;
+mod machine;
 mod peers;
+mod report;
 mod site;
 mod stats;
 

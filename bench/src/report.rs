@@ -30,7 +30,8 @@ pub fn print(entries: &[Entry]) {
     println!("| case | variant | ours (p10–p90) | floor | peers | ÷ floor | ÷ peer | goal | met |");
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for entry in entries {
-        let mut peers: Vec<String> = entry.peers.iter().map(|(name, peer)| format!("{name} {}", median(peer))).collect();
+        let mut peers: Vec<String> =
+            entry.peers.iter().map(|(name, peer)| format!("{name} {}", median(peer))).collect();
         peers.extend(entry.also.iter().map(|(name, also)| format!("({name} {})", median(also))));
         let ours = match &entry.ours {
             Measured::Stats(stats) => {
@@ -77,6 +78,9 @@ mod tests {
 
     #[test]
     fn numbers_have_three_digits_that_count() {
-        assert_eq!([0.0, 0.01234, 1.5, 12.345, 987.6, 65536.0].map(number), ["0.00", "0.0123", "1.50", "12.3", "988", "65536"]);
+        assert_eq!(
+            [0.0, 0.01234, 1.5, 12.345, 987.6, 65536.0].map(number),
+            ["0.00", "0.0123", "1.50", "12.3", "988", "65536"]
+        );
     }
 }

@@ -81,10 +81,7 @@ impl Site {
             let name = manifest.get("name").and_then(Value::as_str).context("a manifest needs a name")?;
             std::fs::write(directory.join(format!("{name}.json")), manifest.to_string())?;
         }
-        let manager = PluginManager::builder()
-            .manifests(&directory)
-            .data_dir(directory.join("data"))
-            .build()?;
+        let manager = PluginManager::builder().manifests(&directory).data_dir(directory.join("data")).build()?;
         for manifest in manifests {
             if let Some(name) = manifest.get("name").and_then(Value::as_str) {
                 manager.load(name).await?;

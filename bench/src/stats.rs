@@ -19,12 +19,7 @@ impl Stats {
         let mut sorted = samples.to_vec();
         sorted.sort_unstable_by(f64::total_cmp);
         let n = sorted.len();
-        Some(Self {
-            median: quantile(&sorted, 0.5)?,
-            p10: quantile(&sorted, 0.1)?,
-            p90: quantile(&sorted, 0.9)?,
-            n,
-        })
+        Some(Self { median: quantile(&sorted, 0.5)?, p10: quantile(&sorted, 0.1)?, p90: quantile(&sorted, 0.9)?, n })
     }
 }
 

@@ -1,15 +1,13 @@
 //! `cargo xtask test --cjm`: the published plugins of cjm-plugin-system and cjm-substrate, unmodified, in environments
 //! of their own.
 
-use std::env::consts::EXE_SUFFIX;
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use sha2::{Digest, Sha256};
 
 use crate::command::{cargo, run};
+use crate::environment;
 
 /// An environment, what is installed in it, and what `cjm-ctl` writes manifests of.
 struct Environment {
@@ -63,9 +61,6 @@ const ENVIRONMENTS: &[Environment] = &[
     },
 ];
 
-/// The oldest and the first too new Python that their packages are made for.
-const PYTHON: std::ops::Range<(u32, u32)> = (3, 12)..(3, 14);
-
 /// Makes the environments, unless they are there, and an installation of theirs in the target directory; then runs
 /// the tests that use it.
 pub(crate) fn run_tests() -> Result<()> {
@@ -86,20 +81,11 @@ pub(crate) fn run_tests() -> Result<()> {
 
 impl Environment {
     fn make(&self, place: &Path) -> Result<()> {
-        let home = place.join("environments").join(self.name);
-        let python = home.join("bin").join(format!("python{EXE_SUFFIX}"));
-        let stamp = home.join("packages.sha256");
-        let wanted = format!("{:x}", Sha256::digest(self.packages.join("\n")));
-        if !std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
-            if home.exists() {
-                std::fs::remove_dir_all(&home)?;
-            }
-            run(Command::new(find_python()?).args(["-m", "venv"]).arg(&home))?;
-            let mut pip = Command::new(&python);
-            pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(self.packages);
-            run(&mut pip)?;
-            std::fs::write(&stamp, wanted)?;
-        }
+        let python = environment::make(
+            &place.join("environments").join(self.name),
+            &environment::find_python()?,
+            self.packages,
+        )?;
         for what in self.manifests {
             let mut writer = Command::new(&python);
             writer.arg(crate::root().join("tests/cjm/manifests.py")).arg(place.join(".cjm/manifests"));
@@ -109,34 +95,6 @@ impl Environment {
         }
         Ok(())
     }
-}
-
-/// A Python of the right age: on PATH, known to uv, or one of pyenv's.
-fn find_python() -> Result<PathBuf> {
-    let mut candidates: Vec<PathBuf> =
-        ["python3.12", "python3.13", "python3"].map(|name| format!("{name}{EXE_SUFFIX}").into()).into();
-    if let Ok(found) = Command::new("uv").args(["python", "find", ">=3.12,<3.14"]).output()
-        && found.status.success()
-    {
-        candidates.push(String::from_utf8_lossy(&found.stdout).trim().into());
-    }
-    let pyenv = std::env::var_os("PYENV_ROOT").map(PathBuf::from);
-    let pyenv = pyenv.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".pyenv")));
-    let versions = pyenv.and_then(|root| std::fs::read_dir(root.join("versions")).ok());
-    for version in versions.into_iter().flatten().flatten() {
-        candidates.push(version.path().join("bin").join(format!("python{EXE_SUFFIX}")));
-    }
-    let found = candidates.into_iter().find(|python| age(python.as_os_str()).is_some_and(|age| PYTHON.contains(&age)));
-    found.context(
-        "no Python 3.12 or 3.13 is on PATH, known to uv or pyenv: install one, for example `uv python install 3.12`",
-    )
-}
-
-fn age(python: &OsStr) -> Option<(u32, u32)> {
-    let said = Command::new(python).args(["-c", "import sys; print(*sys.version_info[:2])"]).output().ok()?;
-    let said = String::from_utf8(said.stdout).ok()?;
-    let (major, minor) = said.trim().split_once(' ')?;
-    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 fn has_program(name: &str) -> bool {

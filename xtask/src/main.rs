@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+mod bench;
 mod cjm;
 mod command;
 mod demo;
+mod environment;
 mod fuzz;
 mod guests;
 mod soak;
@@ -20,6 +22,8 @@ cargo xtask test --cjm
     Runs published plugins of cjm-plugin-system in environments made for them (needs PyPI, Python 3.12, ffmpeg).
 cargo xtask soak [--seconds N] [--kills N] [--seed N]
     Calls a Python plugin and kills its processes at random: 500 kills in 20 minutes unless told otherwise.
+cargo xtask bench [--quick] [--only NAME] [--json FILE]
+    Measures every case beside its floor and its peers, which it installs (PyPI, npm), and says which goals are met.
 cargo xtask guests [--from-source] [--update-prebuilt]
     Puts the example components where their manifests expect them: built, or else the prebuilt copies.
 cargo xtask guests --languages
@@ -35,6 +39,7 @@ fn main() -> ExitCode {
         ["test"] => Some(test::run_tests(false)),
         ["test", "--from-source"] => Some(test::run_tests(true)),
         ["soak", options @ ..] => Some(soak::run_soak(options)),
+        ["bench", options @ ..] => Some(bench::run_bench(options)),
         ["fuzz", options @ ..] => fuzz::Options::parse(options).map(|options| fuzz::run_targets(&options)),
         ["test", "--cjm"] => Some(cjm::run_tests()),
         ["guests", options @ ..] => guests::Options::parse(options).map(guests::run),

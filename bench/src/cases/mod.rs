@@ -14,9 +14,7 @@ mod component;
 type Run = for<'a> fn(&'a Site) -> Pin<Box<dyn Future<Output = Result<Vec<Entry>>> + 'a>>;
 
 /// In the order of the report. Two of one name are the same question on the two roads.
-const CASES: &[(&str, Run)] = &[
-    (component::warm_call::NAME, |site| Box::pin(component::warm_call::run(site))),
-];
+const CASES: &[(&str, Run)] = &[(component::warm_call::NAME, |site| Box::pin(component::warm_call::run(site)))];
 
 /// Runs the cases whose names contain `only`.
 ///

@@ -94,7 +94,7 @@ impl Bare {
     pub async fn instance(&self, pre: &asynchronous::PluginPre<()>) -> Result<Instance> {
         let mut store = self.store();
         let plugin = pre.instantiate_async(&mut store).await?;
-        let done = plugin.bivium_plugin_guest().call_initialize(&mut store, "{}").await?;
+        let done = plugin.bivium_plugin_guest().call_initialize(&mut store, &"{}".to_owned()).await?;
         done.ok().context("the guest refused its configuration")?;
         Ok(Instance { store, plugin })
     }
@@ -103,7 +103,7 @@ impl Bare {
     pub fn sync_instance(&self, pre: &synchronous::PluginPre<()>) -> Result<SyncInstance> {
         let mut store = self.store();
         let plugin = pre.instantiate(&mut store)?;
-        let done = plugin.bivium_plugin_guest().call_initialize(&mut store, "{}")?;
+        let done = plugin.bivium_plugin_guest().call_initialize(&mut store, &"{}".to_owned())?;
         done.ok().context("the guest refused its configuration")?;
         Ok(SyncInstance { store, plugin })
     }
@@ -127,7 +127,7 @@ impl Instance {
         use asynchronous::exports::bivium::plugin::guest::Payload;
         let input = Payload { json: json!({"text": text}).to_string(), blobs: Vec::new() };
         let guest = self.plugin.bivium_plugin_guest();
-        let output = guest.call_execute(&mut self.store, "execute", &input).await?;
+        let output = guest.call_execute(&mut self.store, &"execute".to_owned(), &input).await?;
         Ok(serde_json::from_str(&output.ok().context("the guest failed")?.json)?)
     }
 }
@@ -144,7 +144,7 @@ impl SyncInstance {
         use synchronous::exports::bivium::plugin::guest::Payload;
         let input = Payload { json: json!({"text": text}).to_string(), blobs: Vec::new() };
         let guest = self.plugin.bivium_plugin_guest();
-        let output = guest.call_execute(&mut self.store, "execute", &input)?;
+        let output = guest.call_execute(&mut self.store, &"execute".to_owned(), &input)?;
         Ok(serde_json::from_str(&output.ok().context("the guest failed")?.json)?)
     }
 }

@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::command::run;
+use crate::environment;
 
 const DIR: &str = "examples/plugins-other";
 
@@ -61,6 +62,28 @@ const RECIPES: &[Recipe] = &[
         arguments: &["-d", "WIT", "-w", "plugin", "componentize", "--stub-wasi", "-p", "python", "plugin", "-o", "OUT"],
     },
 ];
+
+/// Installs the tools of the languages, as far as npm and Python are there; what fails is told.
+pub(super) fn install() {
+    let dir = crate::root().join(DIR);
+    let npm =
+        || run(Command::new("npm").args(["install", "--no-audit", "--no-fund"]).current_dir(dir.join("javascript")));
+    let pip = || {
+        let requirements = fs::read_to_string(dir.join("python/requirements.txt"))?;
+        let requirements: Vec<&str> = requirements.lines().filter(|line| !line.starts_with('#')).collect();
+        environment::make(&dir.join("python/.venv"), Path::new("python3"), &requirements).map(drop)
+    };
+    let has =
+        |tool: &str| RECIPES.iter().any(|recipe| recipe.tool == tool && find(tool, &dir.join(recipe.places)).is_some());
+    let attempts: [(&str, &dyn Fn() -> Result<()>); 2] = [("componentize-js", &npm), ("componentize-py", &pip)];
+    for (tool, install) in attempts {
+        if !has(tool)
+            && let Err(error) = install()
+        {
+            eprintln!("guests: {tool} cannot be installed: {error:#}");
+        }
+    }
+}
 
 /// Builds those whose tools are there.
 pub(super) fn build() -> Result<()> {

@@ -82,6 +82,11 @@ pub(crate) fn run(options: Options) -> Result<()> {
     Ok(())
 }
 
+/// Installs what [`Options::languages`] builds with.
+pub(crate) fn prepare_languages() {
+    languages::install();
+}
+
 /// A Cargo workspace whose members are guests; each member's directory has its name.
 struct Workspace {
     dir: PathBuf,
@@ -113,7 +118,10 @@ impl Workspace {
             self.dir.join("target").join(TARGET).join("release").join(format!("{}.wasm", name.replace('-', "_")));
         let component = fs::read(&path).with_context(|| format!("cargo made no {}", path.display()))?;
         if !component.starts_with(beginning(name)) {
-            bail!("{} is not what it should be: does .cargo/config.toml name the linker wasm-component-ld?", path.display());
+            bail!(
+                "{} is not what it should be: does .cargo/config.toml name the linker wasm-component-ld?",
+                path.display()
+            );
         }
         Ok(component)
     }

@@ -33,7 +33,8 @@ pub async fn run(site: &Site) -> Result<Vec<Entry>> {
         let extism = extism::compile(&site.guest("echo-extism"))
             .and_then(|compiled| ::extism::Plugin::new_from_compiled(&compiled))
             .map(|plugin| Target::Extism(Box::new(plugin)));
-        let measure = Measure::lower("time", variant, "µs").goal(Against::Floor, 1.5).goal(Against::Peer(extism::NAME), 1.0);
+        let measure =
+            Measure::lower("time", variant, "µs").goal(Against::Floor, 1.5).goal(Against::Peer(extism::NAME), 1.0);
         let side = |target: Target| Ok(Caller { target, text: text.clone() });
         let contest = Contest::new(NAME, vec![measure])
             .side(Role::Ours, side(ours))

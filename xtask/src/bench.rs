@@ -1,0 +1,58 @@
+//! `cargo xtask bench`: prepares what `bench/` measures, builds it and runs it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::command::{cargo, run};
+use crate::{environment, guests};
+
+/// Our own plugins' environment.
+const OURS: &[&str] = &["numpy==2.2.6"];
+
+/// What is measured beside ours: the option that names the interpreter, and what is installed for it.
+const PEERS: &[(&str, &[&str])] = &[
+    ("cjm", &["cjm-plugin-system==0.0.46", "numpy==2.2.6"]),
+    ("substrate", &["cjm-substrate==0.0.74", "numpy==2.2.6"]),
+    ("fastapi", &["fastapi==0.165.0", "uvicorn[standard]==0.54.0", "httpx==0.28.1", "numpy==2.2.6"]),
+];
+
+/// Passes the options on: see `bench/src/main.rs`.
+pub(crate) fn run_bench(options: &[&str]) -> Result<()> {
+    let root = crate::root();
+    guests::run(guests::Options::default())?;
+    guests::prepare_languages();
+    guests::run(guests::Options { languages: true, ..guests::Options::default() })?;
+
+    let place = root.join("bench/target/environments");
+    std::fs::create_dir_all(&place)?;
+    let mut prepared: Vec<(&str, PathBuf)> = Vec::new();
+    match environment::find_python() {
+        Ok(python) => {
+            let make = |name: &str, packages| environment::make(&place.join(name), &python, packages);
+            prepared.push(("python", make("ours", OURS).context("cannot make our plugins' environment")?));
+            for (peer, packages) in PEERS {
+                match make(peer, packages) {
+                    Ok(python) => prepared.push((peer, python)),
+                    Err(error) => eprintln!("bench: {peer} is left out: {error:#}"),
+                }
+            }
+        }
+        Err(error) => {
+            eprintln!("bench: the Python peers are left out: {error:#}");
+            let python = environment::make(&place.join("ours"), Path::new("python3"), OURS)?;
+            prepared.push(("python", python));
+        }
+    }
+
+    // In its own workspace, so that cargo reads its manifest.
+    let mut build = cargo(&["build", "--release", "--locked", "--target-dir", "target"]);
+    run(build.current_dir(root.join("bench")))?;
+    let mut bench = Command::new(root.join("bench/target/release/bivium-bench"));
+    for (option, python) in &prepared {
+        bench.arg(format!("--{option}")).arg(python);
+    }
+    bench.arg("--languages").arg(root.join("examples/plugins-other/target/guests"));
+    run(bench.args(options))
+}
