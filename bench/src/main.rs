@@ -16,7 +16,9 @@ mod peers;
 mod report;
 mod site;
 mod stats;
+mod timing;
 
+use cases::component::density;
 use site::Site;
 
 /// What `cargo xtask bench` passes on, and what it has prepared.
@@ -49,11 +51,12 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    // What our own workers run as where a case compiles components in a child process.
-    if std::env::args().nth(1).as_deref() == Some(site::COMPILER) {
-        return bivium::compiler_main();
-    }
-    match run(Arguments::parse()) {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let done = match arguments.split_first() {
+        Some((first, sample)) if first == density::SAMPLE => run_sample(sample),
+        _ => run(Arguments::parse()),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -62,10 +65,18 @@ fn main() -> ExitCode {
     }
 }
 
+/// One sample of a case that needs a process of its own for it.
+fn run_sample(arguments: &[String]) -> Result<()> {
+    runtime()?.block_on(density::sample(arguments))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
 fn run(arguments: Arguments) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let site = Site::new(&arguments)?;
-    let entries = runtime.block_on(cases::run(&site, arguments.only.as_deref()))?;
+    let entries = runtime()?.block_on(cases::run(&site, arguments.only.as_deref()))?;
     report::print(&entries);
     if let Some(path) = &arguments.json {
         report::write(path, &site, &entries)?;

@@ -9,9 +9,6 @@ use tempfile::TempDir;
 
 use crate::Arguments;
 
-/// The argument by which this program becomes the compiler of components.
-pub const COMPILER: &str = "compiler";
-
 /// What the cases share.
 pub struct Site {
     pub quick: bool,

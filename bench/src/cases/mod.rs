@@ -8,13 +8,21 @@ use anyhow::{Result, bail};
 use crate::entry::Entry;
 use crate::site::Site;
 
-mod component;
+pub mod component;
 
 /// Runs a case.
 type Run = for<'a> fn(&'a Site) -> Pin<Box<dyn Future<Output = Result<Vec<Entry>>> + 'a>>;
 
 /// In the order of the report. Two of one name are the same question on the two roads.
-const CASES: &[(&str, Run)] = &[(component::warm_call::NAME, |site| Box::pin(component::warm_call::run(site)))];
+const CASES: &[(&str, Run)] = &[
+    (component::warm_call::NAME, |site| Box::pin(component::warm_call::run(site))),
+    (component::fresh::NAME, |site| Box::pin(component::fresh::run(site))),
+    (component::start::NAME, |site| Box::pin(component::start::run(site))),
+    (component::concurrency::NAME, |site| Box::pin(component::concurrency::run(site))),
+    (component::stream::NAME, |site| Box::pin(component::stream::run(site))),
+    (component::cancel::NAME, |site| Box::pin(component::cancel::run(site))),
+    (component::density::NAME, |site| Box::pin(component::density::run(site))),
+];
 
 /// Runs the cases whose names contain `only`.
 ///

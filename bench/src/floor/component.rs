@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
-use wasmtime::component::{Component, Linker};
+use serde_json::Value;
+use wasmtime::component::{Component, Linker, ResourceAny, ResourceType};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
 
 mod asynchronous {
@@ -65,18 +65,30 @@ impl Bare {
         Ok(unsafe { Component::deserialize_file(&self.engine, file) }?)
     }
 
-    /// For instances on asynchronous stores. What the component imports traps: the guests here call nothing.
-    pub fn pre(&self, component: &Component) -> Result<asynchronous::PluginPre<()>> {
-        Ok(asynchronous::PluginPre::new(self.linker(component)?.instantiate_pre(component)?)?)
+    /// What a component's instances on asynchronous stores are linked to. What it imports traps: the guests here
+    /// call nothing.
+    pub fn linker(&self, component: &Component) -> Result<AsyncLinker> {
+        use asynchronous::bivium::plugin::blobs::{Blob, BlobWriter};
+        Ok(AsyncLinker(self.traps::<Blob, BlobWriter>(component)?))
+    }
+
+    /// For instances on asynchronous stores.
+    pub fn pre(&self, component: &Component) -> Result<AsyncPre> {
+        self.linker(component)?.pre(component)
     }
 
     /// For instances on synchronous stores.
-    pub fn sync_pre(&self, component: &Component) -> Result<synchronous::PluginPre<()>> {
-        Ok(synchronous::PluginPre::new(self.linker(component)?.instantiate_pre(component)?)?)
+    pub fn sync_pre(&self, component: &Component) -> Result<SyncPre> {
+        use synchronous::bivium::plugin::blobs::{Blob, BlobWriter};
+        let linker = self.traps::<Blob, BlobWriter>(component)?;
+        Ok(SyncPre::new(linker.instantiate_pre(component)?)?)
     }
 
-    fn linker(&self, component: &Component) -> Result<Linker<()>> {
+    fn traps<Blob: 'static, BlobWriter: 'static>(&self, component: &Component) -> Result<Linker<()>> {
         let mut linker = Linker::new(&self.engine);
+        let mut blobs = linker.instance("bivium:plugin/blobs@0.1.0")?;
+        blobs.resource("blob", ResourceType::host::<Blob>(), |_, _| Ok(()))?;
+        blobs.resource("blob-writer", ResourceType::host::<BlobWriter>(), |_, _| Ok(()))?;
         linker.define_unknown_imports_as_traps(component)?;
         Ok(linker)
     }
@@ -91,7 +103,7 @@ impl Bare {
     }
 
     /// Instantiates and initializes.
-    pub async fn instance(&self, pre: &asynchronous::PluginPre<()>) -> Result<Instance> {
+    pub async fn instance(&self, pre: &AsyncPre) -> Result<Instance> {
         let mut store = self.store();
         let plugin = pre.instantiate_async(&mut store).await?;
         let done = plugin.bivium_plugin_guest().call_initialize(&mut store, &"{}".to_owned()).await?;
@@ -100,7 +112,7 @@ impl Bare {
     }
 
     /// Instantiates and initializes.
-    pub fn sync_instance(&self, pre: &synchronous::PluginPre<()>) -> Result<SyncInstance> {
+    pub fn sync_instance(&self, pre: &SyncPre) -> Result<SyncInstance> {
         let mut store = self.store();
         let plugin = pre.instantiate(&mut store)?;
         let done = plugin.bivium_plugin_guest().call_initialize(&mut store, &"{}".to_owned())?;
@@ -108,6 +120,19 @@ impl Bare {
         Ok(SyncInstance { store, plugin })
     }
 }
+
+/// See [`Bare::linker`].
+pub struct AsyncLinker(Linker<()>);
+
+impl AsyncLinker {
+    /// For instances of this component.
+    pub fn pre(&self, component: &Component) -> Result<AsyncPre> {
+        Ok(AsyncPre::new(self.0.instantiate_pre(component)?)?)
+    }
+}
+
+pub type AsyncPre = asynchronous::PluginPre<()>;
+pub type SyncPre = synchronous::PluginPre<()>;
 
 impl Drop for Bare {
     fn drop(&mut self) {
@@ -121,14 +146,40 @@ pub struct Instance {
     plugin: asynchronous::Plugin,
 }
 
+/// The arguments as one document.
+macro_rules! payload {
+    ($world:ident, $arguments:expr) => {
+        $world::exports::bivium::plugin::guest::Payload { json: $arguments.to_string(), blobs: Vec::new() }
+    };
+}
+
 impl Instance {
     /// The arguments as a JSON document in, the result as a value out.
-    pub async fn execute(&mut self, text: &str) -> Result<Value> {
-        use asynchronous::exports::bivium::plugin::guest::Payload;
-        let input = Payload { json: json!({"text": text}).to_string(), blobs: Vec::new() };
+    pub async fn execute(&mut self, arguments: &Value) -> Result<Value> {
         let guest = self.plugin.bivium_plugin_guest();
+        let input = payload!(asynchronous, arguments);
         let output = guest.call_execute(&mut self.store, &"execute".to_owned(), &input).await?;
         Ok(serde_json::from_str(&output.ok().context("the guest failed")?.json)?)
+    }
+
+    /// Starts a stream.
+    pub async fn stream(&mut self, method: &str, arguments: &Value) -> Result<ResourceAny> {
+        let guest = self.plugin.bivium_plugin_guest();
+        let input = payload!(asynchronous, arguments);
+        let stream = guest.call_execute_stream(&mut self.store, &method.to_owned(), &input).await?;
+        stream.ok().context("the guest failed")
+    }
+
+    /// The stream's next result. None at its end.
+    pub async fn next(&mut self, stream: ResourceAny) -> Result<Option<Value>> {
+        let guest = self.plugin.bivium_plugin_guest().payload_stream();
+        let next = guest.call_next(&mut self.store, stream).await?.ok().context("the guest failed")?;
+        next.map(|payload| Ok(serde_json::from_str(&payload.json)?)).transpose()
+    }
+
+    /// Drops a stream.
+    pub async fn drop_stream(&mut self, stream: ResourceAny) -> Result<()> {
+        Ok(stream.resource_drop_async(&mut self.store).await?)
     }
 }
 
@@ -140,10 +191,9 @@ pub struct SyncInstance {
 
 impl SyncInstance {
     /// As [`Instance::execute`].
-    pub fn execute(&mut self, text: &str) -> Result<Value> {
-        use synchronous::exports::bivium::plugin::guest::Payload;
-        let input = Payload { json: json!({"text": text}).to_string(), blobs: Vec::new() };
+    pub fn execute(&mut self, arguments: &Value) -> Result<Value> {
         let guest = self.plugin.bivium_plugin_guest();
+        let input = payload!(synchronous, arguments);
         let output = guest.call_execute(&mut self.store, &"execute".to_owned(), &input)?;
         Ok(serde_json::from_str(&output.ok().context("the guest failed")?.json)?)
     }

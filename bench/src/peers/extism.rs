@@ -5,18 +5,27 @@ use std::path::Path;
 use anyhow::Result;
 use extism::convert::Json;
 use extism::{CompiledPlugin, Manifest, Plugin, PluginBuilder, Wasm};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// The name in the results.
 pub const NAME: &str = "Extism";
 
+fn builder(module: &Path) -> Result<PluginBuilder<'static>> {
+    Ok(PluginBuilder::new(Manifest::new([Wasm::data(std::fs::read(module)?)])).with_wasi(false))
+}
+
 /// Compiles a plug-in, once for any number of instances.
 pub fn compile(module: &Path) -> Result<CompiledPlugin> {
-    PluginBuilder::new(Manifest::new([Wasm::file(module)])).with_wasi(false).with_cache_disabled().compile()
+    builder(module)?.with_cache_disabled().compile()
+}
+
+/// A plug-in from source, by Extism's cache as this file configures it.
+pub fn load(module: &Path, cache: &Path) -> Result<Plugin> {
+    builder(module)?.with_cache_config(cache).build()
 }
 
 /// The arguments as a JSON document in, the result as a value out.
-pub fn execute(plugin: &mut Plugin, text: &str) -> Result<Value> {
-    let Json(output) = plugin.call::<Json<Value>, Json<Value>>("execute", Json(json!({"text": text})))?;
+pub fn execute(plugin: &mut Plugin, arguments: &Value) -> Result<Value> {
+    let Json(output) = plugin.call::<Json<&Value>, Json<Value>>("execute", Json(arguments))?;
     Ok(output)
 }

@@ -1,3 +1,18 @@
 //! Cases of the WebAssembly road.
 
+pub mod cancel;
+pub mod concurrency;
+pub mod density;
+pub mod fresh;
+pub mod start;
+pub mod stream;
 pub mod warm_call;
+
+use anyhow::{Result, ensure};
+use serde_json::Value;
+
+/// Refuses an answer that is not the text that was sent.
+fn check(answer: &Value, text: &str) -> Result<()> {
+    ensure!(answer.get("text").and_then(Value::as_str) == Some(text), "another answer came");
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! What an idle loaded component weighs. Each plugin has a component of its own: the same program, told apart by a
+//! custom section, as a host's plugins have different code.
+//!
+//! Memory is never given back as it was taken, so each sample is a process of its own: this program again.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use async_trait::async_trait;
+use bivium::{Call, PluginManager, WasmConfig};
+use serde_json::json;
+
+use crate::contest::{Contest, Measure, Role, Samples, Side};
+use crate::entry::Entry;
+use crate::peers::extism;
+use crate::site::Site;
+
+pub const NAME: &str = "density";
+
+/// The argument by which this program becomes one sample: of `ours` or `extism`, how many, and a directory.
+pub const SAMPLE: &str = "density";
+
+pub async fn run(site: &Site) -> Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    let counts: &[usize] = if site.quick { &[10, 100] } else { &[10, 100, 1_000] };
+    for &count in counts {
+        let variant = format!("component, {count} plugins, memory of each");
+        let sample = |whose, guest| -> Result<Sample> {
+            let directory = site.directory()?;
+            for n in 0..count {
+                std::fs::write(directory.join(format!("p{n}.wasm")), distinct(&site.guest(guest), n)?)?;
+            }
+            Ok(Sample { whose, count, directory })
+        };
+        let contest = Contest::new(NAME, vec![Measure::lower("memory", variant, "KiB")])
+            .side(Role::Ours, sample("ours", "echo"))
+            .side(Role::Peer(extism::NAME.to_owned()), sample("extism", "echo-extism"));
+        entries.extend(contest.run(if site.quick { 1 } else { 3 }).await?);
+    }
+    Ok(entries)
+}
+
+/// A component or module with a custom section that no other has.
+fn distinct(path: &Path, n: usize) -> Result<Vec<u8>> {
+    let mut bytes = std::fs::read(path)?;
+    let content = format!("\x05bench{n:08}");
+    bytes.extend([0, u8::try_from(content.len())?]);
+    bytes.extend(content.bytes());
+    Ok(bytes)
+}
+
+struct Sample {
+    whose: &'static str,
+    count: usize,
+    directory: PathBuf,
+}
+
+#[async_trait(?Send)]
+impl Side for Sample {
+    async fn round(&mut self, samples: &mut Samples) -> Result<()> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args([SAMPLE, self.whose, &self.count.to_string()]).arg(&self.directory);
+        let output = command.output()?;
+        if !output.status.success() {
+            bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        let kib: f64 = String::from_utf8(output.stdout)?.trim().parse().context("the sample said no number")?;
+        samples.entry("memory".to_owned()).or_default().push(kib / self.count as f64);
+        Ok(())
+    }
+}
+
+/// Loads so many plugins, calls each once, and prints by how many KiB this process has grown.
+///
+/// # Errors
+/// If one of them fails.
+pub async fn sample(arguments: &[String]) -> Result<()> {
+    let [whose, count, directory] = arguments else { bail!("whose, how many, where?") };
+    let (count, directory): (usize, &Path) = (count.parse()?, directory.as_ref());
+    let components = (0..count).map(|n| directory.join(format!("p{n}.wasm")));
+    let grown = match whose.as_str() {
+        "ours" => ours(directory, components).await?,
+        _ => extism(components)?,
+    };
+    println!("{grown}");
+    Ok(())
+}
+
+async fn ours(directory: &Path, components: impl Iterator<Item = PathBuf>) -> Result<u64> {
+    let manifests = directory.join("manifests");
+    std::fs::create_dir_all(&manifests)?;
+    let mut names = Vec::new();
+    for (n, component) in components.enumerate() {
+        let name = format!("p{n}");
+        let manifest = json!({"name": name, "version": "1.0.0", "component": component});
+        std::fs::write(manifests.join(format!("{name}.json")), manifest.to_string())?;
+        names.push(name);
+    }
+    let instances = u32::try_from(names.len())?.max(256);
+    let wasm = WasmConfig::new().instances(instances).cache_dir(directory.join("cache"));
+    let manager = PluginManager::builder().manifests(&manifests).data_dir(directory.join("data")).wasm(wasm).build()?;
+    // What is compiled and not in the cache leaves memory behind that says nothing of idle plugins.
+    for name in &names {
+        manager.compile(name).await?;
+    }
+    let before = memory()?;
+    for name in &names {
+        manager.load(name).await?;
+        manager.execute(name, Call::new().named("text", "twenty bytes of text")).await?;
+    }
+    let after = memory()?;
+    manager.unload_all().await;
+    Ok(after.saturating_sub(before))
+}
+
+fn extism(modules: impl Iterator<Item = PathBuf>) -> Result<u64> {
+    let before = memory()?;
+    let mut plugins = Vec::new();
+    for module in modules {
+        let compiled = extism::compile(&module)?;
+        let mut plugin = ::extism::Plugin::new_from_compiled(&compiled)?;
+        extism::execute(&mut plugin, &json!({"text": "twenty bytes of text"}))?;
+        plugins.push((compiled, plugin));
+    }
+    Ok(memory()?.saturating_sub(before))
+}
+
+/// This process's proportional share of memory in KiB: what is mapped from a file counts as far as it is in memory.
+fn memory() -> Result<u64> {
+    let rollup = std::fs::read_to_string("/proc/self/smaps_rollup")?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).context("the kernel tells no Pss")?;
+    line.trim().strip_suffix(" kB").unwrap_or(line).trim().parse().context("the kernel's Pss is no number")
+}

@@ -1,0 +1,97 @@
+//! A thousand small results of one call.
+
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use async_trait::async_trait;
+use bivium::{Call, PluginManager};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::contest::{Contest, Measure, Role, Samples, Side};
+use crate::entry::{Against, Entry};
+use crate::floor::component::{Bare, Instance};
+use crate::site::Site;
+use crate::timing::us;
+
+pub const NAME: &str = "stream";
+
+const CHUNKS: u64 = 1_000;
+
+pub async fn run(site: &Site) -> Result<Vec<Entry>> {
+    let manager = site.manager(&[site.echo()]).await?;
+    let bare = Bare::new(true)?;
+    let pre = bare.pre(&bare.compile(&site.guest("echo"))?)?;
+    let entries = Contest::new(
+        NAME,
+        vec![
+            Measure::lower("first", "component, first chunk", "µs"),
+            Measure::higher("chunks", "component, chunks", "1/s").goal(Against::Floor, 0.8),
+        ],
+    )
+    .side(Role::Ours, Ok(Target::Ours(manager.clone())))
+    .side(Role::Floor, Ok(Target::Floor(Box::new(bare.instance(&pre).await?))))
+    .side(Role::Also("a channel alone, of values that are there".to_owned()), Ok(Target::Channel))
+    .run(site.rounds(100))
+    .await?;
+    manager.unload_all().await;
+    Ok(entries)
+}
+
+enum Target {
+    Ours(PluginManager),
+    /// The guest's results, asked for by bare wasmtime and read as JSON, in the caller's own task: nothing can be less.
+    Floor(Box<Instance>),
+    Channel,
+}
+
+#[async_trait(?Send)]
+impl Side for Target {
+    async fn round(&mut self, samples: &mut Samples) -> Result<()> {
+        let begun = Instant::now();
+        let mut first = None;
+        let mut next = 0;
+        let mut chunk = |value: &Value| {
+            first.get_or_insert_with(|| begun.elapsed());
+            ensure!(value.get("n").and_then(Value::as_u64) == Some(next), "another chunk came");
+            next += 1;
+            Ok(())
+        };
+        match self {
+            Self::Ours(manager) => {
+                let call = Call::new().method("count").named("count", CHUNKS);
+                let mut stream = manager.execute_stream("echo", call).await?;
+                while let Some(result) = stream.next().await {
+                    chunk(&result?.json)?;
+                }
+            }
+            Self::Floor(instance) => {
+                let stream = instance.stream("count", &json!({"count": CHUNKS})).await?;
+                while let Some(result) = instance.next(stream).await? {
+                    chunk(&result)?;
+                }
+                instance.drop_stream(stream).await?;
+            }
+            Self::Channel => {
+                let (sender, mut receiver) = mpsc::channel(1);
+                tokio::spawn(async move {
+                    for n in 0..CHUNKS {
+                        // Whoever reads has gone: so do we.
+                        if sender.send(json!({"n": n})).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+                while let Some(value) = receiver.recv().await {
+                    chunk(&value)?;
+                }
+            }
+        }
+        let took = begun.elapsed();
+        ensure!(next == CHUNKS, "{next} chunks came");
+        samples.entry("first".to_owned()).or_default().extend(first.map(us));
+        samples.entry("chunks".to_owned()).or_default().push(CHUNKS as f64 / took.as_secs_f64());
+        Ok(())
+    }
+}
