@@ -44,7 +44,7 @@ pub enum Role {
 
 /// A measure that the sides give samples of.
 pub struct Measure {
-    key: &'static str,
+    key: String,
     variant: String,
     unit: &'static str,
     better: Better,
@@ -53,12 +53,12 @@ pub struct Measure {
 
 impl Measure {
     /// A measure of which less is better.
-    pub fn lower(key: &'static str, variant: impl Into<String>, unit: &'static str) -> Self {
-        Self { key, variant: variant.into(), unit, better: Better::Lower, goals: Vec::new() }
+    pub fn lower(key: impl Into<String>, variant: impl Into<String>, unit: &'static str) -> Self {
+        Self { key: key.into(), variant: variant.into(), unit, better: Better::Lower, goals: Vec::new() }
     }
 
     /// A measure of which more is better.
-    pub fn higher(key: &'static str, variant: impl Into<String>, unit: &'static str) -> Self {
+    pub fn higher(key: impl Into<String>, variant: impl Into<String>, unit: &'static str) -> Self {
         Self { better: Better::Higher, ..Self::lower(key, variant, unit) }
     }
 
@@ -148,7 +148,7 @@ fn entry(case: &'static str, measure: &Measure, sides: &[(Role, Samples, Option<
         met: None,
     };
     for (role, samples, failure) in sides {
-        let measured = match (failure, samples.get(measure.key).and_then(|samples| Stats::of(samples))) {
+        let measured = match (failure, samples.get(&measure.key).and_then(|samples| Stats::of(samples))) {
             (Some(failure), _) => Measured::Missing { missing: failure.clone() },
             (None, Some(stats)) => Measured::Stats(stats),
             // This side has no such measure.

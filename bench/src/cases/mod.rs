@@ -9,6 +9,7 @@ use crate::entry::Entry;
 use crate::site::Site;
 
 pub mod component;
+mod large_data;
 
 /// Runs a case.
 type Run = for<'a> fn(&'a Site) -> Pin<Box<dyn Future<Output = Result<Vec<Entry>>> + 'a>>;
@@ -22,6 +23,7 @@ const CASES: &[(&str, Run)] = &[
     (component::stream::NAME, |site| Box::pin(component::stream::run(site))),
     (component::cancel::NAME, |site| Box::pin(component::cancel::run(site))),
     (component::density::NAME, |site| Box::pin(component::density::run(site))),
+    (large_data::NAME, |site| Box::pin(large_data::run(site))),
 ];
 
 /// Runs the cases whose names contain `only`.
