@@ -13,7 +13,7 @@ const OURS: &[&str] = &["numpy==2.2.6"];
 
 /// What is measured beside ours: the option that names the interpreter, and what is installed for it.
 const PEERS: &[(&str, &[&str])] = &[
-    ("cjm", &["cjm-plugin-system==0.0.46", "numpy==2.2.6"]),
+    ("cjm", &["cjm-plugin-system==0.0.46", "numpy==2.2.6", "pocketsphinx==5.1.1"]),
     ("substrate", &["cjm-substrate==0.0.74", "numpy==2.2.6"]),
     ("fastapi", &["fastapi==0.165.0", "uvicorn[standard]==0.54.0", "httpx==0.28.1", "numpy==2.2.6"]),
 ];

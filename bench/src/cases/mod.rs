@@ -10,6 +10,7 @@ use crate::site::Site;
 
 pub mod component;
 mod large_data;
+mod whole_pipeline;
 
 /// Runs a case.
 type Run = for<'a> fn(&'a Site) -> Pin<Box<dyn Future<Output = Result<Vec<Entry>>> + 'a>>;
@@ -24,6 +25,7 @@ const CASES: &[(&str, Run)] = &[
     (component::cancel::NAME, |site| Box::pin(component::cancel::run(site))),
     (component::density::NAME, |site| Box::pin(component::density::run(site))),
     (large_data::NAME, |site| Box::pin(large_data::run(site))),
+    (whole_pipeline::NAME, |site| Box::pin(whole_pipeline::run(site))),
 ];
 
 /// Runs the cases whose names contain `only`.

@@ -1,3 +1,4 @@
 //! The least that the same work can cost, without a host around it.
 
 pub mod component;
+pub mod component_files;
