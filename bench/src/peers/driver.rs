@@ -17,7 +17,8 @@ use tokio::sync::Mutex;
 
 use crate::contest::{Samples, Side};
 
-/// A running driver.
+/// A running driver. One that is dropped is not killed, for what it has started would outlive it: it ends by itself, since
+/// nobody can give it orders any more.
 pub struct Driver {
     script: String,
     child: Child,
@@ -49,7 +50,6 @@ impl Driver {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(words)
-            .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot start {}", python.display()))?;
         let orders = child.stdin.take();
