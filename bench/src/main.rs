@@ -12,6 +12,7 @@ mod contest;
 mod entry;
 mod floor;
 mod machine;
+mod memory;
 mod peers;
 mod report;
 mod site;

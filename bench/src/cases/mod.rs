@@ -11,6 +11,7 @@ use crate::site::Site;
 pub mod component;
 mod large_data;
 mod whole_pipeline;
+mod worker;
 
 /// Runs a case.
 type Run = for<'a> fn(&'a Site) -> Pin<Box<dyn Future<Output = Result<Vec<Entry>>> + 'a>>;
@@ -20,11 +21,17 @@ const CASES: &[(&str, Run)] = &[
     (component::warm_call::NAME, |site| Box::pin(component::warm_call::run(site))),
     (component::fresh::NAME, |site| Box::pin(component::fresh::run(site))),
     (component::start::NAME, |site| Box::pin(component::start::run(site))),
+    (worker::unary_call::NAME, |site| Box::pin(worker::unary_call::run(site))),
     (component::concurrency::NAME, |site| Box::pin(component::concurrency::run(site))),
-    (component::stream::NAME, |site| Box::pin(component::stream::run(site))),
-    (component::cancel::NAME, |site| Box::pin(component::cancel::run(site))),
-    (component::density::NAME, |site| Box::pin(component::density::run(site))),
+    (worker::concurrency::NAME, |site| Box::pin(worker::concurrency::run(site))),
+    (worker::start::NAME, |site| Box::pin(worker::start::run(site))),
     (large_data::NAME, |site| Box::pin(large_data::run(site))),
+    (component::stream::NAME, |site| Box::pin(component::stream::run(site))),
+    (worker::stream::NAME, |site| Box::pin(worker::stream::run(site))),
+    (component::cancel::NAME, |site| Box::pin(component::cancel::run(site))),
+    (worker::cancel::NAME, |site| Box::pin(worker::cancel::run(site))),
+    (component::density::NAME, |site| Box::pin(component::density::run(site))),
+    (worker::density::NAME, |site| Box::pin(worker::density::run(site))),
     (whole_pipeline::NAME, |site| Box::pin(whole_pipeline::run(site))),
 ];
 

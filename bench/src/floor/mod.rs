@@ -2,3 +2,4 @@
 
 pub mod component;
 pub mod component_files;
+pub mod worker;

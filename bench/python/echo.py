@@ -1,0 +1,27 @@
+"""What is measured of our Python road: a plugin that does next to nothing, as any author would write it."""
+
+import itertools
+
+
+class Echo:
+    def __init__(self):
+        self._answers = {}
+
+    def execute(self, text):
+        return {"text": text}
+
+    def constant(self, size, text):
+        """The same answer each time, whatever the text: what a floor asks for."""
+        if size not in self._answers:
+            self._answers[size] = {"text": "x" * size}
+        return self._answers[size]
+
+    def execute_stream(self, count):
+        for n in range(count):
+            yield {"n": n}
+
+    def busy(self, mark):
+        """Says by a file that it runs, and never looks up from its work again."""
+        open(mark, "w").close()
+        for _ in itertools.count():
+            pass

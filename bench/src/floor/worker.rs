@@ -1,0 +1,175 @@
+//! Our own Python worker without a host around it: started bare, and called by a bare hyper client with bodies that were
+//! made before, whose answers nobody decodes.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{AUTHORIZATION, HOST};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+
+use crate::site::Site;
+
+const TOKEN: &str = "the token of a floor";
+
+/// What a worker, or less than one, is started with.
+#[derive(Clone)]
+pub struct Bare {
+    python: PathBuf,
+    package: PathBuf,
+    /// Where the plugin's module is.
+    modules: PathBuf,
+    /// The worker's own directory.
+    exchange: PathBuf,
+}
+
+impl Bare {
+    /// With the same interpreter and plugin as ours.
+    pub fn new(site: &Site) -> Result<Self> {
+        Ok(Self {
+            python: site.python.clone(),
+            package: site.repository("python/bivium_worker").canonicalize()?,
+            modules: site.repository("bench/python").canonicalize()?,
+            exchange: site.directory()?,
+        })
+    }
+
+    /// The interpreter with no more in its environment than it needs, in a process group of its own.
+    fn interpreter(&self) -> Command {
+        let passed = std::env::vars_os().filter(|(name, _)| name == "PATH" || name == "HOME");
+        let mut command = Command::new(&self.python);
+        command.env_clear().envs(passed).env("TMPDIR", &self.exchange).process_group(0);
+        command
+    }
+
+    /// Starts a worker, and waits until it is ready.
+    pub fn worker(&self) -> Result<Worker> {
+        let (mut ours, theirs) = UnixStream::pair()?;
+        let child = self
+            .interpreter()
+            .arg(&self.package)
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .spawn()
+            .context("cannot start the interpreter")?;
+        let settings = json!({
+            "protocol": 1,
+            "token": TOKEN,
+            "name": "echo",
+            "version": "1.0.0",
+            "module": "echo",
+            "class": "Echo",
+            "source": [self.modules],
+            "exchange": self.exchange,
+        });
+        writeln!(ours, "{settings}")?;
+        let mut line = String::new();
+        BufReader::new(&ours).read_line(&mut line)?;
+        let event: Value = serde_json::from_str(&line).with_context(|| format!("the worker said {line:?}"))?;
+        let port = event.get("port").and_then(Value::as_u64).with_context(|| format!("the worker said {line:?}"))?;
+        Ok(Worker { child, channel: ours, port: u16::try_from(port)? })
+    }
+
+    /// Starts the least that is between a process and a Python plugin: an interpreter that has the plugin's module, and a
+    /// server of the standard library to be reached by. It has said that it is there, and ends by itself.
+    pub fn server(&self) -> Result<Child> {
+        self.running("import http.server, os, sys, echo; os.write(1, b'.'); sys.stdin.read()")
+    }
+
+    /// Starts an interpreter that has imported nothing, and waits for its standard input to end.
+    pub fn nothing(&self) -> Result<Child> {
+        self.running("import os, sys; os.write(1, b'.'); sys.stdin.read()")
+    }
+
+    /// Waits until the program has written its first byte.
+    fn running(&self, program: &str) -> Result<Child> {
+        let mut child = self
+            .interpreter()
+            .args(["-c", program])
+            .env("PYTHONPATH", &self.modules)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        child.stdout.as_mut().context("a child without its pipe")?.read_exact(&mut [0])?;
+        Ok(child)
+    }
+}
+
+/// Ends an interpreter.
+pub fn end(mut child: Child) -> Result<()> {
+    drop(child.stdin.take());
+    ensure!(child.wait()?.success(), "the interpreter failed");
+    Ok(())
+}
+
+/// A running worker with the plugin of `bench/python/echo.py`.
+pub struct Worker {
+    child: Child,
+    /// Closing it is the order to end.
+    channel: UnixStream,
+    port: u16,
+}
+
+impl Worker {
+    /// A new connection.
+    pub async fn connect(&self) -> Result<Connection> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
+        stream.set_nodelay(true)?;
+        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(driver);
+        Ok(Connection { sender, host: format!("127.0.0.1:{}", self.port), bearer: format!("Bearer {TOKEN}") })
+    }
+
+    /// Ends it.
+    pub fn end(mut self) -> Result<()> {
+        self.channel.shutdown(std::net::Shutdown::Both)?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+/// A kept connection to a worker.
+pub struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    host: String,
+    bearer: String,
+}
+
+impl Connection {
+    /// Sends a body, and gives the head of the answer.
+    pub async fn post(&mut self, path: &str, body: &Bytes) -> Result<Response<Incoming>> {
+        self.sender.ready().await?;
+        let request = Request::post(path)
+            .header(HOST, &self.host)
+            .header(AUTHORIZATION, &self.bearer)
+            .body(Full::new(body.clone()))?;
+        let response = self.sender.send_request(request).await?;
+        ensure!(response.status().is_success(), "the worker answered {}", response.status());
+        Ok(response)
+    }
+
+    /// Sends a body, and gives the answer's.
+    pub async fn call(&mut self, path: &str, body: &Bytes) -> Result<Bytes> {
+        Ok(self.post(path, body).await?.into_body().collect().await?.to_bytes())
+    }
+}
+
+/// The body of a call which carries as much as a call of ours, and is answered with a constant of the same size. Two
+/// calls under way need two ids.
+#[must_use]
+pub fn constant(id: usize, size: usize) -> Bytes {
+    let body =
+        json!({"call": id.to_string(), "method": "constant", "kwargs": {"size": size, "text": "x".repeat(size)}});
+    body.to_string().into()
+}
