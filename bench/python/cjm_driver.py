@@ -1,123 +1,50 @@
 """Drives cjm-plugin-system or cjm-substrate, whichever the environment has: a host with their manager in it, which runs
-`cjm_echo.py` in a worker of theirs.
+`cjm_echo.py` in a worker of theirs."""
 
-All settings are their defaults but where data is kept: in the working directory, by a `cjm.yaml` there. The manifest is
-written by their own library, with what their `cjm-ctl` finds out about an installed package.
-"""
-
-import importlib
-import importlib.util
-import logging
 import os
-import pathlib
-import sys
 import threading
-from datetime import datetime, timezone
 from time import perf_counter, sleep
 
 import driver
 import load
+from cjm_echo import Echo
+from cjm_host import NOUN, Host, part
 
-ROOT = next(name for name in ("cjm_plugin_system", "cjm_substrate") if importlib.util.find_spec(name))
-NOUN = "plugin" if ROOT == "cjm_plugin_system" else "capability"
-HERE = os.path.dirname(os.path.abspath(__file__))
-
-
-def part(name):
-    return importlib.import_module("%s.core.%s" % (ROOT, name))
+ECHO = "echo"
+host = Host(Echo)
 
 
-def write_manifest(folder):
-    made, surface = part("manifest_format"), part("capability").derive_structural_surface
-    from cjm_echo import Echo
-
-    echo = Echo()
-    now = datetime.now(timezone.utc).isoformat()
-    schema, found = echo.get_config_schema(), surface(Echo)
-    made.write_manifest(
-        folder / "echo.json",
-        made.ManifestV2(
-            install=made.InstallSection(
-                python_path=sys.executable, conda_env="echo", env_vars={"PYTHONPATH": HERE}, installed_at=now
-            ),
-            code=made.CodeSection(
-                name=echo.name,
-                version=echo.version,
-                description="Gives back what it is given",
-                module="cjm_echo",
-                class_name="Echo",
-                config_schema=schema,
-                regenerated_at=now,
-                structural_surface=found,
-            ),
-            drift_tracking=made.DriftTracking(
-                config_schema_hash=made.compute_config_schema_hash(schema),
-                structural_surface_hash=made.compute_structural_surface_hash(found),
-            ),
-        ),
-    )
-
-
-class Host:
-    """A host program of theirs."""
-
-    def __init__(self):
-        folder = pathlib.Path.cwd()
-        manifests = folder / ".cjm" / "manifests"
-        manifests.mkdir(parents=True, exist_ok=True)
-        (folder / "cjm.yaml").write_text("runtime:\n  mode: local\ndata_dir: .cjm\n")
-        write_manifest(manifests)
-        logging.basicConfig(level=logging.WARNING)
-        self.manager = getattr(part("manager"), NOUN.capitalize() + "Manager")()
-        self.meta = next(meta for meta in self.manager.discover_manifests() if meta.name == "echo")
-
-    def method(self, name):
-        return getattr(self.manager, name.replace("NOUN", NOUN))
-
-    def load(self, name="echo"):
-        if not self.method("load_NOUN")(self.meta, instance_id=name):
-            raise RuntimeError("it does not load; see the log")
-
-    def proxy(self, name="echo"):
-        return self.method("get_NOUN")(name)
-
-    def caller(self, through, how):
-        """What calls `execute` with a text."""
-        end = "" if how == "sync" else "_async"
-        if through == "proxy":
-            execute = getattr(self.proxy(), "execute" + end)
-            return lambda text: execute(text=text)
-        execute = self.method("execute_NOUN" + end)
-        return lambda text: execute("echo", text=text)
-
-    def unload(self):
-        self.method("unload_NOUN")("echo")
-
-
-host = Host()
+def caller(through, how):
+    """What calls `execute` with a text."""
+    end = "" if how == "sync" else "_async"
+    if through == "proxy":
+        execute = getattr(host.proxy(ECHO), "execute" + end)
+        return lambda text: execute(text=text)
+    execute = host.method("execute_NOUN" + end)
+    return lambda text: execute(ECHO, text=text)
 
 
 def execute(through, how, size, calls):
-    call = host.caller(through, how)
+    call = caller(through, how)
     return load.serial(call, size, calls) if how == "sync" else load.serial_async(call, size, calls)
 
 
 def concurrent(through, how, size, callers, seconds):
-    call = host.caller(through, how)
+    call = caller(through, how)
     return (load.threads if how == "sync" else load.tasks)(call, size, callers, seconds)
 
 
 def start(through):
     """From nothing to a worker that answers: by the proxy's constructor, or by the manager's loading."""
-    if host.proxy() is not None:
-        host.unload()
+    if host.proxy(ECHO) is not None:
+        host.method("unload_NOUN")(ECHO)
     begun = perf_counter()
     if through == "manager":
-        host.load()
+        host.load(ECHO)
         took = perf_counter() - begun
-        host.unload()
+        host.method("unload_NOUN")(ECHO)
     else:
-        proxy = getattr(part("proxy"), "Remote%sProxy" % NOUN.capitalize())(host.meta.manifest)
+        proxy = getattr(part("proxy"), "Remote%sProxy" % NOUN.capitalize())(host.found[ECHO].manifest)
         took = perf_counter() - begun
         proxy.cleanup()
     return {"time": [took * 1e3]}
@@ -127,7 +54,7 @@ async def stream(count):
     """By the manager, which has it for coroutines only."""
     begun = perf_counter()
     first, found = None, 0
-    async for chunk in host.method("execute_NOUN_stream")("echo", count=count):
+    async for chunk in host.method("execute_NOUN_stream")(ECHO, count=count):
         if first is None:
             first = perf_counter() - begun
         if chunk["n"] != found:
@@ -146,7 +73,7 @@ def cancel(mark, calls):
 
 
 def cancelled(mark):
-    proxy = host.proxy()
+    proxy = host.proxy(ECHO)
     failed = []
 
     def run():
@@ -174,7 +101,7 @@ def workers(count):
     pids = []
     for n in range(count):
         name = "echo-%d" % n
-        host.load(name)
+        host.load(ECHO, name)
         host.method("execute_NOUN")(name, text="x")
         pids.append(host.proxy(name).process.pid)
     return {"pid": pids}
@@ -182,7 +109,7 @@ def workers(count):
 
 try:
     driver.serve(
-        load=host.load, execute=execute, concurrent=concurrent, start=start, stream=stream, cancel=cancel, workers=workers
+        load=lambda: host.load(ECHO), execute=execute, concurrent=concurrent, start=start, stream=stream, cancel=cancel, workers=workers
     )
 finally:
-    host.manager.unload_all()
+    host.end()

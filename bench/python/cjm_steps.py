@@ -60,6 +60,7 @@ class Words(Step):
     """Recognizes one segment."""
 
     def __init__(self):
+        # Their `initialize` is called where there is a configuration only.
         from transcribe import Transcribe
 
         self.transcribe = Transcribe()

@@ -10,6 +10,9 @@ import time
 PASSES = 10
 """How often a round passes data on."""
 
+WRITES = 5
+"""How often a round writes data of each size and does no more."""
+
 MIB = 1 << 20
 
 

@@ -1,17 +1,15 @@
 """The case "large data" with cjm-plugin-system: a DTO that writes itself to a file, whose path goes to the worker."""
 
 import os
-import sys
 import tempfile
 import time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-# Before the import below reads it.
-os.environ["CJM_DATA_DIR"] = os.path.abspath("cjm")
-
 import driver
-from cjm_plugin_system.core.proxy import RemotePluginProxy
-from large_data import Round, ones
+from cjm_host import Host
+from cjm_sums import Sums
+from large_data import WRITES, Round, ones
+
+host = Host(Sums)
 
 
 class Numbers:
@@ -19,14 +17,11 @@ class Numbers:
 
     def __init__(self, data):
         self.data = data
-        self.took = 0
         self.path = None
 
     def to_temp_file(self):
-        begun = time.perf_counter()
         with tempfile.NamedTemporaryFile(suffix=".bin", delete=False) as file:
             file.write(self.data)
-        self.took = time.perf_counter() - begun
         self.path = file.name
         return self.path
 
@@ -34,24 +29,14 @@ class Numbers:
         os.unlink(self.path)
 
 
-def proxy():
-    manifest = {
-        "name": "sums",
-        "version": "1.0.0",
-        "module": "cjm_sums",
-        "class": "Sums",
-        "python_path": sys.executable,
-        "env_vars": {"PYTHONPATH": HERE},
-    }
-    return RemotePluginProxy(manifest)
-
-
 workers = []
 
 
 def prepare():
     """One worker that makes data and one that sums it; both have been called once."""
-    workers.extend([proxy(), proxy()])
+    for name in ("making", "summing"):
+        host.load("sums", name)
+        workers.append(host.proxy(name))
     made = workers[0].execute(make=1 << 20)["path"]
     workers[1].execute(made)
     os.unlink(made)
@@ -61,12 +46,12 @@ def host_bytes(sizes):
     found = Round()
     for mib in sizes:
         numbers = Numbers(ones(mib))
-
-        def after():
-            found.add("written", mib, mib / numbers.took)
+        found.summed(mib, lambda: workers[1].execute(numbers)["sum"], numbers.delete)
+        for _ in range(WRITES):
+            begun = time.perf_counter()
+            numbers.to_temp_file()
+            found.add("written", mib, mib / (time.perf_counter() - begun))
             numbers.delete()
-
-        found.summed(mib, lambda: workers[1].execute(numbers)["sum"], after)
     return found.samples
 
 
@@ -106,5 +91,4 @@ def passing(path):
 try:
     driver.serve(prepare=prepare, host_bytes=host_bytes, component_output=component_output, existing_file=existing_file)
 finally:
-    for worker in workers:
-        worker.cleanup()
+    host.end()

@@ -1,52 +1,35 @@
 """The case "whole pipeline" with cjm-plugin-system: a host with its manager, which calls one step after the other."""
 
-import json
 import os
-import pathlib
 import sys
 import time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-# Before the import below reads it.
-os.environ["CJM_DATA_DIR"] = os.path.abspath("cjm")
-
 import driver
-from cjm_plugin_system.core.manager import PluginManager
+from cjm_host import Host
+from cjm_steps import Captions, Cut, Words
 
-NAMES = ["cut", "words", "captions"]
-manager = PluginManager(search_paths=[pathlib.Path("manifests").absolute()])
-
-
+hosts = []
 loading = []
 """How long the plugins took to load, until it is told."""
 
 
 def load(examples):
-    os.makedirs("manifests")
-    for name in NAMES:
-        manifest = {
-            "name": name,
-            "version": "1.0.0",
-            "description": "A step from speech to subtitles",
-            "module": "cjm_steps",
-            "class": name.capitalize(),
-            "python_path": sys.executable,
-            "env_vars": {"PYTHONPATH": os.pathsep.join([HERE, examples])},
-        }
-        pathlib.Path("manifests", name + ".json").write_text(json.dumps(manifest))
-    found = {meta.name: meta for meta in manager.discover_manifests()}
+    # For the manifests, which are made of the classes.
+    sys.path.append(examples)
+    host = Host(Cut, Words, Captions, path=[examples])
+    hosts.append(host)
     begun = time.perf_counter()
-    for name in NAMES:
-        if not manager.load_plugin(found[name]):
-            raise RuntimeError("%s does not load; see the log" % name)
+    for name in host.found:
+        host.load(name)
     loading.append(time.perf_counter() - begun)
 
 
 def run(audio, cuts):
+    execute = hosts[0].method("execute_NOUN")
     spent = []
 
     def call(name, **arguments):
-        result = manager.execute_plugin(name, **arguments)
+        result = execute(name, **arguments)
         spent.append(result["spent_s"])
         return result
 
@@ -65,4 +48,5 @@ def run(audio, cuts):
 try:
     driver.serve(load=load, run=run)
 finally:
-    manager.unload_all()
+    for host in hosts:
+        host.end()

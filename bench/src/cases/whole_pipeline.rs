@@ -46,7 +46,7 @@ pub async fn run(site: &Site) -> Result<Vec<Entry>> {
     Contest::new(NAME, measures)
         .side(Role::Ours, Ok(ours))
         .side(Role::Floor, Ok(Work(work)))
-        .side(Role::Peer("cjm-plugin-system, manager".to_owned()), cjm)
+        .side(Role::Peer("cjm-plugin-system manager".to_owned()), cjm)
         .run(if site.quick { 1 } else { 3 })
         .await
 }

@@ -5,6 +5,10 @@
 //! is a file already, as an array of which it looks at nothing: that must not take longer for more data, so its growth is
 //! measured too, the time for the largest by the time for the smallest in the same round.
 //!
+//! A DTO of cjm's writes its file to the temp directory, as Python does by default; our blobs lie in memory, where there is
+//! room. On a disk a write ends in the page cache, which may have larger pages than `tmpfs` and then is faster, until the
+//! system makes writers wait for the disk.
+//!
 //! JSON with base64 is measured up to 64 MiB: of 256 MiB there are several copies of over 300 MiB at once, and they say
 //! nothing new.
 
@@ -30,7 +34,7 @@ use crate::site::Site;
 
 pub const NAME: &str = "large data";
 
-const CJM: &str = "cjm-plugin-system, proxy";
+const CJM: &str = "cjm-plugin-system proxy";
 const HTTP: &str = "FastAPI, JSON + base64";
 
 /// How many times longer the largest data may take to be passed on than the smallest: the noise of a call.
