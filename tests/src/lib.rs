@@ -1,6 +1,8 @@
 //! What the end-to-end tests share: where things lie, a manager of the test's own, and eyes for what is left
 //! behind.
 
+pub mod processes;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;

@@ -1,22 +1,22 @@
 //! What every test of the suite needs: a host, the plugin `naughty`, and eyes for what is left behind.
 
 use std::future::Future;
-use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bivium::{Call, ErrorCode, Payload, PluginError, PluginManager};
-use bivium_tests::root;
+use bivium_tests::{processes, root};
 use serde_json::{Value, json};
 
 /// Generous against a busy machine; what is not stopped takes minutes or never ends.
 pub(crate) const IN_TIME: Duration = Duration::from_secs(30);
 
 const NAME: &str = "naughty";
+const MARK: &str = "NAUGHTY_MARK";
 
 pub(crate) struct Scene {
     pub(crate) manager: PluginManager,
-    /// Stands in the environment of every process of this test's plugin.
+    /// Stands in the environment of every process of this test's plugin, as [`MARK`].
     mark: String,
     _directory: tempfile::TempDir,
 }
@@ -30,7 +30,7 @@ impl Scene {
         let mut manifest = json!({
             "name": NAME, "version": "1.0.0", "module": "naughty", "class": "Naughty",
             "source": root().join("tests/plugins/naughty"),
-            "env_vars": {"NAUGHTY": at_import, "NAUGHTY_MARK": mark, "PYTHONDONTWRITEBYTECODE": "1"},
+            "env_vars": {"NAUGHTY": at_import, MARK: mark, "PYTHONDONTWRITEBYTECODE": "1"},
         });
         let Value::Object(more) = more else { panic!("further keys are an object") };
         manifest.as_object_mut().unwrap().extend(more);
@@ -103,11 +103,7 @@ impl Scene {
         }
         let usage = self.manager.exchange().usage();
         assert_eq!(usage.blobs, 0, "blobs are left in the exchange");
-        let until = Instant::now() + Duration::from_secs(5);
-        while let Some(left) = processes(&self.mark).first() {
-            assert!(Instant::now() < until, "process {left} is left");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        processes::all_gone(&format!("{MARK}={}", self.mark), Duration::from_secs(5)).await.unwrap();
     }
 }
 
@@ -118,16 +114,4 @@ pub(crate) fn says(error: &PluginError, code: ErrorCode, words: &[&str]) {
     for word in words {
         assert!(text.contains(word), "{word:?} is not in: {text}");
     }
-}
-
-/// Processes, dead ones that nobody has reaped included, with this mark in their environment.
-fn processes(mark: &str) -> Vec<u32> {
-    let marked = format!("NAUGHTY_MARK={mark}");
-    let has_mark = |pid: u32| {
-        let environment = std::fs::read(Path::new("/proc").join(pid.to_string()).join("environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|entry| entry == marked.as_bytes())
-    };
-    let entries = std::fs::read_dir("/proc").unwrap().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| has_mark(*pid)).collect()
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bivium::Call;
+use bivium_tests::processes;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
-use crate::{Dice, GONE, PLUGIN, host, processes};
+use crate::{Dice, GONE, PLUGIN, entry, host};
 
 /// Calls the plugin until it is killed. A line tells that it has begun.
 pub(crate) async fn serve(directory: &Path, mark: &str) -> Result<()> {
@@ -38,7 +39,7 @@ pub(crate) async fn kill_one(mark: &str, dice: &Dice) -> Result<()> {
     ensure!(begun.as_deref() == Some("begun"), "a host did not start");
     tokio::time::sleep(Duration::from_millis(dice.roll(300))).await;
     child.kill().await?;
-    processes::all_gone(mark, GONE)?;
+    processes::all_gone(&entry(mark), GONE).await?;
     // Its session is reclaimed by the next host there, which then leaves nothing either.
     let exchange = directory.path().join("exchange");
     drop(bivium::Exchange::builder().root(&exchange).open()?);

@@ -8,7 +8,6 @@
 
 mod calls;
 mod hosts;
-mod processes;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,11 +19,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use bivium::PluginManager;
 use bivium::scheduler::PermissiveScheduler;
-use bivium_tests::root;
+use bivium_tests::{processes, root};
 use serde_json::json;
 use tokio::sync::Mutex;
 
 const PLUGIN: &str = "soak";
+/// The environment variable that marks the processes of one plugin.
+const MARK: &str = "BIVIUM_SOAK_MARK";
 const CALLERS: u64 = 8;
 /// How long everything may take to be gone.
 const GONE: Duration = Duration::from_secs(10);
@@ -64,11 +65,16 @@ impl Options {
     }
 }
 
+/// What stands in the environment of every process with this mark.
+pub(crate) fn entry(mark: &str) -> String {
+    format!("{MARK}={mark}")
+}
+
 /// A manager of the plugin, which lies in `directory`, with its exchange there.
 pub(crate) async fn host(directory: &Path, mark: &str) -> Result<PluginManager> {
     let manifest = json!({
         "name": PLUGIN, "version": "1.0.0", "module": "soak", "class": "Soak", "source": root().join("tests/plugins/soak"),
-        "replicas": 2, "concurrency": 2, "env_vars": {processes::MARK: mark, "PYTHONDONTWRITEBYTECODE": "1"},
+        "replicas": 2, "concurrency": 2, "env_vars": {MARK: mark, "PYTHONDONTWRITEBYTECODE": "1"},
     });
     std::fs::write(directory.join("soak.json"), manifest.to_string())?;
     let exchange = directory.join("exchange");
@@ -97,7 +103,7 @@ async fn main() -> Result<ExitCode> {
     let directory = tempfile::tempdir()?;
     let mark = format!("soak-{}", std::process::id());
     let tally = soak(directory.path(), &mark, &options).await?;
-    processes::all_gone(&mark, GONE)?;
+    processes::all_gone(&entry(&mark), GONE).await?;
     let left = processes::zombies();
     ensure!(left.is_empty(), "zombies are left: {left:?}");
     let exchange = directory.path().join("exchange");
@@ -113,7 +119,7 @@ async fn kill_one(manager: &PluginManager, mark: &str, dice: &Dice) -> Result<()
     let stats = manager.stats(PLUGIN).await?;
     let workers: Vec<u32> = stats.instances.iter().filter_map(|worker| u32::try_from(worker.id).ok()).collect();
     let victim = match dice.roll(10) {
-        0 => pick(&processes::of(mark)),
+        0 => pick(&processes::with(&entry(mark))),
         1 | 2 => pick(&workers).and_then(processes::parent),
         _ => pick(&workers),
     };

@@ -3,11 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-
-/// The environment variable that marks the processes of one plugin.
-pub(crate) const MARK: &str = "BIVIUM_SOAK_MARK";
 
 fn all() -> impl Iterator<Item = u32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -18,10 +15,11 @@ fn read(pid: u32, what: &str) -> Vec<u8> {
     std::fs::read(Path::new("/proc").join(pid.to_string()).join(what)).unwrap_or_default()
 }
 
-/// The live processes with this mark.
-pub(crate) fn of(mark: &str) -> Vec<u32> {
-    let marked = format!("{MARK}={mark}");
-    all().filter(|pid| read(*pid, "environ").split(|byte| *byte == 0).any(|entry| entry == marked.as_bytes())).collect()
+/// The live processes with this entry, `NAME=VALUE`, in their environment.
+#[must_use]
+pub fn with(entry: &str) -> Vec<u32> {
+    let has = |pid: &u32| read(*pid, "environ").split(|byte| *byte == 0).any(|other| other == entry.as_bytes());
+    all().filter(has).collect()
 }
 
 /// The state of a process, and its parent.
@@ -32,34 +30,37 @@ fn state(pid: u32) -> Option<(char, u32)> {
 }
 
 /// The process that started another.
-pub(crate) fn parent(pid: u32) -> Option<u32> {
+#[must_use]
+pub fn parent(pid: u32) -> Option<u32> {
     state(pid).map(|(_, parent)| parent)
 }
 
 /// Children of this process that have ended and are not reaped.
-pub(crate) fn zombies() -> Vec<u32> {
+#[must_use]
+pub fn zombies() -> Vec<u32> {
     all().filter(|pid| state(*pid) == Some(('Z', std::process::id()))).collect()
 }
 
 /// Kills a process, if it is still there.
-pub(crate) fn kill(pid: u32) {
+pub fn kill(pid: u32) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         // It may have ended meanwhile.
         let _ = kill_process(pid, Signal::KILL);
     }
 }
 
-/// Waits until no process with this mark is left.
-pub(crate) fn all_gone(mark: &str, patience: Duration) -> Result<()> {
+/// Waits until no process with this entry in its environment is left.
+///
+/// # Errors
+/// If some are left after that time.
+pub async fn all_gone(entry: &str, patience: Duration) -> Result<()> {
     let until = Instant::now() + patience;
     loop {
-        let left = of(mark);
+        let left = with(entry);
         if left.is_empty() {
             return Ok(());
         }
-        if Instant::now() > until {
-            bail!("processes of {mark} are left: {left:?}");
-        }
-        std::thread::sleep(Duration::from_millis(10));
+        ensure!(Instant::now() < until, "processes with {entry} are left: {left:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
