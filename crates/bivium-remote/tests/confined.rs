@@ -20,29 +20,11 @@ use std::sync::{Arc, Mutex};
 
 use bivium_instances::{AuditRecord, AuditSink, Auditor, PluginContext, Secrets};
 use bivium_interface::{Blob, Call, ErrorCode, HostPolicy, LogLevel, PluginError, PluginInterface, Result};
-use common::{Fixture, context, load_from, load_in, manifest};
+use common::{Fixture, captive_manifest, context, load_from, load_in};
 use serde_json::{Value, json};
 
 async fn captive(permissions: Value) -> Fixture {
-    let more = json!({"module": "captive", "permissions": permissions});
-    load_from(manifest("Captive", more)).await.unwrap()
-}
-
-/// Whether this kernel can hold files; if not, says so.
-fn holds_files(sample: &Fixture) -> bool {
-    let lacks = sample.log.tail(100).iter().any(|record| record.message.contains("this kernel has no Landlock"));
-    if lacks {
-        eprintln!("SKIPPED: this kernel has no Landlock");
-    }
-    !lacks
-}
-
-async fn ask(sample: &Fixture, method: &str, arguments: &[Value]) -> Result<Value> {
-    let mut call = Call::new().method(method.to_owned());
-    for argument in arguments {
-        call = call.arg(argument.clone());
-    }
-    sample.plugin.execute(call).await.map(|payload| payload.json)
+    common::captive("Captive", json!({"permissions": permissions})).await
 }
 
 fn assert_denied(result: Result<Value>, permission: &str) -> PluginError {
@@ -55,8 +37,8 @@ fn assert_denied(result: Result<Value>, permission: &str) -> PluginError {
 #[tokio::test]
 async fn what_plugins_usually_do_works() {
     let sample = captive(json!({})).await;
-    assert_eq!(ask(&sample, "at_home", &[]).await.unwrap(), json!("ran\n"));
-    assert_eq!(ask(&sample, "imports", &[]).await.unwrap(), json!(["Europe/Berlin", 4]));
+    assert_eq!(sample.ask("at_home", &[]).await.unwrap(), json!("ran\n"));
+    assert_eq!(sample.ask("imports", &[]).await.unwrap(), json!(["Europe/Berlin", 4]));
     let made = sample.plugin.execute(Call::new().method("make").arg("made")).await.unwrap();
     assert_eq!(std::fs::read(made.blobs[0].path()).unwrap(), b"made");
 }
@@ -67,7 +49,7 @@ async fn files_outside_are_out_of_reach() {
     let secret = dir.path().join("secret");
     std::fs::write(&secret, "secret").unwrap();
     let sample = captive(json!({})).await;
-    if !holds_files(&sample) {
+    if !sample.holds_files() {
         return;
     }
     // Another plugin's blob, and what lies beside the worker's own part of the exchange.
@@ -75,20 +57,20 @@ async fn files_outside_are_out_of_reach() {
     let session = &sample.exchange.directories()[0];
     let path = json!(secret);
     for method in ["read", "write", "truncate", "remove", "through_a_link"] {
-        assert_denied(ask(&sample, method, std::slice::from_ref(&path)).await, "permissions.filesystem");
+        assert_denied(sample.ask(method, std::slice::from_ref(&path)).await, "permissions.filesystem");
     }
     // On another file system that fails for that; either way there is no second name.
-    ask(&sample, "hard_link", std::slice::from_ref(&path)).await.unwrap_err();
+    sample.ask("hard_link", std::slice::from_ref(&path)).await.unwrap_err();
     assert_eq!(std::fs::metadata(&secret).unwrap().nlink(), 1);
-    assert_denied(ask(&sample, "move_out", &[json!(dir.path().join("out"))]).await, "permissions.filesystem");
-    assert_denied(ask(&sample, "write", &[json!(dir.path().join("new"))]).await, "permissions.filesystem");
-    assert_eq!(ask(&sample, "by_a_child", &[path]).await.unwrap(), json!([1, ""]));
+    assert_denied(sample.ask("move_out", &[json!(dir.path().join("out"))]).await, "permissions.filesystem");
+    assert_denied(sample.ask("write", &[json!(dir.path().join("new"))]).await, "permissions.filesystem");
+    assert_eq!(sample.ask("by_a_child", &[path]).await.unwrap(), json!([1, ""]));
     for path in [json!(dir.path()), json!(session), json!("/dev/shm"), json!("/root"), json!("/")] {
-        assert_denied(ask(&sample, "list", &[path]).await, "permissions.filesystem");
+        assert_denied(sample.ask("list", &[path]).await, "permissions.filesystem");
     }
     let host = std::process::id();
     for path in [json!(other.path()), json!("/etc/shadow"), json!(format!("/proc/{host}/environ"))] {
-        assert_denied(ask(&sample, "read", &[path]).await, "permissions.filesystem");
+        assert_denied(sample.ask("read", &[path]).await, "permissions.filesystem");
     }
     assert_eq!(std::fs::read_to_string(&secret).unwrap(), "secret");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
@@ -106,21 +88,21 @@ async fn a_granted_directory_is_read_or_written_as_it_says() {
     let directories = [directory(&read, "/r", "read"), directory(&write, "/w", "write")];
     let sample = captive(json!({"filesystem": directories})).await;
     for path in [&read, &write] {
-        assert_eq!(ask(&sample, "read", &[json!(path.join("file"))]).await.unwrap(), json!("here"));
+        assert_eq!(sample.ask("read", &[json!(path.join("file"))]).await.unwrap(), json!("here"));
     }
-    ask(&sample, "write", &[json!(write.join("new"))]).await.unwrap();
+    sample.ask("write", &[json!(write.join("new"))]).await.unwrap();
     assert_eq!(std::fs::read_to_string(write.join("new")).unwrap(), "written");
-    ask(&sample, "move_out", &[json!(write.join("moved"))]).await.unwrap();
-    if holds_files(&sample) {
-        assert_denied(ask(&sample, "write", &[json!(read.join("file"))]).await, "permissions.filesystem");
-        assert_denied(ask(&sample, "remove", &[json!(read.join("file"))]).await, "permissions.filesystem");
-        assert_denied(ask(&sample, "list", &[json!(dir.path())]).await, "permissions.filesystem");
+    sample.ask("move_out", &[json!(write.join("moved"))]).await.unwrap();
+    if sample.holds_files() {
+        assert_denied(sample.ask("write", &[json!(read.join("file"))]).await, "permissions.filesystem");
+        assert_denied(sample.ask("remove", &[json!(read.join("file"))]).await, "permissions.filesystem");
+        assert_denied(sample.ask("list", &[json!(dir.path())]).await, "permissions.filesystem");
     }
 
     drop(sample);
     std::fs::remove_dir_all(&read).unwrap();
     let sample = captive(json!({"filesystem": [directory(&read, "/r", "read")]})).await;
-    let error = ask(&sample, "imports", &[]).await.unwrap_err();
+    let error = sample.ask("imports", &[]).await.unwrap_err();
     assert!(error.message().contains("permissions.filesystem"), "{error}");
 }
 
@@ -139,10 +121,10 @@ async fn without_network_permissions_there_is_no_socket() {
         ("datagram", port),
         ("of_the_machine", json!(unix)),
     ] {
-        assert_denied(ask(&sample, method, &[argument]).await, "permissions.network");
+        assert_denied(sample.ask(method, &[argument]).await, "permissions.network");
     }
-    assert_denied(ask(&sample, "serve", &[]).await, "permissions.network");
-    assert_eq!(ask(&sample, "ring", &[]).await.unwrap_err().code(), ErrorCode::Denied);
+    assert_denied(sample.ask("serve", &[]).await, "permissions.network");
+    assert_eq!(sample.ask("ring", &[]).await.unwrap_err().code(), ErrorCode::Denied);
     listener.set_nonblocking(true).unwrap();
     assert!(listener.accept().is_err(), "nobody has come");
 }
@@ -157,17 +139,17 @@ async fn a_granted_port_is_the_only_one() {
     let [granted, other, udp] =
         [granted.local_addr(), other.local_addr(), udp.local_addr()].map(|address| json!(address.unwrap().port()));
     let sample = captive(json!({"network": [format!("tcp://127.0.0.1:{granted}")]})).await;
-    assert_eq!(ask(&sample, "connect", std::slice::from_ref(&granted)).await.unwrap(), json!("connected"));
+    assert_eq!(sample.ask("connect", std::slice::from_ref(&granted)).await.unwrap(), json!("connected"));
     for method in ["fast_open", "multipath"] {
-        assert_denied(ask(&sample, method, std::slice::from_ref(&other)).await, "permissions.network");
+        assert_denied(sample.ask(method, std::slice::from_ref(&other)).await, "permissions.network");
     }
-    assert_denied(ask(&sample, "datagram", &[udp]).await, "permissions.network");
-    assert_denied(ask(&sample, "of_the_machine", &[json!(unix)]).await, "permissions.network");
-    assert_denied(ask(&sample, "serve", &[]).await, "permissions.network");
+    assert_denied(sample.ask("datagram", &[udp]).await, "permissions.network");
+    assert_denied(sample.ask("of_the_machine", &[json!(unix)]).await, "permissions.network");
+    assert_denied(sample.ask("serve", &[]).await, "permissions.network");
     let warned = sample.log.tail(100).iter().map(|record| record.message.clone()).collect::<String>();
     assert!(warned.contains("the kernel knows ports and no hosts"), "{warned}");
-    if holds_files(&sample) && !warned.contains("before 6.7") {
-        assert_denied(ask(&sample, "connect", &[other]).await, "permissions.network");
+    if sample.holds_files() && !warned.contains("before 6.7") {
+        assert_denied(sample.ask("connect", &[other]).await, "permissions.network");
     }
 }
 
@@ -175,14 +157,14 @@ async fn a_granted_port_is_the_only_one() {
 async fn other_processes_cannot_be_signalled() {
     let [one, other] = [captive(json!({})).await, captive(json!({})).await];
     let warned = one.log.tail(100).iter().any(|record| record.message.contains("before 6.12"));
-    if !holds_files(&one) || warned {
+    if !one.holds_files() || warned {
         eprintln!("SKIPPED: this kernel does not hold signals");
         return;
     }
-    let sibling = ask(&other, "by_pid", &[]).await.unwrap();
-    let guard = ask(&one, "parent", &[]).await.unwrap();
+    let sibling = other.ask("by_pid", &[]).await.unwrap();
+    let guard = one.ask("parent", &[]).await.unwrap();
     for (what, pid) in [("host", json!(std::process::id())), ("sibling", sibling), ("guard", guard)] {
-        let error = ask(&one, "signal", &[pid]).await.unwrap_err();
+        let error = one.ask("signal", &[pid]).await.unwrap_err();
         assert!(error.message().contains("Operation not permitted"), "{what}: {error}");
     }
 }
@@ -190,16 +172,15 @@ async fn other_processes_cannot_be_signalled() {
 #[tokio::test]
 async fn no_privilege_is_to_be_had_and_limits_are_set() {
     let more = json!({
-        "module": "captive", "permissions": {},
-        "limits": {"memory_mb": 512, "files": 100, "blob_mb": 3},
+        "permissions": {}, "limits": {"memory_mb": 512, "files": 100, "blob_mb": 3},
     });
-    let sample = load_from(manifest("Captive", more)).await.unwrap();
-    let status = ask(&sample, "status", &[]).await.unwrap();
+    let sample = common::captive("Captive", more).await;
+    let status = sample.ask("status", &[]).await.unwrap();
     for (name, value) in [("NoNewPrivs", "1"), ("Seccomp", "2"), ("CapEff", "0000000000000000")] {
         assert_eq!(status[name], json!(value), "{name}");
     }
     let expected = json!({"RLIMIT_DATA": 512 << 20, "RLIMIT_NOFILE": 132, "RLIMIT_FSIZE": 3 << 20, "RLIMIT_CORE": 0});
-    assert_eq!(ask(&sample, "limits", &[]).await.unwrap(), expected);
+    assert_eq!(sample.ask("limits", &[]).await.unwrap(), expected);
 }
 
 #[tokio::test]
@@ -214,9 +195,7 @@ async fn what_cannot_be_held_is_said_and_refused_where_it_is_to_be_enforced() {
     assert!(!warning.message.contains("permissions.clocks"));
 
     let refused = |more: Value| async move {
-        let mut all = json!({"module": "captive"});
-        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let error = load_from(manifest("Captive", all)).await.err().unwrap();
+        let error = load_from(captive_manifest("Captive", more)).await.err().unwrap();
         assert_eq!(error.code(), ErrorCode::Denied);
         error.message().to_owned()
     };
@@ -224,7 +203,7 @@ async fn what_cannot_be_held_is_said_and_refused_where_it_is_to_be_enforced() {
     assert!(message.contains("permissions.clocks") && message.contains("permissions.random"), "{message}");
 
     // A host that trusts nobody refuses a manifest that says nothing.
-    let trusting = manifest("Captive", json!({"module": "captive"}));
+    let trusting = captive_manifest("Captive", json!({}));
     let strict = HostPolicy::deny_all().grant(&trusting);
     let context = PluginContext { granted: Arc::new(strict), ..context(&trusting) };
     assert_eq!(load_in(trusting, context).await.err().unwrap().code(), ErrorCode::Denied);
@@ -241,14 +220,14 @@ async fn what_cannot_be_held_is_said_and_refused_where_it_is_to_be_enforced() {
 #[tokio::test]
 async fn what_can_be_held_starts_though_it_is_enforced() {
     let sample = captive(json!({})).await;
-    if !holds_files(&sample) {
+    if !sample.holds_files() {
         return;
     }
     let more = json!({
-        "module": "captive", "permissions": {"clocks": true, "random": true}, "limits": {"files": 100}, "enforce": true,
+        "permissions": {"clocks": true, "random": true}, "limits": {"files": 100}, "enforce": true,
     });
-    let sample = load_from(manifest("Captive", more)).await.unwrap();
-    assert_eq!(ask(&sample, "at_home", &[]).await.unwrap(), json!("ran\n"));
+    let sample = common::captive("Captive", more).await;
+    assert_eq!(sample.ask("at_home", &[]).await.unwrap(), json!("ran\n"));
 }
 
 #[derive(Default)]
@@ -271,17 +250,17 @@ async fn secrets_come_by_name_and_the_audit_log_tells() {
             {"name": "ABSENT", "header": "X", "hosts": ["a.example.com"]},
         ],
     });
-    let manifest = manifest("Captive", json!({"module": "captive", "permissions": permissions}));
+    let manifest = captive_manifest("Captive", json!({"permissions": permissions}));
     let records = Arc::new(Records::default());
     let mut context = context(&manifest);
     context.audit = Auditor::new("sample", Some(records.clone() as Arc<dyn AuditSink>), context.log.clone());
     context.secrets = Secrets::default().with("API_KEY", "k-1234567890").with("OTHER", "o-1234567890");
     let sample = load_in(manifest, context).await.unwrap();
 
-    assert_eq!(ask(&sample, "variable", &[json!("API_KEY")]).await.unwrap(), json!("k-1234567890"));
-    assert_eq!(ask(&sample, "variable", &[json!("OTHER")]).await.unwrap(), Value::Null);
-    assert_eq!(ask(&sample, "variable", &[json!("CARGO_PKG_NAME")]).await.unwrap(), json!("bivium-remote"));
-    let pid = ask(&sample, "by_pid", &[]).await.unwrap();
+    assert_eq!(sample.ask("variable", &[json!("API_KEY")]).await.unwrap(), json!("k-1234567890"));
+    assert_eq!(sample.ask("variable", &[json!("OTHER")]).await.unwrap(), Value::Null);
+    assert_eq!(sample.ask("variable", &[json!("CARGO_PKG_NAME")]).await.unwrap(), json!("bivium-remote"));
+    let pid = sample.ask("by_pid", &[]).await.unwrap();
     let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
     assert!(!String::from_utf8_lossy(&environment).contains("k-1234567890"), "started without it");
 
@@ -308,7 +287,7 @@ async fn blobs_are_read_where_they_are_lent_and_not_written_to() {
     for (blob, text) in [(&owned, "owned"), (&by_reference, "by reference")] {
         let call = Call::new().method("read").blob("path", blob.clone());
         assert_eq!(sample.plugin.execute(call).await.unwrap().json, json!(text));
-        if holds_files(&sample) {
+        if sample.holds_files() {
             let call = Call::new().method("write").blob("path", blob.clone());
             assert_denied(sample.plugin.execute(call).await.map(|payload| payload.json), "permissions.filesystem");
         }

@@ -22,8 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use bivium_interface::{Call, PluginInterface};
-use common::{Fixture, load_with, parent};
+use common::{Fixture, captive, parent};
 use serde_json::{Value, json};
 
 struct Scene {
@@ -36,14 +35,9 @@ struct Scene {
 
 impl Scene {
     async fn new(permissions: Option<Value>) -> Self {
-        let mut more = json!({"module": "captive"});
-        if let Some(permissions) = permissions {
-            more["permissions"] = permissions;
-        }
-        let sample = load_with("Captive", more).await;
+        let sample = captive("Captive", json!({"permissions": permissions})).await;
         let token = text(&sample, "token").await;
-        let worker: u32 =
-            sample.plugin.execute(Call::new().method("by_pid")).await.unwrap().json.to_string().parse().unwrap();
+        let worker: u32 = sample.ask("by_pid", &[]).await.unwrap().to_string().parse().unwrap();
         let guard = parent(worker);
         Self { port: port(worker), worker, guard, token, sample }
     }
@@ -73,14 +67,12 @@ impl Scene {
 
     /// Nothing of what came from strangers has reached the plugin.
     async fn end(self) {
-        let touched = self.sample.plugin.execute(Call::new().method("touched")).await.unwrap();
-        assert_eq!(touched.json, json!(0));
+        assert_eq!(self.sample.ask("touched", &[]).await.unwrap(), json!(0));
     }
 }
 
-async fn text(sample: &Fixture, method: &'static str) -> String {
-    let payload = sample.plugin.execute(Call::new().method(method)).await.unwrap();
-    payload.json.as_str().unwrap().to_owned()
+async fn text(sample: &Fixture, method: &str) -> String {
+    sample.ask(method, &[]).await.unwrap().as_str().unwrap().to_owned()
 }
 
 /// The port that a process listens on, as every user can find it out.

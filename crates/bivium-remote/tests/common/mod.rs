@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bivium_exchange::Exchange;
 use bivium_instances::{PluginContext, PluginLog};
-use bivium_interface::{HostPolicy, Manifest, PluginInterface, Result};
+use bivium_interface::{Call, HostPolicy, Manifest, PluginInterface, Result};
 use bivium_remote::{RemotePluginProxy, WorkerPlaces};
 use serde_json::{Value, json};
 
@@ -55,7 +55,37 @@ pub async fn load(class: &str) -> Fixture {
     load_with(class, json!({})).await
 }
 
+/// The manifest of a class in `captive.py`, which tries what it is told to.
+pub fn captive_manifest(class: &str, more: Value) -> Arc<Manifest> {
+    let mut all = json!({"module": "captive"});
+    all.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
+    manifest(class, all)
+}
+
+/// A class in `captive.py`, loaded.
+pub async fn captive(class: &str, more: Value) -> Fixture {
+    load_from(captive_manifest(class, more)).await.unwrap()
+}
+
 impl Fixture {
+    /// What a method gives for these arguments.
+    pub async fn ask(&self, method: &str, arguments: &[Value]) -> Result<Value> {
+        let mut call = Call::new().method(method.to_owned());
+        for argument in arguments {
+            call = call.arg(argument.clone());
+        }
+        self.plugin.execute(call).await.map(|payload| payload.json)
+    }
+
+    /// Whether this kernel can hold files; if not, says so.
+    pub fn holds_files(&self) -> bool {
+        let lacks = self.log.tail(100).iter().any(|record| record.message.contains("this kernel has no Landlock"));
+        if lacks {
+            eprintln!("SKIPPED: this kernel has no Landlock");
+        }
+        !lacks
+    }
+
     /// The pids of the plugin's processes: the worker's first.
     pub async fn pids(&self) -> Vec<u32> {
         // A look at all processes is kept for a moment.
