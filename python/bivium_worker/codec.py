@@ -60,8 +60,9 @@ def parse(body: bytes | bytearray) -> tuple[dict, list[Blob]]:
         if not isinstance(given, dict):
             raise ValueError("it is no object")
         blobs = [lend(entry) for entry in listed(given, "blobs")]
-        # Only a text that can hold the key, perhaps written with escapes, is read again with the hook.
-        if 'blob"' in text or "\\u" in text:
+        # Only a text that can hold the key, perhaps written with escapes, is read again with the hook. (A single character
+        # is found sixty times faster than two.)
+        if ("$" in text and 'blob"' in text) or ("\\" in text and "\\u" in text):
             given = json.JSONDecoder(parse_constant=refuse_constant, object_hook=Restorer(blobs)).decode(text)
         return given, blobs
     except WorkerError:
@@ -133,13 +134,51 @@ try:
 
     _pieces = c_make_encoder(None, unknown, encode_basestring, None, ":", ",", False, False, False)
 
-    def dumps(value) -> str:
-        """JSON text, strictly; `Unknown` for what is none."""
+    def short(value) -> str:
         return "".join(_pieces(value, 0))
 
-    dumps({"": [""]})
+    short({"": [""]})
 except (ImportError, TypeError):  # no C encoder, or one of another shape
-    dumps = STRICT.encode
+    short = STRICT.encode
+
+LONG = 4096
+SAMPLE = 1024
+ESCAPES = (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t"))
+RARE = [chr(code) for code in range(32) if chr(code) not in "\n\r\t"]
+
+
+def dumps(value) -> str:
+    """JSON text, strictly; `Unknown` for what is none. A long text that is the result, or stands in it under a key, is not
+    looked at character by character where that is a waste."""
+    kind = type(value)
+    if kind is dict:
+        for item in value.values():
+            if type(item) is str and len(item) > LONG:
+                return "{%s}" % ",".join([member(key, item) for key, item in value.items()])
+    elif kind is str and len(value) > LONG and is_prose(value):
+        for found, written in ESCAPES:
+            if found in value:
+                value = value.replace(found, written)
+        return '"%s"' % value
+    return short(value)
+
+
+def is_prose(text: str) -> bool:
+    """Whether it is likely that little of it needs an escape, and nothing a rare one: to search a text for a character is
+    far quicker than to look at each."""
+    return (
+        text.isascii()
+        and sum([text.count(found, 0, SAMPLE) for found, _ in ESCAPES]) <= SAMPLE // 50
+        and not any(rare in text for rare in RARE)
+    )
+
+
+def member(key, item) -> str:
+    """A key and its item."""
+    if type(key) is str:
+        return "%s:%s" % (dumps(key), dumps(item))
+    # Numbers and the like become texts, by the encoder's own rules.
+    return short({key: None})[1:-5] + dumps(item)
 
 
 def quick(value) -> bytes | None:
@@ -148,7 +187,7 @@ def quick(value) -> bytes | None:
         text = dumps(value)
     except (Unknown, TypeError, ValueError, RecursionError):
         return None
-    if KEY + '"' in text or any(as_json(path) in text for path in Blob.alive()):
+    if ("$" in text and KEY + '"' in text) or any(as_json(path) in text for path in Blob.alive()):
         return None
     try:
         return text.encode("utf-8")

@@ -19,6 +19,7 @@ from .plugin import load
 from .wire import Gate
 
 BACKLOG = 128
+LARGE_BLOCK = 1 << 20
 SWITCH_S = 0.001
 """How long a thread keeps the interpreter lock when another wants it. A cancel takes it three times (wake, read,
 signal) against a loop that never lets go by itself: at the default of 5 ms it would take 15."""
@@ -54,6 +55,9 @@ def run(fd: int) -> int:
 
 def prepare(fd: int, channel: Channel) -> tuple[Lane, Control, int]:
     """All that may fail before the handshake."""
+    # By the first large block that is given back glibc learns how much free memory to keep, twice its size: else it gives
+    # what each call of some length needs back to the kernel, and asks for it again, page by page.
+    bytes(LARGE_BLOCK)
     told = settings.read(fd)
     errors.hold(told.confined, told.limits)
     if told.confined:

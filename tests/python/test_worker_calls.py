@@ -112,6 +112,17 @@ class Calls(WorkerCase):
         text = "x" * 5_000_000
         self.assertEqual(self.worker.result("execute", text)["args"], [text])
 
+    def test_long_texts_are_escaped_as_short_ones_are(self):
+        odd = 'say "häß"\\\n\r\t\x00\x1f\x7f\u2028\U0001f600 $'
+        prose = "a line of plain words\n" * 300
+        for text in (prose, prose + '"\\\r\t', prose + "\x00", odd * 300, '"' * 5000, prose + odd, odd + prose, "$" * 5000):
+            for value in (text, {"text": text, text: [text, {"text": text}], "": 0}):
+                self.assertEqual(self.worker.result("same", value), value, repr(text[:20]))
+        found = self.worker.result("same", {"$$blob": prose, "$": prose})
+        self.assertEqual(found, {"$$blob": prose, "$": prose})
+        found = self.worker.result("value", "long_keys")
+        self.assertEqual(found, {"1": "a line\n" * 1000, "null": "b", "1.5": "d"})
+
     def test_a_call_id_in_use_is_refused(self):
         worker = self.start("Stubborn")
         running = worker.begin("sleep")

@@ -73,6 +73,9 @@ class Echo:
         """Gives back its arguments."""
         return {"args": list(args), "kwargs": kwargs}
 
+    def same(self, value):
+        return value
+
     def add(self, left: int, right: int = 1):
         return left + right
 
@@ -178,6 +181,7 @@ class Echo:
             "set": {1},
             "tuple": (1, "two", None, True),
             "keys": {1: "a", None: "b", True: "c", 1.5: "d"},
+            "long_keys": {1: "a line\n" * 1000, None: "b", 1.5: "d"},
             "literal": {"$blob": 7, "deep": [{"$$blob": 8}], "x$blob": "y$blob"},
             "object": {"inner": [object()]},
             "tuple_key": {("a",): 1},
