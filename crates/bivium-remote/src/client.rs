@@ -4,8 +4,11 @@
 //! to the worker's main thread for good. *Controls* (cancel, progress, stats) are answered beside a running call,
 //! which only a connection that never carried a call can count on.
 
+use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::{Pin, pin};
 use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bivium_interface::{ErrorCode, PluginError, Result};
@@ -17,12 +20,69 @@ use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderValue};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::wire::ErrorReply;
 
-/// A kept connection.
-pub(crate) type Connection = SendRequest<Full<Bytes>>;
+/// A connection, and its work, which is done by whoever waits for what comes of it: so a call crosses no task on its
+/// way out and back. Between calls nobody does it; that the worker has closed it is found out with the next.
+pub(crate) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    /// None once it has ended.
+    driver: Option<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>,
+}
+
+impl Connection {
+    /// Runs what waits for this connection and for nothing else.
+    pub(crate) async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(done) = work.as_mut().poll(&mut unwoken()) {
+                return Poll::Ready(done);
+            }
+            self.advance(cx);
+            work.as_mut().poll(&mut unwoken())
+        })
+        .await
+    }
+
+    /// Sends a request as far as that goes without waiting; gives what waits for the answer, to be driven.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> impl Future<Output = hyper::Result<Response<Incoming>>> + Send + use<> {
+        let answer = self.sender.send_request(request);
+        self.glance().await;
+        answer
+    }
+
+    /// Waits until a request can be sent. False if the worker has closed it.
+    async fn is_ready(&mut self) -> bool {
+        std::future::poll_fn(|cx| {
+            self.advance(cx);
+            self.sender.poll_ready(&mut unwoken()).map(|ready| ready.is_ok())
+        })
+        .await
+    }
+
+    /// Does what of its work can be done now.
+    async fn glance(&mut self) {
+        std::future::poll_fn(|cx| {
+            self.advance(cx);
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    fn advance(&mut self, cx: &mut Context<'_>) {
+        if let Some(driver) = &mut self.driver
+            && Pin::new(driver).poll(cx).is_ready()
+        {
+            // If it broke, whoever waits for an answer hears of it.
+            self.driver = None;
+        }
+    }
+}
 
 /// Controls are answered at once, unless the plugin holds the interpreter lock.
 const CONTROL_TIME: Duration = Duration::from_secs(5);
@@ -31,6 +91,11 @@ const CONTROL_BYTES: usize = 1 << 20;
 /// What the kernel may hold of a reply that nobody reads yet: a stream's generator runs ahead of its reader by no
 /// more than this and the worker's own half. (Left alone, loopback sockets grow to several MiB.)
 const READ_AHEAD: u32 = 128 << 10;
+
+/// For what nothing but the connection's own work can wake: it is looked at after that anyway.
+fn unwoken() -> Context<'static> {
+    Context::from_waker(Waker::noop())
+}
 
 pub(crate) struct Client {
     address: SocketAddr,
@@ -55,7 +120,7 @@ impl Client {
         })
     }
 
-    /// A connection for calls, kept or new.
+    /// A connection for calls, kept or new, on which a request can be sent.
     pub(crate) async fn for_call(&self) -> Result<Connection> {
         self.take(&self.calls).await
     }
@@ -83,9 +148,10 @@ impl Client {
     pub(crate) async fn control<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T> {
         let ask = async {
             let mut connection = self.take(&self.controls).await?;
-            let response = connection.send_request(self.request(method, path, Vec::new())).await.map_err(broken)?;
+            let answer = connection.send(self.request(method, path, Vec::new())).await;
+            let response = connection.drive(answer).await.map_err(broken)?;
             let ok = response.status().is_success();
-            let body = collect(response, CONTROL_BYTES).await?;
+            let body = connection.drive(collect(response, CONTROL_BYTES)).await?;
             put(&self.controls, connection);
             if ok { decode(&body) } else { Err(decode::<ErrorReply>(&body)?.error.into()) }
         };
@@ -98,12 +164,17 @@ impl Client {
     }
 
     async fn take(&self, kept: &Mutex<Vec<Connection>>) -> Result<Connection> {
-        while let Some(connection) = pop(kept) {
-            if !connection.is_closed() {
+        while let Some(mut connection) = pop(kept) {
+            if connection.is_ready().await {
                 return Ok(connection);
             }
         }
-        self.connect().await.map_err(|error| PluginError::protocol(format!("cannot connect to the worker: {error}")))
+        let failed = |error| PluginError::protocol(format!("cannot connect to the worker: {error}"));
+        let mut connection = self.connect().await.map_err(failed)?;
+        if connection.is_ready().await {
+            return Ok(connection);
+        }
+        Err(failed(std::io::ErrorKind::ConnectionReset.into()))
     }
 
     async fn connect(&self) -> std::io::Result<Connection> {
@@ -111,12 +182,8 @@ impl Client {
         socket.set_recv_buffer_size(READ_AHEAD)?;
         let stream = socket.connect(self.address).await?;
         stream.set_nodelay(true)?;
-        let (connection, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
-        // Ends when the connection is dropped or the worker has gone; those who wait for a reply hear of it.
-        tokio::spawn(async move {
-            let _ = driver.await;
-        });
-        Ok(connection)
+        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
+        Ok(Connection { sender, driver: Some(driver) })
     }
 }
 

@@ -93,11 +93,11 @@ impl Flight {
         lent: Lent,
         request: Request<Full<Bytes>>,
     ) -> Result<Self> {
-        let mut connection = match connected(worker).await {
+        let mut connection = match worker.client.for_call().await {
             Ok(connection) => connection,
             Err(error) => return Err(crash_behind(worker, error, "before the call could begin").await),
         };
-        let answer = Box::pin(connection.send_request(request));
+        let answer = Box::pin(connection.send(request).await);
         worker.running(call, true);
         let state = State::Sent(answer, connection);
         Ok(Self { worker: Arc::clone(worker), call, state, lent, place: Some(place), stopping: false })
@@ -113,12 +113,12 @@ impl Flight {
 
     /// Waits for the head of the reply.
     pub(crate) async fn head(&mut self) -> Result<StatusCode> {
-        let State::Sent(answer, _) = &mut self.state else {
+        let State::Sent(answer, connection) = &mut self.state else {
             return Err(PluginError::internal("the head of a reply was asked for twice"));
         };
         let answered = tokio::select! {
             biased;
-            answered = answer => answered,
+            answered = connection.drive(answer) => answered,
             error = self.worker.crashed("in the middle of a call") => return self.lost(error),
         };
         match answered {
@@ -136,10 +136,10 @@ impl Flight {
     /// The next piece of the body; none at its end, when the connection has been kept for the next call.
     pub(crate) async fn piece(&mut self) -> Result<Option<Bytes>> {
         loop {
-            let State::Reading(body, _) = &mut self.state else { return Ok(None) };
+            let State::Reading(body, connection) = &mut self.state else { return Ok(None) };
             let frame = tokio::select! {
                 biased;
-                frame = body.frame() => frame,
+                frame = connection.drive(body.frame()) => frame,
                 error = self.worker.crashed("in the middle of a call") => return self.lost(error),
             };
             match frame {
@@ -239,12 +239,6 @@ impl Flight {
         self.worker.running(self.call, false);
         self.place = None;
     }
-}
-
-async fn connected(worker: &Shared) -> Result<Connection> {
-    let mut connection = worker.client.for_call().await?;
-    connection.ready().await.map_err(broken)?;
-    Ok(connection)
 }
 
 /// The crash that broke a connection, or `error` if there was none. A worker that ends takes its connections with it,
