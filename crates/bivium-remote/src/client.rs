@@ -4,15 +4,17 @@
 //! to the worker's main thread for good. *Controls* (cancel, progress, stats) are answered beside a running call,
 //! which only a connection that never carried a call can count on.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::{Pin, pin};
-use std::sync::{Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bivium_interface::{ErrorCode, PluginError, Result};
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -24,66 +26,6 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::wire::ErrorReply;
 
-/// A connection, and its work, which is done by whoever waits for what comes of it: so a call crosses no task on its
-/// way out and back. Between calls nobody does it; that the worker has closed it is found out with the next.
-pub(crate) struct Connection {
-    sender: SendRequest<Full<Bytes>>,
-    /// None once it has ended.
-    driver: Option<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>,
-}
-
-impl Connection {
-    /// Runs what waits for this connection and for nothing else.
-    pub(crate) async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
-        let mut work = pin!(work);
-        std::future::poll_fn(|cx| {
-            if let Poll::Ready(done) = work.as_mut().poll(&mut unwoken()) {
-                return Poll::Ready(done);
-            }
-            self.advance(cx);
-            work.as_mut().poll(&mut unwoken())
-        })
-        .await
-    }
-
-    /// Sends a request as far as that goes without waiting; gives what waits for the answer, to be driven.
-    pub(crate) async fn send(
-        &mut self,
-        request: Request<Full<Bytes>>,
-    ) -> impl Future<Output = hyper::Result<Response<Incoming>>> + Send + use<> {
-        let answer = self.sender.send_request(request);
-        self.glance().await;
-        answer
-    }
-
-    /// Waits until a request can be sent. False if the worker has closed it.
-    async fn is_ready(&mut self) -> bool {
-        std::future::poll_fn(|cx| {
-            self.advance(cx);
-            self.sender.poll_ready(&mut unwoken()).map(|ready| ready.is_ok())
-        })
-        .await
-    }
-
-    /// Does what of its work can be done now.
-    async fn glance(&mut self) {
-        std::future::poll_fn(|cx| {
-            self.advance(cx);
-            Poll::Ready(())
-        })
-        .await;
-    }
-
-    fn advance(&mut self, cx: &mut Context<'_>) {
-        if let Some(driver) = &mut self.driver
-            && Pin::new(driver).poll(cx).is_ready()
-        {
-            // If it broke, whoever waits for an answer hears of it.
-            self.driver = None;
-        }
-    }
-}
-
 /// Controls are answered at once, unless the plugin holds the interpreter lock.
 const CONTROL_TIME: Duration = Duration::from_secs(5);
 const CONTROL_BYTES: usize = 1 << 20;
@@ -92,9 +34,107 @@ const CONTROL_BYTES: usize = 1 << 20;
 /// more than this and the worker's own half. (Left alone, loopback sockets grow to several MiB.)
 const READ_AHEAD: u32 = 128 << 10;
 
-/// For what nothing but the connection's own work can wake: it is looked at after that anyway.
-fn unwoken() -> Context<'static> {
-    Context::from_waker(Waker::noop())
+type Driver = http1::Connection<TokioIo<TcpStream>, Full<Bytes>>;
+type Answered = hyper::Result<Response<Incoming>>;
+
+/// A connection, and its work, which is done by whoever waits for what comes of it: so a call crosses no task on its
+/// way out and back. Between calls nobody does it; that the worker has closed it is found out with the next.
+pub(crate) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    line: Line,
+}
+
+impl Connection {
+    fn new(sender: SendRequest<Full<Bytes>>, driver: Driver) -> Self {
+        let bell = Arc::<Bell>::default();
+        let line = Line { driver: Some(driver), waker: Waker::from(Arc::clone(&bell)), bell };
+        Self { sender, line }
+    }
+
+    /// Sends a request as far as that goes without waiting; gives what waits for the answer, to be driven.
+    pub(crate) fn send(&mut self, request: Request<Full<Bytes>>) -> impl Future<Output = Answered> + Send + use<> {
+        let answer = self.sender.send_request(request);
+        self.line.advance();
+        answer
+    }
+
+    /// Waits for what comes of this connection and of nothing else.
+    pub(crate) async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        poll_fn(|cx| self.line.poll(cx, |cx| work.as_mut().poll(cx))).await
+    }
+
+    /// Waits until a request can be sent. False if the worker has closed it.
+    async fn is_ready(&mut self) -> bool {
+        let Self { sender, line } = self;
+        line.advance();
+        poll_fn(|cx| line.poll(cx, |cx| sender.poll_ready(cx).map(|ready| ready.is_ok()))).await
+    }
+}
+
+/// The connection's own work.
+struct Line {
+    /// None once it has ended.
+    driver: Option<Driver>,
+    bell: Arc<Bell>,
+    /// Rings the bell.
+    waker: Waker,
+}
+
+impl Line {
+    /// Does what can be done now.
+    fn advance(&mut self) {
+        if let Some(driver) = &mut self.driver
+            && Pin::new(driver).poll(&mut Context::from_waker(&self.waker)).is_ready()
+        {
+            // If it broke, whoever waits for an answer hears of it.
+            self.driver = None;
+        }
+    }
+
+    /// Looks for what only this work can bring about, so that nothing else needs to wake it.
+    fn poll<T>(&mut self, cx: &mut Context<'_>, mut look: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+        let mut unwoken = Context::from_waker(Waker::noop());
+        self.bell.waiting.store(false, Ordering::SeqCst);
+        loop {
+            if let Poll::Ready(found) = look(&mut unwoken) {
+                return Poll::Ready(found);
+            }
+            self.bell.rung.store(false, Ordering::SeqCst);
+            self.advance();
+            if let Poll::Ready(found) = look(&mut unwoken) {
+                return Poll::Ready(found);
+            }
+            self.bell.waiter.register(cx.waker());
+            self.bell.waiting.store(true, Ordering::SeqCst);
+            if !self.bell.rung.load(Ordering::SeqCst) {
+                return Poll::Pending;
+            }
+            self.bell.waiting.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Wakes whoever waits for a connection, and nobody while its work is being done anyway: a task that wakes itself goes to
+/// the end of its thread's queue, and another thread is woken to see whether it may take it.
+#[derive(Default)]
+struct Bell {
+    waiting: AtomicBool,
+    rung: AtomicBool,
+    waiter: AtomicWaker,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.rung.store(true, Ordering::SeqCst);
+        if self.waiting.load(Ordering::SeqCst) {
+            self.waiter.wake();
+        }
+    }
 }
 
 pub(crate) struct Client {
@@ -148,7 +188,7 @@ impl Client {
     pub(crate) async fn control<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T> {
         let ask = async {
             let mut connection = self.take(&self.controls).await?;
-            let answer = connection.send(self.request(method, path, Vec::new())).await;
+            let answer = connection.send(self.request(method, path, Vec::new()));
             let response = connection.drive(answer).await.map_err(broken)?;
             let ok = response.status().is_success();
             let body = connection.drive(collect(response, CONTROL_BYTES)).await?;
@@ -183,7 +223,7 @@ impl Client {
         let stream = socket.connect(self.address).await?;
         stream.set_nodelay(true)?;
         let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
-        Ok(Connection { sender, driver: Some(driver) })
+        Ok(Connection::new(sender, driver))
     }
 }
 
@@ -218,4 +258,55 @@ pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
 /// A connection that broke. Whether the worker has ended with it, the caller finds out.
 pub(crate) fn broken(error: hyper::Error) -> PluginError {
     PluginError::protocol(format!("the connection to the worker broke: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_waits_for_its_answer_and_wakes_nobody_before() {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let client = Client::new(listener.local_addr().unwrap().port(), "token").unwrap();
+        let mut far = None;
+        for answer in ["first", "second"] {
+            let mut connection = client.for_call().await.unwrap();
+            let far = far.get_or_insert_with(|| listener.accept().unwrap().0);
+            let work = connection.send(client.request(Method::POST, "/execute", b"{}".to_vec()));
+            let mut call = Box::pin(async move {
+                let response = connection.drive(work).await.unwrap();
+                let body = connection.drive(collect(response, 100)).await.unwrap();
+                (body, connection)
+            });
+            let count = Arc::<Count>::default();
+            let waker = Waker::from(Arc::clone(&count));
+            assert!(call.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            let mut request = [0; 1000];
+            let length = far.read(&mut request).unwrap();
+            assert!(request.get(..length).unwrap().ends_with(b"\r\n\r\n{}"), "it was sent with the first look");
+            assert_eq!(count.0.load(Ordering::SeqCst), 0);
+            write!(far, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len()).unwrap();
+            let (body, connection) = call.await;
+            assert_eq!(body, answer);
+            client.keep(connection);
+        }
+        // One that was closed meanwhile is not used again. The runtime looks at its sockets when there is nothing to run.
+        drop(far);
+        tokio::task::yield_now().await;
+        listener.set_nonblocking(true).unwrap();
+        let _connection = client.for_call().await.unwrap();
+        listener.accept().unwrap();
+    }
 }

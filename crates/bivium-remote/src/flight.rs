@@ -97,7 +97,7 @@ impl Flight {
             Ok(connection) => connection,
             Err(error) => return Err(crash_behind(worker, error, "before the call could begin").await),
         };
-        let answer = Box::pin(connection.send(request).await);
+        let answer = Box::pin(connection.send(request));
         worker.running(call, true);
         let state = State::Sent(answer, connection);
         Ok(Self { worker: Arc::clone(worker), call, state, lent, place: Some(place), stopping: false })
