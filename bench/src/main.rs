@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Parser;
 
 mod cases;
@@ -77,11 +77,13 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 
 fn run(arguments: Arguments) -> Result<()> {
     let site = Site::new(&arguments)?;
-    let entries = runtime()?.block_on(cases::run(&site, arguments.only.as_deref()))?;
-    report::print(&entries);
+    let results = runtime()?.block_on(cases::run(&site, arguments.only.as_deref()))?;
+    report::print(&results.entries);
     if let Some(path) = &arguments.json {
-        report::write(path, &site, &entries)?;
+        report::write(path, &site, &results)?;
         eprintln!("The results lie in {}.", path.display());
     }
+    let failed: Vec<&str> = results.failures.iter().map(|failure| failure.case).collect();
+    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::json;
 
+use crate::cases::Results;
 use crate::entry::{Entry, Measured};
 use crate::machine;
 use crate::site::Site;
@@ -13,13 +14,14 @@ use crate::site::Site;
 ///
 /// # Errors
 /// If it cannot be written.
-pub fn write(path: &Path, site: &Site, entries: &[Entry]) -> Result<()> {
+pub fn write(path: &Path, site: &Site, results: &Results) -> Result<()> {
     let report = json!({
         "format": 1,
         "quick": site.quick,
         "machine": machine::describe(),
         "versions": machine::versions(site),
-        "cases": entries,
+        "cases": results.entries,
+        "failed": results.failures,
     });
     let text = serde_json::to_string_pretty(&report)?;
     std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))

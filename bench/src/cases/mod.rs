@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use anyhow::{Result, bail};
+use serde::Serialize;
 
 use crate::entry::Entry;
 use crate::site::Site;
@@ -35,21 +36,43 @@ const CASES: &[(&str, Run)] = &[
     (whole_pipeline::NAME, |site| Box::pin(whole_pipeline::run(site))),
 ];
 
-/// Runs the cases whose names contain `only`.
+/// What came out of the cases.
+#[derive(Default)]
+pub struct Results {
+    pub entries: Vec<Entry>,
+    /// The cases of which nothing can be said, since ours or a floor failed.
+    pub failures: Vec<Failure>,
+}
+
+/// A case that failed.
+#[derive(Serialize)]
+pub struct Failure {
+    pub case: &'static str,
+    pub reason: String,
+}
+
+/// Runs the cases whose names contain `only`. One that fails does not keep the others from being measured.
 ///
 /// # Errors
-/// If there is none, or if ours or a floor failed.
-pub async fn run(site: &Site, only: Option<&str>) -> Result<Vec<Entry>> {
-    let mut entries = Vec::new();
+/// If there is none.
+pub async fn run(site: &Site, only: Option<&str>) -> Result<Results> {
+    let mut results = Results::default();
     let mut found = false;
     for (name, run) in CASES.iter().filter(|(name, _)| only.is_none_or(|only| name.contains(only))) {
         eprintln!("bench: {name}");
         found = true;
-        entries.extend(run(site).await?);
+        match run(site).await {
+            Ok(entries) => results.entries.extend(entries),
+            Err(error) => {
+                let reason = format!("{error:#}");
+                eprintln!("bench: {name} failed: {reason}");
+                results.failures.push(Failure { case: name, reason });
+            }
+        }
     }
     if !found {
         let names: Vec<&str> = CASES.iter().map(|(name, _)| *name).collect();
         bail!("no case has that name; there are: {}", names.join(", "));
     }
-    Ok(entries)
+    Ok(results)
 }
