@@ -157,16 +157,16 @@ impl Instance {
     /// The arguments as a JSON document in, the result as a value out.
     pub async fn execute(&mut self, arguments: &Value) -> Result<Value> {
         let guest = self.plugin.bivium_plugin_guest();
-        let input = payload!(asynchronous, arguments);
-        let output = guest.call_execute(&mut self.store, &"execute".to_owned(), &input).await?;
+        let (method, input) = ("execute".to_owned(), payload!(asynchronous, arguments));
+        let output = guest.call_execute(&mut self.store, &method, &input).await?;
         Ok(serde_json::from_str(&output.ok().context("the guest failed")?.json)?)
     }
 
     /// Starts a stream.
     pub async fn stream(&mut self, method: &str, arguments: &Value) -> Result<ResourceAny> {
         let guest = self.plugin.bivium_plugin_guest();
-        let input = payload!(asynchronous, arguments);
-        let stream = guest.call_execute_stream(&mut self.store, &method.to_owned(), &input).await?;
+        let (method, input) = (method.to_owned(), payload!(asynchronous, arguments));
+        let stream = guest.call_execute_stream(&mut self.store, &method, &input).await?;
         stream.ok().context("the guest failed")
     }
 
@@ -193,8 +193,8 @@ impl SyncInstance {
     /// As [`Instance::execute`].
     pub fn execute(&mut self, arguments: &Value) -> Result<Value> {
         let guest = self.plugin.bivium_plugin_guest();
-        let input = payload!(synchronous, arguments);
-        let output = guest.call_execute(&mut self.store, &"execute".to_owned(), &input)?;
+        let (method, input) = ("execute".to_owned(), payload!(synchronous, arguments));
+        let output = guest.call_execute(&mut self.store, &method, &input)?;
         Ok(serde_json::from_str(&output.ok().context("the guest failed")?.json)?)
     }
 }
