@@ -53,8 +53,8 @@ impl Bare {
         command
     }
 
-    /// Starts a worker, and waits until it is ready.
-    pub fn worker(&self) -> Result<Worker> {
+    /// Starts a worker that runs so many calls at once, and waits until it is ready.
+    pub fn worker(&self, concurrency: usize) -> Result<Worker> {
         let (mut ours, theirs) = UnixStream::pair()?;
         let child = self
             .interpreter()
@@ -72,6 +72,7 @@ impl Bare {
             "class": "Echo",
             "source": [self.modules],
             "exchange": self.exchange,
+            "concurrency": concurrency,
         });
         writeln!(ours, "{settings}")?;
         let mut line = String::new();

@@ -1,4 +1,5 @@
-//! Many callers of one worker, each with one call after another, for a while.
+//! Many callers of one worker, each with one call after another, for a while. The worker runs as many calls at once as there
+//! are callers, as those of the peers do; beside it stands one with the default, which is one call at a time.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,10 @@ const ROUND: Duration = Duration::from_millis(500);
 pub async fn run(site: &Site) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for callers in [1, 8, 32] {
-        let manager = site.manager(&[echo(site)]).await?;
+        let mut manifest = echo(site);
+        manifest["concurrency"] = json!(callers);
+        let manager = site.manager(&[manifest]).await?;
+        let serial = site.manager(&[echo(site)]).await?;
         let mut calls = Measure::higher("calls", format!("worker, {callers} callers, calls"), "1/s");
         if callers > 1 {
             calls = calls.goal(Against::Floor, 0.8).goal(Against::BestOf("cjm-substrate"), 5.0);
@@ -33,7 +37,13 @@ pub async fn run(site: &Site) -> Result<Vec<Entry>> {
         let (peers, fastapi) = (Peers::start(site).await, fastapi(site).await);
         let mut contest = Contest::new(NAME, vec![calls, p99])
             .side(Role::Ours, Ok(Ours { manager: manager.clone(), callers }))
-            .side(Role::Floor, Bare::new(site)?.worker().map(|bare| Floor { bare, callers }));
+            .side(Role::Floor, Bare::new(site)?.worker(callers).map(|bare| Floor { bare, callers }));
+        if callers > 1 {
+            let floor = Bare::new(site)?.worker(1).map(|bare| Floor { bare, callers });
+            contest = contest
+                .side(Role::Also("ours, one call at a time".to_owned()), Ok(Ours { manager: serial.clone(), callers }))
+                .side(Role::Also("floor, one call at a time".to_owned()), floor);
+        }
         for (how, end) in [("sync", "threads"), ("async", "async")] {
             for through in ["proxy", "manager"] {
                 contest = peers.both(contest, &format!(" {through}, {end}"), |name| {
@@ -50,6 +60,7 @@ pub async fn run(site: &Site) -> Result<Vec<Entry>> {
         drop((peers, fastapi));
         entries.extend(contest.run(site.rounds(10)).await?);
         manager.unload_all().await;
+        serial.unload_all().await;
     }
     Ok(entries)
 }

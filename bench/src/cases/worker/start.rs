@@ -63,7 +63,7 @@ impl Side for Starter {
                     worker::end(child)?;
                 }
                 Self::Worker(bare) => {
-                    let worker = bare.worker()?;
+                    let worker = bare.worker(1)?;
                     note();
                     worker.end()?;
                 }

@@ -24,7 +24,7 @@ const STREAMS: usize = 5;
 
 pub async fn run(site: &Site) -> Result<Vec<Entry>> {
     let manager = site.manager(&[echo(site)]).await?;
-    let bare = Bare::new(site)?.worker()?;
+    let bare = Bare::new(site)?.worker(1)?;
     let measures = vec![
         Measure::lower("first", "worker, first chunk", "µs"),
         Measure::higher("chunks", "worker, chunks", "1/s").goal(Against::Floor, 0.8),

@@ -25,7 +25,7 @@ pub async fn run(site: &Site) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for (variant, size) in [("20 bytes", 20), ("64 KiB", 64 << 10)] {
         let manager = site.manager(&[echo(site)]).await?;
-        let bare = Bare::new(site)?.worker()?;
+        let bare = Bare::new(site)?.worker(1)?;
         let measure = Measure::lower("time", variant, "µs")
             .goal(Against::Floor, 1.25)
             .goal(Against::Peer("cjm-substrate manager"), 0.1);
