@@ -25,7 +25,10 @@ pub(crate) fn run_bench(options: &[&str]) -> Result<()> {
     guests::prepare_languages();
     guests::run(guests::Options { languages: true, ..guests::Options::default() })?;
 
-    let place = root.join("bench/target/environments");
+    // Beside what is built of the repository's own workspace where the user has a place for that.
+    let target = std::env::var_os("CARGO_TARGET_DIR").and_then(|dir| std::path::absolute(dir).ok());
+    let target = target.map_or_else(|| root.join("bench/target"), |dir| dir.join("bench"));
+    let place = target.join("environments");
     std::fs::create_dir_all(&place)?;
     let mut prepared: Vec<(&str, PathBuf)> = Vec::new();
     match environment::find_python() {
@@ -47,9 +50,9 @@ pub(crate) fn run_bench(options: &[&str]) -> Result<()> {
     }
 
     // In its own workspace, so that cargo reads its manifest.
-    let mut build = cargo(&["build", "--release", "--locked", "--target-dir", "target"]);
-    run(build.current_dir(root.join("bench")))?;
-    let mut bench = Command::new(root.join("bench/target/release/bivium-bench"));
+    let mut build = cargo(&["build", "--release", "--locked", "--target-dir"]);
+    run(build.arg(&target).current_dir(root.join("bench")))?;
+    let mut bench = Command::new(target.join("release/bivium-bench"));
     for (option, python) in &prepared {
         bench.arg(format!("--{option}")).arg(python);
     }

@@ -86,7 +86,8 @@ fn misfit(error: serde_json::Error) -> Error {
 
 /// False only for a text that surely has no key of this file's.
 fn may_name_blobs(json: &str) -> bool {
-    json.contains(KEY) || json.contains("\\u")
+    // Nearly every text has neither of the two bytes, and that is seen at once.
+    memchr::memchr2(b'$', b'\\', json.as_bytes()).is_some() && (json.contains(KEY) || json.contains("\\u"))
 }
 
 /// Whether a key is `$blob` behind any number of further `$`.

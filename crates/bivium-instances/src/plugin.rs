@@ -1,5 +1,6 @@
 //! [`PooledPlugin`]: `PluginInterface` over a pool.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -35,16 +36,16 @@ struct Counters {
 }
 
 /// Counts a call as running while it lives, and how it ended: one that is dropped before its end was cancelled.
-struct Running {
-    counters: Arc<Counters>,
+struct Running<C: Deref<Target = Counters>> {
+    counters: C,
     since: Instant,
     ended: Option<Result<(), ErrorCode>>,
 }
 
-impl Running {
-    fn new(counters: &Arc<Counters>) -> Self {
+impl<C: Deref<Target = Counters>> Running<C> {
+    fn new(counters: C) -> Self {
         counters.running.fetch_add(1, Ordering::Relaxed);
-        Self { counters: Arc::clone(counters), since: Instant::now(), ended: None }
+        Self { counters, since: Instant::now(), ended: None }
     }
 
     fn end<T>(&mut self, result: &Result<T>) {
@@ -52,7 +53,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl<C: Deref<Target = Counters>> Drop for Running<C> {
     fn drop(&mut self) {
         match self.ended {
             Some(Ok(())) => {}
@@ -139,10 +140,16 @@ impl<F: InstanceFactory> PluginInterface for PooledPlugin<F> {
     async fn execute(&self, call: Call) -> Result<Payload> {
         let handle = call.handle().clone();
         let run = async {
-            let lease = self.pool.lease(&handle).await?;
-            let mut running = Running::new(&self.counters);
+            let lease = match self.pool.try_lease()? {
+                Some(lease) => lease,
+                // Seldom and large: in a box, so that what each call moves about stays small.
+                None => Box::pin(self.pool.lease(&handle)).await?,
+            };
+            let mut running = Running::new(&*self.counters);
             let result = lease.instance().execute(call).await;
             running.end(&result);
+            drop(running);
+            lease.end().await;
             result
         };
         match self.until_ending(run).await {
@@ -156,7 +163,7 @@ impl<F: InstanceFactory> PluginInterface for PooledPlugin<F> {
         let handle = call.handle().clone();
         let start = async {
             let lease = self.pool.lease(&handle).await?;
-            let mut running = Running::new(&self.counters);
+            let mut running = Running::new(Arc::clone(&self.counters));
             let stream = Arc::clone(lease.instance()).execute_stream(call).await;
             if stream.is_err() {
                 running.end(&stream);

@@ -55,6 +55,18 @@ impl<F: InstanceFactory> Lease<F> {
     pub(crate) fn instance(&self) -> &Arc<F::Instance> {
         &self.instance
     }
+
+    /// Ends the lease of a call that has its result. An instance for one call ends here and now: memory that is given
+    /// back by the thread that took it costs the other processors nothing.
+    pub(crate) async fn end(self) {
+        let Self { instance, _seat: seat, _place: place } = self;
+        if seat.pool.limits.single_use && seat.pool.slots().take_out(seat.id) {
+            instance.close().await;
+        }
+        drop(instance);
+        drop(seat);
+        drop(place);
+    }
 }
 
 impl<F: InstanceFactory> Pool<F> {
@@ -92,6 +104,12 @@ impl<F: InstanceFactory> Pool<F> {
             return Err(PluginError::unavailable("the plugin is unloaded").with_help("load it again"));
         }
         Ok(slots)
+    }
+
+    /// The right to run a call, where there is a place and a free instance now.
+    pub(crate) fn try_lease(self: &Arc<Self>) -> Result<Option<Lease<F>>> {
+        let Some(place) = self.queue.try_enter() else { return Ok(None) };
+        Ok(self.take()?.map(|(seat, instance)| Lease { instance, _seat: seat, _place: place }))
     }
 
     /// Waits for the right to run a call, makes an instance if none is free, and gives it.
@@ -203,7 +221,10 @@ impl<F: InstanceFactory> Pool<F> {
     }
 
     fn give_back(self: &Arc<Self>, id: u64) {
-        let left = self.slots().give_back(id, Instant::now());
+        let (left, wants_watch) = {
+            let mut slots = self.slots();
+            (slots.give_back(id, Instant::now()), slots.wants_watch())
+        };
         match left {
             Left::Nothing => self.changed.notify_one(),
             Left::Start(slot) => {
@@ -215,14 +236,19 @@ impl<F: InstanceFactory> Pool<F> {
                 close_later(instance);
             }
         }
-        self.watch();
+        if wants_watch {
+            self.begin_watch();
+        }
     }
 
     /// Has somebody look after idle instances, where there are any and nobody does.
     fn watch(self: &Arc<Self>) {
-        if self.limits.idle.is_none() || !self.slots().wants_watch() {
-            return;
+        if self.slots().wants_watch() {
+            self.begin_watch();
         }
+    }
+
+    fn begin_watch(self: &Arc<Self>) {
         // Without a runtime, the next call that ends in one sees to it.
         match (Handle::try_current(), self.limits.idle) {
             (Ok(runtime), Some(policy)) => {

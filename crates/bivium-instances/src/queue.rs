@@ -44,7 +44,7 @@ impl Queue {
     /// # Errors
     /// `resource-exhausted` if too many wait already; `cancelled`; `timeout`; `unavailable` once it is closed.
     pub async fn enter(&self, call: &CallHandle) -> Result<OwnedSemaphorePermit> {
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+        if let Some(place) = self.try_enter() {
             return Ok(place);
         }
         let waiter = self.line_up(call)?;
@@ -71,6 +71,12 @@ impl Queue {
             call.report(Progress::default());
         }
         place
+    }
+
+    /// A place that is free now.
+    #[must_use]
+    pub fn try_enter(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
     }
 
     /// A place without a call, behind all that wait and whatever their number.

@@ -221,6 +221,14 @@ impl<I: Instance> Slots<I> {
         }
     }
 
+    /// Takes out an instance that lives and is to be closed. False if there is no such.
+    pub(crate) fn take_out(&mut self, id: u64) -> bool {
+        let Some(slot) = self.find(id).filter(|slot| slot.is_live()) else { return false };
+        let age = slot.age;
+        self.restarts.lives(age);
+        self.remove(id).is_some()
+    }
+
     /// Takes out what died while no call was in it.
     pub(crate) fn bury(&mut self, now: Instant) -> Vec<Slot<I>> {
         let dead: Vec<_> = self.list.extract_if(.., |slot| slot.held == 0 && slot.is_dead()).collect();

@@ -79,7 +79,8 @@ pub struct CallHandle(Arc<Control>);
 
 struct Control {
     id: CallId,
-    cancel: CancellationToken,
+    /// Made for whoever first looks at it or cancels: most calls are over before.
+    cancel: OnceLock<CancellationToken>,
     deadline: Option<Instant>,
     progress: OnceLock<Channel>,
 }
@@ -93,12 +94,13 @@ struct Channel {
 
 impl CallHandle {
     fn new() -> Self {
-        let (cancel, progress) = (CancellationToken::new(), OnceLock::new());
+        let (cancel, progress) = (OnceLock::new(), OnceLock::new());
         Self(Arc::new(Control { id: CallId::next(), cancel, deadline: None, progress }))
     }
 
     /// The same call, steered otherwise. Handles taken before steer as they did.
     fn steered(&self, cancel: CancellationToken, deadline: Option<Instant>) -> Self {
+        let cancel = OnceLock::from(cancel);
         Self(Arc::new(Control { id: self.0.id, cancel, deadline, progress: self.0.progress.clone() }))
     }
 
@@ -110,19 +112,19 @@ impl CallHandle {
 
     /// Asks the call to stop. Returns at once; the call ends with `cancelled` soon after.
     pub fn cancel(&self) {
-        self.0.cancel.cancel();
+        self.cancellation().cancel();
     }
 
     /// Whether the call has been asked to stop.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.0.cancel.is_cancelled()
+        self.0.cancel.get().is_some_and(CancellationToken::is_cancelled)
     }
 
     /// The token behind [`cancel`](Self::cancel), for example to tie other work to the call.
     #[must_use]
     pub fn cancellation(&self) -> &CancellationToken {
-        &self.0.cancel
+        self.0.cancel.get_or_init(CancellationToken::new)
     }
 
     /// When the call must have ended.
@@ -172,7 +174,7 @@ impl CallHandle {
         };
         let error = tokio::select! {
             biased;
-            () = self.0.cancel.cancelled() => PluginError::cancelled("the call was cancelled"),
+            () = self.cancellation().cancelled() => PluginError::cancelled("the call was cancelled"),
             () = deadline => PluginError::timeout("the call did not end before its deadline"),
         };
         error.with_call(self.0.id)

@@ -8,17 +8,23 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bivium_interface::{CallHandle, ErrorCode, PluginError, Result};
 use rustix::time::{ClockId, clock_gettime};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use wasmtime::Engine;
 
+use crate::engine::TICKS_TO_YIELD;
 use crate::limits::StoreLimits;
 
-/// How long a cancelled guest may go on, to see that it is cancelled and to end by itself. Its instance then lives on.
+/// How long a cancelled guest may go on that has asked whether it is cancelled: to see it and to end by itself. Its
+/// instance then lives on.
 const GRACE: Duration = Duration::from_millis(20);
 
 /// How long an entry that belongs to no call may take where the manifest does not say.
@@ -32,9 +38,39 @@ pub(crate) struct Bounds {
     /// Processor time in the guest.
     cpu: Allowance,
     /// Cancelled when the instance must go.
-    closing: CancellationToken,
+    closing: Arc<CancellationToken>,
+    /// None where no call is to be cancelled.
+    reach: Option<Reach>,
     /// The guest ended by itself after its call was cancelled.
     gave_up: bool,
+}
+
+/// How a cancel reaches a guest.
+#[derive(Clone)]
+pub(crate) struct Reach {
+    engine: Engine,
+    /// Whether the guest has asked, in this call, whether it is cancelled.
+    pub(crate) asked: Arc<AtomicBool>,
+}
+
+impl Reach {
+    pub(crate) fn new(engine: &Engine) -> Self {
+        Self { engine: engine.clone(), asked: Arc::default() }
+    }
+
+    /// While this lives, a guest that computes yields as soon as its call is cancelled, and not only at the next tick.
+    fn hurry(&self, call: &CallHandle) -> JoinSet<()> {
+        let (cancel, engine) = (call.cancellation().clone(), self.engine.weak());
+        let mut hurry = JoinSet::new();
+        hurry.spawn(async move {
+            cancel.cancelled().await;
+            // All guests that run yield now, which costs each a microsecond.
+            if let Some(engine) = engine.upgrade() {
+                (0..TICKS_TO_YIELD).for_each(|_| engine.increment_epoch());
+            }
+        });
+        hurry
+    }
 }
 
 /// How much time there may be, and how much of it is used up.
@@ -70,6 +106,18 @@ impl<F: Future + Unpin> Metered<F> {
         }
         polled
     }
+
+    /// What it still does within [`GRACE`]; none if it does not end.
+    async fn for_a_grace(&mut self) -> Option<F::Output> {
+        let end = Instant::now() + GRACE;
+        let mut timer = pin!(tokio::time::sleep_until(end));
+        poll_fn(|cx| match self.poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending if Instant::now() >= end => Poll::Ready(None),
+            Poll::Pending => timer.as_mut().poll(cx).map(|()| None),
+        })
+        .await
+    }
 }
 
 /// Processor time of this thread.
@@ -81,16 +129,29 @@ fn processor_time() -> Duration {
 
 impl Bounds {
     /// For a call: its own deadline and cancellation, and the limits of its plugin.
-    pub(crate) fn of_call(call: &CallHandle, limits: &StoreLimits, closing: &CancellationToken) -> Self {
+    pub(crate) fn of_call(call: &CallHandle, limits: &StoreLimits, closing: &Arc<CancellationToken>) -> Self {
         let (wall, cpu) = (Allowance::of_ms(limits.call_ms), Allowance::of_ms(limits.cpu_ms));
-        Self { call: Some(call.clone()), wall, cpu, closing: closing.clone(), gave_up: false }
+        Self { call: Some(call.clone()), wall, cpu, closing: Arc::clone(closing), reach: None, gave_up: false }
+    }
+
+    /// A cancel reaches the guest so.
+    pub(crate) fn reaching(mut self, reach: &Reach) -> Self {
+        self.reach = Some(reach.clone());
+        self
     }
 
     /// For an entry outside of calls.
-    pub(crate) fn of_control(limits: &StoreLimits, closing: &CancellationToken) -> Self {
+    pub(crate) fn of_control(limits: &StoreLimits, closing: &Arc<CancellationToken>) -> Self {
         let mut wall = Allowance::of_ms(limits.call_ms);
         wall.limit.get_or_insert(CONTROL);
-        Self { call: None, wall, cpu: Allowance::of_ms(limits.cpu_ms), closing: closing.clone(), gave_up: false }
+        Self {
+            call: None,
+            wall,
+            cpu: Allowance::of_ms(limits.cpu_ms),
+            closing: Arc::clone(closing),
+            reach: None,
+            gave_up: false,
+        }
     }
 
     /// At most this long.
@@ -127,7 +188,7 @@ impl Bounds {
         let end_of_wall = self.end_of_wall();
         let mut work = Metered { work: pin!(work), cpu: self.cpu.limit.map(|_| self.cpu.used) };
         let mut ended = {
-            let mut event = pin!(self.event());
+            let (mut event, mut hurry) = (None, None);
             poll_fn(|cx| {
                 // The work comes first: a call that ends at its first poll, as most do, pays for no timer and no waker.
                 if let Poll::Ready(done) = work.poll(cx) {
@@ -136,25 +197,21 @@ impl Bounds {
                 if let Some(error) = self.over(end_of_wall, work.cpu) {
                     return Poll::Ready(Err(error));
                 }
-                ready!(event.as_mut().poll(cx));
+                if let (None, Some(call), Some(reach)) = (&hurry, &self.call, &self.reach) {
+                    hurry = Some(reach.hurry(call));
+                }
+                ready!(event.get_or_insert_with(|| Box::pin(self.event())).as_mut().poll(cx));
                 Poll::Ready(Err(self.over(end_of_wall, work.cpu).unwrap_or_else(late)))
             })
             .await
         };
         if let Err(error) = &ended
             && error.code() == ErrorCode::Cancelled
+            && self.reach.as_ref().is_none_or(|reach| reach.asked.load(Ordering::Relaxed))
+            && let Some(done) = Box::pin(work.for_a_grace()).await
         {
-            let end = Instant::now() + GRACE;
-            let mut timer = pin!(tokio::time::sleep_until(end));
-            let grace = poll_fn(|cx| match work.poll(cx) {
-                Poll::Ready(done) => Poll::Ready(Some(done)),
-                Poll::Pending if Instant::now() >= end => Poll::Ready(None),
-                Poll::Pending => timer.as_mut().poll(cx).map(|()| None),
-            });
-            if let Some(done) = grace.await {
-                self.gave_up = true;
-                ended = Ok(done);
-            }
+            self.gave_up = true;
+            ended = Ok(done);
         }
         self.cpu.used = work.cpu.unwrap_or_default();
         if let Some(started) = started {
@@ -231,7 +288,7 @@ mod tests {
     fn call_with(call_ms: Option<u64>) -> (Call, Bounds) {
         let call = Call::new();
         let limits = StoreLimits::new(&Limits { call_ms, ..Limits::default() });
-        let bounds = Bounds::of_call(call.handle(), &limits, &CancellationToken::new());
+        let bounds = Bounds::of_call(call.handle(), &limits, &Arc::default());
         (call, bounds)
     }
 
@@ -261,7 +318,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_instance_that_closes_stops_at_once() {
-        let closing = CancellationToken::new();
+        let closing = Arc::new(CancellationToken::new());
         let mut bounds = Bounds::of_control(&StoreLimits::new(&Limits::default()), &closing);
         closing.cancel();
         let error = bounds.drive(std::future::pending::<()>()).await.unwrap_err();
@@ -272,7 +329,7 @@ mod tests {
     async fn processor_time_counts_over_all_entries_and_waiting_does_not() {
         let limits = StoreLimits::new(&Limits { cpu_ms: Some(40), ..Limits::default() });
         let call = Call::new();
-        let mut bounds = Bounds::of_call(call.handle(), &limits, &CancellationToken::new());
+        let mut bounds = Bounds::of_call(call.handle(), &limits, &Arc::default());
         // What a guest does that computes without end: it yields at each tick.
         let spin = async |enough: Duration| {
             let begun = processor_time();

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::blobs::blocking;
-use crate::bounds::Bounds;
+use crate::bounds::{Bounds, Reach};
 use crate::compile::{Compiled, Request, at};
 use crate::engine::{TICKS_TO_YIELD, WasmEngine};
 use crate::instance::ComponentInstance;
@@ -135,7 +135,8 @@ impl InstanceFactory for ComponentFactory {
         let witness = Arc::new(Witness::new(self.context.audit.clone(), log));
         let (rights, network) = (Arc::clone(&self.rights), Arc::clone(&self.network));
         let (exchange, counted) = (self.exchange.clone(), self.engine.count_store());
-        let state = HostState::new(self.limits, limiter, exchange, witness, rights, network, counted);
+        let reach = Reach::new(self.engine.wasmtime());
+        let state = HostState::new(self.limits, limiter, exchange, witness, rights, network, reach, counted);
         let mut store = Store::new(self.engine.wasmtime(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(self.limits.handed);
@@ -146,7 +147,7 @@ impl InstanceFactory for ComponentFactory {
         if let Some(fuel) = self.limits.fuel {
             store.set_fuel(fuel).map_err(|error| PluginError::internal(format!("cannot count fuel: {error}")))?;
         }
-        let closing = CancellationToken::new();
+        let closing = Arc::new(CancellationToken::new());
         let mut bounds = Bounds::of_control(&self.limits, &closing);
         let guest = bounds
             .drive(self.guest.instantiate(&mut store))

@@ -33,7 +33,7 @@ pub struct ComponentInstance {
     calls: AtomicU64,
     made: Instant,
     alive: AtomicBool,
-    closing: CancellationToken,
+    closing: Arc<CancellationToken>,
     schema: Arc<OnceLock<Value>>,
     slot: Arc<Mutex<Option<Live>>>,
 }
@@ -89,7 +89,7 @@ impl ComponentInstance {
         guest: Box<dyn Guest>,
         limits: StoreLimits,
         memory: MemoryGauge,
-        closing: CancellationToken,
+        closing: Arc<CancellationToken>,
         schema: Arc<OnceLock<Value>>,
     ) -> Self {
         Self {
@@ -163,7 +163,8 @@ impl ComponentInstance {
     /// Begins a call.
     fn call<'a>(&self, slot: &'a mut Option<Live>, call: &Call) -> Result<(&'a mut Live, Bounds)> {
         let live = slot.as_mut().ok_or_else(ended)?;
-        let bounds = Bounds::of_call(call.handle(), &self.limits, &self.closing);
+        let reach = &live.store.data().reach;
+        let bounds = Bounds::of_call(call.handle(), &self.limits, &self.closing).reaching(reach);
         bounds.check()?;
         live.store.data().admit(&call.blobs)?;
         live.begin(Some(call.handle()));
@@ -297,7 +298,7 @@ impl Instance for ComponentInstance {
         self.closing.cancel();
         let mut slot = self.slot.lock().await;
         if let Some(live) = slot.as_mut().filter(|_| self.is_alive()) {
-            let mut bounds = Bounds::of_control(&self.limits, &CancellationToken::new()).at_most(Self::CLEANUP);
+            let mut bounds = Bounds::of_control(&self.limits, &Arc::default()).at_most(Self::CLEANUP);
             live.begin(None);
             live.enter(&bounds);
             let work = async { live.guest.cleanup(&mut live.store).await.map(Ok) };

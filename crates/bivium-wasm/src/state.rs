@@ -1,6 +1,7 @@
 //! [`HostState`]: what the host keeps beside one guest, in its store.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bivium_exchange::Exchange;
 use bivium_interface::{Blob, CallHandle, ErrorCode, PluginError, Result};
@@ -9,6 +10,7 @@ use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::WasiCtx;
 
 use crate::blobs::{BlobHandle, OpenBlob};
+use crate::bounds::Reach;
 use crate::limits::{Limiter, StoreLimits};
 use crate::log::GuestLog;
 use crate::network::{Network, NetworkGrant};
@@ -31,6 +33,7 @@ pub(crate) struct HostState {
     pub(crate) clock: Clock,
     pub(crate) random: Random,
     pub(crate) network: Network,
+    pub(crate) reach: Reach,
     /// None until the guest first uses WASI.
     pub(crate) wasi: Option<Box<WasiCtx>>,
     call: Option<RunningCall>,
@@ -53,6 +56,7 @@ impl HostState {
         witness: Arc<Witness>,
         rights: Arc<Rights>,
         network: Arc<NetworkGrant>,
+        reach: Reach,
         counted: Arc<()>,
     ) -> Self {
         let mut table = ResourceTable::new();
@@ -71,6 +75,7 @@ impl HostState {
             clock: Clock::default(),
             random: Random::default(),
             network,
+            reach,
             wasi: None,
             call: None,
             _counted: counted,
@@ -81,6 +86,7 @@ impl HostState {
     pub(crate) fn begin(&mut self, call: Option<&CallHandle>) {
         self.log.set_call(call.map(CallHandle::id));
         self.witness.begin();
+        self.reach.asked.store(false, Ordering::Relaxed);
         self.written.reset();
         self.call = call.map(|handle| RunningCall { handle: handle.clone(), deadline: None, lent: Vec::new() });
     }

@@ -34,12 +34,17 @@ impl RunningStream {
         let stream = self.stream.as_mut()?;
         let item = self.instance.next(stream.as_mut(), &mut self.bounds).await;
         if !matches!(item, Ok(Some(_))) {
-            let slot = self.instance.slot().await;
-            if let Some(stream) = self.stream.take() {
-                self.instance.end_stream(slot, stream).await;
-            }
+            // Once and large: in a box, so that what each result moves about stays small.
+            Box::pin(self.finish()).await;
         }
         item.transpose()
+    }
+
+    async fn finish(&mut self) {
+        let slot = self.instance.slot().await;
+        if let Some(stream) = self.stream.take() {
+            self.instance.end_stream(slot, stream).await;
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Several callers at once.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use async_trait::async_trait;
-use bivium::{Call, PluginManager};
+use bivium::{Call, PluginInterface, PluginManager};
 use serde_json::json;
 
 use super::check;
@@ -40,8 +41,9 @@ pub async fn run(site: &Site) -> Result<Vec<Entry>> {
         }
         let p99 = Measure::lower("p99", format!("component, {callers} callers, p99"), "µs");
         let contest = Contest::new(NAME, vec![per_second, p99])
-            .side(Role::Ours, Ok(Target::Ours(manager.clone(), callers)))
+            .side(Role::Ours, Ok(Target::Ours(manager.get("echo")?, callers)))
             .side(Role::Floor, Ok(Target::Floor(instances)))
+            .side(Role::Also("ours by name, scheduled".to_owned()), Ok(Target::ByName(manager.clone(), callers)))
             .side(Role::Peer(extism::NAME.to_owned()), plug_ins.map(Target::Extism));
         entries.extend(contest.run(site.rounds(20)).await?);
         manager.unload_all().await;
@@ -52,7 +54,8 @@ pub async fn run(site: &Site) -> Result<Vec<Entry>> {
 /// Each caller calls again as soon as it is answered: ours by one plugin of the manager, the others by an instance of
 /// its own.
 enum Target {
-    Ours(PluginManager, usize),
+    Ours(Arc<dyn PluginInterface>, usize),
+    ByName(PluginManager, usize),
     Floor(Vec<Instance>),
     Extism(Vec<::extism::Plugin>),
 }
@@ -77,7 +80,20 @@ impl Side for Target {
         let end = begun + STRETCH;
         let mut times = Vec::new();
         match self {
-            Self::Ours(manager, callers) => {
+            Self::Ours(plugin, callers) => {
+                let spawn = |_| {
+                    let plugin = Arc::clone(plugin);
+                    tokio::spawn(async move {
+                        let call = || Call::new().named("text", TEXT);
+                        anyhow::Ok(calls_until!(end, plugin.execute(call()).await?.json))
+                    })
+                };
+                let running: Vec<_> = (0..*callers).map(spawn).collect();
+                for caller in running {
+                    times.push(caller.await??);
+                }
+            }
+            Self::ByName(manager, callers) => {
                 let spawn = |_| {
                     let manager = manager.clone();
                     tokio::spawn(async move {

@@ -126,6 +126,15 @@ impl Loaded {
         }
     }
 
+    /// A hold on the copy that serves calls, where that is no matter of waiting.
+    pub(super) fn try_hold(&self) -> Option<Hold> {
+        let copy = self.copy().ok()?;
+        let gate = Arc::clone(&copy.gate).try_read_owned().ok()?;
+        // Not one that was replaced and ended between the look and the hold.
+        let serves = matches!(&*self.active.borrow(), State::Ready(active) if Arc::ptr_eq(active, &copy));
+        serves.then_some(Hold { copy, _gate: gate })
+    }
+
     /// A hold on the copy that serves calls; waits while it is being swapped.
     pub(super) async fn hold(&self) -> Result<Hold> {
         let mut active = self.active.subscribe();

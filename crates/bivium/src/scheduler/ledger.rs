@@ -16,11 +16,25 @@ pub(super) struct Ledger {
     pub(super) released: Notify,
 }
 
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Promised {
     cpu_slots: u32,
     memory_bytes: u64,
     gpu_memory_bytes: u64,
+}
+
+impl Promised {
+    fn add(&mut self, more: Self) {
+        self.cpu_slots = self.cpu_slots.saturating_add(more.cpu_slots);
+        self.memory_bytes = self.memory_bytes.saturating_add(more.memory_bytes);
+        self.gpu_memory_bytes = self.gpu_memory_bytes.saturating_add(more.gpu_memory_bytes);
+    }
+
+    fn take_back(&mut self, less: Self) {
+        self.cpu_slots = self.cpu_slots.saturating_sub(less.cpu_slots);
+        self.memory_bytes = self.memory_bytes.saturating_sub(less.memory_bytes);
+        self.gpu_memory_bytes = self.gpu_memory_bytes.saturating_sub(less.gpu_memory_bytes);
+    }
 }
 
 /// Why a call cannot start.
@@ -34,16 +48,12 @@ pub(super) enum Refusal {
 /// A promise kept in the books until dropped.
 pub(super) struct Place {
     ledger: Arc<Ledger>,
-    need: Need,
+    promised: Promised,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut promised = self.ledger.promised.lock().unwrap_or_else(PoisonError::into_inner);
-        promised.cpu_slots = promised.cpu_slots.saturating_sub(self.need.cpu_slots);
-        promised.memory_bytes = promised.memory_bytes.saturating_sub(self.need.memory_bytes);
-        promised.gpu_memory_bytes = promised.gpu_memory_bytes.saturating_sub(self.need.gpu_memory_bytes);
-        drop(promised);
+        self.ledger.promised.lock().unwrap_or_else(PoisonError::into_inner).take_back(self.promised);
         self.ledger.released.notify_waiters();
     }
 }
@@ -61,10 +71,10 @@ impl Ledger {
         let snapshot = weighs.then(|| self.monitor.snapshot());
         let mut promised = self.promised.lock().unwrap_or_else(PoisonError::into_inner);
         self.check(need, &promised, snapshot.as_ref())?;
-        promised.cpu_slots = promised.cpu_slots.saturating_add(need.cpu_slots);
-        promised.memory_bytes = promised.memory_bytes.saturating_add(need.memory_bytes);
-        promised.gpu_memory_bytes = promised.gpu_memory_bytes.saturating_add(need.gpu_memory_bytes);
-        Ok(Place { ledger: Arc::clone(self), need: need.clone() })
+        let Need { cpu_slots, memory_bytes, gpu_memory_bytes, .. } = *need;
+        let more = Promised { cpu_slots, memory_bytes, gpu_memory_bytes };
+        promised.add(more);
+        Ok(Place { ledger: Arc::clone(self), promised: more })
     }
 
     fn check(&self, need: &Need, promised: &Promised, snapshot: Option<&SystemSnapshot>) -> Result<(), Refusal> {

@@ -64,6 +64,16 @@ impl QueueScheduler {
 #[async_trait]
 impl Scheduler for QueueScheduler {
     async fn admit(&self, need: &Need, call: &CallHandle) -> Result<Admission> {
+        if let Ok(place) = self.0.try_place(need) {
+            return Ok(Admission::new(place));
+        }
+        // Seldom and large: in a box, so that what each call moves about stays small.
+        Box::pin(self.wait(need, call)).await
+    }
+}
+
+impl QueueScheduler {
+    async fn wait(&self, need: &Need, call: &CallHandle) -> Result<Admission> {
         loop {
             // Listens before it looks, so that a place given back in between is not missed.
             let released = self.0.released.notified();

@@ -1,5 +1,7 @@
 //! The host's side of `host` and `types`.
 
+use std::sync::atomic::Ordering;
+
 use bivium_interface::{LogLevel, LogSource, Progress};
 use tokio::time::Instant;
 
@@ -29,6 +31,7 @@ impl wit::host::Host for HostState {
     }
 
     fn is_cancelled(&mut self) -> wasmtime::Result<bool> {
+        self.reach.asked.store(true, Ordering::Relaxed);
         Ok(self.call().is_some_and(|call| call.is_cancelled()))
     }
 
