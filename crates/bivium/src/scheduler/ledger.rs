@@ -1,8 +1,9 @@
-//! What running calls have been promised, held against what the machine has.
+//! What running calls have been promised, held against what the machine has, and the line of those that wait for more.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::oneshot;
 
 use super::Need;
 use crate::monitor::{Monitor, SystemSnapshot};
@@ -11,9 +12,19 @@ use crate::monitor::{Monitor, SystemSnapshot};
 pub(super) struct Ledger {
     monitor: Arc<dyn Monitor>,
     cpu_slots: u32,
-    promised: Mutex<Promised>,
-    /// Told whenever a place is given back.
-    pub(super) released: Notify,
+    books: Mutex<Books>,
+}
+
+#[derive(Default)]
+struct Books {
+    promised: Promised,
+    next: u64,
+    line: BTreeMap<u64, Waiter>,
+}
+
+struct Waiter {
+    need: Need,
+    give: oneshot::Sender<Place>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -53,15 +64,68 @@ pub(super) struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.ledger.promised.lock().unwrap_or_else(PoisonError::into_inner).take_back(self.promised);
-        self.ledger.released.notify_waiters();
+        self.ledger.books().promised.take_back(self.promised);
+        self.ledger.hand_on();
+    }
+}
+
+/// A call's stand in the line, while it lives.
+pub(super) struct Stand {
+    ledger: Arc<Ledger>,
+    ticket: u64,
+    /// Gives its place.
+    pub(super) place: oneshot::Receiver<Place>,
+}
+
+impl Drop for Stand {
+    fn drop(&mut self) {
+        let waiter = self.ledger.books().line.remove(&self.ticket);
+        drop(waiter);
     }
 }
 
 impl Ledger {
     pub(super) fn new(monitor: Arc<dyn Monitor>, cpu_slots: Option<u32>) -> Arc<Self> {
         let cpu_slots = cpu_slots.unwrap_or_else(|| monitor.snapshot().cpus).max(1);
-        Arc::new(Self { monitor, cpu_slots, promised: Mutex::default(), released: Notify::new() })
+        Arc::new(Self { monitor, cpu_slots, books: Mutex::default() })
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lines a call up. What is given back from now on is offered to it after those before it.
+    pub(super) fn line_up(self: &Arc<Self>, need: &Need) -> Stand {
+        let (give, place) = oneshot::channel();
+        let mut books = self.books();
+        let ticket = books.next;
+        books.next += 1;
+        books.line.insert(ticket, Waiter { need: need.clone(), give });
+        drop(books);
+        Stand { ledger: Arc::clone(self), ticket, place }
+    }
+
+    /// Gives what is free to those in the line whom it serves, in order. Nobody else is woken.
+    fn hand_on(self: &Arc<Self>) {
+        let mut from = 0;
+        while let Some((ticket, need)) = self.next_in_line(from) {
+            from = ticket + 1;
+            let Ok(place) = self.try_place(&need) else { continue };
+            let waiter = self.books().line.remove(&ticket);
+            // A place that nobody takes any more is given back as it is dropped here, without the lock.
+            match waiter {
+                Some(waiter) => drop(waiter.give.send(place)),
+                None => drop(place),
+            }
+        }
+    }
+
+    /// The first in the line for whom there are processor slots.
+    fn next_in_line(&self, from: u64) -> Option<(u64, Need)> {
+        let books = self.books();
+        let free = self.cpu_slots.saturating_sub(books.promised.cpu_slots);
+        let mut line = books.line.range(from..);
+        line.find(|(_, waiter)| waiter.need.cpu_slots <= free).map(|(ticket, waiter)| (*ticket, waiter.need.clone()))
     }
 
     /// Enters the need into the books, if it fits.
@@ -69,8 +133,9 @@ impl Ledger {
         // A call that asks for processor slots alone is not worth a look at the machine.
         let weighs = need.memory_bytes > 0 || need.gpu_memory_bytes > 0 || need.requires_gpu;
         let snapshot = weighs.then(|| self.monitor.snapshot());
-        let mut promised = self.promised.lock().unwrap_or_else(PoisonError::into_inner);
-        self.check(need, &promised, snapshot.as_ref())?;
+        let mut books = self.books();
+        let promised = &mut books.promised;
+        self.check(need, promised, snapshot.as_ref())?;
         let Need { cpu_slots, memory_bytes, gpu_memory_bytes, .. } = *need;
         let more = Promised { cpu_slots, memory_bytes, gpu_memory_bytes };
         promised.add(more);

@@ -74,18 +74,18 @@ impl Scheduler for QueueScheduler {
 
 impl QueueScheduler {
     async fn wait(&self, need: &Need, call: &CallHandle) -> Result<Admission> {
+        // Lines up before it looks, so that a place given back in between is not missed.
+        let mut stand = self.0.line_up(need);
         loop {
-            // Listens before it looks, so that a place given back in between is not missed.
-            let released = self.0.released.notified();
-            tokio::pin!(released);
-            released.as_mut().enable();
             match self.0.try_place(need) {
                 Ok(place) => return Ok(Admission::new(place)),
                 Err(Refusal::Never(what)) => return Err(never(need, call, &what)),
                 Err(Refusal::Busy(_)) => {}
             }
-            // Either way it looks again.
-            call.guard(async { Ok(tokio::time::timeout(Self::LOOK, released).await) }).await.map(|_| ())?;
+            let given = call.guard(async { Ok(tokio::time::timeout(Self::LOOK, &mut stand.place).await) }).await?;
+            if let Ok(Ok(place)) = given {
+                return Ok(Admission::new(place));
+            }
         }
     }
 }
@@ -171,6 +171,34 @@ mod tests {
         assert!(!waiting.is_finished());
         drop(first);
         waiting.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn queue_hands_places_on_in_order_and_past_those_that_need_more() {
+        let scheduler = Arc::new(QueueScheduler::new(machine(), None));
+        let slots = |n| Need { cpu_slots: n, ..Need::default() };
+        let (first, second) =
+            (admit(&*scheduler, &slots(1)).await.unwrap(), admit(&*scheduler, &slots(1)).await.unwrap());
+        let wait = |n| {
+            let scheduler = Arc::clone(&scheduler);
+            tokio::spawn(async move { admit(&*scheduler, &slots(n)).await })
+        };
+        let (gone, both, one, other) = (wait(1), wait(2), wait(1), wait(1));
+        tokio::task::yield_now().await;
+        gone.abort();
+        assert!(gone.await.is_err());
+        drop(first);
+        let one = one.await.unwrap().unwrap();
+        tokio::task::yield_now().await;
+        assert!(!both.is_finished() && !other.is_finished());
+        drop(second);
+        let other = other.await.unwrap().unwrap();
+        drop(one);
+        tokio::task::yield_now().await;
+        assert!(!both.is_finished(), "one slot is not two");
+        drop(other);
+        drop(both.await.unwrap().unwrap());
+        assert!(admit(&*scheduler, &slots(2)).await.is_ok(), "nothing is left in the books");
     }
 
     #[tokio::test]
