@@ -28,10 +28,10 @@ pub struct PooledPlugin<F: InstanceFactory> {
 
 #[derive(Default)]
 struct Counters {
-    calls: AtomicU64,
+    begun: AtomicU64,
+    ended: AtomicU64,
     failed: AtomicU64,
     cancelled: AtomicU64,
-    running: AtomicU64,
     busy_us: AtomicU64,
 }
 
@@ -44,7 +44,7 @@ struct Running<C: Deref<Target = Counters>> {
 
 impl<C: Deref<Target = Counters>> Running<C> {
     fn new(counters: C) -> Self {
-        counters.running.fetch_add(1, Ordering::Relaxed);
+        counters.begun.fetch_add(1, Ordering::Relaxed);
         Self { counters, since: Instant::now(), ended: None }
     }
 
@@ -62,8 +62,7 @@ impl<C: Deref<Target = Counters>> Drop for Running<C> {
         }
         let micros = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.counters.busy_us.fetch_add(micros, Ordering::Relaxed);
-        self.counters.calls.fetch_add(1, Ordering::Relaxed);
-        self.counters.running.fetch_sub(1, Ordering::Relaxed);
+        self.counters.ended.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -190,11 +189,13 @@ impl<F: InstanceFactory> PluginInterface for PooledPlugin<F> {
 
     async fn stats(&self) -> Result<Stats> {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        // Read first, so that no call that begins meanwhile ends before it began.
+        let ended = count(&self.counters.ended);
         let mut stats = Stats {
-            calls: count(&self.counters.calls),
+            calls: ended,
             failed: count(&self.counters.failed),
             cancelled: count(&self.counters.cancelled),
-            running: count(&self.counters.running),
+            running: count(&self.counters.begun).saturating_sub(ended),
             busy_s: Duration::from_micros(count(&self.counters.busy_us)).as_secs_f64(),
             ..Stats::default()
         };

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bivium_instances::Instance;
 use bivium_interface::{Call, CallHandle, InstanceStats, MethodInfo, Payload, PayloadStream, PluginError, Result};
 use serde_json::Value;
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, MutexGuard, OwnedMutexGuard};
 use tokio_util::sync::CancellationToken;
 use wasmtime::Store;
 
@@ -176,11 +176,19 @@ impl ComponentInstance {
     /// The next result of a stream.
     pub(crate) async fn next(&self, stream: &mut dyn GuestStream, bounds: &mut Bounds) -> Result<Option<Payload>> {
         bounds.check()?;
-        let mut slot = self.slot.lock().await;
+        let mut slot = self.enter().await;
         let live = slot.as_mut().ok_or_else(ended)?;
         live.enter(bounds);
         let outcome = self.drive(bounds, stream.next(&mut live.store)).await;
         self.settle(&mut slot, bounds, outcome)
+    }
+
+    /// The slot, as soon as nobody else is in the guest: nearly always now.
+    async fn enter(&self) -> MutexGuard<'_, Option<Live>> {
+        match self.slot.try_lock() {
+            Ok(slot) => slot,
+            Err(_) => self.slot.lock().await,
+        }
     }
 
     /// The slot, unless somebody else is in the guest.
@@ -231,7 +239,7 @@ impl Instance for ComponentInstance {
     }
 
     async fn execute(&self, call: Call) -> Result<Payload> {
-        let mut slot = self.slot.lock().await;
+        let mut slot = self.enter().await;
         let (live, mut bounds) = self.call(&mut slot, &call)?;
         let work = live.guest.execute(&mut live.store, call);
         let outcome = self.drive(&mut bounds, work).await;

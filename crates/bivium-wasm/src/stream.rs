@@ -24,7 +24,8 @@ impl RunningStream {
     }
 
     pub(crate) fn into_payloads(self) -> PayloadStream {
-        Box::pin(stream::unfold(self, |mut running| async move {
+        // Boxed, since it is moved in and out for each result.
+        Box::pin(stream::unfold(Box::new(self), |mut running| async move {
             let item = running.next().await?;
             Some((item, running))
         }))
