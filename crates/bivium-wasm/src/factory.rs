@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::blobs::blocking;
-use crate::bounds::{Bounds, Reach};
+use crate::bounds::Bounds;
 use crate::compile::{Compiled, Request, at};
 use crate::engine::{TICKS_TO_YIELD, WasmEngine};
 use crate::instance::ComponentInstance;
@@ -134,9 +134,8 @@ impl InstanceFactory for ComponentFactory {
         let log = Arc::new(GuestLog::new(self.context.log.clone(), id, self.limits.log_records));
         let witness = Arc::new(Witness::new(self.context.audit.clone(), log));
         let (rights, network) = (Arc::clone(&self.rights), Arc::clone(&self.network));
-        let (exchange, counted) = (self.exchange.clone(), self.engine.count_store());
-        let reach = Reach::new(self.engine.wasmtime());
-        let state = HostState::new(self.limits, limiter, exchange, witness, rights, network, reach, counted);
+        let exchange = self.exchange.clone();
+        let state = HostState::new(self.limits, limiter, exchange, witness, rights, network, &self.engine);
         let mut store = Store::new(self.engine.wasmtime(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(self.limits.handed);

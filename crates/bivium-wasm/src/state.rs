@@ -11,6 +11,7 @@ use wasmtime_wasi::WasiCtx;
 
 use crate::blobs::{BlobHandle, OpenBlob};
 use crate::bounds::Reach;
+use crate::engine::WasmEngine;
 use crate::limits::{Limiter, StoreLimits};
 use crate::log::GuestLog;
 use crate::network::{Network, NetworkGrant};
@@ -56,8 +57,7 @@ impl HostState {
         witness: Arc<Witness>,
         rights: Arc<Rights>,
         network: Arc<NetworkGrant>,
-        reach: Reach,
-        counted: Arc<()>,
+        engine: &WasmEngine,
     ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
@@ -75,10 +75,10 @@ impl HostState {
             clock: Clock::default(),
             random: Random::default(),
             network,
-            reach,
+            reach: Reach::new(engine.wasmtime()),
             wasi: None,
             call: None,
-            _counted: counted,
+            _counted: engine.count_store(),
         }
     }
 
