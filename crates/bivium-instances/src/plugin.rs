@@ -139,11 +139,7 @@ impl<F: InstanceFactory> PluginInterface for PooledPlugin<F> {
     async fn execute(&self, call: Call) -> Result<Payload> {
         let handle = call.handle().clone();
         let run = async {
-            let lease = match self.pool.try_lease()? {
-                Some(lease) => lease,
-                // Seldom and large: in a box, so that what each call moves about stays small.
-                None => Box::pin(self.pool.lease(&handle)).await?,
-            };
+            let lease = self.pool.lease(&handle).await?;
             let mut running = Running::new(&*self.counters);
             let result = lease.instance().execute(call).await;
             running.end(&result);

@@ -47,7 +47,7 @@ type Seated<F> = (Seat<F>, Arc<<F as InstanceFactory>::Instance>);
 /// The right to run one call on an instance.
 pub(crate) struct Lease<F: InstanceFactory> {
     instance: Arc<F::Instance>,
-    _seat: Seat<F>,
+    seat: Seat<F>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -59,13 +59,10 @@ impl<F: InstanceFactory> Lease<F> {
     /// Ends the lease of a call that has its result. An instance for one call ends here and now: memory that is given
     /// back by the thread that took it costs the other processors nothing.
     pub(crate) async fn end(self) {
-        let Self { instance, _seat: seat, _place: place } = self;
-        if seat.pool.limits.single_use && seat.pool.slots().take_out(seat.id) {
-            instance.close().await;
+        let Seat { pool, id } = &self.seat;
+        if pool.limits.single_use && pool.slots().take_out(*id) {
+            self.instance.close().await;
         }
-        drop(instance);
-        drop(seat);
-        drop(place);
     }
 }
 
@@ -106,27 +103,22 @@ impl<F: InstanceFactory> Pool<F> {
         Ok(slots)
     }
 
-    /// The right to run a call, where there is a place and a free instance now.
-    pub(crate) fn try_lease(self: &Arc<Self>) -> Result<Option<Lease<F>>> {
-        let Some(place) = self.queue.try_enter() else { return Ok(None) };
-        Ok(self.take()?.map(|(seat, instance)| Lease { instance, _seat: seat, _place: place }))
-    }
-
     /// Waits for the right to run a call, makes an instance if none is free, and gives it.
     pub(crate) async fn lease(self: &Arc<Self>, call: &CallHandle) -> Result<Lease<F>> {
         let place = self.queue.enter(call).await?;
         let (seat, instance) = match self.take()? {
             Some(taken) => taken,
-            None => call.guard(self.seat()).await?,
+            // Seldom and large: in a box, so that what each call moves about stays small.
+            None => Box::pin(call.guard(self.seat())).await?,
         };
-        Ok(Lease { instance, _seat: seat, _place: place })
+        Ok(Lease { instance, seat, _place: place })
     }
 
     /// A lease outside of any call, for questions to an instance.
     pub(crate) async fn lease_for_question(self: &Arc<Self>) -> Result<Lease<F>> {
         let place = self.queue.place().await?;
         let (seat, instance) = self.seat().await?;
-        Ok(Lease { instance, _seat: seat, _place: place })
+        Ok(Lease { instance, seat, _place: place })
     }
 
     fn take(self: &Arc<Self>) -> Result<Option<Seated<F>>> {

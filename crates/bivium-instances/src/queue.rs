@@ -44,9 +44,14 @@ impl Queue {
     /// # Errors
     /// `resource-exhausted` if too many wait already; `cancelled`; `timeout`; `unavailable` once it is closed.
     pub async fn enter(&self, call: &CallHandle) -> Result<OwnedSemaphorePermit> {
-        if let Some(place) = self.try_enter() {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             return Ok(place);
         }
+        // Seldom and large: in a box, so that what each call moves about stays small.
+        Box::pin(self.wait(call)).await
+    }
+
+    async fn wait(&self, call: &CallHandle) -> Result<OwnedSemaphorePermit> {
         let waiter = self.line_up(call)?;
         let mut listened = false;
         let place = {
@@ -71,12 +76,6 @@ impl Queue {
             call.report(Progress::default());
         }
         place
-    }
-
-    /// A place that is free now.
-    #[must_use]
-    pub fn try_enter(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.places).try_acquire_owned().ok()
     }
 
     /// A place without a call, behind all that wait and whatever their number.

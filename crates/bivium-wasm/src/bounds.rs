@@ -40,22 +40,21 @@ pub(crate) struct Bounds {
     /// Cancelled when the instance must go.
     closing: Arc<CancellationToken>,
     /// None where no call is to be cancelled.
-    reach: Option<Reach>,
+    reach: Option<Arc<Reach>>,
     /// The guest ended by itself after its call was cancelled.
     gave_up: bool,
 }
 
 /// How a cancel reaches a guest.
-#[derive(Clone)]
 pub(crate) struct Reach {
     engine: Engine,
     /// Whether the guest has asked, in this call, whether it is cancelled.
-    pub(crate) asked: Arc<AtomicBool>,
+    pub(crate) asked: AtomicBool,
 }
 
 impl Reach {
     pub(crate) fn new(engine: &Engine) -> Self {
-        Self { engine: engine.clone(), asked: Arc::default() }
+        Self { engine: engine.clone(), asked: AtomicBool::new(false) }
     }
 
     /// While this lives, a guest that computes yields as soon as its call is cancelled, and not only at the next tick.
@@ -135,8 +134,8 @@ impl Bounds {
     }
 
     /// A cancel reaches the guest so.
-    pub(crate) fn reaching(mut self, reach: &Reach) -> Self {
-        self.reach = Some(reach.clone());
+    pub(crate) fn reaching(mut self, reach: &Arc<Reach>) -> Self {
+        self.reach = Some(Arc::clone(reach));
         self
     }
 

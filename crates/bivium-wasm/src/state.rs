@@ -34,7 +34,7 @@ pub(crate) struct HostState {
     pub(crate) clock: Clock,
     pub(crate) random: Random,
     pub(crate) network: Network,
-    pub(crate) reach: Reach,
+    pub(crate) reach: Arc<Reach>,
     /// None until the guest first uses WASI.
     pub(crate) wasi: Option<Box<WasiCtx>>,
     call: Option<RunningCall>,
@@ -75,7 +75,7 @@ impl HostState {
             clock: Clock::default(),
             random: Random::default(),
             network,
-            reach: Reach::new(engine.wasmtime()),
+            reach: Arc::new(Reach::new(engine.wasmtime())),
             wasi: None,
             call: None,
             _counted: engine.count_store(),

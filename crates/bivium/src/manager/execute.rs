@@ -53,16 +53,13 @@ impl PluginManager {
         }
         let listed = loaded.list(call);
         let name_error = |error: PluginError| error.with_plugin(name).with_call(call.id());
-        // What waits is seldom and large: in a box, so that what each call moves about stays small.
+        // Waiting is seldom and large: in a box, so that what each call moves about stays small.
         let hold = match loaded.try_hold() {
             Some(hold) => hold,
             None => Box::pin(call.guard(loaded.hold())).await.map_err(name_error)?,
         };
         // One that waits for its own plugin must not take a slot from the calls of others.
-        let capacity = match hold.copy.queue.try_enter() {
-            Some(capacity) => capacity,
-            None => Box::pin(hold.copy.queue.enter(call)).await.map_err(name_error)?,
-        };
+        let capacity = hold.copy.queue.enter(call).await.map_err(name_error)?;
         let mut need = self.need(&loaded, &hold.copy).await;
         if stream {
             // A stream works when it is read, and its reader may make calls in between: a slot that it kept would be
