@@ -1,30 +1,10 @@
 """The plugin of `echo.py` for cjm-plugin-system and cjm-substrate, whichever the environment has: their base class, their
 one method, their way to be cancelled."""
 
-try:
-    from cjm_plugin_system.core.capability import ToolCapability
-except ImportError:
-    from cjm_substrate.core.capability import ToolCapability
+from cjm_plugin import Plain
 
 
-class Echo(ToolCapability):
-    @property
-    def name(self):
-        return "echo"
-
-    @property
-    def version(self):
-        return "1.0.0"
-
-    def initialize(self, config=None):
-        pass
-
-    def get_config_schema(self):
-        return {}
-
-    def get_current_config(self):
-        return {}
-
+class Echo(Plain):
     def execute(self, text=None, mark=None):
         if mark is None:
             return {"text": text}

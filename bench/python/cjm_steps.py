@@ -8,30 +8,13 @@ import time
 import wave
 
 import numpy
-from cjm_plugin_system.core.capability import ToolCapability
+from cjm_plugin import Plain
 
 
 RATE = 16000
 
 
-class Step(ToolCapability):
-    @property
-    def name(self):
-        return type(self).__name__.lower()
-
-    @property
-    def version(self):
-        return "1.0.0"
-
-    def initialize(self, config=None):
-        pass
-
-    def get_config_schema(self):
-        return {}
-
-    def get_current_config(self):
-        return {}
-
+class Step(Plain):
     def execute(self, **arguments):
         begun = time.perf_counter()
         result = self.run(**arguments)

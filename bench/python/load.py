@@ -15,11 +15,7 @@ def serial(call, size, calls):
     for n in range(WARM_UP + calls):
         begun = perf_counter()
         result = call(text)
-        took = perf_counter() - begun
-        if result["text"] != text:
-            raise ValueError("another answer came")
-        if n >= WARM_UP:
-            times.append(took * 1e6)
+        note(times, n, perf_counter() - begun, result, text)
     return {"time": times}
 
 
@@ -30,12 +26,16 @@ async def serial_async(call, size, calls):
     for n in range(WARM_UP + calls):
         begun = perf_counter()
         result = await call(text)
-        took = perf_counter() - begun
-        if result["text"] != text:
-            raise ValueError("another answer came")
-        if n >= WARM_UP:
-            times.append(took * 1e6)
+        note(times, n, perf_counter() - begun, result, text)
     return {"time": times}
+
+
+def note(times, n, took, result, text):
+    """Keeps the time of the n-th call, unless it warmed up."""
+    if result["text"] != text:
+        raise ValueError("another answer came")
+    if n >= WARM_UP:
+        times.append(took * 1e6)
 
 
 def threads(call, size, callers, seconds):

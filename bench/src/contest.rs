@@ -132,21 +132,7 @@ impl Contest {
 }
 
 fn entry(case: &'static str, measure: &Measure, sides: &[(Role, Samples, Option<String>)]) -> Entry {
-    let mut entry = Entry {
-        case,
-        variant: measure.variant.clone(),
-        unit: measure.unit,
-        better: measure.better,
-        ours: Measured::Missing { missing: "not measured".to_owned() },
-        floor: None,
-        peers: BTreeMap::new(),
-        also: BTreeMap::new(),
-        ratio_to_floor: None,
-        ratio_to_peer: None,
-        peer: None,
-        goal: None,
-        met: None,
-    };
+    let mut entry = Entry::new(case, measure.variant.clone(), measure.unit, measure.better);
     for (role, samples, failure) in sides {
         let measured = match (failure, samples.get(&measure.key).and_then(|samples| Stats::of(samples))) {
             (Some(failure), _) => Measured::Missing { missing: failure.clone() },

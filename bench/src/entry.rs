@@ -76,6 +76,26 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Of which nothing is measured yet.
+    #[must_use]
+    pub fn new(case: &'static str, variant: String, unit: &'static str, better: Better) -> Self {
+        Self {
+            case,
+            variant,
+            unit,
+            better,
+            ours: Measured::Missing { missing: "not measured".to_owned() },
+            floor: None,
+            peers: BTreeMap::new(),
+            also: BTreeMap::new(),
+            ratio_to_floor: None,
+            ratio_to_peer: None,
+            peer: None,
+            goal: None,
+            met: None,
+        }
+    }
+
     /// Works out the ratios and whether the goals are met.
     #[must_use]
     pub fn judged(mut self, goals: &[Goal]) -> Self {
@@ -155,19 +175,10 @@ mod tests {
 
     fn entry(better: Better, ours: f64, peers: &[(&str, Measured)]) -> Entry {
         Entry {
-            case: "case",
-            variant: String::new(),
-            unit: "µs",
-            better,
             ours: stats(ours),
             floor: Some(stats(2.0)),
             peers: peers.iter().map(|(name, peer)| ((*name).to_owned(), peer.clone())).collect(),
-            also: BTreeMap::new(),
-            ratio_to_floor: None,
-            ratio_to_peer: None,
-            peer: None,
-            goal: None,
-            met: None,
+            ..Entry::new("case", String::new(), "µs", better)
         }
     }
 

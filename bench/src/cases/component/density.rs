@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::contest::{Contest, Measure, Role, Samples, Side};
 use crate::entry::Entry;
+use crate::memory;
 use crate::peers::extism;
 use crate::site::Site;
 
@@ -65,13 +66,13 @@ impl Side for Sample {
         if !output.status.success() {
             bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
         }
-        let kib: f64 = String::from_utf8(output.stdout)?.trim().parse().context("the sample said no number")?;
-        samples.entry("memory".to_owned()).or_default().push(kib / self.count as f64);
+        let mib: f64 = String::from_utf8(output.stdout)?.trim().parse().context("the sample said no number")?;
+        samples.entry("memory".to_owned()).or_default().push(mib * 1024.0 / self.count as f64);
         Ok(())
     }
 }
 
-/// Loads so many plugins, calls each once, and prints by how many KiB this process has grown.
+/// Loads so many plugins, calls each once, and prints by how many MiB this process has grown.
 ///
 /// # Errors
 /// If one of them fails.
@@ -87,7 +88,7 @@ pub async fn sample(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-async fn ours(directory: &Path, components: impl Iterator<Item = PathBuf>) -> Result<u64> {
+async fn ours(directory: &Path, components: impl Iterator<Item = PathBuf>) -> Result<f64> {
     let manifests = directory.join("manifests");
     std::fs::create_dir_all(&manifests)?;
     let mut names = Vec::new();
@@ -104,18 +105,18 @@ async fn ours(directory: &Path, components: impl Iterator<Item = PathBuf>) -> Re
     for name in &names {
         manager.compile(name).await?;
     }
-    let before = memory()?;
+    let before = memory::of_tree(std::process::id())?;
     for name in &names {
         manager.load(name).await?;
         manager.execute(name, Call::new().named("text", "twenty bytes of text")).await?;
     }
-    let after = memory()?;
+    let after = memory::of_tree(std::process::id())?;
     manager.unload_all().await;
-    Ok(after.saturating_sub(before))
+    Ok(after - before)
 }
 
-fn extism(modules: impl Iterator<Item = PathBuf>) -> Result<u64> {
-    let before = memory()?;
+fn extism(modules: impl Iterator<Item = PathBuf>) -> Result<f64> {
+    let before = memory::of_tree(std::process::id())?;
     let mut plugins = Vec::new();
     for module in modules {
         let compiled = extism::compile(&module)?;
@@ -123,12 +124,5 @@ fn extism(modules: impl Iterator<Item = PathBuf>) -> Result<u64> {
         extism::execute(&mut plugin, &json!({"text": "twenty bytes of text"}))?;
         plugins.push((compiled, plugin));
     }
-    Ok(memory()?.saturating_sub(before))
-}
-
-/// This process's proportional share of memory in KiB: what is mapped from a file counts as far as it is in memory.
-fn memory() -> Result<u64> {
-    let rollup = std::fs::read_to_string("/proc/self/smaps_rollup")?;
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).context("the kernel tells no Pss")?;
-    line.trim().strip_suffix(" kB").unwrap_or(line).trim().parse().context("the kernel's Pss is no number")
+    Ok(memory::of_tree(std::process::id())? - before)
 }
