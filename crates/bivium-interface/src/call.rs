@@ -1,6 +1,7 @@
 //! [`Call`]: one execution, with its own id, deadline, cancellation and progress.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::str::FromStr;
@@ -27,13 +28,26 @@ impl CallId {
     /// A new id.
     #[must_use]
     pub fn next() -> Self {
+        /// A thread takes so many at once: one counter for all would be what every call's thread waits for.
+        const BLOCK: u64 = 1 << 10;
         static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| {
             // The time in nanoseconds, spread by a hash's multiplier, keeps the ids of two hosts apart in shared logs.
             let nanos = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos());
             let seed = u64::try_from(nanos & u128::from(u64::MAX)).unwrap_or_default();
-            AtomicU64::new((seed ^ u64::from(std::process::id())).wrapping_mul(0x9E37_79B9_7F4A_7C15))
+            let seed = (seed ^ u64::from(std::process::id())).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            AtomicU64::new(seed & !(BLOCK - 1))
         });
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+        thread_local! {
+            static LAST: Cell<u64> = const { Cell::new(BLOCK - 1) };
+        }
+        LAST.with(|last| {
+            let mut id = last.get().wrapping_add(1);
+            if id.is_multiple_of(BLOCK) {
+                id = NEXT.fetch_add(BLOCK, Ordering::Relaxed);
+            }
+            last.set(id);
+            Self(id)
+        })
     }
 }
 
@@ -375,6 +389,15 @@ mod tests {
         for wrong in ["", "1", "+000000000000001", "00000000000000000", "zzzzzzzzzzzzzzzz"] {
             assert_eq!(wrong.parse::<CallId>().unwrap_err().code(), ErrorCode::InvalidInput, "{wrong}");
         }
+    }
+
+    #[test]
+    fn ids_of_several_threads_differ() {
+        // More than a thread takes at once.
+        let ids = || (0..3000).map(|_| CallId::next()).collect::<Vec<_>>();
+        let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(ids)).collect();
+        let all: std::collections::HashSet<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        assert_eq!(all.len(), 4 * 3000);
     }
 
     #[test]

@@ -50,6 +50,14 @@ impl Payload {
     /// # Errors
     /// `invalid-input` naming the index.
     pub fn checked(self) -> Result<Self> {
+        self.check().map(|()| self)
+    }
+
+    /// The same for a payload that stays where it is.
+    ///
+    /// # Errors
+    /// `invalid-input` naming the index.
+    pub fn check(&self) -> Result<()> {
         visit(&self.json, &mut |n| match n {
             Some(n) if n < self.blobs.len() => Ok(()),
             Some(n) => Err(PluginError::invalid_input(format!(
@@ -59,8 +67,7 @@ impl Payload {
             None => Err(PluginError::invalid_input(
                 "a `$blob` in the payload is not an object of that one key with an index",
             )),
-        })?;
-        Ok(self)
+        })
     }
 
     /// The same payload with all its indices moved up by `offset`, to be put behind other blobs.
