@@ -17,10 +17,9 @@
 //! /// A road as short as can be: an instance is a number.
 //! struct Copy(u32);
 //!
-//! #[async_trait]
 //! impl Instance for Copy {
 //!     async fn initialize(&self, _config: &Value) -> Result<()> { Ok(()) }
-//!     async fn execute(&self, _call: Call) -> Result<Payload> { Ok(json!(self.0).into()) }
+//!     async fn execute(&self, _call: &mut Call) -> Result<Payload> { Ok(json!(self.0).into()) }
 //!     async fn execute_stream(self: Arc<Self>, _call: Call) -> Result<PayloadStream> {
 //!         Ok(Box::pin(futures_util::stream::empty()))
 //!     }
@@ -54,11 +53,13 @@
 mod audit;
 mod context;
 mod idle;
+mod lease;
 mod log;
 mod plugin;
 mod pool;
 mod queue;
 mod rate;
+mod recent;
 mod restart;
 mod slots;
 mod stream;
@@ -75,33 +76,35 @@ pub use context::{PluginContext, Secrets};
 pub use idle::Idle;
 pub use log::{InstanceLog, KeptLog, LogFiles, LogFilter, PluginLog};
 pub use plugin::PooledPlugin;
-pub use queue::Queue;
+pub use queue::{Place, Queue};
 pub use restart::RestartPolicy;
 
 /// One live copy of a plugin: a component's store or a worker process.
 ///
 /// The pool sees to it that no more than [`PoolLimits::calls_per_instance`] calls run at once, and that
 /// `initialize` never runs beside a call. Dropping an instance must free what it holds and must not block.
-#[async_trait]
+///
+/// Implementations write `async fn`; no future is boxed on the way of a call.
 pub trait Instance: Send + Sync + 'static {
     /// Applies a configuration, first time and hot. On an error the one before must stay in force.
-    async fn initialize(&self, config: &Value) -> Result<()>;
+    fn initialize(&self, config: &Value) -> impl Future<Output = Result<()>> + Send;
 
-    /// Runs one call. Must end soon after [`interrupted`](bivium_interface::CallHandle::interrupted), with its
-    /// error. Dropping the future stops the call; the instance is then used again only if it is still alive.
-    async fn execute(&self, call: Call) -> Result<Payload>;
+    /// Runs one call, out of which it may take what it needs. Must end soon after
+    /// [`interrupted`](bivium_interface::CallHandle::interrupted), with its error. Dropping the future stops the call; the
+    /// instance is then used again only if it is still alive.
+    fn execute(&self, call: &mut Call) -> impl Future<Output = Result<Payload>> + Send;
 
     /// Starts a streaming call. The stream keeps the contract of `execute`; dropping it stops the call.
-    async fn execute_stream(self: Arc<Self>, call: Call) -> Result<PayloadStream>;
+    fn execute_stream(self: Arc<Self>, call: Call) -> impl Future<Output = Result<PayloadStream>> + Send;
 
     /// The methods besides `execute`.
-    async fn methods(&self) -> Result<Vec<MethodInfo>>;
+    fn methods(&self) -> impl Future<Output = Result<Vec<MethodInfo>>> + Send;
 
     /// JSON Schema of the configuration.
-    async fn config_schema(&self) -> Result<Value>;
+    fn config_schema(&self) -> impl Future<Output = Result<Value>> + Send;
 
     /// The configuration in force, as the plugin reports it.
-    async fn current_config(&self) -> Result<Value>;
+    fn current_config(&self) -> impl Future<Output = Result<Value>> + Send;
 
     /// Whether it can take another call. One that cannot is closed and replaced.
     fn is_alive(&self) -> bool;
@@ -113,7 +116,7 @@ pub trait Instance: Send + Sync + 'static {
     }
 
     /// Runs the plugin's `cleanup` and frees everything, in bounded time.
-    async fn close(&self);
+    fn close(&self) -> impl Future<Output = ()> + Send;
 
     /// What it uses now.
     fn stats(&self) -> InstanceStats;
@@ -147,6 +150,9 @@ pub struct PoolLimits {
     pub calls_per_instance: u32,
     /// Whether an instance ends after its first call.
     pub single_use: bool,
+    /// Whether a call prefers the instance that its thread used last: right where calls work in the caller's thread, whose
+    /// caches then have what the instance needs.
+    pub thread_affinity: bool,
     /// Calls that may wait for a place.
     pub queue: u32,
     /// When those are stopped that no call needs; never, if none.
@@ -161,6 +167,7 @@ impl Default for PoolLimits {
             instances: 1,
             calls_per_instance: 1,
             single_use: false,
+            thread_affinity: false,
             queue: Queue::limit(&Limits::default()),
             idle: None,
             restart: RestartPolicy::default(),

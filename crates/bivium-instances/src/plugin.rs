@@ -1,69 +1,28 @@
 //! [`PooledPlugin`]: `PluginInterface` over a pool.
 
-use std::ops::Deref;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::task::Poll;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use bivium_interface::{
-    Call, CallHandle, ErrorCode, MethodInfo, Payload, PayloadStream, PluginError, PluginInterface, Result, Stats,
-};
-use futures_util::StreamExt;
+use bivium_interface::{Call, MethodInfo, Payload, PayloadStream, PluginError, PluginInterface, Result, Stats};
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::pool::{Lease, Pool};
+use crate::lease::Lease;
+use crate::pool::Pool;
 use crate::stream::HeldStream;
 use crate::{Instance, InstanceFactory};
 
 /// A plugin that runs on the instances which a factory makes.
 pub struct PooledPlugin<F: InstanceFactory> {
     pool: Arc<Pool<F>>,
-    counters: Arc<Counters>,
     /// Cancelled at the end; every running call is tied to it.
     ending: CancellationToken,
     drain: Duration,
-}
-
-#[derive(Default)]
-struct Counters {
-    begun: AtomicU64,
-    ended: AtomicU64,
-    failed: AtomicU64,
-    cancelled: AtomicU64,
-    busy_us: AtomicU64,
-}
-
-/// Counts a call as running while it lives, and how it ended: one that is dropped before its end was cancelled.
-struct Running<C: Deref<Target = Counters>> {
-    counters: C,
-    since: Instant,
-    ended: Option<Result<(), ErrorCode>>,
-}
-
-impl<C: Deref<Target = Counters>> Running<C> {
-    fn new(counters: C) -> Self {
-        counters.begun.fetch_add(1, Ordering::Relaxed);
-        Self { counters, since: Instant::now(), ended: None }
-    }
-
-    fn end<T>(&mut self, result: &Result<T>) {
-        self.ended = Some(result.as_ref().map(|_| ()).map_err(PluginError::code));
-    }
-}
-
-impl<C: Deref<Target = Counters>> Drop for Running<C> {
-    fn drop(&mut self) {
-        match self.ended {
-            Some(Ok(())) => {}
-            None | Some(Err(ErrorCode::Cancelled)) => _ = self.counters.cancelled.fetch_add(1, Ordering::Relaxed),
-            Some(Err(_)) => _ = self.counters.failed.fetch_add(1, Ordering::Relaxed),
-        }
-        let micros = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.counters.busy_us.fetch_add(micros, Ordering::Relaxed);
-        self.counters.ended.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
 impl<F: InstanceFactory> PooledPlugin<F> {
@@ -77,12 +36,7 @@ impl<F: InstanceFactory> PooledPlugin<F> {
     /// A plugin without instances; the first is made by `initialize` or by the first call.
     #[must_use]
     pub fn new(factory: F) -> Self {
-        Self {
-            pool: Arc::new(Pool::new(factory)),
-            counters: Arc::default(),
-            ending: CancellationToken::new(),
-            drain: Self::DRAIN,
-        }
+        Self { pool: Arc::new(Pool::new(factory)), ending: CancellationToken::new(), drain: Self::DRAIN }
     }
 
     /// Gives running calls another time to end at `cleanup`.
@@ -97,28 +51,26 @@ impl<F: InstanceFactory> PooledPlugin<F> {
         self.pool.factory()
     }
 
-    fn name_error(&self, call: Option<&CallHandle>) -> impl Fn(PluginError) -> PluginError + Send + Sync + 'static {
-        let (name, call) = (self.factory().name().to_owned(), call.map(CallHandle::id));
-        move |error| {
-            let error = error.with_plugin(name.as_str());
-            match call {
-                Some(call) => error.with_call(call),
-                None => error,
+    fn name_error(&self) -> impl Fn(PluginError) -> PluginError {
+        |error| error.with_plugin(self.factory().name())
+    }
+
+    async fn question(&self) -> Result<Lease<F, &Arc<Pool<F>>>> {
+        self.pool.lease_for_question().await.map_err(self.name_error())
+    }
+
+    /// Runs `work`, or until the plugin ends.
+    async fn until_ending<T>(&self, mut work: Pin<&mut impl Future<Output = Result<T>>>) -> Result<T> {
+        let mut ending = None;
+        poll_fn(|cx| {
+            // The work comes first: most ends at its first poll, and does not pay for a waker.
+            if let Poll::Ready(result) = work.as_mut().poll(cx) {
+                return Poll::Ready(result);
             }
-        }
-    }
-
-    async fn question(&self) -> Result<Lease<F>> {
-        self.pool.lease_for_question().await.map_err(self.name_error(None))
-    }
-
-    /// Runs `work` under the call, or until the plugin ends.
-    async fn until_ending<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        tokio::select! {
-            biased;
-            result = work => result,
-            () = self.ending.cancelled() => Err(unloading()),
-        }
+            let ending = ending.get_or_insert_with(|| Box::pin(self.ending.cancelled()));
+            ending.as_mut().poll(cx).map(|()| Err(unloading()))
+        })
+        .await
     }
 }
 
@@ -133,68 +85,60 @@ impl<F: InstanceFactory> PluginInterface for PooledPlugin<F> {
     }
 
     async fn initialize(&self, config: Value) -> Result<()> {
-        self.pool.configure(config).await.map_err(self.name_error(None))
+        self.pool.configure(config).await.map_err(self.name_error())
     }
 
-    async fn execute(&self, call: Call) -> Result<Payload> {
-        let handle = call.handle().clone();
-        let run = async {
-            let lease = self.pool.lease(&handle).await?;
-            let mut running = Running::new(&*self.counters);
-            let result = lease.instance().execute(call).await;
-            running.end(&result);
-            drop(running);
-            lease.end().await;
-            result
-        };
-        match self.until_ending(run).await {
-            Ok(payload) => Ok(payload),
-            Err(error) => Err(self.name_error(Some(&handle))(error)),
-        }
+    // Written out, since an `async fn` would keep the call twice.
+    fn execute<'a, 'b>(&'a self, mut call: Call) -> BoxFuture<'b, Result<Payload>>
+    where
+        'a: 'b,
+    {
+        Box::pin(async move {
+            let id = call.id();
+            let work = pin!(async {
+                let lease = match self.pool.try_lease() {
+                    Some(lease) => lease,
+                    // Seldom and large: in a box, so that what each call moves about stays small.
+                    None => Box::pin(Pool::lease(&self.pool, call.handle())).await?,
+                };
+                let result = lease.instance.execute(&mut call).await;
+                lease.end(&result).await;
+                result
+            });
+            let result = self.until_ending(work).await;
+            result.map_err(|error| self.name_error()(error).with_call(id))
+        })
     }
 
     async fn execute_stream(&self, call: Call) -> Result<PayloadStream> {
-        let named = self.name_error(Some(call.handle()));
-        let handle = call.handle().clone();
-        let start = async {
-            let lease = self.pool.lease(&handle).await?;
-            let mut running = Running::new(Arc::clone(&self.counters));
-            let stream = Arc::clone(lease.instance()).execute_stream(call).await;
+        let id = call.id();
+        let work = pin!(async {
+            let mut lease = Pool::lease(Arc::clone(&self.pool), call.handle()).await?;
+            let stream = Arc::clone(&lease.instance).execute_stream(call).await;
             if stream.is_err() {
-                running.end(&stream);
+                lease.note(&stream);
             }
-            Ok((stream?, lease, running))
-        };
-        let (stream, lease, mut running) = self.until_ending(start).await.map_err(&named)?;
-        let ended = move |outcome: &Result<()>| running.end(outcome);
-        let held = HeldStream::new(stream, self.ending.clone(), lease, ended);
-        Ok(Box::pin(held.map(move |item| item.map_err(&named))))
+            Ok((stream?, lease))
+        });
+        let started = self.until_ending(work).await;
+        let (stream, lease) = started.map_err(|error| self.name_error()(error).with_call(id))?;
+        Ok(Box::pin(HeldStream::new(stream, self.ending.clone(), lease, id)))
     }
 
     async fn methods(&self) -> Result<Vec<MethodInfo>> {
-        self.question().await?.instance().methods().await.map_err(self.name_error(None))
+        self.question().await?.instance.methods().await.map_err(self.name_error())
     }
 
     async fn config_schema(&self) -> Result<Value> {
-        self.question().await?.instance().config_schema().await.map_err(self.name_error(None))
+        self.question().await?.instance.config_schema().await.map_err(self.name_error())
     }
 
     async fn current_config(&self) -> Result<Value> {
-        self.question().await?.instance().current_config().await.map_err(self.name_error(None))
+        self.question().await?.instance.current_config().await.map_err(self.name_error())
     }
 
     async fn stats(&self) -> Result<Stats> {
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        // Read first, so that no call that begins meanwhile ends before it began.
-        let ended = count(&self.counters.ended);
-        let mut stats = Stats {
-            calls: ended,
-            failed: count(&self.counters.failed),
-            cancelled: count(&self.counters.cancelled),
-            running: count(&self.counters.begun).saturating_sub(ended),
-            busy_s: Duration::from_micros(count(&self.counters.busy_us)).as_secs_f64(),
-            ..Stats::default()
-        };
+        let mut stats = Stats::default();
         self.pool.tell(&mut stats);
         Ok(stats)
     }

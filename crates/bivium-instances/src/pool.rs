@@ -1,9 +1,12 @@
 //! The pool: who gets which instance, and when.
 //!
-//! A queue with one place for each call that may run decides *when*; the slots decide *which*. Instances are made when
-//! a call needs one and none is free, side by side, and no more than the calls that wait can use. Those that died are
-//! replaced at the pace of the [`RestartPolicy`](crate::RestartPolicy); those that no call needs are stopped.
+//! A queue with one place for each call that may run decides *when*; the slots decide *which*; one short lock keeps
+//! both. Instances are made when a call needs one and none is free, side by side, and no more than the calls that wait
+//! can use. Those that died are replaced at the pace of the [`RestartPolicy`](crate::RestartPolicy); those that no call
+//! needs are stopped.
 
+use std::borrow::Borrow;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bivium_interface::{CallHandle, InstanceStats, PluginError, Result, Stats};
@@ -11,59 +14,25 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::idle::{self, Idle};
-use crate::queue::Queue;
-use crate::slots::{Driver, Known, Left, Next, Numbered, Slots, Started};
+use crate::lease::{Hold, Lease};
+use crate::queue::{Line, Queue};
+use crate::slots::{Driver, Known, Left, Next, Numbered, Slots, Started, Work};
 use crate::{Instance, InstanceFactory, PoolLimits};
 
 pub(crate) struct Pool<F: InstanceFactory> {
     factory: Arc<F>,
-    limits: PoolLimits,
-    pub(crate) queue: Queue,
-    slots: Mutex<Slots<F::Instance>>,
-    /// Told when a place may have become free, or a start has ended.
+    pub(crate) limits: PoolLimits,
+    queue: Queue<Slots<F::Instance>>,
+    /// Calls that have a place and look for an instance.
+    seekers: AtomicUsize,
+    /// Tells them when an instance may have become free, or a start has ended.
     changed: Notify,
     /// Stops what is idle, while there is anything to stop.
     watcher: Mutex<Option<Driver>>,
-}
-
-/// A call's place in a slot, while it lives.
-struct Seat<F: InstanceFactory> {
-    pool: Arc<Pool<F>>,
-    id: u64,
-}
-
-impl<F: InstanceFactory> Drop for Seat<F> {
-    fn drop(&mut self) {
-        self.pool.give_back(self.id);
-    }
-}
-
-type Seated<F> = (Seat<F>, Arc<<F as InstanceFactory>::Instance>);
-
-/// The right to run one call on an instance.
-pub(crate) struct Lease<F: InstanceFactory> {
-    instance: Arc<F::Instance>,
-    seat: Seat<F>,
-    _place: OwnedSemaphorePermit,
-}
-
-impl<F: InstanceFactory> Lease<F> {
-    pub(crate) fn instance(&self) -> &Arc<F::Instance> {
-        &self.instance
-    }
-
-    /// Ends the lease of a call that has its result. An instance for one call ends here and now: memory that is given
-    /// back by the thread that took it costs the other processors nothing.
-    pub(crate) async fn end(self) {
-        let Seat { pool, id } = &self.seat;
-        if pool.limits.single_use && pool.slots().take_out(*id) {
-            self.instance.close().await;
-        }
-    }
 }
 
 impl<F: InstanceFactory> Pool<F> {
@@ -74,8 +43,8 @@ impl<F: InstanceFactory> Pool<F> {
         Self {
             factory: Arc::new(factory),
             limits,
-            queue: Queue::new(Self::places_of(limits) as usize, limits.queue),
-            slots: Mutex::new(Slots::new(limits)),
+            queue: Queue::keeping(Slots::new(limits), Self::places_of(limits), limits.queue),
+            seekers: AtomicUsize::new(0),
             changed: Notify::new(),
             watcher: Mutex::default(),
         }
@@ -85,68 +54,85 @@ impl<F: InstanceFactory> Pool<F> {
         &self.factory
     }
 
-    fn places_of(limits: PoolLimits) -> u32 {
-        // A semaphore's permits are taken by a u32 at once; the product of two manifest numbers stays far below.
-        limits.instances.saturating_mul(limits.calls_per_instance).min(u32::MAX >> 4)
+    fn places_of(limits: PoolLimits) -> usize {
+        limits.instances as usize * limits.calls_per_instance as usize
     }
 
-    fn slots(&self) -> MutexGuard<'_, Slots<F::Instance>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn line(&self) -> MutexGuard<'_, Line<Slots<F::Instance>>> {
+        self.queue.line()
     }
 
-    /// The slots, unless the pool is closed.
-    fn open_slots(&self) -> Result<MutexGuard<'_, Slots<F::Instance>>> {
-        let slots = self.slots();
-        if slots.closed {
+    /// The same, unless the pool is closed.
+    fn open_line(&self) -> Result<MutexGuard<'_, Line<Slots<F::Instance>>>> {
+        let line = self.line();
+        if line.kept.closed {
             return Err(PluginError::unavailable("the plugin is unloaded").with_help("load it again"));
         }
-        Ok(slots)
+        Ok(line)
+    }
+
+    /// The right to run a call, and an instance for it, where both are there.
+    pub(crate) fn try_lease(self: &Arc<Self>) -> Option<Lease<F, &Arc<Self>>> {
+        let (id, instance) = {
+            let mut line = self.line();
+            if !line.take() {
+                return None;
+            }
+            let taken = line.kept.take();
+            match &taken {
+                Some(_) => line.kept.calls.begin(),
+                None => line.give(1),
+            }
+            taken?
+        };
+        let mut hold = Hold::new(self);
+        (hold.seat, hold.work) = (Some(id), Some(Work::new()));
+        Some(Lease { instance, hold })
     }
 
     /// Waits for the right to run a call, makes an instance if none is free, and gives it.
-    pub(crate) async fn lease(self: &Arc<Self>, call: &CallHandle) -> Result<Lease<F>> {
-        let place = self.queue.enter(call).await?;
-        let (seat, instance) = match self.take()? {
-            Some(taken) => taken,
-            // Seldom and large: in a box, so that what each call moves about stays small.
-            None => Box::pin(call.guard(self.seat())).await?,
-        };
-        Ok(Lease { instance, seat, _place: place })
+    pub(crate) async fn lease<P: Borrow<Arc<Self>>>(pool: P, call: &CallHandle) -> Result<Lease<F, P>> {
+        pool.borrow().queue.wait(call).await?;
+        let mut hold = Hold::new(pool);
+        let instance = call.guard(Self::seat(&mut hold)).await?;
+        hold.pool.borrow().line().kept.calls.begin();
+        hold.work = Some(Work::new());
+        Ok(Lease { instance, hold })
     }
 
     /// A lease outside of any call, for questions to an instance.
-    pub(crate) async fn lease_for_question(self: &Arc<Self>) -> Result<Lease<F>> {
-        let place = self.queue.place().await?;
-        let (seat, instance) = self.seat().await?;
-        Ok(Lease { instance, seat, _place: place })
+    pub(crate) async fn lease_for_question(self: &Arc<Self>) -> Result<Lease<F, &Arc<Self>>> {
+        self.queue.wait_for(1).await?;
+        let mut hold = Hold::new(self);
+        let instance = Self::seat(&mut hold).await?;
+        Ok(Lease { instance, hold })
     }
 
-    fn take(self: &Arc<Self>) -> Result<Option<Seated<F>>> {
-        let taken = self.open_slots()?.take();
-        Ok(taken.map(|(id, instance)| (self.seat_in(id), instance)))
-    }
-
-    fn seat_in(self: &Arc<Self>, id: u64) -> Seat<F> {
-        Seat { pool: Arc::clone(self), id }
-    }
-
-    /// A place in an instance that is free or becomes free, or in one that is started for it: whichever comes first.
-    async fn seat(self: &Arc<Self>) -> Result<Seated<F>> {
-        let (seat, started) = loop {
+    /// A seat in an instance that is free or becomes free, or in one that is started for it: whichever comes first.
+    async fn seat<P: Borrow<Arc<Self>>>(hold: &mut Hold<F, P>) -> Result<Arc<F::Instance>> {
+        let pool = hold.pool.borrow();
+        let _seeker = Seeker::new(&pool.seekers);
+        let mut started = loop {
             // Listens before it looks, so that no change in between is missed.
-            let changed = self.changed.notified();
+            let changed = pool.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             let now = Instant::now();
             let (dead, next) = {
-                let mut slots = self.open_slots()?;
-                (slots.bury(now), slots.next(now, |id, config| self.start(id, config)))
+                let slots = &mut pool.open_line()?.kept;
+                (slots.bury(now), slots.next(now, |id, config| pool.start(id, config)))
             };
             // Without the lock.
             drop(dead);
             match next {
-                Next::Take(id, instance) => return Ok((self.seat_in(id), instance)),
-                Next::Await(id, started) => break (self.seat_in(id), started),
+                Next::Take(id, instance) => {
+                    hold.seat = Some(id);
+                    return Ok(instance);
+                }
+                Next::Await(id, started) => {
+                    hold.seat = Some(id);
+                    break started;
+                }
                 Next::Later(then) => tokio::select! {
                     () = changed => {}
                     () = sleep_until(then) => {}
@@ -155,25 +141,25 @@ impl<F: InstanceFactory> Pool<F> {
                 Next::Refused(error) => return Err(error),
             }
         };
-        self.started_or_free(seat, started).await
-    }
-
-    /// Waits for a start, or for a place that becomes free elsewhere: then the start goes on for the next call.
-    async fn started_or_free(self: &Arc<Self>, seat: Seat<F>, mut started: Started<F::Instance>) -> Result<Seated<F>> {
+        // The start, or a place that becomes free elsewhere: then the start goes on for the next call.
         loop {
-            let changed = self.changed.notified();
+            let changed = pool.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if let Some(free) = self.take()? {
-                self.slots().keep(seat.id, |started| {
-                    // It lives as long as its slot.
-                    Driver(tokio::spawn(async move { drop(started.await) }).abort_handle())
-                });
-                return Ok(free);
+            let free = pool.open_line()?.kept.take();
+            if let Some((id, instance)) = free {
+                if let Some(starting) = hold.seat.replace(id) {
+                    pool.line().kept.keep(starting, |started| {
+                        // It lives as long as its slot.
+                        Driver(tokio::spawn(async move { drop(started.await) }).abort_handle())
+                    });
+                    pool.leave(Some(starting), None, 0);
+                }
+                return Ok(instance);
             }
             tokio::select! {
                 biased;
-                instance = &mut started => return instance.map(|instance| (seat, instance)),
+                instance = &mut started => return instance,
                 () = changed => {}
             }
         }
@@ -195,15 +181,15 @@ impl<F: InstanceFactory> Pool<F> {
     fn started(self: &Arc<Self>, id: u64, made: Result<Arc<F::Instance>>) -> Result<Arc<F::Instance>> {
         let now = Instant::now();
         let settled = match made {
-            Ok(instance) if self.slots().ready(id, &instance, now) => Ok(instance),
+            Ok(instance) if self.line().kept.ready(id, &instance, now) => Ok(instance),
             Ok(_) => Err(PluginError::unavailable("the plugin was unloaded while it started")),
             Err(error) => {
-                let mut slots = self.slots();
-                let failed = slots.remove(id);
+                let mut line = self.line();
+                let failed = line.kept.remove(id);
                 if let Some(slot) = &failed {
-                    slots.crashed(slot.age, error.clone(), now);
+                    line.kept.crashed(slot.age, error.clone(), now);
                 }
-                drop(slots);
+                drop(line);
                 Err(error)
             }
         };
@@ -212,12 +198,20 @@ impl<F: InstanceFactory> Pool<F> {
         settled
     }
 
-    fn give_back(self: &Arc<Self>, id: u64) {
+    /// A call lets go of its seat and of so many places, and says how it ended.
+    pub(crate) fn leave(self: &Arc<Self>, seat: Option<u64>, work: Option<&Work>, places: usize) {
+        let now = work.and_then(Work::ended).unwrap_or_else(Instant::now);
         let (left, wants_watch) = {
-            let mut slots = self.slots();
-            (slots.give_back(id, Instant::now()), slots.wants_watch())
+            let mut line = self.line();
+            if let Some(work) = work {
+                line.kept.calls.end(work, now);
+            }
+            let left = seat.map_or(Left::Nothing, |id| line.kept.give_back(id, now));
+            line.give(places);
+            (left, line.kept.wants_watch())
         };
         match left {
+            Left::Nothing if self.seekers.load(Ordering::Relaxed) == 0 => {}
             Left::Nothing => self.changed.notify_one(),
             Left::Start(slot) => {
                 drop(slot);
@@ -235,7 +229,7 @@ impl<F: InstanceFactory> Pool<F> {
 
     /// Has somebody look after idle instances, where there are any and nobody does.
     fn watch(self: &Arc<Self>) {
-        if self.slots().wants_watch() {
+        if self.line().kept.wants_watch() {
             self.begin_watch();
         }
     }
@@ -247,7 +241,7 @@ impl<F: InstanceFactory> Pool<F> {
                 let task = runtime.spawn(idle::watch(Arc::downgrade(self), policy));
                 self.watcher().replace(Driver(task.abort_handle()));
             }
-            _ => self.slots().unwatch(),
+            _ => self.line().kept.unwatch(),
         }
     }
 
@@ -257,12 +251,12 @@ impl<F: InstanceFactory> Pool<F> {
 
     /// Takes out of use what has been idle for too long, and tells when to look again.
     pub(crate) fn take_idle(&self, policy: Idle) -> (Numbered<F::Instance>, Option<Instant>) {
-        self.slots().idle(policy, Instant::now())
+        self.line().kept.idle(policy, Instant::now())
     }
 
     /// An instance that was taken out of use has ended.
     pub(crate) fn forget(&self, id: u64) {
-        drop(self.slots().remove(id));
+        drop(self.line().kept.remove(id));
         self.changed.notify_waiters();
     }
 
@@ -271,11 +265,12 @@ impl<F: InstanceFactory> Pool<F> {
         let _all = self.drained().await?;
         self.until_closed().await;
         let (old, instances) = {
-            let mut slots = self.slots();
+            let mut line = self.line();
+            let slots = &mut line.kept;
             // A start that goes on by itself has the configuration before.
             let dropped = (slots.bury(Instant::now()), slots.drop_starts());
             let found = (slots.config.clone(), slots.instances());
-            drop(slots);
+            drop(line);
             drop(dropped);
             found
         };
@@ -283,9 +278,9 @@ impl<F: InstanceFactory> Pool<F> {
             // Whoever configures a plugin that crashed has mended it, or wants to know that it is not.
             let begun = Instant::now();
             let instance = make(self.factory(), Some(&config)).await?;
-            let mut slots = self.open_slots()?;
-            slots.restarts.forget();
-            slots.add(instance, begun, Instant::now());
+            let mut line = self.open_line()?;
+            line.kept.restarts.forget();
+            line.kept.add(instance, begun, Instant::now());
         }
         let mut touched = Touched { pool: self, instances: Vec::new() };
         for (id, instance) in instances {
@@ -299,7 +294,7 @@ impl<F: InstanceFactory> Pool<F> {
         }
         touched.instances.clear();
         drop(touched);
-        self.slots().config = Some(Arc::new(config));
+        self.line().kept.config = Some(Arc::new(config));
         self.watch();
         Ok(())
     }
@@ -310,7 +305,7 @@ impl<F: InstanceFactory> Pool<F> {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if !self.slots().is_closing() {
+            if !self.line().kept.is_closing() {
                 return;
             }
             changed.await;
@@ -325,15 +320,16 @@ impl<F: InstanceFactory> Pool<F> {
                 None => false,
             };
             if !restored {
-                drop(self.slots().remove(*id));
+                drop(self.line().kept.remove(*id));
                 instance.close().await;
             }
         }
     }
 
     /// Waits until no call runs; calls made meanwhile wait behind, for as long as what is given is held.
-    pub(crate) async fn drained(&self) -> Result<OwnedSemaphorePermit> {
-        self.queue.places(Self::places_of(self.limits)).await
+    pub(crate) async fn drained(&self) -> Result<Drained<'_, F>> {
+        self.queue.wait_for(Self::places_of(self.limits)).await?;
+        Ok(Drained(self))
     }
 
     /// Refuses further calls and closes every instance, also those that still run a call.
@@ -342,9 +338,9 @@ impl<F: InstanceFactory> Pool<F> {
         let watcher = self.watcher().take();
         drop(watcher);
         let slots = {
-            let mut slots = self.slots();
-            slots.closed = true;
-            slots.drain()
+            let mut line = self.line();
+            line.kept.closed = true;
+            line.kept.drain()
         };
         self.changed.notify_waiters();
         let instances: Vec<_> = slots.iter().filter_map(|slot| slot.instance().map(Arc::clone)).collect();
@@ -353,12 +349,12 @@ impl<F: InstanceFactory> Pool<F> {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.slots().closed
+        self.line().kept.closed
     }
 
     pub(crate) fn tell(&self, stats: &mut Stats) {
         stats.waiting = self.queue.waiting();
-        let known = self.slots().tell(stats, Instant::now());
+        let known = self.line().kept.tell(stats, Instant::now());
         // Without the lock: measuring processes takes its time.
         let stats_of = |known: Known<F::Instance>| InstanceStats {
             start_s: known.start.as_secs_f64(),
@@ -366,6 +362,32 @@ impl<F: InstanceFactory> Pool<F> {
             ..known.instance.stats()
         };
         stats.instances = known.into_iter().map(stats_of).collect();
+    }
+}
+
+/// All places of a pool, until it is dropped: no call runs.
+pub(crate) struct Drained<'a, F: InstanceFactory>(&'a Pool<F>);
+
+impl<F: InstanceFactory> Drop for Drained<'_, F> {
+    fn drop(&mut self) {
+        self.0.line().give(Pool::<F>::places_of(self.0.limits));
+    }
+}
+
+/// One that has a place and looks for an instance, while it lives.
+struct Seeker<'a>(&'a AtomicUsize);
+
+impl<'a> Seeker<'a> {
+    /// To be made before one looks: whoever lets go of an instance later sees that somebody seeks one.
+    fn new(seekers: &'a AtomicUsize) -> Self {
+        seekers.fetch_add(1, Ordering::Relaxed);
+        Self(seekers)
+    }
+}
+
+impl Drop for Seeker<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -391,7 +413,7 @@ struct Touched<'a, F: InstanceFactory> {
 impl<F: InstanceFactory> Drop for Touched<'_, F> {
     fn drop(&mut self) {
         for (id, instance) in self.instances.drain(..) {
-            drop(self.pool.slots().remove(id));
+            drop(self.pool.line().kept.remove(id));
             close_later(instance);
         }
     }

@@ -1,26 +1,73 @@
 //! [`Queue`]: the calls that wait for a place, in order, no more than a limit of them.
+//!
+//! One short lock keeps the places, the line, and what else must change together with them: a call that need not wait
+//! pays for one lock when it comes and for one when it goes.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bivium_interface::manifest::Limits;
 use bivium_interface::{CallHandle, CallId, HostPolicy, PluginError, Progress, Result};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{oneshot, watch};
 
 /// Hands out places to calls, first come, first served. A call waits under its deadline and its cancellation, and
 /// one that would be a waiter too many is refused.
-pub struct Queue {
-    places: Arc<Semaphore>,
+#[repr(C, align(64))]
+pub struct Queue<S = ()> {
+    line: Mutex<Line<S>>,
     limit: u32,
-    waiting: Mutex<Line>,
     /// Told whenever the line moves.
     moved: watch::Sender<()>,
 }
 
-#[derive(Default)]
-struct Line {
+/// The places, and who waits for them. What every call writes lies together, and so in one line of a processor's cache:
+/// the lock, `free`, and what `kept` begins with.
+#[repr(C)]
+pub(crate) struct Line<S> {
+    free: usize,
+    /// What is kept under the same lock.
+    pub(crate) kept: S,
+    waiting: BTreeMap<u64, Waiter>,
+    /// How many of those are calls.
+    calls: usize,
     next: u64,
-    calls: BTreeMap<u64, CallId>,
+    closed: bool,
+}
+
+struct Waiter {
+    call: Option<CallId>,
+    wants: usize,
+    /// Told once the places are its own.
+    give: oneshot::Sender<()>,
+}
+
+impl<S> Line<S> {
+    /// Whether so many places are there and nobody waits for any.
+    fn has(&self, places: usize) -> bool {
+        self.free >= places && self.waiting.is_empty()
+    }
+
+    /// Takes a place if one is free and nobody waits for it.
+    pub(crate) fn take(&mut self) -> bool {
+        let taken = self.has(1) && !self.closed;
+        if taken {
+            self.free -= 1;
+        }
+        taken
+    }
+
+    /// Gives so many places back, and on to those that wait.
+    pub(crate) fn give(&mut self, places: usize) {
+        self.free += places;
+        while let Some(first) = self.waiting.first_entry().filter(|first| first.get().wants <= self.free) {
+            let waiter = first.remove();
+            self.free -= waiter.wants;
+            self.calls -= usize::from(waiter.call.is_some());
+            // A ticket that is dropped before it hears of it gives them back.
+            let _ = waiter.give.send(());
+        }
+    }
 }
 
 impl Queue {
@@ -34,33 +81,60 @@ impl Queue {
     /// A queue for so many places, in which at most `limit` calls wait.
     #[must_use]
     pub fn new(places: usize, limit: u32) -> Self {
-        let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
-        Self { places, limit, waiting: Mutex::default(), moved: watch::Sender::new(()) }
+        Self::keeping((), places, limit)
     }
 
-    /// Waits for a place, which is given back when the permit is dropped. A call whose progress somebody watches is
-    /// told how many are before it.
+    /// Waits for a place. A call whose progress somebody watches is told how many are before it.
     ///
     /// # Errors
-    /// `resource-exhausted` if too many wait already; `cancelled`; `timeout`; `unavailable` once it is closed.
-    pub async fn enter(&self, call: &CallHandle) -> Result<OwnedSemaphorePermit> {
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            return Ok(place);
+    /// `resource-exhausted` if too many wait already; `cancelled`; `timeout`.
+    pub async fn enter(self: &Arc<Self>, call: &CallHandle) -> Result<Place> {
+        if !self.line().take() {
+            // Seldom and large: in a box, so that what each call moves about stays small.
+            Box::pin(self.wait(call)).await?;
         }
-        // Seldom and large: in a box, so that what each call moves about stays small.
-        Box::pin(self.wait(call)).await
+        Ok(Place(Arc::clone(self)))
+    }
+}
+
+/// A place in a [`Queue`], given back when it is dropped.
+pub struct Place(Arc<Queue>);
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.line().give(1);
+    }
+}
+
+impl<S> Queue<S> {
+    pub(crate) fn keeping(kept: S, places: usize, limit: u32) -> Self {
+        let line = Line { free: places, kept, waiting: BTreeMap::new(), calls: 0, next: 0, closed: false };
+        Self { line: Mutex::new(line), limit, moved: watch::Sender::new(()) }
     }
 
-    async fn wait(&self, call: &CallHandle) -> Result<OwnedSemaphorePermit> {
-        let waiter = self.line_up(call)?;
+    pub(crate) fn line(&self) -> MutexGuard<'_, Line<S>> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a place for a call, which goes back by [`Line::give`]. Errors as of [`enter`](Queue::enter), and
+    /// `unavailable` once the queue is closed.
+    pub(crate) async fn wait(&self, call: &CallHandle) -> Result<()> {
+        let ticket = self.line_up(Some(call.id()), 1)?;
+        let number = ticket.number;
         let mut listened = false;
         let place = {
-            let place = call.guard(self.place());
+            let place = call.guard(ticket.places());
             let tell = async {
                 let mut moved = self.moved.subscribe();
                 while call.has_listener() {
                     listened = true;
-                    call.report(Progress::new(None, waiter.describe()));
+                    call.report(Progress::new(None, self.describe(number)));
                     // The sender lives as long as we do.
                     let _ = moved.changed().await;
                 }
@@ -78,51 +152,63 @@ impl Queue {
         place
     }
 
-    /// A place without a call, behind all that wait and whatever their number.
+    /// Waits for so many places at once, without a call, behind all that wait and whatever their number. They go back
+    /// by [`Line::give`].
     ///
     /// # Errors
     /// `unavailable` once the queue is closed.
-    pub async fn place(&self) -> Result<OwnedSemaphorePermit> {
-        Arc::clone(&self.places).acquire_owned().await.map_err(|_| closed())
-    }
-
-    /// So many places at once: all of them, to wait until no call runs.
-    pub(crate) async fn places(&self, count: u32) -> Result<OwnedSemaphorePermit> {
-        Arc::clone(&self.places).acquire_many_owned(count).await.map_err(|_| closed())
+    pub(crate) async fn wait_for(&self, places: usize) -> Result<()> {
+        self.line_up(None, places)?.places().await
     }
 
     /// Refuses all that wait and all that come.
     pub(crate) fn close(&self) {
-        self.places.close();
+        let mut line = self.line();
+        line.closed = true;
+        line.calls = 0;
+        line.waiting.clear();
     }
 
     /// How many calls wait.
     #[must_use]
     pub fn waiting(&self) -> u64 {
-        self.line().calls.len() as u64
+        self.line().calls as u64
     }
 
     /// Where a call stands that waits: 1 is the next to get a place.
     #[must_use]
     pub fn position(&self, call: CallId) -> Option<usize> {
-        self.line().calls.values().position(|waiting| *waiting == call).map(|before| before + 1)
+        let line = self.line();
+        let mut calls = line.waiting.values().filter_map(|waiter| waiter.call);
+        calls.position(|waiting| waiting == call).map(|before| before + 1)
     }
 
-    fn line_up(&self, call: &CallHandle) -> Result<Waiter<'_>> {
+    fn describe(&self, number: u64) -> String {
+        match self.line().waiting.range(..number).filter(|(_, waiter)| waiter.call.is_some()).count() {
+            0 => "waiting: it is the next".to_owned(),
+            1 => "waiting: 1 call is before it".to_owned(),
+            before => format!("waiting: {before} calls are before it"),
+        }
+    }
+
+    fn line_up(&self, call: Option<CallId>, wants: usize) -> Result<Ticket<'_, S>> {
         let mut line = self.line();
-        if line.calls.len() >= self.limit as usize {
-            let message = format!("{} calls wait already, and `limits.queue` allows no more", line.calls.len());
+        if line.closed {
+            return Err(closed());
+        }
+        if call.is_some() && line.calls >= self.limit as usize && !line.has(wants) {
+            let message = format!("{} calls wait already, and `limits.queue` allows no more", line.calls);
             return Err(PluginError::resource_exhausted(message)
                 .with_help("try again later, or raise `limits.queue` in the plugin's manifest"));
         }
-        let ticket = line.next;
+        let (give, given) = oneshot::channel();
+        let number = line.next;
         line.next += 1;
-        line.calls.insert(ticket, call.id());
-        Ok(Waiter { queue: self, ticket })
-    }
-
-    fn line(&self) -> MutexGuard<'_, Line> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        line.calls += usize::from(call.is_some());
+        line.waiting.insert(number, Waiter { call, wants, give });
+        // What it wants may be there.
+        line.give(0);
+        Ok(Ticket { queue: self, number, wants, given })
     }
 }
 
@@ -130,25 +216,32 @@ fn closed() -> PluginError {
     PluginError::unavailable("the plugin is unloaded").with_help("load it again")
 }
 
-/// A call's place in the line while it lives.
-struct Waiter<'a> {
-    queue: &'a Queue,
-    ticket: u64,
+/// A waiter's place in the line while it lives.
+struct Ticket<'a, S> {
+    queue: &'a Queue<S>,
+    number: u64,
+    wants: usize,
+    given: oneshot::Receiver<()>,
 }
 
-impl Waiter<'_> {
-    fn describe(&self) -> String {
-        match self.queue.line().calls.range(..self.ticket).count() {
-            0 => "waiting: it is the next".to_owned(),
-            1 => "waiting: 1 call is before it".to_owned(),
-            before => format!("waiting: {before} calls are before it"),
-        }
+impl<S> Ticket<'_, S> {
+    async fn places(mut self) -> Result<()> {
+        (&mut self.given).await.map_err(|_| closed())
     }
 }
 
-impl Drop for Waiter<'_> {
+impl<S> Drop for Ticket<'_, S> {
     fn drop(&mut self) {
-        self.queue.line().calls.remove(&self.ticket);
+        let mut line = self.queue.line();
+        let unheard = match line.waiting.remove(&self.number) {
+            Some(waiter) => {
+                line.calls -= usize::from(waiter.call.is_some());
+                0
+            }
+            None => self.given.try_recv().map_or(0, |()| self.wants),
+        };
+        line.give(unheard);
+        drop(line);
         self.queue.moved.send_replace(());
     }
 }
@@ -161,7 +254,7 @@ mod tests {
 
     use super::*;
 
-    fn wait(queue: &Arc<Queue>, call: &Call) -> tokio::task::JoinHandle<Result<OwnedSemaphorePermit>> {
+    fn wait(queue: &Arc<Queue>, call: &Call) -> tokio::task::JoinHandle<Result<Place>> {
         let (queue, handle) = (Arc::clone(queue), call.handle().clone());
         tokio::spawn(async move { queue.enter(&handle).await })
     }
@@ -214,5 +307,59 @@ mod tests {
         heard("").await;
         assert!(before_waits.await.unwrap().is_err());
         assert!(watched_waits.await.unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_wants_all_waits_for_all_and_others_wait_behind() {
+        let queue = Arc::new(Queue::new(2, 9));
+        let held = [queue.enter(Call::new().handle()).await.unwrap(), queue.enter(Call::new().handle()).await.unwrap()];
+        let all = {
+            let queue = Arc::clone(&queue);
+            tokio::spawn(async move { queue.wait_for(2).await })
+        };
+        while queue.line().waiting.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let call = Call::new();
+        let behind = wait(&queue, &call);
+        until_waiting(&queue, 1).await;
+        assert_eq!(queue.position(call.id()), Some(1), "only calls count");
+        let [first, second] = held;
+        drop(first);
+        assert_eq!(queue.line().free, 1, "neither has enough or its turn");
+        drop(second);
+        all.await.unwrap().unwrap();
+        assert!(!behind.is_finished());
+        queue.line().give(2);
+        drop(behind.await.unwrap().unwrap());
+        assert_eq!(queue.line().free, 2);
+    }
+
+    #[tokio::test]
+    async fn a_place_that_was_given_to_a_waiter_that_left_is_given_on() {
+        let queue = Arc::new(Queue::new(1, 9));
+        let held = queue.enter(Call::new().handle()).await.unwrap();
+        let unheard = queue.line_up(Some(CallId::next()), 1).unwrap();
+        let call = Call::new();
+        let behind = wait(&queue, &call);
+        until_waiting(&queue, 2).await;
+        drop(held);
+        assert_eq!(queue.waiting(), 1, "the first has it");
+        drop(unheard);
+        drop(behind.await.unwrap().unwrap());
+        assert_eq!(queue.line().free, 1);
+    }
+
+    #[tokio::test]
+    async fn a_closed_queue_refuses_those_that_wait_and_those_that_come() {
+        let queue = Arc::new(Queue::new(1, 9));
+        let held = queue.enter(Call::new().handle()).await.unwrap();
+        let waits = wait(&queue, &Call::new());
+        until_waiting(&queue, 1).await;
+        queue.close();
+        assert_eq!(waits.await.unwrap().unwrap_err().code(), ErrorCode::Unavailable);
+        drop(held);
+        assert_eq!(queue.enter(Call::new().handle()).await.unwrap_err().code(), ErrorCode::Unavailable);
+        assert_eq!(queue.waiting(), 0);
     }
 }

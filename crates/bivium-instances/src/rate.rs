@@ -1,5 +1,6 @@
 //! [`Rate`]: how many records one source may write in a second.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,13 +9,14 @@ use std::time::{Duration, Instant};
 pub(crate) struct Rate {
     most: u32,
     window: Mutex<Window>,
+    /// Since it was last told.
+    dropped: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Window {
     since: Instant,
     records: u32,
-    dropped: u64,
 }
 
 impl Rate {
@@ -22,7 +24,8 @@ impl Rate {
 
     /// Lets `most` records a second through.
     pub(crate) fn new(most: u32) -> Self {
-        Self { most, window: Mutex::new(Window { since: Instant::now(), records: 0, dropped: 0 }) }
+        let window = Mutex::new(Window { since: Instant::now(), records: 0 });
+        Self { most, window, dropped: AtomicU64::new(0) }
     }
 
     /// How many it lets through in a second.
@@ -38,16 +41,21 @@ impl Rate {
             window.records = 0;
         }
         if window.records == self.most {
-            window.dropped += 1;
+            self.dropped.fetch_add(1, Ordering::Relaxed);
             return None;
         }
         window.records += 1;
-        Some(std::mem::take(&mut window.dropped))
+        drop(window);
+        Some(self.dropped())
     }
 
     /// How many were dropped since that was last told.
     pub(crate) fn dropped(&self) -> u64 {
-        std::mem::take(&mut self.window().dropped)
+        // Each call asks at its end, and there are seldom any.
+        match self.dropped.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => self.dropped.swap(0, Ordering::Relaxed),
+        }
     }
 
     fn window(&self) -> MutexGuard<'_, Window> {

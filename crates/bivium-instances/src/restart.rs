@@ -111,7 +111,8 @@ impl Restarts {
 
     /// An instance of that age has ended a call and lives.
     pub(crate) fn lives(&mut self, age: u64) {
-        if age == self.crashes {
+        // Not written where it need not be: each call comes here, on all processors.
+        if age == self.crashes && self.in_a_row > 0 {
             self.in_a_row = 0;
         }
     }

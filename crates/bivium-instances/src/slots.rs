@@ -3,22 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bivium_interface::{PluginError, Result, Stats};
+use bivium_interface::{ErrorCode, PluginError, Stats};
 use futures_util::future::{BoxFuture, Shared};
 use serde_json::Value;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::recent::Recent;
 use crate::restart::{Leave, Restarts};
 use crate::{Idle, Instance, PoolLimits};
 
 /// An instance on its way, shared by the calls that wait for it: dropped with the last of them.
-pub(crate) type Started<I> = Shared<BoxFuture<'static, Result<Arc<I>>>>;
+pub(crate) type Started<I> = Shared<BoxFuture<'static, bivium_interface::Result<Arc<I>>>>;
 
 /// Instances, each with the id of its slot.
 pub(crate) type Numbered<I> = Vec<(u64, Arc<I>)>;
 
+/// What every call writes comes first: see [`Line`](crate::queue::Line).
+#[repr(C)]
 pub(crate) struct Slots<I: Instance> {
+    pub(crate) calls: Calls,
     limits: PoolLimits,
     list: Vec<Slot<I>>,
     next_id: u64,
@@ -30,9 +34,59 @@ pub(crate) struct Slots<I: Instance> {
     watched: bool,
     replaced: u64,
     idle_stops: u64,
+    recent: Recent,
 }
 
-/// A place for one instance.
+/// Calls that got an instance, and how they ended.
+#[derive(Default)]
+#[repr(C)]
+pub(crate) struct Calls {
+    begun: u64,
+    ended: u64,
+    busy: Duration,
+    failed: u64,
+    cancelled: u64,
+}
+
+impl Calls {
+    pub(crate) fn begin(&mut self) {
+        self.begun += 1;
+    }
+
+    pub(crate) fn end(&mut self, work: &Work, now: Instant) {
+        self.ended += 1;
+        self.busy += now.saturating_duration_since(work.begun);
+        match work.ended {
+            Some((_, Ok(()))) => {}
+            None | Some((_, Err(ErrorCode::Cancelled))) => self.cancelled += 1,
+            Some((_, Err(_))) => self.failed += 1,
+        }
+    }
+}
+
+/// A call that got an instance.
+pub(crate) struct Work {
+    begun: Instant,
+    /// None where it is dropped in the middle, and so cancelled.
+    ended: Option<(Instant, Result<(), ErrorCode>)>,
+}
+
+impl Work {
+    pub(crate) fn new() -> Self {
+        Self { begun: Instant::now(), ended: None }
+    }
+
+    pub(crate) fn end(&mut self, outcome: Result<(), ErrorCode>) {
+        self.ended = Some((Instant::now(), outcome));
+    }
+
+    pub(crate) fn ended(&self) -> Option<Instant> {
+        self.ended.as_ref().map(|(then, _)| *then)
+    }
+}
+
+/// A place for one instance. No two lie in one line of a processor's cache: different processors write them.
+#[repr(align(64))]
 pub(crate) struct Slot<I: Instance> {
     pub(crate) id: u64,
     /// See [`Restarts::age`].
@@ -88,6 +142,7 @@ pub(crate) enum Left<I: Instance> {
 impl<I: Instance> Slots<I> {
     pub(crate) fn new(limits: PoolLimits) -> Self {
         Self {
+            calls: Calls::default(),
             limits,
             list: Vec::new(),
             next_id: 0,
@@ -97,28 +152,44 @@ impl<I: Instance> Slots<I> {
             watched: false,
             replaced: 0,
             idle_stops: 0,
+            recent: Recent::default(),
         }
     }
 
+    fn position(&mut self, id: u64) -> Option<usize> {
+        // Nearly always that which this thread took last.
+        let recent = self.recent.of_this_thread().copied();
+        let is_it = |at: &usize| self.list.get(*at).is_some_and(|slot| slot.id == id);
+        recent.filter(is_it).or_else(|| self.list.iter().position(|slot| slot.id == id))
+    }
+
     fn find(&mut self, id: u64) -> Option<&mut Slot<I>> {
-        self.list.iter_mut().find(|slot| slot.id == id)
+        let at = self.position(id)?;
+        self.list.get_mut(at)
     }
 
     pub(crate) fn remove(&mut self, id: u64) -> Option<Slot<I>> {
-        let at = self.list.iter().position(|slot| slot.id == id)?;
+        let at = self.position(id)?;
         Some(self.list.remove(at))
     }
 
-    /// A live instance with room for a call: of several the youngest, so that those that are not needed stay idle.
+    /// A live instance with room for a call: the one that this thread used last, where that counts; else of several the
+    /// youngest, so that those that are not needed stay idle.
     pub(crate) fn take(&mut self) -> Option<(u64, Arc<I>)> {
         let per_instance = self.limits.calls_per_instance;
-        self.list.iter_mut().rev().filter(|slot| slot.held < per_instance).find_map(|slot| match &slot.phase {
-            Phase::Ready(instance) if instance.is_alive() => {
-                slot.held += 1;
-                Some((slot.id, Arc::clone(instance)))
-            }
-            _ => None,
-        })
+        let recent = self.recent.of_this_thread();
+        if self.limits.thread_affinity
+            && let Some(at) = &recent
+            && let Some(taken) = self.list.get_mut(**at).and_then(|slot| slot.take(per_instance))
+        {
+            return Some(taken);
+        }
+        let mut youngest_first = self.list.iter_mut().enumerate().rev();
+        let (at, taken) = youngest_first.find_map(|(at, slot)| Some((at, slot.take(per_instance)?)))?;
+        if let Some(recent) = recent {
+            *recent = at;
+        }
+        Some(taken)
     }
 
     /// What a call does that found no free instance. Takes a place for it where there is one to take; `start` begins
@@ -148,6 +219,9 @@ impl<I: Instance> Slots<I> {
                 let (id, started) = (self.next_id, start(self.next_id, self.config.clone()));
                 let phase = Phase::Starting { started: started.clone(), driver: None };
                 let age = self.restarts.age();
+                if let Some(recent) = self.recent.of_this_thread() {
+                    *recent = self.list.len();
+                }
                 self.list.push(Slot { id, age, held: 1, since: now, start: Duration::ZERO, phase });
                 Next::Await(id, started)
             }
@@ -203,14 +277,14 @@ impl<I: Instance> Slots<I> {
         match &slot.phase {
             Phase::Starting { driver: None, .. } if unheld => self.remove(id).map_or(Left::Nothing, Left::Start),
             Phase::Ready(instance) => {
-                let (instance, alive) = (Arc::clone(instance), instance.is_alive());
+                let alive = instance.is_alive();
+                let stays = !unheld || (alive && !single_use && !closed);
+                let ended = (!stays).then(|| Arc::clone(instance));
                 slot.since = now;
                 if alive {
                     self.restarts.lives(age);
                 }
-                if !unheld || (alive && !single_use && !closed) {
-                    return Left::Nothing;
-                }
+                let Some(instance) = ended else { return Left::Nothing };
                 self.remove(id);
                 if !alive {
                     self.died(&instance, age, now);
@@ -325,6 +399,11 @@ impl<I: Instance> Slots<I> {
 
     /// Adds what is known here to a plugin's statistics, and gives the instances, to be asked without the lock.
     pub(crate) fn tell(&self, stats: &mut Stats, now: Instant) -> Vec<Known<I>> {
+        stats.calls = self.calls.ended;
+        stats.failed = self.calls.failed;
+        stats.cancelled = self.calls.cancelled;
+        stats.running = self.calls.begun - self.calls.ended;
+        stats.busy_s = self.calls.busy.as_secs_f64();
         stats.restarts = self.replaced;
         stats.crashes = self.restarts.crashes();
         stats.idle_stops = self.idle_stops;
@@ -349,6 +428,16 @@ pub(crate) struct Known<I> {
 }
 
 impl<I: Instance> Slot<I> {
+    fn take(&mut self, per_instance: u32) -> Option<(u64, Arc<I>)> {
+        match &self.phase {
+            Phase::Ready(instance) if self.held < per_instance && instance.is_alive() => {
+                self.held += 1;
+                Some((self.id, Arc::clone(instance)))
+            }
+            _ => None,
+        }
+    }
+
     pub(crate) fn instance(&self) -> Option<&Arc<I>> {
         match &self.phase {
             Phase::Starting { .. } => None,

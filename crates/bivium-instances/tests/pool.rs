@@ -14,8 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bivium_instances::PoolLimits;
 use bivium_interface::{Call, ErrorCode, PluginInterface};
-use common::{code, pool, waiting_calls};
+use common::{code, pool, pool_of, waiting_calls};
 use futures_util::StreamExt;
 use serde_json::json;
 
@@ -147,4 +148,32 @@ async fn cleanup_lets_calls_end_then_cancels_them() {
     assert!(!plugin.is_alive().await);
     plugin.cleanup().await.unwrap();
     assert_eq!(world.closed.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_thread_keeps_to_the_instance_that_it_used_last() {
+    let (world, plugin) = pool_of(PoolLimits { instances: 2, thread_affinity: true, ..PoolLimits::default() });
+    let mut running = waiting_calls(&plugin, 1).await;
+    let (_, first) = running.remove(0);
+    let (told, others) = tokio::sync::oneshot::channel();
+    let (go_on, may_go_on) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn({
+        let plugin = Arc::clone(&plugin);
+        move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let call = || runtime.block_on(plugin.execute(Call::new())).unwrap().json["instance"].clone();
+            told.send(call()).unwrap();
+            may_go_on.recv().unwrap();
+            [call(), call()]
+        }
+    });
+    let others = others.await.unwrap();
+    world.gate.add_permits(1);
+    let ours = first.await.unwrap().unwrap().json["instance"].clone();
+    assert_ne!(ours, others);
+    for _ in 0..2 {
+        assert_eq!(plugin.execute(Call::new()).await.unwrap().json["instance"], ours, "though the other is younger");
+    }
+    go_on.send(()).unwrap();
+    assert_eq!(thread.join().unwrap(), [others.clone(), others]);
 }

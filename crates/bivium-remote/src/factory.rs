@@ -75,6 +75,7 @@ impl InstanceFactory for WorkerFactory {
             instances: self.manifest.replicas,
             calls_per_instance: self.manifest.concurrency,
             single_use: self.manifest.isolation == Isolation::Call,
+            thread_affinity: false,
             queue: Queue::limit(&self.context.granted.limits),
             idle: self.manifest.idle_stop_s.map(|seconds| Idle { after: Duration::from_secs(seconds), keep: 0 }),
             restart: RestartPolicy::default(),

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use bivium_exchange::{Area, Exchange, Window};
 use bivium_instances::Instance;
 use bivium_interface::{
@@ -235,22 +234,21 @@ macro_rules! unless_interrupted {
     }};
 }
 
-#[async_trait]
 impl Instance for Worker {
     async fn initialize(&self, config: &Value) -> Result<()> {
         self.ask(Method::POST, "/initialize", Some(config)).await.map(drop)
     }
 
-    async fn execute(&self, call: Call) -> Result<Payload> {
+    async fn execute(&self, call: &mut Call) -> Result<Payload> {
         let handle = call.handle();
         if handle.is_cancelled() {
             return Err(handle.interrupted().await);
         }
         if handle.has_listener() {
-            let mut events = Events::new(handle.guard(self.begin(&call, "/execute_stream", true)).await?, &call);
+            let mut events = Events::new(handle.guard(self.begin(call, "/execute_stream", true)).await?, call);
             return unless_interrupted!(handle, events, events.only());
         }
-        let mut flight = handle.guard(self.begin(&call, "/execute", false)).await?;
+        let mut flight = handle.guard(self.begin(call, "/execute", false)).await?;
         unless_interrupted!(handle, flight, self.unary(&mut flight))
     }
 

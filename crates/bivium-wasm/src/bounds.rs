@@ -8,7 +8,6 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -30,6 +29,9 @@ const GRACE: Duration = Duration::from_millis(20);
 /// How long an entry that belongs to no call may take where the manifest does not say.
 const CONTROL: Duration = Duration::from_secs(60);
 
+/// How long `cleanup` may take.
+const CLEANUP: Duration = Duration::from_secs(5);
+
 /// What holds for one call, its stream included, or for one entry outside of calls.
 pub(crate) struct Bounds {
     call: Option<CallHandle>,
@@ -37,24 +39,24 @@ pub(crate) struct Bounds {
     wall: Allowance,
     /// Processor time in the guest.
     cpu: Allowance,
-    /// Cancelled when the instance must go.
-    closing: Arc<CancellationToken>,
-    /// None where no call is to be cancelled.
-    reach: Option<Arc<Reach>>,
+    /// The instance goes after this entry, which its going does not end.
+    last: bool,
     /// The guest ended by itself after its call was cancelled.
     gave_up: bool,
 }
 
-/// How a cancel reaches a guest.
+/// How a guest is reached from outside.
 pub(crate) struct Reach {
     engine: Engine,
     /// Whether the guest has asked, in this call, whether it is cancelled.
     pub(crate) asked: AtomicBool,
+    /// Cancelled when the instance must go.
+    pub(crate) closing: CancellationToken,
 }
 
 impl Reach {
     pub(crate) fn new(engine: &Engine) -> Self {
-        Self { engine: engine.clone(), asked: AtomicBool::new(false) }
+        Self { engine: engine.clone(), asked: AtomicBool::new(false), closing: CancellationToken::new() }
     }
 
     /// While this lives, a guest that computes yields as soon as its call is cancelled, and not only at the next tick.
@@ -128,29 +130,21 @@ fn processor_time() -> Duration {
 
 impl Bounds {
     /// For a call: its own deadline and cancellation, and the limits of its plugin.
-    pub(crate) fn of_call(call: &CallHandle, limits: &StoreLimits, closing: &Arc<CancellationToken>) -> Self {
+    pub(crate) fn of_call(call: &CallHandle, limits: &StoreLimits) -> Self {
         let (wall, cpu) = (Allowance::of_ms(limits.call_ms), Allowance::of_ms(limits.cpu_ms));
-        Self { call: Some(call.clone()), wall, cpu, closing: Arc::clone(closing), reach: None, gave_up: false }
-    }
-
-    /// A cancel reaches the guest so.
-    pub(crate) fn reaching(mut self, reach: &Arc<Reach>) -> Self {
-        self.reach = Some(Arc::clone(reach));
-        self
+        Self { call: Some(call.clone()), wall, cpu, last: false, gave_up: false }
     }
 
     /// For an entry outside of calls.
-    pub(crate) fn of_control(limits: &StoreLimits, closing: &Arc<CancellationToken>) -> Self {
+    pub(crate) fn of_control(limits: &StoreLimits) -> Self {
         let mut wall = Allowance::of_ms(limits.call_ms);
         wall.limit.get_or_insert(CONTROL);
-        Self {
-            call: None,
-            wall,
-            cpu: Allowance::of_ms(limits.cpu_ms),
-            closing: Arc::clone(closing),
-            reach: None,
-            gave_up: false,
-        }
+        Self { call: None, wall, cpu: Allowance::of_ms(limits.cpu_ms), last: false, gave_up: false }
+    }
+
+    /// For the last entry into an instance that goes.
+    pub(crate) fn of_cleanup(limits: &StoreLimits) -> Self {
+        Self { last: true, ..Self::of_control(limits).at_most(CLEANUP) }
     }
 
     /// At most this long.
@@ -182,7 +176,7 @@ impl Bounds {
     }
 
     /// Runs the guest until `work` ends. An error means that `work` was dropped in the middle.
-    pub(crate) async fn drive<T>(&mut self, work: impl Future<Output = T>) -> Result<T> {
+    pub(crate) async fn drive<T>(&mut self, reach: &Reach, work: impl Future<Output = T>) -> Result<T> {
         let started = self.wall.limit.map(|_| Instant::now());
         let end_of_wall = self.end_of_wall();
         let mut work = Metered { work: pin!(work), cpu: self.cpu.limit.map(|_| self.cpu.used) };
@@ -193,20 +187,20 @@ impl Bounds {
                 if let Poll::Ready(done) = work.poll(cx) {
                     return Poll::Ready(Ok(done));
                 }
-                if let Some(error) = self.over(end_of_wall, work.cpu) {
+                if let Some(error) = self.over(reach, end_of_wall, work.cpu) {
                     return Poll::Ready(Err(error));
                 }
-                if let (None, Some(call), Some(reach)) = (&hurry, &self.call, &self.reach) {
+                if let (None, Some(call)) = (&hurry, &self.call) {
                     hurry = Some(reach.hurry(call));
                 }
-                ready!(event.get_or_insert_with(|| Box::pin(self.event())).as_mut().poll(cx));
-                Poll::Ready(Err(self.over(end_of_wall, work.cpu).unwrap_or_else(late)))
+                ready!(event.get_or_insert_with(|| Box::pin(self.event(reach))).as_mut().poll(cx));
+                Poll::Ready(Err(self.over(reach, end_of_wall, work.cpu).unwrap_or_else(late)))
             })
             .await
         };
         if let Err(error) = &ended
             && error.code() == ErrorCode::Cancelled
-            && self.reach.as_ref().is_none_or(|reach| reach.asked.load(Ordering::Relaxed))
+            && reach.asked.load(Ordering::Relaxed)
             && let Some(done) = Box::pin(work.for_a_grace()).await
         {
             self.gave_up = true;
@@ -225,11 +219,11 @@ impl Bounds {
     }
 
     /// Why the guest may not go on; none if it may.
-    fn over(&self, end_of_wall: Option<Instant>, cpu: Option<Duration>) -> Option<PluginError> {
+    fn over(&self, reach: &Reach, end_of_wall: Option<Instant>, cpu: Option<Duration>) -> Option<PluginError> {
         if let Err(error) = self.check() {
             return Some(error);
         }
-        if self.closing.is_cancelled() {
+        if !self.last && reach.closing.is_cancelled() {
             return Some(PluginError::unavailable("the plugin was unloaded while it ran").with_help("load it again"));
         }
         if end_of_wall.is_some_and(|end| Instant::now() >= end) {
@@ -242,7 +236,7 @@ impl Bounds {
     }
 
     /// Waits until there may be a reason to stop.
-    async fn event(&self) {
+    async fn event(&self, reach: &Reach) {
         let deadline = async {
             match self.deadline() {
                 Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -258,7 +252,7 @@ impl Bounds {
         tokio::select! {
             biased;
             () = call => {}
-            () = self.closing.cancelled() => {}
+            () = reach.closing.cancelled(), if !self.last => {}
             () = deadline => {}
         }
     }
@@ -287,48 +281,56 @@ mod tests {
     fn call_with(call_ms: Option<u64>) -> (Call, Bounds) {
         let call = Call::new();
         let limits = StoreLimits::new(&Limits { call_ms, ..Limits::default() });
-        let bounds = Bounds::of_call(call.handle(), &limits, &Arc::default());
+        let bounds = Bounds::of_call(call.handle(), &limits);
         (call, bounds)
+    }
+
+    fn reach() -> Reach {
+        Reach::new(&Engine::default())
     }
 
     #[tokio::test]
     async fn the_limit_counts_what_the_guest_computes_and_not_its_readers_pauses() {
         let limit = 30;
-        let (_call, mut bounds) = call_with(Some(limit));
-        bounds.drive(async {}).await.unwrap();
+        let ((_call, mut bounds), reach) = (call_with(Some(limit)), reach());
+        bounds.drive(&reach, async {}).await.unwrap();
         tokio::time::sleep(Duration::from_millis(limit * 2)).await;
-        bounds.drive(async {}).await.unwrap();
-        let error = bounds.drive(std::future::pending::<()>()).await.unwrap_err();
+        bounds.drive(&reach, async {}).await.unwrap();
+        let error = bounds.drive(&reach, std::future::pending::<()>()).await.unwrap_err();
         assert_eq!(error.code(), ErrorCode::Timeout);
         assert!(error.to_string().contains("limits.call_ms"), "{error}");
     }
 
     #[tokio::test]
     async fn a_cancelled_guest_has_a_grace() {
-        let (call, mut bounds) = call_with(None);
+        let ((call, mut bounds), reach) = (call_with(None), reach());
         call.handle().cancel();
         assert_eq!(bounds.check().unwrap_err().code(), ErrorCode::Cancelled);
-        bounds.drive(tokio::task::yield_now()).await.unwrap();
+        let error = bounds.drive(&reach, tokio::task::yield_now()).await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Cancelled, "it never asked");
+        reach.asked.store(true, Ordering::Relaxed);
+        bounds.drive(&reach, tokio::task::yield_now()).await.unwrap();
         let own = PluginError::not_found("what the guest says");
         assert_eq!(bounds.explain(own).code(), ErrorCode::Cancelled);
-        let error = bounds.drive(std::future::pending::<()>()).await.unwrap_err();
+        let error = bounds.drive(&reach, std::future::pending::<()>()).await.unwrap_err();
         assert_eq!(error.code(), ErrorCode::Cancelled);
     }
 
     #[tokio::test]
     async fn an_instance_that_closes_stops_at_once() {
-        let closing = Arc::new(CancellationToken::new());
-        let mut bounds = Bounds::of_control(&StoreLimits::new(&Limits::default()), &closing);
-        closing.cancel();
-        let error = bounds.drive(std::future::pending::<()>()).await.unwrap_err();
+        let (limits, reach) = (StoreLimits::new(&Limits::default()), reach());
+        let mut bounds = Bounds::of_control(&limits);
+        reach.closing.cancel();
+        let error = bounds.drive(&reach, std::future::pending::<()>()).await.unwrap_err();
         assert_eq!(error.code(), ErrorCode::Unavailable);
+        Bounds::of_cleanup(&limits).drive(&reach, tokio::task::yield_now()).await.unwrap();
     }
 
     #[tokio::test]
     async fn processor_time_counts_over_all_entries_and_waiting_does_not() {
         let limits = StoreLimits::new(&Limits { cpu_ms: Some(40), ..Limits::default() });
         let call = Call::new();
-        let mut bounds = Bounds::of_call(call.handle(), &limits, &Arc::default());
+        let (mut bounds, reach) = (Bounds::of_call(call.handle(), &limits), reach());
         // What a guest does that computes without end: it yields at each tick.
         let spin = async |enough: Duration| {
             let begun = processor_time();
@@ -336,9 +338,9 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        bounds.drive(spin(Duration::from_millis(15))).await.unwrap();
-        bounds.drive(tokio::time::sleep(Duration::from_millis(60))).await.unwrap();
-        let error = bounds.drive(spin(Duration::from_secs(60))).await.unwrap_err();
+        bounds.drive(&reach, spin(Duration::from_millis(15))).await.unwrap();
+        bounds.drive(&reach, tokio::time::sleep(Duration::from_millis(60))).await.unwrap();
+        let error = bounds.drive(&reach, spin(Duration::from_secs(60))).await.unwrap_err();
         assert_eq!(error.code(), ErrorCode::Timeout);
         assert!(error.to_string().contains("limits.cpu_ms"), "{error}");
     }

@@ -33,11 +33,12 @@ pub(crate) fn read(what: &str, text: &str, limit: usize) -> Result<Value> {
 /// A result and its blobs.
 pub(crate) fn payload(text: &str, blobs: Vec<Blob>, limit: usize) -> Result<Payload> {
     let payload = Payload { json: read("the plugin's result is", text, limit)?, blobs };
-    payload.checked().map_err(|error| match error.code() {
+    payload.check().map_err(|error| match error.code() {
         // To a caller the index would be wrong input; here the plugin wrote it.
         ErrorCode::InvalidInput => PluginError::protocol(format!("the plugin's result is wrong: {}", error.message())),
         _ => error,
-    })
+    })?;
+    Ok(payload)
 }
 
 /// Refuses a document whose text would be too long, without writing it. `what` is as for [`write`].

@@ -10,7 +10,6 @@ use bivium_instances::{Idle, InstanceFactory, PluginContext, PluginLog, PoolLimi
 use bivium_interface::{Manifest, PluginError, Result, manifest};
 use serde_json::Value;
 use tokio::task::yield_now;
-use tokio_util::sync::CancellationToken;
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::blobs::blocking;
@@ -89,6 +88,7 @@ impl ComponentFactory {
                 instances: manifest.instances.max,
                 calls_per_instance: 1,
                 single_use: manifest.isolation == manifest::Isolation::Call,
+                thread_affinity: true,
                 queue: Queue::limit(&context.granted.limits),
                 idle: Some(IDLE),
                 restart: RESTART,
@@ -146,15 +146,14 @@ impl InstanceFactory for ComponentFactory {
         if let Some(fuel) = self.limits.fuel {
             store.set_fuel(fuel).map_err(|error| PluginError::internal(format!("cannot count fuel: {error}")))?;
         }
-        let closing = Arc::new(CancellationToken::new());
-        let mut bounds = Bounds::of_control(&self.limits, &closing);
-        let guest = bounds
-            .drive(self.guest.instantiate(&mut store))
+        let reach = Arc::clone(&store.data().reach);
+        let guest = Bounds::of_control(&self.limits)
+            .drive(&reach, self.guest.instantiate(&mut store))
             .await?
             .map_err(|error| trap::explain(&error, store.data()))?
             .map_err(|error| refusal::wrong_type(&error))?;
         let schema = Arc::clone(&self.schema);
-        Ok(ComponentInstance::new(id, store, guest, self.limits, memory, closing, schema))
+        Ok(ComponentInstance::new(id, store, guest, self.limits, memory, schema))
     }
 }
 

@@ -9,15 +9,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use bivium_instances::Instance;
 use bivium_interface::{Call, CallHandle, InstanceStats, MethodInfo, Payload, PayloadStream, PluginError, Result};
+use futures_util::lock::{Mutex, MutexGuard, OwnedMutexGuard};
 use serde_json::Value;
-use tokio::sync::{Mutex, MutexGuard, OwnedMutexGuard};
-use tokio_util::sync::CancellationToken;
 use wasmtime::Store;
 
-use crate::bounds::Bounds;
+use crate::bounds::{Bounds, Reach};
 use crate::engine::TICKS_TO_YIELD;
 use crate::limits::{MemoryGauge, StoreLimits};
 use crate::state::HostState;
@@ -33,7 +31,7 @@ pub struct ComponentInstance {
     calls: AtomicU64,
     made: Instant,
     alive: AtomicBool,
-    closing: Arc<CancellationToken>,
+    reach: Arc<Reach>,
     schema: Arc<OnceLock<Value>>,
     slot: Arc<Mutex<Option<Live>>>,
 }
@@ -78,8 +76,6 @@ impl Drop for Entry<'_> {
 }
 
 impl ComponentInstance {
-    /// How long `cleanup` may take.
-    const CLEANUP: Duration = Duration::from_secs(5);
     /// How long a guest may take to drop a stream.
     const DROP_STREAM: Duration = Duration::from_secs(1);
 
@@ -89,7 +85,6 @@ impl ComponentInstance {
         guest: Box<dyn Guest>,
         limits: StoreLimits,
         memory: MemoryGauge,
-        closing: Arc<CancellationToken>,
         schema: Arc<OnceLock<Value>>,
     ) -> Self {
         Self {
@@ -99,7 +94,7 @@ impl ComponentInstance {
             calls: AtomicU64::new(0),
             made: Instant::now(),
             alive: AtomicBool::new(true),
-            closing,
+            reach: Arc::clone(&store.data().reach),
             schema,
             slot: Arc::new(Mutex::new(Some(Live { store, guest }))),
         }
@@ -111,7 +106,7 @@ impl ComponentInstance {
         work: impl Future<Output = wasmtime::Result<Result<T>>>,
     ) -> Outcome<T> {
         let mut entry = Entry(Some(&self.alive));
-        let outcome = bounds.drive(work).await;
+        let outcome = bounds.drive(&self.reach, work).await;
         if matches!(outcome, Ok(Ok(_))) {
             entry.0 = None;
         }
@@ -148,13 +143,14 @@ impl ComponentInstance {
         if let Some(live) = slot {
             live.store.data_mut().end_call();
         }
-        self.calls.fetch_add(1, Ordering::Relaxed);
+        // Whoever holds the slot is the only one to count.
+        self.calls.store(self.calls.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     /// Begins an entry that belongs to no call.
     fn control<'a>(&self, slot: &'a mut Option<Live>) -> Result<(&'a mut Live, Bounds)> {
         let live = slot.as_mut().ok_or_else(ended)?;
-        let bounds = Bounds::of_control(&self.limits, &self.closing);
+        let bounds = Bounds::of_control(&self.limits);
         live.begin(None);
         live.enter(&bounds);
         Ok((live, bounds))
@@ -163,8 +159,7 @@ impl ComponentInstance {
     /// Begins a call.
     fn call<'a>(&self, slot: &'a mut Option<Live>, call: &Call) -> Result<(&'a mut Live, Bounds)> {
         let live = slot.as_mut().ok_or_else(ended)?;
-        let reach = &live.store.data().reach;
-        let bounds = Bounds::of_call(call.handle(), &self.limits, &self.closing).reaching(reach);
+        let bounds = Bounds::of_call(call.handle(), &self.limits);
         bounds.check()?;
         live.store.data().admit(&call.blobs)?;
         live.begin(Some(call.handle()));
@@ -179,21 +174,23 @@ impl ComponentInstance {
         let mut slot = self.enter().await;
         let live = slot.as_mut().ok_or_else(ended)?;
         live.enter(bounds);
-        let outcome = self.drive(bounds, stream.next(&mut live.store)).await;
-        self.settle(&mut slot, bounds, outcome)
+        let mut result = None;
+        let outcome = self.drive(bounds, stream.next(&mut live.store, &mut result)).await;
+        self.settle(&mut slot, bounds, outcome)?;
+        Ok(result)
     }
 
     /// The slot, as soon as nobody else is in the guest: nearly always now.
     async fn enter(&self) -> MutexGuard<'_, Option<Live>> {
         match self.slot.try_lock() {
-            Ok(slot) => slot,
-            Err(_) => self.slot.lock().await,
+            Some(slot) => slot,
+            None => self.slot.lock().await,
         }
     }
 
     /// The slot, unless somebody else is in the guest.
     pub(crate) fn try_slot(&self) -> Option<SlotGuard> {
-        Arc::clone(&self.slot).try_lock_owned().ok().map(SlotGuard)
+        self.slot.try_lock_owned().map(SlotGuard)
     }
 
     pub(crate) async fn slot(&self) -> SlotGuard {
@@ -203,7 +200,7 @@ impl ComponentInstance {
     /// Has the guest drop a stream, and ends its call.
     pub(crate) async fn end_stream(&self, mut slot: SlotGuard, stream: Box<dyn GuestStream>) {
         if let Some(live) = slot.0.as_mut().filter(|_| self.is_alive()) {
-            let mut bounds = Bounds::of_control(&self.limits, &self.closing).at_most(Self::DROP_STREAM);
+            let mut bounds = Bounds::of_control(&self.limits).at_most(Self::DROP_STREAM);
             live.enter(&bounds);
             let work = async { stream.end(&mut live.store).await.map(Ok) };
             let outcome = self.drive(&mut bounds, work).await;
@@ -228,7 +225,6 @@ fn ended() -> PluginError {
     PluginError::unavailable("the instance has ended").with_help("call again")
 }
 
-#[async_trait]
 impl Instance for ComponentInstance {
     async fn initialize(&self, config: &Value) -> Result<()> {
         let mut slot = self.slot.lock().await;
@@ -238,20 +234,21 @@ impl Instance for ComponentInstance {
         self.settle(&mut slot, &bounds, outcome)
     }
 
-    async fn execute(&self, call: Call) -> Result<Payload> {
+    async fn execute(&self, call: &mut Call) -> Result<Payload> {
         let mut slot = self.enter().await;
-        let (live, mut bounds) = self.call(&mut slot, &call)?;
-        let work = live.guest.execute(&mut live.store, call);
+        let (live, mut bounds) = self.call(&mut slot, call)?;
+        let mut result = Payload::default();
+        let work = live.guest.execute(&mut live.store, call, &mut result);
         let outcome = self.drive(&mut bounds, work).await;
-        let result = self.settle(&mut slot, &bounds, outcome);
+        let done = self.settle(&mut slot, &bounds, outcome);
         self.end_call(&mut slot);
-        result
+        done.map(|()| result)
     }
 
-    async fn execute_stream(self: Arc<Self>, call: Call) -> Result<PayloadStream> {
+    async fn execute_stream(self: Arc<Self>, mut call: Call) -> Result<PayloadStream> {
         let mut slot = self.slot.lock().await;
         let (live, mut bounds) = self.call(&mut slot, &call)?;
-        let work = live.guest.execute_stream(&mut live.store, call);
+        let work = live.guest.execute_stream(&mut live.store, &mut call);
         let outcome = self.drive(&mut bounds, work).await;
         match self.settle(&mut slot, &bounds, outcome) {
             Ok(stream) => {
@@ -303,10 +300,10 @@ impl Instance for ComponentInstance {
 
     async fn close(&self) {
         // Whoever is in the guest leaves at once.
-        self.closing.cancel();
+        self.reach.closing.cancel();
         let mut slot = self.slot.lock().await;
         if let Some(live) = slot.as_mut().filter(|_| self.is_alive()) {
-            let mut bounds = Bounds::of_control(&self.limits, &Arc::default()).at_most(Self::CLEANUP);
+            let mut bounds = Bounds::of_cleanup(&self.limits);
             live.begin(None);
             live.enter(&bounds);
             let work = async { live.guest.cleanup(&mut live.store).await.map(Ok) };

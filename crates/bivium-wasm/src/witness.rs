@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bivium_instances::Auditor;
@@ -17,6 +18,8 @@ pub(crate) struct Witness {
     audit: Auditor,
     log: Arc<GuestLog>,
     refused: Mutex<Option<PluginError>>,
+    /// Whether there is any: each call asks when it begins.
+    has_refused: AtomicBool,
     known: Mutex<Known>,
 }
 
@@ -34,7 +37,7 @@ impl Witness {
     const MAX_KNOWN: usize = 256;
 
     pub(crate) fn new(audit: Auditor, log: Arc<GuestLog>) -> Self {
-        Self { audit, log, refused: Mutex::default(), known: Mutex::default() }
+        Self { audit, log, refused: Mutex::default(), has_refused: AtomicBool::new(false), known: Mutex::default() }
     }
 
     pub(crate) fn log(&self) -> &Arc<GuestLog> {
@@ -51,7 +54,10 @@ impl Witness {
 
     /// A new call begins.
     pub(crate) fn begin(&self) {
-        self.refused().take();
+        if self.has_refused.load(Ordering::Relaxed) {
+            self.has_refused.store(false, Ordering::Relaxed);
+            self.refused().take();
+        }
     }
 
     /// The guest asks for the use of a permission, whose key in the manifest this is.
@@ -101,6 +107,7 @@ impl Witness {
     /// The guest asked for more than it may have.
     pub(crate) fn refuse(&self, error: PluginError) {
         *self.refused() = Some(error);
+        self.has_refused.store(true, Ordering::Relaxed);
     }
 
     /// The error of a call that failed with `error`: a guest that gives up after it was refused something fails by that.

@@ -43,7 +43,6 @@ pub struct Copy {
     config: Mutex<Option<Value>>,
 }
 
-#[async_trait]
 impl Instance for Copy {
     async fn initialize(&self, config: &Value) -> Result<()> {
         let mut current = self.config.lock().unwrap();
@@ -55,7 +54,7 @@ impl Instance for Copy {
         Ok(())
     }
 
-    async fn execute(&self, call: Call) -> Result<Payload> {
+    async fn execute(&self, call: &mut Call) -> Result<Payload> {
         match &*call.method {
             "wait" => {
                 let permit = call.handle().guard(async { Ok(self.world.gate.acquire().await.unwrap()) }).await?;

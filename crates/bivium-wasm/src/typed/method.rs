@@ -1,10 +1,10 @@
 //! [`Methods`]: the exported functions of a typed component, under the names by which they are called.
 
 use std::collections::HashMap;
-use std::fmt;
+use std::{fmt, mem};
 
-use bivium_interface::{Call, Failure, MethodInfo, Payload, PluginError, Result};
-use serde_json::Value;
+use bivium_interface::{Blob, Call, Failure, MethodInfo, Payload, PluginError, Result};
+use serde_json::{Map, Value};
 use wasmtime::Engine;
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{Component, ComponentExportIndex, Val};
@@ -175,12 +175,27 @@ fn base(interface: &str) -> &str {
     name.split_once('@').map_or(name, |(name, _)| name)
 }
 
+/// What a call passes to a function.
+pub(super) struct Arguments {
+    positional: Vec<Value>,
+    named: Map<String, Value>,
+    blobs: Vec<Blob>,
+}
+
+impl Arguments {
+    /// Takes them out of a call.
+    pub(super) fn take(call: &mut Call) -> Self {
+        let Call { positional, named, blobs, .. } = call;
+        Self { positional: mem::take(positional), named: mem::take(named), blobs: mem::take(blobs) }
+    }
+}
+
 impl Method {
     /// The values of a call's arguments, in order. Blocks while it reads blobs.
-    pub(super) fn arguments(&self, call: Call, json_limit: usize, limit: usize) -> Result<Vec<Val>> {
-        document::check("the arguments are", &call.named, json_limit)?;
-        document::check("the arguments are", &call.positional, json_limit)?;
-        let Call { positional, mut named, blobs, .. } = call;
+    pub(super) fn arguments(&self, arguments: Arguments, json_limit: usize, limit: usize) -> Result<Vec<Val>> {
+        let Arguments { positional, mut named, blobs } = arguments;
+        document::check("the arguments are", &named, json_limit)?;
+        document::check("the arguments are", &positional, json_limit)?;
         let wrong = |what: String| {
             PluginError::invalid_input(what).with_help(format!("`{}` is {}", text::name(&self.name), self.signature()))
         };

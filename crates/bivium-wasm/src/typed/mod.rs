@@ -20,6 +20,7 @@ use bivium_interface::{Blob, Call, MethodInfo, Payload, PluginError, Result};
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre, Val};
 
+use method::Arguments;
 pub(crate) use method::Methods;
 pub(crate) use read::Reader;
 pub use shape::{Int, Shape};
@@ -90,7 +91,12 @@ impl world::Guest for Guest {
         })
     }
 
-    async fn execute(&self, store: &mut Store<HostState>, call: Call) -> wasmtime::Result<Result<Payload>> {
+    async fn execute(
+        &self,
+        store: &mut Store<HostState>,
+        call: &mut Call,
+        result: &mut Payload,
+    ) -> wasmtime::Result<Result<()>> {
         let method = match self.methods.find(&call.method) {
             Ok(method) => method,
             Err(error) => return Ok(Err(error)),
@@ -106,7 +112,7 @@ impl world::Guest for Guest {
         function.call_async(&mut *store, &arguments, &mut results).await?;
         let state = store.data_mut();
         Ok(match method.outcome(results, state.limits.json) {
-            Ok((json, bytes)) => keep(state, bytes).await.map(|blobs| Payload { json, blobs }),
+            Ok((json, bytes)) => keep(state, bytes).await.map(|blobs| *result = Payload { json, blobs }),
             Err(error) => Err(error),
         })
     }
@@ -115,10 +121,11 @@ impl world::Guest for Guest {
     async fn execute_stream(
         &self,
         store: &mut Store<HostState>,
-        call: Call,
+        call: &mut Call,
     ) -> wasmtime::Result<Result<Box<dyn world::GuestStream>>> {
-        let result = self.execute(store, call).await?;
-        Ok(result.map(|payload| Box::new(GuestStream(Some(payload))) as _))
+        let mut result = Payload::default();
+        let done = self.execute(store, call, &mut result).await?;
+        Ok(done.map(|()| Box::new(GuestStream(Some(result))) as _))
     }
 
     async fn cleanup(&self, _store: &mut Store<HostState>) -> wasmtime::Result<()> {
@@ -128,14 +135,12 @@ impl world::Guest for Guest {
 
 impl Guest {
     /// A call's arguments; where its blobs may take long to read, on a thread that may block.
-    async fn arguments(&self, limits: StoreLimits, call: Call) -> Result<Vec<Val>> {
-        let methods = Arc::clone(&self.methods);
+    async fn arguments(&self, limits: StoreLimits, call: &mut Call) -> Result<Vec<Val>> {
         let size: u64 = call.blobs.iter().map(Blob::size).fold(0, u64::saturating_add);
         let in_place = size <= READ_IN_PLACE && call.blobs.iter().all(Blob::is_owned);
-        let read = move || {
-            let method = call.method.clone();
-            methods.find(&method)?.arguments(call, limits.json, limits.values)
-        };
+        let (methods, method) = (Arc::clone(&self.methods), call.method.clone());
+        let arguments = Arguments::take(call);
+        let read = move || methods.find(&method)?.arguments(arguments, limits.json, limits.values);
         if in_place { read() } else { blobs::blocking(read).await? }
     }
 }
@@ -165,8 +170,13 @@ struct GuestStream(Option<Payload>);
 
 #[async_trait]
 impl world::GuestStream for GuestStream {
-    async fn next(&mut self, _store: &mut Store<HostState>) -> wasmtime::Result<Result<Option<Payload>>> {
-        Ok(Ok(self.0.take()))
+    async fn next(
+        &mut self,
+        _store: &mut Store<HostState>,
+        result: &mut Option<Payload>,
+    ) -> wasmtime::Result<Result<()>> {
+        *result = self.0.take();
+        Ok(Ok(()))
     }
 
     async fn end(self: Box<Self>, _store: &mut Store<HostState>) -> wasmtime::Result<()> {

@@ -51,12 +51,19 @@ pub(crate) trait Guest: Send + Sync {
     /// `config` is JSON text.
     async fn initialize(&self, store: &mut Store<HostState>, config: String) -> wasmtime::Result<Result<()>>;
 
-    async fn execute(&self, store: &mut Store<HostState>, call: Call) -> wasmtime::Result<Result<Payload>>;
+    /// Takes out of the call what goes in, as does `execute_stream`, and puts the answer into `result`: it is large, and
+    /// each of the futures around this one would move it.
+    async fn execute(
+        &self,
+        store: &mut Store<HostState>,
+        call: &mut Call,
+        result: &mut Payload,
+    ) -> wasmtime::Result<Result<()>>;
 
     async fn execute_stream(
         &self,
         store: &mut Store<HostState>,
-        call: Call,
+        call: &mut Call,
     ) -> wasmtime::Result<Result<Box<dyn GuestStream>>>;
 
     async fn cleanup(&self, store: &mut Store<HostState>) -> wasmtime::Result<()>;
@@ -65,8 +72,12 @@ pub(crate) trait Guest: Send + Sync {
 /// A stream that a guest holds open.
 #[async_trait]
 pub(crate) trait GuestStream: Send + Sync {
-    /// The next result; none at the end.
-    async fn next(&mut self, store: &mut Store<HostState>) -> wasmtime::Result<Result<Option<Payload>>>;
+    /// Puts the next result into `result`, or none at the end.
+    async fn next(
+        &mut self,
+        store: &mut Store<HostState>,
+        result: &mut Option<Payload>,
+    ) -> wasmtime::Result<Result<()>>;
 
     /// Has the guest drop it.
     async fn end(self: Box<Self>, store: &mut Store<HostState>) -> wasmtime::Result<()>;

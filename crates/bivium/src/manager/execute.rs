@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
+use bivium_instances::Place;
 use bivium_interface::{Call, CallHandle, Payload, PayloadStream, PluginError, Result};
 use futures_core::Stream;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::PluginManager;
 use super::loaded::{Copy, Hold, Listed, Loaded};
@@ -15,7 +15,7 @@ use crate::scheduler::{Admission, Need};
 
 /// What a call holds while it is on its way.
 struct Underway {
-    _capacity: OwnedSemaphorePermit,
+    _capacity: Place,
     hold: Hold,
     _admission: Admission,
     _listed: Listed,
@@ -99,10 +99,10 @@ impl Stream for ManagedStream {
         if self.underway.is_none() {
             return Poll::Ready(None);
         }
-        let item = std::task::ready!(self.inner.as_mut().poll_next(cx));
-        if !matches!(item, Some(Ok(_))) {
+        let item = self.inner.as_mut().poll_next(cx);
+        if matches!(item, Poll::Ready(None | Some(Err(_)))) {
             self.underway = None;
         }
-        Poll::Ready(item)
+        item
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bivium_instances::{PluginLog, Queue};
 use bivium_interface::manifest::Limits;
-use bivium_interface::{CallHandle, CallId, LogLevel, LogSource, Manifest, PluginError, PluginInterface, Result};
+use bivium_interface::{CallHandle, LogLevel, LogSource, Manifest, PluginError, PluginInterface, Result};
 use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, Semaphore, watch};
@@ -29,10 +29,17 @@ pub(super) struct Loaded {
     pub(super) enabled: AtomicBool,
     /// Taken by whoever configures or reloads.
     pub(super) turn: tokio::sync::Mutex<()>,
-    calls: Mutex<BTreeMap<CallId, CallHandle>>,
+    calls: Mutex<Calls>,
     /// The ends of copies that a reload replaced and that still work.
     retiring: Mutex<Vec<JoinHandle<()>>>,
     active: watch::Sender<State>,
+}
+
+/// The calls on their way, oldest first.
+#[derive(Default)]
+struct Calls {
+    next: u64,
+    list: BTreeMap<u64, CallHandle>,
 }
 
 #[derive(Clone)]
@@ -51,7 +58,7 @@ pub(super) struct Copy {
     pub(super) schema: Schema,
     config: Mutex<Config>,
     /// Calls beyond those that may be in the plugin at once wait here, and not in the scheduler's slots.
-    pub(super) queue: Queue,
+    pub(super) queue: Arc<Queue>,
     /// Every call holds it for reading; whoever waits for the calls to end takes it for writing.
     gate: Arc<RwLock<()>>,
 }
@@ -85,7 +92,7 @@ impl Copy {
             manifest,
             schema,
             config: Mutex::new(config),
-            queue: Queue::new(places, Queue::limit(limits)),
+            queue: Arc::new(Queue::new(places, Queue::limit(limits))),
             gate: Arc::default(),
         })
     }
@@ -220,26 +227,35 @@ impl Loaded {
         matches!(*self.active.borrow(), State::Gone(_))
     }
 
-    /// The calls on their way.
+    /// The calls on their way, oldest first.
     pub(super) fn calls(&self) -> Vec<CallHandle> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.listed().list.values().cloned().collect()
+    }
+
+    fn listed(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lists a call until what is given back is dropped.
     pub(super) fn list(self: &Arc<Self>, call: &CallHandle) -> Listed {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).insert(call.id(), call.clone());
-        Listed { loaded: Arc::clone(self), id: call.id() }
+        let mut calls = self.listed();
+        let number = calls.next;
+        calls.next += 1;
+        calls.list.insert(number, call.clone());
+        Listed { loaded: Arc::clone(self), number }
     }
 }
 
 /// Keeps a call on its plugin's list.
 pub(super) struct Listed {
     loaded: Arc<Loaded>,
-    id: CallId,
+    number: u64,
 }
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        self.loaded.calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        let call = self.loaded.listed().list.remove(&self.number);
+        // Without the lock.
+        drop(call);
     }
 }

@@ -4,7 +4,6 @@ mod blobs;
 mod convert;
 mod host;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -107,13 +106,18 @@ impl super::Guest for Guest {
         Ok(self.exports().call_initialize(store, &config).await?.map_err(Into::into))
     }
 
-    async fn execute(&self, store: &mut Store<HostState>, call: Call) -> wasmtime::Result<Result<Payload>> {
-        let (method, input) = match lend(store.data_mut(), call)? {
+    async fn execute(
+        &self,
+        store: &mut Store<HostState>,
+        call: &mut Call,
+        result: &mut Payload,
+    ) -> wasmtime::Result<Result<()>> {
+        let input = match lend(store.data_mut(), call)? {
             Ok(lent) => lent,
             Err(error) => return Ok(Err(error)),
         };
-        match self.exports().call_execute(&mut *store, &method, &input).await? {
-            Ok(output) => take(store.data_mut(), output),
+        match self.exports().call_execute(&mut *store, &call.method, &input).await? {
+            Ok(output) => Ok(take(store.data_mut(), output)?.map(|payload| *result = payload)),
             Err(error) => Ok(Err(error.into())),
         }
     }
@@ -121,13 +125,13 @@ impl super::Guest for Guest {
     async fn execute_stream(
         &self,
         store: &mut Store<HostState>,
-        call: Call,
+        call: &mut Call,
     ) -> wasmtime::Result<Result<Box<dyn super::GuestStream>>> {
-        let (method, input) = match lend(store.data_mut(), call)? {
+        let input = match lend(store.data_mut(), call)? {
             Ok(lent) => lent,
             Err(error) => return Ok(Err(error)),
         };
-        match self.exports().call_execute_stream(store, &method, &input).await? {
+        match self.exports().call_execute_stream(store, &call.method, &input).await? {
             Ok(handle) => Ok(Ok(Box::new(GuestStream { plugin: Arc::clone(&self.0), handle }))),
             Err(error) => Ok(Err(error.into())),
         }
@@ -140,11 +144,15 @@ impl super::Guest for Guest {
 
 #[async_trait]
 impl super::GuestStream for GuestStream {
-    async fn next(&mut self, store: &mut Store<HostState>) -> wasmtime::Result<Result<Option<Payload>>> {
+    async fn next(
+        &mut self,
+        store: &mut Store<HostState>,
+        result: &mut Option<Payload>,
+    ) -> wasmtime::Result<Result<()>> {
         let stream = self.plugin.bivium_plugin_guest().payload_stream();
         match stream.call_next(&mut *store, self.handle).await? {
-            Ok(Some(output)) => Ok(take(store.data_mut(), output)?.map(Some)),
-            Ok(None) => Ok(Ok(None)),
+            Ok(Some(output)) => Ok(take(store.data_mut(), output)?.map(|payload| *result = Some(payload))),
+            Ok(None) => Ok(Ok(())),
             Err(error) => Ok(Err(error.into())),
         }
     }
@@ -155,14 +163,15 @@ impl super::GuestStream for GuestStream {
 }
 
 /// The method and the input of a call; the inner error is one of its arguments.
-fn lend(state: &mut HostState, call: Call) -> wasmtime::Result<Result<(Cow<'static, str>, wit::blobs::Payload)>> {
-    let json = match document::arguments(&call, state.limits.json) {
+fn lend(state: &mut HostState, call: &mut Call) -> wasmtime::Result<Result<wit::blobs::Payload>> {
+    let json = match document::arguments(call, state.limits.json) {
         Ok(json) => json,
         Err(error) => return Ok(Err(error)),
     };
-    Ok(Ok((call.method, wit::blobs::Payload { json, blobs: state.lend(call.blobs)? })))
+    Ok(Ok(wit::blobs::Payload { json, blobs: state.lend(std::mem::take(&mut call.blobs))? }))
 }
 
+#[inline]
 fn take(state: &mut HostState, output: wit::blobs::Payload) -> wasmtime::Result<Result<Payload>> {
     let blobs = state.take(output.blobs)?;
     Ok(blobs.and_then(|blobs| document::payload(&output.json, blobs, state.limits.json)))
