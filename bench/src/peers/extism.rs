@@ -1,6 +1,6 @@
 //! Extism, by its Rust SDK.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use extism::convert::Json;
@@ -17,6 +17,13 @@ fn builder(module: &Path) -> Result<PluginBuilder<'static>> {
 /// Compiles a plug-in, once for any number of instances.
 pub fn compile(module: &Path) -> Result<CompiledPlugin> {
     builder(module)?.with_cache_disabled().compile()
+}
+
+/// The configuration of a cache in this directory.
+pub fn cache_in(directory: &Path) -> Result<PathBuf> {
+    let file = directory.join("cache.toml");
+    std::fs::write(&file, format!("[cache]\ndirectory = {:?}\n", directory.join("cache")))?;
+    Ok(file)
 }
 
 /// A plug-in from source, by Extism's cache as this file configures it.

@@ -129,8 +129,7 @@ struct Extism {
 impl Extism {
     fn new(site: &Site, arguments: Value) -> Result<Self> {
         let directory = site.directory()?;
-        let cache = directory.join("cache.toml");
-        std::fs::write(&cache, format!("[cache]\ndirectory = {:?}\n", directory.join("cache")))?;
+        let cache = extism::cache_in(&directory)?;
         let module = site.guest("echo-extism");
         extism::load(&module, &cache).context("cannot fill Extism's cache")?;
         ensure!(has_files(&directory.join("cache")), "Extism's cache stayed empty");
