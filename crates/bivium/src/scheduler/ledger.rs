@@ -64,8 +64,13 @@ pub(super) struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.ledger.books().promised.take_back(self.promised);
-        self.ledger.hand_on();
+        let mut books = self.ledger.books();
+        books.promised.take_back(self.promised);
+        let waits = !books.line.is_empty();
+        drop(books);
+        if waits {
+            self.ledger.hand_on();
+        }
     }
 }
 
