@@ -5,7 +5,7 @@ the worker gone), the kernel signals that the thread that started us ended, or t
 left below it and reports how the worker ended. It has an interpreter, and so an interpreter lock, of its own: a
 plugin that holds the worker's for ever cannot delay it.
 
-On Linux the host makes it a *child subreaper* before exec. So whatever the plugin starts stays below it, daemons
+On Linux it is a *child subreaper*: by itself where it has `ctypes`, else by the host before exec. So whatever the plugin starts stays below it, daemons
 that fork twice and leave the session among them, and is found by walking down from here. The environment marker
 finds them where the host did not; elsewhere than on Linux the process group is all there is.
 """
@@ -25,6 +25,7 @@ SWEEP_SECONDS = 2.0
 def fork(channel: int) -> None:
     """Forks. Returns in the child, which is to be the worker; the caller's process becomes the guard and exits."""
     host = os.getppid()
+    tie()
     wake, waker = os.pipe()
     os.set_blocking(waker, False)
     # Set before the fork: a host that dies right after it must not find the default action of SIGTERM.
@@ -47,6 +48,23 @@ def fork(channel: int) -> None:
         code = watch(worker, host, channel, wake, terms)
     finally:
         os._exit(code)
+
+
+def tie() -> None:
+    """Has the kernel signal us when the thread of the host that started us ends, and leave to us what is orphaned below.
+    Until then there is nothing below, and a host that has died shows in its end of the channel."""
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        import ctypes
+
+        libc = ctypes.CDLL(None)
+    except (ImportError, OSError):
+        return
+    number = ctypes.c_ulong
+    set_death_signal, set_child_subreaper = 1, 36
+    libc.prctl(set_death_signal, number(signal.SIGTERM), number(0), number(0), number(0))
+    libc.prctl(set_child_subreaper, number(1), number(0), number(0), number(0))
 
 
 def out_of_reach() -> None:

@@ -23,12 +23,13 @@ use crate::channel::{Exit, Ready, listen};
 use crate::client::Client;
 use crate::confine::{Confinement, Group, audit};
 use crate::ending::Ending;
+use crate::environment::Interpreter;
 use crate::memory::KillCount;
 use crate::output;
 use crate::payload::MessageLimits;
 use crate::process::{Leash, Process};
 use crate::proxy::WorkerPlaces;
-use crate::spawn::spawn;
+use crate::spawn::{Tie, spawn};
 use crate::variables::variables;
 use crate::wire::{PROTOCOL, Settings};
 use crate::worker::{Fate, Shared, Tether, Worker};
@@ -51,7 +52,7 @@ pub(crate) struct WorkerFactory {
     pub(crate) exchange: Exchange,
     pub(crate) context: PluginContext,
     /// The interpreter of the plugin's environment.
-    pub(crate) python: PathBuf,
+    pub(crate) python: Interpreter,
     /// The directory of the worker's package.
     pub(crate) package: PathBuf,
     pub(crate) confinement: Arc<Confinement>,
@@ -108,7 +109,7 @@ impl WorkerFactory {
 
     async fn start(&self) -> Result<Worker> {
         let failed = |error: std::io::Error| {
-            PluginError::unavailable(format!("cannot start {}: {error}", self.python.display()))
+            PluginError::unavailable(format!("cannot start {}: {error}", self.python.path.display()))
         };
         let area = Arc::new(self.exchange.area(&self.manifest.name)?);
         let token = random_hex::<32>()?;
@@ -133,7 +134,7 @@ impl WorkerFactory {
         let channel = UnixStream::from_std(ours.try_clone().map_err(failed)?).map_err(failed)?;
         let leash = Arc::new(Leash::new(ours));
         let tether = Tether(Arc::clone(&leash));
-        let mut command = Command::new(&self.python);
+        let mut command = Command::new(&self.python.path);
         command
             .arg(&self.package)
             .env_clear()
@@ -145,7 +146,8 @@ impl WorkerFactory {
         let group = cage.take_group().map(Arc::new);
         let theirs = group.clone();
         let own = Box::new(move |child| Process::new(child, mark, held, theirs));
-        let process = spawn(command, cage, own).await.map_err(failed)?;
+        let tie = if self.python.prctl { Tie::ByGuard } else { Tie::BeforeExec };
+        let process = spawn(command, cage, tie, own).await.map_err(failed)?;
         let guard = process.id();
         let kills = KillCount::of(guard);
 

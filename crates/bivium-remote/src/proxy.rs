@@ -58,8 +58,7 @@ impl RemotePluginProxy {
         let environments = places.environments.as_deref();
         let python = environment::interpreter(manifest, environments, context.granted.confined, &context.log)
             .await
-            .map_err(named)?
-            .path;
+            .map_err(named)?;
         let mut places = places.clone();
         if places.data.is_none() {
             places.data = default_data_dir();
@@ -67,7 +66,7 @@ impl RemotePluginProxy {
         let cache = environment::cache_dir().map_err(named)?;
         let laid = tokio::task::spawn_blocking(move || embedded::install(&cache)).await;
         let package = laid.map_err(|error| PluginError::internal(error.to_string())).flatten().map_err(named)?;
-        let confinement = Arc::new(Confinement::new(manifest, &context, &python, &package).map_err(named)?);
+        let confinement = Arc::new(Confinement::new(manifest, &context, &python.path, &package).map_err(named)?);
         let (manifest, exchange) = (Arc::clone(manifest), exchange.clone());
         let factory = WorkerFactory { manifest, exchange, context, python, package, places, confinement };
         Ok(Self(PooledPlugin::new(factory)))

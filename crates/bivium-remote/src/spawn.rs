@@ -16,6 +16,15 @@ use crate::process::Process;
 /// Turns the started child into a value that ends it when dropped.
 type Own = Box<dyn FnOnce(Child) -> Process + Send>;
 
+/// Who sees to it that the kernel tells the guard of the host's end, and leaves to it what its worker starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tie {
+    /// The guard itself, as `guard.py` does where it can.
+    ByGuard,
+    /// We, between fork and exec.
+    BeforeExec,
+}
+
 struct Job {
     command: Command,
     own: Own,
@@ -23,8 +32,15 @@ struct Job {
 }
 
 /// Starts `command` as a worker's guard in its cage. If the future is dropped meanwhile, the child is ended.
-pub(crate) async fn spawn(mut command: Command, cage: Cage, own: Own) -> io::Result<Process> {
-    prepare(&mut command, cage);
+///
+/// Where there is nothing to do between fork and exec there is no fork either: the standard library then starts the child
+/// on the host's own memory (`posix_spawn`). To fork is to copy the host's page tables, some 40 ms for each GiB that it
+/// uses, and to hold up its other threads for that long.
+pub(crate) async fn spawn(mut command: Command, cage: Cage, tie: Tie, own: Own) -> io::Result<Process> {
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    if tie == Tie::BeforeExec || !cage.is_open() {
+        prepare(&mut command, cage);
+    }
     let gone = || io::Error::other("the thread that starts workers has ended");
     let (reply, answer) = oneshot::channel();
     spawner()?.send(Job { command, own, reply }).map_err(|_| gone())?;
@@ -53,7 +69,6 @@ fn prepare(command: &mut Command, mut cage: Cage) {
 
     use rustix::process::{Signal, getppid, set_child_subreaper, set_parent_process_death_signal};
 
-    command.process_group(0);
     let host = rustix::process::getpid();
     let in_child = move || {
         // The guard catches this signal and ends everything below it. Before it has come that far there is nothing
@@ -78,7 +93,6 @@ fn prepare(command: &mut Command, mut cage: Cage) {
 fn prepare(command: &mut Command, mut cage: Cage) {
     use std::os::unix::process::CommandExt;
 
-    command.process_group(0);
     // SAFETY: as above.
     unsafe {
         command.pre_exec(move || cage.close());

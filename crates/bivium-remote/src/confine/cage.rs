@@ -142,6 +142,11 @@ impl Cage {
         self.walls.as_ref().map(|walls| walls.listener.as_raw_fd())
     }
 
+    /// Whether nothing has to be closed.
+    pub(crate) fn is_open(&self) -> bool {
+        self.door.is_none() && self.resources.is_empty() && self.walls.is_none()
+    }
+
     /// Its control group, once: to be dropped when the worker has ended.
     pub(crate) fn take_group(&mut self) -> Option<Group> {
         self.group.take()

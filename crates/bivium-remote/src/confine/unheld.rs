@@ -67,6 +67,10 @@ impl Cage {
         None
     }
 
+    pub(crate) fn is_open(&self) -> bool {
+        self.resources.is_empty()
+    }
+
     pub(crate) fn take_group(&mut self) -> Option<Group> {
         None
     }

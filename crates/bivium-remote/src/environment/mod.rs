@@ -38,11 +38,15 @@ pub(crate) struct Interpreter {
     pub(crate) path: PathBuf,
     /// Its version, at least 3.9.
     pub(crate) version: (u32, u32, u32),
+    /// Whether it reaches `prctl`.
+    pub(crate) prctl: bool,
 }
 
 impl Interpreter {
-    fn new(path: PathBuf, Version(major, minor, micro): Version) -> Self {
-        Self { path, version: (major, minor, micro) }
+    /// At this path, of an interpreter that said this.
+    fn new(path: PathBuf, facts: &Facts) -> Self {
+        let Version(major, minor, micro) = facts.version;
+        Self { path, version: (major, minor, micro), prctl: facts.prctl }
     }
 }
 
@@ -113,8 +117,8 @@ async fn choose(
         return given(machine, manifest, path, &wanted).await;
     }
     let Some(requirements) = &manifest.requirements else {
-        let Facts { program, version, .. } = search::search(machine, manifest, &wanted).await?;
-        return Ok(Interpreter::new(program, version));
+        let facts = search::search(machine, manifest, &wanted).await?;
+        return Ok(Interpreter::new(facts.program.clone(), &facts));
     };
     requirement::check(manifest, requirements)?;
     if machine.wheels_only {
@@ -128,7 +132,7 @@ async fn choose(
     )?;
     let base = search::search(machine, manifest, &wanted).await?;
     let path = made::environment(machine, &environments, &base, requirements, log).await?;
-    Ok(Interpreter::new(path, base.version))
+    Ok(Interpreter::new(path, &base))
 }
 
 /// The interpreter that the manifest names.
@@ -142,7 +146,7 @@ async fn given(
         |what: &dyn fmt::Display| format!("python_path of {} ({}) {what}", manifest.path.display(), path.display());
     match probe::probe(machine, path).await {
         // Not the program that it names: what is at `python_path` may be a script that sets things up.
-        Ok(facts) if wanted.takes(facts.version) => Ok(Interpreter::new(path.to_owned(), facts.version)),
+        Ok(facts) if wanted.takes(facts.version) => Ok(Interpreter::new(path.to_owned(), &facts)),
         Ok(facts) => {
             let what = format!("is Python {}, and the plugin needs {wanted}", facts.version);
             Err(PluginError::unavailable(says(&what)).with_help("name a Python that fits"))

@@ -19,9 +19,17 @@ use super::version::Version;
 /// How long an interpreter may take. One on a slow network disk, cold, needs seconds.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// Prints one line: our mark, the version, what compiled modules must match, the program.
+/// Prints one line: our mark, with what a guard needs to tie itself to its host, the version, what compiled modules must
+/// match, the program.
 const QUESTION: &str = "import sys
-said = ['bivium', '%d.%d.%d' % sys.version_info[:3],
+mark = 'bivium'
+try:
+    import ctypes
+    ctypes.CDLL(None).prctl
+    mark += '+prctl'
+except (ImportError, OSError, AttributeError):
+    pass
+said = [mark, '%d.%d.%d' % sys.version_info[:3],
         '%s%s' % (sys.implementation.cache_tag, getattr(sys, 'abiflags', '')), sys.executable or '']
 sys.stdout.buffer.write('\\t'.join(said).encode('utf-8', 'surrogateescape'))";
 
@@ -33,6 +41,8 @@ pub(super) struct Facts {
     pub(super) version: Version,
     /// The implementation, its minor version and its ABI, for example `cpython-313t`.
     pub(super) tag: String,
+    /// Whether it reaches `prctl`: by `ctypes`, which some builds lack, on Linux.
+    pub(super) prctl: bool,
 }
 
 /// Why a file is no interpreter to use. Its text goes on from the file's name.
@@ -102,13 +112,18 @@ async fn ask(machine: &Machine, file: &Path) -> Result<Facts, Refusal> {
 }
 
 fn facts(line: &str, file: &Path) -> Option<Facts> {
-    let mut said = line.strip_prefix("bivium\t")?.splitn(3, '\t');
+    let mut said = line.splitn(4, '\t');
+    let prctl = match said.next()? {
+        "bivium" => false,
+        "bivium+prctl" => true,
+        _ => return None,
+    };
     let version = said.next()?.parse().ok()?;
     let tag = said.next()?.to_owned();
     // A Python that was embedded does not know its program.
     let program = PathBuf::from(said.next().unwrap_or_default());
     let program = if program.is_absolute() && is_executable(&program) { program } else { file.to_owned() };
-    Some(Facts { program, version, tag })
+    Some(Facts { program, version, tag, prctl })
 }
 
 #[cfg(test)]

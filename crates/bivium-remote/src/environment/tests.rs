@@ -313,7 +313,8 @@ async fn python_path_is_asked_whether_it_will_do() {
     let named =
         |path: PathBuf| Manifest { python_path: Some(path), requires_python: Some("<3.12".into()), ..manifest() };
     let good = fixture.python("good", "3.11.7");
-    assert_eq!(fixture.choose(&named(good.clone())).await.unwrap(), Interpreter { path: good, version: (3, 11, 7) });
+    let found = fixture.choose(&named(good.clone())).await.unwrap();
+    assert_eq!(found, Interpreter { path: good, version: (3, 11, 7), prctl: false });
 
     std::fs::write(fixture.bin().join("plain"), "").unwrap();
     for (path, code, says) in [
