@@ -196,7 +196,7 @@ mod tests {
             .run(100)
             .await
             .unwrap();
-        let turns = turns.borrow();
+        let turns = turns.take();
         assert_eq!(turns.iter().filter(|turn| **turn == "broken").count(), 1);
         let rounds: Vec<_> = turns.iter().filter(|turn| **turn != "broken").collect();
         let first = |name| rounds.chunks(2).filter(|round| *round[0] == name && *round[1] != name).count();
