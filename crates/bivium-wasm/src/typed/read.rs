@@ -403,7 +403,7 @@ fn whole(number: &serde_json::Number) -> Option<i128> {
     let number = number.as_f64().filter(|number| number.fract() == 0.0)?;
     #[expect(clippy::cast_possible_truncation, reason = "whole, and a cast of what is too large is too large")]
     let whole = number as i128;
-    (whole.abs() <= MAX_EXACT).then_some(whole)
+    (-MAX_EXACT..=MAX_EXACT).contains(&whole).then_some(whole)
 }
 
 /// A value in a message: its beginning.

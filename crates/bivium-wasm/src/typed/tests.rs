@@ -199,6 +199,15 @@ fn numbers_are_exact_to_the_last_digit() {
     assert_eq!(read(&Shape::F64, serde_json::from_str(&text).unwrap(), LIMIT).unwrap(), val);
 }
 
+/// Found by a property test: the smallest of all integers has no absolute value.
+#[test]
+fn a_number_beyond_all_integers_is_refused_and_no_panic() {
+    for far in [-2.15e84, 2.15e84, f64::MIN, f64::MAX] {
+        assert!(read(&Shape::Int(Int::S8), json!(far), LIMIT).is_err());
+        assert!(read(&Shape::Int(Int::S64), json!(far), LIMIT).is_err());
+    }
+}
+
 #[test]
 fn a_type_is_shown_as_wit_writes_it() {
     let shape = Shape::Record(vec![
