@@ -334,11 +334,11 @@ impl<F: InstanceFactory> Pool<F> {
 
     /// Refuses further calls and closes every instance, also those that still run a call.
     pub(crate) async fn close(&self) {
-        self.queue.close();
         let watcher = self.watcher().take();
         drop(watcher);
         let slots = {
             let mut line = self.line();
+            line.close();
             line.kept.closed = true;
             line.kept.drain()
         };

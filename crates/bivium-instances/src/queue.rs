@@ -68,6 +68,13 @@ impl<S> Line<S> {
             let _ = waiter.give.send(());
         }
     }
+
+    /// Refuses all that wait and all that come.
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+        self.calls = 0;
+        self.waiting.clear();
+    }
 }
 
 impl Queue {
@@ -159,14 +166,6 @@ impl<S> Queue<S> {
     /// `unavailable` once the queue is closed.
     pub(crate) async fn wait_for(&self, places: usize) -> Result<()> {
         self.line_up(None, places)?.places().await
-    }
-
-    /// Refuses all that wait and all that come.
-    pub(crate) fn close(&self) {
-        let mut line = self.line();
-        line.closed = true;
-        line.calls = 0;
-        line.waiting.clear();
     }
 
     /// How many calls wait.
@@ -356,7 +355,7 @@ mod tests {
         let held = queue.enter(Call::new().handle()).await.unwrap();
         let waits = wait(&queue, &Call::new());
         until_waiting(&queue, 1).await;
-        queue.close();
+        queue.line().close();
         assert_eq!(waits.await.unwrap().unwrap_err().code(), ErrorCode::Unavailable);
         drop(held);
         assert_eq!(queue.enter(Call::new().handle()).await.unwrap_err().code(), ErrorCode::Unavailable);
