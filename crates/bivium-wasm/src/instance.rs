@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bivium_instances::Instance;
 use bivium_interface::{Call, CallHandle, InstanceStats, MethodInfo, Payload, PayloadStream, PluginError, Result};
-use futures_util::lock::{Mutex, OwnedMutexGuard};
+use futures_util::lock::{Mutex, MutexGuard, OwnedMutexGuard};
 use serde_json::Value;
 use wasmtime::Store;
 
@@ -171,13 +171,22 @@ impl ComponentInstance {
     /// The next result of a stream.
     pub(crate) async fn next(&self, stream: &mut dyn GuestStream, bounds: &mut Bounds) -> Result<Option<Payload>> {
         bounds.check()?;
-        let mut slot = self.slot.lock().await;
+        let mut slot = self.enter().await;
         let live = slot.as_mut().ok_or_else(ended)?;
         live.enter(bounds);
         let mut result = None;
         let outcome = self.drive(bounds, stream.next(&mut live.store, &mut result)).await;
         self.settle(&mut slot, bounds, outcome)?;
         Ok(result)
+    }
+
+    /// The slot, as soon as nobody else is in the guest: nearly always now, and then without the lock's own future, which
+    /// would cost a result of a stream some 2 %.
+    async fn enter(&self) -> MutexGuard<'_, Option<Live>> {
+        match self.slot.try_lock() {
+            Some(slot) => slot,
+            None => self.slot.lock().await,
+        }
     }
 
     /// The slot, unless somebody else is in the guest.
@@ -227,7 +236,7 @@ impl Instance for ComponentInstance {
     }
 
     async fn execute(&self, call: &mut Call) -> Result<Payload> {
-        let mut slot = self.slot.lock().await;
+        let mut slot = self.enter().await;
         let (live, mut bounds) = self.call(&mut slot, call)?;
         let mut result = Payload::default();
         let work = live.guest.execute(&mut live.store, call, &mut result);
