@@ -33,6 +33,9 @@ FULL = {
 }
 """Errors of the system that mean that something is used up, and the limits that may be behind them."""
 
+GPU_FULL = frozenset({"OutOfMemoryError", "ResourceExhaustedError"})
+"""What Torch and CuPy, and what TensorFlow, call their error of a GPU whose memory is used up."""
+
 HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
@@ -90,6 +93,8 @@ def kind_of(error: BaseException) -> tuple[str, str | None]:
         if _confined and name == "EACCES":
             permission = "filesystem" if error.filename is not None else "network"
             return "denied", "the plugin is held to its permissions: what it needs goes into permissions.%s" % permission
+    if not GPU_FULL.isdisjoint(base.__name__ for base in type(error).__mro__):
+        return "resource-exhausted", "resources.min_gpu_vram_mb lets calls wait until that much GPU memory is free"
     if name not in FULL:
         return "plugin-failed", None
     limit = FULL[name]

@@ -225,6 +225,12 @@ class Echo:
             return len(3)
         if kind == "memory":
             raise MemoryError
+        if kind == "gpu memory":
+
+            class OutOfMemoryError(RuntimeError):
+                """As Torch has it."""
+
+            raise OutOfMemoryError("CUDA out of memory")
         if kind == "exit":
             sys.exit(3)
         if kind == "interrupt":

@@ -87,6 +87,8 @@ const GPU: &[&str] = &[
     "/sys/module/nvidia",
     "/sys/module/nvidia_uvm",
     "/usr/local/cuda",
+    // Where containers find the driver's libraries.
+    "/usr/local/nvidia",
 ];
 
 /// A GPU's devices begin with these.

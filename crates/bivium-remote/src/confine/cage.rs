@@ -25,7 +25,7 @@ use super::files::{self, Held};
 pub(crate) use super::group::Group;
 use super::group::{self, Place};
 use super::limits;
-use super::shortfall::{Means, needs_names, tell};
+use super::shortfall::{Means, needs_names, tell, tell_of_gpu};
 use super::syscalls::{Sockets, filter};
 
 /// How one plugin's workers are held.
@@ -74,6 +74,7 @@ impl Confinement {
             group: place.is_some(),
         };
         tell(context, means)?;
+        tell_of_gpu(context, manifest.resources.requires_gpu);
         Ok(Self { granted, baseline, ports, filter: Arc::new(filter.unwrap_or_default()), place, readable })
     }
 

@@ -37,6 +37,19 @@ pub(super) fn tell(context: &PluginContext, means: Means) -> Result<()> {
     Ok(())
 }
 
+/// Seen on an H200 with driver 580: `cuInit` gives 304 where its process may not listen on a socket of the machine itself
+/// (`AF_UNIX`), and where it may not write the names of its threads to `/proc`. Both reach past a worker.
+const NO_CUDA: &str = "CUDA does not start in a confined worker (error 304): its driver listens on a Unix socket and writes to \
+    /proc, which are kept from the plugin. A plugin that needs an NVIDIA GPU has to be trusted: take `permissions` out of its \
+    manifest, or `confine` out of the host's policy";
+
+/// Says in the plugin's log that confinement and a GPU do not go together.
+pub(super) fn tell_of_gpu(context: &PluginContext, requires_gpu: bool) {
+    if requires_gpu && context.granted.confined {
+        context.log.push(LogLevel::Warn, LogSource::Host, 0, None, NO_CUDA);
+    }
+}
+
 /// One sentence each, beginning with the manifest's key.
 fn shortfall(granted: &Granted, means: Means) -> Vec<String> {
     let mut missing = Vec::new();

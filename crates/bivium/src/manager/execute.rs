@@ -78,11 +78,12 @@ impl PluginManager {
         let resources = &manifest.resources;
         let weighs = resources.min_system_ram_mb.is_some() || resources.min_gpu_vram_mb.is_some();
         if !(weighs && self.inner.scheduler.weighs_memory()) {
-            return Need::new(&loaded.name, resources, 0, 0);
+            return Need::new(&loaded.name, resources, Vec::new(), 0, 0);
         }
         let stats = copy.plugin.stats().await.unwrap_or_default();
-        let held_gpu_bytes = self.inner.monitor.snapshot().gpu_memory_of(&stats.pids()).unwrap_or(0);
-        Need::new(&loaded.name, resources, stats.memory_bytes(), held_gpu_bytes)
+        let pids = stats.pids();
+        let held_gpu_bytes = self.inner.monitor.snapshot().gpu_memory_of(&pids).unwrap_or(0);
+        Need::new(&loaded.name, resources, pids, stats.memory_bytes(), held_gpu_bytes)
     }
 }
 

@@ -17,9 +17,11 @@ pub(super) struct Ledger {
 
 #[derive(Default)]
 struct Books {
-    promised: Promised,
+    cpu_slots: u32,
     next: u64,
     line: BTreeMap<u64, Waiter>,
+    /// Those of the running calls that were promised memory.
+    promised: BTreeMap<u64, Promise>,
 }
 
 struct Waiter {
@@ -27,25 +29,38 @@ struct Waiter {
     give: oneshot::Sender<Place>,
 }
 
+/// Memory, of the host and of a GPU, in bytes.
 #[derive(Clone, Copy, Default)]
-struct Promised {
-    cpu_slots: u32,
-    memory_bytes: u64,
-    gpu_memory_bytes: u64,
+struct Memory {
+    host: u64,
+    gpu: u64,
 }
 
-impl Promised {
-    fn add(&mut self, more: Self) {
-        self.cpu_slots = self.cpu_slots.saturating_add(more.cpu_slots);
-        self.memory_bytes = self.memory_bytes.saturating_add(more.memory_bytes);
-        self.gpu_memory_bytes = self.gpu_memory_bytes.saturating_add(more.gpu_memory_bytes);
-    }
+/// Memory that a call may still take.
+struct Promise {
+    pids: Vec<u32>,
+    memory: Memory,
+    /// What the processes held before. What they hold beyond it is taken already, and free no more.
+    before: Memory,
+}
 
-    fn take_back(&mut self, less: Self) {
-        self.cpu_slots = self.cpu_slots.saturating_sub(less.cpu_slots);
-        self.memory_bytes = self.memory_bytes.saturating_sub(less.memory_bytes);
-        self.gpu_memory_bytes = self.gpu_memory_bytes.saturating_sub(less.gpu_memory_bytes);
+impl Promise {
+    fn left(&self, now: Memory) -> Memory {
+        let left = |promised: u64, before: u64, now: u64| promised.saturating_sub(now.saturating_sub(before));
+        Memory {
+            host: left(self.memory.host, self.before.host, now.host),
+            gpu: left(self.memory.gpu, self.before.gpu, now.gpu),
+        }
     }
+}
+
+/// The machine as a call that asks for memory finds it.
+struct View {
+    snapshot: SystemSnapshot,
+    /// What its own processes hold.
+    own: Memory,
+    /// What the processes of calls with promises hold.
+    others: BTreeMap<u64, Memory>,
 }
 
 /// Why a call cannot start.
@@ -56,18 +71,21 @@ pub(super) enum Refusal {
     Never(String),
 }
 
-/// A promise kept in the books until dropped.
+/// A place kept in the books until dropped.
 pub(super) struct Place {
     ledger: Arc<Ledger>,
-    promised: Promised,
+    cpu_slots: u32,
+    promise: Option<u64>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut books = self.ledger.books();
-        books.promised.take_back(self.promised);
+        books.cpu_slots = books.cpu_slots.saturating_sub(self.cpu_slots);
+        let promise = self.promise.and_then(|number| books.promised.remove(&number));
         let waits = !books.line.is_empty();
         drop(books);
+        drop(promise);
         if waits {
             self.ledger.hand_on();
         }
@@ -128,7 +146,7 @@ impl Ledger {
     /// The first in the line for whom there are processor slots.
     fn next_in_line(&self, from: u64) -> Option<(u64, Need)> {
         let books = self.books();
-        let free = self.cpu_slots.saturating_sub(books.promised.cpu_slots);
+        let free = self.cpu_slots.saturating_sub(books.cpu_slots);
         let mut line = books.line.range(from..);
         line.find(|(_, waiter)| waiter.need.cpu_slots <= free).map(|(ticket, waiter)| (*ticket, waiter.need.clone()))
     }
@@ -137,36 +155,62 @@ impl Ledger {
     pub(super) fn try_place(self: &Arc<Self>, need: &Need) -> Result<Place, Refusal> {
         // A call that asks for processor slots alone is not worth a look at the machine.
         let weighs = need.memory_bytes > 0 || need.gpu_memory_bytes > 0 || need.requires_gpu;
-        let snapshot = weighs.then(|| self.monitor.snapshot());
+        let view = weighs.then(|| self.look(need));
         let mut books = self.books();
-        let promised = &mut books.promised;
-        self.check(need, promised, snapshot.as_ref())?;
-        let Need { cpu_slots, memory_bytes, gpu_memory_bytes, .. } = *need;
-        let more = Promised { cpu_slots, memory_bytes, gpu_memory_bytes };
-        promised.add(more);
-        Ok(Place { ledger: Arc::clone(self), promised: more })
+        self.check(need, &books, view.as_ref())?;
+        books.cpu_slots = books.cpu_slots.saturating_add(need.cpu_slots);
+        let promise = view.map(|view| {
+            let number = books.next;
+            books.next += 1;
+            let memory = Memory { host: need.memory_bytes, gpu: need.gpu_memory_bytes };
+            books.promised.insert(number, Promise { pids: need.pids.clone(), memory, before: view.own });
+            number
+        });
+        Ok(Place { ledger: Arc::clone(self), cpu_slots: need.cpu_slots, promise })
     }
 
-    fn check(&self, need: &Need, promised: &Promised, snapshot: Option<&SystemSnapshot>) -> Result<(), Refusal> {
+    /// Looks at the machine, which may take long: without the books' lock.
+    fn look(&self, need: &Need) -> View {
+        let promised: Vec<(u64, Vec<u32>)> = {
+            let books = self.books();
+            books.promised.iter().map(|(number, promise)| (*number, promise.pids.clone())).collect()
+        };
+        let snapshot = self.monitor.snapshot();
+        let held = |pids: &[u32]| Memory {
+            host: self.monitor.memory_of(pids),
+            gpu: snapshot.gpu_memory_of(pids).unwrap_or_default(),
+        };
+        let others = promised.into_iter().map(|(number, pids)| (number, held(&pids))).collect();
+        View { own: held(&need.pids), others, snapshot }
+    }
+
+    fn check(&self, need: &Need, books: &Books, view: Option<&View>) -> Result<(), Refusal> {
         if need.cpu_slots > self.cpu_slots {
             let what = format!("it needs {} processor slots and the host has {}", need.cpu_slots, self.cpu_slots);
             return Err(Refusal::Never(what));
         }
-        if promised.cpu_slots.saturating_add(need.cpu_slots) > self.cpu_slots {
+        if books.cpu_slots.saturating_add(need.cpu_slots) > self.cpu_slots {
             let what = format!("all {} processor slots of the host are taken", self.cpu_slots);
             return Err(Refusal::Busy(what));
         }
-        let Some(snapshot) = snapshot else { return Ok(()) };
+        let Some(View { snapshot, others, .. }) = view else { return Ok(()) };
+        let mut promised = Memory::default();
+        for (number, promise) in &books.promised {
+            // One that came since holds no more than it did when it came.
+            let left = promise.left(others.get(number).copied().unwrap_or(promise.before));
+            promised.host = promised.host.saturating_add(left.host);
+            promised.gpu = promised.gpu.saturating_add(left.gpu);
+        }
         let (free, total) = (snapshot.memory_available_bytes, snapshot.memory_total_bytes);
         if total > 0 {
-            compare("host memory", need.memory_bytes, promised.memory_bytes, free, total)?;
+            compare("host memory", need.memory_bytes, promised.host, free, total)?;
         }
         if need.requires_gpu && snapshot.gpus.is_empty() {
             return Err(Refusal::Never("it needs a GPU and none can be seen".to_owned()));
         }
         let free = snapshot.gpus.iter().map(|gpu| gpu.memory_free_bytes).max().unwrap_or(0);
         let total = snapshot.gpus.iter().map(|gpu| gpu.memory_total_bytes).max().unwrap_or(0);
-        compare("GPU memory", need.gpu_memory_bytes, promised.gpu_memory_bytes, free, total)
+        compare("GPU memory", need.gpu_memory_bytes, promised.gpu, free, total)
     }
 }
 

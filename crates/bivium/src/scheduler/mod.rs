@@ -24,11 +24,19 @@ pub struct Need {
     pub gpu_memory_bytes: u64,
     /// Whether there must be a GPU at all.
     pub requires_gpu: bool,
+    /// The plugin's processes. What they take of the memory while the call runs is not to be kept free for it as well.
+    pub pids: Vec<u32>,
 }
 
 impl Need {
     /// What a manifest asks for a call, less what the plugin's instances hold.
-    pub(crate) fn new(plugin: &str, resources: &Resources, held_bytes: u64, held_gpu_bytes: u64) -> Self {
+    pub(crate) fn new(
+        plugin: &str,
+        resources: &Resources,
+        pids: Vec<u32>,
+        held_bytes: u64,
+        held_gpu_bytes: u64,
+    ) -> Self {
         let mib = |mb: Option<u64>| mb.unwrap_or(0).saturating_mul(1 << 20);
         Self {
             plugin: plugin.to_owned(),
@@ -36,6 +44,7 @@ impl Need {
             memory_bytes: mib(resources.min_system_ram_mb).saturating_sub(held_bytes),
             gpu_memory_bytes: mib(resources.min_gpu_vram_mb).saturating_sub(held_gpu_bytes),
             requires_gpu: resources.requires_gpu,
+            pids,
         }
     }
 }

@@ -145,6 +145,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_promised_and_is_taken_counts_once() {
+        let machine = machine();
+        let scheduler = RefuseScheduler::new(Arc::clone(&machine) as _, None);
+        let asks = |bytes| Need { cpu_slots: 0, ..gpu_need(bytes) };
+        let need = |pid| Need { pids: vec![pid], ..asks(3 * GIB) };
+        let hold = |held: &[(u32, u64)]| {
+            let held = held.to_vec();
+            machine.change(move |snapshot| {
+                let gpu = &mut snapshot.gpus[0];
+                gpu.memory_free_bytes = gpu.memory_total_bytes - held.iter().map(|(_, bytes)| bytes).sum::<u64>();
+                gpu.processes = held;
+            });
+        };
+        // A context that it has before its model.
+        hold(&[(7, GIB)]);
+        let _first = admit(&scheduler, &need(7)).await.unwrap();
+        assert!(admit(&scheduler, &asks(5 * GIB)).await.is_err(), "seven are free, and three promised");
+        hold(&[(7, 4 * GIB)]);
+        let second = admit(&scheduler, &need(8)).await.unwrap();
+        assert!(admit(&scheduler, &asks(2 * GIB)).await.is_err(), "one is left");
+        hold(&[(7, 4 * GIB), (8, 2 * GIB)]);
+        let error = admit(&scheduler, &asks(2 * GIB)).await.err().unwrap();
+        assert!(error.to_string().contains("and 1024 are free"), "{error}");
+        // What it has not taken at its end is free again.
+        drop(second);
+        assert!(admit(&scheduler, &asks(2 * GIB)).await.is_ok());
+    }
+
+    #[tokio::test]
     async fn refuse_knows_slots_memory_and_the_lack_of_a_gpu() {
         let machine = machine();
         let scheduler = RefuseScheduler::new(Arc::clone(&machine) as _, None);
