@@ -1,7 +1,7 @@
 //! [`Contest`]: measures the sides of one comparison in turns.
 //!
-//! Each round asks every side once, in the same order, so that the machine's drift hits all alike: A B C, A B C, …. A side
-//! gives samples of one or more measures; each measure becomes an [`Entry`].
+//! Each round asks every side once, so that the machine's drift hits all alike: A B C, B C A, …. A side gives samples of one
+//! or more measures; each measure becomes an [`Entry`].
 
 use std::collections::BTreeMap;
 
