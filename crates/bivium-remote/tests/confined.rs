@@ -184,6 +184,16 @@ async fn no_privilege_is_to_be_had_and_limits_are_set() {
 }
 
 #[tokio::test]
+async fn one_that_needs_a_gpu_is_told_that_it_has_to_be_trusted() {
+    let gpu = json!({"requires_gpu": true});
+    for (more, told) in [(json!({"resources": gpu, "permissions": {}}), true), (json!({"permissions": {}}), false)] {
+        let sample = common::captive("Captive", more).await;
+        let records = sample.log.tail(100);
+        assert_eq!(records.iter().any(|record| record.message.contains("CUDA")), told, "{records:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_held_is_said_and_refused_where_it_is_to_be_enforced() {
     let sample = captive(json!({"network": ["https://api.example.com"], "clocks": true})).await;
     let mut warnings = sample.log.tail(100);
