@@ -54,7 +54,8 @@ impl Promise {
     }
 }
 
-/// The machine as a call that asks for memory finds it.
+/// The machine as a call finds it. What processes hold is only looked up for a call that asks for memory.
+#[derive(Default)]
 struct View {
     snapshot: SystemSnapshot,
     /// What its own processes hold.
@@ -154,12 +155,12 @@ impl Ledger {
     /// Enters the need into the books, if it fits.
     pub(super) fn try_place(self: &Arc<Self>, need: &Need) -> Result<Place, Refusal> {
         // A call that asks for processor slots alone is not worth a look at the machine.
-        let weighs = need.memory_bytes > 0 || need.gpu_memory_bytes > 0 || need.requires_gpu;
-        let view = weighs.then(|| self.look(need));
+        let asks = asks_for_memory(need);
+        let view = (asks || need.requires_gpu).then(|| self.look(need));
         let mut books = self.books();
         self.check(need, &books, view.as_ref())?;
         books.cpu_slots = books.cpu_slots.saturating_add(need.cpu_slots);
-        let promise = view.map(|view| {
+        let promise = view.filter(|_| asks).map(|view| {
             let number = books.next;
             books.next += 1;
             let memory = Memory { host: need.memory_bytes, gpu: need.gpu_memory_bytes };
@@ -171,11 +172,14 @@ impl Ledger {
 
     /// Looks at the machine, which may take long: without the books' lock.
     fn look(&self, need: &Need) -> View {
+        let snapshot = self.monitor.snapshot();
+        if !asks_for_memory(need) {
+            return View { snapshot, ..View::default() };
+        }
         let promised: Vec<(u64, Vec<u32>)> = {
             let books = self.books();
             books.promised.iter().map(|(number, promise)| (*number, promise.pids.clone())).collect()
         };
-        let snapshot = self.monitor.snapshot();
         let held = |pids: &[u32]| Memory {
             host: self.monitor.memory_of(pids),
             gpu: snapshot.gpu_memory_of(pids).unwrap_or_default(),
@@ -212,6 +216,10 @@ impl Ledger {
         let total = snapshot.gpus.iter().map(|gpu| gpu.memory_total_bytes).max().unwrap_or(0);
         compare("GPU memory", need.gpu_memory_bytes, promised.gpu, free, total)
     }
+}
+
+fn asks_for_memory(need: &Need) -> bool {
+    need.memory_bytes > 0 || need.gpu_memory_bytes > 0
 }
 
 fn compare(what: &str, need: u64, promised: u64, free: u64, total: u64) -> Result<(), Refusal> {
