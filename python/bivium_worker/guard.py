@@ -5,9 +5,10 @@ the worker gone), the kernel signals that the thread that started us ended, or t
 left below it and reports how the worker ended. It has an interpreter, and so an interpreter lock, of its own: a
 plugin that holds the worker's for ever cannot delay it.
 
-On Linux it is a *child subreaper*: by itself where it has `ctypes`, else by the host before exec. So whatever the plugin starts stays below it, daemons
-that fork twice and leave the session among them, and is found by walking down from here. The environment marker
-finds them where the host did not; elsewhere than on Linux the process group is all there is.
+On Linux it is a *child subreaper*: by itself where it has `ctypes`, else by the host before exec. So whatever the
+plugin starts stays below it, daemons that fork twice and leave the session among them, and is found by walking down
+from here. The environment marker finds them where the host did not; elsewhere than on Linux the process group is all
+there is.
 """
 
 from __future__ import annotations

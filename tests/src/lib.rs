@@ -6,11 +6,13 @@ pub mod processes;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bivium::PluginManager;
 use bivium::monitor::MachineMonitor;
 use bivium::scheduler::PermissiveScheduler;
+use serde_json::{Value, json};
 
 /// The two plugins that do the same, one on each road.
 pub const TWINS: [&str; 2] = ["twin-python", "twin-wasm"];
@@ -59,6 +61,33 @@ pub fn manager(own: &Path) -> bivium::Result<PluginManager> {
         .monitor(Arc::new(MachineMonitor::default()))
         .scheduler(Arc::new(PermissiveScheduler))
         .build()
+}
+
+/// Writes a Python plugin of class `P` and its manifest, to which `more` adds.
+///
+/// # Panics
+/// If they cannot be written, or `more` is no object.
+pub fn plugin(dir: &Path, name: &str, code: &str, more: Value) {
+    let module = name.replace('-', "_");
+    std::fs::write(dir.join(format!("{module}.py")), code).unwrap();
+    let mut manifest =
+        json!({"name": name, "version": "1", "category": "made", "module": module, "class": "P", "source": "."});
+    let Value::Object(more) = more else { panic!("{more} is no object") };
+    manifest.as_object_mut().unwrap().extend(more);
+    std::fs::write(dir.join(format!("{name}.json")), manifest.to_string()).unwrap();
+}
+
+/// Waits until it is so, looking often.
+///
+/// # Panics
+/// If it is not after twenty seconds.
+pub async fn until(is: impl AsyncFn() -> bool) {
+    let wait = async {
+        while !is().await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("what was waited for did not come");
 }
 
 /// The README's Rust, compiled.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use bivium::monitor::{MachineMonitor, Monitor};
 use bivium::scheduler::RefuseScheduler;
 use bivium::{Call, ErrorCode, PluginManager};
+use bivium_tests::{plugin, until};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -51,10 +52,14 @@ class P:
         total = there.sum(dtype=torch.int64).item()
         return {"total": total, "ms": (time.perf_counter() - begun) * 1e3}
 
-    def spin(self):
+    def spin(self, mark):
         a = torch.randn(2048, 2048, device="cuda")
+        rounds = 0
         while True:
             a = torch.nn.functional.normalize(a @ a)
+            rounds += 1
+            if rounds == 100:
+                open(mark, "w").close()
 
     def exhaust(self):
         return torch.empty(1 << 45, dtype=torch.uint8, device="cuda")
@@ -75,18 +80,20 @@ async fn own(refuse: bool, plugins: &[(&str, Value)]) -> Own {
     let alone = ALONE.lock().await;
     let python = std::env::var("BIVIUM_GPU_PYTHON").expect("BIVIUM_GPU_PYTHON names a Python with Torch");
     let dir = tempfile::tempdir().unwrap();
-    std::fs::create_dir(dir.path().join("plugins")).unwrap();
-    std::fs::write(dir.path().join("plugins/torch_plugin.py"), TORCH).unwrap();
     for (name, more) in plugins {
-        let mut manifest = json!({
-            "name": name, "version": "1", "module": "torch_plugin", "class": "P", "source": ".", "python_path": python,
-        });
-        manifest.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        std::fs::write(dir.path().join(format!("plugins/{name}.json")), manifest.to_string()).unwrap();
+        let mut more = more.clone();
+        more["python_path"] = json!(python);
+        plugin(dir.path(), name, TORCH, more);
     }
     let monitor = Arc::new(MachineMonitor::default());
+    // The workers of the test before end in their own time.
+    until(async || {
+        let gpu = &monitor.snapshot().gpus[0];
+        gpu.processes.is_empty() && gpu.memory_total_bytes - gpu.memory_free_bytes < 1 << 30
+    })
+    .await;
     let mut builder = PluginManager::builder()
-        .manifests(dir.path().join("plugins"))
+        .manifests(dir.path())
         .data_dir(dir.path().join("data"))
         .monitor(Arc::clone(&monitor) as _);
     if refuse {
@@ -113,13 +120,8 @@ impl Own {
     }
 }
 
-async fn until(what: &str, is: impl AsyncFn() -> bool) {
-    let look = async {
-        while !is().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), look).await.unwrap_or_else(|_| panic!("never came: {what}"));
+fn total_mib() -> u64 {
+    MachineMonitor::default().snapshot().gpus[0].memory_total_bytes >> 20
 }
 
 fn needs(mib: u64) -> Value {
@@ -129,27 +131,27 @@ fn needs(mib: u64) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs an NVIDIA GPU and a Python with Torch"]
 async fn torch_computes_on_the_gpu_and_its_memory_is_seen() {
-    let own = own(false, &[("torch", needs(4096))]).await;
+    let own = own(false, &[("tensors", needs(4096))]).await;
     let gpu = own.manager.system().gpus[0].clone();
     eprintln!("{}: {} of {} MiB free", gpu.name, gpu.memory_free_bytes >> 20, gpu.memory_total_bytes >> 20);
     let before = own.free_mib();
     let begun = Instant::now();
-    own.manager.load("torch").await.unwrap();
+    own.manager.load("tensors").await.unwrap();
     eprintln!("loaded in {:.1?}, Torch imported", begun.elapsed());
-    let product = own.call("torch", "product", json!({"n": 512})).await.unwrap();
+    let product = own.call("tensors", "product", json!({"n": 512})).await.unwrap();
     assert_eq!(product["device"], gpu.name.as_str());
     assert!(product["error"].as_f64().unwrap() < 0.1, "{product}");
-    own.call("torch", "hold", json!({"mib": 2048})).await.unwrap();
-    let held = own.held_mib("torch").await;
+    own.call("tensors", "hold", json!({"mib": 2048})).await.unwrap();
+    let held = own.held_mib("tensors").await;
     eprintln!("the worker holds {held} MiB of GPU memory");
     assert!((2048..4096).contains(&held), "{held}");
     assert!(own.free_mib() <= before - 2048);
 
-    let freed = own.manager.unload("torch").await.unwrap();
+    let freed = own.manager.unload("tensors").await.unwrap();
     eprintln!("unloaded: {freed}");
     assert!(freed.before.gpu_memory_bytes.unwrap() >> 20 >= 2048, "{freed}");
     assert_eq!(freed.after.gpu_memory_bytes, Some(0), "{freed}");
-    until("all is free again", async || own.free_mib() + 64 >= before).await;
+    until(async || own.free_mib() + 64 >= before).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,7 +172,7 @@ async fn a_confined_plugin_is_told_that_cuda_does_not_start_there() {
 #[ignore = "needs an NVIDIA GPU and a Python with Torch"]
 async fn memory_of_the_gpu_is_admitted_and_handed_on() {
     for refuse in [true, false] {
-        let total = MachineMonitor::default().snapshot().gpus[0].memory_total_bytes >> 20;
+        let total = total_mib();
         let need = total * 6 / 10;
         let own = own(refuse, &[("one", needs(need)), ("two", needs(need)), ("vast", needs(total * 2))]).await;
         for report in own.manager.load_all().await {
@@ -193,7 +195,7 @@ async fn memory_of_the_gpu_is_admitted_and_handed_on() {
         } else {
             let second = own.call("two", "hold", json!({"mib": need * 9 / 10}));
             let freed = async {
-                until("the second waits", async || !own.manager.calls("two").unwrap().is_empty()).await;
+                until(async || !own.manager.calls("two").unwrap().is_empty()).await;
                 own.manager.unload("one").await.unwrap();
                 Instant::now()
             };
@@ -208,13 +210,13 @@ async fn memory_of_the_gpu_is_admitted_and_handed_on() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs an NVIDIA GPU and a Python with Torch"]
 async fn two_that_fit_side_by_side_run_side_by_side() {
-    let total = MachineMonitor::default().snapshot().gpus[0].memory_total_bytes >> 20;
+    let total = total_mib();
     let need = total * 4 / 10;
     let own = own(true, &[("one", needs(need)), ("two", needs(need))]).await;
     let go = own.dir.path().join("go");
     let first = own.call("one", "hold_until", json!({"mib": need * 9 / 10, "file": go}));
     let second = async {
-        until("the first holds its memory", async || own.dir.path().join("go.held").exists()).await;
+        until(async || own.dir.path().join("go.held").exists()).await;
         // What the first was promised it holds already: it must not count twice.
         let second = own.call("two", "hold", json!({"mib": need * 9 / 10})).await;
         std::fs::write(&go, "").unwrap();
@@ -231,7 +233,7 @@ async fn two_that_fit_side_by_side_run_side_by_side() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs an NVIDIA GPU and a Python with Torch"]
 async fn a_reload_of_a_model_that_fits_once_ends_the_old_one_first() {
-    let total = MachineMonitor::default().snapshot().gpus[0].memory_total_bytes >> 20;
+    let total = total_mib();
     let need = total * 6 / 10;
     let own = own(true, &[("model", needs(need))]).await;
     own.manager.load("model").await.unwrap();
@@ -258,7 +260,7 @@ async fn memory_comes_back_from_killed_workers_and_idle_ones() {
     for pid in &pids {
         assert!(std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
     }
-    until("all memory is free again", async || own.free_mib() + 64 >= before).await;
+    until(async || own.free_mib() + 64 >= before).await;
     assert!(pids.iter().all(|pid| !Path::new("/proc").join(pid.to_string()).exists()));
     for name in ["killed", "idle"] {
         own.call(name, "hold", json!({"mib": 64})).await.unwrap();
@@ -268,34 +270,35 @@ async fn memory_comes_back_from_killed_workers_and_idle_ones() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs an NVIDIA GPU and a Python with Torch"]
 async fn memory_that_is_used_up_and_loops_that_are_cancelled_leave_the_worker() {
-    let own = own(false, &[("torch", needs(1024))]).await;
-    own.manager.load("torch").await.unwrap();
-    let pids = own.manager.stats("torch").await.unwrap().pids();
-    let error = own.call("torch", "exhaust", json!({})).await.unwrap_err();
+    let own = own(false, &[("tensors", needs(1024))]).await;
+    own.manager.load("tensors").await.unwrap();
+    let pids = own.manager.stats("tensors").await.unwrap().pids();
+    let error = own.call("tensors", "exhaust", json!({})).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::ResourceExhausted, "{error}");
     eprintln!("{error}");
-    for _ in 0..3 {
-        let call = Call::new().method("spin").timeout(Duration::from_secs(60));
+    for round in 0..3 {
+        let mark = own.dir.path().join(format!("spins.{round}"));
+        let call = Call::new().method("spin").named("mark", json!(mark)).timeout(Duration::from_secs(60));
         let handle = call.handle().clone();
         let spin = tokio::spawn({
             let manager = own.manager.clone();
-            async move { manager.execute("torch", call).await }
+            async move { manager.execute("tensors", call).await }
         });
-        until("it spins", async || own.held_mib("torch").await > 0).await;
+        until(async || mark.exists()).await;
         let begun = Instant::now();
         handle.cancel();
         assert_eq!(spin.await.unwrap().unwrap_err().code(), ErrorCode::Cancelled);
         eprintln!("a loop of kernels ended {:.1?} after its cancel", begun.elapsed());
     }
-    assert_eq!(own.manager.stats("torch").await.unwrap().pids(), pids, "the worker lives on");
+    assert_eq!(own.manager.stats("tensors").await.unwrap().pids(), pids, "the worker lives on");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs an NVIDIA GPU and a Python with Torch"]
 async fn a_gibibyte_reaches_the_gpu_as_a_file() {
-    let own = own(false, &[("torch", needs(4096))]).await;
-    own.manager.load("torch").await.unwrap();
-    own.call("torch", "product", json!({"n": 64})).await.unwrap();
+    let own = own(false, &[("tensors", needs(4096))]).await;
+    own.manager.load("tensors").await.unwrap();
+    own.call("tensors", "product", json!({"n": 64})).await.unwrap();
     let bytes = vec![3; 1 << 30];
     let begun = Instant::now();
     let blob = own.manager.exchange().write(&bytes, "application/octet-stream").unwrap();
@@ -303,7 +306,7 @@ async fn a_gibibyte_reaches_the_gpu_as_a_file() {
     for _ in 0..3 {
         let call = Call::new().method("total").blob("data", blob.clone()).timeout(Duration::from_secs(60));
         let begun = Instant::now();
-        let result = own.manager.execute("torch", call).await.unwrap().json;
+        let result = own.manager.execute("tensors", call).await.unwrap().json;
         eprintln!("a GiB was summed on the GPU in {:.1?}, {:.0} ms of it in the plugin", begun.elapsed(), result["ms"]);
         assert_eq!(result["total"], 3u64 << 30);
     }

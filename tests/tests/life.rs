@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bivium::monitor::{Gpu, SimulatedMonitor, SystemSnapshot};
 use bivium::{Call, ErrorCode, ManagerBuilder, PluginManager};
+use bivium_tests::until;
 use serde_json::{Value, json};
 
 fn call() -> Call {
@@ -26,26 +27,13 @@ fn own(choose: impl FnOnce(ManagerBuilder) -> ManagerBuilder) -> Own {
 }
 
 impl Own {
-    /// Writes a Python plugin and its manifest.
     fn plugin(&self, name: &str, code: &str, more: Value) {
-        std::fs::write(self.path(&format!("{name}.py")), code).unwrap();
-        let mut manifest = json!({"name": name, "version": "1", "module": name, "class": "P", "source": "."});
-        manifest.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        std::fs::write(self.path(&format!("{name}.json")), manifest.to_string()).unwrap();
+        bivium_tests::plugin(self.dir.path(), name, code, more);
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
-}
-
-async fn until(is: impl AsyncFn() -> bool) {
-    let wait = async {
-        while !is().await {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("what was waited for did not come");
 }
 
 fn exists(pid: &str) -> bool {

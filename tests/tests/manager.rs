@@ -1,6 +1,5 @@
 //! The manager's surface, a test for each row of `docs/manager.md` that the tests of both roads do not cover.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -8,22 +7,12 @@ use std::time::Duration;
 use bivium::monitor::{Gpu, SimulatedMonitor, SystemSnapshot};
 use bivium::scheduler::{QueueScheduler, RefuseScheduler};
 use bivium::{Call, ErrorCode, Payload, PluginError, PluginInterface, PluginManager, Result, Stats, async_trait};
-use bivium_tests::manager;
+use bivium_tests::{manager, plugin};
 use futures_util::{FutureExt, StreamExt};
 use serde_json::{Value, json};
 
 fn call() -> Call {
     Call::new().timeout(Duration::from_secs(20))
-}
-
-/// Writes a Python plugin and its manifest into a directory.
-fn plugin(dir: &Path, name: &str, code: &str, more: Value) {
-    std::fs::write(dir.join(format!("{}.py", name.replace('-', "_"))), code).unwrap();
-    let mut manifest = json!({
-        "name": name, "version": "1", "category": "made", "module": name.replace('-', "_"), "class": "P", "source": "."
-    });
-    manifest.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    std::fs::write(dir.join(format!("{name}.json")), manifest.to_string()).unwrap();
 }
 
 const ECHO: &str = "class P:\n    def execute(self, **kwargs):\n        return kwargs\n";
