@@ -1,6 +1,7 @@
 //! The side-by-side benchmark: every case of ours beside its floor (the least that the same work can cost) and beside what
 //! users would pick instead, in turns, in one run on one machine. `cargo xtask bench` prepares what it needs and runs it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -52,7 +53,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let done = match arguments.split_first() {
         Some((first, sample)) if first == density::SAMPLE => run_sample(sample),
         _ => run(Arguments::parse()),
@@ -67,8 +68,9 @@ fn main() -> ExitCode {
 }
 
 /// One sample of a case that needs a process of its own for it.
-fn run_sample(arguments: &[String]) -> Result<()> {
-    runtime()?.block_on(density::sample(arguments))
+fn run_sample(arguments: &[OsString]) -> Result<()> {
+    let arguments: Vec<String> = arguments.iter().map(|argument| argument.display().to_string()).collect();
+    runtime()?.block_on(density::sample(&arguments))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {

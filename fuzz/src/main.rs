@@ -3,6 +3,7 @@
 //! `bivium-fuzz TARGET [--seconds N] [--seed N]`, in this directory. What makes it fail is kept as a file under
 //! `artifacts/TARGET/`; `bivium-fuzz TARGET FILE` tries one file alone.
 
+use std::ffi::OsString;
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,8 +18,9 @@ use bivium_fuzz::{TARGETS, Target};
 const SLOW: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match run(&arguments) {
+    let arguments: Result<Vec<String>, _> = std::env::args_os().skip(1).map(OsString::into_string).collect();
+    let done = arguments.map_err(|_| "an argument is not UTF-8".to_owned()).and_then(|arguments| run(&arguments));
+    match done {
         Ok(said) => {
             println!("{said}");
             ExitCode::SUCCESS

@@ -1,5 +1,6 @@
 //! The repository's own tasks, as `cargo xtask TASK`. This file only finds the task; each has a module.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -32,8 +33,11 @@ cargo xtask fuzz [TARGET [FILE]] [--seconds N] [--built-in]
     Runs the fuzz targets, 60 seconds each, by libFuzzer where cargo-fuzz and a nightly toolchain are installed.";
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let Some(arguments) = arguments.iter().map(|argument| argument.to_str()).collect::<Option<Vec<&str>>>() else {
+        eprintln!("error: an argument is not UTF-8");
+        return ExitCode::from(2);
+    };
     let done = match arguments.as_slice() {
         ["demo", inputs @ ..] => Some(demo::run_demo(inputs)),
         ["test"] => Some(test::run_tests(false)),

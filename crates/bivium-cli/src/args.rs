@@ -7,6 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde_json::Value;
 
 use crate::arguments::Assignment;
+use crate::secrets::Secrets;
 use crate::settings::Setting;
 
 const EXAMPLES: &str = "\
@@ -111,6 +112,9 @@ pub(crate) struct Global {
     /// Show no progress bars on a terminal.
     #[arg(long, global = true)]
     pub(crate) no_progress: bool,
+    /// Those of the environment.
+    #[arg(skip)]
+    pub(crate) secrets: Secrets,
 }
 
 /// How results and errors are written.

@@ -15,10 +15,6 @@ use crate::exit::Failure;
 use crate::interrupt;
 use crate::output::Output;
 
-/// What the environment variables that hold secrets begin with; the secret's name follows. A variable of the host's own is
-/// never taken for one.
-const SECRET: &str = "BIVIUM_SECRET_";
-
 /// A manager for one command.
 pub(crate) struct Host {
     pub(crate) manager: PluginManager,
@@ -56,10 +52,8 @@ impl Host {
         if let Some(file) = &global.audit {
             builder = builder.audit(Arc::new(AuditFile::open(file)?));
         }
-        for (name, value) in std::env::vars() {
-            if let Some(secret) = name.strip_prefix(SECRET) {
-                builder = builder.secret(secret, value);
-            }
+        for (name, value) in global.secrets.as_text()? {
+            builder = builder.secret(name, value);
         }
         Ok(Self { manager: builder.build()?, stop: interrupt::watch(output.screen())? })
     }

@@ -12,6 +12,7 @@ mod exit;
 mod host;
 mod interrupt;
 mod output;
+mod secrets;
 mod settings;
 
 use std::process::ExitCode;
@@ -20,17 +21,24 @@ use std::time::Duration;
 use args::{Cli, Command};
 use clap::Parser as _;
 use output::{Output, start_logging};
+use secrets::Secrets;
 use tokio::runtime::Builder;
 
 /// How long work that was left behind may take to notice before the program ends without it.
 const LEFT_BEHIND: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    // First of all: it may start the program again, without them.
+    let secrets = Secrets::take();
+    let mut cli = Cli::parse();
     if matches!(cli.command, Command::Compiler) {
         return bivium::compiler_main();
     }
     let output = Output::new(&cli.global);
+    match secrets {
+        Ok(secrets) => cli.global.secrets = secrets,
+        Err(error) => return exit::end(Err(error.into()), &output),
+    }
     start_logging(&cli.global, output.screen());
     let runtime = match Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -35,6 +35,7 @@ mod blob;
 mod call;
 mod error;
 mod log;
+pub mod lossy;
 pub mod manifest;
 mod payload;
 mod plugin;

@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
-use bivium_interface::{PluginError, Result};
+use bivium_interface::{PluginError, Result, lossy};
 use serde::{Deserialize, Serialize};
 
 /// A longer `cjm.yaml` is none.
@@ -13,12 +13,16 @@ const LONGEST: u64 = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Installation {
     /// Its `cjm.yaml`.
+    #[serde(serialize_with = "lossy::optional")]
     pub config: Option<PathBuf>,
     /// Where its plugins keep their data, below `data`.
+    #[serde(serialize_with = "lossy::path")]
     pub data_dir: PathBuf,
     /// Where its plugins keep models.
+    #[serde(serialize_with = "lossy::optional")]
     pub models_dir: Option<PathBuf>,
     /// The directories that its manifests lie in, nearest first.
+    #[serde(serialize_with = "lossy::several")]
     pub manifests: Vec<PathBuf>,
 }
 

@@ -9,8 +9,8 @@ use bivium_tests::manager;
 
 #[tokio::main]
 async fn main() -> Result<(), PluginError> {
-    let mut arguments = std::env::args().skip(1);
-    let (Some(marks), Some(how)) = (arguments.next(), arguments.next()) else {
+    let mut arguments = std::env::args_os().skip(1).map(|argument| argument.into_string().ok());
+    let (Some(Some(marks)), Some(Some(how))) = (arguments.next(), arguments.next()) else {
         return Err(PluginError::invalid_input("usage: host MARKS HOW"));
     };
     let manager = manager(&PathBuf::from(&marks).join("data"))?;

@@ -171,14 +171,14 @@ fn engine(global: &Global) -> Vec<Check> {
 async fn python() -> Vec<Check> {
     let probe = "import sys; print('%d.%d.%d' % sys.version_info[:3], sys.executable); \
                  sys.exit(3 if sys.version_info < (3, 9) else 0)";
-    let mut checks = vec![match ask("python3", &["-c", probe]).await {
+    let mut checks = vec![match ask("python3", &["-I", "-c", probe]).await {
         Some((Some(0), said)) => Check::new(Level::Ok, "python", said),
         Some((Some(3), said)) => Check::new(Level::Warn, "python", format!("{said} is older than 3.9")),
         Some(_) => Check::new(Level::Warn, "python", "python3 does not run as it should"),
         None => Check::new(Level::Warn, "python", "there is no python3: Python plugins need one"),
     }];
     let uv = ask("uv", &["--version"]).await;
-    let venv = ask("python3", &["-c", "import venv, ensurepip"]).await;
+    let venv = ask("python3", &["-I", "-c", "import venv, ensurepip"]).await;
     checks.push(match (uv, venv) {
         (Some((Some(0), said)), _) => Check::new(Level::Ok, "environments", format!("made by {said}")),
         (_, Some((Some(0), _))) => Check::new(Level::Ok, "environments", "made by python3 -m venv and pip"),
@@ -192,9 +192,10 @@ async fn python() -> Vec<Check> {
     checks
 }
 
-/// A program's exit status and what it says; none if there is no such program or it does not end.
+/// A program's exit status and what it says; none if there is no such program or it does not end. It runs in another
+/// directory than ours, which may be a stranger's: nothing that lies there is read or run.
 async fn ask(program: &str, args: &[&str]) -> Option<(Option<i32>, String)> {
-    let output = Command::new(program).args(args).stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = Command::new(program).args(args).current_dir("/").stdin(Stdio::null()).kill_on_drop(true).output();
     let output = timeout(ANSWER, output).await.ok()?.ok()?;
     Some((output.status.code(), String::from_utf8_lossy(&output.stdout).trim().to_owned()))
 }

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use bivium::manifest::EnvVarSpec;
-use bivium::{Discovery, Installation, Manifest, discover};
+use bivium::{Discovery, Installation, Manifest, discover, lossy};
 use serde::Serialize;
 use serde_json::json;
 
@@ -17,7 +17,9 @@ use crate::output::{Output, Table, on_one_line};
 struct Plugin<'a> {
     name: &'a str,
     version: &'a str,
+    #[serde(serialize_with = "lossy::path")]
     manifest: &'a Path,
+    #[serde(serialize_with = "lossy::optional")]
     python_path: Option<&'a Path>,
     /// Whether the interpreter is there.
     has_python: bool,
@@ -34,9 +36,9 @@ pub(super) fn import_cjm(output: &Output, args: &ImportCjm) -> Result<(), Failur
     let plugins: Vec<Plugin<'_>> = discovery.found.values().map(|manifest| plugin(manifest, &discovery)).collect();
     if output.is_json() {
         let problems: Vec<_> =
-            discovery.problems.iter().map(|(path, error)| json!({"path": path, "error": error})).collect();
+            discovery.problems.iter().map(|(path, error)| json!({"path": shown(path), "error": error})).collect();
         let all = json!({"installation": installation, "plugins": plugins, "problems": problems,
-            "shadowed": discovery.shadowed});
+            "shadowed": discovery.shadowed.iter().map(|path| shown(path)).collect::<Vec<_>>()});
         return output.value(&all);
     }
     output.line(&as_text(&installation, &plugins))?;
@@ -45,6 +47,10 @@ pub(super) fn import_cjm(output: &Output, args: &ImportCjm) -> Result<(), Failur
     }
     output.hint(&advice(&installation));
     Ok(())
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
 }
 
 fn plugin<'a>(manifest: &'a Manifest, discovery: &'a Discovery) -> Plugin<'a> {

@@ -49,7 +49,7 @@ async fn ask(host: Host, name: &str) -> Result<Result<Loaded>, Failure> {
 }
 
 fn as_json(manifest: &Arc<Manifest>, granted: &Granted, enabled: bool, loaded: Option<&Result<Loaded>>) -> Value {
-    let mut info = json!({"manifest": **manifest, "path": manifest.path, "enabled": enabled,
+    let mut info = json!({"manifest": **manifest, "path": manifest.path.display().to_string(), "enabled": enabled,
         "confined": granted.confined, "granted": granted});
     let adapters = manifest.ancestor.iter().flat_map(|ancestor| &ancestor.adapters);
     let tasks: Vec<_> = adapters.map(|adapter| json!({"task": adapter.task_name, "adapter": adapter.name})).collect();

@@ -1,6 +1,8 @@
 //! `bivium list`: what plugins there are. Files that should be manifests and are not are warned of.
 
-use bivium::PluginInfo;
+use std::path::PathBuf;
+
+use bivium::{PluginError, PluginInfo};
 use serde_json::json;
 
 use crate::args::{Global, List};
@@ -16,7 +18,9 @@ pub(super) async fn list(global: &Global, output: &Output, args: &List) -> Resul
         None => host.manager.found(),
     };
     if output.is_json() {
-        let problems: Vec<_> = problems.iter().map(|(path, error)| json!({"path": path, "error": error})).collect();
+        let problem =
+            |(path, error): &(PathBuf, PluginError)| json!({"path": path.display().to_string(), "error": error});
+        let problems: Vec<_> = problems.iter().map(problem).collect();
         return output.value(&json!({"plugins": plugins, "problems": problems}));
     }
     if plugins.is_empty() {

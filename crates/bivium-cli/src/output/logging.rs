@@ -1,5 +1,6 @@
 //! Log records of the library and of plugins, on standard error.
 
+use std::ffi::OsStr;
 use std::fmt::{self, Write as _};
 
 use tracing::field::{Field, Visit};
@@ -26,9 +27,9 @@ pub(crate) fn start(global: &Global, screen: &Screen) {
         (false, 2) => "warn,bivium=debug",
         (false, _) => "warn,bivium=trace",
     };
-    let asked = std::env::var("BIVIUM_LOG").ok().filter(|filter| !filter.is_empty());
+    let asked = std::env::var_os("BIVIUM_LOG").filter(|filter| !filter.is_empty());
     let shows_notes = asked.is_none() && default == "warn" && global.output == Format::Text;
-    let (filter, wrong) = match asked.as_deref().map(EnvFilter::try_new) {
+    let (filter, wrong) = match asked.as_deref().map(read) {
         Some(Ok(filter)) => (filter, None),
         Some(Err(error)) => (EnvFilter::new(default), Some(error)),
         None => (EnvFilter::new(default), None),
@@ -45,8 +46,13 @@ pub(crate) fn start(global: &Global, screen: &Screen) {
     let notes = shows_notes.then(|| HostNotes(screen.clone()).with_filter(is_note));
     tracing_subscriber::registry().with(records).with(notes).init();
     if let Some(error) = wrong {
-        tracing::warn!(%error, "BIVIUM_LOG is no valid filter");
+        tracing::warn!(error, "BIVIUM_LOG is no valid filter");
     }
+}
+
+fn read(filter: &OsStr) -> Result<EnvFilter, String> {
+    let filter = filter.to_str().ok_or("it is not UTF-8")?;
+    EnvFilter::try_new(filter).map_err(|error| error.to_string())
 }
 
 /// Shows what the host itself does for a plugin that may take long (making an environment) to those who did not

@@ -29,7 +29,7 @@ impl Place {
     }
 
     /// A plugin that never finishes compiling.
-    fn endless(&self, limits: Value) {
+    pub(crate) fn endless(&self, limits: Value) {
         fs::write(self.path("manifests/endless.wasm"), slow::slow_to_compile(FOR_EVER)).unwrap();
         self.component("endless", json!({"limits": limits}));
     }

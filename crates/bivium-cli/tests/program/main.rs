@@ -13,6 +13,8 @@ mod compile;
 mod logs;
 mod place;
 mod saved;
+mod secrets;
 mod typed;
+mod unicode;
 mod usage;
 mod worker;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{AdapterManifest, text};
+use crate::lossy;
 
 /// What only plugins of the ancestor have.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -21,7 +22,7 @@ pub struct Ancestor {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conda_env: Option<String>,
     /// The plugin's own database.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "lossy::optional")]
     #[schemars(with = "Option<text::FilePath>")]
     pub db_path: Option<PathBuf>,
     /// When it was installed.

@@ -34,6 +34,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::lossy;
+
 pub use adapter::AdapterManifest;
 pub use ancestor::{Ancestor, EnvVarSpec, Surface, SurfaceAttribute, SurfaceMethod, Taxonomy};
 pub use file::{LONGEST, ManifestFile};
@@ -87,7 +89,7 @@ pub struct Manifest {
     #[schemars(with = "Option<Runtime>")]
     pub runtime: Runtime,
     /// The component's file (`.wasm`).
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "lossy::optional")]
     #[schemars(with = "Option<text::FilePath>", extend("x-road" = "wasm"))]
     pub component: Option<PathBuf>,
     /// The component's SHA-256 in hexadecimal, in lower case once read; another file is refused.
@@ -111,12 +113,12 @@ pub struct Manifest {
     #[schemars(with = "Option<text::Class>", extend("x-road" = "python"))]
     pub class: Option<String>,
     /// A directory for the worker's module path, where the plugin is no installed package.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "lossy::optional")]
     #[schemars(with = "Option<text::FilePath>", extend("x-road" = "python"))]
     pub source: Option<PathBuf>,
     /// The Python interpreter of an environment that exists already. Symbolic links in it are kept, since a
     /// virtual environment's interpreter is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "lossy::optional")]
     #[schemars(with = "Option<text::FilePath>", extend("x-road" = "python"))]
     pub python_path: Option<PathBuf>,
     /// Requirements (PEP 508) of an environment that the host makes and keeps.

@@ -65,6 +65,13 @@ impl Node {
         }
     }
 
+    pub(super) fn items(&self) -> &[Self] {
+        match &self.kind {
+            Kind::Array(items) => items,
+            _ => &[],
+        }
+    }
+
     /// The entry with this key, unless its value is null.
     pub(super) fn get(&self, key: &str) -> Option<&Entry> {
         self.entries().iter().find(|entry| entry.key == key && !matches!(entry.value.kind, Kind::Null))

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::text;
+use crate::lossy;
 
 /// What the plugin may do. Everything not named is denied.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -39,6 +40,7 @@ pub struct Permissions {
 #[serde(deny_unknown_fields)]
 pub struct FilesystemPermission {
     /// The directory on the host.
+    #[serde(serialize_with = "lossy::path")]
     #[schemars(with = "text::FilePath")]
     pub path: PathBuf,
     /// Where the plugin sees it.

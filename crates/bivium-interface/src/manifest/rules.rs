@@ -8,6 +8,7 @@ use super::Runtime;
 use super::node::{Kind, Node};
 use super::problems::{Problems, quoted};
 use crate::NetworkRule;
+use crate::policy::SECRET_VARIABLE;
 
 /// Says which road the plugin takes and notes what contradicts it; no road if that cannot be told.
 pub(super) fn check(root: &Node, schema: &Value, problems: &mut Problems) -> Option<Runtime> {
@@ -25,6 +26,7 @@ pub(super) fn check(root: &Node, schema: &Value, problems: &mut Problems) -> Opt
     }
     guests(root, problems);
     network(root, problems);
+    secrets(root, problems);
     runtime
 }
 
@@ -113,6 +115,32 @@ fn network(root: &Node, problems: &mut Problems) {
             && let Err(why) = text.parse::<NetworkRule>()
         {
             problems.add(origin.line, format!("permissions.network has {}, which allows nothing: {why}", quoted(text)));
+        }
+    }
+}
+
+/// The variables in which the program `bivium` is given secrets: no plugin names them, whatever for.
+fn secrets(root: &Node, problems: &mut Problems) {
+    let within = |object: &str, key: &str| Some(&root.get(object)?.value.get(key)?.value);
+    let mut refuse = |key: &str, name: Option<&str>, line: usize| {
+        if let Some(name) = name.filter(|name| name.starts_with(SECRET_VARIABLE)) {
+            let message = format!(
+                "{key} names {}, and variables that begin with {SECRET_VARIABLE} hold the host's secrets: ask for a \
+                 secret with permissions.secrets",
+                quoted(name)
+            );
+            problems.add(line, message);
+        }
+    };
+    for name in within("permissions", "env").map(Node::items).unwrap_or_default() {
+        refuse("permissions.env", name.as_str(), name.line);
+    }
+    for entry in root.get("env_vars").map(|entry| entry.value.entries()).unwrap_or_default() {
+        refuse("env_vars", Some(&entry.key), entry.line);
+    }
+    for spec in within("ancestor", "worker_env").map(Node::items).unwrap_or_default() {
+        if let Some(name) = spec.get("name") {
+            refuse("worker_env", name.value.as_str(), name.line);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{HostPolicy, NetworkRule};
+use super::{HostPolicy, NetworkRule, SECRET_VARIABLE};
 use crate::Manifest;
 use crate::manifest::{FilesystemMode, FilesystemPermission, Limits, Permissions, Runtime, SecretPermission};
 
@@ -72,6 +72,15 @@ impl HostPolicy {
         for directory in &mut wanted.filesystem {
             directory.path = real(&directory.path);
         }
+        // A manifest that was read names none: this is for one that a host has made by itself.
+        wanted.env.retain(|name| {
+            let is_secret = name.starts_with(SECRET_VARIABLE);
+            if is_secret {
+                let key = "permissions.env".to_owned();
+                refused.push(Refusal { key, wanted: name.clone(), instead: String::new() });
+            }
+            !is_secret
+        });
         let permissions = match &self.permissions {
             Some(ceiling) => meet(wanted, ceiling, &mut refused),
             None => wanted,
@@ -250,6 +259,18 @@ mod tests {
         let keys: Vec<&str> = granted.refused.iter().map(|refusal| refusal.key.as_str()).collect();
         let expected = ["filesystem", "filesystem", "filesystem", "network", "network", "env", "secrets", "random"];
         assert_eq!(keys, expected.map(|key| format!("permissions.{key}")));
+    }
+
+    #[test]
+    fn the_variables_of_the_hosts_secrets_are_never_granted() {
+        let mut wanted = manifest(r#""permissions": {"env": ["LANG"]}"#);
+        wanted.permissions.as_mut().unwrap().env.push("BIVIUM_SECRET_KEY".to_owned());
+        let all = policy(r#"{"permissions": {"env": ["LANG", "BIVIUM_SECRET_KEY"]}}"#);
+        for policy in [HostPolicy::default(), all] {
+            let granted = policy.grant(&wanted);
+            assert_eq!(granted.permissions.env, ["LANG"]);
+            assert_eq!(granted.refused[0].wanted, "BIVIUM_SECRET_KEY");
+        }
     }
 
     #[test]

@@ -17,6 +17,10 @@ pub use network::{HostPattern, NetworkRule, Scheme, is_private};
 use crate::manifest::{Limits, Permissions};
 use crate::{PluginError, Result};
 
+/// What the environment variables begin with in which the program `bivium` is given secrets. No plugin is granted one of
+/// them: a secret is asked for with `permissions.secrets`.
+pub const SECRET_VARIABLE: &str = "BIVIUM_SECRET_";
+
 /// What a host grants at most. The default grants what each manifest declares, within [`HostPolicy::CEILINGS`]: whoever
 /// installs a manifest has read it. A host that takes manifests from strangers gives `permissions`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

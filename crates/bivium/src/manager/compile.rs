@@ -29,10 +29,10 @@ impl PluginManager {
     /// # Errors
     /// As [`compile`](Self::compile).
     pub async fn compile_file(&self, component: &Path) -> Result<Compilation> {
-        let manifest = json!({"name": "component", "version": "0", "runtime": "wasm", "component": component});
-        let manifest: Manifest = serde_json::from_value(manifest).map_err(|error| {
-            PluginError::invalid_input(format!("{} cannot be a path: {error}", component.display()))
-        })?;
+        let manifest = json!({"name": "component", "version": "0", "runtime": "wasm"});
+        let mut manifest: Manifest = serde_json::from_value(manifest)
+            .map_err(|error| PluginError::internal(format!("there is no manifest without a component: {error}")))?;
+        manifest.component = Some(component.to_owned());
         self.inner.constructor.compile(&manifest).await
     }
 }

@@ -28,6 +28,7 @@ pub struct PluginInfo {
     /// Which road it takes; none for a type of the host's own.
     pub runtime: Option<Runtime>,
     /// Its manifest; none for a type of the host's own.
+    #[serde(serialize_with = "bivium_interface::lossy::optional")]
     pub manifest: Option<PathBuf>,
     /// What it needs of the machine.
     pub resources: Resources,

@@ -64,7 +64,7 @@ pub struct Input {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
     /// The file to take as a blob if none is given, relative to the pipeline's own.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "bivium_interface::lossy::optional")]
     pub file: Option<PathBuf>,
 }
 

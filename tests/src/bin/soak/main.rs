@@ -10,6 +10,7 @@ mod calls;
 mod hosts;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -91,7 +92,8 @@ pub(crate) async fn host(directory: &Path, mark: &str) -> Result<PluginManager> 
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Result<Vec<String>, _> = std::env::args_os().skip(1).map(OsString::into_string).collect();
+    let arguments = arguments.map_err(|_| anyhow::anyhow!("an argument is not UTF-8"))?;
     if let [command, directory, mark] = arguments.as_slice()
         && command == "host"
     {

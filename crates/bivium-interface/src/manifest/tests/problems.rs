@@ -219,3 +219,25 @@ fn keys_of_the_other_road() {
         ]
     );
 }
+
+#[test]
+fn no_key_names_a_variable_that_holds_a_secret_of_the_host() {
+    let says = |line: usize, key: &str, name: &str| {
+        format!(
+            "{line}: {key} names \"{name}\", and variables that begin with BIVIUM_SECRET_ hold the host's secrets: ask for a \
+             secret with permissions.secrets"
+        )
+    };
+    let permissions = "\"permissions\": {\"env\": [\"LANG\",\n\"BIVIUM_SECRET_KEY\", \"BIVIUM_SECRET_\"]}";
+    let both = [says(3, "permissions.env", "BIVIUM_SECRET_KEY"), says(3, "permissions.env", "BIVIUM_SECRET_")];
+    assert_eq!(problems(&wasm(permissions)), both);
+    assert_eq!(problems(&python(permissions)), both);
+    let own = "\"env_vars\": {\"A\": \"1\",\n\"BIVIUM_SECRET_KEY\": \"x\"}";
+    assert_eq!(problems(&python(own)), [says(3, "env_vars", "BIVIUM_SECRET_KEY")]);
+    for (before, after) in [("", ""), ("\"ancestor\": {", "}")] {
+        let theirs = format!("{before}\"worker_env\": [{{\"name\": \"BIVIUM_SECRET_KEY\"}}]{after}");
+        assert_eq!(problems(&python(&theirs)), [says(2, "worker_env", "BIVIUM_SECRET_KEY")]);
+    }
+    let allowed = "\"permissions\": {\"env\": [\"BIVIUM_SECRETS\", \"bivium_secret_key\", \"MY_BIVIUM_SECRET_KEY\"]}";
+    Manifest::parse(&python(allowed), Path::new("/m/a.json")).unwrap();
+}
