@@ -117,6 +117,12 @@ class Calls:
         """Those queued and running, oldest first."""
         return list(self._known.values())
 
+    def let_go(self) -> None:
+        """In a process that the plugin forked: its code may go on to report progress, and nobody hears of it."""
+        for call in self.all():
+            call.listener = call.thread = None
+        self._known.clear()
+
     def running(self) -> list[Call]:
         """Those whose code is on a thread now."""
         return [call for call in self.all() if call.state == RUNNING]

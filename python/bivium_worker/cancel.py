@@ -18,6 +18,7 @@ import signal
 import sys
 import threading
 
+from . import children
 from .calls import CURRENT, DONE, QUEUED, Call, Cancelled
 from .errors import HERE, complain
 
@@ -69,7 +70,7 @@ class Canceller:
         self._declined = False
         """Whether the signal came at a moment when it could not strike, so that another is needed."""
         self._main = threading.main_thread().ident
-        signal.signal(NUMBER, self._strike)
+        children.handle(NUMBER, self._strike)
 
     def cancel(self, call: Call) -> str:
         """Begins to cancel a call, and says what state it was in. On the control thread; does not wait."""

@@ -30,8 +30,7 @@ class Channel:
             except OSError:
                 self._rest = b""
 
-    def after_fork(self) -> None:
-        """In a process that the plugin forked: lets go of the host, which is to hear of this worker's own end only."""
+    def let_go(self) -> None:
+        """In a process that the plugin forked: closes the channel, on which the host hears of the worker alone."""
         self.detached = True
-        self._lock = threading.Lock()
         os.close(self._fd)

@@ -21,6 +21,7 @@ from itertools import count
 from . import PROTOCOL
 from .calls import Calls
 from .cancel import Canceller
+from .children import LOCK
 from .errors import STATUS, WorkerError, clip, complain, describe
 from .outlet import Abandoned, patience, send
 from .poller import Poller
@@ -52,9 +53,6 @@ class Control:
         self._order = count()
         self._wake, self._waker = os.pipe()
         os.set_blocking(self._waker, False)
-        self._lock = threading.Lock()
-        """Held to close a watched connection, and to act on its far end's closing: its descriptor's number may
-        be another connection's by then."""
         self._get = {"/health": self._health, "/stats": self._stats, "/methods": self._methods}
         self._get["/progress"] = self._progress
         self._post = {"/cancel": self._cancel}
@@ -80,7 +78,7 @@ class Control:
 
     def forget(self, connection: Connection) -> None:
         """Closes a connection of the lane's."""
-        with self._lock:
+        with LOCK:
             self._watched.pop(connection.fd, None)
             self._poller.remove(connection.fd)
             connection.sock.close()
@@ -96,9 +94,14 @@ class Control:
             return
         self.later(0, lambda: self._drain(connection))
 
-    def descriptors(self) -> list[int]:
-        """All that a forked process must let go of."""
-        return [self._listener.fileno(), self._wake, self._waker, *self._own, *self._watched]
+    def let_go(self) -> None:
+        """In a process that the plugin forked: closes all connections, and what wakes the thread that is not there."""
+        for connection in (*self._own.values(), *self._watched.values()):
+            connection.sock.close()
+        self._poller.close()
+        os.close(self._wake)
+        os.close(self._waker)
+        self._waker = -1
 
     def _run(self) -> None:
         while True:
@@ -137,20 +140,21 @@ class Control:
             self._far_end_closed(fd)
 
     def _accept(self) -> None:
-        try:
-            sock, _ = self._listener.accept()
-        except BlockingIOError:
-            return
-        except OSError as error:
-            complain("cannot accept a connection: %s" % error)
-            time.sleep(0.05)
-            return
-        if len(self._own) + len(self._watched) >= MAX_CONNECTIONS:
-            sock.close()
-            return
-        connection = Connection(sock, self._gate, self._settings.request_timeout_s)
-        self._own[connection.fd] = connection
-        self._poller.add(connection.fd)
+        with LOCK:
+            try:
+                sock, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                complain("cannot accept a connection: %s" % error)
+                time.sleep(0.05)
+                return
+            if len(self._own) + len(self._watched) >= MAX_CONNECTIONS:
+                sock.close()
+                return
+            connection = Connection(sock, self._gate, self._settings.request_timeout_s)
+            self._own[connection.fd] = connection
+            self._poller.add(connection.fd)
 
     def _receive(self, connection: Connection) -> None:
         if connection.fd in self._draining:
@@ -175,8 +179,8 @@ class Control:
     def _answer(self, connection: Connection, request: Request) -> None:
         if request.path in self._lane.get(request.verb, ()):
             # Removed before it is handed over: from then on the lane alone reads from it.
-            del self._own[connection.fd]
             self._watched[connection.fd] = connection
+            del self._own[connection.fd]
             self._poller.watch(connection.fd)
             self.adopt(connection, request)
             return
@@ -197,7 +201,8 @@ class Control:
             return reply(STATUS[error.code], json.dumps({"error": describe(error)}).encode())
 
     def _far_end_closed(self, fd: int) -> None:
-        with self._lock:
+        # Under the lock: the number may be another connection's otherwise.
+        with LOCK:
             connection = self._watched.get(fd)
             if connection is None:
                 return
@@ -211,7 +216,7 @@ class Control:
             self.canceller.cancel(call)
 
     def _drain(self, connection: Connection) -> None:
-        with self._lock:
+        with LOCK:
             if self._watched.pop(connection.fd, None) is not None:
                 self._poller.remove(connection.fd)
                 self._poller.add(connection.fd)
@@ -220,10 +225,11 @@ class Control:
         self._draining[connection.fd] = time.monotonic() + DRAIN_S
 
     def _close(self, connection: Connection) -> None:
-        self._own.pop(connection.fd, None)
-        self._draining.pop(connection.fd, None)
-        self._poller.remove(connection.fd)
-        connection.sock.close()
+        with LOCK:
+            self._own.pop(connection.fd, None)
+            self._draining.pop(connection.fd, None)
+            self._poller.remove(connection.fd)
+            connection.sock.close()
 
     def _health(self, _request: Request) -> dict:
         return {

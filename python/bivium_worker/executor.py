@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from . import children
 from .calls import CURRENT, Call, Cancelled
 from .cancel import enter, leave
 from .codec import Encoder, quick
@@ -143,6 +144,8 @@ class Executor:
 
     def _encoded(self, value, call: Call, key: bytes) -> tuple[bytes, bytes]:
         """A result and its blobs as JSON texts: the result under `key`, or the file that a long one lies in."""
+        if os.getpid() != self._pid:
+            children.end(None)
         value = self._plugin.dress(value)
         text, blobs = quick(value), b"[]"
         if text is None:
@@ -177,8 +180,7 @@ class Executor:
             except BaseException as error:  # whatever a plugin raises is its outcome
                 failure = error
             if os.getpid() != self._pid:
-                # A process that the plugin forked has come back here. The call is its parent's to answer.
-                os._exit(0)
+                children.end(failure)
             self._plugin.closed(call, failure)
             leave(call)
         except Cancelled as error:

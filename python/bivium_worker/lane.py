@@ -60,9 +60,12 @@ class Lane:
         self._stopping = True
         self._rouse()
 
-    def descriptors(self) -> list[int]:
-        """All that a forked process must let go of, besides the connections, which the control thread knows."""
-        return [self._wake, self._waker]
+    def let_go(self) -> None:
+        """In a process that the plugin forked: closes what is the lane's. Its connections are the control's to close."""
+        self._poller.close()
+        os.close(self._wake)
+        os.close(self._waker)
+        self._waker = -1
 
     def run(self) -> None:
         """Serves until told to stop, then runs the plugin's `cleanup` if nobody has."""

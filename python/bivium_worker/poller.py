@@ -27,6 +27,10 @@ class _Epoll:
         except (OSError, ValueError):
             pass
 
+    def close(self) -> None:
+        """Closes the poller itself."""
+        self._epoll.close()
+
     def wait(self, timeout: float | None) -> list[int]:
         """The descriptors to look at."""
         return [fd for fd, _ in self._epoll.poll(timeout)]
@@ -51,6 +55,9 @@ class _Selector:
             self._selector.unregister(fd)
         except (KeyError, OSError, ValueError):
             pass
+
+    def close(self) -> None:
+        self._selector.close()
 
     def wait(self, timeout: float | None) -> list[int]:
         return [key.fd for key, _ in self._selector.select(timeout)]

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 
-from . import PROTOCOL, errors, guard, settings
+from . import PROTOCOL, children, errors, guard, settings
 from .calls import the_calls
 from .channel import Channel
 from .control import Control
@@ -27,17 +27,19 @@ signal) against a loop that never lets go by itself: at the default of 5 ms it w
 
 def run(fd: int) -> int:
     """Runs the worker to its end; gives its exit status."""
-    # Ctrl-C on a terminal reaches the host, which decides what becomes of us.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    children.install()
     channel = Channel(fd)
+    children.undo(channel.let_go)
     try:
         lane, control, port = prepare(fd, channel)
     except BaseException as error:  # whatever it is, the host has to hear of it
+        if children.is_child():
+            children.end(error)
         channel.send({"event": "failed", "error": describe(error)})
-        flush()
+        children.flush()
         # Not by sys.exit: a thread that a half-imported plugin left behind would keep us.
         os._exit(1)
-    signal.signal(signal.SIGTERM, lane.stop)
+    children.handle(signal.SIGTERM, lane.stop)
     control.start()
     channel.send(
         {
@@ -49,7 +51,7 @@ def run(fd: int) -> int:
         }
     )
     lane.run()
-    flush()
+    children.flush()
     return 0
 
 
@@ -65,8 +67,11 @@ def prepare(fd: int, channel: Channel) -> tuple[Lane, Control, int]:
     # Not from the start on: whoever may read /proc/PID/environ sees what a process was started with.
     os.environ.update(told.secrets)
     listener = listening(told.listener)
+    children.undo(listener.close)
     # A crash in native code leaves its stack on stderr, where the host finds the last lines.
-    faulthandler.enable(all_threads=False)
+    if not faulthandler.is_enabled():
+        faulthandler.enable(all_threads=False)
+        children.undo(faulthandler.disable)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
@@ -84,16 +89,8 @@ def prepare(fd: int, channel: Channel) -> tuple[Lane, Control, int]:
     executor = Executor(plugin, told, calls, control.later)
     lane = Lane(control, executor, plugin, told, calls)
     control.adopt = lane.adopt
-
-    def in_child() -> None:
-        channel.after_fork()
-        for number in (*control.descriptors(), *lane.descriptors()):
-            try:
-                os.close(number)
-            except OSError:
-                pass
-
-    os.register_at_fork(after_in_child=in_child)
+    for part in (calls, control, lane):
+        children.undo(part.let_go)
     return lane, control, port
 
 
@@ -107,12 +104,3 @@ def listening(given: int | None) -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.bind(("127.0.0.1", 0))
     return listener
-
-
-def flush() -> None:
-    """Lets nothing that the plugin printed get lost."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):
-            pass
