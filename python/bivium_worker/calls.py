@@ -72,6 +72,14 @@ class Call:
             self.listener()
         self.checkpoint()
 
+    def drop(self) -> None:
+        """Lets go of all that the ended call was given and has made. The record itself may live on: in the context of a
+        task that the plugin left behind, for one."""
+        self.args, self.kwargs, self.blobs, self.envelope = [], {}, [], {}
+        self.listener = None
+        if self.kept is not None:
+            self.kept = {}
+
     def checkpoint(self) -> None:
         """Ends a cancelled call that is in the worker's code so often that no exception from outside could meet it
         in its own. Called by that code where it has nothing left to do."""

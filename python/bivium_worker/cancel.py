@@ -20,7 +20,7 @@ import threading
 
 from . import children
 from .calls import CURRENT, DONE, QUEUED, Call, Cancelled
-from .errors import HERE, complain
+from .errors import HERE, complain, forget, name_of, text_of
 
 NUMBER = signal.SIGRTMAX - 3 if hasattr(signal, "SIGRTMAX") else signal.SIGUSR2
 """The signal that interrupts the main thread: one that no library is known to use, where there are such."""
@@ -99,7 +99,8 @@ class Canceller:
         try:
             self._plugin_cancel()
         except BaseException as error:  # the plugin's
-            complain("the plugin's cancel() raised %s: %s" % (type(error).__name__, error))
+            complain("the plugin's cancel() raised %s: %s" % (name_of(type(error)), text_of(error)))
+            forget(error)
 
     def _raise(self, call: Call, again_s: float) -> None:
         """Raises into the call's thread, or tries again soon. On the control thread."""

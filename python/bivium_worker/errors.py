@@ -36,6 +36,12 @@ FULL = {
 GPU_FULL = frozenset({"OutOfMemoryError", "ResourceExhaustedError"})
 """What Torch and CuPy, and what TensorFlow, call their error of a GPU whose memory is used up."""
 
+MAX_CHAIN = 1000
+"""Of so many errors, each the cause of another, we let go."""
+
+GENERATORS = 0x20 | 0x80 | 0x200
+"""The flags of code whose frames can be suspended: generators, coroutines, asynchronous generators."""
+
 HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
@@ -132,6 +138,53 @@ def trace(error: BaseException) -> str:
         return clip("".join(traceback.format_exception(type(error), error, step)))
     except BaseException as inner:  # as above
         return "(no traceback: formatting it raised %s)" % type(inner).__name__
+
+
+def forget(error: BaseException) -> None:
+    """Lets go of what an error keeps alive: the local variables of the frames in its traceback, and in the tracebacks of
+    the errors that it came from. A frame that holds its own error would else stay until a garbage collection, with
+    all that the call has made; and so would the frames of an error that the plugin keeps."""
+    for name in ("last_exc", "last_type", "last_value", "last_traceback"):
+        vars(sys).pop(name, None)
+    left: list = [error]
+    seen: dict[int, BaseException] = {}
+    try:
+        while left and len(seen) < MAX_CHAIN:
+            error = left.pop()
+            if not isinstance(error, BaseException) or id(error) in seen:
+                continue
+            seen[id(error)] = error
+            step = error.__traceback__
+            while step is not None:
+                clear(step.tb_frame)
+                step = step.tb_next
+            left += (error.__cause__, error.__context__)
+            group = getattr(error, "exceptions", None)
+            if isinstance(group, tuple):
+                left += group
+    except Exception:  # an error's own code: a property, a `__getattr__`
+        pass
+
+
+def clear(frame) -> None:
+    """Clears the local variables of a frame that has ended. One that runs or is suspended stays as it is."""
+    # Before Python 3.13 clearing a suspended one would end its generator.
+    if frame.f_code.co_flags & GENERATORS and sys.version_info < (3, 13) and is_suspended(frame):
+        return
+    try:
+        frame.clear()
+    except RuntimeError:
+        pass
+
+
+def is_suspended(frame) -> bool:
+    """Whether a generator's frame may wait at a `yield` or `await`: where it was last is one."""
+    from opcode import opmap
+
+    yields = (opmap["YIELD_VALUE"], opmap.get("YIELD_FROM"))
+    code, last = frame.f_code.co_code, frame.f_lasti
+    # Until Python 3.10 a frame that waits at a `yield from` stands on the instruction before.
+    return any(code[at] in yields for at in (last, last + 2) if 0 <= at < len(code))
 
 
 def clip(text: str) -> str:

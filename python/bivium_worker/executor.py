@@ -12,7 +12,7 @@ from . import children
 from .calls import CURRENT, Call, Cancelled
 from .cancel import enter, leave
 from .codec import Encoder, quick
-from .errors import STATUS, WorkerError
+from .errors import STATUS, WorkerError, forget
 from .loops import Loops
 from .outlet import Abandoned, Events, compact, patience, send
 from .plugin import Plugin
@@ -75,6 +75,7 @@ class Executor:
                 try:
                     for item in items:
                         chunk(item, False)
+                        del item
                 finally:
                     # Now, and not when the error's traceback is let go: it is the plugin's code that runs here.
                     items.close()
@@ -127,6 +128,8 @@ class Executor:
                     if item is END:
                         return
                 yield item
+                # Before the next one is made: it may be large.
+                del item
         finally:
             close = getattr(value, "aclose" if asynchronous else "close", None)
             if close is not None and asynchronous:
@@ -168,7 +171,8 @@ class Executor:
         return b'"%s":%s' % (key, text), blobs
 
     def _settle(self, work, call: Call, connection: Connection) -> tuple:
-        """Runs `work` as the call; gives its value, or the error object of the reply."""
+        """Runs `work` as the call; gives its value, or the error object of the reply. Of a call that failed nothing is
+        alive after that, as far as it is ours to say."""
         connection.call = call
         mark = CURRENT.set(call)
         value = failure = None
@@ -183,16 +187,24 @@ class Executor:
                 children.end(failure)
             self._plugin.closed(call, failure)
             leave(call)
-        except Cancelled as error:
+        except BaseException as error:
             # Struck on the way out: possible where another thread raises, as the worker's own code is shielded only
-            # as far as that thread can see.
+            # as far as that thread can see. Or the family's own code failed, which `closed` runs.
             leave(call)
-            failure = error
+            if failure is None or isinstance(error, Cancelled):
+                failure, error = error, failure
+            if error is not None:
+                forget(error)
         CURRENT.reset(mark)
         connection.call = None
         error = self._error(call, failure)
         outcome = "succeeded" if error is None else "cancelled" if error["code"] == "cancelled" else "failed"
         self._calls.leave(call, outcome)
+        call.drop()
+        if failure is not None:
+            forget(failure)
+            # Its traceback holds this very frame, which holds it: a circle.
+            del failure
         return value, error
 
     def _error(self, call: Call, failure: BaseException | None) -> dict | None:

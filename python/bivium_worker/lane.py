@@ -87,6 +87,8 @@ class Lane:
                         self._connections[connection.fd] = connection
                         self._poller.add(connection.fd)
                         self._serve(connection, request)
+                        # Else the last request, which may be large, would be kept until the next.
+                        del connection, request
                 elif fd in self._connections:
                     self._receive(self._connections[fd])
             self._expire()

@@ -35,18 +35,38 @@ class Loops:
                 else:
                     asyncio.set_event_loop(self._loop)
         loop = self._loop
+        outcome: list = []
+        ended = threading.Lock()
+        ended.acquire()
 
         async def task():
             call.task = (loop, asyncio.current_task())
-            # A cancel that came before there was a task to cancel.
-            if call.cancelled and not ending:
-                raise asyncio.CancelledError
-            return await enter_task(awaitable)
+            try:
+                # A cancel that came before there was a task to cancel.
+                if call.cancelled and not ending:
+                    raise asyncio.CancelledError
+                outcome.append((await enter_task(awaitable), None))
+            except BaseException as error:
+                # Handed over by us. asyncio's futures would keep it in circles, and `SystemExit` would end the loop.
+                outcome.append((None, error))
+            finally:
+                ended.release()
 
         try:
             if self._shared:
-                return enter(asyncio.run_coroutine_threadsafe(task(), loop).result, (), {})
-            return enter(loop.run_until_complete, (loop.create_task(task()),), {})
+                # Kept here: a loop holds its tasks by weak references.
+                tasks: list = []
+                loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(task())))
+                enter(ended.acquire, (), {})
+            else:
+                enter(loop.run_until_complete, (loop.create_task(task()),), {})
+            value, error = outcome.pop()
+            if error is None:
+                return value
+            try:
+                raise error
+            finally:
+                del error
         finally:
             call.task = None
 
