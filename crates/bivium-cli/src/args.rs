@@ -82,7 +82,8 @@ pub(crate) struct Cli {
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// Look for manifests in DIR (or take the one manifest), in place of ./.bivium/manifests and
-    /// ~/.bivium/manifests; repeat it for more, nearest first [env: BIVIUM_MANIFESTS, a list like PATH].
+    /// ~/.bivium/manifests, of which only what is yours or root's is read; repeat it for more, nearest first
+    /// [env: BIVIUM_MANIFESTS, a list like PATH].
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) manifests: Vec<PathBuf>,
     /// Keep saved configurations in DIR.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bivium::{
-    AuditFile, Call, CallHandle, CancellationToken, Compiler, HostPolicy, Manifest, PluginError, PluginManager, Result,
-    WasmConfig, default_search_paths,
+    AuditFile, Call, CallHandle, CancellationToken, Compiler, Discovery, ErrorCode, HostPolicy, Manifest, PluginError,
+    PluginManager, Result, SearchPath, Shadowed, WasmConfig, default_search_paths,
 };
 use serde_json::Value;
 
@@ -25,19 +25,55 @@ pub(crate) struct Host {
 impl Host {
     /// A host for whatever the search paths hold. Takes over the signals.
     pub(crate) fn open(global: &Global, output: &Output) -> Result<Self> {
-        Self::with_manifest(global, output, None)
+        let host = Self::with_manifest(global, output, None)?;
+        host.tell_of_search(global, output, None);
+        Ok(host)
     }
 
     /// A host for one plugin, and the plugin's name: a path of a manifest stands for the plugin that it declares.
     pub(crate) fn for_plugin(global: &Global, output: &Output, named: &Named) -> Result<(Self, String)> {
         let (manifest, name) = self::named(named)?;
-        Ok((Self::with_manifest(global, output, manifest)?, name))
+        let host = Self::with_manifest(global, output, manifest)?;
+        // A manifest that is given by its path is not searched for.
+        if manifest.is_none() {
+            host.tell_of_search(global, output, Some(&name));
+        }
+        Ok((host, name))
+    }
+
+    /// Tells of what lies in the places that nobody has named and is not read, and of plugins of the current directory that
+    /// are taken in place of the user's own: of all, or of the one that is asked for.
+    fn tell_of_search(&self, global: &Global, output: &Output, asked: Option<&str>) {
+        if !named_paths(global).is_empty() {
+            return;
+        }
+        let discovery = self.manager.discover();
+        // Where it is the one that is asked for and there is no other, it is the error of the command.
+        let is_error = |path: &Path| {
+            asked.is_some_and(|name| {
+                !discovery.found.contains_key(name) && path.file_stem().is_some_and(|stem| stem == name)
+            })
+        };
+        for (path, error) in discovery.distrusted() {
+            if !is_error(path) {
+                output.caution(error);
+            }
+        }
+        let matters = |shadowed: &&Shadowed| asked.is_none_or(|name| shadowed.name == name);
+        for Shadowed { name, path, by } in discovery.shadowed.iter().filter(matters) {
+            let what = format!("{} is taken, and your own {} is passed over", by.display(), path.display());
+            output.caution(&PluginError::invalid_manifest(what).with_plugin(name));
+        }
     }
 
     fn with_manifest(global: &Global, output: &Output, manifest: Option<&Path>) -> Result<Self> {
         let mut builder = PluginManager::builder().wasm(wasm(global)?);
-        for path in manifest.map(Path::to_owned).into_iter().chain(search_paths(global)) {
+        let named = named_paths(global);
+        for path in manifest.map(Path::to_owned).into_iter().chain(named.iter().cloned()) {
             builder = builder.manifests(path);
+        }
+        if named.is_empty() {
+            builder = builder.default_manifests();
         }
         if let Some(dir) = &global.data_dir {
             builder = builder.data_dir(dir);
@@ -97,13 +133,14 @@ impl Host {
         .await
     }
 
-    /// Warns of files that should be manifests.
-    pub(crate) fn discover(&self, output: &Output) -> Vec<(PathBuf, PluginError)> {
-        let problems = self.manager.discover().problems;
-        for (_, error) in &problems {
+    /// Warns of files that should be manifests. Of those that are not read it was told before.
+    pub(crate) fn discover(&self, global: &Global, output: &Output) -> Discovery {
+        let discovery = self.manager.discover();
+        let is_told = |error: &PluginError| error.code() == ErrorCode::Denied && named_paths(global).is_empty();
+        for (_, error) in discovery.problems.iter().filter(|(_, error)| !is_told(error)) {
             output.warning(error);
         }
-        problems
+        discovery
     }
 }
 
@@ -135,11 +172,16 @@ pub(crate) fn wasm(global: &Global) -> Result<WasmConfig> {
 }
 
 /// Where to look for manifests: what the command line says, else the environment, else the usual places.
-pub(crate) fn search_paths(global: &Global) -> Vec<PathBuf> {
+pub(crate) fn search_paths(global: &Global) -> Vec<SearchPath> {
+    let named = named_paths(global);
+    if named.is_empty() { default_search_paths() } else { named.into_iter().map(SearchPath::named).collect() }
+}
+
+/// The places that somebody has named.
+fn named_paths(global: &Global) -> Vec<PathBuf> {
     if !global.manifests.is_empty() {
         return global.manifests.clone();
     }
     let listed = std::env::var_os("BIVIUM_MANIFESTS").unwrap_or_default();
-    let listed: Vec<PathBuf> = std::env::split_paths(&listed).filter(|path| !path.as_os_str().is_empty()).collect();
-    if listed.is_empty() { default_search_paths() } else { listed }
+    std::env::split_paths(&listed).filter(|path| !path.as_os_str().is_empty()).collect()
 }

@@ -47,7 +47,7 @@ pub use bivium_interface::{
 };
 pub use bivium_wasm::{Compilation, Compiler, Resolver, SystemResolver, WasmConfig, compiler_main};
 pub use construct::open;
-pub use discovery::{Discovery, default_search_paths, discover};
+pub use discovery::{Discovery, SearchPath, Shadowed, default_search_paths, discover};
 pub use installation::Installation;
 pub use manager::{
     Freed, Held, LoadReport, ManagerBuilder, PluginInfo, PluginManager, RunningCall, UnloadReport, default_data_dir,

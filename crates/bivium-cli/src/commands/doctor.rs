@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bivium::manifest::Runtime;
 use bivium::monitor::{MachineMonitor, Monitor as _};
-use bivium::{Exchange, Manifest, PluginError, default_data_dir, discover};
+use bivium::{ErrorCode, Exchange, Manifest, PluginError, SearchPath, Shadowed, default_data_dir, discover};
 use bivium_wasm::WasmEngine;
 use serde::Serialize;
 use serde_json::json;
@@ -212,16 +212,22 @@ fn gpus() -> Check {
     Check::new(Level::Ok, "GPU", text)
 }
 
-fn manifests(paths: &[PathBuf]) -> Vec<Check> {
+fn manifests(paths: &[SearchPath]) -> Vec<Check> {
     let what = "manifests";
     let discovery = discover(paths);
-    let shown: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    let shown: Vec<String> = paths.iter().map(|place| place.path.display().to_string()).collect();
     let found = format!("{} found in {}", discovery.found.len(), shown.join(" and "));
     let mut checks = vec![Check::new(Level::Ok, what, found)];
-    for path in &discovery.shadowed {
-        checks.push(Check::new(Level::Warn, what, format!("{} is shadowed by a nearer one", path.display())));
+    for Shadowed { name, path, by } in &discovery.shadowed {
+        let text = format!("{name}: {} is taken, and {} is passed over", by.display(), path.display());
+        checks.push(Check::new(Level::Warn, what, text));
     }
-    checks.extend(discovery.problems.iter().map(|(_, error)| Check::failed(what, error)));
+    // What is not read on purpose keeps no plugin of this user from anything.
+    let problem = |error: &PluginError| match error.code() {
+        ErrorCode::Denied => Check::new(Level::Warn, what, error.to_string()),
+        _ => Check::failed(what, error),
+    };
+    checks.extend(discovery.problems.iter().map(|(_, error)| problem(error)));
     checks.extend(discovery.found.values().filter_map(|manifest| missing(manifest)));
     checks
 }

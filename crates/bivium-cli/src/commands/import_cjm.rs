@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use bivium::manifest::EnvVarSpec;
-use bivium::{Discovery, Installation, Manifest, discover, lossy};
+use bivium::{Discovery, Installation, Manifest, SearchPath, discover, lossy};
 use serde::Serialize;
 use serde_json::json;
 
@@ -32,13 +32,14 @@ struct Plugin<'a> {
 
 pub(super) fn import_cjm(output: &Output, args: &ImportCjm) -> Result<(), Failure> {
     let installation = Installation::read(&args.dir)?;
-    let discovery = discover(&installation.manifests);
+    let places: Vec<SearchPath> = installation.manifests.iter().map(SearchPath::named).collect();
+    let discovery = discover(&places);
     let plugins: Vec<Plugin<'_>> = discovery.found.values().map(|manifest| plugin(manifest, &discovery)).collect();
     if output.is_json() {
         let problems: Vec<_> =
             discovery.problems.iter().map(|(path, error)| json!({"path": shown(path), "error": error})).collect();
         let all = json!({"installation": installation, "plugins": plugins, "problems": problems,
-            "shadowed": discovery.shadowed.iter().map(|path| shown(path)).collect::<Vec<_>>()});
+            "shadowed": discovery.shadowed.iter().map(|shadowed| shown(&shadowed.path)).collect::<Vec<_>>()});
         return output.value(&all);
     }
     output.line(&as_text(&installation, &plugins))?;

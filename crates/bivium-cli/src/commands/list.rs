@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bivium::{PluginError, PluginInfo};
+use bivium::{PluginError, PluginInfo, Shadowed};
 use serde_json::json;
 
 use crate::args::{Global, List};
@@ -12,7 +12,7 @@ use crate::output::{Output, Table};
 
 pub(super) async fn list(global: &Global, output: &Output, args: &List) -> Result<(), Failure> {
     let host = Host::open(global, output)?;
-    let problems = host.discover(output);
+    let discovery = host.discover(global, output);
     let plugins = match &args.category {
         Some(category) => host.manager.found_in_category(category),
         None => host.manager.found(),
@@ -20,11 +20,13 @@ pub(super) async fn list(global: &Global, output: &Output, args: &List) -> Resul
     if output.is_json() {
         let problem =
             |(path, error): &(PathBuf, PluginError)| json!({"path": path.display().to_string(), "error": error});
-        let problems: Vec<_> = problems.iter().map(problem).collect();
-        return output.value(&json!({"plugins": plugins, "problems": problems}));
+        let problems: Vec<_> = discovery.problems.iter().map(problem).collect();
+        let shadowed = |shadowed: &Shadowed| json!({"name": shadowed.name, "path": shadowed.path.display().to_string(), "by": shadowed.by.display().to_string()});
+        let shadowed: Vec<_> = discovery.shadowed.iter().map(shadowed).collect();
+        return output.value(&json!({"plugins": plugins, "problems": problems, "shadowed": shadowed}));
     }
     if plugins.is_empty() {
-        let paths: Vec<String> = search_paths(global).iter().map(|path| path.display().to_string()).collect();
+        let paths: Vec<String> = search_paths(global).iter().map(|place| place.path.display().to_string()).collect();
         let which = args.category.as_ref().map(|category| format!(" of category {category:?}")).unwrap_or_default();
         output.hint(&format!("There is no plugin{which} in {}.", paths.join(" or ")));
         return Ok(());

@@ -17,7 +17,7 @@ pub(super) async fn run(global: &Global, output: &Output, args: &PipelineRun) ->
     let pipeline = Pipeline::read(&args.file)?;
     let mut shelf = Shelf::new(args.keep.out.as_deref(), args.keep.force)?;
     let host = Host::open(global, output)?;
-    host.discover(output);
+    host.discover(global, output);
     let options = RunOptions { timeout: args.timeout.timeout, cancellation: host.stop.child_token() };
     host.scope(async |host: &Host| {
         let outcome = {

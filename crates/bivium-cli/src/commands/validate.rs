@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bivium::manifest::ManifestFile;
 use bivium::pipeline::Pipeline;
-use bivium::{ErrorCode, PluginError, discover};
+use bivium::{ErrorCode, PluginError, SearchPath, discover};
 use serde_json::{Value, json};
 
 use crate::args::Validate;
@@ -35,14 +35,14 @@ pub(super) fn validate(output: &Output, args: &Validate) -> Result<u8, Failure> 
 }
 
 fn directory(path: &Path, verdicts: &mut Vec<(String, Verdict)>) {
-    let discovery = discover(&[path.to_owned()]);
+    let discovery = discover(&[SearchPath::named(path)]);
     for manifest in discovery.found.values() {
         verdicts.push((manifest.path.display().to_string(), Ok(("plugin", manifest.name.clone()))));
     }
     for shadowed in discovery.shadowed {
         let error =
             PluginError::invalid_manifest("another manifest of the same directory declares a plugin of this name");
-        verdicts.push((shadowed.display().to_string(), Err(error)));
+        verdicts.push((shadowed.path.display().to_string(), Err(error)));
     }
     for (file, error) in discovery.problems {
         verdicts.push((file.display().to_string(), Err(error)));

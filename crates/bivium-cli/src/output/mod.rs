@@ -85,6 +85,15 @@ impl Output {
         }
     }
 
+    /// The same where somebody may have put a plugin in the user's way: it is said in every format.
+    pub(crate) fn caution(&self, error: &PluginError) {
+        if self.is_json() {
+            tracing::warn!("{error}");
+        } else {
+            self.warning(error);
+        }
+    }
+
     /// Says why the command failed.
     pub(crate) fn error(&self, error: &PluginError) {
         if self.is_json() {

@@ -14,6 +14,7 @@ mod logs;
 mod place;
 mod saved;
 mod secrets;
+mod trust;
 mod typed;
 mod unicode;
 mod usage;

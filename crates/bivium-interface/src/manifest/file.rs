@@ -32,6 +32,34 @@ impl ManifestFile {
         Self::parse(&text_of(path)?, path)
     }
 
+    /// Reads a file that is open; `path` is where it was found. As [`ManifestFile::read`] otherwise.
+    ///
+    /// # Errors
+    /// `invalid-manifest`, as [`ManifestFile::parse`] has it.
+    pub fn read_open(file: File, path: &Path) -> Result<Self, PluginError> {
+        let is_file = file.metadata().map_err(|error| unreadable(path, &error))?.is_file();
+        if !is_file {
+            return Err(no_file(path));
+        }
+        Self::parse(&text_in(file, path)?, path)
+    }
+
+    /// The plugin that it declares.
+    ///
+    /// # Errors
+    /// `invalid-manifest` if it declares an adapter.
+    pub fn into_plugin(self, path: &Path) -> Result<Manifest, PluginError> {
+        match self {
+            Self::Plugin(manifest) => Ok(*manifest),
+            Self::Adapter(adapter) => Err(PluginError::invalid_manifest(format!(
+                "{} declares the adapter {}, not a plugin",
+                path.display(),
+                adapter.name
+            ))
+            .with_help("give the manifest of the plugin that it adapts")),
+        }
+    }
+
     /// Reads a file's text; the file itself is not touched. Relative paths in it become absolute from the
     /// directory of `path`.
     ///
@@ -61,35 +89,38 @@ impl Manifest {
     /// # Errors
     /// As [`ManifestFile::parse`], and `invalid-manifest` if the text declares an adapter.
     pub fn parse(text: &str, path: &Path) -> Result<Self, PluginError> {
-        match ManifestFile::parse(text, path)? {
-            ManifestFile::Plugin(manifest) => Ok(*manifest),
-            ManifestFile::Adapter(adapter) => Err(PluginError::invalid_manifest(format!(
-                "{} declares the adapter {}, not a plugin",
-                path.display(),
-                adapter.name
-            ))
-            .with_help("give the manifest of the plugin that it adapts")),
-        }
+        ManifestFile::parse(text, path)?.into_plugin(path)
     }
 }
 
-fn text_of(path: &Path) -> Result<String, PluginError> {
+fn unreadable(path: &Path, error: &io::Error) -> PluginError {
     let shown = path.display();
-    let unreadable = |error: io::Error| match error.kind() {
+    match error.kind() {
         io::ErrorKind::NotFound => PluginError::not_found(format!("there is no manifest {shown}"))
             .with_help("check the path, or see `bivium list`"),
         _ => PluginError::invalid_manifest(format!("{shown} cannot be read: {error}"))
             .with_help("make it a file that this user may read"),
-    };
+    }
+}
+
+fn no_file(path: &Path) -> PluginError {
+    PluginError::invalid_manifest(format!("{} is not a file", path.display())).with_help("give a manifest's .json file")
+}
+
+fn text_of(path: &Path) -> Result<String, PluginError> {
+    let unreadable = |error| unreadable(path, &error);
     // Looked at before it is opened, since opening a pipe would wait for a writer.
     if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(
-            PluginError::invalid_manifest(format!("{shown} is not a file")).with_help("give a manifest's .json file")
-        );
+        return Err(no_file(path));
     }
+    text_in(File::open(path).map_err(unreadable)?, path)
+}
+
+fn text_in(file: File, path: &Path) -> Result<String, PluginError> {
+    let shown = path.display();
     let mut bytes = Vec::new();
     let bound = u64::try_from(LONGEST).unwrap_or(u64::MAX).saturating_add(1);
-    File::open(path).and_then(|file| file.take(bound).read_to_end(&mut bytes)).map_err(unreadable)?;
+    file.take(bound).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
     if bytes.len() > LONGEST {
         return Err(PluginError::invalid_manifest(format!("{shown} is longer than 1 MiB, which no manifest is")));
     }

@@ -12,7 +12,7 @@ use bivium_wasm::WasmConfig;
 use super::{Inner, PluginManager};
 use crate::config::SettingsStore;
 use crate::construct::{Constructor, Options};
-use crate::discovery::default_search_paths;
+use crate::discovery::{SearchPath, default_search_paths};
 use crate::installation::Installation;
 use crate::monitor::{MachineMonitor, Monitor};
 use crate::scheduler::{QueueScheduler, Scheduler};
@@ -20,7 +20,7 @@ use crate::scheduler::{QueueScheduler, Scheduler};
 /// Makes a [`PluginManager`].
 #[derive(Default)]
 pub struct ManagerBuilder {
-    search_paths: Vec<PathBuf>,
+    search_paths: Vec<SearchPath>,
     data_dir: Option<PathBuf>,
     log_dir: Option<PathBuf>,
     options: Options,
@@ -30,11 +30,19 @@ pub struct ManagerBuilder {
 }
 
 impl ManagerBuilder {
-    /// Adds a place to look for manifests, behind those added before: a directory or one file. The first one
-    /// added replaces the defaults ([`default_search_paths`]).
+    /// Adds a place to look for manifests, behind those added before: a directory or one file. What lies there is
+    /// trusted, whoever it belongs to. The first one added replaces the defaults ([`default_search_paths`]).
     #[must_use]
     pub fn manifests(mut self, path: impl Into<PathBuf>) -> Self {
-        self.search_paths.push(path.into());
+        self.search_paths.push(SearchPath::named(path));
+        self
+    }
+
+    /// Adds the default places to look for manifests, behind those added before. What a stranger could have put there is
+    /// not read.
+    #[must_use]
+    pub fn default_manifests(mut self) -> Self {
+        self.search_paths.extend(default_search_paths());
         self
     }
 
@@ -42,7 +50,7 @@ impl ManagerBuilder {
     /// data and models that they have there.
     #[must_use]
     pub fn installation(mut self, installation: &Installation) -> Self {
-        self.search_paths.extend(installation.manifests.iter().cloned());
+        self.search_paths.extend(installation.manifests.iter().map(SearchPath::named));
         self.options.places.ancestor_data = Some(installation.data_dir.clone());
         self.options.places.ancestor_models.clone_from(&installation.models_dir);
         self

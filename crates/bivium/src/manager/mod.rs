@@ -28,7 +28,7 @@ pub use observe::{PluginInfo, RunningCall};
 
 use crate::config::SettingsStore;
 use crate::construct::Constructor;
-use crate::discovery::{Discovery, discover};
+use crate::discovery::{Discovery, SearchPath, discover};
 use crate::monitor::Monitor;
 use crate::scheduler::Scheduler;
 use loaded::Loaded;
@@ -47,7 +47,7 @@ pub struct PluginManager {
 }
 
 struct Inner {
-    search_paths: Vec<PathBuf>,
+    search_paths: Vec<SearchPath>,
     constructor: Constructor,
     monitor: Arc<dyn Monitor>,
     scheduler: Arc<dyn Scheduler>,
@@ -110,21 +110,24 @@ impl PluginManager {
         if let Some(manifest) = discovery.found.get(name) {
             return Ok(Arc::clone(manifest));
         }
-        let its_own =
-            discovery.problems.into_iter().find(|(path, _)| path.file_stem().is_some_and(|stem| stem == name));
-        Err(match its_own {
-            Some((_, error)) => error.with_plugin(name),
-            None => self.not_found(name, discovery.found.keys()),
+        let is_its_own = |(path, _): &&(PathBuf, PluginError)| path.file_stem().is_some_and(|stem| stem == name);
+        Err(match discovery.problems.iter().find(is_its_own) {
+            Some((_, error)) => error.clone().with_plugin(name),
+            None => self.not_found(name, &discovery),
         })
     }
 
-    fn not_found<'a>(&self, name: &str, known: impl Iterator<Item = &'a String>) -> PluginError {
-        let known: Vec<&str> = known.map(String::as_str).collect();
-        let paths: Vec<String> = self.inner.search_paths.iter().map(|path| path.display().to_string()).collect();
-        let help = match known.as_slice() {
+    fn not_found(&self, name: &str, discovery: &Discovery) -> PluginError {
+        let known: Vec<&str> = discovery.found.keys().map(String::as_str).collect();
+        let paths: Vec<String> = self.inner.search_paths.iter().map(|place| place.path.display().to_string()).collect();
+        let mut help = match known.as_slice() {
             [] => format!("no manifest lies in {}", paths.join(" or ")),
             known => format!("known are {}; searched {}", known.join(", "), paths.join(" and ")),
         };
+        for (_, error) in discovery.distrusted() {
+            help.push_str("; ");
+            help.push_str(error.message());
+        }
         PluginError::not_found(format!("there is no plugin {name:?}")).with_help(help)
     }
 

@@ -1,0 +1,324 @@
+//! Finding manifests: which plugins there are, and which files are not what they should be.
+
+mod named;
+mod trust;
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bivium_interface::manifest::{AdapterManifest, ManifestFile};
+use bivium_interface::{ErrorCode, Manifest, PluginError, Result};
+
+use named::{absolute, entries};
+use trust::{Refusal, Trust};
+
+/// A place to look for manifests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchPath {
+    /// A directory, or one manifest.
+    pub path: PathBuf,
+    /// Whether somebody has named it on purpose. What a search merely finds is read only where nobody but this user and
+    /// root can have put it, as is what it names: see `docs/manager.md`.
+    pub is_named: bool,
+}
+
+impl SearchPath {
+    /// A place that somebody has named, and so trusts.
+    pub fn named(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), is_named: true }
+    }
+
+    fn searched(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), is_named: false }
+    }
+}
+
+/// What a look at the search paths found.
+#[derive(Debug, Clone, Default)]
+pub struct Discovery {
+    /// The manifests by plugin name; where several have one name, the one of the earliest path.
+    pub found: BTreeMap<String, Arc<Manifest>>,
+    /// Manifests whose name an earlier path has already.
+    pub shadowed: Vec<Shadowed>,
+    /// Adapters of cjm-plugin-system, each once. Plugins have those that fit in [`Ancestor::adapters`].
+    ///
+    /// [`Ancestor::adapters`]: bivium_interface::manifest::Ancestor::adapters
+    pub adapters: Vec<Arc<AdapterManifest>>,
+    /// Files that are no valid manifest, and why; files and directories that were not read (`denied`), and why.
+    pub problems: Vec<(PathBuf, PluginError)>,
+}
+
+/// A manifest that is passed over, since a nearer one declares a plugin of the same name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shadowed {
+    /// The plugin's name.
+    pub name: String,
+    /// Its file.
+    pub path: PathBuf,
+    /// The file that is taken in its place.
+    pub by: PathBuf,
+}
+
+/// Where manifests are looked for unless a host says otherwise: `./.bivium/manifests`, then
+/// `~/.bivium/manifests`.
+#[must_use]
+pub fn default_search_paths() -> Vec<SearchPath> {
+    let mut paths = vec![SearchPath::searched(".bivium/manifests")];
+    if let Some(dirs) = directories::BaseDirs::new() {
+        paths.push(SearchPath::searched(dirs.home_dir().join(".bivium/manifests")));
+    }
+    paths
+}
+
+/// Reads the manifests in the search paths, nearest first. A path is a directory (its `*.json`, and those of its
+/// immediate subdirectories that are named after the directory, `redact/redact.json`) or one manifest, with the
+/// adapters beside it. A path that is not there is empty.
+///
+/// Blocks on the file system.
+#[must_use]
+pub fn discover(search_paths: &[SearchPath]) -> Discovery {
+    let mut discovery = Discovery::default();
+    let mut found = BTreeMap::new();
+    for place in search_paths {
+        let files = if place.is_named {
+            named_files(&place.path, &mut discovery.problems)
+        } else {
+            discovery.search(&place.path)
+        };
+        for (path, read) in files {
+            match read {
+                Ok(ManifestFile::Plugin(manifest)) => match found.entry(manifest.name.clone()) {
+                    Entry::Occupied(taken) => {
+                        let taken: &Manifest = taken.get();
+                        // The same one, found twice, shadows nothing.
+                        if taken.path != manifest.path {
+                            let by = taken.path.clone();
+                            discovery.shadowed.push(Shadowed { name: manifest.name, path, by });
+                        }
+                    }
+                    Entry::Vacant(place) => {
+                        place.insert(*manifest);
+                    }
+                },
+                Ok(ManifestFile::Adapter(adapter)) => discovery.add_adapter(*adapter),
+                Err(error) => discovery.problems.push((path, error)),
+            }
+        }
+        for file in adapters_beside(place) {
+            if let Ok(ManifestFile::Adapter(adapter)) = ManifestFile::read(&file) {
+                discovery.add_adapter(*adapter);
+            }
+        }
+    }
+    discovery.found = found.into_iter().map(|(name, manifest)| (name, Arc::new(discovery.adapted(manifest)))).collect();
+    discovery
+}
+
+/// A file, and what it declares.
+type Read = (PathBuf, Result<ManifestFile>);
+
+fn named_files(path: &Path, problems: &mut Vec<(PathBuf, PluginError)>) -> Vec<Read> {
+    let read = |file: PathBuf| {
+        let read = ManifestFile::read(&file);
+        (file, read)
+    };
+    candidates(path, problems).into_iter().map(read).collect()
+}
+
+/// Reads a manifest that a search has found, unless a stranger could have written it or what it names.
+fn read_searched(trust: &Trust, path: &Path) -> Result<ManifestFile> {
+    let distrusted = |refusal: Refusal| match refusal {
+        Refusal::Missing => PluginError::not_found(format!("there is no manifest {}", path.display())),
+        refusal => refusal.error(path),
+    };
+    let seen = trust.look(path).map_err(distrusted)?;
+    let file = ManifestFile::read_open(seen.open().map_err(distrusted)?, path)?;
+    if let ManifestFile::Plugin(manifest) = &file {
+        trust.check_named(manifest).map_err(distrusted)?;
+    }
+    Ok(file)
+}
+
+impl Discovery {
+    /// The manifests of a directory that nobody has named.
+    fn search(&mut self, directory: &Path) -> Vec<Read> {
+        let trust = Trust::own();
+        let listed = trust.look(directory).and_then(|seen| Ok((entries(&seen)?, seen)));
+        let (names, directory) = match listed {
+            Ok((names, _)) => (names, directory),
+            Err(Refusal::Missing) => return Vec::new(),
+            Err(refusal) => {
+                self.problems.push((directory.to_owned(), refusal.error(directory)));
+                return Vec::new();
+            }
+        };
+        let mut files: Vec<PathBuf> = names.iter().filter_map(|name| manifest_of(&directory.join(name))).collect();
+        files.sort();
+        let read = |file: PathBuf| {
+            let read = read_searched(&trust, &file);
+            (file, read)
+        };
+        files.into_iter().map(read).collect()
+    }
+
+    /// What was not read since a stranger could have written it, and why.
+    pub fn distrusted(&self) -> impl Iterator<Item = &(PathBuf, PluginError)> {
+        self.problems.iter().filter(|(_, error)| error.code() == ErrorCode::Denied)
+    }
+}
+
+impl Discovery {
+    fn add_adapter(&mut self, adapter: AdapterManifest) {
+        if !self.adapters.iter().any(|known| known.name == adapter.name) {
+            self.adapters.push(Arc::new(adapter));
+        }
+    }
+
+    /// The manifest with the adapters that were found and fit.
+    fn adapted(&self, mut manifest: Manifest) -> Manifest {
+        if let Some(ancestor) = &mut manifest.ancestor {
+            ancestor.adapt(&self.adapters);
+        }
+        manifest
+    }
+}
+
+/// The files beside a manifest that is a search path by itself whose names say that they declare adapters.
+fn adapters_beside(place: &SearchPath) -> Vec<PathBuf> {
+    let path = &place.path;
+    let beside =
+        path.parent().filter(|_| place.is_named && path.is_file()).and_then(|parent| std::fs::read_dir(parent).ok());
+    let entries = beside.into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> = entries.filter(|path| is_adapter(path)).collect();
+    files.sort();
+    files
+}
+
+fn is_adapter(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.starts_with("adapter-") && name.ends_with(".json")
+}
+
+/// The files of one search path that should be manifests, in the order of their names.
+fn candidates(path: &Path, problems: &mut Vec<(PathBuf, PluginError)>) -> Vec<PathBuf> {
+    if path.is_file() {
+        return vec![path.to_owned()];
+    }
+    let entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) => {
+            let what = format!("cannot read the manifest directory {}: {error}", path.display());
+            problems.push((path.to_owned(), PluginError::denied(what)));
+            return Vec::new();
+        }
+    };
+    let mut files: Vec<PathBuf> = entries.flatten().filter_map(|entry| manifest_of(&entry.path())).collect();
+    files.sort();
+    files
+}
+
+fn manifest_of(path: &Path) -> Option<PathBuf> {
+    if path.is_dir() {
+        let own = path.join(format!("{}.json", path.file_name()?.to_str()?));
+        return own.is_file().then_some(own);
+    }
+    path.extension().is_some_and(|extension| extension == "json").then(|| path.to_owned())
+}
+
+/// Reads one manifest that must be a plugin's, with the adapters beside it and in `search_paths`. One that lies where
+/// nobody has named anything is held to what a search is held to.
+///
+/// # Errors
+/// Those of [`Manifest::read`]; `denied` if a stranger could have written it.
+pub(crate) fn read_adapted(path: &Path, search_paths: &[SearchPath]) -> Result<Manifest> {
+    let within = |place: &&SearchPath| path.starts_with(absolute(&place.path));
+    let is_searched = search_paths.iter().find(within).is_some_and(|place| !place.is_named);
+    let manifest =
+        if is_searched { read_searched(&Trust::own(), path)?.into_plugin(path)? } else { Manifest::read(path)? };
+    if manifest.ancestor.is_none() {
+        return Ok(manifest);
+    }
+    let own = (!is_searched).then(|| SearchPath::named(path));
+    let paths: Vec<SearchPath> = own.into_iter().chain(search_paths.iter().cloned()).collect();
+    Ok(discover(&paths).adapted(manifest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(dir: &Path, file: &str, name: &str, version: &str) {
+        let path = dir.join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let text = format!(r#"{{"name": "{name}", "version": "{version}", "component": "x.wasm"}}"#);
+        std::fs::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn the_nearer_shadows_the_farther_and_bad_files_are_reported() {
+        let (near, far) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        manifest(near.path(), "a.json", "a", "2");
+        manifest(far.path(), "a.json", "a", "1");
+        manifest(far.path(), "b-1.0/b-1.0.json", "b", "1");
+        manifest(far.path(), "c/other.json", "c", "1");
+        std::fs::write(far.path().join("broken.json"), "{").unwrap();
+        std::fs::write(far.path().join("notes.txt"), "no manifest").unwrap();
+        let paths = [near.path().to_owned(), far.path().to_owned(), near.path().join("missing")].map(SearchPath::named);
+
+        let discovery = discover(&paths);
+        let names: Vec<_> = discovery.found.keys().map(String::as_str).collect();
+        assert_eq!(names, ["a", "b"]);
+        assert_eq!(discovery.found["a"].version, "2");
+        let [shadowed] = discovery.shadowed.as_slice() else { panic!("{:?}", discovery.shadowed) };
+        assert_eq!((&shadowed.path, &shadowed.by), (&far.path().join("a.json"), &near.path().join("a.json")));
+        assert_eq!(discovery.problems.len(), 1);
+        assert!(discovery.problems[0].0.ends_with("broken.json"));
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn what_a_search_finds_is_looked_at_again_when_it_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        manifest(dir.path(), "a.json", "a", "1");
+        let path = dir.path().join("a.json");
+        let (searched, named) = ([SearchPath::searched(dir.path())], [SearchPath::named(dir.path())]);
+        assert_eq!(read_adapted(&path, &searched).unwrap().name, "a");
+        set_mode(&path, 0o666);
+        let error = read_adapted(&path, &searched).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Denied, "{error}");
+        assert!(error.to_string().contains("can be written by everybody"), "{error}");
+        assert_eq!(read_adapted(&path, &named).unwrap().name, "a");
+        assert_eq!(read_adapted(&path, &[]).unwrap().name, "a");
+    }
+
+    #[test]
+    fn a_link_leads_only_where_nobody_else_writes() {
+        let (own, open) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let found = |paths: &[SearchPath]| discover(paths).found.into_keys().collect::<Vec<_>>();
+        manifest(own.path(), "real/there.json", "there", "1");
+        manifest(open.path(), "there.json", "elsewhere", "1");
+        std::fs::create_dir(own.path().join("search")).unwrap();
+        std::os::unix::fs::symlink("../real/there.json", own.path().join("search/good.json")).unwrap();
+        std::os::unix::fs::symlink(open.path().join("there.json"), own.path().join("search/bad.json")).unwrap();
+        std::os::unix::fs::symlink("round.json", own.path().join("search/round.json")).unwrap();
+        let search = [SearchPath::searched(own.path().join("search"))];
+        assert_eq!(found(&search), ["elsewhere", "there"]);
+        set_mode(open.path(), 0o777);
+        assert_eq!(found(&search), ["there"]);
+        let problems = discover(&search).problems;
+        let told = problems.iter().map(|(_, error)| error.to_string()).find(|told| told.contains("everybody")).unwrap();
+        let shown = open.path().canonicalize().unwrap();
+        assert!(told.contains(&format!("{} can be written", shown.display())), "{told}");
+        // The same directory through a link.
+        std::os::unix::fs::symlink(own.path().join("search"), own.path().join("linked")).unwrap();
+        assert_eq!(found(&[SearchPath::searched(own.path().join("linked"))]), ["there"]);
+        assert_eq!(found(&[SearchPath::searched(own.path().join("none"))]), [""; 0]);
+    }
+}
