@@ -23,6 +23,7 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::coop::has_budget_remaining;
 
 use crate::wire::ErrorReply;
 
@@ -33,6 +34,9 @@ const CONTROL_BYTES: usize = 1 << 20;
 /// What the kernel may hold of a reply that nobody reads yet: a stream's generator runs ahead of its reader by no
 /// more than this and the worker's own half. (Left alone, loopback sockets grow to several MiB.)
 const READ_AHEAD: u32 = 128 << 10;
+
+/// How often a connection's work is taken up again in one look, before other tasks get their turn.
+const MOST_TURNS: usize = 32;
 
 type Driver = http1::Connection<TokioIo<TcpStream>, Full<Bytes>>;
 type Answered = hyper::Result<Response<Incoming>>;
@@ -96,7 +100,7 @@ impl Line {
     fn poll<T>(&mut self, cx: &mut Context<'_>, mut look: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
         let mut unwoken = Context::from_waker(Waker::noop());
         self.bell.waiting.store(false, Ordering::SeqCst);
-        loop {
+        for _ in 0..MOST_TURNS {
             if let Poll::Ready(found) = look(&mut unwoken) {
                 return Poll::Ready(found);
             }
@@ -107,11 +111,17 @@ impl Line {
             }
             self.bell.waiter.register(cx.waker());
             self.bell.waiting.store(true, Ordering::SeqCst);
+            if !has_budget_remaining() {
+                // Sockets and channels say "not yet" now, whatever they hold, until the task has been away.
+                break;
+            }
             if !self.bell.rung.load(Ordering::SeqCst) {
                 return Poll::Pending;
             }
             self.bell.waiting.store(false, Ordering::SeqCst);
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -316,6 +326,55 @@ mod tests {
         let mut tries = 0..100_000;
         while !is_new().await {
             tries.next().expect("the closed connection is used for ever");
+        }
+    }
+
+    /// Answers every request on every connection, until the client is gone.
+    fn answer_all(listener: std::net::TcpListener) {
+        use std::io::{BufRead, BufReader};
+
+        for stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                let mut writer = stream.try_clone().unwrap();
+                let mut ends = BufReader::new(stream).lines().map_while(Result::ok).filter(String::is_empty);
+                while ends.next().is_some() {
+                    if writer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue").is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    }
+
+    /// Runs `work` on this runtime, in one task with all that it waits for. Fails if it does not end.
+    fn ends<T: Send + 'static>(runtime: tokio::runtime::Runtime, work: impl Future<Output = T> + Send + 'static) -> T {
+        let (sender, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(runtime.block_on(work)));
+        ended.recv_timeout(Duration::from_secs(20)).expect("it ends")
+    }
+
+    #[test]
+    fn many_requests_in_one_task_all_end() {
+        use futures_util::future::join_all;
+        use tokio::runtime::Builder;
+
+        for [connections, rounds] in [[200, 1], [1, 1000], [30, 30]] {
+            for mut builder in [Builder::new_multi_thread(), Builder::new_current_thread()] {
+                let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+                let port = listener.local_addr().unwrap().port();
+                std::thread::spawn(move || answer_all(listener));
+                let work = async move {
+                    let client = Client::new(port, "token").unwrap();
+                    let one = async || {
+                        for _ in 0..rounds {
+                            assert!(client.control::<bool>(Method::GET, "/stats").await.unwrap());
+                        }
+                    };
+                    join_all((0..connections).map(|_| one())).await.len()
+                };
+                let runtime = builder.worker_threads(2).enable_all().build().unwrap();
+                assert_eq!(ends(runtime, work), connections, "{rounds} rounds");
+            }
         }
     }
 }
