@@ -8,7 +8,7 @@ plugin that holds the worker's for ever cannot delay it.
 On Linux it is a *child subreaper*: by itself where it has `ctypes`, else by the host before exec. So whatever the
 plugin starts stays below it, daemons that fork twice and leave the session among them, and is found by walking down
 from here. The environment marker finds them where the host did not; elsewhere than on Linux the process group is all
-there is.
+there is. How they are ended is in `sweep`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,15 @@ import os
 import select
 import signal
 import sys
+import time
 
-MARKER = "BIVIUM_WORKER"
-SWEEP_SECONDS = 2.0
-"""How long killed processes may take to go: one in an uninterruptible system call is left to the kernel."""
+# Now: by the end somebody may have removed the files.
+from .sweep import sweep
+
+END_SECONDS = 1.0
+"""How long the worker may take to end once it was killed."""
+LINGER_SECONDS = 30.0
+"""For how long what could not be ended is tried again. The host, if it lives, does the same, and ends us then."""
 
 
 def fork(channel: int) -> None:
@@ -119,9 +124,12 @@ def watch(worker: int, host: int, channel: int, wake: int, terms: list[int]) -> 
                 host_gone = True
             else:
                 signal_quietly(worker, signal.SIGTERM)
-        status = reap(worker)
-    status = sweep(worker, status)
-    report(channel, status)
+        _, status = reap(worker)
+    status, left = end_all(worker, status)
+    report(channel, status, left)
+    until = time.monotonic() + LINGER_SECONDS
+    while left and time.monotonic() < until:
+        _, left = end_all(worker, status)
     if not sys.platform.startswith("linux") and os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)  # us as well
     if status is None:
@@ -129,107 +137,48 @@ def watch(worker: int, host: int, channel: int, wake: int, terms: list[int]) -> 
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 
 
-def sweep(worker: int, status: int | None) -> int | None:
-    """Kills all that is left until nothing is; returns the worker's wait status if it is known."""
-    import time
+def end_all(worker: int, status: int | None) -> tuple[int | None, int]:
+    """Ends all that is left; gives the worker's wait status, if it is known, and how many processes are left."""
+    known = [status]
 
-    deadline = time.monotonic() + SWEEP_SECONDS
+    def take_off() -> bool:
+        ended, found = reap(worker)
+        if found is not None:
+            known[0] = found
+        return ended > 0
+
+    # They are many where processes hop, and nobody waits for the news.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if status is None and not sys.platform.startswith("linux"):
         signal_quietly(worker, signal.SIGKILL)
-    while True:
-        # Scanned again until clean: a process that forks while we kill has left the list that we made.
-        left = remaining()
-        for pid, started in left:
-            kill(pid, started)
-        found = reap(worker)
-        status = found if found is not None else status
-        if (not left and status is not None) or time.monotonic() > deadline:
-            return status
+    try:
+        left = sweep(take_off)
+    except OSError:  # one at least is not known to be gone; elsewhere than on Linux there is no way to see any
+        left = 1 if sys.platform.startswith("linux") else 0
+    # What was killed takes a moment to end.
+    deadline = time.monotonic() + END_SECONDS
+    while known[0] is None and not left and time.monotonic() < deadline:
         time.sleep(0.001)
+        take_off()
+    return known[0], left
 
 
-def reap(worker: int) -> int | None:
-    """Takes every child that has ended (a subreaper has more than it forked); the worker's status if it is one."""
-    found = None
-    while True:
+def reap(worker: int) -> tuple[int, int | None]:
+    """Takes every child that has ended (a subreaper has more than it forked); gives their number, and the worker's status
+    if it is one."""
+    ended, found = 0, None
+    # Some at a time: there may be new ones for ever.
+    while ended < 1000:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return found
+            break
         if pid == 0:
-            return found
+            break
+        ended += 1
         if pid == worker:
             found = status
-
-
-def remaining() -> list[tuple[int, bytes]]:
-    """All live processes of this worker but the guard, each with its start time."""
-    me = os.getpid()
-    # A host that gave us no group of our own shares its own with us: that one is not ours to kill.
-    group = me if os.getpgrp() == me else None
-    mark = os.environ.get(MARKER)
-    marker = ("%s=%s" % (MARKER, mark)).encode() if mark else None
-    table: dict[int, tuple[int, bytes]] = {}
-    found: set[int] = set()
-    try:
-        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    except OSError:
-        return []
-    for pid in pids:
-        fields = stat(pid)
-        if fields is None or fields[0] in (b"Z", b"X"):
-            continue
-        table[pid] = (int(fields[1]), fields[19])
-        if int(fields[2]) == group or (marker and marked(pid, marker)):
-            found.add(pid)
-    for pid in table:
-        above = pid
-        while above in table and above != me:
-            above = table[above][0]
-        if above == me:
-            found.add(pid)
-    found.discard(me)
-    return [(pid, table[pid][1]) for pid in sorted(found)]
-
-
-def stat(pid: int) -> list[bytes] | None:
-    """The fields of the kernel's process table from `state` (0) on: 1 is the parent, 2 the group, 19 the start."""
-    try:
-        with open("/proc/%d/stat" % pid, "rb") as file:
-            # The name, in brackets, may hold anything; what follows its last bracket may not.
-            return file.read().rpartition(b")")[2].split()
-    except OSError:
-        return None
-
-
-def kill(pid: int, started: bytes) -> None:
-    """Kills that very process, and never another one that was given its number meanwhile."""
-    try:
-        handle = os.pidfd_open(pid)
-    except (AttributeError, OSError):  # an old kernel; or it is gone
-        handle = None
-    try:
-        fields = stat(pid)
-        if fields is None or fields[19] != started:
-            return
-        if handle is not None:
-            signal.pidfd_send_signal(handle, signal.SIGKILL)
-        else:
-            os.kill(pid, signal.SIGKILL)
-    except OSError:
-        pass
-    finally:
-        if handle is not None:
-            os.close(handle)
-
-
-def marked(pid: int, marker: bytes) -> bool:
-    """Whether the process was started with this worker's mark in its environment."""
-    try:
-        with open("/proc/%d/environ" % pid, "rb") as file:
-            return marker in file.read().split(b"\0")
-    except OSError:
-        return False
+    return ended, found
 
 
 def signal_quietly(pid: int, number: int) -> None:
@@ -240,14 +189,16 @@ def signal_quietly(pid: int, number: int) -> None:
         pass
 
 
-def report(channel: int, status: int | None) -> None:
-    """Tells the host, if it still listens, how the worker ended."""
+def report(channel: int, status: int | None, left: int) -> None:
+    """Tells the host, if it still listens, how the worker ended, and how many processes could not be ended."""
     if status is None:
         what = '"status": null, "signal": null'
     elif os.WIFEXITED(status):
         what = '"status": %d, "signal": null' % os.WEXITSTATUS(status)
     else:
         what = '"status": null, "signal": %d' % os.WTERMSIG(status)
+    if left:
+        what += ', "left": %d' % left
     # The worker may have died in the middle of a line of its own.
     line = '\n{"event": "exit", %s}\n' % what
     os.set_blocking(channel, False)

@@ -23,8 +23,14 @@ pub(crate) struct Ready {
 
 pub(crate) type Handshake = oneshot::Sender<Result<Ready, PluginError>>;
 
-/// How the worker ended, as its guard saw it: exit status, signal.
-pub(crate) type Exit = (Option<i32>, Option<i32>);
+/// How the worker ended, as its guard saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Exit {
+    pub(crate) status: Option<i32>,
+    pub(crate) signal: Option<i32>,
+    /// Processes that the guard could not end.
+    pub(crate) left: u32,
+}
 
 /// Reads events until the channel closes or the guard has reported the end.
 pub(crate) async fn listen(
@@ -55,7 +61,7 @@ pub(crate) async fn listen(
                 let call = call.and_then(|call| CallId::from_str(&call).ok());
                 log.push(level_of(&level), LogSource::Log, call, &format!("{logger}: {message}"));
             }
-            Ok(ChannelEvent::Exit { status, signal }) => return Some((status, signal)),
+            Ok(ChannelEvent::Exit { status, signal, left }) => return Some(Exit { status, signal, left }),
             Ok(ChannelEvent::Other) => {}
             // The guard begins its line anew, for the worker may have died in the middle of one.
             Err(_) if line.is_empty() => {}
@@ -101,7 +107,7 @@ mod tests {
         let record = log.tail(1).remove(0);
         assert_eq!((record.level, record.message.as_str(), record.instance), (LogLevel::Warn, "a.b: early", 7));
         assert_eq!(record.call.unwrap().to_string(), "00000000000000ff");
-        assert_eq!(exit, Some((None, Some(9))));
+        assert_eq!(exit, Some(Exit { status: None, signal: Some(9), left: 0 }));
     }
 
     #[tokio::test]

@@ -21,7 +21,7 @@ macro_rules! files {
 const FILES: &[(&str, &str)] = files! {
     "__init__.py" "__main__.py" "ancestor.py" "arrays.py" "blobs.py" "calls.py" "cancel.py" "channel.py" "children.py" "codec.py" "control.py" "errors.py"
     "executor.py" "guard.py" "lane.py" "logs.py" "loops.py" "outlet.py" "plugin.py" "poller.py" "settings.py"
-    "spill.py" "start.py" "wire.py" "worker.py"
+    "spill.py" "start.py" "sweep.py" "wire.py" "worker.py"
 };
 
 /// Lays the worker's files down below `cache`, unless they are there, and gives the directory to run.

@@ -46,6 +46,10 @@ pub(crate) struct Ending {
     pub(crate) because: Option<Because>,
     /// Whether the kernel killed it for want of memory.
     pub(crate) out_of_memory: bool,
+    /// Whether its guard did not end in time, as one that is stopped.
+    pub(crate) guard_hung: bool,
+    /// Its processes that could not be ended.
+    pub(crate) left: Vec<u32>,
     /// The last lines of its stderr.
     pub(crate) stderr: String,
 }
@@ -71,13 +75,23 @@ impl Ending {
             (None, None, Some(status)) => (format!("exit status {status}"), format!("exited with status {status}")),
             (None, None, None) => ("end".to_owned(), "ended".to_owned()),
         };
-        let message = format!("the worker {how} {when}");
+        let trouble = self.trouble().map(|trouble| format!("; {trouble}")).unwrap_or_default();
+        let message = format!("the worker {how} {when}{trouble}");
         let failure = Failure { kind, message: message.clone(), traceback: self.stderr.clone(), ..Failure::default() };
         let help = match self.telling() {
             Some(line) => format!("its stderr says: {line}"),
             None => "it wrote nothing to stderr; the next call starts a fresh worker".to_owned(),
         };
         PluginError::crashed(message).with_failure(failure).with_help(help)
+    }
+
+    /// What of its end did not go as it should.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        if !self.left.is_empty() {
+            let pids: Vec<String> = self.left.iter().map(u32::to_string).collect();
+            return Some(format!("these of its processes could not be ended: {}", pids.join(", ")));
+        }
+        self.guard_hung.then(|| "its guard hung, so the host ended its processes".to_owned())
     }
 
     /// The line of stderr that tells most: the last one that is no part of a stack, unless the interpreter itself
@@ -133,5 +147,10 @@ mod tests {
 
         let error = Ending { status: Some(3), ..Ending::default() }.error("before it was ready");
         assert_eq!(error.message(), "the worker exited with status 3 before it was ready");
+
+        let ending = Ending { status: Some(3), guard_hung: true, ..Ending::default() };
+        assert!(ending.error("early").message().ends_with("early; its guard hung, so the host ended its processes"));
+        let error = Ending { left: vec![5, 6], ..ending }.error("early");
+        assert!(error.message().ends_with("these of its processes could not be ended: 5, 6"), "{error}");
     }
 }

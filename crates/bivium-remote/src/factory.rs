@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bivium_exchange::{Area, Exchange};
 use bivium_instances::{Idle, InstanceFactory, InstanceLog, PluginContext, PoolLimits, Queue, RestartPolicy};
 use bivium_interface::manifest::Isolation;
-use bivium_interface::{Manifest, Payload, PluginError, Result};
+use bivium_interface::{LogLevel, LogSource, Manifest, Payload, PluginError, Result};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
@@ -27,7 +27,7 @@ use crate::environment::Interpreter;
 use crate::memory::KillCount;
 use crate::output;
 use crate::payload::MessageLimits;
-use crate::process::{Leash, Process};
+use crate::process::{Buried, Leash, Process};
 use crate::proxy::WorkerPlaces;
 use crate::spawn::{Tie, spawn};
 use crate::variables::variables;
@@ -246,14 +246,18 @@ fn watch(
     death: Death,
 ) -> std::io::Result<()> {
     let (stdout, stderr) = process.take_output().ok_or_else(|| std::io::Error::other("it has no output"))?;
-    let output = output::read(stdout, stderr, log, Arc::clone(&fate))?;
+    let output = output::read(stdout, stderr, Arc::clone(&log), Arc::clone(&fate))?;
     tokio::spawn(async move {
         let mut reported = None;
         tokio::select! {
             exit = &mut events => {
                 reported = exit.ok().flatten();
-                process.ended().await;
+                // One that has left something goes on with it until it is ended.
+                if reported.is_none_or(|exit: Exit| exit.left == 0) {
+                    process.ended_in_time().await;
+                }
             }
+            () = process.overdue() => {}
             () = process.ended() => {
                 // The guard's report is in the socket, if it made one.
                 if let Ok(exit) = tokio::time::timeout(LAST_WORDS, &mut events).await {
@@ -263,11 +267,14 @@ fn watch(
         }
         let _ = tokio::time::timeout(LAST_WORDS, output).await;
         events.abort();
-        let orderly = reported.is_some();
-        let buried = tokio::task::spawn_blocking(move || process.bury(orderly)).await.ok().flatten();
-        let (status, signal) = reported.unwrap_or_else(|| {
+        let guard_hung = !process.has_ended();
+        let orderly = !guard_hung && reported.is_some_and(|exit| exit.left == 0);
+        let Buried { status, left } =
+            tokio::task::spawn_blocking(move || process.bury(orderly)).await.unwrap_or_default();
+        let Exit { status, signal, .. } = reported.unwrap_or_else(|| {
             use std::os::unix::process::ExitStatusExt;
-            (buried.and_then(|status| status.code()), buried.and_then(|status| status.signal()))
+            let (status, signal) = (status.and_then(|status| status.code()), status.and_then(|status| status.signal()));
+            Exit { status, signal, left: 0 }
         });
         // What the worker wrote goes only now that nobody can write there any more.
         drop(area);
@@ -276,7 +283,11 @@ fn watch(
         // It takes a moment until a group is empty.
         let _ = tokio::task::spawn_blocking(move || drop(death.group)).await;
         let stderr = fate.stderr.text();
-        fate.ending.send_replace(Some(Ending { status, signal, because, out_of_memory, stderr }));
+        let ending = Ending { status, signal, because, out_of_memory, guard_hung, left, stderr };
+        if let Some(trouble) = ending.trouble() {
+            log.push(LogLevel::Error, LogSource::Host, None, &format!("the worker has ended, but {trouble}"));
+        }
+        fate.ending.send_replace(Some(ending));
     });
     Ok(())
 }

@@ -59,12 +59,12 @@ enum State {
 }
 
 /// How a call was stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Stopped {
     /// The plugin's code ended.
     InOrder,
-    /// The worker was ended.
-    ByForce,
+    /// The worker was ended; what of that did not go as it should.
+    ByForce(Option<String>),
 }
 
 impl Stopped {
@@ -72,9 +72,10 @@ impl Stopped {
     pub(crate) fn explain(self, error: PluginError) -> PluginError {
         match self {
             Self::InOrder => error,
-            Self::ByForce => {
+            Self::ByForce(trouble) => {
                 let how = "the plugin did not stop, so its worker was killed";
-                let told = PluginError::new(error.code(), format!("{}; {how}", error.message()));
+                let trouble = trouble.map(|trouble| format!("; {trouble}")).unwrap_or_default();
+                let told = PluginError::new(error.code(), format!("{}; {how}{trouble}", error.message()));
                 match error.call() {
                     Some(call) => told.with_call(call),
                     None => told,
@@ -209,10 +210,10 @@ impl Flight {
             return Stopped::InOrder;
         }
         worker.condemn(Because::DidNotStop);
-        worker.ended().await;
+        let trouble = worker.ended().await.trouble();
         self.state = State::Over;
         self.land();
-        Stopped::ByForce
+        Stopped::ByForce(trouble)
     }
 
     /// A reply that cannot be read: the worker's end, unless it is the plugin's result that is unfit.

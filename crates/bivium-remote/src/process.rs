@@ -1,7 +1,8 @@
 //! [`Process`]: the guard's process and all below it, from its start to its burial.
 //!
 //! Nothing here waits for the process on the way out: a process that is dropped is ended by the closing of its
-//! channel, and a thread of ours takes it off the kernel's table, with force if it does not go.
+//! channel, and a thread of ours takes it off the kernel's table, with force if it does not go. Every wait for a guard is
+//! bounded, since a plugin may have stopped it.
 
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -10,29 +11,46 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
+use tokio::sync::SetOnce;
 
 use crate::confine::Group;
 use crate::sweep::sweep;
 
-/// How long the guard may take to end everything once the channel is closed: it needs some 20 ms.
-const GUARD_TIME: Duration = Duration::from_secs(1);
+/// How long the guard may take to end everything once the channel is closed, and to exit once it has: it needs some 20 ms,
+/// and gives up after a second.
+const GUARD_TIME: Duration = Duration::from_millis(1500);
+/// How long a guard that was killed may take to end.
+const END_TIME: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// The host's end of the channel. Closing it is the order to end, and so is the host's death.
 #[derive(Debug)]
-pub(crate) struct Leash(UnixStream);
+pub(crate) struct Leash {
+    channel: UnixStream,
+    released: SetOnce<()>,
+}
 
 impl Leash {
     pub(crate) fn new(channel: UnixStream) -> Self {
-        Self(channel)
+        Self { channel, released: SetOnce::new() }
     }
 
     /// Ends the worker and everything it started, whatever it is doing. Returns at once.
     pub(crate) fn release(&self) {
         // Only our writing half: the guard's last words are still to be read. An error means that it is gone.
-        let _ = self.0.shutdown(Shutdown::Write);
+        let _ = self.channel.shutdown(Shutdown::Write);
+        // An error means that it was released before.
+        let _ = self.released.set(());
     }
+}
+
+/// What became of a process and of all below it.
+#[derive(Debug, Default)]
+pub(crate) struct Buried {
+    pub(crate) status: Option<ExitStatus>,
+    /// Those that could not be ended.
+    pub(crate) left: Vec<u32>,
 }
 
 /// A started guard.
@@ -91,9 +109,28 @@ impl Process {
         }
     }
 
-    /// Ends what the guard may have left, if it could not do so itself, and takes it off the kernel's table.
-    pub(crate) fn bury(mut self, orderly: bool) -> Option<ExitStatus> {
-        self.grave.take().and_then(|mut grave| grave.bury(orderly))
+    /// Waits until the guard has ended, or should have.
+    pub(crate) async fn ended_in_time(&self) {
+        let _ = tokio::time::timeout(GUARD_TIME, self.ended()).await;
+    }
+
+    /// Waits until the guard was told to end and has not done so in time.
+    pub(crate) async fn overdue(&self) {
+        self.leash.released.wait().await;
+        if let Some(grave) = &self.grave {
+            grave.wake();
+        }
+        tokio::time::sleep(GUARD_TIME).await;
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.grave.as_ref().is_none_or(Grave::has_ended)
+    }
+
+    /// Ends what the guard may have left, if it could not do so itself, and takes it off the kernel's table. Blocks for some
+    /// seconds at most.
+    pub(crate) fn bury(mut self, orderly: bool) -> Buried {
+        self.grave.take().map(|grave| grave.bury(orderly)).unwrap_or_default()
     }
 }
 
@@ -101,7 +138,8 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.leash.release();
         if let Some(grave) = self.grave.take() {
-            inter(grave);
+            grave.wake();
+            inter(grave, Some(Instant::now() + GUARD_TIME));
         }
     }
 }
@@ -112,28 +150,50 @@ impl Grave {
         !matches!(waitid(WaitId::Pid(self.pid), options), Ok(None))
     }
 
-    /// Waits for a process that has ended or was killed, which does not take long.
-    fn bury(&mut self, orderly: bool) -> Option<ExitStatus> {
-        if !orderly {
-            self.kill();
-        }
-        self.child.wait().ok()
+    /// Has a guard go on that was stopped. Not one that is traced.
+    fn wake(&self) {
+        // Its number is its own until it is waited for. An error means that it has ended.
+        let _ = kill_process(self.pid, Signal::CONT);
     }
 
-    /// For a guard that was killed or hangs: it leads its group, and what has left the group still has the mark.
-    fn kill(&self) {
-        // Its number is its own until it is waited for. An error means that nobody is left in the group.
-        let _ = kill_process_group(self.pid, Signal::KILL);
+    /// Waits for a process that has ended or was killed, which does not take long.
+    fn bury(mut self, orderly: bool) -> Buried {
+        let mut left = if orderly { Vec::new() } else { self.kill() };
+        let deadline = Instant::now() + END_TIME;
+        while !self.has_ended() && Instant::now() < deadline {
+            std::thread::sleep(LOOK_EVERY);
+        }
+        if self.has_ended() {
+            return Buried { status: self.child.wait().ok(), left };
+        }
+        // In an uninterruptible system call.
+        left.push(self.child.id());
+        inter(self, None);
+        Buried { status: None, left }
+    }
+
+    /// For a guard that was killed, is stopped or could not finish. It goes last: as long as it is there, what is below it
+    /// is known to be.
+    fn kill(&self) -> Vec<u32> {
         if let Some(group) = &self.group {
             group.kill();
         }
-        sweep(&self.mark);
+        let mut left = sweep(self.child.id(), &self.mark);
+        // Its number is its own until it is waited for. An error means that nobody is left in the group.
+        let _ = kill_process_group(self.pid, Signal::KILL);
+        if !left.is_empty() {
+            left = sweep(self.child.id(), &self.mark);
+        }
+        left
     }
 }
 
-/// Hands a process that nobody waits for to the thread that does.
-fn inter(grave: Grave) {
-    static SEXTON: OnceLock<Option<Sender<(Grave, Instant)>>> = OnceLock::new();
+/// A guard that nobody waits for, and when it is ended with force; never any more if it was.
+type Unburied = (Grave, Option<Instant>);
+
+/// Hands a process that nobody waits for to the thread that does, to be ended with force after `deadline`, or not any more.
+fn inter(grave: Grave, deadline: Option<Instant>) {
+    static SEXTON: OnceLock<Option<Sender<Unburied>>> = OnceLock::new();
     let sexton = SEXTON.get_or_init(|| {
         let (sender, graves) = mpsc::channel();
         let work = move || dig(&graves);
@@ -141,16 +201,25 @@ fn inter(grave: Grave) {
         thread.ok().map(|_| sender)
     });
     let unburied = match sexton {
-        Some(sexton) => sexton.send((grave, Instant::now() + GUARD_TIME)).map_err(|failed| failed.0.0),
+        Some(sexton) => sexton.send((grave, deadline)).map_err(|failed| failed.0.0),
         None => Err(grave),
     };
-    if let Err(mut grave) = unburied {
-        grave.bury(false);
+    // Without the thread; what could not be ended is left to the kernel.
+    if let Err(grave) = unburied
+        && deadline.is_some()
+    {
+        tell_left(&grave.bury(false).left);
     }
 }
 
-fn dig(graves: &mpsc::Receiver<(Grave, Instant)>) {
-    let mut open: Vec<(Grave, Instant)> = Vec::new();
+fn tell_left(left: &[u32]) {
+    if !left.is_empty() {
+        tracing::error!(pids = ?left, "processes of a worker could not be ended");
+    }
+}
+
+fn dig(graves: &mpsc::Receiver<Unburied>) {
+    let mut open: Vec<Unburied> = Vec::new();
     loop {
         let next = match open.is_empty() {
             true => graves.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -161,15 +230,16 @@ fn dig(graves: &mpsc::Receiver<(Grave, Instant)>) {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        open.retain_mut(|(grave, deadline)| {
-            let ended = grave.has_ended();
-            if ended || Instant::now() > *deadline {
-                // One that ended before its time was up has swept below itself.
-                grave.bury(ended);
-                return false;
-            }
-            true
-        });
+        let over = |grave: &Grave, deadline: &Option<Instant>| {
+            grave.has_ended() || deadline.is_some_and(|deadline| Instant::now() > deadline)
+        };
+        let due: Vec<Grave> =
+            open.extract_if(.., |(grave, deadline)| over(grave, deadline)).map(|(grave, _)| grave).collect();
+        for grave in due {
+            // One that ended before its time was up has swept below itself.
+            let orderly = grave.has_ended();
+            tell_left(&grave.bury(orderly).left);
+        }
     }
 }
 

@@ -73,6 +73,8 @@ pub(crate) enum ChannelEvent {
     Exit {
         status: Option<i32>,
         signal: Option<i32>,
+        #[serde(default)]
+        left: u32,
     },
     /// One that a newer worker may add.
     #[serde(other)]

@@ -27,8 +27,12 @@ use crate::wire::{ErrorReply, HookRequest, Methods, Reply};
 /// How long a plugin's `cleanup` may take, calls that still run included.
 const CLEANUP_TIME: Duration = Duration::from_secs(5);
 
-/// How long a worker may take to exit after its `cleanup`, and then once it is told to end at once.
+/// How long a worker may take to exit after its `cleanup`.
 const EXIT_TIME: Duration = Duration::from_secs(2);
+
+/// How long everything may take to be gone once a worker is told to end at once. Its guard needs some 20 ms; one that hangs is
+/// ended by the host, which takes longer.
+const END_TIME: Duration = Duration::from_secs(5);
 
 /// Where a worker's life stands: known to the tasks that watch it and to the calls in it.
 #[derive(Debug)]
@@ -306,7 +310,7 @@ impl Instance for Worker {
             }
         }
         self.shared.condemn(Because::NotNeeded);
-        let _ = tokio::time::timeout(EXIT_TIME, self.shared.ended()).await;
+        let _ = tokio::time::timeout(END_TIME, self.shared.ended()).await;
     }
 
     fn stats(&self) -> InstanceStats {

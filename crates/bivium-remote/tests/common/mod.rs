@@ -120,9 +120,14 @@ pub fn kill(pid: u32) {
 }
 
 pub fn kill_if_there(pid: u32) {
+    send(pid, rustix::process::Signal::KILL);
+}
+
+/// Signals a process, if it is there.
+pub fn send(pid: u32, signal: rustix::process::Signal) {
     assert!(pid > 1);
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    let _ = rustix::process::kill_process(pid, signal);
 }
 
 pub async fn eventually(seconds: u64, mut check: impl FnMut() -> bool) -> bool {
