@@ -55,12 +55,14 @@ class WorkerError(Exception):
 
 _confined = False
 _limits: dict[str, int] = {}
+_private: frozenset[str] = frozenset()
 
 
-def hold(confined: bool, limits: dict[str, int]) -> None:
-    """Notes what the host holds this worker to, so that errors can name it."""
-    global _confined, _limits
-    _confined, _limits = confined, limits
+def hold(confined: bool, limits: dict[str, int], private: list[str]) -> None:
+    """Notes what the host holds this worker to, so that errors can name it. `private` are the directories that stand for the host's
+    and hold nothing of it."""
+    global _confined, _limits, _private
+    _confined, _limits, _private = confined, limits, frozenset(private)
 
 
 def unfit(what: str) -> WorkerError:
@@ -96,9 +98,9 @@ def kind_of(error: BaseException) -> tuple[str, str | None]:
         import errno
 
         name = errno.errorcode.get(error.errno)
-        if _confined and name == "EACCES":
-            permission = "filesystem" if error.filename is not None else "network"
-            return "denied", "the plugin is held to its permissions: what it needs goes into permissions.%s" % permission
+        help = denial(name, error.filename) if _confined else None
+        if help:
+            return "denied", help
     if not GPU_FULL.isdisjoint(base.__name__ for base in type(error).__mro__):
         return "resource-exhausted", "resources.min_gpu_vram_mb lets calls wait until that much GPU memory is free"
     if name not in FULL:
@@ -107,6 +109,36 @@ def kind_of(error: BaseException) -> tuple[str, str | None]:
     if limit in _limits:
         return "resource-exhausted", "limits.%s is %d" % (limit, _limits[limit])
     return "resource-exhausted", None
+
+
+def denial(name: str | None, filename) -> str | None:
+    """What to do about an error of the system that confinement is behind; None if it is another."""
+    if name == "EPERM" and filename is None:
+        return (
+            "the plugin is held to its permissions: sockets need permissions.network; other processes, and some system calls, are "
+            "kept from every confined plugin"
+        )
+    if name in ("EACCES", "EPERM", "EROFS"):
+        permission = "filesystem" if filename is not None else "network"
+        return "the plugin is held to its permissions: what it needs goes into permissions.%s" % permission
+    if name == "ENOENT" and filename is None and _private:
+        return "the plugin is held to its permissions: a socket of the host's is not there for it, as without permissions.network"
+    if name == "ENOENT" and is_outside(filename):
+        return "the plugin sees only what it is granted: if the file is there on the host, it goes into permissions.filesystem"
+    return None
+
+
+def is_outside(filename) -> bool:
+    """Whether a path leads to where the host may have something and the worker's own root has nothing."""
+    if not _private or not isinstance(filename, (str, bytes)):
+        return False
+    try:
+        above = os.path.realpath(os.fsdecode(filename))
+        while not os.path.lexists(above):
+            above = os.path.dirname(above)
+        return above in _private
+    except (OSError, ValueError):
+        return False
 
 
 def text_of(error: BaseException) -> str:

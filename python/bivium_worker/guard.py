@@ -58,8 +58,9 @@ def fork(channel: int) -> None:
 
 def tie() -> None:
     """Has the kernel signal us when the thread of the host that started us ends, and leave to us what is orphaned below.
-    Until then there is nothing below, and a host that has died shows in its end of the channel."""
-    if not sys.platform.startswith("linux"):
+    Until then there is nothing below, and a host that has died shows in its end of the channel. The first process of a PID
+    namespace has all of that already: the kernel kills it when that thread ends, and with it all others in there."""
+    if not sys.platform.startswith("linux") or os.getpid() == 1:
         return
     try:
         import ctypes

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+from array import array
 
 from . import PROTOCOL
 from .errors import WorkerError
 
 MAX_LINE = 1 << 20
+CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 class Settings:
@@ -39,10 +42,12 @@ class Settings:
         """How long a client may take over one request, and a reader may leave a reply unread."""
         self.cancel_grace_s: float = float(take(given, "cancel_grace_s", (int, float), 0.2))
         """How long a plugin that looks after cancellation itself has, before the exception is raised in it."""
-        self.listener: int | None = take(given, "listener", (int, type(None)))
-        """The descriptor of a listening socket, for a worker that is not allowed to make one."""
+        self.listener: int | None = None
+        """The descriptor of the socket to listen on, which came with the settings; none if the worker makes its own."""
         self.confined: bool = given.get("confined") is True
         """Whether the host holds us to the manifest's permissions."""
+        self.private: list[str] = take(given, "private", list, [])
+        """The directories of a confined worker's own that stand for the host's and hold nothing of it."""
         self.secrets: dict[str, str] = take(given, "secrets", dict, {})
         """What the plugin finds in its environment besides what we were started with."""
         self.limits: dict[str, int] = take(given, "limits", dict, {})
@@ -69,17 +74,24 @@ def take(given: dict, key: str, kind: type | tuple, default: object = None):
 
 
 def read(channel: int) -> Settings:
-    """Reads the host's line. Nothing else ever comes down the channel."""
+    """Reads the host's line, and the listening socket that may come with it. Nothing else ever comes down the channel."""
     line = b""
-    while not line.endswith(b"\n"):
-        piece = os.read(channel, 65536)
-        if not piece or len(line) > MAX_LINE:
-            raise WorkerError("protocol", "the host closed the channel before it told the settings")
-        line += piece
+    listeners = array("i")
+    with socket.socket(fileno=os.dup(channel)) as incoming:
+        while not line.endswith(b"\n"):
+            piece, ancillary, _, _ = incoming.recvmsg(65536, socket.CMSG_SPACE(listeners.itemsize), CLOSE_ON_EXEC)
+            if not piece or len(line) > MAX_LINE:
+                raise WorkerError("protocol", "the host closed the channel before it told the settings")
+            line += piece
+            for level, kind, data in ancillary:
+                if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                    listeners.frombytes(data[: len(data) - len(data) % listeners.itemsize])
     try:
         given = json.loads(line)
     except ValueError as error:
         raise WorkerError("protocol", "the host's settings are no JSON: %s" % error) from None
     if not isinstance(given, dict):
         raise WorkerError("protocol", "the host's settings are no JSON object")
-    return Settings(given)
+    told = Settings(given)
+    told.listener = listeners[0] if listeners else None
+    return told

@@ -1,8 +1,8 @@
 """From the first instruction to the handshake: who takes which descriptor, who forks, what is told to the host.
 
 The host hands over three descriptors: 0 is a private, two-way socket to it (the *channel*), 1 and 2 are the
-plugin's stdout and stderr. The channel leaves 0 at once, so that no `input()` of the plugin reads it, no `print`
-writes to it, and no program that the plugin starts inherits it.
+plugin's stdout and stderr. Whatever else a host had open without the mark "close on exec" is closed first. The channel leaves
+0 at once, so that no `input()` of the plugin reads it, no `print` writes to it, and no program that the plugin starts inherits it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,31 @@ HIGH_FD = 200
 
 def main() -> None:
     """Runs a worker to its end; never returns."""
+    close_inherited()
     channel = claim_channel()
     guard.fork(channel)
     # From here on we are the worker proper; the guard has stayed behind in the line above.
     from .worker import run
 
     sys.exit(run(channel))
+
+
+def close_inherited() -> None:
+    """Closes what the host happened to have open. What this interpreter has opened itself is closed on exec, and stays."""
+    for directory in ("/proc/self/fd", "/dev/fd"):
+        try:
+            found = [int(name) for name in os.listdir(directory)]
+            break
+        except OSError:
+            continue
+    else:
+        found = range(3, 1024)
+    for fd in found:
+        try:
+            if fd > 2 and os.get_inheritable(fd):
+                os.close(fd)
+        except OSError:  # the listing's own; nothing there
+            pass
 
 
 def claim_channel() -> int:

@@ -61,7 +61,7 @@ def prepare(fd: int, channel: Channel) -> tuple[Lane, Control, int]:
     # what each call of some length needs back to the kernel, and asks for it again, page by page.
     bytes(LARGE_BLOCK)
     told = settings.read(fd)
-    errors.hold(told.confined, told.limits)
+    errors.hold(told.confined, told.limits, told.private)
     if told.confined:
         guard.out_of_reach()
     # Not from the start on: whoever may read /proc/PID/environ sees what a process was started with.

@@ -10,6 +10,7 @@ use crate::area::Area;
 use crate::errors::{failed, quoted};
 use crate::ledger::{Ledger, Usage};
 use crate::place::Places;
+use crate::session::Session;
 use crate::window::Window;
 use crate::writer::BlobWriter;
 
@@ -154,6 +155,12 @@ impl Exchange {
     #[must_use]
     pub fn directories(&self) -> Vec<PathBuf> {
         self.0.places.directories()
+    }
+
+    /// The session directories of this user's hosts, this one and others, where this exchange has its own.
+    #[must_use]
+    pub fn neighbours(&self) -> Vec<PathBuf> {
+        self.0.places.roots().into_iter().flat_map(|root| Session::all_in(&root)).collect()
     }
 }
 

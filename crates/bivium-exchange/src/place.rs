@@ -101,6 +101,12 @@ impl Places {
         Ok([Some(Arc::clone(&self.near)), far].into_iter().flatten().collect())
     }
 
+    /// The directories in which sessions are made.
+    pub(crate) fn roots(&self) -> Vec<PathBuf> {
+        let near = self.near.path().parent().map(Path::to_owned);
+        near.into_iter().chain(self.far.as_ref().map(|far| far.root.clone())).collect()
+    }
+
     pub(crate) fn directories(&self) -> Vec<PathBuf> {
         let far = self.far.as_ref().and_then(|far| far.held().clone());
         [Some(Arc::clone(&self.near)), far].into_iter().flatten().map(|session| session.path().to_owned()).collect()

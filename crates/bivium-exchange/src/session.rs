@@ -94,6 +94,14 @@ impl Session {
         Ok(stayed.then_some(session))
     }
 
+    /// The sessions of this user's hosts in a root, those that are being made included.
+    pub(crate) fn all_in(root: &Path) -> Vec<PathBuf> {
+        let prefix = prefix();
+        let is_session = |name: &str| name.strip_prefix('.').unwrap_or(name).starts_with(&prefix);
+        let found = std::fs::read_dir(root).into_iter().flatten().flatten();
+        found.filter(|entry| entry.file_name().to_str().is_some_and(is_session)).map(|entry| entry.path()).collect()
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

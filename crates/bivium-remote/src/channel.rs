@@ -17,7 +17,7 @@ const LONGEST_LINE: usize = 1 << 20;
 /// What a worker says when it is ready.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ready {
-    pub(crate) port: u16,
+    /// As the worker knows itself: in a PID namespace of its own that is another number than the host's.
     pub(crate) pid: u32,
 }
 
@@ -48,11 +48,7 @@ pub(crate) async fn listen(
     };
     while let Some(line) = lines.next().await {
         match serde_json::from_slice(&line) {
-            Ok(ChannelEvent::Ready { protocol: PROTOCOL, port, pid }) => {
-                // The guard's number until now; from here on the one that statistics show.
-                log.set_instance(u64::from(pid));
-                shake(Ok(Ready { port, pid }));
-            }
+            Ok(ChannelEvent::Ready { protocol: PROTOCOL, pid }) => shake(Ok(Ready { pid })),
             Ok(ChannelEvent::Ready { protocol, .. }) => shake(Err(PluginError::protocol(format!(
                 "the worker speaks protocol version {protocol}, this host {PROTOCOL}"
             )))),
@@ -103,7 +99,7 @@ mod tests {
             "{\"event\": \"exit\", \"status\": null, \"signal\": 9}\n",
         ))
         .await;
-        assert_eq!(ready.unwrap().unwrap().port, 5);
+        assert_eq!(ready.unwrap().unwrap().pid, 6);
         let record = log.tail(1).remove(0);
         assert_eq!((record.level, record.message.as_str(), record.instance), (LogLevel::Warn, "a.b: early", 7));
         assert_eq!(record.call.unwrap().to_string(), "00000000000000ff");

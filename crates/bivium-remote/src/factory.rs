@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +15,7 @@ use bivium_exchange::{Area, Exchange};
 use bivium_instances::{Idle, InstanceFactory, InstanceLog, PluginContext, PoolLimits, Queue, RestartPolicy};
 use bivium_interface::manifest::Isolation;
 use bivium_interface::{LogLevel, LogSource, Manifest, Payload, PluginError, Result};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
@@ -24,12 +28,13 @@ use crate::client::Client;
 use crate::confine::{Confinement, Group, audit};
 use crate::ending::Ending;
 use crate::environment::Interpreter;
+use crate::ids::host_id;
 use crate::memory::KillCount;
 use crate::output;
 use crate::payload::MessageLimits;
 use crate::process::{Buried, Leash, Process};
 use crate::proxy::WorkerPlaces;
-use crate::spawn::{Tie, spawn};
+use crate::spawn::{Program, Tie, spawn};
 use crate::variables::variables;
 use crate::wire::{PROTOCOL, Settings};
 use crate::worker::{Fate, Shared, Tether, Worker};
@@ -125,29 +130,24 @@ impl WorkerFactory {
         let confined = self.confinement.is_confined();
         let window = confined.then(|| self.exchange.window(&self.manifest.name)).transpose()?.map(Arc::new);
         let windows = window.iter().flat_map(|window| window.directories());
-        let mut cage = self.confinement.cage(&mark, &area, theirs.data.as_deref(), windows)?;
+        let mut sandbox = self.confinement.sandbox(&mark, &area, theirs.data.as_deref(), windows)?;
         let level = variables.get(OsStr::new("CJM_LOG_LEVEL")).and_then(|level| level.to_str());
-        let settings = self.settings(&area, &token, cage.listener(), &theirs, level)?;
+        let settings = self.settings(&area, &token, &sandbox.private(), &theirs, level)?;
 
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
         ours.set_nonblocking(true).map_err(failed)?;
+        let port = hand_over_listener(&ours).map_err(failed)?;
         let channel = UnixStream::from_std(ours.try_clone().map_err(failed)?).map_err(failed)?;
         let leash = Arc::new(Leash::new(ours));
         let tether = Tether(Arc::clone(&leash));
-        let mut command = Command::new(&self.python.path);
-        command
-            .arg(&self.package)
-            .env_clear()
-            .envs(&variables)
-            .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        let program =
+            Program { path: self.python.path.clone(), argument: self.package.clone(), variables, stdin: theirs.into() };
         let held = Arc::clone(&leash);
-        let group = cage.take_group().map(Arc::new);
+        let group = sandbox.take_group().map(Arc::new);
         let theirs = group.clone();
         let own = Box::new(move |child| Process::new(child, mark, held, theirs));
         let tie = if self.python.prctl { Tie::ByGuard } else { Tie::BeforeExec };
-        let process = spawn(command, cage, tie, own).await.map_err(failed)?;
+        let process = spawn(program, sandbox, tie, own).await.map_err(failed)?;
         let guard = process.id();
         let kills = KillCount::of(guard);
 
@@ -157,16 +157,24 @@ impl WorkerFactory {
         let log = Arc::new(InstanceLog::new(self.context.log.clone(), u64::from(guard), self.log_records()));
         let events = tokio::spawn(listen(reading, handshake, Arc::clone(&log)));
         let death = Death { kills, group };
-        watch(process, events, Arc::clone(&fate), log, Arc::clone(&area), death).map_err(failed)?;
+        watch(process, events, Arc::clone(&fate), Arc::clone(&log), Arc::clone(&area), death).map_err(failed)?;
         // An error means that it has ended, of which `ready` will say more.
         let _ = writing.write_all(&settings).await;
         // Kept open until the leash is released.
         writing.forget();
 
-        let Ready { port, pid } = match ready.await {
+        let Ready { pid } = match ready.await {
             Ok(ready) => ready?,
             Err(_) => return Err(fate.ended().await.error("before it was ready")),
         };
+        let Some(pid) = host_id(guard, pid) else {
+            return Err(match tokio::time::timeout(LAST_WORDS, fate.ended()).await {
+                Ok(ending) => ending.error("before it was ready"),
+                Err(_) => PluginError::protocol("the worker says that it is a process which is not below its guard"),
+            });
+        };
+        // The guard's number until now; from here on the one that statistics show.
+        log.set_instance(u64::from(pid));
         audit(&self.context, u64::from(pid));
         let shared = Shared {
             client: Client::new(port, &token)?,
@@ -194,7 +202,7 @@ impl WorkerFactory {
         &self,
         area: &Area,
         token: &str,
-        listener: Option<i32>,
+        private: &[&str],
         theirs: &Given,
         log_level: Option<&str>,
     ) -> Result<Vec<u8>> {
@@ -217,7 +225,7 @@ impl WorkerFactory {
             max_request_bytes: limits.message(),
             max_reply_bytes: limits.payload,
             cancel_grace_s: CANCEL_GRACE_S,
-            listener,
+            private,
             confined: self.confinement.is_confined(),
             secrets: self.secrets(theirs),
             limits: &self.context.granted.limits,
@@ -228,6 +236,20 @@ impl WorkerFactory {
         line.push(b'\n');
         Ok(line)
     }
+}
+
+/// Makes the socket that a worker listens on, and sends it through its channel. Gives its port: what the worker says of ports is not
+/// asked for, since whoever listens there gets the token.
+fn hand_over_listener(channel: &std::os::unix::net::UnixStream) -> std::io::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let port = listener.local_addr()?.port();
+    let descriptors = [listener.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+    // A space, which JSON takes no notice of: descriptors travel with at least one byte.
+    sendmsg(channel, &[IoSlice::new(b" ")], &mut ancillary, SendFlags::empty())?;
+    Ok(port)
 }
 
 /// What a worker's end is looked up in and takes along.

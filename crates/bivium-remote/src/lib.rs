@@ -5,7 +5,7 @@
 //! it that nothing of it outlives the host. `docs/worker-protocol.md` has what travels between the two.
 //!
 //! - [`RemotePluginProxy`] over `factory` and `worker`: the plugin, how workers are made, one worker;
-//! - `process`, `spawn`, `ending`, `memory`, `channel`, `output`: the worker as a process: its start, its end, its voice;
+//! - `process`, `spawn`, `ids`, `ending`, `memory`, `channel`, `output`: the worker as a process: its start, its end, its voice;
 //! - `client`, `flight`, `stream`, `payload`, `wire`: calls to it;
 //! - `environment`, `embedded`, `variables`, `ancestor`: what it runs in; `confine`: what it is held to.
 //!
@@ -20,13 +20,17 @@ mod ending;
 mod environment;
 mod factory;
 mod flight;
+mod ids;
 mod lines;
 mod memory;
 mod output;
 mod payload;
 mod process;
 mod proxy;
-#[expect(unsafe_code, reason = "what a child does between fork and exec cannot be said safely; nothing else is in it")]
+#[expect(
+    unsafe_code,
+    reason = "what a child does before its program runs cannot be said safely; nothing else is in it"
+)]
 mod spawn;
 mod stream;
 mod sweep;
@@ -35,4 +39,5 @@ mod variables;
 mod wire;
 mod worker;
 
+pub use confine::ConfinementSupport;
 pub use proxy::{RemotePluginProxy, WorkerPlaces};

@@ -1,7 +1,6 @@
 //! A worker's stdout and stderr: each line becomes a log record.
 
 use std::os::fd::OwnedFd;
-use std::process::{ChildStderr, ChildStdout};
 use std::sync::Arc;
 
 use bivium_instances::{InstanceLog, PluginLog};
@@ -15,13 +14,13 @@ use crate::worker::Fate;
 
 /// Reads both pipes to their ends; the task ends with the later of the two.
 pub(crate) fn read(
-    stdout: ChildStdout,
-    stderr: ChildStderr,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
     log: Arc<InstanceLog>,
     fate: Arc<Fate>,
 ) -> std::io::Result<JoinHandle<()>> {
-    let stdout = Receiver::from_owned_fd(OwnedFd::from(stdout))?;
-    let stderr = Receiver::from_owned_fd(OwnedFd::from(stderr))?;
+    let stdout = Receiver::from_owned_fd(stdout)?;
+    let stderr = Receiver::from_owned_fd(stderr)?;
     Ok(tokio::spawn(async move {
         let out = copy(stdout, |line| log.push(LogLevel::Info, LogSource::Stdout, fate.only_call(), line));
         let err = copy(stderr, |line| {

@@ -5,8 +5,9 @@
 //! bounded, since a plugin may have stopped it.
 
 use std::net::Shutdown;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, ExitStatus};
+use std::process::ExitStatus;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_pro
 use tokio::sync::SetOnce;
 
 use crate::confine::Group;
+use crate::spawn::Started;
 use crate::sweep::sweep;
 
 /// How long the guard may take to end everything once the channel is closed, and to exit once it has: it needs some 20 ms,
@@ -63,8 +65,7 @@ pub(crate) struct Process {
 /// A process that is still on the kernel's table.
 #[derive(Debug)]
 struct Grave {
-    child: Child,
-    pid: Pid,
+    child: Started,
     /// What the environment of every process below it says: see [`sweep`].
     mark: String,
     /// The control group of all of them, where they have one.
@@ -72,28 +73,25 @@ struct Grave {
 }
 
 impl Process {
-    pub(crate) fn new(child: Child, mark: String, leash: Arc<Leash>, group: Option<Arc<Group>>) -> Self {
-        // A child's id is positive.
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).unwrap_or(Pid::INIT);
-        Self { grave: Some(Grave { child, pid, mark, group }), leash }
+    pub(crate) fn new(child: Started, mark: String, leash: Arc<Leash>, group: Option<Arc<Group>>) -> Self {
+        Self { grave: Some(Grave { child, mark, group }), leash }
     }
 
     /// The pid of the guard.
     pub(crate) fn id(&self) -> u32 {
-        self.grave.as_ref().map_or(0, |grave| grave.child.id())
+        self.grave.as_ref().map_or(0, Grave::id)
     }
 
     /// The child's stdout and stderr, once.
-    pub(crate) fn take_output(&mut self) -> Option<(std::process::ChildStdout, std::process::ChildStderr)> {
-        let child = &mut self.grave.as_mut()?.child;
-        Some((child.stdout.take()?, child.stderr.take()?))
+    pub(crate) fn take_output(&mut self) -> Option<(OwnedFd, OwnedFd)> {
+        self.grave.as_mut()?.child.output.take()
     }
 
     /// Waits until the guard has ended. It stays on the kernel's table, so that its number stays its own.
     pub(crate) async fn ended(&self) {
         let Some(grave) = &self.grave else { return };
         #[cfg(target_os = "linux")]
-        if let Ok(handle) = rustix::process::pidfd_open(grave.pid, rustix::process::PidfdFlags::empty()) {
+        if let Ok(handle) = rustix::process::pidfd_open(grave.pid(), rustix::process::PidfdFlags::empty()) {
             #[expect(
                 deprecated,
                 reason = "its successor is unsafe for the sake of types that give their descriptor away; ours owns it"
@@ -145,15 +143,19 @@ impl Drop for Process {
 }
 
 impl Grave {
+    fn pid(&self) -> Pid {
+        self.child.pid()
+    }
+
     fn has_ended(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-        !matches!(waitid(WaitId::Pid(self.pid), options), Ok(None))
+        !matches!(waitid(WaitId::Pid(self.pid()), options), Ok(None))
     }
 
     /// Has a guard go on that was stopped. Not one that is traced.
     fn wake(&self) {
         // Its number is its own until it is waited for. An error means that it has ended.
-        let _ = kill_process(self.pid, Signal::CONT);
+        let _ = kill_process(self.pid(), Signal::CONT);
     }
 
     /// Waits for a process that has ended or was killed, which does not take long.
@@ -167,7 +169,7 @@ impl Grave {
             return Buried { status: self.child.wait().ok(), left };
         }
         // In an uninterruptible system call.
-        left.push(self.child.id());
+        left.push(self.id());
         inter(self, None);
         Buried { status: None, left }
     }
@@ -178,13 +180,21 @@ impl Grave {
         if let Some(group) = &self.group {
             group.kill();
         }
-        let mut left = sweep(self.child.id(), &self.mark);
-        // Its number is its own until it is waited for. An error means that nobody is left in the group.
-        let _ = kill_process_group(self.pid, Signal::KILL);
+        let mut left = Vec::new();
+        if !self.child.owns_processes() {
+            left = sweep(self.id(), &self.mark);
+        }
+        // Its number is its own until it is waited for. An error means that nobody is left in the group. With the first process of
+        // a PID namespace the kernel ends all others in it.
+        let _ = kill_process_group(self.pid(), Signal::KILL);
         if !left.is_empty() {
-            left = sweep(self.child.id(), &self.mark);
+            left = sweep(self.id(), &self.mark);
         }
         left
+    }
+
+    fn id(&self) -> u32 {
+        self.pid().as_raw_nonzero().get().unsigned_abs()
     }
 }
 

@@ -66,8 +66,9 @@ impl RemotePluginProxy {
         let cache = environment::cache_dir().map_err(named)?;
         let laid = tokio::task::spawn_blocking(move || embedded::install(&cache)).await;
         let package = laid.map_err(|error| PluginError::internal(error.to_string())).flatten().map_err(named)?;
-        let confinement = Arc::new(Confinement::new(manifest, &context, &python.path, &package).map_err(named)?);
-        let (manifest, exchange) = (Arc::clone(manifest), exchange.clone());
+        let confinement =
+            Confinement::new(manifest, &context, exchange, &places, &python.path, &package).map_err(named)?;
+        let (manifest, exchange, confinement) = (Arc::clone(manifest), exchange.clone(), Arc::new(confinement));
         let factory = WorkerFactory { manifest, exchange, context, python, package, places, confinement };
         Ok(Self(PooledPlugin::new(factory)))
     }

@@ -25,10 +25,9 @@ pub(crate) struct Settings<'a> {
     pub(crate) max_request_bytes: usize,
     pub(crate) max_reply_bytes: usize,
     pub(crate) cancel_grace_s: f64,
-    /// The descriptor of the socket to listen on, for a worker that may make none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) listener: Option<i32>,
     pub(crate) confined: bool,
+    /// Directories of its own that stand for the host's and hold nothing of it.
+    pub(crate) private: &'a [&'a str],
     /// Put into the environment before the plugin is imported, and so not to be seen in /proc.
     pub(crate) secrets: BTreeMap<&'a str, &'a str>,
     pub(crate) limits: &'a Limits,
@@ -58,7 +57,6 @@ pub(crate) struct AdapterSettings<'a> {
 pub(crate) enum ChannelEvent {
     Ready {
         protocol: u32,
-        port: u16,
         pid: u32,
     },
     Failed {
@@ -252,7 +250,7 @@ mod tests {
     fn channel_events_are_read_and_unknown_ones_passed_over() {
         let read = |json: &str| serde_json::from_str::<ChannelEvent>(json);
         let ready = r#"{"event": "ready", "protocol": 1, "port": 5, "pid": 7, "python": "3.9.1"}"#;
-        assert!(matches!(read(ready), Ok(ChannelEvent::Ready { protocol: 1, port: 5, pid: 7 })));
+        assert!(matches!(read(ready), Ok(ChannelEvent::Ready { protocol: 1, pid: 7 })));
         assert!(matches!(read(r#"{"event": "exit", "status": null, "signal": 9}"#), Ok(ChannelEvent::Exit { .. })));
         assert!(matches!(read(r#"{"event": "later"}"#), Ok(ChannelEvent::Other)));
         assert!(read("garbage").is_err());

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use bivium_interface::PluginInterface;
 use common::{Fixture, captive, parent};
 use serde_json::{Value, json};
 
@@ -37,7 +38,7 @@ impl Scene {
     async fn new(permissions: Option<Value>) -> Self {
         let sample = captive("Captive", json!({"permissions": permissions})).await;
         let token = text(&sample, "token").await;
-        let worker: u32 = sample.ask("by_pid", &[]).await.unwrap().to_string().parse().unwrap();
+        let worker = u32::try_from(sample.plugin.stats().await.unwrap().instances[0].id).unwrap();
         let guard = parent(worker);
         Self { port: port(worker), worker, guard, token, sample }
     }

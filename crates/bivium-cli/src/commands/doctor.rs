@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bivium::manifest::Runtime;
 use bivium::monitor::{MachineMonitor, Monitor as _};
-use bivium::{ErrorCode, Exchange, Manifest, PluginError, SearchPath, Shadowed, default_data_dir, discover};
+use bivium::{
+    ConfinementSupport, ErrorCode, Exchange, Manifest, PluginError, SearchPath, Shadowed, default_data_dir, discover,
+};
 use bivium_wasm::WasmEngine;
 use serde::Serialize;
 use serde_json::json;
@@ -56,6 +58,7 @@ pub(super) async fn doctor(global: &Global, output: &Output) -> Result<u8, Failu
     checks.push(data_dir(global));
     checks.extend(engine(global));
     checks.extend(python().await);
+    checks.push(confinement());
     checks.push(gpus());
     checks.extend(manifests(&search_paths(global)));
     let has_failed = checks.iter().any(|check| check.level == Level::Fail);
@@ -112,6 +115,17 @@ fn room(root: &Path, others: usize) -> Check {
         }
         Err(error) => Check::new(Level::Fail, what, format!("cannot look at {}: {error}", root.display())),
     }
+}
+
+/// What holds Python plugins that have permissions.
+fn confinement() -> Check {
+    let ConfinementSupport { held, missing, .. } = ConfinementSupport::here();
+    let (level, lacks) = match missing.is_empty() {
+        true => (Level::Ok, String::new()),
+        false => (Level::Warn, format!("; missing: {}", missing.join("; "))),
+    };
+    let held = if held.is_empty() { "nothing" } else { &held.join(", ") };
+    Check::new(level, "confined workers", format!("they get {held}{lacks}"))
 }
 
 fn data_dir(global: &Global) -> Check {

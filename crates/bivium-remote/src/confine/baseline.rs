@@ -61,9 +61,6 @@ const FACTS: &[&str] = &[
     "/etc/ssl/openssl.cnf",
     "/etc/timezone",
     "/run/systemd/resolve/stub-resolv.conf",
-    // The guard looks for the worker's processes here. Of others one sees here that they run and how they were called, and
-    // nothing of what is in them: that the kernel keeps to those within.
-    "/proc",
     "/sys/devices/system/cpu",
     "/sys/devices/system/node",
     "/sys/fs/cgroup",
@@ -71,7 +68,7 @@ const FACTS: &[&str] = &[
 ];
 
 /// Devices without a state that anyone shares.
-pub(super) const DEVICES: &[&str] = &["/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero"];
+const DEVICES: &[&str] = &["/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero"];
 
 /// What a GPU's driver and its tools consist of.
 const GPU: &[&str] = &[

@@ -6,10 +6,10 @@
 
 use std::fs::File;
 use std::io;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use bivium_interface::manifest::Limits;
+use rustix::io::Errno;
 
 /// Processes and threads that a worker consists of before its plugin starts any: the guard, two threads of the worker.
 const OWN_TASKS: u64 = 3;
@@ -103,10 +103,10 @@ impl Drop for Group {
     }
 }
 
-/// Joins the group behind `door`. Runs between fork and exec: one system call.
-pub(super) fn join(mut door: &File) -> io::Result<()> {
+/// Joins the group behind `door`. Runs before a worker's program: one system call.
+pub(super) fn join(door: &File) -> Result<(), Errno> {
     // 0 stands for the writer.
-    door.write_all(b"0")
+    rustix::io::write(door, b"0").map(drop)
 }
 
 /// Where cgroup v2 is mounted, as /proc/self/mountinfo tells.
@@ -122,6 +122,7 @@ fn mount(mounts: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::os::unix::process::ExitStatusExt;
     use std::process::Command;
 

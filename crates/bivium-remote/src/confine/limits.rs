@@ -1,6 +1,7 @@
 //! A worker's limits as the kernel's resource limits, which hold each of its processes by itself.
 
 use bivium_interface::manifest::Limits;
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Files that a worker itself has open: its channel, its sockets, what wakes its threads.
@@ -30,7 +31,7 @@ fn at_most(resource: Resource, most: u64) -> Rlimit {
 }
 
 /// Sets them. Runs between fork and exec: system calls only.
-pub(super) fn apply(resources: &[(Resource, Rlimit)]) -> std::io::Result<()> {
+pub(super) fn apply(resources: &[(Resource, Rlimit)]) -> Result<(), Errno> {
     for (resource, limit) in resources {
         setrlimit(*resource, *limit)?;
     }

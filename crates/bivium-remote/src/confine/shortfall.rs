@@ -15,6 +15,10 @@ pub(super) struct Means {
     pub(super) signals: bool,
     pub(super) syscalls: bool,
     pub(super) group: bool,
+    /// A root directory of its own.
+    pub(super) root: bool,
+    /// A PID namespace of its own.
+    pub(super) processes: bool,
 }
 
 /// Says in the plugin's log what is missing.
@@ -71,6 +75,16 @@ fn permissions(granted: &Granted, means: Means, missing: &mut Vec<String>) {
         lacks("network", "no filter of system calls for this processor, so it may make any connection");
     } else {
         network(granted, means, &mut lacks);
+    }
+    if !means.root {
+        lacks(
+            "filesystem",
+            "without a mount namespace it sees which files there are, their sizes, times and attributes, and may change modes and \
+             times of files that you own",
+        );
+    }
+    if !means.processes {
+        lacks("filesystem", "without a PID namespace it sees which processes run and how they were called");
     }
     if !means.signals {
         lacks("filesystem", "this kernel (before 6.12) lets it signal every process that you may");
@@ -139,7 +153,16 @@ mod tests {
 
     use super::*;
 
-    const ALL: Means = Means { files: true, truncation: true, ports: true, signals: true, syscalls: true, group: true };
+    const ALL: Means = Means {
+        files: true,
+        truncation: true,
+        ports: true,
+        signals: true,
+        syscalls: true,
+        group: true,
+        root: true,
+        processes: true,
+    };
 
     fn keys(rest: &str, means: Means) -> Vec<String> {
         let text = format!(r#"{{"name": "p", "version": "1", "module": "m", "class": "C", {rest}}}"#);
@@ -150,8 +173,7 @@ mod tests {
 
     #[test]
     fn what_is_not_asked_for_is_not_missed() {
-        let none =
-            Means { files: false, truncation: false, ports: false, signals: false, syscalls: false, group: false };
+        let none = Means::default();
         assert!(keys(r#""description": "trusted""#, none).is_empty());
         assert_eq!(keys(r#""limits": {"memory_mb": 10, "files": 5}"#, none), ["limits.memory_mb"]);
         assert!(keys(r#""permissions": {"clocks": true, "random": true}, "limits": {"processes": 3}"#, ALL).is_empty());
@@ -167,9 +189,28 @@ mod tests {
             "limits": {"memory_mb": 10, "processes": 5}"#;
         let permissions = ["network", "network", "clocks", "random", "secrets"].map(|key| format!("permissions.{key}"));
         assert_eq!(keys(all, ALL), permissions);
-        let old = Means { truncation: false, ports: false, signals: false, group: false, ..ALL };
-        let expected = ["filesystem", "network", "network", "network", "filesystem", "clocks", "random", "secrets"]
-            .map(|key| format!("permissions.{key}"));
+        let old = Means {
+            truncation: false,
+            ports: false,
+            signals: false,
+            group: false,
+            root: false,
+            processes: false,
+            ..ALL
+        };
+        let expected = [
+            "filesystem",
+            "network",
+            "network",
+            "network",
+            "filesystem",
+            "filesystem",
+            "filesystem",
+            "clocks",
+            "random",
+            "secrets",
+        ]
+        .map(|key| format!("permissions.{key}"));
         let expected = [expected.as_slice(), &["limits.memory_mb".to_owned(), "limits.processes".to_owned()]].concat();
         assert_eq!(keys(all, old), expected);
     }

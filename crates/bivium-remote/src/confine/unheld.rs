@@ -1,16 +1,17 @@
-//! [`Confinement`] and [`Cage`] elsewhere than on Linux: each process's own limits are set, and the rest is told as missing.
+//! [`Confinement`] and [`Sandbox`] elsewhere than on Linux: each process's own limits are set, and the rest is told as missing.
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use bivium_exchange::Area;
+use bivium_exchange::{Area, Exchange};
 use bivium_instances::PluginContext;
 use bivium_interface::{Granted, Manifest, Result};
 use rustix::process::{Resource, Rlimit};
 
 use super::limits;
 use super::shortfall::{Means, tell};
+use crate::proxy::WorkerPlaces;
 
 /// How one plugin's workers are held.
 pub(crate) struct Confinement {
@@ -30,7 +31,14 @@ impl Confinement {
     ///
     /// # Errors
     /// `denied` if that is to be enforced, naming each.
-    pub(crate) fn new(_manifest: &Manifest, context: &PluginContext, _python: &Path, _package: &Path) -> Result<Self> {
+    pub(crate) fn new(
+        _manifest: &Manifest,
+        context: &PluginContext,
+        _exchange: &Exchange,
+        _places: &WorkerPlaces,
+        _python: &Path,
+        _package: &Path,
+    ) -> Result<Self> {
         tell(context, Means::default())?;
         Ok(Self { granted: Arc::clone(&context.granted) })
     }
@@ -45,28 +53,24 @@ impl Confinement {
         true
     }
 
-    /// A cage for one worker.
-    pub(crate) fn cage<'a>(
+    /// A sandbox for one worker.
+    pub(crate) fn sandbox<'a>(
         &self,
         _name: &str,
         _area: &Area,
         _data: Option<&Path>,
         _windows: impl Iterator<Item = &'a Path>,
-    ) -> Result<Cage> {
-        Ok(Cage { resources: limits::resources(&self.granted.limits, self.is_confined()) })
+    ) -> Result<Sandbox> {
+        Ok(Sandbox { resources: limits::resources(&self.granted.limits, self.is_confined()) })
     }
 }
 
 /// What one worker is put into.
-pub(crate) struct Cage {
+pub(crate) struct Sandbox {
     resources: Vec<(Resource, Rlimit)>,
 }
 
-impl Cage {
-    pub(crate) fn listener(&self) -> Option<i32> {
-        None
-    }
-
+impl Sandbox {
     pub(crate) fn is_open(&self) -> bool {
         self.resources.is_empty()
     }
@@ -75,7 +79,13 @@ impl Cage {
         None
     }
 
-    pub(crate) fn close(&mut self) -> io::Result<()> {
-        limits::apply(&self.resources)
+    /// The limits, to be set between fork and exec.
+    pub(crate) fn limits(&self) -> Vec<(Resource, Rlimit)> {
+        self.resources.clone()
+    }
+
+    /// Sets them. System calls only.
+    pub(crate) fn apply(limits: &[(Resource, Rlimit)]) -> io::Result<()> {
+        Ok(limits::apply(limits)?)
     }
 }

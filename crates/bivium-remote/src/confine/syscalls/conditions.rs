@@ -1,0 +1,243 @@
+//! The system calls of which only some arguments are allowed.
+//!
+//! A filter sees numbers: flags, modes and kinds, but neither whose id a number is nor what lies in memory.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{BackendError, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
+
+use super::{Held, Sockets, table};
+
+pub(super) type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+type Result<T> = std::result::Result<T, BackendError>;
+
+/// Namespaces that a new process would get.
+const NAMESPACES: libc::c_int = libc::CLONE_NEWCGROUP
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWUTS;
+
+/// A file with one of these runs as its owner.
+const SET_ID: u32 = libc::S_ISUID | libc::S_ISGID;
+
+/// The permanent number of `fchmodat2` (Linux 6.6).
+const FCHMODAT2: libc::c_long = 452;
+
+/// Which argument holds the mode of a file that a call makes or changes.
+const MODES: &[(libc::c_long, u8)] = &[
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_chmod, 1),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_creat, 1),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_mkdir, 1),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_mknod, 1),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_open, 2),
+    (libc::SYS_fchmod, 1),
+    (libc::SYS_fchmodat, 2),
+    (FCHMODAT2, 2),
+    (libc::SYS_mkdirat, 2),
+    (libc::SYS_mknodat, 2),
+    (libc::SYS_openat, 3),
+];
+
+/// The same for objects of an IPC namespace, where the worker has one of its own.
+const SHARED_MODES: &[(libc::c_long, u8)] =
+    &[(libc::SYS_mq_open, 2), (libc::SYS_msgget, 1), (libc::SYS_semget, 2), (libc::SYS_shmget, 2)];
+
+/// What `fcntl` may not do: send a signal to whom it names, watch a directory, hold up others who open a file.
+const REFUSED_FCNTL: &[libc::c_int] = &[libc::F_SETOWN, F_SETOWN_EX, F_SETSIG, libc::F_NOTIFY, libc::F_SETLEASE];
+const F_SETSIG: libc::c_int = 10;
+const F_SETOWN_EX: libc::c_int = 15;
+
+/// What `ioctl` may do: questions about a terminal, and what a descriptor does at an `exec` or when there is nothing to read.
+const IOCTLS: &[u32] = &[
+    0x5401,      // TCGETS
+    0x802c_542a, // TCGETS2
+    0x5413,      // TIOCGWINSZ
+    0x540f,      // TIOCGPGRP
+    0x541b,      // FIONREAD
+    0x5421,      // FIONBIO
+    0x5450,      // FIONCLEX
+    0x5451,      // FIOCLEX
+    0x4004_9409, // FICLONE: a copy of a file that shares its blocks
+    0x4020_940d, // FICLONERANGE
+];
+
+/// What `ioctl` may not do though a GPU's driver needs most of it: type into a terminal, signal whom it names.
+const REFUSED_IOCTLS: &[u32] = &[
+    0x5412, // TIOCSTI
+    0x541c, // TIOCLINUX
+    0x5423, // TIOCSETD
+    0x8901, // FIOSETOWN
+    0x8902, // SIOCSPGRP
+];
+
+/// What `prctl` may do: names, ends and costs of the worker's own processes.
+const PRCTLS: &[libc::c_int] = &[
+    libc::PR_CAPBSET_READ,
+    libc::PR_GET_CHILD_SUBREAPER,
+    libc::PR_GET_DUMPABLE,
+    libc::PR_GET_NAME,
+    libc::PR_GET_NO_NEW_PRIVS,
+    libc::PR_GET_PDEATHSIG,
+    libc::PR_GET_SECCOMP,
+    libc::PR_GET_THP_DISABLE,
+    libc::PR_GET_TIMERSLACK,
+    libc::PR_SET_CHILD_SUBREAPER,
+    libc::PR_SET_DUMPABLE,
+    libc::PR_SET_NAME,
+    libc::PR_SET_NO_NEW_PRIVS,
+    libc::PR_SET_PDEATHSIG,
+    libc::PR_SET_THP_DISABLE,
+    libc::PR_SET_TIMERSLACK,
+    libc::PR_SET_VMA,
+];
+
+/// Asks for the process's personality and changes nothing.
+const PERSONALITY_QUERY: u32 = 0xffff_ffff;
+
+/// Socket options that give the kernel a program to run, or let sending connect.
+const REFUSED_SOCKET_OPTIONS: &[(libc::c_int, libc::c_int)] = &[
+    (libc::SOL_SOCKET, libc::SO_ATTACH_BPF),
+    (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER),
+    (libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF),
+    (libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_EBPF),
+    (libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT),
+    (libc::IPPROTO_TCP, libc::TCP_ULP),
+];
+
+const SOCKET_KIND: u64 = 0xf;
+
+/// All of them.
+pub(super) fn rules(held: &Held) -> Result<Rules> {
+    let mut rules = Rules::new();
+    let mut allow = |call: libc::c_long, alternatives: Vec<SeccompRule>| rules.insert(number(call), alternatives);
+    allow(libc::SYS_clone, vec![rule([lacks(0, NAMESPACES.unsigned_abs())?])?]);
+    for (call, mode) in MODES {
+        allow(*call, vec![rule([lacks(*mode, SET_ID)?])?]);
+    }
+    if held.ipc {
+        for (call, mode) in SHARED_MODES {
+            allow(*call, vec![rule([lacks(*mode, SET_ID)?])?]);
+        }
+    }
+    for call in table::BY_ID {
+        allow(*call, if held.processes { Vec::new() } else { vec![rule([is(0, 0)?])?] });
+    }
+    for (call, kind) in table::BY_KIND_AND_ID {
+        let own = vec![rule([is(0, kind.unsigned_abs())?, is(1, 0)?])?];
+        allow(*call, if held.processes { Vec::new() } else { own });
+    }
+    allow(libc::SYS_fcntl, vec![rule(none_of(1, REFUSED_FCNTL.iter().map(|command| command.unsigned_abs()))?)?]);
+    let ioctl = if held.gpu {
+        vec![rule(none_of(1, REFUSED_IOCTLS.iter().copied())?)?]
+    } else {
+        one_of(1, IOCTLS.iter().copied())?
+    };
+    allow(libc::SYS_ioctl, ioctl);
+    allow(libc::SYS_prctl, one_of(0, PRCTLS.iter().map(|option| option.unsigned_abs()))?);
+    allow(libc::SYS_personality, vec![rule([is(0, PERSONALITY_QUERY)?])?]);
+    for (call, flags) in [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)] {
+        allow(call, vec![rule([lacks(flags, libc::MSG_FASTOPEN.unsigned_abs())?])?]);
+    }
+    allow(libc::SYS_setsockopt, socket_options()?);
+    // A datagram socket of a pair can still send to any name.
+    let stream = kind(1, libc::SOCK_STREAM)?;
+    allow(libc::SYS_socketpair, vec![rule([is(0, libc::AF_UNIX.unsigned_abs())?, stream])?]);
+    sockets(held.sockets, &mut allow)?;
+    Ok(rules)
+}
+
+/// Which sockets can be made, and what connects or is connected to.
+fn sockets(
+    sockets: Sockets,
+    allow: &mut impl FnMut(libc::c_long, Vec<SeccompRule>) -> Option<Vec<SeccompRule>>,
+) -> Result<()> {
+    let internet = |socket: libc::c_int, protocol: libc::c_int| {
+        let families = [libc::AF_INET, libc::AF_INET6].into_iter();
+        // Zero stands for the protocol of that kind; others carry TCP under another name.
+        let pairs = families.flat_map(move |family| [(family, 0), (family, protocol)]);
+        pairs.map(move |(family, protocol)| {
+            rule([is(0, family.unsigned_abs())?, kind(1, socket)?, is(2, protocol.unsigned_abs())?])
+        })
+    };
+    let tcp = || internet(libc::SOCK_STREAM, libc::IPPROTO_TCP);
+    let udp = || internet(libc::SOCK_DGRAM, libc::IPPROTO_UDP);
+    match sockets {
+        Sockets::None => {}
+        Sockets::Local => {
+            let stream = rule([is(0, libc::AF_UNIX.unsigned_abs())?, kind(1, libc::SOCK_STREAM)?])?;
+            allow(libc::SYS_socket, vec![stream]);
+            for call in [libc::SYS_bind, libc::SYS_listen, libc::SYS_connect] {
+                allow(call, Vec::new());
+            }
+        }
+        Sockets::Tcp => {
+            allow(libc::SYS_socket, tcp().collect::<Result<_>>()?);
+            allow(libc::SYS_connect, Vec::new());
+        }
+        Sockets::TcpAndUdp => {
+            allow(libc::SYS_socket, tcp().chain(udp()).collect::<Result<_>>()?);
+            allow(libc::SYS_connect, Vec::new());
+        }
+    }
+    Ok(())
+}
+
+/// All but the refused ones: an option is another one if its level or its name differs.
+fn socket_options() -> Result<Vec<SeccompRule>> {
+    let levels = [libc::SOL_SOCKET, libc::IPPROTO_TCP];
+    let mut rules = vec![rule(none_of(1, levels.iter().map(|level| level.unsigned_abs()))?)?];
+    for level in levels {
+        let refused = REFUSED_SOCKET_OPTIONS.iter().filter(|(of, _)| *of == level);
+        let mut conditions = vec![is(1, level.unsigned_abs())?];
+        conditions.extend(none_of(2, refused.map(|(_, name)| name.unsigned_abs()))?);
+        rules.push(rule(conditions)?);
+    }
+    Ok(rules)
+}
+
+#[expect(clippy::useless_conversion, reason = "the numbers have fewer bits on some processors")]
+pub(super) fn number(call: libc::c_long) -> i64 {
+    i64::from(call)
+}
+
+/// Allows a call that fulfils all of the conditions.
+fn rule(conditions: impl IntoIterator<Item = SeccompCondition>) -> Result<SeccompRule> {
+    SeccompRule::new(conditions.into_iter().collect())
+}
+
+/// Allows a call whose argument is one of the values.
+fn one_of(index: u8, values: impl Iterator<Item = u32>) -> Result<Vec<SeccompRule>> {
+    values.map(|value| rule([is(index, value)?])).collect()
+}
+
+/// Conditions that an argument is none of the values.
+fn none_of(index: u8, values: impl Iterator<Item = u32>) -> Result<Vec<SeccompCondition>> {
+    values.map(|value| condition(index, SeccompCmpOp::Ne, value)).collect()
+}
+
+fn is(index: u8, value: u32) -> Result<SeccompCondition> {
+    condition(index, SeccompCmpOp::Eq, value)
+}
+
+/// That an argument has none of the bits.
+fn lacks(index: u8, bits: u32) -> Result<SeccompCondition> {
+    condition(index, SeccompCmpOp::MaskedEq(u64::from(bits)), 0)
+}
+
+/// That a socket is of this kind, whatever flags stand beside it.
+fn kind(index: u8, kind: libc::c_int) -> Result<SeccompCondition> {
+    condition(index, SeccompCmpOp::MaskedEq(SOCKET_KIND), kind.unsigned_abs())
+}
+
+/// A condition on one argument, of which the kernel looks at 32 bits.
+fn condition(index: u8, is: SeccompCmpOp, value: u32) -> Result<SeccompCondition> {
+    SeccompCondition::new(index, SeccompCmpArgLen::Dword, is, u64::from(value))
+}
