@@ -175,6 +175,17 @@ impl Bounds {
         Ok(())
     }
 
+    /// The error of an answer that came after its time: whoever asked may have gone on without it.
+    pub(crate) fn in_time(&self) -> Result<()> {
+        if self.call.as_ref().and_then(CallHandle::remaining).is_some_and(|left| left.is_zero()) {
+            return Err(late());
+        }
+        if self.wall.limit.is_some_and(|limit| self.wall.used > limit) {
+            return Err(over_limit("computed", self.wall.limit, "call_ms"));
+        }
+        Ok(())
+    }
+
     /// Runs the guest until `work` ends. An error means that `work` was dropped in the middle.
     pub(crate) async fn drive<T>(&mut self, reach: &Reach, work: impl Future<Output = T>) -> Result<T> {
         let started = self.wall.limit.map(|_| Instant::now());
@@ -299,6 +310,28 @@ mod tests {
         let error = bounds.drive(&reach, std::future::pending::<()>()).await.unwrap_err();
         assert_eq!(error.code(), ErrorCode::Timeout);
         assert!(error.to_string().contains("limits.call_ms"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_comes_too_late_is_none() {
+        let spin = |time: Duration| async move {
+            let end = Instant::now() + time;
+            while Instant::now() < end {
+                std::hint::spin_loop();
+            }
+        };
+        let ((_call, mut bounds), reach) = (call_with(Some(20)), reach());
+        bounds.drive(&reach, spin(Duration::ZERO)).await.unwrap();
+        bounds.in_time().unwrap();
+        bounds.drive(&reach, spin(Duration::from_millis(30))).await.unwrap();
+        let error = bounds.in_time().unwrap_err();
+        assert!(error.code() == ErrorCode::Timeout && error.to_string().contains("limits.call_ms"), "{error}");
+
+        let call = Call::new().timeout(Duration::from_millis(20));
+        let mut bounds = Bounds::of_call(call.handle(), &StoreLimits::new(&Limits::default()));
+        bounds.in_time().unwrap();
+        bounds.drive(&reach, spin(Duration::from_millis(30))).await.unwrap();
+        assert_eq!(bounds.in_time().unwrap_err().code(), ErrorCode::Timeout);
     }
 
     #[tokio::test]

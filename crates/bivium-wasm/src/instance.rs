@@ -177,6 +177,7 @@ impl ComponentInstance {
         let mut result = None;
         let outcome = self.drive(bounds, stream.next(&mut live.store, &mut result)).await;
         self.settle(&mut slot, bounds, outcome)?;
+        bounds.in_time()?;
         Ok(result)
     }
 
@@ -243,7 +244,7 @@ impl Instance for ComponentInstance {
         let outcome = self.drive(&mut bounds, work).await;
         let done = self.settle(&mut slot, &bounds, outcome);
         self.end_call(&mut slot);
-        done.map(|()| result)
+        done.and_then(|()| bounds.in_time()).map(|()| result)
     }
 
     async fn execute_stream(self: Arc<Self>, mut call: Call) -> Result<PayloadStream> {

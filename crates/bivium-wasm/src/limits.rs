@@ -21,9 +21,6 @@ pub(crate) const TABLE_ELEMENTS: usize = 60_000;
 /// Bytes that a guest may hand over besides a document as long as it may be.
 const PIECE: usize = 32 << 20;
 
-/// What a component value takes up for each byte of the JSON that stands for it: 32 bytes for a digit and a comma.
-const VALUE_OF_JSON: usize = 16;
-
 /// The limits of one instance, in the units in which they are held.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StoreLimits {
@@ -43,7 +40,8 @@ pub(crate) struct StoreLimits {
     pub(crate) log_records: u32,
     /// Bytes that the guest hands the host in one piece.
     pub(crate) handed: usize,
-    /// Bytes that component values take up here which cross at once, either way.
+    /// What the host may hold for component values that cross at once, either way. Together with the guest's own memory
+    /// and the JSON's text that is no more than twice what memory and payloads may take.
     pub(crate) values: usize,
     /// Entries of the table of resources: everything that the guest holds together.
     pub(crate) handles: usize,
@@ -57,8 +55,9 @@ impl StoreLimits {
         let bytes = |limit: Option<u64>| limit.unwrap_or_default().saturating_mul(1 << 20);
         let json = usize::try_from(bytes(limits.payload_mb)).unwrap_or(usize::MAX);
         let (blobs, files, connections) = (count(limits.blobs), count(limits.files), count(limits.connections));
+        let memory_bytes = bytes(limits.memory_mb);
         Self {
-            memory_bytes: bytes(limits.memory_mb),
+            memory_bytes,
             table_elements: count(limits.table_elements),
             core_instances: count(limits.core_instances),
             call_ms: limits.call_ms,
@@ -67,7 +66,7 @@ impl StoreLimits {
             json,
             // As long as a document, and a piece of a blob may be longer where documents are short.
             handed: json.saturating_add(PIECE),
-            values: json.saturating_mul(VALUE_OF_JSON).saturating_add(PIECE),
+            values: usize::try_from(memory_bytes).unwrap_or(usize::MAX).saturating_add(json),
             blob_bytes: bytes(limits.blob_mb),
             blobs,
             files,

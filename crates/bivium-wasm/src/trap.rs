@@ -17,7 +17,8 @@ const MAX_BACKTRACE: usize = 16 << 10;
 
 /// The error of a call that ended in `trap`.
 pub(crate) fn explain(trap: &wasmtime::Error, state: &HostState) -> PluginError {
-    exhausted(trap, state).unwrap_or_else(|| crashed(trap, state))
+    let own = trap.downcast_ref::<PluginError>().cloned();
+    exhausted(trap, state).or(own).unwrap_or_else(|| crashed(trap, state))
 }
 
 fn exhausted(trap: &wasmtime::Error, state: &HostState) -> Option<PluginError> {

@@ -1,5 +1,5 @@
-//! [`Code`]: a compiled component in a file, and the crate's only `unsafe`: taking such a file for what the engine
-//! itself has written.
+//! [`Code`]: a compiled component in a file. To take such a file for what the engine itself has written is `unsafe`, here
+//! and nowhere else.
 
 use std::fs::File;
 use std::io;

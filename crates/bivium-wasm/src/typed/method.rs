@@ -1,15 +1,23 @@
 //! [`Methods`]: the exported functions of a typed component, under the names by which they are called.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::{fmt, mem};
 
 use bivium_interface::{Blob, Call, Failure, MethodInfo, Payload, PluginError, Result};
 use serde_json::{Map, Value};
-use wasmtime::Engine;
+use wasmtime::component::__internal::CanonicalAbiInfo;
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
-use wasmtime::component::{Component, ComponentExportIndex, Val};
+use wasmtime::component::{Component, ComponentExportIndex};
+use wasmtime::{Engine, ValRaw};
 
-use super::read::{self, Reader};
+use super::flat::flatten;
+use super::image::Image;
+use super::layout::{Part, Places, frame};
+use super::memory::Broken;
+use super::pace::Pace;
+use super::read::{self, Place, Reader};
 use super::schema;
 use super::shape::{Shape, Surveyor, Unfit, separated};
 use super::write::{Unwritten, Writer};
@@ -24,14 +32,16 @@ const MAX_MESSAGE: usize = 8 << 10;
 pub(super) struct Method {
     /// The name under which it is listed.
     name: String,
-    params: Vec<(String, Shape)>,
-    result: Option<Shape>,
+    params: Vec<(String, Part)>,
+    /// The layout of all parameters together.
+    frame: CanonicalAbiInfo,
+    result: Option<Part>,
     pub(super) export: ComponentExportIndex,
 }
 
 /// The functions of one component, in its own order.
 pub(crate) struct Methods {
-    methods: Vec<Method>,
+    methods: Vec<Arc<Method>>,
     /// Every name by which one can be called.
     names: HashMap<String, usize>,
     /// What a call of no particular method runs.
@@ -81,7 +91,7 @@ impl Methods {
                 all.names.insert(names.short, n);
             }
             all.names.insert(names.full, n);
-            all.methods.push(method);
+            all.methods.push(Arc::new(method));
         }
         all.default = match (all.names.get(Call::EXECUTE), inner.as_slice(), all.methods.len()) {
             (Some(n), _, _) | (None, [n], _) => Some(*n),
@@ -96,7 +106,7 @@ impl Methods {
     }
 
     /// The method that a call names.
-    pub(super) fn find(&self, name: &str) -> Result<&Method> {
+    pub(super) fn find(&self, name: &str) -> Result<&Arc<Method>> {
         let n = if name == Call::EXECUTE { self.default } else { self.names.get(name).copied() };
         n.and_then(|n| self.methods.get(n)).ok_or_else(|| {
             let known = read::listed(self.methods.iter().map(|method| method.name.as_str()));
@@ -107,7 +117,7 @@ impl Methods {
 
     /// What is told of them.
     pub(super) fn list(&self) -> Vec<MethodInfo> {
-        let info = |method: &Method| MethodInfo {
+        let info = |method: &Arc<Method>| MethodInfo {
             name: method.name.clone(),
             description: method.signature(),
             parameters: Some(schema::of_arguments(&method.params)),
@@ -153,10 +163,10 @@ impl Found<'_> {
     }
 
     fn method(&mut self, interface: Option<&str>, function: &str, func: &ComponentFunc) -> Result<Method, Unfit> {
-        let params = func.params().map(|(name, ty)| Ok((self.surveyor.name(name)?, self.surveyor.shape(&ty)?)));
+        let params = func.params().map(|(name, ty)| Ok((self.surveyor.name(name)?, self.surveyor.part(&ty)?)));
         let params = params.collect::<Result<Vec<_>, Unfit>>()?;
         let mut results = func.results();
-        let result = results.next().map(|ty| self.surveyor.shape(&ty)).transpose()?;
+        let result = results.next().map(|ty| self.surveyor.part(&ty)).transpose()?;
         if results.next().is_some() {
             return Err("several results");
         }
@@ -165,7 +175,8 @@ impl Found<'_> {
         };
         let interface = interface.map(|interface| index(None, interface)).transpose()?;
         let export = index(interface.as_ref(), function)?;
-        Ok(Method { name: String::new(), params, result, export })
+        let frame = frame(params.iter().map(|(_, part)| part));
+        Ok(Method { name: String::new(), params, frame, result, export })
     }
 }
 
@@ -190,9 +201,35 @@ impl Arguments {
     }
 }
 
+/// What a function gave.
+#[derive(Default)]
+pub(super) struct Outcome {
+    pub(super) json: Value,
+    /// Bytes for the blobs that the JSON names.
+    pub(super) blobs: Vec<Vec<u8>>,
+    /// The text of the JSON has at least as many bytes.
+    pub(super) counted: usize,
+}
+
+impl Outcome {
+    const RESULT: &str = "the plugin's result is";
+
+    /// Refuses JSON whose text is longer than may be.
+    pub(super) fn check(self, json_limit: usize) -> Result<Self> {
+        document::check(Self::RESULT, &self.json, json_limit)?;
+        Ok(self)
+    }
+}
+
 impl Method {
-    /// The values of a call's arguments, in order. Blocks while it reads blobs.
-    pub(super) fn arguments(&self, arguments: Arguments, json_limit: usize, limit: usize) -> Result<Vec<Val>> {
+    /// A call's arguments, laid out. Blocks while it reads blobs. `limit` is what they may take up.
+    pub(super) fn arguments(
+        &self,
+        arguments: Arguments,
+        json_limit: usize,
+        limit: usize,
+        pace: &Pace,
+    ) -> Result<Image> {
         let Arguments { positional, mut named, blobs } = arguments;
         document::check("the arguments are", &named, json_limit)?;
         document::check("the arguments are", &positional, json_limit)?;
@@ -209,46 +246,74 @@ impl Method {
                 self.params.len()
             )));
         }
-        let mut reader = Reader::new(Payload { json: Value::Null, blobs }, limit);
+        let blobs = Payload { json: Value::Null, blobs };
+        let mut reader = Reader::new(&self.params, blobs, limit, pace.clone())?;
         let mut positional = positional.into_iter().enumerate();
-        let mut values = Vec::with_capacity(self.params.len());
-        for (name, shape) in &self.params {
-            values.push(match (positional.next(), named.swap_remove(name)) {
+        let mut places = Places::from(0);
+        for (name, part) in &self.params {
+            let to = Place::argument(places.next(part));
+            match (positional.next(), named.swap_remove(name)) {
                 (Some(_), Some(_)) => {
                     return Err(wrong(format!("the argument `{name}` is given by its position and by its name")));
                 }
-                (Some((n, value)), None) => reader.argument(n.to_string(), shape, value)?,
-                (None, Some(value)) => reader.argument(name.clone(), shape, value)?,
-                (None, None) if matches!(shape, Shape::Option(_)) => Val::Option(None),
+                (Some((n, value)), None) => reader.argument(Cow::Owned(n.to_string()), part, value, to)?,
+                (None, Some(value)) => reader.argument(Cow::Borrowed(name), part, value, to)?,
+                // None, as everything is made of zeros.
+                (None, None) if matches!(**part, Shape::Option(_)) => {}
                 (None, None) => return Err(wrong(format!("the argument `{name}` is missing"))),
-            });
+            }
         }
-        Ok(values)
+        Ok(reader.finish())
     }
 
-    /// Places for the results.
-    pub(super) fn results(&self) -> Vec<Val> {
-        self.result.iter().map(|_| Val::Bool(false)).collect()
+    /// The layout of all parameters together.
+    pub(super) fn frame(&self) -> &CanonicalAbiInfo {
+        &self.frame
     }
 
-    /// The JSON of what the function gave, and bytes for the blobs that it names. The error of a `result` is the
+    /// The numbers that stand for the arguments that lie in `bytes`.
+    pub(super) fn flatten(&self, bytes: &[u8]) -> Option<Vec<ValRaw>> {
+        let (mut numbers, mut places) = (Vec::new(), Places::from(0));
+        for (_, part) in &self.params {
+            flatten(part, bytes, places.next(part), &mut numbers)?;
+        }
+        Some(numbers)
+    }
+
+    pub(super) fn result(&self) -> Option<&Part> {
+        self.result.as_ref()
+    }
+
+    /// The JSON of the result that lies at `at`, and bytes for the blobs that it names. The error of a `result` is the
     /// plugin's own.
-    pub(super) fn outcome(&self, results: Vec<Val>, json_limit: usize) -> Result<(Value, Vec<Vec<u8>>)> {
-        let mut writer = Writer::new(json_limit);
-        let json = match (&self.result, results.into_iter().next()) {
-            (Some(Shape::Result(_, err)), Some(Val::Result(Err(val)))) => return Err(failure(err.as_deref(), val)),
-            (Some(Shape::Result(ok, _)), Some(Val::Result(Ok(val)))) => writer.carried(ok.as_deref(), val),
-            (Some(shape), Some(val)) => writer.write(shape, val),
-            (None, None) => Ok(Value::Null),
-            _ => Err(Unwritten::Mismatch),
+    pub(super) fn outcome(&self, mut writer: Writer<'_>, at: usize) -> Result<Result<Outcome>, Broken> {
+        let limits = (writer.limit(), writer.text_limit());
+        let written = match &self.result {
+            None => Ok(Value::Null),
+            Some(part) => match &**part {
+                Shape::Result(ok, err) => match (writer.case(at, 2)?, ok, at + part.carried_at()) {
+                    (0, Some(ok), at) => writer.write(ok, at),
+                    (0, None, _) => Ok(Value::Null),
+                    (_, _, at) => return failure(err.as_deref(), writer, at).map(Err),
+                },
+                _ => writer.write(part, at),
+            },
         };
-        const RESULT: &str = "the plugin's result is";
-        let json = json.map_err(|unwritten| match unwritten {
-            Unwritten::TooLong => document::over(RESULT, "more", json_limit),
-            Unwritten::Mismatch => PluginError::protocol("the plugin's result is of another type than its function's"),
-        })?;
-        document::check(RESULT, &json, json_limit)?;
-        Ok((json, writer.blobs))
+        let (counted, blobs) = (writer.counted(), mem::take(&mut writer.blobs));
+        Ok(match written {
+            Ok(json) => Ok(Outcome { json, blobs, counted }),
+            Err(Unwritten::Broken(broken)) => return Err(broken),
+            Err(Unwritten::Over(error)) => Err(error),
+            Err(Unwritten::TooLong) => {
+                Err(document::over(Outcome::RESULT, &format!("more than {} MiB", limits.1 >> 20), limits.1))
+            }
+            Err(Unwritten::TooLarge) => Err(PluginError::resource_exhausted(format!(
+                "the plugin's result takes more than {} MiB in the host, over what `limits.memory_mb` and \
+                 `limits.payload_mb` allow together",
+                limits.0 >> 20
+            ))
+            .with_help("pass large data as a blob or in pieces, or raise `limits.payload_mb` in its manifest")),
+        })
     }
 
     /// As WIT writes it.
@@ -267,34 +332,41 @@ impl fmt::Display for Method {
 }
 
 /// The error that a function gave as its result: the case of a variant or an enum is its type.
-fn failure(shape: Option<&Shape>, val: Option<Box<Val>>) -> PluginError {
-    let (kind, message) = match (shape, val.map(|val| *val)) {
-        (Some(Shape::Enum(_)), Some(Val::Enum(name))) => (name, String::new()),
-        (Some(Shape::Variant(cases)), Some(Val::Variant(name, carried))) => {
-            let shape = cases.get(&name).and_then(Option::as_ref);
-            let message = carried.map(|val| told(shape, *val)).unwrap_or_default();
-            (name, message)
+fn failure(part: Option<&Part>, writer: Writer<'_>, at: usize) -> Result<PluginError, Broken> {
+    let (kind, message) = match part.map(|part| (part, &**part)) {
+        Some((_, Shape::Enum(names))) => {
+            let case = writer.case(at, names.len())?;
+            (names.get_index(case).cloned().unwrap_or_default(), String::new())
         }
-        (shape, Some(val)) => (String::new(), told(shape, val)),
-        (_, None) => (String::new(), "the function gave an error and did not say which".to_owned()),
+        Some((part, Shape::Variant(cases))) => {
+            let case = writer.case(at, cases.len())?;
+            match cases.get_index(case) {
+                Some((name, Some(carried))) => (name.clone(), told(carried, writer, at + part.carried_at())?),
+                Some((name, None)) => (name.clone(), String::new()),
+                None => (String::new(), String::new()),
+            }
+        }
+        Some((part, _)) => (String::new(), told(part, writer, at)?),
+        None => (String::new(), "the function gave an error and did not say which".to_owned()),
     };
-    PluginError::plugin_failed(Failure {
+    Ok(PluginError::plugin_failed(Failure {
         kind: text::clip(kind, MAX_MESSAGE),
         message: text::clip(message, MAX_MESSAGE),
         traceback: String::new(),
         ..Failure::default()
-    })
+    }))
 }
 
 /// An error's value in words: a string as it is, anything else as JSON.
-fn told(shape: Option<&Shape>, val: Val) -> String {
-    match (shape, val) {
-        (Some(Shape::String), Val::String(message)) => message,
-        (Some(shape), val) => match Writer::without_blobs(MAX_MESSAGE).write(shape, val) {
-            Ok(json) => json.to_string(),
-            Err(_) => "the error's value is too long to be shown".to_owned(),
-        },
-        (None, _) => String::new(),
+fn told(part: &Part, writer: Writer<'_>, at: usize) -> Result<String, Broken> {
+    if **part == Shape::String {
+        // A character more, so that it is seen that some were cut off.
+        return writer.memory().text(at).map(|text| text.beginning(MAX_MESSAGE + 4));
+    }
+    match writer.in_words(MAX_MESSAGE).write(part, at) {
+        Ok(json) => Ok(json.to_string()),
+        Err(Unwritten::Broken(broken)) => Err(broken),
+        Err(_) => Ok("the error's value is too long to be shown".to_owned()),
     }
 }
 

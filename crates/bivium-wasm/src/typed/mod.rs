@@ -1,30 +1,41 @@
 //! Typed components: any component that exports functions, without a world of ours, is a plugin whose methods they are.
 //!
-//! At load the types of the functions are taken in ([`shape`]) and what has no JSON form is refused; JSON Schemas are
-//! made from them ([`schema`]). A call's arguments are read into component values against those types before the guest
-//! is entered ([`read`]), and what it returns is written as JSON ([`write`]). Calls run in the same instances and under
-//! the same bounds as those of a plugin of the world; `docs/typed-components.md` has the rules for users.
+//! At load the types of the functions are taken in ([`shape`]), with their layout in memory ([`layout`]), and what has
+//! no JSON form is refused; JSON Schemas are made from them ([`schema`]). A call's arguments are read against those types
+//! before the guest is entered ([`read`]), as they will lie in its memory ([`image`]); what it returns is written as JSON
+//! straight from there ([`write`]). What that takes up in the host is counted before it is made ([`cost`]), and the
+//! clock is looked at all the while ([`pace`]). Calls run in the same instances and under the same bounds as those of a
+//! plugin of the world; `docs/typed-components.md` has the rules for users.
 
+mod cost;
+mod cross;
+mod flat;
+pub(crate) mod fuzzing;
+mod image;
+mod layout;
+mod memory;
 mod method;
+mod pace;
 mod read;
 mod schema;
 mod shape;
-#[cfg(test)]
-mod tests;
 mod write;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bivium_interface::{Blob, Call, MethodInfo, Payload, PluginError, Result};
+use serde_json::Value;
 use wasmtime::Store;
-use wasmtime::component::{Instance, InstancePre, Val};
+use wasmtime::component::{Instance, InstancePre};
 
-use method::Arguments;
+use cross::Lifting;
+use image::Image;
+pub use layout::Part;
 pub(crate) use method::Methods;
-pub(crate) use read::Reader;
+use method::{Arguments, Method, Outcome};
+use pace::Pace;
 pub use shape::{Int, Shape};
-pub(crate) use write::Writer;
 
 use crate::blobs::{self, WriterHandle};
 use crate::limits::StoreLimits;
@@ -36,6 +47,11 @@ const BYTES: &str = "application/octet-stream";
 
 /// Blobs of the exchange that are so small together are read in place.
 const READ_IN_PLACE: u64 = 1 << 20;
+
+/// As many values, or bytes of JSON, are read and written in place: to hand them to another thread takes longer.
+const FEW_VALUES: usize = 4 << 10;
+/// Bytes of a string that take as long as a value.
+const BYTES_LIKE_A_VALUE: usize = 64;
 
 /// A typed component whose imports are resolved.
 pub(crate) struct GuestPre {
@@ -55,9 +71,6 @@ impl world::GuestPre for GuestPre {
         &self,
         store: &mut Store<HostState>,
     ) -> wasmtime::Result<wasmtime::Result<Box<dyn world::Guest>>> {
-        let values = store.data().limits.values;
-        store.data_mut().limits.handed = values;
-        store.set_hostcall_fuel(values);
         let instance = self.instance.instantiate_async(store).await?;
         Ok(Ok(Box::new(Guest { instance, methods: Arc::clone(&self.methods) })))
     }
@@ -98,21 +111,27 @@ impl world::Guest for Guest {
         result: &mut Payload,
     ) -> wasmtime::Result<Result<()>> {
         let method = match self.methods.find(&call.method) {
-            Ok(method) => method,
+            Ok(method) => Arc::clone(method),
             Err(error) => return Ok(Err(error)),
         };
-        let arguments = match self.arguments(store.data().limits, call).await {
-            Ok(arguments) => arguments,
+        let StoreLimits { json, values, .. } = store.data().limits;
+        let pace = Pace::of(store.data());
+        let image = match arguments(&method, call, json, values, &pace).await {
+            Ok(image) => image,
             Err(error) => return Ok(Err(error)),
         };
         let Some(function) = self.instance.get_func(&mut *store, method.export) else {
             return Ok(Err(PluginError::internal("the component has lost a function")));
         };
-        let mut results = method.results();
-        function.call_async(&mut *store, &arguments, &mut results).await?;
-        let state = store.data_mut();
-        Ok(match method.outcome(results, state.limits.json) {
-            Ok((json, bytes)) => keep(state, bytes).await.map(|blobs| *result = Payload { json, blobs }),
+        let lifting = Lifting { method, json, held: values, pace };
+        let outcome = match cross::call(store, function, image, lifting).await? {
+            Ok(outcome) => checked(outcome, json).await,
+            Err(error) => Err(error),
+        };
+        Ok(match outcome {
+            Ok(Outcome { json, blobs, .. }) => {
+                keep(store.data_mut(), blobs).await.map(|blobs| *result = Payload { json, blobs })
+            }
             Err(error) => Err(error),
         })
     }
@@ -133,15 +152,47 @@ impl world::Guest for Guest {
     }
 }
 
-impl Guest {
-    /// A call's arguments; where its blobs may take long to read, on a thread that may block.
-    async fn arguments(&self, limits: StoreLimits, call: &mut Call) -> Result<Vec<Val>> {
-        let size: u64 = call.blobs.iter().map(Blob::size).fold(0, u64::saturating_add);
-        let in_place = size <= READ_IN_PLACE && call.blobs.iter().all(Blob::is_owned);
-        let (methods, method) = (Arc::clone(&self.methods), call.method.clone());
-        let arguments = Arguments::take(call);
-        let read = move || methods.find(&method)?.arguments(arguments, limits.json, limits.values);
-        if in_place { read() } else { blobs::blocking(read).await? }
+/// A call's arguments; where they are many or its blobs may take long to read, on a thread that may block.
+async fn arguments(method: &Arc<Method>, call: &mut Call, json: usize, values: usize, pace: &Pace) -> Result<Image> {
+    let size: u64 = call.blobs.iter().map(Blob::size).fold(0, u64::saturating_add);
+    let in_place = size <= READ_IN_PLACE
+        && call.blobs.iter().all(Blob::is_owned)
+        && !are_many(call.positional.iter().chain(call.named.values()));
+    let (method, arguments, pace) = (Arc::clone(method), Arguments::take(call), pace.clone());
+    let read = move || method.arguments(arguments, json, values, &pace);
+    if in_place { read() } else { blobs::blocking(read).await? }
+}
+
+/// Whether there are so many values that to read them takes long.
+fn are_many<'a>(values: impl Iterator<Item = &'a Value>) -> bool {
+    let mut left = FEW_VALUES;
+    let mut waiting: Vec<&Value> = values.collect();
+    while let Some(value) = waiting.pop() {
+        let (inside, long) = match value {
+            Value::Array(items) => (items.len(), 0),
+            Value::Object(object) => (object.len(), 0),
+            Value::String(text) => (0, text.len() / BYTES_LIKE_A_VALUE),
+            _ => (0, 0),
+        };
+        match left.checked_sub(1 + inside + long) {
+            Some(rest) => left = rest,
+            None => return true,
+        }
+        match value {
+            Value::Array(items) => waiting.extend(items),
+            Value::Object(object) => waiting.extend(object.values()),
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Holds a result against the limit of its text; a long one on a thread that may block.
+async fn checked(outcome: Outcome, json: usize) -> Result<Outcome> {
+    if outcome.counted <= FEW_VALUES {
+        outcome.check(json)
+    } else {
+        blobs::blocking(move || outcome.check(json)).await?
     }
 }
 

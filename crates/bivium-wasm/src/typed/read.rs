@@ -1,9 +1,10 @@
 //! JSON to component values.
 //!
 //! Values are a caller's: every one is held against its type before the guest sees any of them, and an error names the
-//! place, the type and what stood there. What the values weigh on the host is bounded, for the engine's form of a value
-//! is many times the size of a byte.
+//! place, the type and what stood there. They are written as they will lie in the component's memory ([`Image`]). What
+//! that takes up is counted before it is made: a list counts as a whole, with all that its items leave out.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine as _;
@@ -12,8 +13,11 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bivium_interface::{Payload, PluginError, Result, unescape_key};
 use indexmap::{IndexMap, IndexSet};
 use serde_json::{Map, Value};
-use wasmtime::component::Val;
 
+use super::cost::{self, Purse};
+use super::image::{self, Data, Image};
+use super::layout::{Part, Places, discriminant, frame};
+use super::pace::Pace;
 use super::shape::{Int, Shape};
 use crate::{blobs, text};
 
@@ -26,102 +30,181 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Reads values of one call.
-pub(crate) struct Reader {
+/// Reads the values of one call.
+pub(crate) struct Reader<'a> {
     /// What `{"$blob": n}` stands for.
     blobs: Payload,
-    /// Bytes that values may still take up here.
-    left: usize,
-    limit: usize,
-    path: Vec<Step>,
+    image: Image,
+    purse: Purse,
+    pace: Pace,
+    path: Vec<Step<'a>>,
 }
 
-enum Step {
-    Name(String),
+enum Step<'a> {
+    Name(Cow<'a, str>),
     Index(usize),
 }
 
-impl Reader {
-    /// `limit` is what all values together may take up on the host, in bytes.
-    pub(crate) fn new(blobs: Payload, limit: usize) -> Self {
-        Self { blobs, left: limit, limit, path: Vec::new() }
+/// The place of a value: a block of the image, and where in it.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    block: usize,
+    at: usize,
+}
+
+impl Place {
+    /// Of an argument.
+    pub(super) fn argument(at: usize) -> Self {
+        Self { block: image::ROOT, at }
+    }
+
+    fn plus(self, offset: usize) -> Self {
+        Self { at: self.at + offset, ..self }
+    }
+}
+
+impl<'a> Reader<'a> {
+    /// For arguments of these types. `limit` is what all values together may take up on the host, in bytes.
+    pub(super) fn new(params: &[(String, Part)], blobs: Payload, limit: usize, pace: Pace) -> Result<Self> {
+        let frame = frame(params.iter().map(|(_, part)| part));
+        let size = frame.size32 as usize;
+        let (image, purse) = (Image::new(0, 1), Purse::new(limit));
+        let mut reader = Self { blobs, image, purse, pace, path: Vec::new() };
+        reader.charge(cost::heap(size))?;
+        reader.image = Image::new(size, frame.align32);
+        Ok(reader)
+    }
+
+    pub(super) fn finish(self) -> Image {
+        self.image
+    }
+
+    /// What has been counted.
+    pub(super) fn taken(&self) -> usize {
+        self.purse.taken()
     }
 
     /// The value at `name`, the name of an argument or its position.
-    pub(crate) fn argument(&mut self, name: String, shape: &Shape, value: Value) -> Result<Val> {
-        self.within(Step::Name(name), shape, value)
+    pub(super) fn argument(&mut self, name: Cow<'a, str>, part: &'a Part, value: Value, to: Place) -> Result<()> {
+        self.within(Step::Name(name), part, value, to)
     }
 
-    fn within(&mut self, step: Step, shape: &Shape, value: Value) -> Result<Val> {
+    fn within(&mut self, step: Step<'a>, part: &'a Part, value: Value, to: Place) -> Result<()> {
         self.path.push(step);
-        let val = self.read(shape, value);
+        let read = self.read(part, value, to);
         self.path.pop();
-        val
+        read
     }
 
-    fn read(&mut self, shape: &Shape, value: Value) -> Result<Val> {
-        self.charge(size_of::<Val>())?;
-        Ok(match (shape, value) {
-            (Shape::Bool, Value::Bool(value)) => Val::Bool(value),
-            (Shape::Int(int), value) => self.int(*int, value)?,
-            (Shape::F32, value) => Val::Float32(self.float(shape, value, |number| {
-                #[expect(clippy::cast_possible_truncation, reason = "rounding is what is asked for")]
-                let number = number as f32;
-                number
-            })?),
-            (Shape::F64, value) => Val::Float64(self.float(shape, value, |number| number)?),
+    fn read(&mut self, part: &'a Part, value: Value, to: Place) -> Result<()> {
+        self.pace.step()?;
+        match (&**part, value) {
+            (Shape::Bool, Value::Bool(value)) => self.put(to, &[value.into()]),
+            (Shape::Int(int), value) => self.int(*int, &value, to)?,
+            (Shape::F32, value) => {
+                let number: f32 = self.float(part, &value, |number| {
+                    #[expect(clippy::cast_possible_truncation, reason = "rounding is what is asked for")]
+                    let number = number as f32;
+                    number
+                })?;
+                self.put(to, &number.to_le_bytes());
+            }
+            (Shape::F64, value) => {
+                let number: f64 = self.float(part, &value, |number| number)?;
+                self.put(to, &number.to_le_bytes());
+            }
             (Shape::Char, Value::String(value)) => {
                 let mut chars = value.chars();
                 match (chars.next(), chars.next()) {
-                    (Some(one), None) => Val::Char(one),
-                    _ => return Err(self.wrong(shape, &Value::String(value), "it is not one character")),
+                    (Some(one), None) => self.put(to, &u32::from(one).to_le_bytes()),
+                    _ => return Err(self.wrong(part, &Value::String(value), "it is not one character")),
                 }
             }
-            (Shape::String, Value::String(value)) => {
-                self.charge(value.len())?;
-                Val::String(value)
-            }
-            (Shape::Bytes(len), value) => self.bytes(shape, *len, value)?,
+            (Shape::String, Value::String(value)) => self.text(value, to)?,
+            (Shape::Bytes(len), value) => self.bytes(part, *len, value, to)?,
             (Shape::List(item, len), Value::Array(values)) => {
-                self.length(shape, *len, values.len())?;
-                let items = self.items(values, |reader, step, value| reader.within(step, item, value))?;
-                if len.is_some() { Val::FixedLengthList(items) } else { Val::List(items) }
+                self.length(part, *len, values.len())?;
+                let first = match len {
+                    Some(_) => to,
+                    None => self.block(to, values.len(), item.size(), item.align())?,
+                };
+                for (n, value) in values.into_iter().enumerate() {
+                    self.within(Step::Index(n), item, value, first.plus(n * item.size()))?;
+                }
             }
-            (Shape::Map(key, value), entries) => Val::Map(self.map(shape, key, value, entries)?),
-            (Shape::Tuple(shapes), Value::Array(values)) => {
-                self.length(shape, u32::try_from(shapes.len()).ok(), values.len())?;
-                let mut shapes = shapes.iter();
-                Val::Tuple(self.items(values, |reader, step, value| match shapes.next() {
-                    Some(shape) => reader.within(step, shape, value),
-                    None => Err(reader.wrong(shape, &value, "it is one too many")),
-                })?)
+            (Shape::Map(key, value), entries) => self.map(part, key, value, entries, to)?,
+            (Shape::Tuple(parts), Value::Array(values)) => {
+                self.length(part, u32::try_from(parts.len()).ok(), values.len())?;
+                let mut places = Places::from(to.at);
+                for (n, (part, value)) in parts.iter().zip(values).enumerate() {
+                    self.within(Step::Index(n), part, value, Place { at: places.next(part), ..to })?;
+                }
             }
-            (Shape::Record(fields), Value::Object(object)) => Val::Record(self.fields(fields, object)?),
-            (Shape::Variant(cases), value) => self.variant(shape, cases, value)?,
+            (Shape::Record(fields), Value::Object(object)) => self.fields(fields, object, to)?,
+            (Shape::Variant(cases), value) => self.variant(part, cases, value, to)?,
             (Shape::Enum(names), Value::String(name)) => {
-                self.known(shape, names, &name)?;
-                Val::Enum(name)
+                let case = self.known(part, names, &name)?;
+                self.case(to, names.len(), case);
             }
-            (Shape::Flags(names), Value::Array(values)) => Val::Flags(self.flags(shape, names, values)?),
-            (Shape::Option(_), Value::Null) => Val::Option(None),
-            (Shape::Option(some), value) if !some.may_be_null() => Val::Option(Some(Box::new(self.read(some, value)?))),
+            (Shape::Flags(names), Value::Array(values)) => self.flags(part, names, values, to)?,
+            // As everything is made of zeros.
+            (Shape::Option(_), Value::Null) => {}
             (Shape::Option(some), value) => {
-                let (_, value) = self.tagged(shape, value, &["some"])?;
-                Val::Option(Some(Box::new(self.within(Step::Name("some".to_owned()), some, value)?)))
+                self.case(to, 2, 1);
+                let to = to.plus(part.carried_at());
+                if some.may_be_null() {
+                    let (_, value) = self.tagged(part, value, &["some"])?;
+                    self.within(Step::Name("some".into()), some, value, to)?;
+                } else {
+                    self.read(some, value, to)?;
+                }
             }
             (Shape::Result(ok, err), value) => {
-                let (name, value) = self.tagged(shape, value, &["ok", "err"])?;
+                let (name, value) = self.tagged(part, value, &["ok", "err"])?;
                 let is_ok = name == "ok";
-                let carried = self.carried(name, if is_ok { ok } else { err }.as_deref(), value)?;
-                Val::Result(if is_ok { Ok(carried) } else { Err(carried) })
+                self.case(to, 2, usize::from(!is_ok));
+                let carried = if is_ok { ok } else { err }.as_deref();
+                match (carried, value) {
+                    (Some(carried), value) => {
+                        self.within(Step::Name(name.into()), carried, value, to.plus(part.carried_at()))?;
+                    }
+                    // `null` stands for nothing.
+                    (None, Value::Null) => {}
+                    (None, _) => return Err(self.error(format!("gives `{name}` a value, and it has none: write null"))),
+                }
             }
-            (shape, value) => return Err(self.wrong(shape, &value, "it is of another type")),
-        })
+            (_, value) => return Err(self.wrong(part, &value, "it is of another type")),
+        }
+        Ok(())
     }
 
-    fn int(&self, int: Int, value: Value) -> Result<Val> {
+    fn put(&mut self, to: Place, bytes: &[u8]) {
+        self.image.put(to.block, to.at, bytes);
+    }
+
+    /// Writes which of so many cases it is.
+    fn case(&mut self, to: Place, cases: usize, case: usize) {
+        let bytes = u32::try_from(case).unwrap_or(u32::MAX).to_le_bytes();
+        self.put(to, bytes.get(..discriminant(cases)).unwrap_or_default());
+    }
+
+    /// Makes room for so many items, to which `to` will point.
+    fn block(&mut self, to: Place, items: usize, size: usize, align: u32) -> Result<Place> {
+        let bytes = items.saturating_mul(size);
+        self.charge(cost::heap(bytes).saturating_add(image::BLOCK))?;
+        let block = self.image.add(to.block, to.at, items, align, Data::Bytes(vec![0; bytes]));
+        Ok(Place { block, at: 0 })
+    }
+
+    fn text(&mut self, text: String, to: Place) -> Result<()> {
+        self.charge(cost::heap(text.len()).saturating_add(image::BLOCK))?;
+        self.image.add(to.block, to.at, text.len(), 1, Data::Text(text));
+        Ok(())
+    }
+
+    fn int(&mut self, int: Int, value: &Value, to: Place) -> Result<()> {
         let (_, least, greatest) = int.range();
-        let number = match &value {
+        let number = match value {
             Value::Number(number) => whole(number),
             // As the large ones are written, so that what one call gave another takes.
             Value::String(digits) if greatest > MAX_EXACT => digits.parse().ok(),
@@ -129,127 +212,160 @@ impl Reader {
         };
         let number = number.ok_or_else(|| {
             let or_text = if greatest > MAX_EXACT { ", nor one as a string" } else { "" };
-            self.wrong(&Shape::Int(int), &value, &format!("it is no whole number{or_text}"))
+            self.wrong(&Shape::Int(int), value, &format!("it is no whole number{or_text}"))
         })?;
-        // In range, so that none of the conversions cuts anything off.
-        let val = match int {
-            Int::S8 => i8::try_from(number).map(Val::S8),
-            Int::U8 => u8::try_from(number).map(Val::U8),
-            Int::S16 => i16::try_from(number).map(Val::S16),
-            Int::U16 => u16::try_from(number).map(Val::U16),
-            Int::S32 => i32::try_from(number).map(Val::S32),
-            Int::U32 => u32::try_from(number).map(Val::U32),
-            Int::S64 => i64::try_from(number).map(Val::S64),
-            Int::U64 => u64::try_from(number).map(Val::U64),
-        };
-        val.map_err(|_| self.wrong(&Shape::Int(int), &value, &format!("it is not from {least} to {greatest}")))
+        if !(least..=greatest).contains(&number) {
+            return Err(self.wrong(&Shape::Int(int), value, &format!("it is not from {least} to {greatest}")));
+        }
+        // In range, so that what is cut off says nothing.
+        let bytes = number.to_le_bytes();
+        self.put(to, bytes.get(..int.size()).unwrap_or_default());
+        Ok(())
     }
 
     fn float<F: From<f32> + Copy + Into<f64>>(
         &self,
         shape: &Shape,
-        value: Value,
+        value: &Value,
         round: impl Fn(f64) -> F,
     ) -> Result<F> {
-        match &value {
+        match value {
             Value::Number(number) => {
                 let rounded = number.as_f64().map(round).filter(|rounded| (*rounded).into().is_finite());
-                rounded.ok_or_else(|| self.wrong(shape, &value, "it is out of range"))
+                rounded.ok_or_else(|| self.wrong(shape, value, "it is out of range"))
             }
             Value::String(name) => match name.as_str() {
                 "NaN" => Ok(F::from(f32::NAN)),
                 "Infinity" => Ok(F::from(f32::INFINITY)),
                 "-Infinity" => Ok(F::from(f32::NEG_INFINITY)),
-                _ => Err(self.wrong(
-                    shape,
-                    &value,
-                    "of strings only \"NaN\", \"Infinity\" and \"-Infinity\" are numbers",
-                )),
+                _ => {
+                    Err(self.wrong(shape, value, "of strings only \"NaN\", \"Infinity\" and \"-Infinity\" are numbers"))
+                }
             },
-            _ => Err(self.wrong(shape, &value, "it is no number")),
+            _ => Err(self.wrong(shape, value, "it is no number")),
         }
     }
 
-    fn bytes(&mut self, shape: &Shape, len: Option<u32>, value: Value) -> Result<Val> {
-        let items = if let Some(blob) = self.blobs.blob(&value) {
+    fn bytes(&mut self, part: &'a Part, len: Option<u32>, value: Value, to: Place) -> Result<()> {
+        let bytes = if let Some(blob) = self.blobs.blob(&value) {
             let blob = blob.clone();
-            self.weigh_bytes(usize::try_from(blob.size()).unwrap_or(usize::MAX))?;
+            self.charge(cost::heap(usize::try_from(blob.size()).unwrap_or(usize::MAX)))?;
+            self.pace.look()?;
             let failed = |error: PluginError| {
                 let message = format!("the argument at {}: {}", Pointer(&self.path), error.message());
                 PluginError::new(error.code(), message)
             };
-            vals(blobs::read_all(&blob).map_err(failed)?)
+            blobs::read_all(&blob).map_err(failed)?
         } else {
             match value {
                 Value::String(encoded) => {
-                    self.weigh_bytes(encoded.len() / 4 * 3)?;
+                    self.charge(cost::heap(encoded.len()))?;
                     let decoded = BASE64.decode(&encoded);
                     let wrong = |error| format!("it is not base64: {error}");
-                    vals(decoded.map_err(|error| self.wrong(shape, &Value::String(encoded), &wrong(error)))?)
+                    decoded.map_err(|error| self.wrong(part, &Value::String(encoded), &wrong(error)))?
                 }
                 Value::Array(values) => {
-                    self.items(values, |reader, step, value| reader.within(step, &Shape::Int(Int::U8), value))?
+                    self.charge(cost::heap(values.len()))?;
+                    let mut bytes = Vec::with_capacity(values.len());
+                    for (n, value) in values.into_iter().enumerate() {
+                        self.pace.step()?;
+                        match value.as_u64().and_then(|number| u8::try_from(number).ok()) {
+                            Some(byte) => bytes.push(byte),
+                            // In its other form, or an error that says why.
+                            None => bytes.push(self.byte(n, &value)?),
+                        }
+                    }
+                    bytes
                 }
                 other => {
                     let what = "write base64, a blob or an array of numbers";
-                    return Err(self.wrong(shape, &other, what));
+                    return Err(self.wrong(part, &other, what));
                 }
             }
         };
-        self.length(shape, len, items.len())?;
-        Ok(if len.is_some() { Val::FixedLengthList(items) } else { Val::List(items) })
+        self.length(part, len, bytes.len())?;
+        if len.is_some() {
+            self.put(to, &bytes);
+        } else {
+            self.charge(image::BLOCK)?;
+            self.image.add(to.block, to.at, bytes.len(), 1, Data::Bytes(bytes));
+        }
+        Ok(())
     }
 
-    fn map(&mut self, shape: &Shape, key: &Shape, value: &Shape, entries: Value) -> Result<Vec<(Val, Val)>> {
+    fn byte(&mut self, n: usize, value: &Value) -> Result<u8> {
+        let number = match value {
+            Value::Number(number) => whole(number).and_then(|number| u8::try_from(number).ok()),
+            _ => None,
+        };
+        number.ok_or_else(|| {
+            self.path.push(Step::Index(n));
+            self.wrong(&Shape::Int(Int::U8), value, "it is no whole number from 0 to 255")
+        })
+    }
+
+    fn map(&mut self, part: &'a Part, key: &'a Part, value: &'a Part, entries: Value, to: Place) -> Result<()> {
+        let mut places = Places::from(0);
+        let value_at = {
+            places.next(key);
+            places.next(value)
+        };
+        let entry = frame([key, value].into_iter());
+        let size = entry.size32 as usize;
         match entries {
-            Value::Object(object) if *key == Shape::String && !object.contains_key("$blob") => {
-                let mut entries = Vec::new();
-                for (name, item) in object {
-                    self.charge(size_of::<Val>() + name.len())?;
-                    let item = self.within(Step::Name(name.clone()), value, item)?;
-                    entries.push((Val::String(unescape_key(name)), item));
+            Value::Object(object) if **key == Shape::String && !object.contains_key("$blob") => {
+                let first = self.block(to, object.len(), size, entry.align32)?;
+                for (n, (name, item)) in object.into_iter().enumerate() {
+                    let to = first.plus(n * size);
+                    self.charge(cost::heap(name.len()))?;
+                    self.text(unescape_key(name.clone()), to)?;
+                    self.within(Step::Name(name.into()), value, item, to.plus(value_at))?;
                 }
-                Ok(entries)
+                Ok(())
             }
-            Value::Array(pairs) if *key != Shape::String => {
-                let mut entries = Vec::new();
+            Value::Array(pairs) if **key != Shape::String => {
+                let first = self.block(to, pairs.len(), size, entry.align32)?;
                 for (n, pair) in pairs.into_iter().enumerate() {
                     self.path.push(Step::Index(n));
-                    let Ok([first, second]) = <[Value; 2]>::try_from(match pair {
+                    let Ok([one, other]) = <[Value; 2]>::try_from(match pair {
                         Value::Array(pair) => pair,
                         _ => Vec::new(),
                     }) else {
                         return Err(self.error("is not a key and a value in an array of two".to_owned()));
                     };
-                    let first = self.within(Step::Index(0), key, first)?;
-                    entries.push((first, self.within(Step::Index(1), value, second)?));
+                    let to = first.plus(n * size);
+                    self.within(Step::Index(0), key, one, to)?;
+                    self.within(Step::Index(1), value, other, to.plus(value_at))?;
                     self.path.pop();
                 }
-                Ok(entries)
+                Ok(())
             }
             other => {
-                let form = if *key == Shape::String { "an object" } else { "an array of pairs" };
-                Err(self.wrong(shape, &other, &format!("a map is written as {form}")))
+                let form = if **key == Shape::String { "an object" } else { "an array of pairs" };
+                Err(self.wrong(part, &other, &format!("a map is written as {form}")))
             }
         }
     }
 
-    fn fields(&mut self, fields: &[(String, Shape)], mut object: Map<String, Value>) -> Result<Vec<(String, Val)>> {
-        let mut values = Vec::with_capacity(fields.len());
-        for (name, shape) in fields {
-            self.charge(name.len())?;
+    fn fields(&mut self, fields: &'a [(String, Part)], mut object: Map<String, Value>, to: Place) -> Result<()> {
+        let mut places = Places::from(to.at);
+        for (name, part) in fields {
+            let at = places.next(part);
             // In no order that matters: what is left over is an error.
-            let value = match (object.swap_remove(name), shape) {
-                (Some(value), shape) => self.within(Step::Name(name.clone()), shape, value)?,
-                (None, Shape::Option(_)) => Val::Option(None),
+            let value = if object.is_empty() { None } else { object.swap_remove(name) };
+            match (value, &**part) {
+                (Some(value), _) => {
+                    self.within(Step::Name(name.into()), part, value, Place { at, ..to })?;
+                }
+                // None, as everything is made of zeros.
+                (None, Shape::Option(_)) => self.pace.step()?,
                 (None, shape) => {
                     return Err(self.error(format!("has no field `{}` ({})", name, shown_shape(shape))));
                 }
-            };
-            values.push((name.clone(), value));
+            }
         }
         match object.keys().next() {
-            None => Ok(values),
+            None => Ok(()),
             Some(unknown) => {
                 let known = fields.iter().map(|(name, _)| name.as_str());
                 Err(self
@@ -259,60 +375,57 @@ impl Reader {
         }
     }
 
-    fn variant(&mut self, shape: &Shape, cases: &IndexMap<String, Option<Shape>>, value: Value) -> Result<Val> {
-        let names = || cases.keys().map(String::as_str);
+    fn variant(
+        &mut self,
+        part: &'a Part,
+        cases: &'a IndexMap<String, Option<Part>>,
+        value: Value,
+        to: Place,
+    ) -> Result<()> {
         let (name, value) = match only(value) {
             Ok((name, value)) => (name, Some(value)),
             Err(Value::String(name)) => (name, None),
-            Err(other) => return Err(self.wrong(shape, &other, "write \"case\", or {\"case\": value}")),
+            Err(other) => return Err(self.wrong(part, &other, "write \"case\", or {\"case\": value}")),
         };
-        let Some(carried) = cases.get(&name) else {
-            return Err(self.unknown(&name, "case", names()));
+        let Some((case, name, carried)) = cases.get_full(&name) else {
+            return Err(self.unknown(&name, "case", cases.keys().map(String::as_str)));
         };
-        self.charge(name.len())?;
+        self.case(to, cases.len(), case);
         match (carried, value) {
-            (None, None) => Ok(Val::Variant(name, None)),
-            (Some(shape), Some(value)) => {
-                let value = self.within(Step::Name(name.clone()), shape, value)?;
-                Ok(Val::Variant(name, Some(Box::new(value))))
+            (None, None) => Ok(()),
+            (Some(carried), Some(value)) => {
+                self.within(Step::Name(name.into()), carried, value, to.plus(part.carried_at()))
             }
-            (Some(shape), None) => {
-                Err(self.error(format!("is the case `{name}` without its value ({})", shown_shape(shape))))
+            (Some(carried), None) => {
+                Err(self.error(format!("is the case `{name}` without its value ({})", shown_shape(carried))))
             }
             (None, Some(_)) => Err(self.error(format!("gives the case `{name}` a value, and it has none"))),
         }
     }
 
-    fn flags(&mut self, shape: &Shape, names: &IndexSet<String>, values: Vec<Value>) -> Result<Vec<String>> {
-        let mut set = Vec::new();
+    fn flags(&mut self, part: &'a Part, names: &IndexSet<String>, values: Vec<Value>, to: Place) -> Result<()> {
+        // A bit for each name; those of a word lie in the order of their bytes.
+        let mut bits = vec![0_u8; part.size()];
         for value in values {
+            self.pace.step()?;
             let Value::String(name) = value else {
-                return Err(self.wrong(shape, &value, "flags are an array of names"));
+                return Err(self.wrong(part, &value, "flags are an array of names"));
             };
-            self.known(shape, names, &name)?;
-            if !set.contains(&name) {
-                self.charge(size_of::<String>() + name.len())?;
-                set.push(name);
+            let n = self.known(part, names, &name)?;
+            if let Some(byte) = bits.get_mut(n / 8) {
+                *byte |= 1 << (n % 8);
             }
         }
-        Ok(set)
+        self.put(to, &bits);
+        Ok(())
     }
 
-    fn known(&self, shape: &Shape, names: &IndexSet<String>, name: &str) -> Result<()> {
-        if names.contains(name) {
-            return Ok(());
+    fn known(&self, shape: &Shape, names: &IndexSet<String>, name: &str) -> Result<usize> {
+        if let Some(n) = names.get_index_of(name) {
+            return Ok(n);
         }
         let what = if matches!(shape, Shape::Flags(_)) { "flag" } else { "case" };
         Err(self.unknown(name, what, names.iter().map(String::as_str)))
-    }
-
-    /// What a case carries; `null` stands for nothing.
-    fn carried(&mut self, name: &'static str, shape: Option<&Shape>, value: Value) -> Result<Option<Box<Val>>> {
-        match (shape, value) {
-            (Some(shape), value) => Ok(Some(Box::new(self.within(Step::Name(name.to_owned()), shape, value)?))),
-            (None, Value::Null) => Ok(None),
-            (None, _) => Err(self.error(format!("gives `{name}` a value, and it has none: write null"))),
-        }
     }
 
     /// The one key of an object, which must be one of these, and its value.
@@ -327,14 +440,6 @@ impl Reader {
         }
     }
 
-    fn items(
-        &mut self,
-        values: Vec<Value>,
-        mut read: impl FnMut(&mut Self, Step, Value) -> Result<Val>,
-    ) -> Result<Vec<Val>> {
-        values.into_iter().enumerate().map(|(n, value)| read(self, Step::Index(n), value)).collect()
-    }
-
     fn length(&self, shape: &Shape, len: Option<u32>, found: usize) -> Result<()> {
         match len {
             Some(len) if found != len as usize => {
@@ -345,23 +450,15 @@ impl Reader {
         }
     }
 
-    fn weigh_bytes(&mut self, len: usize) -> Result<()> {
-        self.charge(len.saturating_mul(size_of::<Val>()))
-    }
-
     fn charge(&mut self, bytes: usize) -> Result<()> {
-        match self.left.checked_sub(bytes) {
-            Some(left) => {
-                self.left = left;
-                Ok(())
-            }
-            None => Err(PluginError::resource_exhausted(format!(
-                "the arguments take more than {} MiB as component values: each is {} bytes, a byte of a list too",
-                self.limit >> 20,
-                size_of::<Val>()
+        self.purse.take(bytes).map_err(|_| {
+            PluginError::resource_exhausted(format!(
+                "the arguments take more than {} MiB as component values, over what `limits.memory_mb` and \
+                 `limits.payload_mb` allow together",
+                self.purse.limit() >> 20
             ))
-            .with_help("hand large data over in pieces, or raise `limits.payload_mb` in the plugin's manifest")),
-        }
+            .with_help("hand large data over in pieces, or raise `limits.memory_mb` in the plugin's manifest")
+        })
     }
 
     /// What is wrong with the value at the present place.
@@ -373,7 +470,7 @@ impl Reader {
         self.error(format!("is {}, which is no {}: {why}", shown(value), shown_shape(shape)))
     }
 
-    fn unknown<'a>(&self, name: &str, what: &str, known: impl Iterator<Item = &'a str>) -> PluginError {
+    fn unknown<'n>(&self, name: &str, what: &str, known: impl Iterator<Item = &'n str>) -> PluginError {
         self.error(format!("names the {what} `{}` that its type does not have", text::name(name)))
             .with_help(format!("its {what}s are {}", listed(known)))
     }
@@ -385,10 +482,6 @@ fn only(value: Value) -> Result<(String, Value), Value> {
         Value::Object(object) if object.len() == 1 => object.into_iter().next().ok_or(Value::Null),
         other => Err(other),
     }
-}
-
-fn vals(bytes: Vec<u8>) -> Vec<Val> {
-    bytes.into_iter().map(Val::U8).collect()
 }
 
 /// A whole number, as long as it says exactly which one it is.
@@ -437,7 +530,7 @@ pub(super) fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// A JSON Pointer (RFC 6901) of the way to a value.
-struct Pointer<'a>(&'a [Step]);
+struct Pointer<'a>(&'a [Step<'a>]);
 
 impl fmt::Display for Pointer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::layout::Part;
 use super::read::MAX_EXACT;
 use super::shape::{Int, Shape};
 
@@ -15,17 +16,17 @@ enum Way {
 }
 
 /// The schema of the named arguments.
-pub(super) fn of_arguments(params: &[(String, Shape)]) -> Value {
+pub(super) fn of_arguments(params: &[(String, Part)]) -> Value {
     let mut schema = fields(params, Way::In);
     schema.shift_insert(0, "$schema".to_owned(), DRAFT.into());
     Value::Object(schema)
 }
 
 /// The schema of a method's result; the error of a `result` is no result.
-pub(super) fn of_result(result: Option<&Shape>) -> Value {
-    let schema = match result {
+pub(super) fn of_result(result: Option<&Part>) -> Value {
+    let schema = match result.map(|part| &**part) {
         Some(Shape::Result(ok, _)) => of_option(ok.as_deref(), Way::Out),
-        other => of_option(other, Way::Out),
+        _ => of_option(result, Way::Out),
     };
     match schema {
         Value::Object(mut schema) => {
@@ -36,7 +37,7 @@ pub(super) fn of_result(result: Option<&Shape>) -> Value {
     }
 }
 
-fn of_option(shape: Option<&Shape>, way: Way) -> Value {
+fn of_option(shape: Option<&Part>, way: Way) -> Value {
     shape.map_or_else(|| json!({"type": "null"}), |shape| of(shape, way))
 }
 
@@ -51,7 +52,7 @@ fn of(shape: &Shape, way: Way) -> Value {
         Shape::String => json!({"type": "string"}),
         Shape::Bytes(len) => of_bytes(*len, way),
         Shape::List(item, len) => sized(json!({"type": "array", "items": of(item, way)}), *len),
-        Shape::Map(key, value) if **key == Shape::String => {
+        Shape::Map(key, value) if ***key == Shape::String => {
             json!({"type": "object", "additionalProperties": of(value, way)})
         }
         Shape::Map(key, value) => json!({"type": "array", "items": of_tuple([&**key, value], way)}),
@@ -109,7 +110,7 @@ fn of_bytes(len: Option<u32>, way: Way) -> Value {
     json!({"anyOf": forms})
 }
 
-fn of_tuple<'a>(items: impl IntoIterator<Item = &'a Shape>, way: Way) -> Value {
+fn of_tuple<'a>(items: impl IntoIterator<Item = &'a Part>, way: Way) -> Value {
     let items: Vec<Value> = items.into_iter().map(|item| of(item, way)).collect();
     json!({"type": "array", "prefixItems": items, "items": false, "minItems": items.len()})
 }
@@ -127,7 +128,7 @@ fn tagged(name: &str, value: Value) -> Value {
     json!({"type": "object", "properties": {name: value}, "required": [name], "additionalProperties": false})
 }
 
-fn fields(shapes: &[(String, Shape)], way: Way) -> Map<String, Value> {
+fn fields(shapes: &[(String, Part)], way: Way) -> Map<String, Value> {
     let properties: Map<String, Value> = shapes.iter().map(|(name, shape)| (name.clone(), of(shape, way))).collect();
     let mut schema = Map::new();
     schema.insert("type".to_owned(), "object".into());

@@ -9,6 +9,8 @@ use std::fmt;
 use indexmap::{IndexMap, IndexSet};
 use wasmtime::component::Type;
 
+use super::layout::Part;
+
 /// A type of values that can be written as JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shape {
@@ -27,21 +29,21 @@ pub enum Shape {
     /// `list<u8>`, of any length or of a fixed one: data, not numbers.
     Bytes(Option<u32>),
     /// `list<T>`, of any length or of a fixed one.
-    List(Box<Self>, Option<u32>),
+    List(Box<Part>, Option<u32>),
     /// `map<K, V>`.
-    Map(Box<Self>, Box<Self>),
+    Map(Box<Part>, Box<Part>),
     /// `tuple<…>`.
-    Tuple(Vec<Self>),
+    Tuple(Vec<Part>),
     /// `record`: names and types of the fields.
-    Record(Vec<(String, Self)>),
+    Record(Vec<(String, Part)>),
     /// `variant`: names of the cases and the types of what they carry.
-    Variant(IndexMap<String, Option<Self>>),
+    Variant(IndexMap<String, Option<Part>>),
     /// `enum`: the names.
     Enum(IndexSet<String>),
     /// `option<T>`.
-    Option(Box<Self>),
+    Option(Box<Part>),
     /// `result<T, E>`.
-    Result(Option<Box<Self>>, Option<Box<Self>>),
+    Result(Option<Box<Part>>, Option<Box<Part>>),
     /// `flags`: the names.
     Flags(IndexSet<String>),
 }
@@ -76,6 +78,18 @@ impl Int {
             Self::U32 => ("u32", 0, u32::MAX.into()),
             Self::S64 => ("s64", i64::MIN.into(), i64::MAX.into()),
             Self::U64 => ("u64", 0, u64::MAX.into()),
+        }
+    }
+}
+
+impl Int {
+    /// Bytes of a value.
+    pub(super) fn size(self) -> usize {
+        match self {
+            Self::S8 | Self::U8 => 1,
+            Self::S16 | Self::U16 => 2,
+            Self::S32 | Self::U32 => 4,
+            Self::S64 | Self::U64 => 8,
         }
     }
 }
@@ -172,7 +186,7 @@ impl Surveyor {
         Self { left: MAX_WEIGHT }
     }
 
-    pub(super) fn shape(&mut self, ty: &Type) -> Result<Shape, Unfit> {
+    pub(super) fn part(&mut self, ty: &Type) -> Result<Part, Unfit> {
         self.at(ty, 0)
     }
 
@@ -181,13 +195,13 @@ impl Surveyor {
         Ok(name.to_owned())
     }
 
-    fn at(&mut self, ty: &Type, depth: usize) -> Result<Shape, Unfit> {
+    fn at(&mut self, ty: &Type, depth: usize) -> Result<Part, Unfit> {
         if depth > MAX_DEPTH {
             return Err("types that lie too deep in each other");
         }
         self.left = self.left.checked_sub(NODE).ok_or("types that are too large")?;
         let depth = depth + 1;
-        Ok(match ty {
+        Ok(Part::new(match ty {
             Type::Bool => Shape::Bool,
             Type::S8 => Shape::Int(Int::S8),
             Type::U8 => Shape::Int(Int::U8),
@@ -226,17 +240,15 @@ impl Surveyor {
             Type::Future(_) => return Err("a future among its parameters or results"),
             Type::Stream(_) => return Err("a stream among its parameters or results"),
             Type::ErrorContext => return Err("an error-context among its parameters or results"),
-        })
+        }))
     }
 
     fn list(&mut self, item: &Type, len: Option<u32>, depth: usize) -> Result<Shape, Unfit> {
-        Ok(match self.at(item, depth)? {
-            Shape::Int(Int::U8) => Shape::Bytes(len),
-            item => Shape::List(Box::new(item), len),
-        })
+        let item = self.at(item, depth)?;
+        Ok(if *item == Shape::Int(Int::U8) { Shape::Bytes(len) } else { Shape::List(Box::new(item), len) })
     }
 
-    fn within(&mut self, ty: Option<Type>, depth: usize) -> Result<Option<Shape>, Unfit> {
+    fn within(&mut self, ty: Option<Type>, depth: usize) -> Result<Option<Part>, Unfit> {
         ty.map(|ty| self.at(&ty, depth)).transpose()
     }
 }

@@ -1,165 +1,325 @@
 //! Component values to JSON.
 //!
-//! Values are a guest's. The engine has checked their types; their amount is bounded by what it lifts at once, and the
-//! JSON that is made of them by the payload's limit, while it is being made. Bytes stand in the JSON as base64 as long
-//! as they are few, else as a blob.
+//! Values are a guest's and are read where they lie in its memory: nothing of what it says is believed before it is
+//! checked. One pass makes the JSON and nothing else. What the JSON takes up in the host is counted before it is made,
+//! and so is the length of its text. Bytes stand in the JSON as base64 as long as they are few, else as a blob.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bivium_interface::{Payload, escape_key};
-use serde_json::{Map, Number, Value, json};
-use wasmtime::component::Val;
+use bivium_interface::{Payload, PluginError, escape_key};
+use indexmap::IndexSet;
+use serde_json::{Map, Number, Value};
 
+use super::cost::{self, Purse, Spent};
+use super::layout::{Part, Places, discriminant, frame};
+use super::memory::{Broken, Memory};
+use super::pace::Pace;
 use super::read::MAX_EXACT;
-use super::shape::Shape;
+use super::shape::{Int, Shape};
 
 /// The longest `list<u8>` that stands in the JSON itself.
 pub(super) const MAX_INLINE: usize = 16 << 10;
 
 /// Writes the values of one result.
-pub(crate) struct Writer {
+pub(super) struct Writer<'a> {
+    memory: Memory<'a>,
     /// Bytes for the blobs that the JSON names, in their order.
     pub(super) blobs: Vec<Vec<u8>>,
     max_inline: usize,
     /// Bytes of JSON that may still be written.
-    left: usize,
+    text: Purse,
+    /// What it may take up in the host.
+    purse: Purse,
+    pace: Pace,
 }
 
 /// Why a value was not written.
 #[derive(Debug)]
-pub(crate) enum Unwritten {
+pub(super) enum Unwritten {
     /// It is more JSON than may be.
     TooLong,
-    /// It is of another type than its function's.
-    Mismatch,
+    /// The host would hold more for it than may be.
+    TooLarge,
+    /// The call is over.
+    Over(PluginError),
+    /// What lies there is no value of its type.
+    Broken(Broken),
 }
 
-impl Writer {
-    /// Writes at most `limit` bytes of JSON.
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { blobs: Vec::new(), max_inline: MAX_INLINE, left: limit }
+impl From<Spent> for Unwritten {
+    fn from(_: Spent) -> Self {
+        Self::TooLarge
+    }
+}
+
+impl From<PluginError> for Unwritten {
+    fn from(error: PluginError) -> Self {
+        Self::Over(error)
+    }
+}
+
+impl From<Broken> for Unwritten {
+    fn from(broken: Broken) -> Self {
+        Self::Broken(broken)
+    }
+}
+
+type Written = Result<Value, Unwritten>;
+
+impl<'a> Writer<'a> {
+    /// Writes at most `text` bytes of JSON, for which the host may hold `held` bytes.
+    pub(super) fn new(memory: Memory<'a>, text: usize, held: usize, pace: Pace) -> Self {
+        let (text, purse) = (Purse::new(text), Purse::new(held));
+        Self { memory, blobs: Vec::new(), max_inline: MAX_INLINE, text, purse, pace }
     }
 
-    /// Writes all bytes into the JSON.
-    pub(crate) fn without_blobs(limit: usize) -> Self {
-        Self { max_inline: usize::MAX, ..Self::new(limit) }
+    /// Writes a short text that has all bytes in it.
+    pub(super) fn in_words(self, text: usize) -> Self {
+        Self { max_inline: usize::MAX, text: Purse::new(text), ..self }
     }
 
-    /// What stands for `val`. Its text is at least as long as what is counted on the way.
-    pub(crate) fn write(&mut self, shape: &Shape, val: Val) -> Result<Value, Unwritten> {
+    pub(super) fn memory(&self) -> Memory<'a> {
+        self.memory
+    }
+
+    /// What the host may hold.
+    pub(super) fn limit(&self) -> usize {
+        self.purse.limit()
+    }
+
+    /// The longest text.
+    pub(super) fn text_limit(&self) -> usize {
+        self.text.limit()
+    }
+
+    /// Bytes of the text that have been counted: it has at least as many.
+    pub(super) fn counted(&self) -> usize {
+        self.text.taken()
+    }
+
+    /// What has been counted of what the host holds.
+    pub(super) fn taken(&self) -> usize {
+        self.purse.taken()
+    }
+
+    /// What stands for the value at this place.
+    pub(super) fn write(&mut self, part: &Part, at: usize) -> Written {
+        self.pace.step()?;
         // A character and a comma.
-        self.charge(2)?;
-        Ok(match (shape, val) {
-            (Shape::Bool, Val::Bool(value)) => value.into(),
-            (Shape::Int(_), Val::S8(value)) => value.into(),
-            (Shape::Int(_), Val::U8(value)) => value.into(),
-            (Shape::Int(_), Val::S16(value)) => value.into(),
-            (Shape::Int(_), Val::U16(value)) => value.into(),
-            (Shape::Int(_), Val::S32(value)) => value.into(),
-            (Shape::Int(_), Val::U32(value)) => value.into(),
-            (Shape::Int(_), Val::S64(value)) if i128::from(value).abs() <= MAX_EXACT => value.into(),
-            (Shape::Int(_), Val::U64(value)) if i128::from(value) <= MAX_EXACT => value.into(),
-            (Shape::Int(_), Val::S64(value)) => value.to_string().into(),
-            (Shape::Int(_), Val::U64(value)) => value.to_string().into(),
-            (Shape::F32, Val::Float32(value)) => of_f32(value),
-            (Shape::F64, Val::Float64(value)) => of_f64(value),
-            (Shape::Char, Val::Char(value)) => value.to_string().into(),
-            (Shape::String, Val::String(value)) => {
-                self.charge(value.len())?;
-                value.into()
+        self.say(2)?;
+        Ok(match &**part {
+            Shape::Bool => (self.memory.array::<1>(at)? != [0]).into(),
+            Shape::Int(int) => self.int(*int, at)?,
+            Shape::F32 => of_f32(f32::from_le_bytes(self.memory.array(at)?)),
+            Shape::F64 => of_f64(f64::from_le_bytes(self.memory.array(at)?)),
+            Shape::Char => {
+                let one = char::from_u32(self.memory.u32(at)?).ok_or(Broken("a number that is no character"))?;
+                self.purse.take(cost::heap(one.len_utf8()))?;
+                one.to_string().into()
             }
-            (Shape::Bytes(_), Val::List(items) | Val::FixedLengthList(items)) => self.bytes(items)?,
-            (Shape::List(item, _), Val::List(items) | Val::FixedLengthList(items)) => {
-                Value::Array(items.into_iter().map(|val| self.write(item, val)).collect::<Result<_, _>>()?)
+            Shape::String => Value::String(self.string(at)?),
+            Shape::Bytes(None) => {
+                let (start, len) = self.memory.list(at, 1, 1)?;
+                self.bytes(self.memory.slice(start, len)?)?
             }
-            (Shape::Map(key, value), Val::Map(entries)) => self.map(key, value, entries)?,
-            (Shape::Tuple(shapes), Val::Tuple(items)) if shapes.len() == items.len() => {
-                let items = shapes.iter().zip(items).map(|(shape, val)| self.write(shape, val));
-                Value::Array(items.collect::<Result<_, _>>()?)
+            Shape::Bytes(Some(len)) => self.bytes(self.memory.slice(at, *len as usize)?)?,
+            Shape::List(item, None) => {
+                let (start, len) = self.memory.list(at, item.size(), item.align())?;
+                self.items(item, start, len)?
             }
-            (Shape::Record(shapes), Val::Record(fields)) if shapes.len() == fields.len() => {
-                let fields = shapes.iter().zip(fields).map(|((name, shape), (_, val))| {
-                    self.charge(name.len() + 3)?;
-                    Ok((name.clone(), self.write(shape, val)?))
-                });
-                Value::Object(fields.collect::<Result<_, _>>()?)
+            Shape::List(item, Some(len)) => self.items(item, at, *len as usize)?,
+            Shape::Map(key, value) => self.map(key, value, at)?,
+            Shape::Tuple(parts) => {
+                let mut places = Places::from(at);
+                let mut items = self.array(parts.len())?;
+                for part in parts {
+                    items.push(self.write(part, places.next(part))?);
+                }
+                Value::Array(items)
             }
-            (Shape::Variant(cases), Val::Variant(name, carried)) => {
-                self.charge(name.len())?;
-                match (cases.get(&name), carried) {
-                    (Some(None), None) => name.into(),
-                    (Some(Some(shape)), Some(val)) => tagged(&name, self.write(shape, *val)?),
-                    _ => return Err(Unwritten::Mismatch),
+            Shape::Record(fields) => {
+                let mut places = Places::from(at);
+                let mut object = self.object(fields.len())?;
+                for (name, part) in fields {
+                    let key = self.key(name)?;
+                    object.insert(key, self.write(part, places.next(part))?);
+                }
+                Value::Object(object)
+            }
+            Shape::Variant(cases) => {
+                let case = self.case(at, cases.len())?;
+                let (name, carried) = cases.get_index(case).ok_or(NO_CASE)?;
+                match carried {
+                    None => self.name(name)?,
+                    Some(carried) => self.tagged(name, Some(carried), at + part.carried_at())?,
                 }
             }
-            (Shape::Enum(_), Val::Enum(name)) => {
-                self.charge(name.len())?;
-                name.into()
+            Shape::Enum(names) => {
+                let case = self.case(at, names.len())?;
+                self.name(names.get_index(case).ok_or(NO_CASE)?)?
             }
-            (Shape::Flags(_), Val::Flags(names)) => {
-                self.charge(names.iter().map(|name| name.len() + 3).sum())?;
-                names.into_iter().collect()
+            Shape::Flags(names) => self.flags(names, self.memory.slice(at, part.size())?)?,
+            Shape::Option(some) => match (self.case(at, 2)?, at + part.carried_at()) {
+                (0, _) => Value::Null,
+                (_, at) if some.may_be_null() => self.tagged("some", Some(some), at)?,
+                (_, at) => self.write(some, at)?,
+            },
+            Shape::Result(ok, err) => {
+                let (name, carried) = if self.case(at, 2)? == 0 { ("ok", ok) } else { ("err", err) };
+                self.tagged(name, carried.as_deref(), at + part.carried_at())?
             }
-            (Shape::Option(_), Val::Option(None)) => Value::Null,
-            (Shape::Option(some), Val::Option(Some(val))) => {
-                let value = self.write(some, *val)?;
-                if some.may_be_null() { tagged("some", value) } else { value }
-            }
-            (Shape::Result(ok, _), Val::Result(Ok(val))) => tagged("ok", self.carried(ok.as_deref(), val)?),
-            (Shape::Result(_, err), Val::Result(Err(val))) => tagged("err", self.carried(err.as_deref(), val)?),
-            _ => return Err(Unwritten::Mismatch),
         })
     }
 
-    /// What a case carries; `null` where it carries nothing.
-    pub(super) fn carried(&mut self, shape: Option<&Shape>, val: Option<Box<Val>>) -> Result<Value, Unwritten> {
-        match (shape, val) {
-            (Some(shape), Some(val)) => self.write(shape, *val),
-            (None, None) => Ok(Value::Null),
-            _ => Err(Unwritten::Mismatch),
+    /// Which of so many cases it is.
+    pub(super) fn case(&self, at: usize, cases: usize) -> Result<usize, Broken> {
+        let case = match discriminant(cases) {
+            1 => u32::from(u8::from_le_bytes(self.memory.array(at)?)),
+            2 => u32::from(u16::from_le_bytes(self.memory.array(at)?)),
+            _ => self.memory.u32(at)?,
+        } as usize;
+        if case < cases { Ok(case) } else { Err(NO_CASE) }
+    }
+
+    fn int(&mut self, int: Int, at: usize) -> Written {
+        let wide: i128 = match int {
+            Int::S8 => return Ok(i8::from_le_bytes(self.memory.array(at)?).into()),
+            Int::U8 => return Ok(u8::from_le_bytes(self.memory.array(at)?).into()),
+            Int::S16 => return Ok(i16::from_le_bytes(self.memory.array(at)?).into()),
+            Int::U16 => return Ok(u16::from_le_bytes(self.memory.array(at)?).into()),
+            Int::S32 => return Ok(i32::from_le_bytes(self.memory.array(at)?).into()),
+            Int::U32 => return Ok(self.memory.u32(at)?.into()),
+            Int::S64 => i64::from_le_bytes(self.memory.array(at)?).into(),
+            Int::U64 => u64::from_le_bytes(self.memory.array(at)?).into(),
+        };
+        match i64::try_from(wide) {
+            Ok(number) if wide.abs() <= MAX_EXACT => Ok(number.into()),
+            _ => {
+                let digits = wide.to_string();
+                self.name(&digits)
+            }
         }
     }
 
-    fn bytes(&mut self, items: Vec<Val>) -> Result<Value, Unwritten> {
-        let bytes = items.into_iter().map(|val| match val {
-            Val::U8(byte) => Ok(byte),
-            _ => Err(Unwritten::Mismatch),
-        });
-        let bytes: Vec<u8> = bytes.collect::<Result<_, _>>()?;
+    /// A string of the guest's.
+    pub(super) fn string(&mut self, at: usize) -> Result<String, Unwritten> {
+        let text = self.memory.text(at)?;
+        self.say(text.least())?;
+        self.purse.take(cost::heap(text.most()))?;
+        Ok(text.read()?)
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> Written {
         if bytes.len() > self.max_inline {
-            self.blobs.push(bytes);
+            // The list of them grows too.
+            self.purse.take(cost::heap(bytes.len()).saturating_add(3 * size_of::<Vec<u8>>()))?;
+            self.purse.take(cost::object(1).saturating_add(cost::heap("$blob".len())))?;
+            self.pace.look()?;
+            self.blobs.push(bytes.to_vec());
             return Ok(Payload::reference(self.blobs.len() - 1));
         }
-        self.charge(bytes.len().div_ceil(3).saturating_mul(4))?;
+        let encoded = bytes.len().div_ceil(3).saturating_mul(4);
+        self.say(encoded)?;
+        self.purse.take(cost::heap(encoded))?;
         Ok(STANDARD.encode(bytes).into())
     }
 
-    fn map(&mut self, key: &Shape, value: &Shape, entries: Vec<(Val, Val)>) -> Result<Value, Unwritten> {
-        if *key != Shape::String {
-            let pairs = entries
-                .into_iter()
-                .map(|(first, second)| Ok(json!([self.write(key, first)?, self.write(value, second)?])));
-            return Ok(Value::Array(pairs.collect::<Result<_, _>>()?));
+    fn items(&mut self, item: &Part, start: usize, len: usize) -> Written {
+        let mut items = self.array(len)?;
+        for n in 0..len {
+            items.push(self.write(item, start + n * item.size())?);
         }
-        let mut object = Map::new();
-        for (name, val) in entries {
-            let Val::String(name) = name else { return Err(Unwritten::Mismatch) };
-            self.charge(name.len() + 3)?;
+        Ok(Value::Array(items))
+    }
+
+    fn map(&mut self, key: &Part, value: &Part, at: usize) -> Written {
+        let entry = frame([key, value].into_iter());
+        let (start, len) = self.memory.list(at, entry.size32 as usize, entry.align32)?;
+        let places = (0..len).map(|n| {
+            let mut places = Places::from(start + n * entry.size32 as usize);
+            (places.next(key), places.next(value))
+        });
+        if **key != Shape::String {
+            let mut pairs = self.array(len)?;
+            for (key_at, value_at) in places {
+                let mut pair = self.array(2)?;
+                pair.push(self.write(key, key_at)?);
+                pair.push(self.write(value, value_at)?);
+                pairs.push(Value::Array(pair));
+            }
+            return Ok(Value::Array(pairs));
+        }
+        let mut object = self.object(len)?;
+        for (key_at, value_at) in places {
+            self.say(3)?;
+            let name = self.string(key_at)?;
             // Of entries with the same key the last one counts, as in the component model.
-            object.insert(escape_key(name), self.write(value, val)?);
+            self.purse.take(cost::heap(name.len() + 1))?;
+            object.insert(escape_key(name), self.write(value, value_at)?);
         }
         Ok(Value::Object(object))
     }
 
-    fn charge(&mut self, bytes: usize) -> Result<(), Unwritten> {
-        self.left = self.left.checked_sub(bytes).ok_or(Unwritten::TooLong)?;
-        Ok(())
+    fn flags(&mut self, names: &IndexSet<String>, bits: &[u8]) -> Written {
+        let is_set = |n: usize| bits.get(n / 8).is_some_and(|byte| byte & (1 << (n % 8)) != 0);
+        let count = (0..names.len()).filter(|n| is_set(*n)).count();
+        let mut set = self.array(count)?;
+        for (n, name) in names.iter().enumerate() {
+            if is_set(n) {
+                self.say(3)?;
+                set.push(self.name(name)?);
+            }
+        }
+        Ok(Value::Array(set))
+    }
+
+    /// An object of this one key; `null` where nothing is carried.
+    fn tagged(&mut self, name: &str, carried: Option<&Part>, at: usize) -> Written {
+        let mut object = self.object(1)?;
+        let key = self.key(name)?;
+        let value = match carried {
+            Some(part) => self.write(part, at)?,
+            None => Value::Null,
+        };
+        object.insert(key, value);
+        Ok(Value::Object(object))
+    }
+
+    fn name(&mut self, name: &str) -> Written {
+        self.say(name.len())?;
+        self.purse.take(cost::heap(name.len()))?;
+        Ok(name.into())
+    }
+
+    fn key(&mut self, name: &str) -> Result<String, Unwritten> {
+        self.say(name.len() + 3)?;
+        self.purse.take(cost::heap(name.len()))?;
+        Ok(name.to_owned())
+    }
+
+    fn array(&mut self, items: usize) -> Result<Vec<Value>, Unwritten> {
+        // Said here too, so that nothing is made for what is too long.
+        if items.saturating_mul(2) > self.text.left() {
+            return Err(Unwritten::TooLong);
+        }
+        self.purse.take(cost::array(items))?;
+        Ok(Vec::with_capacity(items))
+    }
+
+    fn object(&mut self, keys: usize) -> Result<Map<String, Value>, Unwritten> {
+        if keys.saturating_mul(5) > self.text.left() {
+            return Err(Unwritten::TooLong);
+        }
+        self.purse.take(cost::object(keys))?;
+        Ok(Map::with_capacity(keys))
+    }
+
+    fn say(&mut self, bytes: usize) -> Result<(), Unwritten> {
+        self.text.take(bytes).map_err(|Spent| Unwritten::TooLong)
     }
 }
 
-fn tagged(name: &str, value: Value) -> Value {
-    json!({name: value})
-}
+const NO_CASE: Broken = Broken("a discriminant of no case");
 
 fn of_f64(value: f64) -> Value {
     match Number::from_f64(value) {

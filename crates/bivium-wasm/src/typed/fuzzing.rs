@@ -1,0 +1,92 @@
+//! Values without a guest: JSON to a memory such as one would have, and from any memory to JSON.
+
+use std::borrow::Cow;
+
+use bivium_interface::{Payload, Result};
+use serde_json::Value;
+use wasmtime::component::__internal::wasmtime_environ::component::StringEncoding;
+
+use super::image::{Data, Image};
+use super::layout::Part;
+use super::memory::Memory;
+use super::pace::Pace;
+use super::read::{Place, Reader};
+use super::schema;
+use super::write::{Unwritten, Writer};
+
+/// A value as it will lie in a component's memory.
+pub struct Laid {
+    image: Image,
+    /// What was counted for it, in bytes of the host's memory.
+    pub counted: usize,
+}
+
+/// The JSON that was written for a value.
+#[derive(Debug)]
+pub struct Written {
+    /// The JSON.
+    pub json: Value,
+    /// What was counted for it, in bytes of the host's memory.
+    pub counted: usize,
+}
+
+/// The value that `json` stands for, which may take up `limit` bytes.
+///
+/// # Errors
+/// `invalid-input`, naming the place; `resource-exhausted`.
+pub fn read(part: &Part, json: Value, limit: usize) -> Result<Laid> {
+    let params = [("value".to_owned(), part.clone())];
+    let mut reader = Reader::new(&params, Payload::default(), limit, Pace::endless())?;
+    let [(name, part)] = &params;
+    reader.argument(Cow::Borrowed(name), part, json, Place::argument(0))?;
+    let counted = reader.taken();
+    Ok(Laid { image: reader.finish(), counted })
+}
+
+impl Laid {
+    /// A memory with the value, and where it lies in there: what the engine does with a guest's.
+    ///
+    /// # Panics
+    /// If a block points nowhere.
+    #[must_use]
+    #[expect(clippy::expect_used, clippy::indexing_slicing, reason = "only tests come here")]
+    pub fn memory(self) -> (Vec<u8>, usize) {
+        // Nothing lies at zero.
+        let mut memory = vec![0; 16];
+        let mut places: Vec<usize> = Vec::new();
+        for block in self.image.blocks {
+            memory.resize(memory.len().next_multiple_of(block.align as usize), 0);
+            let place = memory.len();
+            match block.data {
+                Data::Text(text) => memory.extend(text.into_bytes()),
+                Data::Bytes(bytes) => memory.extend(bytes),
+            }
+            if let Some(parent) = places.get(block.parent as usize) {
+                let at = parent + block.at as usize;
+                let start = u32::try_from(place).expect("a small memory");
+                memory[at..at + 4].copy_from_slice(&start.to_le_bytes());
+                memory[at + 4..at + 8].copy_from_slice(&block.count.to_le_bytes());
+            }
+            places.push(place);
+        }
+        (memory, places[0])
+    }
+}
+
+/// The JSON that stands for the value at `at` in a memory; none if what lies there is no value of this type, or takes up
+/// more than `limit` bytes as text or in the host.
+#[must_use]
+pub fn write(part: &Part, memory: &[u8], at: usize, limit: usize) -> Option<Written> {
+    let memory = Memory::new(memory, StringEncoding::Utf8);
+    let mut writer = Writer::new(memory, limit, limit, Pace::endless()).in_words(limit);
+    match writer.write(part, at) {
+        Ok(json) => Some(Written { json, counted: writer.taken() }),
+        Err(Unwritten::TooLong | Unwritten::TooLarge | Unwritten::Over(_) | Unwritten::Broken(_)) => None,
+    }
+}
+
+/// The schema of results of this type.
+#[must_use]
+pub fn schema(part: &Part) -> Value {
+    schema::of_result(Some(part))
+}
