@@ -20,11 +20,11 @@ pub(super) async fn run(global: &Global, output: &Output, args: &PipelineRun) ->
     host.discover(global, output);
     let options = RunOptions { timeout: args.timeout.timeout, cancellation: host.stop.child_token() };
     host.scope(async |host: &Host| {
-        let outcome = {
+        let mut outcome = {
             let watcher = Watcher { output, bars: Bars::new(output.screen()) };
             pipeline.run(&host.manager, inputs, &options, &|event| watcher.see(&event)).await?
         };
-        let outputs = block_in_place(|| shelf.present(&outcome.payload, ""))?;
+        let outputs = block_in_place(|| shelf.present(&mut outcome.payload, ""))?;
         show(output, &outcome, outputs)
     })
     .await?;

@@ -23,8 +23,8 @@ struct Prepared {
 
 pub(super) async fn run(global: &Global, output: &Output, args: Run) -> Result<(), Failure> {
     let work = async |host: &Host, name: &str, call: Call, shelf: &mut Shelf| {
-        let result = host.manager.execute(name, call).await?;
-        output.value(&block_in_place(|| shelf.present(&result, ""))?)
+        let mut result = host.manager.execute(name, call).await?;
+        output.value(&block_in_place(|| shelf.present(&mut result, ""))?)
     };
     prepare(global, output, args)?.finish(output, work).await
 }
@@ -34,7 +34,7 @@ pub(super) async fn stream(global: &Global, output: &Output, args: Run) -> Resul
         let mut results = host.manager.execute_stream(name, call).await?;
         let mut n = 0_u64;
         while let Some(result) = results.next().await {
-            output.chunk(&block_in_place(|| shelf.present(&result?, &format!("{n:04}")))?)?;
+            output.chunk(&block_in_place(|| shelf.present(&mut result?, &format!("{n:04}")))?)?;
             n += 1;
         }
         Ok(())

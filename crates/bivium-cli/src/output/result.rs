@@ -6,13 +6,14 @@
 //! plugin writes can name another directory or a hidden file. Each file appears whole or not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Write as _};
 use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use bivium::{Blob, Payload, PluginError, Result, suffix_of_media_type};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::arguments::BLOB;
 
@@ -48,35 +49,40 @@ impl Shelf {
         self.has_unkept
     }
 
-    /// The result as it is printed; its files are kept. `place` says which of several results it is. Blocks for as
-    /// long as copying takes.
-    pub(crate) fn present(&mut self, result: &Payload, place: &str) -> Result<Value> {
-        let mut paths = BTreeMap::new();
-        self.value(&result.json, place, result, &mut paths)
+    /// The result as it is printed; its files are kept. `place` says which of several results it is. Takes the JSON out
+    /// of the result, which may be large. Blocks for as long as copying takes.
+    pub(crate) fn present(&mut self, result: &mut Payload, place: &str) -> Result<Value> {
+        let mut json = std::mem::take(&mut result.json);
+        if !result.blobs.is_empty() {
+            self.value(&mut json, &mut place.to_owned(), result, &mut BTreeMap::new())?;
+        }
+        Ok(json)
     }
 
     fn value(
         &mut self,
-        value: &Value,
-        place: &str,
+        value: &mut Value,
+        place: &mut String,
         result: &Payload,
         paths: &mut BTreeMap<PathBuf, PathBuf>,
-    ) -> Result<Value> {
+    ) -> Result<()> {
         if let Some(blob) = result.blob(value) {
-            return self.file(blob, place, paths);
+            *value = self.file(blob, place, paths)?;
+            return Ok(());
         }
+        let len = place.len();
+        let mut within = |item: &mut Value, step: &dyn fmt::Display| {
+            place.push('-');
+            // Never fails for a string.
+            let _ = write!(place, "{step}");
+            let done = self.value(item, place, result, paths);
+            place.truncate(len);
+            done
+        };
         match value {
-            Value::Array(items) => {
-                let item = |(n, item)| self.value(item, &format!("{place}-{n}"), result, paths);
-                items.iter().enumerate().map(item).collect()
-            }
-            Value::Object(object) => {
-                let item = |(key, item): (&String, _)| {
-                    Ok((key.clone(), self.value(item, &format!("{place}-{key}"), result, paths)?))
-                };
-                Ok(Value::Object(object.iter().map(item).collect::<Result<Map<_, _>>>()?))
-            }
-            other => Ok(other.clone()),
+            Value::Array(items) => items.iter_mut().enumerate().try_for_each(|(n, item)| within(item, &n)),
+            Value::Object(object) => object.iter_mut().try_for_each(|(key, item)| within(item, key)),
+            _ => Ok(()),
         }
     }
 
@@ -169,7 +175,7 @@ mod tests {
         let out = dir.path().join("new/out");
         let json = json!({"../a b": {"$blob": 0}, "-a-b": {"$blob": 1}, "again": [{"$blob": 0}], "$$blob": 1});
         let mut shelf = Shelf::new(Some(&out), false).unwrap();
-        let shown = shelf.present(&result(dir.path(), json), "").unwrap();
+        let shown = shelf.present(&mut result(dir.path(), json), "").unwrap();
         let path = |name: &str| out.join(name).to_string_lossy().into_owned();
         assert_eq!(shown["../a b"]["$blob"]["path"], path("a-b.wav"));
         assert_eq!(shown["-a-b"]["$blob"]["path"], path("a-b.bin"));
@@ -178,7 +184,7 @@ mod tests {
         assert_eq!(std::fs::read_to_string(out.join("a-b.bin")).unwrap(), "theirs");
         assert_eq!(std::fs::read_dir(&out).unwrap().count(), 2);
 
-        let shown = shelf.present(&result(dir.path(), json!({"$blob": 1})), "a-b").unwrap();
+        let shown = shelf.present(&mut result(dir.path(), json!({"$blob": 1})), "a-b").unwrap();
         assert_eq!(shown["$blob"]["path"], path("a-b-2.bin"));
     }
 
@@ -186,9 +192,9 @@ mod tests {
     fn without_a_directory_only_the_callers_files_have_a_path() {
         let dir = tempfile::tempdir().unwrap();
         let mut shelf = Shelf::new(None, false).unwrap();
-        let mine = shelf.present(&result(dir.path(), json!({"$blob": 0})), "").unwrap();
+        let mine = shelf.present(&mut result(dir.path(), json!({"$blob": 0})), "").unwrap();
         assert!(!shelf.has_unkept() && mine["$blob"]["path"].is_string());
-        let theirs = shelf.present(&result(dir.path(), json!({"$blob": 1})), "").unwrap();
+        let theirs = shelf.present(&mut result(dir.path(), json!({"$blob": 1})), "").unwrap();
         assert_eq!(theirs, json!({"$blob": {"media_type": "x/y", "size": 1}}));
         assert!(shelf.has_unkept());
     }
@@ -199,12 +205,12 @@ mod tests {
         let out = dir.path().join("out");
         let mut shelf = Shelf::new(Some(&out), false).unwrap();
         std::fs::write(out.join("result.wav"), "before").unwrap();
-        let result = result(dir.path(), json!({"$blob": 0}));
+        let result = || result(dir.path(), json!({"$blob": 0}));
         let code = |result: Result<Value>| result.unwrap_err().code();
-        assert_eq!(code(shelf.present(&result, "")), ErrorCode::InvalidInput);
+        assert_eq!(code(shelf.present(&mut result(), "")), ErrorCode::InvalidInput);
         assert_eq!(Shelf::new(Some(&out), false).err().unwrap().code(), ErrorCode::InvalidInput);
         assert_eq!(std::fs::read_to_string(out.join("result.wav")).unwrap(), "before");
-        Shelf::new(Some(&out), true).unwrap().present(&result, "").unwrap();
+        Shelf::new(Some(&out), true).unwrap().present(&mut result(), "").unwrap();
         assert_eq!(std::fs::read_to_string(out.join("result.wav")).unwrap(), "mine");
         assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1);
     }

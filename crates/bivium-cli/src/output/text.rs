@@ -17,9 +17,15 @@ pub(crate) fn on_one_line(text: &str) -> String {
     printable(&text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
+/// A longer text is not laid out: nobody reads it, and laid out it may be many times as long.
+const LAID_OUT: usize = 1 << 20;
+
 /// JSON with every control character escaped: serde_json leaves DEL and those above it (C1) as they are.
 pub(super) fn json(value: &Value, pretty: bool) -> String {
-    let text = if pretty { format!("{value:#}") } else { value.to_string() };
+    let mut text = value.to_string();
+    if pretty && text.len() <= LAID_OUT {
+        text = format!("{value:#}");
+    }
     if !text.chars().any(needs_escape) {
         return text;
     }
@@ -55,5 +61,12 @@ mod tests {
             assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text}");
             assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
         }
+    }
+
+    #[test]
+    fn a_long_value_is_not_laid_out() {
+        assert_eq!(super::json(&json!([1, 2]), true), "[\n  1,\n  2\n]");
+        let long = super::json(&Value::from(vec![1; LAID_OUT]), true);
+        assert_eq!((long.lines().count(), long.len()), (1, 2 * LAID_OUT + 1));
     }
 }
