@@ -6,6 +6,9 @@ use bivium_interface::{Blob, Call, ErrorCode, Payload, PluginError, Result};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::limits::StoreLimits;
+use crate::parse::{Unread, parse};
+
 /// A call's arguments as the text that a plugin takes.
 pub(crate) fn arguments(call: &Call, limit: usize) -> Result<String> {
     // As `Call::document` does it, without its copy of the arguments.
@@ -25,14 +28,26 @@ pub(crate) fn write(what: &str, document: &impl Serialize, limit: usize) -> Resu
 }
 
 /// What a plugin returned. `what` completes "… 20 MiB of JSON", for example "the result is".
-pub(crate) fn read(what: &str, text: &str, limit: usize) -> Result<Value> {
-    within(what, text.len(), limit)?;
-    serde_json::from_str(text).map_err(|error| PluginError::protocol(format!("{what} not valid JSON: {error}")))
+pub(crate) fn read(what: &str, text: &str, limits: &StoreLimits) -> Result<Value> {
+    within(what, text.len(), limits.json)?;
+    parse(text, limits.values).map_err(|unread| match unread {
+        Unread::Invalid(error) => PluginError::protocol(format!("{what} not valid JSON: {error}")),
+        Unread::TooLarge => too_large(what, limits.values),
+    })
+}
+
+/// The error of values for which the host would hold too much. `what` is as for [`read`].
+pub(crate) fn too_large(what: &str, limit: usize) -> PluginError {
+    PluginError::resource_exhausted(format!(
+        "{what} more than {} MiB as the host holds it, over what `limits.memory_mb` and `limits.payload_mb` allow together",
+        limit >> 20
+    ))
+    .with_help("pass large data as a blob or in pieces, or raise `limits.payload_mb` in the plugin's manifest")
 }
 
 /// A result and its blobs.
-pub(crate) fn payload(text: &str, blobs: Vec<Blob>, limit: usize) -> Result<Payload> {
-    let payload = Payload { json: read("the plugin's result is", text, limit)?, blobs };
+pub(crate) fn payload(text: &str, blobs: Vec<Blob>, limits: &StoreLimits) -> Result<Payload> {
+    let payload = Payload { json: read("the plugin's result is", text, limits)?, blobs };
     payload.check().map_err(|error| match error.code() {
         // To a caller the index would be wrong input; here the plugin wrote it.
         ErrorCode::InvalidInput => PluginError::protocol(format!("the plugin's result is wrong: {}", error.message())),
@@ -75,6 +90,7 @@ pub(crate) fn over(what: &str, found: &str, limit: usize) -> PluginError {
 
 #[cfg(test)]
 mod tests {
+    use bivium_interface::manifest::Limits;
     use serde_json::json;
 
     use super::*;
@@ -94,16 +110,17 @@ mod tests {
 
     #[test]
     fn a_result_is_json_and_names_only_its_own_blobs() {
-        assert_eq!(payload("[1]", Vec::new(), 10).unwrap().json, json!([1]));
+        let limits = |json| StoreLimits { json, ..StoreLimits::new(&Limits::default()) };
+        assert_eq!(payload("[1]", Vec::new(), &limits(10)).unwrap().json, json!([1]));
         for (text, code) in [
             ("[1", ErrorCode::Protocol),
             ("NaN", ErrorCode::Protocol),
             (r#"{"$blob":0}"#, ErrorCode::Protocol),
             ("[1,2,3,4,5,6,7,8]", ErrorCode::ResourceExhausted),
         ] {
-            assert_eq!(payload(text, Vec::new(), 16).unwrap_err().code(), code, "{text}");
+            assert_eq!(payload(text, Vec::new(), &limits(16)).unwrap_err().code(), code, "{text}");
         }
         let deep = "[".repeat(100_000);
-        assert_eq!(payload(&deep, Vec::new(), usize::MAX).unwrap_err().code(), ErrorCode::Protocol);
+        assert_eq!(payload(&deep, Vec::new(), &limits(usize::MAX)).unwrap_err().code(), ErrorCode::Protocol);
     }
 }

@@ -278,22 +278,20 @@ impl Instance for ComponentInstance {
         }
         let mut slot = self.slot.lock().await;
         let (live, mut bounds) = self.control(&mut slot)?;
-        let limit = live.store.data().limits.json;
         let work = async { live.guest.config_schema(&mut live.store).await.map(Ok) };
         let outcome = self.drive(&mut bounds, work).await;
         let text = self.settle(&mut slot, &bounds, outcome)?;
-        let schema = document::read("the plugin's `config-schema` is", &text, limit)?;
+        let schema = document::read("the plugin's `config-schema` is", &text, &self.limits)?;
         Ok(self.schema.get_or_init(|| schema).clone())
     }
 
     async fn current_config(&self) -> Result<Value> {
         let mut slot = self.slot.lock().await;
         let (live, mut bounds) = self.control(&mut slot)?;
-        let limit = live.store.data().limits.json;
         let work = async { live.guest.current_config(&mut live.store).await.map(Ok) };
         let outcome = self.drive(&mut bounds, work).await;
         let text = self.settle(&mut slot, &bounds, outcome)?;
-        document::read("the plugin's `current-config` is", &text, limit)
+        document::read("the plugin's `current-config` is", &text, &self.limits)
     }
 
     fn is_alive(&self) -> bool {

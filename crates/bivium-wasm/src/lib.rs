@@ -11,6 +11,7 @@
 mod blobs;
 mod bounds;
 mod compile;
+mod cost;
 mod document;
 mod engine;
 mod factory;
@@ -20,6 +21,7 @@ mod instance;
 mod limits;
 mod log;
 mod network;
+mod parse;
 mod quota;
 mod refusal;
 mod state;

@@ -307,12 +307,7 @@ impl Method {
             Err(Unwritten::TooLong) => {
                 Err(document::over(Outcome::RESULT, &format!("more than {} MiB", limits.1 >> 20), limits.1))
             }
-            Err(Unwritten::TooLarge) => Err(PluginError::resource_exhausted(format!(
-                "the plugin's result takes more than {} MiB in the host, over what `limits.memory_mb` and \
-                 `limits.payload_mb` allow together",
-                limits.0 >> 20
-            ))
-            .with_help("pass large data as a blob or in pieces, or raise `limits.payload_mb` in its manifest")),
+            Err(Unwritten::TooLarge) => Err(document::too_large(Outcome::RESULT, limits.0)),
         })
     }
 

@@ -3,11 +3,10 @@
 //! At load the types of the functions are taken in ([`shape`]), with their layout in memory ([`layout`]), and what has
 //! no JSON form is refused; JSON Schemas are made from them ([`schema`]). A call's arguments are read against those types
 //! before the guest is entered ([`read`]), as they will lie in its memory ([`image`]); what it returns is written as JSON
-//! straight from there ([`write`]). What that takes up in the host is counted before it is made ([`cost`]), and the
+//! straight from there ([`write`]). What that takes up in the host is counted before it is made ([`cost`](crate::cost)), and the
 //! clock is looked at all the while ([`pace`]). Calls run in the same instances and under the same bounds as those of a
 //! plugin of the world; `docs/typed-components.md` has the rules for users.
 
-mod cost;
 mod cross;
 mod flat;
 pub(crate) mod fuzzing;

@@ -8,31 +8,40 @@ use tokio::time::Instant;
 use crate::state::HostState;
 
 /// Steps between two looks. A step is a value: some tens of nanoseconds.
-const STEPS: u32 = 1 << 12;
+const STEPS: usize = 1 << 12;
 
 /// How long one call may go on.
 #[derive(Clone)]
 pub(super) struct Pace {
     call: Option<CallHandle>,
     deadline: Option<Instant>,
-    steps: u32,
+    taken: usize,
 }
 
 impl Pace {
     /// For the call that the store's guest works for.
     pub(super) fn of(state: &HostState) -> Self {
-        Self { call: state.call().cloned(), deadline: state.deadline(), steps: 0 }
+        Self { call: state.call().cloned(), deadline: state.deadline(), taken: 0 }
     }
 
     /// For work that belongs to no call.
     pub(super) fn endless() -> Self {
-        Self { call: None, deadline: None, steps: 0 }
+        Self { call: None, deadline: None, taken: 0 }
     }
 
     /// To be called for every value.
     pub(super) fn step(&mut self) -> Result<()> {
-        self.steps = self.steps.wrapping_add(1);
-        if self.steps.is_multiple_of(STEPS) { self.look() } else { Ok(()) }
+        self.steps(1)
+    }
+
+    /// To be called for so many values at once, as long as they take no longer than some thousands.
+    pub(super) fn steps(&mut self, steps: usize) -> Result<()> {
+        self.taken = self.taken.saturating_add(steps);
+        if self.taken < STEPS {
+            return Ok(());
+        }
+        self.taken = 0;
+        self.look()
     }
 
     /// To be called around work whose length has nothing to do with the number of values.

@@ -14,11 +14,11 @@ use bivium_interface::{Payload, PluginError, Result, unescape_key};
 use indexmap::{IndexMap, IndexSet};
 use serde_json::{Map, Value};
 
-use super::cost::{self, Purse};
 use super::image::{self, Data, Image};
 use super::layout::{Part, Places, discriminant, frame};
 use super::pace::Pace;
 use super::shape::{Int, Shape};
+use crate::cost::{self, Purse};
 use crate::{blobs, text};
 
 /// Up to here a JSON number is exact everywhere; whole numbers beyond it are written as strings.
@@ -348,12 +348,15 @@ impl<'a> Reader<'a> {
     }
 
     fn fields(&mut self, fields: &'a [(String, Part)], mut object: Map<String, Value>, to: Place) -> Result<()> {
+        if object.is_empty() && fields.iter().all(|(_, part)| part.may_be_null()) {
+            // All of them none, as everything is made of zeros.
+            return self.pace.steps(fields.len());
+        }
         let mut places = Places::from(to.at);
         for (name, part) in fields {
             let at = places.next(part);
             // In no order that matters: what is left over is an error.
-            let value = if object.is_empty() { None } else { object.swap_remove(name) };
-            match (value, &**part) {
+            match (object.swap_remove(name), &**part) {
                 (Some(value), _) => {
                     self.within(Step::Name(name.into()), part, value, Place { at, ..to })?;
                 }

@@ -10,12 +10,12 @@ use bivium_interface::{Payload, PluginError, escape_key};
 use indexmap::IndexSet;
 use serde_json::{Map, Number, Value};
 
-use super::cost::{self, Purse, Spent};
 use super::layout::{Part, Places, discriminant, frame};
 use super::memory::{Broken, Memory};
 use super::pace::Pace;
 use super::read::MAX_EXACT;
 use super::shape::{Int, Shape};
+use crate::cost::{self, Purse, Spent};
 
 /// The longest `list<u8>` that stands in the JSON itself.
 pub(super) const MAX_INLINE: usize = 16 << 10;

@@ -62,7 +62,7 @@ fn plain() -> Vec<Case> {
         &format!("(record {})", names(10).iter().map(|n| format!("(field \"{n}\" bool)")).collect::<String>()),
     );
     let fixed = |ty: &str, size: u32, byte: u8| (String::new(), ty.to_owned(), size, byte);
-    let types: Vec<(&str, (String, String, u32, u8))> = vec![
+    let types = [
         ("bools", fixed("bool", 1, 1)),
         ("u8 in tuples", fixed("(tuple u8)", 1, 7)),
         ("s8", fixed("s8", 1, 255)),

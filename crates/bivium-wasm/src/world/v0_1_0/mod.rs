@@ -174,5 +174,5 @@ fn lend(state: &mut HostState, call: &mut Call) -> wasmtime::Result<Result<wit::
 #[inline]
 fn take(state: &mut HostState, output: wit::blobs::Payload) -> wasmtime::Result<Result<Payload>> {
     let blobs = state.take(output.blobs)?;
-    Ok(blobs.and_then(|blobs| document::payload(&output.json, blobs, state.limits.json)))
+    Ok(blobs.and_then(|blobs| document::payload(&output.json, blobs, &state.limits)))
 }

@@ -5,13 +5,13 @@
 use serde_json::Value;
 
 /// One value, in the place where it lies.
-pub(super) const VALUE: usize = size_of::<Value>();
+pub(crate) const VALUE: usize = size_of::<Value>();
 /// A key, its value and its hash, as an object keeps them.
 const ENTRY: usize = size_of::<String>() + size_of::<Value>() + size_of::<usize>();
 
 /// One allocation of this many bytes: allocators have a word of their own for each, a smallest piece and whole pages
 /// for large ones.
-pub(super) const fn heap(bytes: usize) -> usize {
+pub(crate) const fn heap(bytes: usize) -> usize {
     const LEAST: usize = 32;
     const LARGE: usize = 128 << 10;
     const PAGE: usize = 4096;
@@ -24,12 +24,12 @@ pub(super) const fn heap(bytes: usize) -> usize {
 }
 
 /// An array of this many values, what they own not counted.
-pub(super) const fn array(items: usize) -> usize {
+pub(crate) const fn array(items: usize) -> usize {
     heap(items.saturating_mul(VALUE))
 }
 
 /// An object with room for this many keys, what keys and values own not counted.
-pub(super) const fn object(keys: usize) -> usize {
+pub(crate) const fn object(keys: usize) -> usize {
     if keys == 0 {
         return 0;
     }
@@ -43,35 +43,35 @@ pub(super) const fn object(keys: usize) -> usize {
 }
 
 /// What may still be taken.
-pub(super) struct Purse {
+pub(crate) struct Purse {
     left: usize,
     limit: usize,
 }
 
 /// There is not so much left.
 #[derive(Debug)]
-pub(super) struct Spent;
+pub(crate) struct Spent;
 
 impl Purse {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self { left: limit, limit }
     }
 
     /// What may be taken in all.
-    pub(super) fn limit(&self) -> usize {
+    pub(crate) fn limit(&self) -> usize {
         self.limit
     }
 
-    pub(super) fn left(&self) -> usize {
+    pub(crate) fn left(&self) -> usize {
         self.left
     }
 
     /// What has been taken.
-    pub(super) fn taken(&self) -> usize {
+    pub(crate) fn taken(&self) -> usize {
         self.limit - self.left
     }
 
-    pub(super) fn take(&mut self, bytes: usize) -> Result<(), Spent> {
+    pub(crate) fn take(&mut self, bytes: usize) -> Result<(), Spent> {
         self.left = self.left.checked_sub(bytes).ok_or(Spent)?;
         Ok(())
     }
