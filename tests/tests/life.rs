@@ -181,3 +181,23 @@ async fn unloading_tells_the_memory_before_and_after() {
     };
     assert!(told.contains("and 3072 MiB of GPU memory, and holds 0 MiB of memory"), "{told}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_has_just_started_is_weighed_as_it_is() {
+    let machine = SystemSnapshot {
+        cpus: 8,
+        memory_total_bytes: 8 << 30,
+        memory_available_bytes: 4096 << 20,
+        ..SystemSnapshot::default()
+    };
+    let own = own(|builder| builder.monitor(Arc::new(SimulatedMonitor::new(machine))));
+    for name in ["first", "second", "third"] {
+        // That much is there only together with what the worker holds already.
+        own.plugin(name, QUICK, json!({"resources": {"min_system_ram_mb": 4100}}));
+        own.manager.load(name).await.unwrap();
+        own.manager.execute(name, call()).await.unwrap();
+        let freed = own.manager.unload(name).await.unwrap();
+        assert!(freed.before.memory_bytes > 4 << 20, "{freed:?}");
+        assert_eq!(freed.after.memory_bytes, 0, "{freed:?}");
+    }
+}

@@ -89,7 +89,8 @@ pub struct InstanceStats {
     /// GPU memory in bytes, where it can be measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu_memory_bytes: Option<u64>,
-    /// Processor use in percent of one processor since the last look, where it can be measured.
+    /// Processor use in percent of one processor since an earlier look. None where it cannot be measured, and while the
+    /// instance is too young.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_percent: Option<f32>,
     /// Processes of the instance; none for a component.

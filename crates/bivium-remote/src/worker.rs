@@ -21,7 +21,7 @@ use crate::flight::{Flight, Lent};
 use crate::payload::{Encoded, MessageLimits, blocking, encode, receive};
 use crate::process::Leash;
 use crate::stream::Events;
-use crate::usage;
+use crate::usage::Meter;
 use crate::wire::{ErrorReply, HookRequest, Methods, Reply};
 
 /// How long a plugin's `cleanup` may take, calls that still run included.
@@ -147,7 +147,7 @@ impl Drop for Tether {
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) pid: u32,
-    pub(crate) guard: u32,
+    meter: Meter,
     /// One permit for each call that it may run; those that are being brought down hold theirs.
     places: Arc<Semaphore>,
     concurrency: u32,
@@ -162,7 +162,7 @@ impl Worker {
         Self {
             shared,
             pid,
-            guard,
+            meter: Meter::new(guard),
             places,
             concurrency,
             calls: AtomicU64::new(0),
@@ -314,11 +314,11 @@ impl Instance for Worker {
     }
 
     fn stats(&self) -> InstanceStats {
-        let usage = usage::below(self.guard);
+        let usage = self.meter.look();
         InstanceStats {
             id: u64::from(self.pid),
             memory_bytes: usage.memory_bytes,
-            cpu_percent: Some(usage.cpu_percent),
+            cpu_percent: usage.cpu_percent,
             pids: usage.pids,
             calls: self.calls.load(Ordering::Relaxed),
             age_s: self.born.elapsed().as_secs_f64(),

@@ -27,6 +27,24 @@ async fn arguments_go_in_and_results_come_out() {
 }
 
 #[tokio::test]
+async fn a_worker_that_has_just_started_tells_what_it_holds() {
+    for _ in 0..5 {
+        let sample = load("Families").await;
+        let stats = sample.plugin.stats().await.unwrap();
+        let instance = &stats.instances[0];
+        assert!(instance.memory_bytes > 1 << 20, "{stats:?}");
+        assert_eq!(instance.pids.iter().map(|pid| u64::from(*pid)).collect::<Vec<_>>(), [instance.id]);
+        assert!(instance.cpu_percent.is_some() || instance.age_s < 1.0, "{stats:?}");
+        // So are processes that it has just started, wherever they hang in the tree.
+        let children = sample.ask("children", &[]).await.unwrap();
+        let stats = sample.plugin.stats().await.unwrap();
+        for child in children.as_array().unwrap() {
+            assert!(stats.pids().iter().any(|pid| json!(pid) == *child), "{child} in {stats:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn errors_are_typed_and_carry_the_traceback() {
     let sample = load("Echo").await;
     let call = Call::new().method("fail");

@@ -88,8 +88,6 @@ impl Fixture {
 
     /// The pids of the plugin's processes: the worker's first.
     pub async fn pids(&self) -> Vec<u32> {
-        // A look at all processes is kept for a moment.
-        tokio::time::sleep(Duration::from_millis(300)).await;
         let stats = self.plugin.stats().await.unwrap();
         let instance = stats.instances.first().expect("a live worker");
         let worker = u32::try_from(instance.id).unwrap();
