@@ -78,6 +78,8 @@ def prepare(fd: int, channel: Channel) -> tuple[Lane, Control, int]:
     from . import logs
 
     logs.install(channel, told.log_level)
+    # Last, so that it hides nothing. A process that the plugin spawns imports the plugin's module, which may import us.
+    sys.path.append(os.path.dirname(os.path.dirname(errors.HERE)))
     plugin = load(told)
     sys.setswitchinterval(SWITCH_S)
     # Not before the plugin is there: nothing is served, and nothing is queued, for one that fails to load.

@@ -126,6 +126,11 @@ class Families(WorkerCase):
         for way in ("fork", "spawn"):
             self.assertEqual(self.worker.result("broken_executor", way), "broken, broken, broken", way)
 
+    def test_a_module_that_imports_the_workers_package_works_in_spawned_processes(self):
+        worker = self.start("Spawns", "spawns")
+        for way in ("fork", "spawn", "forkserver"):
+            self.assertEqual(worker.result("execute", way), [[n * n, False, True] for n in range(3)], way)
+
     def test_queues_locks_values_and_managers(self):
         for way in ("fork", "spawn", "forkserver"):
             self.assertEqual(self.worker.result("shared", way), [3, True], way)
