@@ -22,12 +22,18 @@ from . import PROTOCOL
 from .calls import Calls
 from .cancel import Canceller
 from .children import LOCK
+from .door import Door
 from .errors import STATUS, WorkerError, clip, complain, describe
 from .outlet import Abandoned, patience, send
 from .poller import Poller
 from .wire import Closed, Connection, Gate, Refused, Request, reply
 
 MAX_CONNECTIONS = 256
+MAX_STRANGERS = 32
+"""So many connections may be open that have not shown the token; for one more the oldest of them is closed. The host sets
+its limit of open files with room for them (`OWN_FILES` in its `limits.rs`)."""
+ACCEPTS = 64
+"""So many connections are taken at once, before others are looked at."""
 DRAIN_S = 1.0
 """How long the rest of a refused request is read and thrown away: closing at once would reset the connection, and
 the client might never see why."""
@@ -37,7 +43,6 @@ class Control:
     """The control thread and the listening socket."""
 
     def __init__(self, listener: socket.socket, gate: Gate, plugin, settings, calls: Calls) -> None:
-        self._listener = listener
         self._gate = gate
         self._plugin = plugin
         self._settings = settings
@@ -46,9 +51,9 @@ class Control:
         self.adopt = None
         """Takes a connection and its first request that calls the plugin: the lane's."""
         self._poller = Poller()
+        self._door = Door(listener, self._poller, self.later)
         self._own: dict[int, Connection] = {}
         self._watched: dict[int, Connection] = {}
-        self._draining: dict[int, float] = {}
         self._timers: list = []
         self._order = count()
         self._wake, self._waker = os.pipe()
@@ -63,8 +68,7 @@ class Control:
 
     def start(self) -> None:
         """Begins to serve."""
-        self._listener.setblocking(False)
-        self._poller.add(self._listener.fileno())
+        self._door.open()
         self._poller.add(self._wake)
         threading.Thread(target=self._run, name="bivium-control", daemon=True).start()
 
@@ -77,11 +81,15 @@ class Control:
             pass
 
     def forget(self, connection: Connection) -> None:
-        """Closes a connection of the lane's."""
+        """Closes a connection, unless it is closed already: its number may be another one's by then."""
         with LOCK:
-            self._watched.pop(connection.fd, None)
-            self._poller.remove(connection.fd)
-            connection.sock.close()
+            for held in (self._own, self._watched):
+                if held.get(connection.fd) is connection:
+                    del held[connection.fd]
+            if connection.sock.fileno() >= 0:
+                self._poller.remove(connection.fd)
+                connection.sock.close()
+        self._door.fill_spares()
 
     def refuse(self, connection: Connection, refused: Refused) -> None:
         """Answers with an error, and closes once the client has had time to read it. From any thread."""
@@ -99,6 +107,7 @@ class Control:
         for connection in (*self._own.values(), *self._watched.values()):
             connection.sock.close()
         self._poller.close()
+        self._door.let_go()
         os.close(self._wake)
         os.close(self._waker)
         self._waker = -1
@@ -114,7 +123,7 @@ class Control:
 
     def _timeout(self) -> float | None:
         due = [connection.deadline for connection in self._own.values() if connection.deadline is not None]
-        due += self._draining.values()
+        due += [connection.drained for connection in self._own.values() if connection.drained is not None]
         if self._timers:
             due.append(self._timers[0][0])
         return max(0.0, min(due) - time.monotonic()) if due else None
@@ -124,13 +133,13 @@ class Control:
         while self._timers and self._timers[0][0] <= now:
             heapq.heappop(self._timers)[2]()
         for connection in list(self._own.values()):
-            if self._draining.get(connection.fd, now + 1) <= now:
-                self._close(connection)
+            if connection.drained is not None and connection.drained <= now:
+                self.forget(connection)
             elif connection.deadline is not None and connection.deadline <= now:
                 self.refuse(connection, Refused(408, "timeout", "the request did not arrive in time"))
 
     def _ready(self, fd: int) -> None:
-        if fd == self._listener.fileno():
+        if fd == self._door.fd:
             self._accept()
         elif fd == self._wake:
             os.read(self._wake, 4096)
@@ -140,24 +149,37 @@ class Control:
             self._far_end_closed(fd)
 
     def _accept(self) -> None:
-        with LOCK:
-            try:
-                sock, _ = self._listener.accept()
-            except BlockingIOError:
+        """Takes the connections that wait."""
+        for _ in range(ACCEPTS):
+            if not self._door.take(self._enter, self._make_room):
                 return
-            except OSError as error:
-                complain("cannot accept a connection: %s" % error)
-                time.sleep(0.05)
-                return
-            if len(self._own) + len(self._watched) >= MAX_CONNECTIONS:
-                sock.close()
-                return
-            connection = Connection(sock, self._gate, self._settings.request_timeout_s)
-            self._own[connection.fd] = connection
-            self._poller.add(connection.fd)
+            strangers = self._strangers()
+            if strangers and (len(strangers) > MAX_STRANGERS or len(self._own) + len(self._watched) > MAX_CONNECTIONS):
+                self._turn_out(strangers[0])
+
+    def _enter(self, sock: socket.socket) -> None:
+        connection = Connection(sock, self._gate, self._settings.request_timeout_s)
+        self._own[connection.fd] = connection
+        self._poller.add(connection.fd)
+
+    def _strangers(self) -> list[Connection]:
+        """Those that have not shown the token, oldest first."""
+        return [connection for connection in self._own.values() if not connection.known]
+
+    def _turn_out(self, stranger: Connection) -> bool:
+        """Closes a connection, unless the token has arrived on it by now."""
+        if stranger.drained is None:
+            self._receive(stranger)
+        if not stranger.known:
+            self.forget(stranger)
+        return not stranger.known
+
+    def _make_room(self) -> bool:
+        """Turns out a stranger; false where there is none."""
+        return any(map(self._turn_out, self._strangers()))
 
     def _receive(self, connection: Connection) -> None:
-        if connection.fd in self._draining:
+        if connection.drained is not None:
             try:
                 if connection.sock.recv(65536):
                     return
@@ -165,7 +187,7 @@ class Control:
                 return
             except OSError:
                 pass
-            self._close(connection)
+            self.forget(connection)
             return
         try:
             request = connection.receive()
@@ -174,7 +196,7 @@ class Control:
         except Refused as refused:
             self.refuse(connection, refused)
         except (Closed, Abandoned):
-            self._close(connection)
+            self.forget(connection)
 
     def _answer(self, connection: Connection, request: Request) -> None:
         if request.path in self._lane.get(request.verb, ()):
@@ -216,20 +238,14 @@ class Control:
             self.canceller.cancel(call)
 
     def _drain(self, connection: Connection) -> None:
+        """Reads on from a connection that was answered for the last time, for a while."""
         with LOCK:
-            if self._watched.pop(connection.fd, None) is not None:
+            if self._watched.get(connection.fd) is connection:
+                self._own[connection.fd] = connection
+                del self._watched[connection.fd]
                 self._poller.remove(connection.fd)
                 self._poller.add(connection.fd)
-                self._own[connection.fd] = connection
-        connection.deadline = None
-        self._draining[connection.fd] = time.monotonic() + DRAIN_S
-
-    def _close(self, connection: Connection) -> None:
-        with LOCK:
-            self._own.pop(connection.fd, None)
-            self._draining.pop(connection.fd, None)
-            self._poller.remove(connection.fd)
-            connection.sock.close()
+        connection.deadline, connection.drained = None, time.monotonic() + DRAIN_S
 
     def _health(self, _request: Request) -> dict:
         return {

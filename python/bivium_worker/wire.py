@@ -18,6 +18,8 @@ MAX_HEAD = 16 * 1024
 PIECE = 64 * 1024
 SEND_AHEAD = 128 * 1024
 """How far a stream may run ahead of its reader, in the kernel's memory: left alone that grows to several MiB."""
+TOKEN_S = 2.0
+"""How long a new connection may take to show the token."""
 HEAD = re.compile(rb"([A-Z]+) (/[!-~]*) HTTP/1\.1((?:\r\n[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\r\n\0]*)*)")
 REASONS = {
     200: b"200 OK",
@@ -140,9 +142,13 @@ class Connection:
         """The call whose reply this connection waits for."""
         self.gone = False
         """Whether the client has closed its end: nobody waits for an answer."""
+        self.drained: float | None = None
+        """Set once it was answered for the last time: until then what still comes is read and thrown away."""
         self._gate = gate
         self._patience_s = patience_s
-        self.deadline: float | None = time.monotonic() + patience_s
+        self.known = False
+        """Whether it has shown the token once. Until then it is a stranger's, and given little time."""
+        self.deadline: float | None = time.monotonic() + min(patience_s, TOKEN_S)
         """When the request, begun or never begun, must be whole; None between requests."""
         self._head = b""
         self._request: Request | None = None
@@ -177,6 +183,8 @@ class Connection:
         self._head = b""
         verb, target, headers = parse_head(data[:end])
         length = self._gate.admit(verb, headers)
+        if not self.known:
+            self.known, self.deadline = True, None
         request = Request(verb, target)
         body = data[end + 4 :]
         if len(body) == length:

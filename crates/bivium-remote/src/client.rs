@@ -31,6 +31,9 @@ use crate::wire::ErrorReply;
 const CONTROL_TIME: Duration = Duration::from_secs(5);
 const CONTROL_BYTES: usize = 1 << 20;
 
+/// So often a connection is tried that the worker closes before it has seen our token.
+const ATTEMPTS: usize = 20;
+
 /// What the kernel may hold of a reply that nobody reads yet: a stream's generator runs ahead of its reader by no
 /// more than this and the worker's own half. (Left alone, loopback sockets grow to several MiB.)
 const READ_AHEAD: u32 = 128 << 10;
@@ -220,11 +223,24 @@ impl Client {
             }
         }
         let failed = |error| PluginError::protocol(format!("cannot connect to the worker: {error}"));
-        let mut connection = self.connect().await.map_err(failed)?;
-        if connection.is_ready().await {
-            return Ok(connection);
+        for _ in 0..ATTEMPTS {
+            let mut connection = self.connect().await.map_err(failed)?;
+            if self.shows_token(&mut connection).await {
+                return Ok(connection);
+            }
         }
         Err(failed(std::io::ErrorKind::ConnectionReset.into()))
+    }
+
+    /// Asks a new connection something of no consequence. Until the worker has seen the token, it takes us for one of the
+    /// strangers that it closes where many connect. False if it did: nothing was lost then.
+    async fn shows_token(&self, connection: &mut Connection) -> bool {
+        if !connection.is_ready().await {
+            return false;
+        }
+        let answer = connection.send(self.request(Method::GET, "/health", Vec::new()));
+        let Ok(response) = connection.drive(answer).await else { return false };
+        connection.drive(collect(response, CONTROL_BYTES)).await.is_ok() && connection.is_ready().await
     }
 
     async fn connect(&self) -> std::io::Result<Connection> {
@@ -286,14 +302,42 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_call_waits_for_its_answer_and_wakes_nobody_before() {
+    /// A worker that answers the first request of each connection by itself, which shows the token, and hands the
+    /// connection over.
+    fn worker(closes_first: usize) -> (Client, std::sync::mpsc::Receiver<std::net::TcpStream>) {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let client = Client::new(listener.local_addr().unwrap().port(), "token").unwrap();
+        let (give, take) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().skip(closes_first) {
+                let mut stream = stream.unwrap();
+                let length = stream.read(&mut [0; 1000]).unwrap();
+                assert!(length > 0, "it shows the token at once");
+                write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{{}}").unwrap();
+                if give.send(stream).is_err() {
+                    break;
+                }
+            }
+        });
+        (client, take)
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_closed_before_the_token_was_seen_is_tried_again() {
+        let (client, connections) = worker(5);
+        client.for_call().await.unwrap();
+        connections.recv().unwrap();
+        let (client, _connections) = worker(ATTEMPTS);
+        assert!(client.for_call().await.is_err(), "but not for ever");
+    }
+
+    #[tokio::test]
+    async fn a_call_waits_for_its_answer_and_wakes_nobody_before() {
+        let (client, connections) = worker(0);
         let mut far = None;
         for answer in ["first", "second"] {
             let mut connection = client.for_call().await.unwrap();
-            let far = far.get_or_insert_with(|| listener.accept().unwrap().0);
+            let far = far.get_or_insert_with(|| connections.recv().unwrap());
             let work = connection.send(client.request(Method::POST, "/execute", b"{}".to_vec()));
             let mut call = Box::pin(async move {
                 let response = connection.drive(work).await.unwrap();
@@ -315,13 +359,11 @@ mod tests {
         // One that was closed meanwhile is not used again. It may take the machine a moment to deliver the end; the
         // runtime looks at its sockets when there is nothing to run.
         drop(far);
-        listener.set_nonblocking(true).unwrap();
         let is_new = async || {
             tokio::task::yield_now().await;
             let connection = client.for_call().await.unwrap();
-            let accepted = listener.accept().is_ok();
             client.keep(connection);
-            accepted
+            connections.try_recv().is_ok()
         };
         let mut tries = 0..100_000;
         while !is_new().await {

@@ -14,12 +14,15 @@
 
 mod common;
 
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bivium_interface::PluginInterface;
@@ -92,6 +95,57 @@ fn port(pid: u32) -> u16 {
         is_ours.then(|| u16::from_str_radix(port, 16).unwrap())
     });
     listening.expect("a worker listens")
+}
+
+/// Connects without end and says nothing, from several threads, until it is dropped.
+struct Flood {
+    over: Arc<AtomicBool>,
+    threads: Vec<std::thread::JoinHandle<usize>>,
+}
+
+impl Flood {
+    fn of(port: u16) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let flood = move |over: Arc<AtomicBool>| {
+            let (mut held, mut count) = (VecDeque::new(), 0);
+            while !over.load(Ordering::Relaxed) {
+                held.extend(TcpStream::connect((Ipv4Addr::LOCALHOST, port)));
+                count += 1;
+                if held.len() > 250 {
+                    held.pop_front();
+                }
+            }
+            count
+        };
+        let threads = (0..2).map(|_| Arc::clone(&over)).map(|over| std::thread::spawn(move || flood(over))).collect();
+        Self { over, threads }
+    }
+
+    /// How often it has connected.
+    fn end(self) -> usize {
+        self.over.store(true, Ordering::Relaxed);
+        self.threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_flood_of_connections_takes_nothing_from_the_plugin_and_its_host() {
+    let sample = captive("Greedy", json!({"limits": {"files": 50}})).await;
+    let worker: u32 = sample.ask("pid", &[]).await.unwrap().to_string().parse().unwrap();
+    let flood = Flood::of(port(worker));
+    let open = || std::fs::read_dir(format!("/proc/{worker}/fd")).unwrap().count();
+    for _ in 0..20 {
+        assert_eq!(sample.ask("files", &[json!(50)]).await.unwrap(), json!(50), "its own files");
+        // Each of these needs a connection of its own.
+        let asked = futures_util::future::join_all((0..10).map(|_| sample.plugin.methods())).await;
+        for methods in asked {
+            assert!(!methods.unwrap().is_empty());
+        }
+        assert!(open() < 96, "{}", open());
+    }
+    let connected = flood.end();
+    assert!(connected > 500, "{connected}");
+    assert_eq!(sample.plugin.stats().await.unwrap().restarts, 0);
 }
 
 #[tokio::test]

@@ -4,8 +4,9 @@ use bivium_interface::manifest::Limits;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Files that a worker itself has open: its channel, its sockets, what wakes its threads.
-const OWN_FILES: u64 = 32;
+/// Files that a worker itself has open: its channel, what wakes its threads, the connections of its host and of a few
+/// strangers (`MAX_STRANGERS` in its `control.py`).
+const OWN_FILES: u64 = 96;
 
 /// What to set between fork and exec. A limit that is lower already stays.
 pub(super) fn resources(limits: &Limits, confined: bool) -> Vec<(Resource, Rlimit)> {
