@@ -54,9 +54,7 @@ def parse(body: bytes | bytearray) -> tuple[dict, list[Blob]]:
     """Decodes one document of a request."""
     try:
         text = body.decode("utf-8") if body else "{}"
-        given, end = PLAIN.raw_decode(text)
-        if end != len(text) and text[end:].strip():
-            raise ValueError("something follows it")
+        given = PLAIN.decode(text)
         if not isinstance(given, dict):
             raise ValueError("it is no object")
         blobs = [lend(entry) for entry in listed(given, "blobs")]

@@ -1,5 +1,6 @@
 //! `cargo xtask fuzz`: runs the fuzz targets in `fuzz/`, by libFuzzer where cargo-fuzz and a nightly toolchain are, and
-//! else by the runner that comes with them: the committed corpus, then random changes to it.
+//! else by the runner that comes with them: the committed corpus, then random changes to it. With `--python` those in
+//! `fuzz/python/`, by atheris.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -7,6 +8,13 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::command::{cargo, run};
+use crate::environment;
+
+const CORPUS: &str = "fuzz/corpus";
+const PYTHON_CORPUS: &str = "fuzz/python/corpus";
+
+/// The fuzzer of Python code.
+const ATHERIS: &str = "atheris==3.0.0";
 
 /// What to run.
 #[derive(Debug, PartialEq)]
@@ -19,34 +27,41 @@ pub(crate) struct Options<'a> {
     seconds: u32,
     /// Not by libFuzzer, wherever it is.
     built_in: bool,
+    /// The targets of the Python worker.
+    python: bool,
 }
 
 impl<'a> Options<'a> {
     /// None if they cannot be understood.
     pub(crate) fn parse(arguments: &[&'a str]) -> Option<Self> {
-        let mut options = Self { target: None, file: None, seconds: 60, built_in: false };
+        let mut options = Self { target: None, file: None, seconds: 60, built_in: false, python: false };
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
             match *argument {
                 "--seconds" => options.seconds = arguments.next()?.parse().ok()?,
                 "--built-in" => options.built_in = true,
+                "--python" => options.python = true,
                 option if option.starts_with('-') => return None,
                 target if options.target.is_none() => options.target = Some(target),
                 file if options.file.is_none() => options.file = Some(file),
                 _ => return None,
             }
         }
-        Some(options)
+        // They have no other runner.
+        (!(options.python && options.built_in)).then_some(options)
     }
 }
 
 pub(crate) fn run_targets(options: &Options<'_>) -> Result<()> {
-    let all = targets()?;
+    let all = targets(if options.python { PYTHON_CORPUS } else { CORPUS })?;
     let chosen = match options.target {
         Some(target) if all.iter().any(|known| known == target) => vec![target.to_owned()],
         Some(target) => bail!("there is no fuzz target {target:?}: there are {}", all.join(", ")),
         None => all,
     };
+    if options.python {
+        return python(&chosen, options);
+    }
     lock()?;
     let by_libfuzzer = !options.built_in && options.file.is_none() && has_libfuzzer();
     for target in &chosen {
@@ -61,14 +76,34 @@ pub(crate) fn run_targets(options: &Options<'_>) -> Result<()> {
 }
 
 /// The targets' names: each has a corpus.
-fn targets() -> Result<Vec<String>> {
-    let dir = crate::root().join("fuzz/corpus");
+fn targets(corpus: &str) -> Result<Vec<String>> {
+    let dir = crate::root().join(corpus);
     let mut names = Vec::new();
     for entry in fs::read_dir(&dir).with_context(|| format!("cannot list {}", dir.display()))? {
         names.extend(entry?.file_name().into_string().ok());
     }
     names.sort();
     Ok(names)
+}
+
+/// Runs targets of the Python worker in an environment that has atheris, which is made once.
+fn python(targets: &[String], options: &Options<'_>) -> Result<()> {
+    let root = crate::root();
+    let interpreter = environment::make(&root.join("target/fuzz-python"), &environment::find_python()?, &[ATHERIS])?;
+    for target in targets {
+        eprintln!("fuzz: {target} of the Python worker, by atheris");
+        let mut command = Command::new(&interpreter);
+        command.arg(root.join("fuzz/python/fuzz.py")).arg(target);
+        match options.file {
+            Some(file) => command.arg(root.join(file)),
+            None => command
+                .arg("--found")
+                .arg(root.join("target/fuzz-corpus").join(format!("python-{target}")))
+                .arg(format!("--seconds={}", options.seconds)),
+        };
+        run(&mut command)?;
+    }
+    Ok(())
 }
 
 /// Gives the targets the repository's own versions of everything, so that they try what is shipped, and nothing is built
@@ -135,14 +170,18 @@ mod tests {
         let one = parse(&["value", "--seconds", "5", "--built-in"]).unwrap();
         assert_eq!((one.target, one.seconds, one.built_in), (Some("value"), 5, true));
         assert_eq!(parse(&["value", "fuzz/artifacts/x"]).unwrap().file, Some("fuzz/artifacts/x"));
-        for wrong in [&["--seconds"][..], &["--seconds", "x"], &["--fast"], &["a", "b", "c"]] {
+        assert!(parse(&["--python", "http"]).unwrap().python);
+        let wrongs: [&[&str]; 5] =
+            [&["--seconds"], &["--seconds", "x"], &["--fast"], &["a", "b", "c"], &["--python", "--built-in"]];
+        for wrong in wrongs {
             assert_eq!(parse(wrong), None, "{wrong:?}");
         }
     }
 
     #[test]
     fn every_target_has_a_corpus_and_a_program_for_libfuzzer() {
-        let targets = targets().unwrap();
+        assert_eq!(targets(PYTHON_CORPUS).unwrap(), ["http", "json"]);
+        let targets = targets(CORPUS).unwrap();
         assert_eq!(targets, ["component", "manifest", "value"]);
         for target in targets {
             assert!(crate::root().join(format!("fuzz/fuzz_targets/{target}.rs")).is_file(), "{target}");

@@ -29,8 +29,9 @@ cargo xtask guests [--from-source] [--update-prebuilt]
     Puts the example components where their manifests expect them: built, or else the prebuilt copies.
 cargo xtask guests --languages
     Builds the components of examples/plugins-other, as far as the tools of their languages are there.
-cargo xtask fuzz [TARGET [FILE]] [--seconds N] [--built-in]
-    Runs the fuzz targets, 60 seconds each, by libFuzzer where cargo-fuzz and a nightly toolchain are installed.";
+cargo xtask fuzz [TARGET [FILE]] [--seconds N] [--built-in | --python]
+    Runs the fuzz targets, 60 seconds each, by libFuzzer where cargo-fuzz and a nightly toolchain are installed.
+    With --python those of the Python worker, by atheris, which is installed in an environment of its own.";
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
