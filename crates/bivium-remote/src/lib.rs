@@ -32,6 +32,8 @@ mod proxy;
     reason = "what a child does before its program runs cannot be said safely; nothing else is in it"
 )]
 mod spawn;
+#[cfg(target_os = "linux")]
+mod stat;
 mod stream;
 mod sweep;
 mod usage;

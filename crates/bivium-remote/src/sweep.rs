@@ -30,6 +30,7 @@ mod linux {
     use rustix::time::{ClockId, clock_gettime};
 
     use super::MARK;
+    use crate::stat::Stat;
 
     /// How much processor time is spent on stopping them all; after that they are killed as they run.
     const FREEZE: Duration = Duration::from_millis(300);
@@ -68,17 +69,8 @@ mod linux {
     impl Process {
         /// The process with this number, if it lives.
         fn look(pid: u32) -> Option<Self> {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-            // The name, in brackets, may hold anything; what follows its last bracket may not.
-            let fields: Vec<&str> = stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace().collect();
-            let number = |n: usize| fields.get(n)?.parse().ok();
-            let state = *fields.first()?.as_bytes().first()?;
-            // Where the first thread has ended and others run, the kernel calls the process a zombie all the same.
-            if state == b'X' || state == b'Z' && number(17)? < 2 {
-                return None;
-            }
-            let small = |n: usize| u32::try_from(number(n)?).ok();
-            Some(Self { pid, state, parent: small(1)?, group: small(2)?, started: number(19)? })
+            let Stat { state, parent, group, started, .. } = Stat::of(pid)?;
+            Some(Self { pid, state, parent, group, started })
         }
 
         fn is_stopped(&self) -> bool {
@@ -336,6 +328,15 @@ mod linux {
             assert!(!pids.into_iter().any(is_there));
             guard.kill().unwrap();
             assert_eq!(guard.wait().unwrap().signal(), Some(9));
+        }
+
+        #[test]
+        fn a_process_whose_name_is_no_text_is_found() {
+            let code = "import ctypes, time\nctypes.CDLL(None).prctl(15, b'\\xff\\xfe) Z 1 (')\nprint(1, flush=True)\n\
+                        time.sleep(100)\n";
+            let (mut child, _) = python(code, "sweep-test-name");
+            assert_eq!(sweep(NO_GUARD, "sweep-test-name"), [0; 0]);
+            assert_eq!(child.wait().unwrap().signal(), Some(9));
         }
 
         #[test]

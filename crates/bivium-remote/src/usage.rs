@@ -94,6 +94,7 @@ mod linux {
     use std::time::Duration;
 
     use super::{Process, Sample};
+    use crate::stat::Stat;
 
     /// Whether the kernel lists the children of a thread (`CONFIG_PROC_CHILDREN`).
     static LISTS: LazyLock<bool> = LazyLock::new(|| Path::new("/proc/thread-self/children").exists());
@@ -112,7 +113,7 @@ mod linux {
             };
             for pid in children {
                 if seen.insert(pid) {
-                    samples.extend(Stat::of(pid).filter(|stat| !stat.ended).map(|stat| stat.sample(pid)));
+                    samples.extend(Stat::of(pid).map(|stat| sample(pid, &stat)));
                     parents.push(pid);
                 }
             }
@@ -134,63 +135,20 @@ mod linux {
         pids.filter_map(|pid| Some((pid, Stat::of(pid)?.parent))).collect()
     }
 
-    /// What `/proc/PID/stat` says.
-    struct Stat {
-        /// A zombie, which has no memory any more.
-        ended: bool,
-        parent: u32,
-        processor_ticks: u64,
-        started: u64,
-        pages: u64,
-    }
-
-    impl Stat {
-        fn of(pid: u32) -> Option<Self> {
-            Self::parse(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
-        }
-
-        fn parse(text: &[u8]) -> Option<Self> {
-            // The name, in brackets, may hold anything; what follows its last bracket may not.
-            let end = text.iter().rposition(|byte| *byte == b')')?;
-            let fields = std::str::from_utf8(text.get(end + 1..)?).ok()?;
-            let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
-            let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
-            Some(Self {
-                ended: matches!(*fields.first()?, "Z" | "X"),
-                parent: fields.get(1)?.parse().ok()?,
-                processor_ticks: number(11)?.saturating_add(number(12)?),
-                started: number(19)?,
-                pages: number(21)?,
-            })
-        }
-
-        #[allow(clippy::cast_precision_loss, reason = "ticks of the processor's time are few")]
-        fn sample(&self, pid: u32) -> Sample {
-            let page = rustix::param::page_size() as u64;
-            let second = rustix::param::clock_ticks_per_second().max(1);
-            Sample {
-                process: Process { pid, started: self.started },
-                memory_bytes: self.pages.saturating_mul(page),
-                processor: Duration::from_secs_f64(self.processor_ticks as f64 / second as f64),
-            }
+    #[allow(clippy::cast_precision_loss, reason = "ticks of the processor's time are few")]
+    fn sample(pid: u32, stat: &Stat) -> Sample {
+        let page = rustix::param::page_size() as u64;
+        let second = rustix::param::clock_ticks_per_second().max(1);
+        Sample {
+            process: Process { pid, started: stat.started },
+            memory_bytes: stat.resident.saturating_mul(page),
+            processor: Duration::from_secs_f64(stat.processor as f64 / second as f64),
         }
     }
 
     #[cfg(test)]
     mod tests {
         use super::*;
-
-        #[test]
-        fn a_name_may_hold_anything() {
-            let text =
-                b"7 (a) Z 1 (\xff) R 5 7 7 0 -1 4194304 1 2 3 4 60 40 0 0 20 0 1 0 321 9999 25 18446744073709551615";
-            let stat = Stat::parse(text).unwrap();
-            assert_eq!((stat.ended, stat.parent, stat.processor_ticks), (false, 5, 100));
-            assert_eq!((stat.started, stat.pages), (321, 25));
-            for broken in [&b""[..], b"7 (a", b"7 (a) R", b"7 (a) R x 7"] {
-                assert!(Stat::parse(broken).is_none());
-            }
-        }
 
         #[test]
         fn both_ways_to_find_children_agree() {
