@@ -118,7 +118,7 @@ class Control:
                 for fd in self._poller.wait(self._timeout()):
                     self._ready(fd)
                 self._expire()
-            except Exception as error:  # the thread that can cancel must never end
+            except BaseException as error:  # the thread that can cancel must never end
                 complain("the control thread: %s" % describe(error).get("traceback", error))
 
     def _timeout(self) -> float | None:
@@ -219,8 +219,9 @@ class Control:
                 error = {"code": "protocol", "message": "a worker does not know this %s" % what}
                 return reply(status, json.dumps({"error": error}).encode())
             return reply(200, json.dumps(function(request)).encode())
-        except WorkerError as error:
-            return reply(STATUS[error.code], json.dumps({"error": describe(error)}).encode())
+        except BaseException as error:  # to list its methods runs code of the plugin's
+            found = describe(error)
+            return reply(STATUS[found["code"]], json.dumps({"error": found}).encode())
 
     def _far_end_closed(self, fd: int) -> None:
         # Under the lock: the number may be another connection's otherwise.

@@ -117,6 +117,15 @@ class Http(WorkerCase):
             found, body, closed = self.send(self.head(verb, path))
             self.assertEqual((found, body["error"]["code"], closed), (status, "protocol", False))
 
+    def test_code_of_the_plugins_that_a_control_runs_ends_nothing(self):
+        worker = self.start("Unlistable")
+        for _ in range(2):
+            status, body = worker.get("/methods")
+            self.assertEqual((status, body["error"]["code"], body["error"]["type"]), (500, "plugin-failed", "SystemExit"))
+        self.assertEqual(worker.error("nothing")["code"], "plugin-failed")
+        self.assertEqual(worker.result(), "fine")
+        self.assertEqual(worker.get("/health")[0], 200)
+
     def test_slow_clients_are_cut_off(self):
         for begun in (b"", b"POST /exec", self.head(Content_Length=20) + b"{"):
             with socket.create_connection(("127.0.0.1", self.worker.port)) as sock:

@@ -545,6 +545,16 @@ class Families:
         os.waitpid(pid, 0)
 
 
+class Unlistable:
+    """Whose methods cannot be listed."""
+
+    def __dir__(self):
+        sys.exit(3)
+
+    def execute(self):
+        return "fine"
+
+
 class Raises:
     def __init__(self):
         raise RuntimeError("not today")
