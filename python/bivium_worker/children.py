@@ -59,12 +59,15 @@ def end(failure: BaseException | None) -> None:
     parent's to answer."""
     status = 0
     if isinstance(failure, SystemExit):
-        status = failure.code if isinstance(failure.code, int) else int(failure.code is not None)
+        status = failure.code
+        if status is not None and not isinstance(status, int):
+            print(status, file=sys.stderr)
+            status = 1
     elif failure is not None:
         status = 1
         sys.excepthook(type(failure), failure, failure.__traceback__)
     flush()
-    os._exit(status & 0xFF)
+    os._exit((status or 0) & 0xFF)
 
 
 def flush() -> None:

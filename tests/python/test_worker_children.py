@@ -137,12 +137,13 @@ class Families(WorkerCase):
             self.assertEqual(self.worker.result("manager", way), {"a": 1, "b": 2}, way)
 
     def test_a_child_that_comes_back_ends_as_a_program_does(self):
-        for how, status in (("exit", 7), ("raise", 1), ("return", 0)):
+        for how, status in (("exit", 7), ("exit with words", 1), ("raise", 1), ("return", 0)):
             self.assertEqual(self.worker.result("comes_back", how), status, how)
             self.assertEqual(os.listdir(self.worker.exchange), [], how)
+        self.worker.stderr.find(b"these words")
         self.worker.stderr.find(b"ValueError: in the child")
         self.worker.stop()
-        self.assertEqual(self.worker.stdout.next(), b"printed in the child" * 3)
+        self.assertEqual(self.worker.stdout.next(), b"printed in the child" * 4)
 
     def test_a_stream_that_forks_goes_on_in_the_parent_alone(self):
         client = self.worker.connect()

@@ -266,6 +266,8 @@ class Forks:
             print("printed in the child", end="")
             if how == "exit":
                 sys.exit(7)
+            if how == "exit with words":
+                sys.exit("these words")
             if how == "raise":
                 raise ValueError("in the child")
             return "x" * 1_000_000
