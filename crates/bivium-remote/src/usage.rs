@@ -219,9 +219,9 @@ mod tests {
     #[test]
     fn what_has_just_started_is_seen_with_its_memory() {
         for _ in 0..20 {
-            let family = Family::begin("sleep 100 & (sleep 100 & sleep 100) & echo; wait");
+            let family = Family::begin("sleep 100 & (sleep 100 & echo; sleep 100) & wait");
             let usage = Meter::new(family.0.id()).look();
-            assert!(usage.pids.len() >= 3, "{usage:?}");
+            assert!(usage.pids.len() >= 2, "{usage:?}");
             assert!(usage.memory_bytes > 0, "{usage:?}");
             assert_eq!(usage.cpu_percent, None, "nobody can know yet");
         }

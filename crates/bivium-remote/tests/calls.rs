@@ -30,6 +30,8 @@ async fn arguments_go_in_and_results_come_out() {
 async fn a_worker_that_has_just_started_tells_what_it_holds() {
     for _ in 0..5 {
         let sample = load("Families").await;
+        // A worker is started for the first call.
+        sample.ask("sleep", &[json!(0)]).await.unwrap();
         let stats = sample.plugin.stats().await.unwrap();
         let instance = &stats.instances[0];
         assert!(instance.memory_bytes > 1 << 20, "{stats:?}");
