@@ -17,12 +17,16 @@ import threading
 LOCK = threading.RLock()
 """Held to fork, and to open, list or close a descriptor that a child must let go of: so no child gets one unlisted."""
 
+PATIENCE_S = 1.0
+"""How long a fork waits for the lock: whoever holds it has to wait for the forking thread, if a finalizer wants it so."""
+
 FRESH = {signal.SIGINT: signal.default_int_handler}
 """What a fresh Python does with a signal, where that is not the default action."""
 
 _ours: dict[int, object] = {}
 _undo: list = []
-_masks: list = []
+_forks: dict[int, list] = {}
+"""By thread, for each fork that is under way: the signals blocked before, and whether the lock is held."""
 _child = False
 
 
@@ -84,15 +88,24 @@ def _before() -> None:
         return
     # A signal that comes between the fork and `_in_child` waits for the right handler. (A plugin's handler may run
     # at any point here and fork as well: hence a stack, and a lock that can be taken twice.)
-    _masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, list(_ours)))
-    LOCK.acquire()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, list(_ours))
+    locked = LOCK.acquire(timeout=PATIENCE_S)
+    _forks.setdefault(threading.get_ident(), []).append((mask, locked))
 
 
 def _in_parent() -> None:
-    if _child:
-        return
-    LOCK.release()
-    signal.pthread_sigmask(signal.SIG_SETMASK, _masks.pop())
+    if not _child:
+        _after()
+
+
+def _after() -> None:
+    mine = _forks[threading.get_ident()]
+    mask, locked = mine.pop()
+    if not mine:
+        del _forks[threading.get_ident()]
+    if locked:
+        LOCK.release()
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _in_child() -> None:
@@ -100,7 +113,6 @@ def _in_child() -> None:
     if _child:
         return
     _child = True
-    LOCK.release()
     for number, handler in _ours.items():
         if signal.getsignal(number) == handler:
             signal.signal(number, FRESH.get(number, signal.SIG_DFL))
@@ -109,4 +121,4 @@ def _in_child() -> None:
     for function in _undo:
         function()
     _undo.clear()
-    signal.pthread_sigmask(signal.SIG_SETMASK, _masks.pop())
+    _after()

@@ -159,7 +159,7 @@ impl Grave {
     }
 
     /// Waits for a process that has ended or was killed, which does not take long.
-    fn bury(mut self, orderly: bool) -> Buried {
+    fn bury(self, orderly: bool) -> Buried {
         let mut left = if orderly { Vec::new() } else { self.kill() };
         let deadline = Instant::now() + END_TIME;
         while !self.has_ended() && Instant::now() < deadline {

@@ -216,6 +216,9 @@ class Forks:
         """A process of the pool dies while others have work."""
         context = multiprocessing.get_context(way)
         pool = concurrent.futures.ProcessPoolExecutor(3, context)
+        # All of them, before one dies: with these start methods Python makes them as they are needed, and may fail to notice
+        # the end of one that it has just made.
+        list(pool.map(sleep_for, [0.1] * 3))
         others = [pool.submit(sleep_for, 60) for _ in range(2)]
         try:
             pool.submit(die, 1).result()
