@@ -9,7 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::CallId;
+use crate::{CallId, clip};
 
 /// What kind of thing went wrong. The kebab-case names are stable: they are the cases of the WIT variant, the
 /// `code` of a worker's reply and of HTTP problem details, and they decide the program's exit status.
@@ -111,6 +111,24 @@ pub struct Failure {
     /// `fields_invalid`, `resource_shortfall` and `retry_after_seconds`.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub details: Map<String, Value>,
+}
+
+impl Failure {
+    /// The longest type and message that are taken from a plugin, in bytes.
+    pub const MAX_MESSAGE: usize = 8 << 10;
+    /// The longest traceback.
+    pub const MAX_TRACEBACK: usize = 64 << 10;
+
+    /// With no more of its texts than a host keeps of what a plugin says.
+    #[must_use]
+    pub fn clipped(self) -> Self {
+        Self {
+            kind: clip(self.kind, Self::MAX_MESSAGE),
+            message: clip(self.message, Self::MAX_MESSAGE),
+            traceback: clip(self.traceback, Self::MAX_TRACEBACK),
+            ..self
+        }
+    }
 }
 
 /// One of several reasons, and where it lies.

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::clip;
+
 /// How far a call is, as its plugin says.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
@@ -24,10 +26,7 @@ impl Progress {
     /// the nearer end, and a long message is cut.
     #[must_use]
     pub fn new(fraction: Option<f64>, message: impl Into<String>) -> Self {
-        let mut message = message.into();
-        if message.len() > Self::MAX_MESSAGE {
-            message.truncate(message.floor_char_boundary(Self::MAX_MESSAGE));
-        }
+        let message = clip(message.into(), Self::MAX_MESSAGE);
         let fraction = fraction.filter(|f| !f.is_nan()).map(|f| f.clamp(0.0, 1.0));
         Self { fraction, message, eta_s: None }
     }
@@ -114,6 +113,8 @@ mod tests {
         assert_eq!(Progress::new(Some(7.0), "").fraction, Some(1.0));
         assert_eq!(Progress::new(Some(-1.0), "").fraction, Some(0.0));
         assert_eq!(Progress::new(Some(f64::NAN), "").fraction, None);
-        assert_eq!(Progress::new(None, "é".repeat(1000)).message.len(), 1024);
+        let message = Progress::new(None, "é".repeat(1 << 20)).message;
+        assert_eq!(message.len(), 1024);
+        assert!(message.capacity() <= 2048, "what was cut off is kept: {}", message.capacity());
     }
 }

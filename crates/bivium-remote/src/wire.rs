@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bivium_interface::manifest::Limits;
-use bivium_interface::{CallId, ErrorCode, Failure, PluginError};
+use bivium_interface::{CallId, ErrorCode, Failure, PluginError, clip, head};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
@@ -100,7 +100,7 @@ impl From<WireError> for PluginError {
         let help = error.help.take();
         let told = told(error);
         match help {
-            Some(help) => told.with_help(help),
+            Some(help) => told.with_help(clip(help, Failure::MAX_MESSAGE)),
             None => told,
         }
     }
@@ -108,11 +108,11 @@ impl From<WireError> for PluginError {
 
 fn told(error: WireError) -> PluginError {
     let Some(code) = ErrorCode::from_name(&error.code) else {
-        return PluginError::protocol(format!("the worker gave the unknown error code {:?}", error.code));
+        return PluginError::protocol(format!("the worker gave the unknown error code {:?}", head(&error.code, 80)));
     };
-    let Some(kind) = error.kind else { return PluginError::new(code, error.message) };
+    let Some(kind) = error.kind else { return PluginError::new(code, clip(error.message, Failure::MAX_MESSAGE)) };
     let traceback = error.traceback.unwrap_or_default();
-    let failure = Failure { kind, message: error.message, traceback, details: error.details };
+    let failure = Failure { kind, message: error.message, traceback, details: error.details }.clipped();
     match code {
         // A worker's own sentence around the plugin's error names its type already.
         ErrorCode::PluginFailed if !failure.message.contains(&failure.kind) => PluginError::plugin_failed(failure),
@@ -244,6 +244,24 @@ mod tests {
             r#"{"code": "invalid-input", "message": "no file", "type": "E", "details": {"fields_invalid": ["a"]}}"#,
         );
         assert_eq!(error.failure().unwrap().details["fields_invalid"], serde_json::json!(["a"]));
+    }
+
+    #[test]
+    fn no_more_of_an_error_is_kept_than_a_host_keeps() {
+        let long = "é".repeat(1 << 20);
+        let error = serde_json::json!({
+            "code": "plugin-failed", "message": long, "type": long, "traceback": long, "help": long,
+        });
+        let error = PluginError::from(serde_json::from_value::<WireError>(error).unwrap());
+        let failure = error.failure().unwrap();
+        for (text, most) in [(&failure.message, Failure::MAX_MESSAGE), (&failure.traceback, Failure::MAX_TRACEBACK)] {
+            assert!(text.len() <= most && text.capacity() <= 2 * most, "{} of {}", text.len(), text.capacity());
+        }
+        assert!(error.message().len() <= 3 * Failure::MAX_MESSAGE);
+        assert!(error.help().unwrap().len() <= Failure::MAX_MESSAGE);
+        let error = serde_json::json!({"code": "not-found", "message": "é".repeat(1 << 20)});
+        let error = PluginError::from(serde_json::from_value::<WireError>(error).unwrap());
+        assert!(error.message().len() <= Failure::MAX_MESSAGE);
     }
 
     #[test]

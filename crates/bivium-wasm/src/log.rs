@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bivium_instances::{InstanceLog, PluginLog};
-use bivium_interface::{CallId, LogLevel, LogSource};
+use bivium_interface::{CallId, LogLevel, LogSource, head};
 
 /// The log of one instance.
 pub(crate) struct GuestLog {
@@ -52,8 +52,7 @@ impl GuestLog {
         let call = {
             let mut state = self.state();
             if level == LogLevel::Error {
-                let end = message.floor_char_boundary(Self::MAX_LAST_ERROR);
-                state.last_error = message.get(..end).map(str::to_owned);
+                state.last_error = Some(head(message, Self::MAX_LAST_ERROR).to_owned());
             }
             state.call
         };

@@ -1,16 +1,11 @@
 //! Text from strangers, made fit for messages.
 
-/// At most `most` bytes of it.
-pub(crate) fn clip(mut text: String, most: usize) -> String {
-    if text.len() > most {
-        text.truncate(text.floor_char_boundary(most));
-    }
-    text
-}
+pub(crate) use bivium_interface::clip;
+use bivium_interface::head;
 
 /// A name that a stranger chose: escaped and not for ever long.
 pub(crate) fn name(name: &str) -> String {
-    clip(name.escape_debug().to_string(), 200)
+    clip(head(name, 200).escape_debug().to_string(), 200)
 }
 
 /// Why the engine refuses something, on one line: it repeats names that a stranger chose.
@@ -20,8 +15,9 @@ pub(crate) fn reason(error: &wasmtime::Error) -> String {
 
 /// What a stranger says, on one line of at most this many bytes.
 pub(crate) fn line(text: &str, most: usize) -> String {
+    let text = head(text.trim_start(), most);
     let mut line = String::with_capacity(text.len());
-    for c in text.trim().chars() {
+    for c in text.trim_end().chars() {
         match c {
             '\n' => line.push(' '),
             c if c.is_control() => line.extend(c.escape_default()),

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use bivium_interface::{CallId, LogLevel, LogRecord, LogSource};
+use bivium_interface::{CallId, LogLevel, LogRecord, LogSource, head};
 use tokio::sync::broadcast;
 
 pub use files::LogFiles;
@@ -66,8 +66,7 @@ impl PluginLog {
 
     /// Adds a record. Never blocks for long.
     pub fn push(&self, level: LogLevel, source: LogSource, instance: u64, call: Option<CallId>, message: &str) {
-        let end = message.floor_char_boundary(Self::MAX_MESSAGE);
-        let message = message.get(..end).unwrap_or_default().to_owned();
+        let message = head(message, Self::MAX_MESSAGE).to_owned();
         self.trace(level, source, instance, call, &message);
         let record = LogRecord { time: SystemTime::now(), level, source, instance, call, message };
         if let Some(files) = &self.0.files {

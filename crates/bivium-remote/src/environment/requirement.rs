@@ -106,7 +106,7 @@ fn fault_of_versions(text: &str) -> Option<String> {
 }
 
 fn shortened(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(80)).unwrap_or_default()
+    bivium_interface::head(text, 80)
 }
 
 #[cfg(test)]

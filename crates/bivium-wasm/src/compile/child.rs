@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 
-use bivium_interface::{PluginError, Result};
+use bivium_interface::{PluginError, Result, clip};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -16,7 +16,6 @@ use wasmtime::Engine;
 use super::cache::{Cache, Draft, Key};
 use super::worker::{Order, REFUSED, compatibility};
 use super::{CompileLimits, cannot_keep, too_slow};
-use crate::text;
 
 /// Threads of one child: a component's functions are compiled side by side.
 const THREADS: usize = 4;
@@ -167,7 +166,7 @@ fn out_of_memory(limits: &CompileLimits) -> PluginError {
 }
 
 fn crashed(status: ExitStatus, words: &str) -> PluginError {
-    let words = text::clip(words.trim().escape_debug().to_string(), 500);
+    let words = clip(words.trim().escape_debug().to_string(), 500);
     PluginError::internal(format!("the compiler ended with {status}: {words}"))
         .with_help("if the component is not to blame, report this as a fault of Bivium")
 }

@@ -3,11 +3,15 @@
 //! wasmtime has checked that a handle which arrives here is the guest's own and of the right type; an error of the
 //! table is therefore a fault of the host and traps.
 
+use bivium_interface::clip;
 use wasmtime::component::Resource;
 
 use super::wit;
 use crate::blobs::{BlobHandle, WriterHandle};
 use crate::state::HostState;
+
+/// Longer than any media type may be.
+const MAX_MEDIA_TYPE: usize = 1024;
 
 impl wit::blobs::Host for HostState {}
 
@@ -43,6 +47,8 @@ impl wit::blobs::HostBlob for HostState {
 
 impl wit::blobs::HostBlobWriter for HostState {
     fn new(&mut self, media_type: String) -> wasmtime::Result<Resource<WriterHandle>> {
+        // What is too long is no media type, as the first write says; handles keep no more of it.
+        let media_type = clip(media_type, MAX_MEDIA_TYPE);
         Ok(self.table.push(WriterHandle::New { media_type })?)
     }
 

@@ -2,15 +2,9 @@
 //!
 //! What a guest says is taken at its word as to the code; its text is bounded, since it goes on to logs and callers.
 
-use bivium_interface::{ErrorCode, Failure, PluginError};
+use bivium_interface::{ErrorCode, Failure, PluginError, clip};
 
 use super::wit::types;
-use crate::text::clip;
-
-/// The longest message that is taken from a guest, in bytes.
-const MAX_MESSAGE: usize = 8 << 10;
-/// The longest trace.
-const MAX_TRACE: usize = 64 << 10;
 
 impl From<types::Error> for PluginError {
     fn from(error: types::Error) -> Self {
@@ -25,15 +19,12 @@ impl From<types::Error> for PluginError {
             Error::Cancelled(message) => (ErrorCode::Cancelled, message),
             Error::Unavailable(message) => (ErrorCode::Unavailable, message),
             Error::PluginFailed(failure) => {
-                return Self::plugin_failed(Failure {
-                    kind: clip(failure.kind, MAX_MESSAGE),
-                    message: clip(failure.message, MAX_MESSAGE),
-                    traceback: clip(failure.trace, MAX_TRACE),
-                    ..Failure::default()
-                });
+                let types::Failure { kind, message, trace } = failure;
+                let failure = Failure { kind, message, traceback: trace, ..Failure::default() };
+                return Self::plugin_failed(failure.clipped());
             }
         };
-        Self::new(code, clip(message, MAX_MESSAGE))
+        Self::new(code, clip(message, Failure::MAX_MESSAGE))
     }
 }
 
@@ -80,6 +71,7 @@ mod tests {
         let error = PluginError::from(types::Error::PluginFailed(failure));
         let failure = error.failure().unwrap();
         assert_eq!((failure.kind.as_str(), failure.traceback.as_str()), ("E", "t"));
-        assert_eq!(failure.message.len(), MAX_MESSAGE);
+        assert_eq!(failure.message.len(), Failure::MAX_MESSAGE);
+        assert!(failure.message.capacity() <= 2 * Failure::MAX_MESSAGE, "what was cut off is kept");
     }
 }
