@@ -8,6 +8,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -17,9 +18,8 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use wasmtime::Engine;
 
-use crate::engine::TICKS_TO_YIELD;
+use crate::engine::Ticker;
 use crate::limits::StoreLimits;
 
 /// How long a cancelled guest may go on that has asked whether it is cancelled: to see it and to end by itself. Its
@@ -47,7 +47,7 @@ pub(crate) struct Bounds {
 
 /// How a guest is reached from outside.
 pub(crate) struct Reach {
-    engine: Engine,
+    ticker: Arc<Ticker>,
     /// Whether the guest has asked, in this call, whether it is cancelled.
     pub(crate) asked: AtomicBool,
     /// Cancelled when the instance must go.
@@ -55,19 +55,18 @@ pub(crate) struct Reach {
 }
 
 impl Reach {
-    pub(crate) fn new(engine: &Engine) -> Self {
-        Self { engine: engine.clone(), asked: AtomicBool::new(false), closing: CancellationToken::new() }
+    pub(crate) fn new(ticker: &Arc<Ticker>) -> Self {
+        Self { ticker: Arc::clone(ticker), asked: AtomicBool::new(false), closing: CancellationToken::new() }
     }
 
     /// While this lives, a guest that computes yields as soon as its call is cancelled, and not only at the next tick.
     fn hurry(&self, call: &CallHandle) -> JoinSet<()> {
-        let (cancel, engine) = (call.cancellation().clone(), self.engine.weak());
+        let (cancel, ticker) = (call.cancellation().clone(), Arc::downgrade(&self.ticker));
         let mut hurry = JoinSet::new();
         hurry.spawn(async move {
             cancel.cancelled().await;
-            // All guests that run yield now, which costs each a microsecond.
-            if let Some(engine) = engine.upgrade() {
-                (0..TICKS_TO_YIELD).for_each(|_| engine.increment_epoch());
+            if let Some(ticker) = ticker.upgrade() {
+                ticker.tick();
             }
         });
         hurry
@@ -92,15 +91,17 @@ impl Allowance {
 }
 
 /// The guest at work, and the processor time that it takes where that counts.
-struct Metered<F> {
+struct Metered<'a, F> {
     work: F,
     cpu: Option<Duration>,
+    ticker: &'a Ticker,
 }
 
-impl<F: Future + Unpin> Metered<F> {
+impl<F: Future + Unpin> Metered<'_, F> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<F::Output> {
         // A guest runs on the thread that polls it, and from one poll to its end on no other.
         let before = self.cpu.map(|_| processor_time());
+        let _running = self.ticker.running();
         let polled = Pin::new(&mut self.work).poll(cx);
         if let (Some(cpu), Some(before)) = (&mut self.cpu, before) {
             *cpu += processor_time().saturating_sub(before);
@@ -110,6 +111,8 @@ impl<F: Future + Unpin> Metered<F> {
 
     /// What it still does within [`GRACE`]; none if it does not end.
     async fn for_a_grace(&mut self) -> Option<F::Output> {
+        // Others may have been cancelled with it: each has its turn in time.
+        self.ticker.hurry(GRACE);
         let end = Instant::now() + GRACE;
         let mut timer = pin!(tokio::time::sleep_until(end));
         poll_fn(|cx| match self.poll(cx) {
@@ -190,11 +193,19 @@ impl Bounds {
     pub(crate) async fn drive<T>(&mut self, reach: &Reach, work: impl Future<Output = T>) -> Result<T> {
         let started = self.wall.limit.map(|_| Instant::now());
         let end_of_wall = self.end_of_wall();
-        let mut work = Metered { work: pin!(work), cpu: self.cpu.limit.map(|_| self.cpu.used) };
+        let cpu = self.cpu.limit.map(|_| self.cpu.used);
+        let mut work = Metered { work: pin!(work), cpu, ticker: &reach.ticker };
         let mut ended = {
             let (mut event, mut hurry) = (None, None);
+            let mut entered = false;
             poll_fn(|cx| {
-                // The work comes first: a call that ends at its first poll, as most do, pays for no timer and no waker.
+                // Before the guest, which may compute for a tick: of many that are cancelled together the last would end
+                // many ticks late. A call that ends at its first poll, as most do, pays for no clock, timer or waker.
+                if std::mem::replace(&mut entered, true)
+                    && let Some(error) = self.over(reach, end_of_wall, work.cpu)
+                {
+                    return Poll::Ready(Err(error));
+                }
                 if let Poll::Ready(done) = work.poll(cx) {
                     return Poll::Ready(Ok(done));
                 }
@@ -288,6 +299,9 @@ mod tests {
     use super::*;
     use bivium_interface::Call;
     use bivium_interface::manifest::Limits;
+    use futures_util::FutureExt as _;
+
+    use crate::{WasmConfig, WasmEngine};
 
     fn call_with(call_ms: Option<u64>) -> (Call, Bounds) {
         let call = Call::new();
@@ -297,7 +311,7 @@ mod tests {
     }
 
     fn reach() -> Reach {
-        Reach::new(&Engine::default())
+        Reach::new(WasmEngine::new(WasmConfig::new().pooling(false).no_cache()).unwrap().ticker())
     }
 
     #[tokio::test]
@@ -347,6 +361,36 @@ mod tests {
         assert_eq!(bounds.explain(own).code(), ErrorCode::Cancelled);
         let error = bounds.drive(&reach, std::future::pending::<()>()).await.unwrap_err();
         assert_eq!(error.code(), ErrorCode::Cancelled);
+    }
+
+    /// Of many that are cancelled together none computes for another tick before the next is told.
+    #[tokio::test]
+    async fn a_guest_that_may_not_go_on_is_not_polled_again() {
+        for end in ["cancel", "deadline", "close"] {
+            let reach = reach();
+            let call = if end == "deadline" { Call::new().timeout(Duration::from_millis(20)) } else { Call::new() };
+            let mut bounds = Bounds::of_call(call.handle(), &StoreLimits::new(&Limits::default()));
+            let polls = std::cell::Cell::new(0);
+            let work = poll_fn(|cx| {
+                polls.set(polls.get() + 1);
+                match end {
+                    "cancel" => call.handle().cancel(),
+                    "close" => reach.closing.cancel(),
+                    _ => {}
+                }
+                // It has computed, and wants to go on.
+                cx.waker().wake_by_ref();
+                Poll::<()>::Pending
+            });
+            // The end comes after the look that follows the poll.
+            let mut driven = pin!(bounds.drive(&reach, work));
+            if end == "deadline" {
+                assert!(driven.as_mut().now_or_never().is_none());
+                std::thread::sleep(Duration::from_millis(25));
+            }
+            driven.await.unwrap_err();
+            assert_eq!(polls.get(), 1, "{end}");
+        }
     }
 
     #[tokio::test]

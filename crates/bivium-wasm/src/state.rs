@@ -75,7 +75,7 @@ impl HostState {
             clock: Clock::default(),
             random: Random::default(),
             network,
-            reach: Arc::new(Reach::new(engine.wasmtime())),
+            reach: Arc::new(Reach::new(engine.ticker())),
             wasi: None,
             call: None,
             _counted: engine.count_store(),

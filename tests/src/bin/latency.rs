@@ -1,5 +1,5 @@
-//! Measures what `docs/sandbox.md` says of time: how long after its deadline or cancel a guest stops, and what spinners cost
-//! their neighbours.
+//! Measures what `docs/sandbox.md` says of time: how long after its deadline or cancel a guest stops, alone and when many
+//! are cancelled together, and what spinners cost their neighbours.
 //!
 //!     cargo run --release -p bivium-tests --bin latency
 //!
@@ -18,6 +18,9 @@ use tokio::runtime::Builder;
 const UNTIL: Duration = Duration::from_millis(50);
 const REPEATS: usize = 20;
 const NEIGHBOUR_CALLS: usize = 300;
+/// Guests that are cancelled together, and how often.
+const STORM: usize = 64;
+const STORMS: usize = 10;
 
 /// The `share`-th part of what was measured, in milliseconds.
 fn quantile(times: &mut [Duration], share: f64) -> f64 {
@@ -77,6 +80,73 @@ async fn overshoot(manager: &PluginManager, plugin: &str, method: &'static str, 
     }))
 }
 
+/// How long after they are cancelled together all of many busy guests have come back.
+async fn storm(manager: &PluginManager, method: &'static str) -> Result<Value> {
+    let mut times = Vec::new();
+    for _ in 0..STORMS {
+        let calls: Vec<_> = (0..STORM)
+            .map(|_| {
+                let (manager, call) = (manager.clone(), Call::new().method(method));
+                let handle = call.handle().clone();
+                (handle, tokio::spawn(async move { (manager.execute("misbehave", call).await, Instant::now()) }))
+            })
+            .collect();
+        while manager.stats("misbehave").await?.running < STORM as u64 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // All of them have computed for some ticks.
+        tokio::time::sleep(UNTIL * 4).await;
+        let begun = Instant::now();
+        calls.iter().for_each(|(handle, _)| handle.cancel());
+        let mut last = begun;
+        for (_, call) in calls {
+            let (result, ended) = call.await?;
+            result.err().with_context(|| format!("{method} ended by itself"))?;
+            last = last.max(ended);
+        }
+        times.push(last.duration_since(begun));
+    }
+    Ok(json!({
+        "case": "a storm of cancels", "guest": method, "guests": STORM,
+        "p50": quantile(&mut times, 0.5), "max": quantile(&mut times, 1.0),
+    }))
+}
+
+/// A component whose one call is little more than one instruction over so much memory.
+const BULK: &str = r#"(component
+    (core module $m
+        (memory 0)
+        (func (export "fill") (param $bytes i32)
+            (drop (memory.grow (i32.shr_u (local.get $bytes) (i32.const 16))))
+            (memory.fill (i32.const 0) (i32.const 1) (local.get $bytes)))
+        (func (export "copy") (param $bytes i32)
+            (memory.copy (i32.const 0) (i32.shr_u (local.get $bytes) (i32.const 1))
+                (i32.shr_u (local.get $bytes) (i32.const 1)))))
+    (core instance $i (instantiate $m))
+    (func (export "fill") (param "bytes" u32) (canon lift (core func $i "fill")))
+    (func (export "copy") (param "bytes" u32) (canon lift (core func $i "copy"))))"#;
+
+/// How long a call takes that cannot be interrupted since it is one instruction: filling memory that has not been touched
+/// before, filling it again, and copying one half of it onto the other.
+async fn bulk(directory: &std::path::Path, mib: u32) -> Result<Value> {
+    std::fs::write(directory.join("bulk.wasm"), wat::parse_str(BULK)?)?;
+    let manifest = json!({
+        "name": "bulk", "version": "1.0.0", "component": "bulk.wasm", "limits": {"memory_mb": mib + 1},
+    });
+    std::fs::write(directory.join("bulk.json"), manifest.to_string())?;
+    let manager = manager(directory, 1)?;
+    manager.load("bulk").await?;
+    let mut line = json!({"case": "one instruction", "mib": mib});
+    for (what, method) in [("first fill", "fill"), ("fill", "fill"), ("copy of a half", "copy")] {
+        let call = Call::new().method(method).named("bytes", mib << 20);
+        let begun = Instant::now();
+        manager.execute("bulk", call).await?;
+        line[what] = json!(quantile(&mut [begun.elapsed()], 1.0));
+    }
+    manager.unload_all().await;
+    Ok(line)
+}
+
 async fn neighbour_calls(manager: &PluginManager) -> Result<Vec<Duration>> {
     let mut times = Vec::new();
     for n in 0..NEIGHBOUR_CALLS {
@@ -119,6 +189,22 @@ fn main() -> Result<()> {
             }))
         })?;
         println!("{line}");
+    }
+    for mib in [256, 1024, 4095] {
+        let directory = tempfile::tempdir()?;
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        println!("{}", runtime.block_on(bulk(directory.path(), mib))?);
+    }
+    for method in ["spin", "spin-until-cancelled"] {
+        let directory = tempfile::tempdir()?;
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        runtime.block_on(async {
+            let manager = manager(directory.path(), STORM)?;
+            manager.load("misbehave").await?;
+            println!("{}", storm(&manager, method).await?);
+            manager.unload_all().await;
+            anyhow::Ok(())
+        })?;
     }
     let directory = tempfile::tempdir()?;
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

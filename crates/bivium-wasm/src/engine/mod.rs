@@ -15,7 +15,7 @@ use wasmtime::component::Linker;
 
 use config::Memory;
 pub use config::WasmConfig;
-pub(crate) use ticker::TICKS_TO_YIELD;
+pub(crate) use ticker::{TICKS_TO_YIELD, Ticker};
 
 use crate::compile::{CacheUsage, Workshop};
 use crate::state::HostState;
@@ -32,6 +32,7 @@ struct Inner {
     config: WasmConfig,
     pooling: bool,
     workshop: Workshop,
+    ticker: Arc<Ticker>,
     /// Held by every store.
     stores: Arc<()>,
     /// Fuel is a setting of the engine: plugins that count it share a second one, made for the first of them.
@@ -53,10 +54,10 @@ impl WasmEngine {
         let (engine, pooling) = start(&config, fuel)?;
         let linker =
             link(&engine).map_err(|error| PluginError::internal(format!("cannot build the linker: {error:#}")))?;
-        ticker::start(&engine)?;
+        let ticker = Arc::new(Ticker::start(&engine)?);
         let counting_fuel = OnceLock::new();
         let stores = Arc::default();
-        Ok(Self(Arc::new(Inner { engine, linker, config, pooling, workshop, stores, counting_fuel })))
+        Ok(Self(Arc::new(Inner { engine, linker, config, pooling, workshop, ticker, stores, counting_fuel })))
     }
 
     /// The engine of the same host for a plugin with these limits: one whose stores count fuel, if it has some.
@@ -97,6 +98,10 @@ impl WasmEngine {
 
     pub(crate) fn wasmtime(&self) -> &Engine {
         &self.0.engine
+    }
+
+    pub(crate) fn ticker(&self) -> &Arc<Ticker> {
+        &self.0.ticker
     }
 
     pub(crate) fn linker(&self) -> &Linker<HostState> {
