@@ -61,6 +61,7 @@ mod queue;
 mod rate;
 mod recent;
 mod restart;
+mod room;
 mod slots;
 mod stream;
 
@@ -78,6 +79,7 @@ pub use log::{InstanceLog, KeptLog, LogFiles, LogFilter, PluginLog};
 pub use plugin::PooledPlugin;
 pub use queue::{Place, Queue};
 pub use restart::RestartPolicy;
+pub use room::{Room, Seat};
 
 /// One live copy of a plugin: a component's store or a worker process.
 ///
@@ -137,7 +139,12 @@ pub trait InstanceFactory: Send + Sync + 'static {
     /// How many instances there may be and how each is used.
     fn limits(&self) -> PoolLimits;
 
-    /// Makes one instance, without a configuration. Dropping the future leaves nothing behind.
+    /// What instances share with those of other plugins, and enter before they are made. None where they share nothing.
+    fn room(&self) -> Option<&Arc<Room>> {
+        None
+    }
+
+    /// Makes one instance, without a configuration; waits for room first. Dropping the future leaves nothing behind.
     async fn create(&self) -> Result<Self::Instance>;
 }
 

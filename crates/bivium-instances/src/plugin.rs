@@ -36,7 +36,7 @@ impl<F: InstanceFactory> PooledPlugin<F> {
     /// A plugin without instances; the first is made by `initialize` or by the first call.
     #[must_use]
     pub fn new(factory: F) -> Self {
-        Self { pool: Arc::new(Pool::new(factory)), ending: CancellationToken::new(), drain: Self::DRAIN }
+        Self { pool: Pool::new(factory), ending: CancellationToken::new(), drain: Self::DRAIN }
     }
 
     /// Gives running calls another time to end at `cleanup`.

@@ -6,21 +6,24 @@
 //! needs are stopped.
 
 use std::borrow::Borrow;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
-use bivium_interface::{CallHandle, InstanceStats, PluginError, Result, Stats};
+use bivium_interface::{CallHandle, ErrorCode, InstanceStats, PluginError, Result, Stats};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::idle::{self, Idle};
 use crate::lease::{Hold, Lease};
 use crate::queue::{Line, Queue};
-use crate::slots::{Driver, Known, Left, Next, Numbered, Slots, Started, Work};
+use crate::room::Spare;
+use crate::slots::{Driver, Known, Left, Next, Numbered, Slots, Started, Wanted, Work};
 use crate::{Instance, InstanceFactory, PoolLimits};
 
 pub(crate) struct Pool<F: InstanceFactory> {
@@ -33,21 +36,32 @@ pub(crate) struct Pool<F: InstanceFactory> {
     changed: Notify,
     /// Stops what is idle, while there is anything to stop.
     watcher: Mutex<Option<Driver>>,
+    own: Weak<Self>,
 }
 
+/// How long a question and a configuration wait for an instance, where others may have what it needs.
+const WAIT: Duration = Duration::from_secs(60);
+
+const MAKE_ROOM: &str = "unload a plugin, lower `instances.max` in manifests, or raise `WasmConfig::instances`";
+
 impl<F: InstanceFactory> Pool<F> {
-    pub(crate) fn new(factory: F) -> Self {
+    pub(crate) fn new(factory: F) -> Arc<Self> {
         let mut limits = factory.limits();
         limits.instances = limits.instances.max(1);
         limits.calls_per_instance = if limits.single_use { 1 } else { limits.calls_per_instance.max(1) };
-        Self {
+        let pool = Arc::new_cyclic(|own| Self {
+            own: own.clone(),
             factory: Arc::new(factory),
             limits,
             queue: Queue::keeping(Slots::new(limits), Self::places_of(limits), limits.queue),
             seekers: AtomicUsize::new(0),
             changed: Notify::new(),
             watcher: Mutex::default(),
+        });
+        if let Some(room) = pool.factory.room() {
+            room.register(pool.own.clone());
         }
+        pool
     }
 
     pub(crate) fn factory(&self) -> &F {
@@ -94,7 +108,7 @@ impl<F: InstanceFactory> Pool<F> {
     pub(crate) async fn lease<P: Borrow<Arc<Self>>>(pool: P, call: &CallHandle) -> Result<Lease<F, P>> {
         pool.borrow().queue.wait(call).await?;
         let mut hold = Hold::new(pool);
-        let instance = call.guard(Self::seat(&mut hold)).await?;
+        let instance = Self::seat_for(&mut hold, call).await?;
         hold.pool.borrow().line().kept.calls.begin();
         hold.work = Some(Work::new());
         Ok(Lease { instance, hold })
@@ -104,8 +118,46 @@ impl<F: InstanceFactory> Pool<F> {
     pub(crate) async fn lease_for_question(self: &Arc<Self>) -> Result<Lease<F, &Arc<Self>>> {
         self.queue.wait_for(1).await?;
         let mut hold = Hold::new(self);
-        let instance = Self::seat(&mut hold).await?;
+        let instance = self.in_time(Self::seat(&mut hold)).await?;
         Ok(Lease { instance, hold })
+    }
+
+    /// A seat for a call, under its deadline.
+    async fn seat_for<P: Borrow<Arc<Self>>>(hold: &mut Hold<F, P>, call: &CallHandle) -> Result<Arc<F::Instance>> {
+        let pool = Arc::clone(hold.pool.borrow());
+        let mut seat = pin!(Self::seat(hold));
+        tokio::select! {
+            biased;
+            seat = &mut seat => seat,
+            error = call.interrupted() => Err(pool.waited(error)),
+        }
+    }
+
+    /// The error of a call that still waits for a seat: says what it waited for.
+    fn waited(&self, error: PluginError) -> PluginError {
+        let starting = self.line().kept.starting() > 0;
+        match self.factory.room().and_then(|room| room.waited_for()) {
+            Some(room) if starting && error.code() == ErrorCode::Timeout => {
+                let message = format!("{}; it waited for {room}", error.message());
+                PluginError::timeout(message).with_help(MAKE_ROOM)
+            }
+            _ => error,
+        }
+    }
+
+    /// Waits for an instance outside of any call, and not for ever where others may have what it needs.
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let Some(room) = self.factory.room() else { return work.await };
+        let mut work = pin!(work);
+        tokio::select! {
+            biased;
+            done = &mut work => done,
+            () = sleep(WAIT) => {
+                let waited_for = room.waited_for().unwrap_or_else(|| "an instance that was starting".to_owned());
+                let message = format!("there was no instance of the plugin after {} s; it waited for {waited_for}", WAIT.as_secs());
+                Err(PluginError::timeout(message).with_help(MAKE_ROOM))
+            }
+        }
     }
 
     /// A seat in an instance that is free or becomes free, or in one that is started for it: whichever comes first.
@@ -149,10 +201,13 @@ impl<F: InstanceFactory> Pool<F> {
             let free = pool.open_line()?.kept.take();
             if let Some((id, instance)) = free {
                 if let Some(starting) = hold.seat.replace(id) {
-                    pool.line().kept.keep(starting, |started| {
-                        // It lives as long as its slot.
-                        Driver(tokio::spawn(async move { drop(started.await) }).abort_handle())
-                    });
+                    // One that waits for room, of which there is too little, goes.
+                    if pool.factory.room().is_none_or(|room| room.waited_for().is_none()) {
+                        pool.line().kept.keep(starting, |started| {
+                            // It lives as long as its slot.
+                            Driver(tokio::spawn(async move { drop(started.await) }).abort_handle())
+                        });
+                    }
                     pool.leave(Some(starting), None, 0);
                 }
                 return Ok(instance);
@@ -206,7 +261,18 @@ impl<F: InstanceFactory> Pool<F> {
             if let Some(work) = work {
                 line.kept.calls.end(work, now);
             }
-            let left = seat.map_or(Left::Nothing, |id| line.kept.give_back(id, now));
+            let own = line.has_waiting() || self.seekers.load(Ordering::Relaxed) > 0;
+            let wanted = match self.factory.room() {
+                Some(room) if room.is_wanted() => {
+                    if own {
+                        Wanted::AfterItsTurn
+                    } else {
+                        Wanted::Now
+                    }
+                }
+                _ => Wanted::No,
+            };
+            let left = seat.map_or(Left::Nothing, |id| line.kept.give_back(id, now, wanted));
             line.give(places);
             (left, line.kept.wants_watch())
         };
@@ -221,6 +287,13 @@ impl<F: InstanceFactory> Pool<F> {
                 self.changed.notify_waiters();
                 close_later(instance);
             }
+            Left::ForOthers(instance) => {
+                if let Some(room) = self.factory.room() {
+                    room.leave();
+                }
+                self.changed.notify_waiters();
+                close_later(instance);
+            }
         }
         if wants_watch {
             self.begin_watch();
@@ -229,6 +302,9 @@ impl<F: InstanceFactory> Pool<F> {
 
     /// Has somebody look after idle instances, where there are any and nobody does.
     fn watch(self: &Arc<Self>) {
+        if let Some(room) = self.factory.room() {
+            room.offer();
+        }
         if self.line().kept.wants_watch() {
             self.begin_watch();
         }
@@ -256,7 +332,9 @@ impl<F: InstanceFactory> Pool<F> {
 
     /// An instance that was taken out of use has ended.
     pub(crate) fn forget(&self, id: u64) {
-        drop(self.line().kept.remove(id));
+        let slot = self.line().kept.remove(id);
+        // Without the lock.
+        drop(slot);
         self.changed.notify_waiters();
     }
 
@@ -277,7 +355,7 @@ impl<F: InstanceFactory> Pool<F> {
         if instances.is_empty() {
             // Whoever configures a plugin that crashed has mended it, or wants to know that it is not.
             let begun = Instant::now();
-            let instance = make(self.factory(), Some(&config)).await?;
+            let instance = self.in_time(make(self.factory(), Some(&config))).await?;
             let mut line = self.open_line()?;
             line.kept.restarts.forget();
             line.kept.add(instance, begun, Instant::now());
@@ -362,6 +440,30 @@ impl<F: InstanceFactory> Pool<F> {
             ..known.instance.stats()
         };
         stats.instances = known.into_iter().map(stats_of).collect();
+    }
+}
+
+impl<F: InstanceFactory> Spare for Pool<F> {
+    fn idle_since(&self) -> Option<Instant> {
+        self.line().kept.idle_since()
+    }
+
+    fn stop_idle(&self) -> bool {
+        let taken = self.line().kept.take_idle();
+        let Some((id, instance)) = taken else { return false };
+        let pool = self.own.clone();
+        match Handle::try_current() {
+            Ok(runtime) => {
+                runtime.spawn(async move {
+                    instance.close().await;
+                    if let Some(pool) = pool.upgrade() {
+                        pool.forget(id);
+                    }
+                });
+            }
+            Err(_) => self.forget(id),
+        }
+        true
     }
 }
 

@@ -48,6 +48,11 @@ impl<S> Line<S> {
         self.free >= places && self.waiting.is_empty()
     }
 
+    /// Whether anybody waits.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Takes a place if one is free and nobody waits for it.
     pub(crate) fn take(&mut self) -> bool {
         let taken = self.has(1) && !self.closed;

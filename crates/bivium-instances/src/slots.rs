@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::recent::Recent;
 use crate::restart::{Leave, Restarts};
+use crate::room::TURN;
 use crate::{Idle, Instance, PoolLimits};
 
 /// An instance on its way, shared by the calls that wait for it: dropped with the last of them.
@@ -96,6 +97,8 @@ pub(crate) struct Slot<I: Instance> {
     /// When its start began; once it has ended, when it was last used.
     since: Instant,
     start: Duration,
+    /// When it was made.
+    made: Instant,
     phase: Phase<I>,
 }
 
@@ -137,6 +140,17 @@ pub(crate) enum Left<I: Instance> {
     /// A start that nobody waits for.
     Start(Slot<I>),
     Instance(Arc<I>),
+    /// The same, for others that want its room.
+    ForOthers(Arc<I>),
+}
+
+/// Whether other plugins want the room of an instance.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    No,
+    /// They do, and calls of its own plugin wait for it too.
+    AfterItsTurn,
+    Now,
 }
 
 impl<I: Instance> Slots<I> {
@@ -222,7 +236,7 @@ impl<I: Instance> Slots<I> {
                 if let Some(recent) = self.recent.of_this_thread() {
                     *recent = self.list.len();
                 }
-                self.list.push(Slot { id, age, held: 1, since: now, start: Duration::ZERO, phase });
+                self.list.push(Slot { id, age, held: 1, since: now, start: Duration::ZERO, made: now, phase });
                 Next::Await(id, started)
             }
             Leave::At(then) => Next::Later(then),
@@ -242,6 +256,7 @@ impl<I: Instance> Slots<I> {
             held: 0,
             since: now,
             start: now.saturating_duration_since(begun),
+            made: now,
             phase: Phase::Ready(instance),
         });
     }
@@ -252,6 +267,7 @@ impl<I: Instance> Slots<I> {
             Some(slot) => {
                 slot.start = now.saturating_duration_since(slot.since);
                 slot.since = now;
+                slot.made = now;
                 slot.phase = Phase::Ready(Arc::clone(instance));
                 true
             }
@@ -268,8 +284,8 @@ impl<I: Instance> Slots<I> {
         }
     }
 
-    /// A call lets go of its place.
-    pub(crate) fn give_back(&mut self, id: u64, now: Instant) -> Left<I> {
+    /// A call lets go of its place. Where others want `room`, an instance that no other call is in goes for them.
+    pub(crate) fn give_back(&mut self, id: u64, now: Instant, room: Wanted) -> Left<I> {
         let (single_use, closed) = (self.limits.single_use, self.closed);
         let Some(slot) = self.find(id) else { return Left::Nothing };
         slot.held = slot.held.saturating_sub(1);
@@ -278,7 +294,9 @@ impl<I: Instance> Slots<I> {
             Phase::Starting { driver: None, .. } if unheld => self.remove(id).map_or(Left::Nothing, Left::Start),
             Phase::Ready(instance) => {
                 let alive = instance.is_alive();
-                let stays = !unheld || (alive && !single_use && !closed);
+                let turn_over = now.saturating_duration_since(slot.made) >= TURN;
+                let goes = matches!(room, Wanted::Now) || (matches!(room, Wanted::AfterItsTurn) && turn_over);
+                let stays = !unheld || (alive && !single_use && !closed && !goes);
                 let ended = (!stays).then(|| Arc::clone(instance));
                 slot.since = now;
                 if alive {
@@ -288,6 +306,11 @@ impl<I: Instance> Slots<I> {
                 self.remove(id);
                 if !alive {
                     self.died(&instance, age, now);
+                    return Left::Instance(instance);
+                }
+                if goes {
+                    self.idle_stops += 1;
+                    return Left::ForOthers(instance);
                 }
                 Left::Instance(instance)
             }
@@ -393,7 +416,26 @@ impl<I: Instance> Slots<I> {
         }
     }
 
-    fn starting(&self) -> usize {
+    fn longest_idle(&mut self) -> Option<&mut Slot<I>> {
+        self.list.iter_mut().filter(|slot| slot.held == 0 && slot.is_live()).min_by_key(|slot| slot.since)
+    }
+
+    /// Since when the instance has been idle that has been so for longest.
+    pub(crate) fn idle_since(&mut self) -> Option<Instant> {
+        self.longest_idle().map(|slot| slot.since)
+    }
+
+    /// Takes that instance out of use.
+    pub(crate) fn take_idle(&mut self) -> Option<(u64, Arc<I>)> {
+        let slot = self.longest_idle()?;
+        let instance = Arc::clone(slot.instance()?);
+        slot.phase = Phase::Closing(Arc::clone(&instance));
+        let taken = (slot.id, instance);
+        self.idle_stops += 1;
+        Some(taken)
+    }
+
+    pub(crate) fn starting(&self) -> usize {
         self.list.iter().filter(|slot| matches!(slot.phase, Phase::Starting { .. })).count()
     }
 

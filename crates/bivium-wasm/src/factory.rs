@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bivium_exchange::Exchange;
-use bivium_instances::{Idle, InstanceFactory, PluginContext, PluginLog, PoolLimits, Queue, RestartPolicy};
+use bivium_instances::{Idle, InstanceFactory, PluginContext, PluginLog, PoolLimits, Queue, RestartPolicy, Room};
 use bivium_interface::{Manifest, PluginError, Result, manifest};
 use serde_json::Value;
 use tokio::task::yield_now;
@@ -25,7 +25,7 @@ use crate::state::HostState;
 use crate::wasi::Rights;
 use crate::witness::Witness;
 use crate::world::GuestPre;
-use crate::{refusal, trap, typed};
+use crate::{ceilings, refusal, trap, typed};
 
 /// Instances beyond the first are freed when no call has needed them for this time.
 const IDLE: Idle = Idle { after: Duration::from_secs(60), keep: 1 };
@@ -47,6 +47,8 @@ pub struct ComponentFactory {
     pool: PoolLimits,
     engine: WasmEngine,
     guest: Box<dyn GuestPre>,
+    /// What an instance takes of the engine's room.
+    needs: [u32; 3],
     exchange: Exchange,
     context: PluginContext,
     rights: Arc<Rights>,
@@ -77,13 +79,17 @@ impl ComponentFactory {
         let engine = engine.for_limits(limits).map_err(named)?;
         let request = Request::of(manifest, limits, engine.config()).map_err(named)?;
         let network = Arc::new(NetworkGrant::new(&context, engine.config().outside()).map_err(named)?);
-        let (guest, _) = guest(engine, request).await.map_err(named)?;
+        let limits = StoreLimits::new(&context.granted.limits);
+        let path = request.path.clone();
+        let (guest, compiled) = guest(engine, request).await.map_err(named)?;
+        let needs =
+            ceilings::needs(&compiled.component, &limits, engine.room()).map_err(|error| named(at(&path, error)))?;
         let granted = Arc::clone(&context.granted);
         let rights = blocking(move || Rights::open(&granted)).await.and_then(|rights| rights).map_err(named)?;
         Ok(Self {
             name: manifest.name.clone(),
             version: manifest.version.clone(),
-            limits: StoreLimits::new(&context.granted.limits),
+            limits,
             pool: PoolLimits {
                 instances: manifest.instances.max,
                 calls_per_instance: 1,
@@ -95,6 +101,7 @@ impl ComponentFactory {
             },
             engine: engine.clone(),
             guest,
+            needs,
             exchange: exchange.clone(),
             context,
             rights: Arc::new(rights),
@@ -127,7 +134,12 @@ impl InstanceFactory for ComponentFactory {
         self.pool
     }
 
+    fn room(&self) -> Option<&Arc<Room>> {
+        Some(self.engine.room())
+    }
+
     async fn create(&self) -> Result<ComponentInstance> {
+        let seat = self.engine.room().enter(&self.needs).await;
         let id = self.instances.fetch_add(1, Ordering::Relaxed) + 1;
         let memory = MemoryGauge::default();
         let limiter = Limiter::new(self.limits, Arc::clone(&memory));
@@ -139,6 +151,7 @@ impl InstanceFactory for ComponentFactory {
         let mut store = Store::new(self.engine.wasmtime(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(self.limits.handed);
+        store.set_max_component_handles(self.limits.all_handles());
         // By tokio's own yield all others that are ready go first, and the runtime looks after its timers and sockets.
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(TICKS_TO_YIELD, Box::pin(yield_now()))));
         store.set_epoch_deadline(TICKS_TO_YIELD);
@@ -153,7 +166,7 @@ impl InstanceFactory for ComponentFactory {
             .map_err(|error| trap::explain(&error, store.data()))?
             .map_err(|error| refusal::wrong_type(&error))?;
         let schema = Arc::clone(&self.schema);
-        Ok(ComponentInstance::new(id, store, guest, self.limits, memory, schema))
+        Ok(ComponentInstance::new(id, store, guest, seat, self.limits, memory, schema))
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use bivium_instances::Instance;
+use bivium_instances::{Instance, Seat};
 use bivium_interface::{Call, CallHandle, InstanceStats, MethodInfo, Payload, PayloadStream, PluginError, Result};
 use futures_util::lock::{Mutex, MutexGuard, OwnedMutexGuard};
 use serde_json::Value;
@@ -39,6 +39,8 @@ pub struct ComponentInstance {
 struct Live {
     store: Store<HostState>,
     guest: Box<dyn Guest>,
+    /// Goes after the store, whose place it is.
+    _seat: Seat,
 }
 
 /// How an entry into the guest ended: abandoned, with a trap, or with the plugin's answer.
@@ -83,6 +85,7 @@ impl ComponentInstance {
         id: u64,
         store: Store<HostState>,
         guest: Box<dyn Guest>,
+        seat: Seat,
         limits: StoreLimits,
         memory: MemoryGauge,
         schema: Arc<OnceLock<Value>>,
@@ -96,7 +99,7 @@ impl ComponentInstance {
             alive: AtomicBool::new(true),
             reach: Arc::clone(&store.data().reach),
             schema,
-            slot: Arc::new(Mutex::new(Some(Live { store, guest }))),
+            slot: Arc::new(Mutex::new(Some(Live { store, guest, _seat: seat }))),
         }
     }
 

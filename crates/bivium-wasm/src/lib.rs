@@ -10,6 +10,7 @@
 
 mod blobs;
 mod bounds;
+mod ceilings;
 mod compile;
 mod cost;
 mod document;

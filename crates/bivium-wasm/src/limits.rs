@@ -9,14 +9,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bivium_interface::{HostPolicy, PluginError, manifest};
 use wasmtime::ResourceLimiter;
 
-/// Core instances in one component, at most: as many as the pools hold for one.
-pub(crate) const INSTANCES: u32 = 100;
-/// Linear memories in one component.
+use crate::text;
+
+/// Memories in one component, unless a policy says otherwise: pools hold one of these at least.
 pub(crate) const MEMORIES: u32 = 8;
-/// Tables in one component.
-pub(crate) const TABLES: u32 = 64;
+/// Memories and tables of one core module, as WebAssembly has it.
+pub(crate) const PER_MODULE: u32 = 100;
 /// Elements of one table, at most: as many as the pools hold.
 pub(crate) const TABLE_ELEMENTS: usize = 60_000;
+
+/// Stack of a guest's functions, in bytes.
+pub(crate) const STACK: usize = 512 << 10;
+
+/// Bytes of the host for each element of a table.
+const ELEMENT: u64 = 8;
+
+/// Handles that a component may have to resources of its own, besides those to the host's.
+const OWN_HANDLES: usize = 100_000;
 
 /// Bytes that a guest may hand over besides a document as long as it may be.
 const PIECE: usize = 32 << 20;
@@ -27,6 +36,8 @@ pub(crate) struct StoreLimits {
     pub(crate) memory_bytes: u64,
     pub(crate) table_elements: usize,
     pub(crate) core_instances: usize,
+    pub(crate) memories: usize,
+    pub(crate) tables: usize,
     pub(crate) call_ms: Option<u64>,
     pub(crate) cpu_ms: Option<u64>,
     pub(crate) fuel: Option<u64>,
@@ -58,8 +69,11 @@ impl StoreLimits {
         let memory_bytes = bytes(limits.memory_mb);
         Self {
             memory_bytes,
-            table_elements: count(limits.table_elements),
+            // The pools have no more.
+            table_elements: count(limits.table_elements).min(TABLE_ELEMENTS),
             core_instances: count(limits.core_instances),
+            memories: count(limits.memories),
+            tables: count(limits.tables),
             call_ms: limits.call_ms,
             cpu_ms: limits.cpu_ms,
             fuel: limits.fuel,
@@ -79,6 +93,13 @@ impl StoreLimits {
     }
 }
 
+impl StoreLimits {
+    /// Handles to all resources, the host's and the component's own, that may live at once.
+    pub(crate) fn all_handles(&self) -> usize {
+        self.handles.saturating_add(OWN_HANDLES)
+    }
+}
+
 /// Memory in use by one instance: the limiter writes it, statistics read it.
 pub(crate) type MemoryGauge = Arc<AtomicU64>;
 
@@ -90,8 +111,16 @@ pub(crate) struct Limiter {
 }
 
 enum Refusal {
-    Memory { wanted: u64 },
-    Table { wanted: usize },
+    Memory {
+        wanted: u64,
+    },
+    Table {
+        wanted: usize,
+    },
+    /// Within the limit, and the machine has no more.
+    Machine {
+        reason: String,
+    },
 }
 
 impl Limiter {
@@ -102,6 +131,17 @@ impl Limiter {
     /// Forgets what was refused: a new call begins.
     pub(crate) fn reset(&mut self) {
         self.refused = None;
+    }
+
+    /// Books bytes. A growth that fails after it was allowed stays booked: too much rather than too little.
+    fn charge(&mut self, bytes: u64) -> bool {
+        let total = self.memory.load(Ordering::Relaxed).saturating_add(bytes);
+        if total > self.limits.memory_bytes {
+            self.refused = Some(Refusal::Memory { wanted: total });
+            return false;
+        }
+        self.memory.store(total, Ordering::Relaxed);
+        true
     }
 
     /// The error that a trap after a refusal stands for.
@@ -118,6 +158,10 @@ impl Limiter {
                 self.limits.table_elements
             ))
             .with_help("raise `limits.table_elements` in its manifest"),
+            Refusal::Machine { reason } => PluginError::resource_exhausted(format!(
+                "the machine has no memory or address space left for the component: {reason}"
+            ))
+            .with_help("unload plugins, or raise the limit of address space (`ulimit -v`)"),
         })
     }
 }
@@ -128,17 +172,15 @@ impl ResourceLimiter for Limiter {
             // The component's own bound, not ours.
             return Ok(false);
         }
-        // A growth that fails after we allowed it stays counted: too much rather than too little.
-        let total = self.memory.load(Ordering::Relaxed).saturating_add(desired.saturating_sub(current) as u64);
-        if total > self.limits.memory_bytes {
-            self.refused = Some(Refusal::Memory { wanted: total });
-            return Ok(false);
-        }
-        self.memory.store(total, Ordering::Relaxed);
-        Ok(true)
+        Ok(self.charge(desired.saturating_sub(current) as u64))
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.refused.get_or_insert(Refusal::Machine { reason: text::reason(&error) });
+        Ok(())
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
@@ -146,7 +188,7 @@ impl ResourceLimiter for Limiter {
             self.refused = Some(Refusal::Table { wanted: desired });
             return Ok(false);
         }
-        Ok(true)
+        Ok(self.charge((desired.saturating_sub(current) as u64).saturating_mul(ELEMENT)))
     }
 
     fn instances(&self) -> usize {
@@ -154,11 +196,11 @@ impl ResourceLimiter for Limiter {
     }
 
     fn tables(&self) -> usize {
-        TABLES as usize
+        self.limits.tables
     }
 
     fn memories(&self) -> usize {
-        MEMORIES as usize
+        self.limits.memories
     }
 }
 

@@ -1,12 +1,15 @@
 //! What a trap was: the limit that it ran into, or how the plugin crashed.
 
-use bivium_interface::{Failure, PluginError};
+use std::io;
+
+use bivium_interface::{Failure, PluginError, clip};
+use rustix::io::Errno;
 use wasmtime::component::ResourceTableError;
-use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime::{OutOfMemory, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::state::HostState;
-use crate::text::{self, clip};
+use crate::{ceilings, limits, text};
 
 /// As much of a guest's last error as is repeated in a message.
 const MAX_LAST_ERROR: usize = 2 << 10;
@@ -22,6 +25,10 @@ pub(crate) fn explain(trap: &wasmtime::Error, state: &HostState) -> PluginError 
 }
 
 fn exhausted(trap: &wasmtime::Error, state: &HostState) -> Option<PluginError> {
+    // A host function's own.
+    if let Some(error) = trap.downcast_ref::<PluginError>() {
+        return Some(error.clone());
+    }
     if let Some(error) = state.limiter.error() {
         return Some(error);
     }
@@ -40,10 +47,19 @@ fn exhausted(trap: &wasmtime::Error, state: &HostState) -> Option<PluginError> {
                 .with_help("raise `limits.fuel` in its manifest"),
         );
     }
+    if let Some(error) = over_a_count(trap, state) {
+        return Some(error);
+    }
     if trap.is::<PoolConcurrencyLimitError>() {
         return Some(
             PluginError::resource_exhausted("no more component instances fit into the engine's pools")
                 .with_help("unload a plugin, lower `instances.max` in manifests, or raise `WasmConfig::instances`"),
+        );
+    }
+    if is_out_of_memory(trap) {
+        return Some(
+            PluginError::resource_exhausted("the machine has no memory or address space left for the component")
+                .with_help("unload plugins, or raise the limit of address space (`ulimit -v`)"),
         );
     }
     // The engine has no type for this one.
@@ -60,6 +76,34 @@ fn exhausted(trap: &wasmtime::Error, state: &HostState) -> Option<PluginError> {
     None
 }
 
+fn is_out_of_memory(trap: &wasmtime::Error) -> bool {
+    trap.is::<OutOfMemory>()
+        || trap.downcast_ref::<Errno>() == Some(&Errno::NOMEM)
+        || trap.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::OutOfMemory)
+}
+
+/// The engine counts what a store has, and has no types for what is too much.
+fn over_a_count(trap: &wasmtime::Error, state: &HostState) -> Option<PluginError> {
+    let cause = trap.root_cause().to_string();
+    if cause.contains("cannot allocate another handle") || cause.contains("store handle limit exceeded") {
+        let most = state.limits.all_handles();
+        return Some(
+            PluginError::resource_exhausted(format!("the component holds more than {most} resource handles at once"))
+                .with_help("drop resources that are no longer needed, or raise `limits.blobs` in its manifest"),
+        );
+    }
+    let counted = cause.strip_prefix("resource limit exceeded: ")?;
+    let count = counted.split(' ').next_back()?.parse().ok()?;
+    let limits = &state.limits;
+    let (what, limit, key) = match counted.split(' ').next()? {
+        "instance" => ("core instances or more", limits.core_instances, "core_instances"),
+        "memory" => ("memories or more", limits.memories, "memories"),
+        "table" => ("tables or more", limits.tables, "tables"),
+        _ => return None,
+    };
+    Some(ceilings::over(what, count, limit as u64, key))
+}
+
 fn crashed(trap: &wasmtime::Error, state: &HostState) -> PluginError {
     let cause = match (trap.downcast_ref::<I32Exit>(), trap.downcast_ref::<Trap>()) {
         (Some(I32Exit(status)), _) => format!("ended itself by exit({status})"),
@@ -67,6 +111,9 @@ fn crashed(trap: &wasmtime::Error, state: &HostState) -> PluginError {
         _ => format!("trapped: {}", trap.root_cause()),
     };
     let mut message = format!("the component {cause}");
+    if let Some(Trap::StackOverflow) = trap.downcast_ref() {
+        message = format!("{message} (an instance has {} KiB of stack)", limits::STACK >> 10);
+    }
     let last_error = state.log.last_error();
     if let Some(last) = &last_error {
         // A guest's runtime logs the reason before it traps.

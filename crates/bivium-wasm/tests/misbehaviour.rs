@@ -84,20 +84,6 @@ async fn a_memory_bomb_meets_its_limit() {
 }
 
 #[tokio::test]
-async fn instances_beyond_the_engines_pools_are_refused_by_name() {
-    let engine = WasmEngine::new(WasmConfig::new().instances(1)).unwrap();
-    assert!(engine.is_pooling());
-    let loaded = try_load(&engine, &guest("misbehave"), json!({"instances": {"max": 2}})).await.unwrap();
-    loaded.plugin.initialize(json!({})).await.unwrap();
-    let stream = loaded.plugin.execute_stream(Call::new().method("for-ever")).await.unwrap();
-    let error = loaded.plugin.execute(Call::new().method("echo")).await.unwrap_err();
-    assert_eq!(error.code(), ErrorCode::ResourceExhausted);
-    says(&error, &["WasmConfig::instances"]);
-    drop(stream);
-    loaded.plugin.execute(Call::new().method("echo")).await.unwrap();
-}
-
-#[tokio::test]
 async fn an_engine_without_pools_serves_as_well() {
     let engine = WasmEngine::new(WasmConfig::new().pooling(false)).unwrap();
     let loaded = try_load(&engine, &guest("misbehave"), json!({"limits": {"memory_mb": 16}})).await.unwrap();

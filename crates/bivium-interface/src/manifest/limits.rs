@@ -35,6 +35,12 @@ limits! {
     /// Core instances within one instance of a component.
     #[schemars(range(min = 1, max = 10_000))]
     core_instances,
+    /// Linear memories within one instance of a component.
+    #[schemars(range(min = 1, max = 10_000))]
+    memories,
+    /// Tables within one instance of a component.
+    #[schemars(range(min = 1, max = 10_000))]
+    tables,
     /// Wall time of one call, in milliseconds; a reader's pauses between the results of a stream do not count.
     #[schemars(range(min = 1, max = 2_592_000_000_u64))]
     call_ms,

@@ -45,6 +45,8 @@ impl HostPolicy {
         memory_mb: Some(4096),
         table_elements: Some(60_000),
         core_instances: Some(100),
+        memories: Some(8),
+        tables: Some(64),
         call_ms: None,
         cpu_ms: None,
         fuel: None,
@@ -67,6 +69,8 @@ impl HostPolicy {
         // A JavaScript engine compiled to WebAssembly has tens of thousands.
         table_elements: Some(60_000),
         core_instances: Some(100),
+        memories: Some(8),
+        tables: Some(64),
         call_ms: None,
         cpu_ms: None,
         fuel: None,

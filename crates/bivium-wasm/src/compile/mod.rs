@@ -6,6 +6,7 @@
 //! nobody waits for longer than the limit. Reading and checking the cache happens on blocking threads.
 
 mod cache;
+mod census;
 mod child;
 mod code;
 mod digest;
@@ -25,7 +26,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::engine::WasmConfig;
-use crate::refusal;
+use crate::{ceilings, refusal};
 
 use cache::{Cache, Key};
 use code::Code;
@@ -274,6 +275,7 @@ impl Workshop {
     }
 
     fn compile_on_thread(&self, engine: &Engine, binary: &Binary) -> Result<Compiled> {
+        census::check(&binary.bytes)?;
         let compiled = engine.precompile_component(&binary.bytes).map_err(|error| refusal::malformed(&error))?;
         if let Some(cache) = &self.cache {
             let key = Key::new(engine, binary.digest);
@@ -360,6 +362,9 @@ fn too_slow(limits: &CompileLimits) -> PluginError {
 }
 
 fn not_taken(error: &wasmtime::Error) -> PluginError {
+    if let Some(unfit) = ceilings::unfit(error) {
+        return unfit;
+    }
     PluginError::internal(format!("the engine does not take the compiled component: {error:#}"))
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bivium_instances::Room;
 use rustix::process::{Resource, getrlimit};
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
@@ -75,8 +76,8 @@ impl WasmConfig {
         Self::default()
     }
 
-    /// How many component instances of all plugins together may live at once. Each sets aside 12 GiB of address
-    /// space, but no memory.
+    /// How many component instances of all plugins together may live at once; calls that need one more wait, under their
+    /// deadlines. Each sets aside 12 GiB of address space, but no memory.
     #[must_use]
     pub fn instances(mut self, instances: u32) -> Self {
         self.instances = instances.max(1);
@@ -170,6 +171,7 @@ impl WasmConfig {
     pub(super) fn engine_config(&self, memory: Memory, fuel: bool) -> Config {
         let mut config = Config::new();
         config.epoch_interruption(true).consume_fuel(fuel).memory_init_cow(true).wasm_component_model_map(true);
+        config.max_wasm_stack(limits::STACK);
         match memory {
             Memory::Pooled => {
                 config.allocation_strategy(InstanceAllocationStrategy::Pooling(self.pools()));
@@ -182,22 +184,40 @@ impl WasmConfig {
         config
     }
 
-    /// Pools such that every instance can be of a component with an interpreter compiled in. Measured: JavaScript in
-    /// QuickJS has 13 core instances, 3 memories and 3 tables, Python 38, 1 and 2. Core instances are only counted; of
-    /// memories and tables addresses are set aside.
+    /// Pools such that every instance can be of a component with an interpreter compiled in, and one of any component that
+    /// is taken. Measured: JavaScript in QuickJS has 13 core instances, 3 memories and 3 tables, Python 38, 1 and 2.
+    fn memories(&self) -> u32 {
+        self.instances.saturating_mul(3).max(limits::MEMORIES)
+    }
+
+    fn tables(&self) -> u32 {
+        // The engine wants as many as one module may have.
+        self.instances.saturating_mul(8).max(limits::PER_MODULE)
+    }
+
+    /// The room that pools have, or, without pools, for as many instances.
+    pub(super) fn room(&self, pooling: bool) -> Arc<Room> {
+        let pools = pooling.then(|| [("memories", self.memories()), ("tables", self.tables())]);
+        Room::new([("component instances", self.instances)].into_iter().chain(pools.into_iter().flatten()))
+    }
+
+    /// Memories and tables have addresses set aside. Core instances are only counted: by the limits of each instance, as
+    /// everything else that a component may have.
     fn pools(&self) -> PoolingAllocationConfig {
-        const INSTANCE_BYTES: usize = 4 << 20;
+        // No bound of its own: what an instance may take is looked at before it is compiled.
+        const INSTANCE_BYTES: usize = 1 << 30;
         let mut pools = PoolingAllocationConfig::new();
         pools
             .total_component_instances(self.instances)
             .total_stacks(self.instances)
-            .total_core_instances(self.instances.saturating_mul(limits::INSTANCES))
-            .total_memories(self.instances.saturating_mul(3))
-            .total_tables(self.instances.saturating_mul(8))
-            .max_core_instances_per_component(limits::INSTANCES)
-            .max_memories_per_component(limits::MEMORIES)
-            .max_tables_per_component(limits::TABLES)
-            .max_tables_per_module(8)
+            .total_core_instances(u32::MAX)
+            .total_memories(self.memories())
+            .total_tables(self.tables())
+            .max_core_instances_per_component(u32::MAX)
+            .max_memories_per_component(u32::MAX)
+            .max_tables_per_component(u32::MAX)
+            .max_memories_per_module(limits::PER_MODULE)
+            .max_tables_per_module(limits::PER_MODULE)
             .table_elements(limits::TABLE_ELEMENTS)
             .max_component_instance_size(INSTANCE_BYTES)
             .max_core_instance_size(INSTANCE_BYTES);

@@ -8,6 +8,7 @@ mod ticker;
 
 use std::sync::{Arc, OnceLock};
 
+use bivium_instances::Room;
 use bivium_interface::manifest::Limits;
 use bivium_interface::{PluginError, Result};
 use wasmtime::Engine;
@@ -32,6 +33,7 @@ struct Inner {
     config: WasmConfig,
     pooling: bool,
     workshop: Workshop,
+    room: Arc<Room>,
     ticker: Arc<Ticker>,
     /// Held by every store.
     stores: Arc<()>,
@@ -54,10 +56,11 @@ impl WasmEngine {
         let (engine, pooling) = start(&config, fuel)?;
         let linker =
             link(&engine).map_err(|error| PluginError::internal(format!("cannot build the linker: {error:#}")))?;
+        let room = config.room(pooling);
         let ticker = Arc::new(Ticker::start(&engine)?);
         let counting_fuel = OnceLock::new();
         let stores = Arc::default();
-        Ok(Self(Arc::new(Inner { engine, linker, config, pooling, workshop, ticker, stores, counting_fuel })))
+        Ok(Self(Arc::new(Inner { engine, linker, config, pooling, workshop, room, ticker, stores, counting_fuel })))
     }
 
     /// The engine of the same host for a plugin with these limits: one whose stores count fuel, if it has some.
@@ -98,6 +101,11 @@ impl WasmEngine {
 
     pub(crate) fn wasmtime(&self) -> &Engine {
         &self.0.engine
+    }
+
+    /// What its instances share.
+    pub(crate) fn room(&self) -> &Arc<Room> {
+        &self.0.room
     }
 
     pub(crate) fn ticker(&self) -> &Arc<Ticker> {

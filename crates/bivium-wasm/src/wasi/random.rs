@@ -1,6 +1,7 @@
 //! Random numbers. Without `permissions.random` they are the same in every run and in every instance: good for hash
 //! tables and for tests, and no secret to anybody.
 
+use bivium_interface::PluginError;
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime_wasi::WasiView as _;
 use wasmtime_wasi::p2::bindings::random::{insecure, insecure_seed, random};
@@ -29,9 +30,6 @@ impl Random {
     }
 
     fn bytes(&mut self, len: u64) -> wasmtime::Result<Vec<u8>> {
-        if len > MAX_BYTES {
-            wasmtime::bail!("{len} random bytes at once are over the limit of {MAX_BYTES}");
-        }
         let len = usize::try_from(len)?;
         let mut bytes = Vec::with_capacity(len);
         while bytes.len() < len {
@@ -42,6 +40,15 @@ impl Random {
     }
 }
 
+/// Refuses more than a guest gets at once. WASI has no error for it: the guest traps with this one.
+fn check(len: u64) -> wasmtime::Result<()> {
+    if len <= MAX_BYTES {
+        return Ok(());
+    }
+    let message = format!("the component asked for {len} random bytes at once, over the limit of {MAX_BYTES}");
+    Err(PluginError::resource_exhausted(message).with_help("ask for fewer at once").into())
+}
+
 pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     random::add_to_linker::<HostState, HasSelf<HostState>>(linker, |state| state)?;
     insecure::add_to_linker::<HostState, HasSelf<HostState>>(linker, |state| state)?;
@@ -50,6 +57,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
 
 impl random::Host for HostState {
     fn get_random_bytes(&mut self, len: u64) -> wasmtime::Result<Vec<u8>> {
+        check(len)?;
         if self.rights.random { self.ctx().ctx.random().get_random_bytes(len) } else { self.random.bytes(len) }
     }
 
@@ -60,6 +68,7 @@ impl random::Host for HostState {
 
 impl insecure::Host for HostState {
     fn get_insecure_random_bytes(&mut self, len: u64) -> wasmtime::Result<Vec<u8>> {
+        check(len)?;
         if self.rights.random { self.ctx().ctx.random().get_insecure_random_bytes(len) } else { self.random.bytes(len) }
     }
 
@@ -91,6 +100,8 @@ mod tests {
         for len in [0, 1, 8, 13] {
             assert_eq!(Random::default().bytes(len).unwrap().len() as u64, len);
         }
-        assert!(Random::default().bytes(MAX_BYTES + 1).is_err());
+        for len in [MAX_BYTES + 1, u64::MAX] {
+            assert!(check(len).is_err());
+        }
     }
 }

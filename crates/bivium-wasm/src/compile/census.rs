@@ -1,0 +1,341 @@
+//! A count of what an instance of a component would consist of, before the component is compiled: a file of a few hundred
+//! bytes can ask for millions of core instances, each in memory that no limit of the instance counts.
+
+use bivium_interface::{PluginError, Result};
+use wasmparser::{
+    ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, ComponentTypeRef, ElementItems,
+    Instance, Parser, Payload,
+};
+
+use crate::ceilings;
+
+/// Core instances in one instance, whatever a policy allows.
+const CORE_INSTANCES: u64 = 10_000;
+/// Memory of the host for the globals, functions and tables of one instance, without what the tables hold.
+const BOOKKEEPING: u64 = 4 << 20;
+/// The most that one memory may begin with.
+const MEMORY_BYTES: u64 = 4 << 30;
+const PAGE: u64 = 64 << 10;
+
+/// What wasmtime keeps in each core instance, in bytes.
+const GLOBAL: u64 = 16;
+const FUNCTION: u64 = 32;
+const MEMORY_OR_TABLE: u64 = 32;
+const CORE_INSTANCE: u64 = 512;
+
+/// What instantiating a module or a component makes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Made {
+    core_instances: u64,
+    bytes: u64,
+}
+
+impl Made {
+    fn add(&mut self, other: Self) {
+        self.core_instances = self.core_instances.saturating_add(other.core_instances);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+
+    fn max(self, other: Self) -> Self {
+        Self { core_instances: self.core_instances.max(other.core_instances), bytes: self.bytes.max(other.bytes) }
+    }
+}
+
+/// Items of a component by index; none for one that comes from outside of it.
+type Space = Vec<Option<Made>>;
+
+enum Frame {
+    Module { globals: u64, imported: u64, defined: u64, referenced: u64, others: u64 },
+    Component { modules: Space, components: Space, made: Made },
+}
+
+/// Refuses a component of which an instance would be larger than any may be. What is malformed is the compiler's to tell.
+pub(super) fn check(component: &[u8]) -> Result<()> {
+    let Ok(made) = Census::default().take(component)? else { return Ok(()) };
+    if made.core_instances > CORE_INSTANCES {
+        return Err(ceilings::over("core instances", made.core_instances, CORE_INSTANCES, "core_instances"));
+    }
+    if made.bytes > BOOKKEEPING {
+        return Err(PluginError::resource_exhausted(format!(
+            "the globals, functions, memories and tables of an instance of the component take {} KiB of the host's \
+             memory, over the limit of {} KiB",
+            made.bytes.div_ceil(1 << 10),
+            BOOKKEEPING >> 10
+        ))
+        .with_help("build the component with fewer globals and exported functions"));
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Census {
+    frames: Vec<Frame>,
+    /// The largest that the file has of each: stands for those that come from outside of a component.
+    largest_module: Made,
+    largest_component: Made,
+}
+
+impl Census {
+    /// The outer error is a refusal; the inner one means that the component is malformed.
+    fn take(mut self, component: &[u8]) -> Result<Result<Made, ()>> {
+        for payload in Parser::new(0).parse_all(component) {
+            let Ok(payload) = payload else { return Ok(Err(())) };
+            match self.note(payload) {
+                Ok(None) => {}
+                Ok(Some(made)) => return Ok(Ok(made)),
+                Err(Stop::Malformed) => return Ok(Err(())),
+                Err(Stop::Refused(error)) => return Err(error),
+            }
+        }
+        Ok(Err(()))
+    }
+
+    fn note(&mut self, payload: Payload<'_>) -> Result<Option<Made>, Stop> {
+        match payload {
+            Payload::Version { encoding, .. } => self.frames.push(match encoding {
+                wasmparser::Encoding::Module => {
+                    Frame::Module { globals: 0, imported: 0, defined: 0, referenced: 0, others: 0 }
+                }
+                wasmparser::Encoding::Component => {
+                    Frame::Component { modules: Vec::new(), components: Vec::new(), made: Made::default() }
+                }
+            }),
+            Payload::End(_) => return self.end(),
+            payload => match self.frames.last_mut() {
+                Some(Frame::Module { globals, imported, defined, referenced, others }) => match payload {
+                    Payload::ImportSection(section) => *imported += u64::from(section.count()),
+                    Payload::FunctionSection(section) => *defined += u64::from(section.count()),
+                    Payload::ExportSection(section) => *referenced += u64::from(section.count()),
+                    Payload::GlobalSection(section) => {
+                        *globals += u64::from(section.count());
+                        *referenced += u64::from(section.count());
+                    }
+                    Payload::ElementSection(section) => {
+                        for element in section {
+                            *referenced += u64::from(match element?.items {
+                                ElementItems::Functions(items) => items.count(),
+                                ElementItems::Expressions(_, items) => items.count(),
+                            });
+                        }
+                    }
+                    Payload::MemorySection(section) => {
+                        *others += u64::from(section.count());
+                        for memory in section {
+                            let memory = memory?;
+                            let page =
+                                memory.page_size_log2.map_or(PAGE, |log2| 1_u64.checked_shl(log2).unwrap_or(PAGE));
+                            let bytes = memory.initial.saturating_mul(page);
+                            if bytes > MEMORY_BYTES {
+                                return Err(Stop::Refused(begins_with(
+                                    "memory",
+                                    bytes >> 20,
+                                    "MiB",
+                                    MEMORY_BYTES >> 20,
+                                    "memory_mb",
+                                )));
+                            }
+                        }
+                    }
+                    Payload::TableSection(section) => {
+                        *others += u64::from(section.count());
+                        for table in section {
+                            let (elements, most) = (table?.ty.initial, crate::limits::TABLE_ELEMENTS as u64);
+                            if elements > most {
+                                return Err(Stop::Refused(begins_with(
+                                    "table",
+                                    elements,
+                                    "elements",
+                                    most,
+                                    "table_elements",
+                                )));
+                            }
+                        }
+                    }
+                    _ => {}
+                },
+                Some(Frame::Component { .. }) => self.note_of_component(payload)?,
+                None => return Err(Stop::Malformed),
+            },
+        }
+        Ok(None)
+    }
+
+    fn note_of_component(&mut self, payload: Payload<'_>) -> Result<(), Stop> {
+        match payload {
+            Payload::ComponentAliasSection(section) => {
+                for alias in section {
+                    match alias? {
+                        ComponentAlias::InstanceExport { kind, .. } => self.push(kind, None),
+                        ComponentAlias::Outer { kind: ComponentOuterAliasKind::CoreModule, count, index } => {
+                            let made = self.outer(ComponentExternalKind::Module, count, index);
+                            self.push(ComponentExternalKind::Module, made);
+                        }
+                        ComponentAlias::Outer { kind: ComponentOuterAliasKind::Component, count, index } => {
+                            let made = self.outer(ComponentExternalKind::Component, count, index);
+                            self.push(ComponentExternalKind::Component, made);
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            Payload::ComponentImportSection(section) => {
+                for import in section {
+                    match import?.ty {
+                        ComponentTypeRef::Module(_) => self.push(ComponentExternalKind::Module, None),
+                        ComponentTypeRef::Component(_) => self.push(ComponentExternalKind::Component, None),
+                        _ => {}
+                    }
+                }
+            }
+            Payload::ComponentExportSection(section) => {
+                for export in section {
+                    let export = export?;
+                    let made = self.outer(export.kind, 0, export.index);
+                    self.push(export.kind, made);
+                }
+            }
+            Payload::InstanceSection(section) => {
+                for instance in section {
+                    if let Instance::Instantiate { module_index, .. } = instance? {
+                        let made = self.outer(ComponentExternalKind::Module, 0, module_index);
+                        self.make(made.unwrap_or(self.largest_module));
+                    }
+                }
+            }
+            Payload::ComponentInstanceSection(section) => {
+                for instance in section {
+                    if let ComponentInstance::Instantiate { component_index, .. } = instance? {
+                        let made = self.outer(ComponentExternalKind::Component, 0, component_index);
+                        self.make(made.unwrap_or(self.largest_component));
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A module or component of the component that is so many further out.
+    fn outer(&self, kind: ComponentExternalKind, count: u32, index: u32) -> Option<Made> {
+        let Frame::Component { modules, components, .. } = self.frames.iter().rev().nth(count as usize)? else {
+            return None;
+        };
+        let space = match kind {
+            ComponentExternalKind::Module => modules,
+            ComponentExternalKind::Component => components,
+            _ => return None,
+        };
+        *space.get(index as usize)?
+    }
+
+    fn push(&mut self, kind: ComponentExternalKind, made: Option<Made>) {
+        if let Some(Frame::Component { modules, components, .. }) = self.frames.last_mut() {
+            match kind {
+                ComponentExternalKind::Module => modules.push(made),
+                ComponentExternalKind::Component => components.push(made),
+                _ => {}
+            }
+        }
+    }
+
+    fn make(&mut self, more: Made) {
+        if let Some(Frame::Component { made, .. }) = self.frames.last_mut() {
+            made.add(more);
+        }
+    }
+
+    /// A module or component ends. Gives what the outermost one makes.
+    fn end(&mut self) -> Result<Option<Made>, Stop> {
+        match self.frames.pop().ok_or(Stop::Malformed)? {
+            Frame::Module { globals, imported, defined, referenced, others } => {
+                let functions = imported + defined.min(referenced);
+                let bytes = CORE_INSTANCE + GLOBAL * globals + FUNCTION * functions + MEMORY_OR_TABLE * others;
+                let made = Made { core_instances: 1, bytes };
+                self.largest_module = self.largest_module.max(made);
+                self.push(ComponentExternalKind::Module, Some(made));
+            }
+            Frame::Component { made, .. } => {
+                self.largest_component = self.largest_component.max(made);
+                if self.frames.is_empty() {
+                    return Ok(Some(made));
+                }
+                self.push(ComponentExternalKind::Component, Some(made));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn begins_with(what: &str, has: u64, unit: &str, limit: u64, key: &str) -> PluginError {
+    PluginError::resource_exhausted(format!(
+        "a {what} of the component begins with {has} {unit}, over the limit of {limit} {unit}"
+    ))
+    .with_help(format!("build it with a smaller one; `limits.{key}` is at most {limit}"))
+}
+
+/// Why the count ends before its end.
+enum Stop {
+    Malformed,
+    Refused(PluginError),
+}
+
+impl From<wasmparser::BinaryReaderError> for Stop {
+    fn from(_: wasmparser::BinaryReaderError) -> Self {
+        Self::Malformed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bivium_interface::ErrorCode;
+
+    fn count(text: &str) -> Made {
+        Census::default().take(&wat::parse_str(text).unwrap()).unwrap().unwrap()
+    }
+
+    #[test]
+    fn instances_of_instances_are_counted() {
+        let made = count(
+            r#"(component $outer
+                (core module $m (func (export "f")) (global i32 (i32.const 0)))
+                (component $inner
+                    (alias outer $outer 0 (core module $again))
+                    (core instance (instantiate $again))
+                    (core instance (instantiate $again)))
+                (component $more
+                    (alias outer $outer 0 (component $c))
+                    (instance (instantiate $c)) (instance (instantiate $c)) (instance (instantiate $c)))
+                (core instance (instantiate $m))
+                (instance (instantiate $more)) (instance (instantiate $more)))"#,
+        );
+        assert_eq!(made.core_instances, 13);
+        assert_eq!(made.bytes, 13 * (CORE_INSTANCE + GLOBAL + FUNCTION));
+    }
+
+    /// Ten in ten in ten and so on: a compiler that makes a list of them has no memory left.
+    #[test]
+    fn what_multiplies_is_refused_before_it_is_compiled() {
+        let mut text = String::from("(component $c0 (core module $m) (core instance (instantiate $m)))");
+        for level in 1..30 {
+            let inner = (0..10).map(|_| format!("(instance (instantiate $c{}))", level - 1)).collect::<String>();
+            text = format!("(component $c{level} {text} {inner})");
+        }
+        let error = check(&wat::parse_str(text).unwrap()).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::ResourceExhausted);
+        assert!(error.to_string().contains("`limits.core_instances`"), "{error}");
+    }
+
+    #[test]
+    fn what_is_malformed_is_left_to_the_compiler() {
+        let whole = wat::parse_str("(component (core module $m) (core instance (instantiate $m)))").unwrap();
+        for end in 0..whole.len() {
+            check(&whole[..end]).unwrap();
+        }
+        for at in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 0x55;
+            let _ = check(&flipped);
+        }
+    }
+}
