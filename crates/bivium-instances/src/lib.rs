@@ -144,6 +144,11 @@ pub trait InstanceFactory: Send + Sync + 'static {
         None
     }
 
+    /// Whether an instance that could not be made for this reason is a crash: see [`RestartPolicy`].
+    fn is_crash(&self, _error: &PluginError) -> bool {
+        true
+    }
+
     /// Makes one instance, without a configuration; waits for room first. Dropping the future leaves nothing behind.
     async fn create(&self) -> Result<Self::Instance>;
 }

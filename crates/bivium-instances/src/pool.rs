@@ -241,7 +241,9 @@ impl<F: InstanceFactory> Pool<F> {
             Err(error) => {
                 let mut line = self.line();
                 let failed = line.kept.remove(id);
-                if let Some(slot) = &failed {
+                if let Some(slot) = &failed
+                    && self.factory.is_crash(&error)
+                {
                     line.kept.crashed(slot.age, error.clone(), now);
                 }
                 drop(line);

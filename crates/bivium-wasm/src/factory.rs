@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bivium_exchange::Exchange;
 use bivium_instances::{Idle, InstanceFactory, PluginContext, PluginLog, PoolLimits, Queue, RestartPolicy, Room};
-use bivium_interface::{Manifest, PluginError, Result, manifest};
+use bivium_interface::{ErrorCode, Manifest, PluginError, Result, manifest};
 use serde_json::Value;
 use tokio::task::yield_now;
 use wasmtime::{Store, UpdateDeadline};
@@ -136,6 +136,11 @@ impl InstanceFactory for ComponentFactory {
 
     fn room(&self) -> Option<&Arc<Room>> {
         Some(self.engine.room())
+    }
+
+    /// What is over a limit fails before it has cost much, and is to be told to each call.
+    fn is_crash(&self, error: &PluginError) -> bool {
+        error.code() != ErrorCode::ResourceExhausted
     }
 
     async fn create(&self) -> Result<ComponentInstance> {
