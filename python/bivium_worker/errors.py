@@ -98,7 +98,7 @@ def kind_of(error: BaseException) -> tuple[str, str | None]:
         import errno
 
         name = errno.errorcode.get(error.errno)
-        help = denial(name, error.filename) if _confined else None
+        help = denial(name, error) if _confined else None
         if help:
             return "denied", help
     if not GPU_FULL.isdisjoint(base.__name__ for base in type(error).__mro__):
@@ -111,8 +111,11 @@ def kind_of(error: BaseException) -> tuple[str, str | None]:
     return "resource-exhausted", None
 
 
-def denial(name: str | None, filename) -> str | None:
+def denial(name: str | None, error: OSError) -> str | None:
     """What to do about an error of the system that confinement is behind; None if it is another."""
+    filename = error.filename
+    if name == "EACCES" and filename is None and raised_in(error, "multiprocessing"):
+        return "locks between processes need a /dev/shm of the plugin's own, which a machine without mount namespaces does not give"
     if name == "EPERM" and filename is None:
         return (
             "the plugin is held to its permissions: sockets need permissions.network; other processes, and some system calls, are "
@@ -126,6 +129,14 @@ def denial(name: str | None, filename) -> str | None:
     if name == "ENOENT" and is_outside(filename):
         return "the plugin sees only what it is granted: if the file is there on the host, it goes into permissions.filesystem"
     return None
+
+
+def raised_in(error: BaseException, package: str) -> bool:
+    """Whether the code that raised it is a package of the standard library."""
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    return step is not None and "%s%s%s" % (os.sep, package, os.sep) in step.tb_frame.f_code.co_filename
 
 
 def is_outside(filename) -> bool:

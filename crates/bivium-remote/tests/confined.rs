@@ -120,6 +120,47 @@ async fn a_granted_directory_is_read_or_written_as_it_says() {
 }
 
 #[tokio::test]
+async fn a_grant_above_what_is_the_hosts_own_leaves_that_out() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("file"), "here").unwrap();
+    let everything = json!({"filesystem": [{"path": "/", "guest": "/all", "mode": "write"}]});
+    let manifest = captive_manifest("Captive", json!({"permissions": everything}));
+    let context = context(&manifest);
+    let sample = match load_in(manifest, context).await {
+        Ok(sample) => sample,
+        // There is nothing to cover them with.
+        Err(error) => {
+            assert!(error.message().contains("mount namespace"), "{error}");
+            return;
+        }
+    };
+    assert_eq!(sample.ask("read", &[json!(dir.path().join("file"))]).await.unwrap(), json!("here"));
+    let other = sample.exchange.write(b"other", "text/plain").unwrap();
+    sample.ask("read", &[json!(other.path())]).await.unwrap_err();
+    for path in sample.exchange.directories() {
+        // The way to its own part, if it has one there.
+        let found = sample.ask("list", &[json!(path)]).await.unwrap_or_else(|_| json!([]));
+        assert!(found == json!([]) || found == json!(["areas"]), "{found}");
+    }
+    assert_denied(sample.ask("list", &[json!("/sys/class")]).await, "permissions.filesystem");
+    let devices = sample.ask("list", &[json!("/dev")]).await.unwrap();
+    assert!(!devices.as_array().unwrap().contains(&json!("kmsg")), "{devices}");
+    let host = std::process::id();
+    sample.ask("read", &[json!(format!("/proc/{host}/environ"))]).await.unwrap_err();
+    // A blob that lies beneath the grant and is covered is lent.
+    let call = Call::new().method("read").blob("path", other);
+    assert_eq!(sample.plugin.execute(call).await.unwrap().json, json!("other"));
+
+    for refused in ["/proc/self", "/dev/shm", "/sys/kernel"] {
+        let grant = json!({"filesystem": [{"path": refused, "guest": "/g", "mode": "read"}]});
+        let error = load_from(captive_manifest("Captive", json!({"permissions": grant}))).await.err().unwrap();
+        assert!([ErrorCode::Denied, ErrorCode::InvalidManifest].contains(&error.code()), "{error:?}");
+        // A link of the kernel's is named by what it leads to.
+        assert!(error.message().contains("permissions.filesystem grants /"), "{refused}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn without_network_permissions_there_is_no_socket() {
     let dir = tempfile::tempdir().unwrap();
     let unix = dir.path().join("socket");

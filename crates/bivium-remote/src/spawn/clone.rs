@@ -160,7 +160,7 @@ impl Child<'_> {
         };
         let error = io::Error::last_os_error();
         signals.restore();
-        Pid::from_raw(pid).filter(|_| pid > 0).ok_or(error)
+        if pid > 0 { Pid::from_raw(pid).ok_or(error) } else { Err(error) }
     }
 
     fn go(&mut self) -> Failed {
