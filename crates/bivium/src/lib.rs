@@ -36,6 +36,9 @@ mod manager;
 pub mod monitor;
 pub mod pipeline;
 pub mod scheduler;
+#[cfg(test)]
+#[path = "../../../tests/support/small_disk.rs"]
+mod small_disk;
 
 pub use bivium_exchange::Exchange;
 pub use bivium_instances::{AuditFile, AuditRecord, AuditSink, Decision, KeptLog, LogFiles, LogFilter};

@@ -45,3 +45,64 @@ fn saved_settings_that_are_broken_are_named() {
     bivium: redact: the saved settings [DIR]/data/settings/redact.json are not valid: EOF while parsing an object at line 1 column 1; mend or delete that file
     ");
 }
+
+/// A plugin of which every setting is accepted.
+fn open_minded(place: &Place) {
+    let source = "class Any:\n    def initialize(self, config): self.config = config\n    def execute(self): return self.config\n";
+    place.write("any_plugin.py", source);
+    let manifest = json!({"name": "any", "version": "1.0.0", "module": "any_plugin", "class": "Any", "source": "..",
+        "config_schema": {"type": "object", "properties": {"both": {"maximum": 1}}}});
+    place.write("manifests/any.json", &manifest.to_string());
+}
+
+#[test]
+fn many_programs_that_save_at_once_lose_no_update() {
+    let place = Place::new();
+    open_minded(&place);
+    place.component("redact", json!({}));
+    let saving = |n: usize| {
+        let setting = format!("key{n}:={n}");
+        let args = if n == 0 { vec!["disable", "any"] } else { vec!["config", "set", "any", &setting] };
+        place.command(&args).spawn().unwrap()
+    };
+    let programs: Vec<_> = (0..32).map(saving).collect();
+    for program in programs {
+        place.ended(program).assert_status(0);
+    }
+    let saved: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(place.path("data/settings/any.json")).unwrap()).unwrap();
+    let config: serde_json::Map<_, _> = (1..32).map(|n| (format!("key{n}"), json!(n))).collect();
+    assert_eq!(saved, json!({"enabled": false, "config": config}));
+    let names = || std::fs::read_dir(place.path("data/settings")).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<_> = names().collect();
+    names.sort();
+    assert_eq!(names, [".lock", "any.json"], "nothing unfinished is left");
+}
+
+#[test]
+fn a_program_that_is_killed_while_it_saves_leaves_whole_settings() {
+    let place = Place::new();
+    place.component("redact", json!({}));
+    for n in 0..40 {
+        let mut program = place.command(&[if n % 2 == 0 { "disable" } else { "enable" }, "redact"]).spawn().unwrap();
+        // At another moment of its life each time.
+        std::thread::sleep(std::time::Duration::from_micros(500 * n));
+        program.kill().unwrap();
+        program.wait().unwrap();
+        place.run(&["list", "--output=json"]).assert_status(0);
+    }
+    place.run(&["disable", "redact"]).assert_status(0);
+    assert_eq!(place.run(&["list", "--output=json"]).json()["plugins"][0]["enabled"], false);
+    let names = std::fs::read_dir(place.path("data/settings")).unwrap().count();
+    assert_eq!(names, 2, "the lock and the file");
+}
+
+#[test]
+fn settings_that_cannot_be_locked_or_written_are_an_error_with_a_cure() {
+    let place = Place::new();
+    place.component("redact", json!({}));
+    std::fs::create_dir_all(place.path("data/settings/.lock")).unwrap();
+    let ran = place.run(&["disable", "redact"]);
+    assert!(ran.stderr.contains("cannot write the saved settings [DIR]/data/settings/redact.json"), "{}", ran.all());
+    assert_ne!(ran.status, 0);
+}

@@ -3,5 +3,5 @@
 mod schema;
 mod settings;
 
-pub(crate) use schema::{Schema, merge};
+pub(crate) use schema::{Schema, combine, merge};
 pub(crate) use settings::SettingsStore;

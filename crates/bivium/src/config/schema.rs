@@ -1,6 +1,6 @@
 //! A plugin's configuration schema: validation with every violation at once, and defaults.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use bivium_interface::{PluginError, Problem, Result};
 use jsonschema::{PatternOptions, Validator};
@@ -153,6 +153,30 @@ pub(crate) fn merge(target: &mut Value, patch: Value) {
     }
 }
 
+/// Puts together what two have made of the same `base`: what only one of them changed is as that one has it, and what
+/// both changed is as in `ours`. Objects are put together key by key.
+pub(crate) fn combine(base: &Value, ours: &Value, theirs: &Value) -> Value {
+    if ours == base || ours == theirs {
+        return theirs.clone();
+    }
+    let (true, Value::Object(ours_object), Value::Object(theirs_object)) = (theirs != base, ours, theirs) else {
+        return ours.clone();
+    };
+    let keys: BTreeSet<&String> = ours_object.keys().chain(theirs_object.keys()).collect();
+    let mut whole = Map::new();
+    for key in keys {
+        let value = match (base.get(key), ours_object.get(key), theirs_object.get(key)) {
+            (base, Some(ours), Some(theirs)) => Some(combine(base.unwrap_or(&Value::Null), ours, theirs)),
+            // One of them has removed it: that counts unless the other has changed it.
+            (Some(base), Some(one), None) | (Some(base), None, Some(one)) if one == base => None,
+            (Some(_), None, Some(_)) => None,
+            (_, one, other) => one.or(other).cloned(),
+        };
+        whole.extend(value.map(|value| (key.clone(), value)));
+    }
+    Value::Object(whole)
+}
+
 #[cfg(test)]
 mod tests {
     use bivium_interface::ErrorCode;
@@ -240,5 +264,21 @@ mod tests {
         let mut target = json!({"a": 1, "b": {"c": 2, "d": 3}});
         merge(&mut target, json!({"a": null, "b": {"c": 4}, "e": [null]}));
         assert_eq!(target, json!({"b": {"c": 4, "d": 3}, "e": [null]}));
+    }
+
+    #[test]
+    fn what_two_have_changed_is_put_together_and_ours_counts_where_both_did() {
+        let base = json!({"a": 1, "b": 2, "c": {"d": 1, "e": 2}, "gone": 1, "kept": 1});
+        let ours = json!({"a": 10, "b": 2, "c": {"d": 5, "e": 2}, "kept": 1, "new": {"x": 1}});
+        let theirs = json!({"a": 11, "b": 20, "c": {"d": 1}, "gone": 1, "new": {"y": 1}});
+        let whole = json!({"a": 10, "b": 20, "c": {"d": 5}, "new": {"x": 1, "y": 1}});
+        assert_eq!(combine(&base, &ours, &theirs), whole);
+        assert_eq!(combine(&base, &base, &theirs), theirs);
+        assert_eq!(combine(&base, &ours, &base), ours);
+        assert_eq!(combine(&Value::Null, &json!({"a": 1}), &json!({"b": null})), json!({"a": 1, "b": null}));
+        assert_eq!(combine(&Value::Null, &json!({"a": 1}), &Value::Null), json!({"a": 1}));
+        // Removed by us, changed by them: what this host says counts. Changed by us, removed by them: the same.
+        assert_eq!(combine(&json!({"a": 1}), &json!({}), &json!({"a": 2})), json!({}));
+        assert_eq!(combine(&json!({"a": 1}), &json!({"a": 2}), &json!({})), json!({"a": 2}));
     }
 }

@@ -1,20 +1,31 @@
 //! What a host keeps of each plugin from one run to the next: its configuration and whether it is enabled.
 
-use std::io::{ErrorKind, Write};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bivium_interface::{PluginError, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// One small JSON file for each plugin, in the platform's data directory unless the host names another. Written
-/// whole and renamed into place, so that a reader or a killed host never sees half of one.
+/// One small JSON file for each plugin, in the platform's data directory unless the host names another.
+///
+/// A change reads the file, changes it and writes it while it holds the directory's lock, so that no change of another
+/// program is lost. The new file is written whole, brought to the disk and renamed into place: a reader or a killed host
+/// never sees half of one.
+#[derive(Clone)]
 pub(crate) struct SettingsStore {
     dir: PathBuf,
-    /// Taken while a file is read, changed and written.
-    changing: Mutex<()>,
+    /// How long to wait for the lock.
+    patience: Duration,
 }
+
+/// The lock of the directory, beside the files: these are replaced, and a lock on one would go with it.
+const LOCK: &str = ".lock";
+const PATIENCE: Duration = Duration::from_secs(10);
+const TRY: Duration = Duration::from_millis(5);
 
 /// What is kept of one plugin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,7 +49,7 @@ fn enabled() -> bool {
 
 impl SettingsStore {
     pub(crate) fn new(data_dir: &Path) -> Self {
-        Self { dir: data_dir.join("settings"), changing: Mutex::new(()) }
+        Self { dir: data_dir.join("settings"), patience: PATIENCE }
     }
 
     fn file(&self, plugin: &str) -> PathBuf {
@@ -59,32 +70,82 @@ impl SettingsStore {
         })
     }
 
-    /// Changes what is kept of a plugin.
-    pub(crate) fn change(&self, plugin: &str, change: impl FnOnce(&mut SavedSettings)) -> Result<()> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Changes what is kept of a plugin, unless `change` fails. Blocks: on the disk, and on other programs that change
+    /// settings in the same directory.
+    ///
+    /// # Errors
+    /// `unavailable` if the lock cannot be had in ten seconds; `denied`, `resource-exhausted` or `internal` if the file
+    /// cannot be written; `invalid-config` if what is there cannot be read; those of `change`.
+    pub(crate) fn change<T>(
+        &self,
+        plugin: &str,
+        change: impl FnOnce(&mut SavedSettings) -> Result<T>,
+    ) -> Result<T> {
+        let file = self.file(plugin);
+        let lock = self.lock().map_err(|error| failed("write", &file, &error))?;
         let mut settings = self.read(plugin)?;
-        change(&mut settings);
-        self.write(plugin, &settings)
+        let changed = change(&mut settings)?;
+        self.write(plugin, &settings, &lock).map_err(|error| failed("write", &file, &error))?;
+        Ok(changed)
     }
 
-    fn write(&self, plugin: &str, settings: &SavedSettings) -> Result<()> {
-        let file = self.file(plugin);
-        let write = || -> std::io::Result<()> {
-            std::fs::create_dir_all(&self.dir)?;
-            let mut new = tempfile::NamedTempFile::new_in(&self.dir)?;
-            serde_json::to_writer_pretty(&mut new, settings)?;
-            new.write_all(b"\n")?;
-            new.as_file().sync_all()?;
-            new.persist(&file)?;
-            Ok(())
+    /// Takes the lock, which goes with the file that this gives.
+    fn lock(&self) -> io::Result<File> {
+        std::fs::create_dir_all(&self.dir)?;
+        let lock = OpenOptions::new().append(true).create(true).mode(0o600).open(self.dir.join(LOCK))?;
+        let start = Instant::now();
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(lock),
+                Err(TryLockError::Error(error)) => return Err(error),
+                Err(TryLockError::WouldBlock) if start.elapsed() >= self.patience => {
+                    let lock = self.dir.join(LOCK);
+                    let seconds = self.patience.as_secs();
+                    let why = format!("another program has held the lock {} for {seconds} s", lock.display());
+                    return Err(io::Error::new(ErrorKind::TimedOut, why));
+                }
+                Err(TryLockError::WouldBlock) => std::thread::sleep(TRY),
+            }
+        }
+    }
+
+    /// Only one program writes at a time, so that the unfinished file may always have the same name: a killed one leaves
+    /// one file at most, which the next one replaces.
+    fn write(&self, plugin: &str, settings: &SavedSettings, _lock: &File) -> io::Result<()> {
+        let unfinished = self.dir.join(format!(".{plugin}.json.new"));
+        let mut text = serde_json::to_vec_pretty(settings)?;
+        text.push(b'\n');
+        let written = || {
+            match std::fs::remove_file(&unfinished) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let mut new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+            new.write_all(&text)?;
+            new.sync_all()?;
+            std::fs::rename(&unfinished, self.file(plugin))?;
+            File::open(&self.dir)?.sync_all()
         };
-        write().map_err(|error| failed("write", &file, &error))
+        written().inspect_err(|_| {
+            let _ = std::fs::remove_file(&unfinished);
+        })
     }
 }
 
-fn failed(verb: &str, file: &Path, error: &std::io::Error) -> PluginError {
-    PluginError::internal(format!("cannot {verb} the saved settings {}: {error}", file.display()))
-        .with_help("check the permissions of that directory, or name another data directory")
+fn failed(verb: &str, file: &Path, error: &io::Error) -> PluginError {
+    let message = format!("cannot {verb} the saved settings {}: {error}", file.display());
+    match error.kind() {
+        ErrorKind::TimedOut => {
+            PluginError::unavailable(message).with_help("try again, or end the program that holds the lock")
+        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            PluginError::resource_exhausted(message).with_help("free some space there, or name another data directory")
+        }
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => PluginError::denied(message)
+            .with_help("check the permissions of that directory, or name another data directory"),
+        _ => PluginError::internal(message)
+            .with_help("check the permissions of that directory, or name another data directory"),
+    }
 }
 
 #[cfg(test)]
@@ -100,12 +161,58 @@ mod tests {
         let store = SettingsStore::new(dir.path());
         assert_eq!(store.read("p").unwrap(), SavedSettings::default());
         let saved = SavedSettings { enabled: false, config: Some(json!({"a": 1})) };
-        store.write("p", &saved).unwrap();
+        let save = |settings: &mut SavedSettings| {
+            settings.clone_from(&saved);
+            Ok(())
+        };
+        store.change("p", save).unwrap();
         assert_eq!(SettingsStore::new(dir.path()).read("p").unwrap(), saved);
 
         std::fs::write(dir.path().join("settings/q.json"), "{").unwrap();
         let error = store.read("q").unwrap_err();
         assert_eq!(error.code(), ErrorCode::InvalidConfig);
         assert!(error.to_string().contains("q.json"));
+    }
+    #[test]
+    fn a_lock_that_another_holds_is_an_error_in_time_and_names_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SettingsStore { patience: Duration::from_millis(50), ..SettingsStore::new(dir.path()) };
+        let held = store.lock().unwrap();
+        let error = store.change("p", |_| Ok(())).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Unavailable);
+        assert!(error.to_string().contains("settings/.lock"), "{error}");
+        drop(held);
+        store.change("p", |settings| Ok(settings.enabled = false)).unwrap();
+        assert!(!store.read("p").unwrap().enabled);
+    }
+
+    #[test]
+    fn what_a_killed_host_left_half_written_is_replaced_and_a_failed_change_writes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SettingsStore::new(dir.path());
+        let left = dir.path().join("settings/.p.json.new");
+        std::fs::create_dir(dir.path().join("settings")).unwrap();
+        std::fs::write(&left, "{\"enab").unwrap();
+        assert_eq!(store.read("p").unwrap(), SavedSettings::default());
+        store.change("p", |settings| Ok(settings.enabled = false)).unwrap();
+        let refused = store.change("p", |settings| {
+            settings.enabled = true;
+            Err::<(), _>(PluginError::invalid_config("no"))
+        });
+        assert_eq!(refused.unwrap_err().code(), ErrorCode::InvalidConfig);
+        assert!(!left.exists() && !store.read("p").unwrap().enabled);
+    }
+
+    #[test]
+    fn a_full_disk_says_so_and_leaves_what_was_there() {
+        let Some(disk) = crate::small_disk::SmallDisk::new() else { return };
+        let store = SettingsStore::new(disk.path());
+        store.change("p", |settings| Ok(settings.enabled = false)).unwrap();
+        disk.fill();
+        let large = json!({"a": "x".repeat(1 << 20)});
+        let error = store.change("p", |settings| Ok(settings.config = Some(large))).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::ResourceExhausted, "{error}");
+        assert_eq!(store.read("p").unwrap(), SavedSettings { enabled: false, config: None });
+        assert!(!disk.path().join("settings/.p.json.new").exists());
     }
 }

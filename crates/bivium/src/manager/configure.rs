@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::PluginManager;
 use super::loaded::{Config, Copy};
-use crate::config::merge;
+use crate::config::{combine, merge};
 
 impl PluginManager {
     /// The configuration in force, defaults included.
@@ -61,16 +61,37 @@ impl PluginManager {
         Ok(config)
     }
 
-    /// As [`update_config`](Self::update_config), and saves the result for later hosts.
+    /// As [`update_config`](Self::update_config), and saves the result for later hosts. What other programs have saved
+    /// since this host read it stays, but for what this host has changed too; the whole must fit the schema.
     ///
     /// # Errors
-    /// As there; `internal` if it cannot be saved: it is in force all the same.
+    /// As there, and those of saving, after which the new configuration is in force all the same: `invalid-config` if what
+    /// another program saved meanwhile does not go together with it; `denied`, `resource-exhausted`, `unavailable`
+    /// (another program holds the lock of the settings) or `internal` if it cannot be written.
     pub async fn save_config(&self, name: &str, changes: Value) -> Result<Value> {
         let loaded = self.loaded(name)?;
         let _turn = loaded.turn.lock().await;
         let copy = loaded.copy()?;
         let config = self.apply(name, &copy, changes).await?;
-        self.inner.settings.change(name, |saved| saved.config = Some(Value::clone(&config.given)))?;
+        let (store, plugin, base) = (self.inner.settings.clone(), name.to_owned(), loaded.base());
+        let given = Arc::clone(&config.given);
+        let save = move || {
+            store.change(&plugin, |saved| {
+                let theirs = saved.config.take().unwrap_or(Value::Null);
+                let merged = combine(&base, &given, &theirs);
+                if merged != *given {
+                    copy.schema.complete(merged.clone())?;
+                }
+                saved.config = Some(merged);
+                Ok(())
+            })
+        };
+        let saved = tokio::task::spawn_blocking(save).await;
+        saved
+            .map_err(|error| PluginError::internal(format!("the configuration was not saved: {error}")))
+            .flatten()
+            .map_err(|error| error.with_plugin(name))?;
+        loaded.set_base(Value::clone(&config.given));
         Ok(Value::clone(&config.complete))
     }
 }

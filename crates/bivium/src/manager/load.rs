@@ -76,11 +76,11 @@ impl PluginManager {
         }
         let saved = self.inner.settings.read(name)?;
         let log = self.log(name);
-        let config = config(saved.config.unwrap_or(Value::Null));
-        let copy = self.make(&manifest, config, &log).await?;
+        let base = saved.config.unwrap_or(Value::Null);
+        let copy = self.make(&manifest, config(base.clone()), &log).await?;
         // Read anew: it may have been disabled while it started.
         let enabled = self.inner.settings.read(name)?.enabled;
-        self.loaded_map().insert(name.to_owned(), Loaded::new(name, log, enabled, copy));
+        self.loaded_map().insert(name.to_owned(), Loaded::new(name, log, enabled, base, copy));
         Ok(())
     }
 
@@ -112,7 +112,8 @@ impl PluginManager {
         }
         let saved = self.inner.settings.read(&name)?;
         let copy = configured(plugin, None, &Limits::default(), config).await?;
-        self.loaded_map().insert(name.clone(), Loaded::new(&name, self.log(&name), saved.enabled, copy));
+        let base = saved.config.unwrap_or(Value::Null);
+        self.loaded_map().insert(name.clone(), Loaded::new(&name, self.log(&name), saved.enabled, base, copy));
         Ok(())
     }
 
@@ -238,10 +239,11 @@ impl PluginManager {
         join_all(unloads).await
     }
 
-    /// Lets calls to the plugin through again, now and in later hosts.
+    /// Lets calls to the plugin through again, now and in later hosts. Blocks while another program saves settings.
     ///
     /// # Errors
-    /// `not-found`; `internal` if it cannot be saved.
+    /// `not-found`; `denied`, `resource-exhausted`, `unavailable` (another program holds the lock of the settings) or
+    /// `internal` if it cannot be saved.
     pub fn enable(&self, name: &str) -> Result<()> {
         self.set_enabled(name, true)
     }
@@ -250,7 +252,7 @@ impl PluginManager {
     /// run go on.
     ///
     /// # Errors
-    /// `not-found`; `internal` if it cannot be saved.
+    /// As [`enable`](Self::enable).
     pub fn disable(&self, name: &str) -> Result<()> {
         self.set_enabled(name, false)
     }
@@ -260,7 +262,10 @@ impl PluginManager {
         if loaded.is_none() {
             self.manifest(name)?;
         }
-        self.inner.settings.change(name, |saved| saved.enabled = enabled)?;
+        self.inner.settings.change(name, |saved| {
+            saved.enabled = enabled;
+            Ok(())
+        })?;
         if let Some(loaded) = loaded {
             loaded.enabled.store(enabled, Ordering::Relaxed);
         }

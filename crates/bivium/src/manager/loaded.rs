@@ -27,6 +27,9 @@ pub(super) struct Loaded {
     pub(super) name: String,
     pub(super) log: PluginLog,
     pub(super) enabled: AtomicBool,
+    /// What was saved when the configuration in force was last read from there or written there: the difference is what
+    /// this host has changed since.
+    base: Mutex<Value>,
     /// Taken by whoever configures or reloads.
     pub(super) turn: tokio::sync::Mutex<()>,
     calls: Mutex<Calls>,
@@ -112,16 +115,25 @@ impl Copy {
 }
 
 impl Loaded {
-    pub(super) fn new(name: &str, log: PluginLog, enabled: bool, copy: Arc<Copy>) -> Arc<Self> {
+    pub(super) fn new(name: &str, log: PluginLog, enabled: bool, base: Value, copy: Arc<Copy>) -> Arc<Self> {
         Arc::new(Self {
             name: name.to_owned(),
             log,
             enabled: AtomicBool::new(enabled),
+            base: Mutex::new(base),
             turn: tokio::sync::Mutex::default(),
             calls: Mutex::default(),
             retiring: Mutex::default(),
             active: watch::channel(State::Ready(copy)).0,
         })
+    }
+
+    pub(super) fn base(&self) -> Value {
+        self.base.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_base(&self, base: Value) {
+        *self.base.lock().unwrap_or_else(PoisonError::into_inner) = base;
     }
 
     /// The copy that serves calls now; none while it is being swapped.
