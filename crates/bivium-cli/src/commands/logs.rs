@@ -12,7 +12,7 @@ use crate::args::{Global, Level, Logs};
 use crate::exit::{DONE, Failure, status};
 use crate::host::{log_dir, named, search_paths};
 use crate::interrupt;
-use crate::output::{Output, printable};
+use crate::output::{Output, indented};
 
 /// Other processes write the files, and any file system may hold them: they are looked at this often.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -78,7 +78,7 @@ fn as_text(record: &LogRecord) -> String {
     let _ = write!(text, "{}", humantime::format_rfc3339_millis(record.time));
     let call = record.call.map(|call| format!(" {call}")).unwrap_or_default();
     let (level, source, instance) = (record.level.as_str(), record.source.as_str(), record.instance);
-    let message = printable(record.message.trim_end()).replace('\n', "\n    ");
+    let message = indented(&record.message);
     let _ = write!(text, " {level:<5} {source:<6} {instance}{call}: {message}");
     text
 }

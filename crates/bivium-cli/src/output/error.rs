@@ -3,7 +3,7 @@
 use bivium::PluginError;
 
 use super::screen::Screen;
-use super::text::{on_one_line, printable};
+use super::text::on_one_line;
 
 /// Shows an error to people.
 pub(super) fn show(error: &PluginError, prefix: &str, screen: &Screen) {
@@ -13,7 +13,7 @@ pub(super) fn show(error: &PluginError, prefix: &str, screen: &Screen) {
     }
     let traceback = error.failure().map_or("", |failure| failure.traceback.trim_end());
     if !traceback.is_empty() {
-        screen.dimmed(&printable(traceback));
+        screen.dimmed(traceback);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the program says: results on standard output, everything else on standard error.
 //!
-//! Plugins write much of what is shown here, and a plugin may be hostile: nothing of theirs reaches a terminal
-//! with its control characters (`text`), and no name of theirs becomes a path (`result`).
+//! Plugins write much of what is shown here, and a plugin may be hostile: nothing of theirs reaches a terminal with its
+//! control characters or others that are not seen (`text`), and no name of theirs becomes a path (`result`).
 
 mod error;
 mod logging;
@@ -24,7 +24,7 @@ pub(crate) use progress::{Bars, follow};
 pub(crate) use result::Shelf;
 pub(crate) use screen::Screen;
 pub(crate) use table::Table;
-pub(crate) use text::{on_one_line, printable};
+pub(crate) use text::{indented, on_one_line};
 
 /// Where everything is said, and how.
 pub(crate) struct Output {
@@ -58,8 +58,9 @@ impl Output {
         self.line(&text::json(value, false))
     }
 
-    /// Prints a line (or several) and lets it go out.
+    /// Prints a line (or several), fit for a terminal, and lets it go out.
     pub(crate) fn line(&self, line: &str) -> Result<(), Failure> {
+        let line = text::printable(line);
         let write = || {
             let mut out = io::stdout().lock();
             writeln!(out, "{line}")?;

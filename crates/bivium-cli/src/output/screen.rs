@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal as _, Write};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
+use super::text::{indented, printable};
+
 /// Standard error. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Screen {
@@ -31,8 +33,13 @@ impl Screen {
         if self.shows_bars { self.bars.suspend(work) } else { work() }
     }
 
-    /// Writes a line. Nothing can be done where nobody reads it.
+    /// Writes a line (or several), fit for a terminal.
     pub(crate) fn line(&self, line: &str) {
+        self.write_line(&printable(line));
+    }
+
+    /// Nothing can be done where nobody reads it.
+    fn write_line(&self, line: &str) {
         self.suspend(|| {
             let _ = writeln!(io::stderr().lock(), "{line}");
         });
@@ -45,18 +52,20 @@ impl Screen {
 
     /// Writes text that matters less, dimmed on a terminal.
     pub(super) fn dimmed(&self, text: &str) {
+        let text = printable(text);
         if self.is_terminal && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()) {
-            self.line(&format!("\u{1b}[2m{text}\u{1b}[0m"));
+            self.write_line(&format!("\u{1b}[2m{text}\u{1b}[0m"));
         } else {
-            self.line(text);
+            self.write_line(&text);
         }
     }
 }
 
-/// For log records.
+/// For log records, each of which comes in one piece.
 impl Write for Screen {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.suspend(|| io::stderr().lock().write_all(bytes))?;
+        let record = indented(&String::from_utf8_lossy(bytes));
+        self.suspend(|| writeln!(io::stderr().lock(), "{record}"))?;
         Ok(bytes.len())
     }
 

@@ -1,44 +1,75 @@
-//! Text that plugins wrote, made fit for a terminal, and JSON as it is printed.
+//! Text that strangers wrote, made fit for a terminal, and JSON as it is printed.
+//!
+//! [`is_unseen`] decides, alone, what does not reach a terminal as it is; [`Output::line`](super::Output::line) and
+//! [`Screen`](super::Screen) put everything through [`printable`].
+
+use std::borrow::Cow;
 
 use serde_json::Value;
+use unicode_general_category::{GeneralCategory, get_general_category};
 
-/// The text with every control character but line ends and tabs written out, so that nothing moves the cursor,
-/// changes colours or talks to the terminal.
-pub(crate) fn printable(text: &str) -> String {
+/// Whether a character is not seen but does something: control characters and escape sequences, marks that turn the
+/// direction of writing or have no width, separators of lines, and fillers that look like nothing.
+fn is_unseen(c: char) -> bool {
+    use GeneralCategory::{Control, Format, LineSeparator, ParagraphSeparator};
+    if c.is_ascii() {
+        return c.is_ascii_control();
+    }
+    // Letters and marks by their category, and yet empty.
+    const EMPTY: [char; 7] = ['\u{34f}', '\u{115f}', '\u{1160}', '\u{17b4}', '\u{17b5}', '\u{3164}', '\u{ffa0}'];
+    matches!(get_general_category(c), Control | Format | LineSeparator | ParagraphSeparator) || EMPTY.contains(&c)
+}
+
+/// The text with every character that is not seen written out, but for line ends and tabs: nothing moves the cursor,
+/// changes colours, talks to the terminal, turns or hides what stands there.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    let is_written_out = |c: char| is_unseen(c) && !matches!(c, '\n' | '\t');
+    // A result may be large, and needs no second copy.
+    if !text.chars().any(is_written_out) {
+        return Cow::Borrowed(text);
+    }
     let mut fit = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() && !matches!(c, '\n' | '\t') { fit.extend(c.escape_default()) } else { fit.push(c) }
+        if is_written_out(c) { fit.extend(c.escape_default()) } else { fit.push(c) }
     }
-    fit
+    Cow::Owned(fit)
 }
 
 /// The text on one line: white space of any kind and length becomes one blank.
 pub(crate) fn on_one_line(text: &str) -> String {
-    printable(&text.split_whitespace().collect::<Vec<_>>().join(" "))
+    printable(&text.split_whitespace().collect::<Vec<_>>().join(" ")).into_owned()
+}
+
+/// The text of one record, of which only the first line begins at the margin: none can pass for another record.
+pub(crate) fn indented(text: &str) -> String {
+    printable(text.trim_end()).replace('\n', "\n    ")
 }
 
 /// A longer text is not laid out: nobody reads it, and laid out it may be many times as long.
 const LAID_OUT: usize = 1 << 20;
 
-/// JSON with every control character escaped: serde_json leaves DEL and those above it (C1) as they are.
+/// JSON with every character that is not seen escaped: the same value, whoever reads it. serde_json escapes those below
+/// the blank alone.
 pub(super) fn json(value: &Value, pretty: bool) -> String {
     let mut text = value.to_string();
     if pretty && text.len() <= LAID_OUT {
         text = format!("{value:#}");
     }
+    // Line ends are the layout's: those in strings are escaped by now.
+    let needs_escape = |c: char| c != '\n' && is_unseen(c);
     if !text.chars().any(needs_escape) {
         return text;
     }
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
-        // Outside of strings JSON has none of them.
-        if needs_escape(c) { escaped.push_str(&format!("\\u{:04x}", u32::from(c))) } else { escaped.push(c) }
+        if needs_escape(c) {
+            // Outside of strings JSON has none of them.
+            escaped.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            escaped.push(c);
+        }
     }
     escaped
-}
-
-fn needs_escape(c: char) -> bool {
-    ('\u{7f}'..='\u{9f}').contains(&c)
 }
 
 #[cfg(test)]
@@ -48,17 +79,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_characters_are_written_out() {
+    fn what_is_not_seen_is_written_out() {
         assert_eq!(printable("a\u{1b}[2J\u{9b}é\tb\n"), "a\\u{1b}[2J\\u{9b}é\tb\n");
         assert_eq!(on_one_line(" a\r\n  b\u{7}\t"), "a b\\u{7}");
+        assert_eq!(indented("a\nwarn: b\r\n"), "a\n    warn: b");
+        assert_eq!(printable("cod\u{202e}gnp.exe"), "cod\\u{202e}gnp.exe");
+    }
+
+    #[test]
+    fn every_kind_of_character_that_is_not_seen_is_known() {
+        let unseen = ('\0'..'\u{9}')
+            .chain('\u{b}'..' ')
+            .chain('\u{7f}'..='\u{9f}')
+            .chain(['\u{ad}', '\u{34f}', '\u{61c}', '\u{180e}', '\u{2028}', '\u{2029}', '\u{3164}', '\u{feff}'])
+            .chain('\u{200b}'..='\u{200f}')
+            .chain('\u{202a}'..='\u{202e}')
+            .chain('\u{2060}'..='\u{2064}')
+            .chain('\u{2066}'..='\u{206f}')
+            .chain('\u{fff9}'..='\u{fffb}')
+            .chain(['\u{e0001}', '\u{e0041}', '\u{1d173}']);
+        for c in unseen {
+            let shown = printable(&c.to_string());
+            assert!(shown.starts_with('\\'), "{:x}", u32::from(c));
+            let text = super::json(&json!([c, {(c.to_string()): 1}]), false);
+            assert!(!text.contains(c), "{text}");
+            assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), json!([c, {(c.to_string()): 1}]));
+        }
+        for seen in ["é", "日本", "😀", "שלום", "e\u{301}", "नमस्ते", "\u{a0}", "❤\u{fe0f}", "„“—…"]
+        {
+            assert_eq!(printable(seen), seen);
+        }
     }
 
     #[test]
     fn json_stays_the_same_value_without_control_characters() {
-        let value = json!({"a\u{9b}": "\u{7f}\u{1b}é"});
+        let value = json!({"a\u{9b}": "\u{7f}\u{1b}é\u{202e}"});
         for pretty in [true, false] {
             let text = super::json(&value, pretty);
-            assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text}");
+            assert!(!text.chars().any(|c| is_unseen(c) && c != '\n'), "{text}");
             assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
         }
     }

@@ -36,10 +36,11 @@ texts! {
         "must begin with a letter or digit and go on with letters, digits, '-', '_' and '.', at most 64 in all";
     /// A version, of whatever scheme.
     Version: r"^[!-~]([ -~]{0,126}[!-~])?$", "must be 1 to 128 printable ASCII characters, for example \"1.0.0\"";
-    /// Text for people. Terminals show it, so it holds no escape sequences.
-    Prose: r"^[^\u0000-\u0008\u000b-\u001f\u007f-\u009f]*$", "must hold no control characters";
+    /// Text for people. Terminals show it, so it holds no escape sequences, and nothing that
+    /// turns the direction of writing or hides.
+    Prose: r"^[^\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]*$", "must hold no control characters";
     /// The same in one line.
-    Label: r"^[^\u0000-\u001f\u007f-\u009f]+$", "must be one line without control characters";
+    Label: r"^[^\u0000-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]+$", "must be one line without control characters";
     /// A path. Only a shell knows what `~` means.
     FilePath: r"^[^~\u0000][^\u0000]*$",
         "must be a path, absolute or relative to the manifest (`~` is not expanded: write the whole path)";

@@ -143,6 +143,13 @@ fn forms_of_text() {
             "6: category must be one line without control characters, not \"\\u{1b}[31m\"",
         ]
     );
+    for hidden in ["\\u202e", "\\u2066", "\\u200b", "\\u200f", "\\u2028", "\\ufeff", "\\u061c", "\\u2060"] {
+        for key in ["description", "category", "name", "version"] {
+            let found = problems(&format!("{{\"component\": \"c.wasm\", \"{key}\": \"a{hidden}b\"}}"));
+            let shown = hidden.replace("\\u", "\\u{").replace("{0", "{") + "}";
+            assert!(found.iter().any(|one| one.contains(key) && one.contains(&shown)), "{key} {hidden}: {found:?}");
+        }
+    }
     assert_eq!(
         problems(&python("\"requirements\": [\"numpy\",\n\"--index-url=http://evil\"]")),
         ["3: requirements[1] must be a PEP 508 requirement, for example \"numpy>=2\", not \"--index-url=http://evil\""]
