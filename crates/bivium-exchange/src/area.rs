@@ -14,11 +14,11 @@ use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, mkdirat, openat, renameat, statat};
 use rustix::io::Errno;
 
-use crate::errors::{failed, quoted};
+use crate::errors::{LEAVE_IT, failed, quoted};
 use crate::exchange::Inner;
 use crate::ledger::{Charge, Kind};
 use crate::media_type;
-use crate::session::{Session, open_own_dir, random_name, same, warn_left};
+use crate::session::{Id, Session, open_own_dir, random_name, same, warn_left};
 use crate::tree;
 use crate::writer::Stored;
 
@@ -35,6 +35,7 @@ pub struct Area {
     name: String,
     path: PathBuf,
     dir: Dir,
+    id: Id,
     _charge: Charge,
 }
 
@@ -48,18 +49,26 @@ impl Area {
             let name = format!("{}{}", named(label), random_name(RANDOM_DIGITS)?);
             mkdirat(session.areas(), &name, Mode::RWXU)?;
             let dir = Dir::from_std_file(File::from(open_own_dir(session.areas(), &name)?));
-            Ok((name, dir))
+            let id = Id::of(&fstat(&dir)?);
+            Ok((name, dir, id))
         };
-        let (name, dir) = made().map_err(|error: io::Error| failed("make an area in", session.path(), error))?;
+        let (name, dir, id) = made().map_err(|error: io::Error| failed("make an area in", session.path(), error))?;
         let path = session.area_path(&name);
         let charge = Charge::new(&exchange.ledger, Kind::Area);
-        Ok(Self { exchange: Arc::clone(exchange), session, name, path, dir, _charge: charge })
+        Ok(Self { exchange: Arc::clone(exchange), session, name, path, dir, id, _charge: charge })
     }
 
     /// Where it lies: an absolute path without links.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether it still is where it was. Somebody may have removed it, a cleaner of temporary directories say: then nothing
+    /// can be written there any more, and whoever has it as its own needs another.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.id.is_at(&self.path)
     }
 
     pub(crate) fn dir(&self) -> BorrowedFd<'_> {
@@ -75,11 +84,20 @@ impl Area {
     /// has no name for it, and made read-only. A plugin that still has it open can go on changing its bytes.
     ///
     /// # Errors
-    /// `denied` unless `relative` leads, beneath the area, to a regular file of ours with no other name;
+    /// `denied` unless `relative` leads, beneath the area, to a regular file of ours with no other name; `not-found` if
+    /// somebody has removed the area;
     /// `invalid-input` if the media type is none; `resource-exhausted` past the exchange's quota.
     pub fn adopt(&self, relative: &str, media_type: &str) -> Result<Blob> {
         media_type::check(media_type)?;
         let denied = |reason: &str| {
+            if !self.is_there() {
+                let message = format!(
+                    "the file {} is gone: somebody has removed the plugin's directory {}",
+                    quoted(relative),
+                    self.path.display()
+                );
+                return PluginError::not_found(message).with_help(LEAVE_IT);
+            }
             PluginError::denied(format!("cannot take {} as a blob: {reason}", quoted(relative)))
                 .with_help("hand back a regular file that lies in the plugin's own temporary directory")
         };
@@ -87,9 +105,14 @@ impl Area {
         let file = open_plain(parent.as_fd(), &name).map_err(|error| denied(&reason(&error)))?;
 
         let charge = Charge::new(&self.exchange.ledger, Kind::Blob);
-        let mut stored = Stored::unnamed(Arc::clone(&self.session), charge, media_type)?;
-        renameat(&parent, &name, self.session.blobs(), &stored.name).map_err(|error| denied(&reason(&error.into())))?;
-        match checked_after_move(self.session.blobs(), &stored.name, &file) {
+        let session = if self.session.is_there() {
+            Arc::clone(&self.session)
+        } else {
+            self.exchange.places.in_place_of(&self.session)?
+        };
+        let mut stored = Stored::unnamed(Arc::clone(&session), charge, media_type)?;
+        renameat(&parent, &name, session.blobs(), &stored.name).map_err(|error| denied(&reason(&error.into())))?;
+        match checked_after_move(session.blobs(), &stored.name, &file) {
             Ok(size) => {
                 stored.charge.grow(size)?;
                 stored.into_blob(&file, media_type, size)
@@ -98,8 +121,8 @@ impl Area {
                 // It may be anything by now, a directory even.
                 let removed = CString::new(stored.name.as_str()).map_err(io::Error::from);
                 removed
-                    .and_then(|name| tree::remove(self.session.blobs(), &name))
-                    .unwrap_or_else(|error| warn_left(self.session.path(), &error));
+                    .and_then(|name| tree::remove(session.blobs(), &name))
+                    .unwrap_or_else(|error| warn_left(session.path(), &error));
                 Err(denied(&reason(&error)))
             }
         }

@@ -5,6 +5,9 @@ use std::path::Path;
 
 use bivium_interface::PluginError;
 
+/// The cure for what was removed.
+pub(crate) const LEAVE_IT: &str = "set TMPDIR to a directory that is there, and keep cleaners from what is in it";
+
 /// `doing` completes "cannot …", for example "write a blob in".
 pub(crate) fn failed(doing: &str, path: &Path, error: impl Into<io::Error>) -> PluginError {
     let error = error.into();
@@ -14,8 +17,7 @@ pub(crate) fn failed(doing: &str, path: &Path, error: impl Into<io::Error>) -> P
             .with_help("free some space, or set TMPDIR to a directory that has room");
     }
     match error.kind() {
-        io::ErrorKind::NotFound => PluginError::not_found(message)
-            .with_help("set TMPDIR to a directory that is there, and leave what is in it"),
+        io::ErrorKind::NotFound => PluginError::not_found(message).with_help(LEAVE_IT),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             PluginError::denied(message).with_help("set TMPDIR to a directory that you may write to")
         }

@@ -4,9 +4,15 @@
 //! takes most of it. One of unknown size counts as 64 MiB; if it grows past that, it moves. An area goes to memory
 //! if 1 GiB is free there and programs may be run from it (a container's `/dev/shm` often forbids that, and Python
 //! packages compile into their TMPDIR). With one place only, all goes there.
+//!
+//! Cleaners of temporary directories may remove ours under a host that runs. The next blob or area then gets another, with
+//! a name of its own: what lies at the old path by then may be anybody's, and is not looked into.
 
+use std::fs::DirBuilder;
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bivium_interface::Result;
 use rustix::fs::{StatVfsMountFlags, fstatvfs};
@@ -19,18 +25,21 @@ const SHARE_OF_ROOM: u64 = 4;
 const UNKNOWN_BYTES: u64 = 64 << 20;
 const AREA_ROOM: u64 = 1 << 30;
 
-/// The one or two sessions of an exchange.
+/// The one or two places of an exchange.
 #[derive(Debug)]
 pub(crate) struct Places {
-    near: Arc<Session>,
-    far: Option<Far>,
+    near: Spot,
+    /// For what is big.
+    far: Option<Spot>,
     unknown_bytes: u64,
 }
 
-/// The place for what is big, whose session is made when it is first needed.
+/// A directory, and our session in it: made when it is first needed, and again when somebody has removed it.
 #[derive(Debug)]
-struct Far {
+struct Spot {
     root: PathBuf,
+    /// The user whose directory it is.
+    owner: u32,
     session: Mutex<Option<Arc<Session>>>,
 }
 
@@ -55,11 +64,8 @@ impl Places {
         Ok(Self { near: open(root)?, far: None, unknown_bytes: UNKNOWN_BYTES })
     }
 
-    fn two(near: Arc<Session>, far: &Path) -> Result<Self> {
-        let root = canonical(far)?;
-        reclaim(&root).map_err(|error| failed("open the exchange in", &root, error))?;
-        let far = Some(Far { root, session: Mutex::new(None) });
-        Ok(Self { near, far, unknown_bytes: UNKNOWN_BYTES })
+    fn two(near: Spot, far: &Path) -> Result<Self> {
+        Ok(Self { near, far: Some(Spot::new(far)?), unknown_bytes: UNKNOWN_BYTES })
     }
 
     /// Two directories, as if the first were memory.
@@ -68,14 +74,21 @@ impl Places {
         Self { unknown_bytes, ..Self::two(open(near).unwrap(), far).unwrap() }
     }
 
+    /// The session in the near place, or in the far one if there can be none.
+    fn near(&self) -> Result<Arc<Session>> {
+        self.near.session().or_else(|error| match &self.far {
+            Some(far) => far.session(),
+            None => Err(error),
+        })
+    }
+
     /// The session for a blob, and how large it may grow in it.
     pub(crate) fn for_blob(&self, expected: Option<u64>) -> Result<(Arc<Session>, u64)> {
         let expected = expected.unwrap_or(self.unknown_bytes);
+        let near = self.near()?;
         match &self.far {
-            None => Ok((Arc::clone(&self.near), u64::MAX)),
-            Some(_) if expected <= room(&self.near).0 / SHARE_OF_ROOM => {
-                Ok((Arc::clone(&self.near), expected.max(self.unknown_bytes)))
-            }
+            None => Ok((near, u64::MAX)),
+            Some(_) if expected <= room(&near).0 / SHARE_OF_ROOM => Ok((near, expected.max(self.unknown_bytes))),
             Some(far) => Ok((far.session()?, u64::MAX)),
         }
     }
@@ -83,22 +96,33 @@ impl Places {
     /// The session to move to from `session` when it is full, if there is another.
     pub(crate) fn beyond(&self, session: &Arc<Session>) -> Result<Option<Arc<Session>>> {
         match &self.far {
-            Some(far) if Arc::ptr_eq(session, &self.near) => far.session().map(Some),
+            Some(far) if !far.has(session) => far.session().map(Some),
             _ => Ok(None),
         }
     }
 
     pub(crate) fn for_area(&self) -> Result<Arc<Session>> {
+        let near = self.near()?;
         match &self.far {
-            Some(far) if !matches!(room(&self.near), (AREA_ROOM.., true)) => far.session(),
-            _ => Ok(Arc::clone(&self.near)),
+            Some(far) if !matches!(room(&near), (AREA_ROOM.., true)) => far.session(),
+            _ => Ok(near),
         }
     }
 
     /// Every place, made if need be.
     pub(crate) fn all(&self) -> Result<Vec<Arc<Session>>> {
-        let far = self.far.as_ref().map(Far::session).transpose()?;
-        Ok([Some(Arc::clone(&self.near)), far].into_iter().flatten().collect())
+        let near = self.near()?;
+        let far = self.far.as_ref().map(Spot::session).transpose()?;
+        let apart = far.filter(|far| !Arc::ptr_eq(far, &near));
+        Ok([Some(near), apart].into_iter().flatten().collect())
+    }
+
+    /// The session that is now where this one is or was.
+    pub(crate) fn in_place_of(&self, session: &Arc<Session>) -> Result<Arc<Session>> {
+        match &self.far {
+            Some(far) if session.path().parent() == Some(far.root.as_path()) => far.session(),
+            _ => self.near.session(),
+        }
     }
 
     /// The directories in which sessions are made.
@@ -108,36 +132,73 @@ impl Places {
     }
 
     pub(crate) fn directories(&self) -> Vec<PathBuf> {
-        let far = self.far.as_ref().and_then(|far| far.held().clone());
-        [Some(Arc::clone(&self.near)), far].into_iter().flatten().map(|session| session.path().to_owned()).collect()
+        let held = [Some(&self.near), self.far.as_ref()].into_iter().flatten().filter_map(|spot| spot.held().clone());
+        held.map(|session| session.path().to_owned()).collect()
     }
 }
 
-impl Far {
+impl Spot {
+    /// Reclaims dead sessions in the directory. Makes none.
+    fn new(root: &Path) -> Result<Self> {
+        let root = canonical(root)?;
+        let failed = |error: std::io::Error| failed("open the exchange in", &root, error);
+        reclaim(&root).map_err(failed)?;
+        let owner = owner(&root).map_err(failed)?;
+        Ok(Self { root, owner, session: Mutex::default() })
+    }
+
     fn session(&self) -> Result<Arc<Session>> {
         let mut held = self.held();
-        if let Some(session) = &*held {
+        if let Some(session) = held.as_ref().filter(|session| session.is_there() || !session.is_ours()) {
             return Ok(Arc::clone(session));
         }
-        let session = create(&self.root)?;
+        if let Some(lost) = held.take() {
+            let lost = lost.path().display();
+            tracing::warn!("somebody has removed the directory {lost} of the exchange; another takes its place");
+        }
+        let session =
+            self.create().map_err(|error| failed("make a directory for the exchange in", &self.root, error))?;
         *held = Some(Arc::clone(&session));
         Ok(session)
     }
 
-    fn held(&self) -> std::sync::MutexGuard<'_, Option<Arc<Session>>> {
+    fn create(&self) -> std::io::Result<Arc<Session>> {
+        match DirBuilder::new().mode(0o700).create(&self.root) {
+            // As nearly always.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            made => made?,
+        }
+        let owner = owner(&self.root)?;
+        if owner != self.owner && owner != rustix::process::geteuid().as_raw() {
+            return Err(std::io::Error::new(
+                ErrorKind::PermissionDenied,
+                "another user has put a directory in its place",
+            ));
+        }
+        Session::create(&self.root)
+    }
+
+    /// Whether this is its session.
+    fn has(&self, session: &Arc<Session>) -> bool {
+        self.held().as_ref().is_some_and(|held| Arc::ptr_eq(held, session))
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Arc<Session>>> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Reclaims dead sessions in `root` and makes one.
-fn open(root: &Path) -> Result<Arc<Session>> {
-    let root = canonical(root)?;
-    reclaim(&root).map_err(|error| failed("open the exchange in", &root, error))?;
-    create(&root)
+/// A place with a session in it.
+fn open(root: &Path) -> Result<Spot> {
+    let spot = Spot::new(root)?;
+    spot.session()?;
+    Ok(spot)
 }
 
-fn create(root: &Path) -> Result<Arc<Session>> {
-    Session::create(root).map_err(|error| failed("make a directory for the exchange in", root, error))
+/// The user whose directory it is; a link is none.
+fn owner(root: &Path) -> std::io::Result<u32> {
+    let found = root.symlink_metadata()?;
+    if found.is_dir() { Ok(found.uid()) } else { Err(ErrorKind::NotADirectory.into()) }
 }
 
 /// Links resolved, so that a plugin that resolves the path of its area gets the same one.
@@ -156,7 +217,6 @@ fn room(session: &Session) -> (u64, bool) {
 /// `/dev/shm`, if it is memory and the temp directory lies elsewhere.
 #[cfg(target_os = "linux")]
 fn memory_root(temp: &Path) -> Option<&'static Path> {
-    use std::os::unix::fs::MetadataExt;
     const TMPFS_MAGIC: i128 = 0x0102_1994;
     let memory = Path::new("/dev/shm");
     let is_memory = i128::from(rustix::fs::statfs(memory).ok()?.f_type) == TMPFS_MAGIC;

@@ -11,7 +11,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode, OFlags, Stat, fstat, mkdirat, openat, renameat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, FlockOperation, Mode, OFlags, Stat, flock, fstat, mkdirat, openat, renameat, statat, unlinkat,
+};
 use rustix::io::Errno;
 
 use crate::tree;
@@ -34,6 +36,8 @@ pub(crate) struct Session {
     dir: OwnedFd,
     blobs: OwnedFd,
     areas: OwnedFd,
+    /// What its path must lead to.
+    parts: [Id; 2],
     /// Held for as long as the session is.
     lock: File,
     /// A process forked from this one holds the same values, and must remove nothing.
@@ -90,7 +94,10 @@ impl Session {
         let stayed = same(&statat(&root, &name, AtFlags::SYMLINK_NOFOLLOW)?, &fstat(&dir)?)
             && same(&statat(&dir, LOCK, AtFlags::SYMLINK_NOFOLLOW)?, &fstat(&lock)?);
         let path = root_path.join(&name);
-        let session = Self { path, name, root, dir, blobs, areas, lock, process: std::process::id() };
+        // Cleaners that ask for it (systemd-tmpfiles) leave what is locked.
+        let _ = flock(&dir, FlockOperation::NonBlockingLockShared);
+        let parts = [Id::of(&fstat(&blobs)?), Id::of(&fstat(&areas)?)];
+        let session = Self { path, name, root, dir, blobs, areas, parts, lock, process: std::process::id() };
         Ok(stayed.then_some(session))
     }
 
@@ -100,6 +107,12 @@ impl Session {
         let is_session = |name: &str| name.strip_prefix('.').unwrap_or(name).starts_with(&prefix);
         let found = std::fs::read_dir(root).into_iter().flatten().flatten();
         found.filter(|entry| entry.file_name().to_str().is_some_and(is_session)).map(|entry| entry.path()).collect()
+    }
+
+    /// Whether its parts still are where they were. What somebody else has put there is none of them.
+    pub(crate) fn is_there(&self) -> bool {
+        let [blobs, areas] = self.parts;
+        blobs.is_at(&self.path.join(BLOBS)) && areas.is_at(&self.path.join(AREAS))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -140,8 +153,20 @@ impl Drop for Session {
 /// Removes the session directory `dir`, named `name` in `root`, whose lock the caller holds. The lock goes last, so
 /// that one who is killed in the middle leaves what another can reclaim.
 pub(crate) fn remove_held(root: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &str, _held: &File) -> io::Result<()> {
-    tree::empty(dir, Some(LOCK))?;
-    for result in [unlinkat(dir, LOCK, AtFlags::empty()), unlinkat(root, name, AtFlags::REMOVEDIR)] {
+    let it = Id::of(&fstat(dir)?);
+    match tree::empty(dir, Some(LOCK)) {
+        // Somebody has removed it already.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        emptied => emptied?,
+    }
+    let unlocked = unlinkat(dir, LOCK, AtFlags::empty());
+    // What lies there now may be another's.
+    let removed = match statat(root, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(found) if Id::of(&found) == it => unlinkat(root, name, AtFlags::REMOVEDIR),
+        Ok(_) => Ok(()),
+        Err(error) => Err(error),
+    };
+    for result in [unlocked, removed] {
         match result {
             // Not empty: a reclaimer has just put a lock of its own there, and does the rest.
             Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => {}
@@ -186,8 +211,23 @@ pub(crate) fn open_own_dir(parent: BorrowedFd<'_>, name: &str) -> io::Result<Own
     Ok(dir)
 }
 
+/// Which directory one is, whatever its name. None other has it while a handle on it is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Id(u64, u64);
+
+impl Id {
+    pub(crate) fn of(stat: &Stat) -> Self {
+        Self(stat.st_dev, stat.st_ino)
+    }
+
+    /// Whether a path leads to it. A link at its end does not.
+    pub(crate) fn is_at(self, path: &Path) -> bool {
+        rustix::fs::lstat(path).is_ok_and(|found| Self::of(&found) == self)
+    }
+}
+
 pub(crate) fn same(one: &Stat, other: &Stat) -> bool {
-    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+    Id::of(one) == Id::of(other)
 }
 
 fn was_taken(error: &io::Error) -> bool {

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use crate::Exchange;
 use crate::area::Area;
-use crate::errors::failed;
+use crate::errors::{LEAVE_IT, failed};
 use crate::session::{open_own_dir, random_name, warn_left};
 
 const RANDOM_DIGITS: usize = 8;
@@ -47,6 +47,12 @@ impl Window {
     /// The directories, which the instance must be allowed to read and must not be allowed to write to.
     pub fn directories(&self) -> impl Iterator<Item = &Path> {
         self.panes.iter().map(|pane| pane.path())
+    }
+
+    /// Whether its directories still are where they were: see [`Area::is_there`].
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.panes.iter().all(|pane| pane.is_there())
     }
 
     /// Makes a blob readable in the window, under its own file name, until the blob that this gives is dropped. Blocks on the
@@ -86,6 +92,10 @@ impl Window {
 }
 
 fn unreadable(blob: &Blob, error: io::Error) -> PluginError {
+    if error.kind() == io::ErrorKind::NotFound && !blob.path().exists() {
+        return PluginError::not_found(format!("the file of a blob is gone: {}", blob.path().display()))
+            .with_help(LEAVE_IT);
+    }
     failed("lend", blob.path(), error)
 }
 

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bivium_interface::{Blob, ErrorCode, PluginError, Result, suffix_of_media_type};
-use rustix::fs::{AtFlags, Mode, OFlags, fchmod, openat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, fchmod, fstat, openat, unlinkat};
 
 use crate::errors::{failed, is_full};
 use crate::exchange::Inner;
 use crate::ledger::{Charge, Kind};
 use crate::media_type;
-use crate::session::{Session, random_name};
+use crate::session::{Id, Session, random_name};
 
 /// A blob that is being written. Dropped before [`finish`](Self::finish), it leaves nothing.
 ///
@@ -99,9 +99,15 @@ impl BlobWriter {
         let Some(session) = self.exchange.places.beyond(&self.stored.session)? else {
             return Ok(false);
         };
+        self.move_to(&session)?;
+        self.roof = u64::MAX;
+        Ok(true)
+    }
+
+    fn move_to(&mut self, session: &Arc<Session>) -> Result<()> {
         let failed = |error| failed("move a blob to", session.path(), error);
         let mut moved =
-            Stored::unnamed(Arc::clone(&session), Charge::new(&self.exchange.ledger, Kind::Blob), &self.media_type)?;
+            Stored::unnamed(Arc::clone(session), Charge::new(&self.exchange.ledger, Kind::Blob), &self.media_type)?;
         let mut file = moved.create()?;
         self.file.rewind().map_err(failed)?;
         // What a write that failed half way left behind these bytes stays behind.
@@ -109,15 +115,19 @@ impl BlobWriter {
         std::mem::swap(&mut moved.charge, &mut self.stored.charge);
         self.stored = moved;
         self.file = file;
-        self.roof = u64::MAX;
-        Ok(true)
+        Ok(())
     }
 
     /// Makes the file read-only and gives the blob.
     ///
     /// # Errors
     /// That of an earlier write; `internal` for errors of the system.
-    pub fn finish(self) -> Result<Blob> {
+    pub fn finish(mut self) -> Result<Blob> {
+        if self.failed.is_none() && !self.stored.is_there(&self.file) {
+            // Somebody has removed the directory meanwhile; the file is still open.
+            let session = self.exchange.places.in_place_of(&self.stored.session)?;
+            self.move_to(&session)?;
+        }
         match self.failed {
             Some(error) => Err(error),
             None => self.stored.into_blob(&self.file, &self.media_type, self.written),
@@ -168,6 +178,11 @@ impl Stored {
         openat(self.session.blobs(), &self.name, flags, Mode::RUSR | Mode::WUSR)
             .map(File::from)
             .map_err(|error| failed("make a blob in", self.session.path(), error))
+    }
+
+    /// Whether its path leads to the file that was made.
+    fn is_there(&self, file: &File) -> bool {
+        fstat(file).is_ok_and(|made| Id::of(&made).is_at(&self.path()))
     }
 
     fn path(&self) -> PathBuf {

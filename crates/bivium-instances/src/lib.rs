@@ -63,6 +63,9 @@ mod recent;
 mod restart;
 mod room;
 mod slots;
+#[cfg(test)]
+#[path = "../../../tests/support/small_disk.rs"]
+mod small_disk;
 mod stream;
 
 use std::sync::Arc;
@@ -110,6 +113,12 @@ pub trait Instance: Send + Sync + 'static {
 
     /// Whether it can take another call. One that cannot is closed and replaced.
     fn is_alive(&self) -> bool;
+
+    /// Whether it can really take the call that it has just been given: a look at what may have changed around it, for
+    /// which no lock is held. One that cannot is not alive any more; the call goes to another, and calls that run go on.
+    fn is_fit(&self) -> bool {
+        true
+    }
 
     /// Why one that is not alive has ended, where that is a reason to make others at a slower pace: see
     /// [`RestartPolicy`]. None for one that the host ended, and where a death costs next to nothing.

@@ -26,6 +26,9 @@ use crate::room::Spare;
 use crate::slots::{Driver, Known, Left, Next, Numbered, Slots, Started, Wanted, Work};
 use crate::{Instance, InstanceFactory, PoolLimits};
 
+/// Instances that one call finds unfit before it takes the next as it is.
+const UNFIT: u32 = 8;
+
 pub(crate) struct Pool<F: InstanceFactory> {
     factory: Arc<F>,
     pub(crate) limits: PoolLimits,
@@ -100,7 +103,12 @@ impl<F: InstanceFactory> Pool<F> {
             taken?
         };
         let mut hold = Hold::new(self);
-        (hold.seat, hold.work) = (Some(id), Some(Work::new()));
+        hold.seat = Some(id);
+        if !instance.is_fit() {
+            self.line().kept.calls.withdraw();
+            return None;
+        }
+        hold.work = Some(Work::new());
         Some(Lease { instance, hold })
     }
 
@@ -118,14 +126,14 @@ impl<F: InstanceFactory> Pool<F> {
     pub(crate) async fn lease_for_question(self: &Arc<Self>) -> Result<Lease<F, &Arc<Self>>> {
         self.queue.wait_for(1).await?;
         let mut hold = Hold::new(self);
-        let instance = self.in_time(Self::seat(&mut hold)).await?;
+        let instance = self.in_time(Self::fit_seat(&mut hold)).await?;
         Ok(Lease { instance, hold })
     }
 
     /// A seat for a call, under its deadline.
     async fn seat_for<P: Borrow<Arc<Self>>>(hold: &mut Hold<F, P>, call: &CallHandle) -> Result<Arc<F::Instance>> {
         let pool = Arc::clone(hold.pool.borrow());
-        let mut seat = pin!(Self::seat(hold));
+        let mut seat = pin!(Self::fit_seat(hold));
         tokio::select! {
             biased;
             seat = &mut seat => seat,
@@ -158,6 +166,19 @@ impl<F: InstanceFactory> Pool<F> {
                 Err(PluginError::timeout(message).with_help(MAKE_ROOM))
             }
         }
+    }
+
+    /// A seat in an instance that can take the call.
+    async fn fit_seat<P: Borrow<Arc<Self>>>(hold: &mut Hold<F, P>) -> Result<Arc<F::Instance>> {
+        for _ in 0..UNFIT {
+            let instance = Self::seat(hold).await?;
+            if instance.is_fit() {
+                return Ok(instance);
+            }
+            hold.pool.borrow().leave(hold.seat.take(), None, 0);
+        }
+        // Whatever is wrong is wrong with each: the call itself says what.
+        Self::seat(hold).await
     }
 
     /// A seat in an instance that is free or becomes free, or in one that is started for it: whichever comes first.

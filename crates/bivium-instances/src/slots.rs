@@ -54,6 +54,11 @@ impl Calls {
         self.begun += 1;
     }
 
+    /// The call has not begun in that instance after all.
+    pub(crate) fn withdraw(&mut self) {
+        self.begun -= 1;
+    }
+
     pub(crate) fn end(&mut self, work: &Work, now: Instant) {
         self.ended += 1;
         self.busy += now.saturating_duration_since(work.begun);

@@ -1,6 +1,6 @@
 //! One worker: a process with a plugin's object in it, as the pool's instance.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -101,6 +101,11 @@ impl Shared {
 
     /// The blobs of a call where the worker may read them.
     async fn show(&self, blobs: &[Blob]) -> Result<Vec<Blob>> {
+        // Of a file of the caller's, which may lie anywhere, the plugin says so itself.
+        if let Some(gone) = blobs.iter().find(|blob| blob.is_owned() && !blob.path().exists()) {
+            return Err(PluginError::not_found(format!("the file of a blob is gone: {}", gone.path().display()))
+                .with_help("set TMPDIR to a directory that is there, and keep cleaners from what is in it"));
+        }
         let Some(window) = self.window.as_ref().filter(|_| !blobs.is_empty()) else { return Ok(blobs.to_vec()) };
         let (window, confinement, blobs) = (Arc::clone(window), Arc::clone(&self.confinement), blobs.to_vec());
         let show = move || {
@@ -153,6 +158,8 @@ pub(crate) struct Worker {
     concurrency: u32,
     calls: AtomicU64,
     born: Instant,
+    /// Takes no more calls; those in it go on.
+    retired: AtomicBool,
     _tether: Tether,
 }
 
@@ -167,8 +174,13 @@ impl Worker {
             concurrency,
             calls: AtomicU64::new(0),
             born: Instant::now(),
+            retired: AtomicBool::new(false),
             _tether: tether,
         }
+    }
+
+    fn runs(&self) -> bool {
+        !self.shared.is_condemned() && self.shared.fate.ending.borrow().is_none()
     }
 
     /// A place for one more call: at once, unless one that was given up has not ended yet.
@@ -180,7 +192,7 @@ impl Worker {
                 free.await.map_err(|_| PluginError::internal("a worker's semaphore was closed"))?
             }
         };
-        if self.is_alive() { Ok(place) } else { Err(self.shared.crashed("before the call could begin").await) }
+        if self.runs() { Ok(place) } else { Err(self.shared.crashed("before the call could begin").await) }
     }
 
     async fn begin(&self, call: &Call, path: &str, unary: bool) -> Result<Flight> {
@@ -278,7 +290,23 @@ impl Instance for Worker {
     }
 
     fn is_alive(&self) -> bool {
-        !self.shared.is_condemned() && self.shared.fate.ending.borrow().is_none()
+        self.runs() && !self.retired.load(Ordering::Relaxed)
+    }
+
+    fn is_fit(&self) -> bool {
+        let Shared { area, window, .. } = &*self.shared;
+        if area.is_there() && window.as_ref().is_none_or(|window| window.is_there()) {
+            return true;
+        }
+        // What a confined one may write to is settled at its start, so there is no mending it.
+        if !self.retired.swap(true, Ordering::Relaxed) {
+            let path = area.path().display();
+            tracing::warn!(
+                pid = self.pid,
+                "somebody has removed the worker's directory {path}; another worker takes its place"
+            );
+        }
+        false
     }
 
     fn crash(&self) -> Option<PluginError> {
@@ -299,7 +327,7 @@ impl Instance for Worker {
             drop(all);
             self.ask(Method::POST, "/cleanup", None).await
         };
-        if self.is_alive() {
+        if self.runs() {
             match tokio::time::timeout(CLEANUP_TIME, in_order).await {
                 Ok(Ok(_)) => {
                     // It exits by itself then, and so lets `atexit` handlers run.
