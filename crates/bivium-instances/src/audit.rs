@@ -1,14 +1,16 @@
 //! The audit log: what plugins were granted and what they were denied, as it happens.
 //!
 //! A record a use, by the measure of the thing: network by request or connection, files by directory, environment variables
-//! and secrets by name. Every denial is told, within [`Auditor::RECORDS`] a second; what an instance is given for its life is
-//! told when it is made.
+//! and secrets by name; what an instance is given for its life is told before it is given. Uses of secrets, other grants and
+//! denials each have [`Auditor::RECORDS`] a second of their own, so that no flood of the one hides the other. What is left out
+//! is counted, and the count is told within a second or so, whether anything follows or not. Records that cannot be written
+//! are told elsewhere, and where the plugin is to be enforced nothing is allowed without its record.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+mod file;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bivium_interface::{CallId, LogLevel, LogSource, PluginError, Result};
@@ -16,6 +18,8 @@ use serde::Serialize;
 
 use crate::PluginLog;
 use crate::rate::Rate;
+
+pub use file::AuditFile;
 
 /// What became of a use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -25,6 +29,8 @@ pub enum Decision {
     Granted,
     /// It was refused.
     Denied,
+    /// It is not known: this many records are missing here.
+    LeftOut,
 }
 
 /// One use of a permission, or of one that is missing.
@@ -34,7 +40,7 @@ pub struct AuditRecord {
     pub time_ms: u64,
     /// The plugin.
     pub plugin: String,
-    /// Which of its instances: a number of a component's instance or the process id of a worker; 0 for none.
+    /// Which of its instances: a number of a component's instance or the process id of a worker's guard; 0 for none.
     pub instance: u64,
     /// The call, where the use belongs to one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,47 +51,26 @@ pub struct AuditRecord {
     pub resource: String,
     /// What became of it.
     pub decision: Decision,
-    /// Why it was denied; empty for a grant.
+    /// Why it was denied, or why records are missing; empty for a grant.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// How many records are missing; 0 for a use.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub left_out: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Where audit records go. Called from the plugin's own threads: it must not block for long.
 pub trait AuditSink: Send + Sync {
     /// Takes a record.
-    fn record(&self, record: &AuditRecord);
-}
-
-/// Appends audit records to a file, one line of JSON each.
-pub struct AuditFile(Mutex<File>);
-
-impl AuditFile {
-    /// Opens the file, or makes it for this user only (0600). Blocks on the file system.
     ///
     /// # Errors
-    /// `denied` or `internal` if it cannot be opened, naming it.
-    pub fn open(path: &Path) -> Result<Self> {
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(|error| {
-            let message = format!("cannot open the audit log {}: {error}", path.display());
-            match error.kind() {
-                std::io::ErrorKind::PermissionDenied => PluginError::denied(message),
-                _ => PluginError::internal(message),
-            }
-        })?;
-        Ok(Self(Mutex::new(file)))
-    }
-}
-
-impl AuditSink for AuditFile {
-    fn record(&self, record: &AuditRecord) {
-        let Ok(mut line) = serde_json::to_vec(record) else { return };
-        line.push(b'\n');
-        // One write a line: other hosts may append to the same file.
-        let written = self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line);
-        if let Err(error) = written {
-            tracing::error!(%error, plugin = record.plugin, "the audit log cannot be written");
-        }
-    }
+    /// If it is not written: the host then says so, and what is enforced is not allowed.
+    fn record(&self, record: &AuditRecord) -> Result<()>;
 }
 
 /// One plugin's way to the audit log. Cheap to clone.
@@ -96,27 +81,99 @@ struct Inner {
     plugin: String,
     sink: Option<Arc<dyn AuditSink>>,
     log: PluginLog,
-    rate: Rate,
+    enforce: bool,
+    secrets: Rate,
+    grants: Rate,
+    denials: Rate,
+    /// Whether what was left out is going to be told.
+    settles: AtomicBool,
+    /// Records that the sink did not take.
+    unwritten: AtomicU64,
+    /// Whether that was told.
+    is_troubled: AtomicBool,
+}
+
+/// What a record is about, which decides whose budget it takes.
+#[derive(Clone, Copy)]
+enum Kind {
+    Secret,
+    Grant,
+    Denial,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Secret, Self::Grant, Self::Denial];
+
+    fn of(record: &AuditRecord) -> Self {
+        match (record.decision, record.permission) {
+            (Decision::Granted, "permissions.secrets" | "ancestor.worker_env") => Self::Secret,
+            (Decision::Granted, _) => Self::Grant,
+            _ => Self::Denial,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Secret => "uses of secrets",
+            Self::Grant => "grants",
+            Self::Denial => "denials",
+        }
+    }
 }
 
 impl Auditor {
-    /// Records that one plugin may cause in a second; the rest are counted, and the count is told.
+    /// Records of each kind that one plugin may cause in a second; the rest are counted, and the count is told.
     pub const RECORDS: u32 = 1000;
 
     /// For this plugin. Without a sink denials still go to the plugin's log.
     #[must_use]
     pub fn new(plugin: impl Into<String>, sink: Option<Arc<dyn AuditSink>>, log: PluginLog) -> Self {
-        Self(Arc::new(Inner { plugin: plugin.into(), sink, log, rate: Rate::new(Self::RECORDS) }))
+        Self::with(plugin.into(), sink, log, false)
     }
 
-    /// A use that was allowed.
-    pub fn granted(&self, instance: u64, call: Option<CallId>, permission: &'static str, resource: impl Into<String>) {
-        if self.0.sink.is_some() {
-            self.tell(self.record(instance, call, permission, resource.into()));
+    /// The same where nothing may happen that is not recorded: the manifest or the policy says `enforce`.
+    #[must_use]
+    pub fn enforced(self) -> Self {
+        Self::with(self.0.plugin.clone(), self.0.sink.clone(), self.0.log.clone(), true)
+    }
+
+    fn with(plugin: String, sink: Option<Arc<dyn AuditSink>>, log: PluginLog, enforce: bool) -> Self {
+        let rate = || Rate::new(Self::RECORDS);
+        Self(Arc::new(Inner {
+            plugin,
+            sink,
+            log,
+            enforce,
+            secrets: rate(),
+            grants: rate(),
+            denials: rate(),
+            settles: AtomicBool::new(false),
+            unwritten: AtomicU64::new(0),
+            is_troubled: AtomicBool::new(false),
+        }))
+    }
+
+    /// A use that is allowed. To be called before it happens.
+    ///
+    /// # Errors
+    /// That of the sink, where the plugin is enforced: the use must not happen, and its call fails.
+    pub fn granted(
+        &self,
+        instance: u64,
+        call: Option<CallId>,
+        permission: &'static str,
+        resource: impl Into<String>,
+    ) -> Result<()> {
+        match self.0.sink {
+            Some(_) => self.tell(&self.0.record(instance, call, permission, resource.into())),
+            None => Ok(()),
         }
     }
 
-    /// A use that was refused. The plugin's log tells it too.
+    /// A use that is refused. The plugin's log tells it too.
+    ///
+    /// # Errors
+    /// As for [`granted`](Self::granted).
     pub fn denied(
         &self,
         instance: u64,
@@ -124,9 +181,58 @@ impl Auditor {
         permission: &'static str,
         resource: impl Into<String>,
         reason: impl Into<String>,
-    ) {
-        let record = self.record(instance, call, permission, resource.into());
-        self.tell(AuditRecord { decision: Decision::Denied, reason: reason.into(), ..record });
+    ) -> Result<()> {
+        let record = self.0.record(instance, call, permission, resource.into());
+        self.tell(&AuditRecord { decision: Decision::Denied, reason: reason.into(), ..record })
+    }
+
+    fn tell(&self, record: &AuditRecord) -> Result<()> {
+        let kind = Kind::of(record);
+        let Some(dropped) = self.0.rate(kind).admit() else {
+            self.settle_soon();
+            return Ok(());
+        };
+        let told = self.0.tell_left_out(kind, dropped);
+        let written = self.0.write(record).map_err(|error| self.0.unrecorded(&error, 1));
+        if self.0.enforce { told.and(written) } else { Ok(()) }
+    }
+
+    /// Has what was left out told within a second or so, even if nothing follows.
+    fn settle_soon(&self) {
+        static QUEUE: OnceLock<Option<Sender<Weak<Inner>>>> = OnceLock::new();
+        if self.0.settles.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let start = || {
+            let (sender, receiver) = channel();
+            let thread = std::thread::Builder::new().name("bivium-audit".to_owned());
+            // Without it the next record tells, or the plugin's end.
+            thread.spawn(move || settle(&receiver)).ok().map(|_| sender)
+        };
+        if let Some(queue) = QUEUE.get_or_init(start) {
+            let _ = queue.send(Arc::downgrade(&self.0));
+        }
+    }
+}
+
+/// Tells, a while after something was left out, how much that was.
+fn settle(queue: &Receiver<Weak<Inner>>) {
+    for first in queue {
+        std::thread::sleep(Rate::WINDOW);
+        for inner in std::iter::once(first).chain(queue.try_iter()).filter_map(|inner| inner.upgrade()) {
+            inner.settles.store(false, Ordering::Relaxed);
+            inner.settle();
+        }
+    }
+}
+
+impl Inner {
+    fn rate(&self, kind: Kind) -> &Rate {
+        match kind {
+            Kind::Secret => &self.secrets,
+            Kind::Grant => &self.grants,
+            Kind::Denial => &self.denials,
+        }
     }
 
     /// A use that is allowed, now.
@@ -134,59 +240,90 @@ impl Auditor {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         AuditRecord {
             time_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
-            plugin: self.0.plugin.clone(),
+            plugin: self.plugin.clone(),
             instance,
             call,
             permission,
             resource,
             decision: Decision::Granted,
             reason: String::new(),
+            left_out: 0,
         }
     }
 
-    fn tell(&self, record: AuditRecord) {
-        let Some(dropped) = self.0.rate.admit() else { return };
-        if dropped > 0 {
-            let reason = format!("{dropped} records were left out: more than {} in a second", Self::RECORDS);
-            let left_out = self.record(record.instance, None, "audit", String::new());
-            self.write(&AuditRecord { decision: Decision::Denied, reason, ..left_out });
+    fn tell_left_out(&self, kind: Kind, left_out: u64) -> Result<()> {
+        if left_out == 0 {
+            return Ok(());
         }
-        self.write(&record);
+        let (name, most) = (kind.name(), Auditor::RECORDS);
+        let reason = format!("{left_out} {name} were left out: more than {most} in a second");
+        let record = self.record(0, None, "audit", name.to_owned());
+        let told = self.write(&AuditRecord { decision: Decision::LeftOut, reason, left_out, ..record });
+        told.map_err(|error| self.unrecorded(&error, left_out))
     }
 
-    fn write(&self, record: &AuditRecord) {
-        if record.decision == Decision::Denied {
-            let message = format!("denied: {} {}: {}", record.permission, record.resource, record.reason);
-            self.0.log.push(LogLevel::Warn, LogSource::Host, record.instance, record.call, &message);
+    /// Tells now of what was left out.
+    fn settle(&self) {
+        for kind in Kind::ALL {
+            let left_out = self.rate(kind).dropped();
+            // What goes wrong is told there.
+            let _ = self.tell_left_out(kind, left_out);
         }
-        if let Some(sink) = &self.0.sink {
-            sink.record(record);
+    }
+
+    fn write(&self, record: &AuditRecord) -> Result<()> {
+        if record.decision != Decision::Granted {
+            let AuditRecord { permission, resource, reason, .. } = record;
+            let message = match record.decision {
+                Decision::LeftOut => format!("{permission}: {reason}"),
+                _ => format!("denied: {permission} {resource}: {reason}"),
+            };
+            self.log.push(LogLevel::Warn, LogSource::Host, record.instance, record.call, &message);
+        }
+        let Some(sink) = &self.sink else { return Ok(()) };
+        let missing = self.unwritten.load(Ordering::Relaxed);
+        if missing > 0 {
+            let reason = format!("{missing} records could not be written");
+            let told = self.record(0, None, "audit", "records".to_owned());
+            sink.record(&AuditRecord { decision: Decision::LeftOut, reason, left_out: missing, ..told })?;
+            self.unwritten.fetch_sub(missing, Ordering::Relaxed);
+        }
+        sink.record(record)?;
+        self.is_troubled.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Counts records that were not written, says so once until one is written again, and gives the error of a use that
+    /// must not happen without.
+    fn unrecorded(&self, error: &PluginError, missing: u64) -> PluginError {
+        let plugin = self.plugin.as_str();
+        self.unwritten.fetch_add(missing, Ordering::Relaxed);
+        if !self.is_troubled.swap(true, Ordering::Relaxed) {
+            tracing::error!(plugin, "the audit log is not written: {error}");
+            let message = format!("the audit log is not written: {error}");
+            self.log.push(LogLevel::Error, LogSource::Host, 0, None, &message);
+        }
+        let message = format!("it may do nothing that is not recorded, and {}", error.message());
+        let refused = PluginError::new(error.code(), message).with_plugin(plugin);
+        match error.help() {
+            Some(help) => refused.with_help(help),
+            None => refused,
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.settle();
+        let missing = *self.unwritten.get_mut();
+        if missing > 0 {
+            tracing::error!(
+                plugin = self.plugin,
+                "{missing} records are missing in the audit log: it could not be written"
+            );
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn records_are_lines_of_json_and_a_flood_is_counted() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("audit.jsonl");
-        let log = PluginLog::new("p");
-        let auditor = Auditor::new("p", Some(Arc::new(AuditFile::open(&path).unwrap())), log.clone());
-        auditor.granted(1, None, "permissions.env", "LANG");
-        for _ in 0..Auditor::RECORDS * 2 {
-            auditor.denied(1, Some(CallId::next()), "permissions.network", "https://x", "it is not in the manifest");
-        }
-        let text = std::fs::read_to_string(&path).unwrap();
-        let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert!((Auditor::RECORDS as usize..Auditor::RECORDS as usize * 2).contains(&lines.len()));
-        assert_eq!(lines[0]["decision"], "granted");
-        assert_eq!(lines[1]["reason"], "it is not in the manifest");
-        assert!(log.tail(1)[0].message.starts_with("denied: permissions.network https://x"));
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    }
-
-    use std::os::unix::fs::PermissionsExt as _;
-}
+mod tests;

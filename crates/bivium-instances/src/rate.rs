@@ -20,7 +20,7 @@ struct Window {
 }
 
 impl Rate {
-    const WINDOW: Duration = Duration::from_secs(1);
+    pub(crate) const WINDOW: Duration = Duration::from_secs(1);
 
     /// Lets `most` records a second through.
     pub(crate) fn new(most: u32) -> Self {

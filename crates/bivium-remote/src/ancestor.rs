@@ -126,12 +126,13 @@ fn secret(wanted: &EnvVarSpec, context: &PluginContext) -> Result<Option<(String
     let permissions = &context.granted.permissions;
     let is_named = || permissions.env.contains(name) || permissions.secrets.iter().any(|secret| secret.name == *name);
     if context.granted.confined && !is_named() {
-        context.audit.denied(0, None, "ancestor.worker_env", name, "its permissions do not name it");
+        let why = "its permissions do not name it";
+        context.audit.denied(0, None, "ancestor.worker_env", name, why).map_err(|error| error.to_string())?;
         return Err(format!("the secret {name} is kept from it: name it in permissions.env"));
     }
     match context.secrets.get(name) {
         Some(secret) => {
-            context.audit.granted(0, None, "ancestor.worker_env", name);
+            context.audit.granted(0, None, "ancestor.worker_env", name).map_err(|error| error.to_string())?;
             Ok(Some((name.clone(), secret.to_owned())))
         }
         None if wanted.required => {

@@ -6,7 +6,6 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,12 +25,13 @@ use crate::ancestor::{self, Given};
 use crate::channel::{Exit, Ready, listen};
 use crate::client::Client;
 use crate::confine::{Confinement, Group, audit};
+use crate::embedded::Package;
 use crate::ending::Ending;
 use crate::environment::Interpreter;
 use crate::ids::host_id;
 use crate::memory::KillCount;
 use crate::output;
-use crate::payload::MessageLimits;
+use crate::payload::{MessageLimits, blocking};
 use crate::process::{Buried, Leash, Process};
 use crate::proxy::WorkerPlaces;
 use crate::spawn::{Program, Tie, spawn};
@@ -58,8 +58,10 @@ pub(crate) struct WorkerFactory {
     pub(crate) context: PluginContext,
     /// The interpreter of the plugin's environment.
     pub(crate) python: Interpreter,
-    /// The directory of the worker's package.
-    pub(crate) package: PathBuf,
+    /// Where that environment lies, if it is this host's alone; it goes with it.
+    #[expect(dead_code, reason = "held for its end")]
+    pub(crate) environment: Option<Area>,
+    pub(crate) package: Arc<Package>,
     pub(crate) confinement: Arc<Confinement>,
     pub(crate) places: WorkerPlaces,
 }
@@ -116,6 +118,8 @@ impl WorkerFactory {
         let failed = |error: std::io::Error| {
             PluginError::unavailable(format!("cannot start {}: {error}", self.python.path.display()))
         };
+        let package = Arc::clone(&self.package);
+        blocking(move || package.restore()).await?;
         let area = Arc::new(self.exchange.area(&self.manifest.name)?);
         let token = random_hex::<32>()?;
         let mark = random_hex::<8>()?;
@@ -140,8 +144,12 @@ impl WorkerFactory {
         let channel = UnixStream::from_std(ours.try_clone().map_err(failed)?).map_err(failed)?;
         let leash = Arc::new(Leash::new(ours));
         let tether = Tether(Arc::clone(&leash));
-        let program =
-            Program { path: self.python.path.clone(), argument: self.package.clone(), variables, stdin: theirs.into() };
+        let program = Program {
+            path: self.python.path.clone(),
+            argument: self.package.path.clone(),
+            variables,
+            stdin: theirs.into(),
+        };
         let held = Arc::clone(&leash);
         let group = sandbox.take_group().map(Arc::new);
         let theirs = group.clone();
@@ -158,6 +166,8 @@ impl WorkerFactory {
         let events = tokio::spawn(listen(reading, handshake, Arc::clone(&log)));
         let death = Death { kills, group };
         watch(process, events, Arc::clone(&fate), Arc::clone(&log), Arc::clone(&area), death).map_err(failed)?;
+        // Before it is given anything: the secrets are among its settings.
+        audit(&self.context, u64::from(guard))?;
         // An error means that it has ended, of which `ready` will say more.
         let _ = writing.write_all(&settings).await;
         // Kept open until the leash is released.
@@ -175,7 +185,6 @@ impl WorkerFactory {
         };
         // The guard's number until now; from here on the one that statistics show.
         log.set_instance(u64::from(pid));
-        audit(&self.context, u64::from(pid));
         let shared = Shared {
             client: Client::new(port, &token)?,
             limits: self.message_limits(),

@@ -122,8 +122,9 @@ impl ComponentInstance {
             Some(live) => bounds.explain(live.store.data().explain(error)),
             None => error,
         };
+        let unrecorded = slot.as_ref().and_then(|live| live.store.data().unrecorded());
         let error = match outcome {
-            Ok(Ok(answer)) => return answer.map_err(witnessed),
+            Ok(Ok(answer)) => return unrecorded.map_or_else(|| answer.map_err(witnessed), Err),
             Ok(Err(trap)) => match slot.as_ref() {
                 Some(live) => witnessed(trap::explain(&trap, live.store.data())),
                 None => ended(),

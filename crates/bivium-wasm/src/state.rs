@@ -157,6 +157,11 @@ impl HostState {
         self.written.charge(bytes as u64)
     }
 
+    /// Why a call fails though its guest did not: a use could not be recorded.
+    pub(crate) fn unrecorded(&self) -> Option<PluginError> {
+        self.witness.take_unrecorded()
+    }
+
     /// The error of a call, with what only the host knows of its cause: what it refused to the guest, or of which
     /// permission the guest has nothing.
     pub(crate) fn explain(&self, error: PluginError) -> PluginError {

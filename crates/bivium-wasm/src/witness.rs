@@ -20,6 +20,9 @@ pub(crate) struct Witness {
     refused: Mutex<Option<PluginError>>,
     /// Whether there is any: each call asks when it begins.
     has_refused: AtomicBool,
+    /// Why a use could not be recorded, where that must not be: the call fails by it, whatever the guest makes of it.
+    unrecorded: Mutex<Option<PluginError>>,
+    is_unrecorded: AtomicBool,
     known: Mutex<Known>,
 }
 
@@ -37,7 +40,15 @@ impl Witness {
     const MAX_KNOWN: usize = 256;
 
     pub(crate) fn new(audit: Auditor, log: Arc<GuestLog>) -> Self {
-        Self { audit, log, refused: Mutex::default(), has_refused: AtomicBool::new(false), known: Mutex::default() }
+        Self {
+            audit,
+            log,
+            refused: Mutex::default(),
+            has_refused: AtomicBool::new(false),
+            unrecorded: Mutex::default(),
+            is_unrecorded: AtomicBool::new(false),
+            known: Mutex::default(),
+        }
     }
 
     pub(crate) fn log(&self) -> &Arc<GuestLog> {
@@ -54,10 +65,29 @@ impl Witness {
 
     /// A new call begins.
     pub(crate) fn begin(&self) {
+        self.take_unrecorded();
         if self.has_refused.load(Ordering::Relaxed) {
             self.has_refused.store(false, Ordering::Relaxed);
             self.refused().take();
         }
+    }
+
+    /// Remembers that something could not be recorded that must be.
+    fn recorded(&self, told: Result<(), PluginError>) -> bool {
+        let Err(error) = told else { return true };
+        self.refuse(error.clone());
+        *self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        self.is_unrecorded.store(true, Ordering::Relaxed);
+        false
+    }
+
+    /// Why the call fails, though the guest may not know it: something could not be recorded.
+    pub(crate) fn take_unrecorded(&self) -> Option<PluginError> {
+        if !self.is_unrecorded.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.is_unrecorded.store(false, Ordering::Relaxed);
+        self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The guest asks for the use of a permission, whose key in the manifest this is.
@@ -66,9 +96,27 @@ impl Witness {
         Use { witness, call, permission, resource: resource.into() }
     }
 
-    /// The guest used a permission.
-    pub(crate) fn granted(self: &Arc<Self>, permission: &'static str, resource: impl Into<String>) {
-        self.asks(permission, resource).granted();
+    /// The guest is going to use a permission. False if that must not happen.
+    #[must_use]
+    pub(crate) fn granted(self: &Arc<Self>, permission: &'static str, resource: impl Into<String>) -> bool {
+        self.asks(permission, resource).granted()
+    }
+
+    /// The guest asks what it has of a permission: told once an instance. False if it must not see it.
+    #[must_use]
+    pub(crate) fn granted_once<'a>(
+        self: &Arc<Self>,
+        permission: &'static str,
+        mut resources: impl Iterator<Item = &'a str>,
+    ) -> bool {
+        if self.has_used(permission) {
+            return true;
+        }
+        let recorded = resources.all(|resource| self.granted(permission, resource));
+        if recorded {
+            self.known().used.push(permission);
+        }
+        recorded
     }
 
     /// The guest asked for what it may not have.
@@ -84,19 +132,12 @@ impl Witness {
             known.denied.len() < Self::MAX_KNOWN && known.denied.insert((permission, format!("{resource}: {reason}")))
         };
         if new {
-            self.audit.denied(self.log.instance(), self.log.call(), permission, resource, reason);
+            let told = self.audit.denied(self.log.instance(), self.log.call(), permission, resource, reason);
+            if !self.recorded(told) {
+                return;
+            }
         }
         self.refuse(error);
-    }
-
-    /// Whether the guest asks for the first time what it has of a permission.
-    pub(crate) fn first_use(&self, permission: &'static str) -> bool {
-        let used = &mut self.known().used;
-        let first = !used.contains(&permission);
-        if first {
-            used.push(permission);
-        }
-        first
     }
 
     /// Whether the guest has asked what it has of a permission.
@@ -146,14 +187,24 @@ impl Use {
         Self { witness: Arc::clone(&self.witness), call: self.call, permission, resource }
     }
 
-    pub(crate) fn granted(&self) {
+    /// It is allowed. False if it must not happen all the same, since it could not be recorded.
+    #[must_use]
+    pub(crate) fn granted(&self) -> bool {
         let Witness { audit, log, .. } = &*self.witness;
-        audit.granted(log.instance(), self.call, self.permission, self.resource.as_str());
+        let told = audit.granted(log.instance(), self.call, self.permission, self.resource.as_str());
+        self.recorded(told)
+    }
+
+    fn recorded(&self, told: Result<(), PluginError>) -> bool {
+        // An earlier call's use, which goes on beside this one, does not end this one.
+        if self.call == self.witness.log.call() { self.witness.recorded(told) } else { told.is_ok() }
     }
 
     pub(crate) fn denied(&self, reason: &str) {
         let Self { witness, call, permission, resource } = self;
-        witness.audit.denied(witness.log.instance(), *call, permission, resource.as_str(), reason);
+        if !self.recorded(witness.audit.denied(witness.log.instance(), *call, permission, resource.as_str(), reason)) {
+            return;
+        }
         let error = PluginError::denied(format!("the plugin may not use {resource}: {reason}"));
         self.refuse(error.with_help(format!("`{permission}` in its manifest and the host's policy decide")));
     }

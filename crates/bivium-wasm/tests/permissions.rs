@@ -188,16 +188,93 @@ async fn hostile_paths_never_leave_their_directory() {
     }
     let symlink = json!({"dir": "/data", "target": absolute, "path": "planted"});
     assert_eq!(probe.fails("symlink", symlink).await, "not-permitted");
-    // A relative link out can be made, and not gone through.
-    probe.run("symlink", json!({"dir": "/data", "target": "../secret", "path": "planted"})).await.unwrap();
-    let error = probe.run("read", json!({"dir": "/data", "path": "planted/note.txt"})).await.unwrap_err();
-    says(&error, &["may not use `planted/note.txt` in /data", "permissions.filesystem"]);
+    let error = probe.run("read", json!({"dir": "/data", "path": "up/secret/note.txt"})).await.unwrap_err();
+    says(&error, &["may not use `up/secret/note.txt` in /data", "permissions.filesystem"]);
     assert_eq!(place.text("secret/note.txt"), "secret");
     assert_eq!(place.text("data/note.txt"), "data");
     // Told by directory, not by operation.
     let denials = probe.denials();
     assert_eq!(denials.len(), 1, "{denials:?}");
     assert!(denials[0].contains("permissions.filesystem") && denials[0].contains("/data"), "{denials:?}");
+}
+
+#[tokio::test]
+async fn hostile_no_link_that_leads_out_is_planted_for_others_to_follow() {
+    let place = Place::new();
+    for dir in ["data/sub", "data/sub/deep", "data/sub/own"] {
+        std::fs::create_dir(place.path(dir)).unwrap();
+    }
+    // The owner's own: the first leads to the granted directory from where it is, the second out of it.
+    let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, place.path("data").join(name)).unwrap();
+    link("../note.txt", "sub/up");
+    link("../../note.txt", "sub/own/up");
+    link("/etc", "sub/etc");
+    link(".", "here");
+    let probe = place.probe().await;
+    let make = |target: &str, path: &str| probe.run("symlink", json!({"dir": "/data", "target": target, "path": path}));
+    for (target, path) in [
+        ("/etc/passwd", "planted"),
+        ("//etc/passwd", "planted"),
+        ("..", "planted"),
+        ("../secret", "planted"),
+        ("./../secret", "planted"),
+        ("here/../../secret", "planted"),
+        ("here/..", "planted"),
+        ("../../secret", "sub/planted"),
+        ("../../../secret", "sub/deep/planted"),
+        ("../../secret", "here/sub/planted"),
+        ("../../secret", "sub/deep/../planted"),
+    ] {
+        let error = make(target, path).await.expect_err(path);
+        says(&error, &["planted", "leads out of the directory", "permissions.filesystem"]);
+        let planted = walk(&place.path("data")).into_iter().find(|path| path.ends_with("planted"));
+        assert_eq!(planted, None, "{target} in {path}");
+    }
+    for (target, path) in [("note.txt", "fine"), ("../note.txt", "sub/fine"), ("../../note.txt", "sub/deep/fine")] {
+        make(target, path).await.unwrap();
+        assert_eq!(probe.run("read", json!({"dir": "/data", "path": path})).await.unwrap(), "data");
+    }
+
+    let moved = |method: &'static str, path: &str, to: &str| {
+        probe.run(method, json!({"dir": "/data", "path": path, "to-dir": "/data", "to": to}))
+    };
+    for (path, to) in [("sub/up", "up"), ("sub/deep/fine", "sub/up2"), ("sub/etc", "etc"), ("sub/fine", "planted")] {
+        for method in ["rename", "link"] {
+            let error = moved(method, path, to).await.expect_err(path);
+            says(&error, &["leads out of the directory"]);
+        }
+    }
+    for (path, to) in [("sub/deep", "deep"), ("sub/own", "own"), ("sub", "here2"), ("sub", "here/other")] {
+        // Within its directory it may have another name, with all that is in it.
+        if path == "sub" {
+            moved("rename", path, to).await.unwrap();
+            moved("rename", to, path).await.unwrap();
+            continue;
+        }
+        says(&moved("rename", path, to).await.expect_err(path), &["leads out of the directory"]);
+    }
+    // Further down they lead to less.
+    probe.run("make-directory", json!({"dir": "/data", "path": "sub/further"})).await.unwrap();
+    moved("rename", "sub/deep", "sub/further/deep").await.unwrap();
+    moved("link", "sub/up", "sub/further/up").await.unwrap();
+    assert_eq!(moved("rename", "sub/none", "none").await.unwrap_err().failure().unwrap().message, "no-entry");
+    for path in walk(&place.path("data")) {
+        let leads_out = std::fs::read_link(&path).is_ok_and(|_| {
+            path.canonicalize().is_ok_and(|real| !real.starts_with(place.path("data").canonicalize().unwrap()))
+        });
+        assert!(!leads_out || path.ends_with("sub/etc"), "{}", path.display());
+    }
+}
+
+/// Everything below a directory, links not followed.
+fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+    entries
+        .flat_map(|entry| {
+            let below = if entry.file_type().unwrap().is_dir() { walk(&entry.path()) } else { Vec::new() };
+            below.into_iter().chain([entry.path()])
+        })
+        .collect()
 }
 
 #[tokio::test]
@@ -431,6 +508,24 @@ async fn the_blobs_of_a_call_are_files_while_it_runs() {
     assert_eq!(probe.0.exchange.usage().areas, 1);
     probe.0.plugin.cleanup().await.unwrap();
     assert_eq!(probe.0.exchange.usage().areas, 0);
+}
+
+#[tokio::test]
+async fn the_directory_of_blobs_comes_back_if_somebody_removes_it() {
+    let probe = Probe::new(json!({"permissions": {"blob_files": true}})).await;
+    let own = || probe.0.exchange.write(b"of the exchange", "text/plain").unwrap();
+    let run = async |method, path: &str, blob| {
+        let call = Call::new().method(method).blob("one", blob).named("dir", "/blobs").named("path", path);
+        probe.0.plugin.execute(call).await.map(|payload| payload.json)
+    };
+    let lost = own();
+    assert_eq!(run("list", ".", lost.clone()).await.unwrap(), json!(["0.txt"]));
+    std::fs::remove_dir_all(&probe.0.exchange.directories()[0]).unwrap();
+    assert_eq!(run("list", ".", own()).await.unwrap(), json!(["0.txt"]));
+    assert_eq!(run("read", "0", own()).await.unwrap(), "of the exchange");
+    let error = run("read", "0", lost).await.unwrap_err();
+    assert_eq!(error.failure().unwrap().message, "no-entry");
+    assert_eq!(probe.run("list", json!({"dir": "/blobs", "path": "."})).await.unwrap(), json!([]));
 }
 
 #[tokio::test]

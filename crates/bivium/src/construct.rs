@@ -50,6 +50,7 @@ impl Constructor {
             log.push(LogLevel::Warn, LogSource::Host, 0, None, &refusal.to_string());
         }
         let audit = Auditor::new(&manifest.name, self.options.audit.clone(), log.clone());
+        let audit = if granted.enforce { audit.enforced() } else { audit };
         PluginContext { log, audit, granted: Arc::new(granted), secrets: self.options.secrets.clone() }
     }
 

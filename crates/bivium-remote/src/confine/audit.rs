@@ -1,21 +1,24 @@
 //! What the audit log is told of a worker's start: what it was given for its life.
 
 use bivium_instances::PluginContext;
+use bivium_interface::Result;
 
-/// Tells it. `worker` is the process id.
-pub(crate) fn audit(context: &PluginContext, worker: u64) {
+/// Tells it, before the worker gets any of it. `guard` is the process id of its guard.
+///
+/// # Errors
+/// That of the audit log where the plugin is enforced: the worker must not start.
+pub(crate) fn audit(context: &PluginContext, guard: u64) -> Result<()> {
     let granted = &context.granted;
     if !granted.confined {
-        context.audit.granted(worker, None, "permissions", "everything: the worker is unconfined");
-        return;
+        return context.audit.granted(guard, None, "permissions", "everything: the worker is unconfined");
     }
     let permissions = &granted.permissions;
-    let tell = |permission, resource: String| context.audit.granted(worker, None, permission, resource);
+    let tell = |permission, resource: String| context.audit.granted(guard, None, permission, resource);
     for directory in &permissions.filesystem {
-        tell("permissions.filesystem", format!("{} {}", directory.mode.verb(), directory.path.display()));
+        tell("permissions.filesystem", format!("{} {}", directory.mode.verb(), directory.path.display()))?;
     }
-    permissions.network.iter().for_each(|rule| tell("permissions.network", rule.clone()));
-    permissions.env.iter().for_each(|name| tell("permissions.env", name.clone()));
-    let known = permissions.secrets.iter().filter(|secret| context.secrets.get(&secret.name).is_some());
-    known.for_each(|secret| tell("permissions.secrets", secret.name.clone()));
+    permissions.network.iter().try_for_each(|rule| tell("permissions.network", rule.clone()))?;
+    permissions.env.iter().try_for_each(|name| tell("permissions.env", name.clone()))?;
+    let mut known = permissions.secrets.iter().filter(|secret| context.secrets.get(&secret.name).is_some());
+    known.try_for_each(|secret| tell("permissions.secrets", secret.name.clone()))
 }

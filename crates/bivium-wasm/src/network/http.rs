@@ -131,9 +131,21 @@ impl WasiHttpHooks for Hooks {
     }
 }
 
-/// Headers that belong to the connection, which is the host's.
-fn is_forbidden(name: &HeaderName) -> bool {
-    DEFAULT_FORBIDDEN_HEADERS.contains(name) || name.as_str().starts_with("proxy-")
+/// Headers that belong to the connection, which is the host's, and names that a server may take for one of them. Trailers
+/// need the header that announces them: so they go no other way either.
+pub(super) fn is_forbidden(name: &HeaderName) -> bool {
+    let known = DEFAULT_FORBIDDEN_HEADERS;
+    let mut known = known.iter().chain(&[header::TE, header::TRAILER]);
+    let is_proxys = name.as_str().get(..6).is_some_and(|start| read_alike(start, "proxy-"));
+    let is_length = *name != header::CONTENT_LENGTH && read_alike(name.as_str(), header::CONTENT_LENGTH.as_str());
+    is_proxys || is_length || known.any(|known| read_alike(name.as_str(), known.as_str()))
+}
+
+/// Whether a server may take one header's name for the other's: CGI, and whoever follows its example, tells only letters
+/// and digits apart. Both are in lower case.
+pub(super) fn read_alike(one: &str, other: &str) -> bool {
+    let read = |byte: u8| if byte.is_ascii_alphanumeric() { byte } else { b'-' };
+    one.bytes().map(read).eq(other.bytes().map(read))
 }
 
 /// Whither the request wants. None if that is not plain: a user's name before the host, a port that is none.
@@ -193,6 +205,11 @@ mod tests {
         for name in ["host", "connection", "proxy-authorization", "proxy-anything", "transfer-encoding", "upgrade"] {
             assert!(is_forbidden(&name.parse().unwrap()), "{name}");
         }
-        assert!(!is_forbidden(&header::AUTHORIZATION));
+        for name in ["transfer_encoding", "content_length", "proxy_authorization", "proxy.x", "te", "trailer", "HOST"] {
+            assert!(is_forbidden(&name.parse().unwrap()), "{name}");
+        }
+        for name in ["authorization", "content-length", "x-key", "x_key", "proxies", "hosts", "cookie"] {
+            assert!(!is_forbidden(&name.parse().unwrap()), "{name}");
+        }
     }
 }

@@ -67,7 +67,9 @@ async fn find(sockets: &Sockets, asked: &Use, name: String) -> Result<Vec<IpAddr
             return Err(ErrorCode::AccessDenied);
         }
     }
-    asked.granted();
+    if !asked.granted() {
+        return Err(ErrorCode::AccessDenied);
+    }
     sockets.remember(&name, &addresses);
     Ok(addresses)
 }

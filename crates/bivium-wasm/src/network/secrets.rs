@@ -2,15 +2,14 @@
 
 use std::net::IpAddr;
 
+use super::NetworkGrant;
+use super::grant::Target;
+use super::http::{is_forbidden, read_alike};
 use bivium_instances::Secrets;
 use bivium_interface::manifest::SecretPermission;
 use bivium_interface::policy::Scheme;
 use bivium_interface::{PluginError, Result};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use wasmtime_wasi_http::DEFAULT_FORBIDDEN_HEADERS;
-
-use super::NetworkGrant;
-use super::grant::Target;
 
 /// One secret of one plugin.
 pub(super) struct Secret {
@@ -28,10 +27,8 @@ impl Secret {
             PluginError::invalid_config(format!("the plugin is granted the secret `{name}`, and this host has none"))
                 .with_help(format!("set BIVIUM_SECRET_{name}, or give it with `ManagerBuilder::secret`"))
         })?;
-        let header =
-            permission.header.parse::<HeaderName>().ok().filter(|header| {
-                !DEFAULT_FORBIDDEN_HEADERS.contains(header) && *header != http::header::CONTENT_LENGTH
-            });
+        let may_carry = |header: &HeaderName| !is_forbidden(header) && *header != http::header::CONTENT_LENGTH;
+        let header = permission.header.parse::<HeaderName>().ok().filter(may_carry);
         let header = header.ok_or_else(|| {
             PluginError::invalid_manifest(format!(
                 "the secret `{name}` cannot go into the header {:?}",
@@ -69,6 +66,15 @@ impl Secret {
     }
 }
 
+/// A header that the guest wrote and that the server may take for a secret's, though it has another name.
+pub(super) fn beside<'a>(headers: &'a HeaderMap, secrets: &[&Secret]) -> Option<&'a HeaderName> {
+    let is_beside = |name: &HeaderName| {
+        secrets.iter().any(|secret| *name != secret.header && read_alike(name.as_str(), secret.header.as_str()))
+            && !secrets.iter().any(|secret| *name == secret.header)
+    };
+    headers.keys().find(|name| is_beside(name))
+}
+
 /// Puts secrets into the headers, in place of what the guest put there.
 pub(super) fn fill(headers: &mut HeaderMap, secrets: &[&Secret]) {
     for secret in secrets {
@@ -101,6 +107,22 @@ mod tests {
     }
 
     #[test]
+    fn a_header_that_is_read_as_the_secrets_is_found_under_any_name() {
+        let secret = Secret::new(&permission("X-Api-Key"), &Secrets::default().with("KEY", "s3cret")).unwrap();
+        let found = |name: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.append(name, HeaderValue::from_static("guess"));
+            beside(&headers, &[&secret]).is_some()
+        };
+        for name in ["x_api_key", "x-api_key", "x_api-key", "x.api.key", "X_API_KEY", "x~api!key"] {
+            assert!(found(name), "{name}");
+        }
+        for name in ["x-api-key", "x-apikey", "x-api-keys", "xx-api-key", "authorization"] {
+            assert!(!found(name), "{name}");
+        }
+    }
+
+    #[test]
     fn a_secret_that_cannot_be_sent_is_refused_by_name_and_not_by_value() {
         let error = |header, secrets: Secrets| Secret::new(&permission(header), &secrets).map(drop).unwrap_err();
         let missing = error("Authorization", Secrets::default());
@@ -109,7 +131,7 @@ mod tests {
         let broken = error("Authorization", Secrets::default().with("KEY", "s3cret\n"));
         assert_eq!(broken.code(), ErrorCode::InvalidConfig);
         assert!(!broken.to_string().contains("s3cret"), "{broken}");
-        for header in ["Host", "Transfer-Encoding", "Content-Length"] {
+        for header in ["Host", "Transfer-Encoding", "Content-Length", "Content_Length", "Proxy-Key", "Trailer"] {
             assert_eq!(error(header, Secrets::default().with("KEY", "x")).code(), ErrorCode::InvalidManifest);
         }
     }

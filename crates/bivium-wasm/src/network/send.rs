@@ -24,6 +24,7 @@ use super::body::ResponseBody;
 use super::grant::Target;
 use super::http::Answer;
 use super::secrets::{self, Secret};
+use crate::text;
 use crate::witness::Use;
 
 /// How long connecting may take, lookup and TLS included, and no longer whatever the guest says.
@@ -46,11 +47,21 @@ pub(super) async fn send(
     let connecting = async {
         let addresses = addresses(&grant, &asked, &target).await?;
         let secrets = fitting(&grant, &asked, &target, &addresses)?;
-        asked.granted();
+        if let Some(name) = secrets::beside(request.headers(), &secrets) {
+            let name = text::name(name.as_str());
+            let why = format!("its own header `{name}` is one that servers may take for the header of a secret");
+            asked.with("permissions.secrets", target.to_string()).denied(&why);
+            return Err(Error::HttpRequestDenied);
+        }
+        if !asked.granted() {
+            return Err(Error::HttpRequestDenied);
+        }
         let stream = connect(&grant, &target, &addresses, until).await.inspect_err(|error| asked.failed(error))?;
         // Nothing can go wrong any more that would lead elsewhere.
         for secret in &secrets {
-            asked.with("permissions.secrets", format!("{} for {target}", secret.name())).granted();
+            if !asked.with("permissions.secrets", format!("{} for {target}", secret.name())).granted() {
+                return Err(Error::HttpRequestDenied);
+            }
         }
         secrets::fill(request.headers_mut(), &secrets);
         http1::Builder::new()

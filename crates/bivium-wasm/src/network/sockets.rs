@@ -106,12 +106,7 @@ impl Sockets {
 
     fn connect(&self, scheme: Scheme, address: SocketAddr, told: bool) -> bool {
         match self.allowing(scheme, address) {
-            Ok(target) => {
-                if told {
-                    self.witness.granted(PERMISSION, target.to_string());
-                }
-                true
-            }
+            Ok(target) => !told || self.witness.granted(PERMISSION, target.to_string()),
             Err((target, why)) => {
                 self.witness.denied(PERMISSION, &target.to_string(), &why);
                 false

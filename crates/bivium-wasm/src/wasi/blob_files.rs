@@ -48,6 +48,10 @@ impl BlobFiles {
         Ok(Self { directory, area, nothing: Arc::new(nothing) })
     }
 
+    pub(super) fn is_there(&self) -> bool {
+        self.area.is_there()
+    }
+
     /// What puts the names of these blobs into the directory. Blocks on the file system.
     pub(super) fn lister(&self, blobs: &[Blob]) -> impl FnOnce() -> io::Result<()> + Send + 'static {
         let path = self.area.path().to_owned();

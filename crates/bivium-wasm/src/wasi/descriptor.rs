@@ -1,5 +1,7 @@
 //! WASI's own functions on files: each hands on to `wasmtime-wasi` what [`files`](super::files) lets through.
 
+use std::sync::Arc;
+
 use wasmtime::component::{HasSelf, Linker, Resource};
 use wasmtime_wasi::filesystem::WasiFilesystemView as _;
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
@@ -186,6 +188,9 @@ impl HostDescriptor for HostState {
     }
 
     async fn symlink_at(&mut self, fd: Fd, target: String, path: String) -> FsResult<()> {
+        let rights = Arc::clone(&self.rights);
+        let _moves = rights.moves.lock().await;
+        self.admit_symlink(&fd, &target, &path).await?;
         self.charge_file(&fd, ENTRY)?;
         let result = self.filesystem().symlink_at(again(&fd), target, path.clone()).await;
         self.told(&fd, &path, Use::Write, result)
@@ -193,6 +198,9 @@ impl HostDescriptor for HostState {
 
     async fn link_at(&mut self, fd: Fd, flags: PathFlags, path: String, to: Fd, new: String) -> FsResult<()> {
         self.within_one(&fd, &to, &path)?;
+        let rights = Arc::clone(&self.rights);
+        let _moves = rights.moves.lock().await;
+        self.admit_move(&fd, &path, &to, &new).await?;
         self.charge_file(&to, ENTRY)?;
         let result = self.filesystem().link_at(again(&fd), flags, path.clone(), again(&to), new).await;
         self.told(&fd, &path, Use::Write, result)
@@ -200,6 +208,9 @@ impl HostDescriptor for HostState {
 
     async fn rename_at(&mut self, fd: Fd, path: String, to: Fd, new: String) -> FsResult<()> {
         self.within_one(&fd, &to, &path)?;
+        let rights = Arc::clone(&self.rights);
+        let _moves = rights.moves.lock().await;
+        self.admit_move(&fd, &path, &to, &new).await?;
         let result = self.filesystem().rename_at(again(&fd), path.clone(), again(&to), new).await;
         self.told(&fd, &path, Use::Write, result)
     }

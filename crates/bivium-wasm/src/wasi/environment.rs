@@ -12,12 +12,9 @@ pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
 
 impl environment::Host for HostState {
     fn get_environment(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
-        if self.witness.first_use(ENV) {
-            for (name, _) in &self.rights.environment {
-                self.witness.granted(ENV, name.clone());
-            }
-        }
-        Ok(self.rights.environment.clone())
+        let names = self.rights.environment.iter().map(|(name, _)| name.as_str());
+        let may_see = self.witness.granted_once(ENV, names);
+        Ok(if may_see { self.rights.environment.clone() } else { Vec::new() })
     }
 
     fn get_arguments(&mut self) -> wasmtime::Result<Vec<String>> {

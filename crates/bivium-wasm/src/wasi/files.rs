@@ -6,6 +6,7 @@
 //! - which granted directory a descriptor came from. A hard link or a rename from one into another is refused, as between
 //!   two disks; what is denied is told with the permission that is missing.
 //! - quotas: files held open (a stream holds its file too), entries of directories held in memory, bytes written.
+//! - no symbolic link that leads out of its directory is made or moved there ([`links`](super::links));
 //! - no pipes, devices and sockets: opening or reading one can wait for ever on a thread that nothing can stop.
 
 use std::collections::HashMap;
@@ -29,7 +30,7 @@ use crate::text;
 /// What a new file, directory or link counts as written, however small: it takes about that on disk.
 pub(super) const ENTRY: u64 = 4096;
 /// Entries in the lists of directories that an instance holds: each list is made whole, in the host's memory.
-const MAX_LISTED: usize = 1 << 16;
+pub(super) const MAX_LISTED: usize = 1 << 16;
 
 pub(super) type Fd = Resource<Descriptor>;
 
@@ -91,12 +92,11 @@ impl HostState {
     /// The granted directories, as descriptors of their own.
     pub(super) fn directories(&mut self) -> wasmtime::Result<Vec<(Fd, String)>> {
         let rights = Arc::clone(&self.rights);
-        let first = self.witness.first_use(FILESYSTEM);
+        if !self.witness.granted_once(FILESYSTEM, rights.directories.iter().map(|directory| &*directory.shown)) {
+            return Ok(Vec::new());
+        }
         let mut directories = Vec::with_capacity(rights.directories.len());
         for (index, directory) in rights.directories.iter().enumerate() {
-            if first {
-                self.witness.granted(FILESYSTEM, &directory.shown);
-            }
             let fd = self.table.push(Descriptor::Dir(directory.dir.clone()))?;
             self.files.origins.insert(fd.rep(), Origin::Granted(index));
             directories.push((fd, directory.guest.clone()));
@@ -106,8 +106,8 @@ impl HostState {
                 Some(blobs) => blobs,
                 None => BlobFiles::new(&self.exchange).map_err(|error| wasmtime::format_err!("{error}"))?,
             };
-            if first {
-                self.witness.granted(BLOB_FILES, &blobs.directory.shown);
+            if !self.witness.granted_once(BLOB_FILES, std::iter::once(&*blobs.directory.shown)) {
+                return Ok(directories);
             }
             let fd = self.table.push(Descriptor::Dir(blobs.directory.dir.clone()))?;
             self.files.origins.insert(fd.rep(), Origin::Blobs);
@@ -130,12 +130,34 @@ impl HostState {
 
     /// To be done before a directory is listed. Gives how many entries it has.
     pub(super) async fn prepare_list(&mut self, fd: &Fd) -> FsResult<usize> {
+        if self.files.origins.get(&fd.rep()) == Some(&Origin::Blobs) {
+            self.restore_blob_files()?;
+        }
         if self.files.origins.get(&fd.rep()) == Some(&Origin::Blobs)
             && let Some(blob_files) = &self.files.blob_files
         {
             spawn_blocking(blob_files.lister(&self.files.blobs)).await?;
         }
         self.count_entries(fd).await
+    }
+
+    /// Makes the directory of blobs again if somebody has removed it, behind the descriptors that the guest has of it.
+    fn restore_blob_files(&mut self) -> FsResult<()> {
+        if self.files.blob_files.as_ref().is_none_or(BlobFiles::is_there) {
+            return Ok(());
+        }
+        let blobs = BlobFiles::new(&self.exchange).map_err(|error| {
+            self.witness.refuse(error);
+            ErrorCode::Io
+        })?;
+        let of_blobs = self.files.origins.iter().filter(|(_, origin)| **origin == Origin::Blobs);
+        for (rep, _) in of_blobs {
+            if let Ok(Descriptor::Dir(dir)) = self.table.get_mut(&Resource::new_borrow(*rep)) {
+                *dir = blobs.directory.dir.clone();
+            }
+        }
+        self.files.blob_files = Some(blobs);
+        Ok(())
     }
 
     /// The blobs of a call that begins.
@@ -169,7 +191,7 @@ impl HostState {
     }
 
     /// The granted directory that a descriptor came from.
-    fn origin(&self, fd: &Fd) -> Option<&Directory> {
+    pub(super) fn origin(&self, fd: &Fd) -> Option<&Directory> {
         match self.files.origins.get(&fd.rep())? {
             Origin::Granted(index) => self.rights.directories.get(*index),
             Origin::Blobs => self.files.blob_files.as_ref().map(|blobs| &blobs.directory),

@@ -15,6 +15,7 @@ mod descriptor;
 mod environment;
 mod error;
 mod files;
+mod links;
 mod metered;
 mod output;
 mod random;

@@ -32,6 +32,8 @@ pub(crate) struct Rights {
     pub(super) clocks: bool,
     pub(super) random: bool,
     pub(super) blob_files: bool,
+    /// Held while a symbolic link is made, or something is moved: what is looked at first must not change meanwhile.
+    pub(super) moves: tokio::sync::Mutex<()>,
 }
 
 /// A granted directory.
@@ -74,6 +76,7 @@ impl Rights {
             clocks: permissions.clocks,
             random: permissions.random,
             blob_files: permissions.blob_files,
+            moves: tokio::sync::Mutex::default(),
         })
     }
 

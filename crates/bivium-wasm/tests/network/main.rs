@@ -51,12 +51,17 @@ static ENGINE: LazyLock<WasmEngine> = LazyLock::new(|| {
     WasmEngine::new(config).unwrap()
 });
 
+/// Takes records, but for those of the permission that is set.
 #[derive(Clone, Default)]
-struct Records(Arc<Mutex<Vec<AuditRecord>>>);
+struct Records(Arc<Mutex<Vec<AuditRecord>>>, Arc<Mutex<Option<&'static str>>>);
 
 impl AuditSink for Records {
-    fn record(&self, record: &AuditRecord) {
+    fn record(&self, record: &AuditRecord) -> Result<()> {
+        if *self.1.lock().unwrap() == Some(record.permission) {
+            return Err(PluginError::resource_exhausted("the disk of the audit log is full"));
+        }
         self.0.lock().unwrap().push(record.clone());
+        Ok(())
     }
 }
 
@@ -81,6 +86,9 @@ impl Probe {
         let manifest = common::manifest("p", &common::guest("probe"), more);
         let mut context = PluginContext::new(log.clone(), policy.grant(&manifest));
         context.audit = Auditor::new("p", Some(Arc::new(audit.clone())), log.clone());
+        if context.granted.enforce {
+            context.audit = context.audit.enforced();
+        }
         context.secrets = secrets;
         let plugin = bivium_wasm::load(engine, &manifest, &exchange, context).await?;
         plugin.initialize(json!({})).await?;

@@ -14,7 +14,7 @@ use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::common::says;
 use crate::server::{HOST, Server};
-use crate::{ENGINE, Names, Probe, name};
+use crate::{ENGINE, NETWORK, Names, Probe, name};
 
 const VALUE: &str = "s3cr3t-of-the-host";
 const SECRETS: &str = "permissions.secrets";
@@ -45,6 +45,119 @@ async fn hostile_a_secret_goes_to_its_host_only_and_the_guest_sees_it_not() {
     for record in probe.audit.0.lock().unwrap().iter() {
         assert!(!serde_json::to_string(record).unwrap().contains(VALUE));
     }
+    assert!(probe.log.tail(usize::MAX).iter().all(|record| !record.message.contains(VALUE)));
+}
+
+#[tokio::test]
+async fn hostile_no_header_of_the_guests_passes_for_the_secrets() {
+    let (its, other) = (Server::start().await, Server::start().await);
+    name("localhost", &[&["127.0.0.1"]]);
+    let secret = json!({"name": "API_KEY", "header": "X-Api-Key", "hosts": [HOST]});
+    let rules = json!([its.url(""), format!("http://localhost:{}", other.port)]);
+    let manifest = json!({"permissions": {"network": rules, "private_network": true, "secrets": [secret]}});
+    let secrets = Secrets::default().with("API_KEY", VALUE);
+    let probe = Probe::load(&ENGINE, manifest, &HostPolicy::default(), secrets).await.unwrap();
+    for header in ["x_api_key", "x-api_key", "X_API_KEY", "x.api.key"] {
+        let asked = json!({"to": its.url("/"), "headers": {header: "guess"}});
+        let error = probe.fails("request", asked, ErrorCode::Denied).await;
+        says(&error, &[&header.to_lowercase(), "header of a secret", SECRETS]);
+        probe.was(Decision::Denied, SECRETS, &its.url(""));
+        assert!(!error.to_string().contains(VALUE));
+    }
+    assert_eq!(its.seen().connections, 0, "nothing was sent");
+    // Where no secret goes it is a header like any other.
+    let asked = json!({"to": format!("http://localhost:{}/", other.port), "headers": {"x_api_key": "mine"}});
+    let got = probe.run("request", asked).await.unwrap()["body"].as_str().unwrap().to_lowercase();
+    assert!(got.contains("x_api_key: mine"), "{got}");
+}
+
+#[tokio::test]
+async fn hostile_headers_of_the_connection_are_refused_however_they_are_written() {
+    let server = Server::start().await;
+    let probe = probe(&ENGINE, json!([server.url("")]), json!([HOST])).await;
+    for header in [
+        "host",
+        "Host",
+        "connection",
+        "keep-alive",
+        "keep_alive",
+        "transfer-encoding",
+        "transfer_encoding",
+        "content_length",
+        "upgrade",
+        "te",
+        "trailer",
+        "proxy-authorization",
+        "proxy_authorization",
+        "proxy-connection",
+        "http2-settings",
+    ] {
+        let asked = json!({"to": server.url("/"), "headers": {header: "x"}});
+        probe.run("request", asked).await.expect_err(header);
+    }
+    assert_eq!(server.seen().requests, 0);
+}
+
+#[tokio::test]
+async fn hostile_a_secret_is_used_though_a_thousand_denials_come_before_it_and_the_audit_log_has_it() {
+    let server = Server::start().await;
+    let probe = probe(&ENGINE, json!([server.url("")]), json!([HOST])).await;
+    for _ in 0..1500 {
+        let _ = probe.run("request", json!({"to": "http://127.0.0.1:1/"})).await;
+    }
+    probe.run("request", json!({"to": server.url("/")})).await.unwrap();
+    probe.was(Decision::Granted, SECRETS, &format!("API_KEY for {}", server.url("")));
+}
+
+#[tokio::test]
+async fn what_cannot_be_recorded_does_not_happen_where_that_is_enforced() {
+    let server = Server::start().await;
+    let secret = json!({"name": "API_KEY", "header": "Authorization", "format": "Bearer {}", "hosts": [HOST]});
+    let load = async |enforce: bool| {
+        let permissions =
+            json!({"network": [server.url("")], "private_network": true, "secrets": [secret], "env": ["HOME"]});
+        let manifest = json!({"permissions": permissions, "enforce": enforce});
+        let secrets = Secrets::default().with("API_KEY", VALUE);
+        Probe::load(&ENGINE, manifest, &HostPolicy::default(), secrets).await.unwrap()
+    };
+    let ask = json!({"to": server.url("/")});
+    let (lax, strict) = (load(false).await, load(true).await);
+    for probe in [&lax, &strict] {
+        probe.run("request", ask.clone()).await.unwrap();
+    }
+    assert_eq!(server.seen().requests, 2);
+    for fails in [SECRETS, NETWORK] {
+        for probe in [&lax, &strict] {
+            *probe.audit.1.lock().unwrap() = Some(fails);
+        }
+        lax.run("request", ask.clone()).await.unwrap();
+        let error = strict.fails("request", ask.clone(), ErrorCode::ResourceExhausted).await;
+        says(&error, &["nothing that is not recorded", "the disk of the audit log is full"]);
+    }
+    assert_eq!(server.seen().requests, 4, "those of the one that need not be recorded");
+    let error = |probe: &Probe| probe.log.tail(usize::MAX).iter().any(|one| one.message.contains("is not written"));
+    assert!(error(&lax) && error(&strict));
+    // What the guest does not take for an error fails its call as well, and its next call does not see it either.
+    *strict.audit.1.lock().unwrap() = Some("permissions.env");
+    for _ in 0..2 {
+        strict.fails("environment", json!({}), ErrorCode::ResourceExhausted).await;
+    }
+    *strict.audit.1.lock().unwrap() = None;
+    assert_ne!(strict.run("environment", json!({})).await.unwrap(), json!([]));
+    strict.run("request", ask).await.unwrap();
+}
+
+#[tokio::test]
+async fn hostile_a_redirect_and_an_error_show_no_secret() {
+    let server = Server::start().await;
+    let probe = probe(&ENGINE, json!([server.url(""), "http://127.0.0.1:1"]), json!([HOST])).await;
+    // It is for the guest to follow, by a request of its own that is held against the rules.
+    let answer = probe.run("request", json!({"to": server.url("/elsewhere")})).await.unwrap();
+    assert_eq!(answer["status"], 302);
+    assert!(!answer.to_string().contains(VALUE), "{answer}");
+    // Nobody listens there.
+    let error = probe.run("request", json!({"to": "http://127.0.0.1:1/"})).await.unwrap_err();
+    assert!(!format!("{error:?}").contains(VALUE), "{error}");
     assert!(probe.log.tail(usize::MAX).iter().all(|record| !record.message.contains(VALUE)));
 }
 

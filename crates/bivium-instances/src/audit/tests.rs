@@ -1,0 +1,205 @@
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use bivium_interface::ErrorCode;
+use serde_json::Value;
+
+use super::*;
+use crate::small_disk::SmallDisk;
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn lines(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn file(path: &Path) -> Option<Arc<dyn AuditSink>> {
+    Some(Arc::new(AuditFile::open(path).unwrap()))
+}
+
+fn deny(auditor: &Auditor) -> Result<()> {
+    auditor.denied(1, Some(CallId::next()), "permissions.network", "https://x", "it is not in the manifest")
+}
+
+fn use_secret(auditor: &Auditor) -> Result<()> {
+    auditor.granted(1, None, "permissions.secrets", "KEY for https://x")
+}
+
+fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(start.elapsed() < LONG, "{what} did not happen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// What is told to be missing, by what it is.
+fn left_out(lines: &[Value], what: &str) -> u64 {
+    let told = lines.iter().filter(|line| line["decision"] == "left-out" && line["resource"] == what);
+    told.map(|line| line["left_out"].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn records_are_lines_of_json_for_this_user_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.jsonl");
+    let log = PluginLog::new("p");
+    let auditor = Auditor::new("p", file(&path), log.clone());
+    auditor.granted(1, None, "permissions.env", "LANG").unwrap();
+    deny(&auditor).unwrap();
+    let lines = lines(&path);
+    assert_eq!((lines[0]["decision"].as_str(), lines[1]["decision"].as_str()), (Some("granted"), Some("denied")));
+    assert_eq!(lines[1]["reason"], "it is not in the manifest");
+    assert!(lines[0].get("left_out").is_none());
+    assert!(log.tail(1)[0].message.starts_with("denied: permissions.network https://x"));
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn no_flood_of_one_kind_hides_another_and_what_is_left_out_is_told_though_nothing_follows() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.jsonl");
+    let auditor = Auditor::new("p", file(&path), PluginLog::new("p"));
+    let flood = u64::from(Auditor::RECORDS) * 3;
+    for n in 0..flood {
+        deny(&auditor).unwrap();
+        auditor.granted(1, None, "permissions.network", "https://y").unwrap();
+        if n == flood - 1 {
+            use_secret(&auditor).unwrap();
+        }
+    }
+    let count = |what: &str, lines: &[Value]| lines.iter().filter(|line| line["permission"] == what).count() as u64;
+    assert_eq!(count("permissions.secrets", &lines(&path)), 1);
+    // Nothing follows, and the auditor lives on.
+    until("the count is told", || {
+        let lines = lines(&path);
+        left_out(&lines, "denials") + left_out(&lines, "grants") + count("permissions.network", &lines) == 2 * flood
+    });
+    let lines = lines(&path);
+    assert!(left_out(&lines, "denials") > 0 && left_out(&lines, "grants") > 0);
+    let told = lines.iter().find(|line| line["resource"] == "denials").unwrap();
+    assert!(told["reason"].as_str().unwrap().contains("denials were left out: more than 1000 in a second"), "{told}");
+}
+
+#[test]
+fn what_is_left_out_is_told_at_the_plugins_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.jsonl");
+    let auditor = Auditor::new("p", file(&path), PluginLog::new("p"));
+    // The thread that tells is not waited for.
+    auditor.0.settles.store(true, Ordering::Relaxed);
+    for _ in 0..Auditor::RECORDS * 2 {
+        use_secret(&auditor).unwrap();
+    }
+    let written = |lines: &[Value]| lines.iter().filter(|line| line["permission"] == "permissions.secrets").count();
+    drop(auditor);
+    let lines = lines(&path);
+    assert_eq!(written(&lines) as u64 + left_out(&lines, "uses of secrets"), u64::from(Auditor::RECORDS) * 2);
+}
+
+/// Says what `tracing` is told on this thread.
+fn told(work: impl FnOnce()) -> String {
+    #[derive(Clone, Default)]
+    struct Said(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Said {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let said = Said::default();
+    let writer = said.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, work);
+    let bytes = said.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn a_full_disk_is_told_once_and_by_how_much_and_with_enforce_nothing_is_allowed() {
+    let log = PluginLog::new("p");
+    let said = told(|| {
+        let auditor = Auditor::new("p", file(Path::new("/dev/full")), log.clone());
+        for _ in 0..5 {
+            use_secret(&auditor).unwrap();
+        }
+        deny(&auditor).unwrap();
+        let enforced = auditor.clone().enforced();
+        for error in [use_secret(&enforced).unwrap_err(), deny(&enforced).unwrap_err()] {
+            assert_eq!(error.code(), ErrorCode::ResourceExhausted);
+            let text = error.to_string();
+            for part in ["/dev/full", "nothing that is not recorded", "No space left", "free some space"] {
+                assert!(text.contains(part), "{text}");
+            }
+        }
+    });
+    assert_eq!(
+        said.matches("the audit log is not written").count(),
+        2 * 2,
+        "once for each, and once by its log: {said}"
+    );
+    assert!(said.contains("6 records are missing in the audit log"), "{said}");
+    let errors = log.tail(usize::MAX);
+    assert_eq!(errors.iter().filter(|record| record.level == LogLevel::Error).count(), 2);
+}
+
+#[test]
+fn once_there_is_room_again_the_log_goes_on_and_tells_what_is_missing() {
+    let Some(disk) = SmallDisk::new() else { return };
+    let path = disk.path().join("audit.jsonl");
+    let auditor = Auditor::new("p", file(&path), PluginLog::new("p"));
+    let enforced = Auditor::new("q", file(&path), PluginLog::new("q")).enforced();
+    use_secret(&auditor).unwrap();
+    disk.fill();
+    // What is left of the last page takes some.
+    until("the disk is full", || use_secret(&enforced).is_err());
+    let before = lines_of(&path).len();
+    for _ in 0..3 {
+        use_secret(&auditor).unwrap();
+    }
+    disk.clear();
+    use_secret(&auditor).unwrap();
+    use_secret(&enforced).unwrap();
+    let lines = lines_of(&path);
+    assert_eq!(left_out(&lines, "records"), 3 + 1, "{lines:?}");
+    assert_eq!(lines.len(), before + 4, "two counts, two records");
+}
+
+/// Half a line is none.
+fn lines_of(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+#[test]
+fn a_disk_that_became_read_only_is_an_error_and_a_file_that_was_taken_away_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.jsonl");
+    let auditor = Auditor::new("p", file(&path), PluginLog::new("p")).enforced();
+    use_secret(&auditor).unwrap();
+    std::fs::rename(&path, dir.path().join("audit.1")).unwrap();
+    use_secret(&auditor).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    use_secret(&auditor).unwrap();
+    assert_eq!(lines(&path).len(), 1);
+    // Half a line of another host that was killed.
+    std::fs::write(&path, "{\"time_ms\":").unwrap();
+    let other = Auditor::new("p", file(&path), PluginLog::new("p"));
+    use_secret(&other).unwrap();
+    assert_eq!(lines_of(&path).len(), 1);
+
+    let Some(disk) = SmallDisk::new() else { return };
+    let path = disk.path().join("audit.jsonl");
+    let auditor = Auditor::new("p", file(&path), PluginLog::new("p")).enforced();
+    use_secret(&auditor).unwrap();
+    drop(auditor);
+    disk.make_read_only();
+    let error = AuditFile::open(&path).map(drop).unwrap_err();
+    assert_ne!(error.code(), ErrorCode::Internal, "{error}");
+}

@@ -1,0 +1,216 @@
+//! Symbolic links that a guest makes or moves: none may lead out of the granted directory.
+//!
+//! No guest gets out by a link: `wasmtime-wasi` resolves every path beneath its directory. But the host, or another program,
+//! may follow one later that the guest has left there. So a link's target is relative, goes up only at its beginning, and no
+//! further than to the granted directory; and what is moved to another directory, or linked there, is held to the same. What
+//! other processes do with the directory meanwhile is not held: [`Rights`](super::Rights) lets the instances of one plugin
+//! do this one at a time.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path};
+use std::sync::Arc;
+
+use bivium_interface::PluginError;
+use cap_std::fs::Dir;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
+use wasmtime_wasi::filesystem::Descriptor;
+use wasmtime_wasi::p2::FsResult;
+use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
+use wasmtime_wasi::runtime::spawn_blocking;
+
+use super::files::{Denial, Fd, MAX_LISTED};
+use crate::state::HostState;
+
+/// Directories within each other in a tree that is moved: each is held open meanwhile.
+const MAX_DEPTH: usize = 64;
+
+const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// What is to be made of a request.
+enum Verdict {
+    Fine,
+    LeadsOut,
+    /// There is more in the directory than anybody has time to look at.
+    TooMuch,
+}
+
+impl HostState {
+    /// Refuses a new link that would lead out.
+    pub(super) async fn admit_symlink(&mut self, fd: &Fd, target: &str, path: &str) -> FsResult<()> {
+        let verdict = match climb(Path::new(target)) {
+            Some(0) => Ok(Verdict::Fine),
+            None => Ok(Verdict::LeadsOut),
+            Some(climb) => {
+                let Some(place) = Place::of(self, fd, path) else { return Ok(()) };
+                spawn_blocking(move || Ok(within(climb, place.depth(&place.parent()?)?))).await
+            }
+        };
+        self.heed(fd, path, verdict)
+    }
+
+    /// Refuses to move, or to link, what would lead out from its new place.
+    pub(super) async fn admit_move(&mut self, fd: &Fd, path: &str, to: &Fd, new: &str) -> FsResult<()> {
+        let (Some(from), Some(to)) = (Place::of(self, fd, path), Place::of(self, to, new)) else { return Ok(()) };
+        let verdict = spawn_blocking(move || moved(&from, &to)).await;
+        self.heed(fd, path, verdict)
+    }
+
+    fn heed(&mut self, fd: &Fd, path: &str, verdict: io::Result<Verdict>) -> FsResult<()> {
+        match verdict {
+            Ok(Verdict::Fine) => return Ok(()),
+            Ok(Verdict::TooMuch) => {
+                self.witness.refuse(PluginError::resource_exhausted(format!(
+                    "a directory with more than {MAX_LISTED} entries, or {MAX_DEPTH} directories within each other, cannot be \
+                     moved to another directory"
+                )));
+                return Err(ErrorCode::InsufficientMemory.into());
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ErrorCode::NoEntry.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Err(ErrorCode::NotDirectory.into()),
+            Ok(Verdict::LeadsOut) | Err(_) => {}
+        }
+        self.deny(fd, path, Denial::Outside);
+        Err(ErrorCode::NotPermitted.into())
+    }
+}
+
+/// A path of the guest's, and the granted directory that it lies in.
+struct Place {
+    dir: Arc<File>,
+    root: Arc<File>,
+    path: String,
+}
+
+impl Place {
+    /// None where the operation fails by itself.
+    fn of(state: &HostState, fd: &Fd, path: &str) -> Option<Self> {
+        let Ok(Descriptor::Dir(dir)) = state.table.get(fd) else { return None };
+        let root = &state.origin(fd)?.dir;
+        Some(Self { dir: Arc::clone(&dir.dir), root: Arc::clone(&root.dir), path: path.to_owned() })
+    }
+
+    /// The directory in which the last part of the path lies.
+    fn parent(&self) -> io::Result<Dir> {
+        let dir = Dir::from_std_file(self.dir.try_clone()?);
+        match Path::new(&self.path).parent() {
+            Some(parent) if parent != Path::new("") => dir.open_dir(parent),
+            _ => Ok(dir),
+        }
+    }
+
+    /// The last part of the path.
+    fn name(&self) -> io::Result<&OsStr> {
+        Path::new(&self.path).file_name().ok_or_else(|| io::ErrorKind::PermissionDenied.into())
+    }
+
+    /// How many directories lie between the granted one and this one.
+    fn depth(&self, dir: &Dir) -> io::Result<usize> {
+        let root = fstat(&self.root)?;
+        let mut at = openat(dir, ".", DIRECTORY, Mode::empty())?;
+        for depth in 0.. {
+            let here = fstat(&at)?;
+            if same(&here, &root) {
+                return Ok(depth);
+            }
+            at = openat(&at, "..", DIRECTORY, Mode::empty())?;
+            if same(&fstat(&at)?, &here) {
+                break;
+            }
+        }
+        Err(io::Error::other("the directory was moved away"))
+    }
+}
+
+/// How far up a link's target goes before it goes down; none if it may lead anywhere.
+fn climb(target: &Path) -> Option<usize> {
+    let is_up = |part: &Component<'_>| matches!(part, Component::ParentDir);
+    let parts = || target.components().filter(|part| !matches!(part, Component::CurDir));
+    let up = parts().take_while(is_up).count();
+    // `a/..` may be anywhere where `a` is a link.
+    parts().skip(up).all(|part| matches!(part, Component::Normal(_))).then_some(up)
+}
+
+/// Whether a link that lies so deep may go up so far.
+fn within(climb: usize, depth: usize) -> Verdict {
+    if climb <= depth { Verdict::Fine } else { Verdict::LeadsOut }
+}
+
+/// What may be moved or linked from one place to another.
+fn moved(from: &Place, to: &Place) -> io::Result<Verdict> {
+    let (source, target) = (from.parent()?, to.parent()?);
+    // What a link leads to depends on the directory that it lies in.
+    if same(&fstat(&source)?, &fstat(&target)?) {
+        return Ok(Verdict::Fine);
+    }
+    let name = from.name()?;
+    match FileType::from_raw_mode(statat(&source, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode) {
+        FileType::Symlink => link(&source, name, to.depth(&target)?),
+        FileType::Directory => tree(&below(&source, name)?, to.depth(&target)? + 1, 0, &mut 0),
+        _ => Ok(Verdict::Fine),
+    }
+}
+
+fn link(dir: &Dir, name: &OsStr, depth: usize) -> io::Result<Verdict> {
+    let target = readlinkat(dir, name, Vec::new())?;
+    let climb = climb(Path::new(OsStr::from_bytes(target.to_bytes())));
+    Ok(climb.map_or(Verdict::LeadsOut, |climb| within(climb, depth)))
+}
+
+/// Every link in a tree that is going to lie `depth` below the granted directory.
+fn tree(dir: &Dir, depth: usize, level: usize, seen: &mut usize) -> io::Result<Verdict> {
+    if level == MAX_DEPTH {
+        return Ok(Verdict::TooMuch);
+    }
+    for entry in dir.entries()? {
+        let entry = entry?;
+        *seen += 1;
+        if *seen > MAX_LISTED {
+            return Ok(Verdict::TooMuch);
+        }
+        let (name, kind) = (entry.file_name(), entry.file_type()?);
+        let verdict = if kind.is_symlink() {
+            link(dir, &name, depth)?
+        } else if kind.is_dir() {
+            tree(&below(dir, &name)?, depth + 1, level + 1, seen)?
+        } else {
+            Verdict::Fine
+        };
+        if !matches!(verdict, Verdict::Fine) {
+            return Ok(verdict);
+        }
+    }
+    Ok(Verdict::Fine)
+}
+
+fn below(dir: &Dir, name: &OsStr) -> io::Result<Dir> {
+    Ok(Dir::from_std_file(File::from(openat(dir, name, DIRECTORY, Mode::empty())?)))
+}
+
+fn same(one: &Stat, other: &Stat) -> bool {
+    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_goes_up_at_its_beginning_only() {
+        for (target, expected) in [
+            ("a/b", Some(0)),
+            ("./a", Some(0)),
+            ("", Some(0)),
+            ("..", Some(1)),
+            ("./.././../a", Some(2)),
+            ("a/..", None),
+            ("../a/../b", None),
+            ("/", None),
+            ("/a", None),
+        ] {
+            assert_eq!(climb(Path::new(target)), expected, "{target}");
+        }
+    }
+}
