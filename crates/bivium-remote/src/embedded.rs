@@ -5,7 +5,9 @@
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
+use bivium_exchange::{Area, Exchange};
 use bivium_interface::{PluginError, Result};
 use sha2::{Digest, Sha256};
 
@@ -24,8 +26,51 @@ const FILES: &[(&str, &str)] = files! {
     "spill.py" "start.py" "sweep.py" "wire.py" "worker.py"
 };
 
+/// The directory of the worker's files, to run.
+pub(crate) struct Package {
+    pub(crate) path: PathBuf,
+    /// Where they lie if the cache cannot hold them; they go with it.
+    area: Option<Area>,
+}
+
+impl Package {
+    /// Lays the files down in the cache, or, if that cannot be, in a place of the plugin's own. Blocks on the file system.
+    ///
+    /// # Errors
+    /// Those of the exchange, and `resource-exhausted` or `unavailable` if there is no room there either.
+    pub(crate) fn new(cache: Result<PathBuf>, exchange: &Exchange) -> Result<Self> {
+        let error = match cache.and_then(|cache| install(&cache)) {
+            Ok(path) => return Ok(Self { path, area: None }),
+            Err(error) => error,
+        };
+        static TOLD: Once = Once::new();
+        TOLD.call_once(|| tracing::warn!("each plugin gets files of the Python worker of its own: {error}"));
+        let area = exchange.area("worker")?;
+        lay(area.path()).map_err(|second| {
+            let message = format!("cannot lay down the Python worker in {}: {second}", area.path().display());
+            PluginError::unavailable(message).with_help(error.to_string())
+        })?;
+        Ok(Self { path: area.path().join(PACKAGE), area: Some(area) })
+    }
+
+    /// Puts the files back if somebody has removed them. Blocks on the file system.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub(crate) fn restore(&self) -> Result<()> {
+        if self.path.join("__main__.py").exists() {
+            return Ok(());
+        }
+        match (&self.area, self.path.parent().and_then(Path::parent)) {
+            (None, Some(cache)) => install(cache).map(drop),
+            _ => Err(PluginError::unavailable(format!("somebody has removed {}", self.path.display()))
+                .with_help("load the plugin again")),
+        }
+    }
+}
+
 /// Lays the worker's files down below `cache`, unless they are there, and gives the directory to run.
-pub(crate) fn install(cache: &Path) -> Result<PathBuf> {
+fn install(cache: &Path) -> Result<PathBuf> {
     let home = cache.join(format!("worker-{}", digest()));
     let package = home.join(PACKAGE);
     let failed = |error: io::Error| {
@@ -105,6 +150,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::small_disk::SmallDisk;
 
     #[test]
     fn no_file_of_the_package_is_missing() {
@@ -125,6 +171,37 @@ mod tests {
             hosts.into_iter().for_each(|host| assert!(is_whole(&host.join().unwrap())));
         });
         assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_cache_that_cannot_hold_the_files_is_done_without() {
+        let root = tempfile::tempdir().unwrap();
+        let exchange = Exchange::builder().root(root.path()).open().unwrap();
+        let no_home = || Err(PluginError::internal("no home"));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut caches = vec![no_home(), Ok(file.path().join("cache"))];
+        let full = SmallDisk::new().inspect(SmallDisk::fill);
+        let read_only = SmallDisk::new().inspect(SmallDisk::make_read_only);
+        caches.extend([&full, &read_only].into_iter().flatten().map(|disk| Ok(disk.path().join("cache"))));
+        for cache in caches {
+            let package = Package::new(cache.clone(), &exchange).unwrap();
+            assert!(package.path.starts_with(root.path().canonicalize().unwrap()), "{cache:?}");
+            assert!(is_whole(&package.path));
+            package.restore().unwrap();
+            std::fs::remove_dir_all(&package.path).unwrap();
+            assert!(package.restore().unwrap_err().to_string().contains("load the plugin again"));
+            drop(package);
+            assert_eq!(exchange.usage().areas, 0);
+            if let Ok(cache) = cache {
+                assert!(!cache.exists() || cache.read_dir().unwrap().count() == 0, "nothing half done is left");
+            }
+        }
+        // One that was cleaned is filled again.
+        let cache = tempfile::tempdir().unwrap();
+        let package = Package::new(Ok(cache.path().to_owned()), &exchange).unwrap();
+        std::fs::remove_dir_all(package.path.parent().unwrap()).unwrap();
+        package.restore().unwrap();
+        assert!(is_whole(&package.path));
     }
 
     #[test]

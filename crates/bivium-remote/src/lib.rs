@@ -27,6 +27,9 @@ mod output;
 mod payload;
 mod process;
 mod proxy;
+#[cfg(test)]
+#[path = "../../../tests/support/small_disk.rs"]
+mod small_disk;
 #[expect(
     unsafe_code,
     reason = "what a child does before its program runs cannot be said safely; nothing else is in it"

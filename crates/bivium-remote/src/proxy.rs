@@ -7,13 +7,14 @@ use async_trait::async_trait;
 use bivium_exchange::Exchange;
 use bivium_instances::{PluginContext, PooledPlugin};
 use bivium_interface::{
-    Call, Manifest, MethodInfo, Payload, PayloadStream, PluginError, PluginInterface, Result, Stats,
+    Call, LogLevel, LogSource, Manifest, MethodInfo, Payload, PayloadStream, PluginError, PluginInterface, Result,
+    Stats,
 };
 use serde_json::Value;
 
 use crate::ancestor::default_data_dir;
 use crate::confine::Confinement;
-use crate::embedded;
+use crate::embedded::Package;
 use crate::environment;
 use crate::factory::WorkerFactory;
 
@@ -56,20 +57,30 @@ impl RemotePluginProxy {
             return Err(named(PluginError::invalid_manifest("a Python plugin needs `module` and `class`")));
         }
         let environments = places.environments.as_deref();
-        let python = environment::interpreter(manifest, environments, context.granted.confined, &context.log)
-            .await
-            .map_err(named)?;
+        let find =
+            |environments| environment::interpreter(manifest, environments, context.granted.confined, &context.log);
+        let (python, environment) = match find(environments).await {
+            Err(error) if environment::lacks_place(manifest, &error) => {
+                let message = format!("its environment is made for this host alone: {error}");
+                context.log.push(LogLevel::Warn, LogSource::Host, 0, None, &message);
+                let area = exchange.area("environment").map_err(named)?;
+                // If that fails as well, the first error says what to mend.
+                (find(Some(area.path())).await.map_err(|_| named(error))?, Some(area))
+            }
+            python => (python.map_err(named)?, None),
+        };
         let mut places = places.clone();
         if places.data.is_none() {
             places.data = default_data_dir();
         }
-        let cache = environment::cache_dir().map_err(named)?;
-        let laid = tokio::task::spawn_blocking(move || embedded::install(&cache)).await;
+        let ours = exchange.clone();
+        let laid = tokio::task::spawn_blocking(move || Package::new(environment::cache_dir(), &ours)).await;
         let package = laid.map_err(|error| PluginError::internal(error.to_string())).flatten().map_err(named)?;
         let confinement =
-            Confinement::new(manifest, &context, exchange, &places, &python.path, &package).map_err(named)?;
+            Confinement::new(manifest, &context, exchange, &places, &python.path, &package.path).map_err(named)?;
         let (manifest, exchange, confinement) = (Arc::clone(manifest), exchange.clone(), Arc::new(confinement));
-        let factory = WorkerFactory { manifest, exchange, context, python, package, places, confinement };
+        let package = Arc::new(package);
+        let factory = WorkerFactory { manifest, exchange, context, python, environment, package, places, confinement };
         Ok(Self(PooledPlugin::new(factory)))
     }
 }

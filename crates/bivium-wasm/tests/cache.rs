@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 mod common;
+#[path = "../../../tests/support/small_disk.rs"]
+mod small_disk;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -15,6 +17,7 @@ use bivium_interface::{Call, ErrorCode, PluginInterface};
 use bivium_wasm::{Compilation, WasmConfig, WasmEngine, compile};
 use common::{Loaded, guest, manifest, says, try_load};
 use serde_json::{Value, json};
+use small_disk::SmallDisk;
 use tempfile::TempDir;
 
 /// A directory with a component of its own and a cache.
@@ -83,6 +86,33 @@ async fn the_next_host_maps_what_the_first_compiled() {
     fs::rename(place.component(), place.0.path().join("moved.wasm")).unwrap();
     fs::copy(place.0.path().join("moved.wasm"), place.component()).unwrap();
     assert!(place.compile().await.was_cached);
+}
+
+#[tokio::test]
+async fn a_full_or_read_only_disk_is_done_without_and_filled_once_there_is_room() {
+    let Some(disk) = SmallDisk::new() else { return };
+    let place = Place::new();
+    let engine = || WasmEngine::new(WasmConfig::new().instances(4).cache_dir(disk.path().join("cache"))).unwrap();
+    // Open before the disk is full, and after.
+    let early = engine();
+    disk.fill();
+    for engine in [early, engine()] {
+        for _ in 0..2 {
+            echoes(&load(&engine, &place.component(), json!({})).await, "without room").await;
+        }
+        let usage = engine.cache().unwrap();
+        assert_eq!(usage.entries, 0);
+    }
+    let names = |path: PathBuf| fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+    let left = names(disk.path().join("cache/components"));
+    assert!(left.iter().all(|name| !name.to_str().unwrap().starts_with('.')), "{left:?}");
+    // Nor does a cache that was removed under the host stop it.
+    let cleaned = engine();
+    fs::remove_dir_all(disk.path().join("cache")).unwrap();
+    echoes(&load(&cleaned, &place.component(), json!({})).await, "without a directory").await;
+    drop(cleaned);
+    disk.make_read_only();
+    echoes(&load(&engine(), &place.component(), json!({})).await, "read-only").await;
 }
 
 #[tokio::test]

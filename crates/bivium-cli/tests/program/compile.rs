@@ -21,7 +21,7 @@ const FOR_EVER: u32 = 5000;
 
 impl Place {
     /// A plugin that gives back what it gets.
-    fn echo(&self) {
+    pub(crate) fn echo(&self) {
         let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/guests/target/guests/echo.wasm");
         assert!(guest.is_file(), "{} is not built: run `cargo xtask guests`", guest.display());
         fs::copy(guest, self.path("manifests/echo.wasm")).unwrap();

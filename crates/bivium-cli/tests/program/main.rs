@@ -10,10 +10,14 @@
 
 mod checks;
 mod compile;
+mod full;
 mod logs;
 mod place;
 mod saved;
 mod secrets;
+#[path = "../../../../tests/support/small_disk.rs"]
+mod small_disk;
+mod strange_text;
 mod trust;
 mod typed;
 mod unicode;

@@ -56,8 +56,13 @@ pub(super) async fn environment(
         return Ok(python);
     }
     let unusable = |error: io::Error| {
-        PluginError::internal(format!("{} cannot hold environments: {error}", environments.display()))
-            .with_help("name another directory for environments")
+        let message = format!("{} cannot hold environments: {error}", environments.display());
+        let error = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => PluginError::resource_exhausted(message),
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => PluginError::denied(message),
+            _ => PluginError::internal(message),
+        };
+        error.with_help("name another directory for environments")
     };
     tokio::fs::create_dir_all(environments).await.map_err(unusable)?;
     let lock = lock(&environments.join(format!("{key}.lock")), log).await.map_err(unusable)?;
@@ -77,13 +82,21 @@ pub(super) async fn environment(
     if let Err(error) = installer.make(&work).await {
         // The next attempt removes it if this does not.
         let _ = remove(&directory).await;
-        return Err(error);
+        return Err(if lacks_room(&error) { unusable(io::ErrorKind::StorageFull.into()) } else { error });
     }
     stamp(&directory, base, requirements, installer.name()).map_err(unusable)?;
     say(log, &format!("made {} in {:.1} s", directory.display(), start.elapsed().as_secs_f64()));
     // For everyone, even where the installer left a process behind that holds it too.
     lock.unlock().map_err(unusable)?;
     Ok(python)
+}
+
+/// Whether an installer says that there is no room for what it makes.
+fn lacks_room(error: &PluginError) -> bool {
+    let said = error.failure().map_or("", |failure| &failure.traceback);
+    ["No space left on device", "Disk quota exceeded", "os error 28", "os error 122"]
+        .iter()
+        .any(|one| said.contains(one))
 }
 
 /// A digest of all that decides what an environment holds. The interpreter counts by its file and its ABI but not

@@ -25,7 +25,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use bivium_instances::PluginLog;
-use bivium_interface::{LogLevel, LogSource, Manifest, PluginError};
+use bivium_interface::{ErrorCode, LogLevel, LogSource, Manifest, PluginError};
 
 use machine::Machine;
 use probe::{Facts, Refusal};
@@ -65,7 +65,7 @@ impl Interpreter {
 /// - `denied`: it lies beside the manifest of a confined plugin;
 /// - `unavailable`: no interpreter that will do, or the environment cannot be made; the installer's last lines are
 ///   in [`PluginError::failure`];
-/// - `internal`: the directory for environments cannot be used.
+/// - `resource-exhausted`, `denied`, `internal`: the directory for environments cannot be used ([`lacks_place`]).
 pub(crate) async fn interpreter(
     manifest: &Manifest,
     environments: Option<&Path>,
@@ -80,6 +80,12 @@ pub(crate) async fn interpreter(
     let message = format!("Python {major}.{minor}.{micro} is {}", found.path.display());
     log.push(LogLevel::Debug, LogSource::Host, 0, None, &message);
     Ok(found)
+}
+
+/// Whether the error of [`interpreter`] says that an environment cannot be made where it should be.
+pub(crate) fn lacks_place(manifest: &Manifest, error: &PluginError) -> bool {
+    let codes = [ErrorCode::ResourceExhausted, ErrorCode::Denied, ErrorCode::Internal];
+    manifest.python_path.is_none() && manifest.requirements.is_some() && codes.contains(&error.code())
 }
 
 /// Refuses a program that came with the manifest: it would run before it can be confined, to say which version it is. A

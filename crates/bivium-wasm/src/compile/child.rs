@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use wasmtime::Engine;
 
 use super::cache::{Cache, Draft, Key};
-use super::worker::{Order, REFUSED, compatibility};
-use super::{CompileLimits, cannot_keep, too_slow};
+use super::worker::{NOT_WRITTEN, Order, REFUSED, compatibility};
+use super::{CompileLimits, too_slow};
 
 /// Threads of one child: a component's functions are compiled side by side.
 const THREADS: usize = 4;
@@ -36,12 +36,25 @@ impl Place {
         if let Some(cache) = cache {
             match cache.draft() {
                 Ok(draft) => return Ok(Self::Entry(draft, Arc::clone(cache))),
-                Err(error) => cannot_keep(cache, &error),
+                Err(error) => cache.cannot_keep(&error),
             }
         }
-        let file = tempfile::tempfile();
+        let file = tempfile::tempfile().or_else(|_| in_memory());
         file.map(Self::Unnamed)
             .map_err(|error| PluginError::internal(format!("cannot make a file for the compiled component: {error}")))
+    }
+
+    /// Another place, if it was this one that the compiler could not write to: in memory, for the next disk may be as full.
+    pub(super) fn elsewhere(&self, error: &PluginError) -> Option<Result<Self>> {
+        if error.code() != NOT_WRITTEN {
+            return None;
+        }
+        if let Self::Entry(_, cache) = self {
+            cache.cannot_keep(&std::io::Error::other(error.message()));
+        }
+        let no_room =
+            |second| PluginError::resource_exhausted(format!("{}, and not in memory: {second}", error.message()));
+        Some(in_memory().map(Self::Unnamed).map_err(no_room))
     }
 
     pub(super) fn file(&self) -> Result<File> {
@@ -57,9 +70,19 @@ impl Place {
         if let Self::Entry(draft, cache) = self
             && let Err(error) = draft.install(key)
         {
-            cannot_keep(&cache, &error);
+            cache.cannot_keep(&error);
         }
     }
+}
+
+#[cfg(target_os = "linux")]
+fn in_memory() -> std::io::Result<File> {
+    Ok(File::from(rustix::fs::memfd_create("bivium-component", rustix::fs::MemfdFlags::CLOEXEC)?))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn in_memory() -> std::io::Result<File> {
+    Err(std::io::ErrorKind::Unsupported.into())
 }
 
 /// Compiles `component` into `output`. The child is killed when its time is up, and when this future is dropped.

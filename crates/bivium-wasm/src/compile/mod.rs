@@ -289,7 +289,7 @@ impl Workshop {
                         return Ok(Compiled { was_cached: false, ..found });
                     }
                 }
-                Err(error) => cannot_keep(cache, &error),
+                Err(error) => cache.cannot_keep(&error),
             }
         }
         let component = code::from_memory(engine, &compiled).map_err(|error| not_taken(&error))?;
@@ -304,12 +304,16 @@ impl Workshop {
         binary: Arc<Binary>,
         limits: &CompileLimits,
     ) -> Result<Compiled> {
-        let place = {
+        let mut place = {
             let cache = self.cache.clone();
             blocking(move || child::Place::new(cache.as_ref())).await?
         };
-        let output = place.file()?;
-        child::compile(engine, program, args, &binary.bytes, output, limits).await?;
+        let compile = |output| child::compile(engine, program, args, &binary.bytes, output, limits);
+        if let Err(error) = compile(place.file()?).await {
+            let Some(elsewhere) = place.elsewhere(&error) else { return Err(error) };
+            place = elsewhere?;
+            compile(place.file()?).await?;
+        }
         let engine = engine.clone();
         blocking(move || {
             let key = Key::new(&engine, binary.digest);
@@ -366,13 +370,6 @@ fn not_taken(error: &wasmtime::Error) -> PluginError {
         return unfit;
     }
     PluginError::internal(format!("the engine does not take the compiled component: {error:#}"))
-}
-
-fn cannot_keep(cache: &Cache, error: &std::io::Error) {
-    tracing::warn!(
-        cache = %cache.path().display(), %error,
-        "a compiled component cannot be kept in the cache, the next load compiles it anew"
-    );
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::io::{self, BufRead as _, Read, Write as _};
 use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 
-use bivium_interface::{PluginError, Result};
+use bivium_interface::{ErrorCode, PluginError, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use wasmtime::Engine;
@@ -17,6 +17,8 @@ use crate::{engine, refusal};
 
 /// The exit status that says that standard error holds an error as JSON.
 pub(super) const REFUSED: u8 = 3;
+/// The code of the error that says that there is no room for what was compiled: no other has it.
+pub(super) const NOT_WRITTEN: ErrorCode = ErrorCode::Unavailable;
 /// No order is longer.
 const ORDER_BYTES: u64 = 4096;
 /// Address space beyond memory in use: the program, its libraries, stacks, the allocator's arenas.
@@ -81,7 +83,7 @@ fn run() -> Result<()> {
     census::check(&component)?;
     let code = engine.precompile_component(&component).map_err(|error| refusal::malformed(&error))?;
     let written = io::stdout().as_fd().try_clone_to_owned().map(File::from).and_then(|mut out| out.write_all(&code));
-    written.map_err(|error| PluginError::internal(format!("cannot write the compiled component: {error}")))
+    written.map_err(|error| PluginError::new(NOT_WRITTEN, format!("cannot write the compiled component: {error}")))
 }
 
 /// The engine that the order is for.

@@ -76,11 +76,7 @@ impl SettingsStore {
     /// # Errors
     /// `unavailable` if the lock cannot be had in ten seconds; `denied`, `resource-exhausted` or `internal` if the file
     /// cannot be written; `invalid-config` if what is there cannot be read; those of `change`.
-    pub(crate) fn change<T>(
-        &self,
-        plugin: &str,
-        change: impl FnOnce(&mut SavedSettings) -> Result<T>,
-    ) -> Result<T> {
+    pub(crate) fn change<T>(&self, plugin: &str, change: impl FnOnce(&mut SavedSettings) -> Result<T>) -> Result<T> {
         let file = self.file(plugin);
         let lock = self.lock().map_err(|error| failed("write", &file, &error))?;
         let mut settings = self.read(plugin)?;

@@ -1,10 +1,10 @@
 //! [`Draft`]: an entry that is being made.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, fchmod, renameat};
 use rustix::io::Errno;
@@ -16,8 +16,25 @@ use crate::compile::stamp::Stamp;
 /// How long to wait for the file system's clock to move on.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 const LOOKS: u32 = 30;
+/// How long another host may tidy.
+const TIDYING: Duration = Duration::from_secs(2);
 /// Others may put their own entry in place at the same time.
 const ATTEMPTS: u32 = 4;
+
+/// Takes the lock beside others. Whoever tidies has it for a moment; one that was stopped meanwhile is not waited for.
+fn share(lock: &File) -> io::Result<()> {
+    let start = Instant::now();
+    loop {
+        match lock.try_lock_shared() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if start.elapsed() > TIDYING => {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "another host does not give its lock back"));
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK_EVERY),
+        }
+    }
+}
 
 /// An entry under a hidden name. It goes when it is dropped, unless it was put in place.
 #[derive(Debug)]
@@ -33,7 +50,7 @@ pub(crate) struct Draft {
 impl Draft {
     pub(super) fn new(cache: Arc<Cache>) -> io::Result<Self> {
         let lock = cache.lock_file()?;
-        lock.lock_shared()?;
+        share(&lock)?;
         let name = dir::hidden_name()?;
         let dir = dir::make_in(cache.dir.as_fd(), &name)?;
         let code = dir::create_file(dir.as_fd(), CODE)?;

@@ -23,7 +23,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens};
@@ -91,6 +91,8 @@ pub(crate) struct Cache {
     digests: OwnedFd,
     /// Bytes of compiled code that are kept.
     limit: u64,
+    /// Whether it was told that something cannot be kept.
+    told: Once,
 }
 
 impl Cache {
@@ -98,7 +100,17 @@ impl Cache {
     pub(crate) fn open(path: &Path, limit: u64) -> io::Result<Self> {
         let dir = dir::make(path)?;
         let digests = dir::make_in(dir.as_fd(), DIGESTS)?;
-        Ok(Self { path: path.to_owned(), dir, digests, limit })
+        Ok(Self { path: path.to_owned(), dir, digests, limit, told: Once::new() })
+    }
+
+    /// Says, once, that something cannot be kept: the disk may be full, or read-only.
+    pub(crate) fn cannot_keep(&self, error: &io::Error) {
+        self.told.call_once(|| {
+            tracing::warn!(
+                cache = %self.path.display(), %error,
+                "a compiled component cannot be kept in the cache, the next load compiles it anew"
+            );
+        });
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -1,0 +1,71 @@
+//! Disks that are full or read-only, and directories that vanish: the program goes on where it can, and says so.
+
+use serde_json::json;
+
+use crate::place::Place;
+use crate::small_disk::SmallDisk;
+
+/// Full, read-only, and no directory at all.
+fn bad_disks() -> Option<[SmallDisk; 2]> {
+    let (full, read_only) = (SmallDisk::new()?, SmallDisk::new()?);
+    full.fill();
+    read_only.make_read_only();
+    Some([full, read_only])
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_stops_no_plugin_of_either_kind() {
+    let Some(disks) = bad_disks() else { return };
+    let place = Place::with_probe();
+    place.echo();
+    let manifest = json!({"name": "made", "version": "1.0.0", "module": "probe_plugin", "class": "Probe", "source": "..",
+        "requirements": []});
+    place.write("manifests/made.json", &manifest.to_string());
+    for disk in &disks {
+        let cache = disk.path().to_str().unwrap();
+        let run = |args: &[&str]| {
+            let output = place.command(args).env("XDG_CACHE_HOME", cache).output().unwrap();
+            place.ran(output)
+        };
+        let echo = run(&["run", "echo", "text=hello"]);
+        assert_eq!(echo.assert_status(0).json()["text"].as_str().map(|text| text.contains("hello")), Some(true));
+        assert_eq!(echo.stderr.matches("the cache").count(), 1, "one warning: {}", echo.all());
+        for plugin in ["probe", "made"] {
+            let ran = run(&["run", plugin, "text=hello"]);
+            ran.assert_status(0);
+            assert_eq!(ran.stderr.matches("files of the Python worker of its own").count(), 1, "{}", ran.all());
+            let is_made = ran.stderr.contains("its environment is made for this host alone");
+            assert_eq!(is_made, plugin == "made", "{}", ran.all());
+        }
+        place.assert_clean();
+    }
+}
+
+#[test]
+fn settings_and_results_that_cannot_be_written_are_errors_that_name_the_file() {
+    let Some(disks) = bad_disks() else { return };
+    let place = Place::new();
+    place.component("redact", json!({}));
+    for disk in &disks {
+        let dir = disk.path().to_str().unwrap();
+        let output = place.command(&["disable", "redact"]).env("BIVIUM_DATA_DIR", dir).output().unwrap();
+        let ran = place.ran(output);
+        assert_ne!(ran.status, 0);
+        assert!(ran.stderr.contains("cannot write the saved settings"), "{}", ran.all());
+        assert!(ran.stderr.contains("name another data directory"), "{}", ran.all());
+    }
+}
+
+#[test]
+fn an_audit_log_that_cannot_be_written_is_told_and_where_it_is_enforced_nothing_runs() {
+    let place = Place::with_probe();
+    let args = ["run", "probe", "text=hello", "--audit", "/dev/full"];
+    let ran = place.run(&args);
+    ran.assert_status(0);
+    assert!(ran.stderr.contains("the audit log is not written"), "{}", ran.all());
+    assert!(ran.stderr.contains("/dev/full"), "{}", ran.all());
+    // A component of which everything can be held, on any machine.
+    place.echo();
+    place.component("echo", json!({"permissions": {"env": ["HOME"]}, "enforce": true}));
+    place.run(&["run", "echo", "text=hello", "--audit", "/dev/full"]).assert_status(0);
+}
