@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, fstat, openat, statat};
+use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, flock, fstat, openat, statat};
 
 use crate::session::{LOCK, RANDOM_DIGITS, open_own_dir, open_root, prefix, remove_held, same};
 
@@ -56,6 +56,10 @@ fn reclaim_one(root: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
     if name.starts_with('.') && !is_old(dir.metadata()?.modified()?) {
         return Ok(false);
     }
+    // Its host holds the directory itself as well: a cleaner may have removed the lock's file because it is old.
+    if flock(&dir, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return Ok(false);
+    }
     // One whose maker was killed before the lock was there gets one now: then there is one way to claim it.
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let lock = File::from(openat(&dir, LOCK, flags, Mode::RUSR | Mode::WUSR)?);
@@ -88,6 +92,17 @@ mod tests {
         fs::write(path.join("areas/a/b/file"), "x").unwrap();
         fs::write(path.join("lock"), "").unwrap();
         path
+    }
+
+    #[test]
+    fn one_that_lives_is_left_though_a_cleaner_has_taken_the_file_of_its_lock() {
+        let root = root();
+        let live = Session::create(root.path()).unwrap();
+        fs::remove_file(live.path().join("lock")).unwrap();
+        assert_eq!(reclaim(root.path()).unwrap(), 0);
+        assert!(live.is_there());
+        drop(live);
+        assert_eq!(root.path().read_dir().unwrap().count(), 0);
     }
 
     #[test]

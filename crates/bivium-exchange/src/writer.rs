@@ -34,9 +34,17 @@ pub struct BlobWriter {
 impl BlobWriter {
     pub(crate) fn new(exchange: &Arc<Inner>, media_type: &str, expected: Option<u64>) -> Result<Self> {
         media_type::check(media_type)?;
-        let (session, roof) = exchange.places.for_blob(expected)?;
-        let stored = Stored::unnamed(session, Charge::new(&exchange.ledger, Kind::Blob), media_type)?;
-        let file = stored.create()?;
+        let (session, mut roof) = exchange.places.for_blob(expected)?;
+        let charge = || Charge::new(&exchange.ledger, Kind::Blob);
+        let mut stored = Stored::unnamed(Arc::clone(&session), charge(), media_type)?;
+        let file = match stored.create() {
+            Err(error) if error.code() == ErrorCode::ResourceExhausted => {
+                let Some(beyond) = exchange.places.beyond(&session)? else { return Err(error) };
+                (stored, roof) = (Stored::unnamed(beyond, charge(), media_type)?, u64::MAX);
+                stored.create()?
+            }
+            file => file?,
+        };
         Ok(Self {
             exchange: Arc::clone(exchange),
             media_type: media_type.to_owned(),

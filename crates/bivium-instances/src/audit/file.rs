@@ -2,25 +2,20 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use bivium_interface::{PluginError, Result};
 
 use super::{AuditRecord, AuditSink};
+use crate::log::ends_in_half_a_line;
 
 /// Appends audit records to a file, one line of JSON each. Several hosts may append to the same one. A file that was moved
 /// away or deleted is made anew.
 pub struct AuditFile {
     path: PathBuf,
-    open: Mutex<Open>,
-}
-
-struct Open {
-    file: File,
-    /// Whether the last line may have been written in part.
-    torn: bool,
+    file: Mutex<File>,
 }
 
 impl AuditFile {
@@ -29,57 +24,37 @@ impl AuditFile {
     /// # Errors
     /// `denied` or `internal` if it cannot be opened, naming it.
     pub fn open(path: &Path) -> Result<Self> {
-        let open = Open::new(path).map_err(|error| failed("open", path, &error))?;
-        Ok(Self { path: path.to_owned(), open: Mutex::new(open) })
+        let file = opened(path).map_err(|error| failed("open", path, &error))?;
+        Ok(Self { path: path.to_owned(), file: Mutex::new(file) })
     }
 }
 
-impl Open {
-    fn new(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
-        let file = match file {
-            // A pipe, or a file that this user may write to and not read.
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => OpenOptions::new().append(true).open(path)?,
-            file => file?,
-        };
-        let size = file.metadata()?.len();
-        let mut last = [b'\n'];
-        // A host that was killed, or had no room left, may have left half a line.
-        let torn = size > 0 && file.read_at(&mut last, size - 1).is_ok_and(|read| read == 1) && last != *b"\n";
-        Ok(Self { file, torn })
+fn opened(path: &Path) -> io::Result<File> {
+    match OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path) {
+        // One that this user may write to and not read.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => OpenOptions::new().append(true).open(path),
+        file => file,
     }
+}
 
-    fn is_at(&self, path: &Path) -> bool {
-        match (self.file.metadata(), path.metadata()) {
-            (Ok(own), Ok(there)) => (own.dev(), own.ino()) == (there.dev(), there.ino()),
-            _ => false,
-        }
-    }
-
-    /// One write a line: other hosts may append to the same file.
-    fn append(&mut self, line: &[u8]) -> io::Result<()> {
-        if self.torn {
-            self.file.write_all(b"\n")?;
-        }
-        self.torn = true;
-        if self.file.write(line)? < line.len() {
-            return Err(ErrorKind::StorageFull.into());
-        }
-        self.torn = false;
-        Ok(())
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), path.metadata()) {
+        (Ok(own), Ok(there)) => (own.dev(), own.ino()) == (there.dev(), there.ino()),
+        _ => false,
     }
 }
 
 impl AuditSink for AuditFile {
     fn record(&self, record: &AuditRecord) -> Result<()> {
-        let mut line = serde_json::to_vec(record).map_err(|error| PluginError::internal(error.to_string()))?;
-        line.push(b'\n');
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let json = serde_json::to_string(record).map_err(|error| PluginError::internal(error.to_string()))?;
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let mut write = || {
-            if !open.is_at(&self.path) {
-                *open = Open::new(&self.path)?;
+            if !is_at(&file, &self.path) {
+                *file = opened(&self.path)?;
             }
-            open.append(&line)
+            let line = if ends_in_half_a_line(&file)? { format!("\n{json}\n") } else { format!("{json}\n") };
+            // One write a line: other hosts may append to the same file.
+            if file.write(line.as_bytes())? < line.len() { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
         };
         write().map_err(|error| failed("write to", &self.path, &error))
     }

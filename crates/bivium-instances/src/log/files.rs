@@ -146,24 +146,26 @@ impl Layout {
     fn open(&self, plugin: &str) -> io::Result<File> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .read(true)
             .append(true)
             .create(true)
             .mode(0o600)
             .custom_flags(i32::try_from(flags).unwrap_or_default())
             .open(self.file(plugin, 0))?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
+        if !file.metadata()?.is_file() {
             return Err(io::Error::other("it is no regular file"));
-        }
-        // A host that was killed, or had no room left, may have left half a line.
-        let mut last = [b'\n'];
-        if metadata.len() > 0 && file.read_at(&mut last, metadata.len() - 1)? == 1 && last != *b"\n" {
-            file.write_all(b"\n")?;
         }
         Ok(file)
     }
+}
+
+/// Whether a host that was killed, or had no room left, has left half a line at the end. A file that cannot be read has
+/// none that anybody knows of.
+pub(crate) fn ends_in_half_a_line(file: &File) -> io::Result<bool> {
+    let size = file.metadata()?.len();
+    let mut last = [b'\n'];
+    Ok(size > 0 && file.read_at(&mut last, size - 1).is_ok_and(|read| read == 1) && last != *b"\n")
 }
 
 /// Whether a path still names the file.
@@ -229,7 +231,11 @@ impl Writer {
     fn append(&mut self, plugin: &Arc<str>, record: &LogRecord) -> io::Result<()> {
         let mut line = serde_json::to_vec(&Line { plugin, record })?;
         line.push(b'\n');
-        self.file(plugin, line.len() as u64)?.write_all(&line)
+        let mut file = self.file(plugin, line.len() as u64)?;
+        if ends_in_half_a_line(file)? {
+            line.insert(0, b'\n');
+        }
+        file.write_all(&line)
     }
 
     /// The file to append so many bytes to.

@@ -14,6 +14,7 @@ use bivium_interface::{CallId, LogLevel, LogRecord, LogSource, head};
 use tokio::sync::broadcast;
 
 pub use files::LogFiles;
+pub(crate) use files::ends_in_half_a_line;
 pub use instance::InstanceLog;
 pub use kept::{KeptLog, LogFilter};
 

@@ -151,6 +151,11 @@ mod tests {
 
     use super::*;
 
+    fn disable(settings: &mut SavedSettings) -> Result<()> {
+        settings.enabled = false;
+        Ok(())
+    }
+
     #[test]
     fn settings_are_kept_and_a_bad_file_is_named() {
         let dir = tempfile::tempdir().unwrap();
@@ -178,7 +183,7 @@ mod tests {
         assert_eq!(error.code(), ErrorCode::Unavailable);
         assert!(error.to_string().contains("settings/.lock"), "{error}");
         drop(held);
-        store.change("p", |settings| Ok(settings.enabled = false)).unwrap();
+        store.change("p", disable).unwrap();
         assert!(!store.read("p").unwrap().enabled);
     }
 
@@ -190,7 +195,7 @@ mod tests {
         std::fs::create_dir(dir.path().join("settings")).unwrap();
         std::fs::write(&left, "{\"enab").unwrap();
         assert_eq!(store.read("p").unwrap(), SavedSettings::default());
-        store.change("p", |settings| Ok(settings.enabled = false)).unwrap();
+        store.change("p", disable).unwrap();
         let refused = store.change("p", |settings| {
             settings.enabled = true;
             Err::<(), _>(PluginError::invalid_config("no"))
@@ -203,10 +208,14 @@ mod tests {
     fn a_full_disk_says_so_and_leaves_what_was_there() {
         let Some(disk) = crate::small_disk::SmallDisk::new() else { return };
         let store = SettingsStore::new(disk.path());
-        store.change("p", |settings| Ok(settings.enabled = false)).unwrap();
+        store.change("p", disable).unwrap();
         disk.fill();
         let large = json!({"a": "x".repeat(1 << 20)});
-        let error = store.change("p", |settings| Ok(settings.config = Some(large))).unwrap_err();
+        let error = store.change("p", |settings| {
+            settings.config = Some(large);
+            Ok(())
+        });
+        let error = error.unwrap_err();
         assert_eq!(error.code(), ErrorCode::ResourceExhausted, "{error}");
         assert_eq!(store.read("p").unwrap(), SavedSettings { enabled: false, config: None });
         assert!(!disk.path().join("settings/.p.json.new").exists());
