@@ -1,6 +1,6 @@
 //! Disks that are full or read-only, and directories that vanish: the program goes on where it can, and says so.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::place::Place;
 use crate::small_disk::SmallDisk;
@@ -18,9 +18,15 @@ fn a_cache_that_cannot_be_written_stops_no_plugin_of_either_kind() {
     let Some(disks) = bad_disks() else { return };
     let place = Place::with_probe();
     place.echo();
-    let manifest = json!({"name": "made", "version": "1.0.0", "module": "probe_plugin", "class": "Probe", "source": "..",
-        "requirements": []});
-    place.write("manifests/made.json", &manifest.to_string());
+    let python = |name: &str, more: Value| {
+        let mut manifest =
+            json!({"name": name, "version": "1.0.0", "module": "probe_plugin", "class": "Probe", "source": ".."});
+        manifest.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        place.write(&format!("manifests/{name}.json"), &manifest.to_string());
+    };
+    python("made", json!({"requirements": []}));
+    python("confined", json!({"permissions": {}}));
+    python("both", json!({"requirements": [], "permissions": {}}));
     for disk in &disks {
         let cache = disk.path().to_str().unwrap();
         let run = |args: &[&str]| {
@@ -30,12 +36,12 @@ fn a_cache_that_cannot_be_written_stops_no_plugin_of_either_kind() {
         let echo = run(&["run", "echo", "text=hello"]);
         assert_eq!(echo.assert_status(0).json()["text"].as_str().map(|text| text.contains("hello")), Some(true));
         assert_eq!(echo.stderr.matches("the cache").count(), 1, "one warning: {}", echo.all());
-        for plugin in ["probe", "made"] {
+        for plugin in ["probe", "made", "confined", "both"] {
             let ran = run(&["run", plugin, "text=hello"]);
             ran.assert_status(0);
             assert_eq!(ran.stderr.matches("files of the Python worker of its own").count(), 1, "{}", ran.all());
             let is_made = ran.stderr.contains("its environment is made for this host alone");
-            assert_eq!(is_made, plugin == "made", "{}", ran.all());
+            assert_eq!(is_made, ["made", "both"].contains(&plugin), "{}", ran.all());
         }
         place.assert_clean();
     }
