@@ -127,8 +127,7 @@ impl Places {
 
     /// The directories in which sessions are made.
     pub(crate) fn roots(&self) -> Vec<PathBuf> {
-        let near = self.near.path().parent().map(Path::to_owned);
-        near.into_iter().chain(self.far.as_ref().map(|far| far.root.clone())).collect()
+        [Some(&self.near), self.far.as_ref()].into_iter().flatten().map(|spot| spot.root.clone()).collect()
     }
 
     pub(crate) fn directories(&self) -> Vec<PathBuf> {
