@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::place::Place;
+use crate::place::{PROBE, Place};
 use crate::small_disk::SmallDisk;
 
 /// Full, read-only, and no directory at all.
@@ -20,10 +20,12 @@ fn a_cache_that_cannot_be_written_stops_no_plugin_of_either_kind() {
     place.echo();
     let python = |name: &str, more: Value| {
         let mut manifest =
-            json!({"name": name, "version": "1.0.0", "module": "probe_plugin", "class": "Probe", "source": ".."});
+            json!({"name": name, "version": "1.0.0", "module": "probe_plugin", "class": "Probe", "source": "."});
         manifest.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         place.write(&format!("manifests/{name}.json"), &manifest.to_string());
     };
+    // A confined one has its modules beside its manifest.
+    place.write("manifests/probe_plugin.py", PROBE);
     python("made", json!({"requirements": []}));
     python("confined", json!({"permissions": {}}));
     python("both", json!({"requirements": [], "permissions": {}}));
