@@ -27,6 +27,9 @@ const ELEMENT: u64 = 8;
 /// Handles that a component may have to resources of its own, besides those to the host's.
 const OWN_HANDLES: usize = 100_000;
 
+/// The most that one memory may have, in bytes: as much as 32 bits count, and as the pools hold.
+pub(crate) const ONE_MEMORY: usize = 4 << 30;
+
 /// Bytes that a guest may hand over besides a document as long as it may be.
 const PIECE: usize = 32 << 20;
 
@@ -111,6 +114,7 @@ pub(crate) struct Limiter {
 }
 
 enum Refusal {
+    OneMemory,
     Memory {
         wanted: u64,
     },
@@ -153,6 +157,11 @@ impl Limiter {
                 self.limits.memory_bytes >> 20
             ))
             .with_help("raise `limits.memory_mb` in its manifest"),
+            Refusal::OneMemory => PluginError::resource_exhausted(format!(
+                "the component asked for more than one memory may have, which is {} MiB",
+                ONE_MEMORY >> 20
+            ))
+            .with_help("keep large data in blobs, or in several memories"),
             Refusal::Table { wanted } => PluginError::resource_exhausted(format!(
                 "the component asked for a table of {wanted} elements, over its limit of {}",
                 self.limits.table_elements
@@ -168,8 +177,12 @@ impl Limiter {
 
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        if maximum.is_some_and(|maximum| desired > maximum) {
+        if maximum.is_some_and(|maximum| desired > maximum && maximum < ONE_MEMORY) {
             // The component's own bound, not ours.
+            return Ok(false);
+        }
+        if desired > ONE_MEMORY && self.limits.memory_bytes >= ONE_MEMORY as u64 {
+            self.refused = Some(Refusal::OneMemory);
             return Ok(false);
         }
         Ok(self.charge(desired.saturating_sub(current) as u64))

@@ -111,6 +111,21 @@ async fn sizes_of_memories() {
     is_taken(&memory("16"), small.clone()).await;
     is_refused(&memory("1000"), small, "call", EXHAUSTED, &["63 MiB", "limit of 16 MiB", "limits.memory_mb"]).await;
     is_refused(&memory("i64 70000"), json!({}), "load", EXHAUSTED, &["4375 MiB", "limits.memory_mb"]).await;
+    for (ty, number) in [("", "i32"), ("i64", "i64")] {
+        // Nothing of it is touched.
+        let grows = format!(
+            r#"(component
+                (core module $m
+                    (memory {ty} 1)
+                    (func (export "f") (result i32)
+                        (loop (br_if 0 ({number}.ne (memory.grow ({number}.const 1000)) ({number}.const -1))))
+                        unreachable))
+                (core instance $i (instantiate $m))
+                (func (export "f") (result u32) (canon lift (core func $i "f"))))"#
+        );
+        let most = json!({"limits": {"memory_mb": 4096}});
+        is_refused(&grows, most, "call", EXHAUSTED, &["one memory may have", "4096 MiB"]).await;
+    }
     let huge = memory("i64 0x1000000000000");
     is_refused(&huge, json!({}), "load", EXHAUSTED, &["limits.memory_mb"]).await;
 }

@@ -14,7 +14,7 @@ const CORE_INSTANCES: u64 = 10_000;
 /// Memory of the host for the globals, functions and tables of one instance, without what the tables hold.
 const BOOKKEEPING: u64 = 4 << 20;
 /// The most that one memory may begin with.
-const MEMORY_BYTES: u64 = 4 << 30;
+const MEMORY_BYTES: u64 = crate::limits::ONE_MEMORY as u64;
 const PAGE: u64 = 64 << 10;
 
 /// What wasmtime keeps in each core instance, in bytes.
