@@ -554,6 +554,82 @@ async fn a_directory_that_is_not_there_is_told_when_the_plugin_is_loaded() {
 }
 
 #[tokio::test]
+async fn hostile_no_granted_directory_leads_to_where_the_kernel_shows_itself() {
+    let place = Place::new();
+    let data = place.path("data").canonicalize().unwrap();
+    let up = "../".repeat(data.components().count() - 1);
+    let link = |target: &str, name: &str| std::os::unix::fs::symlink(format!("{up}{target}"), data.join(name)).unwrap();
+    link("proc/self", "self");
+    link("proc/self/environ", "environ");
+    link("sys", "sys");
+    let probe =
+        Probe::new(json!({"permissions": {"filesystem": [{"path": "/", "guest": "/", "mode": "write"}]}})).await;
+    let beneath = |name: &str| format!("{}/{name}", data.to_str().unwrap().trim_start_matches('/'));
+    for path in [
+        "proc/self/environ".to_owned(),
+        "proc/self/mem".to_owned(),
+        "proc/self/cmdline".to_owned(),
+        format!("proc/{}/environ", std::process::id()),
+        "proc/self/root/etc/hostname".to_owned(),
+        "proc/sys/kernel/hostname".to_owned(),
+        "sys/kernel/mm/transparent_hugepage/enabled".to_owned(),
+        "etc/../proc/self/environ".to_owned(),
+        beneath("self/environ"),
+        beneath("environ"),
+        beneath("sys/kernel/mm/transparent_hugepage/enabled"),
+    ] {
+        for method in ["read", "open", "write", "truncate", "stat"] {
+            // By a link at the end, `stat` tells of a file and shows nothing of it.
+            if method == "stat" && path.ends_with("data/environ") {
+                continue;
+            }
+            let error = probe.fails(method, json!({"dir": "/", "path": path, "follow": true, "text": "x"})).await;
+            // The kernel's own links are not followed by anybody.
+            let is_refused = error == "not-permitted" || error == "loop" && path.contains("self/root");
+            assert!(is_refused, "{method} {path}: {error}");
+        }
+    }
+    for path in ["proc".to_owned(), "proc/self/fd".to_owned(), "sys".to_owned(), "dev".to_owned(), beneath("self/task")]
+    {
+        let error = probe.fails("list", json!({"dir": "/", "path": path, "follow": true})).await;
+        assert_eq!(error, "not-permitted", "list {path}");
+    }
+    let note = beneath("note.txt");
+    for (path, to) in [(note.as_str(), "proc/self/stolen"), ("proc/self/environ", &*beneath("stolen"))] {
+        let error = probe.fails("rename", json!({"dir": "/", "path": path, "to-dir": "/", "to": to})).await;
+        assert_eq!(error, "not-permitted", "rename {path} {to}");
+    }
+    for method in ["unlink", "symlink"] {
+        let arguments = json!({"dir": "/", "path": "proc/self/environ", "target": "x"});
+        assert_eq!(probe.fails(method, arguments).await, "not-permitted", "{method}");
+    }
+    // What lies on disks is there.
+    probe.run("read", json!({"dir": "/", "path": note})).await.unwrap();
+    let denials = probe.denials();
+    assert!(denials[0].contains("permissions.filesystem"), "{denials:?}");
+}
+
+#[tokio::test]
+async fn a_directory_in_which_the_kernel_shows_itself_is_not_granted() {
+    let place = Place::new();
+    std::os::unix::fs::symlink("/proc/self", place.path("linked")).unwrap();
+    for (path, shown) in [
+        (Path::new("/proc").to_owned(), "/proc"),
+        (Path::new("/proc/self").to_owned(), "/proc"),
+        (place.path("linked"), "/proc"),
+        (Path::new("/sys/kernel").to_owned(), "/sys/kernel"),
+        (Path::new("/dev").to_owned(), "/dev"),
+    ] {
+        for mode in ["read", "write"] {
+            let permissions = json!({"filesystem": [{"path": path, "guest": "/data", "mode": mode}]});
+            let error = try_load(engine(), &guest("probe"), json!({"permissions": permissions})).await.err().unwrap();
+            assert_eq!((error.code(), error.plugin()), (ErrorCode::Denied, Some("p")), "{error}");
+            says(&error, &["permissions.filesystem", shown, "where the kernel shows itself"]);
+        }
+    }
+}
+
+#[tokio::test]
 async fn hostile_a_directory_that_is_swapped_for_a_link_is_not_opened() {
     let place = Place::new();
     let manifest = manifest("p", &guest("probe"), json!({"permissions": place.permissions()}));

@@ -42,6 +42,7 @@ impl BlobFiles {
         let directory = Directory {
             key: BLOB_FILES,
             guest: GUEST.to_owned(),
+            leads_to_kernel: false,
             shown: format!("read the blobs of its calls as {GUEST}"),
             dir: Dir::new(dir, FsPerms::ReadOnly, OpenMode::READ, false),
         };

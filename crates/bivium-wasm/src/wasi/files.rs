@@ -17,11 +17,15 @@ use bivium_interface::{Blob, PluginError};
 use rustix::fs as unix;
 use wasmtime::component::Resource;
 use wasmtime_wasi::filesystem::Descriptor;
-use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorFlags, ErrorCode, OpenFlags};
+use wasmtime_wasi::filesystem::WasiFilesystemView as _;
+use wasmtime_wasi::p2::bindings::filesystem::types::{
+    DescriptorFlags, ErrorCode, HostDescriptor as _, OpenFlags, PathFlags,
+};
 use wasmtime_wasi::p2::{DynOutputStream, FsError, FsResult};
 use wasmtime_wasi::runtime::spawn_blocking;
 
 use super::blob_files::{self, BlobFiles, Named};
+use super::kernel;
 use super::metered::Metered;
 use super::rights::{BLOB_FILES, Directory, FILESYSTEM};
 use crate::state::HostState;
@@ -74,6 +78,7 @@ pub(super) enum Denial {
     Outside,
     Host,
     Special,
+    Kernel,
 }
 
 /// Whether an operation changes anything.
@@ -218,6 +223,10 @@ impl HostState {
             Denial::Host => {
                 ("the operating system forbids it to the host", format!("`{key}` gives no more than the host has"))
             }
+            Denial::Kernel => (
+                "the kernel shows itself there (as in /proc, /sys and /dev)",
+                format!("`{key}` gives files and directories of disks"),
+            ),
             Denial::Special => ("it is neither a file nor a directory", format!("`{key}` gives nothing else")),
         };
         let what = if path.is_empty() { guest } else { format!("`{}` in {guest}", text::name(path)) };
@@ -241,6 +250,40 @@ impl HostState {
             }
         }
         result
+    }
+
+    /// Refuses what was opened if it lies where the kernel shows itself.
+    pub(super) async fn not_the_kernels(&mut self, fd: &Fd, path: &str, opened: Fd) -> FsResult<Fd> {
+        let file = match self.table.get(&opened)? {
+            Descriptor::File(file) => Arc::clone(&file.file),
+            Descriptor::Dir(dir) => Arc::clone(&dir.dir),
+        };
+        if !spawn_blocking(move || kernel::may_hold(&file)).await {
+            return Ok(opened);
+        }
+        self.table.delete(opened)?;
+        self.deny(fd, path, Denial::Kernel);
+        Err(ErrorCode::NotPermitted.into())
+    }
+
+    /// Refuses a path whose directory lies where the kernel shows itself: for operations that open nothing.
+    pub(super) async fn outside_the_kernel(&mut self, fd: &Fd, path: &str) -> FsResult<()> {
+        let Some((directory, _)) = path.trim_end_matches('/').rsplit_once('/') else { return Ok(()) };
+        let leads = self.origin(fd).is_some_and(|directory| directory.leads_to_kernel);
+        if !leads || directory.is_empty() {
+            return Ok(());
+        }
+        let (follow, how) = (PathFlags::SYMLINK_FOLLOW, OpenFlags::DIRECTORY);
+        let flags = DescriptorFlags::READ;
+        // What cannot be opened is told by the operation itself.
+        match self.filesystem().open_at(again(fd), follow, directory.to_owned(), how, flags).await {
+            Ok(opened) => {
+                let opened = self.not_the_kernels(fd, path, opened).await?;
+                self.table.delete(opened)?;
+                Ok(())
+            }
+            Err(_) => Ok(()),
+        }
     }
 
     /// Counts what was opened from `fd`.

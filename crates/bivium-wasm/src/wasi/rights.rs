@@ -15,13 +15,16 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use wasmtime_wasi::filesystem::Dir;
 use wasmtime_wasi::{FsPerms, OpenMode};
 
-use super::blob_files;
+use super::{blob_files, kernel};
 use crate::witness::Witness;
 
 /// The keys of the permissions, as they stand in manifests, errors and the audit log.
 pub(super) const FILESYSTEM: &str = "permissions.filesystem";
 pub(super) const ENV: &str = "permissions.env";
 pub(super) const BLOB_FILES: &str = "permissions.blob_files";
+
+/// Where the kernel shows itself, whatever is mounted there.
+const IN_KERNEL: [&str; 2] = ["/proc", "/sys"];
 
 /// What a component is granted of its surroundings.
 #[derive(Default)]
@@ -44,6 +47,8 @@ pub(super) struct Directory {
     pub(super) guest: String,
     /// For people: what is granted of which directory of the host.
     pub(super) shown: String,
+    /// Whether a path beneath it may lead to where the kernel shows itself.
+    pub(super) leads_to_kernel: bool,
     pub(super) dir: Dir,
 }
 
@@ -106,6 +111,10 @@ fn open_directory(permission: &FilesystemPermission) -> Result<Directory> {
             _ => PluginError::invalid_manifest(message).with_help("name a directory"),
         }
     })?;
+    if kernel::may_hold(&file) || IN_KERNEL.iter().any(|place| path.starts_with(place)) {
+        let message = format!("`{FILESYSTEM}` grants {}, where the kernel shows itself", path.display());
+        return Err(PluginError::denied(message).with_help("grant a directory of a disk"));
+    }
     let (perms, open_mode) = match mode {
         FilesystemMode::Read => (FsPerms::ReadOnly, OpenMode::READ),
         FilesystemMode::Write => (FsPerms::ReadWrite, OpenMode::READ | OpenMode::WRITE),
@@ -113,6 +122,7 @@ fn open_directory(permission: &FilesystemPermission) -> Result<Directory> {
     Ok(Directory {
         key: FILESYSTEM,
         guest: guest.clone(),
+        leads_to_kernel: kernel::is_mounted_beneath(path),
         shown: format!("{} {} as {guest}", mode.verb(), path.display()),
         // Never on the thread that drives the guest: its deadline must hold while a disk hangs.
         dir: Dir::new(file, perms, open_mode, false),
