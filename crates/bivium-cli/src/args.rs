@@ -133,7 +133,8 @@ pub(crate) enum Format {
 pub(crate) enum Command {
     /// List the plugins that there are.
     List(List),
-    /// Show what a plugin is, what it may do, its methods and its configuration.
+    /// Show what a plugin is, what it may do, its methods and its configuration, as far as that can be told without running
+    /// any of its code.
     Info(Info),
     /// Call a plugin and print its result.
     #[command(after_help = with_files(RUN_EXAMPLES))]
@@ -189,8 +190,12 @@ pub(crate) struct List {
 pub(crate) struct Info {
     #[command(flatten)]
     pub(crate) named: Named,
-    /// Show only what the manifest says; start nothing.
+    /// Load the plugin too, and ask it for its methods and its configuration: its code runs, within its permissions if it
+    /// has some.
     #[arg(long)]
+    pub(crate) load: bool,
+    /// Show only what the manifest says.
+    #[arg(long, conflicts_with = "load")]
     pub(crate) no_load: bool,
 }
 
@@ -306,12 +311,12 @@ pub(crate) struct Validate {
 /// What to do with a configuration.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Config {
-    /// Print the configuration that a call would run with, defaults included.
+    /// Print the configuration that a call would run with, defaults included; the plugin is started for it.
     Get(Named),
-    /// Change the configuration and save it for later runs.
+    /// Change the configuration and save it for later runs; the plugin is started with it, so that it can refuse it.
     #[command(after_help = "Example:\n  bivium config set redact mask='*' patterns:='[\"[0-9]+\"]'")]
     Set(ConfigSet),
-    /// Print the JSON Schema of the configuration.
+    /// Print the JSON Schema of the configuration; the plugin is started for it if its manifest has none.
     Schema(Named),
 }
 

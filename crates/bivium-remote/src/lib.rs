@@ -23,6 +23,7 @@ mod flight;
 mod ids;
 mod lines;
 mod memory;
+mod outline;
 mod output;
 mod payload;
 mod process;
@@ -45,4 +46,5 @@ mod wire;
 mod worker;
 
 pub use confine::ConfinementSupport;
+pub use outline::{Outline, outline};
 pub use proxy::{RemotePluginProxy, WorkerPlaces};

@@ -13,6 +13,7 @@ mod bounds;
 mod ceilings;
 mod compile;
 mod cost;
+mod describe;
 mod document;
 mod engine;
 mod factory;
@@ -41,6 +42,7 @@ use bivium_interface::{Manifest, Result};
 use compile::Request;
 
 pub use compile::{CacheUsage, Compilation, Compiler, compiler_main};
+pub use describe::{Description, Import, describe};
 pub use engine::{WasmConfig, WasmEngine};
 pub use factory::ComponentFactory;
 pub use instance::ComponentInstance;

@@ -8,7 +8,7 @@ use bivium_instances::{AuditSink, Auditor, PluginContext, PluginLog, Secrets};
 use bivium_interface::manifest::Runtime;
 use bivium_interface::{Granted, HostPolicy, LogLevel, LogSource, Manifest, PluginInterface, Result};
 use bivium_remote::{RemotePluginProxy, WorkerPlaces};
-use bivium_wasm::{Compilation, WasmConfig, WasmEngine};
+use bivium_wasm::{Compilation, Description, WasmConfig, WasmEngine};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
@@ -61,6 +61,11 @@ impl Constructor {
     /// Compiles a plugin's component, and runs nothing.
     pub(crate) async fn compile(&self, manifest: &Manifest) -> Result<Compilation> {
         bivium_wasm::compile(self.engine().await?, manifest, &self.granted(manifest).limits).await
+    }
+
+    /// What a plugin's component says of itself; none of its code runs.
+    pub(crate) async fn describe(&self, manifest: &Manifest) -> Result<Description> {
+        bivium_wasm::describe(self.engine().await?, manifest, &self.granted(manifest).limits).await
     }
 
     /// Component instances that live now.

@@ -54,5 +54,6 @@ pub use construct::open;
 pub use discovery::{Discovery, SearchPath, Shadowed, default_search_paths, discover};
 pub use installation::Installation;
 pub use manager::{
-    Freed, Held, LoadReport, ManagerBuilder, PluginInfo, PluginManager, RunningCall, UnloadReport, default_data_dir,
+    Freed, Held, Import, ImportPermission, Inspection, LoadReport, ManagerBuilder, PluginInfo, PluginManager,
+    RunningCall, UnloadReport, default_data_dir,
 };

@@ -40,7 +40,7 @@ fn a_task_is_called_as_a_method_from_the_command_line() {
     let result: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(result["data"]["audio_streams"][0]["channels"], 1);
 
-    let (status, stdout, _) = bivium(own.path(), &["info", media]);
+    let (status, stdout, _) = bivium(own.path(), &["info", media, "--load"]);
     assert_eq!(status, Some(0));
     for part in
         ["media_processing by GenericMediaProcessingAdapter", "media_processing.convert", "default_audio_bitrate"]

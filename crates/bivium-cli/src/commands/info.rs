@@ -1,16 +1,27 @@
-//! `bivium info`: what a plugin is, what it may do and how it is called. It is loaded to ask for its methods and
-//! its configuration; one that does not load is shown all the same, with the reason.
+//! `bivium info`: what a plugin is, what it may do and how it is called.
+//!
+//! It helps to judge a plugin before it is trusted: without `--load` none of its code runs, nor an interpreter that it names.
+//! What its files say is shown. With `--load` it is asked; one that does not load is shown all the same, with the reason.
 
 use std::sync::Arc;
 
 use bivium::manifest::{Limits, Permissions, Runtime};
-use bivium::{Call, ErrorCode, Granted, Manifest, MethodInfo, PluginManager, Result};
+use bivium::{Call, ErrorCode, Granted, Import, Inspection, Manifest, MethodInfo, PluginManager, Result};
 use serde_json::{Value, json};
 
 use crate::args::{Global, Info};
 use crate::exit::Failure;
 use crate::host::Host;
 use crate::output::{Output, on_one_line};
+
+/// What is known beyond the manifest.
+enum Known {
+    Nothing,
+    /// By its files.
+    Inspected(Inspection),
+    /// By the loaded plugin, or why it did not load.
+    Loaded(Result<Loaded>),
+}
 
 /// What only the loaded plugin knows.
 struct Loaded {
@@ -24,15 +35,31 @@ pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Resul
     let manifest = host.manager.manifest(&name)?;
     let enabled = host.manager.is_enabled(&name)?;
     let granted = host.manager.granted(&name)?;
-    let loaded = if args.no_load { None } else { Some(ask(host, &name).await?) };
+    let known = match (args.load, args.no_load) {
+        (true, _) => Known::Loaded(ask(host, &name).await?),
+        (false, true) => Known::Nothing,
+        (false, false) => inspect(host, &name).await?,
+    };
     if output.is_json() {
-        return output.value(&as_json(&manifest, &granted, enabled, loaded.as_ref()));
+        return output.value(&as_json(&manifest, &granted, enabled, &known));
     }
-    output.line(&as_text(&manifest, &granted, enabled, loaded.as_ref()))?;
-    if let Some(Err(error)) = &loaded {
-        output.warning(error);
+    output.line(&as_text(&manifest, &granted, enabled, &known))?;
+    match &known {
+        Known::Inspected(Inspection { problem: Some(error), .. }) | Known::Loaded(Err(error)) => output.warning(error),
+        _ => {}
+    }
+    if matches!(known, Known::Inspected(_)) {
+        output.hint("Nothing of it has run. --load starts it and asks it for its methods and its configuration.");
     }
     Ok(())
+}
+
+async fn inspect(host: Host, name: &str) -> Result<Known, Failure> {
+    let inspect = async |host: &Host| {
+        let call = Call::new().cancellation(host.stop.clone()).handle().clone();
+        Ok(call.guard(host.manager.inspect(name)).await?)
+    };
+    host.scope(inspect).await.map(Known::Inspected)
 }
 
 /// Asks the plugin. That it does not start is an answer; that a signal came is none.
@@ -48,20 +75,27 @@ async fn ask(host: Host, name: &str) -> Result<Result<Loaded>, Failure> {
     }
 }
 
-fn as_json(manifest: &Arc<Manifest>, granted: &Granted, enabled: bool, loaded: Option<&Result<Loaded>>) -> Value {
+fn as_json(manifest: &Arc<Manifest>, granted: &Granted, enabled: bool, known: &Known) -> Value {
     let mut info = json!({"manifest": **manifest, "path": manifest.path.display().to_string(), "enabled": enabled,
-        "confined": granted.confined, "granted": granted});
+        "confined": granted.confined, "granted": granted, "loaded": matches!(known, Known::Loaded(_))});
     let adapters = manifest.ancestor.iter().flat_map(|ancestor| &ancestor.adapters);
     let tasks: Vec<_> = adapters.map(|adapter| json!({"task": adapter.task_name, "adapter": adapter.name})).collect();
     if let (Value::Object(info), false) = (&mut info, tasks.is_empty()) {
         info.insert("tasks".to_owned(), tasks.into());
     }
-    let more = match loaded {
-        Some(Ok(loaded)) => {
+    let more = match known {
+        Known::Nothing => json!({}),
+        Known::Inspected(inspection) => {
+            let mut more = json!(inspection);
+            if let (Value::Object(more), Some(schema)) = (&mut more, &manifest.config_schema) {
+                more.insert("config_schema".to_owned(), schema.clone());
+            }
+            more
+        }
+        Known::Loaded(Ok(loaded)) => {
             json!({"methods": loaded.methods, "config_schema": loaded.schema, "config": loaded.config})
         }
-        Some(Err(error)) => json!({"problem": error}),
-        None => json!({}),
+        Known::Loaded(Err(error)) => json!({"problem": error}),
     };
     if let (Value::Object(info), Value::Object(more)) = (&mut info, more) {
         info.extend(more);
@@ -69,7 +103,7 @@ fn as_json(manifest: &Arc<Manifest>, granted: &Granted, enabled: bool, loaded: O
     info
 }
 
-fn as_text(manifest: &Manifest, granted: &Granted, enabled: bool, loaded: Option<&Result<Loaded>>) -> String {
+fn as_text(manifest: &Manifest, granted: &Granted, enabled: bool, known: &Known) -> String {
     let mut text = Text(vec![format!("{} {}", manifest.name, manifest.version)]);
     if !manifest.description.is_empty() {
         text.0.push(on_one_line(&manifest.description));
@@ -79,6 +113,11 @@ fn as_text(manifest: &Manifest, granted: &Granted, enabled: bool, loaded: Option
     text.item("component", manifest.component.as_ref().map(|path| path.display().to_string()));
     let class = manifest.module.as_ref().zip(manifest.class.as_ref());
     text.item("class", class.map(|(module, class)| format!("{class} in {module}")));
+    if let Known::Inspected(Inspection { file: Some(file), .. }) = known
+        && manifest.component.is_none()
+    {
+        text.item("file", Some(file.display().to_string()));
+    }
     text.item("python", manifest.python_path.as_ref().map(|path| path.display().to_string()));
     text.item("tasks", tasks(manifest));
     text.item("requirements", manifest.requirements.as_ref().map(|requirements| requirements.join(", ")));
@@ -86,9 +125,13 @@ fn as_text(manifest: &Manifest, granted: &Granted, enabled: bool, loaded: Option
     text.item("enabled", Some(if enabled { "yes" } else { "no" }.to_owned()));
     text.item("needs", Some(needs(manifest)).filter(|needs| !needs.is_empty()));
     text.rights(manifest, granted);
-    if let Some(Ok(loaded)) = loaded {
-        text.methods(&loaded.methods, manifest.runtime);
-        text.settings(&loaded.schema, &loaded.config);
+    match known {
+        Known::Inspected(inspection) => text.inspection(manifest, inspection),
+        Known::Loaded(Ok(loaded)) => {
+            text.methods(&loaded.methods, manifest.runtime);
+            text.settings(&loaded.schema, Some(&loaded.config));
+        }
+        Known::Nothing | Known::Loaded(Err(_)) => {}
     }
     text.0.join("\n")
 }
@@ -138,6 +181,17 @@ fn each(limits: &Limits) -> impl Iterator<Item = (&'static str, u64)> {
     limits.each().filter_map(|(key, limit)| Some((key, limit?)))
 }
 
+/// An import, and whether the plugin finds anything there.
+fn import(import: &Import) -> String {
+    let Some(permission) = &import.permission else { return format!("  {}", import.name) };
+    let how = match (permission.granted, permission.asked) {
+        (true, _) => "granted",
+        (false, true) => "asked for, and not granted",
+        (false, false) => "not asked for: it finds nothing there",
+    };
+    format!("  {:<40} {} {how}", import.name, permission.key)
+}
+
 /// The lines of the text form.
 struct Text(Vec<String>);
 
@@ -166,6 +220,27 @@ impl Text {
         self.item("limits", Some(limits.join(", ")).filter(|limits| !limits.is_empty()));
     }
 
+    /// What the plugin's files say of it.
+    fn inspection(&mut self, manifest: &Manifest, inspection: &Inspection) {
+        for note in &inspection.notes {
+            self.item("note", Some(note.clone()));
+        }
+        if let Some(methods) = &inspection.methods {
+            self.methods(methods, manifest.runtime);
+        }
+        if !inspection.imports.is_empty() {
+            self.0.push("Imports:".to_owned());
+            self.0.extend(inspection.imports.iter().map(import));
+        }
+        if inspection.methods.is_none() && !inspection.exports.is_empty() {
+            self.0.push("Exports:".to_owned());
+            self.0.extend(inspection.exports.iter().map(|name| format!("  {name}")));
+        }
+        if let Some(schema) = &manifest.config_schema {
+            self.settings(schema, None);
+        }
+    }
+
     fn methods(&mut self, methods: &[MethodInfo], runtime: Runtime) {
         self.0.push("Methods:".to_owned());
         let is_typed = methods.iter().any(|method| method.parameters.is_some());
@@ -179,13 +254,16 @@ impl Text {
         }
     }
 
-    /// The settings that the schema names, with the values in force.
-    fn settings(&mut self, schema: &Value, config: &Value) {
+    /// The settings that the schema names, with the values in force or, where the plugin is not loaded, the defaults.
+    fn settings(&mut self, schema: &Value, config: Option<&Value>) {
         let properties = schema.get("properties").and_then(Value::as_object);
         let Some(properties) = properties.filter(|properties| !properties.is_empty()) else { return };
         self.0.push("Configuration:".to_owned());
         for (name, property) in properties {
-            let value = config.get(name).map_or_else(|| "(not set)".to_owned(), Value::to_string);
+            let value = match config {
+                Some(config) => config.get(name).map_or_else(|| "(not set)".to_owned(), Value::to_string),
+                None => property.get("default").map_or_else(|| "(no default)".to_owned(), Value::to_string),
+            };
             let description = property.get("description").and_then(Value::as_str).unwrap_or_default();
             self.item(&on_one_line(name), Some(format!("{value}  {description}")));
         }

@@ -11,6 +11,7 @@
 mod checks;
 mod compile;
 mod full;
+mod info;
 mod logs;
 mod place;
 mod saved;

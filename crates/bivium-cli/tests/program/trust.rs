@@ -138,7 +138,9 @@ impl Project {
         let shown = format!("[DIR]/{part} {why}");
         assert!(problems.contains(&shown), "{part} {why}: {problems}");
         for plugin in plugins {
-            for args in [&["run", plugin] as &[_], &["info", plugin], &["config", "get", plugin]] {
+            for args in
+                [&["run", plugin] as &[_], &["info", plugin], &["info", plugin, "--load"], &["config", "get", plugin]]
+            {
                 let ran = self.run(args);
                 assert!([3, 5].contains(&ran.status), "{part} {args:?}: {}", ran.all());
                 assert!(
@@ -307,7 +309,7 @@ fn a_plugin_of_the_directory_in_place_of_the_users_own_is_told() {
     project.manifest("home/.bivium/manifests/other.json", "other", own);
     let told = "bivium: warning: py: [DIR]/work/.bivium/manifests/py/py.json is taken, and your own \
                 [DIR]/home/.bivium/manifests/py.json is passed over\n";
-    for args in [&["run", "py"] as &[_], &["info", "py"], &["list"]] {
+    for args in [&["run", "py"] as &[_], &["info", "py", "--no-load"], &["list"]] {
         assert_eq!(project.run(args).assert_status(0).stderr, told, "{args:?}");
     }
     assert_eq!(project.run(&["run", "py"]).json(), "mine");

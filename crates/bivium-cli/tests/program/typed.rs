@@ -52,7 +52,10 @@ fn info_shows_the_functions_with_their_parameters() {
         info.stdout
     );
     assert!(!info.stdout.contains("bivium run"), "it has no method `execute`: {}", info.stdout);
+    let loaded = place.run(&["info", "images", "--load", "--output=json"]).json();
     let info = place.run(&["info", "images", "--output=json"]).json();
+    assert_eq!(info["methods"], loaded["methods"], "what the file says and what the plugin says");
+    assert_eq!((&info["loaded"], &loaded["loaded"]), (&json!(false), &json!(true)));
     let methods = info["methods"].as_array().unwrap();
     let resize = methods.iter().find(|method| method["name"] == "images.resize").unwrap();
     assert_eq!(resize["parameters"]["properties"]["size"]["properties"]["width"]["maximum"], u32::MAX);

@@ -157,7 +157,7 @@ fn a_signal_ends_the_loading_of_a_plugin_too() {
     let place = Place::with_probe();
     let flag = place.path("flag");
     place.write("probe_plugin.py", &format!("{PROBE}\nProbe().wait({:?})\n", flag.to_str().unwrap()));
-    let child = place.command(&["info", "probe"]).spawn().unwrap();
+    let child = place.command(&["info", "probe", "--load"]).spawn().unwrap();
     let worker = pid_in(&place);
     signal(&child, "TERM");
     place.ended(child).assert_status(130);
@@ -203,7 +203,7 @@ fn a_configuration_is_checked_saved_and_used() {
     "#);
     assert_eq!(place.run(&["config", "set", "probe", "times:=null"]).json(), json!({"mask": "*", "times": 1}));
     assert_eq!(place.run(&["config", "schema", "probe"]).json()["required"], json!(["mask"]));
-    insta::assert_snapshot!(place.run(&["info", "probe"]).all(), @r#"
+    insta::assert_snapshot!(place.run(&["info", "probe", "--load"]).all(), @r#"
     0
     --- stdout
     probe 1.0.0

@@ -10,6 +10,7 @@ mod census;
 mod child;
 mod code;
 mod digest;
+mod skeleton;
 mod source;
 mod stamp;
 mod worker;
@@ -186,9 +187,35 @@ impl Workshop {
         };
         let binary = match blocking(work).await? {
             Found::Compiled(compiled) => return Ok(compiled),
-            Found::Binary(binary) => Arc::new(binary),
+            Found::Binary(binary) => binary,
         };
-        let slot = self.slot(&limits).await.map_err(in_file)?;
+        self.compiled(engine, binary, &limits).await.map_err(in_file)
+    }
+
+    /// Gets what stands for the component as long as only its types are asked for: itself if it is in the cache, else what
+    /// is left of it without its code, which takes no time to compile and is kept nowhere.
+    pub(crate) async fn types(&self, engine: &Engine, request: Request) -> Result<Component> {
+        let (workshop, own, limits, path) = (self.clone(), engine.clone(), request.limits, request.path.clone());
+        let look = move || match workshop.look(&own, &request)? {
+            Found::Binary(Binary { bytes, .. }) => {
+                let bytes = skeleton::of(&bytes).unwrap_or(bytes);
+                Ok(Found::Binary(Binary { digest: Digest::of(&bytes), bytes, stamp: None }))
+            }
+            found => Ok(found),
+        };
+        match blocking(look).await? {
+            Found::Compiled(compiled) => Ok(compiled.component),
+            Found::Binary(binary) => {
+                let workshop = Self { cache: None, ..self.clone() };
+                let compiled = workshop.compiled(engine.clone(), binary, &limits).await;
+                compiled.map(|compiled| compiled.component).map_err(|error| at(&path, error))
+            }
+        }
+    }
+
+    async fn compiled(&self, engine: Engine, binary: Binary, limits: &CompileLimits) -> Result<Compiled> {
+        let binary = Arc::new(binary);
+        let slot = self.slot(limits).await?;
         // Another load may have compiled it while this one waited.
         let work = {
             let (workshop, engine, digest) = (self.clone(), engine.clone(), binary.digest);
@@ -198,14 +225,13 @@ impl Workshop {
             return Ok(compiled);
         }
         match &self.compiler {
-            Compiler::InProcess => self.compile_here(&engine, binary, &limits, slot).await,
+            Compiler::InProcess => self.compile_here(&engine, binary, limits, slot).await,
             Compiler::Child { program, args } => {
-                let compiled = self.compile_in_child(&engine, program, args, binary, &limits).await;
+                let compiled = self.compile_in_child(&engine, program, args, binary, limits).await;
                 drop(slot);
                 compiled
             }
         }
-        .map_err(in_file)
     }
 
     /// Opens the component, and looks for it in the cache. It is read only if it must be.

@@ -116,7 +116,7 @@ impl Methods {
     }
 
     /// What is told of them.
-    pub(super) fn list(&self) -> Vec<MethodInfo> {
+    pub(crate) fn list(&self) -> Vec<MethodInfo> {
         let info = |method: &Arc<Method>| MethodInfo {
             name: method.name.clone(),
             description: method.signature(),

@@ -8,6 +8,7 @@ mod compile;
 mod configure;
 mod execute;
 mod freed;
+mod inspect;
 mod load;
 mod loaded;
 mod observe;
@@ -23,6 +24,7 @@ use bivium_interface::{Manifest, PluginError, Result};
 
 pub use builder::{ManagerBuilder, default_data_dir};
 pub use freed::{Freed, Held};
+pub use inspect::{Import, ImportPermission, Inspection};
 pub use load::{LoadReport, UnloadReport};
 pub use observe::{PluginInfo, RunningCall};
 

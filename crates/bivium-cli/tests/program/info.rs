@@ -1,0 +1,229 @@
+//! `info` helps to judge a plugin before it is trusted: nothing of it runs unless `--load` says so.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::place::{Place, Ran};
+
+/// What a plugin's code would leave behind.
+const RAN: &str = "tmp/ran";
+
+/// A typed component whose start function does this.
+fn starting(with: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(component
+            (core module $m
+                (func $start {with})
+                (start $start)
+                (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add))
+            (core instance $i (instantiate $m))
+            (func (export "add") (param "a" s32) (param "b" s32) (result s32) (canon lift (core func $i "add"))))"#
+    );
+    wat::parse_str(text).unwrap()
+}
+
+impl Place {
+    /// A Python plugin, and an interpreter of its own, that leave something behind when they run.
+    fn trap(&self) {
+        let ran = self.path(RAN);
+        fs::create_dir(self.path("source")).unwrap();
+        let module = format!(
+            "open({ran:?}, 'w')\n\nclass Trap:\n    def execute(self, text: str, times=1) -> str:\n        \"\"\"Says it.\"\"\"\n        \
+             return text * times\n"
+        );
+        self.write("source/trap.py", &module);
+        self.write("python", &format!("#!/bin/sh\ntouch {}\nexec python3 \"$@\"\n", ran.display()));
+        fs::set_permissions(self.path("python"), fs::Permissions::from_mode(0o755)).unwrap();
+        let manifest = json!({"name": "trap", "version": "1", "module": "trap", "class": "Trap", "source": "../source",
+            "python_path": "../python", "config_schema": {"type": "object", "properties": {"n": {"type": "integer",
+            "default": 3, "description": "How often"}}}});
+        self.write("manifests/trap.json", &manifest.to_string());
+    }
+
+    fn takes(&self, args: &[&str]) -> (Ran, Duration) {
+        let start = Instant::now();
+        (self.run(args), start.elapsed())
+    }
+}
+
+#[test]
+fn no_command_runs_a_python_plugin_or_its_interpreter_without_saying_so() {
+    let place = Place::new();
+    place.trap();
+    let ran = place.path(RAN);
+    for args in [
+        &["info", "trap"] as &[_],
+        &["info", "trap", "--output=json"],
+        &["info", "manifests/trap.json"],
+        &["info", "trap", "--no-load"],
+        &["list"],
+        &["validate", "manifests", "manifests/trap.json"],
+        &["config", "schema", "trap"],
+        &["disable", "trap"],
+        &["enable", "trap"],
+        &["logs", "trap"],
+        &["import-cjm", "manifests"],
+        &["doctor"],
+        &["help", "info"],
+    ] {
+        place.run(args).assert_status(0);
+        assert!(!ran.exists(), "{args:?}");
+    }
+    place.run(&["compile", "trap"]).assert_status(4);
+    assert!(!ran.exists());
+    // What it would have been found by.
+    place.run(&["info", "trap", "--load"]).assert_status(0);
+    assert!(ran.exists());
+    fs::remove_file(ran).unwrap();
+    place.assert_clean();
+}
+
+#[test]
+fn doctor_runs_nothing_that_lies_in_the_current_directory() {
+    let place = Place::new();
+    let left = format!("open({:?}, 'w')\n", place.path(RAN));
+    for module in ["venv", "ensurepip", "sitecustomize", "usercustomize", "os", "encodings"] {
+        place.write(&format!("{module}.py"), &left);
+    }
+    place.run(&["doctor"]).assert_status(0);
+    assert!(!place.path(RAN).exists());
+}
+
+#[test]
+fn a_components_start_function_does_not_run() {
+    let place = Place::new();
+    for (name, with) in [("loops", "(loop $l br $l)"), ("traps", "unreachable")] {
+        fs::write(place.path(&format!("manifests/{name}.wasm")), starting(with)).unwrap();
+        place.component(name, json!({}));
+        let (ran, took) = place.takes(&["info", name]);
+        assert!(ran.assert_status(0).stdout.contains("add           func(a: s32, b: s32) -> s32"), "{}", ran.all());
+        assert!(!ran.stderr.contains("warning") && took < Duration::from_secs(20), "{took:?} {}", ran.all());
+        let info = place.run(&["info", name, "--output=json"]).json();
+        assert_eq!(info["methods"][0]["parameters"]["required"], json!(["a", "b"]));
+        assert_eq!((&info["problem"], &info["exports"]), (&Value::Null, &json!(["add"])));
+    }
+    let ran = place.run(&["info", "traps", "--load"]);
+    assert!(ran.assert_status(0).stderr.contains("bivium: warning: traps: "), "its code runs: {}", ran.all());
+}
+
+#[test]
+fn a_component_that_never_ends_compiling_is_shown_at_once() {
+    let place = Place::new();
+    place.endless(json!({"compile_s": 600}));
+    let (ran, took) = place.takes(&["info", "endless"]);
+    ran.assert_status(0);
+    assert!(took < Duration::from_secs(20), "{took:?}");
+}
+
+#[test]
+fn what_a_component_imports_is_held_against_its_permissions() {
+    let place = Place::new();
+    let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/guests/target/guests/probe.wasm");
+    assert!(guest.is_file(), "{} is not built: run `cargo xtask guests`", guest.display());
+    fs::copy(guest, place.path("manifests/asks.wasm")).unwrap();
+    place.component("asks", json!({"permissions": {"clocks": true, "random": true, "env": ["LANG"]}}));
+    place.write("policy.json", r#"{"permissions": {"clocks": true, "env": ["LANG"]}}"#);
+    let info = place.run(&["info", "asks", "--policy", "policy.json", "--output=json"]).assert_status(0).json();
+    let import = |name: &str| {
+        let imports = info["imports"].as_array().unwrap();
+        let found = imports.iter().find(|import| import["name"].as_str().unwrap().starts_with(name));
+        let import = found.unwrap_or_else(|| panic!("no {name} in {imports:?}"));
+        (import["permission"].as_str().map(str::to_owned), import["asked"].clone(), import["granted"].clone())
+    };
+    let held = |key: &str, asked: bool, granted: bool| (Some(key.to_owned()), json!(asked), json!(granted));
+    assert_eq!(import("wasi:filesystem/types@"), held("permissions.filesystem", false, false));
+    assert_eq!(import("wasi:http/outgoing-handler@"), held("permissions.network", false, false));
+    assert_eq!(import("wasi:clocks/wall-clock@"), held("permissions.clocks", true, true));
+    assert_eq!(import("wasi:random/random@"), held("permissions.random", true, false));
+    assert_eq!(import("wasi:cli/environment@"), held("permissions.env", true, true));
+    assert_eq!(import("bivium:plugin/types@"), (None, Value::Null, Value::Null));
+    let text = place.run(&["info", "asks", "--policy", "policy.json"]);
+    for (name, key, how) in [
+        ("wasi:http/outgoing-handler@", "permissions.network", "not asked for: it finds nothing there"),
+        ("wasi:random/random@", "permissions.random", "asked for, and not granted"),
+        ("wasi:clocks/wall-clock@", "permissions.clocks", "granted"),
+    ] {
+        let is_it = |line: &&str| line.trim().starts_with(name) && line.ends_with(&format!("{key} {how}"));
+        assert!(text.stdout.lines().any(|line| is_it(&line)), "{name}: {}", text.all());
+    }
+    assert!(
+        text.stdout.contains("  note          it tells its methods and its configuration when it runs"),
+        "{}",
+        text.all()
+    );
+    assert!(text.stdout.contains("Exports:\n  bivium:plugin/guest@"), "{}", text.all());
+}
+
+#[test]
+fn an_import_that_the_host_has_not_is_the_problem() {
+    let place = Place::new();
+    let text = r#"(component
+        (import "evil:host/everything@1.0.0" (instance (export "run" (func))))
+        (core module $m (func (export "f")))
+        (core instance $i (instantiate $m))
+        (func (export "f") (canon lift (core func $i "f"))))"#;
+    fs::write(place.path("manifests/evil.wasm"), wat::parse_str(text).unwrap()).unwrap();
+    place.component("evil", json!({}));
+    let ran = place.run(&["info", "evil"]);
+    assert!(ran.assert_status(0).stdout.contains("Imports:\n  evil:host/everything@1.0.0"), "{}", ran.all());
+    assert!(ran.stderr.contains("needs an import that this host does not provide"), "{}", ran.all());
+}
+
+#[test]
+fn a_class_is_shown_as_its_source_declares_it() {
+    let place = Place::new();
+    place.trap();
+    insta::assert_snapshot!(place.run(&["info", "trap"]).all(), @r"
+    0
+    --- stdout
+    trap 1
+      runtime       python
+      class         Trap in trap
+      file          [DIR]/manifests/../source/trap.py
+      python        [DIR]/manifests/../python
+      manifest      [DIR]/manifests/trap.json
+      enabled       yes
+      permissions   unconfined: it may do what you may
+    Methods:
+      execute       what `bivium run` calls unless told otherwise
+    Configuration:
+      n             3 How often
+    --- stderr
+    Nothing of it has run. --load starts it and asks it for its methods and its configuration.
+    ");
+    let info = place.run(&["info", "trap", "--output=json"]).json();
+    let execute = json!({"name": "execute", "description": "(text: str, times=1) -> str: Says it."});
+    assert_eq!(info["methods"], json!([execute]));
+    assert_eq!(info["config_schema"]["properties"]["n"]["default"], 3);
+    assert_eq!(info["loaded"], false);
+}
+
+#[test]
+fn what_is_not_there_is_said() {
+    let place = Place::new();
+    place.component("gone", json!({}));
+    let ran = place.run(&["info", "gone"]);
+    assert!(
+        ran.assert_status(0).stderr.contains("cannot read the component [DIR]/manifests/gone.wasm"),
+        "{}",
+        ran.all()
+    );
+    assert_eq!(place.run(&["info", "gone", "--output=json"]).json()["problem"]["code"], "not-found");
+    place.write("manifests/gone.wasm", "(module)");
+    assert!(place.run(&["info", "gone"]).stderr.contains("the file is not WebAssembly"));
+    let python = json!({"name": "py", "version": "1", "module": "x.y", "class": "X", "source": "none"});
+    place.write("manifests/py.json", &python.to_string());
+    let ran = place.run(&["info", "py"]);
+    assert!(
+        ran.assert_status(0).stdout.contains("  note          the module x.y is not in [DIR]/manifests/none"),
+        "{}",
+        ran.all()
+    );
+    let json = place.run(&["info", "py", "--output=json"]).json();
+    assert!(json["notes"][0].as_str().unwrap().contains("x.y") && json["methods"].is_null(), "{json}");
+    place.run(&["info", "py", "--load", "--no-load"]).assert_status(2);
+}

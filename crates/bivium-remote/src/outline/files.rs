@@ -1,0 +1,92 @@
+//! Where a plugin's modules lie, as far as that can be told without asking an interpreter.
+
+use std::fs::{self, OpenOptions};
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use bivium_interface::Manifest;
+use rustix::fs::OFlags;
+
+use super::source::Module;
+
+/// No module that people write is longer.
+const LONGEST: u64 = 4 << 20;
+
+/// The directories that modules are looked for in.
+pub(super) struct Files {
+    roots: Vec<PathBuf>,
+}
+
+impl Files {
+    pub(super) fn of(manifest: &Manifest) -> Self {
+        let mut roots: Vec<PathBuf> = manifest.source.iter().cloned().collect();
+        let environment = manifest.python_path.as_deref().and_then(Path::parent).and_then(Path::parent);
+        for lib in environment.into_iter().flat_map(|environment| ["lib", "lib64"].map(|lib| environment.join(lib))) {
+            let versions = fs::read_dir(lib).into_iter().flatten().flatten().map(|entry| entry.path());
+            let is_python = |path: &PathBuf| {
+                path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("python3"))
+            };
+            let mut versions: Vec<PathBuf> = versions.filter(is_python).collect();
+            versions.sort();
+            let packages =
+                versions.iter().flat_map(|path| ["site-packages", "dist-packages"].map(|name| path.join(name)));
+            roots.extend(packages.filter(|path| path.is_dir()));
+        }
+        Self { roots }
+    }
+
+    fn file(&self, module: &[String]) -> Option<PathBuf> {
+        self.roots.iter().find_map(|root| {
+            let path: PathBuf = module.iter().fold(root.clone(), |path, name| path.join(name));
+            let package = path.join("__init__.py");
+            let plain = path.with_extension("py");
+            [package, plain].into_iter().find(|file| file.is_file())
+        })
+    }
+
+    pub(super) fn found(&self, module: &[String]) -> bool {
+        self.file(module).is_some()
+    }
+
+    /// A module; nothing if it is not there, a sentence if it cannot be read.
+    pub(super) fn read(&self, module: &[String]) -> Option<Result<Module, String>> {
+        let path = self.file(module)?;
+        Some(match text(&path) {
+            Ok(text) => Module::parse(module.to_vec(), path, text),
+            Err(why) => Err(format!("{} cannot be read: {why}", path.display())),
+        })
+    }
+
+    /// Why a module is not found.
+    pub(super) fn missing(&self, module: &str, manifest: &Manifest) -> String {
+        let places: Vec<String> = self.roots.iter().map(|root| root.display().to_string()).collect();
+        match (places.as_slice(), &manifest.requirements) {
+            (_, Some(_)) => {
+                format!(
+                    "the module {module} is not in `source`: it may come with the requirements, which are installed at the first load"
+                )
+            }
+            ([], None) => format!(
+                "the module {module} may lie anywhere on the path of the interpreter: `source` does not say where"
+            ),
+            (places, None) => format!("the module {module} is not in {}", places.join(" or ")),
+        }
+    }
+}
+
+fn text(path: &Path) -> Result<String, String> {
+    let mut options = OpenOptions::new();
+    // A pipe that was put there meanwhile is not waited for.
+    let options = options.read(true).custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed());
+    let file = options.open(path).map_err(|error| error.to_string())?;
+    if !file.metadata().is_ok_and(|found| found.is_file()) {
+        return Err("it is not a file".to_owned());
+    }
+    let mut bytes = Vec::new();
+    file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > LONGEST {
+        return Err(format!("it is longer than {} MiB", LONGEST >> 20));
+    }
+    String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())
+}

@@ -1,0 +1,164 @@
+use std::path::Path;
+
+use serde_json::json;
+
+use super::*;
+
+struct Source(tempfile::TempDir);
+
+impl Source {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        Self(dir)
+    }
+
+    fn outline(&self, module: &str, class: &str) -> Outline {
+        let text = json!({"name": "p", "version": "1", "module": module, "class": class, "source": "."});
+        outline(&Manifest::parse(&text.to_string(), &self.0.path().join("p.json")).unwrap())
+    }
+}
+
+/// Each method as `NAME DESCRIPTION`.
+fn methods(outline: &Outline) -> Vec<String> {
+    let methods = outline.methods.as_ref().unwrap_or_else(|| panic!("{outline:?}"));
+    methods.iter().map(|method| format!("{}{}", method.name, method.description)).collect()
+}
+
+#[test]
+fn a_class_is_read_with_its_signatures_and_first_lines() {
+    let text = r#"
+import os, sys
+os.system("touch ran")
+class Other:
+    def other(self): pass
+class Plugin:
+    """A plugin."""
+    field = 1
+    def __init__(self): pass
+    def _hidden(self): pass
+    def initialize(self, config=None): pass
+    def execute(self, text: str, *, times: int = 1, **more) -> dict[str, int]:
+        """
+        Counts words.
+
+        More of it.
+        """
+    async def later(self,
+                    a,  # the first
+                    b=(1, 2),
+                    /): 'Waits.'
+    @staticmethod
+    def free(x): ...
+    @classmethod
+    def of(cls, x): ...
+    @property
+    def size(self): ...
+    @size.setter
+    def size(self, value): ...
+    @functools.cached_property
+    def cached(self): ...
+    @decorated(1, "x")
+    def wrapped(self): r"Raw\d."
+    lam = lambda self: 1
+    class Inner:
+        def inner(self): ...
+"#;
+    let source = Source::new(&[("m.py", text)]);
+    let outline = source.outline("m", "Plugin");
+    assert_eq!(
+        methods(&outline),
+        [
+            "execute(text: str, *, times: int = 1, **more) -> dict[str, int]: Counts words.",
+            "free(x)",
+            "later(a, b=(1, 2), /): Waits.",
+            "of(x)",
+            "wrapped(): Raw\\d.",
+        ]
+    );
+    assert_eq!(outline.notes, [""; 0]);
+    assert_eq!(outline.file.as_deref(), Some(source.0.path().join("m.py").as_path()));
+    assert!(!Path::new("ran").exists() && !source.0.path().join("ran").exists());
+}
+
+#[test]
+fn a_class_is_found_through_imports_and_has_what_it_derives_from() {
+    let source = Source::new(&[
+        ("package/__init__.py", "from .inner.impl import Real as Plugin\nfrom elsewhere import Base\n"),
+        ("package/base.py", "class Base:\n    def common(self, a): ...\n    def execute(self): ...\n"),
+        ("package/inner/__init__.py", ""),
+        (
+            "package/inner/impl.py",
+            "try:\n    from ..base import Base\nexcept ImportError:\n    pass\n\
+             if True:\n    class Real(Base, Unknown, abc.ABC, Generic[T], metaclass=M):\n        def execute(self, b): ...\n",
+        ),
+    ]);
+    let outline = source.outline("package", "Plugin");
+    assert_eq!(methods(&outline), ["common(a)", "execute(b)"]);
+    assert_eq!(outline.notes, ["it derives from Unknown, whose methods are not known without running it"]);
+    assert!(outline.file.unwrap().ends_with("package/inner/impl.py"));
+}
+
+#[test]
+fn what_is_not_there_is_told() {
+    let source = Source::new(&[("m.py", "Plugin = make()\n"), ("round.py", "from round import Plugin\n")]);
+    for (module, class, note) in [
+        ("m", "Plugin", "no class Plugin is defined in the module m where it can be seen without running it"),
+        ("round", "Plugin", "no class Plugin is defined in the module round"),
+        ("none", "Plugin", "the module none is not in "),
+        ("m.sub", "Plugin", "the module m.sub is not in "),
+    ] {
+        let outline = source.outline(module, class);
+        assert!(outline.methods.is_none());
+        assert!(outline.notes[0].starts_with(note), "{:?}", outline.notes);
+    }
+    let text = json!({"name": "p", "version": "1", "module": "x", "class": "X", "requirements": ["x"]});
+    let outline = outline(&Manifest::parse(&text.to_string(), Path::new("/m/p.json")).unwrap());
+    assert!(outline.notes[0].contains("at the first load"), "{:?}", outline.notes);
+}
+
+#[test]
+fn a_class_in_an_environment_is_found_there() {
+    let source = Source::new(&[
+        ("venv/bin/python", "#!/bin/sh\ntouch ran\n"),
+        ("venv/lib/python3.11/site-packages/m.py", "class Plugin:\n    def execute(self, x): ...\n"),
+    ]);
+    let text = json!({"name": "p", "version": "1", "module": "m", "class": "Plugin", "python_path": "venv/bin/python"});
+    let outline = outline(&Manifest::parse(&text.to_string(), &source.0.path().join("p.json")).unwrap());
+    assert_eq!(methods(&outline), ["execute(x)"]);
+}
+
+#[test]
+fn hostile_sources_end_soon_and_break_nothing() {
+    let deep = |open: &str, close: &str, n: usize| format!("x = {}{}\n", open.repeat(n), close.repeat(n));
+    let class = "class Plugin:\n    def execute(self): ...\n";
+    let endless_bases: String = (0..5000).map(|n| format!("class C{n}(C{}): ...\n", n + 1)).collect();
+    let many: String = (0..20_000).map(|n| format!("    def m{n}(self): ...\n")).collect();
+    for text in [
+        format!("{}{class}", deep("(", ")", 100_000)),
+        format!("{}{class}", deep("[", "", 100_000)),
+        format!("{class}{}", "if x:\n ".repeat(1000)),
+        format!("{class}{}", "\u{0}".repeat(1000)),
+        format!("{}\n{class}", "lambda: ".repeat(50_000)),
+        format!("{endless_bases}class Plugin(C0): ...\n"),
+        format!("class Plugin:\n{many}"),
+        "class Plugin(Plugin): ...\n".to_owned(),
+        format!("class Plugin:\n    def execute(self, {}): ...\n", "a, ".repeat(100_000)),
+        "{".repeat(1 << 20),
+        "\u{feff}\u{202e}class Plugin: ...".to_owned(),
+        format!("f'{}'", "{f\"".repeat(10_000)),
+    ] {
+        let source = Source::new(&[("m.py", &text)]);
+        let start = std::time::Instant::now();
+        let outline = source.outline("m", "Plugin");
+        assert!(start.elapsed().as_secs() < 10, "{:?}: {:.50}", start.elapsed(), text);
+        assert!(outline.methods.is_some() || !outline.notes.is_empty(), "{text:.50}");
+        assert!(outline.methods.unwrap_or_default().iter().all(|method| method.description.chars().count() < 2000));
+    }
+    let long = "#".repeat(5 << 20);
+    assert!(Source::new(&[("m.py", &long)]).outline("m", "P").notes[0].contains("longer than 4 MiB"));
+}

@@ -1,0 +1,83 @@
+//! [`describe`]: what a component's file says of it. None of its code runs, and none is compiled.
+
+use bivium_interface::manifest::Limits;
+use bivium_interface::{Manifest, MethodInfo, PluginError, Result};
+use serde::Serialize;
+
+use crate::compile::{Request, at};
+use crate::engine::WasmEngine;
+use crate::refusal::{self, Kind};
+use crate::text;
+
+/// Names of one component that are told.
+const MOST: usize = 1000;
+
+/// What a component's file says of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Description {
+    /// What it imports.
+    pub imports: Vec<Import>,
+    /// What it exports.
+    pub exports: Vec<String>,
+    /// Its functions, if it is a typed component; one of a world of Bivium's tells its methods when it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub methods: Option<Vec<MethodInfo>>,
+    /// Why this host would not load it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<PluginError>,
+}
+
+/// Something that a component imports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Import {
+    /// An interface, or a function.
+    pub name: String,
+    /// The key of the permission without which it finds nothing there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub permission: Option<&'static str>,
+}
+
+/// Which imports find nothing without which permission.
+const PERMISSIONS: &[(&str, &str)] = &[
+    ("wasi:cli/environment", "permissions.env"),
+    ("wasi:clocks/", "permissions.clocks"),
+    ("wasi:filesystem/", "permissions.filesystem"),
+    ("wasi:http/", "permissions.network"),
+    ("wasi:random/", "permissions.random"),
+    ("wasi:sockets/", "permissions.network"),
+];
+
+/// Describes the component that a manifest names.
+///
+/// # Errors
+/// As [`load`](crate::load) has them for a file that cannot be read or is no component. What else keeps it from being loaded
+/// is the description's `problem`.
+pub async fn describe(engine: &WasmEngine, manifest: &Manifest, limits: &Limits) -> Result<Description> {
+    let engine = engine.for_limits(limits)?;
+    let request = Request::of(manifest, limits, engine.config())?;
+    let path = request.path.clone();
+    let component = engine.workshop().types(engine.wasmtime(), request).await?;
+    let ty = component.component_type();
+    let mut described = Description {
+        imports: ty.imports(engine.wasmtime()).take(MOST).map(|(name, _)| import(name)).collect(),
+        exports: ty.exports(engine.wasmtime()).take(MOST).map(|(name, _)| text::name(name)).collect(),
+        ..Description::default()
+    };
+    let checked = refusal::find_kind(&component, engine.wasmtime()).and_then(|kind| {
+        let linked = engine.linker().instantiate_pre(&component).map_err(|error| refusal::missing_import(&error))?;
+        match kind {
+            Kind::World(world) => (world.guest)(linked).map(drop).map_err(|error| refusal::missing_export(&error))?,
+            Kind::Typed(methods) => described.methods = Some(methods.list()),
+        }
+        Ok(())
+    });
+    described.problem = checked.err().map(|error| at(&path, error));
+    Ok(described)
+}
+
+fn import(name: &str) -> Import {
+    let permission = PERMISSIONS.iter().find(|(start, _)| name.starts_with(start)).map(|(_, key)| *key);
+    Import { name: text::name(name), permission }
+}
