@@ -99,7 +99,8 @@ mod tests {
             .chain('\u{fff9}'..='\u{fffb}')
             .chain(['\u{e0001}', '\u{e0041}', '\u{1d173}']);
         for c in unseen {
-            let shown = printable(&c.to_string());
+            let plain = c.to_string();
+            let shown = printable(&plain);
             assert!(shown.starts_with('\\'), "{:x}", u32::from(c));
             let text = super::json(&json!([c, {(c.to_string()): 1}]), false);
             assert!(!text.contains(c), "{text}");
