@@ -431,6 +431,45 @@ async fn maps_are_objects_or_pairs() {
     }
 }
 
+#[tokio::test]
+async fn strings_cross_in_every_encoding() {
+    for encoding in ["utf8", "utf16", "latin1+utf16"] {
+        // Gives back the pointer and the length that it gets; what is allocated again grows or shrinks where it lies.
+        let loaded = text(&format!(
+            r#"(component
+            (core module $m
+                (memory (export "memory") 1)
+                (global $next (mut i32) (i32.const 64))
+                (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+                    (if (i32.eqz (local.get 0)) (then
+                        (global.set $next (i32.and (i32.add (global.get $next) (i32.const 15)) (i32.const -16)))
+                        (local.set 0 (global.get $next))))
+                    (global.set $next (i32.add (local.get 0) (local.get 3)))
+                    (local.get 0))
+                (func (export "echo") (param i32 i32) (result i32)
+                    (i32.store (i32.const 8) (local.get 0))
+                    (i32.store (i32.const 12) (local.get 1))
+                    (i32.const 8)))
+            (core instance $i (instantiate $m))
+            (type $list (list string))
+            (func (export "one") (param "value" string) (result string)
+                (canon lift (core func $i "echo") (memory (core memory $i "memory"))
+                    (realloc (core func $i "realloc")) string-encoding={encoding}))
+            (func (export "many") (param "value" $list) (result $list)
+                (canon lift (core func $i "echo") (memory (core memory $i "memory"))
+                    (realloc (core func $i "realloc")) string-encoding={encoding})))"#
+        ))
+        .await;
+        let texts = ["", "abc", "d\u{e9}j\u{e0}", "\u{1f642} x", "a\u{e9}\u{1f642}", "\u{0}\u{ffff}"];
+        for text in texts {
+            let result = loaded.plugin.execute(Call::new().method("one").arg(text)).await.unwrap();
+            assert_eq!(result.json, text, "{encoding}");
+        }
+        let result = loaded.plugin.execute(Call::new().method("many").arg(json!(texts))).await.unwrap();
+        assert_eq!(result.json, json!(texts), "{encoding}");
+    }
+}
+
 /// An interface that exports functions of these names, each with a result of its own.
 fn interface(name: &str, functions: &[(&str, u32)]) -> String {
     let mut text = String::new();
