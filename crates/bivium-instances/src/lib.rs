@@ -83,6 +83,7 @@ pub use plugin::PooledPlugin;
 pub use queue::{Place, Queue};
 pub use restart::RestartPolicy;
 pub use room::{Room, Seat};
+pub use stream::CallStream;
 
 /// One live copy of a plugin: a component's store or a worker process.
 ///

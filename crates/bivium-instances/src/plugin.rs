@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::lease::Lease;
 use crate::pool::Pool;
-use crate::stream::HeldStream;
+use crate::stream::{CallStream, unloading};
 use crate::{Instance, InstanceFactory};
 
 /// A plugin that runs on the instances which a factory makes.
@@ -111,7 +111,7 @@ impl<F: InstanceFactory> PluginInterface for PooledPlugin<F> {
     }
 
     async fn execute_stream(&self, call: Call) -> Result<PayloadStream> {
-        let id = call.id();
+        let (id, handle) = (call.id(), call.handle().clone());
         let work = pin!(async {
             let mut lease = Pool::lease(Arc::clone(&self.pool), call.handle()).await?;
             let stream = Arc::clone(&lease.instance).execute_stream(call).await;
@@ -121,8 +121,12 @@ impl<F: InstanceFactory> PluginInterface for PooledPlugin<F> {
             Ok((stream?, lease))
         });
         let started = self.until_ending(work).await;
-        let (stream, lease) = started.map_err(|error| self.name_error()(error).with_call(id))?;
-        Ok(Box::pin(HeldStream::new(stream, self.ending.clone(), lease, id)))
+        let (stream, mut lease) = started.map_err(|error| self.name_error()(error).with_call(id))?;
+        let at_end = move |outcome: Result<()>| {
+            lease.note(&outcome);
+            outcome.map_err(|error| error.with_plugin(lease.hold.pool.factory().name()).with_call(id))
+        };
+        Ok(Box::pin(CallStream::new(stream, &handle, &self.ending, at_end)))
     }
 
     async fn methods(&self) -> Result<Vec<MethodInfo>> {
@@ -162,11 +166,6 @@ impl<F: InstanceFactory> PluginInterface for PooledPlugin<F> {
         drop(drained);
         Ok(())
     }
-}
-
-/// The error of a call whose plugin ends under it.
-pub(crate) fn unloading() -> PluginError {
-    PluginError::cancelled("the call was cancelled: its plugin is being unloaded")
 }
 
 impl<F: InstanceFactory> Drop for PooledPlugin<F> {

@@ -1,62 +1,154 @@
-//! A stream that holds on to what it needs until it ends.
+//! A stream that is held to its call: it ends when the call must, whether anybody reads it or not.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use bivium_interface::{CallId, Payload, PayloadStream, Result};
+use bivium_interface::{CallHandle, Payload, PayloadStream, PluginError, Result};
 use futures_core::Stream;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use futures_util::StreamExt;
+use futures_util::lock::Mutex;
+use futures_util::task::AtomicWaker;
+use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
 
-use crate::InstanceFactory;
-use crate::lease::Lease;
-use crate::plugin::unloading;
-use crate::pool::Pool;
+/// How long a stream may take to end once its call is interrupted. A component takes no time, a worker the 2 s after which it
+/// is ended, and the time that this takes. What goes on longer is dropped.
+const END_TIME: Duration = Duration::from_secs(8);
 
-/// Hands a road's stream on. At its end, its first error, its plugin's end or its drop, its lease is let go.
-pub(crate) struct HeldStream<F: InstanceFactory> {
-    /// Goes before the lease: it may still use what that holds.
+/// Told how the stream ended; gives the error as its reader is to see it.
+type AtEnd = Box<dyn FnOnce(Result<()>) -> Result<()> + Send>;
+
+/// A stream that a call's deadline and cancellation, or its plugin's end, end at once: also where its reader is slower than
+/// the plugin, so that there is always something to read, and where its reader has stopped.
+///
+/// What it was given to hold is let go at its end, at its first error, or when it is dropped.
+pub struct CallStream {
+    call: CallHandle,
+    ending: CancellationToken,
+    shared: Arc<Shared>,
+    watch: AbortHandle,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Woken when the watch has ended the stream.
+    reader: AtomicWaker,
+}
+
+#[derive(Default)]
+struct State {
+    /// Goes before what is held: it may still use that.
     inner: Option<PayloadStream>,
-    ending: Pin<Box<WaitForCancellationFutureOwned>>,
-    lease: Option<Lease<F, Arc<Pool<F>>>>,
-    call: CallId,
+    at_end: Option<AtEnd>,
+    /// The error that the watch ended it with, until it is read.
+    error: Option<PluginError>,
 }
 
-impl<F: InstanceFactory> HeldStream<F> {
-    pub(crate) fn new(
+impl CallStream {
+    /// `ending` is cancelled when the plugin must go. `at_end` holds what the stream needs.
+    #[must_use]
+    pub fn new(
         inner: PayloadStream,
-        ending: CancellationToken,
-        lease: Lease<F, Arc<Pool<F>>>,
-        call: CallId,
+        call: &CallHandle,
+        ending: &CancellationToken,
+        at_end: impl FnOnce(Result<()>) -> Result<()> + Send + 'static,
     ) -> Self {
-        Self { inner: Some(inner), ending: Box::pin(ending.cancelled_owned()), lease: Some(lease), call }
-    }
-
-    /// The stream has ended with this. Gives the error with the names of the plugin and the call.
-    fn end(&mut self, mut outcome: Result<()>) -> Option<Result<Payload>> {
-        self.inner = None;
-        if let Some(mut lease) = self.lease.take() {
-            lease.note(&outcome);
-            let name = lease.hold.pool.factory().name();
-            outcome = outcome.map_err(|error| error.with_plugin(name).with_call(self.call));
-        }
-        outcome.err().map(Err)
+        let state = State { inner: Some(inner), at_end: Some(Box::new(at_end)), error: None };
+        let shared = Arc::new(Shared { state: Mutex::new(state), reader: AtomicWaker::new() });
+        // Of its own, so that streams of one plugin do not wait for each other's look.
+        let ending = ending.child_token();
+        let watch = tokio::spawn(watch(Arc::clone(&shared), call.clone(), ending.clone())).abort_handle();
+        Self { call: call.clone(), ending, shared, watch }
     }
 }
 
-impl<F: InstanceFactory> Stream for HeldStream<F> {
+impl State {
+    fn end(&mut self, outcome: Result<()>) -> Option<PluginError> {
+        self.inner = None;
+        self.at_end.take().and_then(|at_end| at_end(outcome).err())
+    }
+
+    /// The next item; none once a call that is interrupted gives another result.
+    fn poll(&mut self, cx: &mut Context<'_>, interrupted: Option<PluginError>) -> Poll<Option<Result<Payload>>> {
+        let Some(inner) = self.inner.as_mut() else {
+            return Poll::Ready(self.error.take().map(Err));
+        };
+        let error = match (ready!(inner.poll_next_unpin(cx)), interrupted) {
+            (Some(Ok(payload)), None) => return Poll::Ready(Some(Ok(payload))),
+            (Some(Err(error)), _) | (_, Some(error)) => self.end(Err(error)),
+            (None, None) => self.end(Ok(())),
+        };
+        Poll::Ready(error.map(Err))
+    }
+}
+
+/// Ends the stream when its call must end, in its reader's place.
+async fn watch(shared: Arc<Shared>, call: CallHandle, ending: CancellationToken) {
+    let error = tokio::select! {
+        biased;
+        () = ending.cancelled() => None,
+        error = call.interrupted() => Some(error),
+    };
+    let mut state = shared.state.lock().await;
+    let ended = match error {
+        None => state.end(Err(unloading())),
+        Some(error) => {
+            // What runs a call looks at its interruption by itself, and says how it ended.
+            let last = std::future::poll_fn(|cx| state.poll(cx, Some(error.clone())));
+            match tokio::time::timeout(END_TIME, last).await {
+                Ok(last) => last.and_then(Result::err),
+                Err(_) => state.end(Err(error)),
+            }
+        }
+    };
+    state.error = ended;
+    drop(state);
+    shared.reader.wake();
+}
+
+impl Stream for CallStream {
     type Item = Result<Payload>;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Some(inner) = self.inner.as_mut() else { return Poll::Ready(None) };
-        // Changed in place: a result is large, and nearly always handed on as it is.
-        let mut item = inner.as_mut().poll_next(cx);
-        match &mut item {
-            Poll::Ready(Some(Ok(_))) => {}
-            Poll::Ready(Some(Err(error))) => item = Poll::Ready(self.end(Err(error.clone()))),
-            Poll::Ready(None) => item = Poll::Ready(self.end(Ok(()))),
-            Poll::Pending => item = self.ending.as_mut().poll(cx).map(|()| self.end(Err(unloading()))),
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut state = match self.shared.state.try_lock() {
+            Some(state) => state,
+            None => {
+                // The watch is at it, and wakes us after. It may have done so just now.
+                self.shared.reader.register(cx.waker());
+                match self.shared.state.try_lock() {
+                    Some(state) => state,
+                    None => return Poll::Pending,
+                }
+            }
+        };
+        if state.inner.is_some() && self.ending.is_cancelled() {
+            return Poll::Ready(state.end(Err(unloading())).map(Err));
+        }
+        let item = state.poll(cx, self.call.interruption());
+        if item.is_pending() {
+            // The watch may take over.
+            self.shared.reader.register(cx.waker());
         }
         item
     }
+}
+
+impl Drop for CallStream {
+    fn drop(&mut self) {
+        // If the watch has it, it ends it.
+        if let Some(mut state) = self.shared.state.try_lock() {
+            self.watch.abort();
+            let State { inner, at_end, .. } = std::mem::take(&mut *state);
+            drop(state);
+            drop(inner);
+            drop(at_end);
+        }
+    }
+}
+
+/// The error of a call whose plugin ends under it.
+pub(crate) fn unloading() -> PluginError {
+    PluginError::cancelled("the call was cancelled: its plugin is being unloaded")
 }

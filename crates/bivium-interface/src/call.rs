@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use serde::de::DeserializeOwned;
@@ -178,6 +180,24 @@ impl CallHandle {
         self.0.progress.get_or_init(new)
     }
 
+    /// The error of a call that may not go on: it is cancelled, or its deadline has passed.
+    #[must_use]
+    pub fn interruption(&self) -> Option<PluginError> {
+        if self.is_cancelled() {
+            return Some(self.cancelled());
+        }
+        let is_late = self.0.deadline.is_some_and(|deadline| deadline <= Instant::now());
+        is_late.then(|| self.late())
+    }
+
+    fn cancelled(&self) -> PluginError {
+        PluginError::cancelled("the call was cancelled").with_call(self.0.id)
+    }
+
+    fn late(&self) -> PluginError {
+        PluginError::timeout("the call did not end before its deadline").with_call(self.0.id)
+    }
+
     /// Waits until the call is cancelled or its deadline has passed, and gives the error that it then ends with.
     pub async fn interrupted(&self) -> PluginError {
         let deadline = async {
@@ -186,24 +206,40 @@ impl CallHandle {
                 None => std::future::pending().await,
             }
         };
-        let error = tokio::select! {
+        tokio::select! {
             biased;
-            () = self.cancellation().cancelled() => PluginError::cancelled("the call was cancelled"),
-            () = deadline => PluginError::timeout("the call did not end before its deadline"),
-        };
-        error.with_call(self.0.id)
+            () = self.cancellation().cancelled() => self.cancelled(),
+            () = deadline => self.late(),
+        }
     }
 
     /// Runs `work` until it ends or the call is interrupted; then `work` is dropped.
     ///
+    /// The interruption is looked at first, each time: work that always has something ready ends all the same.
+    ///
+    /// # Errors
+    /// `cancelled`; `timeout`.
+    pub async fn unless_interrupted<T>(&self, work: impl Future<Output = T>) -> Result<T> {
+        let (mut work, mut interrupted) = (pin!(work), None);
+        poll_fn(|cx| {
+            if let Some(error) = self.interruption() {
+                return Poll::Ready(Err(error));
+            }
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(Ok(done));
+            }
+            // What ends at once, as most does, pays for no timer and no waker.
+            interrupted.get_or_insert_with(|| Box::pin(self.interrupted())).as_mut().poll(cx).map(Err)
+        })
+        .await
+    }
+
+    /// The same for work that may fail.
+    ///
     /// # Errors
     /// Those of `work`; `cancelled`; `timeout`.
     pub async fn guard<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        tokio::select! {
-            biased;
-            result = work => result,
-            error = self.interrupted() => Err(error),
-        }
+        self.unless_interrupted(work).await?
     }
 }
 
@@ -419,6 +455,25 @@ mod tests {
         call.handle().cancel();
         let error = call.handle().guard(forever()).await.unwrap_err();
         assert_eq!((error.code(), error.call()), (ErrorCode::Cancelled, Some(call.id())));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_always_has_something_ready_is_interrupted_all_the_same() {
+        for code in [ErrorCode::Cancelled, ErrorCode::Timeout] {
+            let call = Call::new().timeout(Duration::from_millis(10));
+            let mut done = 0;
+            let error = loop {
+                match call.handle().unless_interrupted(async { done += 1 }).await {
+                    Ok(()) if done == 100 && code == ErrorCode::Cancelled => call.handle().cancel(),
+                    Ok(()) if done == 100 => tokio::time::advance(Duration::from_millis(11)).await,
+                    Ok(()) => {}
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!((error.code(), error.call(), done), (code, Some(call.id()), 100));
+            assert_eq!(call.handle().interruption(), Some(error));
+        }
+        assert_eq!(Call::new().handle().interruption(), None);
     }
 
     #[test]

@@ -181,8 +181,15 @@ impl Flight {
         Ok(whole.into())
     }
 
-    /// Cancels the call and waits until its code has ended; ends the worker if it does not.
-    pub(crate) async fn stop(mut self) -> Stopped {
+    /// Cancels the call and waits until its code has ended; ends the worker if it does not. Goes on by itself if nobody waits
+    /// any more.
+    pub(crate) async fn stop(self) -> Stopped {
+        let runtime = self.worker.runtime.clone();
+        // An error means that the runtime ends, which ends the worker.
+        runtime.spawn(self.bring_down()).await.unwrap_or(Stopped::ByForce(None))
+    }
+
+    async fn bring_down(mut self) -> Stopped {
         self.stopping = true;
         if matches!(self.state, State::Broken) {
             self.worker.condemn(Because::BrokeProtocol);
@@ -271,6 +278,6 @@ impl Drop for Flight {
             place: self.place.take(),
             stopping: true,
         };
-        self.worker.runtime.spawn(flight.stop());
+        self.worker.runtime.spawn(flight.bring_down());
     }
 }

@@ -99,18 +99,11 @@ impl Events {
     /// Runs `next` until the call is interrupted, and then brings it down.
     async fn next_unless_interrupted(mut self) -> Option<(Result<Payload>, Option<Self>)> {
         let call = self.call.clone();
-        let next = tokio::select! {
-            biased;
-            next = self.next() => next,
-            error = call.interrupted() => {
-                let stopped: Stopped = self.flight.stop().await;
-                return Some((Err(stopped.explain(error)), None));
-            }
-        };
-        match next {
-            Ok(Some(payload)) => Some((Ok(payload), Some(self))),
-            Ok(None) => None,
-            Err(error) => Some((Err(error), None)),
+        match call.unless_interrupted(self.next()).await {
+            Ok(Ok(Some(payload))) => Some((Ok(payload), Some(self))),
+            Ok(Ok(None)) => None,
+            Ok(Err(error)) => Some((Err(error), None)),
+            Err(interrupted) => Some((Err(self.flight.stop().await.explain(interrupted)), None)),
         }
     }
 

@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 
 use bivium_exchange::{Area, Exchange, Window};
 use bivium_instances::Instance;
-use bivium_interface::{
-    Blob, Call, CallHandle, CallId, InstanceStats, MethodInfo, Payload, PayloadStream, PluginError, Result,
-};
+use bivium_interface::{Blob, Call, CallId, InstanceStats, MethodInfo, Payload, PayloadStream, PluginError, Result};
 use hyper::Method;
 use serde_json::Value;
 use tokio::runtime::Handle;
@@ -237,19 +235,6 @@ impl Worker {
     }
 }
 
-/// Runs `work` on something that has to be stopped if the call is interrupted first.
-macro_rules! unless_interrupted {
-    ($call:expr, $held:ident, $work:expr) => {{
-        let interrupted = tokio::select! {
-            biased;
-            result = $work => return result,
-            error = CallHandle::interrupted($call) => error,
-        };
-        let stopped = $held.stop().await;
-        Err(stopped.explain(interrupted))
-    }};
-}
-
 impl Instance for Worker {
     async fn initialize(&self, config: &Value) -> Result<()> {
         self.ask(Method::POST, "/initialize", Some(config)).await.map(drop)
@@ -257,22 +242,22 @@ impl Instance for Worker {
 
     async fn execute(&self, call: &mut Call) -> Result<Payload> {
         let handle = call.handle();
-        if handle.is_cancelled() {
-            return Err(handle.interrupted().await);
-        }
         if handle.has_listener() {
             let mut events = Events::new(handle.guard(self.begin(call, "/execute_stream", true)).await?, call);
-            return unless_interrupted!(handle, events, events.only());
+            return match handle.unless_interrupted(events.only()).await {
+                Ok(result) => result,
+                Err(interrupted) => Err(events.stop().await.explain(interrupted)),
+            };
         }
         let mut flight = handle.guard(self.begin(call, "/execute", false)).await?;
-        unless_interrupted!(handle, flight, self.unary(&mut flight))
+        match handle.unless_interrupted(self.unary(&mut flight)).await {
+            Ok(result) => result,
+            Err(interrupted) => Err(flight.stop().await.explain(interrupted)),
+        }
     }
 
     async fn execute_stream(self: Arc<Self>, call: Call) -> Result<PayloadStream> {
         let handle = call.handle();
-        if handle.is_cancelled() {
-            return Err(handle.interrupted().await);
-        }
         let flight = handle.guard(self.begin(&call, "/execute_stream", false)).await?;
         Ok(Events::new(flight, &call).into_stream())
     }

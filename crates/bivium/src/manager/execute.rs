@@ -1,13 +1,14 @@
 //! Calls: held to their plugin's copy, listed, admitted by the scheduler, and run.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use bivium_instances::Place;
-use bivium_interface::{Call, CallHandle, Payload, PayloadStream, PluginError, Result};
+use bivium_instances::{CallStream, Place};
+use bivium_interface::{Call, CallHandle, CancellationToken, Payload, PayloadStream, PluginError, Result};
 use futures_core::Stream;
+use tokio::task::AbortHandle;
 
 use super::PluginManager;
 use super::loaded::{Copy, Hold, Listed, Loaded};
@@ -39,9 +40,14 @@ impl PluginManager {
     /// # Errors
     /// As [`execute`](Self::execute); the stream's items carry those that come later.
     pub async fn execute_stream(&self, name: &str, call: Call) -> Result<PayloadStream> {
-        let underway = self.start(name, call.handle(), true).await?;
-        let inner = underway.hold.copy.plugin.execute_stream(call).await?;
-        Ok(Box::pin(ManagedStream { inner, underway: Some(underway) }))
+        let handle = call.handle().clone();
+        let underway = self.start(name, &handle, true).await?;
+        let mut inner = underway.hold.copy.plugin.execute_stream(call).await?;
+        if underway.hold.copy.manifest.is_none() {
+            // The stream of a type of the host's own, which may look at nothing; those of instances are held already.
+            inner = Box::pin(CallStream::new(inner, &handle, &CancellationToken::new(), |outcome| outcome));
+        }
+        Ok(Box::pin(ManagedStream::new(inner, handle, underway)))
     }
 
     async fn start(&self, name: &str, call: &CallHandle, stream: bool) -> Result<Underway> {
@@ -87,22 +93,54 @@ impl PluginManager {
     }
 }
 
-/// A stream that keeps its call's place until it ends.
+/// A stream that keeps its call's place until it ends, or must: where nobody reads it, no other call waits for its place.
 struct ManagedStream {
     inner: PayloadStream,
-    underway: Option<Underway>,
+    underway: Arc<Mutex<Option<Underway>>>,
+    watch: Option<AbortHandle>,
+}
+
+impl ManagedStream {
+    fn new(inner: PayloadStream, call: CallHandle, underway: Underway) -> Self {
+        let underway = Arc::new(Mutex::new(Some(underway)));
+        let held = Arc::clone(&underway);
+        let watch = tokio::spawn(async move {
+            call.interrupted().await;
+            let_go(&held);
+        });
+        Self { inner, underway, watch: Some(watch.abort_handle()) }
+    }
+
+    fn end(&mut self) {
+        if let Some(watch) = self.watch.take() {
+            watch.abort();
+        }
+        let_go(&self.underway);
+    }
+}
+
+fn let_go(held: &Mutex<Option<Underway>>) {
+    let held = held.lock().unwrap_or_else(PoisonError::into_inner).take();
+    // Without the lock.
+    drop(held);
+}
+
+impl Drop for ManagedStream {
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 impl Stream for ManagedStream {
     type Item = Result<Payload>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.underway.is_none() {
+        if self.watch.is_none() {
             return Poll::Ready(None);
         }
         let item = self.inner.as_mut().poll_next(cx);
         if matches!(item, Poll::Ready(None | Some(Err(_)))) {
-            self.underway = None;
+            self.end();
         }
         item
     }
