@@ -23,7 +23,7 @@ Secrets:
 
 Exit status:
   0 done, 1 the plugin failed, 2 wrong usage, 3 not found, 4 invalid manifest, configuration or input, 5 denied,
-  6 resource exhausted, 7 unavailable or crashed, 124 timed out, 130 cancelled";
+  6 resource exhausted, 7 unavailable, crashed or interrupted, 124 timed out, 130 cancelled";
 
 const FILES: &str = "\
 Files:

@@ -37,7 +37,7 @@ pub(crate) fn status(code: ErrorCode) -> u8 {
         ErrorCode::InvalidManifest | ErrorCode::InvalidConfig | ErrorCode::InvalidInput => 4,
         ErrorCode::Denied => 5,
         ErrorCode::ResourceExhausted => 6,
-        ErrorCode::Unavailable | ErrorCode::Crashed => 7,
+        ErrorCode::Unavailable | ErrorCode::Crashed | ErrorCode::Interrupted => 7,
         ErrorCode::Timeout => 124,
         ErrorCode::Cancelled => 130,
         // Those of the plugin itself, faults of ours, and codes that come later.
@@ -79,6 +79,7 @@ mod tests {
         cancelled 130
         plugin-failed 1
         crashed 7
+        interrupted 7
         unavailable 7
         protocol 1
         internal 1

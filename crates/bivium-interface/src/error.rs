@@ -37,6 +37,9 @@ pub enum ErrorCode {
     PluginFailed,
     /// The instance ended: a trap, a signal, an exit.
     Crashed,
+    /// The host ended the instance, and not for this call's sake: another call in it could not be stopped, for example.
+    /// Nothing is wrong with this one; it may be tried again.
+    Interrupted,
     /// The plugin cannot take calls at present.
     Unavailable,
     /// The other side does not keep to the protocol.
@@ -47,7 +50,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, in the order of the design.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NotFound,
         Self::InvalidManifest,
         Self::InvalidConfig,
@@ -58,6 +61,7 @@ impl ErrorCode {
         Self::Cancelled,
         Self::PluginFailed,
         Self::Crashed,
+        Self::Interrupted,
         Self::Unavailable,
         Self::Protocol,
         Self::Internal,
@@ -77,6 +81,7 @@ impl ErrorCode {
             Self::Cancelled => "cancelled",
             Self::PluginFailed => "plugin-failed",
             Self::Crashed => "crashed",
+            Self::Interrupted => "interrupted",
             Self::Unavailable => "unavailable",
             Self::Protocol => "protocol",
             Self::Internal => "internal",
@@ -218,6 +223,8 @@ impl PluginError {
         cancelled => Cancelled;
         /// [`ErrorCode::Crashed`].
         crashed => Crashed;
+        /// [`ErrorCode::Interrupted`].
+        interrupted => Interrupted;
         /// [`ErrorCode::Unavailable`].
         unavailable => Unavailable;
         /// [`ErrorCode::Protocol`].

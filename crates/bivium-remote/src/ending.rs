@@ -28,7 +28,7 @@ impl fmt::Display for Because {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotNeeded => "it was no longer needed",
-            Self::DidNotStop => "a call in it did not stop when it was cancelled",
+            Self::DidNotStop => "another call in it did not stop when it was interrupted",
             Self::BrokeProtocol => "it did not keep to the protocol",
             Self::RuntimeEnded => "its host's runtime ended in the middle of a call",
         })
@@ -69,13 +69,18 @@ impl Ending {
                 .with_failure(failure)
                 .with_help("raise `limits.memory_mb` in its manifest, or give its control group or the machine more");
         }
+        let trouble = self.trouble().map(|trouble| format!("; {trouble}")).unwrap_or_default();
+        if let Some(because @ (Because::DidNotStop | Because::NotNeeded | Because::RuntimeEnded)) = self.because {
+            let message = format!("the worker was ended by the host {when}: {because}{trouble}");
+            return PluginError::interrupted(message)
+                .with_help("call again, unless the call may have done already what must not be done twice");
+        }
         let (kind, how) = match (self.because, self.signal, self.status) {
             (Some(because), ..) => ("killed".to_owned(), format!("was ended by the host: {because}")),
             (None, Some(signal), _) => (signal_name(signal), format!("was killed by {}", signal_name(signal))),
             (None, None, Some(status)) => (format!("exit status {status}"), format!("exited with status {status}")),
             (None, None, None) => ("end".to_owned(), "ended".to_owned()),
         };
-        let trouble = self.trouble().map(|trouble| format!("; {trouble}")).unwrap_or_default();
         let message = format!("the worker {how} {when}{trouble}");
         let failure = Failure { kind, message: message.clone(), traceback: self.stderr.clone(), ..Failure::default() };
         let help = match self.telling() {
@@ -147,6 +152,13 @@ mod tests {
 
         let error = Ending { status: Some(3), ..Ending::default() }.error("before it was ready");
         assert_eq!(error.message(), "the worker exited with status 3 before it was ready");
+
+        let ended = |because| Ending { because: Some(because), signal: Some(9), ..Ending::default() }.error("early");
+        let error = ended(Because::DidNotStop);
+        assert_eq!(error.code(), ErrorCode::Interrupted);
+        assert!(error.message().ends_with("early: another call in it did not stop when it was interrupted"), "{error}");
+        assert!(error.help().unwrap().starts_with("call again"));
+        assert_eq!(ended(Because::BrokeProtocol).code(), ErrorCode::Crashed);
 
         let ending = Ending { status: Some(3), guard_hung: true, ..Ending::default() };
         assert!(ending.error("early").message().ends_with("early; its guard hung, so the host ended its processes"));

@@ -162,6 +162,43 @@ async fn a_call_that_does_not_stop_takes_its_worker_with_it() {
 }
 
 #[tokio::test]
+async fn the_neighbours_of_a_call_that_does_not_stop_are_interrupted_and_have_not_crashed() {
+    let dir = tempfile::tempdir().unwrap();
+    let code = "import ctypes, time\nclass P:\n    def execute(self):\n        return 1\n\n    def nap(self):\n        \
+                time.sleep(60)\n\n    def hang(self, lock):\n        (ctypes.PyDLL if lock else ctypes.CDLL)(None).sleep(60)\n\n    \
+                def items(self):\n        yield 1\n        time.sleep(60)\n";
+    std::fs::write(dir.path().join("hangs.py"), code).unwrap();
+    let more = json!({"module": "hangs", "class": "P", "source": dir.path(), "concurrency": 4});
+    for lock in [false, true] {
+        let sample = load_with("P", more.clone()).await;
+        sample.plugin.execute(Call::new()).await.unwrap();
+        let mut stream = sample.plugin.execute_stream(Call::new().method("items")).await.unwrap();
+        stream.next().await.unwrap().unwrap();
+        let watched = Call::new().method("nap");
+        let _progress = watched.handle().progress();
+        let hang = async {
+            // The others are in the worker by then.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let call = Call::new().method("hang").arg(lock).timeout(Duration::from_millis(200));
+            sample.plugin.execute(call).await.unwrap_err()
+        };
+        let nap = sample.plugin.execute(Call::new().method("nap"));
+        let (hung, nap, watched, item) = tokio::join!(hang, nap, sample.plugin.execute(watched), stream.next());
+        assert_eq!(hung.code(), ErrorCode::Timeout, "{hung}");
+        assert!(hung.message().contains("its worker was killed"), "{hung}");
+        for neighbour in [nap.unwrap_err(), watched.unwrap_err(), item.unwrap().unwrap_err()] {
+            assert_eq!(neighbour.code(), ErrorCode::Interrupted, "{neighbour}");
+            assert!(neighbour.message().contains("another call in it did not stop"), "{neighbour}");
+            assert!(neighbour.help().unwrap().starts_with("call again"), "{neighbour}");
+        }
+        sample.plugin.execute(Call::new()).await.unwrap();
+        let stats = sample.plugin.stats().await.unwrap();
+        assert_eq!((stats.crashes, stats.restarts), (0, 1));
+        assert_eq!(stats.circuit, bivium_interface::CircuitState::Closed);
+    }
+}
+
+#[tokio::test]
 async fn the_lock_held_for_seconds_is_no_reason_to_kill() {
     let sample = load("Stubborn").await;
     sample.plugin.execute(Call::new().method("hold_the_lock").arg(3)).await.unwrap();

@@ -56,9 +56,11 @@ mod tests {
             let back = PluginError::from(there);
             let expected = match code {
                 ErrorCode::InvalidManifest => ErrorCode::InvalidConfig,
-                ErrorCode::PluginFailed | ErrorCode::Crashed | ErrorCode::Protocol | ErrorCode::Internal => {
-                    ErrorCode::Unavailable
-                }
+                ErrorCode::PluginFailed
+                | ErrorCode::Crashed
+                | ErrorCode::Interrupted
+                | ErrorCode::Protocol
+                | ErrorCode::Internal => ErrorCode::Unavailable,
                 same => same,
             };
             assert_eq!((back.code(), back.message()), (expected, "why"));
