@@ -91,7 +91,9 @@ impl Host {
         for (name, value) in global.secrets.as_text()? {
             builder = builder.secret(name, value);
         }
-        Ok(Self { manager: builder.build()?, stop: interrupt::watch(output.screen())? })
+        let host = Self { manager: builder.build()?, stop: interrupt::watch(output.screen())? };
+        output.stops_with(&host.stop);
+        Ok(host)
     }
 
     /// Loads a plugin, with changes to its configuration for this run, unless the call is interrupted first.

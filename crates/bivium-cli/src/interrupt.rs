@@ -16,7 +16,8 @@ pub(crate) fn watch(screen: &Screen) -> Result<CancellationToken> {
     tokio::spawn(async move {
         next(&mut signals).await;
         stop.cancel();
-        screen.note("stopping; once more to stop at once");
+        // Beside, since nobody may be reading it.
+        tokio::task::spawn_blocking(move || screen.note("stopping; once more to stop at once"));
         next(&mut signals).await;
         std::process::exit(i32::from(exit::status(ErrorCode::Cancelled)));
     });

@@ -24,7 +24,14 @@ pub(super) async fn logs(global: &Global, output: &Output, args: &Logs) -> Resul
     // Before anything is shown: whoever sees the first record may interrupt us.
     let interrupted = interrupt::first()?;
     let mut log = KeptLog::new(&dir, &name, filter);
-    show(output, &name, &log.tail(args.lines)?)?;
+    tokio::pin!(interrupted);
+    let stopped = Ok(status(ErrorCode::Cancelled));
+    let last = log.tail(args.lines)?;
+    tokio::select! {
+        biased;
+        () = &mut interrupted => return stopped,
+        shown = show(output, &name, &last) => shown?,
+    }
     if !log.is_kept() {
         check_known(global, manifest, &name)?;
         output.hint(&format!("Nothing is kept of {name} in {}.", dir.display()));
@@ -32,12 +39,15 @@ pub(super) async fn logs(global: &Global, output: &Output, args: &Logs) -> Resul
     if !args.follow {
         return Ok(DONE);
     }
-    tokio::pin!(interrupted);
     loop {
+        let more = async {
+            sleep(LOOK_EVERY).await;
+            show(output, &name, &log.read()?).await
+        };
         tokio::select! {
             biased;
-            () = &mut interrupted => return Ok(status(ErrorCode::Cancelled)),
-            () = sleep(LOOK_EVERY) => show(output, &name, &log.read()?)?,
+            () = &mut interrupted => return stopped,
+            shown = more => shown?,
         }
     }
 }
@@ -52,12 +62,12 @@ fn check_known(global: &Global, manifest: Option<&Path>, name: &str) -> Result<(
         .with_help("`bivium list` shows the plugins that there are"))
 }
 
-fn show(output: &Output, name: &str, records: &[LogRecord]) -> Result<(), Failure> {
+async fn show(output: &Output, name: &str, records: &[LogRecord]) -> Result<(), Failure> {
     for record in records {
         if output.is_json() {
-            output.chunk(&as_json(name, record))?;
+            output.chunk(&as_json(name, record)).await?;
         } else {
-            output.line(&as_text(record))?;
+            output.print(&as_text(record)).await?;
         }
     }
     Ok(())

@@ -31,10 +31,14 @@ pub(super) async fn run(global: &Global, output: &Output, args: Run) -> Result<(
 
 pub(super) async fn stream(global: &Global, output: &Output, args: Run) -> Result<(), Failure> {
     let work = async |host: &Host, name: &str, call: Call, shelf: &mut Shelf| {
+        let handle = call.handle().clone();
         let mut results = host.manager.execute_stream(name, call).await?;
         let mut n = 0_u64;
         while let Some(result) = results.next().await {
-            output.chunk(&block_in_place(|| shelf.present(&mut result?, &format!("{n:04}")))?)?;
+            let shown = block_in_place(|| shelf.present(&mut result?, &format!("{n:04}")))?;
+            // Its reader may have stopped: the deadline is the stream's all the same.
+            let printed = handle.unless_interrupted(output.chunk(&shown)).await;
+            printed.map_err(|error| error.with_plugin(name))??;
             n += 1;
         }
         Ok(())

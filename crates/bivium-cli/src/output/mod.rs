@@ -5,16 +5,21 @@
 
 mod error;
 mod logging;
+mod pipe;
 mod progress;
 mod result;
 mod screen;
 mod table;
 mod text;
 
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, IsTerminal as _};
+use std::sync::OnceLock;
+use std::time::Duration;
 
-use bivium::PluginError;
+use bivium::{CancellationToken, PluginError};
 use serde_json::Value;
+use tokio::runtime::Handle;
+use tokio::task::block_in_place;
 
 use crate::args::{Format, Global};
 use crate::exit::Failure;
@@ -26,16 +31,31 @@ pub(crate) use screen::Screen;
 pub(crate) use table::Table;
 pub(crate) use text::{indented, on_one_line};
 
+/// How long a result may take to be read once the program is to stop.
+const LAST_READ: Duration = Duration::from_millis(200);
+
 /// Where everything is said, and how.
 pub(crate) struct Output {
     format: Format,
     quiet: bool,
     screen: Screen,
+    stop: OnceLock<CancellationToken>,
 }
 
 impl Output {
     pub(crate) fn new(global: &Global) -> Self {
-        Self { format: global.output, quiet: global.quiet, screen: Screen::new(global.no_progress) }
+        Self {
+            format: global.output,
+            quiet: global.quiet,
+            screen: Screen::new(global.no_progress),
+            stop: OnceLock::new(),
+        }
+    }
+
+    /// From now on a result that nobody reads does not hold up the program once the token is cancelled.
+    pub(crate) fn stops_with(&self, token: &CancellationToken) {
+        // Set once: a program has one host.
+        let _ = self.stop.set(token.clone());
     }
 
     /// Standard error.
@@ -54,19 +74,42 @@ impl Output {
     }
 
     /// Prints one of several results, on one line.
-    pub(crate) fn chunk(&self, value: &Value) -> Result<(), Failure> {
-        self.line(&text::json(value, false))
+    pub(crate) async fn chunk(&self, value: &Value) -> Result<(), Failure> {
+        self.print(&text::json(value, false)).await
     }
 
-    /// Prints a line (or several), fit for a terminal, and lets it go out.
+    /// Prints a line (or several), fit for a terminal, and lets it go out. Waits for whoever reads it, unless the program is to stop.
     pub(crate) fn line(&self, line: &str) -> Result<(), Failure> {
-        let line = text::printable(line);
-        let write = || {
-            let mut out = io::stdout().lock();
-            writeln!(out, "{line}")?;
-            out.flush()
+        let Ok(runtime) = Handle::try_current() else {
+            return Err(PluginError::internal("a result is printed after the program's end").into());
         };
-        self.screen.suspend(write).map_err(|error| match error.kind() {
+        let stopped = async {
+            match self.stop.get() {
+                Some(stop) => stop.cancelled().await,
+                None => std::future::pending().await,
+            }
+            tokio::time::sleep(LAST_READ).await;
+        };
+        let print = async {
+            tokio::select! {
+                biased;
+                printed = self.print(line) => printed,
+                () = stopped => Err(PluginError::cancelled("nobody reads the result, and the program was stopped").into()),
+            }
+        };
+        block_in_place(|| runtime.block_on(print))
+    }
+
+    /// Prints a line (or several), fit for a terminal. Ready once it is read, or lies where it will be.
+    pub(crate) async fn print(&self, line: &str) -> Result<(), Failure> {
+        let text = format!("{}\n", text::printable(line));
+        // Bars are in the way only of what is shown where they are.
+        let has_bars = self.screen.bars().is_some() && io::stdout().is_terminal();
+        let printed = match has_bars {
+            true => self.screen.suspend(|| pipe::print_now(&text)),
+            false => pipe::print(text).await,
+        };
+        printed.map_err(|error| match error.kind() {
             ErrorKind::BrokenPipe => Failure::ReaderGone,
             _ => PluginError::internal(format!("cannot write to standard output: {error}")).into(),
         })

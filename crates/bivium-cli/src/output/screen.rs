@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _, Write};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
+use super::pipe::say;
 use super::text::{indented, printable};
 
 /// Standard error. Cheap to clone.
@@ -40,9 +41,7 @@ impl Screen {
 
     /// Nothing can be done where nobody reads it.
     fn write_line(&self, line: &str) {
-        self.suspend(|| {
-            let _ = writeln!(io::stderr().lock(), "{line}");
-        });
+        self.suspend(|| say(format!("{line}\n").as_bytes()));
     }
 
     /// Writes a message of the program's own.
@@ -64,12 +63,11 @@ impl Screen {
 /// For log records, each of which comes in one piece.
 impl Write for Screen {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let record = indented(&String::from_utf8_lossy(bytes));
-        self.suspend(|| writeln!(io::stderr().lock(), "{record}"))?;
+        self.write_line(&indented(&String::from_utf8_lossy(bytes)));
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().lock().flush()
+        Ok(())
     }
 }

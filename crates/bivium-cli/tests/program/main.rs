@@ -14,6 +14,7 @@ mod full;
 mod info;
 mod logs;
 mod place;
+mod reader;
 mod saved;
 mod secrets;
 #[path = "../../../../tests/support/small_disk.rs"]

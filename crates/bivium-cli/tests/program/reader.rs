@@ -1,0 +1,172 @@
+//! Readers of standard output that are slow, or have stopped: a deadline and a signal end the program all the same.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::place::{Place, signal, until};
+
+/// Far above what an end takes, far below what a plugin or a reader that never ends does.
+const SOON: Duration = Duration::from_secs(10);
+
+const ENDLESS: &str = "
+import os
+
+def started():
+    with open('flag.new', 'w') as file:
+        file.write(str(os.getpid()))
+    os.rename('flag.new', os.environ['FLAG'])
+
+class P:
+    def execute(self):
+        started()
+        return 'x' * 500_000
+
+    def for_ever(self):
+        started()
+        while True:
+            yield 1
+
+    def large(self):
+        started()
+        while True:
+            yield 'x' * 200_000
+";
+
+fn place() -> Place {
+    let place = Place::new();
+    let flag = place.path("flag");
+    place.write("endless.py", &ENDLESS.replace("'flag.new'", "os.environ['FLAG'] + '.new'"));
+    let manifest = json!({"name": "endless", "version": "1.0.0", "module": "endless", "class": "P", "source": "..",
+        "env_vars": {"FLAG": flag}});
+    place.write("manifests/endless.json", &manifest.to_string());
+    place
+}
+
+fn worker(place: &Place) -> String {
+    let flag = place.path("flag");
+    until("the plugin's call", || flag.exists());
+    std::fs::read_to_string(flag).unwrap()
+}
+
+/// Waits for the program's end, while nobody reads what it writes; gives its status.
+#[track_caller]
+fn status_of(child: &mut Child) -> i32 {
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code().expect("ended by a signal");
+        }
+        if begun.elapsed() > SOON {
+            child.kill().unwrap();
+            panic!("it does not end");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[track_caller]
+fn is_gone(place: &Place, worker: &str) {
+    let process = std::path::PathBuf::from(format!("/proc/{worker}"));
+    until("the worker's end", || !process.exists());
+    place.assert_clean();
+}
+
+#[test]
+fn a_slow_reader_meets_the_deadline_and_the_signal() {
+    for ends in ["deadline", "TERM"] {
+        let place = place();
+        let mut args = vec!["stream", "endless", "--method", "for_ever"];
+        if ends == "deadline" {
+            args.extend(["--timeout", "2"]);
+        }
+        let mut child = place.command(&args).spawn().unwrap();
+        let worker = worker(&place);
+        // Some 500 lines a second, of which there are always more.
+        let mut lines = BufReader::with_capacity(64, child.stdout.take().unwrap()).lines();
+        let begun = Instant::now();
+        let mut signalled = ends == "deadline";
+        let mut count = 0_u64;
+        for line in lines.by_ref() {
+            // The last may be cut.
+            let line = line.unwrap();
+            assert!(line == "1" || line.is_empty(), "{line}");
+            count += 1;
+            if !signalled && count == 500 {
+                signal(&child, "TERM");
+                signalled = true;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "it does not end");
+            // What lies in the pipe is read faster once the program has ended.
+            if child.try_wait().unwrap().is_none() {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+        let status = status_of(&mut child);
+        assert_eq!(status, if ends == "deadline" { 124 } else { 130 });
+        is_gone(&place, &worker);
+    }
+}
+
+#[test]
+fn a_reader_that_has_stopped_holds_up_neither_the_deadline_nor_the_signal() {
+    for method in ["for_ever", "large"] {
+        for ends in ["deadline", "TERM", "INT"] {
+            for errors_too in [false, true] {
+                let place = place();
+                let mut args = vec!["stream", "endless", "--method", method, "-v"];
+                if ends == "deadline" {
+                    args.extend(["--timeout", "2"]);
+                }
+                let (reader, writer) = std::io::pipe().unwrap();
+                let mut command = place.command(&args);
+                if errors_too {
+                    command.stderr(Stdio::from(writer.try_clone().unwrap()));
+                }
+                let mut child = command.stdout(Stdio::from(writer)).spawn().unwrap();
+                drop(command);
+                let worker = worker(&place);
+                if ends != "deadline" {
+                    // Once the pipe is full.
+                    std::thread::sleep(Duration::from_millis(300));
+                    signal(&child, ends);
+                }
+                let status = status_of(&mut child);
+                assert_eq!(status, if ends == "deadline" { 124 } else { 130 }, "{method} {ends} {errors_too}");
+                is_gone(&place, &worker);
+                drop(reader);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_result_that_is_not_read_holds_up_no_signal() {
+    let place = place();
+    let mut child = place.command(&["run", "endless"]).spawn().unwrap();
+    let worker = worker(&place);
+    let mut stdout = child.stdout.take().unwrap();
+    let mut begun = [0; 10];
+    stdout.read_exact(&mut begun).unwrap();
+    signal(&child, "TERM");
+    assert_eq!(status_of(&mut child), 130);
+    is_gone(&place, &worker);
+
+    // Read on, it is whole.
+    let place = self::place();
+    let ran = place.run(&["run", "endless"]);
+    assert_eq!(ran.assert_status(0).json().as_str().unwrap().len(), 500_000);
+}
+
+#[test]
+fn a_log_that_is_not_read_holds_up_no_signal() {
+    let place = Place::with_probe();
+    place.run(&["run", "probe", "--method", "flood", "count:=5000"]).assert_status(0);
+    let mut child = place.command(&["logs", "probe", "-n", "5000", "--follow"]).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 10]).unwrap();
+    signal(&child, "TERM");
+    assert_eq!(status_of(&mut child), 130);
+}
