@@ -26,7 +26,7 @@ mod tests {
     #[test]
     fn what_is_cut_off_takes_no_memory() {
         let mut roomy = String::with_capacity(1 << 20);
-        roomy.push_str("é");
+        roomy.push('é');
         for (text, kept) in
             [("é".repeat(1 << 20), "é".repeat(50)), (roomy, "é".to_owned()), (String::new(), String::new())]
         {
