@@ -47,6 +47,9 @@ const FACTS: &[&str] = &[
     "/etc/ld.so.conf",
     "/etc/ld.so.conf.d",
     "/etc/localtime",
+    "/etc/magic",
+    // Where Debian keeps the defaults of matplotlib and of Python itself.
+    "/etc/matplotlibrc",
     "/etc/mime.types",
     "/etc/nsswitch.conf",
     "/etc/os-release",
@@ -123,16 +126,14 @@ impl Baseline {
             path.is_absolute() && path.is_dir()
         }));
         let mut facts: Vec<PathBuf> = there(FACTS).collect();
+        facts.extend(named("/etc", &["python3"]));
         for name in ["SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"] {
             facts.extend(std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute() && path.exists()));
         }
         let mut devices: Vec<PathBuf> = there(DEVICES).collect();
         if manifest.resources.requires_gpu {
             programs.extend(there(GPU));
-            let all = std::fs::read_dir("/dev").into_iter().flatten().flatten();
-            let of_gpu = |name: &str| GPU_DEVICES.iter().any(|prefix| name.starts_with(prefix));
-            devices
-                .extend(all.filter(|entry| entry.file_name().to_str().is_some_and(of_gpu)).map(|entry| entry.path()));
+            devices.extend(named("/dev", GPU_DEVICES));
         }
         Ok(Self { programs, facts, devices })
     }
@@ -140,6 +141,13 @@ impl Baseline {
 
 fn there(paths: &[&str]) -> impl Iterator<Item = PathBuf> {
     paths.iter().map(PathBuf::from).filter(|path| path.exists())
+}
+
+/// What lies in a directory under a name that begins so.
+fn named(directory: &str, prefixes: &[&str]) -> impl Iterator<Item = PathBuf> {
+    let all = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let is_meant = |name: &str| prefixes.iter().any(|prefix| name.starts_with(prefix));
+    all.filter(move |entry| entry.file_name().to_str().is_some_and(is_meant)).map(|entry| entry.path())
 }
 
 /// The directories of the installations that an interpreter belongs to: where it is called by that name (an environment has
