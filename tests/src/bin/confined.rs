@@ -32,6 +32,15 @@ async fn main() -> Result<()> {
         manager.load(name).await?;
     }
     let made = manager.execute("target", Call::new().method("make")).await?.json;
+    let inherited = manager.execute("target", Call::new().method("inherited")).await?.json;
+    let liar = json!({
+        "name": "liar", "version": "1.0.0", "module": "liar", "class": "Liar", "source": plugins.canonicalize()?,
+        "env_vars": {"PORT": scene.port().to_string()},
+    });
+    std::fs::write(data.join("liar.json"), liar.to_string())?;
+    let liars = PluginManager::builder().manifests(&data).data_dir(data.join("data")).build()?;
+    liars.load("liar").await?;
+    ensure!(liars.execute("liar", Call::new()).await?.json == "here", "a worker that lies about its port serves");
     let sibling = worker(&manager, "works").await?;
     let mut target = scene.target(sibling);
     target.as_object_mut().context("it is an object")?.extend(made.as_object().cloned().unwrap_or_default());
@@ -61,6 +70,9 @@ async fn main() -> Result<()> {
     let gone = manager.execute("target", Call::new().method("remove")).await?.json;
     if gone != json!([]) {
         escaped.insert("removed or changed objects of others".into(), gone);
+    }
+    if inherited != json!([]) {
+        escaped.insert("a trusted worker has what its host had open".into(), inherited);
     }
     escaped.extend(scene.reached()?);
 
@@ -132,10 +144,14 @@ impl Scene {
         Ok(scene)
     }
 
+    fn port(&self) -> u16 {
+        self.tcp.local_addr().map(|address| address.port()).unwrap_or_default()
+    }
+
     fn target(&self, sibling: u64) -> Value {
         json!({
             "pid": std::process::id(), "sibling": sibling,
-            "port": self.tcp.local_addr().map(|address| address.port()).unwrap_or_default(),
+            "port": self.port(),
             "udp": self.udp.local_addr().map(|address| address.port()).unwrap_or_default(),
             "stream": self.dir.join("stream"), "datagram": self.dir.join("datagram"), "abstract": self.name,
             "secret": self.dir.join("secret"), "dir": self.dir,
