@@ -4,6 +4,7 @@ pub mod component;
 pub mod manifest;
 pub mod mutate;
 pub mod value;
+pub mod wire;
 
 /// A target, by the name of its corpus.
 pub struct Target {
@@ -19,5 +20,6 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "manifest", run: manifest::run, more: &[] },
     Target { name: "value", run: value::run, more: &[] },
+    Target { name: "wire", run: wire::run, more: &[] },
     Target { name: "component", run: component::run, more: &["../tests/guests/prebuilt/typed.wasm"] },
 ];

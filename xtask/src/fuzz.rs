@@ -182,7 +182,7 @@ mod tests {
     fn every_target_has_a_corpus_and_a_program_for_libfuzzer() {
         assert_eq!(targets(PYTHON_CORPUS).unwrap(), ["http", "json"]);
         let targets = targets(CORPUS).unwrap();
-        assert_eq!(targets, ["component", "manifest", "value"]);
+        assert_eq!(targets, ["component", "manifest", "value", "wire"]);
         for target in targets {
             assert!(crate::root().join(format!("fuzz/fuzz_targets/{target}.rs")).is_file(), "{target}");
             let corpus = fs::read_dir(crate::root().join("fuzz/corpus").join(&target)).unwrap();

@@ -20,6 +20,8 @@ mod ending;
 mod environment;
 mod factory;
 mod flight;
+#[doc(hidden)]
+pub mod fuzzing;
 mod ids;
 mod lines;
 mod memory;
