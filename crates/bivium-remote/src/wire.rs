@@ -110,12 +110,18 @@ fn told(error: WireError) -> PluginError {
     let Some(code) = ErrorCode::from_name(&error.code) else {
         return PluginError::protocol(format!("the worker gave the unknown error code {:?}", head(&error.code, 80)));
     };
-    let Some(kind) = error.kind else { return PluginError::new(code, clip(error.message, Failure::MAX_MESSAGE)) };
+    // An error says something, whatever the worker left out.
+    let Some(kind) = error.kind.filter(|kind| !kind.is_empty()) else {
+        let is_silent = error.message.trim().is_empty();
+        let message = if is_silent { "the worker did not say why".to_owned() } else { error.message };
+        return PluginError::new(code, clip(message, Failure::MAX_MESSAGE));
+    };
     let traceback = error.traceback.unwrap_or_default();
     let failure = Failure { kind, message: error.message, traceback, details: error.details }.clipped();
     match code {
         // A worker's own sentence around the plugin's error names its type already.
         ErrorCode::PluginFailed if !failure.message.contains(&failure.kind) => PluginError::plugin_failed(failure),
+        _ if failure.message.trim().is_empty() => PluginError::new(code, failure.kind.clone()).with_failure(failure),
         _ => PluginError::new(code, failure.message.clone()).with_failure(failure),
     }
 }
@@ -238,6 +244,10 @@ mod tests {
         let error = read(r#"{"code": "not-found", "message": "no method"}"#);
         assert_eq!((error.code(), error.message()), (ErrorCode::NotFound, "no method"));
         assert_eq!(read(r#"{"code": "odd"}"#).code(), ErrorCode::Protocol);
+        // Found by fuzzing: one that says nothing.
+        assert_eq!(read(r#"{"code": "denied"}"#).message(), "the worker did not say why");
+        assert_eq!(read(r#"{"code": "denied", "message": " ", "type": "OSError"}"#).message(), "OSError");
+        assert_eq!(read(r#"{"code": "plugin-failed", "type": ""}"#).message(), "the worker did not say why");
         let error = read(r#"{"code": "denied", "message": "no", "type": "PermissionError", "help": "grant it"}"#);
         assert_eq!((error.code(), error.help()), (ErrorCode::Denied, Some("grant it")));
         let error = read(
