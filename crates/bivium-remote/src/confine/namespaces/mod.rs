@@ -37,22 +37,22 @@ impl Level {
     /// The most that this machine gives this process. Tried once: each try starts a child, which takes some milliseconds.
     pub(crate) fn here() -> Self {
         static FOUND: OnceLock<Level> = OnceLock::new();
-        *FOUND.get_or_init(|| Self::candidates().into_iter().find(|level| trial(*level)).unwrap_or(Self::NONE))
+        *FOUND.get_or_init(|| Self::candidates().find(|level| trial(*level)).unwrap_or(Self::NONE))
     }
 
     /// What may be had, the best first.
-    fn candidates() -> Vec<Self> {
+    fn candidates() -> impl Iterator<Item = Self> {
         let is_administrator = capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN));
-        let users = if is_administrator { [false].as_slice() } else { [true].as_slice() };
-        let with = |user: bool| {
+        // An administrator needs no user namespace, but one within a container may be kept from all others without.
+        let users = [false, true].into_iter().filter(move |user| *user || is_administrator);
+        users.flat_map(|user| {
             [(true, true), (true, false), (false, true), (false, false)].map(|(processes, network)| Self {
                 user,
                 root: true,
                 processes,
                 network,
             })
-        };
-        users.iter().flat_map(|user| with(*user)).collect()
+        })
     }
 
     /// What of this a worker gets that has network permissions, or has none.
