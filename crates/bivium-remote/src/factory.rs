@@ -186,6 +186,7 @@ impl WorkerFactory {
         // The guard's number until now; from here on the one that statistics show.
         log.set_instance(u64::from(pid));
         let shared = Shared {
+            pid,
             client: Client::new(port, &token)?,
             limits: self.message_limits(),
             exchange: self.exchange.clone(),
@@ -196,7 +197,7 @@ impl WorkerFactory {
             leash,
             fate,
         };
-        Ok(Worker::new(Arc::new(shared), pid, guard, self.manifest.concurrency.max(1), tether))
+        Ok(Worker::new(Arc::new(shared), guard, self.manifest.concurrency.max(1), tether))
     }
 
     /// The secrets that the plugin is granted, by name. A process has no host in between that could keep them from it.

@@ -18,6 +18,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::client::{Connection, broken};
 use crate::ending::Because;
+use crate::stat::Stat;
 use crate::worker::Shared;
 
 /// How long a cancelled call may take to end before its worker is. The worker itself gives the plugin a fifth of a
@@ -254,6 +255,11 @@ impl Flight {
 async fn crash_behind(worker: &Shared, error: PluginError, when: &str) -> PluginError {
     if let Ok(crashed) = tokio::time::timeout(NEWS_TIME, worker.crashed(when)).await {
         return crashed;
+    }
+    if Stat::of(worker.pid).is_none() {
+        // It has ended, but its guard has not said how: it may be stopped. Told to end, it is woken, or else killed.
+        worker.leash.release();
+        return worker.crashed(when).await;
     }
     worker.condemn(Because::BrokeProtocol);
     error

@@ -70,6 +70,7 @@ impl Fate {
 
 /// What calls share of a worker.
 pub(crate) struct Shared {
+    pub(crate) pid: u32,
     pub(crate) client: Client,
     pub(crate) limits: MessageLimits,
     pub(crate) exchange: Exchange,
@@ -149,7 +150,6 @@ impl Drop for Tether {
 /// A worker that is ready for calls.
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) pid: u32,
     meter: Meter,
     /// One permit for each call that it may run; those that are being brought down hold theirs.
     places: Arc<Semaphore>,
@@ -162,11 +162,10 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(shared: Arc<Shared>, pid: u32, guard: u32, concurrency: u32, tether: Tether) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, guard: u32, concurrency: u32, tether: Tether) -> Self {
         let places = Arc::new(Semaphore::new(concurrency as usize));
         Self {
             shared,
-            pid,
             meter: Meter::new(guard),
             places,
             concurrency,
@@ -287,7 +286,7 @@ impl Instance for Worker {
         if !self.retired.swap(true, Ordering::Relaxed) {
             let path = area.path().display();
             tracing::warn!(
-                pid = self.pid,
+                pid = self.shared.pid,
                 "somebody has removed the worker's directory {path}; another worker takes its place"
             );
         }
@@ -319,7 +318,7 @@ impl Instance for Worker {
                     let _ = tokio::time::timeout(EXIT_TIME, self.shared.ended()).await;
                 }
                 Ok(Err(error)) => tracing::warn!(%error, "a plugin's cleanup failed"),
-                Err(_) => tracing::warn!(pid = self.pid, "a plugin's cleanup took too long"),
+                Err(_) => tracing::warn!(pid = self.shared.pid, "a plugin's cleanup took too long"),
             }
         }
         self.shared.condemn(Because::NotNeeded);
@@ -329,7 +328,7 @@ impl Instance for Worker {
     fn stats(&self) -> InstanceStats {
         let usage = self.meter.look();
         InstanceStats {
-            id: u64::from(self.pid),
+            id: u64::from(self.shared.pid),
             memory_bytes: usage.memory_bytes,
             cpu_percent: usage.cpu_percent,
             pids: usage.pids,
