@@ -43,9 +43,18 @@ pub fn zombies() -> Vec<u32> {
 
 /// Kills a process, if it is still there.
 pub fn kill(pid: u32) {
+    send(pid, Signal::KILL);
+}
+
+/// Stops a process, if it is still there.
+pub fn stop(pid: u32) {
+    send(pid, Signal::STOP);
+}
+
+fn send(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         // It may have ended meanwhile.
-        let _ = kill_process(pid, Signal::KILL);
+        let _ = kill_process(pid, signal);
     }
 }
 

@@ -1,11 +1,13 @@
-//! `cargo xtask soak`: load on a Python plugin whose processes are killed at random.
+//! `cargo xtask soak`: load on Python plugins and a component, while processes are killed and stopped at random.
 
 use anyhow::Result;
 
 use crate::command::{cargo, run};
+use crate::guests;
 
-/// Builds the program and runs it with these options: see `tests/src/bin/soak`.
+/// Makes the component, builds the program and runs it with these options: see `tests/src/bin/soak`.
 pub(crate) fn run_soak(options: &[&str]) -> Result<()> {
+    guests::run(guests::Options::default())?;
     let mut command = cargo(&["run", "--quiet", "--package", "bivium-tests", "--bin", "soak", "--"]);
     run(command.args(options))
 }

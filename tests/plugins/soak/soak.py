@@ -1,5 +1,6 @@
 """Does small work of every kind, and leaves a line for each call that it begins."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -42,3 +43,24 @@ class Soak:
         for part in range(5):
             time.sleep(0.002)
             yield {"number": number, "part": part}
+
+    def for_ever(self, number):
+        self.begin(number)
+        while True:
+            yield number
+
+    def hop(self, number):
+        """Leaves a chain of processes, each of which lives no longer than it takes to start the next."""
+        self.begin(number)
+        if os.fork() == 0:
+            while True:
+                if os.fork():
+                    os._exit(0)
+                os.setsid()
+                time.sleep(0.001)
+        return {"number": number}
+
+    def hang(self, number):
+        """Cannot be interrupted: it holds the interpreter lock in native code."""
+        self.begin(number)
+        ctypes.PyDLL(None).sleep(600)

@@ -10,7 +10,7 @@ use bivium_tests::processes;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
-use crate::{Dice, GONE, PLUGIN, entry, host};
+use crate::{Dice, GONE, TRUSTED, entry, host};
 
 /// Calls the plugin until it is killed. A line tells that it has begun.
 pub(crate) async fn serve(directory: &Path, mark: &str) -> Result<()> {
@@ -20,7 +20,7 @@ pub(crate) async fn serve(directory: &Path, mark: &str) -> Result<()> {
     loop {
         number += 1;
         let method = if number.is_multiple_of(20) { "child" } else { "nap" };
-        manager.execute(PLUGIN, Call::new().method(method).named("number", number)).await?;
+        manager.execute(TRUSTED, Call::new().method(method).named("number", number)).await?;
     }
 }
 

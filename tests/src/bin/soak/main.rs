@@ -1,10 +1,11 @@
-//! Load on a Python plugin whose processes are killed at random: `cargo xtask soak`.
+//! Load on a trusted worker's plugin, a confined one and a component, while processes are killed and stopped at random:
+//! `cargo xtask soak`.
 //!
 //!     soak [--seconds N] [--kills N] [--seed N]
 //!
-//! What must hold: every call ends in its own result or in a typed error, and runs at most once; afterwards there is no
-//! process of the plugin's, no zombie, and no file in the exchange. Every tenth kill takes a whole host, which is a process of
-//! its own for that (`soak host DIRECTORY`).
+//! What must hold: every call ends once, in its own result or in a typed error, within its deadline and grace, and runs at
+//! most once, however its stream is read. Afterwards there is no process of a plugin, no zombie, and no file in the exchange.
+//! Every tenth kill takes a whole host, which is a process of its own for that (`soak host DIRECTORY MARK`).
 
 mod calls;
 mod hosts;
@@ -24,7 +25,9 @@ use bivium_tests::{processes, root};
 use serde_json::json;
 use tokio::sync::Mutex;
 
-const PLUGIN: &str = "soak";
+const TRUSTED: &str = "soak";
+const CONFINED: &str = "soak-confined";
+const COMPONENT: &str = "soak-component";
 /// The environment variable that marks the processes of one plugin.
 const MARK: &str = "BIVIUM_SOAK_MARK";
 const CALLERS: u64 = 8;
@@ -71,13 +74,28 @@ pub(crate) fn entry(mark: &str) -> String {
     format!("{MARK}={mark}")
 }
 
-/// A manager of the plugin, which lies in `directory`, with its exchange there.
+/// A manager of the plugins, whose manifests lie in `directory`, with its exchange there.
 pub(crate) async fn host(directory: &Path, mark: &str) -> Result<PluginManager> {
-    let manifest = json!({
-        "name": PLUGIN, "version": "1.0.0", "module": "soak", "class": "Soak", "source": root().join("tests/plugins/soak"),
+    let marks = directory.join("marks");
+    std::fs::create_dir_all(&marks)?;
+    // Beside the manifests: a confined worker may read nothing else.
+    let source = directory.join("source");
+    std::fs::create_dir_all(&source)?;
+    std::fs::copy(root().join("tests/plugins/soak/soak.py"), source.join("soak.py"))?;
+    let trusted = json!({
+        "name": TRUSTED, "version": "1.0.0", "module": "soak", "class": "Soak", "source": source,
         "replicas": 2, "concurrency": 2, "env_vars": {MARK: mark, "PYTHONDONTWRITEBYTECODE": "1"},
     });
-    std::fs::write(directory.join("soak.json"), manifest.to_string())?;
+    let mut confined = trusted.clone();
+    confined["name"] = json!(CONFINED);
+    confined["concurrency"] = json!(1);
+    confined["permissions"] = json!({"filesystem": [{"path": marks, "guest": "/marks", "mode": "write"}]});
+    let component = json!({
+        "name": COMPONENT, "version": "1.0.0", "component": root().join("tests/guests/target/guests/misbehave.wasm"),
+    });
+    for (name, manifest) in [(TRUSTED, trusted), (CONFINED, confined), (COMPONENT, component)] {
+        std::fs::write(directory.join(format!("{name}.json")), manifest.to_string())?;
+    }
     let exchange = directory.join("exchange");
     std::fs::create_dir_all(&exchange)?;
     let manager = PluginManager::builder()
@@ -86,7 +104,10 @@ pub(crate) async fn host(directory: &Path, mark: &str) -> Result<PluginManager> 
         .scheduler(Arc::new(PermissiveScheduler))
         .exchange(bivium::Exchange::builder().root(&exchange).open()?)
         .build()?;
-    manager.load_with(PLUGIN, json!({"marks": directory.join("marks")})).await?;
+    for name in [TRUSTED, CONFINED] {
+        manager.load_with(name, json!({"marks": marks.join(name)})).await?;
+    }
+    manager.load(COMPONENT).await?;
     Ok(manager)
 }
 
@@ -111,31 +132,66 @@ async fn main() -> Result<ExitCode> {
     let exchange = directory.path().join("exchange");
     let files: Vec<_> = std::fs::read_dir(&exchange)?.flatten().map(|entry| entry.path()).collect();
     ensure!(files.is_empty(), "files are left: {files:?}");
-    println!("{}", json!({"kills": options.kills, "seconds": options.seconds, "seed": options.seed, "calls": tally}));
+    let report = json!({"kills": tally.kills, "seconds": options.seconds, "seed": options.seed, "calls": tally.calls});
+    println!("{report}");
+    eprint!("{}", tally.table());
     Ok(ExitCode::SUCCESS)
 }
 
-/// Kills a worker, or its guard, or any process of theirs.
-async fn kill_one(manager: &PluginManager, mark: &str, dice: &Dice) -> Result<()> {
-    let pick = |pids: &[u32]| pids.get(dice.roll(pids.len() as u64) as usize).copied();
-    let stats = manager.stats(PLUGIN).await?;
-    let workers: Vec<u32> = stats.instances.iter().filter_map(|worker| u32::try_from(worker.id).ok()).collect();
-    let victim = match dice.roll(10) {
-        0 => pick(&processes::with(&entry(mark))),
-        1 | 2 => pick(&workers).and_then(processes::parent),
-        _ => pick(&workers),
-    };
-    if let Some(pid) = victim.filter(|pid| *pid != std::process::id()) {
-        processes::kill(pid);
-    }
-    Ok(())
+/// What was done, and how the calls ended.
+#[derive(Default)]
+pub(crate) struct Tally {
+    /// By kind of call, then by how it ended.
+    calls: BTreeMap<&'static str, BTreeMap<String, u64>>,
+    kills: BTreeMap<&'static str, u64>,
 }
 
-/// Runs the load and the kills; gives how many calls ended how.
-async fn soak(directory: &Path, mark: &str, options: &Options) -> Result<BTreeMap<String, u64>> {
+impl Tally {
+    /// As Markdown, for docs/workers.md.
+    fn table(&self) -> String {
+        let mut text = "| calls | ended |\n| --- | --- |\n".to_owned();
+        for (kind, ends) in &self.calls {
+            let ends: Vec<String> = ends.iter().map(|(end, count)| format!("{count} {end}")).collect();
+            text.push_str(&format!("| {kind} | {} |\n", ends.join(", ")));
+        }
+        text.push_str("\n| killed or stopped | times |\n| --- | --- |\n");
+        self.kills.iter().for_each(|(what, count)| text.push_str(&format!("| {what} | {count} |\n")));
+        text
+    }
+}
+
+/// Kills a worker, or its guard, or any process of theirs; or stops a guard. Says which.
+async fn kill_one(manager: &PluginManager, mark: &str, dice: &Dice) -> Result<&'static str> {
+    let pick = |pids: &[u32]| pids.get(dice.roll(pids.len() as u64) as usize).copied();
+    let name = if dice.roll(3) == 0 { CONFINED } else { TRUSTED };
+    let stats = manager.stats(name).await?;
+    let workers: Vec<u32> = stats.instances.iter().filter_map(|worker| u32::try_from(worker.id).ok()).collect();
+    let (what, victim) = match dice.roll(10) {
+        0 => ("any process", pick(&processes::with(&entry(mark)))),
+        1 | 2 => ("a guard, killed", pick(&workers).and_then(processes::parent)),
+        3 | 4 => ("a guard, stopped", pick(&workers).and_then(processes::parent)),
+        _ => ("a worker", pick(&workers)),
+    };
+    // A worker whose guard has just ended has another parent, which is not ours.
+    let ours = |pid: &u32| *pid != std::process::id() && processes::with(&entry(mark)).contains(pid);
+    if let Some(pid) = victim.filter(ours) {
+        match what {
+            "a guard, stopped" => {
+                processes::stop(pid);
+                // A stopped guard is noticed when its worker ends.
+                workers.into_iter().filter(|worker| processes::parent(*worker) == Some(pid)).for_each(processes::kill);
+            }
+            _ => processes::kill(pid),
+        }
+    }
+    Ok(what)
+}
+
+/// Runs the load and the kills; gives what was done and how many calls ended how.
+async fn soak(directory: &Path, mark: &str, options: &Options) -> Result<Tally> {
     let manager = host(directory, mark).await?;
     let dice = Arc::new(Dice(AtomicU64::new(options.seed)));
-    let tally = Arc::new(Mutex::new(BTreeMap::new()));
+    let tally = Arc::new(Mutex::new(Tally::default()));
     let over = Arc::new(AtomicBool::new(false));
     let callers: Vec<_> = (0..CALLERS)
         .map(|caller| {
@@ -143,8 +199,8 @@ async fn soak(directory: &Path, mark: &str, options: &Options) -> Result<BTreeMa
             tokio::spawn(async move {
                 let mut number = caller;
                 while !over.load(Ordering::Relaxed) {
-                    let ended = calls::one(&manager, &dice, number).await?;
-                    *tally.lock().await.entry(ended).or_default() += 1;
+                    let (kind, ended) = calls::one(&manager, &dice, number).await?;
+                    *tally.lock().await.calls.entry(kind).or_default().entry(ended).or_default() += 1;
                     number += CALLERS;
                 }
                 anyhow::Ok(())
@@ -157,11 +213,13 @@ async fn soak(directory: &Path, mark: &str, options: &Options) -> Result<BTreeMa
         let at = Duration::from_secs(options.seconds).mul_f64(kill as f64 / (options.kills + 1) as f64);
         let jitter = Duration::from_millis(dice.roll(200));
         tokio::time::sleep((at + jitter).saturating_sub(begun.elapsed())).await;
-        if kill % 10 == 0 {
+        let what = if kill % 10 == 0 {
             hosts::kill_one(&format!("{mark}-host-{kill}"), &dice).await?;
+            "a whole host"
         } else {
-            kill_one(&manager, mark, &dice).await?;
-        }
+            kill_one(&manager, mark, &dice).await?
+        };
+        *tally.lock().await.kills.entry(what).or_default() += 1;
         if callers.iter().any(tokio::task::JoinHandle::is_finished) {
             break;
         }
@@ -177,6 +235,8 @@ async fn soak(directory: &Path, mark: &str, options: &Options) -> Result<BTreeMa
         report.result?;
     }
     ensure!(manager.exchange().usage().blobs == 0, "blobs are left");
-    calls::each_ran_once(&directory.join("marks"))?;
+    for name in [TRUSTED, CONFINED] {
+        calls::each_ran_once(&directory.join("marks").join(name))?;
+    }
     Ok(Arc::try_unwrap(tally).map_err(|_| anyhow::anyhow!("a caller is left"))?.into_inner())
 }
