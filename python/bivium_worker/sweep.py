@@ -1,8 +1,9 @@
 """Ending every process below the guard, also those that fork as fast as they can.
 
-Whatever is found is stopped first, until a look finds nothing that runs: a process that is stopped starts no other, and
-sees no other end. Then all are killed. A process that forks and exits at once is gone before a look at the whole table
-comes to it, so between two such looks only the newest processes are looked at, again and again.
+Most are killed at the first look, and the next finds nobody. Where it finds more, whatever is found is stopped first, until a
+look finds nothing that runs: a process that is stopped starts no other, and sees no other end. Then all are killed. A process that
+forks and exits at once is gone before a look at the whole table comes to it, so between two such looks only the newest processes are
+looked at, again and again.
 """
 
 from __future__ import annotations
@@ -217,7 +218,11 @@ def sweep(reap) -> int:
     if os.getpid() == 1:
         return end_namespace(reap, clock)
     family = Family(reap)
-    left = freeze(family, clock)
+    send_all(family.all(), signal.SIGKILL)
+    family.chase(signal.SIGKILL)
+    left = family.all()
+    if left or not family.quiet:
+        left = freeze(family, clock)
     while True:
         send_all(left, signal.SIGKILL)
         if not left and family.quiet:
