@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bivium_interface::{LogLevel, LogRecord, LogSource};
 use rustix::fs::OFlags;
@@ -160,9 +160,24 @@ impl Layout {
     }
 }
 
+/// How long another host may take over a line that it is writing. A reader sees the part of it that is there where it crosses a
+/// page of the file.
+const ONE_LINE: Duration = Duration::from_millis(20);
+
 /// Whether a host that was killed, or had no room left, has left half a line at the end. A file that cannot be read has
-/// none that anybody knows of.
+/// none that anybody knows of. Blocks for [`ONE_LINE`] if there is one.
 pub(crate) fn ends_in_half_a_line(file: &File) -> io::Result<bool> {
+    let begun = Instant::now();
+    while ends_within_a_line(file)? {
+        if begun.elapsed() > ONE_LINE {
+            return Ok(true);
+        }
+        std::thread::yield_now();
+    }
+    Ok(false)
+}
+
+fn ends_within_a_line(file: &File) -> io::Result<bool> {
     let size = file.metadata()?.len();
     let mut last = [b'\n'];
     Ok(size > 0 && file.read_at(&mut last, size - 1).is_ok_and(|read| read == 1) && last != *b"\n")
