@@ -1,8 +1,8 @@
-//! JSON to the values of a typed component and back.
+//! JSON to what a typed component finds in its memory, and back.
 
 use std::hint::black_box;
 
-use bivium_wasm::fuzzing::{Int, Shape, read, write};
+use bivium_wasm::fuzzing::{Int, Part, Shape, read, write};
 use criterion::{BatchSize, BenchmarkId, Criterion};
 use serde_json::{Value, json};
 
@@ -13,22 +13,23 @@ const LIMIT: usize = 16 << 20;
 pub fn measure(c: &mut Criterion) {
     let mut group = c.benchmark_group("conversion");
     let word = Shape::Record(vec![
-        ("word".to_owned(), Shape::String),
-        ("start".to_owned(), Shape::F64),
-        ("end".to_owned(), Shape::F64),
+        ("word".to_owned(), Part::new(Shape::String)),
+        ("start".to_owned(), Part::new(Shape::F64)),
+        ("end".to_owned(), Part::new(Shape::F64)),
     ]);
-    let list = |item| Shape::List(Box::new(item), None);
-    for (name, shape, json) in [
-        ("text of 64 KiB", Shape::String, json!("x".repeat(64 << 10))),
+    let list = |item| Part::new(Shape::List(Box::new(Part::new(item)), None));
+    for (name, part, json) in [
+        ("text of 64 KiB", Part::new(Shape::String), json!("x".repeat(64 << 10))),
         ("1000 numbers", list(Shape::Int(Int::S64)), (0..1000).collect::<Value>()),
         ("1000 words", list(word), words().into()),
     ] {
-        let value = read(&shape, json.clone(), LIMIT).expect("it fits the type");
+        let laid = read(&part, json.clone(), LIMIT).expect("it fits the type");
+        let (memory, at) = laid.memory();
         group.bench_function(BenchmarkId::new("read", name), |b| {
-            b.iter_batched(|| json.clone(), |json| read(black_box(&shape), json, LIMIT), BatchSize::SmallInput);
+            b.iter_batched(|| json.clone(), |json| read(black_box(&part), json, LIMIT), BatchSize::SmallInput);
         });
         group.bench_function(BenchmarkId::new("write", name), |b| {
-            b.iter_batched(|| value.clone(), |value| write(black_box(&shape), value, LIMIT), BatchSize::SmallInput);
+            b.iter(|| write(black_box(&part), &memory, at, LIMIT));
         });
     }
     group.finish();
