@@ -57,6 +57,17 @@ def call(name, *arguments):
     return result
 
 
+def any_call(tries):
+    """Makes these system calls; says which was the first that went through."""
+    for attempt in tries:
+        try:
+            call(*attempt)
+        except OSError:
+            continue
+        return "%s went through" % attempt[0]
+    return None
+
+
 def in_child(function):
     """What a child of ours comes to: its status, or the signal that ended it as a negative number."""
     pid = os.fork()
@@ -635,13 +646,7 @@ def confined_mounts(t):
         ("fsopen", ctypes.c_char_p(b"tmpfs"), 0), ("move_mount", -100, None, -100, None, 0),
         ("mount_setattr", -100, ctypes.c_char_p(b"/usr"), 0, (ctypes.c_uint64 * 4)(), 32),
     ]
-    for attempt in tries:
-        try:
-            call(*attempt)
-        except OSError:
-            continue
-        return "%s went through" % attempt[0]
-    return None
+    return any_call(tries)
 
 
 def confined_calls_of_administrators(t):
@@ -652,13 +657,7 @@ def confined_calls_of_administrators(t):
         ("quotactl", 0, None, 0, None), ("syslog", 3, space, 4096), ("iopl", 3), ("ioperm", 0, 1, 1), ("modify_ldt", 0, space, 16),
         ("capset", space, space), ("setgroups", 0, None), ("lookup_dcookie", 0, 0, space, 16), ("personality", 0x0040000),
     ]
-    for attempt in tries:
-        try:
-            call(*attempt)
-        except OSError:
-            continue
-        return "%s went through" % attempt[0]
-    return None
+    return any_call(tries)
 
 
 def confined_io_uring(t):
@@ -672,14 +671,11 @@ def confined_user_faults(t):
 
 
 def confined_keys(t):
-    for attempt in (("keyctl", 0, -4, 0), ("request_key", ctypes.c_char_p(b"user"), ctypes.c_char_p(b"x"), None, 0),
-                    ("add_key", ctypes.c_char_p(b"user"), ctypes.c_char_p(b"x"), ctypes.c_char_p(b"y"), 1, -4)):
-        try:
-            call(*attempt)
-        except OSError:
-            continue
-        return "%s went through" % attempt[0]
-    return None
+    return any_call([
+        ("keyctl", 0, -4, 0),
+        ("request_key", ctypes.c_char_p(b"user"), ctypes.c_char_p(b"x"), None, 0),
+        ("add_key", ctypes.c_char_p(b"user"), ctypes.c_char_p(b"x"), ctypes.c_char_p(b"y"), 1, -4),
+    ])
 
 
 def confined_bpf(t):

@@ -16,7 +16,7 @@ use super::landlock::{self, Landlock};
 use super::limits;
 use super::namespaces::{Access, Level, Plan};
 use super::protected::{Protected, brings_sockets};
-use super::sandbox::{Sandbox, Walls};
+use super::sandbox::{Restrictions, Sandbox};
 use super::shortfall::{Means, needs_names, tell, tell_of_gpu};
 use super::syscalls::{self, Sockets};
 use crate::proxy::WorkerPlaces;
@@ -128,16 +128,16 @@ impl Confinement {
         let limits = &self.granted.limits;
         let group = self.place.as_ref().map(|place| place.make(name, limits)).transpose().map_err(failed)?;
         let resources = limits::resources(limits, self.is_confined());
-        let walls = if self.is_confined() {
+        let restrictions = if self.is_confined() {
             let windows: Vec<PathBuf> = windows.map(Path::to_owned).collect();
-            Some(self.walls(area.path(), data, &windows)?)
+            Some(self.restrictions(area.path(), data, &windows)?)
         } else {
             None
         };
-        Sandbox::new(group, resources, walls).map_err(failed)
+        Sandbox::new(group, resources, restrictions).map_err(failed)
     }
 
-    fn walls(&self, area: &Path, data: Option<&Path>, windows: &[PathBuf]) -> Result<Walls> {
+    fn restrictions(&self, area: &Path, data: Option<&Path>, windows: &[PathBuf]) -> Result<Restrictions> {
         let rules = landlock::Rules {
             baseline: &self.baseline,
             granted: &self.granted.permissions.filesystem,
@@ -149,7 +149,7 @@ impl Confinement {
         };
         let mut landlock = Landlock::new(&rules)?;
         let plan = if self.level.root { self.plan(area, data, windows, &mut landlock) } else { Plan::default() };
-        Ok(Walls::new(self.level, &plan, landlock, Arc::clone(&self.filters), area))
+        Ok(Restrictions::new(self.level, &plan, landlock, Arc::clone(&self.filters), area))
     }
 
     /// What the worker's own root holds.
@@ -161,9 +161,9 @@ impl Confinement {
             let named = self.named.iter().filter(|named| named.canonicalize().is_ok_and(|real| real == directory.path));
             named.for_each(|named| plan.show(named, directory.mode.into()));
         }
-        // What a grant lies above is covered.
-        for place in self.protected.all() {
-            if plan.shows(&place) {
+        // What a grant lies above is covered. Without grants there is nothing to cover, and nothing to look for.
+        if !self.granted.permissions.filesystem.is_empty() {
+            for place in self.protected.all().filter(|place| plan.shows(place)).collect::<Vec<_>>() {
                 plan.empty(&place, 0);
             }
         }

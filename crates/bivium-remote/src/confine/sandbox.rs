@@ -29,11 +29,11 @@ pub(crate) struct Sandbox {
     door: Option<File>,
     resources: Vec<(Resource, Rlimit)>,
     /// None for one that is not confined.
-    walls: Option<Walls>,
+    restrictions: Option<Restrictions>,
 }
 
 /// What confines a worker.
-pub(super) struct Walls {
+pub(super) struct Restrictions {
     level: Level,
     mounts: Mounts,
     private: BTreeSet<PathBuf>,
@@ -46,20 +46,23 @@ impl Sandbox {
     pub(super) fn new(
         group: Option<Group>,
         resources: Vec<(Resource, Rlimit)>,
-        walls: Option<Walls>,
+        restrictions: Option<Restrictions>,
     ) -> io::Result<Self> {
         let door = group.as_ref().map(Group::door).transpose()?;
-        Ok(Self { group, door, resources, walls })
+        Ok(Self { group, door, resources, restrictions })
     }
 
     /// Whether there is nothing to do before a program runs in it.
     pub(crate) fn is_open(&self) -> bool {
-        self.door.is_none() && self.resources.is_empty() && self.walls.is_none()
+        self.door.is_none() && self.resources.is_empty() && self.restrictions.is_none()
     }
 
     /// The directories of the worker's own that stand for the host's and hold nothing of it.
     pub(crate) fn private(&self) -> Vec<&str> {
-        self.walls.iter().flat_map(|walls| walls.private.iter().filter_map(|path| path.to_str())).collect()
+        self.restrictions
+            .iter()
+            .flat_map(|restrictions| restrictions.private.iter().filter_map(|path| path.to_str()))
+            .collect()
     }
 
     /// Its control group, once: to be dropped when the worker has ended.
@@ -69,12 +72,12 @@ impl Sandbox {
 
     /// The namespaces that its process is to be made in, as flags of `clone`.
     pub(crate) fn namespaces(&self) -> libc::c_int {
-        self.walls.as_ref().map_or(0, |walls| walls.level.flags())
+        self.restrictions.as_ref().map_or(0, |restrictions| restrictions.level.flags())
     }
 
     /// Whether its process will be the first of a PID namespace.
     pub(crate) fn has_processes_of_its_own(&self) -> bool {
-        self.walls.as_ref().is_some_and(|walls| walls.level.processes)
+        self.restrictions.as_ref().is_some_and(|restrictions| restrictions.level.processes)
     }
 
     /// Puts this process into it, for good. Runs before its program: system calls only, no lock, no allocation.
@@ -82,11 +85,11 @@ impl Sandbox {
         if let Some(door) = &self.door {
             group::join(door).map_err(|error| Failed::of("join its control group", error))?;
         }
-        let Some(walls) = &self.walls else { return self.limit() };
-        walls.mounts.enter(walls.level)?;
+        let Some(restrictions) = &self.restrictions else { return self.limit() };
+        restrictions.mounts.enter(restrictions.level)?;
         // A limit of open files may be lower than what the host has open already.
         self.limit()?;
-        walls.close()
+        restrictions.apply()
     }
 
     fn limit(&self) -> Result<(), Failed> {
@@ -94,7 +97,7 @@ impl Sandbox {
     }
 }
 
-impl Walls {
+impl Restrictions {
     pub(super) fn new(
         level: Level,
         plan: &Plan,
@@ -106,7 +109,7 @@ impl Walls {
         Self { level, mounts: plan.mounts(), private: plan.private(), landlock, filters, directory }
     }
 
-    fn close(&self) -> Result<(), Failed> {
+    fn apply(&self) -> Result<(), Failed> {
         chdir(self.directory.as_c_str()).map_err(|error| Failed::of("enter its directory", error))?;
         set_no_new_privs(true).map_err(|error| Failed::of("give up new privileges", error))?;
         drop_capabilities().map_err(|error| Failed::of("give up its capabilities", error))?;
