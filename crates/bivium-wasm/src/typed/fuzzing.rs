@@ -73,7 +73,7 @@ impl Laid {
     }
 }
 
-/// The JSON that stands for the value at `at` in a memory; none if what lies there is no value of this type, or takes up
+/// The JSON that stands for the value at `at` in a memory; none if the bytes there are not a value of this type, or take up
 /// more than `limit` bytes as text or in the host.
 #[must_use]
 pub fn write(part: &Part, memory: &[u8], at: usize, limit: usize) -> Option<Written> {

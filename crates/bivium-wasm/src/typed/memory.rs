@@ -2,7 +2,7 @@
 
 use wasmtime::component::__internal::wasmtime_environ::component::StringEncoding;
 
-/// What a guest wrote is no value of its type. Completes "the component returned …".
+/// The bytes that a guest wrote are not a value of their type. Completes "the component returned …".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Broken(pub(super) &'static str);
 

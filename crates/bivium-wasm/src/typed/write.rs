@@ -42,7 +42,7 @@ pub(super) enum Unwritten {
     TooLarge,
     /// The call is over.
     Over(PluginError),
-    /// What lies there is no value of its type.
+    /// The bytes there are not a value of its type.
     Broken(Broken),
 }
 

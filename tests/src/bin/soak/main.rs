@@ -4,7 +4,7 @@
 //!     soak [--seconds N] [--kills N] [--seed N]
 //!
 //! What must hold: every call ends once, in its own result or in a typed error, within its deadline and grace, and runs at
-//! most once, however its stream is read. Afterwards there is no process of a plugin, no zombie, and no file in the exchange.
+//! most once, however its stream is read. Afterwards no process of a plugin, no zombie and no file in the exchange is left.
 //! Every tenth kill takes a whole host, which is a process of its own for that (`soak host DIRECTORY MARK`).
 
 mod calls;
