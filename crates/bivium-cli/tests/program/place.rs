@@ -66,7 +66,12 @@ impl Place {
 
     /// The program, to be run in this place.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bivium"));
+        self.command_of(Path::new(env!("CARGO_BIN_EXE_bivium")), args)
+    }
+
+    /// The program by another path, to be run in this place.
+    pub(crate) fn command_of(&self, program: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(args)
             .current_dir(self.dir.path())

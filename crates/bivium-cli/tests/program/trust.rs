@@ -1,6 +1,7 @@
 //! What lies in `./.bivium/manifests` and `~/.bivium/manifests` is read only where no stranger can have put it.
 
 use std::fs;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ const ME: u32 = 12345;
 struct Project {
     place: Place,
     user: u32,
+    program: fs::File,
 }
 
 /// What a stranger may own or write to, so that nothing of the project's is taken: plugins of this name.
@@ -63,7 +65,8 @@ impl Project {
         place.write("work/lib/src/beside.py", "");
         place.write("work/venv/pyvenv.cfg", "");
         place.write("work/venv/bin/python", &format!("#!/bin/sh\ntouch {}\n", ran.display()));
-        let project = Self { place, user };
+        let program = fs::File::open(env!("CARGO_BIN_EXE_bivium")).unwrap();
+        let project = Self { place, user, program };
         project.set_mode("work/venv/bin/python", 0o755);
         project.manifest("work/.bivium/manifests/comp.json", "comp", json!({"component": "../../lib/comp.wasm"}));
         let class = json!({"module": "package", "class": "Py", "source": "../../../lib/src"});
@@ -104,13 +107,18 @@ impl Project {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = self.place.command(args);
+        let mut command = self.place.command_of(&self.program(), args);
         command.current_dir(self.place.path("work")).env("HOME", self.place.path("home"));
         command.env_remove("BIVIUM_MANIFESTS").env_remove("SUDO_UID").env_remove("SUDO_GID");
         if self.user != 0 {
             command.uid(self.user).gid(self.user);
         }
         command
+    }
+
+    /// By its descriptor, because the user need not be able to reach the directory that it was built in.
+    fn program(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.program.as_raw_fd()))
     }
 
     fn run(&self, args: &[&str]) -> Ran {
