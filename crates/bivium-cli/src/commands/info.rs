@@ -244,10 +244,17 @@ impl Text {
     fn methods(&mut self, methods: &[MethodInfo], runtime: Runtime) {
         self.0.push("Methods:".to_owned());
         let is_typed = methods.iter().any(|method| method.parameters.is_some());
-        let is_offered = methods.iter().any(|method| method.name == Call::EXECUTE);
+        let execute = methods.iter().find(|method| method.name == Call::EXECUTE);
         // A typed component, and a class of cjm-plugin-system, may do without.
-        if !is_typed && (is_offered || runtime == Runtime::Wasm) {
-            self.item(Call::EXECUTE, Some("what `bivium run` calls unless told otherwise".to_owned()));
+        if !is_typed && (execute.is_some() || runtime == Runtime::Wasm) {
+            let what = "what `bivium run` calls unless told otherwise";
+            self.item(
+                Call::EXECUTE,
+                Some(match execute {
+                    Some(execute) if !execute.description.is_empty() => format!("{} ({what})", execute.description),
+                    _ => what.to_owned(),
+                }),
+            );
         }
         for method in methods.iter().filter(|method| method.name != Call::EXECUTE || method.parameters.is_some()) {
             self.item(&on_one_line(&method.name), Some(method.description.clone()));

@@ -189,7 +189,7 @@ fn a_class_is_shown_as_its_source_declares_it() {
       enabled       yes
       permissions   unconfined: it may do what you may
     Methods:
-      execute       what `bivium run` calls unless told otherwise
+      execute       (text: str, times=1) -> str: Says it. (what `bivium run` calls unless told otherwise)
     Configuration:
       n             3 How often
     --- stderr
