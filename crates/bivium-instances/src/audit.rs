@@ -4,7 +4,8 @@
 //! and secrets by name; what an instance is given for its life is told before it is given. Uses of secrets, other grants and
 //! denials each have [`Auditor::RECORDS`] a second of their own, so that no flood of the one hides the other. What is left out
 //! is counted, and the count is told within a second or so, whether anything follows or not. Records that cannot be written
-//! are told elsewhere, and where the plugin is to be enforced nothing is allowed without its record.
+//! are told elsewhere. Where the plugin is to be enforced nothing is allowed without its record, be it for want of room or
+//! since there are too many.
 
 mod file;
 
@@ -156,7 +157,8 @@ impl Auditor {
     /// A use that is allowed. To be called before it happens.
     ///
     /// # Errors
-    /// That of the sink, where the plugin is enforced: the use must not happen, and its call fails.
+    /// Where the plugin is enforced that of the sink, or `resource-exhausted` if it is more than [`RECORDS`](Self::RECORDS)
+    /// let through: the use must not happen, and its call fails.
     pub fn granted(
         &self,
         instance: u64,
@@ -173,7 +175,7 @@ impl Auditor {
     /// A use that is refused. The plugin's log tells it too.
     ///
     /// # Errors
-    /// As for [`granted`](Self::granted).
+    /// That of the sink, where the plugin is enforced. One too many to be recorded is counted.
     pub fn denied(
         &self,
         instance: u64,
@@ -190,7 +192,8 @@ impl Auditor {
         let kind = Kind::of(record);
         let Some(dropped) = self.0.rate(kind).admit() else {
             self.settle_soon();
-            return Ok(());
+            let must_be_recorded = self.0.enforce && record.decision == Decision::Granted;
+            return if must_be_recorded { Err(self.0.over_budget(kind)) } else { Ok(()) };
         };
         let told = self.0.tell_left_out(kind, dropped);
         let written = self.0.write(record).map_err(|error| self.0.unrecorded(&error, 1));
@@ -256,7 +259,9 @@ impl Inner {
             return Ok(());
         }
         let (name, most) = (kind.name(), Auditor::RECORDS);
-        let reason = format!("{left_out} {name} were left out: more than {most} in a second");
+        // Denials happen whether they are recorded or not.
+        let what = if self.enforce && !matches!(kind, Kind::Denial) { "refused and not recorded" } else { "left out" };
+        let reason = format!("{left_out} {name} were {what}: more than {most} in a second");
         let record = self.record(0, None, "audit", name.to_owned());
         let told = self.write(&AuditRecord { decision: Decision::LeftOut, reason, left_out, ..record });
         told.map_err(|error| self.unrecorded(&error, left_out))
@@ -291,6 +296,16 @@ impl Inner {
         sink.record(record)?;
         self.is_troubled.store(false, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// The error of a use that is one too many to be recorded.
+    fn over_budget(&self, kind: Kind) -> PluginError {
+        let (name, most) = (kind.name(), Auditor::RECORDS);
+        PluginError::resource_exhausted(format!(
+            "it may do nothing that is not recorded, and the audit log takes {most} {name} of a plugin in a second"
+        ))
+        .with_plugin(self.plugin.as_str())
+        .with_help("call it less often, or take `enforce` out of its manifest and the host's policy")
     }
 
     /// Counts records that were not written, says so once until one is written again, and gives the error of a use that

@@ -86,6 +86,48 @@ fn no_flood_of_one_kind_hides_another_and_what_is_left_out_is_told_though_nothin
 }
 
 #[test]
+fn with_enforce_no_use_happens_that_is_one_too_many_to_be_recorded_and_denials_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.jsonl");
+    let auditor = Auditor::new("p", file(&path), PluginLog::new("p")).enforced();
+    let flood = u64::from(Auditor::RECORDS) * 3;
+    let uses = |permission| -> Vec<PluginError> {
+        let each = (0..flood).map(|_| auditor.granted(1, None, permission, "https://y"));
+        each.filter_map(Result::err).collect()
+    };
+    let (secrets, grants) = (uses("permissions.secrets"), uses("permissions.network"));
+    for (refused, name) in [(&secrets, "uses of secrets"), (&grants, "grants")] {
+        assert!(!refused.is_empty(), "{name}");
+        for error in refused {
+            assert_eq!((error.code(), error.plugin()), (ErrorCode::ResourceExhausted, Some("p")));
+            let text = error.to_string();
+            for part in ["nothing that is not recorded", &format!("takes 1000 {name}"), "take `enforce` out"] {
+                assert!(text.contains(part), "{text}");
+            }
+        }
+    }
+    for _ in 0..flood {
+        deny(&auditor).unwrap();
+    }
+    drop(auditor);
+    let lines = lines(&path);
+    let granted = |what: &str| {
+        let is_it = |line: &&Value| line["permission"] == what && line["decision"] == "granted";
+        lines.iter().filter(is_it).count() as u64
+    };
+    for (what, name, refused) in
+        [("permissions.secrets", "uses of secrets", secrets), ("permissions.network", "grants", grants)]
+    {
+        assert_eq!(granted(what) + refused.len() as u64, flood, "each was recorded or did not happen");
+        assert_eq!(left_out(&lines, name), refused.len() as u64);
+    }
+    assert!(left_out(&lines, "denials") > 0);
+    let reason = |name: &str| lines.iter().find(|line| line["resource"] == name).unwrap()["reason"].to_string();
+    assert!(reason("grants").contains("grants were refused and not recorded: more than 1000 in a second"));
+    assert!(reason("denials").contains("denials were left out"));
+}
+
+#[test]
 fn what_is_left_out_is_told_at_the_plugins_end() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
