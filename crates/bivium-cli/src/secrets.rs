@@ -3,7 +3,8 @@
 //! A variable that a process removes still stands in its `/proc/PID/environ`, where the process itself, its children and
 //! whoever may read the file find it. So the first thing that the program does, before there is a second thread, is to put the
 //! secrets into a sealed file in memory and to start itself again (`exec`: the same process, arguments and open files)
-//! without them. The second start reads the file and closes it. Without such variables there is no second start.
+//! without them. The second start reads the file and closes it. Without such variables there is no second start. A core file would
+//! hold the secrets, too: a program that has any leaves none.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
@@ -19,6 +20,7 @@ use bivium::policy::SECRET_VARIABLE;
 use bivium::{PluginError, Result};
 use rustix::fs::{MemfdFlags, OFlags, SealFlags};
 use rustix::io::{Errno, FdFlags};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// In the environment of the second start: the descriptor of the file. It holds no secret.
 const HANDED_ON: &str = "BIVIUM_SECRETS_FD";
@@ -148,8 +150,16 @@ impl Secrets {
         while let (Some(name), Some(value)) = (parts.next(), parts.next()) {
             secrets.push((OsString::from_vec(name.to_owned()), OsString::from_vec(value.to_owned())));
         }
+        leave_no_core();
         Some(Self(secrets))
     }
+}
+
+/// Neither as a file nor for the program that the machine's `core_pattern` names, to which the kernel hands it at any size but 1.
+fn leave_no_core() {
+    let maximum = getrlimit(Resource::Core).maximum;
+    // Who debugs the program can raise it again. An error means that it is 0 for good.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(1), maximum });
 }
 
 fn seals() -> SealFlags {

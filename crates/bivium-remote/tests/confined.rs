@@ -237,7 +237,7 @@ async fn no_privilege_is_to_be_had_and_limits_are_set() {
     for (name, value) in [("NoNewPrivs", "1"), ("Seccomp", "2"), ("CapEff", "0000000000000000")] {
         assert_eq!(status[name], json!(value), "{name}");
     }
-    let expected = json!({"RLIMIT_DATA": 512 << 20, "RLIMIT_NOFILE": 196, "RLIMIT_FSIZE": 3 << 20, "RLIMIT_CORE": 0});
+    let expected = json!({"RLIMIT_DATA": 512 << 20, "RLIMIT_NOFILE": 196, "RLIMIT_FSIZE": 3 << 20, "RLIMIT_CORE": 1});
     assert_eq!(sample.ask("limits", &[]).await.unwrap(), expected);
 }
 

@@ -155,6 +155,7 @@ impl Scene {
             "udp": self.udp.local_addr().map(|address| address.port()).unwrap_or_default(),
             "stream": self.dir.join("stream"), "datagram": self.dir.join("datagram"), "abstract": self.name,
             "secret": self.dir.join("secret"), "dir": self.dir,
+            "core": rustix::process::getrlimit(rustix::process::Resource::Core).maximum,
         })
     }
 

@@ -1,8 +1,9 @@
 //! Secrets of the environment: the program has them, and nothing else finds them.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 
@@ -52,7 +53,7 @@ fn the_program_has_its_secrets_and_its_input() {
 
     let place = Place::with_probe();
     let mut command = place.with_key(&["run", "probe", "--json", "-"]);
-    let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     std::io::Write::write_all(&mut child.stdin.take().unwrap(), br#"{"text": "from the input"}"#).unwrap();
     assert_eq!(place.ended(child).assert_status(0).json()["kwargs"]["text"], "from the input");
     place.assert_clean();
@@ -89,6 +90,36 @@ fn no_process_has_a_secret_in_its_environment_or_the_file_that_held_it() {
     signal(&child, "TERM");
     place.ended(child).assert_status(130);
     place.assert_clean();
+}
+
+#[test]
+fn a_program_that_has_secrets_leaves_no_core() {
+    let place = Place::with_probe();
+    for with_key in [true, false] {
+        let flag = place.path(if with_key { "with" } else { "without" });
+        let given = format!("flag={}", flag.display());
+        let args = ["run", "probe", "--method", "wait", &given];
+        let own = if with_key { place.with_key(&args) } else { place.command(&args) };
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "ulimit -c unlimited && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_bivium")]).args(args);
+        shell.stdout(Stdio::null()).stderr(Stdio::null());
+        shell.current_dir(place.path("tmp")).envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let mut child = shell.spawn().unwrap();
+        until("the plugin's wait", || flag.exists() || child.try_wait().unwrap().is_some());
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.code() == Some(2) && !flag.exists(), "{status}");
+            eprintln!("SKIPPED: the size of core files cannot be raised here");
+            return;
+        }
+        for pid in family(child.id()) {
+            let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+            let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+            assert_eq!(core.split_whitespace().nth(4), Some(if with_key { "1" } else { "unlimited" }), "{pid}: {core}");
+        }
+        // A core of a program this large takes long, and is of no use.
+        signal(&child, if with_key { "ABRT" } else { "KILL" });
+        assert!(!child.wait().unwrap().core_dumped());
+    }
 }
 
 #[test]

@@ -8,6 +8,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// strangers (`MAX_STRANGERS` in its `control.py`).
 const OWN_FILES: u64 = 96;
 
+/// The size of a core file that comes to none: too small for one, and the kernel hands none to a program either
+/// (`core_pattern` with `|`), which at 0 it does.
+const NO_CORE: u64 = 1;
+
 /// What to set between fork and exec. A limit that is lower already stays.
 pub(super) fn resources(limits: &Limits, confined: bool) -> Vec<(Resource, Rlimit)> {
     let mebibytes = |limit: Option<u64>| limit.map(|mib| mib.saturating_mul(1 << 20));
@@ -19,10 +23,15 @@ pub(super) fn resources(limits: &Limits, confined: bool) -> Vec<(Resource, Rlimi
         (Resource::Fsize, mebibytes(limits.blob_mb)),
     ];
     if confined {
-        // What a core file holds is the plugin's secrets, and it lies where the worker's directory is.
-        wanted.push((Resource::Core, Some(0)));
+        // What a core file holds is the plugin's secrets. It lies where the worker's directory is, or goes to a program outside.
+        wanted.push((Resource::Core, Some(NO_CORE)));
     }
-    wanted.into_iter().filter_map(|(resource, most)| Some((resource, at_most(resource, most?)))).collect()
+    let limit = |resource, most| match resource {
+        // One that is lower already would not do.
+        Resource::Core => Rlimit { current: Some(most), maximum: Some(most) },
+        _ => at_most(resource, most),
+    };
+    wanted.into_iter().filter_map(|(resource, most)| Some((resource, limit(resource, most?)))).collect()
 }
 
 fn at_most(resource: Resource, most: u64) -> Rlimit {
@@ -34,7 +43,11 @@ fn at_most(resource: Resource, most: u64) -> Rlimit {
 /// Sets them. Runs between fork and exec: system calls only.
 pub(super) fn apply(resources: &[(Resource, Rlimit)]) -> Result<(), Errno> {
     for (resource, limit) in resources {
-        setrlimit(*resource, *limit)?;
+        match setrlimit(*resource, *limit) {
+            // Where it is 0 for good nobody but an administrator raises it: then there is at least no file.
+            Err(Errno::PERM) if *resource == Resource::Core => {}
+            set => set?,
+        }
     }
     Ok(())
 }
@@ -50,7 +63,7 @@ mod tests {
         let of = |wanted| found.iter().find(|(resource, _)| *resource == wanted).map(|(_, limit)| *limit);
         assert_eq!(of(Resource::Data).unwrap().maximum, Some(64 << 20));
         assert_eq!(of(Resource::Nofile).unwrap().maximum, getrlimit(Resource::Nofile).maximum);
-        assert_eq!(of(Resource::Core).unwrap().maximum, Some(0));
+        assert_eq!(of(Resource::Core).unwrap(), Rlimit { current: Some(1), maximum: Some(1) });
         assert!(of(Resource::Fsize).is_none());
         assert!(resources(&Limits::default(), false).is_empty());
     }

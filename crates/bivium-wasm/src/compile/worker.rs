@@ -105,7 +105,8 @@ fn confine(order: &Order) -> io::Result<()> {
         let most = getrlimit(resource).maximum.map_or(most, |given| given.min(most));
         setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
     };
-    limit(Resource::Core, 0)?;
+    // Too small for a file, and unlike 0 also for a program that the kernel would hand it to (`core_pattern` with `|`).
+    limit(Resource::Core, 1)?;
     limit(Resource::Cpu, order.cpu_s)?;
     limit(Resource::Fsize, order.file_bytes)?;
     limit(Resource::Data, order.memory_bytes)?;

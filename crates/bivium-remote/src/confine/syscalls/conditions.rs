@@ -99,6 +99,9 @@ const PRCTLS: &[libc::c_int] = &[
     libc::PR_SET_VMA,
 ];
 
+/// `RLIMIT_CORE`: it stays what it is. At 0, to which anybody may lower it, the kernel hands cores to a program.
+const CORE: u32 = 4;
+
 /// Asks for the process's personality and changes nothing.
 const PERSONALITY_QUERY: u32 = 0xffff_ffff;
 
@@ -130,6 +133,8 @@ pub(super) fn rules(held: &Held) -> Result<Rules> {
     for call in table::BY_ID {
         allow(*call, if held.processes { Vec::new() } else { vec![rule([is(0, 0)?])?] });
     }
+    allow(libc::SYS_setrlimit, vec![rule([condition(0, SeccompCmpOp::Ne, CORE)?])?]);
+    allow(libc::SYS_prlimit64, limits(held.processes)?);
     for (call, kind) in table::BY_KIND_AND_ID {
         let own = vec![rule([is(0, kind.unsigned_abs())?, is(1, 0)?])?];
         allow(*call, if held.processes { Vec::new() } else { own });
@@ -152,6 +157,15 @@ pub(super) fn rules(held: &Held) -> Result<Rules> {
     allow(libc::SYS_socketpair, vec![rule([is(0, libc::AF_UNIX.unsigned_abs())?, stream])?]);
     sockets(held.sockets, &mut allow)?;
     Ok(rules)
+}
+
+/// Asking for all limits, and setting all but one, of the caller itself unless no other process has an id.
+fn limits(processes: bool) -> Result<Vec<SeccompRule>> {
+    // An address has more than 32 bits.
+    let only_asks = SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)?;
+    let alternatives = [condition(1, SeccompCmpOp::Ne, CORE)?, only_asks].into_iter();
+    let own = if processes { None } else { Some(is(0, 0)?) };
+    alternatives.map(|alternative| rule(own.clone().into_iter().chain([alternative]))).collect()
 }
 
 /// Which sockets can be made, and what connects or is connected to.

@@ -260,7 +260,6 @@ pub(super) const OLDER: &[Group] = &[
         libc::SYS_rename,
         libc::SYS_rmdir,
         libc::SYS_select,
-        libc::SYS_setrlimit,
         libc::SYS_signalfd,
         libc::SYS_stat,
         libc::SYS_symlink,
@@ -275,7 +274,7 @@ pub(super) const OLDER: &[Group] = &[
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) const OLDER: &[Group] = &[
     // Older forms of what is allowed above.
-    &[libc::SYS_getrlimit, libc::SYS_setrlimit],
+    &[libc::SYS_getrlimit],
 ];
 
 /// Objects that processes share by number or name: allowed where they belong to a namespace of the worker's own.
@@ -315,13 +314,8 @@ pub(super) const PRIVATE_ROOT: &[Group] = &[
 ];
 
 /// How processes are scheduled, by their ids: allowed where no process but the worker's has one. Elsewhere only for itself.
-pub(super) const BY_ID: &[libc::c_long] = &[
-    libc::SYS_prlimit64,
-    libc::SYS_sched_setaffinity,
-    libc::SYS_sched_setattr,
-    libc::SYS_sched_setparam,
-    libc::SYS_sched_setscheduler,
-];
+pub(super) const BY_ID: &[libc::c_long] =
+    &[libc::SYS_sched_setaffinity, libc::SYS_sched_setattr, libc::SYS_sched_setparam, libc::SYS_sched_setscheduler];
 
 /// The same for calls that say first what kind of id follows.
 pub(super) const BY_KIND_AND_ID: &[(libc::c_long, libc::c_int)] =
