@@ -14,6 +14,7 @@ there is. How they are ended is in `sweep`.
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import sys
@@ -26,6 +27,11 @@ END_SECONDS = 1.0
 """How long the worker may take to end once it was killed."""
 LINGER_SECONDS = 30.0
 """For how long what could not be ended is tried again. The host, if it lives, does the same, and ends us then."""
+
+SWEEP_FILES = 64
+"""How many open files are more than a sweep needs."""
+AGAIN_SECONDS = 0.01
+"""How long it rests in between: where processes cannot be looked at, an attempt takes no time."""
 
 
 def fork(channel: int) -> None:
@@ -126,16 +132,34 @@ def watch(worker: int, host: int, channel: int, wake: int, terms: list[int]) -> 
             else:
                 signal_quietly(worker, signal.SIGTERM)
         _, status = reap(worker)
+    make_room()
     status, left = end_all(worker, status)
     report(channel, status, left)
     until = time.monotonic() + LINGER_SECONDS
     while left and time.monotonic() < until:
+        time.sleep(AGAIN_SECONDS)
         _, left = end_all(worker, status)
     if not sys.platform.startswith("linux") and os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)  # us as well
     if status is None:
         return 1
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+
+
+def make_room() -> None:
+    """Makes room for the files that a sweep opens, whatever the plugin has set the guard's limit of open files to."""
+    # The limit is one of numbers, and these are the lowest.
+    for fd in (0, 1, 2):
+        os.close(fd)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    for limit in (hard, SWEEP_FILES):
+        if limit < SWEEP_FILES and limit != resource.RLIM_INFINITY:
+            continue
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+            return
+        except (OSError, ValueError):  # only an administrator raises what was lowered for good
+            pass
 
 
 def end_all(worker: int, status: int | None) -> tuple[int | None, int]:

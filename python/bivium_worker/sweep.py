@@ -160,7 +160,7 @@ def send(pid: int, number: int, is_meant) -> bool:
     except AttributeError:  # another system
         handle = None
     except OSError as error:
-        if error.errno != errno.ENOSYS:  # it is gone
+        if error.errno not in (errno.ENOSYS, errno.EMFILE):  # it is gone
             return False
         handle = None
     try:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,8 +20,8 @@ worker = Worker("Families")
 print(json.dumps([worker.process.pid, worker.pid, worker.port, worker.exchange]), flush=True)
 for line in sys.stdin:
     method, *args = json.loads(line)
-    if method in ("children", "ignore_sigterm"):
-        print(json.dumps(worker.result(method)), flush=True)
+    if method in ("children", "ignore_sigterm", "limit_files_of_the_guard"):
+        print(json.dumps(worker.result(method, *args)), flush=True)
     else:
         worker.begin(method, *args)
         print("{}", flush=True)
@@ -32,9 +33,9 @@ for line in sys.stdin:
 class Holder:
     """A host in a process of its own, to be killed."""
 
-    def __init__(self, case: unittest.TestCase) -> None:
+    def __init__(self, case: unittest.TestCase, wrapper=()) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*wrapper, sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         case.addCleanup(self.end)
         self.guard, self.worker, self.port, self.exchange = json.loads(self.process.stdout.readline())
@@ -58,8 +59,8 @@ class Holder:
 
 @unittest.skipUnless(LINUX, "reads /proc")
 class HostDies(unittest.TestCase):
-    def gone_after_kill(self, *what):
-        holder = Holder(self)
+    def gone_after_kill(self, *what, wrapper=()):
+        holder = Holder(self, wrapper)
         family = holder.do("children")
         self.assertTrue(all(alive(pid) for pid in family))
         if what:
@@ -95,6 +96,15 @@ class HostDies(unittest.TestCase):
 
     def test_while_it_ignores_sigterm(self):
         self.gone_after_kill("ignore_sigterm")
+
+    def test_after_the_plugin_has_lowered_the_guards_limit_of_open_files(self):
+        self.gone_after_kill("limit_files_of_the_guard", 3)
+
+    @unittest.skipUnless(os.geteuid() or shutil.which("setpriv"), "cannot give up what an administrator may")
+    def test_after_it_was_lowered_for_good(self):
+        # An administrator raises it again.
+        wrapper = [] if os.geteuid() else ["setpriv", "--bounding-set=-sys_resource", "--inh-caps=-sys_resource"]
+        self.gone_after_kill("limit_files_of_the_guard", 3, wrapper=wrapper)
 
 
 def waits_in_sleep(pid: int) -> bool:

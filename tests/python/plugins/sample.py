@@ -524,6 +524,9 @@ class Families:
     def ignore_sigterm(self):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
+    def limit_files_of_the_guard(self, most):
+        resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE, (most, most))
+
     def crash(self, kind):
         if kind == "segfault":
             ctypes.string_at(0)
