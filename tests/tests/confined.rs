@@ -141,6 +141,18 @@ fn confined_by_a_user() {
     }
 }
 
+/// Starts a program that is to ignore SIGCHLD: then the kernel keeps no child for its parent to wait for.
+const CHILDLESS: &str =
+    "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])";
+
+#[test]
+fn confined_by_a_host_that_ignores_how_children_end() {
+    let as_others = has(&report(&["env"], None).unwrap(), "root directory");
+    let report = check(report(&["python3", "-c", CHILDLESS], None)).unwrap();
+    assert_eq!(has(&report, "root directory"), as_others, "{report:#}");
+    check_works(&report, as_others);
+}
+
 /// In a user namespace that allows no further namespaces.
 const NONE: &str =
     "for kind in user mnt pid net ipc; do echo 0 > /proc/sys/user/max_${kind}_namespaces; done; exec \"$0\" \"$@\"";

@@ -7,6 +7,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::exit;
 use crate::output::Screen;
 
+/// Has the kernel keep how children end until that is asked for, also where whoever started the program has it ignore SIGCHLD.
+pub(crate) fn heed_children() {
+    // It listens for as long as the program lives. An error means that SIGCHLD stays as it was.
+    let _ = signal(SignalKind::child());
+}
+
 /// From now on signals do not end the program by themselves; the first cancels the token. To be called when nothing
 /// blocks for ever any more (reading arguments from a terminal, for one).
 pub(crate) fn watch(screen: &Screen) -> Result<CancellationToken> {

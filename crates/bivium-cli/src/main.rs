@@ -47,7 +47,10 @@ fn main() -> ExitCode {
             return exit::end(Err(error.into()), &output);
         }
     };
-    let result = runtime.block_on(commands::run(cli, &output));
+    let result = runtime.block_on(async {
+        interrupt::heed_children();
+        commands::run(cli, &output).await
+    });
     runtime.shutdown_timeout(LEFT_BEHIND);
     exit::end(result, &output)
 }

@@ -166,7 +166,7 @@ impl Grave {
             std::thread::sleep(LOOK_EVERY);
         }
         if self.has_ended() {
-            return Buried { status: self.child.wait().ok(), left };
+            return Buried { status: self.child.wait(), left };
         }
         // In an uninterruptible system call.
         left.push(self.id());

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 
 use serde_json::json;
 
-use crate::place::{PROBE, Place, signal, until};
+use crate::place::{PROBE, Place, Ran, signal, until};
 
 #[test]
 fn arguments_of_every_form_arrive_and_the_result_is_json() {
@@ -226,6 +226,38 @@ fn a_configuration_is_checked_saved_and_used() {
       times         1
     --- stderr
     "#);
+    place.assert_clean();
+}
+
+#[test]
+fn whoever_starts_the_program_may_have_it_ignore_how_children_end() {
+    let place = Place::with_probe();
+    let small = r#"(component (core module $m (func (export "f"))) (core instance $i (instantiate $m))
+        (func (export "f") (canon lift (core func $i "f"))))"#;
+    std::fs::write(place.path("manifests/small.wasm"), wat::parse_str(small).unwrap()).unwrap();
+    place.component("small", json!({}));
+    place.write("dies.py", "import os\nclass Dies:\n    def execute(self): os._exit(7)\n");
+    place.write(
+        "manifests/dies.json",
+        &json!({"name": "dies", "version": "1", "module": "dies", "class": "Dies", "source": ".."}).to_string(),
+    );
+    let script =
+        "import os, signal, sys\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\nos.execv(sys.argv[1], sys.argv[1:])";
+    let run = |args: &[&str]| {
+        let own = place.command(args);
+        let mut command = std::process::Command::new("python3");
+        command.args(["-c", script, env!("CARGO_BIN_EXE_bivium")]).args(args).current_dir(place.path(""));
+        command.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        place.ran(command.output().unwrap())
+    };
+    run(&["run", "probe"]).assert_status(0);
+    let (doctor, as_others) = (run(&["doctor"]), place.run(&["doctor"]));
+    let python =
+        |ran: &Ran| ran.stdout.lines().filter(|line| line.contains("python")).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(python(&doctor), python(&as_others), "{}", doctor.all());
+    run(&["compile", "small"]).assert_status(0);
+    let died = run(&["run", "dies"]);
+    assert!(died.stderr.contains("exited with status 7"), "{}", died.all());
     place.assert_clean();
 }
 

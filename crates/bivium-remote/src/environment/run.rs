@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
@@ -40,7 +41,7 @@ impl Finished {
 /// order in which they were written.
 ///
 /// # Errors
-/// What keeps the program from starting.
+/// What keeps the program from starting, or its end from being known.
 pub(super) async fn run(mut command: Command, each: &(dyn Fn(&str) + Sync)) -> io::Result<Finished> {
     let (reader, writer) = io::pipe()?;
     let reader = Receiver::from_owned_fd(reader.into())?;
@@ -62,12 +63,21 @@ pub(super) async fn run(mut command: Command, each: &(dyn Fn(&str) + Sync)) -> i
             status = child.0.wait() => {
                 // Whether the pipe was closed in time makes no difference.
                 let _ = timeout(DRAIN, output).await;
-                status?
+                status
             }
-            () = &mut output => child.0.wait().await?,
+            () = &mut output => child.0.wait().await,
         }
     };
+    let status = status.map_err(untold)?;
     Ok(Finished { status, tail: tail.into() })
+}
+
+/// The error of a wait for a program's end.
+fn untold(error: io::Error) -> io::Error {
+    if error.raw_os_error() != Some(Errno::CHILD.raw_os_error()) {
+        return error;
+    }
+    io::Error::other("nobody learns how it ended, since this host ignores SIGCHLD")
 }
 
 /// A program whose process group ends with it.

@@ -46,7 +46,8 @@ impl From<Failed> for io::Error {
 pub(crate) fn attempt(namespaces: c_int, steps: &mut dyn FnMut() -> Result<(), Failed>) -> io::Result<()> {
     let mut child = Child { steps, program: None, failed: None };
     let pid = child.clone(namespaces)?;
-    Started { pid, owns_processes: false, output: None }.wait()?;
+    // What it could not do it has said.
+    let _ = Started { pid, owns_processes: false, output: None }.wait();
     child.failed.map_or(Ok(()), |failed| Err(failed.into()))
 }
 
@@ -68,7 +69,7 @@ pub(super) fn start(program: &Program, sandbox: &Sandbox) -> io::Result<Started>
     let pid = child.clone(sandbox.namespaces())?;
     let started = Started { pid, owns_processes: is_first, output: Some((stdout, stderr)) };
     if let Some(failed) = child.failed {
-        started.wait()?;
+        let _ = started.wait();
         return Err(failed.into());
     }
     Ok(started)

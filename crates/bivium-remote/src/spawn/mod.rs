@@ -59,15 +59,16 @@ impl Started {
         self.owns_processes
     }
 
-    /// Waits for its end and takes it off the kernel's table.
-    pub(crate) fn wait(&self) -> io::Result<ExitStatus> {
+    /// Waits for its end and takes it off the kernel's table. How it ended is not known where the host ignores SIGCHLD: then the
+    /// kernel does that by itself.
+    pub(crate) fn wait(&self) -> Option<ExitStatus> {
         use std::os::unix::process::ExitStatusExt;
 
         loop {
             match waitpid(Some(self.pid), WaitOptions::empty()) {
-                Ok(Some((_, status))) => return Ok(ExitStatus::from_raw(status.as_raw())),
+                Ok(Some((_, status))) => return Some(ExitStatus::from_raw(status.as_raw())),
                 Ok(None) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+                Err(_) => return None,
             }
         }
     }

@@ -8,6 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 
 use bivium_interface::{PluginError, Result, clip};
+use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -138,7 +139,13 @@ pub(super) async fn compile(
         let _ = child.kill().await;
         return Err(too_slow(limits));
     };
-    let (status, words) = ended.map_err(failed)?;
+    let (status, words) = ended.map_err(|error| match error.raw_os_error() {
+        Some(number) if number == Errno::CHILD.raw_os_error() => {
+            PluginError::internal("nobody learns how the compiler ended, since this host ignores SIGCHLD")
+                .with_help("let the host handle SIGCHLD, or compile in its own process (`Compiler::InProcess`)")
+        }
+        _ => failed(error),
+    })?;
     verdict(status, &words, limits)
 }
 
