@@ -9,10 +9,9 @@
 //! Nothing is removed because it is old: an environment may be in use by any process. The whole directory may be
 //! removed by hand while no host runs.
 
-use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bivium_instances::PluginLog;
 use bivium_interface::{LogLevel, LogSource, PluginError};
@@ -20,6 +19,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::installer::{Installer, PYTHON, Work};
+use super::lock::{STOPPED, acquire};
 use super::machine::{Machine, is_executable};
 use super::probe::Facts;
 
@@ -27,8 +27,6 @@ use super::probe::Facts;
 const FORMAT: u32 = 1;
 /// Marks a finished environment and says what it is, for people.
 const STAMP: &str = "bivium-environment.json";
-/// How often a lock that another holds is tried. A blocking wait could not be cancelled.
-const TRY: Duration = Duration::from_millis(50);
 
 /// Says to the plugin's log what the host does.
 fn say(log: &PluginLog, message: &str) {
@@ -65,7 +63,7 @@ pub(super) async fn environment(
         error.with_help("name another directory for environments")
     };
     tokio::fs::create_dir_all(environments).await.map_err(unusable)?;
-    let lock = lock(&environments.join(format!("{key}.lock")), log).await.map_err(unusable)?;
+    let lock = acquire(&environments.join(format!("{key}.lock")), log, STOPPED, unusable).await?;
     if is_ready(&directory) {
         return Ok(python);
     }
@@ -112,24 +110,6 @@ fn key(base: &Facts, requirements: &[&str]) -> String {
 /// Whether it is finished and its interpreter (a link to the one it was made of) is still there.
 fn is_ready(directory: &Path) -> bool {
     directory.join(STAMP).is_file() && is_executable(&directory.join(PYTHON))
-}
-
-/// Waits for the lock as long as it takes. Dropping the future ends the wait.
-async fn lock(file: &Path, log: &PluginLog) -> io::Result<File> {
-    let lock = File::options().create(true).truncate(false).read(true).write(true).open(file)?;
-    let mut waits = false;
-    loop {
-        match lock.try_lock() {
-            Ok(()) => return Ok(lock),
-            Err(TryLockError::WouldBlock) if !waits => {
-                waits = true;
-                say(log, "waiting for an environment that is being made");
-            }
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-        tokio::time::sleep(TRY).await;
-    }
 }
 
 /// Removes a directory; says whether there was one.

@@ -11,6 +11,7 @@
 //! interpreter (module path, variables) is not decided here. `docs/environments.md` tells users all this.
 
 mod installer;
+mod lock;
 mod machine;
 mod made;
 mod probe;
