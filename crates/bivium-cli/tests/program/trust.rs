@@ -40,6 +40,8 @@ const PARTS: &[(&str, &[&str])] = &[
     ("work/venv", &["interp"]),
     ("work/venv/pyvenv.cfg", &["interp"]),
     ("work/venv/lib/python3.99/site-packages", &["interp"]),
+    ("work/venv/lib/python3.99/site-packages/every.pth", &["interp"]),
+    ("work/venv/lib/python3.99/site-packages/package", &["interp"]),
     ("work/venv/bin/python", &["interp"]),
 ];
 
@@ -54,7 +56,8 @@ impl Project {
         for dir in ["py", ""] {
             fs::create_dir_all(place.path("work/.bivium/manifests").join(dir)).unwrap();
         }
-        for dir in ["work/lib/src/package/deep", "work/venv/bin", "work/venv/lib/python3.99/site-packages", "home"] {
+        let packages = "work/venv/lib/python3.99/site-packages/package";
+        for dir in ["work/lib/src/package/deep", "work/venv/bin", packages, "home"] {
             fs::create_dir_all(place.path(dir)).unwrap();
         }
         let ran = place.path("tmp/ran");
@@ -64,6 +67,7 @@ impl Project {
         place.write("work/lib/src/package/deep/mod.py", "");
         place.write("work/lib/src/beside.py", "");
         place.write("work/venv/pyvenv.cfg", "");
+        place.write("work/venv/lib/python3.99/site-packages/every.pth", "");
         place.write("work/venv/bin/python", &format!("#!/bin/sh\ntouch {}\n", ran.display()));
         let program = fs::File::open(env!("CARGO_BIN_EXE_bivium")).unwrap();
         let project = Self { place, user, program };
@@ -270,6 +274,84 @@ fn a_link_counts_with_its_owner_and_with_what_it_leads_to() {
     project.own("theirs/code.py", STRANGER);
     symlink(path("theirs/code.py"), path("work/lib/src/code.py")).unwrap();
     project.assert_refused("theirs/code.py", &["py"], "belongs to another user");
+}
+
+#[test]
+fn a_package_that_a_link_leads_to_is_gone_through() {
+    let Some(project) = Project::of(ME) else { return };
+    let path = |name: &str| project.place.path(name);
+    fs::create_dir_all(path("elsewhere/inner")).unwrap();
+    project.place.write("elsewhere/inner/mod.py", "");
+    project.give(&path("elsewhere"));
+    symlink(path("elsewhere"), path("work/lib/src/linked")).unwrap();
+    // In a circle.
+    symlink("..", path("elsewhere/inner/up")).unwrap();
+    assert_eq!(project.found(), ["comp", "interp", "py"]);
+    for part in ["elsewhere/inner/mod.py", "elsewhere/inner", "elsewhere"] {
+        let mode = project.mode(part);
+        project.set_mode(part, mode | 0o002);
+        project.assert_refused(part, &["py"], "can be written by everybody");
+        project.set_mode(part, mode);
+    }
+}
+
+/// Serves an empty directory, which says that it belongs to whoever is wanted, until it is stopped. Says when it does.
+const SERVER: &str = r#"
+import ctypes, os, struct, sys
+path, owner, server = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+fd = os.open("/dev/fuse", os.O_RDWR)
+options = "fd=%d,rootmode=40000,user_id=%d,group_id=%d,allow_other" % (fd, server, server)
+if ctypes.CDLL(None, use_errno=True).mount(b"evil", path.encode(), b"fuse", 0, options.encode()):
+    sys.exit(7)
+print(flush=True)
+while True:
+    request = os.read(fd, 1 << 17)
+    _, opcode, unique = struct.unpack_from("<IIQ", request)
+    attributes = struct.pack("<6Q10I", 1, 0, 0, 0, 0, 0, 0, 0, 0, 0o40755, 2, owner, owner, 0, 4096, 0)
+    answers = {
+        26: struct.pack("<4I2H2I", 7, 31, 1 << 16, 0, 16, 12, 1 << 16, 1) + bytes(36),
+        3: struct.pack("<QII", 0, 0, 0) + attributes,
+        17: bytes(80),
+    }
+    if opcode in (2, 36, 42):  # nothing is to be said to these
+        continue
+    answer = answers.get(opcode, b"")
+    # Nothing is found; all else is not known.
+    error = 0 if answer else -2 if opcode == 1 else -38
+    os.write(fd, struct.pack("<IiQ", 16 + len(answer), error, unique) + answer)
+"#;
+
+#[test]
+fn a_file_system_that_a_stranger_serves_is_not_read_whatever_it_says() {
+    use std::io::{BufRead as _, BufReader};
+    let Some(project) = Project::of(0) else { return };
+    let mount = project.place.path("work/.bivium");
+    for (server, why) in
+        [(STRANGER, Some(format!("lies in a file system that another user serves ({STRANGER})"))), (0, None)]
+    {
+        let mut command = Command::new("python3");
+        command.args(["-c", SERVER]).arg(&mount).args(["0", &server.to_string()]);
+        let mut serving =
+            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        let mut said = String::new();
+        BufReader::new(serving.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        if said.is_empty() {
+            serving.wait().unwrap();
+            eprintln!("SKIPPED: no file system can be served here");
+            return;
+        }
+        let ran = project.run(&["list", "--output=json"]);
+        serving.kill().unwrap();
+        serving.wait().unwrap();
+        assert!(Command::new("umount").arg("-l").arg(&mount).status().unwrap().success());
+        let problems = ran.json()["problems"].to_string();
+        match why {
+            Some(why) => assert!(problems.contains(&why), "{}", ran.all()),
+            // Nothing is there.
+            None => assert_eq!(problems, "[]", "{}", ran.all()),
+        }
+    }
+    assert_eq!(project.found(), ["comp", "interp", "py"]);
 }
 
 #[test]

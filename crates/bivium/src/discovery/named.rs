@@ -1,7 +1,7 @@
 //! What a manifest that was found by search names is held to the same as the manifest: whoever can write to it decides
 //! what the plugin does.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -11,6 +11,9 @@ use bivium_interface::Manifest;
 use rustix::fs::{Dir, FileType};
 
 use super::trust::{Refusal, Seen, Trust};
+
+/// Files that mark a directory as an environment.
+const ENVIRONMENT: &[&str] = &["pyvenv.cfg", "conda-meta"];
 
 /// Files of one `source` that are looked at. One that has more is no plugin's own directory.
 const MOST_FILES: usize = 20_000;
@@ -30,16 +33,21 @@ impl Trust {
         }
     }
 
-    /// The virtual environment around an interpreter: what it runs of its own at every start.
+    /// The environment around an interpreter: what it runs of its own at every start.
     fn check_environment(&self, python: &Path) -> Result<(), Refusal> {
         let Some(root) = python.parent().and_then(Path::parent) else { return Ok(()) };
-        if there(self.look(&root.join("pyvenv.cfg")))?.is_none() {
+        let marks = ENVIRONMENT.iter().map(|mark| there(self.look(&root.join(mark))));
+        if !marks.collect::<Result<Vec<_>, _>>()?.iter().any(Option::is_some) {
             return Ok(());
         }
         for lib in ["lib", "lib64"] {
             let Some(lib) = there(self.look(&root.join(lib)))?.filter(Seen::is_dir) else { continue };
             for name in entries(&lib)? {
-                there(self.look(&lib.path.join(name).join("site-packages")))?;
+                let packages = there(self.look(&lib.path.join(name).join("site-packages")))?;
+                // Among them what every start of the interpreter reads: `*.pth`, `sitecustomize`.
+                packages
+                    .filter(Seen::is_dir)
+                    .map_or(Ok(()), |packages| self.check_entries(&packages, |_, _, _| Ok(())))?;
             }
         }
         Ok(())
@@ -48,32 +56,63 @@ impl Trust {
     /// Everything in a directory that a plugin's module or what it imports may be read from.
     fn check_source(&self, source: &Path) -> Result<(), Refusal> {
         let Some(top) = there(self.look(source))? else { return Ok(()) };
-        let mut seen = 0_usize;
+        let mut left = MOST_FILES;
+        let mut been = HashSet::new();
         let mut directories = VecDeque::from([top]);
-        while let Some(directory) = directories.pop_front().filter(Seen::is_dir) {
-            let open = directory.open()?;
-            for name in entries(&directory)? {
-                seen += 1;
-                if seen > MOST_FILES {
-                    let many = io::Error::other(format!("it has more than {MOST_FILES} files"));
-                    return Err(Refusal::Io(source.to_owned(), many));
-                }
-                let path = directory.path.join(&name);
-                let stat = match self.check_entry(&open, &name, &path) {
-                    Ok(stat) => stat,
-                    Err(Refusal::Missing) => continue,
-                    Err(refusal) => return Err(refusal),
-                };
-                match FileType::from_raw_mode(stat.st_mode) {
-                    // Where it leads must hold; it is not gone through, or it could lead anywhere.
-                    FileType::Symlink => drop(there(self.look(&path))?),
-                    FileType::Directory if can_be_imported(&name) => directories.extend(there(self.look(&path))?),
-                    _ => {}
-                }
+        while let Some(directory) = directories.pop_front() {
+            // One to which several links lead is gone through once.
+            if !directory.is_dir() || !been.insert((directory.stat.st_dev, directory.stat.st_ino)) {
+                continue;
             }
+            self.check_entries(&directory, |name, path, seen| {
+                left = left.checked_sub(1).ok_or_else(|| {
+                    let many = io::Error::other(format!("it has more than {MOST_FILES} files"));
+                    Refusal::Io(source.to_owned(), many)
+                })?;
+                if can_be_imported(name) {
+                    directories.extend(match seen {
+                        Entry::Link(seen) => seen,
+                        Entry::Directory => there(self.look(path))?,
+                        Entry::File => None,
+                    });
+                }
+                Ok(())
+            })?;
         }
         Ok(())
     }
+
+    /// Looks at each entry of a directory, and at what links among them lead to.
+    fn check_entries(
+        &self,
+        directory: &Seen,
+        mut each: impl FnMut(&OsStr, &Path, Entry) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        let open = directory.open()?;
+        for name in entries(directory)? {
+            let path = directory.path.join(&name);
+            let stat = match self.check_entry(&open, &name, &path) {
+                Ok(stat) => stat,
+                Err(Refusal::Missing) => continue,
+                Err(refusal) => return Err(refusal),
+            };
+            let entry = match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Symlink => Entry::Link(there(self.look(&path))?),
+                FileType::Directory => Entry::Directory,
+                _ => Entry::File,
+            };
+            each(&name, &path, entry)?;
+        }
+        Ok(())
+    }
+}
+
+/// What an entry of a directory is.
+enum Entry {
+    /// With what it leads to, if that is there.
+    Link(Option<Seen>),
+    Directory,
+    File,
 }
 
 /// Nothing where there is nothing.

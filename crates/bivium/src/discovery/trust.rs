@@ -19,6 +19,10 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat};
 use rustix::io::Errno;
 use rustix::process::{getegid, geteuid};
 
+/// File systems that a process serves (`linux/magic.h`): it says of a file's owner and mode what it likes.
+#[cfg(target_os = "linux")]
+const SERVED: u64 = 0x6573_5546;
+
 /// As many as the kernel follows.
 const MOST_LINKS: usize = 40;
 
@@ -177,6 +181,7 @@ impl Trust {
 
     fn check(&self, fd: impl AsFd, stat: &Stat, place: Place) -> Result<(), String> {
         self.check_owner(stat)?;
+        self.check_server(&fd, stat)?;
         let mode = Mode::from_raw_mode(stat.st_mode);
         let is_sticky = mode.contains(Mode::SVTX) && FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         if place == Place::Above && is_sticky {
@@ -194,6 +199,28 @@ impl Trust {
                 return Err("has an access control list by which others can write to it".to_owned());
             }
         }
+        Ok(())
+    }
+
+    /// Whoever serves a file system decides what is in it, whomever its files belong to.
+    #[cfg(target_os = "linux")]
+    fn check_server(&self, fd: impl AsFd, stat: &Stat) -> Result<(), String> {
+        let kind = rustix::fs::fstatfs(fd).map_err(|error| format!("cannot be looked at: {error}"))?.f_type;
+        if !u64::try_from(kind).is_ok_and(|kind| kind == SERVED) {
+            return Ok(());
+        }
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        match server(&mounts, stat.st_dev) {
+            Some(Some(user)) if !self.owners.contains(&user) => {
+                Err(format!("lies in a file system that another user serves ({user})"))
+            }
+            Some(_) => Ok(()),
+            None => Err("lies in a file system of which nobody knows who serves it".to_owned()),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn check_server(&self, _fd: impl AsFd, _stat: &Stat) -> Result<(), String> {
         Ok(())
     }
 
@@ -222,6 +249,16 @@ fn parent(path: &Path) -> PathBuf {
     path.parent().unwrap_or(Path::new("/")).to_owned()
 }
 
+/// Which user serves the file system of this device, by the list of mounts: none at all if it is not listed; no user if it is served by
+/// the machine's owner (virtiofs).
+#[cfg(target_os = "linux")]
+fn server(mounts: &str, device: u64) -> Option<Option<u32>> {
+    let device = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    let mount = mounts.lines().find(|line| line.split(' ').nth(2) == Some(&device))?;
+    let options = mount.split_once(" - ")?.1.rsplit(' ').next()?;
+    Some(options.split(',').find_map(|option| option.strip_prefix("user_id=")?.parse().ok()))
+}
+
 /// Whether it has a POSIX access control list.
 #[cfg(target_os = "linux")]
 fn has_access_list(fd: impl AsFd) -> bool {
@@ -236,4 +273,22 @@ fn has_access_list(fd: impl AsFd) -> bool {
 #[cfg(not(target_os = "linux"))]
 fn has_access_list(_fd: impl AsFd) -> bool {
     false
+}
+
+#[cfg(target_os = "linux")]
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_server_of_a_file_system_is_found_among_the_mounts() {
+        let mounts = "22 1 254:0 / / rw,relatime - ext4 /dev/root rw\n\
+            36 22 0:45 / /mnt rw,nosuid - fuse.sshfs a@b:/x rw,user_id=1000,group_id=1000,allow_other\n\
+            37 22 0:46 / /share rw - virtiofs share rw\n";
+        let device = |minor| rustix::fs::makedev(0, minor);
+        assert_eq!(server(mounts, device(45)), Some(Some(1000)));
+        assert_eq!(server(mounts, device(46)), Some(None));
+        assert_eq!(server(mounts, device(47)), None);
+        assert_eq!(server("", device(45)), None);
+    }
 }
