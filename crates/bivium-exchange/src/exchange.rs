@@ -157,10 +157,29 @@ impl Exchange {
         self.0.places.directories()
     }
 
-    /// The session directories of this user's hosts, this one and others, where this exchange has its own.
+    /// The directories in which it makes its session directories.
     #[must_use]
-    pub fn neighbours(&self) -> Vec<PathBuf> {
-        self.0.places.roots().into_iter().flat_map(|root| Session::all_in(&root)).collect()
+    pub fn roots(&self) -> Vec<PathBuf> {
+        self.0.places.roots()
+    }
+
+    /// Where exchanges lie that were given no place.
+    #[must_use]
+    pub fn usual_roots() -> Vec<PathBuf> {
+        let usual = [std::env::temp_dir(), PathBuf::from("/dev/shm")];
+        usual.into_iter().filter_map(|root| root.canonicalize().ok()).collect()
+    }
+
+    /// The session directories of this user's hosts in such a directory.
+    #[must_use]
+    pub fn sessions_in(root: &Path) -> Vec<PathBuf> {
+        Session::all_in(root)
+    }
+
+    /// Whether a directory has the name of a session, of whichever user's host and wherever it lies.
+    #[must_use]
+    pub fn is_session(path: &Path) -> bool {
+        path.file_name().and_then(|name| name.to_str()).is_some_and(Session::is_name)
     }
 }
 

@@ -101,6 +101,17 @@ impl Session {
         Ok(stayed.then_some(session))
     }
 
+    /// Whether a directory of this name is a session, or is being made one.
+    pub(crate) fn is_name(name: &str) -> bool {
+        let parts =
+            name.strip_prefix('.').unwrap_or(name).strip_prefix("bivium-").and_then(|rest| rest.split_once('-'));
+        parts.is_some_and(|(user, random)| {
+            user.parse::<u32>().is_ok()
+                && random.len() == RANDOM_DIGITS
+                && random.bytes().all(|digit| digit.is_ascii_hexdigit())
+        })
+    }
+
     /// The sessions of this user's hosts in a root, those that are being made included.
     pub(crate) fn all_in(root: &Path) -> Vec<PathBuf> {
         let prefix = prefix();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bivium_interface::Granted;
 
-use crate::{Auditor, PluginLog};
+use crate::{Auditor, PluginLog, Protected};
 
 /// What a host gives to one plugin. Cheap to clone.
 #[derive(Clone)]
@@ -19,6 +19,8 @@ pub struct PluginContext {
     pub granted: Arc<Granted>,
     /// The host's secrets, of which it gets those that it is granted.
     pub secrets: Secrets,
+    /// What it must not reach, whatever it is granted.
+    pub protected: Protected,
 }
 
 /// The host's secrets by name. Neither shown by `Debug` nor written anywhere. Cheap to clone.
@@ -51,6 +53,6 @@ impl PluginContext {
     #[must_use]
     pub fn new(log: PluginLog, granted: Granted) -> Self {
         let audit = Auditor::new(log.plugin(), None, log.clone());
-        Self { log, audit, granted: Arc::new(granted), secrets: Secrets::default() }
+        Self { log, audit, granted: Arc::new(granted), secrets: Secrets::default(), protected: Protected::default() }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bivium_exchange::Exchange;
-use bivium_instances::{PluginContext, PooledPlugin};
+use bivium_instances::{PluginContext, PooledPlugin, Protected};
 use bivium_interface::{
     Call, LogLevel, LogSource, Manifest, MethodInfo, Payload, PayloadStream, PluginError, PluginInterface, Result,
     Stats,
@@ -29,6 +29,17 @@ pub struct WorkerPlaces {
     pub ancestor_data: Option<PathBuf>,
     /// Where plugins of cjm-plugin-system keep models in place of that.
     pub ancestor_models: Option<PathBuf>,
+}
+
+impl WorkerPlaces {
+    /// Adds what plugins must not be granted of these.
+    #[must_use]
+    pub fn protect(&self, protected: Protected) -> Protected {
+        let protected = protected.and(self.environments.clone(), "the environments of plugins");
+        [&self.data, &self.ancestor_data]
+            .into_iter()
+            .fold(protected, |protected, data| protected.and(data.clone(), "the data of plugins"))
+    }
 }
 
 /// The host's side of a Python plugin: a class in worker processes, `replicas` of them, each running `concurrency`

@@ -85,7 +85,10 @@ impl ComponentFactory {
         let needs =
             ceilings::needs(&compiled.component, &limits, engine.room()).map_err(|error| named(at(&path, error)))?;
         let granted = Arc::clone(&context.granted);
-        let rights = blocking(move || Rights::open(&granted)).await.and_then(|rights| rights).map_err(named)?;
+        let cache = engine.cache().map(|cache| cache.directory);
+        let protected = context.protected.clone().and_exchange(exchange).and(cache, "the host's cache");
+        let rights =
+            blocking(move || Rights::open(&granted, &protected)).await.and_then(|rights| rights).map_err(named)?;
         Ok(Self {
             name: manifest.name.clone(),
             version: manifest.version.clone(),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bivium_exchange::Exchange;
 use bivium_instances::{AuditFile, Auditor, PluginContext, PluginLog};
 use bivium_interface::{Blob, Call, ErrorCode, HostPolicy, PluginError, PluginInterface};
 use common::{Loaded, engine, guest, load, manifest, says, try_load};
@@ -562,8 +563,7 @@ async fn hostile_no_granted_directory_leads_to_where_the_kernel_shows_itself() {
     link("proc/self", "self");
     link("proc/self/environ", "environ");
     link("sys", "sys");
-    let probe =
-        Probe::new(json!({"permissions": {"filesystem": [{"path": "/", "guest": "/", "mode": "write"}]}})).await;
+    let probe = Probe::new(json!({"permissions": {"filesystem": [{"path": "/", "guest": "/", "mode": "read"}]}})).await;
     let beneath = |name: &str| format!("{}/{name}", data.to_str().unwrap().trim_start_matches('/'));
     for path in [
         "proc/self/environ".to_owned(),
@@ -578,7 +578,7 @@ async fn hostile_no_granted_directory_leads_to_where_the_kernel_shows_itself() {
         beneath("environ"),
         beneath("sys/kernel/mm/transparent_hugepage/enabled"),
     ] {
-        for method in ["read", "open", "write", "truncate", "stat"] {
+        for method in ["read", "stat"] {
             // By a link at the end, `stat` tells of a file and shows nothing of it.
             if method == "stat" && path.ends_with("data/environ") {
                 continue;
@@ -595,18 +595,189 @@ async fn hostile_no_granted_directory_leads_to_where_the_kernel_shows_itself() {
         assert_eq!(error, "not-permitted", "list {path}");
     }
     let note = beneath("note.txt");
-    for (path, to) in [(note.as_str(), "proc/self/stolen"), ("proc/self/environ", &*beneath("stolen"))] {
-        let error = probe.fails("rename", json!({"dir": "/", "path": path, "to-dir": "/", "to": to})).await;
-        assert_eq!(error, "not-permitted", "rename {path} {to}");
-    }
-    for method in ["unlink", "symlink"] {
-        let arguments = json!({"dir": "/", "path": "proc/self/environ", "target": "x"});
-        assert_eq!(probe.fails(method, arguments).await, "not-permitted", "{method}");
-    }
     // What lies on disks is there.
     probe.run("read", json!({"dir": "/", "path": note})).await.unwrap();
     let denials = probe.denials();
     assert!(denials[0].contains("permissions.filesystem"), "{denials:?}");
+}
+
+/// Something of the machine's that is mounted at a second place.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    /// None, and a word about it, where that is not allowed.
+    fn at(path: PathBuf, what: &Path) -> Option<Self> {
+        std::fs::create_dir(&path).unwrap();
+        let done = std::process::Command::new("mount").arg("--bind").arg(what).arg(&path).output();
+        if done.is_ok_and(|done| done.status.success()) {
+            return Some(Self(path));
+        }
+        eprintln!("SKIPPED: nothing can be mounted here");
+        None
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Or else the directory would be removed with all that is mounted there.
+        assert!(std::process::Command::new("umount").arg("-l").arg(&self.0).status().unwrap().success());
+    }
+}
+
+#[tokio::test]
+async fn hostile_what_the_kernel_shows_beneath_a_directory_is_not_written() {
+    let place = Place::new();
+    let Some(_proc) = Mounted::at(place.path("data/proc"), Path::new("/proc")) else { return };
+    let Some(_sys) = Mounted::at(place.path("data/sys"), Path::new("/sys")) else { return };
+    std::os::unix::fs::symlink("proc/self", place.path("data/self")).unwrap();
+    let probe = place.probe().await;
+    for path in
+        ["proc/self/environ", "proc/sys/kernel/hostname", "self/environ", "sys/kernel/mm/transparent_hugepage/enabled"]
+    {
+        for method in ["read", "open", "write", "truncate", "stat"] {
+            let error = probe.fails(method, json!({"dir": "/data", "path": path, "follow": true, "text": "x"})).await;
+            assert_eq!(error, "not-permitted", "{method} {path}");
+        }
+    }
+    for (path, to) in [("note.txt", "proc/self/stolen"), ("proc/self/environ", "stolen")] {
+        let error = probe.fails("rename", json!({"dir": "/data", "path": path, "to-dir": "/data", "to": to})).await;
+        assert_eq!(error, "not-permitted", "rename {path} {to}");
+    }
+    for method in ["unlink", "symlink"] {
+        let arguments = json!({"dir": "/data", "path": "proc/self/environ", "target": "x"});
+        assert_eq!(probe.fails(method, arguments).await, "not-permitted", "{method}");
+    }
+    probe.run("read", json!({"dir": "/data", "path": "note.txt"})).await.unwrap();
+}
+
+/// The probe with this directory for reading, in a host whose exchange and whose plugins' data lie beneath it.
+async fn above(place: &Place, exchange: &Exchange, grant: &Path, mode: &str) -> Result<Probe, PluginError> {
+    let permissions = json!({"filesystem": [{"path": grant, "guest": "/g", "mode": mode}]});
+    let manifest = manifest("p", &guest("probe"), json!({"permissions": permissions}));
+    let log = PluginLog::new("p");
+    let mut context = PluginContext::new(log.clone(), HostPolicy::default().grant(&manifest));
+    context.protected = context.protected.and(Some(place.path("secret")), "the data of plugins");
+    let plugin = bivium_wasm::load(engine(), &manifest, exchange, context).await?;
+    plugin.initialize(json!({})).await?;
+    let directory = tempfile::tempdir().unwrap();
+    Ok(Probe(Loaded { plugin, log, exchange: exchange.clone(), _directory: directory }))
+}
+
+#[tokio::test]
+async fn hostile_what_no_plugin_may_have_is_not_read_through_a_directory_above_it() {
+    let place = Place::new();
+    let root = place.0.path().canonicalize().unwrap();
+    let exchange = Exchange::builder().root(&root).open().unwrap();
+    let blob = exchange.write(b"of another plugin", "text/plain").unwrap();
+    let mut alias = None;
+    for (target, name) in [("secret", "to"), ("secret/note.txt", "to-file"), ("to", "to-to"), ("../secret", "data/up")]
+    {
+        std::os::unix::fs::symlink(target, root.join(name)).unwrap();
+    }
+    std::fs::create_dir(root.join("secret/deep")).unwrap();
+    std::fs::write(root.join("secret/deep/note.txt"), "secret").unwrap();
+    let probe = above(&place, &exchange, &root, "read").await.unwrap();
+    // Another host comes, and somebody shows the same directory at another place.
+    let other = Exchange::builder().root(&root).open().unwrap();
+    let others = other.write(b"of another host", "text/plain").unwrap();
+    let within = |path: &Path| path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+    let mut files = vec![within(blob.path()), within(others.path())];
+    files.extend(
+        [
+            "secret/note.txt",
+            "./secret/./note.txt",
+            "read/../secret/note.txt",
+            "to/note.txt",
+            "to-file",
+            "to-to/note.txt",
+            "data/up/note.txt",
+            "secret/deep/note.txt",
+            "secret/deep/../note.txt",
+            "to/deep/note.txt",
+            "to/deep/../../to/note.txt",
+        ]
+        .map(str::to_owned),
+    );
+    if let Some(mounted) = Mounted::at(root.join("alias"), &root.join("secret")) {
+        alias = Some(mounted);
+        files.extend(["alias/note.txt", "alias/deep/note.txt", "data/../alias/note.txt"].map(str::to_owned));
+    }
+    for path in &files {
+        for method in ["read", "stat", "keep-open", "keep-streams"] {
+            let error = probe.fails(method, json!({"dir": "/g", "path": path, "times": 1})).await;
+            assert_eq!(error, "not-permitted", "{method} {path}");
+        }
+    }
+    let sessions = [exchange.directories(), other.directories()].concat();
+    for path in sessions
+        .iter()
+        .map(|session| within(session))
+        .chain(["secret", "to", "data/up", "secret/deep"].map(str::to_owned))
+    {
+        for path in [path.clone(), format!("{path}/."), format!("{path}/none/..")] {
+            for method in ["list", "stat"] {
+                let error = probe.fails(method, json!({"dir": "/g", "path": path})).await;
+                assert_eq!(error, "not-permitted", "{method} {path}");
+            }
+        }
+        // Nor is it told what there is and what is not.
+        let error = probe.fails("read", json!({"dir": "/g", "path": format!("{path}/none")})).await;
+        assert_eq!(error, "not-permitted", "{path}");
+    }
+    for method in ["write", "truncate", "unlink", "make-directory", "symlink"] {
+        let arguments = json!({"dir": "/g", "path": "secret/note.txt", "text": "x", "target": "x"});
+        assert_eq!(probe.fails(method, arguments).await, "not-permitted", "{method}");
+    }
+    for (path, to) in [("secret/note.txt", "note.txt"), ("read/note.txt", "secret/new"), ("secret", "moved")] {
+        for method in ["rename", "link"] {
+            let arguments = json!({"dir": "/g", "path": path, "to-dir": "/g", "to": to});
+            assert_eq!(probe.fails(method, arguments).await, "not-permitted", "{method} {path}");
+        }
+    }
+    assert_eq!((place.text("secret/note.txt"), place.text("read/note.txt")), ("secret".into(), "read".into()));
+    // All else is there.
+    for path in ["read/note.txt", "to/../read/note.txt", "data/note.txt"] {
+        probe.run("read", json!({"dir": "/g", "path": path})).await.unwrap();
+    }
+    probe.run("list", json!({"dir": "/g", "path": "."})).await.unwrap();
+    let denials = probe.denials();
+    assert!(denials.iter().any(|denial| denial.contains("the host has its own files there")), "{denials:?}");
+    let error = probe.run("read", json!({"dir": "/g", "path": "secret/note.txt"})).await.unwrap_err();
+    says(
+        &error,
+        &["may not use `secret/note.txt` in /g", "the host has its own files there", "permissions.filesystem"],
+    );
+    drop(alias);
+}
+
+#[tokio::test]
+async fn what_no_plugin_may_have_is_not_granted_and_a_directory_above_it_not_for_writing() {
+    let place = Place::new();
+    let root = place.0.path().canonicalize().unwrap();
+    let exchange = Exchange::builder().root(&root).open().unwrap();
+    std::os::unix::fs::symlink("secret", root.join("link")).unwrap();
+    let session = exchange.directories().remove(0);
+    for refused in [&root.join("secret"), &root.join("link"), &session, &session.join("blobs"), Path::new("/dev/shm")] {
+        for mode in ["read", "write"] {
+            let error = above(&place, &exchange, refused, mode).await.err().unwrap();
+            assert_eq!((error.code(), error.plugin()), (ErrorCode::Denied, Some("p")), "{error}");
+            let shown = refused.canonicalize().unwrap();
+            says(
+                &error,
+                &["permissions.filesystem grants", shown.to_str().unwrap(), "which lies in", "lies elsewhere"],
+            );
+        }
+    }
+    let home = directories::BaseDirs::new().unwrap().home_dir().canonicalize().unwrap();
+    let temp = std::env::temp_dir().canonicalize().unwrap();
+    for refused in [&root, Path::new("/"), &temp, &home] {
+        let error = above(&place, &exchange, refused, "write").await.err().unwrap();
+        assert_eq!((error.code(), error.plugin()), (ErrorCode::Denied, Some("p")), "{error}");
+        let shown = format!("grants {} for writing", refused.display());
+        says(&error, &["permissions.filesystem", &shown, "lies in it", r#""mode": "read""#]);
+        above(&place, &exchange, refused, "read").await.unwrap();
+    }
+    above(&place, &exchange, &root.join("data"), "write").await.unwrap();
 }
 
 #[tokio::test]
@@ -624,7 +795,7 @@ async fn a_directory_in_which_the_kernel_shows_itself_is_not_granted() {
             let permissions = json!({"filesystem": [{"path": path, "guest": "/data", "mode": mode}]});
             let error = try_load(engine(), &guest("probe"), json!({"permissions": permissions})).await.err().unwrap();
             assert_eq!((error.code(), error.plugin()), (ErrorCode::Denied, Some("p")), "{error}");
-            says(&error, &["permissions.filesystem", shown, "where the kernel shows itself"]);
+            says(&error, &["permissions.filesystem grants", shown, "which lies in", "lies elsewhere"]);
         }
     }
 }
@@ -636,7 +807,7 @@ async fn hostile_a_directory_that_is_swapped_for_a_link_is_not_opened() {
     let granted = HostPolicy::default().grant(&manifest);
     std::fs::rename(place.path("data"), place.path("moved")).unwrap();
     std::os::unix::fs::symlink(place.path("secret"), place.path("data")).unwrap();
-    let exchange = bivium_exchange::Exchange::builder().root(place.0.path()).open().unwrap();
+    let exchange = Exchange::builder().root(place.0.path()).open().unwrap();
     let context = PluginContext::new(PluginLog::new("p"), granted);
     let error = bivium_wasm::load(engine(), &manifest, &exchange, context).await.err().unwrap();
     assert_eq!(error.code(), ErrorCode::InvalidManifest, "{error}");
@@ -648,7 +819,7 @@ async fn grants_and_denials_go_to_the_audit_log_once_an_instance() {
     let mut permissions = place.permissions();
     permissions["env"] = json!(["CARGO_PKG_NAME"]);
     let manifest = manifest("p", &guest("probe"), json!({"permissions": permissions}));
-    let exchange = bivium_exchange::Exchange::builder().root(place.0.path()).open().unwrap();
+    let exchange = Exchange::builder().root(place.0.path()).open().unwrap();
     let log = PluginLog::new("p");
     let path = place.path("audit.jsonl");
     let mut context = PluginContext::new(log.clone(), HostPolicy::default().grant(&manifest));

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bivium_exchange::Exchange;
-use bivium_instances::{AuditSink, Auditor, PluginContext, PluginLog, Secrets};
+use bivium_instances::{AuditSink, Auditor, PluginContext, PluginLog, Protected, Secrets};
 use bivium_interface::manifest::Runtime;
 use bivium_interface::{Granted, HostPolicy, LogLevel, LogSource, Manifest, PluginInterface, Result};
 use bivium_remote::{RemotePluginProxy, WorkerPlaces};
@@ -51,7 +51,8 @@ impl Constructor {
         }
         let audit = Auditor::new(&manifest.name, self.options.audit.clone(), log.clone());
         let audit = if granted.enforce { audit.enforced() } else { audit };
-        PluginContext { log, audit, granted: Arc::new(granted), secrets: self.options.secrets.clone() }
+        let protected = self.options.places.protect(Protected::default());
+        PluginContext { log, audit, granted: Arc::new(granted), secrets: self.options.secrets.clone(), protected }
     }
 
     async fn engine(&self) -> Result<&WasmEngine> {

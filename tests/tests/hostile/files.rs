@@ -4,7 +4,7 @@
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
-use bivium::{Call, ErrorCode};
+use bivium::{Call, ErrorCode, Exchange};
 use serde_json::{Value, json};
 
 use crate::scene::{Scene, guest};
@@ -115,6 +115,23 @@ async fn hostile_environment_probe() {
     let scene = Scene::of(&guest("probe"), json!({})).await;
     let environment = scene.attack(scene.execute(call("environment", json!({})))).await.unwrap();
     assert_eq!(environment.json, json!([]));
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hostile_a_granted_root_shows_no_exchange() {
+    let permissions = json!({"filesystem": [{"path": "/", "guest": "/", "mode": "read"}]});
+    let scene = Scene::of(&guest("probe"), json!({"permissions": permissions})).await;
+    // Another host's, which came later, in the usual place.
+    let exchange = Exchange::open().unwrap();
+    let blob = exchange.write(b"of another plugin", "text/plain").unwrap();
+    let session = exchange.directories().remove(0);
+    let blobs = blob.path().parent().unwrap();
+    for (method, path) in [("read", blob.path()), ("read", &session.join("lock")), ("list", blobs), ("list", &session)]
+    {
+        let arguments = json!({"dir": "/", "path": path.strip_prefix("/").unwrap()});
+        scene.fails(call(method, arguments), ErrorCode::Denied, &["permissions.filesystem"]).await;
+    }
     scene.end().await;
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bivium_exchange::{Area, Exchange};
-use bivium_instances::PluginContext;
+use bivium_instances::{PluginContext, Protected};
 use bivium_interface::policy::Scheme;
 use bivium_interface::{Granted, Manifest, PluginError, Result};
 use seccompiler::BpfProgram;
@@ -15,7 +15,7 @@ use super::group::Place;
 use super::landlock::{self, Landlock};
 use super::limits;
 use super::namespaces::{Access, Level, Plan};
-use super::protected::{Protected, brings_sockets};
+use super::protected::{self, brings_sockets};
 use super::sandbox::{Restrictions, Sandbox};
 use super::shortfall::{Means, needs_names, tell, tell_of_gpu};
 use super::syscalls::{self, Sockets};
@@ -75,9 +75,9 @@ impl Confinement {
 
         let baseline =
             if confined { Baseline::of(manifest, python, package, &directories)? } else { Baseline::default() };
-        let protected = Protected::of(exchange, places);
+        let protected = places.protect(context.protected.clone().and_exchange(exchange));
         if confined {
-            protected.check(&directories, level.root)?;
+            protected::check(&protected, &directories, level.root)?;
         }
         let limits = &granted.limits;
         let place = if limits.memory_mb.is_some() || limits.processes.is_some() { Place::find() } else { None };
@@ -163,7 +163,7 @@ impl Confinement {
         }
         // What a grant lies above is covered. Without grants there is nothing to cover, and nothing to look for.
         if !self.granted.permissions.filesystem.is_empty() {
-            for place in self.protected.all().filter(|place| plan.shows(place)).collect::<Vec<_>>() {
+            for (place, _) in self.protected.existing().filter(|(place, _)| plan.shows(place)).collect::<Vec<_>>() {
                 plan.empty(&place, 0);
             }
         }

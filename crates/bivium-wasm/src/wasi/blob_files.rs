@@ -43,6 +43,7 @@ impl BlobFiles {
             key: BLOB_FILES,
             guest: GUEST.to_owned(),
             leads_to_kernel: false,
+            guarded: None,
             shown: format!("read the blobs of its calls as {GUEST}"),
             dir: Dir::new(dir, FsPerms::ReadOnly, OpenMode::READ, false),
         };

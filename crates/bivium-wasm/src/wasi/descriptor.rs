@@ -52,7 +52,7 @@ macro_rules! handed_on_at {
         $(async fn $name(
             &mut self, fd: Fd, $($before: $type,)? path: String $(, $after: $after_type)*
         ) -> FsResult<$result> {
-            self.outside_the_kernel(&fd, &path).await?;
+            self.admit_path(&fd, &path).await?;
             let result = self.filesystem().$name(again(&fd), $($before,)? path.clone() $(, $after)*).await;
             self.told(&fd, &path, Use::$how, result)
         })*
@@ -84,7 +84,7 @@ impl HostDescriptor for HostState {
             Named::Blob(_, blob) => Ok(blob_files::stat(&blob)),
             Named::Missing => Err(ErrorCode::NoEntry.into()),
             Named::Other => {
-                self.outside_the_kernel(&fd, &path).await?;
+                self.admit_path(&fd, &path).await?;
                 let result = self.filesystem().stat_at(again(&fd), flags, path.clone()).await;
                 self.told(&fd, &path, Use::Read, result)
             }
@@ -96,7 +96,7 @@ impl HostDescriptor for HostState {
             Named::Blob(n, _) => Ok(blob_files::hash(n)),
             Named::Missing => Err(ErrorCode::NoEntry.into()),
             Named::Other => {
-                self.outside_the_kernel(&fd, &path).await?;
+                self.admit_path(&fd, &path).await?;
                 let result = self.filesystem().metadata_hash_at(again(&fd), flags, path.clone()).await;
                 self.told(&fd, &path, Use::Read, result)
             }
@@ -121,7 +121,7 @@ impl HostDescriptor for HostState {
             Named::Missing => return Err(ErrorCode::NoEntry.into()),
             Named::Other => {}
         }
-        self.outside_the_kernel(&fd, &path).await?;
+        self.admit_path(&fd, &path).await?;
         match self.filesystem().stat_at(again(&fd), path_flags, path.clone()).await {
             Ok(DescriptorStat { type_, .. }) => {
                 // A link that is not followed fails by itself.
@@ -138,7 +138,7 @@ impl HostDescriptor for HostState {
         let writes = how.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE) || flags.contains(DescriptorFlags::WRITE);
         let result = self.filesystem().open_at(again(&fd), path_flags, path.clone(), how, flags).await;
         let opened = self.told(&fd, &path, if writes { Use::Write } else { Use::Read }, result)?;
-        let opened = self.not_the_kernels(&fd, &path, opened).await?;
+        let opened = self.admit_opened(&fd, &path, opened).await?;
         self.note_open(&fd, &opened)?;
         Ok(opened)
     }
@@ -179,6 +179,8 @@ impl HostDescriptor for HostState {
     }
 
     async fn read_directory(&mut self, fd: Fd) -> FsResult<Resource<ReaddirIterator>> {
+        // A directory that was opened before may have been moved.
+        self.admit_path(&fd, ".").await?;
         let count = self.prepare_list(&fd).await?;
         let result = self.filesystem().read_directory(again(&fd)).await;
         let list = self.told(&fd, "", Use::Read, result)?;
@@ -187,14 +189,14 @@ impl HostDescriptor for HostState {
     }
 
     async fn create_directory_at(&mut self, fd: Fd, path: String) -> FsResult<()> {
-        self.outside_the_kernel(&fd, &path).await?;
+        self.admit_path(&fd, &path).await?;
         self.charge_file(&fd, ENTRY)?;
         let result = self.filesystem().create_directory_at(again(&fd), path.clone()).await;
         self.told(&fd, &path, Use::Write, result)
     }
 
     async fn symlink_at(&mut self, fd: Fd, target: String, path: String) -> FsResult<()> {
-        self.outside_the_kernel(&fd, &path).await?;
+        self.admit_path(&fd, &path).await?;
         let rights = Arc::clone(&self.rights);
         let _moves = rights.moves.lock().await;
         self.admit_symlink(&fd, &target, &path).await?;
@@ -205,8 +207,8 @@ impl HostDescriptor for HostState {
 
     async fn link_at(&mut self, fd: Fd, flags: PathFlags, path: String, to: Fd, new: String) -> FsResult<()> {
         self.within_one(&fd, &to, &path)?;
-        self.outside_the_kernel(&fd, &path).await?;
-        self.outside_the_kernel(&to, &new).await?;
+        self.admit_path(&fd, &path).await?;
+        self.admit_path(&to, &new).await?;
         let rights = Arc::clone(&self.rights);
         let _moves = rights.moves.lock().await;
         self.admit_move(&fd, &path, &to, &new).await?;
@@ -217,8 +219,8 @@ impl HostDescriptor for HostState {
 
     async fn rename_at(&mut self, fd: Fd, path: String, to: Fd, new: String) -> FsResult<()> {
         self.within_one(&fd, &to, &path)?;
-        self.outside_the_kernel(&fd, &path).await?;
-        self.outside_the_kernel(&to, &new).await?;
+        self.admit_path(&fd, &path).await?;
+        self.admit_path(&to, &new).await?;
         let rights = Arc::clone(&self.rights);
         let _moves = rights.moves.lock().await;
         self.admit_move(&fd, &path, &to, &new).await?;

@@ -7,6 +7,8 @@
 //!   two disks; what is denied is told with the permission that is missing.
 //! - quotas: files held open (a stream holds its file too), entries of directories held in memory, bytes written.
 //! - no symbolic link that leads out of its directory is made or moved there ([`links`](super::links));
+//! - nothing of what no plugin may have is reached: where the kernel shows itself ([`kernel`]), the host's own files and those of
+//!   other plugins ([`guarded`](super::guarded));
 //! - no pipes, devices and sockets: opening or reading one can wait for ever on a thread that nothing can stop.
 
 use std::collections::HashMap;
@@ -79,6 +81,7 @@ pub(super) enum Denial {
     Host,
     Special,
     Kernel,
+    Protected,
 }
 
 /// Whether an operation changes anything.
@@ -227,6 +230,10 @@ impl HostState {
                 "the kernel shows itself there (as in /proc, /sys and /dev)",
                 format!("`{key}` gives files and directories of disks"),
             ),
+            Denial::Protected => (
+                "the host has its own files there, or those of other plugins",
+                format!("`{key}` gives a plugin what is its own"),
+            ),
             Denial::Special => ("it is neither a file nor a directory", format!("`{key}` gives nothing else")),
         };
         let what = if path.is_empty() { guest } else { format!("`{}` in {guest}", text::name(path)) };
@@ -252,22 +259,35 @@ impl HostState {
         result
     }
 
-    /// Refuses what was opened if it lies where the kernel shows itself.
-    pub(super) async fn not_the_kernels(&mut self, fd: &Fd, path: &str, opened: Fd) -> FsResult<Fd> {
+    /// Refuses what was opened if it lies where no plugin may reach.
+    pub(super) async fn admit_opened(&mut self, fd: &Fd, path: &str, opened: Fd) -> FsResult<Fd> {
         let file = match self.table.get(&opened)? {
             Descriptor::File(file) => Arc::clone(&file.file),
             Descriptor::Dir(dir) => Arc::clone(&dir.dir),
         };
-        if !spawn_blocking(move || kernel::may_hold(&file)).await {
-            return Ok(opened);
-        }
+        let guarded = self.origin(fd).and_then(|directory| directory.guarded.clone());
+        let look = move || {
+            if kernel::may_hold(&file) {
+                return Some(Denial::Kernel);
+            }
+            guarded.is_some_and(|guarded| guarded.holds(&file)).then_some(Denial::Protected)
+        };
+        let Some(denial) = spawn_blocking(look).await else { return Ok(opened) };
         self.table.delete(opened)?;
-        self.deny(fd, path, Denial::Kernel);
+        self.deny(fd, path, denial);
         Err(ErrorCode::NotPermitted.into())
     }
 
-    /// Refuses a path whose directory lies where the kernel shows itself: for operations that open nothing.
-    pub(super) async fn outside_the_kernel(&mut self, fd: &Fd, path: &str) -> FsResult<()> {
+    /// Refuses a path that leads where no plugin may reach, for operations that open nothing.
+    pub(super) async fn admit_path(&mut self, fd: &Fd, path: &str) -> FsResult<()> {
+        let guarded = self.origin(fd).and_then(|directory| directory.guarded.clone());
+        if let (Some(guarded), Descriptor::Dir(dir)) = (guarded, self.table.get(fd)?) {
+            let (dir, path_there) = (Arc::clone(&dir.dir), path.to_owned());
+            if spawn_blocking(move || guarded.is_reached(&dir, &path_there)).await {
+                self.deny(fd, path, Denial::Protected);
+                return Err(ErrorCode::NotPermitted.into());
+            }
+        }
         let Some((directory, _)) = path.trim_end_matches('/').rsplit_once('/') else { return Ok(()) };
         let leads = self.origin(fd).is_some_and(|directory| directory.leads_to_kernel);
         if !leads || directory.is_empty() {
@@ -278,7 +298,7 @@ impl HostState {
         // What cannot be opened is told by the operation itself.
         match self.filesystem().open_at(again(fd), follow, directory.to_owned(), how, flags).await {
             Ok(opened) => {
-                let opened = self.not_the_kernels(fd, path, opened).await?;
+                let opened = self.admit_opened(fd, path, opened).await?;
                 self.table.delete(opened)?;
                 Ok(())
             }

@@ -15,6 +15,7 @@ mod descriptor;
 mod environment;
 mod error;
 mod files;
+mod guarded;
 mod kernel;
 mod links;
 mod metered;

@@ -8,13 +8,16 @@ use std::env;
 use std::fs::File;
 use std::io;
 use std::path::{Component, Path};
+use std::sync::Arc;
 
+use bivium_instances::Protected;
 use bivium_interface::manifest::{FilesystemMode, FilesystemPermission};
 use bivium_interface::{Granted, PluginError, Result};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use wasmtime_wasi::filesystem::Dir;
 use wasmtime_wasi::{FsPerms, OpenMode};
 
+use super::guarded::{Guarded, place_of};
 use super::{blob_files, kernel};
 use crate::witness::Witness;
 
@@ -49,6 +52,8 @@ pub(super) struct Directory {
     pub(super) shown: String,
     /// Whether a path beneath it may lead to where the kernel shows itself.
     pub(super) leads_to_kernel: bool,
+    /// What lies beneath it and is to be had by nobody.
+    pub(super) guarded: Option<Arc<Guarded>>,
     pub(super) dir: Dir,
 }
 
@@ -62,8 +67,8 @@ impl Rights {
     /// Opens what is granted. Blocks on the file system.
     ///
     /// # Errors
-    /// `not-found`, `denied` or `invalid-manifest` if a directory cannot be opened, naming it and the permission.
-    pub(crate) fn open(granted: &Granted) -> Result<Self> {
+    /// `not-found`, `denied` or `invalid-manifest` if a directory cannot be opened or granted, naming it and the permission.
+    pub(crate) fn open(granted: &Granted, protected: &Protected) -> Result<Self> {
         let permissions = &granted.permissions;
         if permissions.blob_files && permissions.filesystem.iter().any(|directory| directory.guest == blob_files::GUEST)
         {
@@ -76,7 +81,11 @@ impl Rights {
         // What is not set, or is no text, the guest does not see.
         let environment = permissions.env.iter().filter_map(|name| Some((name.clone(), env::var(name).ok()?)));
         Ok(Self {
-            directories: permissions.filesystem.iter().map(open_directory).collect::<Result<_>>()?,
+            directories: permissions
+                .filesystem
+                .iter()
+                .map(|directory| open_directory(directory, protected))
+                .collect::<Result<_>>()?,
             environment: environment.collect(),
             clocks: permissions.clocks,
             random: permissions.random,
@@ -99,8 +108,9 @@ impl Rights {
     }
 }
 
-fn open_directory(permission: &FilesystemPermission) -> Result<Directory> {
+fn open_directory(permission: &FilesystemPermission, protected: &Protected) -> Result<Directory> {
     let FilesystemPermission { path, guest, mode } = permission;
+    protected.check(path)?;
     let file = walk(path).map_err(|error| {
         let message = format!("the directory {} that `{FILESYSTEM}` names cannot be opened: {error}", path.display());
         match error.kind() {
@@ -115,6 +125,7 @@ fn open_directory(permission: &FilesystemPermission) -> Result<Directory> {
         let message = format!("`{FILESYSTEM}` grants {}, where the kernel shows itself", path.display());
         return Err(PluginError::denied(message).with_help("grant a directory of a disk"));
     }
+    let guarded = guard(permission, &file, protected)?;
     let (perms, open_mode) = match mode {
         FilesystemMode::Read => (FsPerms::ReadOnly, OpenMode::READ),
         FilesystemMode::Write => (FsPerms::ReadWrite, OpenMode::READ | OpenMode::WRITE),
@@ -123,10 +134,33 @@ fn open_directory(permission: &FilesystemPermission) -> Result<Directory> {
         key: FILESYSTEM,
         guest: guest.clone(),
         leads_to_kernel: kernel::is_mounted_beneath(path),
+        guarded,
         shown: format!("{} {} as {guest}", mode.verb(), path.display()),
         // Never on the thread that drives the guest: its deadline must hold while a disk hangs.
         dir: Dir::new(file, perms, open_mode, false),
     })
+}
+
+/// What keeps a guest from protected places beneath a directory. One that may write there could move them, or what lies above them,
+/// while its host looks at the way to something.
+fn guard(permission: &FilesystemPermission, file: &File, protected: &Protected) -> Result<Option<Arc<Guarded>>> {
+    let FilesystemPermission { path, mode, .. } = permission;
+    let Some((place, what)) = protected.beneath(path) else { return Ok(None) };
+    let refused = |how: &str, why: &str| {
+        let (path, place) = (path.display(), place.display());
+        PluginError::denied(format!("{FILESYSTEM} grants {path}{how}, and {place} ({what}) lies in it: {why}"))
+    };
+    let each = "the directories in it that the plugin needs, each by itself";
+    match mode {
+        FilesystemMode::Write => {
+            Err(refused(" for writing", "a component that may write there cannot be kept from that")
+                .with_help(format!("grant it with `\"mode\": \"read\"`, or {each}")))
+        }
+        FilesystemMode::Read if place_of(file).is_none() => {
+            Err(refused("", "without /proc a component cannot be kept from that").with_help(format!("grant {each}")))
+        }
+        FilesystemMode::Read => Ok(Some(Arc::new(Guarded::new(protected)))),
+    }
 }
 
 /// Opens an absolute path, following no symbolic link.
@@ -174,7 +208,7 @@ mod tests {
             let path = root.join(path);
             let mode = FilesystemMode::Read;
             let permission = FilesystemPermission { path: path.clone(), guest: "/g".into(), mode };
-            let error = open_directory(&permission).err().unwrap();
+            let error = open_directory(&permission, &Protected::default()).err().unwrap();
             assert_eq!(error.code(), code, "{error}");
             let text = error.to_string();
             assert!(text.contains(FILESYSTEM) && text.contains(path.to_str().unwrap()), "{text}");

@@ -16,7 +16,7 @@ pub struct Loaded {
     pub log: PluginLog,
     pub exchange: Exchange,
     // Last, so that it outlives the exchange in it.
-    _directory: tempfile::TempDir,
+    pub _directory: tempfile::TempDir,
 }
 
 pub fn engine() -> &'static WasmEngine {
