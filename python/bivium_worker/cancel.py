@@ -125,7 +125,9 @@ class Canceller:
         call = self._target
         if call is None or call.state == DONE or call.raised or call.thread != self._main:
             return
-        if interruptible(frame, call.task is not None):
+        # On the event loop another call's code may be at it: a task that was left behind, in that call's context.
+        is_its_own = call.task is None or CURRENT.get() is call
+        if is_its_own and interruptible(frame, call.task is not None):
             call.raised = True
             raise Cancelled("the call was cancelled")
         self._declined = True

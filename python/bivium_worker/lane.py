@@ -77,7 +77,7 @@ class Lane:
                 thread.start()
         self._poller.add(self._wake)
         while not self._stopping:
-            for fd in self._poller.wait(self._timeout()):
+            for fd in self._ready():
                 if self._stopping:
                     break
                 if fd == self._wake:
@@ -93,6 +93,14 @@ class Lane:
                     self._receive(self._connections[fd])
             self._expire()
         self._end()
+
+    def _ready(self) -> list[int]:
+        """Waits for what there is to read; meanwhile the plugin's tasks run, if it has an event loop here."""
+        timeout = self._timeout()
+        if self._executor.loops.is_idle_here:
+            self._executor.loops.turn(self._poller.fileno(), timeout)
+            timeout = 0
+        return self._poller.wait(timeout)
 
     def _rouse(self) -> None:
         try:

@@ -1,15 +1,28 @@
-"""`async` plugins: an event loop of the worker's, made when the first coroutine turns up.
+"""`async` plugins: an event loop of the worker's, made when the first coroutine turns up, and alive as long as the worker.
 
-With one call at a time the loop lives on the main thread and turns while a call runs. With several it has a thread
-of its own, where their tasks share it, and each call's thread waits for its task.
+With one call at a time the loop lives on the main thread. It turns while a coroutine's call runs, and between calls while
+the lane waits for the next one (`turn`): so tasks that the plugin has left behind go on, and a signal still interrupts a
+coroutine that blocks. With several calls the loop has a thread of its own, where their tasks share it, and each call's
+thread waits for its task. A plugin without coroutines has no loop.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
+import weakref
 
-from .calls import Call
+from .calls import DONE, Call, current
 from .cancel import enter, enter_task
+from .errors import forget
+
+UNSEEN_S = 1.0
+"""Within this time a call may look at the error of a task that it has started; after that it is told in the log."""
+
+FINISH_S = 1.0
+"""How long tasks that are left may take to end, at the worker's end."""
+
+log = logging.getLogger("bivium_worker")
 
 
 class Loops:
@@ -18,7 +31,13 @@ class Loops:
     def __init__(self, shared: bool) -> None:
         self._shared = shared
         self._loop = None
+        self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+
+    @property
+    def is_idle_here(self) -> bool:
+        """Whether there is a loop for the main thread to turn between calls."""
+        return self._loop is not None and not self._shared
 
     def run(self, awaitable, call: Call, ending: bool = False):
         """Runs an awaitable to its end on behalf of `call`, whose cancellation cancels its task.
@@ -27,14 +46,7 @@ class Loops:
         """
         import asyncio
 
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                if self._shared:
-                    threading.Thread(target=self._turn, name="bivium-loop", daemon=True).start()
-                else:
-                    asyncio.set_event_loop(self._loop)
-        loop = self._loop
+        loop = self._made()
         outcome: list = []
         ended = threading.Lock()
         ended.acquire()
@@ -59,7 +71,7 @@ class Loops:
                 loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(task())))
                 enter(ended.acquire, (), {})
             else:
-                enter(loop.run_until_complete, (loop.create_task(task()),), {})
+                self._until(loop.create_task(task()))
             value, error = outcome.pop()
             if error is None:
                 return value
@@ -70,14 +82,120 @@ class Loops:
         finally:
             call.task = None
 
-    def _turn(self) -> None:
+    def turn(self, fd: int, timeout: float | None) -> None:
+        """Lets tasks run on the main thread until there is something to read from `fd`, or the time is over."""
+        loop = self._loop
+        ready = loop.create_future()
+
+        def wake() -> None:
+            if not ready.done():
+                ready.set_result(None)
+
+        loop.add_reader(fd, wake)
+        timer = loop.call_later(timeout, wake) if timeout is not None else None
+        try:
+            self._until(ready)
+        finally:
+            loop.remove_reader(fd)
+            if timer is not None:
+                timer.cancel()
+
+    def _made(self):
+        """The loop."""
+        import asyncio
+
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._loop.set_task_factory(watched)
+                if self._shared:
+                    self._thread = threading.Thread(target=self._turn_forever, name="bivium-loop", daemon=True)
+                    self._thread.start()
+                else:
+                    asyncio.set_event_loop(self._loop)
+        return self._loop
+
+    def _until(self, future) -> None:
+        """Turns the loop until a future is done."""
+        while not future.done():
+            try:
+                enter(self._loop.run_until_complete, (future,), {})
+            except (SystemExit, KeyboardInterrupt) as error:
+                # Out of another task; asyncio lets these through. The worker's end is not a task's to decide.
+                tell(error)
+
+    def _turn_forever(self) -> None:
         import asyncio
 
         asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
+        while True:
+            try:
+                self._loop.run_forever()
+                return
+            except (SystemExit, KeyboardInterrupt) as error:
+                tell(error)
 
     def close(self) -> None:
-        """Lets asynchronous generators end, and closes the loop."""
-        if self._loop is not None and not self._shared:
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._loop.close()
+        """Cancels the tasks that are left, lets asynchronous generators end, and closes the loop."""
+        if self._loop is None:
+            return
+        if self._shared:
+            self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._ended(stop=True)))
+            self._thread.join(2 * FINISH_S)
+            if self._thread.is_alive():  # its code does not come back
+                return
+        else:
+            self._until(self._loop.create_task(self._ended(stop=False)))
+        self._loop.close()
+
+    async def _ended(self, stop: bool) -> None:
+        import asyncio
+
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=FINISH_S)
+        await self._loop.shutdown_asyncgens()
+        if stop:
+            self._loop.stop()
+
+
+def watched(loop, coroutine, **options):
+    """Makes the tasks of the loop: one whose error nobody looks at is told in the log."""
+    import asyncio
+
+    task = asyncio.Task(coroutine, loop=loop, **options)
+    if not task.done():  # an eager one may be
+        task.add_done_callback(done)
+    return task
+
+
+def done(task) -> None:
+    """Called in the task's context when it has ended."""
+    if task.cancelled() or not getattr(task, "_log_traceback", True):
+        return
+    call, seen = current(), weakref.ref(task)
+    del task
+    if call is not None and call.state != DONE:
+        # Whoever waits for it looks at its error soon.
+        task = seen()
+        if task is not None:
+            task.get_loop().call_later(UNSEEN_S, unseen, seen)
+        return
+    unseen(seen)
+
+
+def unseen(seen) -> None:
+    """Tells the error of a task, unless somebody has looked at it or the task is gone (then asyncio has told it)."""
+    task = seen()
+    if task is None or not getattr(task, "_log_traceback", True):
+        return
+    tell(task.exception())
+
+
+def tell(error: BaseException) -> None:
+    """Tells in the log how a task ended that no call waits for."""
+    log.error("a background task failed", exc_info=error)
+    # The plugin may keep the task, and with its error all that the task had.
+    forget(error)

@@ -31,6 +31,10 @@ class _Epoll:
         """Closes the poller itself."""
         self._epoll.close()
 
+    def fileno(self) -> int:
+        """A descriptor that can be read from while there is one to look at."""
+        return self._epoll.fileno()
+
     def wait(self, timeout: float | None) -> list[int]:
         """The descriptors to look at."""
         return [fd for fd, _ in self._epoll.poll(timeout)]
@@ -58,6 +62,9 @@ class _Selector:
 
     def close(self) -> None:
         self._selector.close()
+
+    def fileno(self) -> int:
+        return self._selector.fileno()  # kqueue has one
 
     def wait(self, timeout: float | None) -> list[int]:
         return [key.fd for key, _ in self._selector.select(timeout)]

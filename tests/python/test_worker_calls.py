@@ -388,6 +388,8 @@ class AsyncPlugin(WorkerCase):
         events = list(client.stream("execute", 2))
         self.assertEqual([event["event"] for event in events], ["chunk", "chunk", "done"])
         running = worker.begin("sleep")
+        asleep = "/progress?call=" + running.id
+        self.assertTrue(eventually(lambda: worker.get(asleep)[1].get("message") == "sleeping"))
         worker.cancel(running.id)
         self.assertEqual(running.error_code(), "cancelled")
         self.assertEqual(worker.result("what"), ["closed", "cancelled"])

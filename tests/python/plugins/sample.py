@@ -417,6 +417,7 @@ class Async:
 
     async def sleep(self):
         try:
+            self.report_progress(0.5, "sleeping")
             await asyncio.sleep(60)
         except asyncio.CancelledError:
             self.caught.append("cancelled")
