@@ -11,7 +11,7 @@ import sys
 
 sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../python")]
 
-from bivium_worker import codec, spill, wire
+from bivium_worker import codec, spill, values, wire
 from bivium_worker.errors import STATUS, WorkerError
 
 TOKEN = "t" * 32
@@ -141,7 +141,7 @@ def body(data):
         return
     quick = codec.quick(given)
     try:
-        written = codec.Encoder("/nonexistent", []).encode(given)
+        written = values.Encoder("/nonexistent", []).encode(given)
     except WorkerError:
         return
     if quick is not None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import sys
 
-from .errors import unfit
-
 NPY = "application/x-npy"
 
 
@@ -78,8 +76,9 @@ def torch_view(blob, dtype=None):
         return torch.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), dtype=dtype)
 
 
-def of(value, where: str) -> tuple:
-    """What a value of a result is to numpy: `(array, None)`, `(None, plain value)`, or `(None, None)` for neither."""
+def of(value, at) -> tuple:
+    """What a value of a result is to numpy: `(array, None)`, `(None, plain value)`, or `(None, None)` for neither. `at`
+    refuses what is neither and cannot be told."""
     tensor = loaded("torch", "Tensor")
     if tensor is not None and isinstance(value, tensor):
         if value.dim() == 0:
@@ -87,22 +86,53 @@ def of(value, where: str) -> tuple:
         try:
             value = value.detach().cpu().resolve_conj().resolve_neg().numpy()
         except (TypeError, RuntimeError) as error:
-            raise unfit("%s is a tensor that no numpy array can hold: %s" % (where, error)) from None
+            at.refuse("is a tensor that no numpy array can hold: %s" % error)
     generic, ndarray = loaded("numpy", "generic"), loaded("numpy", "ndarray")
     if generic is None or ndarray is None:
         return None, None
-    if isinstance(value, generic) or (isinstance(value, ndarray) and value.ndim == 0 and not value.dtype.hasobject):
-        plain = value.item()
-        if plain is None or isinstance(plain, generic):
-            raise unfit("%s is a numpy %s, which no plain value can hold" % (where, value.dtype))
-        return None, plain
+    if isinstance(value, ndarray) and value.ndim == 0 and not value.dtype.hasobject:
+        value = value[()]
+    if isinstance(value, generic):
+        return None, scalar(value, at)
     if not isinstance(value, ndarray):
         return None, None
     if value.dtype.hasobject:
-        raise unfit("%s is a numpy array of Python objects: give a list" % where)
+        at.refuse("is a numpy array of Python objects: give a list")
     if hasattr(value, "mask"):
-        raise unfit("%s is a masked array, and a file would lose its mask: give its filled() and its mask" % where)
+        at.refuse("is a masked array, and a file would lose its mask: give its filled() and its mask")
     return value, None
+
+
+UNITS = {"W": (604800, 0), "D": (86400, 0), "h": (3600, 0), "m": (60, 0), "s": (1, 0)}
+UNITS.update({"ms": (1, 3), "us": (1, 6), "ns": (1, 9), "ps": (1, 12), "fs": (1, 15), "as": (1, 18)})
+"""numpy's units of time: so many times 10**-places seconds."""
+
+
+def scalar(value, at):
+    """The plain value of a single one of numpy's."""
+    kind = value.dtype.kind
+    if kind in "mM":
+        numpy = needed("numpy")
+        if numpy.isnat(value):
+            at.refuse("is NaT, a missing value: give None")
+        if kind == "M":
+            return str(numpy.datetime_as_string(value))
+        unit, size = numpy.datetime_data(value.dtype)
+        count = int(value.astype("int64")) * size
+        if unit in ("Y", "M"):
+            return "%sP%d%s" % ("-" if count < 0 else "", abs(count), unit)
+        if unit not in UNITS:
+            at.refuse("is a numpy.timedelta64 without a unit, which says no time: give it one, or give a number")
+        from .values import duration
+
+        times, places = UNITS[unit]
+        return duration(count * times, places)
+    if value.dtype.names is not None:
+        return {name: value[name] for name in value.dtype.names}
+    plain = value.item()
+    if plain is None or isinstance(plain, loaded("numpy", "generic")) and type(plain) is type(value):
+        at.refuse("is a numpy %s, which no plain value can hold" % value.dtype)
+    return plain
 
 
 def loaded(module: str, name: str) -> type | None:

@@ -1,30 +1,20 @@
-"""JSON in and out: `{"$blob": n}` stands for a blob, and everything that is no JSON is turned into it or refused.
+"""JSON in and out: `{"$blob": n}` stands for a blob.
 
 Decoding is one pass of the C decoder. Encoding is one pass of the C encoder for nearly every result (`quick`). A
-second one, in Python, is taken where the first cannot have been right: a result with objects that are no JSON, one
-that may hold a `Blob` (a `str` to the C encoder), or data whose own keys read `$blob`. It knows where in the
-result it is, and so does its error.
+second one, in Python (`values`), is taken where the first cannot have been right: a result with objects that are no JSON,
+one that may hold a `Blob` (a `str` to the C encoder), or data whose own keys read `$blob`. It knows where in the
+result it is, and so does its error. What the first one lets by, the host finds where it reads the result: integers that
+JSON's numbers do not hold exactly, and keys that are the same as texts.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import sys
 
-from . import arrays
-from .blobs import Blob, handed_back, written
-from .cancel import enter
-from .errors import WorkerError, unfit
+from .blobs import Blob
+from .errors import WorkerError
 
 KEY = "$blob"
-
-MAX_DEPTH = 120
-"""How deep a result may nest. The host's parser takes 127 levels, of which the reply around it has a few."""
-
-MAX_WHERE = 200
-"""A place in a result is told with at most so many characters."""
-
 
 def reserved(key: str) -> bool:
     """Whether a key is `$blob` behind any number of further `$`: such keys carry one more `$` in JSON."""
@@ -196,124 +186,3 @@ def quick(value) -> bytes | None:
 def as_json(path: str) -> str:
     """How a path stands in JSON text."""
     return json.dumps(path, ensure_ascii=False)
-
-
-class Encoder:
-    """Encodes one result with all that it may hold, and collects the blobs that it names."""
-
-    def __init__(self, exchange: str, lent: list[Blob]) -> None:
-        self._exchange = exchange
-        self._lent = {blob.path: index for index, blob in enumerate(lent)}
-        self.blobs: list[dict] = []
-        self._placed: dict[str, int] = {}
-        self._made: dict[int, tuple[object, str]] = {}
-        """Objects that were written to files, kept so that their ids stay theirs."""
-
-    def encode(self, value) -> bytes:
-        """The JSON text of a value."""
-        plain = self._plain(value, "result", ())
-        try:
-            return dumps(plain).encode("utf-8")
-        except UnicodeEncodeError:
-            raise unfit("it holds text that is no Unicode (a lone surrogate)") from None
-        except ValueError as error:  # an integer of more digits than Python writes
-            raise unfit(str(error)) from None
-
-    def _reference(self, path: str, media_type: str | None) -> dict:
-        """What stands for a file in JSON."""
-        index = self._placed.get(path)
-        if index is None:
-            lent = self._lent.get(path)
-            entry = {"lent": lent} if lent is not None else handed_back(path, self._exchange, media_type)
-            index = self._placed[path] = len(self.blobs)
-            self.blobs.append(entry)
-        return {KEY: index}
-
-    def _file(self, value, where: str, array) -> dict | None:
-        """The reference to the file that a value is or becomes, or None for one that becomes none."""
-        if isinstance(value, os.PathLike):
-            return self._reference(os.fsdecode(value), None)
-        media_type = None
-        if callable(getattr(value, "to_temp_file", None)) and not isinstance(value, type):
-            media_type = getattr(value, "media_type", None)
-
-            def make() -> str:
-                path = enter(value.to_temp_file, (), {})
-                if not isinstance(path, (str, bytes, os.PathLike)):
-                    raise unfit("to_temp_file() of %s gave a %s, not a path" % (where, type(path).__qualname__))
-                return os.fsdecode(path)
-
-        elif isinstance(value, (bytes, bytearray, memoryview)):
-
-            def make() -> str:
-                # A view with steps has no bytes in a row to be written.
-                whole = not isinstance(value, memoryview) or value.c_contiguous
-                return written(lambda file: file.write(value if whole else value.tobytes()), ".bin", self._exchange)
-
-        elif array is not None:
-
-            def make() -> str:
-                return written(lambda file: arrays.save(file, array), ".npy", self._exchange)
-
-        else:
-            return None
-        # Once for each object, however often the result holds it.
-        if id(value) not in self._made:
-            self._made[id(value)] = (value, make())
-        return self._reference(self._made[id(value)][1], media_type)
-
-    def _convert(self, value, where: str):
-        """What stands for a value that is no JSON by itself."""
-        fields = getattr(type(value), "__dataclass_fields__", None)
-        if fields is not None:
-            return {name: getattr(value, name) for name in fields}
-        if callable(getattr(value, "isoformat", None)):
-            return value.isoformat()
-        if isinstance(value, (set, frozenset)):
-            return list(value)
-        enum = sys.modules.get("enum")
-        if enum is not None and isinstance(value, enum.Enum):
-            return value.value
-        kind = type(value).__qualname__
-        raise unfit("%s is a %s: give plain data, or write a file and give its pathlib.Path" % (where, kind))
-
-    def _plain(self, value, where: str, above: tuple):
-        """The same value as plain lists and dicts, blobs found and keys escaped. Knows where it is, for errors."""
-        if isinstance(value, Blob):
-            return self._reference(value.path, value.media_type)
-        if value is None or isinstance(value, (str, bool, int)):
-            return value
-        if isinstance(value, float):
-            if value - value != 0:
-                where = shortened(where)
-                raise unfit("%s is %r, which JSON cannot hold: give None, a text, or a numpy array" % (where, value))
-            return value
-        if id(value) in above:
-            raise unfit("%s contains itself" % shortened(where))
-        above += (id(value),)
-        if len(above) > MAX_DEPTH:
-            raise unfit("%s lies deeper than %d levels" % (shortened(where), MAX_DEPTH))
-        if isinstance(value, dict):
-            return {
-                self._key(key, where): self._plain(item, "%s[%r]" % (where, key), above) for key, item in value.items()
-            }
-        if isinstance(value, (list, tuple)):
-            return [self._plain(item, "%s[%d]" % (where, index), above) for index, item in enumerate(value)]
-        where = shortened(where)
-        array, scalar = arrays.of(value, where)
-        if scalar is not None:
-            return self._plain(scalar, where, above)
-        reference = self._file(value, where, array)
-        return reference if reference is not None else self._plain(self._convert(value, where), where, above)
-
-    def _key(self, key, where: str) -> str:
-        if isinstance(key, str):
-            return "$" + key if reserved(key) else str(key)
-        if key is None or isinstance(key, (bool, int)) or (isinstance(key, float) and key - key == 0):
-            return next(iter(json.loads(json.dumps({key: None}))))
-        raise unfit("%s has a key of type %s; JSON's keys are strings" % (shortened(where), type(key).__qualname__))
-
-
-def shortened(where: str) -> str:
-    """A place for a message: both ends of a long one."""
-    return where if len(where) <= MAX_WHERE else "%s…%s" % (where[: MAX_WHERE // 2], where[-MAX_WHERE // 2 :])

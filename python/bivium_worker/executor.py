@@ -11,7 +11,7 @@ import os
 from . import children
 from .calls import CURRENT, Call, Cancelled
 from .cancel import enter, leave
-from .codec import Encoder, quick
+from .codec import quick
 from .errors import STATUS, WorkerError, forget
 from .loops import Loops
 from .outlet import Abandoned, Events, compact, patience, send
@@ -152,6 +152,8 @@ class Executor:
         value = self._plugin.dress(value)
         text, blobs = quick(value), b"[]"
         if text is None:
+            from .values import Encoder
+
             encoder = Encoder(self._settings.exchange, call.blobs)
             text = encoder.encode(value)
             blobs = compact(encoder.blobs)

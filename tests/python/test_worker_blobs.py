@@ -135,7 +135,7 @@ class Blobs(WorkerCase):
     def test_odd_names_and_wrong_makers_are_told(self):
         for kind, part in (
             ("no_utf8", "no UTF-8"),
-            ("no_path", "to_temp_file() of result['file'] gave a NoneType, not a path"),
+            ("no_path", "to_temp_file() of result.file gave a NoneType, not a path"),
             ("type", "result is a type"),
         ):
             _, reply = self.call("make", kind)
@@ -233,10 +233,10 @@ class Numpy(WorkerCase):
 
     def test_what_no_file_or_number_can_hold_is_named(self):
         for kind, part in (
-            ("objects", "result['a'][1] is a numpy array of Python objects"),
+            ("objects", "result.a[1] is a numpy array of Python objects"),
             ("masked", "masked"),
             ("longdouble", "result[0] is a numpy"),
-            ("nan_scalar", "result['score'] is nan"),
+            ("nan_scalar", "result.score is nan"),
         ):
             self.assertIn(part, self.error("make", kind), kind)
 
@@ -274,7 +274,7 @@ class Torch(Numpy):
 
     def test_numbers_of_torch_are_numbers_and_the_rest_is_named(self):
         self.assertEqual(self.call("make", "scalars")["result"], {"float": 0.5, "int": 7, "bool": True})
-        self.assertIn("result['a'] is a tensor that no numpy array can hold", self.error("make", "bfloat"))
+        self.assertIn("result.a is a tensor that no numpy array can hold", self.error("make", "bfloat"))
 
 
 class WithoutLibraries(WorkerCase):

@@ -82,9 +82,9 @@ class Calls(WorkerCase):
 
     def test_values_that_json_cannot_hold_are_named(self):
         for kind, part in (
-            ("nan", "result['scores'][1] is nan"),
+            ("nan", "result.scores[1] is nan"),
             ("infinity", "result is inf"),
-            ("object", "result['inner'][0] is a object"),
+            ("object", "result.inner[0] is a object"),
             ("tuple_key", "tuple"),
             ("circle", "contains itself"),
             ("deep", "deeper than 120 levels"),

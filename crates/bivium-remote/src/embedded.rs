@@ -23,7 +23,7 @@ macro_rules! files {
 const FILES: &[(&str, &str)] = files! {
     "__init__.py" "__main__.py" "ancestor.py" "arrays.py" "blobs.py" "calls.py" "cancel.py" "channel.py" "children.py" "codec.py" "control.py" "door.py" "errors.py"
     "executor.py" "guard.py" "lane.py" "logs.py" "loops.py" "outlet.py" "plugin.py" "poller.py" "settings.py"
-    "spill.py" "start.py" "sweep.py" "wire.py" "worker.py"
+    "spill.py" "start.py" "sweep.py" "values.py" "wire.py" "worker.py"
 };
 
 /// The directory of the worker's files, to run.

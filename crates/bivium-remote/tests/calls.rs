@@ -62,7 +62,7 @@ async fn errors_are_typed_and_carry_the_traceback() {
         assert_eq!(error.code(), code, "{error}");
     }
     let error = sample.plugin.execute(Call::new().method("value").arg("nan")).await.unwrap_err();
-    assert!(error.message().contains("result['scores'][1] is nan"), "{error}");
+    assert!(error.message().contains("result.scores[1] is nan"), "{error}");
 }
 
 #[tokio::test]

@@ -40,11 +40,11 @@ class Captive:
 
     def forge(self, path):
         """Past the worker's own check."""
-        import bivium_worker.codec as codec
+        import bivium_worker.values as values
 
         if path == "link":
             os.symlink("/etc/passwd", os.path.join(tempfile.gettempdir(), "link"))
-        codec.handed_back = lambda *_: {"path": path, "media_type": "text/plain", "size": 1}
+        values.handed_back = lambda *_: {"path": path, "media_type": "text/plain", "size": 1}
         return pathlib.Path(path)
 
     def read(self, path):

@@ -1,0 +1,310 @@
+"""Results that are more than plain data: what each value becomes in JSON or as a file, or why it becomes nothing.
+
+`docs/workers.md` has the table. No value is changed in silence: what JSON cannot hold exactly is refused with the place
+where it stands, for example `result.items[3].id`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import deque
+from collections.abc import Mapping
+
+from . import arrays
+from .blobs import Blob, handed_back, written
+from .cancel import enter
+from .codec import KEY, dumps, reserved
+from .errors import unfit
+
+MAX_DEPTH = 120
+"""How deep a result may nest. The host's parser takes 127 levels, of which the reply around it has a few."""
+
+MAX_WHERE = 200
+"""A place in a result is told with at most so many characters."""
+
+LEAST, MOST = -(2**63), 2**64 - 1
+"""Integers from the one to the other are exact in JSON here."""
+
+MISSING = ("NaTType", "NAType")
+"""What pandas calls its missing values."""
+
+NANO = ("weeks", "days", "hours", "minutes", "seconds")
+LISTS = (list, tuple, set, frozenset, deque, range, type({}.keys()), type({}.values()))
+EXACT_TEXT = (("decimal", "Decimal"), ("uuid", "UUID"))
+
+
+class Encoder:
+    """Encodes one result with all that it may hold, and collects the blobs that it names."""
+
+    def __init__(self, exchange: str, lent: list[Blob]) -> None:
+        self._exchange = exchange
+        self._lent = {blob.path: index for index, blob in enumerate(lent)}
+        self.blobs: list[dict] = []
+        self._placed: dict[str, int] = {}
+        self._made: dict[int, tuple[object, str]] = {}
+        """Objects that were written to files, kept so that their ids stay theirs."""
+        self._path: list = []
+        """Where we are: keys and indices, outermost first."""
+        self._above: dict[int, object] = {}
+        """The objects that we are in, by id, kept so that their ids stay theirs."""
+
+    def encode(self, value) -> bytes:
+        """The JSON text of a value."""
+        plain = self._plain(value)
+        try:
+            return dumps(plain).encode("utf-8")
+        except UnicodeEncodeError:
+            self._find_surrogate(plain)
+            raise unfit("it holds text that is no Unicode (a lone surrogate)") from None
+
+    @property
+    def where(self) -> str:
+        """The place of the value at hand, for a message: both ends of a long one."""
+        place = "result" + "".join(map(step, self._path))
+        return place if len(place) <= MAX_WHERE else "%s…%s" % (place[: MAX_WHERE // 2], place[-MAX_WHERE // 2 :])
+
+    def _plain(self, value):
+        """The same value as plain lists and dicts, blobs found and keys escaped."""
+        if isinstance(value, Blob):
+            return self._reference(value.path, value.media_type)
+        if value is None or isinstance(value, (str, bool)):
+            return value
+        if isinstance(value, int):
+            if not LEAST <= value <= MOST:
+                raise unfit(
+                    "%s is %s, an integer that JSON does not hold exactly here (it holds those from -2**63 to 2**64-1): "
+                    "give it as a text" % (self.where, digits(value))
+                )
+            return value
+        if isinstance(value, float):
+            if value - value != 0:
+                raise unfit("%s is %r, which JSON cannot hold: give None, a text, or a numpy array" % (self.where, value))
+            return value
+        if id(value) in self._above:
+            raise unfit("%s contains itself" % self.where)
+        if len(self._above) >= MAX_DEPTH:
+            raise unfit("%s lies deeper than %d levels" % (self.where, MAX_DEPTH))
+        self._above[id(value)] = value
+        try:
+            return self._made_plain(value)
+        finally:
+            del self._above[id(value)]
+
+    def _made_plain(self, value):
+        if isinstance(value, dict):
+            return self._object(value)
+        if isinstance(value, LISTS):
+            return self._items(value)
+        array, scalar = arrays.of(value, self)
+        if scalar is not None:
+            return self._plain(scalar)
+        reference = self._file(value, array)
+        return reference if reference is not None else self._plain(self._convert(value))
+
+    def _items(self, values) -> list:
+        path, plain = self._path, self._plain
+        path.append(0)
+        found = []
+        for index, item in enumerate(values):
+            path[-1] = index
+            found.append(plain(item))
+        path.pop()
+        return found
+
+    def _object(self, value) -> dict:
+        path, found = self._path, {}
+        for key, item in value.items():
+            text = key if type(key) is str and not key.endswith(KEY) else self._key(key)
+            path.append(text)
+            if text in found:
+                raise unfit("two keys of %s are the same in JSON: give them texts that differ" % self.where)
+            found[text] = self._plain(item)
+            path.pop()
+        return found
+
+    def _key(self, key) -> str:
+        """A key as JSON's rules write it."""
+        if isinstance(key, str):
+            return "$" + key if reserved(key) else str.__str__(key)
+        if isinstance(key, int) and not isinstance(key, bool):
+            return str(int(key)) if LEAST <= key <= MOST else self._no_key(key)
+        if key is None or isinstance(key, bool) or (isinstance(key, float) and key - key == 0):
+            return next(iter(json.loads(json.dumps({key: None}))))
+        generic = arrays.loaded("numpy", "generic")
+        if generic is not None and isinstance(key, generic):
+            plain = arrays.of(key, self)[1]
+            return self._key(plain) if type(plain) is not type(key) else self._no_key(key)
+        if is_of("enum", "Enum", key):
+            return self._key(key.value)
+        text = exact_text(key)
+        return text if text is not None else self._no_key(key)
+
+    def _no_key(self, key):
+        """Refuses a key."""
+        raise unfit("%s has a key of type %s; JSON's keys are strings" % (self.where, type(key).__qualname__))
+
+    def _reference(self, path: str, media_type: str | None) -> dict:
+        """What stands for a file in JSON."""
+        index = self._placed.get(path)
+        if index is None:
+            lent = self._lent.get(path)
+            entry = {"lent": lent} if lent is not None else handed_back(path, self._exchange, media_type)
+            index = self._placed[path] = len(self.blobs)
+            self.blobs.append(entry)
+        return {KEY: index}
+
+    def _file(self, value, array) -> dict | None:
+        """The reference to the file that a value is or becomes, or None for one that becomes none."""
+        if isinstance(value, os.PathLike):
+            return self._reference(os.fsdecode(value), None)
+        media_type = None
+        if callable(getattr(value, "to_temp_file", None)) and not isinstance(value, type):
+            media_type = getattr(value, "media_type", None)
+
+            def make() -> str:
+                path = enter(value.to_temp_file, (), {})
+                if not isinstance(path, (str, bytes, os.PathLike)):
+                    raise unfit("to_temp_file() of %s gave a %s, not a path" % (self.where, type(path).__qualname__))
+                return os.fsdecode(path)
+
+        elif isinstance(value, (bytes, bytearray, memoryview)):
+
+            def make() -> str:
+                # A view with steps has no bytes in a row to be written.
+                whole = not isinstance(value, memoryview) or value.c_contiguous
+                return written(lambda file: file.write(value if whole else value.tobytes()), ".bin", self._exchange)
+
+        elif array is not None:
+
+            def make() -> str:
+                return written(lambda file: arrays.save(file, array), ".npy", self._exchange)
+
+        else:
+            return None
+        # Once for each object, however often the result holds it.
+        if id(value) not in self._made:
+            self._made[id(value)] = (value, make())
+        return self._reference(self._made[id(value)][1], media_type)
+
+    def _convert(self, value):
+        """What stands for a value that is no JSON by itself."""
+        kind = type(value)
+        if kind.__name__ in MISSING and package(kind) == "pandas":
+            raise unfit("%s is %s, a missing value: give None" % (self.where, value))
+        fields = getattr(kind, "__dataclass_fields__", None)
+        if fields is not None:
+            return {name: getattr(value, name) for name in fields}
+        if is_of("enum", "Enum", value):
+            return value.value
+        # pydantic, of version 2 and of version 1.
+        dump = getattr(value, "model_dump", None) or (hasattr(kind, "__fields__") and getattr(value, "dict", None))
+        if callable(dump) and not isinstance(value, type):
+            return enter(dump, (), {})
+        attributes = getattr(kind, "__attrs_attrs__", None)
+        if attributes is not None:
+            return {attribute.name: getattr(value, attribute.name) for attribute in attributes}
+        text = exact_text(value)
+        if text is not None:
+            return text
+        if isinstance(value, Mapping):
+            return dict(value)
+        raise unfit("%s is a %s: %s" % (self.where, told(kind), advice(value)))
+
+    def refuse(self, what: str):
+        """Refuses the value at hand."""
+        raise unfit("%s %s" % (self.where, what))
+
+    def _find_surrogate(self, value) -> None:
+        """Raises the error that names the place of a text which is no Unicode."""
+        if isinstance(value, str):
+            if any("\ud800" <= character <= "\udfff" for character in value):
+                raise unfit("%s is text that is no Unicode (it holds a lone surrogate)" % self.where)
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                self._path.append(key)
+                self._find_surrogate(key)
+                self._find_surrogate(item)
+                self._path.pop()
+        elif isinstance(value, list):
+            for index, item in enumerate(value):
+                self._path.append(index)
+                self._find_surrogate(item)
+                self._path.pop()
+
+
+def step(step) -> str:
+    """One step of a place."""
+    if isinstance(step, int):
+        return "[%d]" % step
+    return "." + step if step.isidentifier() and step.isascii() else "[%s]" % json.dumps(step)
+
+
+def digits(value: int) -> str:
+    """A large integer for a message: not in all its digits."""
+    if value.bit_length() > 256:
+        return "an integer of %d bits" % value.bit_length()
+    return int.__repr__(value)
+
+
+def package(kind: type) -> str:
+    """The package that a class comes from."""
+    return str(getattr(kind, "__module__", "")).partition(".")[0]
+
+
+def told(kind: type) -> str:
+    """A class for a message, with the library that it comes from."""
+    name = package(kind)
+    return kind.__qualname__ if name in ("builtins", "__main__", "") else "%s %s" % (name, kind.__qualname__)
+
+
+def is_of(module: str, name: str, value) -> bool:
+    """Whether a value is of a class of a library, which it can only be where that is loaded."""
+    kind = arrays.loaded(module, name)
+    return kind is not None and isinstance(value, kind)
+
+
+def exact_text(value) -> str | None:
+    """The text that stands for a value and says all of it."""
+    if is_of("datetime", "timedelta", value):
+        return duration((value.days * 86400 + value.seconds) * 10**6 + value.microseconds, 6, getattr(value, "nanoseconds", 0))
+    if type(value).__name__ in MISSING and package(type(value)) == "pandas":
+        return None
+    if callable(getattr(value, "isoformat", None)) and not isinstance(value, type):
+        text = value.isoformat()
+        return text if isinstance(text, str) else None
+    if is_of("decimal", "Decimal", value):
+        return str(value) if value.is_finite() else None
+    return str(value) if is_of("uuid", "UUID", value) else None
+
+
+def duration(count: int, places: int, nanoseconds: int = 0) -> str:
+    """A duration as ISO 8601 writes it: `count` units of 10**-places seconds."""
+    if nanoseconds:
+        count, places = count * 10 ** (9 - places) + nanoseconds, 9
+    sign = "-" if count < 0 else ""
+    seconds, fraction = divmod(abs(count), 10**places)
+    days, seconds = divmod(seconds, 86400)
+    hours, seconds = divmod(seconds, 3600)
+    minutes, seconds = divmod(seconds, 60)
+    text = "%s.%0*d" % (seconds, places, fraction) if fraction else str(seconds)
+    text = text.rstrip("0") if fraction else text
+    time = "".join("%s%s" % (n, unit) for n, unit in ((hours, "H"), (minutes, "M")) if n)
+    time += "%sS" % text if text != "0" or not (time or days) else ""
+    return "%sP%s%s" % (sign, "%dD" % days if days else "", "T" + time if time else "")
+
+
+def advice(value) -> str:
+    """What to give in place of a value that is refused."""
+    if package(type(value)) in ("pandas", "polars", "xarray", "geopandas"):
+        for name in ("to_dict", "to_dicts", "tolist", "to_list"):
+            if callable(getattr(value, name, None)):
+                return "give its .%s(), or write it to a file and give its pathlib.Path" % name
+    if hasattr(value, "__await__"):
+        return "await it"
+    if hasattr(value, "__anext__") or hasattr(value, "__next__"):
+        return "give a list of its items"
+    if isinstance(value, type) or callable(value):
+        return "give plain data"
+    return "give plain data, or write a file and give its pathlib.Path"
