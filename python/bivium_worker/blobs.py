@@ -124,6 +124,7 @@ def handed_back(path: str, exchange: str, media_type: str | None = None) -> dict
     except UnicodeEncodeError:
         raise WorkerError("plugin-failed", "the name of the result file %r is no UTF-8" % path) from None
     except OSError as error:
+        check_there(exchange)
         raise WorkerError("plugin-failed", "the result file %r cannot be used: %s" % (path, error.strerror)) from None
     if not stat.S_ISREG(info.st_mode):
         raise WorkerError("plugin-failed", "the result %r is no regular file" % path)
@@ -134,7 +135,11 @@ def written(write, suffix: str, exchange: str) -> str:
     """Makes a new file in the worker's part of the exchange, and has `write(file)` fill it."""
     import tempfile
 
-    fd, path = tempfile.mkstemp(suffix=suffix, dir=exchange)
+    try:
+        fd, path = tempfile.mkstemp(suffix=suffix, dir=exchange)
+    except OSError:
+        check_there(exchange)
+        raise
     try:
         with os.fdopen(fd, "wb") as file:
             write(file)
@@ -142,3 +147,18 @@ def written(write, suffix: str, exchange: str) -> str:
         os.unlink(path)
         raise
     return path
+
+
+def check_there(exchange: str) -> None:
+    """Raises what tells the caller of a call whose directory somebody has removed, a cleaner of temporary files say."""
+    try:
+        # One that is mounted has its path for as long as the worker lives.
+        if os.stat(exchange).st_nlink > 0:
+            return
+    except OSError:
+        pass
+    raise WorkerError(
+        "not-found",
+        "somebody has removed the worker's directory %s, and with it what the call wrote: keep cleaners of temporary files from it"
+        % exchange,
+    )

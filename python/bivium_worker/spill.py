@@ -24,6 +24,11 @@ def read(entry, limit: int) -> bytes:
     try:
         with open(path, "rb") as file:
             data = file.read(limit + 1)
+    except FileNotFoundError:
+        raise WorkerError(
+            "not-found",
+            "somebody has removed the file of the arguments, %s: keep cleaners of temporary files from it" % path,
+        ) from None
     except (OSError, ValueError) as error:
         raise WorkerError("protocol", "the request's file cannot be read: %s" % error) from None
     if len(data) > limit:
@@ -32,11 +37,11 @@ def read(entry, limit: int) -> bytes:
 
 
 def write(text: bytes, exchange: str) -> bytes | None:
-    """Writes a result to a file, and gives what names it in the reply; None where there is no room for it."""
+    """Writes a result to a file, and gives what names it in the reply; None where there is no room for it, or no directory."""
     tidy()
     try:
         path = written(lambda file: file.write(text), ".json", exchange)
-    except OSError:
+    except (OSError, WorkerError):
         return None
     _given.append((time.monotonic(), path))
     # The name is `mkstemp`'s: no character of it needs an escape.

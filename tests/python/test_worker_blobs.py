@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import unittest
 
 from worker_host import WorkerCase, needs
@@ -61,6 +62,15 @@ class Blobs(WorkerCase):
         self.assertEqual(reply["result"]["as_path"], {"$blob": 0})
         self.assertIsInstance(reply["result"]["as_text"], str)
         self.assertEqual(reply["blobs"], [{"lent": 1}])
+
+    def test_what_is_gone_since_the_directory_was_removed_is_not_found(self):
+        lent = {"path": self.lend()["path"], "media_type": "audio/wav"}
+        shutil.rmtree(self.worker.exchange)
+        calls = [self.call("describe", {"$blob": 0}, blobs=[lent]), self.call("bytes"), self.call("vanished")]
+        for status, reply in calls:
+            self.assertEqual((status, reply["error"]["code"]), (404, "not-found"), reply)
+        self.assertIn("somebody has removed the worker's directory", reply["error"]["message"])
+        self.assertEqual(self.worker.result("execute", 1), {"args": [1], "kwargs": {}})
 
     def test_files_become_blobs_relative_to_the_exchange(self):
         for kind, key, media_type, text in (

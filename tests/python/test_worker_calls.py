@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import tempfile
 import threading
 import time
@@ -256,7 +257,8 @@ class Spilled(WorkerCase):
         for text, entry, code in (
             ("{", {}, "protocol"),
             ("[]", {}, "protocol"),
-            ("{}", {"path": "/nothing"}, "protocol"),
+            ("{}", {"path": "/nothing"}, "not-found"),
+            ("{}", {"path": "/"}, "protocol"),
             ("{}", {"path": 5}, "protocol"),
             (" " * ((1 << 20) + 1), {}, "resource-exhausted"),
         ):
@@ -277,6 +279,11 @@ class Spilled(WorkerCase):
         status, reply = self.worker.call("cramped", 300_000)
         self.assertEqual((status, reply["result"]), (200, "x" * 300_000))
         self.assertEqual(os.listdir(self.worker.exchange), [])
+
+    def test_where_the_directory_was_removed_it_stays_in_the_reply(self):
+        shutil.rmtree(self.worker.exchange)
+        status, reply = self.worker.call("big", 300_000)
+        self.assertEqual((status, reply["result"]), (200, "x" * 300_000))
 
 
 class Life(WorkerCase):

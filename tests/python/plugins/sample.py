@@ -117,6 +117,12 @@ class Echo:
     def hand_back(self, blob):
         return {"same": blob, "as_path": pathlib.Path(blob), "as_text": str(blob.path)}
 
+    def bytes(self):
+        return b"made"
+
+    def vanished(self):
+        return pathlib.Path(os.environ["TMPDIR"], "vanished.txt")
+
     def make(self, kind):
         from bivium_worker import Blob
 
