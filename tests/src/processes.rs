@@ -41,21 +41,18 @@ pub fn zombies() -> Vec<u32> {
     all().filter(|pid| state(*pid) == Some(('Z', std::process::id()))).collect()
 }
 
-/// Kills a process, if it is still there.
-pub fn kill(pid: u32) {
-    send(pid, Signal::KILL);
+/// Kills a process. False if it is no longer there.
+pub fn kill(pid: u32) -> bool {
+    send(pid, Signal::KILL)
 }
 
-/// Stops a process, if it is still there.
-pub fn stop(pid: u32) {
-    send(pid, Signal::STOP);
+/// Stops a process. False if it is no longer there.
+pub fn stop(pid: u32) -> bool {
+    send(pid, Signal::STOP)
 }
 
-fn send(pid: u32, signal: Signal) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        // It may have ended meanwhile.
-        let _ = kill_process(pid, signal);
-    }
+fn send(pid: u32, signal: Signal) -> bool {
+    i32::try_from(pid).ok().and_then(Pid::from_raw).is_some_and(|pid| kill_process(pid, signal).is_ok())
 }
 
 /// Waits until no process with this entry in its environment is left.

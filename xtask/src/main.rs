@@ -22,7 +22,8 @@ cargo xtask test [--from-source]
 cargo xtask test --cjm
     Runs published plugins of cjm-plugin-system in environments made for them (needs PyPI, Python 3.12, ffmpeg).
 cargo xtask soak [--seconds N] [--kills N] [--seed N]
-    Calls Python plugins and a component, and kills and stops processes at random: 500 in 20 minutes unless told otherwise.
+    Calls Python plugins and components while processes are killed and stopped, and directories of the exchange removed, at
+    random: 500 times in 20 minutes unless told otherwise.
 cargo xtask bench [--quick] [--only NAME] [--json FILE]
     Measures every case beside its floor and its peers, which it installs (PyPI, npm), and says which goals are met.
 cargo xtask guests [--from-source] [--update-prebuilt]

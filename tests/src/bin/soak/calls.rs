@@ -2,14 +2,16 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
-use bivium::{Call, ErrorCode, PluginManager};
+use anyhow::{Context, Result, bail, ensure};
+use bivium::{Call, ErrorCode, PluginError, PluginManager};
 use futures_util::StreamExt;
 use serde_json::json;
 
-use crate::{COMPONENT, CONFINED, Dice, TRUSTED};
+use crate::cleaner::Cleaner;
+use crate::{BLOBS, COMPONENT, CONFINED, Dice, TRUSTED};
 
 /// What a call may take.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -24,61 +26,166 @@ const GRACE: Duration = Duration::from_secs(10);
 /// For what comes back after the kills.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// One call. Gives its kind and how it ended; fails if it ended as none may, or too late.
-pub(crate) async fn one(manager: &PluginManager, dice: &Dice, number: u64) -> Result<(&'static str, String)> {
-    let kind = dice.roll(16);
-    if kind < 4 {
-        let (name, method) = [(TRUSTED, "for_ever"), (CONFINED, "for_ever"), (COMPONENT, "for-ever")]
-            .get(dice.roll(3) as usize)
-            .copied()
-            .unwrap_or((TRUSTED, "for_ever"));
-        let call = Call::new().method(method).timeout(SHORT);
-        let call = if name == COMPONENT { call } else { call.named("number", number) };
-        let reader = if kind < 2 { Reader::Slow } else { Reader::Stopped };
-        let ended = tokio::time::timeout(SHORT + GRACE, read(manager, name, call, reader, number));
-        let Ok(ended) = ended.await else { bail!("call {number}, a stream of {name}'s, did not end") };
-        return Ok((if kind < 2 { "slow reader" } else { "reader that stops" }, ended?));
+/// What a call has to do with.
+#[derive(Clone)]
+pub(crate) struct Ground {
+    pub(crate) manager: PluginManager,
+    pub(crate) dice: Arc<Dice>,
+    pub(crate) cleaner: Arc<Cleaner>,
+}
+
+/// Of what kind a call was, of which plugin's, and how it ended.
+pub(crate) struct Ended {
+    pub(crate) kind: &'static str,
+    pub(crate) plugin: &'static str,
+    pub(crate) how: String,
+}
+
+const WORKERS: &[&str] = &[TRUSTED, CONFINED];
+
+/// What a run has of each plugin.
+pub(crate) const KINDS: &[(&str, &[&str])] = &[
+    ("slow reader", &[TRUSTED, CONFINED, COMPONENT]),
+    ("reader that stops", &[TRUSTED, CONFINED, COMPONENT]),
+    ("stream", WORKERS),
+    ("plain", &[TRUSTED, CONFINED, COMPONENT]),
+    ("blob", &[TRUSTED, CONFINED, BLOBS]),
+    ("long JSON", WORKERS),
+    ("nap", WORKERS),
+    ("cancelled", WORKERS),
+    ("child", WORKERS),
+    ("hopping child", WORKERS),
+    ("call that hangs", WORKERS),
+];
+
+/// Of these kinds, in so many calls, one for each plugin: their processes pile up until their worker ends, or it is killed for
+/// them.
+const SELDOM: u64 = 400;
+
+fn kind(dice: &Dice, number: u64) -> (&'static str, &'static str) {
+    let of = |plugins: &'static [&'static str]| plugins.get(dice.roll(plugins.len() as u64) as usize).copied();
+    match number % SELDOM {
+        60 => return ("child", TRUSTED),
+        120 => return ("child", CONFINED),
+        180 => return ("hopping child", TRUSTED),
+        240 => return ("hopping child", CONFINED),
+        300 => return ("call that hangs", TRUSTED),
+        360 => return ("call that hangs", CONFINED),
+        _ => {}
     }
-    if kind == 4 {
-        let call = Call::new().method("echo").named("number", number).timeout(DEADLINE);
-        let ended = tokio::time::timeout(DEADLINE + GRACE, unary(manager, COMPONENT, call, number));
-        let Ok(ended) = ended.await else { bail!("call {number} of {COMPONENT} did not end") };
-        return Ok(("component", ended?));
+    match dice.roll(16) {
+        0 | 1 => ("slow reader", of(&[TRUSTED, CONFINED, COMPONENT]).unwrap_or(TRUSTED)),
+        2 | 3 => ("reader that stops", of(&[TRUSTED, CONFINED, COMPONENT]).unwrap_or(TRUSTED)),
+        4 => ("plain", COMPONENT),
+        5 => ("blob", BLOBS),
+        roll => {
+            // Two workers with two places each, and two with one.
+            let plugin = of(&[TRUSTED, TRUSTED, CONFINED]).unwrap_or(TRUSTED);
+            let kind = match roll {
+                6 | 7 => "blob",
+                8 => "stream",
+                9 => "long JSON",
+                10 => "cancelled",
+                11 | 12 => "nap",
+                _ => "plain",
+            };
+            (kind, plugin)
+        }
     }
-    let name = if dice.roll(3) == 0 { CONFINED } else { TRUSTED };
-    let seldom = dice.roll(20) == 0;
-    let deadline = if kind == 7 && seldom { SHORT } else { DEADLINE };
-    let call = Call::new().named("number", number).timeout(deadline);
-    let ended = tokio::time::timeout(deadline + GRACE, async {
-        let (what, ended) = match kind {
-            // Seldom: they pile up until their worker ends.
-            5 if seldom => ("child", unary(manager, name, call.method("child"), number).await),
-            6 if seldom => ("hopping child", unary(manager, name, call.method("hop"), number).await),
-            // Its worker is killed for it.
-            7 if seldom => ("call that hangs", unary(manager, name, call.method("hang"), number).await),
-            8 => {
-                let blob = manager.exchange().write(number.to_string().as_bytes(), "text/plain")?;
-                ("blob", unary(manager, name, call.method("blob").blob("data", blob), number).await)
-            }
-            9 => ("stream", stream(manager, name, call.method("stream"), number).await),
-            10 => {
-                let handle = call.handle().clone();
-                let wait = Duration::from_millis(dice.roll(30));
-                let (ended, ()) = tokio::join!(unary(manager, name, call.method("nap"), number), async {
-                    tokio::time::sleep(wait).await;
-                    handle.cancel();
-                });
-                ("cancelled", ended)
-            }
-            11..=12 => ("nap", unary(manager, name, call.method("nap"), number).await),
-            _ => ("plain", unary(manager, name, call, number).await),
-        };
-        anyhow::Ok((what, ended?))
-    });
+}
+
+/// One call. Fails if it ended as none may, or too late.
+pub(crate) async fn one(ground: &Ground, number: u64) -> Result<Ended> {
+    let (kind, plugin) = kind(&ground.dice, number);
+    let deadline = match kind {
+        "slow reader" | "reader that stops" | "call that hangs" => SHORT,
+        _ => DEADLINE,
+    };
+    let call = Call::new().timeout(deadline);
+    let call = if plugin == COMPONENT && kind != "plain" { call } else { call.named("number", number) };
+    let ended = tokio::time::timeout(deadline + GRACE, run(ground, kind, plugin, call, number));
     match ended.await {
-        Ok(ended) => ended,
-        Err(_) => bail!("call {number} of {name} did not end within its deadline and grace"),
+        Ok(how) => Ok(Ended { kind, plugin, how: how.with_context(|| format!("{kind} of {plugin}"))? }),
+        Err(_) => bail!("call {number}, {kind} of {plugin}, did not end within its deadline and grace"),
     }
+}
+
+async fn run(ground: &Ground, kind: &str, plugin: &str, call: Call, number: u64) -> Result<String> {
+    let Ground { manager, dice, .. } = ground;
+    match kind {
+        "slow reader" | "reader that stops" => {
+            let method = if plugin == COMPONENT { "for-ever" } else { "for_ever" };
+            let reader = if kind == "slow reader" { Reader::Slow } else { Reader::Stopped };
+            read(manager, plugin, call.method(method), reader, number).await
+        }
+        "blob" => blob(ground, plugin, call, number).await,
+        "stream" => stream(manager, plugin, call.method("stream"), number).await,
+        "long JSON" => long(ground, plugin, call, number).await,
+        "cancelled" => {
+            let handle = call.handle().clone();
+            let wait = Duration::from_millis(dice.roll(30));
+            let (ended, ()) = tokio::join!(unary(manager, plugin, call.method("nap"), number), async {
+                tokio::time::sleep(wait).await;
+                handle.cancel();
+            });
+            ended
+        }
+        "nap" => unary(manager, plugin, call.method("nap"), number).await,
+        "child" => unary(manager, plugin, call.method("child"), number).await,
+        "hopping child" => unary(manager, plugin, call.method("hop"), number).await,
+        "call that hangs" => unary(manager, plugin, call.method("hang"), number).await,
+        _ if plugin == COMPONENT => unary(manager, plugin, call.method("echo"), number).await,
+        _ => unary(manager, plugin, call, number).await,
+    }
+}
+
+/// Lends a file and gets one back. Either may be removed meanwhile; then, and only then, the call may say so.
+async fn blob(Ground { manager, dice, cleaner }: &Ground, plugin: &str, call: Call, number: u64) -> Result<String> {
+    let now = cleaner.now();
+    let text = format!("number {number}");
+    let lent = manager.exchange().write(text.as_bytes(), "text/plain");
+    let lent = match lent {
+        Ok(lent) => lent,
+        Err(error) => return lost(&error, cleaner.was_here_since(now), number),
+    };
+    // So that there is something to remove.
+    tokio::time::sleep(Duration::from_millis(dice.roll(20))).await;
+    let (method, expected) =
+        if plugin == BLOBS { ("upper", text.to_uppercase()) } else { ("blob", text.clone() + &text) };
+    let call = call.method(method).blob("data", lent);
+    let payload = match manager.execute(plugin, call).await {
+        Ok(payload) => payload,
+        Err(error) => return lost(&error, cleaner.was_here_since(now), number),
+    };
+    let made = payload.blobs.first().with_context(|| format!("call {number} gives no file"))?;
+    match std::fs::read_to_string(made.path()) {
+        Ok(made) => ensure!(made == expected, "call {number} gives a file of {made:?}, not {expected:?}"),
+        Err(_) if cleaner.was_here_since(now) => return Ok("done, and its file removed".to_owned()),
+        Err(error) => bail!("the file that call {number} gives cannot be read: {error}"),
+    }
+    Ok("done".to_owned())
+}
+
+/// Arguments and a result that travel as files.
+async fn long(Ground { manager, cleaner, .. }: &Ground, plugin: &str, call: Call, number: u64) -> Result<String> {
+    let now = cleaner.now();
+    let text = "long ".repeat(60_000);
+    match manager.execute(plugin, call.method("echo").named("text", text.clone())).await {
+        Ok(payload) => {
+            let expected = json!({"number": number, "text": text});
+            ensure!(payload.json == expected, "call {number} does not give its arguments back");
+            Ok("done".to_owned())
+        }
+        Err(error) => lost(&error, cleaner.was_here_since(now), number),
+    }
+}
+
+/// The end of a call whose files may have been removed.
+fn lost(error: &PluginError, may_be: bool, number: u64) -> Result<String> {
+    let code = error.code();
+    // A plugin that opens a file which is gone gets Python's own error.
+    let is_lost = code == ErrorCode::NotFound || error.message().contains("No such file or directory");
+    if may_be && is_lost { Ok(code.as_str().to_owned()) } else { typed(error, number) }
 }
 
 /// How a stream without an end is read.
@@ -112,7 +219,7 @@ async fn read(manager: &PluginManager, name: &str, call: Call, reader: Reader, n
     }
 }
 
-fn typed(error: &bivium::PluginError, number: u64) -> Result<String> {
+fn typed(error: &PluginError, number: u64) -> Result<String> {
     match error.code() {
         ErrorCode::Crashed
         | ErrorCode::Interrupted

@@ -4,24 +4,54 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use bivium::Call;
+use anyhow::{Context, Result, bail, ensure};
+use bivium::{Call, PluginManager};
 use bivium_tests::processes;
+use futures_util::StreamExt;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
-use crate::{Dice, GONE, TRUSTED, entry, host};
+use crate::{COMPONENT, CONFINED, Dice, GONE, TRUSTED, entry, host};
 
-/// Calls the plugin until it is killed. A line tells that it has begun.
+/// Calls the plugins, side by side, until it is killed. A line tells that it has begun.
 pub(crate) async fn serve(directory: &Path, mark: &str) -> Result<()> {
     let manager = host(directory, mark).await?;
     println!("begun");
+    tokio::try_join!(
+        work(&manager, TRUSTED),
+        work(&manager, CONFINED),
+        streams(&manager, TRUSTED, "for_ever"),
+        streams(&manager, CONFINED, "for_ever"),
+        streams(&manager, COMPONENT, "for-ever"),
+    )?;
+    Ok(())
+}
+
+async fn work(manager: &PluginManager, name: &str) -> Result<()> {
     let mut number = 0_u64;
     loop {
         number += 1;
-        let method = if number.is_multiple_of(20) { "child" } else { "nap" };
-        manager.execute(TRUSTED, Call::new().method(method).named("number", number)).await?;
+        let call = Call::new().named("number", number);
+        let call = match number % 20 {
+            0 => call.method("child"),
+            5 => call.method("hop"),
+            _ if number.is_multiple_of(2) => {
+                call.method("blob").blob("data", manager.exchange().write(b"lent", "text/plain")?)
+            }
+            _ => call.method("nap"),
+        };
+        manager.execute(name, call).await?;
     }
+}
+
+async fn streams(manager: &PluginManager, name: &str, method: &'static str) -> Result<()> {
+    let call = Call::new().method(method);
+    let call = if name == COMPONENT { call } else { call.named("number", 0) };
+    let mut items = manager.execute_stream(name, call).await?;
+    while let Some(item) = items.next().await {
+        item?;
+    }
+    bail!("a stream without an end has ended")
 }
 
 /// Starts a host, kills it in the middle of its work, and sees that nothing of it stays.

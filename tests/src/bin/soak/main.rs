@@ -1,16 +1,18 @@
-//! Load on a trusted worker's plugin, a confined one and a component, while processes are killed and stopped at random:
-//! `cargo xtask soak`.
+//! Load on a trusted worker's plugin, a confined one and two components, while processes are killed and stopped, and
+//! directories of the exchange removed, at random: `cargo xtask soak`.
 //!
 //!     soak [--seconds N] [--kills N] [--seed N]
 //!
 //! What must hold: every call ends once, in its own result or in a typed error, within its deadline and grace, and runs at
 //! most once, however its stream is read. Afterwards no process of a plugin, no zombie and no file in the exchange is left.
-//! Every tenth kill takes a whole host, which is a process of its own for that (`soak host DIRECTORY MARK`).
+//! What counts as a kill is in `harms.rs`. A whole host is a process of its own for that (`soak host DIRECTORY MARK`).
 
 mod calls;
+mod cleaner;
+mod harms;
 mod hosts;
+mod report;
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
@@ -25,9 +27,16 @@ use bivium_tests::{processes, root};
 use serde_json::json;
 use tokio::sync::Mutex;
 
-const TRUSTED: &str = "soak";
-const CONFINED: &str = "soak-confined";
-const COMPONENT: &str = "soak-component";
+use calls::Ground;
+use cleaner::Cleaner;
+use harms::Harm;
+use report::Tally;
+
+const TRUSTED: &str = "trusted";
+const CONFINED: &str = "confined";
+const COMPONENT: &str = "component";
+/// A component that reads files and gives some.
+const BLOBS: &str = "component-with-files";
 /// The environment variable that marks the processes of one plugin.
 const MARK: &str = "BIVIUM_SOAK_MARK";
 const CALLERS: u64 = 8;
@@ -90,10 +99,12 @@ pub(crate) async fn host(directory: &Path, mark: &str) -> Result<PluginManager> 
     confined["name"] = json!(CONFINED);
     confined["concurrency"] = json!(1);
     confined["permissions"] = json!({"filesystem": [{"path": marks, "guest": "/marks", "mode": "write"}]});
-    let component = json!({
-        "name": COMPONENT, "version": "1.0.0", "component": root().join("tests/guests/target/guests/misbehave.wasm"),
-    });
-    for (name, manifest) in [(TRUSTED, trusted), (CONFINED, confined), (COMPONENT, component)] {
+    let component = |name: &str, guest: &str| {
+        let path = root().join("tests/guests/target/guests").join(format!("{guest}.wasm"));
+        json!({"name": name, "version": "1.0.0", "component": path})
+    };
+    let (component, blobs) = (component(COMPONENT, "misbehave"), component(BLOBS, "twin"));
+    for (name, manifest) in [(TRUSTED, trusted), (CONFINED, confined), (COMPONENT, component), (BLOBS, blobs)] {
         std::fs::write(directory.join(format!("{name}.json")), manifest.to_string())?;
     }
     let exchange = directory.join("exchange");
@@ -107,7 +118,9 @@ pub(crate) async fn host(directory: &Path, mark: &str) -> Result<PluginManager> 
     for name in [TRUSTED, CONFINED] {
         manager.load_with(name, json!({"marks": marks.join(name)})).await?;
     }
-    manager.load(COMPONENT).await?;
+    for name in [COMPONENT, BLOBS] {
+        manager.load(name).await?;
+    }
     Ok(manager)
 }
 
@@ -132,75 +145,27 @@ async fn main() -> Result<ExitCode> {
     let exchange = directory.path().join("exchange");
     let files: Vec<_> = std::fs::read_dir(&exchange)?.flatten().map(|entry| entry.path()).collect();
     ensure!(files.is_empty(), "files are left: {files:?}");
-    let report = json!({"kills": tally.kills, "seconds": options.seconds, "seed": options.seed, "calls": tally.calls});
-    println!("{report}");
-    eprint!("{}", tally.table());
+    println!("{}", json!({"seconds": options.seconds, "seed": options.seed, "done": tally.json()}));
+    eprint!("{} calls\n\n{}", tally.count(), tally.table());
+    tally.is_complete()?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// What was done, and how the calls ended.
-#[derive(Default)]
-pub(crate) struct Tally {
-    /// By kind of call, then by how it ended.
-    calls: BTreeMap<&'static str, BTreeMap<String, u64>>,
-    kills: BTreeMap<&'static str, u64>,
-}
-
-impl Tally {
-    /// As Markdown, for docs/workers.md.
-    fn table(&self) -> String {
-        let mut text = "| calls | ended |\n| --- | --- |\n".to_owned();
-        for (kind, ends) in &self.calls {
-            let ends: Vec<String> = ends.iter().map(|(end, count)| format!("{count} {end}")).collect();
-            text.push_str(&format!("| {kind} | {} |\n", ends.join(", ")));
-        }
-        text.push_str("\n| killed or stopped | times |\n| --- | --- |\n");
-        self.kills.iter().for_each(|(what, count)| text.push_str(&format!("| {what} | {count} |\n")));
-        text
-    }
-}
-
-/// Kills a worker, or its guard, or any process of theirs; or stops a guard. Says which.
-async fn kill_one(manager: &PluginManager, mark: &str, dice: &Dice) -> Result<&'static str> {
-    let pick = |pids: &[u32]| pids.get(dice.roll(pids.len() as u64) as usize).copied();
-    let name = if dice.roll(3) == 0 { CONFINED } else { TRUSTED };
-    let stats = manager.stats(name).await?;
-    let workers: Vec<u32> = stats.instances.iter().filter_map(|worker| u32::try_from(worker.id).ok()).collect();
-    let (what, victim) = match dice.roll(10) {
-        0 => ("any process", pick(&processes::with(&entry(mark)))),
-        1 | 2 => ("a guard, killed", pick(&workers).and_then(processes::parent)),
-        3 | 4 => ("a guard, stopped", pick(&workers).and_then(processes::parent)),
-        _ => ("a worker", pick(&workers)),
-    };
-    // A worker whose guard has just ended has another parent, which is not ours.
-    let ours = |pid: &u32| *pid != std::process::id() && processes::with(&entry(mark)).contains(pid);
-    if let Some(pid) = victim.filter(ours) {
-        match what {
-            "a guard, stopped" => {
-                processes::stop(pid);
-                // A stopped guard is noticed when its worker ends.
-                workers.into_iter().filter(|worker| processes::parent(*worker) == Some(pid)).for_each(processes::kill);
-            }
-            _ => processes::kill(pid),
-        }
-    }
-    Ok(what)
 }
 
 /// Runs the load and the kills; gives what was done and how many calls ended how.
 async fn soak(directory: &Path, mark: &str, options: &Options) -> Result<Tally> {
     let manager = host(directory, mark).await?;
     let dice = Arc::new(Dice(AtomicU64::new(options.seed)));
+    let ground = Ground { manager: manager.clone(), dice: dice.clone(), cleaner: Arc::new(Cleaner::default()) };
     let tally = Arc::new(Mutex::new(Tally::default()));
     let over = Arc::new(AtomicBool::new(false));
     let callers: Vec<_> = (0..CALLERS)
         .map(|caller| {
-            let (manager, dice, tally, over) = (manager.clone(), dice.clone(), tally.clone(), over.clone());
+            let (ground, tally, over) = (ground.clone(), tally.clone(), over.clone());
             tokio::spawn(async move {
                 let mut number = caller;
                 while !over.load(Ordering::Relaxed) {
-                    let (kind, ended) = calls::one(&manager, &dice, number).await?;
-                    *tally.lock().await.calls.entry(kind).or_default().entry(ended).or_default() += 1;
+                    let ended = calls::one(&ground, number).await?;
+                    tally.lock().await.ended(ended);
                     number += CALLERS;
                 }
                 anyhow::Ok(())
@@ -209,17 +174,12 @@ async fn soak(directory: &Path, mark: &str, options: &Options) -> Result<Tally> 
         .collect();
 
     let begun = Instant::now();
-    for kill in 1..=options.kills {
-        let at = Duration::from_secs(options.seconds).mul_f64(kill as f64 / (options.kills + 1) as f64);
+    for (number, harm) in Harm::all(options.kills, &dice).into_iter().enumerate() {
+        let at = Duration::from_secs(options.seconds).mul_f64((number + 1) as f64 / (options.kills + 1) as f64);
         let jitter = Duration::from_millis(dice.roll(200));
         tokio::time::sleep((at + jitter).saturating_sub(begun.elapsed())).await;
-        let what = if kill % 10 == 0 {
-            hosts::kill_one(&format!("{mark}-host-{kill}"), &dice).await?;
-            "a whole host"
-        } else {
-            kill_one(&manager, mark, &dice).await?
-        };
-        *tally.lock().await.kills.entry(what).or_default() += 1;
+        harm.inflict(&ground, mark, number).await?;
+        tally.lock().await.done(harm);
         if callers.iter().any(tokio::task::JoinHandle::is_finished) {
             break;
         }
