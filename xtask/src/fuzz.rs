@@ -16,6 +16,10 @@ const PYTHON_CORPUS: &str = "fuzz/python/corpus";
 /// The fuzzer of Python code.
 const ATHERIS: &str = "atheris==3.0.0";
 
+/// Said where the built-in runner does what libFuzzer should.
+const NO_LIBFUZZER: &str = "libFuzzer, which knows the code that an input reaches, is not used: it needs a nightly \
+toolchain and cargo-fuzz (`rustup toolchain install nightly --profile minimal && cargo install cargo-fuzz`)";
+
 /// What to run.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Options<'a> {
@@ -64,6 +68,9 @@ pub(crate) fn run_targets(options: &Options<'_>) -> Result<()> {
     }
     lock()?;
     let by_libfuzzer = !options.built_in && options.file.is_none() && has_libfuzzer();
+    if !by_libfuzzer && !options.built_in && options.file.is_none() {
+        eprintln!("fuzz: {NO_LIBFUZZER}");
+    }
     for target in &chosen {
         eprintln!("fuzz: {target}, by {}", if by_libfuzzer { "libFuzzer" } else { "the built-in runner" });
         if by_libfuzzer {
