@@ -36,6 +36,25 @@ def install() -> None:
     handle(signal.SIGINT, ignore)
     signal.siginterrupt(signal.SIGINT, False)
     os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
+    if sys.version_info < (3, 10):
+        _run_hooks_before_exec()
+
+
+def _run_hooks_before_exec() -> None:
+    """What `multiprocessing` spawns with such a Python is forked without the hooks, and nobody waits for the exec: a SIGTERM that
+    came before it was lost in the worker's handler. The hooks run where there is something to call before the exec."""
+    import _posixsubprocess
+
+    plain = _posixsubprocess.fork_exec
+
+    def fork_exec(*args):
+        # `subprocess` restores signals, and waits for the exec.
+        restores_signals, before_exec = args[14], args[20]
+        if not restores_signals and before_exec is None:
+            args = (*args[:20], int)
+        return plain(*args)
+
+    _posixsubprocess.fork_exec = fork_exec
 
 
 def ignore(*_signal) -> None:

@@ -184,11 +184,8 @@ class Forks:
 
     def terminate(self, way):
         """The exit codes of processes that are told to end, at once and later."""
-        codes, pauses = [], [0, 0.001, 0.01, 0.1]
-        if way == "spawn" and sys.version_info < (3, 10):
-            # Between fork and exec a process has the handlers of its parent, and this Python does not wait for the exec.
-            pauses[:2] = [0.2, 0.3]
-        for pause in pauses:
+        codes = []
+        for pause in (0, 0.001, 0.01, 0.1):
             process = multiprocessing.get_context(way).Process(target=sleep_for, args=(60,))
             process.start()
             time.sleep(pause)
