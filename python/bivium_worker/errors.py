@@ -36,6 +36,9 @@ FULL = {
 GPU_FULL = frozenset({"OutOfMemoryError", "ResourceExhaustedError"})
 """What Torch and CuPy, and what TensorFlow, call their error of a GPU whose memory is used up."""
 
+IMPORTS = "<frozen importlib"
+"""How the names of the files begin that Python imports with."""
+
 MAX_CHAIN = 1000
 """Of so many errors, each the cause of another, we let go."""
 
@@ -171,16 +174,32 @@ def name_of(kind: type) -> str:
 
 
 def trace(error: BaseException) -> str:
-    """The whole traceback, from the plugin's first frame on, causes included."""
+    """The whole traceback, from the plugin's first frame on, causes included, without the frames of the import machinery."""
     import traceback
 
     step = error.__traceback__
-    while step is not None and step.tb_frame.f_code.co_filename.startswith((HERE, "<frozen importlib")):
+    while step is not None and step.tb_frame.f_code.co_filename.startswith((HERE, IMPORTS)):
         step = step.tb_next
     try:
-        return clip("".join(traceback.format_exception(type(error), error, step)))
+        whole = traceback.TracebackException(type(error), error, step)
+        left = [whole]
+        seen: set[int] = set()
+        while left:
+            part = left.pop()
+            if part is None or id(part) in seen:
+                continue
+            seen.add(id(part))
+            part.stack[:] = [frame for frame in part.stack if not is_import(frame.filename)]
+            left += (part.__cause__, part.__context__)
+            left += getattr(part, "exceptions", None) or ()
+        return clip("".join(whole.format()))
     except BaseException as inner:  # as above
         return "(no traceback: formatting it raised %s)" % type(inner).__name__
+
+
+def is_import(filename: str) -> bool:
+    """Whether code of this file is the import machinery's, as Python itself leaves it out where a statement imports."""
+    return filename.startswith(IMPORTS) or filename.endswith(os.path.join("importlib", "__init__.py"))
 
 
 def forget(error: BaseException) -> None:
