@@ -267,6 +267,17 @@ impl PluginError {
         self
     }
 
+    /// Says what to do besides.
+    #[must_use]
+    pub fn and_help(mut self, help: impl Into<String>) -> Self {
+        let more = help.into();
+        self.0.help = Some(match self.0.help.take() {
+            Some(help) => format!("{help}; {more}"),
+            None => more,
+        });
+        self
+    }
+
     /// Attaches the plugin's own error.
     #[must_use]
     pub fn with_failure(mut self, failure: Failure) -> Self {

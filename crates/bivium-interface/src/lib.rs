@@ -43,6 +43,7 @@ mod plugin;
 pub mod policy;
 mod progress;
 mod stats;
+mod text_file;
 
 pub use async_trait::async_trait;
 pub use tokio_util::sync::CancellationToken;
@@ -58,6 +59,7 @@ pub use plugin::{MethodInfo, PayloadStream, PluginInterface};
 pub use policy::{Granted, HostPolicy, NetworkRule};
 pub use progress::Progress;
 pub use stats::{CircuitState, InstanceStats, LastCrash, Stats};
+pub use text_file::{read_text, read_text_from};
 
 /// What every fallible operation on a plugin gives.
 pub type Result<T, E = PluginError> = std::result::Result<T, E>;

@@ -21,6 +21,9 @@ use crate::{PluginError, Result};
 /// them: a secret is asked for with `permissions.secrets`.
 pub const SECRET_VARIABLE: &str = "BIVIUM_SECRET_";
 
+/// No policy is longer.
+const MOST_BYTES: u64 = 1 << 20;
+
 /// What a host grants at most. The default grants what each manifest declares, within [`HostPolicy::CEILINGS`]: whoever
 /// installs a manifest has read it. A host that takes manifests from strangers gives `permissions`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -100,8 +103,11 @@ impl HostPolicy {
     /// `not-found` or `denied` if it cannot be read; `invalid-config` if it is no policy, saying where.
     pub fn read(path: &Path) -> Result<Self> {
         let failed = |what: &str| format!("the host policy {} {what}", path.display());
-        let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+        let text = crate::read_text(path, MOST_BYTES).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => PluginError::not_found(failed("is not there")),
+            std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData => {
+                PluginError::invalid_config(failed(&format!("cannot be read: {error}")))
+            }
             _ => PluginError::denied(failed(&format!("cannot be read: {error}"))),
         })?;
         let invalid = |why: String| PluginError::invalid_config(failed(&format!("is not valid: {why}")));
