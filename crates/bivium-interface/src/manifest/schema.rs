@@ -21,6 +21,13 @@ impl Manifest {
     pub fn json_schema() -> Value {
         PLUGIN.clone()
     }
+
+    /// Whether a manifest, in one of the forms that are read, may have a key at its top.
+    #[must_use]
+    pub fn has_key(key: &str) -> bool {
+        let of_other_forms = ["format_version", "unit", "install", "code"];
+        key != "$schema" && (properties(&PLUGIN).any(|(known, _)| known == key) || of_other_forms.contains(&key))
+    }
 }
 
 /// The schema of a type.

@@ -1,10 +1,11 @@
 //! Finding manifests: which plugins there are, and which files are not what they should be.
 
+mod foreign;
 mod named;
 mod trust;
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -46,8 +47,11 @@ pub struct Discovery {
     ///
     /// [`Ancestor::adapters`]: bivium_interface::manifest::Ancestor::adapters
     pub adapters: Vec<Arc<AdapterManifest>>,
-    /// Files that are no valid manifest, and why; files and directories that were not read (`denied`), and why.
+    /// Files that are no valid manifest, and why; manifests of one directory that declare plugins of one name, none of which is
+    /// taken; files and directories that were not read (`denied`), and why.
     pub problems: Vec<(PathBuf, PluginError)>,
+    /// Files among the manifests that are evidently something else, and what.
+    pub passed_over: Vec<(PathBuf, &'static str)>,
 }
 
 /// A manifest that is passed over, since a nearer one declares a plugin of the same name.
@@ -80,30 +84,44 @@ pub fn default_search_paths() -> Vec<SearchPath> {
 #[must_use]
 pub fn discover(search_paths: &[SearchPath]) -> Discovery {
     let mut discovery = Discovery::default();
-    let mut found = BTreeMap::new();
+    let mut found: BTreeMap<String, Manifest> = BTreeMap::new();
+    // Nor does a farther path stand in for them: it would be another plugin than the one that is meant.
+    let mut unclear: BTreeSet<String> = BTreeSet::new();
     for place in search_paths {
-        let files = if place.is_named {
-            named_files(&place.path, &mut discovery.problems)
-        } else {
-            discovery.search(&place.path)
-        };
+        let files =
+            if place.is_named { named_files(&place.path, &mut discovery) } else { discovery.search(&place.path) };
+        let mut own: BTreeMap<String, Vec<Manifest>> = BTreeMap::new();
         for (path, read) in files {
             match read {
-                Ok(ManifestFile::Plugin(manifest)) => match found.entry(manifest.name.clone()) {
-                    Entry::Occupied(taken) => {
-                        let taken: &Manifest = taken.get();
-                        // The same one, found twice, shadows nothing.
-                        if taken.path != manifest.path {
-                            let by = taken.path.clone();
-                            discovery.shadowed.push(Shadowed { name: manifest.name, path, by });
-                        }
-                    }
-                    Entry::Vacant(place) => {
-                        place.insert(*manifest);
-                    }
-                },
+                Ok(ManifestFile::Plugin(manifest)) => own.entry(manifest.name.clone()).or_default().push(*manifest),
                 Ok(ManifestFile::Adapter(adapter)) => discovery.add_adapter(*adapter),
-                Err(error) => discovery.problems.push((path, error)),
+                Err(error) => match foreign::kind(&path, &error) {
+                    Some(kind) => discovery.passed_over.push((path, kind)),
+                    None => discovery.problems.push((path, error)),
+                },
+            }
+        }
+        for (name, manifests) in own {
+            if unclear.contains(&name) {
+                continue;
+            }
+            let Some(manifest) = discovery.only_one(manifests) else {
+                if !found.contains_key(&name) {
+                    unclear.insert(name);
+                }
+                continue;
+            };
+            match found.entry(name) {
+                Entry::Occupied(taken) => {
+                    let by = taken.get().path.clone();
+                    // The same one, found twice, shadows nothing.
+                    if by != manifest.path {
+                        discovery.shadowed.push(Shadowed { name: manifest.name, path: manifest.path, by });
+                    }
+                }
+                Entry::Vacant(place) => {
+                    place.insert(manifest);
+                }
             }
         }
         for file in adapters_beside(place) {
@@ -119,12 +137,12 @@ pub fn discover(search_paths: &[SearchPath]) -> Discovery {
 /// A file, and what it declares.
 type Read = (PathBuf, Result<ManifestFile>);
 
-fn named_files(path: &Path, problems: &mut Vec<(PathBuf, PluginError)>) -> Vec<Read> {
+fn named_files(path: &Path, discovery: &mut Discovery) -> Vec<Read> {
     let read = |file: PathBuf| {
         let read = ManifestFile::read(&file);
         (file, read)
     };
-    candidates(path, problems).into_iter().map(read).collect()
+    candidates(path, discovery).into_iter().map(read).collect()
 }
 
 /// Reads a manifest that a search has found, unless a stranger could have written it or what it names.
@@ -154,13 +172,50 @@ impl Discovery {
                 return Vec::new();
             }
         };
-        let mut files: Vec<PathBuf> = names.iter().filter_map(|name| manifest_of(&directory.join(name))).collect();
-        files.sort();
+        let files = self.manifests(names.iter().map(|name| directory.join(name)));
         let read = |file: PathBuf| {
             let read = read_searched(&trust, &file);
             (file, read)
         };
         files.into_iter().map(read).collect()
+    }
+
+    /// The files that should be manifests, in the order of their names.
+    fn manifests(&mut self, entries: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
+        let (hidden, mut files): (Vec<_>, Vec<_>) =
+            entries.filter_map(|entry| manifest_of(&entry)).partition(|file| foreign::is_hidden(file));
+        self.passed_over.extend(hidden.into_iter().map(|file| (file, foreign::HIDDEN)));
+        files.sort();
+        files
+    }
+
+    /// The one manifest of its name in a directory. Which of several is meant cannot be told, so that none is taken.
+    fn only_one(&mut self, mut manifests: Vec<Manifest>) -> Option<Manifest> {
+        // Links to one file are one manifest.
+        let mut files = BTreeSet::new();
+        manifests
+            .retain(|manifest| files.insert(manifest.path.canonicalize().unwrap_or_else(|_| manifest.path.clone())));
+        if manifests.len() < 2 {
+            return manifests.pop();
+        }
+        for manifest in &manifests {
+            let others: Vec<String> = manifests
+                .iter()
+                .filter(|other| other.path != manifest.path)
+                .map(|other| other.path.display().to_string())
+                .collect();
+            let what = format!(
+                "{} declares a plugin {:?}, and so does {}",
+                manifest.path.display(),
+                manifest.name,
+                others.join(" and ")
+            );
+            let error = PluginError::invalid_manifest(what)
+                .with_plugin(&manifest.name)
+                .with_help("rename or remove all but one");
+            self.problems.push((manifest.path.clone(), error));
+        }
+        None
     }
 
     /// What was not read since a stranger could have written it, and why.
@@ -202,7 +257,7 @@ fn is_adapter(path: &Path) -> bool {
 }
 
 /// The files of one search path that should be manifests, in the order of their names.
-fn candidates(path: &Path, problems: &mut Vec<(PathBuf, PluginError)>) -> Vec<PathBuf> {
+fn candidates(path: &Path, discovery: &mut Discovery) -> Vec<PathBuf> {
     if path.is_file() {
         return vec![path.to_owned()];
     }
@@ -211,13 +266,11 @@ fn candidates(path: &Path, problems: &mut Vec<(PathBuf, PluginError)>) -> Vec<Pa
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
         Err(error) => {
             let what = format!("cannot read the manifest directory {}: {error}", path.display());
-            problems.push((path.to_owned(), PluginError::denied(what)));
+            discovery.problems.push((path.to_owned(), PluginError::denied(what)));
             return Vec::new();
         }
     };
-    let mut files: Vec<PathBuf> = entries.flatten().filter_map(|entry| manifest_of(&entry.path())).collect();
-    files.sort();
-    files
+    discovery.manifests(entries.flatten().map(|entry| entry.path()))
 }
 
 fn manifest_of(path: &Path) -> Option<PathBuf> {
@@ -281,6 +334,39 @@ mod tests {
     fn set_mode(path: &Path, mode: u32) {
         use std::os::unix::fs::PermissionsExt as _;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn of_two_manifests_of_one_name_in_a_directory_none_is_taken() {
+        let (near, far) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        manifest(near.path(), "a.json", "a", "1");
+        manifest(near.path(), "a-2/a-2.json", "a", "2");
+        manifest(near.path(), "b.json", "b", "1");
+        std::os::unix::fs::symlink("b.json", near.path().join("same.json")).unwrap();
+        manifest(far.path(), "a.json", "a", "3");
+        for (paths, is_found) in [([near.path(), far.path()], false), ([far.path(), near.path()], true)] {
+            let discovery = discover(&paths.map(SearchPath::named));
+            assert_eq!((discovery.found.contains_key("a"), discovery.found.contains_key("b")), (is_found, true));
+            let told: Vec<String> = discovery.problems.iter().map(|(_, error)| error.to_string()).collect();
+            assert_eq!(told.len(), 2, "{told:?}");
+            let both = ["a.json", "a-2/a-2.json"].map(|file| near.path().join(file).display().to_string());
+            assert!(told.iter().all(|told| both.iter().all(|path| told.contains(path))), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_evidently_no_manifest_is_passed_over_without_a_problem() {
+        let dir = tempfile::tempdir().unwrap();
+        manifest(dir.path(), "a.json", "a", "1");
+        std::fs::write(dir.path().join("._a.json"), b"\0\x05\x16\x07").unwrap();
+        std::fs::write(dir.path().join("package.json"), r#"{"name": "p", "version": "1"}"#).unwrap();
+        std::fs::write(dir.path().join("steps.json"), r#"{"name": "p", "steps": []}"#).unwrap();
+        for place in [SearchPath::named(dir.path()), SearchPath::searched(dir.path())] {
+            let discovery = discover(&[place]);
+            assert!(discovery.problems.is_empty() && discovery.found.len() == 1, "{discovery:?}");
+            let kinds: Vec<&str> = discovery.passed_over.iter().map(|(_, kind)| *kind).collect();
+            assert_eq!(kinds, [foreign::HIDDEN, "a file of another program", "a pipeline"]);
+        }
     }
 
     #[test]

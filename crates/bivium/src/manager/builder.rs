@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use bivium_exchange::Exchange;
 use bivium_instances::{AuditSink, LogFiles};
-use bivium_interface::{HostPolicy, PluginError, Result};
+use bivium_interface::{HostPolicy, Manifest, PluginError, Result};
 use bivium_wasm::WasmConfig;
 
 use super::{Inner, PluginManager};
@@ -21,6 +21,7 @@ use crate::scheduler::{QueueScheduler, Scheduler};
 #[derive(Default)]
 pub struct ManagerBuilder {
     search_paths: Vec<SearchPath>,
+    given: BTreeMap<String, Arc<Manifest>>,
     data_dir: Option<PathBuf>,
     log_dir: Option<PathBuf>,
     options: Options,
@@ -35,6 +36,13 @@ impl ManagerBuilder {
     #[must_use]
     pub fn manifests(mut self, path: impl Into<PathBuf>) -> Self {
         self.search_paths.push(SearchPath::named(path));
+        self
+    }
+
+    /// Adds a plugin by a manifest that lies in no file, before all that is searched for.
+    #[must_use]
+    pub fn manifest(mut self, manifest: Manifest) -> Self {
+        self.given.insert(manifest.name.clone(), Arc::new(manifest));
         self
     }
 
@@ -146,6 +154,7 @@ impl ManagerBuilder {
         Ok(PluginManager {
             inner: Arc::new(Inner {
                 search_paths,
+                given: self.given,
                 constructor: Constructor::new(exchange, self.options),
                 monitor,
                 scheduler,

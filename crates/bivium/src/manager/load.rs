@@ -143,7 +143,10 @@ impl PluginManager {
                 .with_plugin(name)
                 .with_help("unload it and register another"));
         };
-        let manifest = Arc::new(crate::discovery::read_adapted(&before.path, &self.inner.search_paths)?);
+        let manifest = match self.inner.given.get(name) {
+            Some(given) => Arc::clone(given),
+            None => Arc::new(crate::discovery::read_adapted(&before.path, &self.inner.search_paths)?),
+        };
         if manifest.name != name {
             return Err(PluginError::invalid_manifest(format!(
                 "{} now declares another plugin, {:?}",

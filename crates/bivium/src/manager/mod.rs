@@ -50,6 +50,8 @@ pub struct PluginManager {
 
 struct Inner {
     search_paths: Vec<SearchPath>,
+    /// Manifests that the host gave itself.
+    given: BTreeMap<String, Arc<Manifest>>,
     constructor: Constructor,
     monitor: Arc<dyn Monitor>,
     scheduler: Arc<dyn Scheduler>,
@@ -95,7 +97,8 @@ impl PluginManager {
     /// before. Blocks on the file system for as long as a few small files take to read.
     #[must_use = "the report says which files are no valid manifests"]
     pub fn discover(&self) -> Discovery {
-        let discovery = discover(&self.inner.search_paths);
+        let mut discovery = discover(&self.inner.search_paths);
+        discovery.found.extend(self.inner.given.iter().map(|(name, manifest)| (name.clone(), Arc::clone(manifest))));
         *self.found_map() = discovery.found.clone();
         discovery
     }
@@ -112,8 +115,10 @@ impl PluginManager {
         if let Some(manifest) = discovery.found.get(name) {
             return Ok(Arc::clone(manifest));
         }
+        let names_it = |(_, error): &&(PathBuf, PluginError)| error.plugin() == Some(name);
         let is_its_own = |(path, _): &&(PathBuf, PluginError)| path.file_stem().is_some_and(|stem| stem == name);
-        Err(match discovery.problems.iter().find(is_its_own) {
+        let mut problems = discovery.problems.iter();
+        Err(match problems.clone().find(names_it).or_else(|| problems.find(is_its_own)) {
             Some((_, error)) => error.clone().with_plugin(name),
             None => self.not_found(name, &discovery),
         })
