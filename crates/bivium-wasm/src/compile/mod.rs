@@ -177,6 +177,23 @@ impl Workshop {
         Some(CacheUsage { directory: cache.path().to_owned(), entries, bytes })
     }
 
+    /// Empties the cache, and gives what it held.
+    pub(crate) fn clear(&self) -> Result<Option<CacheUsage>> {
+        let Some(cache) = &self.cache else { return Ok(None) };
+        let directory = cache.path().to_owned();
+        let (entries, bytes) = cache.clear().map_err(|error| {
+            let message = format!("cannot empty the cache {}: {error}", directory.display());
+            match error.kind() {
+                std::io::ErrorKind::ResourceBusy => {
+                    PluginError::unavailable(message).with_help("try again when it has ended")
+                }
+                std::io::ErrorKind::PermissionDenied => PluginError::denied(message),
+                _ => PluginError::internal(message),
+            }
+        })?;
+        Ok(Some(CacheUsage { directory, entries, bytes }))
+    }
+
     /// Gets the component. A future that is dropped stops what it can.
     pub(crate) async fn component(&self, engine: &Engine, request: Request) -> Result<Compiled> {
         let (workshop, engine, limits, path) = (self.clone(), engine.clone(), request.limits, request.path.clone());

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bivium_instances::Room;
+use bivium_interface::Result;
 use rustix::process::{Resource, getrlimit};
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::compile::{Compiler, Workshop};
+use crate::compile::{CacheUsage, Compiler, Workshop};
 use crate::limits;
 use crate::network::{Outside, Resolver};
 
@@ -151,6 +152,21 @@ impl WasmConfig {
 
     pub(crate) fn compile_memory(&self) -> u64 {
         self.compile_memory_bytes
+    }
+
+    /// What the cache of compiled components holds, if there is one. Blocks on the file system.
+    #[must_use]
+    pub fn cache_usage(&self) -> Option<CacheUsage> {
+        self.workshop().usage()
+    }
+
+    /// Empties the cache of compiled components, and gives what it held. Hosts that run go on with what they have loaded. Blocks
+    /// on the file system.
+    ///
+    /// # Errors
+    /// `unavailable` while a host compiles a component into it; `denied` or `internal` if it cannot be emptied.
+    pub fn clear_cache(&self) -> Result<Option<CacheUsage>> {
+        self.workshop().clear()
     }
 
     pub(super) fn workshop(&self) -> Workshop {

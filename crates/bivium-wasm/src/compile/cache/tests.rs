@@ -57,6 +57,23 @@ fn found(cache: &Cache, key: Key) -> Option<Vec<u8>> {
 }
 
 #[test]
+fn the_cache_is_emptied_unless_an_entry_is_being_made() {
+    let place = Place::new(u64::MAX);
+    place.install("one", ONE);
+    let mapped = place.cache.find(key("one")).unwrap();
+    let making = place.reopened().draft().unwrap();
+    assert_eq!(place.cache.clear().unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+    assert_eq!(place.cache.usage().unwrap().0, 1);
+    drop(making);
+    fs::create_dir(place.cache.path().join(".left")).unwrap();
+    assert_eq!(place.cache.clear().unwrap(), (1, ONE.len() as u64));
+    assert_eq!((place.names(), place.cache.usage().unwrap()), (Vec::new(), (0, 0)));
+    assert_eq!(mapped.read().unwrap(), ONE, "who has it open goes on with it");
+    place.install("one", ONE);
+    assert_eq!(found(&place.cache, key("one")).as_deref(), Some(ONE));
+}
+
+#[test]
 fn what_is_put_in_is_found_by_other_hosts_and_left_as_it_is() {
     let place = Place::new(1 << 20);
     assert_eq!(found(&place.cache, key("a")), None);

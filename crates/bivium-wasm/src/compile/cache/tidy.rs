@@ -33,12 +33,7 @@ impl Cache {
         if lock.try_lock().is_err() {
             return Ok(());
         }
-        for name in dir::names(self.dir.as_fd())? {
-            // Nobody makes an entry now.
-            if let Some(name) = name.to_str().ok().filter(|name| name.starts_with('.')) {
-                dir::remove_hidden(self.dir.as_fd(), name)?;
-            }
-        }
+        self.remove_left()?;
         let mut entries = self.entries()?;
         entries.sort_by_key(|entry| (entry.key == kept, entry.used));
         let mut total: u64 = entries.iter().map(|entry| entry.bytes).sum();
@@ -51,6 +46,34 @@ impl Cache {
             total = total.saturating_sub(entry.bytes);
         }
         self.forget()
+    }
+
+    /// Removes what killed hosts have left. To be called while nobody makes an entry.
+    fn remove_left(&self) -> io::Result<()> {
+        for name in dir::names(self.dir.as_fd())? {
+            if let Some(name) = name.to_str().ok().filter(|name| name.starts_with('.')) {
+                dir::remove_hidden(self.dir.as_fd(), name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes everything that nobody makes now, and gives what it was: entries and their bytes. What a process has mapped stays
+    /// there for that process.
+    pub(crate) fn clear(&self) -> io::Result<(usize, u64)> {
+        let lock = self.lock_file()?;
+        lock.try_lock()
+            .map_err(|_| io::Error::new(io::ErrorKind::ResourceBusy, "another host compiles a component"))?;
+        self.remove_left()?;
+        for name in dir::names(self.digests.as_fd())? {
+            name.to_str().map_or(Ok(()), |name| dir::remove_hidden(self.digests.as_fd(), name))?;
+        }
+        let (mut count, mut bytes) = (0, 0_u64);
+        for entry in self.entries()? {
+            dir::remove(self.dir.as_fd(), &entry.key.to_string())?;
+            (count, bytes) = (count + 1, bytes.saturating_add(entry.bytes));
+        }
+        Ok((count, bytes))
     }
 
     /// Removes the oldest of too many remembered digests.
