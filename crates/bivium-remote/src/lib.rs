@@ -48,5 +48,6 @@ mod wire;
 mod worker;
 
 pub use confine::ConfinementSupport;
+pub use environment::{KeptEnvironment, kept_environments, remove_environment};
 pub use outline::{Outline, outline};
 pub use proxy::{RemotePluginProxy, WorkerPlaces};

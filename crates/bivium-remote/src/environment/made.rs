@@ -6,8 +6,7 @@
 //! installers inherit the lock as their standard input, so that a host which is killed does not leave an installer
 //! at work in a directory that another host takes over.
 //!
-//! Nothing is removed because it is old: an environment may be in use by any process. The whole directory may be
-//! removed by hand while no host runs.
+//! Nothing is removed because it is old. What no host uses may be removed (`kept`).
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,6 +18,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::installer::{Installer, PYTHON, Work};
+use super::kept::{Hold, hold};
 use super::lock::{STOPPED, acquire};
 use super::machine::{Machine, is_executable};
 use super::probe::Facts;
@@ -26,14 +26,15 @@ use super::probe::Facts;
 /// Raised when what is made of the same input changes.
 const FORMAT: u32 = 1;
 /// Marks a finished environment and says what it is, for people.
-const STAMP: &str = "bivium-environment.json";
+pub(super) const STAMP: &str = "bivium-environment.json";
 
 /// Says to the plugin's log what the host does.
 fn say(log: &PluginLog, message: &str) {
     log.push(LogLevel::Info, LogSource::Host, 0, None, message);
 }
 
-/// The interpreter of the environment with these requirements, which is made unless it is there.
+/// The interpreter of the environment with these requirements, which is made unless it is there, and what keeps it from being
+/// removed.
 ///
 /// # Errors
 /// `unavailable` if it cannot be made, `internal` if the directory cannot be used.
@@ -43,16 +44,13 @@ pub(super) async fn environment(
     base: &Facts,
     requirements: &[String],
     log: &PluginLog,
-) -> Result<PathBuf, PluginError> {
+) -> Result<(PathBuf, Option<Hold>), PluginError> {
     let mut requirements: Vec<_> = requirements.iter().map(String::as_str).collect();
     requirements.sort_unstable();
     requirements.dedup();
     let key = key(base, &requirements);
     let directory = environments.join(&key);
     let python = directory.join(PYTHON);
-    if is_ready(&directory) {
-        return Ok(python);
-    }
     let unusable = |error: io::Error| {
         let message = format!("{} cannot hold environments: {error}", environments.display());
         let error = match error.kind() {
@@ -62,10 +60,19 @@ pub(super) async fn environment(
         };
         error.with_help("name another directory for environments")
     };
+    // Before it is looked at: from now on nobody removes it. Where nobody may write, nobody removes anything either.
+    let held = hold(environments, &key).await.ok();
+    if is_ready(&directory) {
+        return Ok((python, held));
+    }
     tokio::fs::create_dir_all(environments).await.map_err(unusable)?;
+    let held = match held {
+        Some(held) => held,
+        None => hold(environments, &key).await.map_err(unusable)?,
+    };
     let lock = acquire(&environments.join(format!("{key}.lock")), log, STOPPED, unusable).await?;
     if is_ready(&directory) {
-        return Ok(python);
+        return Ok((python, Some(held)));
     }
     if remove(&directory).await.map_err(unusable)? {
         say(log, "removed an environment that was not finished");
@@ -86,7 +93,7 @@ pub(super) async fn environment(
     say(log, &format!("made {} in {:.1} s", directory.display(), start.elapsed().as_secs_f64()));
     // For everyone, even where the installer left a process behind that holds it too.
     lock.unlock().map_err(unusable)?;
-    Ok(python)
+    Ok((python, Some(held)))
 }
 
 /// Whether an installer says that there is no room for what it makes.

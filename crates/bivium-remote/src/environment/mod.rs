@@ -11,6 +11,7 @@
 //! interpreter (module path, variables) is not decided here. `docs/environments.md` tells users all this.
 
 mod installer;
+mod kept;
 mod lock;
 mod machine;
 mod made;
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 use bivium_instances::PluginLog;
 use bivium_interface::{ErrorCode, LogLevel, LogSource, Manifest, PluginError};
 
+pub use kept::{KeptEnvironment, kept_environments, remove_environment};
 use machine::Machine;
 use probe::{Facts, Refusal};
 use version::{Version, Wanted};
@@ -41,13 +43,15 @@ pub(crate) struct Interpreter {
     pub(crate) version: (u32, u32, u32),
     /// Whether it reaches `prctl`.
     pub(crate) prctl: bool,
+    /// Keeps the environment that the host made, if it is one, from being removed.
+    hold: Option<kept::Hold>,
 }
 
 impl Interpreter {
     /// At this path, of an interpreter that said this.
     fn new(path: PathBuf, facts: &Facts) -> Self {
         let Version(major, minor, micro) = facts.version;
-        Self { path, version: (major, minor, micro), prctl: facts.prctl }
+        Self { path, version: (major, minor, micro), prctl: facts.prctl, hold: None }
     }
 }
 
@@ -113,6 +117,16 @@ pub(crate) fn cache_dir() -> Result<PathBuf, PluginError> {
     })
 }
 
+/// Where environments lie: in the directory that is given, or in [`cache_dir`].
+fn place(given: Option<&Path>) -> Result<PathBuf, PluginError> {
+    match given {
+        Some(given) => {
+            std::path::absolute(given).map_err(|error| PluginError::internal(format!("{}: {error}", given.display())))
+        }
+        None => Ok(cache_dir()?.join("environments")),
+    }
+}
+
 async fn choose(
     machine: &Machine,
     manifest: &Manifest,
@@ -131,15 +145,10 @@ async fn choose(
     if machine.wheels_only {
         requirement::check_that_nothing_is_built(requirements)?;
     }
-    let environments = environments.map_or_else(
-        || cache_dir().map(|cache| cache.join("environments")),
-        |given| {
-            std::path::absolute(given).map_err(|error| PluginError::internal(format!("{}: {error}", given.display())))
-        },
-    )?;
+    let environments = place(environments)?;
     let base = search::search(machine, manifest, &wanted).await?;
-    let path = made::environment(machine, &environments, &base, requirements, log).await?;
-    Ok(Interpreter::new(path, &base))
+    let (path, hold) = made::environment(machine, &environments, &base, requirements, log).await?;
+    Ok(Interpreter { hold, ..Interpreter::new(path, &base) })
 }
 
 /// The interpreter that the manifest names.

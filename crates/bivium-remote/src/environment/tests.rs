@@ -314,7 +314,7 @@ async fn python_path_is_asked_whether_it_will_do() {
         |path: PathBuf| Manifest { python_path: Some(path), requires_python: Some("<3.12".into()), ..manifest() };
     let good = fixture.python("good", "3.11.7");
     let found = fixture.choose(&named(good.clone())).await.unwrap();
-    assert_eq!(found, Interpreter { path: good, version: (3, 11, 7), prctl: false });
+    assert_eq!(found, Interpreter { path: good, version: (3, 11, 7), prctl: false, hold: None });
 
     std::fs::write(fixture.bin().join("plain"), "").unwrap();
     for (path, code, says) in [

@@ -1,0 +1,229 @@
+//! What environments there are, and which of them a host uses.
+//!
+//! A plugin holds `<key>.use` shared for as long as it is loaded. Whoever removes an environment holds that file and the lock of
+//! those who make it alone, so that nothing goes that a host uses or makes. The file's time is when it was last taken.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bivium_interface::{PluginError, Result};
+use serde::Deserialize;
+
+use super::made::STAMP;
+
+/// How often a lock that another holds is tried. A blocking wait could not be cancelled.
+const TRY: Duration = Duration::from_millis(50);
+/// Whoever removes an environment takes no longer, unless it was stopped.
+const REMOVING: Duration = Duration::from_secs(60);
+/// More than that are not gone through: they are no environment's files.
+const MOST_FILES: usize = 1_000_000;
+
+/// Holds an environment for as long as it lives.
+#[derive(Debug, Clone)]
+pub(super) struct Hold(#[expect(dead_code, reason = "held for its end")] Arc<File>);
+
+/// Where an interpreter is and whether it is held say nothing of what it is.
+impl PartialEq for Hold {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Hold {}
+
+/// Takes an environment into use, whether it is made already or not. Waits while somebody removes it; one that was stopped
+/// meanwhile is not waited for.
+pub(super) async fn hold(environments: &Path, key: &str) -> io::Result<Hold> {
+    let file = open(&use_of(environments, key))?;
+    let start = Instant::now();
+    loop {
+        match file.try_lock_shared() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if start.elapsed() > REMOVING => {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "another program goes on removing an environment there",
+                ));
+            }
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(TRY).await,
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    // Only for people, and for those who remove what was not used for long.
+    let _ = file.set_modified(SystemTime::now());
+    Ok(Hold(Arc::new(file)))
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    File::options().create(true).truncate(false).read(true).write(true).open(path)
+}
+
+fn use_of(environments: &Path, key: &str) -> PathBuf {
+    environments.join(format!("{key}.use"))
+}
+
+/// An environment that a host has made for `requirements`.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct KeptEnvironment {
+    /// Its name: a digest of what it was made from.
+    pub key: String,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// What is installed in it, as manifests ask for it. None if its making was broken off.
+    pub requirements: Option<Vec<String>>,
+    /// The size of its files, in bytes.
+    pub bytes: u64,
+    /// When a plugin last began to use it.
+    pub used: Option<SystemTime>,
+    /// Whether a host uses it or makes it now.
+    pub in_use: bool,
+}
+
+#[derive(Deserialize)]
+struct Stamp {
+    requirements: Vec<String>,
+}
+
+/// The environments in a directory (by default where hosts make them), by their names. Blocks on the file system.
+///
+/// # Errors
+/// `internal` if the directory cannot be read.
+pub fn kept_environments(environments: Option<&Path>) -> Result<Vec<KeptEnvironment>> {
+    let dir = super::place(environments)?;
+    let failed = |error: io::Error| PluginError::internal(format!("cannot read {}: {error}", dir.display()));
+    let entries = match std::fs::read_dir(&dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut kept = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let Ok(key) = entry.file_name().into_string() else { continue };
+        let is_key = key.len() == 16 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_key || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let path = entry.path();
+        let stamp = bivium_interface::read_text(&path.join(STAMP), 1 << 20).ok();
+        let stamp: Option<Stamp> = stamp.and_then(|text| serde_json::from_str(&text).ok());
+        let used = use_of(&dir, &key).metadata().and_then(|metadata| metadata.modified()).ok();
+        kept.push(KeptEnvironment {
+            in_use: Unused::take(&dir, &key).is_none(),
+            bytes: size(&path),
+            requirements: stamp.map(|stamp| stamp.requirements),
+            used,
+            key,
+            path,
+        });
+    }
+    kept.sort_by(|a, b| a.key.cmp(&b.key));
+    Ok(kept)
+}
+
+/// Removes an environment, unless a host uses it or makes it. Says whether it is gone. A plugin that needs it later makes it
+/// anew. Blocks on the file system.
+///
+/// # Errors
+/// `internal` or `denied` if it cannot be removed.
+pub fn remove_environment(environment: &KeptEnvironment) -> Result<bool> {
+    let Some(dir) = environment.path.parent() else { return Ok(false) };
+    let Some(_unused) = Unused::take(dir, &environment.key) else { return Ok(false) };
+    match std::fs::remove_dir_all(&environment.path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            let message = format!("cannot remove {}: {error}", environment.path.display());
+            Err(match error.kind() {
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => PluginError::denied(message),
+                _ => PluginError::internal(message),
+            })
+        }
+        _ => Ok(true),
+    }
+}
+
+/// Keeps everybody from an environment that nobody uses or makes. The files themselves stay: others may have them open to lock
+/// them.
+struct Unused {
+    _used: File,
+    _made: File,
+}
+
+impl Unused {
+    fn take(environments: &Path, key: &str) -> Option<Self> {
+        let lock = |path: &Path| {
+            let file = open(path).ok()?;
+            file.try_lock().is_ok().then_some(file)
+        };
+        let used = lock(&use_of(environments, key))?;
+        Some(Self { _used: used, _made: lock(&environments.join(format!("{key}.lock")))? })
+    }
+}
+
+/// The size of everything in a directory. Links lead out of it and are not followed.
+fn size(path: &Path) -> u64 {
+    let (mut left, mut files, mut bytes) = (vec![path.to_owned()], 0_usize, 0_u64);
+    while let Some(dir) = left.pop() {
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            files += 1;
+            if files > MOST_FILES {
+                return bytes;
+            }
+            if metadata.is_dir() {
+                left.push(entry.path());
+            } else {
+                bytes = bytes.saturating_add(metadata.len());
+            }
+        }
+    }
+    bytes
+}
+
+impl KeptEnvironment {
+    /// How long it was not used by anybody; none while it is used, and for one that nobody has used since this is known.
+    #[must_use]
+    pub fn unused_for(&self) -> Option<Duration> {
+        if self.in_use { None } else { self.used?.elapsed().ok() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "0123456789abcdef";
+
+    fn made(dir: &Path) {
+        std::fs::create_dir_all(dir.join(KEY).join("lib")).unwrap();
+        std::fs::write(dir.join(KEY).join("lib/x.py"), "x = 1\n").unwrap();
+        let stamp = r#"{"format": 1, "requirements": ["numpy==2"], "python": "/usr/bin/python3"}"#;
+        std::fs::write(dir.join(KEY).join(STAMP), stamp).unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_environment_in_use_is_not_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        made(dir.path());
+        std::fs::write(dir.path().join("notes.txt"), "").unwrap();
+        let held = hold(dir.path(), KEY).await.unwrap();
+        let [environment] = &kept_environments(Some(dir.path())).unwrap()[..] else { panic!() };
+        assert_eq!(environment.requirements, Some(vec!["numpy==2".to_owned()]));
+        assert!(environment.in_use && environment.unused_for().is_none() && environment.bytes > 6);
+        assert!(!remove_environment(environment).unwrap() && environment.path.exists());
+        drop(held);
+        let [environment] = &kept_environments(Some(dir.path())).unwrap()[..] else { panic!() };
+        assert!(!environment.in_use && environment.unused_for().is_some());
+        // As whoever makes one does.
+        let making = open(&dir.path().join(format!("{KEY}.lock"))).unwrap();
+        making.lock().unwrap();
+        assert!(!remove_environment(environment).unwrap());
+        drop(making);
+        assert!(remove_environment(environment).unwrap() && !environment.path.exists());
+        assert!(kept_environments(Some(dir.path())).unwrap().is_empty());
+        assert!(kept_environments(Some(&dir.path().join("none"))).unwrap().is_empty());
+    }
+}
