@@ -13,8 +13,12 @@ pub(crate) fn failed(doing: &str, path: &Path, error: impl Into<io::Error>) -> P
     let error = error.into();
     let message = format!("cannot {doing} {}: {error}", path.display());
     if is_full(&error) {
-        return PluginError::resource_exhausted(message)
-            .with_help("free some space, or set TMPDIR to a directory that has room");
+        use rustix::io::Errno;
+        return PluginError::resource_exhausted(message).with_help(match Errno::from_io_error(&error) {
+            Some(Errno::MFILE | Errno::NFILE) => "raise the limit of open files (`ulimit -n`)",
+            Some(Errno::FBIG) => "raise the limit of file size (`ulimit -f`)",
+            _ => "free some space, or set TMPDIR to a directory that has room",
+        });
     }
     match error.kind() {
         io::ErrorKind::NotFound => PluginError::not_found(message).with_help(LEAVE_IT),

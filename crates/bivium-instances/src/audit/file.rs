@@ -22,7 +22,7 @@ impl AuditFile {
     /// Opens the file, or makes it for this user only (0600). Blocks on the file system.
     ///
     /// # Errors
-    /// `denied` or `internal` if it cannot be opened, naming it.
+    /// `not-found`, `denied` or `internal` if it cannot be opened, naming it.
     pub fn open(path: &Path) -> Result<Self> {
         let file = opened(path).map_err(|error| failed("open", path, &error))?;
         Ok(Self { path: path.to_owned(), file: Mutex::new(file) })
@@ -69,6 +69,7 @@ fn failed(verb: &str, path: &Path, error: &io::Error) -> PluginError {
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
             PluginError::denied(message).with_help("let the host's user write there")
         }
+        ErrorKind::NotFound => PluginError::not_found(message).with_help("make its directory"),
         _ => PluginError::internal(message),
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bivium_interface::{PluginError, Result, clip};
 use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -178,6 +179,10 @@ fn verdict(status: ExitStatus, words: &str, limits: &CompileLimits) -> Result<()
         Some(SIGXCPU) => too_slow(limits),
         // Not by us: the kernel does that when memory runs short.
         Some(SIGKILL) => out_of_memory(limits),
+        Some(SIGXFSZ) if getrlimit(Resource::Fsize).current.is_some() => {
+            PluginError::resource_exhausted("the compiled component is larger than a file may be here")
+                .with_help("raise the limit of file size (`ulimit -f`)")
+        }
         Some(SIGXFSZ) => PluginError::resource_exhausted("the component's compiled code is far larger than is usual")
             .with_help("compile components that you trust with `Compiler::InProcess`"),
         _ if words.contains("has overflowed its stack") => {

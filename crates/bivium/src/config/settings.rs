@@ -134,6 +134,9 @@ fn failed(verb: &str, file: &Path, error: &io::Error) -> PluginError {
         ErrorKind::TimedOut => {
             PluginError::unavailable(message).with_help("try again, or end the program that holds the lock")
         }
+        ErrorKind::FileTooLarge => {
+            PluginError::resource_exhausted(message).with_help("raise the limit of file size (`ulimit -f`)")
+        }
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
             PluginError::resource_exhausted(message).with_help("free some space there, or name another data directory")
         }
