@@ -11,12 +11,14 @@ use crate::secrets::Secrets;
 use crate::settings::Setting;
 
 const EXAMPLES: &str = "\
-Examples:
-  bivium list                                  what plugins there are
-  bivium run redact text='call 555-0100'       call one; its result is JSON on standard output
-  bivium stream transcribe audio@=speech.wav   results as they come, one line each
-  bivium run ./redact.json text=hello          a plugin by its manifest's path
-  bivium pipeline run captions.json --out out  several plugins in a row
+Examples (in a clone of the repository, after `cargo xtask guests`, with BIVIUM_MANIFESTS=examples/plugins):
+  bivium list  # what plugins there are
+  bivium info redact  # what one is, what it may do, how it is called
+  bivium run redact text='call 555-0100'  # call one; its result is JSON on standard output
+  bivium stream wordcount text='one line'  # results as they come, one line of JSON each
+  bivium run examples/plugins/wordcount/wordcount.json text=hello  # a plugin by its manifest's path
+  bivium run examples/plugins/target/guests/redact.wasm text=hello  # a component without a manifest
+  bivium pipeline run examples/pipelines/transcribe/pipeline.json --out captions  # several plugins in a row
 
 Secrets:
   BIVIUM_SECRET_NAME in the environment is the secret NAME of plugins whose manifests name it.
@@ -31,37 +33,48 @@ Files:
   {\"$blob\": {\"path\": \"speech.wav\"}} stands for a file, as it does in results; a literal key $blob is $$blob.";
 
 const RUN_EXAMPLES: &str = "\
-Examples:
+Examples (with the plugins of `bivium --help`):
   bivium run redact text='call 555-0100' --config mask='*'
-  bivium run image-thumb image@=photo.jpg width:=128 --out thumbs
-  bivium run resize --method fit --arg 640 --arg 480
+  bivium run image-thumb image@=examples/plugins/image-thumb/photo.png max_side:=64 --out thumbs
+  bivium run wordcount --arg '\"a b a\"'
+  bivium run examples/plugins/wordcount/wordcount.py:WordCount text='a b a'
   echo '{\"text\": \"hello\"}' | bivium run redact --json -";
 
 const STREAM_EXAMPLES: &str = "\
-Examples:
-  bivium stream transcribe audio@=speech.wav
-  bivium stream audio-prep audio@=speech.wav --out segments --timeout 60";
+Examples (with the plugins of `bivium --help`):
+  bivium stream wordcount text=\"$(cat README.md)\"
+  bivium stream audio-prep audio@=examples/pipelines/transcribe/speech.wav --out segments --timeout 60";
 
 const PIPELINE_EXAMPLES: &str = "\
-Examples:
-  bivium pipeline run captions.json audio@=speech.wav --out out";
+Examples (with the plugins of `bivium --help`):
+  bivium pipeline run examples/pipelines/transcribe/pipeline.json --out out";
 
 const COMPILE_EXAMPLES: &str = "\
-Examples:
+Examples (with the plugins of `bivium --help`):
   bivium compile redact
-  bivium compile ./redact.wasm --cache /var/cache/bivium
+  bivium compile examples/plugins/target/guests/redact.wasm --cache cache
 
 Compiled components are kept in the subdirectory `components` of the cache, which nobody but you can enter, and found
 there by any later run. What is not in it is compiled when it is loaded. A component is compiled in a process of its own,
 within its `limits.component_mb` and `limits.compile_s`.";
 
 const LOGS_EXAMPLES: &str = "\
-Examples:
-  bivium logs transcribe -f
+Examples (with the plugins of `bivium --help`):
+  bivium logs wordcount -f
   bivium logs redact -n 20 --level warn --output json
 
 Each record has its time (UTC), level, source (log, stdout, stderr, or host for what Bivium says of the plugin), the worker's
 process id or the instance's number, and the call. They are kept in the data directory, 32 MiB a plugin at most.";
+
+const CONFIG_EXAMPLE: &str = "\
+Example (with the plugins of `bivium --help`):
+  bivium config set redact mask='*' patterns:='[{\"name\": \"number\", \"regex\": \"[0-9]+\"}]'";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  source <(bivium completions bash)  # for this shell; in ~/.bashrc for all
+  bivium completions zsh > _bivium  # into a directory of $fpath
+  bivium completions fish > bivium.fish  # into ~/.config/fish/completions";
 
 fn with_files(examples: &str) -> String {
     format!("{examples}\n\n{FILES}")
@@ -86,20 +99,20 @@ pub(crate) struct Global {
     /// [env: BIVIUM_MANIFESTS, a list like PATH].
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) manifests: Vec<PathBuf>,
-    /// Keep saved configurations in DIR.
-    #[arg(long, value_name = "DIR", env = "BIVIUM_DATA_DIR", hide_env_values = true, global = true)]
+    /// Keep saved configurations in DIR [env: BIVIUM_DATA_DIR].
+    #[arg(long, value_name = "DIR", global = true)]
     pub(crate) data_dir: Option<PathBuf>,
-    /// Keep environments made for Python plugins in DIR.
-    #[arg(long, value_name = "DIR", env = "BIVIUM_ENVIRONMENTS", hide_env_values = true, global = true)]
+    /// Keep environments made for Python plugins in DIR [env: BIVIUM_ENVIRONMENTS].
+    #[arg(long, value_name = "DIR", global = true)]
     pub(crate) environments: Option<PathBuf>,
-    /// Grant plugins at most what the policy in FILE grants; without it they get what their manifests declare.
-    #[arg(long, value_name = "FILE", env = "BIVIUM_POLICY", hide_env_values = true, global = true)]
+    /// Grant plugins at most what the policy in FILE grants; without it they get what their manifests declare [env: BIVIUM_POLICY].
+    #[arg(long, value_name = "FILE", global = true)]
     pub(crate) policy: Option<PathBuf>,
-    /// Append what plugins are granted and denied to FILE, one line of JSON each.
-    #[arg(long, value_name = "FILE", env = "BIVIUM_AUDIT", hide_env_values = true, global = true)]
+    /// Append what plugins are granted and denied to FILE, one line of JSON each [env: BIVIUM_AUDIT].
+    #[arg(long, value_name = "FILE", global = true)]
     pub(crate) audit: Option<PathBuf>,
-    /// Keep compiled components in DIR.
-    #[arg(long, value_name = "DIR", env = "BIVIUM_CACHE", hide_env_values = true, global = true)]
+    /// Keep compiled components in DIR [env: BIVIUM_CACHE].
+    #[arg(long, value_name = "DIR", global = true)]
     pub(crate) cache: Option<PathBuf>,
     /// How results and errors are written: for people, or each as one line of JSON.
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t, global = true)]
@@ -116,6 +129,23 @@ pub(crate) struct Global {
     /// Those of the environment.
     #[arg(skip)]
     pub(crate) secrets: Secrets,
+}
+
+impl Global {
+    /// Takes what the command line does not say from the environment. Clap would show what it finds there in its usage texts.
+    pub(crate) fn take_environment(&mut self) {
+        for (option, variable) in [
+            (&mut self.data_dir, "BIVIUM_DATA_DIR"),
+            (&mut self.environments, "BIVIUM_ENVIRONMENTS"),
+            (&mut self.policy, "BIVIUM_POLICY"),
+            (&mut self.audit, "BIVIUM_AUDIT"),
+            (&mut self.cache, "BIVIUM_CACHE"),
+        ] {
+            if option.is_none() {
+                *option = std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+            }
+        }
+    }
 }
 
 /// How results and errors are written.
@@ -147,6 +177,8 @@ pub(crate) enum Command {
     /// Show or change a plugin's saved configuration.
     #[command(subcommand)]
     Config(Config),
+    /// Load a plugin and show what it takes before its first call: memory, GPU memory, processes, time to start.
+    Stats(Named),
     /// Let calls to a plugin through again, from now on.
     Enable(Named),
     /// Refuse calls to a plugin, from now on.
@@ -164,15 +196,66 @@ pub(crate) enum Command {
     ImportCjm(ImportCjm),
     /// Check that this machine has what plugins need.
     Doctor,
-    /// What a host starts to compile one component: it reads its order from standard input.
-    #[command(hide = true)]
-    Compiler,
+    /// Show or empty the caches, which are made again when they are needed.
+    #[command(subcommand)]
+    Cache(Cache),
+    /// Show or remove the environments that were made for Python plugins.
+    #[command(subcommand)]
+    Env(Env),
+    /// Print what a shell needs to complete this program's command lines.
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(Completions),
+    /// Write the manual pages of all commands.
+    #[command(after_help = "Example:\n  bivium man man  # `man -l man/bivium-run.1` shows one of them")]
+    Man {
+        /// The directory for them, which is made if it is not there.
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+}
+
+/// What to do with the caches.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cache {
+    /// Show what is kept, and how large it is.
+    List,
+    /// Remove what is kept. Hosts that run go on with what they have loaded.
+    Clean,
+}
+
+/// What to do with environments.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Env {
+    /// Show the environments, their size, when a plugin last used them, and what is installed in them.
+    List,
+    /// Remove environments that no host uses now. A plugin that needs one later has it made anew.
+    Clean(EnvClean),
+}
+
+/// Options of `env clean`.
+#[derive(Debug, Args)]
+pub(crate) struct EnvClean {
+    /// Only these, as `env list` names them.
+    #[arg(value_name = "KEY")]
+    pub(crate) keys: Vec<String>,
+    /// Only what no plugin has begun to use for so many days.
+    #[arg(long, value_name = "DAYS")]
+    pub(crate) unused_for: Option<u32>,
+}
+
+/// Options of `completions`.
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// Which shell.
+    #[arg(value_name = "SHELL", value_enum)]
+    pub(crate) shell: clap_complete::Shell,
 }
 
 /// A plugin.
 #[derive(Debug, Args)]
 pub(crate) struct Named {
-    /// The plugin's name, or the path of its manifest.
+    /// The plugin's name, the path of its manifest, or a file without one: a component (FILE.wasm), which gets no permissions, or
+    /// a class in a Python file (FILE.py:CLASS), which runs with your rights as `python3 FILE.py` would.
     #[arg(value_name = "NAME")]
     pub(crate) plugin: String,
 }
@@ -210,7 +293,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "METHOD", default_value = bivium::Call::EXECUTE)]
     pub(crate) method: String,
     /// A positional argument; repeat it for more.
-    #[arg(long = "arg", value_name = "JSON", value_parser = json)]
+    #[arg(long = "arg", value_name = "JSON", value_parser = json, allow_negative_numbers = true)]
     pub(crate) positional: Vec<Value>,
     /// Change the configuration for this run only (key=value or key:=JSON, null removes); repeat it for more.
     #[arg(long, value_name = "KEY=VALUE")]
@@ -240,7 +323,7 @@ pub(crate) struct Inputs {
 #[derive(Debug, Args)]
 pub(crate) struct Timeout {
     /// Give up after this many seconds, loading included.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     pub(crate) timeout: Option<Duration>,
 }
 
@@ -280,7 +363,7 @@ pub(crate) struct Logs {
     #[arg(short, long)]
     pub(crate) follow: bool,
     /// Show the last N records (of those wanted).
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 100, allow_negative_numbers = true)]
     pub(crate) lines: usize,
     /// Only records of this level and above.
     #[arg(long, value_enum)]
@@ -314,8 +397,12 @@ pub(crate) enum Config {
     /// Print the configuration that a call would run with, defaults included; the plugin is started for it.
     Get(Named),
     /// Change the configuration and save it for later runs; the plugin is started with it, so that it can refuse it.
-    #[command(after_help = "Example:\n  bivium config set redact mask='*' patterns:='[\"[0-9]+\"]'")]
+    #[command(after_help = CONFIG_EXAMPLE)]
     Set(ConfigSet),
+    /// Take keys out of the saved configuration: they have their defaults again. The plugin is started without them.
+    Unset(ConfigUnset),
+    /// Forget the whole saved configuration; the plugin is not started.
+    Reset(Named),
     /// Print the JSON Schema of the configuration; the plugin is started for it if its manifest has none.
     Schema(Named),
 }
@@ -329,6 +416,16 @@ pub(crate) struct ConfigSet {
     /// (RFC 7396).
     #[arg(value_name = "KEY=VALUE", required = true)]
     pub(crate) settings: Vec<Setting>,
+}
+
+/// Options of `config unset`.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigUnset {
+    #[command(flatten)]
+    pub(crate) named: Named,
+    /// What is taken out.
+    #[arg(value_name = "KEY", required = true)]
+    pub(crate) keys: Vec<String>,
 }
 
 /// What to do with a pipeline.

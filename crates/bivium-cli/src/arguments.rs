@@ -9,14 +9,18 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use bivium::{Blob, Call, Payload, PluginError};
+use bivium_interface::{read_text, read_text_from};
 use serde_json::{Map, Value};
 
+use crate::advice::Text;
 use crate::args::{Inputs, Run, json};
 use crate::exit::Failure;
 use crate::settings::patch;
 
 /// The key of what stands for a file.
 pub(crate) const BLOB: &str = "$blob";
+/// More is no list of arguments: large data goes into files.
+const MOST_JSON: u64 = 1 << 30;
 
 /// One argument.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +55,15 @@ impl FromStr for Assignment {
         }
         Ok(Self { key: key.to_owned(), value })
     }
+}
+
+/// The arguments that are given as text.
+pub(crate) fn texts(assignments: &[Assignment]) -> Vec<Text> {
+    let text = |Assignment { key, value }: &Assignment| match value {
+        Given::Json(Value::String(value)) => Some(Text { key: key.clone(), value: value.clone() }),
+        _ => None,
+    };
+    assignments.iter().filter_map(text).collect()
 }
 
 /// What the named arguments are together. Reads standard input where that is asked for.
@@ -90,9 +103,9 @@ pub(crate) fn call(run: &Run) -> Result<Call, Failure> {
 /// The JSON object in a file, or on standard input for `-`.
 fn object(file: &Path, blobs: &mut Vec<Blob>) -> Result<Map<String, Value>, PluginError> {
     let (text, name) = if file == Path::new("-") {
-        (std::io::read_to_string(std::io::stdin()), "standard input".to_owned())
+        (read_text_from(std::io::stdin().lock(), MOST_JSON), "standard input".to_owned())
     } else {
-        (std::fs::read_to_string(file), file.display().to_string())
+        (read_text(file, MOST_JSON), file.display().to_string())
     };
     let text = text.map_err(|error| {
         let what = format!("cannot read the arguments from {name}: {error}");

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use bivium::{ErrorCode, PluginError};
 
+use crate::limits;
 use crate::output::Output;
 
 /// Everything that was asked for is done.
@@ -22,6 +23,16 @@ pub(crate) enum Failure {
     Usage(String),
     /// Whoever read standard output has gone: nothing is left to say, and nothing is wrong.
     ReaderGone,
+}
+
+impl Failure {
+    /// Changes the error, if it is one.
+    pub(crate) fn map(self, change: impl FnOnce(PluginError) -> PluginError) -> Self {
+        match self {
+            Self::Plugin(error) => Self::Plugin(change(error)),
+            other => other,
+        }
+    }
 }
 
 impl From<PluginError> for Failure {
@@ -55,6 +66,7 @@ pub(crate) fn end(result: Result<u8, Failure>, output: &Output) -> ExitCode {
             USAGE
         }
         Err(Failure::Plugin(error)) => {
+            let error = limits::advise(error);
             output.error(&error);
             status(error.code())
         }

@@ -11,6 +11,7 @@ use bivium::{
 use serde_json::Value;
 
 use crate::args::{Global, Named};
+use crate::bare;
 use crate::exit::Failure;
 use crate::interrupt;
 use crate::output::Output;
@@ -25,20 +26,32 @@ pub(crate) struct Host {
 impl Host {
     /// A host for whatever the search paths hold. Takes over the signals.
     pub(crate) fn open(global: &Global, output: &Output) -> Result<Self> {
-        let host = Self::with_manifest(global, output, None)?;
+        let host = Self::with(global, output, Place::Searched)?;
         host.tell_of_search(global, output, None);
         Ok(host)
     }
 
-    /// A host for one plugin, and the plugin's name: a path of a manifest stands for the plugin that it declares.
+    /// A host for one plugin, and the plugin's name: a path of a manifest stands for the plugin that it declares, and that of a
+    /// component or a Python file for itself.
     pub(crate) fn for_plugin(global: &Global, output: &Output, named: &Named) -> Result<(Self, String)> {
-        let (manifest, name) = self::named(named)?;
-        let host = Self::with_manifest(global, output, manifest)?;
-        // A manifest that is given by its path is not searched for.
-        if manifest.is_none() {
+        let Target { name, place } = Target::of(named)?;
+        let is_searched = matches!(place, Place::Searched);
+        let host = Self::with(global, output, place)?;
+        // What is given by its path is not searched for.
+        if is_searched {
             host.tell_of_search(global, output, Some(&name));
         }
         Ok((host, name))
+    }
+
+    /// As [`for_plugin`](Self::for_plugin), for commands that keep something of the plugin for later runs.
+    pub(crate) fn for_kept_plugin(global: &Global, output: &Output, named: &Named) -> Result<(Self, String)> {
+        if let Target { name, place: Place::Bare(_) } = Target::of(named)? {
+            let message = format!("nothing is kept of {name}, which has no manifest");
+            return Err(PluginError::invalid_input(message)
+                .with_help("give --config to each run, or write a manifest that names the file"));
+        }
+        Self::for_plugin(global, output, named)
     }
 
     /// Tells of what lies in the places that nobody has named and is not read, and of plugins of the current directory that
@@ -66,10 +79,15 @@ impl Host {
         }
     }
 
-    fn with_manifest(global: &Global, output: &Output, manifest: Option<&Path>) -> Result<Self> {
+    fn with(global: &Global, output: &Output, place: Place<'_>) -> Result<Self> {
         let mut builder = PluginManager::builder().wasm(wasm(global)?);
+        builder = match place {
+            Place::Searched => builder,
+            Place::Manifest(path) => builder.manifests(path),
+            Place::Bare(manifest) => builder.manifest(*manifest),
+        };
         let named = named_paths(global);
-        for path in manifest.map(Path::to_owned).into_iter().chain(named.iter().cloned()) {
+        for path in &named {
             builder = builder.manifests(path);
         }
         if named.is_empty() {
@@ -146,14 +164,58 @@ impl Host {
     }
 }
 
-/// The plugin that is meant, and its manifest where that was named by its path.
-pub(crate) fn named(named: &Named) -> Result<(Option<&Path>, String)> {
-    let path = Path::new(&named.plugin);
-    let is_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
-    if is_json && path.exists() {
-        return Ok((Some(path), Manifest::read(path)?.name));
+/// A plugin as the command line names it.
+pub(crate) struct Target<'a> {
+    pub(crate) name: String,
+    pub(crate) place: Place<'a>,
+}
+
+/// Where it is to be found.
+pub(crate) enum Place<'a> {
+    /// Among the manifests.
+    Searched,
+    /// In the manifest of this path.
+    Manifest(&'a Path),
+    /// In a file that has no manifest.
+    Bare(Box<Manifest>),
+}
+
+impl<'a> Target<'a> {
+    pub(crate) fn of(named: &'a Named) -> Result<Self> {
+        let path = Path::new(&named.plugin);
+        let has =
+            |path: &Path, end: &str| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(end));
+        // A name has no separator.
+        let is_file = |path: &Path| path.exists() || path.components().count() > 1;
+        if has(path, "json") && is_file(path) {
+            return Ok(Self { name: Manifest::read(path)?.name, place: Place::Manifest(path) });
+        }
+        if has(path, "wasm") && is_file(path) {
+            return Ok(Self::bare(bare::component(path)?));
+        }
+        let (file, class) = named.plugin.rsplit_once(':').unwrap_or((&named.plugin, ""));
+        let file = Path::new(file);
+        if has(file, "py") && is_file(file) {
+            return python(file, class).map(Self::bare);
+        }
+        Ok(Self { name: named.plugin.clone(), place: Place::Searched })
     }
-    Ok((None, named.plugin.clone()))
+
+    fn bare(manifest: Manifest) -> Self {
+        Self { name: manifest.name.clone(), place: Place::Bare(Box::new(manifest)) }
+    }
+}
+
+/// A class in a Python file.
+fn python(file: &Path, class: &str) -> Result<Manifest> {
+    if !file.is_file() {
+        return Err(PluginError::not_found(format!("there is no file {}", file.display())));
+    }
+    if class.is_empty() {
+        let message = format!("{} may have several classes", file.display());
+        return Err(PluginError::invalid_input(message).with_help(format!("name one: {}:CLASS", file.display())));
+    }
+    bare::class(file, class)
 }
 
 /// Where plugins' log records are kept.
@@ -166,7 +228,7 @@ pub(crate) fn log_dir(global: &Global) -> Result<PathBuf> {
 /// How components are compiled, and where they are kept then. They are strangers': a process of its own holds each
 /// compilation.
 pub(crate) fn wasm(global: &Global) -> Result<WasmConfig> {
-    let config = WasmConfig::new().compiler(Compiler::this_program(["compiler"])?);
+    let config = WasmConfig::new().compiler(Compiler::this_program([crate::COMPILER])?);
     Ok(match &global.cache {
         Some(dir) => config.cache_dir(dir),
         None => config,

@@ -23,8 +23,10 @@ pub(crate) fn watch(screen: &Screen) -> Result<CancellationToken> {
         next(&mut signals).await;
         stop.cancel();
         // Beside, since nobody may be reading it.
-        tokio::task::spawn_blocking(move || screen.note("stopping; once more to stop at once"));
+        let noted = screen.clone();
+        tokio::task::spawn_blocking(move || noted.note("stopping; once more to stop at once"));
         next(&mut signals).await;
+        screen.end_bars();
         std::process::exit(i32::from(exit::status(ErrorCode::Cancelled)));
     });
     Ok(token)
@@ -34,6 +36,12 @@ pub(crate) fn watch(screen: &Screen) -> Result<CancellationToken> {
 pub(crate) fn first() -> Result<impl Future<Output = ()>> {
     let mut signals = listen()?;
     Ok(async move { next(&mut signals).await })
+}
+
+/// From now on a file that would become larger than `ulimit -f` allows is an error of whoever writes it, and does not end the
+/// program.
+pub(crate) fn outlive_size_limit() -> Option<Signal> {
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).ok()
 }
 
 fn listen() -> Result<[Signal; 3]> {

@@ -5,12 +5,16 @@
 //! It decides nothing about plugins itself: every command is a few calls of the library and a way to show what
 //! came back.
 
+mod advice;
 mod args;
 mod arguments;
+mod bare;
+mod command_line;
 mod commands;
 mod exit;
 mod host;
 mod interrupt;
+mod limits;
 mod output;
 mod secrets;
 mod settings;
@@ -18,37 +22,54 @@ mod settings;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use args::{Cli, Command};
-use clap::Parser as _;
 use output::{Output, start_logging};
 use secrets::Secrets;
 use tokio::runtime::Builder;
 
 /// How long work that was left behind may take to notice before the program ends without it.
 const LEFT_BEHIND: Duration = Duration::from_millis(200);
+/// The one argument of a compiler of components.
+pub(crate) const COMPILER: &str = "compiler";
+/// The status of a Rust program that has panicked.
+const PANICKED: u8 = 101;
 
 fn main() -> ExitCode {
     // First of all: it may start the program again, without them.
     let secrets = Secrets::take();
-    let mut cli = Cli::parse();
-    if matches!(cli.command, Command::Compiler) {
+    let program = std::thread::Builder::new().name("bivium".to_owned()).stack_size(limits::STACK);
+    match program.spawn(move || run(secrets)) {
+        // Whoever panicked has said why.
+        Ok(program) => program.join().unwrap_or(ExitCode::from(PANICKED)),
+        Err(error) => {
+            eprintln!("bivium: {}", limits::no_threads(&error));
+            ExitCode::from(exit::status(bivium::ErrorCode::ResourceExhausted))
+        }
+    }
+}
+
+fn run(secrets: bivium::Result<Secrets>) -> ExitCode {
+    // What a host starts to compile one component, and no command for people: it reads its order from standard input.
+    if std::env::args_os().nth(1).is_some_and(|command| command == COMPILER) {
         return bivium::compiler_main();
     }
+    let mut cli = command_line::read();
     let output = Output::new(&cli.global);
     match secrets {
         Ok(secrets) => cli.global.secrets = secrets,
         Err(error) => return exit::end(Err(error.into()), &output),
     }
     start_logging(&cli.global, output.screen());
-    let runtime = match Builder::new_multi_thread().enable_all().build() {
+    let started = limits::check().and_then(|()| {
+        let runtime = Builder::new_multi_thread().enable_all().build();
+        runtime.map_err(|error| bivium::PluginError::internal(format!("cannot start a runtime: {error}")))
+    });
+    let runtime = match started {
         Ok(runtime) => runtime,
-        Err(error) => {
-            let error = bivium::PluginError::internal(format!("cannot start a runtime: {error}"));
-            return exit::end(Err(error.into()), &output);
-        }
+        Err(error) => return exit::end(Err(error.into()), &output),
     };
     let result = runtime.block_on(async {
         interrupt::heed_children();
+        let _signals = interrupt::outlive_size_limit();
         commands::run(cli, &output).await
     });
     runtime.shutdown_timeout(LEFT_BEHIND);

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
+use crate::advice::Text;
 use crate::arguments::{Assignment, Given};
 
 /// One change of a configuration.
@@ -23,6 +24,24 @@ impl FromStr for Setting {
             Given::File(_) => Err("a configuration holds no files; write key=PATH to set a path".to_owned()),
         }
     }
+}
+
+impl Setting {
+    /// What it is called.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Whether it takes something out.
+    pub(crate) fn removes(&self) -> bool {
+        self.value.is_null()
+    }
+}
+
+/// The settings that are given as text.
+pub(crate) fn texts(settings: &[Setting]) -> Vec<Text> {
+    let text = |setting: &Setting| Some(Text { key: setting.key.clone(), value: setting.value.as_str()?.to_owned() });
+    settings.iter().filter_map(text).collect()
 }
 
 /// All changes as one patch; of several for one key the last counts. None if there are no changes.

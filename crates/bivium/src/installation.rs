@@ -42,6 +42,9 @@ impl Installation {
     /// `not-found` if it has no manifests; `invalid-config` if its `cjm.yaml` cannot be read.
     pub fn read(dir: &Path) -> Result<Self> {
         let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+        if !dir.is_dir() {
+            return Err(PluginError::not_found(format!("there is no directory {}", dir.display())));
+        }
         let (file, own) = (dir.join("cjm.yaml"), dir.join(".cjm"));
         let yaml = read(&file)?;
         let is_project = yaml.is_some() || own.is_dir();

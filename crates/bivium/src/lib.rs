@@ -48,8 +48,8 @@ pub use bivium_interface::{
     PluginError, PluginInterface, Problem, Progress, Result, Stats, async_trait, escape, lossy, manifest,
     media_type_of_path, policy, suffix_of_media_type, unescape,
 };
-pub use bivium_remote::ConfinementSupport;
-pub use bivium_wasm::{Compilation, Compiler, Resolver, SystemResolver, WasmConfig, compiler_main};
+pub use bivium_remote::{ConfinementSupport, KeptEnvironment, kept_environments, remove_environment};
+pub use bivium_wasm::{CacheUsage, Compilation, Compiler, Resolver, SystemResolver, WasmConfig, compiler_main};
 pub use construct::open;
 pub use discovery::{Discovery, SearchPath, Shadowed, default_search_paths, discover};
 pub use installation::Installation;

@@ -3,13 +3,15 @@
 //! A plugin is started for it: only the plugin knows its schema where the manifest has none, and what it refuses
 //! is better refused now than at the next call.
 
-use bivium::PluginManager;
+use bivium::{PluginError, PluginManager};
+use serde_json::{Value, json};
 
-use crate::args::{ConfigSet, Global, Named};
+use crate::advice;
+use crate::args::{ConfigSet, ConfigUnset, Global, Named};
 use crate::exit::Failure;
 use crate::host::Host;
 use crate::output::Output;
-use crate::settings::patch;
+use crate::settings::{self, patch};
 
 pub(super) async fn get(global: &Global, output: &Output, named: &Named) -> Result<(), Failure> {
     let (host, name) = Host::for_plugin(global, output, named)?;
@@ -18,13 +20,64 @@ pub(super) async fn get(global: &Global, output: &Output, named: &Named) -> Resu
 }
 
 pub(super) async fn set(global: &Global, output: &Output, args: ConfigSet) -> Result<(), Failure> {
-    let (host, name) = Host::for_plugin(global, output, &args.named)?;
-    let changes = patch(args.settings);
+    let (host, name) = Host::for_kept_plugin(global, output, &args.named)?;
+    let texts = settings::texts(&args.settings);
+    let keys: Vec<String> = args.settings.iter().filter(|one| !one.removes()).map(|one| one.key().to_owned()).collect();
+    let saved = save(host, output, &name, patch(args.settings), &keys).await;
+    saved.map_err(|failure| failure.map(|error| advice::on_texts(error, &texts)))
+}
+
+/// Changes the configuration and saves it, unless one of the keys is none of the plugin's.
+async fn save(host: Host, output: &Output, name: &str, changes: Option<Value>, keys: &[String]) -> Result<(), Failure> {
     // Loaded with the changes, so that a configuration that keeps the plugin from starting can be mended.
-    let save = async |manager: &PluginManager| manager.save_config(&name, serde_json::json!({})).await;
-    let config = host.scope_loaded(&name, changes, save).await?;
+    let save = async |manager: &PluginManager| {
+        let unclear = check_keys(&manager.config_schema(name)?, keys).map_err(|error| error.with_plugin(name))?;
+        Ok((unclear, manager.save_config(name, json!({})).await?))
+    };
+    let (unclear, config) = host.scope_loaded(name, changes, save).await?;
+    if !unclear.is_empty() {
+        let what = format!("it has no schema that says whether there is a setting {}", unclear.join(" or "));
+        output.warning(&PluginError::invalid_config(what).with_plugin(name));
+    }
     output.hint(&format!("Saved the configuration of {name}:"));
     output.value(&config)
+}
+
+/// Refuses keys that the schema does not have, and gives those of which it says nothing. One that allows others says so itself
+/// (`additionalProperties`).
+fn check_keys<'a>(schema: &Value, keys: &'a [String]) -> Result<Vec<&'a str>, PluginError> {
+    let allows_others = ["additionalProperties", "patternProperties", "allOf", "anyOf", "oneOf", "$ref"];
+    if allows_others.iter().any(|key| schema.get(*key).is_some()) {
+        return Ok(Vec::new());
+    }
+    let Some(known) = schema.get("properties").and_then(Value::as_object) else {
+        return Ok(keys.iter().map(String::as_str).collect());
+    };
+    let Some(key) = keys.iter().find(|key| !known.contains_key(*key)) else { return Ok(Vec::new()) };
+    let names: Vec<&str> = known.keys().map(String::as_str).collect();
+    let help = match names.as_slice() {
+        [] => "it has no settings".to_owned(),
+        names => format!("its settings are {}", names.join(", ")),
+    };
+    Err(PluginError::invalid_config(format!("there is no setting {key:?}")).with_help(help))
+}
+
+pub(super) async fn unset(global: &Global, output: &Output, args: ConfigUnset) -> Result<(), Failure> {
+    let keys = args.keys.into_iter().map(|key| (key, Value::Null)).collect();
+    let (host, name) = Host::for_kept_plugin(global, output, &args.named)?;
+    save(host, output, &name, Some(Value::Object(keys)), &[]).await
+}
+
+pub(super) fn reset(global: &Global, output: &Output, named: &Named) -> Result<(), Failure> {
+    let (host, name) = Host::for_kept_plugin(global, output, named)?;
+    let had_any = host.manager.reset_config(&name)?;
+    if output.is_json() {
+        return output.value(&json!({"name": name, "reset": had_any}));
+    }
+    output.line(&match had_any {
+        true => format!("{name} has its defaults again"),
+        false => format!("{name} had its defaults already"),
+    })
 }
 
 pub(super) async fn schema(global: &Global, output: &Output, named: &Named) -> Result<(), Failure> {
@@ -35,4 +88,22 @@ pub(super) async fn schema(global: &Global, output: &Output, named: &Named) -> R
     }
     let schema = host.scope_loaded(&name, None, async |manager: &PluginManager| manager.config_schema(&name)).await?;
     output.value(&schema)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_the_schema_does_not_have_is_refused_unless_it_allows_others() {
+        let keys = ["mask".to_owned(), "maks".to_owned()];
+        let closed = json!({"properties": {"mask": {}, "n": {}}});
+        let error = check_keys(&closed, &keys).unwrap_err();
+        assert_eq!(error.to_string(), "there is no setting \"maks\"; its settings are mask, n");
+        assert!(check_keys(&closed, &keys[..1]).unwrap().is_empty());
+        let open = json!({"properties": {"mask": {}}, "additionalProperties": true});
+        assert!(check_keys(&open, &keys).unwrap().is_empty());
+        assert_eq!(check_keys(&json!({}), &keys).unwrap(), ["mask", "maks"], "nobody knows");
+        assert!(check_keys(&json!({"properties": {}}), &keys).is_err());
+    }
 }

@@ -7,15 +7,14 @@ use std::time::Duration;
 
 use bivium::manifest::Runtime;
 use bivium::monitor::{MachineMonitor, Monitor as _};
-use bivium::{
-    ConfinementSupport, ErrorCode, Exchange, Manifest, PluginError, SearchPath, Shadowed, default_data_dir, discover,
-};
+use bivium::{ConfinementSupport, ErrorCode, Exchange, PluginError, SearchPath, Shadowed, default_data_dir, discover};
 use bivium_wasm::WasmEngine;
 use serde::Serialize;
 use serde_json::json;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use super::missing::missing;
 use crate::args::Global;
 use crate::exit::{DONE, FAILED, Failure};
 use crate::host::{search_paths, wasm};
@@ -242,16 +241,18 @@ fn manifests(paths: &[SearchPath]) -> Vec<Check> {
         _ => Check::failed(what, error),
     };
     checks.extend(discovery.problems.iter().map(|(_, error)| problem(error)));
-    checks.extend(discovery.found.values().filter_map(|manifest| missing(manifest)));
+    for manifest in discovery.found.values() {
+        let file = match manifest.runtime {
+            Runtime::Wasm => manifest.component.as_ref(),
+            Runtime::Python => manifest.python_path.as_ref(),
+        };
+        let cannot_start = file.filter(|file| !file.exists());
+        if let Some(file) = cannot_start {
+            let text = format!("{} cannot start: {} is not there", manifest.name, file.display());
+            checks.push(Check::new(Level::Fail, what, text));
+        }
+        let others = missing(manifest).into_iter().filter(|_| cannot_start.is_none());
+        checks.extend(others.map(|text| Check::new(Level::Warn, what, format!("{}: {text}", manifest.name))));
+    }
     checks
-}
-
-/// The file without which the plugin cannot start, if it is not there.
-fn missing(manifest: &Manifest) -> Option<Check> {
-    let file = match manifest.runtime {
-        Runtime::Wasm => manifest.component.as_ref(),
-        Runtime::Python => manifest.python_path.as_ref(),
-    }?;
-    let text = format!("{} cannot start: {} is not there", manifest.name, file.display());
-    (!file.exists()).then(|| Check::new(Level::Fail, "manifests", text))
 }

@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
-use bivium::manifest::{Limits, Permissions, Runtime};
+use bivium::manifest::{Limits, Permissions};
 use bivium::{Call, ErrorCode, Granted, Import, Inspection, Manifest, MethodInfo, PluginManager, Result};
 use serde_json::{Value, json};
 
+use super::how::{How, parameters};
 use crate::args::{Global, Info};
 use crate::exit::Failure;
 use crate::host::Host;
@@ -40,10 +41,11 @@ pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Resul
         (false, true) => Known::Nothing,
         (false, false) => inspect(host, &name).await?,
     };
+    let how = How::new(global, &args.named.plugin, manifest.runtime);
     if output.is_json() {
-        return output.value(&as_json(&manifest, &granted, enabled, &known));
+        return output.value(&as_json(&manifest, &granted, enabled, &known, &how));
     }
-    output.line(&as_text(&manifest, &granted, enabled, &known))?;
+    output.line(&as_text(&manifest, &granted, enabled, &known, &how))?;
     match &known {
         Known::Inspected(Inspection { problem: Some(error), .. }) | Known::Loaded(Err(error)) => output.warning(error),
         _ => {}
@@ -75,7 +77,7 @@ async fn ask(host: Host, name: &str) -> Result<Result<Loaded>, Failure> {
     }
 }
 
-fn as_json(manifest: &Arc<Manifest>, granted: &Granted, enabled: bool, known: &Known) -> Value {
+fn as_json(manifest: &Arc<Manifest>, granted: &Granted, enabled: bool, known: &Known, how: &How<'_>) -> Value {
     let mut info = json!({"manifest": **manifest, "path": manifest.path.display().to_string(), "enabled": enabled,
         "confined": granted.confined, "granted": granted, "loaded": matches!(known, Known::Loaded(_))});
     let adapters = manifest.ancestor.iter().flat_map(|ancestor| &ancestor.adapters);
@@ -90,10 +92,13 @@ fn as_json(manifest: &Arc<Manifest>, granted: &Granted, enabled: bool, known: &K
             if let (Value::Object(more), Some(schema)) = (&mut more, &manifest.config_schema) {
                 more.insert("config_schema".to_owned(), schema.clone());
             }
+            if let (Value::Object(more), Some(methods)) = (&mut more, &inspection.methods) {
+                more.insert("methods".to_owned(), how.as_json(methods));
+            }
             more
         }
         Known::Loaded(Ok(loaded)) => {
-            json!({"methods": loaded.methods, "config_schema": loaded.schema, "config": loaded.config})
+            json!({"methods": how.as_json(&loaded.methods), "config_schema": loaded.schema, "config": loaded.config})
         }
         Known::Loaded(Err(error)) => json!({"problem": error}),
     };
@@ -103,7 +108,7 @@ fn as_json(manifest: &Arc<Manifest>, granted: &Granted, enabled: bool, known: &K
     info
 }
 
-fn as_text(manifest: &Manifest, granted: &Granted, enabled: bool, known: &Known) -> String {
+fn as_text(manifest: &Manifest, granted: &Granted, enabled: bool, known: &Known, how: &How<'_>) -> String {
     let mut text = Text(vec![format!("{} {}", manifest.name, manifest.version)]);
     if !manifest.description.is_empty() {
         text.0.push(on_one_line(&manifest.description));
@@ -121,14 +126,16 @@ fn as_text(manifest: &Manifest, granted: &Granted, enabled: bool, known: &Known)
     text.item("python", manifest.python_path.as_ref().map(|path| path.display().to_string()));
     text.item("tasks", tasks(manifest));
     text.item("requirements", manifest.requirements.as_ref().map(|requirements| requirements.join(", ")));
-    text.item("manifest", Some(manifest.path.display().to_string()));
+    // One without a manifest is its own file.
+    let is_bare = manifest.path.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("json"));
+    text.item("manifest", (!is_bare).then(|| manifest.path.display().to_string()));
     text.item("enabled", Some(if enabled { "yes" } else { "no" }.to_owned()));
     text.item("needs", Some(needs(manifest)).filter(|needs| !needs.is_empty()));
     text.rights(manifest, granted);
     match known {
-        Known::Inspected(inspection) => text.inspection(manifest, inspection),
+        Known::Inspected(inspection) => text.inspection(manifest, how, inspection),
         Known::Loaded(Ok(loaded)) => {
-            text.methods(&loaded.methods, manifest.runtime);
+            text.methods(how, &loaded.methods);
             text.settings(&loaded.schema, Some(&loaded.config));
         }
         Known::Nothing | Known::Loaded(Err(_)) => {}
@@ -221,12 +228,12 @@ impl Text {
     }
 
     /// What the plugin's files say of it.
-    fn inspection(&mut self, manifest: &Manifest, inspection: &Inspection) {
+    fn inspection(&mut self, manifest: &Manifest, how: &How<'_>, inspection: &Inspection) {
         for note in &inspection.notes {
             self.item("note", Some(note.clone()));
         }
         if let Some(methods) = &inspection.methods {
-            self.methods(methods, manifest.runtime);
+            self.methods(how, methods);
         }
         if !inspection.imports.is_empty() {
             self.0.push("Imports:".to_owned());
@@ -241,23 +248,20 @@ impl Text {
         }
     }
 
-    fn methods(&mut self, methods: &[MethodInfo], runtime: Runtime) {
+    /// Each method: its name with its signature, what it does, what it takes, and how it is called.
+    fn methods(&mut self, how: &How<'_>, methods: &[MethodInfo]) {
         self.0.push("Methods:".to_owned());
-        let is_typed = methods.iter().any(|method| method.parameters.is_some());
-        let execute = methods.iter().find(|method| method.name == Call::EXECUTE);
-        // A typed component, and a class of cjm-plugin-system, may do without.
-        if !is_typed && (execute.is_some() || runtime == Runtime::Wasm) {
-            let what = "what `bivium run` calls unless told otherwise";
-            self.item(
-                Call::EXECUTE,
-                Some(match execute {
-                    Some(execute) if !execute.description.is_empty() => format!("{} ({what})", execute.description),
-                    _ => what.to_owned(),
-                }),
-            );
-        }
-        for method in methods.iter().filter(|method| method.name != Call::EXECUTE || method.parameters.is_some()) {
-            self.item(&on_one_line(&method.name), Some(method.description.clone()));
+        for method in how.all(methods) {
+            let (signature, description) = (How::signature(&method), on_one_line(&method.description));
+            let streams = if How::streams(&method) { " (streams)" } else { "" };
+            let first = if signature.is_empty() { description.clone() } else { signature.clone() };
+            self.item(&on_one_line(&method.name), Some(format!("{first}{streams}")));
+            if !signature.is_empty() && !description.is_empty() {
+                self.0.push(format!("    {description}"));
+            }
+            self.0
+                .extend(parameters(&method).into_iter().flatten().map(|parameter| format!("    {}", parameter.line())));
+            self.0.push(format!("    $ {}", how.command_line(&method)));
         }
     }
 

@@ -23,15 +23,26 @@ pub(super) async fn list(global: &Global, output: &Output, args: &List) -> Resul
         let problems: Vec<_> = discovery.problems.iter().map(problem).collect();
         let shadowed = |shadowed: &Shadowed| json!({"name": shadowed.name, "path": shadowed.path.display().to_string(), "by": shadowed.by.display().to_string()});
         let shadowed: Vec<_> = discovery.shadowed.iter().map(shadowed).collect();
-        return output.value(&json!({"plugins": plugins, "problems": problems, "shadowed": shadowed}));
+        let passed_over = |(path, what): &(PathBuf, &str)| json!({"path": path.display().to_string(), "what": what});
+        let passed_over: Vec<_> = discovery.passed_over.iter().map(passed_over).collect();
+        return output.value(&json!({
+            "plugins": plugins, "problems": problems, "shadowed": shadowed, "passed_over": passed_over
+        }));
     }
     if plugins.is_empty() {
         let paths: Vec<String> = search_paths(global).iter().map(|place| place.path.display().to_string()).collect();
         let which = args.category.as_ref().map(|category| format!(" of category {category:?}")).unwrap_or_default();
         output.hint(&format!("There is no plugin{which} in {}.", paths.join(" or ")));
-        return Ok(());
+    } else {
+        output.line(&table(&plugins).join("\n"))?;
     }
-    output.line(&table(&plugins).join("\n"))
+    match discovery.passed_over.len() {
+        0 => {}
+        1 => output.hint("One file there is no manifest and was passed over; `bivium validate DIR` says why."),
+        n => output
+            .hint(&format!("{n} files there are no manifests and were passed over; `bivium validate DIR` says why.")),
+    }
+    Ok(())
 }
 
 fn table(plugins: &[PluginInfo]) -> Vec<String> {

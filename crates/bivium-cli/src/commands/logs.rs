@@ -1,7 +1,6 @@
 //! `bivium logs`: what hosts kept of a plugin's log, and with `-f` what they go on to keep.
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
 use bivium::{ErrorCode, KeptLog, LogFilter, LogLevel, LogRecord, PluginError, Result, discover};
@@ -10,7 +9,7 @@ use tokio::time::sleep;
 
 use crate::args::{Global, Level, Logs};
 use crate::exit::{DONE, Failure, status};
-use crate::host::{log_dir, named, search_paths};
+use crate::host::{Place, Target, log_dir, search_paths};
 use crate::interrupt;
 use crate::output::{Output, indented};
 
@@ -18,7 +17,7 @@ use crate::output::{Output, indented};
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 pub(super) async fn logs(global: &Global, output: &Output, args: &Logs) -> Result<u8, Failure> {
-    let (manifest, name) = named(&args.named)?;
+    let Target { name, place } = Target::of(&args.named)?;
     let dir = log_dir(global)?;
     let filter = LogFilter { level: args.level.map(level), call: args.call };
     // Before anything is shown: whoever sees the first record may interrupt us.
@@ -33,7 +32,7 @@ pub(super) async fn logs(global: &Global, output: &Output, args: &Logs) -> Resul
         shown = show(output, &name, &last) => shown?,
     }
     if !log.is_kept() {
-        check_known(global, manifest, &name)?;
+        check_known(global, &place, &name)?;
         output.hint(&format!("Nothing is kept of {name} in {}.", dir.display()));
     }
     if !args.follow {
@@ -53,9 +52,9 @@ pub(super) async fn logs(global: &Global, output: &Output, args: &Logs) -> Resul
 }
 
 /// Refuses a name that stands for nothing. (The log of a plugin that is no more can be read.)
-fn check_known(global: &Global, manifest: Option<&Path>, name: &str) -> Result<()> {
+fn check_known(global: &Global, place: &Place<'_>, name: &str) -> Result<()> {
     let paths = search_paths(global);
-    if manifest.is_some() || discover(&paths).found.contains_key(name) {
+    if !matches!(place, Place::Searched) || discover(&paths).found.contains_key(name) {
         return Ok(());
     }
     Err(PluginError::not_found(format!("there is no plugin {name:?}, and no log of one"))

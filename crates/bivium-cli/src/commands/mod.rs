@@ -1,18 +1,23 @@
 //! The commands, a file each. A command says how it ended by its exit status or its failure.
 
 mod compile;
+mod completions;
 mod config;
 mod doctor;
+mod how;
 mod import_cjm;
 mod info;
+mod kept;
 mod list;
 mod logs;
+mod missing;
 mod pipeline;
 mod run;
+mod stats;
 mod switch;
 mod validate;
 
-use crate::args::{Cli, Command, Config, Pipeline};
+use crate::args::{Cache, Cli, Command, Config, Env, Pipeline};
 use crate::exit::{DONE, Failure};
 use crate::output::Output;
 
@@ -27,16 +32,23 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<u8, Failure> {
         Command::Validate(args) => return validate::validate(output, &args),
         Command::Config(Config::Get(named)) => config::get(global, output, &named).await?,
         Command::Config(Config::Set(args)) => config::set(global, output, args).await?,
+        Command::Config(Config::Unset(args)) => config::unset(global, output, args).await?,
+        Command::Config(Config::Reset(named)) => config::reset(global, output, &named)?,
         Command::Config(Config::Schema(named)) => config::schema(global, output, &named).await?,
+        Command::Stats(named) => stats::stats(global, output, &named).await?,
         Command::Enable(named) => switch::enable(global, output, &named, true).await?,
         Command::Disable(named) => switch::enable(global, output, &named, false).await?,
         Command::Compile(args) => compile::compile(global, output, &args).await?,
         Command::Logs(args) => return logs::logs(global, output, &args).await,
         Command::Pipeline(Pipeline::Run(args)) => pipeline::run(global, output, &args).await?,
         Command::ImportCjm(args) => import_cjm::import_cjm(output, &args)?,
+        Command::Cache(Cache::List) => kept::list_cache(global, output)?,
+        Command::Cache(Cache::Clean) => kept::clean_cache(global, output)?,
+        Command::Env(Env::List) => kept::list_environments(global, output)?,
+        Command::Env(Env::Clean(args)) => kept::clean_environments(global, output, &args)?,
+        Command::Completions(args) => completions::completions(output, &args)?,
+        Command::Man { dir } => completions::man(output, &dir)?,
         Command::Doctor => return doctor::doctor(global, output).await,
-        // It has ended before there was a runtime.
-        Command::Compiler => {}
     }
     Ok(DONE)
 }

@@ -5,12 +5,13 @@ use futures_util::StreamExt as _;
 use serde_json::Value;
 use tokio::task::block_in_place;
 
+use crate::advice::{self, Text};
 use crate::args::{Global, Run};
 use crate::arguments;
 use crate::exit::Failure;
 use crate::host::Host;
 use crate::output::{Output, Shelf, follow};
-use crate::settings::patch;
+use crate::settings::{self, patch};
 
 /// What `run` and `stream` prepare and clean up alike.
 struct Prepared {
@@ -18,6 +19,8 @@ struct Prepared {
     name: String,
     call: Call,
     changes: Option<Value>,
+    /// What was given as text.
+    texts: Vec<Text>,
     shelf: Shelf,
 }
 
@@ -55,7 +58,9 @@ fn prepare(global: &Global, output: &Output, args: Run) -> Result<Prepared, Fail
     if let Some(timeout) = args.timeout.timeout {
         call = call.timeout(timeout);
     }
-    Ok(Prepared { host, name, call, changes: patch(args.config), shelf })
+    let mut texts = arguments::texts(&args.inputs.assignments);
+    texts.extend(settings::texts(&args.config));
+    Ok(Prepared { host, name, call, changes: patch(args.config), texts, shelf })
 }
 
 impl Prepared {
@@ -65,7 +70,7 @@ impl Prepared {
         output: &Output,
         work: impl AsyncFnOnce(&Host, &str, Call, &mut Shelf) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let Self { host, name, call, changes, mut shelf } = self;
+        let Self { host, name, call, changes, texts, mut shelf } = self;
         let handle: CallHandle = call.handle().clone();
         host.scope(async |host: &Host| {
             let all = async {
@@ -74,7 +79,8 @@ impl Prepared {
             };
             follow(output.screen(), &name, &handle, all).await
         })
-        .await?;
+        .await
+        .map_err(|failure| failure.map(|error| advice::on_texts(error, &texts)))?;
         if shelf.has_unkept() {
             output.hint("The result's files are gone by now: --out DIR keeps them.");
         }

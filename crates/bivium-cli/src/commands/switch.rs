@@ -8,7 +8,7 @@ use crate::host::Host;
 use crate::output::Output;
 
 pub(super) async fn enable(global: &Global, output: &Output, named: &Named, enabled: bool) -> Result<(), Failure> {
-    let (host, name) = Host::for_plugin(global, output, named)?;
+    let (host, name) = Host::for_kept_plugin(global, output, named)?;
     if enabled {
         host.manager.enable(&name)?
     } else {

@@ -1,19 +1,34 @@
-//! `bivium validate`: everything that is wrong with manifests and pipelines, each with its line. Nothing that they
-//! name is opened.
+//! `bivium validate`: everything that is wrong with manifests and pipelines, each with its line, and what they name and is not
+//! there. Nothing that they name is opened.
 
 use std::path::Path;
 
 use bivium::manifest::ManifestFile;
 use bivium::pipeline::Pipeline;
-use bivium::{ErrorCode, PluginError, SearchPath, discover};
+use bivium::{ErrorCode, Manifest, PluginError, SearchPath, discover};
 use serde_json::{Value, json};
 
+use super::missing::missing;
 use crate::args::Validate;
 use crate::exit::{DONE, Failure, status};
 use crate::output::{Output, on_one_line};
 
-/// What a file is found to be: a kind and a name, or what is wrong with it.
-type Verdict = Result<(&'static str, String), PluginError>;
+/// What a file is found to be, or what is wrong with it.
+type Verdict = Result<Found, PluginError>;
+
+/// What a file is found to be.
+enum Found {
+    /// A kind, a name, and what it names and is not there.
+    Valid(&'static str, String, Vec<String>),
+    /// What lies among manifests and is something else.
+    PassedOver(&'static str),
+}
+
+impl Found {
+    fn plugin(manifest: &Manifest) -> Self {
+        Self::Valid("plugin", manifest.name.clone(), missing(manifest))
+    }
+}
 
 pub(super) fn validate(output: &Output, args: &Validate) -> Result<u8, Failure> {
     let mut verdicts = Vec::new();
@@ -30,19 +45,26 @@ pub(super) fn validate(output: &Output, args: &Validate) -> Result<u8, Failure> 
         let lines: Vec<String> = verdicts.iter().flat_map(as_lines).collect();
         output.line(&lines.join("\n"))?;
     }
-    let all_valid = verdicts.iter().all(|(_, verdict)| verdict.is_ok());
-    Ok(if all_valid { DONE } else { status(ErrorCode::InvalidManifest) })
+    let codes: Vec<ErrorCode> =
+        verdicts.iter().filter_map(|(_, verdict)| verdict.as_ref().err()).map(PluginError::code).collect();
+    Ok(if codes.is_empty() {
+        DONE
+    } else if codes.iter().all(|code| *code == ErrorCode::NotFound) {
+        // Files that are not there have one status in every command.
+        status(ErrorCode::NotFound)
+    } else {
+        status(ErrorCode::InvalidManifest)
+    })
 }
 
 fn directory(path: &Path, verdicts: &mut Vec<(String, Verdict)>) {
     let discovery = discover(&[SearchPath::named(path)]);
     for manifest in discovery.found.values() {
-        verdicts.push((manifest.path.display().to_string(), Ok(("plugin", manifest.name.clone()))));
+        verdicts.push((manifest.path.display().to_string(), Ok(Found::plugin(manifest))));
     }
-    for shadowed in discovery.shadowed {
-        let error =
-            PluginError::invalid_manifest("another manifest of the same directory declares a plugin of this name");
-        verdicts.push((shadowed.path.display().to_string(), Err(error)));
+    for (path, kind) in discovery.passed_over {
+        let verdict = if is_pipeline(&path) { file(&path) } else { Ok(Found::PassedOver(kind)) };
+        verdicts.push((path.display().to_string(), verdict));
     }
     for (file, error) in discovery.problems {
         verdicts.push((file.display().to_string(), Err(error)));
@@ -51,11 +73,11 @@ fn directory(path: &Path, verdicts: &mut Vec<(String, Verdict)>) {
 
 fn file(path: &Path) -> Verdict {
     if is_pipeline(path) {
-        return Pipeline::read(path).map(|pipeline| ("pipeline", pipeline.name));
+        return Pipeline::read(path).map(|pipeline| Found::Valid("pipeline", pipeline.name, Vec::new()));
     }
     ManifestFile::read(path).map(|file| match file {
-        ManifestFile::Plugin(manifest) => ("plugin", manifest.name),
-        ManifestFile::Adapter(adapter) => ("adapter", adapter.name),
+        ManifestFile::Plugin(manifest) => Found::plugin(&manifest),
+        ManifestFile::Adapter(adapter) => Found::Valid("adapter", adapter.name, Vec::new()),
     })
 }
 
@@ -68,14 +90,21 @@ fn is_pipeline(path: &Path) -> bool {
 
 fn as_json((path, verdict): &(String, Verdict)) -> Value {
     match verdict {
-        Ok((kind, name)) => json!({"path": path, "valid": true, "kind": kind, "name": name}),
+        Ok(Found::Valid(kind, name, missing)) => {
+            json!({"path": path, "valid": true, "kind": kind, "name": name, "warnings": missing})
+        }
+        Ok(Found::PassedOver(what)) => json!({"path": path, "valid": true, "passed_over": what}),
         Err(error) => json!({"path": path, "valid": false, "error": error}),
     }
 }
 
 fn as_lines((path, verdict): &(String, Verdict)) -> Vec<String> {
     match verdict {
-        Ok((kind, name)) => vec![format!("{path}: ok, {kind} {name}")],
+        Ok(Found::Valid(kind, name, missing)) => {
+            let warnings = missing.iter().map(|missing| on_one_line(&format!("{path}: warning: {missing}")));
+            std::iter::once(format!("{path}: ok, {kind} {name}")).chain(warnings).collect()
+        }
+        Ok(Found::PassedOver(what)) => vec![format!("{path}: passed over, {what}")],
         Err(error) if error.problems().is_empty() => vec![on_one_line(&format!("{path}: {error}"))],
         Err(error) => error.problems().iter().map(|problem| on_one_line(&format!("{path}: {problem}"))).collect(),
     }

@@ -2,12 +2,23 @@
 
 use bivium::PluginError;
 
-use super::screen::Screen;
+use super::screen::{Screen, Style};
 use super::text::on_one_line;
 
 /// Shows an error to people.
-pub(super) fn show(error: &PluginError, prefix: &str, screen: &Screen) {
-    screen.line(&format!("{prefix} {}", sentence(error)));
+pub(super) fn show(error: &PluginError, screen: &Screen) {
+    screen.marked("bivium:", Style::Error, &sentence(error));
+    rest(error, screen);
+}
+
+/// Shows what is not as it should be, though it stops nothing.
+pub(super) fn warn(error: &PluginError, screen: &Screen) {
+    screen.marked("bivium: warning:", Style::Warning, &sentence(error));
+    rest(error, screen);
+}
+
+/// What stands below the sentence.
+fn rest(error: &PluginError, screen: &Screen) {
     for problem in error.problems() {
         screen.line(&format!("  {}", on_one_line(&problem.to_string())));
     }

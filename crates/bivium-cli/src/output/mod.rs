@@ -125,7 +125,7 @@ impl Output {
     /// Says that something is not as it should be, though the command goes on.
     pub(crate) fn warning(&self, error: &PluginError) {
         if !self.is_json() {
-            error::show(error, "bivium: warning:", &self.screen);
+            error::warn(error, &self.screen);
         }
     }
 
@@ -143,12 +143,12 @@ impl Output {
         if self.is_json() {
             self.screen.line(&error::json(error));
         } else {
-            error::show(error, "bivium:", &self.screen);
+            error::show(error, &self.screen);
         }
     }
 
     /// Says why the command line makes no sense.
     pub(crate) fn usage_error(&self, message: &str) {
-        self.screen.note(&format!("{message}; see `bivium help`"));
+        self.screen.marked("bivium:", screen::Style::Error, &format!("{message}; see `bivium help`"));
     }
 }

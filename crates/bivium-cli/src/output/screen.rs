@@ -1,11 +1,22 @@
 //! Standard error: shared by messages, log records and progress bars, none of which may break the others' lines.
 
 use std::io::{self, IsTerminal as _, Write};
+use std::sync::mpsc;
+use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressDrawTarget};
+use console::Term;
+use indicatif::{MultiProgress, ProgressDrawTarget, TermLike};
 
 use super::pipe::say;
 use super::text::{indented, printable};
+
+/// How often a second bars are drawn at most.
+const FRAMES: u8 = 20;
+/// Columns at the right that no bar fills. A terminal echoes `^C` behind the bar; in the last column it would begin a line of its
+/// own, and the one above would stay.
+const MARGIN: u16 = 6;
+/// How long the bars may take to go when the program ends at once.
+const LAST_DRAW: Duration = Duration::from_millis(100);
 
 /// Standard error. Cheap to clone.
 #[derive(Clone)]
@@ -15,18 +26,56 @@ pub(crate) struct Screen {
     shows_bars: bool,
 }
 
+/// How text stands out on a terminal. Errors and warnings have the colours that clap gives them.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Style {
+    Error,
+    Warning,
+    Dim,
+}
+
+impl Style {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Error => "1;31",
+            Self::Warning => "1;33",
+            Self::Dim => "2",
+        }
+    }
+}
+
 impl Screen {
     pub(super) fn new(no_progress: bool) -> Self {
         let is_terminal = io::stderr().is_terminal();
         let is_smart = is_terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         let shows_bars = is_smart && !no_progress;
-        let target = if shows_bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target = if shows_bars {
+            ProgressDrawTarget::term_like_with_hz(Box::new(Narrow(Term::buffered_stderr())), FRAMES)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
         Self { bars: MultiProgress::with_draw_target(target), is_terminal: is_smart, shows_bars }
     }
 
     /// The progress bars; none where there is no terminal to draw them on.
     pub(super) fn bars(&self) -> Option<&MultiProgress> {
         self.shows_bars.then_some(&self.bars)
+    }
+
+    /// Takes the bars away for good, unless the terminal is stopped.
+    pub(crate) fn end_bars(&self) {
+        if !self.shows_bars {
+            return;
+        }
+        let (bars, (sender, cleared)) = (self.bars.clone(), mpsc::channel());
+        let clear = move || {
+            let done = bars.clear();
+            bars.set_draw_target(ProgressDrawTarget::hidden());
+            let _ = sender.send(done);
+        };
+        if std::thread::Builder::new().spawn(clear).is_ok() {
+            let _ = cleared.recv_timeout(LAST_DRAW);
+        }
     }
 
     /// Does something with the bars out of the way.
@@ -49,14 +98,19 @@ impl Screen {
         self.line(&format!("bivium: {message}"));
     }
 
-    /// Writes text that matters less, dimmed on a terminal.
+    /// Writes a line (or several) whose first words are in colour where there is colour.
+    pub(super) fn marked(&self, mark: &str, style: Style, line: &str) {
+        self.write_line(&format!("{} {}", self.styled(mark, style), printable(line)));
+    }
+
+    /// Writes text that matters less, dimmed where there is colour.
     pub(super) fn dimmed(&self, text: &str) {
-        let text = printable(text);
-        if self.is_terminal && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()) {
-            self.write_line(&format!("\u{1b}[2m{text}\u{1b}[0m"));
-        } else {
-            self.write_line(&text);
-        }
+        self.write_line(&self.styled(&printable(text), Style::Dim));
+    }
+
+    fn styled(&self, text: &str, style: Style) -> String {
+        let has_colour = self.is_terminal && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+        if has_colour { format!("\u{1b}[{}m{text}\u{1b}[0m", style.code()) } else { text.to_owned() }
     }
 }
 
@@ -69,5 +123,52 @@ impl Write for Screen {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// A terminal that bars take for a narrower one.
+#[derive(Debug)]
+struct Narrow(Term);
+
+impl TermLike for Narrow {
+    fn width(&self) -> u16 {
+        let width = self.0.size().1;
+        if width > 2 * MARGIN { width - MARGIN } else { width }
+    }
+
+    fn height(&self) -> u16 {
+        self.0.size().0
+    }
+
+    fn move_cursor_up(&self, n: usize) -> io::Result<()> {
+        self.0.move_cursor_up(n)
+    }
+
+    fn move_cursor_down(&self, n: usize) -> io::Result<()> {
+        self.0.move_cursor_down(n)
+    }
+
+    fn move_cursor_right(&self, n: usize) -> io::Result<()> {
+        self.0.move_cursor_right(n)
+    }
+
+    fn move_cursor_left(&self, n: usize) -> io::Result<()> {
+        self.0.move_cursor_left(n)
+    }
+
+    fn write_line(&self, line: &str) -> io::Result<()> {
+        self.0.write_line(line)
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        self.0.write_str(text)
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        self.0.clear_line()
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.0.flush()
     }
 }

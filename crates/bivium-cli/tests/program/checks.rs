@@ -45,6 +45,64 @@ fn list_is_a_table_and_warns_of_what_is_no_manifest() {
 }
 
 #[test]
+fn two_manifests_of_one_name_in_a_directory_are_refused_with_both_paths() {
+    let place = place_with_two();
+    place.write("manifests/mask.json", r#"{"name": "redact", "version": "2", "component": "redact.wasm"}"#);
+    for command in ["run", "info", "config get", "disable", "compile"] {
+        let args: Vec<&str> = command.split(' ').chain(["redact"]).collect();
+        let ran = place.run(&args);
+        for file in ["mask.json", "redact.json"] {
+            assert!(ran.assert_status(4).stderr.contains(&format!("[DIR]/manifests/{file}")), "{}", ran.all());
+        }
+    }
+    insta::assert_snapshot!(place.run(&["list"]).all(), @r#"
+    0
+    --- stdout
+    NAME     VERSION  RUNTIME  CATEGORY       ENABLED  DESCRIPTION
+    whisper  0.2      python   transcription  yes      Speech to text
+    --- stderr
+    bivium: warning: redact: [DIR]/manifests/mask.json declares a plugin "redact", and so does [DIR]/manifests/redact.json; rename or remove all but one
+    bivium: warning: redact: [DIR]/manifests/redact.json declares a plugin "redact", and so does [DIR]/manifests/mask.json; rename or remove all but one
+    "#);
+    let ran = place.run(&["validate", "manifests"]);
+    assert!(
+        ran.assert_status(4).stdout.contains("mask.json: redact: ") && ran.stdout.contains("redact.json: redact: "),
+        "{}",
+        ran.all()
+    );
+    // Either is taken where it is named.
+    place.run(&["info", "manifests/mask.json", "--no-load"]).assert_status(0);
+}
+
+#[test]
+fn what_lies_among_manifests_and_is_none_is_passed_over() {
+    let place = place_with_two();
+    place.write("manifests/._redact.json", "\0\u{5}");
+    place.write("manifests/package.json", r#"{"name": "x", "version": "1", "private": true}"#);
+    place.write("manifests/captions.json", r#"{"name": "captions", "steps": [{"id": "one", "plugin": "redact"}]}"#);
+    let ran = place.run(&["list"]);
+    assert_eq!(
+        ran.assert_status(0).stderr,
+        "3 files there are no manifests and were passed over; `bivium validate DIR` says why.\n"
+    );
+    assert_eq!(place.run(&["list", "-q"]).stderr, "");
+    let json = place.run(&["list", "--output=json"]).json();
+    assert_eq!((json["passed_over"].as_array().unwrap().len(), &json["problems"]), (3, &json!([])));
+    place.run(&["enable", "redact"]).assert_status(0);
+    insta::assert_snapshot!(place.run(&["validate", "manifests"]).all(), @"
+    0
+    --- stdout
+    [DIR]/manifests/redact.json: ok, plugin redact
+    [DIR]/manifests/redact.json: warning: component: [DIR]/manifests/redact.wasm is not there
+    [DIR]/manifests/whisper.json: ok, plugin whisper
+    manifests/._redact.json: passed over, a hidden file
+    manifests/captions.json: ok, pipeline captions
+    manifests/package.json: passed over, a file of another program
+    --- stderr
+    ");
+}
+
+#[test]
 fn the_command_line_is_before_the_environment() {
     let place = place_with_two();
     let ran = place.run(&["list", "--manifests", "data"]);
@@ -150,8 +208,10 @@ fn validate_reports_every_problem_of_every_file() {
     0
     --- stdout
     [DIR]/manifests/redact.json: ok, plugin redact
+    [DIR]/manifests/redact.json: warning: component: [DIR]/manifests/redact.wasm is not there
     [DIR]/manifests/whisper.json: ok, plugin whisper
     manifests/redact.json: ok, plugin redact
+    manifests/redact.json: warning: component: [DIR]/manifests/redact.wasm is not there
     pipeline.json: ok, pipeline captions
     --- stderr
     ");
@@ -170,10 +230,39 @@ fn validate_reports_every_problem_of_every_file() {
     steps.json: /steps/0/for_each: "y" is no earlier step
     missing.json: there is no manifest missing.json; check the path, or see `bivium list`
     manifests/redact.json: ok, plugin redact
+    manifests/redact.json: warning: component: [DIR]/manifests/redact.wasm is not there
     --- stderr
     "#);
     let json = place.run(&["validate", "broken.json", "--output=json"]).assert_status(4).json();
     assert_eq!((&json[0]["valid"], &json[0]["error"]["code"]), (&false.into(), &"invalid-manifest".into()));
+}
+
+#[test]
+fn validate_warns_of_what_a_manifest_names_and_is_not_there() {
+    let place = Place::new();
+    let manifest = |name: &str, keys: serde_json::Value| {
+        let mut manifest = json!({"name": name, "version": "1", "module": "words", "class": "Words"});
+        manifest.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+        place.write(&format!("manifests/{name}.json"), &manifest.to_string());
+    };
+    manifest("a", json!({"python_path": "venv/bin/python", "source": "src"}));
+    manifest("b", json!({"source": "."}));
+    manifest("c", json!({"source": "..", "permissions": {"filesystem": [{"path": "data", "guest": "/data"}]}}));
+    place.write("words.py", "class Words: pass\n");
+    insta::assert_snapshot!(place.run(&["validate", "manifests"]).all(), @"
+    0
+    --- stdout
+    [DIR]/manifests/a.json: ok, plugin a
+    [DIR]/manifests/a.json: warning: python_path: [DIR]/manifests/venv/bin/python is not there
+    [DIR]/manifests/a.json: warning: source: [DIR]/manifests/src is not there
+    [DIR]/manifests/b.json: ok, plugin b
+    [DIR]/manifests/b.json: warning: module: there is no words in [DIR]/manifests
+    [DIR]/manifests/c.json: ok, plugin c
+    [DIR]/manifests/c.json: warning: permissions.filesystem: [DIR]/manifests/data is not there
+    --- stderr
+    ");
+    let json = place.run(&["validate", "manifests/a.json", "--output=json"]).assert_status(0).json();
+    assert_eq!((json[0]["valid"].clone(), json[0]["warnings"].as_array().unwrap().len()), (true.into(), 2));
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn a_components_start_function_does_not_run() {
         fs::write(place.path(&format!("manifests/{name}.wasm")), starting(with)).unwrap();
         place.component(name, json!({}));
         let (ran, took) = place.takes(&["info", name]);
-        assert!(ran.assert_status(0).stdout.contains("add           func(a: s32, b: s32) -> s32"), "{}", ran.all());
+        assert!(ran.assert_status(0).stdout.contains("add           func(a: s32, b: s32) -> s32\n"), "{}", ran.all());
         assert!(!ran.stderr.contains("warning") && took < Duration::from_secs(20), "{took:?} {}", ran.all());
         let info = place.run(&["info", name, "--output=json"]).json();
         assert_eq!(info["methods"][0]["parameters"]["required"], json!(["a", "b"]));
@@ -177,27 +177,23 @@ fn an_import_that_the_host_has_not_is_the_problem() {
 fn a_class_is_shown_as_its_source_declares_it() {
     let place = Place::new();
     place.trap();
-    insta::assert_snapshot!(place.run(&["info", "trap"]).all(), @r"
-    0
-    --- stdout
-    trap 1
-      runtime       python
-      class         Trap in trap
-      file          [DIR]/manifests/../source/trap.py
-      python        [DIR]/manifests/../python
-      manifest      [DIR]/manifests/trap.json
-      enabled       yes
-      permissions   unconfined: it may do what you may
-    Methods:
-      execute       (text: str, times=1) -> str: Says it. (what `bivium run` calls unless told otherwise)
-    Configuration:
-      n             3 How often
-    --- stderr
-    Nothing of it has run. --load starts it and asks it for its methods and its configuration.
-    ");
+    let ran = place.run(&["info", "trap"]);
+    for part in [
+        "trap 1\n  runtime       python\n  class         Trap in trap\n  file          [DIR]/manifests/../source/trap.py\n",
+        "  python        [DIR]/manifests/../python\n  manifest      [DIR]/manifests/trap.json\n  enabled       yes\n",
+        "  permissions   unconfined: it may do what you may\nMethods:\n  execute       (text: str, times=1) -> str",
+        "    $ bivium run trap",
+        "Configuration:\n  n             3 How often\n",
+    ] {
+        assert!(ran.assert_status(0).stdout.contains(part), "{part}: {}", ran.all());
+    }
+    let hint = "Nothing of it has run. --load starts it and asks it for its methods and its configuration.\n";
+    assert_eq!(ran.stderr, hint);
     let info = place.run(&["info", "trap", "--output=json"]).json();
-    let execute = json!({"name": "execute", "description": "(text: str, times=1) -> str: Says it."});
-    assert_eq!(info["methods"], json!([execute]));
+    let execute = &info["methods"][0];
+    assert_eq!((&execute["name"], info["methods"].as_array().unwrap().len()), (&json!("execute"), 1));
+    assert!(execute["description"].as_str().unwrap().contains("Says it."), "{execute}");
+    assert!(execute["command"].as_str().unwrap().starts_with("bivium run trap"), "{execute}");
     assert_eq!(info["config_schema"]["properties"]["n"]["default"], 3);
     assert_eq!(info["loaded"], false);
 }
@@ -226,4 +222,56 @@ fn what_is_not_there_is_said() {
     let json = place.run(&["info", "py", "--output=json"]).json();
     assert!(json["notes"][0].as_str().unwrap().contains("x.y") && json["methods"].is_null(), "{json}");
     place.run(&["info", "py", "--load", "--no-load"]).assert_status(2);
+}
+
+/// The command lines that `info` prints, run by a shell in the place.
+fn run_as_printed(place: &Place, info: &Ran, plugin: &str) -> Vec<Ran> {
+    let program = Path::new(env!("CARGO_BIN_EXE_bivium")).parent().unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    let path = [program.to_owned()].into_iter().chain(std::env::split_paths(&path));
+    let path = std::env::join_paths(path).unwrap();
+    let lines: Vec<&str> = info.stdout.lines().filter_map(|line| line.trim().strip_prefix("$ ")).collect();
+    assert!(lines.iter().all(|line| line.contains(plugin)) && !lines.is_empty(), "{}", info.all());
+    let run = |line: &&str| {
+        let known = place.command(&[]);
+        let mut command = std::process::Command::new("bash");
+        command.args(["-c", line]).current_dir(place.path("")).env("PATH", &path);
+        for (name, value) in known.get_envs().filter_map(|(name, value)| Some((name, value?))) {
+            command.env(name, value);
+        }
+        place.ran(command.output().unwrap())
+    };
+    lines.iter().map(run).collect()
+}
+
+#[test]
+fn info_prints_what_a_method_takes_and_command_lines_that_work() {
+    let place = Place::new();
+    fs::write(place.path("manifests/adds.wasm"), wat::parse_str(crate::files::ADD).unwrap()).unwrap();
+    place.component("adds", json!({}));
+    for named in ["adds", "manifests/adds.json", "./manifests/adds.wasm"] {
+        let info = place.run(&["info", named]);
+        let methods = format!(
+            "Methods:\n  add           func(a: s32, b: s32) -> s32\n    a: integer (required)\n    b: integer (required)\n    \
+             $ bivium run {named} --method add a:=1 b:=1\n"
+        );
+        assert!(info.assert_status(0).stdout.ends_with(&methods), "{}", info.all());
+        for ran in run_as_printed(&place, &info, named) {
+            assert_eq!(ran.assert_status(0).json(), json!(2));
+        }
+    }
+    let json = place.run(&["info", "adds", "--output=json"]).json();
+    assert_eq!(json["methods"][0]["command"], "bivium run adds --method add a:=1 b:=1");
+
+    let source = "class Words:\n    def execute(self, text: str, times: int = 2):\n        \"\"\"Says it.\"\"\"\n        return text * times\n";
+    place.write("manifests/words.py", source);
+    place.write(
+        "manifests/words.json",
+        r#"{"name": "words", "version": "1", "module": "words", "class": "Words", "source": "."}"#,
+    );
+    for args in [&["info", "words"] as &[_], &["info", "words", "--load"]] {
+        let info = place.run(args);
+        assert!(info.assert_status(0).stdout.contains("Methods:\n  execute"), "{}", info.all());
+        assert!(info.stdout.contains("Says it."), "{}", info.all());
+    }
 }

@@ -10,8 +10,12 @@
 
 mod checks;
 mod compile;
+mod completions;
+mod examples;
+mod files;
 mod full;
 mod info;
+mod kept;
 mod logs;
 mod place;
 mod reader;
@@ -20,6 +24,7 @@ mod secrets;
 #[path = "../../../../tests/support/small_disk.rs"]
 mod small_disk;
 mod strange_text;
+mod terminal;
 mod trust;
 mod typed;
 mod unicode;

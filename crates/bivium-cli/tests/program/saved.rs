@@ -51,8 +51,84 @@ fn open_minded(place: &Place) {
     let source = "class Any:\n    def initialize(self, config): self.config = config\n    def execute(self): return self.config\n";
     place.write("any_plugin.py", source);
     let manifest = json!({"name": "any", "version": "1.0.0", "module": "any_plugin", "class": "Any", "source": "..",
-        "config_schema": {"type": "object", "properties": {"both": {"maximum": 1}}}});
+        "config_schema": {"type": "object", "properties": {"both": {"maximum": 1}}, "additionalProperties": true}});
     place.write("manifests/any.json", &manifest.to_string());
+}
+
+#[test]
+fn keys_of_a_saved_configuration_are_taken_out_and_all_of_it_is_forgotten() {
+    let place = Place::new();
+    open_minded(&place);
+    place.run(&["config", "set", "any", "a=1", "b=2", "c=3"]).assert_status(0);
+    let ran = place.run(&["config", "unset", "any", "a", "b", "never"]);
+    assert_eq!(ran.assert_status(0).json(), json!({"c": "3"}), "{}", ran.all());
+    assert_eq!(place.run(&["config", "get", "any"]).json(), json!({"c": "3"}));
+    place.run(&["disable", "any"]).assert_status(0);
+    insta::assert_snapshot!(place.run(&["config", "reset", "any"]).all(), @"
+    0
+    --- stdout
+    any has its defaults again
+    --- stderr
+    ");
+    assert_eq!(place.run(&["config", "reset", "any", "--output=json"]).json(), json!({"name": "any", "reset": false}));
+    assert_eq!(place.run(&["config", "get", "any"]).json(), json!({}));
+    assert_eq!(
+        place.run(&["list", "--output=json"]).json()["plugins"][0]["enabled"],
+        false,
+        "that is no configuration"
+    );
+}
+
+#[test]
+fn a_setting_that_the_plugin_does_not_have_is_refused_and_warned_of_where_nobody_knows() {
+    let place = Place::new();
+    open_minded(&place);
+    let manifest = json!({"name": "closed", "version": "1.0.0", "module": "any_plugin", "class": "Any", "source": "..",
+        "config_schema": {"type": "object", "properties": {"mask": {"type": "string"}, "n": {"type": "integer"}}}});
+    place.write("manifests/closed.json", &manifest.to_string());
+    insta::assert_snapshot!(place.run(&["config", "set", "closed", "maks=x"]).all(), @r#"
+    4
+    --- stdout
+    --- stderr
+    bivium: closed: there is no setting "maks"; its settings are mask, n
+    "#);
+    assert!(!place.path("data/settings/closed.json").exists());
+    let ran = place.run(&["config", "set", "closed", "n=3"]);
+    assert!(ran.assert_status(4).stderr.contains("`n=…` passes a text: write `n:=3`"), "{}", ran.all());
+    let ran = place.run(&["run", "closed", "--config", "n=3"]);
+    assert!(ran.assert_status(4).stderr.contains("write `n:=3`"), "{}", ran.all());
+    // What an older version had saved can be taken out.
+    std::fs::create_dir_all(place.path("data/settings")).unwrap();
+    place.write("data/settings/closed.json", r#"{"config": {"old": 1, "mask": "x"}}"#);
+    place.run(&["config", "set", "closed", "old:=null", "n:=3"]).assert_status(0);
+    assert_eq!(place.run(&["config", "get", "closed"]).json(), json!({"mask": "x", "n": 3}));
+
+    let manifest =
+        json!({"name": "unknown", "version": "1.0.0", "module": "any_plugin", "class": "Any", "source": ".."});
+    place.write("manifests/unknown.json", &manifest.to_string());
+    let ran = place.run(&["config", "set", "unknown", "maks=x"]);
+    assert!(
+        ran.assert_status(0).stderr.contains("bivium: warning: unknown: it has no schema that says"),
+        "{}",
+        ran.all()
+    );
+}
+
+#[test]
+fn stats_show_what_a_plugin_takes() {
+    let place = Place::new();
+    open_minded(&place);
+    let stats = place.run(&["stats", "any", "--output=json"]).assert_status(0).json();
+    let instance = &stats["stats"]["instances"][0];
+    assert!(instance["memory_bytes"].as_u64().unwrap() > 1 << 20, "{stats}");
+    assert!(!instance["pids"].as_array().unwrap().is_empty() && stats["load_s"].is_f64(), "{stats}");
+    let text = place.run(&["stats", "any"]);
+    assert!(
+        text.assert_status(0).stdout.contains("MiB") && text.stderr.starts_with("any: loaded in "),
+        "{}",
+        text.all()
+    );
+    place.assert_clean();
 }
 
 #[test]

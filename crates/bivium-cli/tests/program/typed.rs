@@ -34,6 +34,9 @@ fn a_function_is_run_by_its_name_with_files_for_its_bytes() {
 
     let wrong = resize(&["size:={\"width\": -3, \"height\": 1}"]);
     assert!(wrong.assert_status(4).stderr.contains("/size/width"), "{}", wrong.stderr);
+    let text =
+        place.run(&["run", "images", "--method", "images.resize", "image=hi!", "size:={}", "changes:=[]", "fit=cover"]);
+    assert!(text.assert_status(4).stderr.contains("write `image@=FILE` to pass a file"), "{}", text.stderr);
     let too_large = resize(&["size:={\"width\": 9999, \"height\": 9999}"]);
     assert!(too_large.assert_status(1).stderr.contains("too-large: 1048576"), "{}", too_large.stderr);
     let default = place.run(&["run", "images"]);
@@ -51,7 +54,8 @@ fn info_shows_the_functions_with_their_parameters() {
         "{}",
         info.stdout
     );
-    assert!(!info.stdout.contains("bivium run"), "it has no method `execute`: {}", info.stdout);
+    assert!(!info.stdout.contains("\n  execute "), "it has no method `execute`: {}", info.stdout);
+    assert!(info.stdout.contains("    $ bivium run images --method greet name=TEXT\n"), "{}", info.stdout);
     let loaded = place.run(&["info", "images", "--load", "--output=json"]).json();
     let info = place.run(&["info", "images", "--output=json"]).json();
     assert_eq!(info["methods"], loaded["methods"], "what the file says and what the plugin says");

@@ -1,6 +1,15 @@
 //! Wrong command lines and what is not there: one clear sentence and the documented status.
 
-use crate::place::Place;
+use std::time::Instant;
+
+use crate::place::{LONG, Place, Ran, until};
+
+/// Runs what might never end.
+fn run_for_a_while(place: &Place, args: &[&str]) -> Ran {
+    let mut child = place.command(args).spawn().unwrap();
+    until(&format!("the end of {args:?}"), || child.try_wait().unwrap().is_some());
+    place.ended(child)
+}
 
 #[test]
 fn a_wrong_command_line_has_status_2() {
@@ -36,7 +45,11 @@ fn help_teaches() {
     for command in ["run", "stream", "pipeline run"] {
         let args: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let ran = place.run(&args);
-        assert!(ran.assert_status(0).stdout.contains("Examples:") && ran.stdout.contains("key@=PATH"), "{}", ran.all());
+        assert!(
+            ran.assert_status(0).stdout.contains("Examples (") && ran.stdout.contains("key@=PATH"),
+            "{}",
+            ran.all()
+        );
     }
 }
 
@@ -150,4 +163,161 @@ fn a_reader_that_goes_away_is_no_error() {
     drop(child.stdout.take());
     let ran = place.ended(child);
     assert_eq!((ran.assert_status(0).stderr.as_str(), ran.stdout.as_str()), ("", ""));
+}
+
+#[test]
+fn an_argument_may_be_negative() {
+    let place = Place::with_probe();
+    let ran = place.run(&["run", "probe", "--arg", "-8", "--arg=-0.5", "--arg", "-1e3", "n:=-3"]);
+    let result = ran.assert_status(0).json();
+    assert_eq!((&result["args"], &result["kwargs"]["n"]), (&serde_json::json!([-8, -0.5, -1000.0]), &"-3".into()));
+    let ran = place.run(&["run", "probe", "--timeout", "-1"]);
+    assert!(ran.assert_status(2).stderr.contains("must be more than 0 seconds"), "{}", ran.all());
+}
+
+#[test]
+fn a_file_that_never_ends_or_that_nobody_writes_is_refused_with_a_sentence() {
+    let place = Place::new();
+    place.component("redact", serde_json::json!({}));
+    let pipe = place.path("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let start = Instant::now();
+    for option in ["--json", "--policy"] {
+        for (file, told) in [
+            ("pipe", "it is a pipe that nobody writes to"),
+            ("/dev/zero", "it is a device, not a file"),
+            ("manifests", "it is a directory"),
+        ] {
+            let ran = run_for_a_while(&place, &["run", "redact", option, file]);
+            assert!(ran.assert_status(4).stderr.contains(told) && ran.stderr.lines().count() == 1, "{}", ran.all());
+        }
+    }
+    let zero = std::fs::File::open("/dev/zero").unwrap();
+    let child = place.command(&["run", "redact", "--json", "-"]).stdin(zero).spawn().unwrap();
+    assert!(place.ended(child).assert_status(4).stderr.contains("it is no text (byte 0 is 0)"));
+    let ran = run_for_a_while(&place, &["run", "redact", "file@=pipe"]);
+    assert!(ran.assert_status(4).stderr.contains("is not a regular file"), "{}", ran.all());
+    assert!(start.elapsed() < LONG);
+}
+
+#[test]
+fn usage_texts_do_not_depend_on_the_environment() {
+    let place = Place::new();
+    for args in [&["run"] as &[_], &["config", "set"], &["run", "--help"], &["--help"], &["lits"]] {
+        let plain = place.run(args).all();
+        let mut command = place.command(args);
+        for variable in ["CACHE", "POLICY", "AUDIT", "ENVIRONMENTS", "DATA_DIR"] {
+            command.env(format!("BIVIUM_{variable}"), "somewhere");
+        }
+        assert_eq!(place.ran(command.output().unwrap()).all(), plain);
+    }
+}
+
+#[test]
+fn the_nearest_command_is_suggested_and_no_hidden_one() {
+    let place = Place::new();
+    for (typed, wanted) in [("lits", "list"), ("compilr", "compile"), ("valdate", "validate")] {
+        let ran = place.run(&[typed]);
+        assert!(ran.assert_status(2).stderr.contains(&format!("'{wanted}'")), "{}", ran.all());
+        assert!(!ran.stderr.contains("compiler"), "{}", ran.all());
+    }
+}
+
+#[test]
+fn global_options_are_listed_in_the_programs_help_alone() {
+    let place = Place::new();
+    assert!(place.run(&["--help"]).assert_status(0).stdout.contains("--data-dir <DIR>"));
+    for command in ["run", "list", "config set", "cache list"] {
+        let args: Vec<&str> = command.split(' ').chain(["--help"]).collect();
+        let help = place.run(&args);
+        assert!(!help.assert_status(0).stdout.contains("--data-dir"), "{}", help.all());
+        assert!(help.stdout.contains("Global options") && help.stdout.contains("bivium --help"), "{}", help.all());
+    }
+}
+
+#[test]
+fn what_is_not_there_has_one_status() {
+    let place = Place::new();
+    place.component("gone", serde_json::json!({}));
+    let python =
+        serde_json::json!({"name": "py", "version": "1", "module": "x", "class": "X", "python_path": "none/python"});
+    place.write("manifests/py.json", &python.to_string());
+    for args in [
+        &["run", "nothing"] as &[_],
+        &["run", "gone"],
+        &["run", "py"],
+        &["run", "./none.json"],
+        &["run", "./none.wasm"],
+        &["run", "gone", "--json", "none.json"],
+        &["run", "gone", "file@=none"],
+        &["list", "--policy", "none.json"],
+        &["list", "--audit", "none/audit"],
+        &["compile", "./none.wasm"],
+        &["compile", "none.wasm"],
+        &["compile", "gone"],
+        &["validate", "none.json"],
+        &["validate", "none.json", "nor.json"],
+        &["pipeline", "run", "none.json"],
+        &["import-cjm", "none"],
+        &["logs", "nothing"],
+        &["stats", "nothing"],
+        &["config", "reset", "nothing"],
+        &["env", "clean", "0123456789abcdef"],
+    ] {
+        place.run(args).assert_status(3);
+    }
+    // Something worse is there, too.
+    place.write("broken.json", "{");
+    place.run(&["validate", "none.json", "broken.json"]).assert_status(4);
+}
+
+/// Runs the program under a limit that a shell sets.
+fn run_limited(place: &Place, limit: &str, args: &[&str]) -> Ran {
+    let program = place.command(args);
+    let mut command = std::process::Command::new("bash");
+    let line = format!("ulimit {limit}; exec \"$@\"");
+    command.args(["-c", &line, "bash"]).arg(program.get_program()).args(program.get_args());
+    command.current_dir(program.get_current_dir().unwrap());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    place.ran(command.output().unwrap())
+}
+
+#[test]
+fn a_limit_that_is_too_low_is_named() {
+    let place = Place::with_probe();
+    for (limit, raise) in [("-n 6", "ulimit -n"), ("-n 12", "ulimit -n"), ("-f 0", "ulimit -f")] {
+        let ran = run_limited(&place, limit, &["disable", "probe"]);
+        assert!(ran.assert_status(6).stderr.contains(raise), "{limit}: {}", ran.all());
+        assert_eq!(ran.stderr.lines().filter(|line| line.starts_with("bivium:")).count(), 1, "{}", ran.all());
+    }
+    // What a stack may take is the program's own matter.
+    run_limited(&place, "-s 256", &["run", "probe", "a=1"]).assert_status(0);
+    run_limited(&place, "-v 1000000", &["run", "probe", "a=1"]).assert_status(0);
+    std::fs::write(place.path("empty.wasm"), wat::parse_str(crate::files::ADD).unwrap()).unwrap();
+    let ran = run_limited(&place, "-v 1000000", &["info", "./empty.wasm", "--load"]);
+    assert!(ran.assert_status(0).stderr.contains("raise the limit of address space"), "{}", ran.all());
+}
+
+#[test]
+fn too_few_processes_are_told() {
+    use std::os::unix::process::CommandExt as _;
+    // Root has as many as it likes.
+    let user = if rustix::process::geteuid().is_root() { 23_457 } else { rustix::process::geteuid().as_raw() };
+    let program = std::fs::File::open(env!("CARGO_BIN_EXE_bivium")).unwrap();
+    let mut command = std::process::Command::new("bash");
+    command
+        .args(["-c", "ulimit -u 3; exec /proc/self/fd/0 list"])
+        .current_dir("/")
+        .stdin(program)
+        .env("HOME", "/nonexistent");
+    if rustix::process::geteuid().is_root() {
+        command.uid(user).gid(user);
+    }
+    let ran = Place::new().ran(command.output().unwrap());
+    assert!(ran.assert_status(6).stderr.contains("ulimit -u"), "{}", ran.all());
 }

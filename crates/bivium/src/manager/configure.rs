@@ -94,4 +94,16 @@ impl PluginManager {
         loaded.set_base(Value::clone(&config.given));
         Ok(Value::clone(&config.complete))
     }
+
+    /// Forgets what was saved of the plugin's configuration: later loads start with its defaults. One that is loaded goes on as it
+    /// is. Says whether there was anything. Blocks while another program saves settings.
+    ///
+    /// # Errors
+    /// `not-found`; `denied`, `resource-exhausted`, `unavailable` (another program holds the lock of the settings) or `internal`
+    /// if it cannot be written.
+    pub fn reset_config(&self, name: &str) -> Result<bool> {
+        self.manifest(name)?;
+        let forgotten = self.inner.settings.change(name, |saved| Ok(saved.config.take().is_some()));
+        forgotten.map_err(|error| error.with_plugin(name))
+    }
 }

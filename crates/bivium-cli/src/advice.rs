@@ -1,0 +1,77 @@
+//! Advice on the form of arguments: a text was given where a number or a file is wanted.
+
+use bivium::{ErrorCode, PluginError};
+use serde_json::Value;
+
+/// A text as it stands on the command line.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Text {
+    pub(crate) key: String,
+    pub(crate) value: String,
+}
+
+/// Adds to an error what form is wanted of the text that it is about, if it is about one.
+pub(crate) fn on_texts(error: PluginError, texts: &[Text]) -> PluginError {
+    if !matches!(error.code(), ErrorCode::InvalidInput | ErrorCode::InvalidConfig) {
+        return error;
+    }
+    match texts.iter().find_map(|text| advice(&error, text)) {
+        Some(advice) => error.and_help(advice),
+        None => error,
+    }
+}
+
+fn advice(error: &PluginError, text: &Text) -> Option<String> {
+    let Text { key, value } = text;
+    let place = format!("/{key}");
+    let said = error.message();
+    let quoted = Value::from(value.as_str()).to_string();
+    // Of a schema, of a typed component, of a component with the SDK.
+    let of_schema = error.problems().iter().any(|problem| {
+        problem.location == place
+            && problem.message.contains(" is not of type")
+            && !problem.message.ends_with("\"string\"")
+    });
+    let of_types = said.starts_with(&format!("the argument at {place} is "));
+    let of_sdk = said.contains(&format!("invalid type: string {quoted}, expected "));
+    if !(of_schema || of_types || of_sdk) {
+        return None;
+    }
+    if said.contains("expected a blob") || said.contains("list<u8>") {
+        return Some(format!("`{key}=…` passes a text: write `{key}@=FILE` to pass a file"));
+    }
+    let json = if serde_json::from_str::<Value>(value).is_ok() { value } else { "JSON" };
+    Some(format!("`{key}=…` passes a text: write `{key}:={json}` for a number or another JSON value"))
+}
+
+#[cfg(test)]
+mod tests {
+    use bivium::Problem;
+
+    use super::*;
+
+    #[test]
+    fn the_form_that_is_wanted_is_named() {
+        let text = |key: &str, value: &str| Text { key: key.to_owned(), value: value.to_owned() };
+        let texts = [text("text", "hi"), text("n", "3"), text("m", "many")];
+        let help = |error: PluginError| on_texts(error, &texts).help().map(str::to_owned);
+        let sdk = |value: &str, wanted: &str| {
+            help(PluginError::invalid_input(format!(
+                "the arguments do not fit: invalid type: string {value:?}, expected {wanted} at line 1 column 9"
+            )))
+        };
+        assert_eq!(sdk("hi", "a blob").unwrap(), "`text=…` passes a text: write `text@=FILE` to pass a file");
+        assert!(sdk("3", "u32").unwrap().contains("`n:=3`") && sdk("many", "f64").unwrap().contains("`m:=JSON`"));
+        assert_eq!(sdk("other", "u32"), None);
+        let typed = PluginError::invalid_input("the argument at /n is \"3\", which is no u32: it is no whole number");
+        assert!(help(typed.with_help("mend it")).unwrap().starts_with("mend it; `n=…` passes a text: write `n:=3`"));
+        let bytes =
+            PluginError::invalid_input("the argument at /text is \"hi\", which is no list<u8>: it is no base64");
+        assert!(help(bytes).unwrap().contains("`text@=FILE`"));
+        let problem = |message: &str| Problem { location: "/n".into(), message: message.into() };
+        let schema = |message: &str| help(PluginError::invalid_config("no").with_problems(vec![problem(message)]));
+        assert!(schema("\"3\" is not of type \"integer\"").unwrap().contains("`n:=3`"));
+        assert_eq!((schema("3 is not of type \"string\""), schema("\"3\" is too short")), (None, None));
+        assert_eq!(help(PluginError::not_found("the argument at /n is \"3\", and there is none")), None);
+    }
+}

@@ -1,0 +1,317 @@
+//! How a method is called: its parameters, and a command line that works as it stands where no file is wanted.
+
+use bivium::manifest::Runtime;
+use bivium::{Call, MethodInfo};
+use serde_json::{Map, Value, json};
+
+use crate::args::Global;
+use crate::output::on_one_line;
+
+/// Types nest no deeper in what is shown of them.
+const DEEPEST: usize = 6;
+
+/// How the methods of one plugin are called.
+pub(super) struct How<'a> {
+    /// The program, with the global options by which it finds the plugin.
+    program: Vec<&'a str>,
+    plugin: &'a str,
+    runtime: Runtime,
+}
+
+impl<'a> How<'a> {
+    /// `plugin` is the plugin as the command line names it.
+    pub(super) fn new(global: &'a Global, plugin: &'a str, runtime: Runtime) -> Self {
+        let manifests = global.manifests.iter().filter_map(|path| path.to_str());
+        let program = ["bivium"].into_iter().chain(manifests.flat_map(|path| ["--manifests", path])).collect();
+        Self { program, plugin, runtime }
+    }
+
+    /// All methods, `execute` first. A component of `bivium:plugin` always has it, and need not say so.
+    pub(super) fn all(&self, methods: &[MethodInfo]) -> Vec<MethodInfo> {
+        let mut all = methods.to_vec();
+        let is_typed = methods.iter().any(|method| method.parameters.is_some());
+        let is_told = methods.iter().any(|method| method.name == Call::EXECUTE);
+        let execute = serde_json::from_value(json!({"name": Call::EXECUTE}));
+        if let (Runtime::Wasm, false, false, Ok(execute)) = (self.runtime, is_typed, is_told, execute) {
+            all.push(execute);
+        }
+        all.sort_by_key(|method| method.name != Call::EXECUTE);
+        all
+    }
+
+    pub(super) fn command_line(&self, method: &MethodInfo) -> String {
+        command_line(&self.program, self.plugin, method, Self::streams(method))
+    }
+
+    /// How its own language writes it; empty where that is not known.
+    pub(super) fn signature(method: &MethodInfo) -> String {
+        json!(method).get("signature").and_then(Value::as_str).map(on_one_line).unwrap_or_default()
+    }
+
+    /// Whether it is known to give results one after another.
+    pub(super) fn streams(method: &MethodInfo) -> bool {
+        json!(method).get("streams").and_then(Value::as_bool).unwrap_or_default()
+    }
+
+    /// All methods, each with a `command`.
+    pub(super) fn as_json(&self, methods: &[MethodInfo]) -> Value {
+        let one = |method: &MethodInfo| {
+            let mut one = json!(method);
+            if let Some(object) = one.as_object_mut() {
+                object.insert("command".to_owned(), self.command_line(method).into());
+            }
+            one
+        };
+        self.all(methods).iter().map(one).collect()
+    }
+}
+
+/// One parameter, as it is shown.
+#[derive(Debug, PartialEq)]
+pub(super) struct Parameter {
+    pub(super) name: String,
+    /// Its type, in words.
+    pub(super) kind: String,
+    /// What it is if it is left out; none if it may not be, or if that is not known.
+    pub(super) default: Option<Value>,
+    pub(super) is_required: bool,
+    /// What its author says of it.
+    pub(super) doc: String,
+}
+
+/// The parameters of a method in their order; none where they are not known.
+pub(super) fn parameters(method: &MethodInfo) -> Option<Vec<Parameter>> {
+    let schema = method.parameters.as_ref()?;
+    let properties = schema.get("properties")?.as_object()?;
+    let parameter = |(name, property): (&String, &Value)| Parameter {
+        name: on_one_line(name),
+        kind: kind(schema, property, 0),
+        default: property.get("default").cloned(),
+        is_required: is_required(schema, name),
+        doc: on_one_line(property.get("description").and_then(Value::as_str).unwrap_or_default()),
+    };
+    Some(properties.iter().map(parameter).collect())
+}
+
+impl Parameter {
+    /// On one line: `text: string (required)  What is masked.`
+    pub(super) fn line(&self) -> String {
+        let how = match (&self.default, self.is_required) {
+            (Some(default), _) => format!(" = {default}"),
+            (None, true) => " (required)".to_owned(),
+            (None, false) => " (optional)".to_owned(),
+        };
+        format!("{}: {}{how}  {}", self.name, self.kind, self.doc).trim_end().to_owned()
+    }
+}
+
+fn is_required(schema: &Value, name: &str) -> bool {
+    let required = schema.get("required").and_then(Value::as_array);
+    required.is_some_and(|required| required.iter().any(|one| one == name))
+}
+
+/// A command line that calls the method. What has to be there stands in capitals: a file, a text.
+/// `program` is how the program is called, with its global options.
+pub(super) fn command_line(program: &[&str], plugin: &str, method: &MethodInfo, is_streamed: bool) -> String {
+    let verb = if is_streamed { "stream" } else { "run" };
+    let mut words: Vec<String> = program.iter().chain(&[verb, plugin]).map(|word| quoted(word)).collect();
+    if method.name != Call::EXECUTE {
+        words.extend(["--method".to_owned(), quoted(&method.name)]);
+    }
+    let schema = method.parameters.as_ref();
+    let properties = schema.and_then(|schema| schema.get("properties")?.as_object());
+    if let (Some(schema), Some(properties)) = (schema, properties) {
+        let required = properties.iter().filter(|(name, _)| is_required(schema, name));
+        words.extend(required.map(|(name, property)| quoted(&assignment(schema, name, property))));
+    }
+    words.join(" ")
+}
+
+fn assignment(schema: &Value, name: &str, property: &Value) -> String {
+    if is_file(property) {
+        return format!("{name}@=FILE");
+    }
+    match example(schema, property, 0) {
+        Value::String(text) => format!("{name}={text}"),
+        other => format!("{name}:={other}"),
+    }
+}
+
+/// Whether a file may be given: a blob, or bytes.
+fn is_file(property: &Value) -> bool {
+    let own = property.pointer("/properties/$blob").is_some() || property.get("contentEncoding").is_some();
+    own || forms(property).iter().any(is_file)
+}
+
+/// The forms of a value that has several.
+fn forms(property: &Value) -> &[Value] {
+    let of = |key: &str| property.get(key).and_then(Value::as_array).map(Vec::as_slice);
+    of("anyOf").or_else(|| of("oneOf")).unwrap_or_default()
+}
+
+/// What a `$ref` of the schema leads to.
+fn resolved<'a>(schema: &'a Value, property: &'a Value) -> &'a Value {
+    let leads = property.get("$ref").and_then(Value::as_str).and_then(|to| schema.pointer(to.strip_prefix('#')?));
+    leads.unwrap_or(property)
+}
+
+/// A type in words.
+fn kind(schema: &Value, property: &Value, depth: usize) -> String {
+    let property = resolved(schema, property);
+    if depth > DEEPEST {
+        return "…".to_owned();
+    }
+    if property.pointer("/properties/$blob").is_some() {
+        return "file".to_owned();
+    }
+    if let Some(values) = property.get("enum").and_then(Value::as_array) {
+        return values.iter().map(Value::to_string).collect::<Vec<_>>().join(" | ");
+    }
+    if let Some(value) = property.get("const") {
+        return value.to_string();
+    }
+    let forms = forms(property);
+    if !forms.is_empty() {
+        let mut kinds: Vec<String> = forms.iter().map(|form| kind(schema, form, depth + 1)).collect();
+        kinds.dedup();
+        return kinds.join(" | ");
+    }
+    if property.get("contentEncoding").is_some() {
+        return "base64".to_owned();
+    }
+    match property.get("type") {
+        Some(Value::String(name)) if name == "array" => match property.get("items") {
+            Some(items) if items.is_object() => format!("array of {}", kind(schema, items, depth + 1)),
+            _ => "array".to_owned(),
+        },
+        Some(Value::String(name)) => on_one_line(name),
+        Some(Value::Array(names)) => {
+            names.iter().filter_map(Value::as_str).map(on_one_line).collect::<Vec<_>>().join(" | ")
+        }
+        _ => on_one_line(property.get("$comment").and_then(Value::as_str).unwrap_or("anything")),
+    }
+}
+
+/// A value that fits.
+fn example(schema: &Value, property: &Value, depth: usize) -> Value {
+    let property = resolved(schema, property);
+    for key in ["default", "const"] {
+        if let Some(value) = property.get(key) {
+            return value.clone();
+        }
+    }
+    for key in ["examples", "enum"] {
+        if let Some(value) = property.get(key).and_then(Value::as_array).and_then(|values| values.first()) {
+            return value.clone();
+        }
+    }
+    if depth > DEEPEST {
+        return Value::Null;
+    }
+    if let Some(form) = forms(property).iter().find(|form| form.get("type") != Some(&"null".into())) {
+        return example(schema, form, depth + 1);
+    }
+    let least = property.get("minimum").or_else(|| property.get("exclusiveMinimum"));
+    let name = match property.get("type") {
+        Some(Value::Array(names)) => names.first(),
+        name => name,
+    };
+    match name.and_then(Value::as_str) {
+        Some("integer" | "number") => {
+            let most = property.get("maximum").filter(|most| most.as_f64().is_some_and(|most| most < 1.0));
+            let least = least.filter(|least| least.as_f64().is_some_and(|least| least > 1.0));
+            least.or(most).cloned().unwrap_or(1.into())
+        }
+        Some("boolean") => true.into(),
+        Some("null") => Value::Null,
+        Some("array") => {
+            let fixed = property.get("prefixItems").and_then(Value::as_array);
+            let each = fixed.into_iter().flatten().map(|item| example(schema, item, depth + 1));
+            let mut items: Vec<Value> = each.collect();
+            let needed = property.get("minItems").and_then(Value::as_u64).unwrap_or(0).min(100);
+            while items.len() < usize::try_from(needed).unwrap_or(0) {
+                items.push(property.get("items").map_or(Value::Null, |item| example(schema, item, depth + 1)));
+            }
+            items.into()
+        }
+        Some("object") => {
+            let properties = property.get("properties").and_then(Value::as_object);
+            let required = properties.into_iter().flatten().filter(|(name, _)| is_required(property, name));
+            Value::Object(
+                required.map(|(name, part)| (name.clone(), example(schema, part, depth + 1))).collect::<Map<_, _>>(),
+            )
+        }
+        // Of a text alone it is known that any will do.
+        _ => {
+            let least = property.get("minLength").and_then(Value::as_u64).unwrap_or(0);
+            let most = property.get("maxLength").and_then(Value::as_u64).unwrap_or(4);
+            if most == 1 || least > 4 {
+                "x".repeat(usize::try_from(least.clamp(1, 100)).unwrap_or(1)).into()
+            } else {
+                "TEXT".into()
+            }
+        }
+    }
+}
+
+/// A word as a shell reads it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-+./:=@,%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn method(name: &str, parameters: &Value) -> MethodInfo {
+        serde_json::from_value(json!({"name": name, "parameters": parameters})).unwrap()
+    }
+
+    #[test]
+    fn a_command_line_has_what_is_required_and_fits() {
+        let file = json!({"type": "object", "properties": {"$blob": {"type": "integer"}}});
+        let parameters = json!({"type": "object", "properties": {
+            "image": {"anyOf": [file, {"type": "string", "contentEncoding": "base64"}]},
+            "text": {"type": "string", "description": "What is\nmasked."},
+            "n": {"type": "integer", "minimum": 3},
+            "mode": {"enum": ["fast", "slow"]},
+            "size": {"type": "object", "properties": {"w": {"type": "integer"}, "h": {"type": "integer"}}, "required": ["w"]},
+            "pair": {"type": "array", "prefixItems": [{"type": "boolean"}, {"type": "string"}]},
+            "any": {"$comment": "np.ndarray"},
+            "left": {"type": "number", "default": 0.5},
+            "maybe": {"anyOf": [{"type": "string"}, {"type": "null"}]}},
+            "required": ["image", "text", "n", "mode", "size", "pair", "any"]});
+        let method = method("resize", &parameters);
+        assert_eq!(
+            command_line(&["bivium"], "my plugin", &method, false),
+            "bivium run 'my plugin' --method resize image@=FILE text=TEXT n:=3 mode=fast 'size:={\"w\":1}' \
+             'pair:=[true,\"TEXT\"]' any=TEXT"
+        );
+        let lines: Vec<String> = super::parameters(&method).unwrap().iter().map(Parameter::line).collect();
+        insta::assert_snapshot!(lines.join("\n"), @r#"
+        image: file | base64 (required)
+        text: string (required)  What is masked.
+        n: integer (required)
+        mode: "fast" | "slow" (required)
+        size: object (required)
+        pair: array (required)
+        any: np.ndarray (required)
+        left: number = 0.5
+        maybe: string | null (optional)
+        "#);
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out() {
+        let execute: MethodInfo = serde_json::from_value(json!({"name": "execute"})).unwrap();
+        assert_eq!(
+            (command_line(&["bivium"], "p", &execute, true), parameters(&execute)),
+            ("bivium stream p".to_owned(), None)
+        );
+        assert_eq!(quoted("it's"), "'it'\\''s'");
+    }
+}

@@ -1,0 +1,137 @@
+//! Every command line that the help texts and the documents show works as printed, in its order.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::place::Place;
+
+/// Documents whose commands need what is not in the repository: a project of cjm-plugin-system; the toolchains of other
+/// languages.
+const ELSEWHERE: [&str; 2] = ["docs/ancestor.md", "examples/plugins-other/README.md"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// A directory like a clone of the repository after `cargo xtask guests`, with the component of docs/typed-components.md.
+fn clone() -> Place {
+    let (place, root) = (Place::new(), root());
+    for name in ["examples", "README.md"] {
+        symlink(root.join(name), place.path(name)).unwrap();
+    }
+    for name in ["redact", "image-thumb", "audio-prep", "subtitles"] {
+        let component = root.join(format!("examples/plugins/target/guests/{name}.wasm"));
+        assert!(component.is_file(), "{} is not built: run `cargo xtask guests`", component.display());
+    }
+    std::fs::copy(root.join("tests/guests/target/guests/typed.wasm"), place.path("manifests/images.wasm")).unwrap();
+    place.component("images", serde_json::json!({}));
+    place.write("cat.png", "PNG");
+    place
+}
+
+/// Runs one command line as a shell in the clone does.
+#[track_caller]
+fn assert_works(place: &Place, line: &str, whence: &str) {
+    let program = Path::new(env!("CARGO_BIN_EXE_bivium")).parent().unwrap();
+    let path = std::env::join_paths(
+        [program.to_owned()].into_iter().chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
+    );
+    let manifests = std::env::join_paths([Path::new("examples/plugins"), Path::new("manifests")]).unwrap();
+    // What follows ends when it is told to.
+    let follows = line.contains(" -f");
+    let (line, ended) =
+        if follows { (format!("timeout --preserve-status -s INT 2 {line}"), 130) } else { (line.to_owned(), 0) };
+    let mut command = Command::new("bash");
+    command.args(["-c", &line]).current_dir(place.path("")).env("PATH", path.unwrap()).env("HOME", place.path(""));
+    command.env("TMPDIR", place.path("tmp")).env("BIVIUM_MANIFESTS", manifests).env_remove("BIVIUM_DATA_DIR");
+    // What takes a minute to make is kept from one test to the next.
+    let kept = directories().join("bivium/environments");
+    command.env("BIVIUM_ENVIRONMENTS", kept).stdin(Stdio::null());
+    let ran = place.ran(command.output().unwrap());
+    assert_eq!(ran.status, ended, "{whence}: {line}\n{}", ran.all());
+}
+
+/// The cache directory of whoever runs the tests.
+fn directories() -> PathBuf {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    cache.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"))
+}
+
+/// The command lines in a text: those of its lines that run the program. What stands behind two blanks explains.
+fn command_lines(text: &str) -> Vec<String> {
+    let runs = |line: &&str| line.starts_with("bivium ") || line.contains("| bivium ") || line.contains("<(bivium ");
+    let command = |line: &str| line.split("  ").next().unwrap_or(line).trim().to_owned();
+    let joined = text.split("\\\n").map(str::trim_start).collect::<Vec<_>>().join("");
+    joined.lines().map(str::trim).filter(runs).map(command).collect()
+}
+
+/// The shell blocks of a document.
+fn blocks(text: &str) -> String {
+    let parts = text.split("```");
+    let is_shell = |part: &&str| part.starts_with("sh\n");
+    parts.filter(is_shell).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn what_the_help_texts_show_works() {
+    let place = clone();
+    let mut seen = 0;
+    for command in [
+        "",
+        "run",
+        "stream",
+        "pipeline",
+        "pipeline run",
+        "compile",
+        "logs",
+        "config",
+        "config set",
+        "completions",
+        "man",
+        "info",
+        "list",
+        "validate",
+        "cache",
+        "env",
+        "env clean",
+        "stats",
+    ] {
+        let args: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
+        let help = place.run(&args).assert_status(0).stdout.clone();
+        let Some((_, examples)) = help.split_once("Example") else { continue };
+        for line in command_lines(examples) {
+            assert_works(&place, &line, &format!("bivium {command} --help"));
+            seen += 1;
+        }
+    }
+    assert!(seen > 15, "{seen}");
+}
+
+#[test]
+fn what_the_readme_shows_works_in_its_order() {
+    let place = clone();
+    let lines = command_lines(&blocks(&std::fs::read_to_string(root().join("README.md")).unwrap()));
+    assert!(lines.len() > 8, "{lines:?}");
+    for line in lines {
+        assert_works(&place, &line, "README.md");
+    }
+}
+
+#[test]
+fn what_the_documents_show_works() {
+    let place = clone();
+    let documents = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let mut seen = 0;
+    for document in documents.filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
+        let name = document.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+        if ELSEWHERE.contains(&name.as_str()) {
+            continue;
+        }
+        for line in command_lines(&blocks(&std::fs::read_to_string(&document).unwrap())) {
+            assert_works(&place, &line, &name);
+            seen += 1;
+        }
+    }
+    assert!(seen > 3, "{seen}");
+}

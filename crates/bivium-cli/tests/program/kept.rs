@@ -1,0 +1,65 @@
+//! `cache` and `env`: what is kept, how large it is, and removing it.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+
+use serde_json::json;
+
+use crate::files::ADD;
+use crate::place::{PROBE, Place, signal};
+
+#[test]
+fn the_cache_of_components_is_shown_and_emptied() {
+    let place = Place::new();
+    fs::write(place.path("empty.wasm"), wat::parse_str(ADD).unwrap()).unwrap();
+    let run = |args: &[&str]| {
+        let args: Vec<&str> = args.iter().copied().chain(["--cache", "cache"]).collect();
+        place.run(&args)
+    };
+    run(&["compile", "empty.wasm"]).assert_status(0);
+    let listed = run(&["cache", "list", "--output=json"]).assert_status(0).json();
+    assert_eq!(listed["compiled"]["entries"], 1, "{listed}");
+    assert!(listed["compiled"]["bytes"].as_u64().unwrap() > 0);
+    let text = run(&["cache", "list"]);
+    assert!(text.assert_status(0).stdout.contains("compiled components  1        "), "{}", text.all());
+    assert!(run(&["cache", "clean"]).assert_status(0).stdout.starts_with("removed 1 compiled components, "));
+    assert_eq!(run(&["cache", "list", "--output=json"]).json()["compiled"]["entries"], 0);
+    run(&["compile", "empty.wasm"]).assert_status(0);
+}
+
+#[test]
+fn environments_are_shown_and_removed_unless_a_plugin_uses_them() {
+    let place = Place::new();
+    place.write("probe_plugin.py", PROBE);
+    let manifest = json!({"name": "probe", "version": "1.0.0", "module": "probe_plugin", "class": "Probe", "source": "..",
+        "requirements": []});
+    place.write("manifests/probe.json", &manifest.to_string());
+    let run = |args: &[&str]| {
+        let args: Vec<&str> = args.iter().copied().chain(["--environments", "environments"]).collect();
+        place.run(&args)
+    };
+    assert_eq!(run(&["env", "list", "--output=json"]).assert_status(0).json(), json!([]));
+    let hold = format!("hold={}", place.path("flag").display());
+    let args = ["stream", "probe", "count:=1", &hold, "--environments", "environments"];
+    let mut child = place.command(&args).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.next().unwrap().unwrap();
+    let listed = run(&["env", "list", "--output=json"]).assert_status(0).json();
+    assert_eq!((&listed[0]["in_use"], &listed[0]["requirements"]), (&true.into(), &json!([])), "{listed}");
+    let key = listed[0]["key"].as_str().unwrap();
+    let path = place.path("environments").join(key);
+    let ran = run(&["env", "clean"]);
+    assert!(ran.assert_status(0).stdout.starts_with("removed 0 environments"), "{}", ran.all());
+    assert!(ran.stderr.contains(&format!("Left, since a host uses them: {key}.")) && path.is_dir(), "{}", ran.all());
+    signal(&child, "INT");
+    place.ended(child).assert_status(130);
+    assert!(run(&["env", "list"]).assert_status(0).stdout.contains("0 days ago"));
+    assert!(run(&["env", "clean", "--unused-for", "1"]).assert_status(0).stdout.starts_with("removed 0 environments"));
+    run(&["env", "clean", "0123456789abcdef"]).assert_status(3);
+    let ran = run(&["env", "clean", key, "--output=json"]).assert_status(0).json();
+    assert!(ran["removed"] == json!([key]) && ran["bytes"].as_u64().unwrap() > 1000 && !path.exists(), "{ran}");
+    // It is made anew for who needs it.
+    run(&["run", "probe"]).assert_status(0);
+    assert!(path.is_dir());
+    place.assert_clean();
+}
