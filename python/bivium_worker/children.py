@@ -48,9 +48,8 @@ def _run_hooks_before_exec() -> None:
     plain = _posixsubprocess.fork_exec
 
     def fork_exec(*args):
-        # `subprocess` restores signals, and waits for the exec.
-        restores_signals, before_exec = args[14], args[20]
-        if not restores_signals and before_exec is None:
+        # Signals are restored by `subprocess`, which waits for the exec; the last one is what is called before it.
+        if len(args) == 21 and not args[14] and args[20] is None:
             args = (*args[:20], int)
         return plain(*args)
 
