@@ -20,7 +20,7 @@ import time
 from . import errors
 from .calls import Call, current
 from .errors import WorkerError
-from .plugin import ROOTS, Plugin, is_method, root_of, summary
+from .plugin import ROOTS, Plugin, is_method, root_of
 
 OFFERED = frozenset(("prefetch", "get_config_options", "on_disable", "on_enable"))
 """Methods of the base class that a host may call by name; its others serve the plugin's own code."""
@@ -238,12 +238,12 @@ class AncestorPlugin(Plugin):
                 return self.method(name)
         return super().streaming(name)
 
-    def methods(self) -> dict[str, str]:
+    def methods(self) -> dict[str, tuple[object, str]]:
         found = super().methods()
         for task, adapter in self._adapters.items():
             for name in dir(adapter):
                 if not name.startswith("_") and is_method(adapter, name):
-                    found["%s.%s" % (task, name)] = summary(adapter, name)
+                    found["%s.%s" % (task, name)] = (adapter, name)
         return found
 
     def applying(self, config: dict | None):

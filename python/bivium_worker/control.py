@@ -206,7 +206,22 @@ class Control:
             self._poller.watch(connection.fd)
             self.adopt(connection, request)
             return
-        send(connection.sock, self.answer(request), patience(self._settings.request_timeout_s))
+        if request.path == "/methods":
+            # It runs code of the plugin's and may take its time, while calls are to be cancelled.
+            answer = threading.Thread(target=self._reply, args=(connection, request), name="bivium-methods", daemon=True)
+            try:
+                answer.start()
+                return
+            except RuntimeError:  # no more threads are to be had
+                pass
+        self._reply(connection, request)
+
+    def _reply(self, connection: Connection, request: Request) -> None:
+        """Answers here and now."""
+        try:
+            send(connection.sock, self.answer(request), patience(self._settings.request_timeout_s))
+        except (Closed, Abandoned):
+            self.forget(connection)
 
     def answer(self, request: Request) -> bytes:
         """The reply to a request that calls no code of the plugin's."""
@@ -271,8 +286,10 @@ class Control:
         }
 
     def _methods(self, _request: Request) -> dict:
-        found = self._plugin.methods()
-        return {"methods": [{"name": name, "description": clip(text)} for name, text in sorted(found.items())]}
+        # Imported only where it is needed: starting is to be quick.
+        from .methods import listed
+
+        return {"methods": listed(self._plugin)}
 
     def _progress(self, request: Request) -> dict:
         ident = request.parameter("call")

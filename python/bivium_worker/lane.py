@@ -217,6 +217,8 @@ class Lane:
         if config is not None and not isinstance(config, dict):
             raise WorkerError("invalid-config", "a configuration is a JSON object")
         hook, call.args = self._plugin.applying(config)
+        if hook is None and config:
+            raise WorkerError("invalid-config", self._plugin.takes_no_config(config))
         if hook is not None:
             try:
                 self._executor.run(hook, call)

@@ -23,6 +23,9 @@ LIFECYCLE = frozenset(
 )
 """Methods that belong to the host. `execute_stream` is what a streaming call of `execute` runs."""
 
+MOST_NAMED = 32
+"""So many names are told in a message."""
+
 ROOTS = ("cjm_plugin_system", "cjm_substrate")
 """Packages from whose classes a plugin of the ancestor's derives."""
 
@@ -68,13 +71,24 @@ class Plugin:
             return self.hook("execute_stream") or self.method(name)
         return self.method(name)
 
-    def methods(self) -> dict[str, str]:
-        """The methods that calls may reach, each with the first line of its docstring."""
-        return {name: summary(self.target, name) for name in dir(self.target) if self.is_offered(name)}
+    def methods(self) -> dict[str, tuple[object, str]]:
+        """The methods that calls may reach, each with the object that has it and its name there."""
+        return {name: (self.target, name) for name in dir(self.target) if self.is_offered(name)}
 
     def applying(self, config: dict | None):
         """The class's function that takes a configuration, and its arguments; no function where it has none."""
         return self.hook("initialize"), [config]
+
+    def takes_no_config(self, config: dict) -> str:
+        """Why a configuration is refused by a plugin that has no function for one."""
+        keys = "%r is" % next(iter(config)) if len(config) == 1 else "%d keys are" % len(config)
+        if isinstance(self.target, Function):
+            return "a function takes no configuration, and %s set: give the value as an argument of the call" % keys
+        return (
+            "the class %s takes no configuration, as it has no `initialize`, and %s set: give it a method "
+            "`initialize(self, config)`, or put arguments of its constructor into the manifest's `init_args`"
+            % (type(self.target).__name__, keys)
+        )
 
     def applied(self, config: dict) -> None:
         """Notes the configuration in force."""
@@ -103,20 +117,21 @@ def is_method(target: object, name: str) -> bool:
     return callable(found) and not isinstance(found, type)
 
 
-def summary(target: object, name: str) -> str:
-    """The first line of a method's docstring."""
-    text = getattr(getattr(type(target), name, None), "__doc__", None) or ""
-    return text.strip().partition("\n")[0]
-
-
 def root_of(kind: type) -> str | None:
     """The package of the ancestor's from which the class derives, if it does."""
     roots = (base.__module__.partition(".")[0] for base in kind.__mro__)
     return next((root for root in roots if root in ROOTS), None)
 
 
+class Function:
+    """What a function becomes where it is the plugin: an object of one method."""
+
+    def __init__(self, function) -> None:
+        self.execute = function
+
+
 def load(settings: Settings) -> Plugin:
-    """Imports the module and constructs the object, with no arguments."""
+    """Imports the module and constructs the object."""
     sys.path[:0] = [directory for directory in settings.source if directory not in sys.path]
     try:
         module = importlib.import_module(settings.module)
@@ -135,16 +150,21 @@ def load(settings: Settings) -> Plugin:
         ) from error
     except BaseException as error:  # SystemExit among them
         raise failed("importing %r" % settings.module, error) from error
+    if settings.function:
+        return Plugin(Function(function(module, settings)), settings.name, settings.version)
     kind = getattr(module, settings.cls, None)
     if not isinstance(kind, type):
         raise WorkerError(
             "invalid-manifest",
             "the module %r has no class %r; it has: %s"
-            % (settings.module, settings.cls, ", ".join(classes(module)) or "none"),
+            % (settings.module, settings.cls, named(classes(module))),
         )
     try:
-        target = kind()
+        target = kind(**settings.init_args)
     except BaseException as error:
+        reason = unfit_for(kind, settings) if isinstance(error, TypeError) else None
+        if reason is not None:
+            raise reason from None
         raise failed("constructing %s.%s()" % (settings.module, settings.cls), error) from error
     if settings.ancestor is not None or root_of(kind) is not None:
         # Imported only where it is needed: starting is to be quick.
@@ -152,6 +172,44 @@ def load(settings: Settings) -> Plugin:
 
         return AncestorPlugin(target, settings.name, settings.version, settings.adapters())
     return Plugin(target, settings.name, settings.version)
+
+
+def function(module, settings: Settings):
+    """The function that the manifest names."""
+    found = module
+    for name in settings.function.split("."):
+        found = getattr(found, name, None)
+    if isinstance(found, type):
+        raise WorkerError(
+            "invalid-manifest",
+            "%s:%s is a class and no function: give `module` and `class` in place of `function`"
+            % (settings.module, settings.function),
+        )
+    if not callable(found):
+        known = [name for name, value in vars(module).items() if callable(value) and not isinstance(value, type)]
+        raise WorkerError(
+            "invalid-manifest",
+            "the module %r has no function %r; it has: %s" % (settings.module, settings.function, named(known)),
+        )
+    return found
+
+
+def unfit_for(kind: type, settings: Settings) -> WorkerError | None:
+    """The error for `init_args` that do not fit the constructor, if that is what went wrong."""
+    import inspect
+
+    try:
+        signature = inspect.signature(kind)
+        signature.bind(**settings.init_args)
+    except TypeError as reason:
+        return WorkerError(
+            "invalid-manifest",
+            "the constructor %s%s cannot be called with the manifest's `init_args`: %s"
+            % (settings.cls, signature, reason),
+        )
+    except ValueError:  # a class without a signature
+        pass
+    return None
 
 
 def failed(doing: str, error: BaseException) -> WorkerError:
@@ -162,12 +220,16 @@ def failed(doing: str, error: BaseException) -> WorkerError:
 
 
 def classes(module) -> list[str]:
-    """Names of the classes that a module defines itself."""
-    return sorted(
-        name
-        for name, value in vars(module).items()
-        if isinstance(value, type) and value.__module__ == module.__name__ and not name.startswith("_")
-    )
+    """Names of the classes that a module has: of those that it defines itself, if there are any."""
+    found = [(name, value) for name, value in vars(module).items() if isinstance(value, type)]
+    own = [name for name, value in found if value.__module__ == module.__name__]
+    return own or [name for name, _ in found]
+
+
+def named(names: list[str]) -> str:
+    """Names for a message, those that are meant for others."""
+    shown = sorted(name for name in names if not name.startswith("_"))
+    return (", ".join(shown[:MOST_NAMED]) + (", …" if len(shown) > MOST_NAMED else "")) or "none"
 
 
 def below(source: list[str]) -> str:

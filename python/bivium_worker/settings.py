@@ -30,7 +30,11 @@ class Settings:
         self.name: str = take(given, "name", str)
         self.version: str = take(given, "version", str)
         self.module: str = take(given, "module", str)
-        self.cls: str = take(given, "class", str)
+        self.function: str = take(given, "function", str, "")
+        """What of the module is the plugin, where that is a function and no class."""
+        self.cls: str = take(given, "class", str, "" if self.function else None)
+        self.init_args: dict = take(given, "init_args", dict, {})
+        """Keyword arguments of the class's constructor."""
         self.exchange: str = os.path.realpath(take(given, "exchange", str))
         """The worker's own part of the exchange: the only place from which it may hand back files."""
         self.source: list[str] = take(given, "source", list, [])

@@ -307,8 +307,8 @@ class Life(WorkerCase):
 
     def test_a_class_without_the_hooks(self):
         worker = self.start("Echo")
-        self.assertEqual(worker.post("/initialize", {"config": {"a": 1}})[0], 200)
-        self.assertEqual(worker.get("/config")[1]["result"], {"a": 1})
+        self.assertEqual(worker.post("/initialize", {"config": {}})[0], 200)
+        self.assertEqual(worker.get("/config")[1]["result"], {})
         self.assertEqual(worker.get("/config_schema")[1]["result"], {})
 
 

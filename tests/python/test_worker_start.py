@@ -32,6 +32,59 @@ class Start(WorkerCase):
             (status, health["pid"], health["name"], health["version"]), (200, event["pid"], "sample", "1.2.3")
         )
 
+    def test_the_constructor_gets_its_arguments(self):
+        worker = self.start("Configured", "constructed", init_args={"size": 3, "names": ["a"]})
+        self.assertEqual(worker.result(), {"size": 3, "names": ["a"], "mode": "fast"})
+        error = self.failure("Configured", "constructed")
+        self.assertEqual(error["code"], "invalid-manifest")
+        self.assertIn("Configured(size, names=(), *, mode='fast')", error["message"])
+        self.assertIn("`init_args`: missing a required argument: 'size'", error["message"])
+        error = self.failure("Configured", "constructed", init_args={"size": 1, "sizes": 2})
+        self.assertIn("got an unexpected keyword argument 'sizes'", error["message"])
+        # A TypeError of the constructor's own is the plugin's.
+        error = self.failure("Configured", "constructed", init_args={"size": "x"})
+        self.assertEqual((error["code"], error["type"]), ("plugin-failed", "TypeError"))
+
+    def test_a_function_is_a_plugin(self):
+        for name, reply in (("count", {"words": 2}), ("later", {"words": 2}), ("Configured.parsed", ["a", "b"])):
+            worker = self.start(function=name, module="constructed", **{"class": ""})
+            self.assertEqual(worker.result("execute", text="a b"), reply, name)
+        worker = self.start(function="count", module="constructed")
+        self.assertEqual(worker.error("execute", 1, 2, 3)["code"], "invalid-input")
+        self.assertEqual(worker.error("count", text="a")["code"], "not-found")
+        self.assertEqual([method["name"] for method in worker.get("/methods")[1]["methods"]], ["execute"])
+        method = worker.get("/methods")[1]["methods"][0]
+        self.assertEqual((method["description"], method["signature"]), ("Counts words.", "(text: str, times: int = 1)"))
+        client = self.start(function="pieces", module="constructed").connect()
+        self.addCleanup(client.close)
+        events = list(client.stream("execute", text="a b"))
+        self.assertEqual([event.get("payload", {}).get("json") for event in events], ["a", "b", None])
+
+    def test_a_function_that_is_none_is_told(self):
+        error = self.failure(function="missing", module="constructed")
+        self.assertEqual(error["code"], "invalid-manifest")
+        self.assertIn("the module 'constructed' has no function 'missing'; it has: count, later, pieces", error["message"])
+        error = self.failure(function="Configured", module="constructed")
+        self.assertIn("constructed:Configured is a class and no function: give `module` and `class`", error["message"])
+
+    def test_a_class_that_the_module_imports_is_found(self):
+        self.assertEqual(self.start("Echo", "reexported").result("add", 1), 2)
+        error = self.failure("Missing", "reexported")
+        self.assertIn("it has: Echo", error["message"])
+
+    def test_a_configuration_that_nobody_takes_is_refused(self):
+        worker = self.start("Configured", "constructed", init_args={"size": 3})
+        for config in ({}, None):
+            self.assertEqual(worker.post("/initialize", {"config": config})[0], 200)
+        status, reply = worker.post("/initialize", {"config": {"mode": "good"}})
+        self.assertEqual((status, reply["error"]["code"]), (422, "invalid-config"))
+        message = "the class Configured takes no configuration, as it has no `initialize`, and 'mode' is set"
+        self.assertIn(message, reply["error"]["message"])
+        self.assertIn("`init_args`", reply["error"]["message"])
+        worker = self.start(function="count", module="constructed")
+        status, reply = worker.post("/initialize", {"config": {"a": 1, "b": 2}})
+        self.assertIn("a function takes no configuration, and 2 keys are set", reply["error"]["message"])
+
     def test_failures_before_the_handshake_say_what_is_wrong(self):
         error = self.failure(module="no_such_module")
         self.assertEqual(error["code"], "invalid-manifest")

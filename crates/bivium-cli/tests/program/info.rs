@@ -32,7 +32,7 @@ impl Place {
         let ran = self.path(RAN);
         fs::create_dir(self.path("source")).unwrap();
         let module = format!(
-            "open({ran:?}, 'w')\n\nclass Trap:\n    def execute(self, text: str, times=1) -> str:\n        \"\"\"Says it.\"\"\"\n        \
+            "open({ran:?}, 'w')\n\nclass Trap:\n    def initialize(self, config): pass\n    def execute(self, text: str, times=1) -> str:\n        \"\"\"Says it.\"\"\"\n        \
              return text * times\n"
         );
         self.write("source/trap.py", &module);

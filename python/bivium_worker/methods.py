@@ -1,0 +1,321 @@
+"""What is told of the plugin's methods: found by inspection when somebody asks, which no call needs.
+
+Types become JSON Schema (draft 2020-12). What it has no word for is `{"$comment": TEXT}`. Classes that know their own
+schema are asked for it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+import typing
+
+from .errors import clip
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+DEEPEST = 8
+"""So deep types nest that are looked into."""
+MOST = 1000
+"""So many methods are told of."""
+MAX_DOC = 8 * 1024
+MAX_SCHEMA = 32 * 1024
+MAX_DEFAULT = 1024
+MAX_SIGNATURE = 500
+MAX_ALL = 512 * 1024
+"""So many characters of JSON are told of all methods together; of those beyond it only the names."""
+
+PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
+FORMATS = {
+    ("datetime", "datetime"): "date-time",
+    ("datetime", "date"): "date",
+    ("datetime", "time"): "time",
+    ("datetime", "timedelta"): "duration",
+    ("uuid", "UUID"): "uuid",
+    ("decimal", "Decimal"): None,
+}
+"""What stands in JSON as a text, by module and name, and its format."""
+SETS = ("set", "frozenset", "Set", "MutableSet")
+LISTS = ("list", "deque", "Sequence", "MutableSequence", "Iterable", "Collection")
+OBJECTS = ("dict", "defaultdict", "OrderedDict", "Mapping", "MutableMapping")
+STREAMS = ("Iterator", "Generator", "AsyncIterator", "AsyncGenerator", "AsyncIterable")
+
+
+def listed(plugin) -> list[dict]:
+    """All methods of a plugin, by name."""
+    left, found = MAX_ALL, []
+    for name, (target, attribute) in sorted(plugin.methods().items())[:MOST]:
+        told = described(name, target, attribute)
+        if name == "execute" and plugin.hook("execute_stream") is not None:
+            told["streams"] = True
+        size = len(json.dumps(told))
+        if size > left:
+            told = {"name": name, "description": ""}
+        left -= min(size, left)
+        found.append(told)
+    return found
+
+
+def described(name: str, target: object, attribute: str) -> dict:
+    """One method."""
+    told: dict = {"name": name, "description": ""}
+    function = getattr(type(target), attribute, None) or getattr(target, attribute, None)
+    doc = getattr(function, "__doc__", None)
+    if isinstance(doc, str):
+        told["doc"] = clip(inspect.cleandoc(doc[:MAX_DOC]))
+        told["description"] = told["doc"].partition("\n")[0]
+    try:
+        function = getattr(target, attribute)
+        signature = inspect.signature(function)
+    except BaseException:  # a built-in function, or the plugin's own code
+        return told
+    told["signature"] = clip(str(signature))[:MAX_SIGNATURE]
+    hints = hints_of(function)
+    plain = inspect.unwrap(function)
+    told["streams"] = inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain)
+    try:
+        told["parameters"] = fitting(parameters(signature, hints))
+        returns, streams = result(hints.get("return", signature.return_annotation))
+        told["streams"] = told["streams"] or streams
+        if returns:
+            told["returns"] = fitting(returns)
+    except BaseException as error:  # a class's own schema may be anything, and raise SystemExit
+        told.pop("parameters", None)
+        told["note"] = "%s: %s" % (type(error).__name__, clip(str(error))[:MAX_SIGNATURE])
+    return told
+
+
+def hints_of(function) -> dict:
+    """The types that a function names; none where one of them cannot be found."""
+    for options in ({"include_extras": True}, {}):
+        try:
+            return typing.get_type_hints(function, **options)
+        except Exception:  # a name that is there for type checkers alone; Python 3.9 with `X | Y`
+            continue
+    return {}
+
+
+def fitting(schema: dict) -> dict:
+    """A schema that is JSON and not too long."""
+    text = json.dumps(schema, allow_nan=False)
+    if len(text) > MAX_SCHEMA:
+        raise ValueError("its schema takes %d bytes" % len(text))
+    return json.loads(text)
+
+
+def parameters(signature: inspect.Signature, hints: dict) -> dict:
+    """The schema of the arguments by name."""
+    schemas = Schemas()
+    properties: dict = {}
+    required = []
+    more: object = False
+    for name, parameter in signature.parameters.items():
+        kind = hints.get(name, parameter.annotation)
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            continue
+        if parameter.kind is parameter.VAR_KEYWORD:
+            more = schemas.of(kind, 0) or True
+            continue
+        found = dict(schemas.of(kind, 0))
+        if parameter.default is parameter.empty:
+            required.append(name)
+        else:
+            add_default(found, parameter.default)
+        properties[name] = found
+    schema: dict = {"$schema": DRAFT, "type": "object", "properties": properties}
+    if required:
+        schema["required"] = required
+    schema["additionalProperties"] = more
+    return schemas.finish(schema)
+
+
+def result(kind) -> tuple[dict, bool]:
+    """The schema of a result, or of each one where they come one after another."""
+    schemas = Schemas()
+    name = getattr(typing.get_origin(kind) or kind, "__name__", "")
+    given = typing.get_args(kind)
+    if name in STREAMS:
+        return schemas.finish(schemas.of(given[0], 0) if given else {}), True
+    if name in ("Awaitable", "Coroutine") and given:
+        kind = given[-1]
+    return schemas.finish(dict(schemas.of(kind, 0))), False
+
+
+def add_default(schema: dict, default) -> None:
+    """Notes a default value that is plain data."""
+    enum = sys.modules.get("enum")
+    if enum is not None and isinstance(default, enum.Enum):
+        default = default.value
+    try:
+        if len(json.dumps(default, allow_nan=False)) <= MAX_DEFAULT:
+            schema["default"] = default
+    except (TypeError, ValueError, RecursionError):
+        pass
+
+
+class Schemas:
+    """Makes schemas of types, and gathers the definitions that they refer to."""
+
+    def __init__(self) -> None:
+        self._defs: dict = {}
+        self._within: list = []
+
+    def finish(self, schema: dict) -> dict:
+        """The schema with its definitions."""
+        if self._defs:
+            schema["$defs"] = self._defs
+        return schema
+
+    def of(self, kind, depth: int) -> dict:
+        """The schema of one type."""
+        if kind in (inspect.Parameter.empty, typing.Any, object) or isinstance(kind, typing.TypeVar):
+            return {}
+        if kind is None:
+            return {"type": "null"}
+        if isinstance(kind, str):
+            return {"$comment": clip(kind)[:MAX_SIGNATURE]}
+        if depth > DEEPEST:
+            return {"$comment": told(kind)}
+        found = PLAIN.get(kind) if isinstance(kind, type) else None
+        if found is not None:
+            return {"type": found}
+        origin = typing.get_origin(kind)
+        if origin is not None:
+            return self._generic(kind, origin, typing.get_args(kind), depth)
+        supertype = getattr(kind, "__supertype__", None)
+        if supertype is not None:
+            return self.of(supertype, depth + 1)
+        if isinstance(kind, type):
+            return self._class(kind, depth)
+        return {"$comment": told(kind)}
+
+    def _generic(self, kind, origin, given: tuple, depth: int) -> dict:
+        """The schema of a type with arguments."""
+        name = getattr(origin, "__name__", "") or getattr(origin, "_name", "") or ""
+        if hasattr(kind, "__metadata__"):
+            return self._annotated(kind, given[0], depth)
+        if origin is typing.Union or name == "UnionType":
+            found: list = []
+            for one in given:
+                schema = self.of(one, depth + 1)
+                if schema not in found:
+                    found.append(schema)
+            return found[0] if len(found) == 1 else {"anyOf": found}
+        if origin is typing.Literal:
+            return {"enum": [getattr(value, "value", value) for value in given]}
+        if name in ("Required", "NotRequired", "ReadOnly", "Final", "ClassVar") and given:
+            return self.of(given[0], depth + 1)
+        if name == "tuple":
+            return self._tuple(given, depth)
+        if name in LISTS or name in SETS:
+            return self._array(name in SETS, given, depth)
+        if name in OBJECTS:
+            item = self.of(given[1], depth + 1) if len(given) > 1 else {}
+            return {"type": "object", "additionalProperties": item} if item else {"type": "object"}
+        if isinstance(origin, type):
+            return self._class(origin, depth)
+        return {"$comment": told(kind)}
+
+    def _annotated(self, kind, inner, depth: int) -> dict:
+        """A type with something said of it: a text, or what pydantic calls a field."""
+        schema = dict(self.of(inner, depth + 1))
+        for said in kind.__metadata__:
+            text = said if isinstance(said, str) else getattr(said, "description", None)
+            text = text or getattr(said, "documentation", None)
+            if isinstance(text, str):
+                schema["description"] = clip(text)[:MAX_DEFAULT]
+        return schema
+
+    def _array(self, is_set: bool, given: tuple, depth: int) -> dict:
+        schema: dict = {"type": "array"}
+        if is_set:
+            schema["uniqueItems"] = True
+        item = self.of(given[0], depth + 1) if given else {}
+        if item:
+            schema["items"] = item
+        return schema
+
+    def _tuple(self, given: tuple, depth: int) -> dict:
+        if not given:
+            return {"type": "array"}
+        if given[-1] is Ellipsis:
+            return self._array(False, given, depth)
+        items = [self.of(one, depth + 1) for one in given if one != ()]
+        return {"type": "array", "prefixItems": items, "minItems": len(items), "maxItems": len(items)}
+
+    def _class(self, kind: type, depth: int) -> dict:
+        """The schema of a class."""
+        name = kind.__name__
+        form = (kind.__module__, name)
+        if form in FORMATS:
+            return {"type": "string", "format": FORMATS[form]} if FORMATS[form] else {"type": "string"}
+        own = getattr(kind, "model_json_schema", None) or (
+            getattr(kind, "schema", None) if hasattr(kind, "__fields__") else None
+        )
+        if callable(own):
+            return self._own(kind, own())
+        enum = sys.modules.get("enum")
+        if enum is not None and issubclass(kind, enum.Enum):
+            return {"enum": [member.value for member in kind]}
+        if kind is tuple or name in LISTS and kind.__module__ in ("builtins", "collections", "collections.abc", "typing"):
+            return {"type": "array"}
+        if kind in (set, frozenset):
+            return {"type": "array", "uniqueItems": True}
+        if kind is dict or name in OBJECTS:
+            return {"type": "object"}
+        if kind in self._within:
+            return {"$comment": told(kind)}
+        self._within.append(kind)
+        try:
+            return self._record(kind, depth)
+        finally:
+            self._within.pop()
+
+    def _record(self, kind: type, depth: int) -> dict:
+        """A dataclass, a TypedDict, a named tuple; or a class that JSON has no word for."""
+        hints = hints_of(kind)
+        if hasattr(kind, "__dataclass_fields__"):
+            from dataclasses import MISSING, fields
+
+            properties, required = {}, []
+            for field in fields(kind):
+                if not field.init:
+                    continue
+                properties[field.name] = dict(self.of(hints.get(field.name, field.type), depth + 1))
+                if field.default is not MISSING:
+                    add_default(properties[field.name], field.default)
+                elif field.default_factory is MISSING:
+                    required.append(field.name)
+            return record(kind, properties, required)
+        if hasattr(kind, "__required_keys__"):
+            properties = {name: self.of(one, depth + 1) for name, one in hints.items()}
+            return record(kind, properties, sorted(kind.__required_keys__))
+        if issubclass(kind, tuple) and hasattr(kind, "_fields"):
+            items = [dict(self.of(hints.get(name), depth + 1), title=name) for name in kind._fields]
+            return {"type": "array", "prefixItems": items, "minItems": len(items), "maxItems": len(items)}
+        return {"$comment": told(kind)}
+
+    def _own(self, kind: type, schema: dict) -> dict:
+        """What a class says of itself; its definitions go to the top, where its references look for them."""
+        schema = dict(schema)
+        for name, one in {**schema.pop("definitions", {}), **schema.pop("$defs", {})}.items():
+            if self._defs.setdefault(name, one) != one:
+                return {"$comment": told(kind)}
+        return schema
+
+
+def record(kind: type, properties: dict, required: list) -> dict:
+    """The schema of an object of a class."""
+    schema = {"type": "object", "title": kind.__name__, "properties": properties}
+    if required:
+        schema["required"] = required
+    return schema
+
+
+def told(kind) -> str:
+    """A type as people read it."""
+    name = getattr(kind, "__qualname__", None) if isinstance(kind, type) else None
+    module = getattr(kind, "__module__", "builtins")
+    if name is None:
+        return clip(str(kind))[:MAX_SIGNATURE]
+    return name if module == "builtins" else "%s.%s" % (module, name)

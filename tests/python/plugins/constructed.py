@@ -1,0 +1,29 @@
+"""Plugins with a constructor that takes arguments, and functions that are plugins."""
+
+import asyncio
+
+
+class Configured:
+    def __init__(self, size, names=(), *, mode="fast"):
+        self.size, self.names, self.mode = size + 0, names, mode
+
+    def execute(self):
+        return {"size": self.size, "names": self.names, "mode": self.mode}
+
+    @staticmethod
+    def parsed(text):
+        return text.split()
+
+
+def count(text: str, times: int = 1):
+    """Counts words."""
+    return {"words": len(text.split()) * times}
+
+
+async def later(text):
+    await asyncio.sleep(0)
+    return count(text)
+
+
+def pieces(text):
+    yield from text.split()

@@ -1,0 +1,127 @@
+"""A plugin whose methods say what they take."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import enum
+import functools
+import typing
+from collections.abc import AsyncIterator, Iterator
+
+if typing.TYPE_CHECKING:
+    from nowhere import Absent
+
+
+class Mode(enum.Enum):
+    FAST = "fast"
+    GOOD = "good"
+
+
+@dataclasses.dataclass
+class Segment:
+    start: float
+    text: str = ""
+    tags: list[str] = dataclasses.field(default_factory=list)
+    inner: typing.Optional[Segment] = None
+    made: int = dataclasses.field(init=False, default=1)
+    shared: typing.ClassVar[int] = 3
+
+
+class Options(typing.TypedDict, total=False):
+    size: int
+
+
+class Pair(typing.NamedTuple):
+    left: int
+    right: str
+
+
+def kept(function):
+    @functools.wraps(function)
+    def inner(*args, **kwargs):
+        return function(*args, **kwargs)
+
+    return inner
+
+
+class Described:
+    def execute(self, text: str, *, times: int = 1, mode: Mode = Mode.FAST, when=object(), **more: float) -> dict:
+        """Counts the words
+        of a text.
+
+        Args:
+            text: The text.
+        """
+
+    def execute_stream(self, text: str):
+        yield text
+
+    def pieces(self, path, *rest: str, size: typing.Optional[int] = None) -> Iterator[str]:
+        """Gives pieces."""
+        yield path
+
+    async def ticks(self) -> AsyncIterator[int]:
+        yield 1
+
+    def lazy(self) -> Iterator[Segment]:
+        return iter(())
+
+    @kept
+    def segments(
+        self,
+        segments: typing.List[Segment],
+        options: Options,
+        pair: Pair,
+        day: datetime.date,
+        exact: typing.Literal["a", "b"] = "a",
+        said: typing.Annotated[int, "How many."] = 3,
+    ) -> typing.Dict[str, Segment]:
+        pass
+
+    def later(self, absent: Absent, size: int) -> str:
+        pass
+
+    @staticmethod
+    def free(x: int): ...
+
+    @classmethod
+    def of(cls, x: int): ...
+
+    @property
+    def loud(self):
+        raise RuntimeError("nobody asked")
+
+
+class Own:
+    @classmethod
+    def model_json_schema(cls):
+        raise SystemExit("no schema")
+
+
+class Awkward:
+    """Whose methods make it hard to tell of them."""
+
+    class Broken:
+        @property
+        def __signature__(self):
+            raise RuntimeError("no signature")
+
+        def __call__(self):
+            return 1
+
+    odd = Broken()
+    built = len
+
+    def large(self, x: typing.Literal[tuple("x%d" % n for n in range(10_000))] = "x1"):  # type: ignore
+        pass
+
+    def own(self, x: Own):
+        pass
+
+    def fine(self, x: float = float("nan"), y=b"", z={1: 2}):
+        pass
+
+
+for _n in range(2000):
+    setattr(Awkward, "z%04d" % _n, lambda self, a, b, c: None)

@@ -1,0 +1,137 @@
+"""What is told of a plugin's methods: signatures, parameters as JSON Schema, results, streams."""
+
+import sys
+import unittest
+
+from worker_host import WorkerCase, needs
+
+
+def methods(worker) -> dict:
+    status, reply = worker.get("/methods")
+    assert status == 200, reply
+    return {method["name"]: method for method in reply["methods"]}
+
+
+SEGMENT = {
+    "type": "object",
+    "title": "Segment",
+    "properties": {
+        "start": {"type": "number"},
+        "text": {"type": "string", "default": ""},
+        "tags": {"type": "array", "items": {"type": "string"}},
+        "inner": {"anyOf": [{"$comment": "described.Segment"}, {"type": "null"}], "default": None},
+    },
+    "required": ["start"],
+}
+
+
+class Methods(WorkerCase):
+    cls = "Described"
+    settings = {"module": "described"}
+
+    def test_parameters_are_told_with_types_and_defaults(self):
+        execute = methods(self.worker)["execute"]
+        self.assertEqual(execute["description"], "Counts the words")
+        self.assertIn("\n\nArgs:\n    text: The text.", execute["doc"])
+        self.assertTrue(execute["signature"].startswith("(text: "), execute["signature"])
+        self.assertEqual(
+            execute["parameters"],
+            {
+                "$schema": "https://json-schema.org/draft/2020-12/schema",
+                "type": "object",
+                "properties": {
+                    "text": {"type": "string"},
+                    "times": {"type": "integer", "default": 1},
+                    "mode": {"enum": ["fast", "good"], "default": "fast"},
+                    "when": {},
+                },
+                "required": ["text"],
+                "additionalProperties": {"type": "number"},
+            },
+        )
+        self.assertEqual(execute["returns"], {"type": "object"})
+
+    def test_what_gives_results_one_after_another_streams(self):
+        found = methods(self.worker)
+        self.assertEqual(
+            {name: method.get("streams") for name, method in found.items()},
+            {
+                "execute": True,
+                "pieces": True,
+                "ticks": True,
+                "lazy": True,
+                "segments": False,
+                "later": False,
+                "free": False,
+                "of": False,
+            },
+        )
+        self.assertEqual(found["pieces"]["returns"], {"type": "string"})
+        self.assertEqual(found["ticks"]["returns"], {"type": "integer"})
+        self.assertEqual(found["lazy"]["returns"], SEGMENT)
+        self.assertEqual(list(found["pieces"]["parameters"]["properties"]), ["path", "size"])
+        self.assertEqual(found["of"]["parameters"]["required"], ["x"])
+        self.assertEqual(found["free"]["parameters"]["required"], ["x"])
+
+    def test_classes_become_what_stands_for_them(self):
+        found = methods(self.worker)["segments"]
+        properties = found["parameters"]["properties"]
+        self.assertEqual(properties["segments"], {"type": "array", "items": SEGMENT})
+        self.assertEqual(properties["options"]["properties"], {"size": {"type": "integer"}})
+        self.assertEqual(
+            properties["pair"],
+            {
+                "type": "array",
+                "prefixItems": [{"type": "integer", "title": "left"}, {"type": "string", "title": "right"}],
+                "minItems": 2,
+                "maxItems": 2,
+            },
+        )
+        self.assertEqual(properties["day"], {"type": "string", "format": "date"})
+        self.assertEqual(properties["exact"], {"enum": ["a", "b"], "default": "a"})
+        self.assertEqual(properties["said"], {"type": "integer", "description": "How many.", "default": 3})
+        self.assertEqual(found["returns"], {"type": "object", "additionalProperties": SEGMENT})
+
+    def test_a_type_that_is_not_there_is_told_as_it_is_written(self):
+        properties = methods(self.worker)["later"]["parameters"]["properties"]
+        self.assertEqual(properties, {"absent": {"$comment": "Absent"}, "size": {"$comment": "int"}})
+
+
+class AwkwardMethods(WorkerCase):
+    cls = "Awkward"
+    settings = {"module": "described"}
+
+    def test_what_cannot_be_told_hides_no_other(self):
+        status, reply = self.worker.get("/methods")
+        self.assertEqual(status, 200)
+        found = {method["name"]: method for method in reply["methods"]}
+        self.assertEqual(len(found), 1000)
+        self.assertNotIn("signature", found["odd"])
+        self.assertNotIn("parameters", found["large"])
+        self.assertIn("bytes", found["large"]["note"])
+        self.assertIn("SystemExit", found["own"]["note"])
+        self.assertEqual(
+            found["fine"]["parameters"]["properties"], {"x": {"type": "number"}, "y": {}, "z": {"default": {"1": 2}}}
+        )
+        self.assertEqual(self.worker.result("fine"), None)
+
+
+@needs("pydantic")
+class Pydantic(WorkerCase):
+    cls = "Models"
+    settings = {"module": "models"}
+
+    def test_a_model_tells_its_own_schema(self):
+        found = methods(self.worker)
+        execute = found["execute"]["parameters"]
+        line = execute["properties"]["line"]
+        self.assertEqual(line["properties"]["points"]["items"], {"$ref": "#/$defs/Point"})
+        self.assertEqual(execute["$defs"]["Point"]["properties"]["y"]["description"], "How high.")
+        self.assertEqual(
+            execute["properties"]["scale"], {"type": "number", "description": "How large.", "default": 1.0}
+        )
+        self.assertEqual(found["several"]["returns"]["$defs"]["Point"]["required"], ["x"])
+
+
+if __name__ == "__main__":
+    sys.exit(unittest.main())
