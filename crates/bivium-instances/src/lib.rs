@@ -3,7 +3,8 @@
 //! A road says how one [`Instance`] is made and driven ([`InstanceFactory`]); this crate decides when: it queues
 //! calls fairly under their deadline and cancellation, keeps instances for the next call, replaces those that
 //! died, at a pace, stops those that are idle, applies a configuration to all of them or to none, counts, and keeps
-//! the plugin's log. It knows neither WebAssembly nor Python.
+//! the plugin's log; and how much JSON may cross between plugin and host ([`document`]). It knows neither WebAssembly
+//! nor Python.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -52,6 +53,7 @@
 
 mod audit;
 mod context;
+pub mod document;
 mod idle;
 mod lease;
 mod log;

@@ -4,7 +4,7 @@
 //! that every error can name its plugin and its call and say what to do, and so that a code added later breaks no
 //! caller. The same shape is written as JSON by [`serde`], over HTTP and by the program.
 
-use std::fmt;
+use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -123,16 +123,34 @@ impl Failure {
     pub const MAX_MESSAGE: usize = 8 << 10;
     /// The longest traceback.
     pub const MAX_TRACEBACK: usize = 64 << 10;
+    /// The longest JSON of all details together; of longer ones the first are kept.
+    pub const MAX_DETAILS: usize = 64 << 10;
 
     /// With no more of its texts than a host keeps of what a plugin says.
     #[must_use]
     pub fn clipped(self) -> Self {
+        let mut room = Room(Self::MAX_DETAILS);
+        let details = self.details.into_iter();
         Self {
             kind: clip(self.kind, Self::MAX_MESSAGE),
             message: clip(self.message, Self::MAX_MESSAGE),
             traceback: clip(self.traceback, Self::MAX_TRACEBACK),
-            ..self
+            details: details.take_while(|detail| serde_json::to_writer(&mut room, detail).is_ok()).collect(),
         }
+    }
+}
+
+/// So many bytes can be written to it, and are kept nowhere.
+struct Room(usize);
+
+impl io::Write for Room {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.checked_sub(bytes.len()).ok_or(io::ErrorKind::StorageFull)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use bivium_interface::{ErrorCode, PluginError, Result};
+use bivium_instances::document::{DocumentLimits, Pace};
+use bivium_interface::{PluginError, Result};
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use http_body_util::{BodyExt, Full, Limited};
@@ -25,11 +26,13 @@ use serde::de::DeserializeOwned;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::coop::has_budget_remaining;
 
+use crate::answer::{Answer, decode};
 use crate::wire::ErrorReply;
 
 /// Controls are answered at once, unless the plugin holds the interpreter lock.
 const CONTROL_TIME: Duration = Duration::from_secs(5);
 const CONTROL_BYTES: usize = 1 << 20;
+const CONTROL: DocumentLimits = DocumentLimits { text: CONTROL_BYTES, held: 64 * CONTROL_BYTES };
 
 /// So often a connection is tried that the worker closes before it has seen our token.
 const ATTEMPTS: usize = 20;
@@ -198,7 +201,7 @@ impl Client {
     }
 
     /// Asks what is answered beside a running call.
-    pub(crate) async fn control<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T> {
+    pub(crate) async fn control<T: DeserializeOwned + Send + 'static>(&self, method: Method, path: &str) -> Result<T> {
         let ask = async {
             let mut connection = self.take(&self.controls).await?;
             let answer = connection.send(self.request(method, path, Vec::new()));
@@ -206,7 +209,11 @@ impl Client {
             let ok = response.status().is_success();
             let body = connection.drive(collect(response, CONTROL_BYTES)).await?;
             put(&self.controls, connection);
-            if ok { decode(&body) } else { Err(decode::<ErrorReply>(&body)?.error.into()) }
+            let pace = Pace::endless();
+            if ok {
+                return decode(body, Answer::Control, CONTROL, &pace).await;
+            }
+            Err(decode::<ErrorReply, _>(body, Answer::Error, CONTROL, &pace).await?.error.into())
         };
         match tokio::time::timeout(CONTROL_TIME, ask).await {
             Ok(answer) => answer,
@@ -267,18 +274,6 @@ async fn collect(response: Response<Incoming>, limit: usize) -> Result<Bytes> {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) => Err(PluginError::protocol(format!("the worker's reply cannot be read: {error}"))),
     }
-}
-
-/// Reads a reply. What nests too deep is the plugin's fault: the worker looks at the depth of few results.
-pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
-    serde_json::from_slice(body).map_err(|error| {
-        let what = error.to_string();
-        if what.starts_with("recursion limit exceeded") {
-            return PluginError::new(ErrorCode::PluginFailed, "the result nests deeper than a host reads it")
-                .with_help("hand back at most 120 levels of lists and objects, or a file");
-        }
-        PluginError::protocol(format!("the worker's reply is not what the protocol says: {what}"))
-    })
 }
 
 /// A connection that broke. Whether the worker has ended with it, the caller finds out.

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bivium_exchange::{Area, Exchange};
+use bivium_instances::document::DocumentLimits;
 use bivium_instances::{Idle, InstanceFactory, InstanceLog, PluginContext, PoolLimits, Queue, RestartPolicy};
 use bivium_interface::manifest::Isolation;
-use bivium_interface::{LogLevel, LogSource, Manifest, Payload, PluginError, Result};
+use bivium_interface::{LogLevel, LogSource, Manifest, PluginError, Result};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
@@ -102,12 +103,8 @@ impl InstanceFactory for WorkerFactory {
 
 impl WorkerFactory {
     fn message_limits(&self) -> MessageLimits {
-        let payload =
-            self.context.granted.limits.payload_mb.map(|mib| usize::try_from(mib << 20).unwrap_or(usize::MAX));
-        MessageLimits {
-            payload: payload.unwrap_or(Payload::MAX_JSON_BYTES),
-            blob_mb: self.context.granted.limits.blob_mb,
-        }
+        let granted = &self.context.granted.limits;
+        MessageLimits { document: DocumentLimits::of(granted), blob_mb: granted.blob_mb }
     }
 
     fn log_records(&self) -> u32 {
@@ -233,7 +230,7 @@ impl WorkerFactory {
             exchange: &utf8(area.path())?,
             concurrency: self.manifest.concurrency.max(1),
             max_request_bytes: limits.message(),
-            max_reply_bytes: limits.payload,
+            max_reply_bytes: limits.document.text,
             cancel_grace_s: CANCEL_GRACE_S,
             private,
             confined: self.confinement.is_confined(),

@@ -8,7 +8,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bivium_interface::{Blob, CallId, ErrorCode, PluginError, Result};
+use bivium_instances::document::Pace;
+use bivium_interface::{Blob, CallId, ErrorCode, Payload, PluginError, Result};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
@@ -16,9 +17,12 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::answer::{Answer, decode};
 use crate::client::{Connection, broken};
 use crate::ending::Because;
+use crate::payload::receive;
 use crate::stat::Stat;
+use crate::wire::{ErrorReply, Reply};
 use crate::worker::Shared;
 
 /// How long a cancelled call may take to end before its worker is. The worker itself gives the plugin a fifth of a
@@ -28,11 +32,13 @@ const STOP_TIME: Duration = Duration::from_secs(2);
 /// How long to wait for news of a worker's end after its connection broke.
 const NEWS_TIME: Duration = Duration::from_secs(1);
 
-type Answer = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>;
+type Pending = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>;
 
 pub(crate) struct Flight {
     worker: Arc<Shared>,
     call: CallId,
+    /// For the host's own work on what comes back.
+    pace: Pace,
     state: State,
     lent: Lent,
     /// Its place in the worker. None only in what is left behind when it is brought down.
@@ -52,7 +58,7 @@ pub(crate) struct Lent {
 }
 
 enum State {
-    Sent(Answer, Connection),
+    Sent(Pending, Connection),
     Reading(Incoming, Connection),
     /// The connection broke, and it is not known yet whether the worker has crashed.
     Broken,
@@ -91,6 +97,7 @@ impl Flight {
     pub(crate) async fn begin(
         worker: &Arc<Shared>,
         call: CallId,
+        pace: Pace,
         place: OwnedSemaphorePermit,
         lent: Lent,
         request: Request<Full<Bytes>>,
@@ -102,15 +109,33 @@ impl Flight {
         let answer = Box::pin(connection.send(request));
         worker.running(call, true);
         let state = State::Sent(answer, connection);
-        Ok(Self { worker: Arc::clone(worker), call, state, lent, place: Some(place), stopping: false })
+        Ok(Self { worker: Arc::clone(worker), call, pace, state, lent, place: Some(place), stopping: false })
     }
 
     pub(crate) fn worker(&self) -> &Arc<Shared> {
         &self.worker
     }
 
-    pub(crate) fn lent(&self) -> &[Blob] {
-        &self.lent.blobs
+    pub(crate) fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
+    /// Makes a payload of a result. `is_long` tells that its text was.
+    pub(crate) async fn receive(&mut self, reply: Reply, is_long: bool) -> Result<Payload> {
+        let Shared { area, limits, .. } = &*self.worker;
+        receive(reply, is_long, &self.lent.blobs, area, *limits, &self.pace).await
+    }
+
+    /// The error that a reply without success tells.
+    pub(crate) async fn error(&mut self) -> PluginError {
+        let body = match self.body().await {
+            Ok(body) => body,
+            Err(error) => return error,
+        };
+        match decode::<ErrorReply, _>(body, Answer::Error, self.worker.limits.document, &self.pace).await {
+            Ok(reply) => reply.error.into(),
+            Err(error) => error,
+        }
     }
 
     /// Waits for the head of the reply.
@@ -226,7 +251,7 @@ impl Flight {
 
     /// A reply that cannot be read: the worker's end, unless it is the plugin's result that is unfit.
     pub(crate) fn unreadable<T>(&mut self, error: PluginError) -> Result<T> {
-        if error.code() == ErrorCode::PluginFailed { Err(error) } else { self.lost(error) }
+        if error.code() == ErrorCode::Protocol { self.lost(error) } else { Err(error) }
     }
 
     /// A reply that breaks the protocol ends the flight and the worker: what else it does cannot be known.
@@ -279,6 +304,7 @@ impl Drop for Flight {
         let flight = Self {
             worker: Arc::clone(&self.worker),
             call: self.call,
+            pace: Pace::endless(),
             state,
             lent: std::mem::take(&mut self.lent),
             place: self.place.take(),

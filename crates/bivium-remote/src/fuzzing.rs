@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use bivium_exchange::Area;
+use bivium_instances::document::{DocumentLimits, Pace};
 use bivium_instances::{InstanceLog, PluginLog};
 use bivium_interface::{Payload, PluginError, Result};
 use tokio::sync::oneshot;
 
+use crate::answer::{Answer, parse};
 use crate::channel::listen;
-use crate::client::decode;
 use crate::payload::{MessageLimits, receive};
 use crate::wire::{ErrorReply, Methods, Reply, StreamEvent};
 
-const LIMITS: MessageLimits = MessageLimits { payload: 1 << 20, blob_mb: Some(1) };
+const DOCUMENT: DocumentLimits = DocumentLimits { text: 1 << 20, held: 16 << 20 };
+const LIMITS: MessageLimits = MessageLimits { document: DOCUMENT, blob_mb: Some(1) };
 
 /// Reads what a worker wrote to its channel; gives the error of its handshake, if it said one.
 pub async fn channel(said: &[u8], log: &PluginLog) -> Option<PluginError> {
@@ -23,18 +25,21 @@ pub async fn channel(said: &[u8], log: &PluginLog) -> Option<PluginError> {
 
 /// Reads what a worker answered, as each of the answers that there are; files that it hands back lie in `area`.
 pub async fn answers(body: &[u8], area: &Arc<Area>) -> Vec<Result<Payload>> {
-    let mut answers = vec![match decode::<Reply>(body) {
-        Ok(reply) => receive(reply, &[], area, LIMITS).await,
+    let pace = Pace::endless();
+    let received = async |reply| receive(reply, false, &[], area, LIMITS, &pace).await;
+    let mut answers = vec![match parse::<Reply>(body, Answer::Result, DOCUMENT, &pace) {
+        Ok(reply) => received(reply).await,
         Err(error) => Err(error),
     }];
-    answers.push(Err(decode::<ErrorReply>(body).map_or_else(|error| error, |reply| reply.error.into())));
-    answers.extend(decode::<Methods>(body).err().map(Err));
+    let error = parse::<ErrorReply>(body, Answer::Error, DOCUMENT, &pace);
+    answers.push(Err(error.map_or_else(|error| error, |reply| reply.error.into())));
+    answers.extend(parse::<Methods>(body, Answer::Control, DOCUMENT, &pace).err().map(Err));
     for line in body.split(|byte| *byte == b'\n') {
-        match decode::<StreamEvent>(line) {
+        match parse::<StreamEvent>(line, Answer::Event, DOCUMENT, &pace) {
             Ok(event) => {
                 answers.extend(event.error.map(|error| Err(error.into())));
                 if let Some(reply) = event.payload {
-                    answers.push(receive(reply, &[], area, LIMITS).await);
+                    answers.push(received(reply).await);
                 }
             }
             Err(error) => answers.push(Err(error)),

@@ -6,12 +6,13 @@
 //!
 //! - [`RemotePluginProxy`] over `factory` and `worker`: the plugin, how workers are made, one worker;
 //! - `process`, `spawn`, `ids`, `ending`, `memory`, `channel`, `output`: the worker as a process: its start, its end, its voice;
-//! - `client`, `flight`, `stream`, `payload`, `wire`: calls to it;
+//! - `client`, `flight`, `stream`, `payload`, `answer`, `wire`: calls to it;
 //! - `environment`, `embedded`, `variables`, `ancestor`: what it runs in; `confine`: what it is held to.
 //!
 //! Queueing, replacing what died and counting are the pool's (`bivium-instances`), and are the same for components.
 
 mod ancestor;
+mod answer;
 mod channel;
 mod client;
 mod confine;

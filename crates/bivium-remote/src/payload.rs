@@ -1,13 +1,15 @@
 //! Payloads between Rust and the wire: the arguments of a call, and results with the files that come with them.
 
+use std::mem;
 use std::sync::Arc;
 
 use bivium_exchange::{Area, Exchange, Window, read_at};
+use bivium_instances::document::{self, Document, DocumentLimits, Pace, Unwritten, are_many, aside};
 use bivium_interface::{Blob, Call, Payload, PluginError, Result};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::client::decode;
+use crate::answer::{Answer, parse};
 use crate::wire::{CallRequest, LentBlob, Reply, SpilledRequest, WireBlob};
 
 /// What of a message is not payload: the other keys, the list of blobs.
@@ -16,8 +18,8 @@ const ENVELOPE: usize = 1 << 20;
 /// The longest messages of a plugin.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MessageLimits {
-    /// JSON of a payload, in bytes.
-    pub(crate) payload: usize,
+    /// JSON of a payload.
+    pub(crate) document: DocumentLimits,
     /// The files that a result hands back, in MiB together.
     pub(crate) blob_mb: Option<u64>,
 }
@@ -25,7 +27,7 @@ pub(crate) struct MessageLimits {
 impl MessageLimits {
     /// Of a whole request or reply.
     pub(crate) fn message(self) -> usize {
-        self.payload.saturating_add(ENVELOPE)
+        self.document.text.saturating_add(ENVELOPE)
     }
 }
 
@@ -40,31 +42,35 @@ pub(crate) struct Encoded {
 /// A longer request goes to a file, so that what a connection carries stays small.
 const INLINE: usize = 256 << 10;
 
-/// The body of a request to run `call`, with its blobs as the plugin is shown them. A long one lies in the window, if the
-/// plugin has one.
+/// The body of a request to run `call`, out of which it takes the arguments, with its blobs as the plugin is shown them. A
+/// long one lies in the window, if the plugin has one.
 pub(crate) async fn encode(
-    call: &Call,
+    call: &mut Call,
     shown: &[Blob],
     unary: bool,
     limits: MessageLimits,
     exchange: &Exchange,
     window: Option<&Arc<Window>>,
 ) -> Result<Encoded> {
-    let request = CallRequest {
-        call: call.id(),
-        method: &call.method,
-        args: &call.positional,
-        kwargs: &call.named,
-        blobs: shown.iter().map(lend).collect::<Result<_>>()?,
-        envelope: &call.envelope,
-        deadline_s: call.handle().remaining().map(|left| left.as_secs_f64()),
-        unary,
+    let pace = Pace::of(call.handle());
+    let takes_long = are_many(call.positional.iter().chain(call.named.values()).chain(call.envelope.values()));
+    let (id, method, shown) = (call.id(), call.method.clone(), shown.to_vec());
+    let (positional, named) = (mem::take(&mut call.positional), mem::take(&mut call.named));
+    let envelope = mem::take(&mut call.envelope);
+    let write = move || {
+        let request = CallRequest {
+            call: id,
+            method: &method,
+            args: &positional,
+            kwargs: &named,
+            blobs: shown.iter().map(lend).collect::<Result<_>>()?,
+            envelope: &envelope,
+            deadline_s: pace.remaining().map(|left| left.as_secs_f64()),
+            unary,
+        };
+        json(&request, limits, &pace)
     };
-    let body = json(&request)?;
-    if body.len() > limits.message() {
-        let message = format!("the arguments are {} bytes of JSON, and the limit is {}", body.len(), limits.payload);
-        return Err(PluginError::resource_exhausted(message).with_help("send large data as a blob"));
-    }
+    let body = aside(takes_long, write).await??;
     if body.len() <= INLINE {
         return Ok(Encoded { body, spilled: None });
     }
@@ -74,7 +80,8 @@ pub(crate) async fn encode(
         window.map_or(Ok(file.clone()), |window| window.lend(&file))
     };
     let file = blocking(write).await?;
-    let body = json(&SpilledRequest { call: call.id(), spilled: lend(&file)? })?;
+    let request = SpilledRequest { call: call.id(), spilled: lend(&file)? };
+    let body = json(&request, limits, &Pace::endless())?;
     Ok(Encoded { body, spilled: Some(file) })
 }
 
@@ -84,30 +91,42 @@ fn lend(blob: &Blob) -> Result<LentBlob<'_>> {
     Ok(LentBlob { path, media_type: blob.media_type(), size: blob.size() })
 }
 
-fn json(request: &impl Serialize) -> Result<Vec<u8>> {
-    serde_json::to_vec(request).map_err(|error| PluginError::internal(error.to_string()))
+fn json(request: &impl Serialize, limits: MessageLimits, pace: &Pace) -> Result<Vec<u8>> {
+    document::write(request, limits.message(), pace).map_err(|why| match why {
+        Unwritten::Invalid(error) => PluginError::internal(error.to_string()),
+        why => limits.document.unwritten("the arguments are", why),
+    })
 }
 
 /// Runs what a disk may take its time for.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| PluginError::internal(error.to_string()))?
+    document::blocking(work).await?
 }
 
-/// Makes a payload of a result, and takes over the files that it hands back.
-pub(crate) async fn receive(reply: Reply, lent: &[Blob], area: &Arc<Area>, limits: MessageLimits) -> Result<Payload> {
+/// Makes a payload of a result, and takes over the files that it hands back. `is_long` tells that its text was.
+pub(crate) async fn receive(
+    reply: Reply,
+    is_long: bool,
+    lent: &[Blob],
+    area: &Arc<Area>,
+    limits: MessageLimits,
+    pace: &Pace,
+) -> Result<Payload> {
     let Reply { result, spilled, blobs } = reply;
     if spilled.is_none() && blobs.is_empty() {
-        return checked(Payload { json: result.ok_or_else(no_result)?, blobs: Vec::new() });
+        let json = result.ok_or_else(no_result)?;
+        return aside(is_long, move || checked(Payload { json, blobs: Vec::new() })).await?;
     }
-    let (area, lent) = (Arc::clone(area), lent.to_vec());
+    let (area, lent, pace) = (Arc::clone(area), lent.to_vec(), pace.clone());
     let received = move || {
         let json = match spilled {
-            Some(file) => read(&area.adopt(&file.path, "application/json")?, limits)?,
+            Some(file) => read(&area.adopt(&file.path, "application/json")?, limits, &pace)?,
             None => result.ok_or_else(no_result)?,
         };
         let mut room = limits.blob_mb.map_or(u64::MAX, |mib| mib.saturating_mul(1 << 20));
         let mut received = Vec::new();
         for blob in blobs {
+            pace.look()?;
             let is_new = blob.path.is_some();
             let blob = adopt(blob, &lent, &area)?;
             if is_new {
@@ -133,13 +152,12 @@ fn no_result() -> PluginError {
 }
 
 /// A long result out of its file, which goes with its handle.
-fn read(file: &Blob, limits: MessageLimits) -> Result<Value> {
-    if file.size() > limits.payload as u64 {
-        let message = format!("the result is {} bytes of JSON, and the limit is {}", file.size(), limits.payload);
-        return Err(PluginError::resource_exhausted(message).with_help("hand large data back as a file"));
-    }
-    let text = file.open().and_then(|file| read_at(&file, 0, limits.payload));
-    decode(&text.map_err(|error| PluginError::protocol(format!("the worker's result cannot be read: {error}")))?)
+fn read(file: &Blob, limits: MessageLimits, pace: &Pace) -> Result<Value> {
+    let limits = limits.document;
+    limits.check("the plugin's result is", usize::try_from(file.size()).unwrap_or(usize::MAX))?;
+    let text = file.open().and_then(|file| read_at(&file, 0, limits.text));
+    let text = text.map_err(|error| PluginError::protocol(format!("the worker's result cannot be read: {error}")))?;
+    parse(&text, Answer::Result, limits, pace).map(|Document(value)| value)
 }
 
 fn adopt(blob: WireBlob, lent: &[Blob], area: &Area) -> Result<Blob> {
@@ -164,7 +182,12 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: MessageLimits = MessageLimits { payload: 1000, blob_mb: None };
+    const LIMITS: MessageLimits =
+        MessageLimits { document: DocumentLimits { text: 1000, held: 1 << 20 }, blob_mb: None };
+
+    async fn receive(reply: Reply, lent: &[Blob], area: &Arc<Area>, limits: MessageLimits) -> Result<Payload> {
+        super::receive(reply, false, lent, area, limits, &Pace::endless()).await
+    }
 
     fn wire(json: Value) -> Reply {
         serde_json::from_value(json).unwrap()
@@ -225,17 +248,23 @@ mod tests {
     async fn long_arguments_go_to_a_file_and_too_long_ones_nowhere() {
         let exchange = Exchange::open().unwrap();
         let call = Call::new().arg("x".repeat(INLINE));
-        let encoded =
-            encode(&call, &[], false, MessageLimits { payload: 1 << 20, ..LIMITS }, &exchange, None).await.unwrap();
+        let document = DocumentLimits { text: 1 << 20, ..LIMITS.document };
+        let encode = async |call: &Call, limits| encode(&mut call.clone(), &[], false, limits, &exchange, None).await;
+        let encoded = encode(&call, MessageLimits { document, ..LIMITS }).await.unwrap();
         let (body, file) = (serde_json::from_slice::<Value>(&encoded.body).unwrap(), encoded.spilled.unwrap());
         assert_eq!(body["spilled"]["path"], file.path().to_str().unwrap());
         let whole: Value = serde_json::from_slice(&std::fs::read(file.path()).unwrap()).unwrap();
         assert_eq!((&whole["call"], &whole["args"][0]), (&body["call"], &call.positional[0]));
 
-        let short = encode(&Call::new().arg("x"), &[], false, LIMITS, &exchange, None).await.unwrap();
+        let short = encode(&Call::new().arg("x"), LIMITS).await.unwrap();
         assert!(short.spilled.is_none());
-        let error =
-            encode(&Call::new().arg("x".repeat(2 << 20)), &[], false, LIMITS, &exchange, None).await.unwrap_err();
-        assert_eq!(error.code(), ErrorCode::ResourceExhausted);
+        let many = Call::new().arg(vec![1; 2 << 20]);
+        for long in [&Call::new().arg("x".repeat(2 << 20)), &many] {
+            let error = encode(long, LIMITS).await.unwrap_err();
+            assert_eq!(error.code(), ErrorCode::ResourceExhausted);
+            assert!(error.to_string().contains("limits.payload_mb"), "{error}");
+        }
+        many.handle().cancel();
+        assert_eq!(encode(&many, LIMITS).await.unwrap_err().code(), ErrorCode::Cancelled, "it is written no further");
     }
 }

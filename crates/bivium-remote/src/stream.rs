@@ -4,10 +4,9 @@ use bivium_interface::{Call, CallHandle, Payload, PayloadStream, PluginError, Pr
 use bytes::{Buf, BytesMut};
 use futures_util::stream;
 
-use crate::client::decode;
+use crate::answer::{Answer, decode, is_long};
 use crate::flight::{Flight, Stopped};
-use crate::payload::receive;
-use crate::wire::{ErrorReply, EventKind, StreamEvent};
+use crate::wire::{EventKind, StreamEvent};
 
 /// The events of one call.
 pub(crate) struct Events {
@@ -27,8 +26,7 @@ impl Events {
     /// Waits until the worker has begun to answer.
     async fn open(&mut self) -> Result<()> {
         if !std::mem::replace(&mut self.opened, true) && !self.flight.head().await?.is_success() {
-            let body = self.flight.body().await?;
-            return Err(decode::<ErrorReply>(&body)?.error.into());
+            return Err(self.flight.error().await);
         }
         Ok(())
     }
@@ -40,15 +38,17 @@ impl Events {
             let Some(line) = self.line().await? else {
                 return self.flight.lost(PluginError::protocol("the worker's stream ended without saying so"));
             };
-            let event: StreamEvent = match decode(&line) {
+            let line = line.freeze();
+            let is_long = is_long(&line);
+            let limits = self.flight.worker().limits.document;
+            let event: StreamEvent = match decode(line, Answer::Event, limits, self.flight.pace()).await {
                 Ok(event) => event,
                 Err(error) => return self.flight.unreadable(error),
             };
             match (event.event, event.payload, event.error) {
                 (EventKind::Progress, ..) => self.call.report(Progress::new(event.fraction, event.message)),
                 (EventKind::Chunk, Some(payload), _) => {
-                    let worker = self.flight.worker();
-                    return receive(payload, self.flight.lent(), &worker.area, worker.limits).await.map(Some);
+                    return self.flight.receive(payload, is_long).await.map(Some);
                 }
                 (EventKind::Error, _, Some(error)) => {
                     self.finish().await?;

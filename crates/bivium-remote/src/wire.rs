@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use bivium_instances::document;
 use bivium_interface::manifest::Limits;
 use bivium_interface::{CallId, ErrorCode, Failure, PluginError, clip, head};
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
@@ -91,8 +93,15 @@ pub(crate) struct WireError {
     traceback: Option<String>,
     #[serde(default)]
     help: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "details")]
     details: Map<String, Value>,
+}
+
+fn details<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
+    match document::counted(deserializer)? {
+        Value::Object(details) => Ok(details),
+        _ => Err(D::Error::custom("details that are no object")),
+    }
 }
 
 impl From<WireError> for PluginError {
@@ -173,7 +182,7 @@ pub(crate) struct Reply {
     pub(crate) result: Option<Value>,
     /// The file in which a long result lies instead.
     pub(crate) spilled: Option<SpilledReply>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "document::list")]
     pub(crate) blobs: Vec<WireBlob>,
 }
 
@@ -184,7 +193,7 @@ pub(crate) struct SpilledReply {
 }
 
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
+    document::counted(deserializer).map(Some)
 }
 
 /// The reply to one that did not.
@@ -261,12 +270,14 @@ mod tests {
         let long = "é".repeat(1 << 20);
         let error = serde_json::json!({
             "code": "plugin-failed", "message": long, "type": long, "traceback": long, "help": long,
+            "details": {"short": 1, "long": long, "more": 2},
         });
         let error = PluginError::from(serde_json::from_value::<WireError>(error).unwrap());
         let failure = error.failure().unwrap();
         for (text, most) in [(&failure.message, Failure::MAX_MESSAGE), (&failure.traceback, Failure::MAX_TRACEBACK)] {
             assert!(text.len() <= most && text.capacity() <= 2 * most, "{} of {}", text.len(), text.capacity());
         }
+        assert_eq!(failure.details, Map::from_iter([("short".to_owned(), 1.into())]), "those that fit, from the first");
         assert!(error.message().len() <= 3 * Failure::MAX_MESSAGE);
         assert!(error.help().unwrap().len() <= Failure::MAX_MESSAGE);
         let error = serde_json::json!({"code": "not-found", "message": "é".repeat(1 << 20)});

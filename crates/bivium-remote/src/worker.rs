@@ -6,21 +6,23 @@ use std::time::{Duration, Instant};
 
 use bivium_exchange::{Area, Exchange, Window};
 use bivium_instances::Instance;
+use bivium_instances::document::Pace;
 use bivium_interface::{Blob, Call, CallId, InstanceStats, MethodInfo, Payload, PayloadStream, PluginError, Result};
 use hyper::Method;
 use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::client::{Client, decode};
+use crate::answer::{Answer, decode, is_long};
+use crate::client::Client;
 use crate::confine::Confinement;
 use crate::ending::{Because, Ending, LastLines};
 use crate::flight::{Flight, Lent};
-use crate::payload::{Encoded, MessageLimits, blocking, encode, receive};
+use crate::payload::{Encoded, MessageLimits, blocking, encode};
 use crate::process::Leash;
 use crate::stream::Events;
 use crate::usage::Meter;
-use crate::wire::{ErrorReply, HookRequest, Methods, Reply};
+use crate::wire::{HookRequest, Methods, Reply};
 
 /// How long a plugin's `cleanup` may take, calls that still run included.
 const CLEANUP_TIME: Duration = Duration::from_secs(5);
@@ -192,7 +194,7 @@ impl Worker {
         if self.runs() { Ok(place) } else { Err(self.shared.crashed("before the call could begin").await) }
     }
 
-    async fn begin(&self, call: &Call, path: &str, unary: bool) -> Result<Flight> {
+    async fn begin(&self, call: &mut Call, path: &str, unary: bool) -> Result<Flight> {
         let shown = self.shared.show(&call.blobs).await?;
         let Shared { limits, exchange, window, .. } = &*self.shared;
         let Encoded { body, spilled } = encode(call, &shown, unary, *limits, exchange, window.as_ref()).await?;
@@ -200,20 +202,21 @@ impl Worker {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let request = self.shared.client.request(Method::POST, path, body);
         let lent = Lent { blobs: call.blobs.clone(), _shown: shown, _request: spilled };
-        Flight::begin(&self.shared, call.id(), place, lent, request).await
+        Flight::begin(&self.shared, call.id(), Pace::of(call.handle()), place, lent, request).await
     }
 
     async fn unary(&self, flight: &mut Flight) -> Result<Payload> {
-        let ok = flight.head().await?.is_success();
-        let body = flight.body().await?;
-        if !ok {
-            return Err(decode::<ErrorReply>(&body)?.error.into());
+        if !flight.head().await?.is_success() {
+            return Err(flight.error().await);
         }
-        let reply: Reply = match decode(&body) {
+        let body = flight.body().await?;
+        let is_long = is_long(&body);
+        let limits = self.shared.limits.document;
+        let reply: Reply = match decode(body, Answer::Result, limits, flight.pace()).await {
             Ok(reply) => reply,
             Err(error) => return flight.unreadable(error),
         };
-        receive(reply, flight.lent(), &self.shared.area, self.shared.limits).await
+        flight.receive(reply, is_long).await
     }
 
     /// Asks the plugin something that is no call of the user's.
@@ -229,7 +232,7 @@ impl Worker {
         };
         let place = self.place().await?;
         let request = self.shared.client.request(method, &path, body);
-        let mut flight = Flight::begin(&self.shared, call, place, Lent::default(), request).await?;
+        let mut flight = Flight::begin(&self.shared, call, Pace::endless(), place, Lent::default(), request).await?;
         self.unary(&mut flight).await.map(|payload| payload.json)
     }
 }
@@ -240,7 +243,7 @@ impl Instance for Worker {
     }
 
     async fn execute(&self, call: &mut Call) -> Result<Payload> {
-        let handle = call.handle();
+        let handle = call.handle().clone();
         if handle.has_listener() {
             let mut events = Events::new(handle.guard(self.begin(call, "/execute_stream", true)).await?, call);
             return match handle.unless_interrupted(events.only()).await {
@@ -255,9 +258,9 @@ impl Instance for Worker {
         }
     }
 
-    async fn execute_stream(self: Arc<Self>, call: Call) -> Result<PayloadStream> {
-        let handle = call.handle();
-        let flight = handle.guard(self.begin(&call, "/execute_stream", false)).await?;
+    async fn execute_stream(self: Arc<Self>, mut call: Call) -> Result<PayloadStream> {
+        let handle = call.handle().clone();
+        let flight = handle.guard(self.begin(&mut call, "/execute_stream", false)).await?;
         Ok(Events::new(flight, &call).into_stream())
     }
 

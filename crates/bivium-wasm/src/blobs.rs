@@ -13,6 +13,7 @@ use std::io;
 use std::sync::{Arc, OnceLock, Weak};
 
 use bivium_exchange::{BlobWriter, Exchange};
+use bivium_instances::document::blocking;
 use bivium_interface::{Blob, PluginError, Result};
 
 /// The most that one read gives.
@@ -132,12 +133,6 @@ impl WriterHandle {
             Self::Broken => Err(PluginError::invalid_input("an earlier write to this blob failed; begin another")),
         }
     }
-}
-
-/// Runs `work` on a thread that may block.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| PluginError::internal(format!("a file operation did not end: {error}")))
 }
 
 #[cfg(test)]

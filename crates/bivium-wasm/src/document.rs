@@ -1,91 +1,99 @@
-//! JSON texts on their way in and out, held to the limit.
+//! JSON texts on their way in and out, held to the limits. Long ones are read and written on a thread that may block,
+//! which looks at the clock by itself.
 
-use std::io;
+use std::mem;
 
+use bivium_instances::document::{self, Document, DocumentLimits, Pace, SHORT, Unread, aside, blocking};
 use bivium_interface::{Blob, Call, ErrorCode, Payload, PluginError, Result};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::limits::StoreLimits;
-use crate::parse::{Unread, parse};
+const ARGUMENTS: &str = "the arguments are";
 
-/// A call's arguments as the text that a plugin takes.
-pub(crate) fn arguments(call: &Call, limit: usize) -> Result<String> {
-    // As `Call::document` does it, without its copy of the arguments.
-    match (call.positional.is_empty(), call.named.is_empty()) {
-        (true, _) => write("the arguments are", &call.named, limit),
-        (false, true) => write("the arguments are", &call.positional, limit),
-        (false, false) => write("the arguments are", &call.document()?, limit),
-    }
+/// Whether a call has so many arguments that to write them takes long.
+pub(crate) fn are_many(call: &Call) -> bool {
+    document::are_many(call.positional.iter().chain(call.named.values()))
 }
 
-/// Any document as text. `what` completes "… 20 MiB of JSON", for example "the arguments are".
-pub(crate) fn write(what: &str, document: &impl Serialize, limit: usize) -> Result<String> {
-    let text = serde_json::to_string(document)
-        .map_err(|error| PluginError::invalid_input(format!("{what} not writable as JSON: {error}")))?;
-    within(what, text.len(), limit)?;
+/// Takes a call's arguments out of it, as the text that a plugin takes. There is a pace if they are many.
+pub(crate) async fn arguments(call: &mut Call, limits: DocumentLimits, pace: Option<Pace>) -> Result<String> {
+    if !call.positional.is_empty() && !call.named.is_empty() {
+        return call.document().map(|both| both.to_string());
+    }
+    let (positional, named) = (mem::take(&mut call.positional), mem::take(&mut call.named));
+    let Some(pace) = pace else {
+        return if positional.is_empty() {
+            write(ARGUMENTS, &named, limits)
+        } else {
+            write(ARGUMENTS, &positional, limits)
+        };
+    };
+    let written = move || {
+        let text = if positional.is_empty() {
+            document::write(&named, limits.text, &pace)
+        } else {
+            document::write(&positional, limits.text, &pace)
+        };
+        let text = text.map_err(|why| limits.unwritten(ARGUMENTS, why))?;
+        String::from_utf8(text).map_err(|error| PluginError::internal(format!("JSON that is no text: {error}")))
+    };
+    // In a box, so that what each call moves about stays small.
+    Box::pin(blocking(written)).await?
+}
+
+/// A short document as text. `what` completes "… 20 MiB of JSON", for example "the arguments are".
+pub(crate) fn write(what: &str, document: &impl Serialize, limits: DocumentLimits) -> Result<String> {
+    let text =
+        serde_json::to_string(document).map_err(|error| limits.unwritten(what, document::Unwritten::Invalid(error)))?;
+    limits.check(what, text.len())?;
     Ok(text)
 }
 
 /// What a plugin returned. `what` completes "… 20 MiB of JSON", for example "the result is".
-pub(crate) fn read(what: &str, text: &str, limits: &StoreLimits) -> Result<Value> {
-    within(what, text.len(), limits.json)?;
-    parse(text, limits.values).map_err(|unread| match unread {
+pub(crate) async fn read(what: &'static str, text: String, limits: DocumentLimits, pace: Pace) -> Result<Value> {
+    aside(is_long(&text), move || parse(what, &text, limits, &pace)).await?
+}
+
+fn parse(what: &str, text: &str, limits: DocumentLimits, pace: &Pace) -> Result<Value> {
+    limits.check(what, text.len())?;
+    let value = if is_long(text) {
+        document::read(text.as_bytes(), limits.held, pace).map(|Document(value)| value)
+    } else {
+        serde_json::from_str(text).map_err(Unread::Invalid)
+    };
+    value.map_err(|unread| match unread {
         Unread::Invalid(error) => PluginError::protocol(format!("{what} not valid JSON: {error}")),
-        Unread::TooLarge => too_large(what, limits.values),
+        Unread::TooLarge => limits.too_large(what),
+        Unread::Over(error) => error,
     })
 }
 
-/// The error of values for which the host would hold too much. `what` is as for [`read`].
-pub(crate) fn too_large(what: &str, limit: usize) -> PluginError {
-    PluginError::resource_exhausted(format!(
-        "{what} more than {} MiB as the host holds it, over what `limits.memory_mb` and `limits.payload_mb` allow together",
-        limit >> 20
-    ))
-    .with_help("pass large data as a blob or in pieces, or raise `limits.payload_mb` in the plugin's manifest")
+/// Whether a text is so long that to read it takes long.
+pub(crate) fn is_long(text: &str) -> bool {
+    text.len() > SHORT
 }
 
-/// A result and its blobs.
-pub(crate) fn payload(text: &str, blobs: Vec<Blob>, limits: &StoreLimits) -> Result<Payload> {
-    let payload = Payload { json: read("the plugin's result is", text, limits)?, blobs };
+/// A result and its blobs. There is a pace if the text is long.
+pub(crate) async fn payload(
+    text: String,
+    blobs: Vec<Blob>,
+    limits: DocumentLimits,
+    pace: Option<Pace>,
+) -> Result<Payload> {
+    match pace {
+        None => checked(&text, blobs, limits, &Pace::endless()),
+        Some(pace) => Box::pin(blocking(move || checked(&text, blobs, limits, &pace))).await?,
+    }
+}
+
+fn checked(text: &str, blobs: Vec<Blob>, limits: DocumentLimits, pace: &Pace) -> Result<Payload> {
+    let payload = Payload { json: parse("the plugin's result is", text, limits, pace)?, blobs };
     payload.check().map_err(|error| match error.code() {
         // To a caller the index would be wrong input; here the plugin wrote it.
         ErrorCode::InvalidInput => PluginError::protocol(format!("the plugin's result is wrong: {}", error.message())),
         _ => error,
     })?;
     Ok(payload)
-}
-
-/// Refuses a document whose text would be too long, without writing it. `what` is as for [`write`].
-pub(crate) fn check(what: &str, document: &impl Serialize, limit: usize) -> Result<()> {
-    let mut text = Measure(0);
-    serde_json::to_writer(&mut text, document)
-        .map_err(|error| PluginError::invalid_input(format!("{what} not writable as JSON: {error}")))?;
-    within(what, text.0, limit)
-}
-
-/// Counts what is written.
-struct Measure(usize);
-
-impl io::Write for Measure {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 = self.0.saturating_add(bytes.len());
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn within(what: &str, len: usize, limit: usize) -> Result<()> {
-    if len <= limit { Ok(()) } else { Err(over(what, &format!("{} MiB", len.div_ceil(1 << 20)), limit)) }
-}
-
-/// The error of a document that is too long. `what` is as for [`write`].
-pub(crate) fn over(what: &str, found: &str, limit: usize) -> PluginError {
-    PluginError::resource_exhausted(format!("{what} {found} of JSON, over the limit of {} MiB", limit >> 20))
-        .with_help("pass large data as a blob, or raise `limits.payload_mb` in the plugin's manifest")
 }
 
 #[cfg(test)]
@@ -95,32 +103,57 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn arguments_are_written_as_the_call_documents_them() {
-        for call in [Call::new(), Call::new().named("a", 1), Call::new().arg(1).arg("x")] {
-            assert_eq!(arguments(&call, 100).unwrap(), call.document().unwrap().to_string());
-        }
-        let both = Call::new().arg(1).named("a", 1);
-        assert_eq!(arguments(&both, 100).unwrap_err().code(), ErrorCode::InvalidInput);
-        let long = Call::new().arg("x".repeat(100));
-        let error = arguments(&long, 100).unwrap_err();
-        assert_eq!(error.code(), ErrorCode::ResourceExhausted);
-        assert!(error.to_string().contains("limits.payload_mb"), "{error}");
+    fn limits(text: usize) -> DocumentLimits {
+        DocumentLimits { text, ..DocumentLimits::of(&Limits::default()) }
     }
 
-    #[test]
-    fn a_result_is_json_and_names_only_its_own_blobs() {
-        let limits = |json| StoreLimits { json, ..StoreLimits::new(&Limits::default()) };
-        assert_eq!(payload("[1]", Vec::new(), &limits(10)).unwrap().json, json!([1]));
-        for (text, code) in [
-            ("[1", ErrorCode::Protocol),
-            ("NaN", ErrorCode::Protocol),
-            (r#"{"$blob":0}"#, ErrorCode::Protocol),
-            ("[1,2,3,4,5,6,7,8]", ErrorCode::ResourceExhausted),
+    #[tokio::test]
+    async fn arguments_are_written_as_the_call_documents_them() {
+        let text = async |mut call: Call, limit| {
+            let pace = are_many(&call).then(Pace::endless);
+            arguments(&mut call, limits(limit), pace).await
+        };
+        let many = || vec![json!([1, "x"]); 10_000];
+        for call in [
+            Call::new(),
+            Call::new().named("a", 1),
+            Call::new().arg(1).arg("x"),
+            Call::new().arg(many()),
+            Call::new().named("a", many()),
         ] {
-            assert_eq!(payload(text, Vec::new(), &limits(16)).unwrap_err().code(), code, "{text}");
+            assert_eq!(text(call.clone(), 1 << 20).await.unwrap(), call.document().unwrap().to_string());
+        }
+        let both = Call::new().arg(1).named("a", 1);
+        assert_eq!(text(both, 100).await.unwrap_err().code(), ErrorCode::InvalidInput);
+        for long in [Call::new().arg("x".repeat(100)), Call::new().arg(many())] {
+            let error = text(long, 100).await.unwrap_err();
+            assert_eq!(error.code(), ErrorCode::ResourceExhausted);
+            assert!(error.to_string().contains("limits.payload_mb"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_result_is_json_and_names_only_its_own_blobs() {
+        let of = async |text: &str, limit| {
+            let pace = is_long(text).then(Pace::endless);
+            payload(text.to_owned(), Vec::new(), limits(limit), pace).await
+        };
+        assert_eq!(of("[1]", 10).await.unwrap().json, json!([1]));
+        let long = format!("[{}1]", "1,".repeat(SHORT));
+        assert_eq!(of(&long, 1 << 20).await.unwrap().json.as_array().unwrap().len(), SHORT + 1);
+        let blob = format!("{}{{\"$blob\":0}}]", &long[..long.len() - 2]);
+        for (text, limit, code) in [
+            ("[1", 16, ErrorCode::Protocol),
+            ("NaN", 16, ErrorCode::Protocol),
+            (r#"{"$blob":0}"#, 16, ErrorCode::Protocol),
+            ("[1,2,3,4,5,6,7,8]", 16, ErrorCode::ResourceExhausted),
+            (&long[1..], 1 << 20, ErrorCode::Protocol),
+            (&long, 1 << 10, ErrorCode::ResourceExhausted),
+            (&blob, 1 << 20, ErrorCode::Protocol),
+        ] {
+            assert_eq!(of(text, limit).await.unwrap_err().code(), code, "{}", text.len());
         }
         let deep = "[".repeat(100_000);
-        assert_eq!(payload(&deep, Vec::new(), &limits(usize::MAX)).unwrap_err().code(), ErrorCode::Protocol);
+        assert_eq!(of(&deep, usize::MAX).await.unwrap_err().code(), ErrorCode::Protocol);
     }
 }

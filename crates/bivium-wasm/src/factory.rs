@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bivium_exchange::Exchange;
+use bivium_instances::document::blocking;
 use bivium_instances::{Idle, InstanceFactory, PluginContext, PluginLog, PoolLimits, Queue, RestartPolicy, Room};
 use bivium_interface::{ErrorCode, Manifest, PluginError, Result, manifest};
 use serde_json::Value;
 use tokio::task::yield_now;
 use wasmtime::{Store, UpdateDeadline};
 
-use crate::blobs::blocking;
 use crate::bounds::Bounds;
 use crate::compile::{Compiled, Request, at};
 use crate::engine::{TICKS_TO_YIELD, WasmEngine};

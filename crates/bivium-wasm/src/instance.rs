@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use bivium_instances::document::Pace;
 use bivium_instances::{Instance, Seat};
 use bivium_interface::{Call, CallHandle, InstanceStats, MethodInfo, Payload, PayloadStream, PluginError, Result};
 use futures_util::lock::{Mutex, MutexGuard, OwnedMutexGuard};
@@ -235,7 +236,7 @@ impl Instance for ComponentInstance {
     async fn initialize(&self, config: &Value) -> Result<()> {
         let mut slot = self.slot.lock().await;
         let (live, mut bounds) = self.control(&mut slot)?;
-        let config = document::write("the configuration is", config, live.store.data().limits.json)?;
+        let config = document::write("the configuration is", config, self.limits.document)?;
         let outcome = self.drive(&mut bounds, live.guest.initialize(&mut live.store, config)).await;
         self.settle(&mut slot, &bounds, outcome)
     }
@@ -285,7 +286,8 @@ impl Instance for ComponentInstance {
         let work = async { live.guest.config_schema(&mut live.store).await.map(Ok) };
         let outcome = self.drive(&mut bounds, work).await;
         let text = self.settle(&mut slot, &bounds, outcome)?;
-        let schema = document::read("the plugin's `config-schema` is", &text, &self.limits)?;
+        let pace = Pace::new(None, bounds.deadline());
+        let schema = document::read("the plugin's `config-schema` is", text, self.limits.document, pace).await?;
         Ok(self.schema.get_or_init(|| schema).clone())
     }
 
@@ -295,7 +297,8 @@ impl Instance for ComponentInstance {
         let work = async { live.guest.current_config(&mut live.store).await.map(Ok) };
         let outcome = self.drive(&mut bounds, work).await;
         let text = self.settle(&mut slot, &bounds, outcome)?;
-        document::read("the plugin's `current-config` is", &text, &self.limits)
+        let pace = Pace::new(None, bounds.deadline());
+        document::read("the plugin's `current-config` is", text, self.limits.document, pace).await
     }
 
     fn is_alive(&self) -> bool {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bivium_instances::document::DocumentLimits;
 use bivium_interface::{HostPolicy, PluginError, manifest};
 use wasmtime::ResourceLimiter;
 
@@ -44,8 +45,8 @@ pub(crate) struct StoreLimits {
     pub(crate) call_ms: Option<u64>,
     pub(crate) cpu_ms: Option<u64>,
     pub(crate) fuel: Option<u64>,
-    /// The longest JSON text that crosses, in bytes.
-    pub(crate) json: usize,
+    /// How much JSON crosses at once, either way.
+    pub(crate) document: DocumentLimits,
     pub(crate) blob_bytes: u64,
     pub(crate) blobs: usize,
     pub(crate) files: usize,
@@ -54,9 +55,6 @@ pub(crate) struct StoreLimits {
     pub(crate) log_records: u32,
     /// Bytes that the guest hands the host in one piece.
     pub(crate) handed: usize,
-    /// What the host may hold for component values that cross at once, either way. Together with the guest's own memory
-    /// and the JSON's text that is no more than twice what memory and payloads may take.
-    pub(crate) values: usize,
     /// Entries of the table of resources: everything that the guest holds together.
     pub(crate) handles: usize,
 }
@@ -67,7 +65,7 @@ impl StoreLimits {
         let limits = granted.clone().or(&HostPolicy::DEFAULTS);
         let count = |limit: Option<u64>| usize::try_from(limit.unwrap_or_default()).unwrap_or(usize::MAX);
         let bytes = |limit: Option<u64>| limit.unwrap_or_default().saturating_mul(1 << 20);
-        let json = usize::try_from(bytes(limits.payload_mb)).unwrap_or(usize::MAX);
+        let document = DocumentLimits::of(granted);
         let (blobs, files, connections) = (count(limits.blobs), count(limits.files), count(limits.connections));
         let memory_bytes = bytes(limits.memory_mb);
         Self {
@@ -80,10 +78,9 @@ impl StoreLimits {
             call_ms: limits.call_ms,
             cpu_ms: limits.cpu_ms,
             fuel: limits.fuel,
-            json,
+            document,
             // As long as a document, and a piece of a blob may be longer where documents are short.
-            handed: json.saturating_add(PIECE),
-            values: usize::try_from(memory_bytes).unwrap_or(usize::MAX).saturating_add(json),
+            handed: document.text.saturating_add(PIECE),
             blob_bytes: bytes(limits.blob_mb),
             blobs,
             files,

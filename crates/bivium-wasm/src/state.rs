@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bivium_exchange::Exchange;
+use bivium_instances::document::Pace;
 use bivium_interface::{Blob, CallHandle, ErrorCode, PluginError, Result};
 use tokio::time::Instant;
 use wasmtime::component::{Resource, ResourceTable};
@@ -112,6 +113,11 @@ impl HostState {
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.call.as_ref()?.deadline
+    }
+
+    /// For work of the host's on what crosses in the running call.
+    pub(crate) fn pace(&self) -> Pace {
+        Pace::new(self.call().cloned(), self.deadline())
     }
 
     /// Refuses a call with more blobs than a guest may hold.

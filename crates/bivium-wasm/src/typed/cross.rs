@@ -15,6 +15,7 @@
 use std::mem::MaybeUninit;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bivium_instances::document::{DocumentLimits, Pace};
 use bivium_interface::PluginError;
 use wasmtime::component::__internal::{CanonicalAbiInfo, InstanceType, InterfaceType, LiftContext, LowerContext};
 use wasmtime::component::{ComponentNamedList, ComponentType, Func, Lift, Lower};
@@ -24,7 +25,6 @@ use super::flat;
 use super::image::{self, Data, Image};
 use super::memory::{Memory, aligned};
 use super::method::{Method, Outcome};
-use super::pace::Pace;
 use super::write::Writer;
 use crate::state::HostState;
 
@@ -34,9 +34,7 @@ const PARAMS: usize = 16;
 /// What one call needs to read its result.
 pub(super) struct Lifting {
     pub(super) method: Arc<Method>,
-    /// The longest JSON, and what it may take up in the host.
-    pub(super) json: usize,
-    pub(super) held: usize,
+    pub(super) limits: DocumentLimits,
     pub(super) pace: Pace,
 }
 
@@ -249,7 +247,7 @@ impl Lifting {
             (cx.memory(), number.get_u32() as usize)
         };
         aligned(at, result.align()).map_err(returned)?;
-        let writer = Writer::new(Memory::new(memory, encoding), self.json, self.held, self.pace.clone());
+        let writer = Writer::new(Memory::new(memory, encoding), self.limits, self.pace.clone());
         self.method.outcome(writer, at).map(Lifted).map_err(returned)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use bivium_instances::document::{DocumentLimits, Pace};
 use bivium_interface::{Payload, Result};
 use serde_json::Value;
 use wasmtime::component::__internal::wasmtime_environ::component::StringEncoding;
@@ -9,7 +10,6 @@ use wasmtime::component::__internal::wasmtime_environ::component::StringEncoding
 use super::image::{Data, Image};
 use super::layout::Part;
 use super::memory::Memory;
-use super::pace::Pace;
 use super::read::{Place, Reader};
 use super::schema;
 use super::write::{Unwritten, Writer};
@@ -78,7 +78,7 @@ impl Laid {
 #[must_use]
 pub fn write(part: &Part, memory: &[u8], at: usize, limit: usize) -> Option<Written> {
     let memory = Memory::new(memory, StringEncoding::Utf8);
-    let mut writer = Writer::new(memory, limit, limit, Pace::endless()).in_words(limit);
+    let mut writer = Writer::new(memory, DocumentLimits { text: limit, held: limit }, Pace::endless()).in_words(limit);
     match writer.write(part, at) {
         Ok(json) => Some(Written { json, counted: writer.taken() }),
         Err(Unwritten::TooLong | Unwritten::TooLarge | Unwritten::Over(_) | Unwritten::Broken(_)) => None,

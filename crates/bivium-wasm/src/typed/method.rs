@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::{fmt, mem};
 
+use bivium_instances::document::{self, DocumentLimits, Pace};
 use bivium_interface::{Blob, Call, Failure, MethodInfo, Payload, PluginError, Result};
 use serde_json::{Map, Value};
 use wasmtime::component::__internal::CanonicalAbiInfo;
@@ -16,12 +17,11 @@ use super::flat::flatten;
 use super::image::Image;
 use super::layout::{Part, Places, frame};
 use super::memory::Broken;
-use super::pace::Pace;
 use super::read::{self, Place, Reader};
 use super::schema;
 use super::shape::{Shape, Surveyor, Unfit, separated};
 use super::write::{Unwritten, Writer};
-use crate::{document, refusal, text};
+use crate::{refusal, text};
 
 /// Functions of one component, at most.
 const MAX_METHODS: usize = 1000;
@@ -215,24 +215,20 @@ impl Outcome {
     const RESULT: &str = "the plugin's result is";
 
     /// Refuses JSON whose text is longer than may be.
-    pub(super) fn check(self, json_limit: usize) -> Result<Self> {
-        document::check(Self::RESULT, &self.json, json_limit)?;
+    pub(super) fn check(self, limits: DocumentLimits, pace: &Pace) -> Result<Self> {
+        let measured = document::measure(&self.json, limits.text, pace);
+        measured.map_err(|why| limits.unwritten(Self::RESULT, why))?;
         Ok(self)
     }
 }
 
 impl Method {
-    /// A call's arguments, laid out. Blocks while it reads blobs. `limit` is what they may take up.
-    pub(super) fn arguments(
-        &self,
-        arguments: Arguments,
-        json_limit: usize,
-        limit: usize,
-        pace: &Pace,
-    ) -> Result<Image> {
+    /// A call's arguments, laid out. Blocks while it reads blobs.
+    pub(super) fn arguments(&self, arguments: Arguments, limits: DocumentLimits, pace: &Pace) -> Result<Image> {
         let Arguments { positional, mut named, blobs } = arguments;
-        document::check("the arguments are", &named, json_limit)?;
-        document::check("the arguments are", &positional, json_limit)?;
+        document::measure(&named, limits.text, pace)
+            .and_then(|()| document::measure(&positional, limits.text, pace))
+            .map_err(|why| limits.unwritten("the arguments are", why))?;
         let wrong = |what: String| {
             PluginError::invalid_input(what).with_help(format!("`{}` is {}", text::name(&self.name), self.signature()))
         };
@@ -247,7 +243,7 @@ impl Method {
             )));
         }
         let blobs = Payload { json: Value::Null, blobs };
-        let mut reader = Reader::new(&self.params, blobs, limit, pace.clone())?;
+        let mut reader = Reader::new(&self.params, blobs, limits.held, pace.clone())?;
         let mut positional = positional.into_iter().enumerate();
         let mut places = Places::from(0);
         for (name, part) in &self.params {
@@ -287,7 +283,7 @@ impl Method {
     /// The JSON of the result that lies at `at`, and bytes for the blobs that it names. The error of a `result` is the
     /// plugin's own.
     pub(super) fn outcome(&self, mut writer: Writer<'_>, at: usize) -> Result<Result<Outcome>, Broken> {
-        let limits = (writer.limit(), writer.text_limit());
+        let limits = writer.limits();
         let written = match &self.result {
             None => Ok(Value::Null),
             Some(part) => match &**part {
@@ -304,10 +300,8 @@ impl Method {
             Ok(json) => Ok(Outcome { json, blobs, counted }),
             Err(Unwritten::Broken(broken)) => return Err(broken),
             Err(Unwritten::Over(error)) => Err(error),
-            Err(Unwritten::TooLong) => {
-                Err(document::over(Outcome::RESULT, &format!("more than {} MiB", limits.1 >> 20), limits.1))
-            }
-            Err(Unwritten::TooLarge) => Err(document::too_large(Outcome::RESULT, limits.0)),
+            Err(Unwritten::TooLong) => Err(limits.unwritten(Outcome::RESULT, document::Unwritten::TooLong)),
+            Err(Unwritten::TooLarge) => Err(limits.too_large(Outcome::RESULT)),
         })
     }
 

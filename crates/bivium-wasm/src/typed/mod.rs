@@ -3,8 +3,8 @@
 //! At load the types of the functions are taken in ([`shape`]), with their layout in memory ([`layout`]), and what has
 //! no JSON form is refused; JSON Schemas are made from them ([`schema`]). A call's arguments are read against those types
 //! before the guest is entered ([`read`]), as they will lie in its memory ([`image`]); what it returns is written as JSON
-//! straight from there ([`write`]). What that takes up in the host is counted before it is made ([`cost`](crate::cost)), and the
-//! clock is looked at all the while ([`pace`]). Calls run in the same instances and under the same bounds as those of a
+//! straight from there ([`write`]). What that takes up in the host is counted before it is made ([`cost`](document::cost)), and the
+//! clock is looked at all the while ([`Pace`]). Calls run in the same instances and under the same bounds as those of a
 //! plugin of the world; `docs/typed-components.md` has the rules for users.
 
 mod cross;
@@ -14,7 +14,6 @@ mod image;
 mod layout;
 mod memory;
 mod method;
-mod pace;
 mod read;
 mod schema;
 mod shape;
@@ -23,8 +22,8 @@ mod write;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bivium_instances::document::{self, DocumentLimits, Pace};
 use bivium_interface::{Blob, Call, MethodInfo, Payload, PluginError, Result};
-use serde_json::Value;
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
@@ -33,11 +32,9 @@ use image::Image;
 pub use layout::Part;
 pub(crate) use method::Methods;
 use method::{Arguments, Method, Outcome};
-use pace::Pace;
 pub use shape::{Int, Shape};
 
-use crate::blobs::{self, WriterHandle};
-use crate::limits::StoreLimits;
+use crate::blobs::WriterHandle;
 use crate::state::HostState;
 use crate::world;
 
@@ -47,10 +44,8 @@ const BYTES: &str = "application/octet-stream";
 /// Blobs of the exchange that are so small together are read in place.
 const READ_IN_PLACE: u64 = 1 << 20;
 
-/// As many values, or bytes of JSON, are read and written in place: to hand them to another thread takes longer.
-const FEW_VALUES: usize = 4 << 10;
-/// Bytes of a string that take as long as a value.
-const BYTES_LIKE_A_VALUE: usize = 64;
+/// A result whose text is as long is measured in place: to hand it to another thread takes longer.
+const SHORT_TEXT: usize = 4 << 10;
 
 /// A typed component whose imports are resolved.
 pub(crate) struct GuestPre {
@@ -113,18 +108,17 @@ impl world::Guest for Guest {
             Ok(method) => Arc::clone(method),
             Err(error) => return Ok(Err(error)),
         };
-        let StoreLimits { json, values, .. } = store.data().limits;
-        let pace = Pace::of(store.data());
-        let image = match arguments(&method, call, json, values, &pace).await {
+        let (limits, pace) = (store.data().limits.document, store.data().pace());
+        let image = match arguments(&method, call, limits, &pace).await {
             Ok(image) => image,
             Err(error) => return Ok(Err(error)),
         };
         let Some(function) = self.instance.get_func(&mut *store, method.export) else {
             return Ok(Err(PluginError::internal("the component has lost a function")));
         };
-        let lifting = Lifting { method, json, held: values, pace };
+        let lifting = Lifting { method, limits, pace: pace.clone() };
         let outcome = match cross::call(store, function, image, lifting).await? {
-            Ok(outcome) => checked(outcome, json).await,
+            Ok(outcome) => checked(outcome, limits, pace).await,
             Err(error) => Err(error),
         };
         Ok(match outcome {
@@ -152,47 +146,18 @@ impl world::Guest for Guest {
 }
 
 /// A call's arguments; where they are many or its blobs may take long to read, on a thread that may block.
-async fn arguments(method: &Arc<Method>, call: &mut Call, json: usize, values: usize, pace: &Pace) -> Result<Image> {
+async fn arguments(method: &Arc<Method>, call: &mut Call, limits: DocumentLimits, pace: &Pace) -> Result<Image> {
     let size: u64 = call.blobs.iter().map(Blob::size).fold(0, u64::saturating_add);
     let in_place = size <= READ_IN_PLACE
         && call.blobs.iter().all(Blob::is_owned)
-        && !are_many(call.positional.iter().chain(call.named.values()));
+        && !document::are_many(call.positional.iter().chain(call.named.values()));
     let (method, arguments, pace) = (Arc::clone(method), Arguments::take(call), pace.clone());
-    let read = move || method.arguments(arguments, json, values, &pace);
-    if in_place { read() } else { blobs::blocking(read).await? }
-}
-
-/// Whether there are so many values that to read them takes long.
-fn are_many<'a>(values: impl Iterator<Item = &'a Value>) -> bool {
-    let mut left = FEW_VALUES;
-    let mut waiting: Vec<&Value> = values.collect();
-    while let Some(value) = waiting.pop() {
-        let (inside, long) = match value {
-            Value::Array(items) => (items.len(), 0),
-            Value::Object(object) => (object.len(), 0),
-            Value::String(text) => (0, text.len() / BYTES_LIKE_A_VALUE),
-            _ => (0, 0),
-        };
-        match left.checked_sub(1 + inside + long) {
-            Some(rest) => left = rest,
-            None => return true,
-        }
-        match value {
-            Value::Array(items) => waiting.extend(items),
-            Value::Object(object) => waiting.extend(object.values()),
-            _ => {}
-        }
-    }
-    false
+    document::aside(!in_place, move || method.arguments(arguments, limits, &pace)).await?
 }
 
 /// Holds a result against the limit of its text; a long one on a thread that may block.
-async fn checked(outcome: Outcome, json: usize) -> Result<Outcome> {
-    if outcome.counted <= FEW_VALUES {
-        outcome.check(json)
-    } else {
-        blobs::blocking(move || outcome.check(json)).await?
-    }
+async fn checked(outcome: Outcome, limits: DocumentLimits, pace: Pace) -> Result<Outcome> {
+    document::aside(outcome.counted > SHORT_TEXT, move || outcome.check(limits, &pace)).await?
 }
 
 /// Puts bytes into blobs.

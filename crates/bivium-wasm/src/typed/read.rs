@@ -10,15 +10,15 @@ use std::fmt;
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bivium_instances::document::Pace;
+use bivium_instances::document::cost::{self, Budget};
 use bivium_interface::{Payload, PluginError, Result, unescape_key};
 use indexmap::{IndexMap, IndexSet};
 use serde_json::{Map, Value};
 
 use super::image::{self, Data, Image};
 use super::layout::{Part, Places, discriminant, frame};
-use super::pace::Pace;
 use super::shape::{Int, Shape};
-use crate::cost::{self, Purse};
 use crate::{blobs, text};
 
 /// Up to here a JSON number is exact everywhere; whole numbers beyond it are written as strings.
@@ -35,7 +35,7 @@ pub(crate) struct Reader<'a> {
     /// What `{"$blob": n}` stands for.
     blobs: Payload,
     image: Image,
-    purse: Purse,
+    budget: Budget,
     pace: Pace,
     path: Vec<Step<'a>>,
 }
@@ -68,8 +68,8 @@ impl<'a> Reader<'a> {
     pub(super) fn new(params: &[(String, Part)], blobs: Payload, limit: usize, pace: Pace) -> Result<Self> {
         let frame = frame(params.iter().map(|(_, part)| part));
         let size = frame.size32 as usize;
-        let (image, purse) = (Image::new(0, 1), Purse::new(limit));
-        let mut reader = Self { blobs, image, purse, pace, path: Vec::new() };
+        let (image, budget) = (Image::new(0, 1), Budget::new(limit));
+        let mut reader = Self { blobs, image, budget, pace, path: Vec::new() };
         reader.charge(cost::heap(size))?;
         reader.image = Image::new(size, frame.align32);
         Ok(reader)
@@ -81,7 +81,7 @@ impl<'a> Reader<'a> {
 
     /// What has been counted.
     pub(super) fn taken(&self) -> usize {
-        self.purse.taken()
+        self.budget.taken()
     }
 
     /// The value at `name`, the name of an argument or its position.
@@ -454,11 +454,11 @@ impl<'a> Reader<'a> {
     }
 
     fn charge(&mut self, bytes: usize) -> Result<()> {
-        self.purse.take(bytes).map_err(|_| {
+        self.budget.take(bytes).map_err(|_| {
             PluginError::resource_exhausted(format!(
                 "the arguments take more than {} MiB as component values, over what `limits.memory_mb` and \
                  `limits.payload_mb` allow together",
-                self.purse.limit() >> 20
+                self.budget.limit() >> 20
             ))
             .with_help("hand large data over in pieces, or raise `limits.memory_mb` in the plugin's manifest")
         })

@@ -6,16 +6,16 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bivium_instances::document::cost::{self, Budget, Spent};
+use bivium_instances::document::{DocumentLimits, Pace, in_place};
 use bivium_interface::{Payload, PluginError, escape_key};
 use indexmap::IndexSet;
 use serde_json::{Map, Number, Value};
 
 use super::layout::{Part, Places, discriminant, frame};
 use super::memory::{Broken, Memory};
-use super::pace::Pace;
 use super::read::MAX_EXACT;
 use super::shape::{Int, Shape};
-use crate::cost::{self, Purse, Spent};
 
 /// The longest `list<u8>` that stands in the JSON itself.
 pub(super) const MAX_INLINE: usize = 16 << 10;
@@ -27,10 +27,12 @@ pub(super) struct Writer<'a> {
     pub(super) blobs: Vec<Vec<u8>>,
     max_inline: usize,
     /// Bytes of JSON that may still be written.
-    text: Purse,
+    text: Budget,
     /// What it may take up in the host.
-    purse: Purse,
+    budget: Budget,
     pace: Pace,
+    /// Whether this thread's other tasks are taken care of.
+    aside: bool,
 }
 
 /// Why a value was not written.
@@ -67,29 +69,22 @@ impl From<Broken> for Unwritten {
 type Written = Result<Value, Unwritten>;
 
 impl<'a> Writer<'a> {
-    /// Writes at most `text` bytes of JSON, for which the host may hold `held` bytes.
-    pub(super) fn new(memory: Memory<'a>, text: usize, held: usize, pace: Pace) -> Self {
-        let (text, purse) = (Purse::new(text), Purse::new(held));
-        Self { memory, blobs: Vec::new(), max_inline: MAX_INLINE, text, purse, pace }
+    pub(super) fn new(memory: Memory<'a>, limits: DocumentLimits, pace: Pace) -> Self {
+        let (text, budget) = (Budget::new(limits.text), Budget::new(limits.held));
+        Self { memory, blobs: Vec::new(), max_inline: MAX_INLINE, text, budget, pace, aside: false }
     }
 
     /// Writes a short text that has all bytes in it.
     pub(super) fn in_words(self, text: usize) -> Self {
-        Self { max_inline: usize::MAX, text: Purse::new(text), ..self }
+        Self { max_inline: usize::MAX, text: Budget::new(text), ..self }
     }
 
     pub(super) fn memory(&self) -> Memory<'a> {
         self.memory
     }
 
-    /// What the host may hold.
-    pub(super) fn limit(&self) -> usize {
-        self.purse.limit()
-    }
-
-    /// The longest text.
-    pub(super) fn text_limit(&self) -> usize {
-        self.text.limit()
+    pub(super) fn limits(&self) -> DocumentLimits {
+        DocumentLimits { text: self.text.limit(), held: self.budget.limit() }
     }
 
     /// Bytes of the text that have been counted: it has at least as many.
@@ -99,7 +94,7 @@ impl<'a> Writer<'a> {
 
     /// What has been counted of what the host holds.
     pub(super) fn taken(&self) -> usize {
-        self.purse.taken()
+        self.budget.taken()
     }
 
     /// What stands for the value at this place.
@@ -114,7 +109,7 @@ impl<'a> Writer<'a> {
             Shape::F64 => of_f64(f64::from_le_bytes(self.memory.array(at)?)),
             Shape::Char => {
                 let one = char::from_u32(self.memory.u32(at)?).ok_or(Broken("a number that is no character"))?;
-                self.purse.take(cost::heap(one.len_utf8()))?;
+                self.budget.take(cost::heap(one.len_utf8()))?;
                 one.to_string().into()
             }
             Shape::String => Value::String(self.string(at)?),
@@ -205,59 +200,96 @@ impl<'a> Writer<'a> {
     pub(super) fn string(&mut self, at: usize) -> Result<String, Unwritten> {
         let text = self.memory.text(at)?;
         self.say(text.least())?;
-        self.purse.take(cost::heap(text.most()))?;
+        self.budget.take(cost::heap(text.most()))?;
         Ok(text.read()?)
     }
 
     fn bytes(&mut self, bytes: &[u8]) -> Written {
         if bytes.len() > self.max_inline {
             // The list of them grows too.
-            self.purse.take(cost::heap(bytes.len()).saturating_add(3 * size_of::<Vec<u8>>()))?;
-            self.purse.take(cost::object(1).saturating_add(cost::heap("$blob".len())))?;
+            self.budget.take(cost::heap(bytes.len()).saturating_add(3 * size_of::<Vec<u8>>()))?;
+            self.budget.take(cost::object(1).saturating_add(cost::heap("$blob".len())))?;
             self.pace.look()?;
             self.blobs.push(bytes.to_vec());
             return Ok(Payload::reference(self.blobs.len() - 1));
         }
         let encoded = bytes.len().div_ceil(3).saturating_mul(4);
         self.say(encoded)?;
-        self.purse.take(cost::heap(encoded))?;
+        self.budget.take(cost::heap(encoded))?;
         Ok(STANDARD.encode(bytes).into())
     }
 
     fn items(&mut self, item: &Part, start: usize, len: usize) -> Written {
         let mut items = self.array(len)?;
+        let all = self.each(len, |writer, n| {
+            items.push(writer.write(item, start + n * item.size())?);
+            Ok(())
+        });
+        self.made(all, items).map(Value::Array)
+    }
+
+    /// Does it for so many. Where it takes long, another thread takes over this one's tasks for the rest: the engine gives
+    /// the memory for as long as it waits here, and no longer.
+    fn each(
+        &mut self,
+        len: usize,
+        mut one: impl FnMut(&mut Self, usize) -> Result<(), Unwritten>,
+    ) -> Result<(), Unwritten> {
         for n in 0..len {
-            items.push(self.write(item, start + n * item.size())?);
+            if self.pace.takes_long() && !self.aside {
+                self.aside = true;
+                let rest = in_place(|| (n..len).try_for_each(|n| one(self, n)));
+                self.aside = false;
+                return rest;
+            }
+            one(self, n)?;
         }
-        Ok(Value::Array(items))
+        Ok(())
+    }
+
+    /// What was made, or, if there was an error, nothing of it any more: to give many values back takes long, too.
+    fn made<T>(&self, all: Result<(), Unwritten>, made: T) -> Result<T, Unwritten> {
+        match all {
+            Ok(()) => Ok(made),
+            Err(why) => {
+                if self.pace.takes_long() && !self.aside {
+                    in_place(|| drop(made));
+                }
+                Err(why)
+            }
+        }
     }
 
     fn map(&mut self, key: &Part, value: &Part, at: usize) -> Written {
         let entry = frame([key, value].into_iter());
         let (start, len) = self.memory.list(at, entry.size32 as usize, entry.align32)?;
-        let places = (0..len).map(|n| {
+        let places = |n: usize| {
             let mut places = Places::from(start + n * entry.size32 as usize);
             (places.next(key), places.next(value))
-        });
+        };
         if **key != Shape::String {
             let mut pairs = self.array(len)?;
-            for (key_at, value_at) in places {
-                let mut pair = self.array(2)?;
-                pair.push(self.write(key, key_at)?);
-                pair.push(self.write(value, value_at)?);
+            let all = self.each(len, |writer, n| {
+                let (key_at, value_at) = places(n);
+                let mut pair = writer.array(2)?;
+                pair.push(writer.write(key, key_at)?);
+                pair.push(writer.write(value, value_at)?);
                 pairs.push(Value::Array(pair));
-            }
-            return Ok(Value::Array(pairs));
+                Ok(())
+            });
+            return self.made(all, pairs).map(Value::Array);
         }
         let mut object = self.object(len)?;
-        for (key_at, value_at) in places {
-            self.say(3)?;
-            let name = self.string(key_at)?;
+        let all = self.each(len, |writer, n| {
+            let (key_at, value_at) = places(n);
+            writer.say(3)?;
+            let name = writer.string(key_at)?;
             // Of entries with the same key the last one counts, as in the component model.
-            self.purse.take(cost::heap(name.len() + 1))?;
-            object.insert(escape_key(name), self.write(value, value_at)?);
-        }
-        Ok(Value::Object(object))
+            writer.budget.take(cost::heap(name.len() + 1))?;
+            object.insert(escape_key(name), writer.write(value, value_at)?);
+            Ok(())
+        });
+        self.made(all, object).map(Value::Object)
     }
 
     fn flags(&mut self, names: &IndexSet<String>, bits: &[u8]) -> Written {
@@ -287,13 +319,13 @@ impl<'a> Writer<'a> {
 
     fn name(&mut self, name: &str) -> Written {
         self.say(name.len())?;
-        self.purse.take(cost::heap(name.len()))?;
+        self.budget.take(cost::heap(name.len()))?;
         Ok(name.into())
     }
 
     fn key(&mut self, name: &str) -> Result<String, Unwritten> {
         self.say(name.len() + 3)?;
-        self.purse.take(cost::heap(name.len()))?;
+        self.budget.take(cost::heap(name.len()))?;
         Ok(name.to_owned())
     }
 
@@ -302,7 +334,7 @@ impl<'a> Writer<'a> {
         if items.saturating_mul(2) > self.text.left() {
             return Err(Unwritten::TooLong);
         }
-        self.purse.take(cost::array(items))?;
+        self.budget.take(cost::array(items))?;
         Ok(Vec::with_capacity(items))
     }
 
@@ -310,7 +342,7 @@ impl<'a> Writer<'a> {
         if keys.saturating_mul(5) > self.text.left() {
             return Err(Unwritten::TooLong);
         }
-        self.purse.take(cost::object(keys))?;
+        self.budget.take(cost::object(keys))?;
         Ok(Map::with_capacity(keys))
     }
 

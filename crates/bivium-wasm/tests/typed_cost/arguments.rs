@@ -5,12 +5,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::guest::{named, names, nested_options, takes};
-use crate::{Case, End};
+use crate::{Ask, Case, End};
 
 const MEMORY: &str = "limits.memory_mb";
 
 fn case(name: &str, component: String, list: Vec<Value>, (memory_mb, payload_mb): (u64, u64), end: End) -> Case {
-    Case { name: name.to_owned(), component, arguments: json!({"l": list}), memory_mb, payload_mb, end }
+    Case { name: name.to_owned(), ask: Ask::Call, component, arguments: json!({"l": list}), memory_mb, payload_mb, end }
 }
 
 const DEFAULT: (u64, u64) = (256, 16);

@@ -11,22 +11,37 @@ mod arguments;
 mod common;
 mod guest;
 mod results;
+mod world;
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use bivium_interface::{Call, ErrorCode, PluginInterface};
+use bivium_interface::{Call, ErrorCode, Payload, PluginInterface};
+use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 /// One call and how it must end.
 pub(crate) struct Case {
     pub(crate) name: String,
+    pub(crate) ask: Ask,
     /// The component as text; its function is `f`.
     pub(crate) component: String,
     pub(crate) arguments: Value,
     pub(crate) memory_mb: u64,
     pub(crate) payload_mb: u64,
     pub(crate) end: End,
+}
+
+/// What is asked of the component.
+#[derive(Clone, Copy)]
+pub(crate) enum Ask {
+    Call,
+    /// The first item of its stream.
+    Stream,
+    Configuration,
+    Schema,
 }
 
 /// How a call ends.
@@ -57,6 +72,7 @@ const ASIDE: u64 = 4 << 20;
 fn cases() -> Vec<Case> {
     let mut cases = results::cases();
     cases.extend(arguments::cases());
+    cases.extend(world::cases());
     cases
 }
 
@@ -86,6 +102,32 @@ fn deadlines_and_cancels_hold_while_values_cross() {
     all("in time ");
 }
 
+#[test]
+fn texts_of_plugins_of_the_world_take_no_more_than_they_may() {
+    all("world ");
+}
+
+/// While a long result is read, the thread that drives the call runs other tasks.
+#[tokio::test]
+async fn others_go_on_while_a_long_result_is_read() {
+    let case = world::slow();
+    let loaded = load(&case).await.unwrap();
+    let start = Instant::now();
+    let mut call = pin!(loaded.plugin.execute(Call::new()));
+    let (mut looked, mut longest) = (start, Duration::ZERO);
+    let result = poll_fn(|cx| {
+        longest = longest.max(looked.elapsed());
+        looked = Instant::now();
+        let polled = call.as_mut().poll(cx);
+        cx.waker().wake_by_ref();
+        polled
+    });
+    assert_eq!(result.await.unwrap().json[0], json!(0.123_456_789e-300));
+    longest = longest.max(looked.elapsed());
+    let took = start.elapsed();
+    assert!(longest < took / 2, "for {longest:?} of {took:?} nothing else ran");
+}
+
 /// Runs the cases that the environment names; nothing on its own.
 #[test]
 fn a_child() {
@@ -102,13 +144,26 @@ fn a_child() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-async fn run(case: Case) -> Result<(), String> {
+async fn load(case: &Case) -> Result<common::Loaded, String> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("c.wasm");
-    let component = wat::parse_str(&case.component).map_err(|error| format!("{error}: {}", case.component))?;
+    let component = wat::parse_str(&case.component).map_err(|error| error.to_string())?;
     std::fs::write(&path, component).unwrap();
     let limits = json!({"limits": {"memory_mb": case.memory_mb, "payload_mb": case.payload_mb}});
-    let loaded = common::try_load(common::engine(), &path, limits).await.map_err(|error| error.to_string())?;
+    common::try_load(common::engine(), &path, limits).await.map_err(|error| error.to_string())
+}
+
+async fn ask(plugin: &dyn PluginInterface, ask: Ask, call: Call) -> bivium_interface::Result<Payload> {
+    match ask {
+        Ask::Call => plugin.execute(call).await,
+        Ask::Stream => plugin.execute_stream(call).await?.next().await.expect("an item"),
+        Ask::Configuration => plugin.current_config().await.map(Payload::from),
+        Ask::Schema => plugin.config_schema().await.map(Payload::from),
+    }
+}
+
+async fn run(case: Case) -> Result<(), String> {
+    let loaded = load(&case).await?;
     let plugin: &dyn PluginInterface = &loaded.plugin;
     let mut call = Call::new().method("f").named_from(case.arguments.into()).unwrap();
     let (mut allowed, mut cancel) = (Duration::MAX, Duration::MAX);
@@ -127,7 +182,7 @@ async fn run(case: Case) -> Result<(), String> {
 
     let before = resident();
     let start = Instant::now();
-    let result = plugin.execute(call).await;
+    let result = ask(plugin, case.ask, call).await;
     let took = start.elapsed();
     // As whoever called prints it.
     let result = result.map(|payload| (payload.json.to_string().len(), payload));

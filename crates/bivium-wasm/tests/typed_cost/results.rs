@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::guest::{Fill, gives, named, names, nested_options, returns};
-use crate::{Case, End};
+use crate::{Ask, Case, End};
 
 const START: u32 = 1024;
 const PAYLOAD: &str = "limits.payload_mb";
@@ -20,7 +20,7 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 fn case(name: &str, component: String, (memory_mb, payload_mb): (u64, u64), end: End) -> Case {
-    Case { name: name.to_owned(), component, arguments: json!({}), memory_mb, payload_mb, end }
+    Case { name: name.to_owned(), ask: Ask::Call, component, arguments: json!({}), memory_mb, payload_mb, end }
 }
 
 const DEFAULT: (u64, u64) = (256, 16);

@@ -112,12 +112,12 @@ impl super::Guest for Guest {
         call: &mut Call,
         result: &mut Payload,
     ) -> wasmtime::Result<Result<()>> {
-        let input = match lend(store.data_mut(), call)? {
+        let input = match lend(store, call).await? {
             Ok(lent) => lent,
             Err(error) => return Ok(Err(error)),
         };
         match self.exports().call_execute(&mut *store, &call.method, &input).await? {
-            Ok(output) => Ok(take(store.data_mut(), output)?.map(|payload| *result = payload)),
+            Ok(output) => Ok(take(store, output).await?.map(|payload| *result = payload)),
             Err(error) => Ok(Err(error.into())),
         }
     }
@@ -127,7 +127,7 @@ impl super::Guest for Guest {
         store: &mut Store<HostState>,
         call: &mut Call,
     ) -> wasmtime::Result<Result<Box<dyn super::GuestStream>>> {
-        let input = match lend(store.data_mut(), call)? {
+        let input = match lend(store, call).await? {
             Ok(lent) => lent,
             Err(error) => return Ok(Err(error)),
         };
@@ -151,7 +151,7 @@ impl super::GuestStream for GuestStream {
     ) -> wasmtime::Result<Result<()>> {
         let stream = self.plugin.bivium_plugin_guest().payload_stream();
         match stream.call_next(&mut *store, self.handle).await? {
-            Ok(Some(output)) => Ok(take(store.data_mut(), output)?.map(|payload| *result = Some(payload))),
+            Ok(Some(output)) => Ok(take(store, output).await?.map(|payload| *result = Some(payload))),
             Ok(None) => Ok(Ok(())),
             Err(error) => Ok(Err(error.into())),
         }
@@ -163,16 +163,24 @@ impl super::GuestStream for GuestStream {
 }
 
 /// The method and the input of a call; the inner error is one of its arguments.
-fn lend(state: &mut HostState, call: &mut Call) -> wasmtime::Result<Result<wit::blobs::Payload>> {
-    let json = match document::arguments(call, state.limits.json) {
+async fn lend(store: &mut Store<HostState>, call: &mut Call) -> wasmtime::Result<Result<wit::blobs::Payload>> {
+    let limits = store.data().limits.document;
+    let pace = document::are_many(call).then(|| store.data().pace());
+    let json = match document::arguments(call, limits, pace).await {
         Ok(json) => json,
         Err(error) => return Ok(Err(error)),
     };
-    Ok(Ok(wit::blobs::Payload { json, blobs: state.lend(std::mem::take(&mut call.blobs))? }))
+    let blobs = store.data_mut().lend(std::mem::take(&mut call.blobs))?;
+    Ok(Ok(wit::blobs::Payload { json, blobs }))
 }
 
 #[inline]
-fn take(state: &mut HostState, output: wit::blobs::Payload) -> wasmtime::Result<Result<Payload>> {
-    let blobs = state.take(output.blobs)?;
-    Ok(blobs.and_then(|blobs| document::payload(&output.json, blobs, &state.limits)))
+async fn take(store: &mut Store<HostState>, output: wit::blobs::Payload) -> wasmtime::Result<Result<Payload>> {
+    let blobs = match store.data_mut().take(output.blobs)? {
+        Ok(blobs) => blobs,
+        Err(error) => return Ok(Err(error)),
+    };
+    let limits = store.data().limits.document;
+    let pace = document::is_long(&output.json).then(|| store.data().pace());
+    Ok(document::payload(output.json, blobs, limits, pace).await)
 }

@@ -1,17 +1,18 @@
-//! What values take up in the host's memory: counted before they are made.
+//! What JSON values take up in the host's memory: counted before they are made.
 //!
 //! Everything is counted as the allocator rounds it, so that the count is never below what is really taken.
 
 use serde_json::Value;
 
 /// One value, in the place where it lies.
-pub(crate) const VALUE: usize = size_of::<Value>();
+pub const VALUE: usize = size_of::<Value>();
 /// A key, its value and its hash, as an object keeps them.
 const ENTRY: usize = size_of::<String>() + size_of::<Value>() + size_of::<usize>();
 
 /// One allocation of this many bytes: allocators have a word of their own for each, a smallest piece and whole pages
 /// for large ones.
-pub(crate) const fn heap(bytes: usize) -> usize {
+#[must_use]
+pub const fn heap(bytes: usize) -> usize {
     const LEAST: usize = 32;
     const LARGE: usize = 128 << 10;
     const PAGE: usize = 4096;
@@ -24,12 +25,14 @@ pub(crate) const fn heap(bytes: usize) -> usize {
 }
 
 /// An array of this many values, what they own not counted.
-pub(crate) const fn array(items: usize) -> usize {
+#[must_use]
+pub const fn array(items: usize) -> usize {
     heap(items.saturating_mul(VALUE))
 }
 
 /// An object with room for this many keys, what keys and values own not counted.
-pub(crate) const fn object(keys: usize) -> usize {
+#[must_use]
+pub const fn object(keys: usize) -> usize {
     if keys == 0 {
         return 0;
     }
@@ -42,36 +45,47 @@ pub(crate) const fn object(keys: usize) -> usize {
     heap(keys.saturating_mul(ENTRY)).saturating_add(heap(table))
 }
 
-/// What may still be taken.
-pub(crate) struct Purse {
+/// How many bytes may still be taken.
+#[derive(Debug)]
+pub struct Budget {
     left: usize,
     limit: usize,
 }
 
-/// There is not so much left.
+/// There is not so much left of a [`Budget`].
 #[derive(Debug)]
-pub(crate) struct Spent;
+pub struct Spent;
 
-impl Purse {
-    pub(crate) fn new(limit: usize) -> Self {
+impl Budget {
+    /// So many bytes.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
         Self { left: limit, limit }
     }
 
     /// What may be taken in all.
-    pub(crate) fn limit(&self) -> usize {
+    #[must_use]
+    pub fn limit(&self) -> usize {
         self.limit
     }
 
-    pub(crate) fn left(&self) -> usize {
+    /// What may still be taken.
+    #[must_use]
+    pub fn left(&self) -> usize {
         self.left
     }
 
     /// What has been taken.
-    pub(crate) fn taken(&self) -> usize {
+    #[must_use]
+    pub fn taken(&self) -> usize {
         self.limit - self.left
     }
 
-    pub(crate) fn take(&mut self, bytes: usize) -> Result<(), Spent> {
+    /// Takes some of it.
+    ///
+    /// # Errors
+    /// [`Spent`] if there is not so much left.
+    pub fn take(&mut self, bytes: usize) -> Result<(), Spent> {
         self.left = self.left.checked_sub(bytes).ok_or(Spent)?;
         Ok(())
     }

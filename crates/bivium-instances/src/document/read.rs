@@ -1,0 +1,257 @@
+//! JSON texts from plugins, of which the host holds many times what they are long: counted while they are read.
+
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+
+use bivium_interface::PluginError;
+use serde::de::{DeserializeOwned, DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Number, Value};
+
+use super::SHORT;
+use super::cost::{self, Budget};
+use super::pace::Pace;
+
+/// Why a text was not read.
+#[derive(Debug)]
+pub enum Unread {
+    /// It is no JSON, or not what was asked for.
+    Invalid(serde_json::Error),
+    /// The host would hold more for it than it may.
+    TooLarge,
+    /// The call is over.
+    Over(PluginError),
+}
+
+thread_local! {
+    /// What is left to the text that this thread is reading: serde hands nothing on to the fields of a type.
+    static READING: Cell<Option<Reading>> = const { Cell::new(None) };
+}
+
+/// What a text says. Its values, where they are read by [`counted`] and [`list`], may take up `held` bytes of the host's
+/// memory. For a short text nothing is counted: it becomes a few MiB at most.
+///
+/// # Errors
+/// [`Unread`].
+pub fn read<T: DeserializeOwned>(text: &[u8], held: usize, pace: &Pace) -> Result<T, Unread> {
+    if text.len() <= SHORT {
+        return serde_json::from_slice(text).map_err(Unread::Invalid);
+    }
+    READING.set(Some(Reading { budget: Budget::new(held), pace: pace.clone(), stopped: None }));
+    let read = serde_json::from_slice(text);
+    let stopped = READING.take().and_then(|reading| reading.stopped);
+    read.map_err(|error| stopped.unwrap_or(Unread::Invalid(error)))
+}
+
+/// Any value, counted: for serde's `deserialize_with`.
+///
+/// # Errors
+/// Those of the text; one of no account where [`read`] stops, which says why.
+pub fn counted<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+    let Some(mut reading) = READING.take() else { return Value::deserialize(deserializer) };
+    let value = Counted(&mut reading).deserialize(deserializer);
+    READING.set(Some(reading));
+    value
+}
+
+/// A list of which each item takes up no more than itself and two short texts, counted: for serde's `deserialize_with`.
+///
+/// # Errors
+/// As for [`counted`].
+pub fn list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    let Some(mut reading) = READING.take() else { return Vec::deserialize(deserializer) };
+    let items = deserializer.deserialize_seq(Items(&mut reading, PhantomData));
+    READING.set(Some(reading));
+    items
+}
+
+/// Any value, counted.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub struct Document(#[serde(deserialize_with = "counted")] pub Value);
+
+struct Reading {
+    budget: Budget,
+    pace: Pace,
+    stopped: Option<Unread>,
+}
+
+impl Reading {
+    fn take<E: Error>(&mut self, bytes: usize) -> Result<(), E> {
+        self.budget.take(bytes).map_err(|_| {
+            self.stopped = Some(Unread::TooLarge);
+            E::custom("it takes too much memory")
+        })
+    }
+
+    fn step<E: Error>(&mut self) -> Result<(), E> {
+        self.pace.step().map_err(|error| {
+            self.stopped = Some(Unread::Over(error));
+            E::custom("the call is over")
+        })
+    }
+
+    /// Makes room for one more item of a list.
+    fn grow<T, E: Error>(&mut self, list: &mut Vec<T>) -> Result<(), E> {
+        if list.len() == list.capacity() {
+            // Half as much again: while it grows, both lists are there.
+            let more = (list.len() / 2).max(4);
+            self.take(cost::heap(more.saturating_mul(size_of::<T>())))?;
+            list.reserve_exact(more);
+        }
+        Ok(())
+    }
+}
+
+struct Items<'a, T>(&'a mut Reading, PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Items<'_, T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+        const TEXTS: usize = 2 * cost::heap(1);
+        let mut list = Vec::new();
+        loop {
+            self.0.grow(&mut list)?;
+            let Some(item) = items.next_element()? else { return Ok(list) };
+            self.0.step()?;
+            self.0.take(TEXTS)?;
+            list.push(item);
+        }
+    }
+}
+
+struct Counted<'a>(&'a mut Reading);
+
+impl<'de> DeserializeSeed<'de> for Counted<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.0.step()?;
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Counted<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        self.0.take(cost::heap(value.len()))?;
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list: Vec<Value> = Vec::new();
+        while let Some(item) = items.next_element_seed(Counted(&mut *self.0))? {
+            self.0.grow(&mut list)?;
+            list.push(item);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let (mut object, mut room) = (Map::new(), 0);
+        while let Some(key) = entries.next_key::<String>()? {
+            if object.len() == room {
+                // As a table of indices grows.
+                room = (room * 2).max(4);
+                self.0.take(cost::object(room))?;
+            }
+            self.0.take(cost::heap(key.len()))?;
+            object.insert(key, entries.next_value_seed(Counted(&mut *self.0))?);
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bivium_interface::{Call, ErrorCode};
+    use serde_json::json;
+
+    use super::*;
+
+    fn document(text: &str, held: usize) -> Result<Value, Unread> {
+        read::<Document>(text.as_bytes(), held, &Pace::endless()).map(|read| read.0)
+    }
+
+    #[test]
+    fn long_texts_are_read_as_short_ones_are_and_counted() {
+        let value = json!({"a": [1, -1, 1.5, null, true, "x\u{7f}"], "b": {"c": {}}, "n": u64::MAX});
+        let long = Value::from(vec![value; 20_000]);
+        let text = long.to_string();
+        assert!(text.len() > 1 << 20);
+        assert!(document(&text, 64 << 20).is_ok_and(|read| read == long));
+        assert!(matches!(document(&text, 8 << 20), Err(Unread::TooLarge)));
+        for broken in [&text[1..], &text[..text.len() - 1], &format!("{text}x"), &"[".repeat(2 << 20)] {
+            assert!(matches!(document(broken, 64 << 20), Err(Unread::Invalid(_))));
+        }
+        let numbers = format!("[{}1]", "1,".repeat(1 << 20));
+        assert!(matches!(document(&numbers, 64 << 20), Err(Unread::TooLarge)), "72 bytes each");
+        assert!(document(&numbers, 256 << 20).is_ok());
+    }
+
+    /// As the answers of workers have them: what is beside the values is no account of theirs.
+    #[test]
+    fn values_and_lists_within_a_type_are_counted_together() {
+        #[derive(Debug, Deserialize)]
+        struct Item {
+            _name: Option<String>,
+        }
+        #[derive(Debug, Deserialize)]
+        struct Answer {
+            #[serde(deserialize_with = "counted")]
+            value: Value,
+            #[serde(default, deserialize_with = "list")]
+            items: Vec<Item>,
+        }
+        let answer = |values: usize, items: usize, held| {
+            let text = json!({"value": vec![json!({}); values], "items": vec![json!({}); items], "other": [[], []]});
+            read::<Answer>(text.to_string().as_bytes(), held, &Pace::endless())
+        };
+        assert_eq!(answer(100_000, 0, 16 << 20).unwrap().value.as_array().unwrap().len(), 100_000);
+        assert_eq!(answer(0, 100_000, 16 << 20).unwrap().items.len(), 100_000);
+        assert!(matches!(answer(100_000, 100_000, 16 << 20), Err(Unread::TooLarge)));
+        let short = read::<Answer>(br#"{"value": 1, "items": [{}]}"#, 0, &Pace::endless()).unwrap();
+        assert_eq!((short.value, short.items.len()), (json!(1), 1));
+    }
+
+    #[test]
+    fn a_call_that_is_over_is_read_no_further() {
+        let call = Call::new();
+        let text = format!("[{}1]", "1,".repeat(SHORT));
+        let over = |call: &Call| read::<Document>(text.as_bytes(), usize::MAX, &Pace::of(call.handle()));
+        assert!(over(&call).is_ok());
+        call.handle().cancel();
+        assert!(matches!(over(&call), Err(Unread::Over(error)) if error.code() == ErrorCode::Cancelled));
+    }
+}

@@ -1,0 +1,160 @@
+//! JSON texts for plugins: no longer than may be, and no longer written than the call lasts.
+
+use std::io;
+
+use bivium_interface::PluginError;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::pace::Pace;
+
+/// So many values are read and written in place: to hand them to another thread takes longer.
+const FEW_VALUES: usize = 4 << 10;
+/// Bytes of a string that take as long as a value.
+const LIKE_A_VALUE: usize = 64;
+
+/// Why a text was not written.
+#[derive(Debug)]
+pub enum Unwritten {
+    /// It cannot be written as JSON.
+    Invalid(serde_json::Error),
+    /// It is longer than may be.
+    TooLong,
+    /// The call is over.
+    Over(PluginError),
+}
+
+/// The document as text of at most so many bytes.
+///
+/// # Errors
+/// [`Unwritten`].
+pub fn write(document: &impl Serialize, limit: usize, pace: &Pace) -> Result<Vec<u8>, Unwritten> {
+    let mut text = Text::new(Some(Vec::new()), limit, pace);
+    text.take(document)?;
+    Ok(text.bytes.unwrap_or_default())
+}
+
+/// Refuses a document whose text would be longer, without keeping it.
+///
+/// # Errors
+/// [`Unwritten`].
+pub fn measure(document: &impl Serialize, limit: usize, pace: &Pace) -> Result<(), Unwritten> {
+    Text::new(None, limit, pace).take(document)
+}
+
+/// Whether there are so many values that to read or to write them takes long.
+#[must_use]
+pub fn are_many<'a>(values: impl IntoIterator<Item = &'a Value>) -> bool {
+    fn within(value: &Value, left: &mut usize) -> bool {
+        let long = match value {
+            Value::String(text) => text.len() / LIKE_A_VALUE,
+            _ => 0,
+        };
+        let Some(rest) = left.checked_sub(1 + long) else { return false };
+        *left = rest;
+        match value {
+            Value::Array(items) => items.iter().all(|item| within(item, left)),
+            Value::Object(object) => {
+                object.iter().all(|(key, item)| match left.checked_sub(key.len() / LIKE_A_VALUE) {
+                    Some(rest) => {
+                        *left = rest;
+                        within(item, left)
+                    }
+                    None => false,
+                })
+            }
+            _ => true,
+        }
+    }
+    let mut left = FEW_VALUES;
+    !values.into_iter().all(|value| within(value, &mut left))
+}
+
+/// Takes a text in; says no where it is too long or too late.
+struct Text {
+    /// None if it is only measured.
+    bytes: Option<Vec<u8>>,
+    left: usize,
+    pace: Pace,
+    stopped: Option<Unwritten>,
+}
+
+impl Text {
+    fn new(bytes: Option<Vec<u8>>, limit: usize, pace: &Pace) -> Self {
+        Self { bytes, left: limit, pace: pace.clone(), stopped: None }
+    }
+
+    fn take(&mut self, document: &impl Serialize) -> Result<(), Unwritten> {
+        serde_json::to_writer(&mut *self, document)
+            .map_err(|error| self.stopped.take().unwrap_or(Unwritten::Invalid(error)))
+    }
+
+    fn stop<T>(&mut self, why: Unwritten) -> io::Result<T> {
+        self.stopped = Some(why);
+        Err(io::ErrorKind::Other.into())
+    }
+}
+
+impl io::Write for Text {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(left) = self.left.checked_sub(bytes.len()) else { return self.stop(Unwritten::TooLong) };
+        self.left = left;
+        if let Err(error) = self.pace.steps(1 + bytes.len() / LIKE_A_VALUE) {
+            return self.stop(Unwritten::Over(error));
+        }
+        if let Some(text) = &mut self.bytes {
+            text.extend_from_slice(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bivium_interface::{Call, ErrorCode};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_text_is_written_up_to_its_limit() {
+        let document = json!({"a": [1, "é", null]});
+        let text = document.to_string();
+        assert_eq!(write(&document, text.len(), &Pace::endless()).unwrap(), text.as_bytes());
+        measure(&document, text.len(), &Pace::endless()).unwrap();
+        for limit in 0..text.len() {
+            assert!(matches!(write(&document, limit, &Pace::endless()), Err(Unwritten::TooLong)));
+            assert!(matches!(measure(&document, limit, &Pace::endless()), Err(Unwritten::TooLong)));
+        }
+        let no_json = std::collections::BTreeMap::from([((1, 2), 3)]);
+        assert!(matches!(measure(&no_json, 100, &Pace::endless()), Err(Unwritten::Invalid(_))));
+    }
+
+    #[test]
+    fn a_call_that_is_over_is_written_no_further() {
+        let late = Call::new().timeout(Duration::ZERO);
+        for document in [json!(vec![1; 10_000]), json!("x".repeat(1 << 20))] {
+            assert!(are_many([&document]));
+            let written = write(&document, usize::MAX, &Pace::of(late.handle()));
+            assert!(matches!(written, Err(Unwritten::Over(error)) if error.code() == ErrorCode::Timeout));
+        }
+    }
+
+    #[test]
+    fn few_values_are_told_from_many() {
+        let few = [json!(1), json!("x".repeat(64 << 10)), json!({"a": vec![1; 1000]})];
+        assert!(!are_many(&few));
+        assert!(!are_many([]));
+        let many = [json!(vec![json!([]); 5000]), json!("x".repeat(1 << 20)), json!({"k".repeat(1 << 20): 1})];
+        for many in &many {
+            assert!(are_many([many]));
+        }
+        assert!(are_many(std::iter::repeat_n(&few[1], 5)), "together");
+    }
+}
