@@ -81,7 +81,7 @@ impl ComponentFactory {
         let network = Arc::new(NetworkGrant::new(&context, engine.config().outside()).map_err(named)?);
         let limits = StoreLimits::new(&context.granted.limits);
         let path = request.path.clone();
-        let (guest, compiled) = guest(engine, request).await.map_err(named)?;
+        let (guest, compiled) = guest(&engine, request).await.map_err(named)?;
         let needs =
             ceilings::needs(&compiled.component, &limits, engine.room()).map_err(|error| named(at(&path, error)))?;
         let granted = Arc::clone(&context.granted);
@@ -102,7 +102,7 @@ impl ComponentFactory {
                 idle: Some(IDLE),
                 restart: RESTART,
             },
-            engine: engine.clone(),
+            engine,
             guest,
             needs,
             exchange: exchange.clone(),

@@ -69,7 +69,7 @@ pub async fn load(
 pub async fn compile(engine: &WasmEngine, manifest: &Manifest, limits: &Limits) -> Result<Compilation> {
     let engine = engine.for_limits(limits)?;
     let request = Request::of(manifest, limits, engine.config())?;
-    let (_, compiled) = factory::guest(engine, request).await?;
+    let (_, compiled) = factory::guest(&engine, request).await?;
     Ok(Compilation {
         was_cached: compiled.was_cached,
         bytes: compiled.bytes,

@@ -19,8 +19,10 @@ pub(crate) const PER_MODULE: u32 = 100;
 /// Elements of one table, at most: as many as the pools hold.
 pub(crate) const TABLE_ELEMENTS: usize = 60_000;
 
-/// Stack of a guest's functions, in bytes.
+/// Stack of a guest's functions, in bytes: the least that an engine has.
 pub(crate) const STACK: usize = 512 << 10;
+/// The largest stack, whatever a policy allows.
+const LARGEST_STACK: usize = 64 << 20;
 
 /// Bytes of the host for each element of a table.
 const ELEMENT: u64 = 8;
@@ -42,6 +44,8 @@ pub(crate) struct StoreLimits {
     pub(crate) core_instances: usize,
     pub(crate) memories: usize,
     pub(crate) tables: usize,
+    /// Stack of the guest's functions, in bytes: what its engine has.
+    pub(crate) stack: usize,
     pub(crate) call_ms: Option<u64>,
     pub(crate) cpu_ms: Option<u64>,
     pub(crate) fuel: Option<u64>,
@@ -75,6 +79,7 @@ impl StoreLimits {
             core_instances: count(limits.core_instances),
             memories: count(limits.memories),
             tables: count(limits.tables),
+            stack: stack(&limits),
             call_ms: limits.call_ms,
             cpu_ms: limits.cpu_ms,
             fuel: limits.fuel,
@@ -91,6 +96,12 @@ impl StoreLimits {
             handles: blobs.saturating_add(files.saturating_add(connections).saturating_mul(4)).saturating_add(64),
         }
     }
+}
+
+/// The stack is a setting of an engine, so there are few sizes, each twice the one before.
+pub(crate) fn stack(limits: &manifest::Limits) -> usize {
+    let wanted = limits.stack_kb.and_then(|kib| usize::try_from(kib).ok()?.checked_mul(1 << 10)).unwrap_or(STACK);
+    wanted.clamp(STACK, LARGEST_STACK).next_power_of_two()
 }
 
 impl StoreLimits {
@@ -218,6 +229,22 @@ impl ResourceLimiter for Limiter {
 mod tests {
     use super::*;
     use bivium_interface::ErrorCode;
+
+    #[test]
+    fn stacks_have_few_sizes() {
+        for (stack_kb, kib) in [
+            (None, 512),
+            (Some(0), 512),
+            (Some(512), 512),
+            (Some(513), 1024),
+            (Some(3000), 4096),
+            (Some(u64::MAX), 512),
+            (Some(1 << 30), 65_536),
+        ] {
+            let limits = manifest::Limits { stack_kb, ..Default::default() };
+            assert_eq!(stack(&limits) >> 10, kib, "{stack_kb:?}");
+        }
+    }
 
     #[test]
     fn memory_of_all_memories_counts_together_and_a_refusal_is_told() {

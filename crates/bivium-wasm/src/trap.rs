@@ -9,7 +9,7 @@ use wasmtime::{OutOfMemory, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::state::HostState;
-use crate::{ceilings, limits, text};
+use crate::{ceilings, text};
 
 /// As much of a guest's last error as is repeated in a message.
 const MAX_LAST_ERROR: usize = 2 << 10;
@@ -28,6 +28,9 @@ fn exhausted(trap: &wasmtime::Error, state: &HostState) -> Option<PluginError> {
     // A host function's own.
     if let Some(error) = trap.downcast_ref::<PluginError>() {
         return Some(error.clone());
+    }
+    if let Some(Trap::StackOverflow) = trap.downcast_ref() {
+        return Some(no_stack(trap, state));
     }
     if let Some(error) = state.limiter.error() {
         return Some(error);
@@ -76,6 +79,23 @@ fn exhausted(trap: &wasmtime::Error, state: &HostState) -> Option<PluginError> {
     None
 }
 
+/// Whether it was endless recursion or deep, nobody can tell: the backtrace shows what calls itself.
+fn no_stack(trap: &wasmtime::Error, state: &HostState) -> PluginError {
+    let message = format!(
+        "call stack exhausted: the component's functions took more than their limit of {} KiB of stack",
+        state.limits.stack >> 10
+    );
+    let failure = Failure {
+        kind: "trap".to_owned(),
+        message: "call stack exhausted".to_owned(),
+        traceback: trap.downcast_ref().map(backtrace).unwrap_or_default(),
+        ..Failure::default()
+    };
+    PluginError::resource_exhausted(message).with_failure(failure).with_help(
+        "if its recursion has an end, raise `limits.stack_kb` in its manifest, and in the host's policy where that allows less",
+    )
+}
+
 fn is_out_of_memory(trap: &wasmtime::Error) -> bool {
     trap.is::<OutOfMemory>()
         || trap.downcast_ref::<Errno>() == Some(&Errno::NOMEM)
@@ -111,9 +131,6 @@ fn crashed(trap: &wasmtime::Error, state: &HostState) -> PluginError {
         _ => format!("trapped: {}", trap.root_cause()),
     };
     let mut message = format!("the component {cause}");
-    if let Some(Trap::StackOverflow) = trap.downcast_ref() {
-        message = format!("{message} (an instance has {} KiB of stack)", limits::STACK >> 10);
-    }
     let last_error = state.log.last_error();
     if let Some(last) = &last_error {
         // A guest's runtime logs the reason before it traps.

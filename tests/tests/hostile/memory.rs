@@ -29,7 +29,7 @@ async fn hostile_recursion_on_the_hosts_stack() {
         (core instance $i (instantiate $m))
         (func (export "recurse") (result u32) (canon lift (core func $i "f"))))"#;
     let scene = Scene::text(text, json!({})).await;
-    scene.fails_in("recurse", ErrorCode::Crashed, &["call stack exhausted"]).await;
+    scene.fails_in("recurse", ErrorCode::ResourceExhausted, &["call stack exhausted", "limits.stack_kb"]).await;
     scene.end().await;
 }
 

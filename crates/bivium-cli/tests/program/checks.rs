@@ -145,7 +145,7 @@ fn info_shows_the_manifest_without_starting_anything() {
       enabled       yes
       permissions   read [DIR]/manifests/data as /data; connect to https://example.com; see $LANG; read clocks
       granted       all of it
-      limits        memory_mb 64, table_elements 60000, core_instances 100, memories 8, tables 64, call_ms 5000, component_mb 64, compile_s 120, payload_mb 16, blob_mb 1024, blobs 1024, files 256, connections 16, response_mb 64, log_records 1000, queue 1024
+      limits        memory_mb 64, table_elements 60000, core_instances 100, memories 8, tables 64, stack_kb 512, call_ms 5000, component_mb 64, compile_s 120, payload_mb 16, blob_mb 1024, blobs 1024, files 256, connections 16, response_mb 64, log_records 1000, queue 1024
     --- stderr
     ");
     let json = place.run(&["info", "fetch", "--no-load", "--output", "json"]).assert_status(0).json();
@@ -175,7 +175,7 @@ fn info_shows_what_the_hosts_policy_leaves_of_a_manifest() {
       missing       the host's policy does not grant https://example.com (permissions.network)
       missing       the host's policy does not grant permissions.clocks
       missing       the host's policy does not grant 64 (limits.memory_mb); it grants 32
-      limits        memory_mb 32, table_elements 60000, core_instances 100, memories 8, tables 64, component_mb 64, compile_s 120, payload_mb 16, blob_mb 1024, blobs 1024, files 256, connections 16, response_mb 64, log_records 1000, queue 1024
+      limits        memory_mb 32, table_elements 60000, core_instances 100, memories 8, tables 64, stack_kb 512, component_mb 64, compile_s 120, payload_mb 16, blob_mb 1024, blobs 1024, files 256, connections 16, response_mb 64, log_records 1000, queue 1024
     --- stderr
     ");
     let json = place.run(&["info", "fetch", "--no-load", "--policy", "policy.json", "--output=json"]).json();

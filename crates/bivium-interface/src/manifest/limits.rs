@@ -41,6 +41,9 @@ limits! {
     /// Tables within one instance of a component.
     #[schemars(range(min = 1, max = 10_000))]
     tables,
+    /// Stack of a component's functions, in KiB, rounded up to 512, 1024, 2048 and so on.
+    #[schemars(range(min = 512, max = 65_536))]
+    stack_kb,
     /// Wall time of one call, in milliseconds; a reader's pauses between the results of a stream do not count.
     #[schemars(range(min = 1, max = 2_592_000_000_u64))]
     call_ms,

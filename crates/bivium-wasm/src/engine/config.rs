@@ -8,6 +8,7 @@ use bivium_interface::Result;
 use rustix::process::{Resource, getrlimit};
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use super::Kind;
 use crate::compile::{CacheUsage, Compiler, Workshop};
 use crate::limits;
 use crate::network::{Outside, Resolver};
@@ -184,10 +185,12 @@ impl WasmConfig {
         self.pooling
     }
 
-    pub(super) fn engine_config(&self, memory: Memory, fuel: bool) -> Config {
+    pub(super) fn engine_config(&self, memory: Memory, kind: Kind) -> Config {
+        // What the host's own functions need of a stack, when a guest calls them.
+        const HOST_STACK: usize = 1536 << 10;
         let mut config = Config::new();
-        config.epoch_interruption(true).consume_fuel(fuel).memory_init_cow(true).wasm_component_model_map(true);
-        config.max_wasm_stack(limits::STACK);
+        config.epoch_interruption(true).consume_fuel(kind.fuel).memory_init_cow(true).wasm_component_model_map(true);
+        config.max_wasm_stack(kind.stack).async_stack_size(kind.stack + HOST_STACK);
         match memory {
             Memory::Pooled => {
                 config.allocation_strategy(InstanceAllocationStrategy::Pooling(self.pools()));

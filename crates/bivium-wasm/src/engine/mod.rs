@@ -6,7 +6,7 @@
 mod config;
 mod ticker;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bivium_instances::Room;
 use bivium_interface::manifest::Limits;
@@ -20,7 +20,7 @@ pub(crate) use ticker::{TICKS_TO_YIELD, Ticker};
 
 use crate::compile::{CacheUsage, Workshop};
 use crate::state::HostState;
-use crate::{network, wasi, world};
+use crate::{limits, network, wasi, world};
 
 /// One wasmtime engine for a host. Cheap to clone; clones are the same engine. Its ticker thread ends when the last
 /// clone and the last component made with it are gone.
@@ -37,8 +37,31 @@ struct Inner {
     ticker: Arc<Ticker>,
     /// Held by every store.
     stores: Arc<()>,
-    /// Fuel is a setting of the engine: plugins that count it share a second one, made for the first of them.
-    counting_fuel: OnceLock<WasmEngine>,
+    kind: Kind,
+    /// Engines of the other kinds that plugins of this host need, each made for the first of them.
+    others: Mutex<Vec<WasmEngine>>,
+}
+
+/// What only an engine as a whole can have: plugins that need it share one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kind {
+    /// Whether fuel is counted.
+    fuel: bool,
+    /// Stack of a guest's functions, in bytes.
+    stack: usize,
+}
+
+impl Kind {
+    /// What a plugin with these limits needs.
+    fn of(limits: &Limits) -> Self {
+        Self { fuel: limits.fuel.is_some(), stack: limits::stack(limits) }
+    }
+}
+
+impl Default for Kind {
+    fn default() -> Self {
+        Self::of(&Limits::default())
+    }
 }
 
 impl WasmEngine {
@@ -49,37 +72,43 @@ impl WasmEngine {
     /// `internal` if the machine has no wasmtime support, no thread can be started, or the like.
     pub fn new(config: WasmConfig) -> Result<Self> {
         let workshop = config.workshop();
-        Self::make(config, workshop, false)
+        Self::make(config, workshop, Kind::default())
     }
 
-    fn make(config: WasmConfig, workshop: Workshop, fuel: bool) -> Result<Self> {
-        let (engine, pooling) = start(&config, fuel)?;
+    fn make(config: WasmConfig, workshop: Workshop, kind: Kind) -> Result<Self> {
+        let (engine, pooling) = start(&config, kind)?;
         let linker =
             link(&engine).map_err(|error| PluginError::internal(format!("cannot build the linker: {error:#}")))?;
         let room = config.room(pooling);
         let ticker = Arc::new(Ticker::start(&engine)?);
-        let counting_fuel = OnceLock::new();
-        let stores = Arc::default();
-        Ok(Self(Arc::new(Inner { engine, linker, config, pooling, workshop, room, ticker, stores, counting_fuel })))
+        let (stores, others) = (Arc::default(), Mutex::default());
+        Ok(Self(Arc::new(Inner { engine, linker, config, pooling, workshop, room, ticker, stores, kind, others })))
     }
 
-    /// The engine of the same host for a plugin with these limits: one whose stores count fuel, if it has some.
-    pub(crate) fn for_limits(&self, limits: &Limits) -> Result<&Self> {
-        if limits.fuel.is_some() { self.counting_fuel() } else { Ok(self) }
-    }
-
-    fn counting_fuel(&self) -> Result<&Self> {
-        if let Some(engine) = self.0.counting_fuel.get() {
-            return Ok(engine);
+    /// The engine of the same host for a plugin with these limits: one whose stores count fuel, if it has some, and with as
+    /// much stack.
+    pub(crate) fn for_limits(&self, limits: &Limits) -> Result<Self> {
+        let kind = Kind::of(limits);
+        if kind == self.0.kind {
+            return Ok(self.clone());
         }
-        let engine = Self::make(self.0.config.clone(), self.0.workshop.clone(), true)?;
-        Ok(self.0.counting_fuel.get_or_init(|| engine))
+        let mut others = self.others();
+        if let Some(other) = others.iter().find(|other| other.0.kind == kind) {
+            return Ok(other.clone());
+        }
+        let engine = Self::make(self.0.config.clone(), self.0.workshop.clone(), kind)?;
+        others.push(engine.clone());
+        Ok(engine)
+    }
+
+    fn others(&self) -> MutexGuard<'_, Vec<Self>> {
+        self.0.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Component instances that live now.
     #[must_use]
     pub fn instances(&self) -> usize {
-        Arc::strong_count(&self.0.stores) - 1 + self.0.counting_fuel.get().map_or(0, Self::instances)
+        Arc::strong_count(&self.0.stores) - 1 + self.others().iter().map(Self::instances).sum::<usize>()
     }
 
     /// Counts one more for as long as what is given back lives.
@@ -126,9 +155,9 @@ impl WasmEngine {
     }
 }
 
-fn start(config: &WasmConfig, fuel: bool) -> Result<(Engine, bool)> {
+fn start(config: &WasmConfig, kind: Kind) -> Result<(Engine, bool)> {
     if config.is_pooling() {
-        match Engine::new(&config.engine_config(Memory::Pooled, fuel)) {
+        match Engine::new(&config.engine_config(Memory::Pooled, kind)) {
             Ok(engine) => return Ok((engine, true)),
             Err(error) => tracing::warn!(
                 "no room for pools of component memory, instances are made on demand and start slower \
@@ -136,17 +165,17 @@ fn start(config: &WasmConfig, fuel: bool) -> Result<(Engine, bool)> {
             ),
         }
     }
-    Ok((without_pools(config, Memory::without_pools(), fuel)?, false))
+    Ok((without_pools(config, Memory::without_pools(), kind)?, false))
 }
 
-/// Engines that compile for others and run nothing, one for each setting that shows in the code. Pools do not.
+/// Engines that compile for others and run nothing, one for each setting that shows in the code. Pools and stacks do not.
 pub(crate) fn to_compile() -> impl Iterator<Item = Result<Engine>> {
     let settings = [Memory::OnDemand, Memory::Short].into_iter().flat_map(|memory| [(memory, false), (memory, true)]);
-    settings.map(|(memory, fuel)| without_pools(&WasmConfig::default(), memory, fuel))
+    settings.map(|(memory, fuel)| without_pools(&WasmConfig::default(), memory, Kind { fuel, ..Kind::default() }))
 }
 
-fn without_pools(config: &WasmConfig, memory: Memory, fuel: bool) -> Result<Engine> {
-    Engine::new(&config.engine_config(memory, fuel))
+fn without_pools(config: &WasmConfig, memory: Memory, kind: Kind) -> Result<Engine> {
+    Engine::new(&config.engine_config(memory, kind))
         .map_err(|error| PluginError::internal(format!("cannot start the WebAssembly engine: {error:#}")))
 }
 
