@@ -31,7 +31,16 @@ pub(crate) fn check_header(bytes: &[u8]) -> Result<()> {
 
 /// The engine cannot compile it.
 pub(crate) fn malformed(error: &wasmtime::Error) -> PluginError {
+    /// How the engine says that there is too much of something.
+    const OVER_A_LIMIT: [&str; 7] =
+        ["limit", "exceed", "too deep", "too many", "too large", "size out of bounds", "size is out of bounds"];
     let reason = text::reason(error);
+    if OVER_A_LIMIT.iter().any(|over| reason.contains(over)) {
+        return PluginError::invalid_manifest(format!(
+            "the component is over a limit of the WebAssembly engine: {reason}"
+        ))
+        .with_help("build it smaller: docs/sandbox.md lists what a component may consist of");
+    }
     PluginError::invalid_manifest(format!(
         "the component is damaged or uses WebAssembly that is not supported: {reason}"
     ))

@@ -216,16 +216,102 @@ async fn the_stack() {
         (core module $m (func $f (export "f") (result i32) (i32.add (call $f) (i32.const 1))))
         (core instance $i (instantiate $m))
         (func (export "f") (result u32) (canon lift (core func $i "f"))))"#;
-    is_refused(text, json!({}), "call", ErrorCode::Crashed, &["call stack exhausted", "512 KiB"]).await;
+    is_refused(text, json!({}), "call", EXHAUSTED, &["call stack exhausted", "512 KiB", "limits.stack_kb"]).await;
+    // Also where it is met before the first call.
+    let start = component("(core module $m (func $f (call $f) (call $f)) (start $f)) (core instance (instantiate $m))");
+    is_refused(&start, json!({}), "call", EXHAUSTED, &["call stack exhausted", "limits.stack_kb"]).await;
+}
+
+/// Recursion that is deep and has an end.
+#[tokio::test]
+async fn a_policy_raises_the_stack() {
+    let file = File::of(
+        r#"(component
+            (core module $m
+                (func $f (param i32) (result i32)
+                    (if (result i32) (local.get 0)
+                        (then (i32.add (call $f (i32.sub (local.get 0) (i32.const 1))) (i32.const 1)))
+                        (else (i32.const 0))))
+                (func (export "f") (param i32) (result i32) (call $f (local.get 0))))
+            (core instance $i (instantiate $m))
+            (func (export "f") (param "depth" u32) (result u32) (canon lift (core func $i "f"))))"#,
+    );
+    let policy: HostPolicy = serde_json::from_value(json!({"limits": {"stack_kb": 2048}})).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let exchange = Exchange::builder().root(directory.path()).open().unwrap();
+    let depth = |depth| Call::new().method("f").arg(depth);
+    for engine in engines() {
+        for (stack_kb, deep, kib) in
+            [(512, 4_000, 512), (1000, 12_000, 1024), (2048, 28_000, 2048), (9999, 28_000, 2048)]
+        {
+            let manifest = manifest("p", &file.path(), json!({"limits": {"stack_kb": stack_kb}}));
+            let context = PluginContext::new(PluginLog::new("p"), policy.grant(&manifest));
+            let plugin = bivium_wasm::load(engine, &manifest, &exchange, context).await.unwrap();
+            assert_eq!(plugin.execute(depth(deep)).await.unwrap().json, json!(deep));
+            let error = plugin.execute(depth(deep * 7)).await.unwrap_err();
+            assert_eq!(error.code(), EXHAUSTED);
+            says(&error, &[&format!("limit of {kib} KiB"), "limits.stack_kb"]);
+            assert!(!error.failure().unwrap().traceback.is_empty());
+        }
+    }
+}
+
+#[tokio::test]
+async fn functions_between_components_and_resources() {
+    let resources = |count| component(&times(count, "(type (resource (rep i32)))"));
+    is_taken(&resources(900), json!({})).await;
+    is_refused(&resources(70_000), json!({}), "load", EXHAUSTED, &["resources", "limit of 4096 KiB"]).await;
+    let lowered = |count| {
+        component(&format!(
+            r#"(import "bivium:plugin/host@0.1.0" (instance $host (export "is-cancelled" (func (result bool)))))
+                (alias export $host "is-cancelled" (func $f)) {}"#,
+            times(count, "(core func (canon lower (func $f)))"),
+        ))
+    };
+    is_taken(&lowered(1000), json!({})).await;
+}
+
+#[tokio::test]
+async fn instances_of_components() {
+    let many = |depth: usize| {
+        let mut text = "(component $c0)".to_owned();
+        for level in 1..=depth {
+            let inner = times(100, &format!("(instance (instantiate $c{}))", level - 1));
+            text = format!("(component $c{level} {text} {inner})");
+        }
+        component(&format!("{text} (instance (instantiate $c{depth}))"))
+    };
+    is_taken(&many(1), json!({})).await;
+    let words = ["1010101 component instances", "limit of 10000"];
+    is_refused(&many(3), json!({}), "load", EXHAUSTED, &words).await;
 }
 
 /// What WebAssembly itself bounds is told as such.
 #[tokio::test]
 async fn what_no_engine_takes() {
-    let parameters = component(&module(&format!("(func (param{}))", times(1001, " i32")), 1));
-    let locals = component(&module(&format!("(func (local{}))", times(50_001, " i32")), 1));
-    for (text, word) in [(parameters, "params"), (locals, "locals")] {
-        is_refused(&text, json!({}), "load", ErrorCode::InvalidManifest, &[word]).await;
+    let in_module = |parts: &str| component(&module(parts, 1));
+    let deep = (1..=200).map(|n| format!("(type $t{n} (list $t{}))", n - 1)).collect::<String>();
+    let names = |count: usize| (0..count).map(|n| format!("\"n{n}\" ")).collect::<String>();
+    for (text, words) in [
+        (in_module(&format!("(func (param{}))", times(1001, " i32"))), ["params", ""]),
+        (in_module(&format!("(func (local{}))", times(50_001, " i32"))), ["locals", ""]),
+        (in_module(&format!("(memory 1) {}", times(100_001, "(data \"\")"))), ["data segments", "100000"]),
+        (in_module(&times(100_001, "(elem declare func)")), ["element segments", "100000"]),
+        (in_module(&format!("(func (export \"{}\"))", times(100_001, "x"))), ["string size", ""]),
+        (component(&module("", 1001)), ["instances", "1000"]),
+        (component(&times(1001, "(core module)")), ["modules", "1000"]),
+        (component(&times(1001, "(component)")), ["components", "1000"]),
+        (component(&format!("(type $t0 (list u8)) {deep}")), ["nesting", "too deep"]),
+        (component(&format!("(type (flags {}))", names(1001))), ["flag", ""]),
+    ] {
+        let words = ["over a limit of the WebAssembly engine", words[0], words[1], "docs/sandbox.md"];
+        is_refused(&text, json!({}), "load", ErrorCode::InvalidManifest, &words).await;
+    }
+    // What is off in this host.
+    for (parts, word) in
+        [("(memory 1 2 shared)", "threads"), ("(type (struct (field i32)))", "gc"), ("(tag)", "exceptions")]
+    {
+        is_refused(&in_module(parts), json!({}), "load", ErrorCode::InvalidManifest, &["not supported", word]).await;
     }
 }
 

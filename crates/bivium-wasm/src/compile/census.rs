@@ -3,15 +3,20 @@
 
 use bivium_interface::{PluginError, Result};
 use wasmparser::{
-    ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, ComponentTypeRef, ElementItems,
-    Instance, Parser, Payload,
+    ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, ComponentType, ComponentTypeRef,
+    ElementItems, Instance, Parser, Payload,
 };
 
 use crate::ceilings;
 
 /// Core instances in one instance, whatever a policy allows.
 const CORE_INSTANCES: u64 = 10_000;
-/// Memory of the host for the globals, functions and tables of one instance, without what the tables hold.
+/// Instances of components within one instance.
+const COMPONENT_INSTANCES: u64 = 10_000;
+/// What the components of one instance define together, each as often as it is instantiated: the compiler goes through
+/// all of it.
+const DEFINITIONS: u64 = 1_000_000;
+/// Memory of the host for the globals, functions, resources and tables of one instance, without what the tables hold.
 const BOOKKEEPING: u64 = 4 << 20;
 /// The most that one memory may begin with.
 const MEMORY_BYTES: u64 = crate::limits::ONE_MEMORY as u64;
@@ -22,22 +27,36 @@ const GLOBAL: u64 = 16;
 const FUNCTION: u64 = 32;
 const MEMORY_OR_TABLE: u64 = 32;
 const CORE_INSTANCE: u64 = 512;
+const COMPONENT_INSTANCE: u64 = 256;
+/// For a function between components and the host, and a type of resources.
+const CROSSING: u64 = 64;
+const RESOURCE: u64 = 64;
 
 /// What instantiating a module or a component makes.
 #[derive(Debug, Clone, Copy, Default)]
 struct Made {
     core_instances: u64,
+    component_instances: u64,
+    definitions: u64,
     bytes: u64,
 }
 
 impl Made {
+    fn with(self, other: Self, both: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            core_instances: both(self.core_instances, other.core_instances),
+            component_instances: both(self.component_instances, other.component_instances),
+            definitions: both(self.definitions, other.definitions),
+            bytes: both(self.bytes, other.bytes),
+        }
+    }
+
     fn add(&mut self, other: Self) {
-        self.core_instances = self.core_instances.saturating_add(other.core_instances);
-        self.bytes = self.bytes.saturating_add(other.bytes);
+        *self = self.with(other, u64::saturating_add);
     }
 
     fn max(self, other: Self) -> Self {
-        Self { core_instances: self.core_instances.max(other.core_instances), bytes: self.bytes.max(other.bytes) }
+        self.with(other, u64::max)
     }
 }
 
@@ -55,9 +74,19 @@ pub(super) fn check(component: &[u8]) -> Result<()> {
     if made.core_instances > CORE_INSTANCES {
         return Err(ceilings::over("core instances", made.core_instances, CORE_INSTANCES, "core_instances"));
     }
+    let counts = [
+        ("component instances", made.component_instances, COMPONENT_INSTANCES),
+        ("definitions in its components", made.definitions, DEFINITIONS),
+    ];
+    for (what, has, limit) in counts {
+        if has > limit {
+            let message = format!("the component has {has} {what}, over the limit of {limit}");
+            return Err(PluginError::resource_exhausted(message).with_help("build it of fewer components"));
+        }
+    }
     if made.bytes > BOOKKEEPING {
         return Err(PluginError::resource_exhausted(format!(
-            "the globals, functions, memories and tables of an instance of the component take {} KiB of the host's \
+            "the globals, functions, resources, memories and tables of an instance of the component take {} KiB of the host's \
              memory, over the limit of {} KiB",
             made.bytes.div_ceil(1 << 10),
             BOOKKEEPING >> 10
@@ -161,6 +190,7 @@ impl Census {
     }
 
     fn note_of_component(&mut self, payload: Payload<'_>) -> Result<(), Stop> {
+        self.make(defined(&payload)?);
         match payload {
             Payload::ComponentAliasSection(section) => {
                 for alias in section {
@@ -207,6 +237,7 @@ impl Census {
                     if let ComponentInstance::Instantiate { component_index, .. } = instance? {
                         let made = self.outer(ComponentExternalKind::Component, 0, component_index);
                         self.make(made.unwrap_or(self.largest_component));
+                        self.make(Made { component_instances: 1, bytes: COMPONENT_INSTANCE, ..Made::default() });
                     }
                 }
             }
@@ -250,7 +281,7 @@ impl Census {
             Frame::Module { globals, imported, defined, referenced, others } => {
                 let functions = imported + defined.min(referenced);
                 let bytes = CORE_INSTANCE + GLOBAL * globals + FUNCTION * functions + MEMORY_OR_TABLE * others;
-                let made = Made { core_instances: 1, bytes };
+                let made = Made { core_instances: 1, bytes, ..Made::default() };
                 self.largest_module = self.largest_module.max(made);
                 self.push(ComponentExternalKind::Module, Some(made));
             }
@@ -264,6 +295,30 @@ impl Census {
         }
         Ok(None)
     }
+}
+
+/// What a section of a component defines by itself.
+fn defined(payload: &Payload<'_>) -> Result<Made, Stop> {
+    let (definitions, bytes) = match payload {
+        Payload::ComponentAliasSection(section) => (section.count(), 0),
+        Payload::ComponentImportSection(section) => (section.count(), 0),
+        Payload::ComponentExportSection(section) => (section.count(), 0),
+        Payload::InstanceSection(section) => (section.count(), 0),
+        Payload::ComponentInstanceSection(section) => (section.count(), 0),
+        Payload::CoreTypeSection(section) => (section.count(), 0),
+        Payload::ComponentCanonicalSection(section) => (section.count(), u64::from(section.count()) * CROSSING),
+        Payload::ComponentTypeSection(section) => {
+            let mut bytes = 0;
+            for ty in section.clone() {
+                if let ComponentType::Resource { .. } = ty? {
+                    bytes += RESOURCE;
+                }
+            }
+            (section.count(), bytes)
+        }
+        _ => (0, 0),
+    };
+    Ok(Made { definitions: definitions.into(), bytes, ..Made::default() })
 }
 
 fn begins_with(what: &str, has: u64, unit: &str, limit: u64, key: &str) -> PluginError {
@@ -309,8 +364,8 @@ mod tests {
                 (core instance (instantiate $m))
                 (instance (instantiate $more)) (instance (instantiate $more)))"#,
         );
-        assert_eq!(made.core_instances, 13);
-        assert_eq!(made.bytes, 13 * (CORE_INSTANCE + GLOBAL + FUNCTION));
+        assert_eq!((made.core_instances, made.component_instances), (13, 8));
+        assert_eq!(made.bytes, 13 * (CORE_INSTANCE + GLOBAL + FUNCTION) + 8 * COMPONENT_INSTANCE);
     }
 
     /// Ten in ten in ten and so on: a compiler that makes a list of them has no memory left.
@@ -321,9 +376,21 @@ mod tests {
             let inner = (0..10).map(|_| format!("(instance (instantiate $c{}))", level - 1)).collect::<String>();
             text = format!("(component $c{level} {text} {inner})");
         }
-        let error = check(&wat::parse_str(text).unwrap()).unwrap_err();
-        assert_eq!(error.code(), ErrorCode::ResourceExhausted);
-        assert!(error.to_string().contains("`limits.core_instances`"), "{error}");
+        let refused = |text: &str| {
+            let error = check(&wat::parse_str(text).unwrap()).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::ResourceExhausted);
+            error.to_string()
+        };
+        let told = refused(&text);
+        assert!(told.contains("`limits.core_instances`"), "{told}");
+        // Without a single module.
+        let empty = text.replace("(core module $m) (core instance (instantiate $m))", "");
+        let told = refused(&empty);
+        assert!(told.contains("component instances, over the limit of 10000"), "{told}");
+        // Few instances of much.
+        let many = "(type u8)".repeat(10_000);
+        let told = refused(&format!("(component (component $c {many}) {})", "(instance (instantiate $c))".repeat(101)));
+        assert!(told.contains("1010101 definitions"), "{told}");
     }
 
     #[test]
