@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 use crate::instance::{Instance, OpenStream};
 use crate::sys::bindings::bivium::plugin::{blobs, types};
-use crate::sys::bindings::exports::bivium::plugin::guest;
+use crate::sys::bindings::exports::bivium::plugin::{guest, signatures};
 use crate::sys::{Handle, to_wire};
 use crate::{Blob, Payload, Plugin};
 
@@ -78,6 +78,12 @@ impl<P: Plugin> guest::Guest for Component<P> {
 
     fn cleanup() {
         with::<P, _>(Instance::cleanup);
+    }
+}
+
+impl<P: Plugin> signatures::Guest for Component<P> {
+    fn signatures() -> String {
+        crate::instance::signatures::<P>().to_string()
     }
 }
 

@@ -5,6 +5,11 @@
 
 use std::sync::Once;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::trace::schema_of;
 use crate::{Call, Error, Level, Payload, Plugin, Result, Stream, log};
 
 /// The method that every plugin has.
@@ -46,7 +51,7 @@ impl<P: Plugin> Instance<P> {
 
     pub(crate) fn execute(&mut self, method: &str, input: Payload) -> Result<Payload> {
         let result = self.plugin().and_then(|plugin| match method {
-            EXECUTE => Payload::new(plugin.execute(&Call, input.parse()?)?),
+            EXECUTE => Payload::new(plugin.execute(&Call, arguments::<P>(&input)?)?),
             other => plugin.execute_method(&Call, declared::<P>(other)?, input),
         });
         Payload::end_call();
@@ -55,7 +60,7 @@ impl<P: Plugin> Instance<P> {
 
     pub(crate) fn execute_stream(&mut self, method: &str, input: Payload) -> Result<OpenStream> {
         let result = self.plugin().and_then(|plugin| match method {
-            EXECUTE => plugin.execute_stream(&Call, input.parse()?),
+            EXECUTE => plugin.execute_stream(&Call, arguments::<P>(&input)?),
             other => plugin.execute_method_stream(&Call, declared::<P>(other)?, input),
         });
         match result {
@@ -79,6 +84,39 @@ impl<P: Plugin> Instance<P> {
             None => Err(Error::Unavailable("the plugin is not initialized: call `initialize` first".into())),
         }
     }
+}
+
+/// How `execute` is called, as far as the types tell.
+pub(crate) fn signatures<P: Plugin>() -> Value {
+    let mut signature = json!({"parameters": schema_of::<P::Input>(), "streams": P::STREAMS});
+    let closed = !P::ALLOWS_UNKNOWN_ARGUMENTS;
+    if let Some(parameters) = signature.pointer_mut("/parameters").and_then(Value::as_object_mut)
+        && closed
+        && parameters.contains_key("properties")
+    {
+        parameters.insert("additionalProperties".to_owned(), false.into());
+    }
+    json!({ EXECUTE: signature })
+}
+
+/// The schema of the configuration, as far as its type tells: the defaults are what an empty object is read as.
+pub(crate) fn config_schema<C: DeserializeOwned + Serialize>() -> Value {
+    let mut schema = schema_of::<C>();
+    let defaults = serde_json::from_str::<C>("{}").ok().and_then(|defaults| serde_json::to_value(defaults).ok());
+    let properties = schema.pointer_mut("/properties").and_then(Value::as_object_mut);
+    if let (Some(properties), Some(Value::Object(defaults))) = (properties, defaults) {
+        for (key, default) in defaults {
+            if let Some(property) = properties.get_mut(&key).and_then(Value::as_object_mut) {
+                property.insert("default".to_owned(), default);
+            }
+        }
+    }
+    schema
+}
+
+/// What `execute` takes.
+fn arguments<P: Plugin>(input: &Payload) -> Result<P::Input> {
+    if P::ALLOWS_UNKNOWN_ARGUMENTS { input.parse_known() } else { input.parse() }
 }
 
 fn declared<P: Plugin>(method: &str) -> Result<&'static str> {
@@ -128,8 +166,7 @@ fn log_panics() {
 
 #[cfg(test)]
 mod tests {
-    use serde::{Deserialize, Serialize};
-    use serde_json::{Value, json};
+    use serde::Deserialize;
 
     use super::*;
     use crate::testing::{self, Harness};
@@ -152,6 +189,33 @@ mod tests {
     }
 
     struct Times(u32);
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(default)]
+    struct Defaults {
+        mask: String,
+        most: Option<u8>,
+    }
+
+    impl Default for Defaults {
+        fn default() -> Self {
+            Self { mask: "*".to_owned(), most: None }
+        }
+    }
+
+    #[test]
+    fn the_types_tell_how_a_plugin_is_called_and_configured() {
+        let expected = json!({"execute": {"streams": false, "parameters": {"type": "object", "properties": {
+            "count": {"type": "integer", "minimum": 0, "maximum": u32::MAX},
+            "blob": {"anyOf": [{"type": "object", "properties": {"$blob": {"type": "integer", "minimum": 0}},
+                "required": ["$blob"], "description": "a file"}, {"type": "null"}]}},
+            "required": ["count"], "additionalProperties": false}}});
+        assert_eq!(signatures::<Times>(), expected);
+        let expected = json!({"type": "object", "properties": {"mask": {"type": "string", "default": "*"},
+            "most": {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 255}, {"type": "null"}], "default": null}}});
+        assert_eq!(config_schema::<Defaults>(), expected);
+        assert_eq!(Times::config_schema()["required"], json!(["factor"]));
+    }
 
     impl Plugin for Times {
         const NAME: &'static str = "times";

@@ -41,12 +41,14 @@ mod call;
 #[cfg(target_arch = "wasm32")]
 mod component;
 mod error;
+mod fields;
 mod instance;
 mod payload;
 mod plugin;
 mod sys;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+mod trace;
 
 pub use blob::{Blob, BlobReader, BlobWriter};
 pub use call::{Call, Level, log};

@@ -17,10 +17,12 @@ use serde::ser::{self, SerializeMap};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use crate::{Blob, Error, Result};
+use crate::{Blob, Error, Result, fields};
 
 const KEY: &str = "$blob";
-const IN: &str = "\0blob-in";
+pub(crate) const IN: &str = "\0blob-in";
+/// What a blob is called where something else was found.
+pub(crate) const A_BLOB: &str = "a blob";
 const OUT: &str = "\0blob-out";
 
 thread_local! {
@@ -58,11 +60,28 @@ impl Payload {
     }
 
     /// A method's arguments, read into the author's own type: an object of named arguments or an array of positional
-    /// ones fits a struct either way.
+    /// ones fits a struct either way. Named ones that the struct does not have are refused
+    /// ([`parse_known`](Self::parse_known) passes over them).
     ///
     /// # Errors
     /// [`Error::InvalidInput`] saying what does not fit.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
+        if let Some(names) = fields::of::<T>()
+            && let Some(unknown) = fields::unknown(&self.json, names)
+        {
+            let known: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            let known =
+                if known.is_empty() { "it takes none".to_owned() } else { format!("it takes {}", known.join(", ")) };
+            return Err(Error::InvalidInput(format!("there is no argument {unknown:?}; {known}")));
+        }
+        self.parse_known()
+    }
+
+    /// The same, without those arguments that the type does not have.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_known<T: DeserializeOwned>(&self) -> Result<T> {
         INCOMING.set(self.blobs.clone());
         let parsed = if may_name_blobs(&self.json) {
             let mut document = serde_json::from_str(&self.json).map_err(misfit)?;
@@ -77,6 +96,14 @@ impl Payload {
     /// Lets go of what came with the call that ends.
     pub(crate) fn end_call() {
         drop(INCOMING.take());
+    }
+}
+
+/// Sees to it that there is a blob, for a type that is read to learn its schema.
+pub(crate) fn bring_a_blob() {
+    let has_one = INCOMING.with_borrow(|incoming| !incoming.is_empty());
+    if !has_one && let Ok(blob) = Blob::from_bytes("application/octet-stream", &[]) {
+        INCOMING.set(vec![blob]);
     }
 }
 
@@ -192,7 +219,7 @@ impl<'de> Deserialize<'de> for Blob {
         impl<'de> Visitor<'de> for Reference {
             type Value = Blob;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a blob")
+                f.write_str(A_BLOB)
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Blob, A::Error> {
                 let found = match map.next_entry::<String, Value>()? {
@@ -252,12 +279,22 @@ mod tests {
             (json!({"audio": {"path": "/etc/passwd"}}), "expected a blob"),
             (json!({"audio": "song.wav"}), "expected a blob"),
             (json!({"level": 3}), "missing field `audio`"),
+            (json!({"audio": {"$blob": 0}, "levle": 3}), "there is no argument \"levle\"; it takes `audio`, `level`"),
         ] {
             let error = payload(&arguments, &["a"]).parse::<Input>().map(|_| ()).unwrap_err();
             assert!(error.code() == "invalid-input" && error.message().contains(words), "{arguments}: {error}");
         }
         let broken = Payload { json: "{".into(), blobs: Vec::new() };
         assert_eq!(broken.parse::<Value>().unwrap_err().code(), "invalid-input");
+    }
+
+    #[test]
+    fn unknown_arguments_are_passed_over_where_that_is_asked_for() {
+        let arguments = json!({"audio": {"$blob": 0}, "levle": 3});
+        assert_eq!(payload(&arguments, &["a"]).parse_known::<Input>().unwrap().level, 0);
+        assert!(
+            payload(&json!({"any": 1}), &[]).parse::<crate::Empty>().unwrap_err().message().ends_with("it takes none")
+        );
     }
 
     #[test]

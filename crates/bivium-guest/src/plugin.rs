@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::{Call, Error, Payload, Result};
 
@@ -22,6 +22,13 @@ pub trait Plugin: Sized + 'static {
     /// The methods besides `execute`.
     const METHODS: &'static [Method] = &[];
 
+    /// Whether arguments that [`Input`](Self::Input) does not have are passed over. Otherwise they are refused: most are mistyped
+    /// names of others.
+    const ALLOWS_UNKNOWN_ARGUMENTS: bool = false;
+
+    /// Whether [`execute_stream`](Self::execute_stream) gives more than one result, for whoever asks how the plugin is called.
+    const STREAMS: bool = false;
+
     /// The configuration. It is written again for whoever asks what is in force: mark a secret
     /// `#[serde(skip_serializing)]`. [`Empty`] if there is none.
     type Config: DeserializeOwned + Serialize;
@@ -31,10 +38,11 @@ pub trait Plugin: Sized + 'static {
     /// The result of `execute`.
     type Output: Serialize;
 
-    /// A JSON Schema (draft 2020-12) of the configuration. May be asked for before there is an instance.
+    /// A JSON Schema (draft 2020-12) of the configuration: by default what its type tells. Write one to say more of each setting,
+    /// its bounds and what it is for. May be asked for before there is an instance.
     #[must_use]
     fn config_schema() -> Value {
-        Value::Object(Map::new())
+        crate::instance::config_schema::<Self::Config>()
     }
 
     /// Makes the plugin. The host has checked the configuration against the schema and filled in its defaults.

@@ -77,6 +77,12 @@ impl Iterator for Results {
     }
 }
 
+/// What the host is told of how the plugin is called: under `execute`, its `parameters` and whether it `streams`.
+#[must_use]
+pub fn signatures<P: Plugin>() -> Value {
+    crate::instance::signatures::<P>()
+}
+
 /// Cancels whatever call runs on this thread, from now on.
 pub fn cancel() {
     HOST.with_borrow_mut(|host| host.cancelled = true);

@@ -57,7 +57,7 @@ pub trait PluginInterface: Send + Sync + 'static {
         Ok(Box::pin(stream::iter([Ok(payload)])))
     }
 
-    /// The methods besides `execute`.
+    /// The methods, as far as they are known.
     async fn methods(&self) -> Result<Vec<MethodInfo>> {
         Ok(Vec::new())
     }

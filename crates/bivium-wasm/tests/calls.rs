@@ -42,7 +42,14 @@ async fn methods_by_name() {
     let plugin: &dyn PluginInterface = &loaded.plugin;
     plugin.initialize(json!({})).await.unwrap();
     let methods = plugin.methods().await.unwrap();
-    assert_eq!(methods.iter().map(|method| method.name.as_str()).collect::<Vec<_>>(), ["reverse"]);
+    assert_eq!(methods.iter().map(|method| method.name.as_str()).collect::<Vec<_>>(), ["execute", "reverse"]);
+    let [execute, ..] = &methods[..] else { unreachable!() };
+    assert!(!execute.description.is_empty(), "the component's own summary");
+    let parameters = execute.parameters.as_ref().expect("derived from its `Input`");
+    assert_eq!(parameters["properties"]["text"]["type"], "string", "{parameters}");
+    let error = plugin.execute(Call::new().named("txet", "abc")).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::InvalidInput);
+    assert!(error.message().contains("there is no argument \"txet\"; it takes "), "{error}");
     let result = plugin.execute(Call::new().method("reverse").named("text", "abc")).await.unwrap();
     assert_eq!(result.json, json!({"text": "cba"}));
     let error = plugin.execute(Call::new().method("nonsense")).await.unwrap_err();

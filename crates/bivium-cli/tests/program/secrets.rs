@@ -46,9 +46,9 @@ fn family(pid: u32) -> Vec<u32> {
 fn the_program_has_its_secrets_and_its_input() {
     let place = Place::new();
     place.wants_key();
-    let without = place.run(&["run", "echo", "a=b"]);
+    let without = place.run(&["run", "echo", "text=b"]);
     assert!(without.assert_status(4).stderr.contains("BIVIUM_SECRET_KEY"), "{}", without.all());
-    let with = place.ran(place.with_key(&["run", "echo", "a=b", "n:=1"]).output().unwrap());
+    let with = place.ran(place.with_key(&["run", "echo", "text=b", "times:=1"]).output().unwrap());
     with.assert_status(0);
 
     let place = Place::with_probe();

@@ -7,7 +7,12 @@ use crate::{Error, Failure, Level, Result};
 #[allow(missing_docs, unreachable_pub, unsafe_code, clippy::all, clippy::restriction)]
 pub mod bindings {
     wit_bindgen::generate!({
-        world: "plugin",
+        inline: "package bivium:guest@0.1.0; world described {
+            include bivium:plugin/plugin@0.1.0;
+            export bivium:plugin/signatures@0.1.0;
+        }",
+        world: "bivium:guest/described",
+        generate_all,
         path: "../../wit",
         pub_export_macro: true,
         default_bindings_module: "bivium_guest::bindings",

@@ -146,7 +146,7 @@ impl PluginManager {
         in_category(self.list(), category)
     }
 
-    /// The plugin's methods besides `execute`.
+    /// The plugin's methods, as far as they are known.
     ///
     /// # Errors
     /// `unavailable` if it is not loaded; those of the plugin.

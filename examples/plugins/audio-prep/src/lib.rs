@@ -39,6 +39,7 @@ impl Plugin for AudioPrep {
     const NAME: &'static str = env!("CARGO_PKG_NAME");
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
     const SUMMARY: &'static str = "Cuts the speech of a WAV file into 16 kHz mono segments at its silences.";
+    const STREAMS: bool = true;
     type Config = Config;
     type Input = Input;
     type Output = Output;

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bivium_interface::{Call, MethodInfo, Payload, Result};
+use serde_json::{Value, json};
 use wasmtime::Store;
-use wasmtime::component::{HasSelf, InstancePre, Linker, ResourceAny};
+use wasmtime::component::{HasSelf, Instance, InstancePre, Linker, ResourceAny, TypedFunc};
 
 use super::World;
 use crate::document;
@@ -38,6 +39,11 @@ mod bindings {
     });
 }
 
+/// The interface of [`signatures`].
+const SIGNATURES: &str = "bivium:plugin/signatures@0.1.0";
+/// A longer text is not read.
+const MOST_SIGNATURES: usize = 1 << 20;
+
 /// This version, for the table of worlds.
 pub(super) const WORLD: World = World { version: "0.1.0", add_to_linker, guest };
 
@@ -62,11 +68,35 @@ impl super::GuestPre for GuestPre {
         store: &mut Store<HostState>,
     ) -> wasmtime::Result<wasmtime::Result<Box<dyn super::Guest>>> {
         let instance = self.instance.instantiate_async(&mut *store).await?;
-        Ok(self.exports.load(store, &instance).map(|exports| Box::new(Guest(Arc::new(exports))) as _))
+        let guest = |exports| Box::new(Guest { plugin: Arc::new(exports), instance }) as _;
+        Ok(self.exports.load(store, &instance).map(guest))
     }
 }
 
-struct Guest(Arc<bindings::Plugin>);
+/// A method, with what the component tells of its signature.
+fn method(name: String, description: String, told: &Value) -> Option<MethodInfo> {
+    let told = told.get(&name);
+    let schema = |key: &str| told.and_then(|told| told.get(key)).filter(|schema| schema.is_object()).cloned();
+    let mut info = json!({"name": name, "description": description});
+    if let Some(info) = info.as_object_mut() {
+        info.extend(["parameters", "returns"].into_iter().filter_map(|key| Some((key.to_owned(), schema(key)?))));
+        let streams = told.and_then(|told| told.get("streams")).filter(|streams| streams.is_boolean());
+        info.extend(streams.map(|streams| ("streams".to_owned(), streams.clone())));
+    }
+    serde_json::from_value(info).ok()
+}
+
+/// The function that tells how the plugin is called, where the component has it.
+fn signatures(store: &mut Store<HostState>, instance: &Instance) -> Option<TypedFunc<(), (String,)>> {
+    let interface = instance.get_export_index(&mut *store, None, SIGNATURES)?;
+    let function = instance.get_export_index(&mut *store, Some(&interface), "signatures")?;
+    instance.get_typed_func(store, function).ok()
+}
+
+struct Guest {
+    plugin: Arc<bindings::Plugin>,
+    instance: Instance,
+}
 
 struct GuestStream {
     plugin: Arc<bindings::Plugin>,
@@ -75,22 +105,28 @@ struct GuestStream {
 
 impl Guest {
     fn exports(&self) -> &Exports {
-        self.0.bivium_plugin_guest()
+        self.plugin.bivium_plugin_guest()
     }
 }
 
 #[async_trait]
 impl super::Guest for Guest {
     async fn methods(&self, store: &mut Store<HostState>) -> wasmtime::Result<Vec<MethodInfo>> {
-        let description = self.exports().call_describe(store).await?;
-        let methods = description.methods.into_iter();
-        Ok(methods
-            .map(|method| MethodInfo {
-                name: method.name,
-                description: method.description,
-                parameters: None,
-                returns: None,
-            })
+        let description = self.exports().call_describe(&mut *store).await?;
+        let told = match signatures(&mut *store, &self.instance) {
+            Some(signatures) => signatures.call_async(&mut *store, ()).await?.0,
+            None => String::new(),
+        };
+        // One that is no JSON, or too long, says nothing: the methods are there all the same.
+        let told: Value = match told.len() {
+            1..=MOST_SIGNATURES => serde_json::from_str(&told).unwrap_or_default(),
+            _ => Value::Null,
+        };
+        let execute = (Call::EXECUTE.to_owned(), description.summary);
+        let others = description.methods.into_iter().map(|method| (method.name, method.description));
+        Ok(std::iter::once(execute)
+            .chain(others)
+            .filter_map(|(name, description)| method(name, description, &told))
             .collect())
     }
 
@@ -132,7 +168,7 @@ impl super::Guest for Guest {
             Err(error) => return Ok(Err(error)),
         };
         match self.exports().call_execute_stream(store, &call.method, &input).await? {
-            Ok(handle) => Ok(Ok(Box::new(GuestStream { plugin: Arc::clone(&self.0), handle }))),
+            Ok(handle) => Ok(Ok(Box::new(GuestStream { plugin: Arc::clone(&self.plugin), handle }))),
             Err(error) => Ok(Err(error.into())),
         }
     }
