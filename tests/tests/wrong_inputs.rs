@@ -12,7 +12,7 @@ type Case = (&'static str, &'static [&'static str], i32, &'static [&'static str]
 const CASES: &[Case] = &[
     ("no such plugin", &["run", "nosuch"], 3, &["there is no plugin \"nosuch\"", "hands"]),
     ("no such file", &["run", "hands", "data@=/no/such"], 3, &["/no/such", "No such file"]),
-    ("no such manifest", &["validate", "/no/such.json"], 4, &["/no/such.json"]),
+    ("no such manifest", &["validate", "/no/such.json"], 3, &["/no/such.json"]),
     ("broken JSON", &["run", "broken"], 4, &["broken.json", "line 2"]),
     ("unknown key", &["run", "unknown-key"], 4, &["unknown key \"componnent\"", "`component`"]),
     ("wrong module", &["run", "wrong-module"], 4, &["no module 'nowhere'"]),
