@@ -369,9 +369,10 @@ impl fmt::Display for PluginError {
     }
 }
 
+/// As `Display`: it is what a `main` that gives the error back shows, and `unwrap`. `{:#?}` shows every field.
 impl fmt::Debug for PluginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        if f.alternate() { self.0.fmt(f) } else { fmt::Display::fmt(self, f) }
     }
 }
 
@@ -404,6 +405,8 @@ mod tests {
             "redact: the configuration does not fit the schema: /mask: must be a string; patterns is missing; \
              see `bivium config schema redact`"
         );
+        assert_eq!(format!("{error:?}"), error.to_string(), "what `main` and `unwrap` show");
+        assert!(format!("{error:#?}").contains("InvalidConfig"));
         let text = serde_json::to_string(&error).unwrap();
         assert_eq!(serde_json::from_str::<PluginError>(&text).unwrap(), error);
     }

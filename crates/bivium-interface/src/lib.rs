@@ -44,6 +44,7 @@ pub mod policy;
 mod progress;
 mod stats;
 mod text_file;
+mod typed;
 
 pub use async_trait::async_trait;
 pub use tokio_util::sync::CancellationToken;
@@ -55,11 +56,12 @@ pub use error::{ErrorCode, Failure, PluginError, Problem};
 pub use log::{LogLevel, LogRecord, LogSource};
 pub use manifest::Manifest;
 pub use payload::{Payload, escape, escape_key, unescape, unescape_key};
-pub use plugin::{MethodInfo, PayloadStream, PluginInterface};
+pub use plugin::{MethodInfo, PayloadStream, PluginInterface, TypedStream};
 pub use policy::{Granted, HostPolicy, NetworkRule};
 pub use progress::Progress;
 pub use stats::{CircuitState, InstanceStats, LastCrash, Stats};
 pub use text_file::{read_text, read_text_from};
+pub use typed::typed;
 
 /// What every fallible operation on a plugin gives.
 pub type Result<T, E = PluginError> = std::result::Result<T, E>;

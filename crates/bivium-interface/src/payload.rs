@@ -112,7 +112,7 @@ impl Payload {
 }
 
 /// The index, if the object is a well-formed reference.
-fn index_of(object: &Map<String, Value>) -> Option<usize> {
+pub(crate) fn index_of(object: &Map<String, Value>) -> Option<usize> {
     let n = object.get(KEY)?.as_u64()?;
     if object.len() == 1 { usize::try_from(n).ok() } else { None }
 }
@@ -142,7 +142,7 @@ fn rewrite(value: &mut Value, map: &mut impl FnMut(usize) -> usize) {
 }
 
 /// Whether a key is `$blob` behind any number of further `$`.
-fn is_reserved(key: &str) -> bool {
+pub(crate) fn is_reserved(key: &str) -> bool {
     key.strip_suffix(KEY).is_some_and(|front| front.bytes().all(|b| b == b'$'))
 }
 
@@ -173,7 +173,7 @@ pub fn unescape_key(key: String) -> String {
     }
 }
 
-fn rename(value: Value, name: &impl Fn(String) -> String) -> Value {
+pub(crate) fn rename(value: Value, name: &impl Fn(String) -> String) -> Value {
     match value {
         Value::Array(items) => Value::Array(items.into_iter().map(|item| rename(item, name)).collect()),
         Value::Object(object) => {

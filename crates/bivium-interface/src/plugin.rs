@@ -14,6 +14,9 @@ use crate::{Call, Payload, PluginError, Result, Stats};
 /// error ends the stream. Dropping it cancels the call.
 pub type PayloadStream = Pin<Box<dyn Stream<Item = Result<Payload>> + Send>>;
 
+/// The results of a streaming call, each read into the caller's own type. As [`PayloadStream`] otherwise.
+pub type TypedStream<T> = Pin<Box<dyn Stream<Item = Result<T>> + Send>>;
+
 /// A method that a plugin offers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MethodInfo {
