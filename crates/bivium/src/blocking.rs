@@ -7,8 +7,10 @@ use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 
-use bivium_interface::{Call, MethodInfo, Payload, PayloadStream, PluginError, PluginInterface, Result, Stats};
+use bivium_interface::{Call, MethodInfo, Payload, PluginError, PluginInterface, Result, Stats, TypedStream};
 use futures_util::StreamExt;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -126,6 +128,27 @@ impl PluginManager {
         Ok(Results { waiter: self.waiter.clone(), stream })
     }
 
+    /// [`crate::PluginManager::call_typed`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn call_typed<Out: DeserializeOwned>(&self, name: &str, input: impl Serialize) -> Result<Out> {
+        self.waiter.wait(self.manager.call_typed(name, input))
+    }
+
+    /// [`crate::PluginManager::stream_typed`], as an iterator.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn stream_typed<Out: DeserializeOwned + 'static>(
+        &self,
+        name: &str,
+        input: impl Serialize,
+    ) -> Result<Results<Out>> {
+        let stream = self.waiter.wait(self.manager.stream_typed(name, input))?;
+        Ok(Results { waiter: self.waiter.clone(), stream })
+    }
+
     /// [`crate::PluginManager::methods`].
     ///
     /// # Errors
@@ -196,14 +219,14 @@ impl Drop for PluginManager {
     }
 }
 
-/// The results of a streaming call. Dropping it cancels the call.
-pub struct Results {
+/// The results of a streaming call: payloads, or values of the caller's own type. Dropping it cancels the call.
+pub struct Results<T = Payload> {
     waiter: Waiter,
-    stream: PayloadStream,
+    stream: TypedStream<T>,
 }
 
-impl Iterator for Results {
-    type Item = Result<Payload>;
+impl<T> Iterator for Results<T> {
+    type Item = Result<T>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.waiter.wait(async { Ok(self.stream.next().await) }).unwrap_or_else(|error| Some(Err(error)))
@@ -244,6 +267,23 @@ impl Plugin {
         Ok(Results { waiter: self.waiter.clone(), stream })
     }
 
+    /// Runs a call with types of the caller's own: see [`crate::PluginManager::call_typed`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn call_typed<Out: DeserializeOwned>(&self, input: impl Serialize) -> Result<Out> {
+        self.waiter.wait(self.plugin.call_typed(input))
+    }
+
+    /// Starts a streaming call with types of the caller's own.
+    ///
+    /// # Errors
+    /// As [`crate::PluginManager::stream_typed`].
+    pub fn stream_typed<Out: DeserializeOwned + 'static>(&self, input: impl Serialize) -> Result<Results<Out>> {
+        let stream = self.waiter.wait(self.plugin.stream_typed(input))?;
+        Ok(Results { waiter: self.waiter.clone(), stream })
+    }
+
     /// Applies a configuration.
     ///
     /// # Errors
@@ -262,5 +302,52 @@ impl Plugin {
 impl Drop for Plugin {
     fn drop(&mut self) {
         let _ = self.waiter.wait(self.plugin.cleanup());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bivium_interface::async_trait;
+    use serde_json::json;
+
+    use super::*;
+
+    struct Echo;
+
+    #[async_trait]
+    impl PluginInterface for Echo {
+        fn name(&self) -> &str {
+            "echo"
+        }
+
+        fn version(&self) -> &str {
+            "1"
+        }
+
+        async fn initialize(&self, _config: Value) -> Result<()> {
+            Ok(())
+        }
+
+        async fn execute(&self, call: Call) -> Result<Payload> {
+            Ok(Value::Object(call.named).into())
+        }
+    }
+
+    #[test]
+    fn a_manager_takes_and_gives_types_of_the_callers() {
+        let dir = tempfile::tempdir().unwrap();
+        let builder = crate::PluginManager::builder().manifests(dir.path()).data_dir(dir.path());
+        let manager = PluginManager::build(builder).unwrap();
+        manager.register(Arc::new(Echo), json!({})).unwrap();
+        let input = BTreeMap::from([("n", 7)]);
+        let output: BTreeMap<String, u8> = manager.call_typed("echo", &input).unwrap();
+        assert_eq!(output["n"], 7);
+        let outputs: Vec<BTreeMap<String, u8>> =
+            manager.stream_typed("echo", &input).unwrap().collect::<Result<_>>().unwrap();
+        assert_eq!(outputs, [output]);
+        let error = manager.call_typed::<u8>("echo", &input).unwrap_err();
+        assert_eq!((error.code(), error.plugin()), (bivium_interface::ErrorCode::Protocol, Some("echo")));
     }
 }

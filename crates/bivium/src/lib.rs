@@ -45,7 +45,7 @@ pub use bivium_instances::{AuditFile, AuditRecord, AuditSink, Decision, KeptLog,
 pub use bivium_interface::{
     Blob, Call, CallHandle, CallId, CancellationToken, CircuitState, ErrorCode, Failure, FileBackedDto, Granted,
     HostPolicy, InstanceStats, LastCrash, LogLevel, LogRecord, LogSource, Manifest, MethodInfo, Payload, PayloadStream,
-    PluginError, PluginInterface, Problem, Progress, Result, Stats, async_trait, escape, lossy, manifest,
+    PluginError, PluginInterface, Problem, Progress, Result, Stats, TypedStream, async_trait, escape, lossy, manifest,
     media_type_of_path, policy, suffix_of_media_type, unescape,
 };
 pub use bivium_remote::{ConfinementSupport, KeptEnvironment, kept_environments, remove_environment};

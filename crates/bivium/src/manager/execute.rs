@@ -6,8 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bivium_instances::{CallStream, Place};
-use bivium_interface::{Call, CallHandle, CancellationToken, Payload, PayloadStream, PluginError, Result};
+use bivium_interface::{
+    Call, CallHandle, CancellationToken, Payload, PayloadStream, PluginError, Result, TypedStream, typed,
+};
 use futures_core::Stream;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::task::AbortHandle;
 
 use super::PluginManager;
@@ -48,6 +52,33 @@ impl PluginManager {
             inner = Box::pin(CallStream::new(inner, &handle, &CancellationToken::new(), |outcome| outcome));
         }
         Ok(Box::pin(ManagedStream::new(inner, handle, underway)))
+    }
+
+    /// Calls `execute` with the arguments that `input` holds ([`Call::with`]), and reads its result into the caller's own
+    /// type ([`Payload::parse`]). For another method, a deadline or a handle make the [`Call`] yourself.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute); `invalid-input` and `protocol` where a type does not fit.
+    pub fn call_typed<Out: DeserializeOwned>(
+        &self,
+        name: &str,
+        input: impl Serialize,
+    ) -> impl Future<Output = Result<Out>> + Send {
+        let call = Call::with(input).map_err(|error| error.with_plugin(name));
+        async move { self.execute(name, call?).await?.parse().map_err(|error| error.with_plugin(name)) }
+    }
+
+    /// The same for the results of [`execute_stream`](Self::execute_stream).
+    ///
+    /// # Errors
+    /// As [`call_typed`](Self::call_typed); the stream's items carry those that come later.
+    pub fn stream_typed<Out: DeserializeOwned + 'static>(
+        &self,
+        name: &str,
+        input: impl Serialize,
+    ) -> impl Future<Output = Result<TypedStream<Out>>> + Send {
+        let call = Call::with(input).map_err(|error| error.with_plugin(name));
+        async move { Ok(typed(self.execute_stream(name, call?).await?, name)) }
     }
 
     async fn start(&self, name: &str, call: &CallHandle, stream: bool) -> Result<Underway> {
