@@ -205,7 +205,7 @@ mod tests {
             (word(0.0, 1e300), "between 0 and 1000 hours"),
             (json!({"segments": [], "max_chars": 0}), "max_chars"),
             (json!({"segments": [], "max_seconds": 0}), "max_seconds"),
-            (json!({"segment": []}), "unknown field"),
+            (json!({"segment": []}), "there is no argument \"segment\""),
         ] {
             let error = run(&arguments).unwrap_err();
             assert!(error.code() == "invalid-input" && error.message().contains(words), "{error}");
