@@ -12,6 +12,8 @@ use bivium_wasm::{Compilation, Description, WasmConfig, WasmEngine};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
+use crate::sources::Sources;
+
 /// Makes plugins from manifests, and holds what they share: the exchange and the WebAssembly engine.
 pub(crate) struct Constructor {
     exchange: Exchange,
@@ -99,6 +101,8 @@ impl Constructor {
 pub async fn open(manifest: &Path, config: Value) -> Result<Arc<dyn PluginInterface>> {
     let manifest = Arc::new(crate::discovery::read_adapted(manifest, &[])?);
     let constructor = Constructor::new(Exchange::open()?, Options::default());
+    let sources = Sources::of(&[], std::iter::once(manifest.as_ref()));
+    sources.check(&constructor.granted(&manifest)).map_err(|error| error.with_plugin(&manifest.name))?;
     let plugin = constructor.construct(&manifest, PluginLog::new(manifest.name.as_str())).await?;
     plugin.initialize(config).await?;
     Ok(plugin)

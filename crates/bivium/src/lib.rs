@@ -36,6 +36,7 @@ mod manager;
 pub mod monitor;
 pub mod pipeline;
 pub mod scheduler;
+mod sources;
 #[cfg(test)]
 #[path = "../../../tests/support/small_disk.rs"]
 mod small_disk;
