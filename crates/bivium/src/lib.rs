@@ -36,10 +36,10 @@ mod manager;
 pub mod monitor;
 pub mod pipeline;
 pub mod scheduler;
-mod sources;
 #[cfg(test)]
 #[path = "../../../tests/support/small_disk.rs"]
 mod small_disk;
+mod sources;
 
 pub use bivium_exchange::Exchange;
 pub use bivium_instances::{AuditFile, AuditRecord, AuditSink, Decision, KeptLog, LogFiles, LogFilter};

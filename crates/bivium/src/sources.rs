@@ -106,7 +106,8 @@ mod tests {
             });
             manifest(&root.join("plugins/one"), &value)
         };
-        let searched = [SearchPath::named(root.join("plugins")), SearchPath::named(root.join("none/.bivium/manifests"))];
+        let searched =
+            [SearchPath::named(root.join("plugins")), SearchPath::named(root.join("none/.bivium/manifests"))];
         let check = |path: PathBuf, mode: &str| {
             let own = wants(path, mode);
             let sources = Sources::of(&searched, [&own, &other].into_iter());
@@ -126,7 +127,8 @@ mod tests {
     #[test]
     fn a_trusted_plugin_is_not_asked() {
         let root = tempfile::tempdir().unwrap();
-        let trusted = manifest(root.path(), &serde_json::json!({"name": "t", "version": "1", "module": "m", "class": "C"}));
+        let trusted =
+            manifest(root.path(), &serde_json::json!({"name": "t", "version": "1", "module": "m", "class": "C"}));
         let sources = Sources::of(&[SearchPath::named(root.path())], std::iter::once(&trusted));
         sources.check(&HostPolicy::default().grant(&trusted)).unwrap();
     }
