@@ -197,6 +197,8 @@ class Executor:
                 failure, error = error, failure
             if error is not None:
                 forget(error)
+        # Before the reply: what the call has printed is the call's.
+        children.flush()
         CURRENT.reset(mark)
         connection.call = None
         error = self._error(call, failure)

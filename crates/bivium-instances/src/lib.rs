@@ -81,7 +81,7 @@ use serde_json::Value;
 pub use audit::{AuditFile, AuditRecord, AuditSink, Auditor, Decision};
 pub use context::{PluginContext, Secrets};
 pub use idle::Idle;
-pub use log::{InstanceLog, KeptLog, LogFiles, LogFilter, PluginLog};
+pub use log::{InstanceLog, KeptLog, Line, LogFiles, LogFilter, PluginLog};
 pub use plugin::PooledPlugin;
 pub use protected::Protected;
 pub use queue::{Place, Queue};

@@ -19,6 +19,26 @@ pub fn clip(mut text: String, most: usize) -> String {
     text
 }
 
+/// How many of the first `most` bytes of a text are to be taken so that no character is cut: one that has not all its bytes
+/// among them is left for later. What is no UTF-8 counts byte by byte.
+#[must_use]
+pub fn whole(text: &[u8], most: usize) -> usize {
+    let end = text.len().min(most);
+    for (before, byte) in text.iter().take(end).rev().take(3).enumerate() {
+        let length = match byte {
+            0x80..=0xbf => continue,
+            0xc0..=0xdf => 2,
+            0xe0..=0xef => 3,
+            0xf0..=0xf7 => 4,
+            _ => 1,
+        };
+        let has = before + 1;
+        // Of a text that is shorter than the character there is nothing else to take.
+        return if has < length && has < end { end - has } else { end };
+    }
+    end
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -35,5 +55,15 @@ mod tests {
             assert!(clipped.capacity() <= 101, "{}", clipped.capacity());
         }
         assert_eq!(head("aé", 2), "a");
+    }
+
+    #[test]
+    fn no_character_is_cut() {
+        let text = "aé€🙂b".as_bytes();
+        let cuts: Vec<usize> = (0..=text.len() + 1).map(|most| whole(text, most)).collect();
+        assert_eq!(cuts, [0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10, 11, 11]);
+        assert_eq!(whole(b"\xf0\x9f\x99", 8), 3, "nothing stands before it");
+        assert_eq!(whole(b"a\xf0\x9f\x99", 8), 1, "its end may come yet");
+        assert_eq!(whole(b"\xff\x80\x80\x80\x80", 4), 4, "no UTF-8");
     }
 }

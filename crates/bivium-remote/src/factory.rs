@@ -31,7 +31,7 @@ use crate::ending::Ending;
 use crate::environment::Interpreter;
 use crate::ids::host_id;
 use crate::memory::KillCount;
-use crate::output;
+use crate::output::Output;
 use crate::payload::{MessageLimits, blocking};
 use crate::process::{Buried, Leash, Process};
 use crate::proxy::WorkerPlaces;
@@ -275,7 +275,9 @@ fn watch(
     death: Death,
 ) -> std::io::Result<()> {
     let (stdout, stderr) = process.take_output().ok_or_else(|| std::io::Error::other("it has no output"))?;
-    let output = output::read(stdout, stderr, Arc::clone(&log), Arc::clone(&fate))?;
+    let output = Arc::new(Output::new(stdout, stderr, Arc::clone(&log))?);
+    let _ = fate.output.set(Arc::clone(&output));
+    let output = output.follow(Arc::clone(&fate));
     tokio::spawn(async move {
         let mut reported = None;
         tokio::select! {

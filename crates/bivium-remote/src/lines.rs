@@ -34,13 +34,6 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
     }
 }
 
-/// What a terminal would show of the line in the end: what follows the last carriage return, as text.
-pub(crate) fn shown(line: &[u8]) -> String {
-    let text = String::from_utf8_lossy(line);
-    let text = text.trim_end();
-    text.rsplit('\r').next().unwrap_or_default().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,12 +47,5 @@ mod tests {
             found.push(String::from_utf8(line).unwrap());
         }
         assert_eq!(found, ["one", "", "twelve", " chars", "last"]);
-    }
-
-    #[test]
-    fn a_progress_bar_shows_its_last_state() {
-        assert_eq!(shown(b" 10%\r 50%\r100%\r\n"), "100%");
-        assert_eq!(shown(b"plain  "), "plain");
-        assert_eq!(shown(b"\xff"), "\u{fffd}");
     }
 }

@@ -18,6 +18,7 @@ use crate::client::Client;
 use crate::confine::Confinement;
 use crate::ending::{Because, Ending, LastLines};
 use crate::flight::{Flight, Lent};
+use crate::output::Output;
 use crate::payload::{Encoded, MessageLimits, blocking, encode};
 use crate::process::Leash;
 use crate::stream::Events;
@@ -41,6 +42,7 @@ pub(crate) struct Fate {
     pub(crate) ending: watch::Sender<Option<Ending>>,
     /// Why the host ended it.
     pub(crate) because: OnceLock<Because>,
+    pub(crate) output: OnceLock<Arc<Output>>,
     running: Mutex<Vec<CallId>>,
 }
 
@@ -50,6 +52,7 @@ impl Fate {
             stderr: LastLines::default(),
             ending: watch::Sender::new(None),
             because: OnceLock::new(),
+            output: OnceLock::new(),
             running: Mutex::default(),
         })
     }
@@ -129,8 +132,11 @@ impl Shared {
         self.fate.because.get().is_some()
     }
 
-    /// Notes that a call has begun or ended.
+    /// Notes that a call has begun or ended. What it has printed is in the log when this returns.
     pub(crate) fn running(&self, call: CallId, runs: bool) {
+        if let Some(output) = self.fate.output.get().filter(|_| !runs) {
+            output.settle(call, &self.fate);
+        }
         let mut running = self.fate.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|known| *known != call);
         if runs {

@@ -6,9 +6,10 @@ mod common;
 
 use std::time::{Duration, Instant};
 
+use bivium_instances::PluginLog;
 use bivium_interface::{Blob, Call, ErrorCode, LogLevel, LogSource, PluginInterface};
 use common::{load, load_from, load_with, manifest};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -227,8 +228,36 @@ async fn what_a_plugin_says_reaches_the_log_with_its_call() {
         "{:?}",
         sample.log.tail(10)
     );
-    let logged = sample.log.tail(10).into_iter().find(|record| record.source == LogSource::Log).unwrap();
-    assert_eq!(logged.call, Some(id));
+    let records = sample.log.tail(10);
+    assert!(records.iter().all(|record| record.call == Some(id) || record.source == LogSource::Host), "{records:?}");
+}
+
+/// It is in the log when the call has ended, also where nobody has ended its line, and the next call's is another one.
+#[tokio::test]
+async fn a_line_without_an_end_is_the_calls_that_printed_it() {
+    let sample = load("Echo").await;
+    let printed = || -> Vec<_> {
+        let records = sample.log.tail(usize::MAX).into_iter();
+        let printed = records.filter(|record| matches!(record.source, LogSource::Stdout | LogSource::Stderr));
+        printed.map(|record| (record.source, record.call, record.message)).collect()
+    };
+    let moons = "\u{1f642}".repeat(3);
+    let long = format!("a{}", "\u{1f642}".repeat(PluginLog::MAX_MESSAGE / 4));
+    for text in ["half", &moons, &long] {
+        let call = Call::new().method("half").arg(text);
+        let (id, before) = (Some(call.id()), printed().len());
+        sample.plugin.execute(call).await.unwrap();
+        let lines = printed().split_off(before);
+        assert!(lines.iter().all(|(_, call, line)| *call == id && line.len() <= PluginLog::MAX_MESSAGE), "{lines:?}");
+        for source in [LogSource::Stdout, LogSource::Stderr] {
+            let lines = lines.iter().filter(|line| line.0 == source);
+            assert_eq!(lines.map(|line| line.2.as_str()).collect::<String>(), text);
+        }
+    }
+    let call = Call::new().method("half_in_stream").arg("streamed");
+    let (id, before) = (Some(call.id()), printed().len());
+    sample.plugin.execute_stream(call).await.unwrap().try_collect::<Vec<_>>().await.unwrap();
+    assert_eq!(printed().split_off(before), [(LogSource::Stdout, id, "streamed".to_owned())]);
 }
 
 #[tokio::test]

@@ -119,6 +119,10 @@ impl ComponentInstance {
 
     /// Makes one result of an outcome, and frees a store that is of no more use.
     fn settle<T>(&self, slot: &mut Option<Live>, bounds: &Bounds, outcome: Outcome<T>) -> Result<T> {
+        if let Some(live) = slot.as_ref().filter(|live| live.store.data().call().is_none()) {
+            // No call's end would do it.
+            live.store.data().log.flush();
+        }
         let witnessed = |error| match slot.as_ref() {
             Some(live) => bounds.explain(live.store.data().explain(error)),
             None => error,

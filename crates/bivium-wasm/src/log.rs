@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bivium_instances::{InstanceLog, PluginLog};
+use bivium_instances::{InstanceLog, Line, PluginLog};
 use bivium_interface::{CallId, LogLevel, LogSource, head};
 
 /// The log of one instance.
@@ -16,6 +16,35 @@ struct State {
     call: Option<CallId>,
     /// The last error since the call began: what a guest says before it traps.
     last_error: Option<String>,
+    stdout: Line,
+    stderr: Line,
+}
+
+/// A stream on which a guest prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Printed {
+    Stdout,
+    Stderr,
+}
+
+impl Printed {
+    const BOTH: [Self; 2] = [Self::Stdout, Self::Stderr];
+
+    fn kind(self) -> (LogLevel, LogSource) {
+        match self {
+            Self::Stdout => (LogLevel::Info, LogSource::Stdout),
+            Self::Stderr => (LogLevel::Warn, LogSource::Stderr),
+        }
+    }
+}
+
+impl State {
+    fn line(&mut self, from: Printed) -> &mut Line {
+        match from {
+            Printed::Stdout => &mut self.stdout,
+            Printed::Stderr => &mut self.stderr,
+        }
+    }
 }
 
 impl GuestLog {
@@ -32,7 +61,10 @@ impl GuestLog {
 
     /// The records from now on belong to this call, or to none.
     pub(crate) fn set_call(&self, call: Option<CallId>) {
-        *self.state() = State { call, last_error: None };
+        let mut state = self.state();
+        self.flush_lines(&mut state);
+        state.call = call;
+        state.last_error = None;
     }
 
     pub(crate) fn instance(&self) -> u64 {
@@ -59,10 +91,44 @@ impl GuestLog {
         self.log.push(level, source, call, message);
     }
 
-    /// Tells now of what was dropped: the call ends.
+    /// What the guest prints: a record for each line that ends.
+    pub(crate) fn print(&self, from: Printed, bytes: &[u8]) {
+        let mut state = self.state();
+        let call = state.call;
+        state.line(from).push(bytes, |line| self.printed(from, call, line));
+    }
+
+    /// Makes records of lines that have no end yet.
+    pub(crate) fn flush(&self) {
+        self.flush_lines(&mut self.state());
+    }
+
+    fn flush_lines(&self, state: &mut State) {
+        let call = state.call;
+        for from in Printed::BOTH {
+            state.line(from).end(|line| self.printed(from, call, line));
+        }
+    }
+
+    fn printed(&self, from: Printed, call: Option<CallId>, line: &str) {
+        let (level, source) = from.kind();
+        self.log.push(level, source, call, line);
+    }
+
+    /// The call ends: what it has printed of a line is its own. Tells now of what was dropped.
     pub(crate) fn end_call(&self) {
-        let call = self.state().call.take();
+        let call = {
+            let mut state = self.state();
+            self.flush_lines(&mut state);
+            state.call.take()
+        };
         self.log.settle(call);
+    }
+}
+
+impl Drop for GuestLog {
+    fn drop(&mut self) {
+        self.flush();
     }
 }
 
@@ -85,5 +151,20 @@ mod tests {
         assert_eq!((last.source, last.call, last.instance), (LogSource::Host, Some(call), 7));
         assert!(last.message.contains("dropped"), "{}", last.message);
         assert!(log.tail(usize::MAX).len() <= PluginLog::CAPACITY);
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_its_calls() {
+        let log = PluginLog::new("p");
+        let guest = GuestLog::new(log.clone(), 1, 1000);
+        let (first, second) = (CallId::next(), CallId::next());
+        guest.set_call(Some(first));
+        guest.print(Printed::Stdout, b"half");
+        guest.end_call();
+        guest.set_call(Some(second));
+        guest.print(Printed::Stdout, b"another");
+        guest.set_call(None);
+        let records: Vec<_> = log.tail(10).into_iter().map(|record| (record.call, record.message)).collect();
+        assert_eq!(records, [(Some(first), "half".to_owned()), (Some(second), "another".to_owned())]);
     }
 }

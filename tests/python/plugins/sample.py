@@ -257,6 +257,15 @@ class Echo:
         logging.getLogger("sample").debug("not this")
         return sys.stdin.read()
 
+    def half(self, text):
+        """Prints what has no end of a line, by Python and by the system, and nothing flushes it."""
+        sys.stdout.write(text)
+        os.write(2, text.encode())
+
+    def half_in_stream(self, text):
+        yield text
+        sys.stdout.write(text)
+
     def environment(self):
         return {
             "cwd": os.getcwd(),

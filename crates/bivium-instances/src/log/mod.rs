@@ -4,6 +4,7 @@
 mod files;
 mod instance;
 mod kept;
+mod line;
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicU64;
@@ -17,6 +18,7 @@ pub use files::LogFiles;
 pub(crate) use files::ends_in_half_a_line;
 pub use instance::InstanceLog;
 pub use kept::{KeptLog, LogFilter};
+pub use line::Line;
 
 /// Keeps the last records of a plugin and hands each on to `tracing` (target `bivium::plugin`) and to followers.
 /// Cheap to clone; clones are the same log.

@@ -25,7 +25,6 @@ mod rights;
 
 use std::sync::Arc;
 
-use bivium_interface::{LogLevel, LogSource};
 use wasmtime::component::Linker;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
@@ -34,7 +33,7 @@ pub(crate) use files::Files;
 pub(crate) use random::Random;
 pub(crate) use rights::Rights;
 
-use crate::log::GuestLog;
+use crate::log::{GuestLog, Printed};
 use crate::network::Network;
 use crate::state::HostState;
 use output::LineStream;
@@ -62,8 +61,8 @@ impl WasiView for HostState {
 fn empty_handed(log: &Arc<GuestLog>, network: &mut Network) -> WasiCtx {
     let mut builder = WasiCtxBuilder::new();
     builder
-        .stdout(LineStream::new(log, LogLevel::Info, LogSource::Stdout))
-        .stderr(LineStream::new(log, LogLevel::Warn, LogSource::Stderr))
+        .stdout(LineStream::new(log, Printed::Stdout))
+        .stderr(LineStream::new(log, Printed::Stderr))
         .max_random_size(random::MAX_BYTES);
     network.watch(&mut builder);
     builder.build()

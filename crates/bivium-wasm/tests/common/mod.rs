@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file takes it in as a module and uses a part of it")]
 
+pub mod speaker;
+
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 

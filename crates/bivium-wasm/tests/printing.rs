@@ -1,0 +1,54 @@
+//! What components print: records of the call that printed it, line by line.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
+
+mod common;
+
+use bivium_instances::PluginLog;
+use bivium_interface::{Call, LogSource, PluginInterface};
+use common::speaker::{Speech, speaker};
+use common::{Loaded, engine, try_load};
+use serde_json::json;
+
+async fn load(speeches: &[Speech<'_>]) -> Loaded {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("c.wasm");
+    std::fs::write(&path, speaker(speeches)).unwrap();
+    let loaded = try_load(engine(), &path, json!({})).await.unwrap();
+    loaded.plugin.initialize(json!({})).await.unwrap();
+    loaded
+}
+
+#[tokio::test]
+async fn a_line_without_an_end_is_the_calls_that_printed_it() {
+    let loaded = load(&[
+        Speech { name: "half", stream: "stdout", text: b"whole\nhalf", traps: false },
+        Speech { name: "rest", stream: "stdout", text: b"a rest\n", traps: false },
+        Speech { name: "last", stream: "stderr", text: b"at the end", traps: true },
+    ])
+    .await;
+    let mut expected = Vec::new();
+    for (method, lines, source, works) in [
+        ("half", vec!["whole", "half"], LogSource::Stdout, true),
+        ("rest", vec!["a rest"], LogSource::Stdout, true),
+        ("last", vec!["at the end"], LogSource::Stderr, false),
+    ] {
+        let call = Call::new().method(method);
+        expected.extend(lines.into_iter().map(|line| (source, Some(call.id()), line.to_owned())));
+        assert_eq!(loaded.plugin.execute(call).await.is_ok(), works, "{method}");
+        // It is all there when the call has ended.
+        let records = loaded.log.tail(10).into_iter().filter(|record| record.source != LogSource::Host);
+        let records: Vec<_> = records.map(|record| (record.source, record.call, record.message)).collect();
+        assert_eq!(records, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_long_line_comes_in_pieces_of_whole_characters() {
+    let text = format!("a{}", "\u{1f642}".repeat(PluginLog::MAX_MESSAGE / 2));
+    let loaded = load(&[Speech { name: "long", stream: "stdout", text: text.as_bytes(), traps: false }]).await;
+    loaded.plugin.execute(Call::new().method("long")).await.unwrap();
+    let lines: Vec<String> = loaded.log.tail(10).into_iter().map(|record| record.message).collect();
+    assert!(lines.iter().all(|line| line.len() <= PluginLog::MAX_MESSAGE), "{lines:?}");
+    assert_eq!((lines.concat(), lines.len()), (text, 3));
+}
