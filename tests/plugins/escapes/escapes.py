@@ -117,8 +117,6 @@ def confined_prlimit_of_the_host(t):
 
 
 def confined_prlimit_of_the_guard(t):
-    if os.getppid() == 1:
-        return None  # its own namespace's first process: with it all of the worker ends, and nothing else
     call("prlimit64", os.getppid(), 7, (ctypes.c_ulong * 2)(3, 3), 0)
     return "set a limit of the guard"
 
@@ -137,7 +135,32 @@ def confined_renice_the_host(t):
 
 def confined_renice_all_of_the_user(t):
     call("setpriority", 2, os.getuid(), 1)
-    return None if os.getppid() == 1 else "reniced every process of the user"
+    return "reniced every process of the user"
+
+
+def confined_renice_the_guard(t):
+    call("setpriority", 0, os.getppid(), 19)
+    return "reniced the guard"
+
+
+def confined_renice_the_guards_group(t):
+    call("setpriority", 1, os.getpgid(os.getppid()), 1)
+    return "reniced the guard's group"
+
+
+def confined_pin_the_guard(t):
+    call("sched_setaffinity", os.getppid(), 8, ctypes.byref(ctypes.c_ulong(1)))
+    return "pinned the guard"
+
+
+def confined_idle_the_guard(t):
+    call("sched_setscheduler", os.getppid(), 5, ctypes.byref(ctypes.c_int(0)))
+    return "made the guard idle"
+
+
+def confined_ioprio_of_the_guard(t):
+    call("ioprio_set", 1, os.getppid(), 3 << 13)
+    return "changed the guard's I/O priority"
 
 
 def confined_pin_the_host(t):

@@ -102,6 +102,9 @@ const PRCTLS: &[libc::c_int] = &[
 /// `RLIMIT_CORE`: it stays what it is. At 0, to which anybody may lower it, the kernel hands cores to a program.
 const CORE: u32 = 4;
 
+/// The guard's id where the worker has a PID namespace.
+const GUARD: u32 = 1;
+
 /// Asks for the process's personality and changes nothing.
 const PERSONALITY_QUERY: u32 = 0xffff_ffff;
 
@@ -131,13 +134,13 @@ pub(super) fn rules(held: &Held) -> Result<Rules> {
         }
     }
     for call in table::BY_ID {
-        allow(*call, if held.processes { Vec::new() } else { vec![rule([is(0, 0)?])?] });
+        allow(*call, vec![rule([own_process(0, held.processes)?])?]);
     }
     allow(libc::SYS_setrlimit, vec![rule([condition(0, SeccompCmpOp::Ne, CORE)?])?]);
     allow(libc::SYS_prlimit64, limits(held.processes)?);
     for (call, kind) in table::BY_KIND_AND_ID {
-        let own = vec![rule([is(0, kind.unsigned_abs())?, is(1, 0)?])?];
-        allow(*call, if held.processes { Vec::new() } else { own });
+        // A group's or a user's processes would have the guard among them.
+        allow(*call, vec![rule([is(0, kind.unsigned_abs())?, own_process(1, held.processes)?])?]);
     }
     allow(libc::SYS_fcntl, vec![rule(none_of(1, REFUSED_FCNTL.iter().map(|command| command.unsigned_abs()))?)?]);
     let ioctl = if held.gpu {
@@ -159,13 +162,19 @@ pub(super) fn rules(held: &Held) -> Result<Rules> {
     Ok(rules)
 }
 
-/// Asking for all limits, and setting all but one, of the caller itself unless no other process has an id.
+/// Asking for all limits, and setting all but one, of the worker's own processes.
 fn limits(processes: bool) -> Result<Vec<SeccompRule>> {
     // An address has more than 32 bits.
     let only_asks = SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)?;
     let alternatives = [condition(1, SeccompCmpOp::Ne, CORE)?, only_asks].into_iter();
-    let own = if processes { None } else { Some(is(0, 0)?) };
-    alternatives.map(|alternative| rule(own.clone().into_iter().chain([alternative]))).collect()
+    let own = own_process(0, processes)?;
+    alternatives.map(|alternative| rule([own.clone(), alternative])).collect()
+}
+
+/// That an id is one of the worker's own processes: where no other process has an id, all but its guard, which is process 1; elsewhere
+/// the caller itself.
+fn own_process(index: u8, processes: bool) -> Result<SeccompCondition> {
+    if processes { condition(index, SeccompCmpOp::Ne, GUARD) } else { is(index, 0) }
 }
 
 /// Which sockets can be made, and what connects or is connected to.

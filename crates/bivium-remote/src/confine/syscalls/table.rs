@@ -313,7 +313,7 @@ pub(super) const PRIVATE_ROOT: &[Group] = &[
     &[libc::SYS_inotify_add_watch, libc::SYS_inotify_init1, libc::SYS_inotify_rm_watch],
 ];
 
-/// How processes are scheduled, by their ids: allowed where no process but the worker's has one. Elsewhere only for itself.
+/// How processes are scheduled, by their ids: allowed for the worker's own processes.
 pub(super) const BY_ID: &[libc::c_long] =
     &[libc::SYS_sched_setaffinity, libc::SYS_sched_setattr, libc::SYS_sched_setparam, libc::SYS_sched_setscheduler];
 
