@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use bivium::PluginManager;
+use bivium::{ManagerBuilder, PluginManager};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -67,18 +67,26 @@ impl Site {
         json!({"name": "echo", "version": "1.0.0", "component": self.guest("echo")})
     }
 
+    /// What makes a manager over these manifests. Nothing is loaded.
+    ///
+    /// # Errors
+    /// If the manifests cannot be written.
+    pub fn builder(&self, manifests: &[Value]) -> Result<ManagerBuilder> {
+        let directory = self.directory()?;
+        for manifest in manifests {
+            let name = manifest.get("name").and_then(Value::as_str).context("a manifest needs a name")?;
+            std::fs::write(directory.join(format!("{name}.json")), manifest.to_string())?;
+        }
+        Ok(PluginManager::builder().manifests(&directory).data_dir(directory.join("data")))
+    }
+
     /// A manager over these manifests, with everything else as a host gets it by default, but its data, which is kept
     /// out of the user's.
     ///
     /// # Errors
     /// If it cannot be made, or a plugin does not load.
     pub async fn manager(&self, manifests: &[Value]) -> Result<PluginManager> {
-        let directory = self.directory()?;
-        for manifest in manifests {
-            let name = manifest.get("name").and_then(Value::as_str).context("a manifest needs a name")?;
-            std::fs::write(directory.join(format!("{name}.json")), manifest.to_string())?;
-        }
-        let manager = PluginManager::builder().manifests(&directory).data_dir(directory.join("data")).build()?;
+        let manager = self.builder(manifests)?.build()?;
         for manifest in manifests {
             if let Some(name) = manifest.get("name").and_then(Value::as_str) {
                 manager.load(name).await?;

@@ -23,6 +23,7 @@ const CASES: &[(&str, Run)] = &[
     (component::fresh::NAME, |site| Box::pin(component::fresh::run(site))),
     (component::start::NAME, |site| Box::pin(component::start::run(site))),
     (worker::unary_call::NAME, |site| Box::pin(worker::unary_call::run(site))),
+    (worker::ways::NAME, |site| Box::pin(worker::ways::run(site))),
     (component::concurrency::NAME, |site| Box::pin(component::concurrency::run(site))),
     (worker::concurrency::NAME, |site| Box::pin(worker::concurrency::run(site))),
     (worker::start::NAME, |site| Box::pin(worker::start::run(site))),

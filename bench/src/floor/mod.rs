@@ -2,4 +2,5 @@
 
 pub mod component;
 pub mod component_files;
+pub mod raw;
 pub mod worker;

@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 
 use crate::site::Site;
 
-const TOKEN: &str = "the token of a floor";
+pub const TOKEN: &str = "the token of a floor";
 
 /// What a worker, or less than one, is started with.
 #[derive(Clone)]
@@ -119,7 +119,7 @@ pub struct Worker {
     child: Child,
     /// Closing it is the order to end.
     channel: UnixStream,
-    port: u16,
+    pub port: u16,
 }
 
 impl Worker {

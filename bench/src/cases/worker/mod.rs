@@ -17,6 +17,7 @@ pub mod density;
 pub mod start;
 pub mod stream;
 pub mod unary_call;
+pub mod ways;
 
 const CJM: &str = "cjm-plugin-system";
 const SUBSTRATE: &str = "cjm-substrate";
