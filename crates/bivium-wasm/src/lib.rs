@@ -31,6 +31,7 @@ mod trap;
 mod typed;
 mod wasi;
 mod witness;
+mod words;
 mod world;
 
 use bivium_exchange::Exchange;

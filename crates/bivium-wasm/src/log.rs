@@ -3,7 +3,9 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bivium_instances::{InstanceLog, Line, PluginLog};
-use bivium_interface::{CallId, LogLevel, LogSource, head};
+use bivium_interface::{CallId, LogLevel, LogSource};
+
+use crate::words::LastWords;
 
 /// The log of one instance.
 pub(crate) struct GuestLog {
@@ -14,8 +16,8 @@ pub(crate) struct GuestLog {
 #[derive(Default)]
 struct State {
     call: Option<CallId>,
-    /// The last error since the call began: what a guest says before it traps.
-    last_error: Option<String>,
+    /// Since the call began.
+    words: LastWords,
     stdout: Line,
     stderr: Line,
 }
@@ -28,8 +30,6 @@ pub(crate) enum Printed {
 }
 
 impl Printed {
-    const BOTH: [Self; 2] = [Self::Stdout, Self::Stderr];
-
     fn kind(self) -> (LogLevel, LogSource) {
         match self {
             Self::Stdout => (LogLevel::Info, LogSource::Stdout),
@@ -38,19 +38,7 @@ impl Printed {
     }
 }
 
-impl State {
-    fn line(&mut self, from: Printed) -> &mut Line {
-        match from {
-            Printed::Stdout => &mut self.stdout,
-            Printed::Stderr => &mut self.stderr,
-        }
-    }
-}
-
 impl GuestLog {
-    /// As much of an error as is repeated in the report of a trap.
-    const MAX_LAST_ERROR: usize = 2 << 10;
-
     pub(crate) fn new(log: PluginLog, instance: u64, most: u32) -> Self {
         Self { log: InstanceLog::new(log, instance, most), state: Mutex::default() }
     }
@@ -64,7 +52,7 @@ impl GuestLog {
         let mut state = self.state();
         self.flush_lines(&mut state);
         state.call = call;
-        state.last_error = None;
+        state.words.clear();
     }
 
     pub(crate) fn instance(&self) -> u64 {
@@ -75,8 +63,11 @@ impl GuestLog {
         self.state().call
     }
 
-    pub(crate) fn last_error(&self) -> Option<String> {
-        self.state().last_error.clone()
+    /// Looks at what the guest has said since the call began. A line that has no end yet ends by it.
+    pub(crate) fn last_words<T>(&self, look: impl FnOnce(&LastWords) -> T) -> T {
+        let mut state = self.state();
+        self.flush_lines(&mut state);
+        look(&state.words)
     }
 
     /// Writes a record, unless the instance has written too many of late.
@@ -84,7 +75,7 @@ impl GuestLog {
         let call = {
             let mut state = self.state();
             if level == LogLevel::Error {
-                state.last_error = Some(head(message, Self::MAX_LAST_ERROR).to_owned());
+                state.words.record(message);
             }
             state.call
         };
@@ -94,8 +85,11 @@ impl GuestLog {
     /// What the guest prints: a record for each line that ends.
     pub(crate) fn print(&self, from: Printed, bytes: &[u8]) {
         let mut state = self.state();
-        let call = state.call;
-        state.line(from).push(bytes, |line| self.printed(from, call, line));
+        let State { call, words, stdout, stderr } = &mut *state;
+        match from {
+            Printed::Stdout => stdout.push(bytes, |line| self.printed(from, *call, line, words)),
+            Printed::Stderr => stderr.push(bytes, |line| self.printed(from, *call, line, words)),
+        }
     }
 
     /// Makes records of lines that have no end yet.
@@ -104,14 +98,16 @@ impl GuestLog {
     }
 
     fn flush_lines(&self, state: &mut State) {
-        let call = state.call;
-        for from in Printed::BOTH {
-            state.line(from).end(|line| self.printed(from, call, line));
-        }
+        let State { call, words, stdout, stderr } = state;
+        stdout.end(|line| self.printed(Printed::Stdout, *call, line, words));
+        stderr.end(|line| self.printed(Printed::Stderr, *call, line, words));
     }
 
-    fn printed(&self, from: Printed, call: Option<CallId>, line: &str) {
+    fn printed(&self, from: Printed, call: Option<CallId>, line: &str, words: &mut LastWords) {
         let (level, source) = from.kind();
+        if from == Printed::Stderr {
+            words.line(line);
+        }
         self.log.push(level, source, call, line);
     }
 
@@ -145,7 +141,7 @@ mod tests {
         for n in 0..3000 {
             guest.write(LogLevel::Error, LogSource::Log, &n.to_string());
         }
-        assert_eq!(guest.last_error().unwrap(), "2999");
+        assert_eq!(guest.last_words(LastWords::sentence).unwrap(), "2999");
         guest.end_call();
         let last = log.tail(1).remove(0);
         assert_eq!((last.source, last.call, last.instance), (LogSource::Host, Some(call), 7));

@@ -168,14 +168,14 @@ impl HostState {
         self.witness.take_unrecorded()
     }
 
-    /// The error of a call, with what only the host knows of its cause: what it refused to the guest, or of which
-    /// permission the guest has nothing.
+    /// The error of a call, with what only the host knows of its cause: what it refused to the guest, or that the guest has nothing
+    /// of that which it misses.
     pub(crate) fn explain(&self, error: PluginError) -> PluginError {
         let error = self.witness.explain(error);
         if error.help().is_some() || !matches!(error.code(), ErrorCode::PluginFailed | ErrorCode::Crashed) {
             return error;
         }
-        match self.rights.unmet(&self.witness) {
+        match self.rights.unmet(&self.witness, &error) {
             Some(help) => error.with_help(help),
             None => error,
         }

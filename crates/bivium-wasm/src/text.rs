@@ -15,7 +15,16 @@ pub(crate) fn reason(error: &wasmtime::Error) -> String {
 
 /// What a stranger says, on one line of at most this many bytes.
 pub(crate) fn line(text: &str, most: usize) -> String {
-    let text = head(text.trim_start(), most);
+    harmless(text.trim_start(), most)
+}
+
+/// The same with the space before it.
+pub(crate) fn indented(text: &str, most: usize) -> String {
+    harmless(text, most)
+}
+
+fn harmless(text: &str, most: usize) -> String {
+    let text = head(text, most);
     let mut line = String::with_capacity(text.len());
     for c in text.trim_end().chars() {
         match c {

@@ -11,8 +11,8 @@ use wasmtime_wasi::I32Exit;
 use crate::state::HostState;
 use crate::{ceilings, text};
 
-/// As much of a guest's last error as is repeated in a message.
-const MAX_LAST_ERROR: usize = 2 << 10;
+/// The longest cause, in bytes.
+const MAX_CAUSE: usize = 2 << 10;
 /// Frames of a backtrace that are told.
 const FRAMES: usize = 32;
 /// The longest backtrace, in bytes: function names are the plugin's.
@@ -128,24 +128,26 @@ fn crashed(trap: &wasmtime::Error, state: &HostState) -> PluginError {
     let cause = match (trap.downcast_ref::<I32Exit>(), trap.downcast_ref::<Trap>()) {
         (Some(I32Exit(status)), _) => format!("ended itself by exit({status})"),
         (_, Some(trap)) => format!("trapped: {}", trap.to_string().trim_start_matches("wasm trap: ")),
-        _ => format!("trapped: {}", trap.root_cause()),
+        _ => format!("trapped: {}", text::line(&trap.root_cause().to_string(), MAX_CAUSE)),
     };
-    let mut message = format!("the component {cause}");
-    let last_error = state.log.last_error();
-    if let Some(last) = &last_error {
-        // A guest's runtime logs the reason before it traps.
-        message = format!("{message}; its last error in the log: {}", text::line(last, MAX_LAST_ERROR));
-    }
+    // A guest's runtime says why before it traps.
+    let (sentence, said) = state.log.last_words(|words| (words.sentence(), words.text()));
+    let message = match &sentence {
+        Some(sentence) => format!("{sentence} (the component {cause})"),
+        None => format!("the component {cause}"),
+    };
+    let frames = trap.downcast_ref().map(backtrace).filter(|frames| !frames.is_empty());
     let failure = Failure {
         kind: "trap".to_owned(),
-        message: last_error.unwrap_or(cause),
-        traceback: trap.downcast_ref().map(backtrace).unwrap_or_default(),
+        message: sentence.unwrap_or(cause),
+        traceback: said.into_iter().chain(frames).collect::<Vec<_>>().join("\n"),
         ..Failure::default()
     };
     PluginError::crashed(message).with_failure(failure)
 }
 
 fn backtrace(backtrace: &WasmBacktrace) -> String {
-    let names = backtrace.frames().iter().take(FRAMES).map(|frame| frame.func_name().unwrap_or("<unknown>"));
+    let names = backtrace.frames().iter().take(FRAMES);
+    let names = names.map(|frame| text::line(frame.func_name().unwrap_or("<unknown>"), MAX_BACKTRACE));
     clip(names.collect::<Vec<_>>().join("\n"), MAX_BACKTRACE)
 }

@@ -94,15 +94,31 @@ impl Rights {
         })
     }
 
-    /// What a guest has asked for of which nothing is granted to it: more than that the host does not see, since a
-    /// standard library looks for a path among its directories by itself.
-    pub(crate) fn unmet(&self, witness: &Witness) -> Option<String> {
-        let unmet = [
-            (FILESYSTEM, self.directories.is_empty() && !self.blob_files, "no directory"),
-            (ENV, self.environment.is_empty(), "no environment variable"),
+    /// What a guest misses by its own words, has asked for, and has nothing of. The host does not see which file or variable it
+    /// was: a standard library asks for all that there is, once and whatever the plugin does, and looks there by itself.
+    pub(crate) fn unmet(&self, witness: &Witness, error: &PluginError) -> Option<String> {
+        /// How standard libraries say that a file is not there.
+        const NO_FILE: &[&str] = &[
+            "no such file",
+            "not found",
+            "no-entry",
+            "enoent",
+            "pre-opened",
+            "preopen",
+            "capabilities insufficient",
+            "notcapable",
+            "not-permitted",
+            "not permitted",
         ];
-        let unmet = unmet.into_iter().filter(|(key, none, _)| *none && witness.has_used(key));
-        let unmet: Vec<String> = unmet.map(|(key, _, what)| format!("{what} (`{key}`)")).collect();
+        const NO_VARIABLE: &[&str] = &["environment variable", "notpresent", "keyerror", "getenv", "environ"];
+        let unmet = [
+            (FILESYSTEM, self.directories.is_empty() && !self.blob_files, "no directory", NO_FILE),
+            (ENV, self.environment.is_empty(), "no environment variable", NO_VARIABLE),
+        ];
+        let words = error.message().to_lowercase();
+        let misses = |said: &[&str]| said.iter().any(|said| words.contains(said));
+        let unmet = unmet.into_iter().filter(|(key, none, _, said)| *none && witness.has_used(key) && misses(said));
+        let unmet: Vec<String> = unmet.map(|(key, _, what, _)| format!("{what} (`{key}`)")).collect();
         let granted = || format!("the plugin has asked for what it is not granted: it has {}", unmet.join(" and "));
         (!unmet.is_empty()).then(granted)
     }
@@ -187,6 +203,33 @@ fn walk(path: &Path) -> io::Result<File> {
 mod tests {
     use super::*;
     use bivium_interface::ErrorCode;
+
+    #[test]
+    fn a_missing_permission_is_told_where_the_guest_misses_it() {
+        use bivium_instances::{Auditor, PluginLog};
+        use bivium_interface::Failure;
+
+        let log = PluginLog::new("p");
+        let guest = Arc::new(crate::log::GuestLog::new(log.clone(), 1, 1000));
+        let witness = Arc::new(Witness::new(Auditor::new("p", None, log), guest));
+        let rights = Rights::default();
+        let failed =
+            |message: &str| PluginError::plugin_failed(Failure { message: message.to_owned(), ..Failure::default() });
+        let no_file = failed("No such file or directory (os error 44)");
+        assert_eq!(rights.unmet(&witness, &no_file), None, "it has not asked");
+        for permission in [FILESYSTEM, ENV] {
+            assert!(witness.granted_once(permission, std::iter::empty()));
+        }
+        let told = rights.unmet(&witness, &no_file).unwrap();
+        assert!(told.contains("`permissions.filesystem`") && !told.contains(ENV), "{told}");
+        let told = rights.unmet(&witness, &failed("KeyError: 'HOME'")).unwrap();
+        assert!(told.contains("`permissions.env`") && !told.contains(FILESYSTEM), "{told}");
+        for other in ["ValueError: no such thing", "index out of bounds", ""] {
+            assert_eq!(rights.unmet(&witness, &failed(other)), None, "{other}");
+        }
+        let variables = Rights { environment: vec![("A".to_owned(), String::new())], ..Rights::default() };
+        assert_eq!(variables.unmet(&witness, &failed("KeyError: 'HOME'")), None, "it has some");
+    }
 
     #[test]
     fn a_directory_is_opened_without_following_links() {
