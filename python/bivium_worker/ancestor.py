@@ -225,7 +225,7 @@ class AncestorPlugin(Plugin):
             raise WorkerError("not-found", "the task %r has no adapter here: %s" % (task, self._unbound[task]))
         elif not dot:
             return super().method(name)
-        raise WorkerError("not-found", "the plugin has no method %r; %s" % (name, self.known()))
+        raise self.unknown(name)
 
     def is_offered(self, name: str) -> bool:
         return name not in self._machinery and super().is_offered(name)

@@ -26,6 +26,9 @@ LIFECYCLE = frozenset(
 MOST_NAMED = 32
 """So many names are told in a message."""
 
+MOST_COMPARED = 100
+"""As many characters of an unknown name are compared with the known ones."""
+
 ROOTS = ("cjm_plugin_system", "cjm_substrate")
 """Packages from whose classes a plugin of the ancestor's derives."""
 
@@ -54,12 +57,24 @@ class Plugin:
     def method(self, name: str):
         """A method that calls may reach by name."""
         if not self.is_offered(name):
-            raise WorkerError("not-found", "the plugin has no method %r; %s" % (name, self.known()))
+            raise self.unknown(name)
         return getattr(self.target, name)
 
     def is_offered(self, name: str) -> bool:
         """Whether calls may reach the class's method of this name."""
         return not name.startswith("_") and name not in LIFECYCLE and is_method(self.target, name)
+
+    def unknown(self, name: str) -> WorkerError:
+        """The error of a call that names no method that there is: it tells what was meant, and what there is."""
+        from difflib import get_close_matches
+
+        known = {}
+        for method in sorted(self.methods()):
+            # Of `task.method` the method alone may have been given.
+            known[method.lower()] = known[method.lower().rpartition(".")[2]] = method
+        meant = get_close_matches(name[:MOST_COMPARED].lower().replace("-", "_"), known, 1, 0.7)
+        hint = "did you mean %r? " % known[meant[0]] if meant else ""
+        return WorkerError("not-found", "the plugin has no method %r; %s%s" % (name, hint, self.known()))
 
     def known(self) -> str:
         """For a message: what there is instead."""

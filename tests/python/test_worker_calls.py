@@ -33,6 +33,9 @@ class Calls(WorkerCase):
             error = self.worker.error(name)
             self.assertEqual(error["code"], "not-found", name)
             self.assertIn("add", error["message"])
+        for name, meant in (("ad", "add"), ("fail-later", "fail_later"), ("Add", "add")):
+            self.assertIn("did you mean %r? it has" % meant, self.worker.error(name)["message"])
+        self.assertNotIn("did you mean", self.worker.error("zzz")["message"])
         status, reply = self.worker.get("/methods")
         methods = {method["name"]: method["description"] for method in reply["methods"]}
         self.assertEqual(methods["execute"], "Gives back its arguments.")

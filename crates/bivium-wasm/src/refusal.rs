@@ -3,7 +3,7 @@
 //! What is refused here is refused at load, before any code of the component runs. Names in a component are a stranger's
 //! and are escaped.
 
-use bivium_interface::{PluginError, Result};
+use bivium_interface::{Call, PluginError, Result, nearest};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -90,6 +90,13 @@ pub(crate) fn unfit(function: &str, unfit: &str) -> PluginError {
         text::name(function)
     ))
     .with_help("export only functions of plain values, or implement world `bivium:plugin/plugin`")
+}
+
+/// "did you mean `x`?", if a method that a call names is not there and is like one that is.
+pub(crate) fn meant<'k>(method: &str, known: impl IntoIterator<Item = &'k str>) -> Option<String> {
+    // A call that names none runs `execute`.
+    let meant = if method == Call::EXECUTE { None } else { nearest(method, known) };
+    meant.map(|meant| format!("did you mean `{}`?", text::name(meant)))
 }
 
 /// "version 0.1.0", or "versions 0.1.0 and 0.2.0".

@@ -89,6 +89,24 @@ async fn blobs_in_and_out() {
 }
 
 #[tokio::test]
+async fn a_method_that_there_is_not_and_the_one_that_was_meant() {
+    let loaded = load("echo", json!({})).await;
+    let plugin: &dyn PluginInterface = &loaded.plugin;
+    plugin.initialize(json!({})).await.unwrap();
+    let known = plugin.methods().await.unwrap();
+    let known = known.iter().map(|method| method.name.as_str()).find(|name| *name != Call::EXECUTE).unwrap();
+    let wrong = format!("{known}e");
+    let error = plugin.execute(Call::new().method(wrong.clone())).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::NotFound);
+    common::says(&error, &[&format!("did you mean `{known}`?")]);
+    let error = plugin.execute_stream(Call::new().method(wrong)).await.err().unwrap();
+    common::says(&error, &[&format!("did you mean `{known}`?")]);
+    let error = plugin.execute(Call::new().method("zzz")).await.unwrap_err();
+    assert_eq!((error.code(), error.help()), (ErrorCode::NotFound, None));
+    assert_eq!(plugin.stats().await.unwrap().restarts, 0);
+}
+
+#[tokio::test]
 async fn a_stream() {
     let loaded = load("echo", json!({})).await;
     let plugin: &dyn PluginInterface = &loaded.plugin;

@@ -50,6 +50,14 @@ async fn a_function_is_a_method_by_its_short_and_its_full_name() {
     let error = plugin.execute(Call::new()).await.unwrap_err();
     assert_eq!((error.code(), error.plugin()), (ErrorCode::NotFound, Some("p")));
     says(&error, &["`execute`", "`greet`", "`images.resize`"]);
+    for (given, meant) in [("gret", "did you mean `greet`?"), ("resize", "did you mean `images.resize`?")] {
+        let error = plugin.execute(method(given)).await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::NotFound);
+        says(&error, &[meant, "Its methods are"]);
+        let error = plugin.execute_stream(method(given)).await.err().unwrap();
+        says(&error, &[meant]);
+    }
+    assert!(!plugin.execute(method("zzz")).await.unwrap_err().to_string().contains("did you mean"));
     let error = plugin.execute(method("of-u8\u{1b}[2J")).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::NotFound);
     assert!(!error.to_string().contains('\u{1b}'), "{error:?}");

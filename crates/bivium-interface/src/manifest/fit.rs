@@ -9,9 +9,7 @@ use serde_json::{Number, Value};
 use super::node::{Entry, Kind, Node};
 use super::problems::{Problems, quoted};
 use super::schema::properties;
-
-/// From here on, two keys are so alike that one is a slip of the pen for the other.
-const ALIKE: f64 = 0.8;
+use crate::nearest::ALIKE;
 
 /// Notes everything in which `node` does not fit `schema`.
 pub(super) fn check(node: &Node, schema: &Value, problems: &mut Problems) {

@@ -109,9 +109,13 @@ impl Methods {
     pub(super) fn find(&self, name: &str) -> Result<&Arc<Method>> {
         let n = if name == Call::EXECUTE { self.default } else { self.names.get(name).copied() };
         n.and_then(|n| self.methods.get(n)).ok_or_else(|| {
-            let known = read::listed(self.methods.iter().map(|method| method.name.as_str()));
-            PluginError::not_found(format!("there is no method `{}`", text::name(name)))
-                .with_help(format!("its methods are {known}"))
+            let names = || self.methods.iter().map(|method| method.name.as_str());
+            let known = read::listed(names());
+            let help = match refusal::meant(name, names()) {
+                Some(meant) => format!("{meant} Its methods are {known}"),
+                None => format!("its methods are {known}"),
+            };
+            PluginError::not_found(format!("there is no method `{}`", text::name(name))).with_help(help)
         })
     }
 

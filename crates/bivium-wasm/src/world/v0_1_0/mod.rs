@@ -7,14 +7,14 @@ mod host;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bivium_interface::{Call, MethodInfo, Payload, Result};
+use bivium_interface::{Call, ErrorCode, MethodInfo, Payload, PluginError, Result};
 use serde_json::{Value, json};
 use wasmtime::Store;
 use wasmtime::component::{HasSelf, Instance, InstancePre, Linker, ResourceAny, TypedFunc};
 
 use super::World;
-use crate::document;
 use crate::state::HostState;
+use crate::{document, refusal};
 use bindings::bivium::plugin as wit;
 use bindings::exports::bivium::plugin::guest::Guest as Exports;
 
@@ -107,6 +107,25 @@ impl Guest {
     fn exports(&self) -> &Exports {
         self.plugin.bivium_plugin_guest()
     }
+
+    /// What a call is answered that the guest does not take: with the method that was meant, where it has none of this name.
+    async fn refused(
+        &self,
+        store: &mut Store<HostState>,
+        method: &str,
+        error: PluginError,
+    ) -> wasmtime::Result<PluginError> {
+        if error.code() != ErrorCode::NotFound || method == Call::EXECUTE {
+            return Ok(error);
+        }
+        let known = self.exports().call_describe(store).await?.methods;
+        let known = || std::iter::once(Call::EXECUTE).chain(known.iter().map(|method| method.name.as_str()));
+        let is_known = known().any(|known| known == method);
+        Ok(match refusal::meant(method, known()).filter(|_| !is_known) {
+            Some(meant) => error.with_help(meant),
+            None => error,
+        })
+    }
 }
 
 #[async_trait]
@@ -154,7 +173,7 @@ impl super::Guest for Guest {
         };
         match self.exports().call_execute(&mut *store, &call.method, &input).await? {
             Ok(output) => Ok(take(store, output).await?.map(|payload| *result = payload)),
-            Err(error) => Ok(Err(error.into())),
+            Err(error) => self.refused(store, &call.method, error.into()).await.map(Err),
         }
     }
 
@@ -167,9 +186,9 @@ impl super::Guest for Guest {
             Ok(lent) => lent,
             Err(error) => return Ok(Err(error)),
         };
-        match self.exports().call_execute_stream(store, &call.method, &input).await? {
+        match self.exports().call_execute_stream(&mut *store, &call.method, &input).await? {
             Ok(handle) => Ok(Ok(Box::new(GuestStream { plugin: Arc::clone(&self.plugin), handle }))),
-            Err(error) => Ok(Err(error.into())),
+            Err(error) => self.refused(store, &call.method, error.into()).await.map(Err),
         }
     }
 
