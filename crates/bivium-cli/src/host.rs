@@ -11,7 +11,6 @@ use bivium::{
 use serde_json::Value;
 
 use crate::args::{Global, Named};
-use crate::bare;
 use crate::exit::Failure;
 use crate::interrupt;
 use crate::output::Output;
@@ -183,39 +182,20 @@ pub(crate) enum Place<'a> {
 impl<'a> Target<'a> {
     pub(crate) fn of(named: &'a Named) -> Result<Self> {
         let path = Path::new(&named.plugin);
-        let has =
-            |path: &Path, end: &str| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(end));
+        let has = |path: &Path, ends: &[&str]| {
+            path.extension().is_some_and(|extension| ends.iter().any(|end| extension.eq_ignore_ascii_case(end)))
+        };
         // A name has no separator.
         let is_file = |path: &Path| path.exists() || path.components().count() > 1;
-        if has(path, "json") && is_file(path) {
-            return Ok(Self { name: Manifest::read(path)?.name, place: Place::Manifest(path) });
+        let python = named.plugin.rsplit_once(':').map_or(path, |(file, _)| Path::new(file));
+        if !(has(path, &["json", "wasm"]) && is_file(path) || has(python, &["py"]) && is_file(python)) {
+            return Ok(Self { name: named.plugin.clone(), place: Place::Searched });
         }
-        if has(path, "wasm") && is_file(path) {
-            return Ok(Self::bare(bare::component(path)?));
-        }
-        let (file, class) = named.plugin.rsplit_once(':').unwrap_or((&named.plugin, ""));
-        let file = Path::new(file);
-        if has(file, "py") && is_file(file) {
-            return python(file, class).map(Self::bare);
-        }
-        Ok(Self { name: named.plugin.clone(), place: Place::Searched })
+        let manifest = Manifest::of_file(path)?;
+        let name = manifest.name.clone();
+        let place = if manifest.is_bare() { Place::Bare(Box::new(manifest)) } else { Place::Manifest(path) };
+        Ok(Self { name, place })
     }
-
-    fn bare(manifest: Manifest) -> Self {
-        Self { name: manifest.name.clone(), place: Place::Bare(Box::new(manifest)) }
-    }
-}
-
-/// A class in a Python file.
-fn python(file: &Path, class: &str) -> Result<Manifest> {
-    if !file.is_file() {
-        return Err(PluginError::not_found(format!("there is no file {}", file.display())));
-    }
-    if class.is_empty() {
-        let message = format!("{} may have several classes", file.display());
-        return Err(PluginError::invalid_input(message).with_help(format!("name one: {}:CLASS", file.display())));
-    }
-    bare::class(file, class)
 }
 
 /// Where plugins' log records are kept.

@@ -8,7 +8,6 @@
 mod advice;
 mod args;
 mod arguments;
-mod bare;
 mod command_line;
 mod commands;
 mod exit;

@@ -4,7 +4,6 @@
 //! instead: use [`crate::PluginManager`] there.
 
 use std::future::Future;
-use std::path::Path;
 use std::sync::Arc;
 
 use bivium_interface::{Call, MethodInfo, Payload, PluginError, PluginInterface, Result, Stats, TypedStream};
@@ -15,7 +14,7 @@ use serde_json::Value;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::pipeline::{Event, Outcome, Pipeline, RunOptions};
-use crate::{Freed, LoadReport, ManagerBuilder, UnloadReport};
+use crate::{Freed, LoadReport, ManagerBuilder, Source, UnloadReport};
 
 /// A runtime that ends without waiting for what others still run on it.
 #[derive(Clone)]
@@ -240,13 +239,13 @@ pub struct Plugin {
 }
 
 impl Plugin {
-    /// Starts the plugin that a manifest declares, with this configuration as it is.
+    /// Starts a plugin, with this configuration as it is: see [`crate::open`] for what it is started from.
     ///
     /// # Errors
     /// Those of [`crate::open`] and of `initialize`.
-    pub fn open(manifest: &Path, config: Value) -> Result<Self> {
+    pub fn open(source: impl Into<Source>, config: Value) -> Result<Self> {
         let waiter = Waiter::new()?;
-        let plugin = waiter.wait(crate::open(manifest, config))?;
+        let plugin = waiter.wait(crate::open(source, config))?;
         Ok(Self { waiter, plugin })
     }
 

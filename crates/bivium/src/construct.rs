@@ -1,6 +1,5 @@
 //! The one place that asks which runtime a plugin has.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use bivium_exchange::Exchange;
@@ -9,10 +8,7 @@ use bivium_interface::manifest::Runtime;
 use bivium_interface::{Granted, HostPolicy, LogLevel, LogSource, Manifest, PluginInterface, Result};
 use bivium_remote::{RemotePluginProxy, WorkerPlaces};
 use bivium_wasm::{Compilation, Description, WasmConfig, WasmEngine};
-use serde_json::Value;
 use tokio::sync::OnceCell;
-
-use crate::sources::Sources;
 
 /// Makes plugins from manifests, and holds what they share: the exchange and the WebAssembly engine.
 pub(crate) struct Constructor {
@@ -91,19 +87,4 @@ impl Constructor {
         };
         plugin.map_err(|error| error.with_plugin(&manifest.name))
     }
-}
-
-/// One plugin without a manager: constructed from its manifest and configured, with an exchange of its own. The
-/// configuration is applied as it is. Call `cleanup` when done; dropping the plugin frees what it holds, too.
-///
-/// # Errors
-/// `not-found`, `invalid-manifest`, and whatever keeps the plugin from starting.
-pub async fn open(manifest: &Path, config: Value) -> Result<Arc<dyn PluginInterface>> {
-    let manifest = Arc::new(crate::discovery::read_adapted(manifest, &[])?);
-    let constructor = Constructor::new(Exchange::open()?, Options::default());
-    let sources = Sources::of(&[], std::iter::once(manifest.as_ref()));
-    sources.check(&constructor.granted(&manifest)).map_err(|error| error.with_plugin(&manifest.name))?;
-    let plugin = constructor.construct(&manifest, PluginLog::new(manifest.name.as_str())).await?;
-    plugin.initialize(config).await?;
-    Ok(plugin)
 }

@@ -34,6 +34,7 @@ mod discovery;
 mod installation;
 mod manager;
 pub mod monitor;
+mod open;
 pub mod pipeline;
 pub mod scheduler;
 #[cfg(test)]
@@ -51,10 +52,10 @@ pub use bivium_interface::{
 };
 pub use bivium_remote::{ConfinementSupport, KeptEnvironment, kept_environments, remove_environment};
 pub use bivium_wasm::{CacheUsage, Compilation, Compiler, Resolver, SystemResolver, WasmConfig, compiler_main};
-pub use construct::open;
 pub use discovery::{Discovery, SearchPath, Shadowed, default_search_paths, discover};
 pub use installation::Installation;
 pub use manager::{
     Freed, Held, Import, ImportPermission, Inspection, LoadReport, ManagerBuilder, PluginInfo, PluginManager,
     RunningCall, UnloadReport, default_data_dir,
 };
+pub use open::{Source, open};

@@ -13,6 +13,7 @@
 
 mod adapter;
 mod ancestor;
+mod bare;
 mod file;
 mod fit;
 mod lift;
@@ -29,6 +30,7 @@ mod text;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -174,9 +176,15 @@ pub struct Manifest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-road" = "python"))]
     pub ancestor: Option<Ancestor>,
+    /// The component's bytes, in place of `component`, where it lies in no file: see [`Manifest::of_component_bytes`].
+    #[serde(skip)]
+    pub component_bytes: Option<Arc<[u8]>>,
     /// The manifest's own file.
     #[serde(skip)]
     pub path: PathBuf,
+    /// Whether there is no such file.
+    #[serde(skip)]
+    is_bare: bool,
 }
 
 impl Manifest {

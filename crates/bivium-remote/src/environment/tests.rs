@@ -14,7 +14,9 @@ pub(super) fn manifest() -> Manifest {
 }
 
 fn with_requirements(requirements: &[&str]) -> Manifest {
-    Manifest { requirements: Some(requirements.iter().map(|text| (*text).to_owned()).collect()), ..manifest() }
+    let mut manifest = manifest();
+    manifest.requirements = Some(requirements.iter().map(|text| (*text).to_owned()).collect());
+    manifest
 }
 
 /// A `PATH` of one directory, and what its tools noted of themselves.
@@ -300,7 +302,8 @@ async fn python3_is_taken_unless_it_will_not_do() {
     fixture.tool("python3.12", "echo not installed; exit 127");
     assert_eq!(fixture.choose(&manifest()).await.unwrap().version, (3, 10, 2));
 
-    let newer = Manifest { requires_python: Some(">=3.11".into()), ..manifest() };
+    let mut newer = manifest();
+    newer.requires_python = Some(">=3.11".into());
     let error = fixture.choose(&newer).await.unwrap_err();
     assert!(error.message().contains("3.9 or newer and \">=3.11\" (requires_python)"), "{error}");
     fixture.python("python3", "3.11.1");
@@ -310,8 +313,11 @@ async fn python3_is_taken_unless_it_will_not_do() {
 #[tokio::test]
 async fn python_path_is_asked_whether_it_will_do() {
     let fixture = Fixture::new();
-    let named =
-        |path: PathBuf| Manifest { python_path: Some(path), requires_python: Some("<3.12".into()), ..manifest() };
+    let named = |path: PathBuf| {
+        let mut manifest = manifest();
+        (manifest.python_path, manifest.requires_python) = (Some(path), Some("<3.12".into()));
+        manifest
+    };
     let good = fixture.python("good", "3.11.7");
     let found = fixture.choose(&named(good.clone())).await.unwrap();
     assert_eq!(found, Interpreter { path: good, version: (3, 11, 7), prctl: false, hold: None });

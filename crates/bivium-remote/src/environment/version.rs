@@ -73,7 +73,9 @@ mod tests {
     use super::*;
 
     fn wanted(text: &str) -> Result<Wanted, PluginError> {
-        Wanted::of(&Manifest { requires_python: Some(text.into()), ..manifest() })
+        let mut manifest = manifest();
+        manifest.requires_python = Some(text.into());
+        Wanted::of(&manifest)
     }
 
     #[test]

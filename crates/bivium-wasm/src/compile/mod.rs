@@ -121,7 +121,10 @@ impl CompileLimits {
 /// A component that is wanted.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
+    /// Its file; its name where it is in memory.
     pub(crate) path: PathBuf,
+    /// Its bytes, if it lies in no file.
+    pub(crate) bytes: Option<Arc<[u8]>>,
     /// What the manifest says that the file's SHA-256 is.
     pub(crate) sha256: Option<String>,
     pub(crate) limits: CompileLimits,
@@ -130,10 +133,12 @@ pub(crate) struct Request {
 impl Request {
     /// The component that a manifest names, within the limits that it was granted.
     pub(crate) fn of(manifest: &Manifest, granted: &manifest::Limits, config: &WasmConfig) -> Result<Self> {
-        let path = manifest.component.clone().ok_or_else(|| {
+        let bytes = manifest.component_bytes.clone();
+        let in_memory = bytes.is_some().then(|| PathBuf::from(&manifest.name));
+        let path = in_memory.or_else(|| manifest.component.clone()).ok_or_else(|| {
             PluginError::invalid_manifest("the manifest names no component").with_help("add `component`")
         })?;
-        Ok(Self { path, sha256: manifest.sha256.clone(), limits: CompileLimits::new(granted, config) })
+        Ok(Self { path, bytes, sha256: manifest.sha256.clone(), limits: CompileLimits::new(granted, config) })
     }
 }
 
@@ -255,6 +260,10 @@ impl Workshop {
     fn look(&self, engine: &Engine, request: &Request) -> Result<Found> {
         let in_file = |error| at(&request.path, error);
         let expected = request.sha256.as_deref();
+        if let Some(bytes) = &request.bytes {
+            let binary = Binary::in_memory(bytes, &request.path, request.limits.component_bytes)?;
+            return self.checked(engine, binary, expected).map_err(in_file);
+        }
         let source = Source::open(&request.path, request.limits.component_bytes)?;
         let known = self.cache.as_ref().and_then(|cache| cache.remembered(source.stamp()));
         if let Some(digest) = known {
@@ -263,9 +272,13 @@ impl Workshop {
                 return Ok(Found::Compiled(compiled));
             }
         }
-        let binary = source.read()?;
-        check_digest(binary.digest, expected).map_err(in_file)?;
-        refusal::check_header(&binary.bytes).map_err(in_file)?;
+        self.checked(engine, source.read()?, expected).map_err(in_file)
+    }
+
+    /// Looks for a component that was read in the cache.
+    fn checked(&self, engine: &Engine, binary: Binary, expected: Option<&str>) -> Result<Found> {
+        check_digest(binary.digest, expected)?;
+        refusal::check_header(&binary.bytes)?;
         if let (Some(cache), Some(stamp)) = (&self.cache, &binary.stamp) {
             cache.remember(stamp, binary.digest);
         }

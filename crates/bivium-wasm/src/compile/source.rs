@@ -73,6 +73,16 @@ pub(crate) struct Binary {
     pub(crate) stamp: Option<Stamp>,
 }
 
+impl Binary {
+    /// One of at most `limit` bytes that lies in no file.
+    pub(crate) fn in_memory(bytes: &[u8], name: &Path, limit: u64) -> Result<Self> {
+        if bytes.len() as u64 > limit {
+            return Err(too_large(name, limit));
+        }
+        Ok(Self { bytes: bytes.to_vec(), digest: Digest::of(bytes), stamp: None })
+    }
+}
+
 fn check_regular(path: &Path, found: &std::fs::Metadata) -> Result<()> {
     if found.is_file() {
         return Ok(());

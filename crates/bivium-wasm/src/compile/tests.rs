@@ -7,7 +7,7 @@ mod slow;
 
 fn request(path: &Path, time: Duration) -> Request {
     let limits = CompileLimits { component_bytes: 1 << 20, time, memory_bytes: 1 << 30 };
-    Request { path: path.to_owned(), sha256: None, limits }
+    Request { path: path.to_owned(), bytes: None, sha256: None, limits }
 }
 
 #[tokio::test]

@@ -5,7 +5,6 @@ use std::path::Path;
 use bivium_interface::manifest::Runtime;
 use bivium_interface::{Manifest, PluginError, Result};
 use bivium_wasm::Compilation;
-use serde_json::json;
 
 use super::PluginManager;
 
@@ -27,12 +26,9 @@ impl PluginManager {
     /// The same for a component's file that no manifest names, within the limits of one that sets none.
     ///
     /// # Errors
-    /// As [`compile`](Self::compile).
+    /// As [`compile`](Self::compile); `invalid-input` if nothing of the file's name can stand in a plugin's.
     pub async fn compile_file(&self, component: &Path) -> Result<Compilation> {
-        let manifest = json!({"name": "component", "version": "0", "runtime": "wasm"});
-        let mut manifest: Manifest = serde_json::from_value(manifest)
-            .map_err(|error| PluginError::internal(format!("there is no manifest without a component: {error}")))?;
-        manifest.component = Some(component.to_owned());
+        let manifest = Manifest::of_component(component)?;
         self.inner.constructor.compile(&manifest).await
     }
 }

@@ -1,0 +1,170 @@
+//! The manifest of a plugin that has none: a component, in a file or in memory, or a class in a Python file.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::Manifest;
+use crate::PluginError;
+
+/// The longest name that a manifest may have.
+const LONGEST_NAME: usize = 64;
+
+impl Manifest {
+    /// The manifest of a component's file that has none. The plugin is named as the file is (`redact.wasm`, which no plugin with a
+    /// manifest is by chance), gets no permissions, and has the limits of a manifest that sets none. Nothing is opened.
+    ///
+    /// # Errors
+    /// `invalid-input` if the file's name holds nothing that a plugin's name can be made of.
+    pub fn of_component(file: &Path) -> Result<Self, PluginError> {
+        let mut manifest = bare(file, &json!({"component": "x.wasm"}))?;
+        manifest.component = Some(manifest.path.clone());
+        Ok(manifest)
+    }
+
+    /// The manifest of a component that is in memory and in no file, under this name. As
+    /// [`of_component`](Self::of_component) otherwise.
+    ///
+    /// # Errors
+    /// `invalid-manifest` if the name cannot be a plugin's.
+    pub fn of_component_bytes(name: &str, bytes: impl Into<Arc<[u8]>>) -> Result<Self, PluginError> {
+        let whole = json!({"name": name, "version": "0", "component": "x.wasm"});
+        let mut manifest = Self::parse(&whole.to_string(), Path::new(name))?;
+        manifest.component = None;
+        manifest.is_bare = true;
+        manifest.component_bytes = Some(bytes.into());
+        Ok(manifest)
+    }
+
+    /// The manifest of a class in a Python file that has none. The plugin is named as the file is, finds what lies beside the file,
+    /// runs with `python3` as `python3 FILE` would, and is trusted. Nothing is opened.
+    ///
+    /// # Errors
+    /// `invalid-input` if Python cannot import a module from a file of this name, or the class's name is none.
+    pub fn of_class(file: &Path, class: &str) -> Result<Self, PluginError> {
+        let module = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        if module.is_empty() || !module.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            let message = format!("Python cannot import a module from {}", file.display());
+            return Err(PluginError::invalid_input(message).with_help("name the file in letters, digits and `_`"));
+        }
+        let mut manifest = bare(file, &json!({"module": module, "class": class}))?;
+        manifest.source = manifest.path.parent().map(Path::to_owned);
+        Ok(manifest)
+    }
+
+    /// The manifest of whatever a path means: of a component (`FILE.wasm`) or a class (`FILE.py:CLASS`) that has none, and
+    /// else the one that lies in the file.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read), [`of_component`](Self::of_component) and [`of_class`](Self::of_class); `not-found` if
+    /// there is no such Python file.
+    pub fn of_file(file: &Path) -> Result<Self, PluginError> {
+        if has_extension(file, "wasm") {
+            return Self::of_component(file);
+        }
+        let text = file.to_string_lossy();
+        let (python, class) = text.rsplit_once(':').unwrap_or((&text, ""));
+        let python = Path::new(python);
+        if !has_extension(python, "py") {
+            return Self::read(file);
+        }
+        if !python.is_file() {
+            return Err(PluginError::not_found(format!("there is no file {}", python.display())));
+        }
+        if class.is_empty() {
+            let message = format!("{} may have several classes", python.display());
+            return Err(PluginError::invalid_input(message).with_help(format!("name one: {}:CLASS", python.display())));
+        }
+        Self::of_class(python, class)
+    }
+
+    /// Whether the plugin has no manifest of its own: it is what [`of_component`](Self::of_component),
+    /// [`of_component_bytes`](Self::of_component_bytes) or [`of_class`](Self::of_class) made.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        self.is_bare
+    }
+}
+
+fn has_extension(path: &Path, wanted: &str) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(wanted))
+}
+
+/// A manifest with these keys, whose file is the plugin's own.
+fn bare(file: &Path, keys: &Value) -> Result<Manifest, PluginError> {
+    let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+    let name: String = name.chars().map(plain).collect();
+    let name = name.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
+    // All of it is ASCII; the end says what kind of file it is.
+    let name = name.get(name.len().saturating_sub(LONGEST_NAME)..).unwrap_or(name);
+    let name = name.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
+    let mut whole = json!({"name": name, "version": "0"});
+    if let (Some(whole), Some(keys)) = (whole.as_object_mut(), keys.as_object()) {
+        whole.extend(keys.clone());
+    }
+    let mut manifest = Manifest::parse(&whole.to_string(), file).map_err(|error| {
+        let why = error.problems().iter().map(|problem| problem.message.clone()).collect::<Vec<_>>().join("; ");
+        PluginError::invalid_input(format!("{} cannot be run without a manifest: {why}", file.display()))
+    })?;
+    manifest.is_bare = true;
+    Ok(manifest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorCode;
+
+    #[test]
+    fn a_file_without_a_manifest_is_named_as_it_is_and_gets_nothing() {
+        let component = Manifest::of_component(Path::new("/x/my redact.wasm")).unwrap();
+        assert_eq!((component.name.as_str(), &component.permissions), ("my-redact.wasm", &None));
+        assert_eq!(component.component.as_deref(), Some(Path::new("/x/my redact.wasm")));
+        let class = Manifest::of_class(Path::new("/x/words.py"), "Words").unwrap();
+        assert_eq!((class.module.as_deref(), class.class.as_deref()), (Some("words"), Some("Words")));
+        assert_eq!((class.name.as_str(), class.source.as_deref()), ("words.py", Some(Path::new("/x"))));
+        let long = Manifest::of_component(Path::new(&format!("/{}.wasm", "aé".repeat(80)))).unwrap();
+        assert!(long.name.len() <= LONGEST_NAME && long.name.ends_with(".wasm"), "{}", long.name);
+        assert!(component.is_bare() && class.is_bare());
+    }
+
+    #[test]
+    fn a_component_in_memory_lies_in_no_file() {
+        let manifest = Manifest::of_component_bytes("in-memory", *b"\0asm").unwrap();
+        assert_eq!((manifest.name.as_str(), &manifest.component), ("in-memory", &None));
+        assert_eq!(manifest.component_bytes.as_deref(), Some(b"\0asm".as_slice()));
+        let error = Manifest::of_component_bytes("no name", *b"").unwrap_err();
+        assert_eq!(error.code(), ErrorCode::InvalidManifest, "{error}");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_named_or_imported_is_refused() {
+        for (file, name) in [("my-words.py", "Words"), ("words.py", "not a class"), ("/", "X")] {
+            let error = Manifest::of_class(Path::new(file), name).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::InvalidInput, "{error}");
+        }
+        assert!(Manifest::of_component(Path::new("/")).is_err());
+    }
+
+    #[test]
+    fn a_path_says_what_it_means() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("words.py"), "class Words: pass\n").unwrap();
+        std::fs::write(path("words.json"), r#"{"name": "w", "version": "1", "module": "words", "class": "Words"}"#)
+            .unwrap();
+        let named = |name: &str| Manifest::of_file(&path(name));
+        assert_eq!(named("words.py:Words").unwrap().name, "words.py");
+        assert_eq!(
+            (named("words.json").unwrap().name.as_str(), named("x.WASM").unwrap().name.as_str()),
+            ("w", "x.WASM")
+        );
+        assert!(!named("words.json").unwrap().is_bare());
+        assert!(named("words.py").unwrap_err().to_string().contains("words.py:CLASS"));
+        for missing in ["none.py:Words", "none.json"] {
+            assert_eq!(named(missing).unwrap_err().code(), ErrorCode::NotFound, "{missing}");
+        }
+    }
+}
