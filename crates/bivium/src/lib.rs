@@ -28,6 +28,7 @@
 //! ```
 
 pub mod blocking;
+mod caught;
 mod config;
 mod construct;
 mod discovery;

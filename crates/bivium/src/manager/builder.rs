@@ -10,6 +10,7 @@ use bivium_interface::{HostPolicy, Manifest, PluginError, Result};
 use bivium_wasm::WasmConfig;
 
 use super::{Inner, PluginManager};
+use crate::caught::Caught;
 use crate::config::SettingsStore;
 use crate::construct::{Constructor, Options};
 use crate::discovery::{SearchPath, default_search_paths};
@@ -111,7 +112,7 @@ impl ManagerBuilder {
     /// Where grants and denials are told, for example an [`AuditFile`](crate::AuditFile).
     #[must_use]
     pub fn audit(mut self, sink: Arc<dyn AuditSink>) -> Self {
-        self.options.audit = Some(sink);
+        self.options.audit = Some(Arc::new(Caught(sink)));
         self
     }
 
@@ -125,14 +126,14 @@ impl ManagerBuilder {
     /// What tells of the machine, in place of the machine itself.
     #[must_use]
     pub fn monitor(mut self, monitor: Arc<dyn Monitor>) -> Self {
-        self.monitor = Some(monitor);
+        self.monitor = Some(Arc::new(Caught(monitor)));
         self
     }
 
     /// When calls may start, in place of a [`QueueScheduler`].
     #[must_use]
     pub fn scheduler(mut self, scheduler: Arc<dyn Scheduler>) -> Self {
-        self.scheduler = Some(scheduler);
+        self.scheduler = Some(Arc::new(Caught(scheduler)));
         self
     }
 

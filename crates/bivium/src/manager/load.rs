@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::PluginManager;
 use super::freed::{Freed, Scales};
 use super::loaded::{Config, Copy, DRAIN, Loaded};
+use crate::caught::CaughtPlugin;
 use crate::config::{Schema, merge};
 use crate::sources::Sources;
 
@@ -100,11 +101,13 @@ impl PluginManager {
         join_all(loads).await.into_iter().flatten().collect()
     }
 
-    /// Takes a plugin of the host's own type under the manager's care, with this configuration.
+    /// Takes a plugin of the host's own type under the manager's care, with this configuration. Where it panics, that is an error
+    /// of the call (`plugin-failed`, of the type `panic`), and nobody else's.
     ///
     /// # Errors
     /// `invalid-input` if a plugin of its name is loaded; `invalid-config`; those of its `initialize`.
     pub async fn register(&self, plugin: Arc<dyn PluginInterface>, config: Value) -> Result<()> {
+        let plugin: Arc<dyn PluginInterface> = Arc::new(CaughtPlugin::new(plugin)?);
         let name = plugin.name().to_owned();
         check_name(&name)?;
         let _turn = self.turn(&name).await;

@@ -1,0 +1,82 @@
+//! [`Caught`]: what a host registers, so that a panic in it is an error of the call that met it, and ends nobody else.
+//!
+//! A panic that nobody catches would unwind through the manager into a caller who called another plugin, or end a task of the
+//! manager's own. (A program that is built with `panic = "abort"` ends all the same.)
+
+mod plugin;
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bivium_instances::{AuditRecord, AuditSink};
+use bivium_interface::{CallHandle, PluginError, Result, clip};
+use futures_util::FutureExt as _;
+
+use crate::monitor::{Monitor, SystemSnapshot};
+use crate::scheduler::{Admission, Need, Scheduler};
+
+pub(crate) use plugin::CaughtPlugin;
+
+/// The longest message of a panic that is told, in bytes.
+const LONGEST: usize = 8 << 10;
+
+/// Something of the host's own that may panic.
+pub(crate) struct Caught<T: ?Sized>(pub(crate) Arc<T>);
+
+#[async_trait]
+impl Scheduler for Caught<dyn Scheduler> {
+    async fn admit(&self, need: &Need, call: &CallHandle) -> Result<Admission> {
+        later(self.0.admit(need, call)).await.unwrap_or_else(|panic| Err(fault("scheduler", &panic)))
+    }
+
+    fn weighs_memory(&self) -> bool {
+        now(|| self.0.weighs_memory()).unwrap_or(true)
+    }
+}
+
+/// One that panics knows nothing of the machine, and the log says so.
+impl Monitor for Caught<dyn Monitor> {
+    fn snapshot(&self) -> SystemSnapshot {
+        now(|| self.0.snapshot()).unwrap_or_else(|panic| told("monitor", &panic))
+    }
+
+    fn memory_of(&self, pids: &[u32]) -> u64 {
+        now(|| self.0.memory_of(pids)).unwrap_or_else(|panic| told("monitor", &panic))
+    }
+}
+
+impl AuditSink for Caught<dyn AuditSink> {
+    fn record(&self, record: &AuditRecord) -> Result<()> {
+        now(|| self.0.record(record)).unwrap_or_else(|panic| Err(fault("audit sink", &panic)))
+    }
+}
+
+/// Does something that may panic. What it says of its state after that is its own affair.
+fn now<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| message(&*panic))
+}
+
+/// The same for what takes its time.
+async fn later<T>(work: impl Future<Output = T>) -> Result<T, String> {
+    AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| message(&*panic))
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    clip(text.unwrap_or_else(|| "it gave no message".to_owned()), LONGEST)
+}
+
+fn fault(what: &str, panic: &str) -> PluginError {
+    PluginError::internal(format!("the host's {what} panicked: {panic}"))
+}
+
+fn told<T: Default>(what: &str, panic: &str) -> T {
+    tracing::error!(panic, "the host's {what} panicked");
+    T::default()
+}
+
+#[cfg(test)]
+mod tests;

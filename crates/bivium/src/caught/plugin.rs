@@ -1,0 +1,114 @@
+//! [`CaughtPlugin`]: a plugin of the host's own type.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use async_trait::async_trait;
+use bivium_interface::{
+    Call, Failure, MethodInfo, Payload, PayloadStream, PluginError, PluginInterface, Result, Stats,
+};
+use futures_core::Stream;
+use serde_json::Value;
+
+use super::{later, message, now};
+
+/// A plugin of the host's own type, whose panics are errors of its calls (`plugin-failed`, of the type `panic`).
+pub(crate) struct CaughtPlugin {
+    plugin: Arc<dyn PluginInterface>,
+    name: String,
+    version: String,
+}
+
+impl CaughtPlugin {
+    /// Asks for its name and version once: they have no way to fail later.
+    ///
+    /// # Errors
+    /// `plugin-failed` if it panics over that.
+    pub(crate) fn new(plugin: Arc<dyn PluginInterface>) -> Result<Self> {
+        let asked = now(|| (plugin.name().to_owned(), plugin.version().to_owned()));
+        let (name, version) = asked.map_err(|panic| failed(&panic))?;
+        Ok(Self { plugin, name, version })
+    }
+
+    async fn caught<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        later(work).await.unwrap_or_else(|panic| Err(failed(&panic).with_plugin(&self.name)))
+    }
+}
+
+fn failed(panic: &str) -> PluginError {
+    PluginError::plugin_failed(Failure { kind: "panic".to_owned(), message: panic.to_owned(), ..Failure::default() })
+}
+
+#[async_trait]
+impl PluginInterface for CaughtPlugin {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn version(&self) -> &str {
+        &self.version
+    }
+
+    async fn initialize(&self, config: Value) -> Result<()> {
+        self.caught(async { self.plugin.initialize(config).await }).await
+    }
+
+    async fn execute(&self, call: Call) -> Result<Payload> {
+        let id = call.id();
+        self.caught(async { self.plugin.execute(call).await }).await.map_err(|error| error.with_call(id))
+    }
+
+    async fn execute_stream(&self, call: Call) -> Result<PayloadStream> {
+        let id = call.id();
+        let stream = self.caught(async { self.plugin.execute_stream(call).await }).await;
+        let stream = stream.map_err(|error| error.with_call(id))?;
+        Ok(Box::pin(CaughtStream { stream: Some(stream), plugin: self.name.clone() }))
+    }
+
+    async fn methods(&self) -> Result<Vec<MethodInfo>> {
+        self.caught(async { self.plugin.methods().await }).await
+    }
+
+    async fn config_schema(&self) -> Result<Value> {
+        self.caught(async { self.plugin.config_schema().await }).await
+    }
+
+    async fn current_config(&self) -> Result<Value> {
+        self.caught(async { self.plugin.current_config().await }).await
+    }
+
+    async fn stats(&self) -> Result<Stats> {
+        self.caught(async { self.plugin.stats().await }).await
+    }
+
+    async fn is_alive(&self) -> bool {
+        later(async { self.plugin.is_alive().await }).await.unwrap_or(false)
+    }
+
+    async fn cleanup(&self) -> Result<()> {
+        self.caught(async { self.plugin.cleanup().await }).await
+    }
+}
+
+/// A stream that ends with an error where it panics.
+struct CaughtStream {
+    stream: Option<PayloadStream>,
+    plugin: String,
+}
+
+impl Stream for CaughtStream {
+    type Item = Result<Payload>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
+        let polled = catch_unwind(AssertUnwindSafe(|| stream.as_mut().poll_next(cx)));
+        polled.unwrap_or_else(|panic| {
+            // Not asked again, and what is left of it is dropped where another panic ends nothing.
+            let rest = self.stream.take();
+            let _ = now(|| drop(rest));
+            Poll::Ready(Some(Err(failed(&message(&*panic)).with_plugin(&self.plugin))))
+        })
+    }
+}
