@@ -1,6 +1,6 @@
 //! The manifest of a plugin that has none: a component, in a file or in memory, or a class in a Python file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ impl Manifest {
     pub fn of_component_bytes(name: &str, bytes: impl Into<Arc<[u8]>>) -> Result<Self, PluginError> {
         let whole = json!({"name": name, "version": "0", "component": "x.wasm"});
         let mut manifest = Self::parse(&whole.to_string(), Path::new(name))?;
-        manifest.component = None;
+        (manifest.component, manifest.path) = (None, PathBuf::new());
         manifest.is_bare = true;
         manifest.component_bytes = Some(bytes.into());
         Ok(manifest)
@@ -134,6 +134,7 @@ mod tests {
     fn a_component_in_memory_lies_in_no_file() {
         let manifest = Manifest::of_component_bytes("in-memory", *b"\0asm").unwrap();
         assert_eq!((manifest.name.as_str(), &manifest.component), ("in-memory", &None));
+        assert_eq!(manifest.path, Path::new(""));
         assert_eq!(manifest.component_bytes.as_deref(), Some(b"\0asm".as_slice()));
         let error = Manifest::of_component_bytes("no name", *b"").unwrap_err();
         assert_eq!(error.code(), ErrorCode::InvalidManifest, "{error}");

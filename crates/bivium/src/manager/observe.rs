@@ -27,7 +27,7 @@ pub struct PluginInfo {
     pub category: Option<String>,
     /// Which road it takes; none for a type of the host's own.
     pub runtime: Option<Runtime>,
-    /// Its manifest; none for a type of the host's own.
+    /// Its manifest; none for a type of the host's own, and where it lies in no file.
     #[serde(serialize_with = "bivium_interface::lossy::optional")]
     pub manifest: Option<PathBuf>,
     /// What it needs of the machine.
@@ -101,7 +101,7 @@ impl PluginManager {
             description: manifest.description.clone(),
             category: manifest.category.clone(),
             runtime: Some(manifest.runtime),
-            manifest: Some(manifest.path.clone()),
+            manifest: Some(manifest.path.clone()).filter(|path| !path.as_os_str().is_empty()),
             resources: manifest.resources.clone(),
             loaded,
             enabled: self.is_enabled(&manifest.name).unwrap_or(true),
