@@ -28,7 +28,9 @@ impl PluginManager {
     /// # Errors
     /// As [`compile`](Self::compile); `invalid-input` if nothing of the file's name can stand in a plugin's.
     pub async fn compile_file(&self, component: &Path) -> Result<Compilation> {
-        let manifest = Manifest::of_component(component)?;
+        let mut manifest = Manifest::of_component(component)?;
+        // Told as it was given.
+        manifest.component = Some(component.to_owned());
         self.inner.constructor.compile(&manifest).await
     }
 }
