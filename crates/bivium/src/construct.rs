@@ -1,36 +1,60 @@
-//! The one place that asks which runtime a plugin has.
+//! The one place that asks which runtime a plugin has, and which of them this host was built with.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bivium_exchange::Exchange;
 use bivium_instances::{AuditSink, Auditor, PluginContext, PluginLog, Protected, Secrets};
 use bivium_interface::manifest::Runtime;
 use bivium_interface::{Granted, HostPolicy, LogLevel, LogSource, Manifest, PluginInterface, Result};
-use bivium_remote::{RemotePluginProxy, WorkerPlaces};
-use bivium_wasm::{Compilation, Description, WasmConfig, WasmEngine};
-use tokio::sync::OnceCell;
 
 /// Makes plugins from manifests, and holds what they share: the exchange and the WebAssembly engine.
 pub(crate) struct Constructor {
     exchange: Exchange,
     /// Made with the first component: a host without components does without.
-    engine: OnceCell<WasmEngine>,
+    #[cfg(feature = "wasm")]
+    engine: tokio::sync::OnceCell<bivium_wasm::WasmEngine>,
     options: Options,
 }
 
 /// What a host chose for all its plugins.
 #[derive(Clone, Default)]
 pub(crate) struct Options {
-    pub(crate) wasm: WasmConfig,
-    pub(crate) places: WorkerPlaces,
+    #[cfg(feature = "wasm")]
+    pub(crate) wasm: bivium_wasm::WasmConfig,
+    #[cfg(feature = "python")]
+    pub(crate) places: bivium_remote::WorkerPlaces,
+    /// The host's data directory.
+    pub(crate) data: Option<PathBuf>,
     pub(crate) policy: HostPolicy,
     pub(crate) audit: Option<Arc<dyn AuditSink>>,
     pub(crate) secrets: Secrets,
 }
 
+impl Options {
+    /// What plugins must not be granted of the host's own.
+    fn protected(&self) -> Protected {
+        let protected = Protected::default().and(self.data.clone(), "the data of plugins");
+        #[cfg(feature = "python")]
+        let protected = self.places.protect(protected);
+        protected
+    }
+}
+
 impl Constructor {
     pub(crate) fn new(exchange: Exchange, options: Options) -> Self {
-        Self { exchange, engine: OnceCell::new(), options }
+        #[cfg(feature = "python")]
+        let options = {
+            let mut options = options;
+            options.places.data.clone_from(&options.data);
+            options
+        };
+        Self {
+            exchange,
+            #[cfg(feature = "wasm")]
+            engine: tokio::sync::OnceCell::new(),
+            options,
+        }
     }
 
     pub(crate) fn exchange(&self) -> &Exchange {
@@ -49,42 +73,100 @@ impl Constructor {
         }
         let audit = Auditor::new(&manifest.name, self.options.audit.clone(), log.clone());
         let audit = if granted.enforce { audit.enforced() } else { audit };
-        let protected = self.options.places.protect(Protected::default());
-        PluginContext { log, audit, granted: Arc::new(granted), secrets: self.options.secrets.clone(), protected }
-    }
-
-    async fn engine(&self) -> Result<&WasmEngine> {
-        self.engine.get_or_try_init(|| async { WasmEngine::new(self.options.wasm.clone()) }).await
-    }
-
-    /// Compiles a plugin's component, and runs nothing.
-    pub(crate) async fn compile(&self, manifest: &Manifest) -> Result<Compilation> {
-        bivium_wasm::compile(self.engine().await?, manifest, &self.granted(manifest).limits).await
-    }
-
-    /// What a plugin's component says of itself; none of its code runs.
-    pub(crate) async fn describe(&self, manifest: &Manifest) -> Result<Description> {
-        bivium_wasm::describe(self.engine().await?, manifest, &self.granted(manifest).limits).await
+        let (secrets, protected) = (self.options.secrets.clone(), self.options.protected());
+        PluginContext { log, audit, granted: Arc::new(granted), secrets, protected }
     }
 
     /// Component instances that live now.
     pub(crate) fn component_instances(&self) -> usize {
-        self.engine.get().map_or(0, WasmEngine::instances)
+        #[cfg(feature = "wasm")]
+        let instances = self.engine.get().map_or(0, bivium_wasm::WasmEngine::instances);
+        #[cfg(not(feature = "wasm"))]
+        let instances = 0;
+        instances
     }
 
     /// Makes the plugin, without a configuration and without a running instance.
     pub(crate) async fn construct(&self, manifest: &Arc<Manifest>, log: PluginLog) -> Result<Arc<dyn PluginInterface>> {
         let context = self.context(manifest, log);
-        let plugin: Result<Arc<dyn PluginInterface>> = match manifest.runtime {
-            Runtime::Wasm => {
-                let plugin = bivium_wasm::load(self.engine().await?, manifest, &self.exchange, context).await;
-                plugin.map(|plugin| Arc::new(plugin) as Arc<dyn PluginInterface>)
-            }
-            Runtime::Python => {
-                let plugin = RemotePluginProxy::load(manifest, &self.exchange, context, &self.options.places).await;
-                plugin.map(|plugin| Arc::new(plugin) as Arc<dyn PluginInterface>)
-            }
+        let plugin = match manifest.runtime {
+            Runtime::Wasm => self.component(manifest, context).await,
+            Runtime::Python => self.worker(manifest, context).await,
         };
         plugin.map_err(|error| error.with_plugin(&manifest.name))
+    }
+}
+
+#[cfg(feature = "wasm")]
+impl Constructor {
+    async fn engine(&self) -> Result<&bivium_wasm::WasmEngine> {
+        self.engine.get_or_try_init(|| async { bivium_wasm::WasmEngine::new(self.options.wasm.clone()) }).await
+    }
+
+    /// Compiles a plugin's component, and runs nothing.
+    pub(crate) async fn compile(&self, manifest: &Manifest) -> Result<bivium_wasm::Compilation> {
+        bivium_wasm::compile(self.engine().await?, manifest, &self.granted(manifest).limits).await
+    }
+
+    /// What a plugin's component says of itself; none of its code runs.
+    pub(crate) async fn describe(&self, manifest: &Manifest) -> Result<bivium_wasm::Description> {
+        bivium_wasm::describe(self.engine().await?, manifest, &self.granted(manifest).limits).await
+    }
+
+    async fn component(&self, manifest: &Manifest, context: PluginContext) -> Result<Arc<dyn PluginInterface>> {
+        Ok(Arc::new(bivium_wasm::load(self.engine().await?, manifest, &self.exchange, context).await?))
+    }
+}
+
+#[cfg(not(feature = "wasm"))]
+impl Constructor {
+    async fn component(&self, _manifest: &Manifest, _context: PluginContext) -> Result<Arc<dyn PluginInterface>> {
+        Err(absent(Runtime::Wasm))
+    }
+}
+
+#[cfg(feature = "python")]
+impl Constructor {
+    async fn worker(&self, manifest: &Arc<Manifest>, context: PluginContext) -> Result<Arc<dyn PluginInterface>> {
+        let places = &self.options.places;
+        Ok(Arc::new(bivium_remote::RemotePluginProxy::load(manifest, &self.exchange, context, places).await?))
+    }
+}
+
+#[cfg(not(feature = "python"))]
+impl Constructor {
+    async fn worker(&self, _manifest: &Arc<Manifest>, _context: PluginContext) -> Result<Arc<dyn PluginInterface>> {
+        Err(absent(Runtime::Python))
+    }
+}
+
+/// What a plugin is told whose runtime this host was built without.
+#[cfg(not(all(feature = "wasm", feature = "python")))]
+pub(crate) fn absent(runtime: Runtime) -> bivium_interface::PluginError {
+    let runtime = runtime.as_str();
+    let message = format!("this host cannot run plugins of the runtime {runtime:?}: it was built without it");
+    let help = format!("build it with the feature `{runtime}` of the crate `bivium`");
+    bivium_interface::PluginError::unavailable(message).with_help(help)
+}
+
+#[cfg(all(test, not(all(feature = "wasm", feature = "python"))))]
+mod tests {
+    use bivium_interface::ErrorCode;
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_manifest_of_an_absent_runtime_is_told_which_feature_is_missing() {
+        let all = [
+            ("wasm", cfg!(feature = "wasm"), json!({"name": "p", "version": "1", "component": "x.wasm"})),
+            ("python", cfg!(feature = "python"), json!({"name": "p", "version": "1", "module": "x", "class": "X"})),
+        ];
+        for (runtime, is_there, manifest) in all.into_iter().filter(|(_, is_there, _)| !is_there) {
+            let manifest = Manifest::parse(&manifest.to_string(), std::path::Path::new("/x/p.json")).unwrap();
+            let error = crate::open(manifest, json!({})).await.err().unwrap();
+            assert_eq!((error.code(), error.plugin(), is_there), (ErrorCode::Unavailable, Some("p"), false));
+            assert!(error.to_string().contains(&format!("the feature `{runtime}` of the crate")), "{error}");
+        }
     }
 }

@@ -6,6 +6,8 @@
 //! [`blocking`] does the same for synchronous callers, [`pipeline`] runs several in a row, and [`open`] starts one
 //! without a manager.
 //!
+//! The features `wasm` and `python`, both on by default, say which runtimes are built; a plugin of the other one is `unavailable`.
+//!
 //! ```
 //! use bivium::{Call, PluginManager};
 //! use serde_json::json;
@@ -51,7 +53,9 @@ pub use bivium_interface::{
     PluginError, PluginInterface, Problem, Progress, Result, Stats, TypedStream, async_trait, escape, lossy, manifest,
     media_type_of_path, policy, suffix_of_media_type, unescape,
 };
+#[cfg(feature = "python")]
 pub use bivium_remote::{ConfinementSupport, KeptEnvironment, kept_environments, remove_environment};
+#[cfg(feature = "wasm")]
 pub use bivium_wasm::{CacheUsage, Compilation, Compiler, Resolver, SystemResolver, WasmConfig, compiler_main};
 pub use discovery::{Discovery, SearchPath, Shadowed, default_search_paths, discover};
 pub use installation::Installation;

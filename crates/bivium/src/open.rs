@@ -91,7 +91,7 @@ impl From<Arc<Manifest>> for Source {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "wasm"))]
 mod tests {
     use bivium_interface::{Call, ErrorCode};
     use serde_json::json;

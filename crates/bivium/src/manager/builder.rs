@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use bivium_exchange::Exchange;
 use bivium_instances::{AuditSink, LogFiles};
 use bivium_interface::{HostPolicy, Manifest, PluginError, Result};
+#[cfg(feature = "wasm")]
 use bivium_wasm::WasmConfig;
 
 use super::{Inner, PluginManager};
@@ -14,6 +15,7 @@ use crate::caught::Caught;
 use crate::config::SettingsStore;
 use crate::construct::{Constructor, Options};
 use crate::discovery::{SearchPath, default_search_paths};
+#[cfg(feature = "python")]
 use crate::installation::Installation;
 use crate::monitor::{MachineMonitor, Monitor};
 use crate::scheduler::{QueueScheduler, Scheduler};
@@ -55,8 +57,9 @@ impl ManagerBuilder {
         self
     }
 
-    /// Adds the places of what cjm-plugin-system or cjm-substrate has installed, and lets its plugins go on with the
+    /// (feature `python`) Adds the places of what cjm-plugin-system or cjm-substrate has installed, and lets its plugins go on with the
     /// data and models that they have there.
+    #[cfg(feature = "python")]
     #[must_use]
     pub fn installation(mut self, installation: &Installation) -> Self {
         self.search_paths.extend(installation.manifests.iter().map(SearchPath::named));
@@ -81,7 +84,8 @@ impl ManagerBuilder {
         self
     }
 
-    /// Where environments made for `requirements` lie, in place of the platform's cache directory.
+    /// (feature `python`) Where environments made for `requirements` lie, in place of the platform's cache directory.
+    #[cfg(feature = "python")]
     #[must_use]
     pub fn environments(mut self, dir: impl Into<PathBuf>) -> Self {
         self.options.places.environments = Some(dir.into());
@@ -95,7 +99,8 @@ impl ManagerBuilder {
         self
     }
 
-    /// How the WebAssembly engine is sized.
+    /// (feature `wasm`) How the WebAssembly engine is sized.
+    #[cfg(feature = "wasm")]
     #[must_use]
     pub fn wasm(mut self, config: WasmConfig) -> Self {
         self.options.wasm = config;
@@ -150,7 +155,7 @@ impl ManagerBuilder {
             None => default_data_dir()
                 .ok_or_else(|| PluginError::internal("this user has no home directory; name a data directory"))?,
         };
-        self.options.places.data = Some(data_dir.clone());
+        self.options.data = Some(data_dir.clone());
         let search_paths = if self.search_paths.is_empty() { default_search_paths() } else { self.search_paths };
         Ok(PluginManager {
             inner: Arc::new(Inner {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bivium_interface::manifest::Runtime;
-use bivium_interface::{Granted, Manifest, MethodInfo, PluginError, Result, lossy};
+use bivium_interface::{Manifest, MethodInfo, PluginError, Result, lossy};
 use serde::Serialize;
 
 use super::PluginManager;
@@ -74,6 +74,13 @@ impl PluginManager {
         }
     }
 
+    #[cfg(not(feature = "wasm"))]
+    async fn inspect_component(&self, manifest: &Manifest) -> Inspection {
+        let problem = crate::construct::absent(Runtime::Wasm).with_plugin(&manifest.name);
+        Inspection { file: manifest.component.clone(), problem: Some(problem), ..Inspection::default() }
+    }
+
+    #[cfg(feature = "wasm")]
     async fn inspect_component(&self, manifest: &Manifest) -> Inspection {
         let granted = self.inner.constructor.granted(manifest);
         let described = match self.inner.constructor.describe(manifest).await {
@@ -101,7 +108,8 @@ impl PluginManager {
     }
 }
 
-fn permission(key: &'static str, manifest: &Manifest, granted: &Granted) -> ImportPermission {
+#[cfg(feature = "wasm")]
+fn permission(key: &'static str, manifest: &Manifest, granted: &bivium_interface::Granted) -> ImportPermission {
     let is_in = |permissions: &bivium_interface::manifest::Permissions| match key {
         "permissions.env" => !permissions.env.is_empty(),
         "permissions.clocks" => permissions.clocks,
@@ -116,9 +124,16 @@ fn permission(key: &'static str, manifest: &Manifest, granted: &Granted) -> Impo
 
 /// The class as its source declares it; the methods of a plugin of cjm-plugin-system as its manifest has them.
 fn class(manifest: &Manifest) -> Inspection {
-    let outline = bivium_remote::outline(manifest);
-    let mut inspection =
-        Inspection { file: outline.file, methods: outline.methods, notes: outline.notes, ..Inspection::default() };
+    #[cfg(feature = "python")]
+    let mut inspection = {
+        let outline = bivium_remote::outline(manifest);
+        Inspection { file: outline.file, methods: outline.methods, notes: outline.notes, ..Inspection::default() }
+    };
+    #[cfg(not(feature = "python"))]
+    let mut inspection = {
+        let problem = crate::construct::absent(Runtime::Python).with_plugin(&manifest.name);
+        Inspection { problem: Some(problem), ..Inspection::default() }
+    };
     let surface = manifest.ancestor.as_ref().and_then(|ancestor| ancestor.structural_surface.as_ref());
     if let (None, Some(surface)) = (&inspection.methods, surface) {
         let method = |method: &bivium_interface::manifest::SurfaceMethod| MethodInfo {

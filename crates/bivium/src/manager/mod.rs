@@ -4,6 +4,7 @@
 //! them: `load`, `execute`, `configure`, `observe`. `docs/manager.md` lists them all.
 
 mod builder;
+#[cfg(feature = "wasm")]
 mod compile;
 mod configure;
 mod execute;
