@@ -31,6 +31,9 @@ pub struct MethodInfo {
     /// JSON Schema of the result, where the plugin is typed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub returns: Option<Value>,
+    /// Why it cannot be called, where the plugin has it and no call reaches it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_callable: Option<String>,
 }
 
 /// A plugin that calls can be made to: a pool of component instances, a set of workers, or a type of the host's own.

@@ -92,6 +92,12 @@ pub(crate) fn unfit(function: &str, unfit: &str) -> PluginError {
     .with_help("export only functions of plain values, or implement world `bivium:plugin/plugin`")
 }
 
+/// The error of a call of such a function, where others of the component can be called.
+pub(crate) fn not_callable(function: &str, unfit: &str) -> PluginError {
+    PluginError::invalid_input(format!("the method `{}` cannot be called: it has {unfit}", text::name(function)))
+        .with_help("only functions of plain values are called; `bivium info` lists them")
+}
+
 /// "did you mean `x`?", if a method that a call names is not there and is like one that is.
 pub(crate) fn meant<'k>(method: &str, known: impl IntoIterator<Item = &'k str>) -> Option<String> {
     // A call that names none runs `execute`.

@@ -534,3 +534,43 @@ async fn a_stranger_to_wasi_and_a_command_are_plugins_too() {
     assert_eq!(error.code(), ErrorCode::PluginFailed);
     assert_eq!(loaded.plugin.methods().await.unwrap()[0].name, "run.run");
 }
+
+/// One function that is called, one that takes a resource, and one that componentize-qjs exports for itself.
+const MIXED: &str = r#"(component
+    (type $thing (resource (rep i32)))
+    (export $exported "thing" (type $thing))
+    (core module $m
+        (memory (export "memory") 1)
+        (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 8)
+        (func (export "init") (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32) i32.const 16)
+        (func (export "use") (param i32))
+        (func (export "seven") (result i32) i32.const 7))
+    (core instance $i (instantiate $m))
+    (func (export "init")
+        (param "shim" string) (param "script" string) (param "entry-path" (option string)) (param "disable-gc" bool)
+        (result (result (error string)))
+        (canon lift (core func $i "init") (memory (core memory $i "memory")) (realloc (core func $i "realloc"))))
+    (func (export "use-it") (param "it" (own $exported)) (canon lift (core func $i "use")))
+    (func (export "seven") (result u32) (canon lift (core func $i "seven"))))"#;
+
+#[tokio::test]
+async fn what_cannot_be_called_refuses_itself_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("c.wasm");
+    std::fs::write(&path, wat::parse_str(MIXED).unwrap()).unwrap();
+    let loaded = common::try_load(common::engine(), &path, json!({})).await.unwrap();
+    let plugin: &dyn PluginInterface = &loaded.plugin;
+    let methods = plugin.methods().await.unwrap();
+    let listed: Vec<_> = methods.iter().map(|method| (method.name.as_str(), method.not_callable.as_deref())).collect();
+    assert_eq!(listed, [("seven", None), ("use-it", Some("it has a resource among its parameters or results"))]);
+    // The only one is run by a call that names none.
+    for call in [Call::new(), method("seven")] {
+        assert_eq!(plugin.execute(call).await.unwrap().json, 7);
+    }
+    let error = plugin.execute(method("use-it").arg(1)).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::InvalidInput);
+    says(&error, &["`use-it` cannot be called", "a resource"]);
+    let error = plugin.execute(method("init")).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::NotFound);
+    assert_eq!(plugin.execute(Call::new()).await.unwrap().json, 7, "the instance serves on");
+}

@@ -57,7 +57,7 @@ impl<'a> How<'a> {
     pub(super) fn as_json(&self, methods: &[MethodInfo]) -> Value {
         let one = |method: &MethodInfo| {
             let mut one = json!(method);
-            if let Some(object) = one.as_object_mut() {
+            if let Some(object) = one.as_object_mut().filter(|_| method.not_callable.is_none()) {
                 object.insert("command".to_owned(), self.command_line(method).into());
             }
             one

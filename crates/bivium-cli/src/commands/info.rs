@@ -253,6 +253,10 @@ impl Text {
         self.0.push("Methods:".to_owned());
         for method in how.all(methods) {
             let (signature, description) = (How::signature(&method), on_one_line(&method.description));
+            if let Some(why) = &method.not_callable {
+                self.item(&on_one_line(&method.name), Some(format!("not callable: {}", on_one_line(why))));
+                continue;
+            }
             let streams = if How::streams(&method) { " (streams)" } else { "" };
             let first = if signature.is_empty() { description.clone() } else { signature.clone() };
             self.item(&on_one_line(&method.name), Some(format!("{first}{streams}")));

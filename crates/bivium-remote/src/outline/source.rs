@@ -141,7 +141,13 @@ impl Module {
             description.push_str(": ");
             description.push_str(&clipped(&doc));
         }
-        Some(MethodInfo { name: clipped(self.field(function, "name")), description, parameters: None, returns: None })
+        Some(MethodInfo {
+            name: clipped(self.field(function, "name")),
+            description,
+            parameters: None,
+            returns: None,
+            not_callable: None,
+        })
     }
 
     /// The first line of a docstring.

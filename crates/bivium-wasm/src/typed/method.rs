@@ -46,16 +46,19 @@ pub(crate) struct Methods {
     names: HashMap<String, usize>,
     /// What a call of no particular method runs.
     default: Option<usize>,
+    /// Functions that cannot be called, by each of their names.
+    unfit: HashMap<String, Unfit>,
+    /// The names under which those are listed.
+    listed: Vec<String>,
 }
 
 impl Methods {
-    /// Takes in what the component exports.
+    /// Takes in what the component exports. A function that has types without a JSON form is listed and cannot be called.
     ///
     /// # Errors
-    /// `invalid-manifest` if a function has types without a JSON form, or if there are too many. The error names the
-    /// function.
+    /// `invalid-manifest` if no function can be called, or if there are too many. The error names a function.
     pub(crate) fn of(component: &Component, engine: &Engine) -> Result<Self> {
-        let mut found = Found { component, surveyor: Surveyor::new(), methods: Vec::new() };
+        let mut found = Found { component, surveyor: Surveyor::new(), methods: Vec::new(), unfit: Vec::new() };
         let ty = component.component_type();
         for (name, item) in ty.exports(engine) {
             match item.ty {
@@ -70,15 +73,31 @@ impl Methods {
                 _ => {}
             }
         }
-        Ok(Self::named(found.methods))
+        match found.unfit.first() {
+            Some((names, unfit)) if found.methods.is_empty() => Err(refusal::unfit(&names.full, unfit)),
+            _ => Ok(Self::named(found.methods, found.unfit)),
+        }
     }
 
-    fn named(methods: Vec<(Names, Method)>) -> Self {
+    fn named(methods: Vec<(Names, Method)>, unfit: Vec<(Names, Unfit)>) -> Self {
         let mut shared: HashMap<String, usize> = HashMap::new();
-        for (names, _) in &methods {
+        let every = methods.iter().map(|(names, _)| names).chain(unfit.iter().map(|(names, _)| names));
+        for names in every {
             *shared.entry(names.short.clone()).or_default() += 1;
         }
-        let mut all = Self { methods: Vec::new(), names: HashMap::new(), default: None };
+        let mut all = Self {
+            methods: Vec::new(),
+            names: HashMap::new(),
+            default: None,
+            unfit: HashMap::new(),
+            listed: Vec::new(),
+        };
+        for (names, unfit) in unfit {
+            let is_unique = shared.get(&names.short) == Some(&1);
+            all.listed.push(if is_unique { names.short.clone() } else { names.full.clone() });
+            all.unfit.extend(is_unique.then_some((names.short, unfit)));
+            all.unfit.insert(names.full, unfit);
+        }
         let mut inner = Vec::new();
         for (n, (names, mut method)) in methods.into_iter().enumerate() {
             if names.function == Call::EXECUTE {
@@ -108,6 +127,9 @@ impl Methods {
     /// The method that a call names.
     pub(super) fn find(&self, name: &str) -> Result<&Arc<Method>> {
         let n = if name == Call::EXECUTE { self.default } else { self.names.get(name).copied() };
+        if let (None, Some(unfit)) = (n, self.unfit.get(name)) {
+            return Err(refusal::not_callable(name, unfit));
+        }
         n.and_then(|n| self.methods.get(n)).ok_or_else(|| {
             let names = || self.methods.iter().map(|method| method.name.as_str());
             let known = read::listed(names());
@@ -126,8 +148,16 @@ impl Methods {
             description: method.signature(),
             parameters: Some(schema::of_arguments(&method.params)),
             returns: Some(schema::of_result(method.result.as_ref())),
+            not_callable: None,
         };
-        self.methods.iter().map(info).collect()
+        let unfit = |name: &String| MethodInfo {
+            name: name.clone(),
+            description: String::new(),
+            parameters: None,
+            returns: None,
+            not_callable: self.unfit.get(name).map(|unfit| format!("it has {unfit}")),
+        };
+        self.methods.iter().map(info).chain(self.listed.iter().map(unfit)).collect()
     }
 }
 
@@ -143,10 +173,14 @@ struct Found<'a> {
     component: &'a Component,
     surveyor: Surveyor,
     methods: Vec<(Names, Method)>,
+    unfit: Vec<(Names, Unfit)>,
 }
 
 impl Found<'_> {
     fn add(&mut self, interface: Option<&str>, function: &str, func: &ComponentFunc) -> Result<()> {
+        if is_plumbing(interface, function, func) {
+            return Ok(());
+        }
         let names = Names {
             short: match interface {
                 Some(interface) => format!("{}.{function}", base(interface)),
@@ -158,11 +192,13 @@ impl Found<'_> {
             },
             function: function.to_owned(),
         };
-        let method = self.method(interface, function, func).map_err(|unfit| refusal::unfit(&names.full, unfit))?;
-        if self.methods.len() == MAX_METHODS {
+        if self.methods.len() + self.unfit.len() == MAX_METHODS {
             return Err(refusal::unfit(&names.full, "too many others beside it"));
         }
-        self.methods.push((names, method));
+        match self.method(interface, function, func) {
+            Ok(method) => self.methods.push((names, method)),
+            Err(unfit) => self.unfit.push((names, unfit)),
+        }
         Ok(())
     }
 
@@ -182,6 +218,16 @@ impl Found<'_> {
         let frame = frame(params.iter().map(|(_, part)| part));
         Ok(Method { name: String::new(), params, frame, result, export })
     }
+}
+
+/// Whether a function is what a toolchain exports for itself: those of componentize-qjs and componentize-py make the snapshot with
+/// which the component begins, and nobody calls them again.
+fn is_plumbing(interface: Option<&str>, function: &str, func: &ComponentFunc) -> bool {
+    let params: Vec<&str> = func.params().map(|(name, _)| name).collect();
+    matches!(
+        (interface, function, params.as_slice()),
+        (None, "init", ["shim", "script", ..]) | (Some("exports"), "init", ["app-name", "symbols", ..])
+    )
 }
 
 /// `interface` of `ns:package/interface@1.0.0`.

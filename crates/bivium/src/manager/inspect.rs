@@ -141,6 +141,7 @@ fn class(manifest: &Manifest) -> Inspection {
             description: method.signature.clone(),
             parameters: None,
             returns: None,
+            not_callable: None,
         };
         inspection.methods = Some(surface.methods.iter().map(method).collect());
         inspection.notes.push("the methods are those that its manifest had when it was made".to_owned());
