@@ -1,6 +1,8 @@
 """What is measured of our Python road: a plugin that does next to nothing, as any author would write it."""
 
 import itertools
+import os
+import threading
 
 
 class Echo:
@@ -25,3 +27,24 @@ class Echo:
         open(mark, "w").close()
         for _ in itertools.count():
             pass
+
+    def wait(self, mark):
+        """Says by a file which process runs it, and waits."""
+        _tell_process(mark)
+        threading.Event().wait()
+
+    def stubborn(self, mark):
+        """The same, and goes on whatever is raised in it."""
+        _tell_process(mark)
+        while True:
+            try:
+                for _ in itertools.count():
+                    pass
+            except BaseException:
+                pass
+
+
+def _tell_process(mark):
+    with open(mark + ".new", "w") as file:
+        file.write(str(os.getpid()))
+    os.rename(mark + ".new", mark)

@@ -11,6 +11,7 @@ use crate::site::Site;
 
 pub mod component;
 mod large_data;
+mod pipeline_step;
 mod whole_pipeline;
 mod worker;
 
@@ -24,6 +25,7 @@ const CASES: &[(&str, Run)] = &[
     (component::start::NAME, |site| Box::pin(component::start::run(site))),
     (worker::unary_call::NAME, |site| Box::pin(worker::unary_call::run(site))),
     (worker::ways::NAME, |site| Box::pin(worker::ways::run(site))),
+    (worker::need::NAME, |site| Box::pin(worker::need::run(site))),
     (component::concurrency::NAME, |site| Box::pin(component::concurrency::run(site))),
     (worker::concurrency::NAME, |site| Box::pin(worker::concurrency::run(site))),
     (worker::start::NAME, |site| Box::pin(worker::start::run(site))),
@@ -31,9 +33,12 @@ const CASES: &[(&str, Run)] = &[
     (component::stream::NAME, |site| Box::pin(component::stream::run(site))),
     (worker::stream::NAME, |site| Box::pin(worker::stream::run(site))),
     (component::cancel::NAME, |site| Box::pin(component::cancel::run(site))),
+    (component::storm::NAME, |site| Box::pin(component::storm::run(site))),
     (worker::cancel::NAME, |site| Box::pin(worker::cancel::run(site))),
+    (worker::ends::NAME, |site| Box::pin(worker::ends::run(site))),
     (component::density::NAME, |site| Box::pin(component::density::run(site))),
     (worker::density::NAME, |site| Box::pin(worker::density::run(site))),
+    (pipeline_step::NAME, |site| Box::pin(pipeline_step::run(site))),
     (whole_pipeline::NAME, |site| Box::pin(whole_pipeline::run(site))),
 ];
 

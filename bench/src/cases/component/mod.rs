@@ -5,6 +5,7 @@ pub mod concurrency;
 pub mod density;
 pub mod fresh;
 pub mod start;
+pub mod storm;
 pub mod stream;
 pub mod warm_call;
 

@@ -14,6 +14,8 @@ use crate::site::Site;
 pub mod cancel;
 pub mod concurrency;
 pub mod density;
+pub mod ends;
+pub mod need;
 pub mod start;
 pub mod stream;
 pub mod unary_call;
