@@ -1,5 +1,6 @@
 //! The command line, as clap reads it. The help texts are the program's manual.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -120,12 +121,19 @@ pub(crate) struct Global {
     /// Log more on standard error (-vv: still more) [env: BIVIUM_LOG, a filter like bivium=debug].
     #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet", global = true)]
     pub(crate) verbose: u8,
-    /// Log errors only, and leave out hints.
+    /// Ask plugins for their log records of this level and above, keep them for `bivium logs`, and show them on standard error;
+    /// without it Python plugins log from info on [env: BIVIUM_PLUGIN_LOG].
+    #[arg(long, value_name = "LEVEL", value_enum, global = true)]
+    pub(crate) log_level: Option<Level>,
+    /// Log errors only, and leave out hints and what plugins print.
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
     /// Show no progress bars on a terminal.
     #[arg(long, global = true)]
     pub(crate) no_progress: bool,
+    /// What BIVIUM_PLUGIN_LOG holds in place of a level.
+    #[arg(skip)]
+    pub(crate) wrong_log_level: Option<OsString>,
     /// Those of the environment.
     #[arg(skip)]
     pub(crate) secrets: Secrets,
@@ -143,6 +151,14 @@ impl Global {
         ] {
             if option.is_none() {
                 *option = std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+            }
+        }
+        if self.log_level.is_none() {
+            let asked = std::env::var_os("BIVIUM_PLUGIN_LOG").filter(|level| !level.is_empty());
+            match asked.as_deref().map(|level| Level::from_str(&level.to_string_lossy(), true)) {
+                Some(Ok(level)) => self.log_level = Some(level),
+                Some(Err(_)) => self.wrong_log_level = asked,
+                None => {}
             }
         }
     }
@@ -366,8 +382,8 @@ pub(crate) struct Logs {
     #[arg(short = 'n', long, value_name = "N", default_value_t = 100, allow_negative_numbers = true)]
     pub(crate) lines: usize,
     /// Only records of this level and above.
-    #[arg(long, value_enum)]
-    pub(crate) level: Option<Level>,
+    #[arg(long, value_enum, default_value = "info")]
+    pub(crate) level: Level,
     /// Only records of this call.
     #[arg(long, value_name = "ID")]
     pub(crate) call: Option<bivium::CallId>,
@@ -381,6 +397,30 @@ pub(crate) enum Level {
     Info,
     Warn,
     Error,
+}
+
+impl From<Level> for bivium::LogLevel {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Trace => Self::Trace,
+            Level::Debug => Self::Debug,
+            Level::Info => Self::Info,
+            Level::Warn => Self::Warn,
+            Level::Error => Self::Error,
+        }
+    }
+}
+
+impl From<Level> for tracing::Level {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Trace => Self::TRACE,
+            Level::Debug => Self::DEBUG,
+            Level::Info => Self::INFO,
+            Level::Warn => Self::WARN,
+            Level::Error => Self::ERROR,
+        }
+    }
 }
 
 /// Options of `validate`.

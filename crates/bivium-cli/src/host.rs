@@ -105,6 +105,9 @@ impl Host {
         if let Some(file) = &global.audit {
             builder = builder.audit(Arc::new(AuditFile::open(file)?));
         }
+        if let Some(level) = global.log_level {
+            builder = builder.plugin_log_level(level.into());
+        }
         for (name, value) in global.secrets.as_text()? {
             builder = builder.secret(name, value);
         }

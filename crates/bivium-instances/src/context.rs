@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use bivium_interface::Granted;
+use bivium_interface::{Granted, LogLevel};
 
 use crate::{Auditor, PluginLog, Protected};
 
@@ -21,6 +21,8 @@ pub struct PluginContext {
     pub secrets: Secrets,
     /// What it must not reach, whatever it is granted.
     pub protected: Protected,
+    /// The least level of the log records that it is asked for; its runtime's own where the host asks for none.
+    pub log_level: Option<LogLevel>,
 }
 
 /// The host's secrets by name. Neither shown by `Debug` nor written anywhere. Cheap to clone.
@@ -53,6 +55,13 @@ impl PluginContext {
     #[must_use]
     pub fn new(log: PluginLog, granted: Granted) -> Self {
         let audit = Auditor::new(log.plugin(), None, log.clone());
-        Self { log, audit, granted: Arc::new(granted), secrets: Secrets::default(), protected: Protected::default() }
+        Self {
+            log,
+            audit,
+            granted: Arc::new(granted),
+            secrets: Secrets::default(),
+            protected: Protected::default(),
+            log_level: None,
+        }
     }
 }

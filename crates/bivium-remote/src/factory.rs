@@ -133,6 +133,7 @@ impl WorkerFactory {
         let windows = window.iter().flat_map(|window| window.directories());
         let mut sandbox = self.confinement.sandbox(&mark, &area, theirs.data.as_deref(), windows)?;
         let level = variables.get(OsStr::new("CJM_LOG_LEVEL")).and_then(|level| level.to_str());
+        let level = self.context.log_level.map(python_level).or(level);
         let settings = self.settings(&area, &token, &sandbox.private(), &theirs, level)?;
 
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
@@ -247,6 +248,17 @@ impl WorkerFactory {
 
 /// Makes the socket that a worker listens on, and sends it through its channel. Gives its port: what the worker says of ports is not
 /// asked for, since whoever listens there gets the token.
+/// The level of Python's `logging` that lets these records through.
+fn python_level(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Trace => "notset",
+        LogLevel::Debug => "debug",
+        LogLevel::Info => "info",
+        LogLevel::Warn => "warning",
+        LogLevel::Error => "error",
+    }
+}
+
 fn hand_over_listener(channel: &std::os::unix::net::UnixStream) -> std::io::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = listener.local_addr()?.port();

@@ -29,6 +29,8 @@ pub(crate) struct Options {
     pub(crate) policy: HostPolicy,
     pub(crate) audit: Option<Arc<dyn AuditSink>>,
     pub(crate) secrets: Secrets,
+    /// The level that plugins are asked to log at.
+    pub(crate) log_level: Option<LogLevel>,
 }
 
 impl Options {
@@ -74,7 +76,8 @@ impl Constructor {
         let audit = Auditor::new(&manifest.name, self.options.audit.clone(), log.clone());
         let audit = if granted.enforce { audit.enforced() } else { audit };
         let (secrets, protected) = (self.options.secrets.clone(), self.options.protected());
-        PluginContext { log, audit, granted: Arc::new(granted), secrets, protected }
+        let log_level = self.options.log_level;
+        PluginContext { log, audit, granted: Arc::new(granted), secrets, protected, log_level }
     }
 
     /// Component instances that live now.

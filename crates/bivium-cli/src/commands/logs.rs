@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use bivium::{ErrorCode, KeptLog, LogFilter, LogLevel, LogRecord, PluginError, Result, discover};
+use bivium::{ErrorCode, KeptLog, LogFilter, LogRecord, PluginError, Result, discover};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::args::{Global, Level, Logs};
+use crate::args::{Global, Logs};
 use crate::exit::{DONE, Failure, status};
 use crate::host::{Place, Target, log_dir, search_paths};
 use crate::interrupt;
@@ -19,7 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 pub(super) async fn logs(global: &Global, output: &Output, args: &Logs) -> Result<u8, Failure> {
     let Target { name, place } = Target::of(&args.named)?;
     let dir = log_dir(global)?;
-    let filter = LogFilter { level: args.level.map(level), call: args.call };
+    let filter = LogFilter { level: Some(args.level.into()), call: args.call };
     // Before anything is shown: whoever sees the first record may interrupt us.
     let interrupted = interrupt::first()?;
     let mut log = KeptLog::new(&dir, &name, filter);
@@ -90,16 +90,6 @@ fn as_text(record: &LogRecord) -> String {
     let message = indented(&record.message);
     let _ = write!(text, " {level:<5} {source:<6} {instance}{call}: {message}");
     text
-}
-
-fn level(level: Level) -> LogLevel {
-    match level {
-        Level::Trace => LogLevel::Trace,
-        Level::Debug => LogLevel::Debug,
-        Level::Info => LogLevel::Info,
-        Level::Warn => LogLevel::Warn,
-        Level::Error => LogLevel::Error,
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, fmt as format};
 
 use super::Screen;
-use super::text::on_one_line;
+use super::text::{indented, on_one_line};
 use crate::args::{Format, Global};
 
 /// The target of plugins' log records.
@@ -42,9 +42,17 @@ pub(crate) fn start(global: &Global, screen: &Screen) {
         .with_target(false)
         .log_internal_errors(false)
         .with_filter(filter);
-    let is_note = filter_fn(|event| *event.level() == Level::INFO && event.target() == PLUGIN);
-    let notes = shows_notes.then(|| HostNotes(screen.clone()).with_filter(is_note));
-    tracing_subscriber::registry().with(records).with(notes).init();
+    let asked = global.log_level.map(Level::from);
+    // Warnings and errors are among the records; of the rest only what was asked for.
+    let least = asked.unwrap_or(Level::INFO).max(Level::INFO);
+    let is_note =
+        filter_fn(move |event| event.target() == PLUGIN && *event.level() > Level::WARN && *event.level() <= least);
+    let voice = Voice { screen: screen.clone(), shows_logs: asked.is_some() };
+    let voice = shows_notes.then(|| voice.with_filter(is_note));
+    tracing_subscriber::registry().with(records).with(voice).init();
+    if let Some(level) = &global.wrong_log_level {
+        tracing::warn!(?level, "BIVIUM_PLUGIN_LOG is no level: it is one of trace, debug, info, warn and error");
+    }
     if let Some(error) = wrong {
         tracing::warn!(error, "BIVIUM_LOG is no valid filter");
     }
@@ -55,16 +63,28 @@ fn read(filter: &OsStr) -> Result<EnvFilter, String> {
     EnvFilter::try_new(filter).map_err(|error| error.to_string())
 }
 
-/// Shows what the host itself does for a plugin that may take long (making an environment) to those who did not
-/// ask for log records.
-struct HostNotes(Screen);
+/// Shows what the host itself does for a plugin that may take long (making an environment) and what the plugin prints, to those
+/// who did not ask for log records; and the plugin's own records if a level of them was asked for.
+struct Voice {
+    screen: Screen,
+    shows_logs: bool,
+}
 
-impl<S: Subscriber> Layer<S> for HostNotes {
+impl<S: Subscriber> Layer<S> for Voice {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut note = Note::default();
         event.record(&mut note);
-        if note.source == "Host" {
-            self.0.line(&on_one_line(&format!("{}: {}", note.plugin, note.message)));
+        let Note { plugin, source, message } = note;
+        let level = *event.metadata().level();
+        match source.as_str() {
+            "Host" if level == Level::INFO => self.screen.line(&on_one_line(&format!("{plugin}: {message}"))),
+            // No line of a plugin's passes for one of the host's.
+            "Stdout" if level == Level::INFO => self.screen.line(&format!("{plugin} | {}", indented(&message))),
+            "Log" if self.shows_logs => {
+                let level = level.as_str().to_ascii_lowercase();
+                self.screen.line(&format!("{plugin} | {level}: {}", indented(&message)));
+            }
+            _ => {}
         }
     }
 }

@@ -41,6 +41,40 @@ fn what_a_plugin_said_is_read_by_a_later_run_with_its_worker_and_call() {
 }
 
 #[test]
+fn whoever_runs_a_plugin_sees_what_it_prints_unless_quiet() {
+    let place = Place::with_probe();
+    let say = ["run", "probe", "--method", "say", "word=ship"];
+    let ran = place.run(&say);
+    assert!(ran.assert_status(0).stderr.lines().any(|line| line == "probe | printed ship"), "{}", ran.all());
+    assert!(ran.stderr.contains(r"probe | \u{1b}[2Jhidden") && !ran.stdout.contains("printed"), "{}", ran.all());
+    for options in [["--quiet", "--no-progress"], ["--output", "json"]] {
+        let ran = place.run(&[&say[..], &options[..]].concat());
+        assert!(!ran.assert_status(0).stderr.contains("printed ship"), "{}", ran.all());
+    }
+    place.assert_clean();
+}
+
+#[test]
+fn a_plugins_debug_records_can_be_asked_for() {
+    let place = Place::with_probe();
+    let whisper = ["run", "probe", "--method", "whisper", "word=ship"];
+    let whispers = |args: &[&str]| place.run(&[&["logs", "probe"], args].concat()).stdout.matches("whispered").count();
+    assert!(!place.run(&whisper).assert_status(0).stderr.contains("whispered"));
+    assert_eq!(whispers(&["--level", "trace"]), 0);
+
+    let ran = place.run(&[&whisper[..], &["--log-level", "debug"]].concat());
+    assert!(ran.assert_status(0).stderr.contains("probe | debug: probe.words: whispered ship"), "{}", ran.all());
+    assert_eq!((whispers(&[]), whispers(&["--level", "debug"])), (0, 1));
+
+    let by_environment = |level: &str| place.command(&whisper).env("BIVIUM_PLUGIN_LOG", level).output().unwrap();
+    assert!(String::from_utf8_lossy(&by_environment("debug").stderr).contains("whispered ship"));
+    let wrong = by_environment("loud");
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(wrong.status.success() && said.contains("BIVIUM_PLUGIN_LOG is no level"), "{said}");
+    place.assert_clean();
+}
+
+#[test]
 fn a_plugins_text_neither_moves_the_cursor_nor_passes_for_another_record() {
     let place = Place::with_probe();
     having_said(&place, "word=x");

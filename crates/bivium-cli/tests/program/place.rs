@@ -80,6 +80,7 @@ impl Place {
             .env("BIVIUM_MANIFESTS", self.path("manifests"))
             .env("BIVIUM_DATA_DIR", self.path("data"))
             .env_remove("BIVIUM_LOG")
+            .env_remove("BIVIUM_PLUGIN_LOG")
             .env_remove("BIVIUM_CACHE")
             .env_remove("XDG_CACHE_HOME")
             .env_remove("XDG_DATA_HOME")

@@ -47,6 +47,10 @@ class Probe:
         logging.getLogger("probe.words").error("logged %s\n2026-01-01T00:00:00.000Z error host   1: forged", word)
         print("\x1b[2Jhidden \x9b31m", flush=True)
 
+    def whisper(self, word):
+        """Says it where only those hear it who listen closely."""
+        logging.getLogger("probe.words").debug("whispered %s", word)
+
     def flood(self, count):
         for number in range(count):
             print("flood %d" % number)

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use bivium_exchange::Exchange;
 use bivium_instances::{AuditSink, LogFiles};
-use bivium_interface::{HostPolicy, Manifest, PluginError, Result};
+use bivium_interface::{HostPolicy, LogLevel, Manifest, PluginError, Result};
 #[cfg(feature = "wasm")]
 use bivium_wasm::WasmConfig;
 
@@ -89,6 +89,14 @@ impl ManagerBuilder {
     #[must_use]
     pub fn environments(mut self, dir: impl Into<PathBuf>) -> Self {
         self.options.places.environments = Some(dir.into());
+        self
+    }
+
+    /// Asks plugins for their log records of this level and above, in place of their runtime's own level: a Python plugin's
+    /// root logger is set to it, in place of `info`. A component hands over what it logs whatever its level.
+    #[must_use]
+    pub fn plugin_log_level(mut self, level: LogLevel) -> Self {
+        self.options.log_level = Some(level);
         self
     }
 
