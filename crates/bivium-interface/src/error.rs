@@ -9,7 +9,7 @@ use std::{fmt, io};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{CallId, clip};
+use crate::{CallId, clip, head};
 
 /// What kind of thing went wrong. The kebab-case names are stable: they are the cases of the WIT variant, the
 /// `code` of a worker's reply and of HTTP problem details, and they decide the program's exit status.
@@ -173,6 +173,20 @@ impl fmt::Display for Problem {
     }
 }
 
+/// The step of a pipeline in which something went wrong.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct FailedStep {
+    /// Its id.
+    pub id: String,
+    /// Which of the items that it runs for, from 0; none for a step without `for_each`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<usize>,
+    /// The beginning of that item's JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<String>,
+}
+
 /// What went wrong, with which plugin and call, and what to do.
 ///
 /// `Display` gives one sentence fit for a terminal or a log. Construct one by the function named for its code.
@@ -194,6 +208,8 @@ struct Report {
     failure: Option<Failure>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     problems: Vec<Problem>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    step: Option<FailedStep>,
 }
 
 macro_rules! constructors {
@@ -219,6 +235,7 @@ impl PluginError {
             help: None,
             failure: None,
             problems: Vec::new(),
+            step: None,
         }))
     }
 
@@ -303,6 +320,23 @@ impl PluginError {
         self
     }
 
+    /// Names the step of a pipeline, and the item with its index where it runs for several, unless one is named already. The
+    /// message says it too.
+    #[must_use]
+    pub fn with_step(mut self, id: &str, item: Option<(usize, &Value)>) -> Self {
+        if self.0.step.is_some() {
+            return self;
+        }
+        let (index, item) = item.map(|(index, item)| (index, excerpt(item))).unzip();
+        let at = match (&index, &item) {
+            (Some(index), Some(item)) => format!("step {id:?}, item {index} ({item})"),
+            _ => format!("step {id:?}"),
+        };
+        self.0.message = format!("{at}: {}", self.0.message);
+        self.0.step = Some(FailedStep { id: id.to_owned(), index, item });
+        self
+    }
+
     /// Lists every reason.
     #[must_use]
     pub fn with_problems(mut self, problems: Vec<Problem>) -> Self {
@@ -346,11 +380,25 @@ impl PluginError {
         self.0.failure.as_ref()
     }
 
+    /// The step of a pipeline in which it happened.
+    #[must_use]
+    pub fn step(&self) -> Option<&FailedStep> {
+        self.0.step.as_ref()
+    }
+
     /// Every reason, where there are several.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         &self.0.problems
     }
+}
+
+/// The beginning of a value's JSON.
+fn excerpt(value: &Value) -> String {
+    const LONGEST: usize = 80;
+    let text = value.to_string();
+    let start = head(&text, LONGEST);
+    if start.len() < text.len() { format!("{start}…") } else { text }
 }
 
 impl fmt::Display for PluginError {

@@ -53,7 +53,7 @@ pub use tokio_util::sync::CancellationToken;
 pub use blob::{Blob, FileBackedDto, media_type_of_path, suffix_of_media_type};
 pub use call::{Call, CallHandle, CallId};
 pub use clip::{clip, head, whole};
-pub use error::{ErrorCode, Failure, PluginError, Problem};
+pub use error::{ErrorCode, FailedStep, Failure, PluginError, Problem};
 pub use log::{LogLevel, LogRecord, LogSource};
 pub use manifest::Manifest;
 pub use nearest::nearest;

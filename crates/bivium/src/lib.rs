@@ -48,10 +48,10 @@ mod sources;
 pub use bivium_exchange::Exchange;
 pub use bivium_instances::{AuditFile, AuditRecord, AuditSink, Decision, KeptLog, LogFiles, LogFilter};
 pub use bivium_interface::{
-    Blob, Call, CallHandle, CallId, CancellationToken, CircuitState, ErrorCode, Failure, FileBackedDto, Granted,
-    HostPolicy, InstanceStats, LastCrash, LogLevel, LogRecord, LogSource, Manifest, MethodInfo, Payload, PayloadStream,
-    PluginError, PluginInterface, Problem, Progress, Result, Stats, TypedStream, async_trait, escape, lossy, manifest,
-    media_type_of_path, policy, suffix_of_media_type, unescape,
+    Blob, Call, CallHandle, CallId, CancellationToken, CircuitState, ErrorCode, FailedStep, Failure, FileBackedDto,
+    Granted, HostPolicy, InstanceStats, LastCrash, LogLevel, LogRecord, LogSource, Manifest, MethodInfo, Payload,
+    PayloadStream, PluginError, PluginInterface, Problem, Progress, Result, Stats, TypedStream, async_trait, escape,
+    lossy, manifest, media_type_of_path, policy, suffix_of_media_type, unescape,
 };
 #[cfg(feature = "python")]
 pub use bivium_remote::{ConfinementSupport, KeptEnvironment, kept_environments, remove_environment};

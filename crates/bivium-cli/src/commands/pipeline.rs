@@ -2,7 +2,7 @@
 //! time went.
 
 use bivium::Payload;
-use bivium::pipeline::{Event, Outcome, Pipeline, RunOptions, Step};
+use bivium::pipeline::{Event, Outcome, Pipeline, RunOptions, Step, StepReport};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
@@ -47,6 +47,11 @@ impl Watcher<'_> {
             Event::Progress { step, progress } => self.bars.show(&step.id, progress),
             Event::Result { step, payload } => self.result(step, payload),
             Event::Finished { step } => self.bars.end(&step.id),
+            Event::Failed { steps, wall_s, load_s } => {
+                for line in times(steps, *wall_s, *load_s) {
+                    self.output.hint(&line);
+                }
+            }
             // Events that come later are not for people until they are given a form here.
             _ => {}
         }
@@ -69,31 +74,30 @@ fn show(output: &Output, outcome: &Outcome, outputs: Value) -> Result<(), Failur
             "load_s": outcome.load_s,
         }));
     }
-    for line in times(outcome) {
+    for line in times(&outcome.steps, outcome.wall_s, outcome.load_s) {
         output.hint(&line);
     }
     output.value(&outputs)
 }
 
 /// Where the time went. Steps overlap, so that their shares may come to more than all of it.
-fn times(outcome: &Outcome) -> Vec<String> {
+fn times(steps: &[StepReport], wall_s: f64, load_s: f64) -> Vec<String> {
     let mut table = Table::new(["STEP", "PLUGIN", "ROAD", "CALLS", "RESULTS", "BUSY", "SHARE"]).numbers_from(3);
-    for step in &outcome.steps {
+    for step in steps {
         let road = step.runtime.map_or("host", bivium::manifest::Runtime::as_str);
-        let share = if outcome.wall_s > 0.0 { 100.0 * step.busy_s / outcome.wall_s } else { 0.0 };
+        let share = if wall_s > 0.0 { 100.0 * step.busy_s / wall_s } else { 0.0 };
         let (calls, results) = (step.calls.to_string(), step.results.to_string());
         let (busy, share) = (format!("{:.2} s", step.busy_s), format!("{share:.0}%"));
         table.row([&step.id, &step.plugin, road, &calls, &results, &busy, &share]);
     }
     let mut lines = table.lines();
-    lines.push(format!("{:.2} s in all, after {:.2} s of loading", outcome.wall_s, outcome.load_s));
+    lines.push(format!("{:.2} s in all, after {:.2} s of loading", wall_s, load_s));
     lines
 }
 
 #[cfg(test)]
 mod tests {
     use bivium::manifest::Runtime;
-    use bivium::pipeline::StepReport;
 
     use super::*;
 
@@ -107,13 +111,8 @@ mod tests {
             results: 12,
             busy_s,
         };
-        let outcome = Outcome {
-            payload: Payload::default(),
-            steps: vec![step("words", Some(Runtime::Python), 12, 7.5), step("captions", None, 1, 0.004)],
-            wall_s: 8.0,
-            load_s: 1.25,
-        };
-        insta::assert_snapshot!(times(&outcome).join("\n"), @"
+        let steps = [step("words", Some(Runtime::Python), 12, 7.5), step("captions", None, 1, 0.004)];
+        insta::assert_snapshot!(times(&steps, 8.0, 1.25).join("\n"), @"
         STEP      PLUGIN           ROAD    CALLS  RESULTS    BUSY  SHARE
         words     words-plugin     python     12       12  7.50 s    94%
         captions  captions-plugin  host        1       12  0.00 s     0%

@@ -3,8 +3,9 @@
 //! A pipeline is a JSON document. Each step calls one plugin; its arguments are a template in which
 //! `{"$from": "PLACE"}` stands for a value that exists by then: `inputs/NAME`, the result of an earlier step
 //! (`STEP`, or a part of it by JSON Pointer: `STEP/words/0`), or `item/…` in a step that runs once `for_each`
-//! result of an earlier one. A step with `"stream": true` has a list of results, and so has a step with
-//! `for_each`; such a step starts on the first item while its source still works on the next.
+//! result of an earlier one, or item of a list in a result (`STEP/words`) or an input (`inputs/files`). A step with
+//! `"stream": true` has a list of results, and so has a step with `for_each`; one that runs for the results of such a
+//! step starts on the first while its source still works on the next.
 //!
 //! ```json
 //! { "name": "captions",
@@ -82,7 +83,8 @@ pub struct Step {
     /// Whether it takes all results of a streaming call.
     #[serde(default)]
     pub stream: bool,
-    /// The step for each of whose results it runs once.
+    /// The list for each of whose items it runs once: the results of a step (its id), or the place of a list in a
+    /// result or an input (`STEP/words`, `inputs/files`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub for_each: Option<String>,
     /// The named arguments: a template.
@@ -126,6 +128,15 @@ pub enum Event<'a> {
     Finished {
         /// The step.
         step: &'a Step,
+    },
+    /// A step has failed, and with it the run. The last event.
+    Failed {
+        /// The steps that had begun, in order.
+        steps: &'a [StepReport],
+        /// Wall time of the steps together, in seconds; loading plugins is not in it.
+        wall_s: f64,
+        /// Time that it took to load the plugins, in seconds.
+        load_s: f64,
     },
 }
 

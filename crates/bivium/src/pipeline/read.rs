@@ -6,7 +6,7 @@ use std::path::Path;
 use bivium_interface::{PluginError, Problem, Result};
 use serde_json::Value;
 
-use super::template::places;
+use super::template::{Place, places};
 use super::{Pipeline, Step};
 
 impl Pipeline {
@@ -69,12 +69,8 @@ impl Pipeline {
             if before.iter().any(|earlier| earlier.id == step.id) {
                 report(format!("{at}/id"), format!("{:?} is the id of an earlier step too", step.id));
             }
-            if let Some(source) = &step.for_each {
-                match before.iter().find(|earlier| earlier.id == *source) {
-                    Some(earlier) if earlier.has_list() => {}
-                    Some(_) => report(format!("{at}/for_each"), format!("step {source:?} has one result, not a list")),
-                    None => report(format!("{at}/for_each"), format!("{source:?} is no earlier step")),
-                }
+            if let Some(Err(message)) = step.for_each.as_ref().map(|list| self.check_list(list, &before)) {
+                report(format!("{at}/for_each"), message);
             }
             let known: BTreeSet<&str> = before.iter().map(|earlier| earlier.id.as_str()).collect();
             for (name, template) in &step.args {
@@ -88,6 +84,24 @@ impl Pipeline {
             self.check_places(template, &known, false, |message| report(format!("/outputs/{name}"), message));
         }
         problems
+    }
+
+    /// Whether a list can lie at the place that a step runs `for_each` of.
+    fn check_list(&self, place: &str, before: &[&Step]) -> Result<(), String> {
+        let Place { source, pointer } = Place::parse(place);
+        if source == "inputs" {
+            let name = pointer.split('/').nth(1).unwrap_or_default();
+            return if self.inputs.contains_key(name) {
+                Ok(())
+            } else {
+                Err(format!("{name:?} is no input of the pipeline"))
+            };
+        }
+        match before.iter().find(|earlier| earlier.id == source) {
+            Some(earlier) if earlier.has_list() || !pointer.is_empty() => Ok(()),
+            Some(_) => Err(format!("step {source:?} has one result, not a list; name a list in it: {source}/…")),
+            None => Err(format!("{source:?} is no earlier step")),
+        }
     }
 
     fn check_places(&self, template: &Value, known: &BTreeSet<&str>, item: bool, mut report: impl FnMut(String)) {

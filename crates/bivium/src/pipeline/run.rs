@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::sync::{SetOnce, mpsc, watch};
 use tokio::time::Instant;
 
-use super::template::{fill, gather, places};
+use super::template::{Place, fill, gather, places};
 use super::{Event, Outcome, Pipeline, RunOptions, Step, StepReport};
 use crate::PluginManager;
 
@@ -40,7 +40,8 @@ impl Pipeline {
     /// Dropping the future cancels every call.
     ///
     /// # Errors
-    /// `invalid-input` if an input is missing or unknown; the first error of a step, naming the step's plugin.
+    /// `invalid-input` if an input is missing or unknown; the first error of a step, which names the step, its plugin and the
+    /// item ([`PluginError::step`]); `on_event` is told before how far the steps were.
     pub async fn run(
         &self,
         manager: &PluginManager,
@@ -65,15 +66,18 @@ impl Pipeline {
         };
         let steps = self.steps.iter().zip(run.lists()).map(|(step, lists)| run.step(step, lists));
         // What waits for another step is under no call of its own.
-        call_of(deadline, options).guard(try_join_all(steps)).await?;
-        let payload = fill(&self.outputs, &|source| run.known(source, None))?;
+        let done = call_of(deadline, options).guard(try_join_all(steps)).await;
+        let payload = done.and_then(|_| fill(&self.outputs, &|source| run.known(source, None)));
+        let (wall_s, load_s) = (loaded.elapsed().as_secs_f64(), (loaded - start).as_secs_f64());
         let mut reports = run.reports.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok(Outcome {
-            payload,
-            steps: self.steps.iter().filter_map(|step| reports.remove(step.id.as_str())).collect(),
-            wall_s: loaded.elapsed().as_secs_f64(),
-            load_s: (loaded - start).as_secs_f64(),
-        })
+        let steps: Vec<StepReport> = self.steps.iter().filter_map(|step| reports.remove(step.id.as_str())).collect();
+        match payload {
+            Ok(payload) => Ok(Outcome { payload, steps, wall_s, load_s }),
+            Err(error) => {
+                on_event(Event::Failed { steps: &steps, wall_s, load_s });
+                Err(error)
+            }
+        }
     }
 
     async fn load(&self, manager: &PluginManager, deadline: Option<Instant>, options: &RunOptions) -> Result<()> {
@@ -166,11 +170,19 @@ impl<'a> Run<'a> {
         self.report(step, |_| {});
         (self.on_event)(Event::Started { step });
         let mut results = Vec::new();
-        match lists.source.take() {
-            None => self.call(step, None, &lists, &mut results).await?,
-            Some(mut source) => {
+        match (lists.source.take(), &step.for_each) {
+            (None, None) => self.call(step, None, &lists, &mut results).await?,
+            (Some(mut source), _) => {
+                let mut n = 0;
                 while let Some(item) = source.recv().await {
-                    self.call(step, Some(&item), &lists, &mut results).await?;
+                    self.call(step, Some((n, &item)), &lists, &mut results).await?;
+                    n += 1;
+                }
+            }
+            (None, Some(place)) => {
+                let list = self.list(step, place).await?;
+                for (n, item) in list.iter().enumerate() {
+                    self.call(step, Some((n, item)), &lists, &mut results).await?;
                 }
             }
         }
@@ -194,15 +206,38 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// The items of a list that lies in a result or an input.
+    async fn list(&self, step: &Step, place: &str) -> Result<Vec<Payload>> {
+        let Place { source, pointer } = Place::parse(place);
+        if let Some(result) = self.results.get(source) {
+            result.wait().await;
+        }
+        let list = self.known(source, None).and_then(|payload| payload.part(pointer));
+        let items = list.as_ref().and_then(|list| {
+            let count = list.json.as_array()?.len();
+            (0..count).map(|n| list.part(&format!("/{n}"))).collect::<Option<Vec<Payload>>>()
+        });
+        items.ok_or_else(|| {
+            let what = if list.is_some() { "what lies there is no list" } else { "nothing lies there" };
+            PluginError::invalid_input(format!("it runs for each item of {place}, and {what}"))
+                .with_plugin(&step.plugin)
+                .with_step(&step.id, None)
+        })
+    }
+
     /// One call of a step; its results go to `results` and to the steps that follow.
     async fn call(
         &self,
         step: &'a Step,
-        item: Option<&Payload>,
+        item: Option<(usize, &Payload)>,
         lists: &Lists,
         results: &mut Vec<Payload>,
     ) -> Result<()> {
-        let in_step = |error: PluginError| error.with_plugin(&step.plugin);
+        let in_step = |error: PluginError| {
+            let item = item.map(|(n, item)| (n, &item.json));
+            error.with_plugin(&step.plugin).with_step(&step.id, item)
+        };
+        let item = item.map(|(_, item)| item);
         let args: Payload = fill(&step.args, &|source| self.known(source, item)).map_err(in_step)?;
         let mut call = Call::new().named_from(args).map_err(in_step)?;
         if let Some(method) = &step.method {
@@ -315,13 +350,20 @@ mod tests {
     }
 
     async fn run(steps: Value, options: &RunOptions) -> Result<Outcome> {
+        let last = steps.as_array().unwrap().last().unwrap()["id"].clone();
+        run_whole(json!({"name": "p", "steps": steps, "outputs": {"last": {"$from": last}}}), options, &|_| {}).await
+    }
+
+    async fn run_whole(
+        pipeline: Value,
+        options: &RunOptions,
+        on_event: &(dyn Fn(Event<'_>) + Send + Sync),
+    ) -> Result<Outcome> {
         let dir = tempfile::tempdir().unwrap();
         let manager = PluginManager::builder().manifests(dir.path()).data_dir(dir.path()).build().unwrap();
         manager.register(Arc::new(Sample), json!({})).await.unwrap();
-        let last = steps.as_array().unwrap().last().unwrap()["id"].clone();
-        let text = json!({"name": "p", "steps": steps, "outputs": {"last": {"$from": last}}}).to_string();
-        let pipeline = Pipeline::parse(&text, Path::new("")).unwrap();
-        pipeline.run(&manager, json!({}).into(), options, &|_| {}).await
+        let pipeline = Pipeline::parse(&pipeline.to_string(), Path::new("")).unwrap();
+        pipeline.run(&manager, json!({}).into(), options, on_event).await
     }
 
     fn soon() -> RunOptions {
@@ -363,5 +405,49 @@ mod tests {
         ]);
         let error = run(failing, &soon()).await.unwrap_err();
         assert_eq!((error.code(), error.plugin()), (ErrorCode::InvalidInput, Some("sample")));
+        let step = error.step().unwrap();
+        assert_eq!((step.id.as_str(), step.index), ("a", None));
+    }
+
+    #[tokio::test]
+    async fn a_list_in_a_result_or_an_input_is_walked() {
+        let steps = json!([
+            {"id": "one", "plugin": "sample", "args": {"words": ["a", {"b": 2}]}},
+            {"id": "each", "plugin": "sample", "for_each": "one/words", "args": {"word": {"$from": "item"}}},
+            {"id": "next", "plugin": "sample", "for_each": "each", "args": {"of": {"$from": "item/word"}}},
+        ]);
+        let outcome = run(steps, &soon()).await.unwrap();
+        assert_eq!(outcome.payload.json["last"], json!([{"of": "a"}, {"of": {"b": 2}}]));
+
+        let of_input = |list: Value| {
+            json!({"name": "p", "inputs": {"files": {"default": list}}, "steps": [
+                {"id": "each", "plugin": "sample", "for_each": "inputs/files", "args": {"n": {"$from": "item"}}}],
+                "outputs": {"last": {"$from": "each"}}})
+        };
+        let outcome = run_whole(of_input(json!([1, 2])), &soon(), &|_| {}).await.unwrap();
+        assert_eq!(outcome.payload.json["last"], json!([{"n": 1}, {"n": 2}]));
+        let error = run_whole(of_input(json!({"no": "list"})), &soon(), &|_| {}).await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::InvalidInput);
+        assert!(error.to_string().contains("step \"each\": it runs for each item of inputs/files, and"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_error_names_its_step_and_item_and_says_how_far_the_steps_were() {
+        let pipeline = json!({"name": "p", "steps": [
+            {"id": "one", "plugin": "sample", "args": {"counts": [1, "x".repeat(200)]}},
+            {"id": "each", "plugin": "sample", "for_each": "one/counts", "stream": true, "args": {"count": {"$from": "item"}}}]});
+        let told = Mutex::new(Vec::new());
+        let watch = |event: Event<'_>| {
+            if let Event::Failed { steps, .. } = event {
+                told.lock().unwrap().extend(steps.iter().map(|step| (step.id.clone(), step.calls, step.results)));
+            }
+        };
+        let error = run_whole(pipeline, &soon(), &watch).await.unwrap_err();
+        let step = error.step().unwrap();
+        assert_eq!((step.id.as_str(), step.index), ("each", Some(1)));
+        assert!(step.item.as_ref().is_some_and(|item| item.starts_with("\"xxx") && item.len() < 100), "{step:?}");
+        assert!(error.message().starts_with("step \"each\", item 1 (\"xxx"), "{error}");
+        assert_eq!(serde_json::to_value(&error).unwrap()["step"]["index"], 1);
+        assert_eq!(*told.lock().unwrap(), [("one".to_owned(), 1, 1), ("each".to_owned(), 2, 1)]);
     }
 }

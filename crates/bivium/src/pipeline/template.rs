@@ -13,7 +13,7 @@ pub(super) struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    fn parse(text: &'a str) -> Self {
+    pub(super) fn parse(text: &'a str) -> Self {
         let at = text.find('/').unwrap_or(text.len());
         let (source, pointer) = text.split_at(at);
         Self { source, pointer }
