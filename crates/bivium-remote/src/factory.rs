@@ -122,7 +122,8 @@ impl WorkerFactory {
         let mark = random_hex::<8>()?;
         let host: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
         let granted = &self.context.granted;
-        let mut variables = variables(&self.manifest, granted, area.path(), &mark, host.clone().into_iter());
+        let mut variables =
+            variables(&self.manifest, granted, &self.python.path, area.path(), &mark, host.clone().into_iter());
         let ancestor = self.manifest.ancestor.as_ref();
         let theirs = ancestor.map(|ancestor| {
             ancestor::complete(&mut variables, &self.manifest, ancestor, &self.places, &host, &self.context)

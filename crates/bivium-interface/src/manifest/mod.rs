@@ -139,6 +139,11 @@ pub struct Manifest {
         extend("x-road" = "python", "maxProperties" = 256, "propertyNames" = schema::inline::<text::EnvName>())
     )]
     pub env_vars: BTreeMap<String, String>,
+    /// Variables of the host's environment that a trusted worker gets, by name, or by a pattern with `*`. A confined one gets what
+    /// `permissions.env` names instead.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<text::EnvPattern>", !skip_serializing_if, length(max = 256), extend("x-road" = "python"))]
+    pub pass_env: Vec<String>,
     /// How many calls a worker runs at once.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     #[schemars(!skip_serializing_if, range(min = 1, max = 64), extend("x-road" = "python"))]

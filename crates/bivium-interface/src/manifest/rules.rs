@@ -25,6 +25,7 @@ pub(super) fn check(root: &Node, schema: &Value, problems: &mut Problems) -> Opt
         problems.add(requirements.line, message);
     }
     guests(root, problems);
+    pass_env(root, problems);
     network(root, problems);
     secrets(root, problems);
     runtime
@@ -79,7 +80,7 @@ fn strangers(root: &Node, schema: &Value, runtime: Runtime, problems: &mut Probl
         if road.is_some_and(|road| road != runtime.as_str()) {
             let instead = match entry.key.as_str() {
                 "concurrency" | "replicas" => "; instances.max says how many calls it takes at once",
-                "env_vars" => "; permissions.env names what it may see",
+                "env_vars" | "pass_env" => "; permissions.env names what it may see",
                 "instances" => "; replicas says how many workers it has",
                 _ => "",
             };
@@ -101,6 +102,17 @@ fn guests(root: &Node, problems: &mut Problems) {
                 format!("permissions.filesystem has {} twice; each guest path stands for one directory", quoted(text));
             problems.add(guest.line, message);
         }
+    }
+}
+
+/// `pass_env` is for plugins that are trusted.
+fn pass_env(root: &Node, problems: &mut Problems) {
+    if let (Some(names), Some(permissions)) = (root.get("pass_env"), root.get("permissions"))
+        && !names.value.items().is_empty()
+        && !matches!(permissions.value.kind, Kind::Null)
+    {
+        let message = "pass_env is for a plugin without permissions, and this manifest has some: name the variables in permissions.env";
+        problems.add(names.line, message.to_owned());
     }
 }
 
@@ -137,6 +149,9 @@ fn secrets(root: &Node, problems: &mut Problems) {
     }
     for entry in root.get("env_vars").map(|entry| entry.value.entries()).unwrap_or_default() {
         refuse("env_vars", Some(&entry.key), entry.line);
+    }
+    for name in root.get("pass_env").map(|entry| entry.value.items()).unwrap_or_default() {
+        refuse("pass_env", name.as_str(), name.line);
     }
     for spec in within("ancestor", "worker_env").map(Node::items).unwrap_or_default() {
         if let Some(name) = spec.get("name") {

@@ -59,6 +59,8 @@ texts! {
     PythonVersions: r"^[<>=!~][0-9A-Za-z.*<>=!~, ]*$", "must be a PEP 440 specifier, for example \">=3.9\"";
     /// An environment variable's name.
     EnvName: r"^[^=\u0000-\u0020\u007f]+$", "must be the name of an environment variable";
+    /// An environment variable's name, in which `*` stands for any characters.
+    EnvPattern: r"^[^=\u0000-\u0020\u007f]{1,256}$", "must be the name of an environment variable, or a pattern such as \"MY_*\"";
     /// An environment variable's value.
     EnvValue: r"^[^\u0000]*$", "must hold no NUL character";
     /// Whither a plugin may connect.

@@ -16,6 +16,8 @@ pub struct Granted {
     pub confined: bool,
     /// What it may do. The paths of `filesystem` are free of symbolic links.
     pub permissions: Permissions,
+    /// The variables of the host's environment that a trusted worker gets, as `pass_env` names them, within the policy.
+    pub pass_env: Vec<String>,
     /// What it may use up. A component has a value for all but `call_ms`, `cpu_ms`, `fuel` and `processes`.
     pub limits: Limits,
     /// Whether to refuse it where this machine cannot hold it to them.
@@ -100,8 +102,37 @@ impl HostPolicy {
         }
         let limits = asked.tightest(&ceilings);
         let enforce = manifest.enforce || self.enforce && (confined || asks_for_limits);
-        Granted { confined, permissions, limits, enforce, refused }
+        let pass_env = if confined { Vec::new() } else { self.passed(&manifest.pass_env, &mut refused) };
+        Granted { confined, permissions, pass_env, limits, enforce, refused }
     }
+
+    /// What of `pass_env` is within the policy: what the policy's own `env` names and one of the patterns means.
+    fn passed(&self, wanted: &[String], refused: &mut Vec<Refusal>) -> Vec<String> {
+        let Some(ceiling) = &self.permissions else { return wanted.to_vec() };
+        let means = |pattern: &String, name: &String| pattern == name || matches_pattern(pattern, name);
+        for pattern in wanted.iter().filter(|pattern| !ceiling.env.contains(pattern)) {
+            let within: Vec<&str> =
+                ceiling.env.iter().filter(|name| means(pattern, name)).map(String::as_str).collect();
+            let (key, instead) = ("pass_env".to_owned(), within.join(", "));
+            refused.push(Refusal { key, wanted: pattern.clone(), instead });
+        }
+        ceiling.env.iter().filter(|name| wanted.iter().any(|pattern| means(pattern, name))).cloned().collect()
+    }
+}
+
+/// Whether a name is what a pattern means, in which `*` stands for any characters.
+#[must_use]
+pub fn matches_pattern(pattern: &str, name: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(mut left) = name.strip_prefix(first) else { return false };
+    let mut parts = rest.split('*');
+    let last = parts.next_back().unwrap_or_default();
+    for part in parts {
+        // The earliest leaves the most for what follows.
+        let Some((_, after)) = left.split_once(part) else { return false };
+        left = after;
+    }
+    left.ends_with(last)
 }
 
 /// What is both wanted and within the ceiling.
@@ -303,5 +334,41 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let policy = HostPolicy::read(&path).unwrap();
         assert_eq!(policy.permissions.unwrap().filesystem[0].path, dir.path().join("data"));
+    }
+
+    #[test]
+    fn a_trusted_plugin_gets_what_pass_env_names_within_the_policy() {
+        let read = |text: &str| {
+            let text = format!(r#"{{"name": "p", "version": "1", "module": "m", "class": "C", {text}}}"#);
+            Manifest::parse(&text, std::path::Path::new("/m/p.json")).unwrap()
+        };
+        let wanted = read(r#""pass_env": ["MY_*", "OTHER", "*"]"#);
+        assert_eq!(HostPolicy::default().grant(&wanted).pass_env, ["MY_*", "OTHER", "*"]);
+        let narrow = policy(r#"{"permissions": {"env": ["MY_KEY", "THIRD"]}}"#);
+        let granted = narrow.grant(&read(r#""pass_env": ["MY_*", "OTHER"]"#));
+        assert_eq!(granted.pass_env, ["MY_KEY"]);
+        let told: Vec<_> = granted.refused.iter().map(|refusal| (&*refusal.wanted, &*refusal.instead)).collect();
+        assert_eq!(told, [("MY_*", "MY_KEY"), ("OTHER", "")]);
+        assert!(
+            policy(r#"{"confine": true}"#).grant(&wanted).pass_env.is_empty(),
+            "what is confined is passed nothing"
+        );
+    }
+
+    #[test]
+    fn a_star_stands_for_any_characters() {
+        for (pattern, name, is_meant) in [
+            ("A", "A", true),
+            ("A", "AB", false),
+            ("A*", "A", true),
+            ("A*", "BA", false),
+            ("*_THREADS", "OMP_THREADS", true),
+            ("A*C*", "ABCD", true),
+            ("A*A", "A", false),
+            ("*B*B*", "AB", false),
+            ("*", "", true),
+        ] {
+            assert_eq!(matches_pattern(pattern, name), is_meant, "{pattern} {name}");
+        }
     }
 }

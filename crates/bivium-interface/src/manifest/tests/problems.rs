@@ -184,6 +184,10 @@ fn contradictions() {
          for one that the host makes"]
     );
     assert_eq!(
+        problems(&python("\"permissions\": {},\n\"pass_env\": [\"MY_*\"]")),
+        ["3: pass_env is for a plugin without permissions, and this manifest has some: name the variables in permissions.env"]
+    );
+    assert_eq!(
         problems(&wasm(
             "\"permissions\": {\"filesystem\": [{\"path\": \"a\", \"guest\": \"/d\"},\n{\"path\": \"b\", \"guest\": \"/d\"}]}"
         )),
