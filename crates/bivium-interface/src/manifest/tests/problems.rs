@@ -185,7 +185,9 @@ fn contradictions() {
     );
     assert_eq!(
         problems(&python("\"permissions\": {},\n\"pass_env\": [\"MY_*\"]")),
-        ["3: pass_env is for a plugin without permissions, and this manifest has some: name the variables in permissions.env"]
+        [
+            "3: pass_env is for a plugin without permissions, and this manifest has some: name the variables in permissions.env"
+        ]
     );
     assert_eq!(
         problems(&wasm(
