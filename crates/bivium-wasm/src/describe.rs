@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::compile::{Request, at};
 use crate::engine::WasmEngine;
 use crate::refusal::{self, Kind};
-use crate::text;
+use crate::{command, text};
 
 /// Names of one component that are told.
 const MOST: usize = 1000;
@@ -69,6 +69,7 @@ pub async fn describe(engine: &WasmEngine, manifest: &Manifest, limits: &Limits)
         let linked = engine.linker().instantiate_pre(&component).map_err(|error| refusal::missing_import(&error))?;
         match kind {
             Kind::World(world) => (world.guest)(linked).map(drop).map_err(|error| refusal::missing_export(&error))?,
+            Kind::Command(_) => described.methods = Some(command::methods()),
             Kind::Typed(methods) => described.methods = Some(methods.list()),
         }
         Ok(())

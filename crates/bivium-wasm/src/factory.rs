@@ -25,7 +25,7 @@ use crate::state::HostState;
 use crate::wasi::Rights;
 use crate::witness::Witness;
 use crate::world::GuestPre;
-use crate::{ceilings, refusal, trap, typed};
+use crate::{ceilings, command, refusal, trap, typed};
 
 /// Instances beyond the first are freed when no call has needed them for this time.
 const IDLE: Idle = Idle { after: Duration::from_secs(60), keep: 1 };
@@ -96,7 +96,7 @@ impl ComponentFactory {
             pool: PoolLimits {
                 instances: manifest.instances.max,
                 calls_per_instance: 1,
-                single_use: manifest.isolation == manifest::Isolation::Call,
+                single_use: manifest.isolation == manifest::Isolation::Call || guest.is_single_use(),
                 thread_affinity: true,
                 queue: Queue::limit(&context.granted.limits),
                 idle: Some(IDLE),
@@ -188,6 +188,10 @@ pub(crate) async fn guest(engine: &WasmEngine, request: Request) -> Result<(Box<
     let linked = linked.map_err(|error| in_file(refusal::missing_import(&error)))?;
     let guest: Box<dyn GuestPre> = match kind {
         Kind::World(world) => (world.guest)(linked).map_err(|error| in_file(refusal::missing_export(&error)))?,
+        Kind::Command(run) => {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            Box::new(command::GuestPre::new(linked, run, name))
+        }
         Kind::Typed(methods) => Box::new(typed::GuestPre::new(linked, methods)),
     };
     Ok((guest, compiled))

@@ -11,6 +11,7 @@
 mod blobs;
 mod bounds;
 mod ceilings;
+mod command;
 mod compile;
 mod describe;
 mod document;

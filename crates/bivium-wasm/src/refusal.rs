@@ -5,11 +5,11 @@
 
 use bivium_interface::{Call, PluginError, Result, nearest};
 use wasmtime::Engine;
-use wasmtime::component::Component;
+use wasmtime::component::{Component, ComponentExportIndex};
 
-use crate::text;
 use crate::typed::Methods;
 use crate::world::{self, GUEST, PACKAGE, WORLDS, World};
+use crate::{command, text};
 
 /// The first bytes of any WebAssembly binary.
 const MAGIC: &[u8] = b"\0asm";
@@ -50,6 +50,8 @@ pub(crate) fn malformed(error: &wasmtime::Error) -> PluginError {
 pub(crate) enum Kind {
     /// A published version of our world.
     World(&'static World),
+    /// A program, whose `run` this is.
+    Command(ComponentExportIndex),
     /// None of ours: it exports functions of its own.
     Typed(Methods),
 }
@@ -70,6 +72,9 @@ pub(crate) fn find_kind(component: &Component, engine: &Engine) -> Result<Kind> 
     let version = ty.exports(engine).find_map(|(name, _)| name.strip_prefix(&ours));
     if let Some(world) = version.and_then(world::of_version) {
         return Ok(Kind::World(world));
+    }
+    if let Some(run) = command::find(component, engine) {
+        return Ok(Kind::Command(run));
     }
     let methods = Methods::of(component, engine)?;
     if methods.is_empty() {

@@ -12,6 +12,7 @@ use wasmtime_wasi::WasiCtx;
 
 use crate::blobs::{BlobHandle, OpenBlob};
 use crate::bounds::Reach;
+use crate::command::Command;
 use crate::engine::WasmEngine;
 use crate::limits::{Limiter, StoreLimits};
 use crate::log::GuestLog;
@@ -36,6 +37,8 @@ pub(crate) struct HostState {
     pub(crate) random: Random,
     pub(crate) network: Network,
     pub(crate) reach: Arc<Reach>,
+    /// What a program has of its call; none in any other component.
+    pub(crate) command: Option<Arc<Command>>,
     /// None until the guest first uses WASI.
     pub(crate) wasi: Option<Box<WasiCtx>>,
     call: Option<RunningCall>,
@@ -77,6 +80,7 @@ impl HostState {
             random: Random::default(),
             network,
             reach: Arc::new(Reach::new(engine.ticker())),
+            command: None,
             wasi: None,
             call: None,
             _counted: engine.count_store(),

@@ -532,7 +532,7 @@ async fn a_stranger_to_wasi_and_a_command_are_plugins_too() {
     let loaded = text(command).await;
     let error = loaded.plugin.execute(Call::new()).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::PluginFailed);
-    assert_eq!(loaded.plugin.methods().await.unwrap()[0].name, "run.run");
+    assert_eq!(loaded.plugin.methods().await.unwrap()[0].name, "execute");
 }
 
 /// One function that is called, one that takes a resource, and one that componentize-qjs exports for itself.

@@ -38,6 +38,9 @@ use crate::blobs::WriterHandle;
 use crate::state::HostState;
 use crate::world;
 
+/// The schema of a configuration that has nothing in it.
+pub(crate) const NO_CONFIG_SCHEMA: &str = r#"{"type":"object","properties":{},"additionalProperties":false}"#;
+
 /// The media type of a `list<u8>`: nothing is known of what the bytes mean.
 const BYTES: &str = "application/octet-stream";
 
@@ -82,7 +85,7 @@ impl world::Guest for Guest {
     }
 
     async fn config_schema(&self, _store: &mut Store<HostState>) -> wasmtime::Result<String> {
-        Ok(r#"{"type":"object","properties":{},"additionalProperties":false}"#.to_owned())
+        Ok(NO_CONFIG_SCHEMA.to_owned())
     }
 
     async fn current_config(&self, _store: &mut Store<HostState>) -> wasmtime::Result<String> {
@@ -90,12 +93,7 @@ impl world::Guest for Guest {
     }
 
     async fn initialize(&self, _store: &mut Store<HostState>, config: String) -> wasmtime::Result<Result<()>> {
-        Ok(if matches!(config.as_str(), "{}" | "null") {
-            Ok(())
-        } else {
-            Err(PluginError::invalid_config("a typed component has no configuration")
-                .with_help("leave the configuration empty, and give the plugin what it needs as arguments"))
-        })
+        Ok(no_config("a typed component", &config))
     }
 
     async fn execute(
@@ -160,8 +158,17 @@ async fn checked(outcome: Outcome, limits: DocumentLimits, pace: Pace) -> Result
     document::aside(outcome.counted > SHORT_TEXT, move || outcome.check(limits, &pace)).await?
 }
 
+/// Refuses a configuration that is not empty.
+pub(crate) fn no_config(what: &str, config: &str) -> Result<()> {
+    if matches!(config, "{}" | "null") {
+        return Ok(());
+    }
+    Err(PluginError::invalid_config(format!("{what} has no configuration"))
+        .with_help("leave the configuration empty, and give the plugin what it needs as arguments"))
+}
+
 /// Puts bytes into blobs.
-async fn keep(state: &mut HostState, bytes: Vec<Vec<u8>>) -> Result<Vec<Blob>> {
+pub(crate) async fn keep(state: &mut HostState, bytes: Vec<Vec<u8>>) -> Result<Vec<Blob>> {
     if bytes.len() > state.limits.blobs {
         return Err(PluginError::resource_exhausted(format!(
             "the result has {} lists of bytes that are handed on as blobs, over the limit of {} blobs",
@@ -181,7 +188,7 @@ async fn keep(state: &mut HostState, bytes: Vec<Vec<u8>>) -> Result<Vec<Blob>> {
 }
 
 /// The one result of a call that was asked for as a stream.
-struct GuestStream(Option<Payload>);
+pub(crate) struct GuestStream(pub(crate) Option<Payload>);
 
 #[async_trait]
 impl world::GuestStream for GuestStream {

@@ -1,4 +1,4 @@
-//! The environment: the variables that are granted by name, no arguments, no working directory.
+//! The environment: the variables that are granted by name, a program's arguments, no working directory.
 
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime_wasi::p2::bindings::cli::environment;
@@ -18,7 +18,7 @@ impl environment::Host for HostState {
     }
 
     fn get_arguments(&mut self) -> wasmtime::Result<Vec<String>> {
-        Ok(Vec::new())
+        Ok(self.command.as_ref().map(|command| command.arguments()).unwrap_or_default())
     }
 
     fn initial_cwd(&mut self) -> wasmtime::Result<Option<String>> {

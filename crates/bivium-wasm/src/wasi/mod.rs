@@ -33,6 +33,7 @@ pub(crate) use files::Files;
 pub(crate) use random::Random;
 pub(crate) use rights::Rights;
 
+use crate::command::{Command, Stdin, Stdout};
 use crate::log::{GuestLog, Printed};
 use crate::network::Network;
 use crate::state::HostState;
@@ -53,17 +54,20 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
 impl WasiView for HostState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         // Made at the first use: most components never ask, and it would double what a fresh instance costs.
-        let Self { log, network, wasi, table, .. } = self;
-        WasiCtxView { ctx: wasi.get_or_insert_with(|| Box::new(empty_handed(log, network))), table }
+        let Self { log, network, wasi, table, command, .. } = self;
+        WasiCtxView { ctx: wasi.get_or_insert_with(|| Box::new(empty_handed(log, network, command.as_ref()))), table }
     }
 }
 
-fn empty_handed(log: &Arc<GuestLog>, network: &mut Network) -> WasiCtx {
+fn empty_handed(log: &Arc<GuestLog>, network: &mut Network, command: Option<&Arc<Command>>) -> WasiCtx {
     let mut builder = WasiCtxBuilder::new();
     builder
         .stdout(LineStream::new(log, Printed::Stdout))
         .stderr(LineStream::new(log, Printed::Stderr))
         .max_random_size(random::MAX_BYTES);
+    if let Some(command) = command {
+        builder.stdin(Stdin(Arc::clone(command))).stdout(Stdout(Arc::clone(command)));
+    }
     network.watch(&mut builder);
     builder.build()
 }

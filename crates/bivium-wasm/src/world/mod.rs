@@ -34,6 +34,11 @@ pub(crate) struct World {
 pub(crate) trait GuestPre: Send + Sync {
     /// Runs the component's start code. The inner error says which export has the wrong type.
     async fn instantiate(&self, store: &mut Store<HostState>) -> wasmtime::Result<wasmtime::Result<Box<dyn Guest>>>;
+
+    /// Whether an instance serves one call and no other, whatever the manifest says.
+    fn is_single_use(&self) -> bool {
+        false
+    }
 }
 
 /// The exports of one instance, each looked up once. The outer error of every method is a trap, after which the store
