@@ -97,7 +97,8 @@ pub(crate) struct Cli {
 pub(crate) struct Global {
     /// Look for manifests in DIR (or take the one manifest), in place of ./.bivium/manifests and
     /// ~/.bivium/manifests, of which only what is yours or root's is read; repeat it for more, nearest first
-    /// [env: BIVIUM_MANIFESTS, a list like PATH].
+    /// [env: BIVIUM_MANIFESTS, a list like PATH]. BIVIUM_HOME names one directory for all that follows: its `manifests` are looked at
+    /// after the usual ones, and its `data` and `cache` are used.
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) manifests: Vec<PathBuf>,
     /// Keep saved configurations in DIR [env: BIVIUM_DATA_DIR].
@@ -112,7 +113,7 @@ pub(crate) struct Global {
     /// Append what plugins are granted and denied to FILE, one line of JSON each [env: BIVIUM_AUDIT].
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) audit: Option<PathBuf>,
-    /// Keep compiled components in DIR [env: BIVIUM_CACHE].
+    /// Keep compiled components, environments and the worker's program in DIR [env: BIVIUM_CACHE].
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) cache: Option<PathBuf>,
     /// How results and errors are written: for people, or each as one line of JSON.
@@ -131,6 +132,9 @@ pub(crate) struct Global {
     /// Show no progress bars on a terminal.
     #[arg(long, global = true)]
     pub(crate) no_progress: bool,
+    /// What BIVIUM_HOME names: the place of all that is not named by itself, `manifests`, `data` and `cache` in it.
+    #[arg(skip)]
+    pub(crate) home: Option<PathBuf>,
     /// What BIVIUM_PLUGIN_LOG holds in place of a level.
     #[arg(skip)]
     pub(crate) wrong_log_level: Option<OsString>,
@@ -152,6 +156,15 @@ impl Global {
             if option.is_none() {
                 *option = std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
             }
+        }
+        let home = std::env::var_os("BIVIUM_HOME").filter(|value| !value.is_empty()).map(PathBuf::from);
+        if let Some(home) = home {
+            self.data_dir.get_or_insert_with(|| home.join("data"));
+            self.cache.get_or_insert_with(|| home.join("cache"));
+            self.home = Some(home);
+        }
+        if let Some(cache) = &self.cache {
+            self.environments.get_or_insert_with(|| cache.join("environments"));
         }
         if self.log_level.is_none() {
             let asked = std::env::var_os("BIVIUM_PLUGIN_LOG").filter(|level| !level.is_empty());

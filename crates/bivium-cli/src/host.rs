@@ -91,11 +91,17 @@ impl Host {
         }
         if named.is_empty() {
             builder = builder.default_manifests();
+            for path in own_manifests(global) {
+                builder = builder.manifests(path);
+            }
         }
         if let Some(dir) = &global.data_dir {
             builder = builder.data_dir(dir);
         }
         builder = builder.log_dir(log_dir(global)?);
+        if let Some(dir) = &global.cache {
+            builder = builder.worker_cache(dir);
+        }
         if let Some(dir) = &global.environments {
             builder = builder.environments(dir);
         }
@@ -221,7 +227,16 @@ pub(crate) fn wasm(global: &Global) -> Result<WasmConfig> {
 /// Where to look for manifests: what the command line says, else the environment, else the usual places.
 pub(crate) fn search_paths(global: &Global) -> Vec<SearchPath> {
     let named = named_paths(global);
-    if named.is_empty() { default_search_paths() } else { named.into_iter().map(SearchPath::named).collect() }
+    if named.is_empty() {
+        let own = own_manifests(global).map(SearchPath::named);
+        return default_search_paths().into_iter().chain(own).collect();
+    }
+    named.into_iter().map(SearchPath::named).collect()
+}
+
+/// The manifests in BIVIUM_HOME, which whoever set it trusts.
+fn own_manifests(global: &Global) -> impl Iterator<Item = PathBuf> {
+    global.home.iter().map(|home| home.join("manifests"))
 }
 
 /// The places that somebody has named.

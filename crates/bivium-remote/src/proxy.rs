@@ -21,7 +21,10 @@ use crate::factory::WorkerFactory;
 /// Where on disk workers find and leave things.
 #[derive(Debug, Clone, Default)]
 pub struct WorkerPlaces {
-    /// Environments made for `requirements`; the platform's cache directory unless given.
+    /// What can be made again: the worker's own program, environments, and what their installers keep. The platform's cache directory
+    /// unless given; then installers keep theirs where they are used to.
+    pub cache: Option<PathBuf>,
+    /// Environments made for `requirements`; in the cache unless given.
     pub environments: Option<PathBuf>,
     /// The host's data directory, below which plugins of cjm-plugin-system keep theirs; the platform's unless given.
     pub data: Option<PathBuf>,
@@ -35,6 +38,7 @@ impl WorkerPlaces {
     /// Adds what plugins must not be granted of these.
     #[must_use]
     pub fn protect(&self, protected: Protected) -> Protected {
+        let protected = protected.and(self.cache.clone(), "the host's cache");
         let protected = protected.and(self.environments.clone(), "the environments of plugins");
         [&self.data, &self.ancestor_data]
             .into_iter()
@@ -67,10 +71,10 @@ impl RemotePluginProxy {
         if manifest.module.is_none() || manifest.class.is_none() {
             return Err(named(PluginError::invalid_manifest("a Python plugin needs `module` and `class`")));
         }
-        let environments = places.environments.as_deref();
-        let find =
-            |environments| environment::interpreter(manifest, environments, context.granted.confined, &context.log);
-        let (python, environment) = match find(environments).await {
+        let (cache, confined) = (places.cache.as_deref(), context.granted.confined);
+        let environments = places.environments.clone().or_else(|| Some(cache?.join("environments")));
+        let find = |environments| environment::interpreter(manifest, environments, cache, confined, &context.log);
+        let (python, environment) = match find(environments.as_deref()).await {
             Err(error) if environment::lacks_place(manifest, &error) => {
                 let message = format!("its environment is made for this host alone: {error}");
                 context.log.push(LogLevel::Warn, LogSource::Host, 0, None, &message);
@@ -85,7 +89,8 @@ impl RemotePluginProxy {
             places.data = default_data_dir();
         }
         let ours = exchange.clone();
-        let laid = tokio::task::spawn_blocking(move || Package::new(environment::cache_dir(), &ours)).await;
+        let cache = places.cache.clone().map_or_else(environment::cache_dir, Ok);
+        let laid = tokio::task::spawn_blocking(move || Package::new(cache, &ours)).await;
         let package = laid.map_err(|error| PluginError::internal(error.to_string())).flatten().map_err(named)?;
         let confinement =
             Confinement::new(manifest, &context, exchange, &places, &python.path, &package.path).map_err(named)?;

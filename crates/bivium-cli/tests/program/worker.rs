@@ -289,3 +289,31 @@ fn gone(pid: &str) {
     let process = std::path::PathBuf::from(format!("/proc/{pid}"));
     until("the worker's end", || !process.exists());
 }
+
+#[test]
+fn nothing_is_left_in_the_users_home_where_other_places_are_named() {
+    let place = Place::with_probe();
+    let (home, own) = (place.path("home"), place.path("own"));
+    std::fs::create_dir_all(&home).unwrap();
+    let one: &[(&str, std::path::PathBuf)] = &[("BIVIUM_HOME", own.clone())];
+    let each: &[(&str, std::path::PathBuf)] = &[
+        ("BIVIUM_DATA_DIR", own.join("data")),
+        ("BIVIUM_CACHE", own.join("cache")),
+        ("BIVIUM_ENVIRONMENTS", own.join("environments")),
+    ];
+    for places in [one, each] {
+        let mut command = place.command(&["run", "probe", "text=a"]);
+        command.env("HOME", &home).env_remove("BIVIUM_DATA_DIR").envs(places.iter().map(|(name, at)| (name, at)));
+        place.ran(command.output().unwrap()).assert_status(0);
+        assert_eq!(std::fs::read_dir(&home).unwrap().count(), 0, "{places:?}");
+        assert!(own.join("cache").read_dir().unwrap().count() > 0 && own.join("data").is_dir());
+        std::fs::remove_dir_all(&own).unwrap();
+    }
+    // What lies in its `manifests` is found, after the usual places.
+    std::fs::create_dir_all(own.join("manifests")).unwrap();
+    std::fs::copy(place.path("manifests/probe.json"), own.join("manifests/probe.json")).unwrap();
+    let mut command = place.command(&["info", "probe", "--output=json"]);
+    command.env("HOME", &home).env("BIVIUM_HOME", &own).env_remove("BIVIUM_MANIFESTS");
+    let told = place.ran(command.output().unwrap());
+    assert!(told.assert_status(0).stdout.contains("own/manifests/probe.json"), "{}", told.stdout);
+}

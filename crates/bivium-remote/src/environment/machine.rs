@@ -58,6 +58,9 @@ pub(super) struct Machine {
     pub(super) wheels_only: bool,
 }
 
+/// Where installers keep what they download: the variable that tells it, and the directory in the host's cache.
+const INSTALLERS_CACHES: &[(&str, &str)] = &[("PIP_CACHE_DIR", "pip"), ("UV_CACHE_DIR", "uv")];
+
 impl Machine {
     /// The machine as this process sees it.
     pub(super) fn here() -> Self {
@@ -72,6 +75,18 @@ impl Machine {
     /// The same for a plugin whose authors are not trusted.
     pub(super) fn wheels_only(self, wheels_only: bool) -> Self {
         Self { wheels_only, ..self }
+    }
+
+    /// With installers that keep what they download in the host's cache, if it is given and they are not told another place.
+    pub(super) fn keeps_in(mut self, cache: Option<&Path>) -> Self {
+        let cache = cache.and_then(|cache| std::path::absolute(cache).ok());
+        for (variable, directory) in cache.iter().flat_map(|_| INSTALLERS_CACHES) {
+            let is_told = self.variables.iter().any(|(name, _)| name == variable);
+            if let Some(cache) = cache.as_ref().filter(|_| !is_told) {
+                self.variables.push(((*variable).into(), cache.join(directory).into()));
+            }
+        }
+        self
     }
 
     /// The program of this name on `PATH`. Relative entries of it are passed over: what they mean would depend on
@@ -115,6 +130,15 @@ mod tests {
         for name in ["AWS_SECRET_ACCESS_KEY", "PYTHONPATH", "VIRTUAL_ENV", "PIP_TARGET", "UV_SYSTEM_PYTHON"] {
             assert!(!passes(name.as_ref()), "{name}");
         }
+    }
+
+    #[test]
+    fn installers_keep_theirs_in_the_hosts_cache_unless_they_are_told_another_place() {
+        let told = ("UV_CACHE_DIR".into(), "/told".into());
+        let machine = Machine::new("/bin".into(), vec![told]).keeps_in(Some(Path::new("/cache")));
+        let found: Vec<_> = machine.variables.iter().map(|(name, value)| (name.to_str(), value.to_str())).collect();
+        assert_eq!(found, [(Some("UV_CACHE_DIR"), Some("/told")), (Some("PIP_CACHE_DIR"), Some("/cache/pip"))]);
+        assert!(Machine::new("/bin".into(), Vec::new()).keeps_in(None).variables.is_empty());
     }
 
     #[test]

@@ -74,13 +74,14 @@ impl Interpreter {
 pub(crate) async fn interpreter(
     manifest: &Manifest,
     environments: Option<&Path>,
+    cache: Option<&Path>,
     confined: bool,
     log: &PluginLog,
 ) -> Result<Interpreter, PluginError> {
     if confined && let Some(path) = &manifest.python_path {
         machines_own(manifest, path)?;
     }
-    let found = choose(&Machine::here().wheels_only(confined), manifest, environments, log).await?;
+    let found = choose(&Machine::here().keeps_in(cache).wheels_only(confined), manifest, environments, log).await?;
     let (major, minor, micro) = found.version;
     let message = format!("Python {major}.{minor}.{micro} is {}", found.path.display());
     log.push(LogLevel::Debug, LogSource::Host, 0, None, &message);

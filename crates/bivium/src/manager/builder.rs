@@ -84,6 +84,15 @@ impl ManagerBuilder {
         self
     }
 
+    /// (feature `python`) Where the host keeps what it can make again for Python plugins: the worker's program, environments and what
+    /// their installers download, in place of the platform's cache directory.
+    #[cfg(feature = "python")]
+    #[must_use]
+    pub fn worker_cache(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.options.places.cache = Some(dir.into());
+        self
+    }
+
     /// (feature `python`) Where environments made for `requirements` lie, in place of the platform's cache directory.
     #[cfg(feature = "python")]
     #[must_use]
