@@ -10,11 +10,19 @@ use crate::place::Place;
 /// languages.
 const ELSEWHERE: [&str; 2] = ["docs/ancestor.md", "examples/plugins-other/README.md"];
 
+/// A program that succeeds at once.
+const PROGRAM: &str = r#"(component
+    (core module $program (func (export "run") (result i32) i32.const 0))
+    (core instance $program (instantiate $program))
+    (func $run (result (result)) (canon lift (core func $program "run")))
+    (instance $exports (export "run" (func $run)))
+    (export "wasi:cli/run@0.2.0" (instance $exports)))"#;
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
-/// A directory like a clone of the repository after `cargo xtask guests`, with the component of docs/typed-components.md.
+/// A directory like a clone of the repository after `cargo xtask guests`, with the components of docs/typed-components.md.
 fn clone() -> Place {
     let (place, root) = (Place::new(), root());
     for name in ["examples", "README.md"] {
@@ -26,6 +34,8 @@ fn clone() -> Place {
     }
     std::fs::copy(root.join("tests/guests/target/guests/typed.wasm"), place.path("manifests/images.wasm")).unwrap();
     place.component("images", serde_json::json!({}));
+    std::fs::write(place.path("manifests/resize.wasm"), wat::parse_str(PROGRAM).unwrap()).unwrap();
+    place.component("resize", serde_json::json!({}));
     place.write("cat.png", "PNG");
     place
 }
