@@ -1,6 +1,7 @@
 //! Advice on the form of arguments: a text was given where a number or a file is wanted.
 
 use bivium::{ErrorCode, PluginError};
+use bivium_interface::exact;
 use serde_json::Value;
 
 /// A text as it stands on the command line.
@@ -40,7 +41,7 @@ fn advice(error: &PluginError, text: &Text) -> Option<String> {
     if said.contains("expected a blob") || said.contains("list<u8>") {
         return Some(format!("`{key}=…` passes a text: write `{key}@=FILE` to pass a file"));
     }
-    let json = if serde_json::from_str::<Value>(value).is_ok() { value } else { "JSON" };
+    let json = if exact::from_str::<Value>(value).is_ok() { value } else { "JSON" };
     Some(format!("`{key}=…` passes a text: write `{key}:={json}` for a number or another JSON value"))
 }
 

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bivium_interface::exact::{self, Unread};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde_json::Value;
 
@@ -505,7 +506,16 @@ pub(crate) struct PipelineRun {
 
 /// JSON on the command line.
 pub(crate) fn json(text: &str) -> Result<Value, String> {
-    serde_json::from_str(text).map_err(|error| format!("not valid JSON ({error}); a string needs quotes of its own"))
+    json_of("", text)
+}
+
+/// The same of the argument with this name.
+pub(crate) fn json_of(key: &str, text: &str) -> Result<Value, String> {
+    exact::from_str(text).map_err(|error| match error {
+        Unread::Inexact(inexact) if key.is_empty() => inexact.to_string(),
+        Unread::Inexact(inexact) => inexact.below(key).to_string(),
+        error => format!("not valid JSON ({error}); a string needs quotes of its own"),
+    })
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

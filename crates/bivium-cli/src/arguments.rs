@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use bivium::{Blob, Call, Payload, PluginError};
+use bivium_interface::exact::{self, Unread};
 use bivium_interface::{read_text, read_text_from};
 use serde_json::{Map, Value};
 
 use crate::advice::Text;
-use crate::args::{Inputs, Run, json};
+use crate::args::{Inputs, Run, json_of};
 use crate::exit::Failure;
 use crate::settings::patch;
 
@@ -44,7 +45,7 @@ impl FromStr for Assignment {
     fn from_str(text: &str) -> Result<Self, String> {
         let (front, value) = text.split_once('=').ok_or("write key=value, key:=JSON or key@=PATH".to_owned())?;
         let (key, value) = if let Some(key) = front.strip_suffix(':') {
-            (key, Given::Json(json(value)?))
+            (key, Given::Json(json_of(key, value)?))
         } else if let Some(key) = front.strip_suffix('@') {
             (key, Given::File(value.into()))
         } else {
@@ -118,7 +119,10 @@ fn object(file: &Path, blobs: &mut Vec<Blob>) -> Result<Map<String, Value>, Plug
     let wrong = |what: &dyn std::fmt::Display| {
         PluginError::invalid_input(format!("the arguments in {name} are no JSON object: {what}"))
     };
-    match serde_json::from_str(&text).map_err(|error| wrong(&error))? {
+    match exact::from_str(&text).map_err(|error| match error {
+        Unread::Inexact(inexact) => PluginError::invalid_input(format!("the arguments in {name}: {inexact}")),
+        error => wrong(&error),
+    })? {
         Value::Object(object) => match lifted(Value::Object(object), blobs)? {
             Value::Object(object) => Ok(object),
             _ => Err(wrong(&"the whole is one file")),

@@ -35,6 +35,7 @@ mod blob;
 mod call;
 mod clip;
 mod error;
+pub mod exact;
 mod log;
 pub mod lossy;
 pub mod manifest;

@@ -1,6 +1,7 @@
 //! Answers of workers, read: within the limits of what the host holds for them, and where other calls do not wait for it.
 
 use bivium_instances::document::{self, DocumentLimits, Pace, SHORT, Unread, aside};
+use bivium_interface::exact::Inexact;
 use bivium_interface::{ErrorCode, PluginError, Result};
 use serde::de::DeserializeOwned;
 
@@ -8,6 +9,8 @@ use serde::de::DeserializeOwned;
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Answer {
     Result,
+    /// A result in a file of its own.
+    Spilled,
     Error,
     Event,
     Control,
@@ -17,10 +20,30 @@ impl Answer {
     /// Completes "… more than 20 MiB".
     fn is(self) -> &'static str {
         match self {
-            Self::Result => "the plugin's result is",
+            Self::Result | Self::Spilled => "the plugin's result is",
             Self::Error => "the plugin's error is",
             Self::Event => "an item of the plugin's stream is",
             Self::Control => "what the worker tells is",
+        }
+    }
+
+    /// The error of a value that is not held exactly. Workers themselves tell those of the results that they look at.
+    fn inexact(self, inexact: Inexact) -> PluginError {
+        let whole = match self {
+            Self::Result => "result",
+            Self::Event => "payload.json",
+            Self::Spilled => "",
+            Self::Error | Self::Control => {
+                return PluginError::protocol(format!("the worker's reply is not what the protocol says: {inexact}"));
+            }
+        };
+        match inexact.place.strip_prefix(whole) {
+            Some(place) => {
+                let place = place.strip_prefix('.').unwrap_or(place).to_owned();
+                let told = Inexact { place, ..inexact }.below("result");
+                PluginError::new(ErrorCode::PluginFailed, format!("the result cannot be handed back: {told}"))
+            }
+            None => PluginError::protocol(format!("the worker's reply is not what the protocol says: {inexact}")),
         }
     }
 }
@@ -53,6 +76,7 @@ pub(crate) fn parse<T: DeserializeOwned>(
     document::read(body, limits.held, pace).map_err(|unread| match unread {
         Unread::TooLarge => limits.too_large(answer.is()),
         Unread::Over(error) => error,
+        Unread::Inexact(inexact) => answer.inexact(inexact),
         Unread::Invalid(error) => {
             let what = error.to_string();
             if what.starts_with("recursion limit exceeded") {
@@ -90,6 +114,31 @@ mod tests {
         let call = Call::new();
         call.handle().cancel();
         assert_eq!(read(&long, &Pace::of(call.handle())).await.unwrap_err().code(), ErrorCode::Cancelled);
+    }
+
+    #[test]
+    fn what_is_not_held_exactly_is_the_plugins_fault_and_has_its_place() {
+        let told = |text: &str, answer| {
+            parse::<serde_json::Value>(text.as_bytes(), answer, LIMITS, &Pace::endless()).unwrap_err()
+        };
+        for (text, answer, place) in [
+            (r#"{"result": [{"id": 18446744073709551616}]}"#, Answer::Result, "result[0].id is"),
+            (r#"{"result": 18446744073709551616, "blobs": []}"#, Answer::Result, "result is"),
+            (r#"{"result": {"result": 18446744073709551616}}"#, Answer::Spilled, "result.result.result is"),
+            ("18446744073709551616", Answer::Spilled, "result is"),
+            (r#"{"event": "chunk", "payload": {"json": {"a": [1e400]}}}"#, Answer::Event, "result.a[0] is"),
+            (r#"{"result": {"1": 1, "1": 2}}"#, Answer::Result, "two keys of result[\"1\"] are"),
+        ] {
+            // Values are looked for where answers have them, so these are read as such.
+            let error = match document::read::<Document>(text.as_bytes(), LIMITS.held, &Pace::endless()) {
+                Err(Unread::Inexact(inexact)) => answer.inexact(inexact),
+                other => panic!("{text}: {other:?}"),
+            };
+            assert_eq!(error.code(), ErrorCode::PluginFailed, "{error}");
+            assert!(error.message().starts_with(&format!("the result cannot be handed back: {place}")), "{error}");
+        }
+        assert_eq!(told("[1e400]", Answer::Control).code(), ErrorCode::Protocol);
+        assert_eq!(told("[1e400]", Answer::Result).code(), ErrorCode::Protocol, "that is no result");
     }
 
     #[tokio::test]

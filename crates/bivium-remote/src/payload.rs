@@ -157,7 +157,7 @@ fn read(file: &Blob, limits: MessageLimits, pace: &Pace) -> Result<Value> {
     limits.check("the plugin's result is", usize::try_from(file.size()).unwrap_or(usize::MAX))?;
     let text = file.open().and_then(|file| read_at(&file, 0, limits.text));
     let text = text.map_err(|error| PluginError::protocol(format!("the worker's result cannot be read: {error}")))?;
-    parse(&text, Answer::Result, limits, pace).map(|Document(value)| value)
+    parse(&text, Answer::Spilled, limits, pace).map(|Document(value)| value)
 }
 
 fn adopt(blob: WireBlob, lent: &[Blob], area: &Area) -> Result<Blob> {

@@ -83,6 +83,36 @@ async fn a_result_that_nests_too_deep_is_the_plugins_error_and_its_worker_lives(
 }
 
 #[tokio::test]
+async fn a_result_that_json_does_not_hold_exactly_is_refused_with_its_place_and_its_worker_lives() {
+    let giving = load_with("Giving", json!({"module": "giving"})).await;
+    assert_eq!(giving.ask("alive", &[]).await.unwrap(), json!("alive"));
+    let pids = giving.pids().await;
+    for (what, told) in [
+        ("{'id': 2**64 + 1}", "result.of[0].id is 18446744073709551617, an integer"),
+        ("[-2**63 - 1]", "result.of[0][0] is -9223372036854775809, an integer"),
+        ("10**400", "result.of[0] is a number of 401 digits, an integer"),
+        ("10**5000", "result.of[0] is an integer of 16610 bits, an integer"),
+        ("[0] * 200_000 + [2**64]", "result.of[0][200000] is 18446744073709551616, an integer"),
+        ("{1: 'a', '1': 'b'}", "two keys of result.of[0][\"1\"] are the same in JSON"),
+        ("{True: 'a', 'true': 'b'}", "two keys of result.of[0].true are the same in JSON"),
+        ("{1: {1}, '1': 'b'}", "two keys of result.of[0][\"1\"] are the same in JSON"),
+    ] {
+        let call = || Call::new().arg(what);
+        let error = giving.plugin.execute(call()).await.unwrap_err();
+        let streamed = giving.plugin.execute_stream(call()).await.unwrap().try_collect::<Vec<_>>().await.unwrap_err();
+        for error in [error, streamed] {
+            assert_eq!(error.code(), ErrorCode::PluginFailed, "{error}");
+            let whole = format!("the result cannot be handed back: {told}");
+            assert!(error.message().starts_with(&whole), "{what}: {error}");
+        }
+    }
+    let exact = giving.ask("execute", &[json!("[2**64 - 1, -2**63, 1e20, {'a': {'a': 1}}]")]).await.unwrap();
+    assert_eq!(exact, json!({"of": [[u64::MAX, i64::MIN, 1e20, {"a": {"a": 1}}]]}));
+    assert_eq!(giving.pids().await, pids, "the same worker");
+    assert_eq!(giving.plugin.stats().await.unwrap().crashes, 0);
+}
+
+#[tokio::test]
 async fn blobs_go_both_ways_without_a_copy() {
     let sample = load("Echo").await;
     let blob = sample.exchange.write(b"hello", "audio/wav").unwrap();

@@ -56,12 +56,12 @@ pub(crate) async fn read(what: &'static str, text: String, limits: DocumentLimit
 
 fn parse(what: &str, text: &str, limits: DocumentLimits, pace: &Pace) -> Result<Value> {
     limits.check(what, text.len())?;
-    let value = if is_long(text) {
-        document::read(text.as_bytes(), limits.held, pace).map(|Document(value)| value)
-    } else {
-        serde_json::from_str(text).map_err(Unread::Invalid)
-    };
-    value.map_err(|unread| match unread {
+    let read = document::read(text.as_bytes(), limits.held, pace);
+    read.map(|Document(value)| value).map_err(|unread| match unread {
+        Unread::Inexact(inexact) => {
+            let what = format!("{what} not to be had exactly: {}", inexact.below("result"));
+            PluginError::new(ErrorCode::PluginFailed, what)
+        }
         Unread::Invalid(error) => PluginError::protocol(format!("{what} not valid JSON: {error}")),
         Unread::TooLarge => limits.too_large(what),
         Unread::Over(error) => error,
@@ -150,6 +150,8 @@ mod tests {
             (&long[1..], 1 << 20, ErrorCode::Protocol),
             (&long, 1 << 10, ErrorCode::ResourceExhausted),
             (&blob, 1 << 20, ErrorCode::Protocol),
+            (r#"{"id": 18446744073709551616}"#, 64, ErrorCode::PluginFailed),
+            (r#"{"id": 1, "id": 2}"#, 64, ErrorCode::PluginFailed),
         ] {
             assert_eq!(of(text, limit).await.unwrap_err().code(), code, "{}", text.len());
         }

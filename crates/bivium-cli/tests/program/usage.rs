@@ -176,6 +176,26 @@ fn an_argument_may_be_negative() {
 }
 
 #[test]
+fn a_number_that_is_not_held_exactly_is_refused_with_its_place() {
+    let place = Place::new();
+    let file = place.path("in.json");
+    std::fs::write(&file, r#"{"text": "x", "n": [{"id": 18446744073709551616}]}"#).unwrap();
+    let told = "n[0].id is 18446744073709551616, an integer that JSON does not hold exactly here";
+    let ran = place.run(&["run", "redact", "--json", file.to_str().unwrap()]);
+    assert_eq!(ran.status, 4, "{}", ran.stderr);
+    assert!(ran.stderr.contains(told) && ran.stderr.contains("give it as a text"), "{}", ran.stderr);
+    for (args, told) in [
+        (["run", "redact", r#"n:=[{"id": 18446744073709551616}]"#], told),
+        (["run", "redact", "--arg=-9223372036854775809"], "the value is -9223372036854775809, an integer"),
+        (["run", "redact", r#"n:={"a": 1, "a": 2}"#], "two keys of n.a are the same in JSON"),
+    ] {
+        let ran = place.run(&args);
+        assert_eq!(ran.status, 2, "{}", ran.stderr);
+        assert!(ran.stderr.contains(told), "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn a_file_that_never_ends_or_that_nobody_writes_is_refused_with_a_sentence() {
     let place = Place::new();
     place.component("redact", serde_json::json!({}));

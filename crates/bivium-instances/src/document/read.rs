@@ -5,6 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use bivium_interface::PluginError;
+use bivium_interface::exact::{self, Inexact};
 use serde::de::{DeserializeOwned, DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Number, Value};
@@ -18,6 +19,8 @@ use super::pace::Pace;
 pub enum Unread {
     /// It is no JSON, or not what was asked for.
     Invalid(serde_json::Error),
+    /// It holds what is not held exactly: an integer beyond 64 bits, a number beyond every float, a key that stands twice.
+    Inexact(Inexact),
     /// The host would hold more for it than it may.
     TooLarge,
     /// The call is over.
@@ -27,14 +30,34 @@ pub enum Unread {
 thread_local! {
     /// What is left to the text that this thread is reading: serde hands nothing on to the fields of a type.
     static READING: Cell<Option<Reading>> = const { Cell::new(None) };
+    /// Whether a value that this thread has read may not be what the text says.
+    static IN_DOUBT: Cell<bool> = const { Cell::new(false) };
 }
 
 /// What a text says. Its values, where they are read by [`counted`] and [`list`], may take up `held` bytes of the host's
-/// memory. For a short text nothing is counted: it becomes a few MiB at most.
+/// memory, and are exact. For a short text nothing is counted: it becomes a few MiB at most.
 ///
 /// # Errors
 /// [`Unread`].
 pub fn read<T: DeserializeOwned>(text: &[u8], held: usize, pace: &Pace) -> Result<T, Unread> {
+    IN_DOUBT.set(false);
+    let read = uncertain(text, held, pace);
+    let is_doubtful = match &read {
+        Ok(_) => IN_DOUBT.get(),
+        // A number beyond every float is no JSON to serde_json.
+        Err(Unread::Invalid(error)) => error.is_syntax(),
+        Err(_) => false,
+    };
+    if is_doubtful {
+        pace.look().map_err(Unread::Over)?;
+        if let Some(inexact) = exact::find(text) {
+            return Err(Unread::Inexact(inexact));
+        }
+    }
+    read
+}
+
+fn uncertain<T: DeserializeOwned>(text: &[u8], held: usize, pace: &Pace) -> Result<T, Unread> {
     if text.len() <= SHORT {
         return serde_json::from_slice(text).map_err(Unread::Invalid);
     }
@@ -49,7 +72,7 @@ pub fn read<T: DeserializeOwned>(text: &[u8], held: usize, pace: &Pace) -> Resul
 /// # Errors
 /// Those of the text; one of no account where [`read`] stops, which says why.
 pub fn counted<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
-    let Some(mut reading) = READING.take() else { return Value::deserialize(deserializer) };
+    let Some(mut reading) = READING.take() else { return Counted(&mut Uncounted).deserialize(deserializer) };
     let value = Counted(&mut reading).deserialize(deserializer);
     READING.set(Some(reading));
     value
@@ -71,13 +94,42 @@ pub fn list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> 
 #[serde(transparent)]
 pub struct Document(#[serde(deserialize_with = "counted")] pub Value);
 
+/// What is asked before a value is made.
+trait Account {
+    /// Makes room for so many bytes.
+    fn take<E: Error>(&mut self, bytes: usize) -> Result<(), E>;
+
+    /// Called for each value.
+    fn step<E: Error>(&mut self) -> Result<(), E>;
+
+    /// Makes room for one more item of a list.
+    fn grow<T, E: Error>(&mut self, list: &mut Vec<T>) -> Result<(), E>;
+}
+
+/// Of a short text.
+struct Uncounted;
+
+impl Account for Uncounted {
+    fn take<E: Error>(&mut self, _: usize) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn step<E: Error>(&mut self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn grow<T, E: Error>(&mut self, _: &mut Vec<T>) -> Result<(), E> {
+        Ok(())
+    }
+}
+
 struct Reading {
     budget: Budget,
     pace: Pace,
     stopped: Option<Unread>,
 }
 
-impl Reading {
+impl Account for Reading {
     fn take<E: Error>(&mut self, bytes: usize) -> Result<(), E> {
         self.budget.take(bytes).map_err(|_| {
             self.stopped = Some(Unread::TooLarge);
@@ -92,7 +144,6 @@ impl Reading {
         })
     }
 
-    /// Makes room for one more item of a list.
     fn grow<T, E: Error>(&mut self, list: &mut Vec<T>) -> Result<(), E> {
         if list.len() == list.capacity() {
             // Half as much again: while it grows, both lists are there.
@@ -126,9 +177,9 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Items<'_, T> {
     }
 }
 
-struct Counted<'a>(&'a mut Reading);
+struct Counted<'a, A>(&'a mut A);
 
-impl<'de> DeserializeSeed<'de> for Counted<'_> {
+impl<'de, A: Account> DeserializeSeed<'de> for Counted<'_, A> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -137,7 +188,7 @@ impl<'de> DeserializeSeed<'de> for Counted<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Counted<'_> {
+impl<'de, B: Account> Visitor<'de> for Counted<'_, B> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -161,10 +212,18 @@ impl<'de> Visitor<'de> for Counted<'_> {
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        if exact::is_doubtful(value) {
+            IN_DOUBT.set(true);
+        }
         Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        self.0.take(cost::heap(value.len()))?;
+        Ok(value.into())
+    }
+
+    fn visit_string<E: Error>(self, value: String) -> Result<Value, E> {
         self.0.take(cost::heap(value.len()))?;
         Ok(value.into())
     }
@@ -187,7 +246,10 @@ impl<'de> Visitor<'de> for Counted<'_> {
                 self.0.take(cost::object(room))?;
             }
             self.0.take(cost::heap(key.len()))?;
-            object.insert(key, entries.next_value_seed(Counted(&mut *self.0))?);
+            let value = entries.next_value_seed(Counted(&mut *self.0))?;
+            if object.insert(key, value).is_some() {
+                IN_DOUBT.set(true);
+            }
         }
         Ok(Value::Object(object))
     }
@@ -243,6 +305,31 @@ mod tests {
         assert!(matches!(answer(100_000, 100_000, 16 << 20), Err(Unread::TooLarge)));
         let short = read::<Answer>(br#"{"value": 1, "items": [{}]}"#, 0, &Pace::endless()).unwrap();
         assert_eq!((short.value, short.items.len()), (json!(1), 1));
+    }
+
+    #[test]
+    fn what_is_not_held_exactly_is_refused_with_its_place() {
+        for filler in [String::new(), "0,".repeat(SHORT)] {
+            for (last, told) in [
+                ("18446744073709551615", None),
+                ("1e20", None),
+                ("18446744073709551616", Some("].id is 18446744073709551616, an integer")),
+                ("-9223372036854775809", Some("].id is -9223372036854775809, an integer")),
+                (&format!("1{}", "0".repeat(400)), Some("].id is a number of 401 digits")),
+                (r#"1, "id": 2"#, Some("two keys of [")),
+            ] {
+                let text = format!(r#"[{filler}{{"id": {last}}}]"#);
+                let found = match document(&text, 256 << 20) {
+                    Ok(_) => None,
+                    Err(Unread::Inexact(inexact)) => Some(inexact.to_string()),
+                    Err(other) => panic!("{other:?}"),
+                };
+                assert_eq!(found.is_some(), told.is_some(), "{last}: {found:?}");
+                assert!(found.unwrap_or_default().contains(told.unwrap_or_default()), "{last}");
+            }
+        }
+        let broken = document("[18446744073709551616", 1 << 20);
+        assert!(matches!(broken, Err(Unread::Invalid(_))), "the text ends too early: {broken:?}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
 use super::problems::{Problems, quoted};
+use crate::exact;
 
 /// Deeper JSON is refused. JSON Schemas in a manifest rarely pass 20 levels.
 const DEEPEST: usize = 64;
@@ -172,7 +173,13 @@ impl<'t, 'p> Reader<'t, 'p> {
             Some(b'"') => Kind::String(serde_json::from_str(text)?),
             Some(b't' | b'f') => Kind::Bool(serde_json::from_str(text)?),
             Some(b'n') => Kind::Null,
-            _ => Kind::Number(serde_json::from_str(text)?),
+            _ => match exact::find(text.as_bytes()) {
+                Some(inexact) => {
+                    self.problems.add(self.line(raw), inexact.to_string());
+                    Kind::Broken
+                }
+                None => Kind::Number(serde_json::from_str(text)?),
+            },
         })
     }
 

@@ -113,7 +113,7 @@ impl HostPolicy {
             _ => PluginError::denied(failed(&format!("cannot be read: {error}"))),
         })?;
         let invalid = |why: String| PluginError::invalid_config(failed(&format!("is not valid: {why}")));
-        let mut policy: Self = serde_json::from_str(&text)
+        let mut policy: Self = crate::exact::from_str(&text)
             .map_err(|error| invalid(error.to_string()).with_help("docs/sandbox.md shows what a policy may say"))?;
         let base = std::path::absolute(path).map_err(|error| invalid(error.to_string()))?;
         let base = base.parent().unwrap_or(Path::new("/"));

@@ -495,11 +495,11 @@ fn whole(number: &serde_json::Number) -> Option<i128> {
     if let Some(number) = number.as_u64() {
         return Some(number.into());
     }
-    // 3.0, or 1e6: exact up to here only.
+    // 3.0, or 1e6: exact below that only, since 9007199254740993.0 is a float of 2^53.
     let number = number.as_f64().filter(|number| number.fract() == 0.0)?;
     #[expect(clippy::cast_possible_truncation, reason = "whole, and a cast of what is too large is too large")]
     let whole = number as i128;
-    (-MAX_EXACT..=MAX_EXACT).contains(&whole).then_some(whole)
+    (-MAX_EXACT + 1..MAX_EXACT).contains(&whole).then_some(whole)
 }
 
 /// A value in a message: its beginning.

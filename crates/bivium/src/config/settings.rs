@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use bivium_interface::{PluginError, Result};
+use bivium_interface::{PluginError, Result, exact};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -64,7 +64,7 @@ impl SettingsStore {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(SavedSettings::default()),
             Err(error) => return Err(failed("read", &file, &error)),
         };
-        serde_json::from_str(&text).map_err(|error| {
+        exact::from_str(&text).map_err(|error| {
             PluginError::invalid_config(format!("the saved settings {} are not valid: {error}", file.display()))
                 .with_help("mend or delete that file")
         })

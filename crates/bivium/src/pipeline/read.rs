@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use bivium_interface::{PluginError, Problem, Result};
+use bivium_interface::{PluginError, Problem, Result, exact};
 use serde_json::Value;
 
 use super::template::{Place, places};
@@ -36,7 +36,7 @@ impl Pipeline {
     /// # Errors
     /// `invalid-input` listing everything that is wrong with it.
     pub fn parse(text: &str, dir: &Path) -> Result<Self> {
-        let mut pipeline: Self = serde_json::from_str(text)
+        let mut pipeline: Self = exact::from_str(text)
             .map_err(|error| PluginError::invalid_input(format!("not a valid pipeline: {error}")))?;
         dir.clone_into(&mut pipeline.dir);
         let problems = pipeline.problems();

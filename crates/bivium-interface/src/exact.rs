@@ -1,0 +1,358 @@
+//! JSON text whose values are held exactly, or refused with their place.
+//!
+//! `serde_json` makes a float of an integer beyond 64 bits, and of two keys that are the same it keeps the last one, both
+//! in silence. Here the text itself is looked at ([`find`]). Its feature `arbitrary_precision` would do the one, but it
+//! changes how every crate of an embedder's build reads JSON.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::collections::hash_map::RandomState;
+use std::fmt;
+use std::hash::BuildHasher as _;
+
+use serde::de::DeserializeOwned;
+
+/// From here on a float may stand for an integer that was written otherwise: see [`is_doubtful`].
+const DOUBTFUL: f64 = 9.2e18;
+/// A place is told with at most so many characters.
+const MAX_PLACE: usize = 200;
+/// A number is told with at most so many characters.
+const MAX_DIGITS: usize = 80;
+/// Values that lie deeper are not looked at: no reader here takes more than 128 levels.
+const DEEPEST: usize = 512;
+
+/// What a text says that no value here holds exactly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inexact {
+    /// Where it stands, for example `items[3].id`; empty for the whole text.
+    pub place: String,
+    /// What is wrong with it.
+    pub kind: InexactKind,
+}
+
+/// The kinds of [`Inexact`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InexactKind {
+    /// An integer below −2⁶³ or from 2⁶⁴ on: its digits, or their count where there are many.
+    Integer(String),
+    /// A number that is larger than every float.
+    Range(String),
+    /// A key that stands twice in its object: one of the two values would be lost.
+    Key,
+}
+
+impl Inexact {
+    /// The same with its place below another one, for example an argument's name.
+    #[must_use]
+    pub fn below(mut self, root: &str) -> Self {
+        let dot = if self.place.is_empty() || self.place.starts_with('[') { "" } else { "." };
+        self.place = clipped(&format!("{root}{dot}{}", self.place));
+        self
+    }
+}
+
+impl fmt::Display for Inexact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = if self.place.is_empty() { "the value" } else { &self.place };
+        match &self.kind {
+            InexactKind::Integer(digits) => write!(
+                f,
+                "{place} is {digits}, an integer that JSON does not hold exactly here (it holds those from -2**63 to \
+                 2**64-1): give it as a text"
+            ),
+            InexactKind::Range(digits) => {
+                write!(f, "{place} is {digits}, which is larger than every float: give it as a text")
+            }
+            InexactKind::Key => write!(f, "two keys of {place} are the same in JSON: give them texts that differ"),
+        }
+    }
+}
+
+impl std::error::Error for Inexact {}
+
+/// Why a text was not read.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Unread {
+    /// It is no JSON, or not what was asked for.
+    Invalid(serde_json::Error),
+    /// It holds what is not held exactly.
+    Inexact(Inexact),
+}
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid(error) => error.fmt(f),
+            Self::Inexact(inexact) => inexact.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Unread {}
+
+/// What a JSON text says, exactly.
+///
+/// # Errors
+/// [`Unread`].
+pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, Unread> {
+    // Looked at first: a number beyond every float is no JSON to the other reader, which does not say where.
+    match find(text.as_bytes()) {
+        Some(inexact) => Err(Unread::Inexact(inexact)),
+        None => serde_json::from_str(text).map_err(Unread::Invalid),
+    }
+}
+
+/// Whether a float that was read may be an integer that the text writes otherwise, so that [`find`] is to look.
+#[must_use]
+pub fn is_doubtful(number: f64) -> bool {
+    number.abs() >= DOUBTFUL
+}
+
+/// The first thing in a JSON text that is not held exactly. A text that is no JSON is looked at as far as it makes sense.
+/// Takes time as the text is long, and 16 bytes for each key of the objects that it is in at a time.
+#[must_use]
+pub fn find(text: &[u8]) -> Option<Inexact> {
+    let mut scan = Scan { text, at: 0, open: Vec::new(), hasher: RandomState::new() };
+    loop {
+        let byte = *text.get(scan.at)?;
+        match byte {
+            b'"' => {
+                let string = scan.string()?;
+                if !scan.is_key_next() {
+                    continue;
+                }
+                let hash = scan.hasher.hash_one(&*unescaped(string));
+                match scan.open.last_mut() {
+                    Some(Level::Object { keys, key, .. }) => {
+                        *key = string;
+                        if !keys.insert(hash) {
+                            return Some(scan.told(InexactKind::Key));
+                        }
+                    }
+                    _ => return None,
+                }
+            }
+            b'{' | b'[' => {
+                if scan.open.len() >= DEEPEST {
+                    return None;
+                }
+                scan.open.push(match byte {
+                    b'{' => Level::Object { keys: HashSet::new(), key: b"" },
+                    _ => Level::Array(0),
+                });
+                scan.at += 1;
+            }
+            b'}' | b']' => {
+                scan.open.pop()?;
+                scan.at += 1;
+            }
+            b',' => {
+                if let Some(Level::Array(index)) = scan.open.last_mut() {
+                    *index += 1;
+                }
+                scan.at += 1;
+            }
+            b'-' | b'0'..=b'9' => {
+                if let Some(kind) = kind(scan.number()) {
+                    return Some(scan.told(kind));
+                }
+            }
+            _ => scan.at += 1,
+        }
+    }
+}
+
+/// What is wrong with a number's text.
+fn kind(text: &[u8]) -> Option<InexactKind> {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    let text = std::str::from_utf8(text).ok()?;
+    if digits.iter().all(u8::is_ascii_digit) {
+        // Shorter ones fit.
+        let fits = digits.len() < 19 || text.parse::<u64>().is_ok() || text.parse::<i64>().is_ok();
+        return (!fits).then(|| InexactKind::Integer(shown(text, digits.len())));
+    }
+    let beyond = text.parse::<f64>().is_ok_and(f64::is_infinite);
+    beyond.then(|| InexactKind::Range(shown(text, text.len())))
+}
+
+fn shown(text: &str, digits: usize) -> String {
+    if text.len() > MAX_DIGITS { format!("a number of {digits} digits") } else { text.to_owned() }
+}
+
+/// An array or object that is open.
+enum Level<'t> {
+    /// The index of the item at hand.
+    Array(usize),
+    Object {
+        /// Hashes of the keys so far.
+        keys: HashSet<u64>,
+        /// The key at hand, as it is written.
+        key: &'t [u8],
+    },
+}
+
+struct Scan<'t> {
+    text: &'t [u8],
+    at: usize,
+    open: Vec<Level<'t>>,
+    hasher: RandomState,
+}
+
+impl<'t> Scan<'t> {
+    /// The string that begins here, as it is written; nothing if it does not end.
+    fn string(&mut self) -> Option<&'t [u8]> {
+        let start = self.at + 1;
+        let mut at = start;
+        loop {
+            match self.text.get(at)? {
+                b'"' => break,
+                b'\\' => at += 2,
+                _ => at += 1,
+            }
+        }
+        self.at = at + 1;
+        self.text.get(start..at)
+    }
+
+    /// Whether what was read last is a key: a colon follows.
+    fn is_key_next(&mut self) -> bool {
+        while self.text.get(self.at).is_some_and(u8::is_ascii_whitespace) {
+            self.at += 1;
+        }
+        self.text.get(self.at) == Some(&b':')
+    }
+
+    /// The number that begins here.
+    fn number(&mut self) -> &'t [u8] {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+        let len = rest.iter().position(|byte| !is_part(byte)).unwrap_or(rest.len());
+        self.at += len.max(1);
+        rest.get(..len).unwrap_or_default()
+    }
+
+    fn told(&self, kind: InexactKind) -> Inexact {
+        let mut place = String::new();
+        for level in &self.open {
+            match level {
+                Level::Array(index) => place.push_str(&format!("[{index}]")),
+                Level::Object { key, .. } => {
+                    let key = unescaped(key);
+                    let is_plain = key.chars().next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+                        && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+                    match (is_plain, place.is_empty()) {
+                        (true, true) => place.push_str(&key),
+                        (true, false) => place.push_str(&format!(".{key}")),
+                        // As text of JSON: what a stranger wrote moves no cursor.
+                        (false, _) => place.push_str(&format!("[{}]", serde_json::Value::from(&*key))),
+                    }
+                }
+            }
+            if place.len() > (1 << 16) {
+                break;
+            }
+        }
+        Inexact { place: clipped(&place), kind }
+    }
+}
+
+/// Both ends of a long place.
+fn clipped(place: &str) -> String {
+    let count = place.chars().count();
+    if count <= MAX_PLACE {
+        return place.to_owned();
+    }
+    let half = MAX_PLACE / 2;
+    place.chars().take(half).chain(['…']).chain(place.chars().skip(count - half)).collect()
+}
+
+/// The text of a string that is written so.
+fn unescaped(written: &[u8]) -> Cow<'_, str> {
+    if written.contains(&b'\\') {
+        let quoted = [b"\"", written, b"\""].concat();
+        if let Ok(text) = serde_json::from_slice::<String>(&quoted) {
+            return text.into();
+        }
+    }
+    String::from_utf8_lossy(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn told(text: &str) -> String {
+        from_str::<Value>(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_held_exactly_is_read() {
+        for (text, value) in [
+            ("18446744073709551615", json!(u64::MAX)),
+            ("[-9223372036854775808, 1e20, 1E+3, -0.5]", json!([i64::MIN, 1e20, 1e3, -0.5])),
+            (r#"{"a": {"a": 1}, "b": [{"a": 1}, {"a": 2}]}"#, json!({"a": {"a": 1}, "b": [{"a": 1}, {"a": 2}]})),
+            (r#""18446744073709551616""#, json!("18446744073709551616")),
+            (
+                r#"{"a\"": "b: {\"a\": 1, \"a\": 99999999999999999999}"}"#,
+                json!({"a\"": "b: {\"a\": 1, \"a\": 99999999999999999999}"}),
+            ),
+            ("00000000000000000000", Value::Null),
+        ] {
+            match from_str::<Value>(text) {
+                Ok(read) => assert_eq!(read, value, "{text}"),
+                Err(error) => assert!(value.is_null() && matches!(error, Unread::Invalid(_)), "{text}: {error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_is_refused_with_its_place() {
+        assert_eq!(
+            told("18446744073709551616"),
+            "the value is 18446744073709551616, an integer that JSON does not hold exactly here (it holds those from -2**63 \
+             to 2**64-1): give it as a text"
+        );
+        for (text, begin) in [
+            (r#"{"items": [1, {"id": -9223372036854775809}]}"#, "items[1].id is -9223372036854775809, an integer"),
+            (r#"[[], [{"a b": {"\u0061": 99999999999999999999}}]]"#, r#"[1][0]["a b"].a is 99999999999999999999,"#),
+            (r#"{"a": "x", "b": ["y", 1e400]}"#, "b[1] is 1e400, which is larger than every float"),
+            (r#"{"a": [1], "b" : 2, "a": 3}"#, "two keys of a are the same in JSON"),
+            (r#"[{"x": {"é": 1, "\u00e9": 3}}]"#, "two keys of [0].x[\"é\"] are the same in JSON"),
+        ] {
+            assert!(told(text).starts_with(begin), "{text}: {}", told(text));
+        }
+        let long = format!(r#"{{"a": [1{}]}}"#, "0".repeat(400));
+        assert!(told(&long).starts_with("a[0] is a number of 401 digits, an integer"), "{}", told(&long));
+        let deep = format!("{}[99999999999999999999]{}", r#"{"level":"#.repeat(100), "}".repeat(100));
+        assert!(told(&deep).starts_with("level.level") && told(&deep).len() < 400, "{}", told(&deep));
+        let below = find(b"[99999999999999999999]").unwrap().below("ids").place;
+        assert_eq!(
+            (below.as_str(), find(b"{\"a\": 99999999999999999999}").unwrap().below("x").place.as_str()),
+            ("ids[0]", "x.a")
+        );
+        assert_eq!(find(b"99999999999999999999").unwrap().below("n").place, "n");
+    }
+
+    #[test]
+    fn floats_in_doubt_are_those_that_integers_may_have_become() {
+        for text in ["18446744073709551616", "-9223372036854775809"] {
+            assert!(is_doubtful(serde_json::from_str::<f64>(text).unwrap()));
+        }
+        assert!(!is_doubtful(9_007_199_254_740_993.0));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_is_too_strange(text in r#"[\[\]{},:"0-9eE.\\u -]{0,64}"#) {
+            let found = find(text.as_bytes());
+            if let Ok(value) = serde_json::from_str::<Value>(&text) && found.is_none() {
+                // Whatever is read is what is written: read again it is the same.
+                proptest::prop_assert_eq!(&serde_json::from_str::<Value>(&value.to_string()).unwrap(), &value);
+            }
+        }
+    }
+}
