@@ -488,6 +488,14 @@ pub(crate) enum Pipeline {
     /// Run a pipeline and print its outputs.
     #[command(after_help = with_files(PIPELINE_EXAMPLES))]
     Run(PipelineRun),
+    /// Check a pipeline and what it names: its plugins, their methods as far as files tell them, and its inputs' files. Nothing runs.
+    Check {
+        /// The pipeline's JSON file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Print the JSON Schema of pipelines, for editors.
+    Schema,
 }
 
 /// Options of `pipeline run`.

@@ -41,6 +41,8 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<u8, Failure> {
         Command::Compile(args) => compile::compile(global, output, &args).await?,
         Command::Logs(args) => return logs::logs(global, output, &args).await,
         Command::Pipeline(Pipeline::Run(args)) => pipeline::run(global, output, &args).await?,
+        Command::Pipeline(Pipeline::Check { file }) => pipeline::check(global, output, &file).await?,
+        Command::Pipeline(Pipeline::Schema) => output.value(&bivium::pipeline::Pipeline::json_schema())?,
         Command::ImportCjm(args) => import_cjm::import_cjm(output, &args)?,
         Command::Cache(Cache::List) => kept::list_cache(global, output)?,
         Command::Cache(Cache::Clean) => kept::clean_cache(global, output)?,

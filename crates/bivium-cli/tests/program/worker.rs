@@ -317,3 +317,47 @@ fn nothing_is_left_in_the_users_home_where_other_places_are_named() {
     let told = place.ran(command.output().unwrap());
     assert!(told.assert_status(0).stdout.contains("own/manifests/probe.json"), "{}", told.stdout);
 }
+
+#[test]
+fn a_pipeline_that_would_not_run_is_told_before_it_runs() {
+    let place = Place::with_probe();
+    let pipeline = |plugin: &str, method: &str, file: &str| {
+        let step = json!({"id": "one", "plugin": plugin, "method": method});
+        json!({"name": "p", "inputs": {"sound": {"file": file}}, "steps": [step]}).to_string()
+    };
+    place.write("good.json", &pipeline("probe", "say", "good.json"));
+    place.write("bad.json", &pipeline("probe", "shout", "none.wav"));
+    place.write("none.json", &pipeline("nobody", "say", "good.json"));
+    let good = place.run(&["pipeline", "check", "good.json"]);
+    assert_eq!(good.assert_status(0).stdout, "good.json: ok, pipeline p\n");
+    let bad = place.run(&["pipeline", "check", "bad.json"]);
+    assert!(
+        bad.assert_status(4).stderr.contains("/steps/0/method: probe has no method \"shout\"; it has"),
+        "{}",
+        bad.all()
+    );
+    assert!(
+        bad.stderr.contains("/inputs/sound/file: there is no file") && bad.stderr.contains("none.wav"),
+        "{}",
+        bad.all()
+    );
+    let none = place.run(&["pipeline", "check", "none.json"]);
+    assert!(none.assert_status(4).stderr.contains("there is no plugin \"nobody\""), "{}", none.all());
+    place.write("slip.json", "{\"name\": \"p\",\n\"stepz\": []}");
+    let slip = place.run(&["pipeline", "check", "slip.json"]);
+    assert!(
+        slip.assert_status(4).stderr.contains("line 2: unknown key \"stepz\"; did you mean `steps`?"),
+        "{}",
+        slip.all()
+    );
+    assert_eq!(place.run(&["pipeline", "schema", "--output", "json"]).json()["title"], "Bivium pipeline");
+    // And what fails says where, with the steps so far.
+    let failing = json!({"name": "p", "steps": [{"id": "one", "plugin": "probe", "method": "fail"}]}).to_string();
+    place.write("failing.json", &failing);
+    let ran = place.run(&["pipeline", "run", "failing.json"]);
+    assert!(ran.assert_status(1).stderr.contains("step \"one\": ValueError"), "{}", ran.all());
+    assert!(ran.stderr.contains("STEP") && ran.stderr.contains("of loading"), "{}", ran.all());
+    let error = place.run(&["pipeline", "run", "failing.json", "--output", "json"]).stderr;
+    assert!(error.contains(r#""step":{"id":"one"}"#), "{error}");
+    place.assert_clean();
+}

@@ -11,13 +11,22 @@ use super::problems::{Problems, quoted};
 use super::schema::properties;
 use crate::nearest::ALIKE;
 
+/// What a manifest is called.
+const MANIFEST: &str = "a manifest";
+
 /// Notes everything in which `node` does not fit `schema`.
 pub(super) fn check(node: &Node, schema: &Value, problems: &mut Problems) {
-    Walk { root: schema, problems }.node(node, schema, "");
+    check_as(node, schema, MANIFEST, problems);
+}
+
+/// The same for a file of another kind, which is named for messages.
+pub(super) fn check_as(node: &Node, schema: &Value, what: &str, problems: &mut Problems) {
+    Walk { root: schema, what, problems }.node(node, schema, "");
 }
 
 struct Walk<'s, 'p> {
     root: &'s Value,
+    what: &'p str,
     problems: &'p mut Problems,
 }
 
@@ -156,12 +165,13 @@ impl<'s> Walk<'s, '_> {
             })
         };
         let within = if at.is_empty() { String::new() } else { format!(" in `{at}`") };
-        let hint = elsewhere.or_else(nearest).unwrap_or_else(|| "docs/manifest.md lists the known ones".to_owned());
+        let listed = if self.what == MANIFEST { "docs/manifest.md" } else { "its schema" };
+        let hint = elsewhere.or_else(nearest).unwrap_or_else(|| format!("{listed} lists the known ones"));
         self.problems.add(entry.line, format!("unknown key {}{within}; {hint}", quoted(&entry.key)));
     }
 
     fn add(&mut self, line: usize, at: &str, clause: &str) {
-        let subject = if at.is_empty() { "a manifest" } else { at };
+        let subject = if at.is_empty() { self.what } else { at };
         self.problems.add(line, format!("{subject} {clause}"));
     }
 }

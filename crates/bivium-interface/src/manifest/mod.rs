@@ -14,6 +14,7 @@
 mod adapter;
 mod ancestor;
 mod bare;
+mod checked;
 mod file;
 mod fit;
 mod lift;
@@ -40,6 +41,7 @@ use crate::lossy;
 
 pub use adapter::AdapterManifest;
 pub use ancestor::{Ancestor, EnvVarSpec, Surface, SurfaceAttribute, SurfaceMethod, Taxonomy};
+pub use checked::CheckedText;
 pub use file::{LONGEST, ManifestFile};
 pub use limits::Limits;
 pub use permissions::{FilesystemMode, FilesystemPermission, Permissions, SecretPermission};

@@ -27,12 +27,17 @@ use std::time::Duration;
 
 use bivium_interface::manifest::Runtime;
 use bivium_interface::{CancellationToken, Payload, Progress};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// A pipeline that has been read and checked.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(
+    title = "Bivium pipeline",
+    description = "Several plugins in a row. Relative paths are relative to this file."
+)]
 pub struct Pipeline {
     /// Its name.
     pub name: String,
@@ -56,7 +61,7 @@ pub struct Pipeline {
 }
 
 /// One thing that a pipeline takes. Without `default` and `file` it must be given.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Input {
     /// One sentence.
@@ -70,7 +75,7 @@ pub struct Input {
 }
 
 /// One step.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
     /// The name by which later steps refer to its result.

@@ -2,12 +2,27 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::LazyLock;
 
-use bivium_interface::{PluginError, Problem, Result, exact};
-use serde_json::Value;
+use bivium_interface::manifest::CheckedText;
+use bivium_interface::{PluginError, Problem, Result};
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use serde_json::{Value, json};
 
 use super::template::{Place, places};
 use super::{Pipeline, Step};
+
+/// What a pipeline's file is checked against.
+static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+    let generator = SchemaGenerator::new(SchemaSettings::draft2020_12());
+    let mut schema = generator.into_root_schema_for::<Pipeline>().to_value();
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        let editor = json!({"type": "string", "description": "This schema's place, for editors."});
+        properties.insert("$schema".to_owned(), editor);
+    }
+    schema
+});
 
 impl Pipeline {
     /// The largest pipeline file, in bytes: a thousand steps take a tenth of it.
@@ -36,14 +51,31 @@ impl Pipeline {
     /// # Errors
     /// `invalid-input` listing everything that is wrong with it.
     pub fn parse(text: &str, dir: &Path) -> Result<Self> {
-        let mut pipeline: Self = exact::from_str(text)
+        let invalid = |problems| PluginError::invalid_input("not a valid pipeline").with_problems(problems);
+        let checked = CheckedText::read(text, &SCHEMA, "a pipeline").map_err(invalid)?;
+        let mut value = checked.value();
+        if let Some(object) = value.as_object_mut() {
+            object.remove("$schema");
+        }
+        let mut pipeline: Self = serde_json::from_value(value)
             .map_err(|error| PluginError::invalid_input(format!("not a valid pipeline: {error}")))?;
         dir.clone_into(&mut pipeline.dir);
-        let problems = pipeline.problems();
+        let mut problems = pipeline.problems();
         if problems.is_empty() {
             return Ok(pipeline);
         }
-        Err(PluginError::invalid_input("not a valid pipeline").with_problems(problems))
+        for problem in &mut problems {
+            let way = problem.location.trim_start_matches('/').replace('/', ".");
+            problem.message = format!("{way}: {}", problem.message);
+            problem.location = format!("line {}", checked.line(&problem.location));
+        }
+        Err(invalid(problems))
+    }
+
+    /// The JSON Schema (draft 2020-12) of a pipeline's file; `docs/pipeline.schema.json` is its copy.
+    #[must_use]
+    pub fn json_schema() -> Value {
+        SCHEMA.clone()
     }
 
     fn problems(&self) -> Vec<Problem> {
@@ -142,18 +174,53 @@ mod tests {
             {"id": "three", "plugin": "x", "args": {"v": {"$from": "four"}, "w": {"$from": 1}}}],
             "outputs": {"o": {"$from": "five"}}}"#;
         let error = Pipeline::parse(text, Path::new("")).unwrap_err();
-        let locations: Vec<_> = error.problems().iter().map(|problem| problem.location.as_str()).collect();
+        let problems: Vec<String> = error.problems().iter().map(ToString::to_string).collect();
+        let locations: Vec<_> = problems.iter().filter_map(|problem| problem.split(": ").nth(1)).collect();
         let expected = [
-            "/configs/z",
-            "/steps/0/args/v",
-            "/steps/0/args/w",
-            "/steps/1/id",
-            "/steps/1/for_each",
-            "/steps/2/args/v",
-            "/steps/2/args/w",
-            "/outputs/o",
+            "configs.z",
+            "steps.0.args.v",
+            "steps.0.args.w",
+            "steps.1.id",
+            "steps.1.for_each",
+            "steps.2.args.v",
+            "steps.2.args.w",
+            "outputs.o",
         ];
+        assert!(problems[1].starts_with("line 2: ") && problems[7].starts_with("line 5: "), "{problems:?}");
         assert_eq!(locations, expected);
+    }
+
+    #[test]
+    fn a_file_is_checked_as_a_manifest_is_with_lines_and_the_nearest_key() {
+        let text =
+            "{\"name\": \"p\",\n\"stepz\": [],\n\"steps\": [{\"id\": \"a\", \"plugin\": 7,\n\"foreach\": \"a\"}]}";
+        let error = Pipeline::parse(text, Path::new("")).unwrap_err();
+        let problems: Vec<String> = error.problems().iter().map(ToString::to_string).collect();
+        assert_eq!(problems.len(), 3, "{problems:?}");
+        assert_eq!(problems[0], "line 2: unknown key \"stepz\"; did you mean `steps`?");
+        assert!(problems[1].starts_with("line 3: steps[0].plugin must be a string, not 7"), "{problems:?}");
+        assert!(
+            problems[2].starts_with("line 4: ") && problems[2].contains("did you mean `for_each`?"),
+            "{problems:?}"
+        );
+    }
+
+    /// `UPDATE_DOCS=1 cargo test` writes the file anew.
+    #[test]
+    fn the_published_schema_is_the_one_in_force_and_takes_the_example() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let file = root.join("docs/pipeline.schema.json");
+        let schema = format!("{:#}\n", Pipeline::json_schema());
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(&file, &schema).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), schema, "run with UPDATE_DOCS=1");
+        let example = root.join("examples/pipelines/transcribe/pipeline.json");
+        Pipeline::read(&example).unwrap();
+        let value: Value = serde_json::from_str(&std::fs::read_to_string(example).unwrap()).unwrap();
+        let validator = jsonschema::validator_for(&Pipeline::json_schema()).unwrap();
+        assert!(validator.is_valid(&value));
+        assert!(!validator.is_valid(&json!({"name": "p", "steps": [], "more": 1})));
     }
 
     #[test]

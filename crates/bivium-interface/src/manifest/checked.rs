@@ -1,0 +1,82 @@
+//! [`CheckedText`]: JSON text that is checked as a manifest is, for other files that people write.
+
+use serde_json::Value;
+
+use super::fit;
+use super::node::{Kind, Node};
+use super::problems::Problems;
+use crate::Problem;
+
+/// JSON text that fits a schema, and the lines of what is in it.
+pub struct CheckedText {
+    root: Node,
+}
+
+impl CheckedText {
+    /// Reads text and checks it against a schema that `schemars` made of a type. `what` is what it is to be, for example
+    /// `a pipeline`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it (the first hundred), each with its line, and for an unknown key the nearest that is known.
+    pub fn read(text: &str, schema: &Value, what: &str) -> Result<Self, Vec<Problem>> {
+        let mut problems = Problems::default();
+        let root = Node::read(text.strip_prefix('\u{feff}').unwrap_or(text), &mut problems);
+        if let Some(root) = &root {
+            fit::check_as(root, schema, what, &mut problems);
+        }
+        match root {
+            Some(root) if problems.is_empty() => Ok(Self { root }),
+            _ => Err(problems.into_list()),
+        }
+    }
+
+    /// The value.
+    #[must_use]
+    pub fn value(&self) -> Value {
+        self.root.clone().into_value()
+    }
+
+    /// The line of what lies at a JSON Pointer, or of the nearest above it that is there.
+    #[must_use]
+    pub fn line(&self, pointer: &str) -> usize {
+        let (mut node, mut line) = (&self.root, self.root.line);
+        for part in pointer.split('/').skip(1) {
+            let key = part.replace("~1", "/").replace("~0", "~");
+            let next = match &node.kind {
+                Kind::Object(entries) => {
+                    entries.iter().find(|entry| entry.key == key).map(|entry| (entry.line, &entry.value))
+                }
+                Kind::Array(items) => key.parse().ok().and_then(|n: usize| items.get(n)).map(|item| (item.line, item)),
+                _ => None,
+            };
+            let Some(found) = next else { break };
+            (line, node) = found;
+        }
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_lies_at_a_pointer_has_its_line() {
+        let text = "{\n  \"a\": [\n    1,\n    {\"b/c\": 2}\n  ]\n}";
+        let checked = CheckedText::read(text, &json!({}), "a test").ok().unwrap();
+        for (pointer, line) in
+            [("", 1), ("/a", 2), ("/a/0", 3), ("/a/1/b~1c", 4), ("/a/1/none/deeper", 4), ("/none", 1)]
+        {
+            assert_eq!(checked.line(pointer), line, "{pointer}");
+        }
+        assert_eq!(checked.value(), json!({"a": [1, {"b/c": 2}]}));
+        let schema = json!({"type": "object", "additionalProperties": false, "properties": {"steps": {}}});
+        let problems = CheckedText::read("{\n\"stesp\": 1}", &schema, "a test").err().unwrap();
+        assert_eq!(problems[0].to_string(), "line 2: unknown key \"stesp\"; did you mean `steps`?");
+        assert!(
+            CheckedText::read("7", &schema, "a test").err().unwrap()[0].message.contains("a test must be an object")
+        );
+    }
+}
