@@ -105,7 +105,12 @@ fn check(text: &str) -> Result<(), TestCaseError> {
 
 fn python() -> impl Strategy<Value = Manifest> {
     let environment = prop::collection::btree_map("[A-Z_]{1,8}", "\\PC{0,8}", 0..4);
-    let what = ("[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "[a-z][a-z_]{0,5}(\\.[a-z]{1,5})?", "\\PC{0,20}", environment);
+    let what = (
+        "[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
+        "[a-z][a-z_]{0,5}(\\.[a-z]{1,5})?",
+        "[^\\p{C}\\p{Zl}\\p{Zp}]{0,20}",
+        environment,
+    );
     let numbers = (1..=64_u32, 1..=64_u32, prop::option::of(1..=31_536_000_u64), 1..=86_400_u64, any::<bool>());
     let rest =
         (prop::option::of(prop::collection::vec("[a-z]{1,8}(==[0-9.]{1,5})?", 0..3)), prop::option::of("[a-z/.]{1,9}"));
