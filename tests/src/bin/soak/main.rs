@@ -83,12 +83,14 @@ pub(crate) fn entry(mark: &str) -> String {
     format!("{MARK}={mark}")
 }
 
-/// A manager of the plugins, whose manifests lie in `directory`, with its exchange there.
+/// A manager of the plugins, whose manifests lie below `directory`, with its exchange there.
 pub(crate) async fn host(directory: &Path, mark: &str) -> Result<PluginManager> {
     let marks = directory.join("marks");
     std::fs::create_dir_all(&marks)?;
+    // What a plugin writes lies elsewhere than the manifests.
+    let manifests = directory.join("manifests");
     // Beside the manifests: a confined worker may read nothing else.
-    let source = directory.join("source");
+    let source = manifests.join("source");
     std::fs::create_dir_all(&source)?;
     std::fs::copy(root().join("tests/plugins/soak/soak.py"), source.join("soak.py"))?;
     let trusted = json!({
@@ -105,12 +107,12 @@ pub(crate) async fn host(directory: &Path, mark: &str) -> Result<PluginManager> 
     };
     let (component, blobs) = (component(COMPONENT, "misbehave"), component(BLOBS, "twin"));
     for (name, manifest) in [(TRUSTED, trusted), (CONFINED, confined), (COMPONENT, component), (BLOBS, blobs)] {
-        std::fs::write(directory.join(format!("{name}.json")), manifest.to_string())?;
+        std::fs::write(manifests.join(format!("{name}.json")), manifest.to_string())?;
     }
     let exchange = directory.join("exchange");
     std::fs::create_dir_all(&exchange)?;
     let manager = PluginManager::builder()
-        .manifests(directory)
+        .manifests(&manifests)
         .data_dir(directory.join("data"))
         .scheduler(Arc::new(PermissiveScheduler))
         .exchange(bivium::Exchange::builder().root(&exchange).open()?)
