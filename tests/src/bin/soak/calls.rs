@@ -102,7 +102,8 @@ pub(crate) async fn one(ground: &Ground, number: u64) -> Result<Ended> {
         _ => DEADLINE,
     };
     let call = Call::new().timeout(deadline);
-    let call = if plugin == COMPONENT && kind != "plain" { call } else { call.named("number", number) };
+    let takes_number = plugin != BLOBS && (plugin != COMPONENT || kind == "plain");
+    let call = if takes_number { call.named("number", number) } else { call };
     let ended = tokio::time::timeout(deadline + GRACE, run(ground, kind, plugin, call, number));
     match ended.await {
         Ok(how) => Ok(Ended { kind, plugin, how: how.with_context(|| format!("{kind} of {plugin}"))? }),
