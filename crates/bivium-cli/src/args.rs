@@ -133,7 +133,7 @@ pub(crate) struct Global {
     /// Show no progress bars on a terminal.
     #[arg(long, global = true)]
     pub(crate) no_progress: bool,
-    /// What BIVIUM_HOME names: the place of all that is not named by itself, `manifests`, `data` and `cache` in it.
+    /// The directory that BIVIUM_HOME names. It holds `manifests`, and `data` and `cache` unless these have another place.
     #[arg(skip)]
     pub(crate) home: Option<PathBuf>,
     /// What BIVIUM_PLUGIN_LOG holds in place of a level.

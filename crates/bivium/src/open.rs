@@ -9,7 +9,7 @@ use bivium_interface::{Manifest, PluginInterface, Result};
 use serde_json::Value;
 
 use crate::construct::{Constructor, Options};
-use crate::sources::Sources;
+use crate::sources;
 
 /// One plugin without a manager: constructed and configured, with an exchange of its own. The configuration is applied as
 /// it is. It is opened from a path (of a manifest, of a component, or `FILE.py:CLASS`) or from a [`Manifest`] in memory,
@@ -20,8 +20,9 @@ use crate::sources::Sources;
 pub async fn open(source: impl Into<Source>, config: Value) -> Result<Arc<dyn PluginInterface>> {
     let manifest = source.into().manifest()?;
     let constructor = Constructor::new(Exchange::open()?, Options::default());
-    let sources = Sources::of(&[], std::iter::once(manifest.as_ref()));
-    sources.check(&constructor.granted(&manifest)).map_err(|error| error.with_plugin(&manifest.name))?;
+    let granted = constructor.granted(&manifest);
+    sources::check(&granted, &[], std::iter::once(Arc::clone(&manifest)))
+        .map_err(|error| error.with_plugin(&manifest.name))?;
     let plugin = constructor.construct(&manifest, PluginLog::new(manifest.name.as_str())).await?;
     plugin.initialize(config).await?;
     Ok(plugin)

@@ -109,14 +109,13 @@ impl HostPolicy {
     /// What of `pass_env` is within the policy: what the policy's own `env` names and one of the patterns means.
     fn passed(&self, wanted: &[String], refused: &mut Vec<Refusal>) -> Vec<String> {
         let Some(ceiling) = &self.permissions else { return wanted.to_vec() };
-        let means = |pattern: &String, name: &String| pattern == name || matches_pattern(pattern, name);
         for pattern in wanted.iter().filter(|pattern| !ceiling.env.contains(pattern)) {
             let within: Vec<&str> =
-                ceiling.env.iter().filter(|name| means(pattern, name)).map(String::as_str).collect();
+                ceiling.env.iter().filter(|name| matches_pattern(pattern, name)).map(String::as_str).collect();
             let (key, instead) = ("pass_env".to_owned(), within.join(", "));
             refused.push(Refusal { key, wanted: pattern.clone(), instead });
         }
-        ceiling.env.iter().filter(|name| wanted.iter().any(|pattern| means(pattern, name))).cloned().collect()
+        ceiling.env.iter().filter(|name| wanted.iter().any(|pattern| matches_pattern(pattern, name))).cloned().collect()
     }
 }
 
@@ -198,8 +197,9 @@ fn meet(wanted: Permissions, ceiling: &Permissions, refused: &mut Vec<Refusal>) 
     met
 }
 
-/// The path without symbolic links; where there is none yet, the path of what is there and the rest without `..`.
-fn real(path: &Path) -> PathBuf {
+/// The path without symbolic links; where there is none yet, the path of what is there and the rest without `..`. Blocks on the file system.
+#[must_use]
+pub fn real(path: &Path) -> PathBuf {
     if let Ok(real) = path.canonicalize() {
         return real;
     }

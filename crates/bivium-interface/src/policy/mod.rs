@@ -11,7 +11,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use grant::{Granted, Refusal, matches_pattern};
+pub use grant::{Granted, Refusal, matches_pattern, real};
 pub use network::{HostPattern, NetworkRule, Scheme, is_private};
 
 use crate::manifest::{Limits, Permissions};

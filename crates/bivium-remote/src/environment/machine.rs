@@ -79,10 +79,9 @@ impl Machine {
 
     /// With installers that keep what they download in the host's cache, if it is given and they are not told another place.
     pub(super) fn keeps_in(mut self, cache: Option<&Path>) -> Self {
-        let cache = cache.and_then(|cache| std::path::absolute(cache).ok());
-        for (variable, directory) in cache.iter().flat_map(|_| INSTALLERS_CACHES) {
-            let is_told = self.variables.iter().any(|(name, _)| name == variable);
-            if let Some(cache) = cache.as_ref().filter(|_| !is_told) {
+        let Some(cache) = cache.and_then(|cache| std::path::absolute(cache).ok()) else { return self };
+        for (variable, directory) in INSTALLERS_CACHES {
+            if !self.variables.iter().any(|(name, _)| name == variable) {
                 self.variables.push(((*variable).into(), cache.join(directory).into()));
             }
         }

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use bivium_interface::manifest::{AdapterManifest, ManifestFile};
 use bivium_interface::{ErrorCode, Manifest, PluginError, Result};
 
-use named::{absolute, entries};
+pub(crate) use named::absolute;
+use named::entries;
 use trust::{Refusal, Trust};
 
 /// A place to look for manifests.

@@ -148,6 +148,6 @@ fn can_be_imported(name: &OsStr) -> bool {
 }
 
 /// Where a path is that somebody may have written relative to here.
-pub(super) fn absolute(path: &Path) -> PathBuf {
+pub(crate) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

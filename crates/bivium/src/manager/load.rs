@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use bivium_instances::PluginLog;
 use bivium_interface::manifest::Limits;
-use bivium_interface::{Granted, LogLevel, LogSource, Manifest, PluginError, PluginInterface, Result};
+use bivium_interface::{LogLevel, LogSource, Manifest, PluginError, PluginInterface, Result};
 use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -15,7 +15,7 @@ use super::freed::{Freed, Scales};
 use super::loaded::{Config, Copy, DRAIN, Loaded};
 use crate::caught::CaughtPlugin;
 use crate::config::{Schema, merge};
-use crate::sources::Sources;
+use crate::sources;
 
 /// How loading one of several plugins ended.
 #[derive(Debug)]
@@ -293,18 +293,12 @@ impl PluginManager {
 
     async fn make(&self, manifest: &Arc<Manifest>, config: Value, log: &PluginLog) -> Result<Arc<Copy>> {
         let granted = self.inner.constructor.granted(manifest);
-        self.check_sources(manifest, &granted).map_err(|error| error.with_plugin(&manifest.name))?;
+        // Looked at only if the plugin may write somewhere.
+        let found = std::iter::once_with(|| self.found_map().clone().into_values()).flatten();
+        let found = found.chain([Arc::clone(manifest)]);
+        sources::check(&granted, &self.inner.search_paths, found).map_err(|error| error.with_plugin(&manifest.name))?;
         let plugin = self.inner.constructor.construct(manifest, log.clone()).await?;
         configured(plugin, Some(Arc::clone(manifest)), &granted.limits, config).await
-    }
-
-    /// Refuses a confined plugin that could write manifests or plugins' code.
-    fn check_sources(&self, manifest: &Manifest, granted: &Granted) -> Result<()> {
-        if !granted.confined || granted.permissions.filesystem.is_empty() {
-            return Ok(());
-        }
-        let found = self.found_map().clone();
-        Sources::of(&self.inner.search_paths, found.values().map(Arc::as_ref).chain([manifest])).check(granted)
     }
 }
 

@@ -126,7 +126,7 @@ impl Pipeline {
             return if self.inputs.contains_key(name) {
                 Ok(())
             } else {
-                Err(format!("{name:?} is no input of the pipeline"))
+                Err(format!("the pipeline has no input {name:?}"))
             };
         }
         match before.iter().find(|earlier| earlier.id == source) {
@@ -145,7 +145,7 @@ impl Pipeline {
                 "inputs" => {
                     let name = place.pointer.split('/').nth(1).unwrap_or_default();
                     if !self.inputs.contains_key(name) {
-                        report(format!("{name:?} is no input of the pipeline"));
+                        report(format!("the pipeline has no input {name:?}"));
                     }
                 }
                 source if known.contains(source) => {}
