@@ -405,17 +405,6 @@ impl world::Guest for Guest {
         })
     }
 
-    /// The one result, made at once.
-    async fn execute_stream(
-        &self,
-        store: &mut Store<HostState>,
-        call: &mut Call,
-    ) -> wasmtime::Result<Result<Box<dyn world::GuestStream>>> {
-        let mut result = Payload::default();
-        let done = self.execute(store, call, &mut result).await?;
-        Ok(done.map(|()| Box::new(typed::GuestStream(Some(result))) as _))
-    }
-
     async fn cleanup(&self, _store: &mut Store<HostState>) -> wasmtime::Result<()> {
         Ok(())
     }

@@ -127,17 +127,6 @@ impl world::Guest for Guest {
         })
     }
 
-    /// The one result, made at once.
-    async fn execute_stream(
-        &self,
-        store: &mut Store<HostState>,
-        call: &mut Call,
-    ) -> wasmtime::Result<Result<Box<dyn world::GuestStream>>> {
-        let mut result = Payload::default();
-        let done = self.execute(store, call, &mut result).await?;
-        Ok(done.map(|()| Box::new(GuestStream(Some(result))) as _))
-    }
-
     async fn cleanup(&self, _store: &mut Store<HostState>) -> wasmtime::Result<()> {
         Ok(())
     }
@@ -185,23 +174,4 @@ pub(crate) async fn keep(state: &mut HostState, bytes: Vec<Vec<u8>>) -> Result<V
         kept.push(writer.finish(&state.exchange)?.blob()?);
     }
     Ok(kept)
-}
-
-/// The one result of a call that was asked for as a stream.
-pub(crate) struct GuestStream(pub(crate) Option<Payload>);
-
-#[async_trait]
-impl world::GuestStream for GuestStream {
-    async fn next(
-        &mut self,
-        _store: &mut Store<HostState>,
-        result: &mut Option<Payload>,
-    ) -> wasmtime::Result<Result<()>> {
-        *result = self.0.take();
-        Ok(Ok(()))
-    }
-
-    async fn end(self: Box<Self>, _store: &mut Store<HostState>) -> wasmtime::Result<()> {
-        Ok(())
-    }
 }

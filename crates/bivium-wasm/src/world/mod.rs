@@ -65,11 +65,16 @@ pub(crate) trait Guest: Send + Sync {
         result: &mut Payload,
     ) -> wasmtime::Result<Result<()>>;
 
+    /// A guest without streams gives the one result of `execute`.
     async fn execute_stream(
         &self,
         store: &mut Store<HostState>,
         call: &mut Call,
-    ) -> wasmtime::Result<Result<Box<dyn GuestStream>>>;
+    ) -> wasmtime::Result<Result<Box<dyn GuestStream>>> {
+        let mut result = Payload::default();
+        let done = self.execute(store, call, &mut result).await?;
+        Ok(done.map(|()| Box::new(OneResult(Some(result))) as _))
+    }
 
     async fn cleanup(&self, store: &mut Store<HostState>) -> wasmtime::Result<()>;
 }
@@ -86,6 +91,25 @@ pub(crate) trait GuestStream: Send + Sync {
 
     /// Has the guest drop it.
     async fn end(self: Box<Self>, store: &mut Store<HostState>) -> wasmtime::Result<()>;
+}
+
+/// The one result of a call that was asked for as a stream.
+struct OneResult(Option<Payload>);
+
+#[async_trait]
+impl GuestStream for OneResult {
+    async fn next(
+        &mut self,
+        _store: &mut Store<HostState>,
+        result: &mut Option<Payload>,
+    ) -> wasmtime::Result<Result<()>> {
+        *result = self.0.take();
+        Ok(Ok(()))
+    }
+
+    async fn end(self: Box<Self>, _store: &mut Store<HostState>) -> wasmtime::Result<()> {
+        Ok(())
+    }
 }
 
 /// Links the imports of every version.
