@@ -10,8 +10,6 @@ use bivium_interface::{Granted, Manifest, PluginError, Result};
 
 use crate::discovery::{SearchPath, absolute};
 
-const SEARCHED: &str = "manifests are looked for there";
-
 /// Refuses a plugin that is held to its permissions and could write where a host looks for manifests, or what the manifests that it has
 /// found name. Blocks on the file system, if the plugin may write anywhere.
 ///
@@ -46,20 +44,28 @@ fn named(manifest: &Manifest) -> Vec<(PathBuf, String)> {
 }
 
 fn check_one(granted: &Path, searched: &[PathBuf], named: &[(PathBuf, String)]) -> Result<()> {
-    let holds = |path: &Path| path.starts_with(granted);
+    let refused = |place: &Path, what: &str, help: &str| {
+        let message = format!(
+            "permissions.filesystem grants {} for writing, and {} ({what}) is reached from there: whoever writes it decides \
+             which code runs",
+            granted.display(),
+            place.display()
+        );
+        Err(PluginError::denied(message).with_help(help))
+    };
+    let elsewhere = "grant it with `\"mode\": \"read\"`, or a directory without manifests and code of plugins";
+    if let Some((place, what)) = named.iter().find(|(path, _)| path.starts_with(granted)) {
+        return refused(place, what, elsewhere);
+    }
+    if let Some(place) = searched.iter().find(|place| place.starts_with(granted)) {
+        return refused(place, "manifests are looked for there", elsewhere);
+    }
     // Manifests are read in immediate subdirectories, too.
-    let searched = searched.iter().find(|place| holds(place) || granted.parent() == Some(place.as_path()));
-    let searched = searched.map(|place| (place, SEARCHED));
-    let named = named.iter().find(|(path, _)| holds(path)).map(|(path, what)| (path, what.as_str()));
-    let Some((place, what)) = named.or(searched) else { return Ok(()) };
-    let message = format!(
-        "permissions.filesystem grants {} for writing, and {} ({what}) is reached from there: whoever writes it decides which \
-         code runs",
-        granted.display(),
-        place.display()
-    );
-    Err(PluginError::denied(message)
-        .with_help("grant it with `\"mode\": \"read\"`, or a directory without manifests and code of plugins"))
+    let own = granted.file_name().filter(|_| searched.iter().any(|place| granted.parent() == Some(place)));
+    let Some(name) = own else { return Ok(()) };
+    let manifest = granted.join(name).with_added_extension("json");
+    let apart = "put the plugin's manifest into a directory of its own (NAME/NAME.json), and what it writes into a directory there";
+    refused(&manifest, "where a manifest would be found", apart)
 }
 
 #[cfg(test)]
@@ -106,6 +112,9 @@ mod tests {
             assert!(error.message().contains("decides which code runs"), "{error}");
             check(root.join(path), "read").unwrap();
         }
+        let beside = check(root.join("plugins/new"), "write").unwrap_err();
+        assert!(beside.message().contains("plugins/new/new.json"), "{beside}");
+        assert!(beside.help().unwrap_or_default().contains("NAME/NAME.json"), "{beside}");
         for path in ["plugins/one/data", "real/in/data", "real/out", "out"] {
             check(root.join(path), "write").unwrap();
         }
