@@ -488,22 +488,27 @@ pub(crate) enum Pipeline {
     /// Run a pipeline and print its outputs.
     #[command(after_help = with_files(PIPELINE_EXAMPLES))]
     Run(PipelineRun),
+    /// List the pipelines that lie among the manifests.
+    List,
     /// Check a pipeline and what it names: its plugins, their methods as far as files tell them, and its inputs' files. Nothing runs.
-    Check {
-        /// The pipeline's JSON file.
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-    },
+    Check(NamedPipeline),
     /// Print the JSON Schema of pipelines, for editors.
     Schema,
+}
+
+/// A pipeline.
+#[derive(Debug, Args)]
+pub(crate) struct NamedPipeline {
+    /// The pipeline's JSON file, or the name of one that lies among the manifests.
+    #[arg(value_name = "PIPELINE")]
+    pub(crate) pipeline: PathBuf,
 }
 
 /// Options of `pipeline run`.
 #[derive(Debug, Args)]
 pub(crate) struct PipelineRun {
-    /// The pipeline's JSON file.
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) pipeline: NamedPipeline,
     #[command(flatten)]
     pub(crate) inputs: Inputs,
     #[command(flatten)]

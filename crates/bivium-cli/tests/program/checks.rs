@@ -200,6 +200,39 @@ fn info_shows_a_plugin_that_does_not_start_and_says_why() {
 }
 
 #[test]
+fn pipelines_among_the_manifests_are_listed_and_found_by_name() {
+    let place = place_with_two();
+    let steps = r#""steps": [{"id": "one", "plugin": "redact", "args": {"text": {"$from": "inputs/text"}}}]"#;
+    let pipeline =
+        format!(r#"{{"name": "mask", "description": "Masks", "inputs": {{"text": {{}}, "more": {{}}}}, {steps}}}"#);
+    place.write("manifests/one.json", &pipeline);
+    place.write("manifests/broken.json", r#"{"name": "broken", "steps": []}"#);
+    insta::assert_snapshot!(place.run(&["pipeline", "list"]).all(), @"
+    0
+    --- stdout
+    NAME  STEPS  INPUTS      DESCRIPTION  FILE
+    mask  1      more, text  Masks        [DIR]/manifests/one.json
+    --- stderr
+    bivium: warning: [DIR]/manifests/broken.json: not a valid pipeline
+      line 1: steps: there must be at least one step
+    ");
+    let json = place.run(&["pipeline", "list", "--output=json"]).assert_status(0).json();
+    assert_eq!(json["pipelines"][0]["plugins"], json!(["redact"]), "{json}");
+    assert_eq!(json["problems"][0]["error"]["code"], "invalid-input", "{json}");
+
+    let checked = place.run(&["pipeline", "check", "mask"]);
+    assert!(checked.assert_status(4).stderr.contains("/steps/0/plugin"), "{}", checked.all());
+    let meant = place.run(&["pipeline", "run", "maks"]);
+    assert!(meant.assert_status(3).stderr.contains("did you mean \"mask\"?"), "{}", meant.all());
+    let broken = place.run(&["pipeline", "run", "broken"]);
+    assert!(broken.assert_status(4).stderr.contains("at least one step"), "{}", broken.all());
+    place.write("manifests/two.json", &pipeline);
+    let twice = place.run(&["pipeline", "run", "mask"]);
+    twice.assert_status(4);
+    assert!(["one.json", "two.json"].iter().all(|file| twice.stderr.contains(file)), "{}", twice.all());
+}
+
+#[test]
 fn validate_reports_every_problem_of_every_file() {
     let place = place_with_two();
     place.write("pipeline.json", r#"{"name": "captions", "steps": [{"id": "one", "plugin": "redact"}]}"#);

@@ -9,6 +9,9 @@ use serde_json::Value;
 /// What editors and other systems leave beside files (`._redact.json`), and what is hidden on purpose.
 pub(super) const HIDDEN: &str = "a hidden file";
 
+/// What has steps.
+pub(super) const PIPELINE: &str = "a pipeline";
+
 /// Files of other programs whose keys look like a manifest's.
 const OTHERS: [&str; 8] = [
     "package.json",
@@ -37,7 +40,7 @@ pub(super) fn kind(file: &Path, error: &PluginError) -> Option<&'static str> {
     }
     let text = read_text(file, u64::try_from(LONGEST).unwrap_or(u64::MAX)).ok()?;
     match serde_json::from_str(text.strip_prefix('\u{feff}').unwrap_or(&text)).ok()? {
-        Value::Object(object) if object.contains_key("steps") => Some("a pipeline"),
+        Value::Object(object) if object.contains_key("steps") => Some(PIPELINE),
         Value::Object(object) => {
             (!object.keys().any(|key| Manifest::has_key(key))).then_some("no key of it is a manifest's")
         }

@@ -219,6 +219,12 @@ impl Discovery {
         None
     }
 
+    /// The files among the manifests that are pipelines, or should be.
+    pub fn pipelines(&self) -> impl Iterator<Item = &Path> {
+        let pipelines = self.passed_over.iter().filter(|(_, kind)| *kind == foreign::PIPELINE);
+        pipelines.map(|(path, _)| path.as_path())
+    }
+
     /// What was not read since a stranger could have written it, and why.
     pub fn distrusted(&self) -> impl Iterator<Item = &(PathBuf, PluginError)> {
         self.problems.iter().filter(|(_, error)| error.code() == ErrorCode::Denied)
@@ -366,7 +372,8 @@ mod tests {
             let discovery = discover(&[place]);
             assert!(discovery.problems.is_empty() && discovery.found.len() == 1, "{discovery:?}");
             let kinds: Vec<&str> = discovery.passed_over.iter().map(|(_, kind)| *kind).collect();
-            assert_eq!(kinds, [foreign::HIDDEN, "a file of another program", "a pipeline"]);
+            assert_eq!(kinds, [foreign::HIDDEN, "a file of another program", foreign::PIPELINE]);
+            assert_eq!(discovery.pipelines().collect::<Vec<_>>(), [dir.path().join("steps.json")]);
         }
     }
 

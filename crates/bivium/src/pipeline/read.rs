@@ -1,11 +1,12 @@
 //! Reading a pipeline, with every problem reported at once.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::LazyLock;
 
 use bivium_interface::manifest::CheckedText;
-use bivium_interface::{PluginError, Problem, Result};
+use bivium_interface::{PluginError, Problem, Result, read_text};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
@@ -33,12 +34,13 @@ impl Pipeline {
     /// # Errors
     /// `not-found` if the file is not there; `invalid-input` listing everything that is wrong with it.
     pub fn read(path: &Path) -> Result<Self> {
-        let cannot = |error: &std::io::Error| format!("cannot read the pipeline {}: {error}", path.display());
-        let metadata = path.metadata().map_err(|error| PluginError::not_found(cannot(&error)))?;
-        if metadata.len() > Self::MAX_BYTES {
-            return Err(PluginError::invalid_input(format!("the pipeline {} is over 1 MiB", path.display())));
-        }
-        let text = std::fs::read_to_string(path).map_err(|error| PluginError::invalid_input(cannot(&error)))?;
+        let text = read_text(path, Self::MAX_BYTES).map_err(|error| {
+            let what = format!("cannot read the pipeline {}: {error}", path.display());
+            match error.kind() {
+                ErrorKind::NotFound => PluginError::not_found(what),
+                _ => PluginError::invalid_input(what),
+            }
+        })?;
         let dir = path.parent().unwrap_or(Path::new(""));
         Self::parse(&text, dir).map_err(|error| {
             let problems = error.problems().to_vec();
@@ -221,6 +223,23 @@ mod tests {
         let validator = jsonschema::validator_for(&Pipeline::json_schema()).unwrap();
         assert!(validator.is_valid(&value));
         assert!(!validator.is_valid(&json!({"name": "p", "steps": [], "more": 1})));
+    }
+
+    #[test]
+    fn a_file_that_never_ends_is_refused_and_a_pipe_is_read() {
+        let endless = Pipeline::read(Path::new("/dev/zero")).unwrap_err();
+        assert!(endless.message().contains("it is a device"), "{endless}");
+        let dir = tempfile::tempdir().unwrap();
+        let large = dir.path().join("large.json");
+        std::fs::File::create(&large).unwrap().set_len(Pipeline::MAX_BYTES + 1).unwrap();
+        let error = Pipeline::read(&large).unwrap_err();
+        assert_eq!(error.code(), bivium_interface::ErrorCode::InvalidInput, "{error}");
+        let (pipe, mut writer) = std::io::pipe().unwrap();
+        let text = br#"{"name": "p", "steps": [{"id": "a", "plugin": "x"}]}"#;
+        std::io::Write::write_all(&mut writer, text).unwrap();
+        drop(writer);
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&pipe));
+        assert_eq!(Pipeline::read(Path::new(&path)).unwrap().name, "p");
     }
 
     #[test]

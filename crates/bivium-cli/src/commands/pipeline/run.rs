@@ -1,10 +1,8 @@
-//! `bivium pipeline`: several plugins in a row. What they say is printed as it comes, and at the end where the
+//! `bivium pipeline run`: several plugins in a row. What they say is printed as it comes, and at the end where the
 //! time went.
 
-use std::path::Path;
-
-use bivium::pipeline::{Event, Outcome, Pipeline, RunOptions, Step, StepReport};
-use bivium::{Payload, PluginError, Problem};
+use bivium::Payload;
+use bivium::pipeline::{Event, Outcome, RunOptions, Step, StepReport};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
@@ -14,11 +12,11 @@ use crate::exit::Failure;
 use crate::host::Host;
 use crate::output::{Bars, Output, Shelf, Table, on_one_line};
 
-pub(super) async fn run(global: &Global, output: &Output, args: &PipelineRun) -> Result<(), Failure> {
+pub(in super::super) async fn run(global: &Global, output: &Output, args: &PipelineRun) -> Result<(), Failure> {
     let inputs = arguments::named(&args.inputs)?;
-    let pipeline = Pipeline::read(&args.file)?;
-    let mut shelf = Shelf::new(args.keep.out.as_deref(), args.keep.force)?;
     let host = Host::open(global, output)?;
+    let pipeline = super::read(&host, &args.pipeline.pipeline)?;
+    let mut shelf = Shelf::new(args.keep.out.as_deref(), args.keep.force)?;
     host.discover(global, output);
     let options = RunOptions { timeout: args.timeout.timeout, cancellation: host.stop.child_token() };
     host.scope(async |host: &Host| {
@@ -34,46 +32,6 @@ pub(super) async fn run(global: &Global, output: &Output, args: &PipelineRun) ->
         output.hint("The outputs' files are gone by now: --out DIR keeps them.");
     }
     Ok(())
-}
-
-/// Looks whether what a pipeline names is there, and runs nothing.
-pub(super) async fn check(global: &Global, output: &Output, file: &Path) -> Result<(), Failure> {
-    let pipeline = Pipeline::read(file)?;
-    let host = Host::open(global, output)?;
-    let mut problems = Vec::new();
-    let mut report = |location: String, message: String| problems.push(Problem { location, message });
-    for (name, input) in &pipeline.inputs {
-        if let Some(path) = input.file.as_ref().map(|path| pipeline.dir.join(path)).filter(|path| !path.is_file()) {
-            report(format!("/inputs/{name}/file"), format!("there is no file {}", path.display()));
-        }
-    }
-    for (n, step) in pipeline.steps.iter().enumerate() {
-        let inspection = match host.manager.inspect(&step.plugin).await {
-            Ok(inspection) => inspection,
-            Err(error) => {
-                report(format!("/steps/{n}/plugin"), error.to_string());
-                continue;
-            }
-        };
-        if let Some(error) = inspection.problem {
-            report(format!("/steps/{n}/plugin"), error.to_string());
-        }
-        if let (Some(method), Some(methods)) = (&step.method, &inspection.methods)
-            && !methods.iter().any(|known| known.name == *method)
-        {
-            let known: Vec<&str> = methods.iter().map(|known| known.name.as_str()).collect();
-            let message = format!("{} has no method {method:?}; it has {}", step.plugin, known.join(", "));
-            report(format!("/steps/{n}/method"), message);
-        }
-    }
-    if !problems.is_empty() {
-        let message = format!("the pipeline {} would not run", file.display());
-        return Err(PluginError::invalid_input(message).with_problems(problems).into());
-    }
-    if output.is_json() {
-        return output.value(&json!({"name": pipeline.name, "valid": true}));
-    }
-    output.line(&format!("{}: ok, pipeline {}", file.display(), pipeline.name))
 }
 
 /// Shows what happens during a run.

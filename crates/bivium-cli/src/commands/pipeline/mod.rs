@@ -1,0 +1,48 @@
+//! `bivium pipeline`: several plugins in a row.
+
+mod check;
+mod list;
+mod run;
+
+use std::path::Path;
+
+use bivium::pipeline::Pipeline;
+use bivium::{ErrorCode, PluginError};
+use bivium_interface::nearest;
+
+pub(super) use check::check;
+pub(super) use list::list;
+pub(super) use run::run;
+
+use crate::host::Host;
+
+/// The pipeline in this file, or the one of this name among the manifests.
+fn read(host: &Host, named: &Path) -> Result<Pipeline, PluginError> {
+    let name = named.to_str().unwrap_or_default();
+    if named.exists() || named.components().count() > 1 || named.extension().is_some() {
+        return Pipeline::read(named);
+    }
+    let discovery = host.manager.discover();
+    let all: Vec<_> = discovery.pipelines().map(|path| (path, Pipeline::read(path))).collect();
+    // One that is broken is meant where its file has the name.
+    let is_meant = |path: &Path, read: &Result<Pipeline, PluginError>| match read {
+        Ok(pipeline) => pipeline.name == name,
+        Err(_) => path.file_stem().is_some_and(|stem| stem == name),
+    };
+    let known: Vec<String> = all.iter().filter_map(|(_, read)| Some(read.as_ref().ok()?.name.clone())).collect();
+    let mut meant: Vec<_> = all.into_iter().filter(|(path, read)| is_meant(path, read)).collect();
+    match (meant.pop(), meant.as_slice()) {
+        (Some((_, read)), []) => read,
+        (Some((path, _)), [(other, _), ..]) => {
+            let what = format!("{} is a pipeline of the name {name:?}, and so is {}", path.display(), other.display());
+            Err(PluginError::invalid_input(what).with_help("give the path of the one that is meant"))
+        }
+        (None, _) => {
+            let help = match nearest(name, known.iter().map(String::as_str)) {
+                Some(nearest) => format!("did you mean {nearest:?}?"),
+                None => "`bivium pipeline list` lists those that lie among the manifests; or give a file".to_owned(),
+            };
+            Err(PluginError::new(ErrorCode::NotFound, format!("there is no pipeline {name:?}")).with_help(help))
+        }
+    }
+}
