@@ -1,12 +1,14 @@
 //! The manager's surface, a test for each row of `docs/manager.md` that the tests of both roads do not cover.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bivium::monitor::{Gpu, SimulatedMonitor, SystemSnapshot};
-use bivium::scheduler::{QueueScheduler, RefuseScheduler};
-use bivium::{Call, ErrorCode, Payload, PluginError, PluginInterface, PluginManager, Result, Stats, async_trait};
+use bivium::scheduler::{Admission, Need, QueueScheduler, RefuseScheduler, Scheduler};
+use bivium::{
+    Call, CallHandle, ErrorCode, Payload, PluginError, PluginInterface, PluginManager, Result, Stats, async_trait,
+};
 use bivium_tests::{manager, plugin};
 use futures_util::{FutureExt, StreamExt};
 use serde_json::{Value, json};
@@ -361,6 +363,57 @@ class P:
             std::fs::write(dir.path().join("go"), "").unwrap();
         }
         first.await.unwrap().unwrap();
+    }
+}
+
+/// Notes what calls need; admits at once every other time.
+#[derive(Default)]
+struct Notes(Mutex<Vec<Need>>);
+
+impl Notes {
+    fn note(&self, need: &Need) -> usize {
+        let mut needs = self.0.lock().unwrap();
+        needs.push(need.clone());
+        needs.len()
+    }
+}
+
+#[async_trait]
+impl Scheduler for Notes {
+    async fn admit(&self, need: &Need, _call: &CallHandle) -> Result<Admission> {
+        self.note(need);
+        Ok(Admission::default())
+    }
+
+    fn admit_at_once(&self, need: &Need) -> Option<Admission> {
+        self.note(need).is_multiple_of(2).then(Admission::default)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduler_is_told_what_a_plugin_holds() {
+    const MIB: u64 = 1 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    plugin(dir.path(), "small", ECHO, json!({"resources": {"min_system_ram_mb": 1}}));
+    plugin(dir.path(), "large", ECHO, json!({"resources": {"min_system_ram_mb": 4096}}));
+    let notes = Arc::<Notes>::default();
+    let builder = PluginManager::builder().manifests(dir.path()).data_dir(dir.path().join("data"));
+    let manager = builder.scheduler(Arc::clone(&notes) as _).build().unwrap();
+    for name in ["small", "large"] {
+        manager.load(name).await.unwrap();
+        for n in 0..5 {
+            manager.execute(name, call().named("n", n)).await.unwrap();
+        }
+        let needs = std::mem::take(&mut *notes.0.lock().unwrap());
+        assert!(needs.len() >= 5, "{needs:?}");
+        for need in needs {
+            assert!(need.plugin == name && !need.pids.is_empty() && need.held_bytes > MIB, "{need:?}");
+            match name {
+                "small" => assert_eq!(need.memory_bytes, 0, "it holds more than it asks for"),
+                _ => assert_eq!(need.memory_bytes + need.held_bytes, 4096 * MIB),
+            }
+        }
+        manager.unload(name).await.unwrap();
     }
 }
 

@@ -134,7 +134,7 @@ pub trait Instance: Send + Sync + 'static {
     /// Runs the plugin's `cleanup` and frees everything, in bounded time.
     fn close(&self) -> impl Future<Output = ()> + Send;
 
-    /// What it uses now.
+    /// What it uses now. Asked on a thread that may block.
     fn stats(&self) -> InstanceStats;
 }
 

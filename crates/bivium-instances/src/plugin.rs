@@ -142,9 +142,7 @@ impl<F: InstanceFactory> PluginInterface for PooledPlugin<F> {
     }
 
     async fn stats(&self) -> Result<Stats> {
-        let mut stats = Stats::default();
-        self.pool.tell(&mut stats);
-        Ok(stats)
+        self.pool.stats().await.map_err(self.name_error())
     }
 
     async fn is_alive(&self) -> bool {

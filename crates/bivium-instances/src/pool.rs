@@ -453,16 +453,19 @@ impl<F: InstanceFactory> Pool<F> {
         self.line().kept.closed
     }
 
-    pub(crate) fn tell(&self, stats: &mut Stats) {
-        stats.waiting = self.queue.waiting();
-        let known = self.line().kept.tell(stats, Instant::now());
-        // Without the lock: measuring processes takes its time.
+    pub(crate) async fn stats(&self) -> Result<Stats> {
+        let mut stats = Stats { waiting: self.queue.waiting(), ..Stats::default() };
+        let known = self.line().kept.tell(&mut stats, Instant::now());
         let stats_of = |known: Known<F::Instance>| InstanceStats {
             start_s: known.start.as_secs_f64(),
             idle_s: known.idle.map(|idle| idle.as_secs_f64()),
             ..known.instance.stats()
         };
-        stats.instances = known.into_iter().map(stats_of).collect();
+        // Without the lock, and on a thread that may block: measuring processes takes its time.
+        let measured = tokio::task::spawn_blocking(move || known.into_iter().map(stats_of).collect()).await;
+        stats.instances =
+            measured.map_err(|error| PluginError::internal(format!("its figures were not measured: {error}")))?;
+        Ok(stats)
     }
 }
 

@@ -44,6 +44,7 @@ pub mod scheduler;
 #[path = "../../../tests/support/small_disk.rs"]
 mod small_disk;
 mod sources;
+mod turns;
 
 pub use bivium_exchange::Exchange;
 pub use bivium_instances::{AuditFile, AuditRecord, AuditSink, Decision, KeptLog, LogFiles, LogFilter};

@@ -1,9 +1,8 @@
 //! What the machine has and what of it is free, for the scheduler and for people.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
-use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate};
 
 /// The machine at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -95,13 +94,37 @@ impl Monitor for MachineMonitor {
     }
 
     fn memory_of(&self, pids: &[u32]) -> u64 {
-        let Some(system) = &self.system else { return 0 };
-        let mut system = system.lock().unwrap_or_else(PoisonError::into_inner);
-        let pids: Vec<Pid> = pids.iter().map(|pid| Pid::from_u32(*pid)).collect();
-        let kind = ProcessRefreshKind::nothing().with_memory().without_tasks();
-        system.refresh_processes_specifics(ProcessesToUpdate::Some(&pids), true, kind);
-        pids.iter().filter_map(|pid| system.process(*pid)).map(sysinfo::Process::memory).sum()
+        resident(pids)
     }
+}
+
+/// The machine now, looked at by a thread that may block.
+pub(crate) async fn snapshot(monitor: &Arc<dyn Monitor>) -> SystemSnapshot {
+    let monitor = Arc::clone(monitor);
+    // Fails only where the runtime ends.
+    tokio::task::spawn_blocking(move || monitor.snapshot()).await.unwrap_or_default()
+}
+
+/// The memory that processes have in use, from the one file of each that says so.
+#[cfg(target_os = "linux")]
+fn resident(pids: &[u32]) -> u64 {
+    let pages = |pid| {
+        let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+        statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()
+    };
+    let pages: u64 = pids.iter().filter_map(pages).sum();
+    pages.saturating_mul(rustix::param::page_size() as u64)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn resident(pids: &[u32]) -> u64 {
+    use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+
+    let Ok(mut system) = System::new() else { return 0 };
+    let pids: Vec<Pid> = pids.iter().copied().map(Pid::from_u32).collect();
+    let kind = ProcessRefreshKind::nothing().with_memory().without_tasks();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&pids), true, kind);
+    pids.iter().filter_map(|pid| system.process(*pid)).map(sysinfo::Process::memory).sum()
 }
 
 /// The GPUs that NVML can see. One that fails to answer is left out: there may be others.

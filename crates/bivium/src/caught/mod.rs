@@ -31,6 +31,11 @@ impl Scheduler for Caught<dyn Scheduler> {
         later(self.0.admit(need, call)).await.unwrap_or_else(|panic| Err(fault("scheduler", &panic)))
     }
 
+    fn admit_at_once(&self, need: &Need) -> Option<Admission> {
+        // One that panics here is asked again by `admit`, which has an error to tell it by.
+        now(|| self.0.admit_at_once(need)).unwrap_or(None)
+    }
+
     fn weighs_memory(&self) -> bool {
         now(|| self.0.weighs_memory()).unwrap_or(true)
     }

@@ -131,6 +131,38 @@ async fn a_panic_of_a_scheduler_or_monitor_is_an_error_and_the_manager_goes_on()
     assert_eq!(manager.system().cpus, 3);
 }
 
+/// Admits at once, or panics; and never otherwise.
+struct AtOnce {
+    panics: bool,
+}
+
+#[async_trait]
+impl Scheduler for AtOnce {
+    async fn admit(&self, _need: &Need, _call: &CallHandle) -> Result<Admission> {
+        Err(PluginError::unavailable("it was asked to admit"))
+    }
+
+    fn admit_at_once(&self, _need: &Need) -> Option<Admission> {
+        assert!(!self.panics, "not at once");
+        Some(Admission::default())
+    }
+}
+
+#[tokio::test]
+async fn a_scheduler_that_admits_at_once_is_asked_nothing_else_unless_it_panics() {
+    for panics in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let builder = PluginManager::builder().manifests(dir.path()).data_dir(dir.path());
+        let manager = builder.scheduler(Arc::new(AtOnce { panics })).build().unwrap();
+        manager.register(Arc::new(Panics), json!({})).await.unwrap();
+        let result = manager.execute("panics", Call::new()).await;
+        match panics {
+            false => assert_eq!(result.unwrap().json, "fine"),
+            true => assert!(result.unwrap_err().to_string().contains("it was asked to admit")),
+        }
+    }
+}
+
 #[test]
 fn a_panic_of_an_audit_sink_is_a_record_that_was_not_written() {
     let broken = Arc::<Broken>::default();

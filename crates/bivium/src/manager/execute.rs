@@ -15,8 +15,8 @@ use serde::de::DeserializeOwned;
 use tokio::task::AbortHandle;
 
 use super::PluginManager;
-use super::loaded::{Copy, Hold, Listed, Loaded};
-use crate::scheduler::{Admission, Need};
+use super::loaded::{Hold, Listed};
+use crate::scheduler::Admission;
 
 /// What a call holds while it is on its way.
 struct Underway {
@@ -97,30 +97,12 @@ impl PluginManager {
         };
         // One that waits for its own plugin must not take a slot from the calls of others.
         let capacity = hold.copy.queue.enter(call).await.map_err(name_error)?;
-        let mut need = self.need(&loaded, &hold.copy).await;
-        if stream {
-            // A stream works when it is read, and its reader may make calls in between: a slot that it kept would be
-            // one that they wait for.
-            need.cpu_slots = 0;
-        }
-        let admission = self.inner.scheduler.admit(&need, call).await.map_err(name_error)?;
-        Ok(Underway { _capacity: capacity, hold, _admission: admission, _listed: listed })
-    }
-
-    /// What a call needs beyond what the plugin's instances hold already: a model that is loaded has its memory.
-    async fn need(&self, loaded: &Arc<Loaded>, copy: &Copy) -> Need {
-        let Some(manifest) = &copy.manifest else {
-            return Need { plugin: loaded.name.clone(), cpu_slots: 1, ..Need::default() };
+        // Seldom and large, as above.
+        let admission = match self.admit_at_once(&loaded.name, &hold.copy, stream) {
+            Some(admission) => admission,
+            None => Box::pin(self.admit(&loaded.name, &hold.copy, call, stream)).await.map_err(name_error)?,
         };
-        let resources = &manifest.resources;
-        let weighs = resources.min_system_ram_mb.is_some() || resources.min_gpu_vram_mb.is_some();
-        if !(weighs && self.inner.scheduler.weighs_memory()) {
-            return Need::new(&loaded.name, resources, Vec::new(), 0, 0);
-        }
-        let stats = copy.plugin.stats().await.unwrap_or_default();
-        let pids = stats.pids();
-        let held_gpu_bytes = self.inner.monitor.snapshot().gpu_memory_of(&pids).unwrap_or(0);
-        Need::new(&loaded.name, resources, pids, stats.memory_bytes(), held_gpu_bytes)
+        Ok(Underway { _capacity: capacity, hold, _admission: admission, _listed: listed })
     }
 }
 

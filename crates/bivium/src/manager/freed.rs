@@ -1,11 +1,13 @@
 //! The memory that a plugin gives back when it is unloaded, weighed before and after.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bivium_interface::PluginInterface;
 use serde::Serialize;
 
-use crate::monitor::Monitor;
+use super::weight::Weight;
+use crate::monitor::{Monitor, snapshot};
 
 /// The memory that a plugin held before it was unloaded and holds after: 0, unless something of it is left.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -26,27 +28,13 @@ pub struct Held {
     pub gpu_memory_bytes: Option<u64>,
 }
 
-/// Weighs a plugin before its end and after.
-pub(super) struct Scales {
-    /// Its processes before, which may be there after while the plugin itself knows of none.
-    pids: Vec<u32>,
-    before: Held,
-}
-
-impl Scales {
-    pub(super) async fn of(plugin: &dyn PluginInterface, monitor: &dyn Monitor) -> Self {
-        // One that cannot say is taken for one that holds nothing.
-        let stats = plugin.stats().await.unwrap_or_default();
-        let pids = stats.pids();
-        let gpu_memory_bytes = monitor.snapshot().gpu_memory_of(&pids);
-        Self { pids, before: Held { memory_bytes: stats.memory_bytes(), gpu_memory_bytes } }
-    }
-
-    pub(super) async fn freed(self, plugin: &dyn PluginInterface, monitor: &dyn Monitor) -> Freed {
+impl Freed {
+    /// What a plugin that held so much `before` its end holds now. It may know no more of processes that are still there.
+    pub(super) async fn since(before: Weight, plugin: &dyn PluginInterface, monitor: &Arc<dyn Monitor>) -> Self {
         let left = plugin.stats().await.unwrap_or_default().memory_bytes();
-        let memory_bytes = left.max(monitor.memory_of(&self.pids));
-        let gpu_memory_bytes = monitor.snapshot().gpu_memory_of(&self.pids);
-        Freed { before: self.before, after: Held { memory_bytes, gpu_memory_bytes } }
+        let memory_bytes = left.max(monitor.memory_of(&before.pids));
+        let gpu_memory_bytes = snapshot(monitor).await.gpu_memory_of(&before.pids);
+        Self { before: before.held, after: Held { memory_bytes, gpu_memory_bytes } }
     }
 }
 

@@ -11,8 +11,9 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::PluginManager;
-use super::freed::{Freed, Scales};
+use super::freed::Freed;
 use super::loaded::{Config, Copy, DRAIN, Loaded};
+use super::weight::Weight;
 use crate::caught::CaughtPlugin;
 use crate::config::{Schema, merge};
 use crate::sources;
@@ -229,9 +230,9 @@ impl PluginManager {
         self.loaded_map().remove(name);
         // A failed reload left nothing to end.
         let Ok(copy) = copy else { return Ok(Freed::default()) };
-        let scales = Scales::of(&*copy.plugin, &*self.inner.monitor).await;
+        let before = Weight::of(&*copy.plugin, Some(&self.inner.monitor)).await;
         let ended = loaded.end(&copy).await;
-        let freed = scales.freed(&*copy.plugin, &*self.inner.monitor).await;
+        let freed = Freed::since(before, &*copy.plugin, &self.inner.monitor).await;
         loaded.log.push(LogLevel::Debug, LogSource::Host, 0, None, &format!("unloaded: {freed}"));
         ended.map(|()| freed)
     }

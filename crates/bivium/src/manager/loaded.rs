@@ -14,6 +14,7 @@ use tokio::sync::{OwnedRwLockReadGuard, RwLock, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, timeout};
 
+use super::weight::LastWeight;
 use crate::config::Schema;
 
 /// How long running calls get to end by themselves when their plugin is unloaded.
@@ -64,6 +65,7 @@ pub(super) struct Copy {
     pub(super) queue: Arc<Queue>,
     /// Every call holds it for reading; whoever waits for the calls to end takes it for writing.
     gate: Arc<RwLock<()>>,
+    pub(super) weight: Arc<LastWeight>,
 }
 
 /// A configuration.
@@ -97,6 +99,7 @@ impl Copy {
             config: Mutex::new(config),
             queue: Arc::new(Queue::new(places, Queue::limit(limits))),
             gate: Arc::default(),
+            weight: Arc::default(),
         })
     }
 

@@ -3,6 +3,7 @@
 //! Nothing here asks which runtime a plugin has; `construct` does, once. The verbs lie in the files named for
 //! them: `load`, `execute`, `configure`, `observe`. `docs/manager.md` lists them all.
 
+mod admit;
 mod builder;
 #[cfg(feature = "wasm")]
 mod compile;
@@ -13,6 +14,7 @@ mod inspect;
 mod load;
 mod loaded;
 mod observe;
+mod weight;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

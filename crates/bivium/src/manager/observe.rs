@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::sync::broadcast;
 
 use super::PluginManager;
-use crate::monitor::SystemSnapshot;
+use crate::monitor::{SystemSnapshot, snapshot};
 
 /// What is known of a plugin without asking it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -162,7 +162,10 @@ impl PluginManager {
         let copy = self.loaded(name)?.copy()?;
         let mut stats = copy.plugin.stats().await?;
         stats.waiting += copy.queue.waiting();
-        let machine = stats.instances.iter().any(|instance| !instance.pids.is_empty()).then(|| self.system());
+        let machine = match stats.instances.iter().any(|instance| !instance.pids.is_empty()) {
+            true => Some(snapshot(&self.inner.monitor).await),
+            false => None,
+        };
         for instance in &mut stats.instances {
             instance.gpu_memory_bytes = machine.as_ref().and_then(|machine| machine.gpu_memory_of(&instance.pids));
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bivium_interface::{CallHandle, PluginError, Result};
 
-use super::ledger::{Ledger, Refusal};
+use super::ledger::{Ledger, Place, Refusal};
 use super::{Admission, Need, Scheduler};
 use crate::monitor::Monitor;
 
@@ -17,6 +17,10 @@ pub struct PermissiveScheduler;
 impl Scheduler for PermissiveScheduler {
     async fn admit(&self, _need: &Need, _call: &CallHandle) -> Result<Admission> {
         Ok(Admission::default())
+    }
+
+    fn admit_at_once(&self, _need: &Need) -> Option<Admission> {
+        Some(Admission::default())
     }
 
     fn weighs_memory(&self) -> bool {
@@ -38,11 +42,15 @@ impl RefuseScheduler {
 #[async_trait]
 impl Scheduler for RefuseScheduler {
     async fn admit(&self, need: &Need, call: &CallHandle) -> Result<Admission> {
-        match self.0.try_place(need) {
+        match place(&self.0, need, call).await? {
             Ok(place) => Ok(Admission::new(place)),
             Err(Refusal::Busy(what)) => Err(refused(need, call, &what).with_help("try again later")),
             Err(Refusal::Never(what)) => Err(never(need, call, &what)),
         }
+    }
+
+    fn admit_at_once(&self, need: &Need) -> Option<Admission> {
+        self.0.place_at_once(need).map(Admission::new)
     }
 }
 
@@ -64,11 +72,15 @@ impl QueueScheduler {
 #[async_trait]
 impl Scheduler for QueueScheduler {
     async fn admit(&self, need: &Need, call: &CallHandle) -> Result<Admission> {
-        if let Ok(place) = self.0.try_place(need) {
-            return Ok(Admission::new(place));
+        match place(&self.0, need, call).await? {
+            Ok(place) => Ok(Admission::new(place)),
+            // Seldom and large: in a box, so that what each call moves about stays small.
+            Err(_) => Box::pin(self.wait(need, call)).await,
         }
-        // Seldom and large: in a box, so that what each call moves about stays small.
-        Box::pin(self.wait(need, call)).await
+    }
+
+    fn admit_at_once(&self, need: &Need) -> Option<Admission> {
+        self.0.place_at_once(need).map(Admission::new)
     }
 }
 
@@ -77,7 +89,7 @@ impl QueueScheduler {
         // Lines up before it looks, so that a place given back in between is not missed.
         let mut stand = self.0.line_up(need);
         loop {
-            match self.0.try_place(need) {
+            match place(&self.0, need, call).await? {
                 Ok(place) => return Ok(Admission::new(place)),
                 Err(Refusal::Never(what)) => return Err(never(need, call, &what)),
                 Err(Refusal::Busy(_)) => {}
@@ -88,6 +100,14 @@ impl QueueScheduler {
             }
         }
     }
+}
+
+/// A place by a look at the machine that begins now, where the need takes one.
+async fn place(ledger: &Arc<Ledger>, need: &Need, call: &CallHandle) -> Result<std::result::Result<Place, Refusal>> {
+    if need.concerns_memory() {
+        call.guard(ledger.look()).await?;
+    }
+    Ok(ledger.try_place(need))
 }
 
 fn refused(need: &Need, call: &CallHandle, what: &str) -> PluginError {
@@ -102,6 +122,8 @@ fn never(need: &Need, call: &CallHandle, what: &str) -> PluginError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use bivium_interface::{Call, ErrorCode};
 
     use super::*;
@@ -149,7 +171,7 @@ mod tests {
         let machine = machine();
         let scheduler = RefuseScheduler::new(Arc::clone(&machine) as _, None);
         let asks = |bytes| Need { cpu_slots: 0, ..gpu_need(bytes) };
-        let need = |pid| Need { pids: vec![pid], ..asks(3 * GIB) };
+        let need = |pid, held| Need { pids: vec![pid], held_gpu_bytes: held, ..asks(3 * GIB) };
         let hold = |held: &[(u32, u64)]| {
             let held = held.to_vec();
             machine.change(move |snapshot| {
@@ -160,10 +182,10 @@ mod tests {
         };
         // A context that it has before its model.
         hold(&[(7, GIB)]);
-        let _first = admit(&scheduler, &need(7)).await.unwrap();
+        let _first = admit(&scheduler, &need(7, GIB)).await.unwrap();
         assert!(admit(&scheduler, &asks(5 * GIB)).await.is_err(), "seven are free, and three promised");
         hold(&[(7, 4 * GIB)]);
-        let second = admit(&scheduler, &need(8)).await.unwrap();
+        let second = admit(&scheduler, &need(8, 0)).await.unwrap();
         assert!(admit(&scheduler, &asks(2 * GIB)).await.is_err(), "one is left");
         hold(&[(7, 4 * GIB), (8, 2 * GIB)]);
         let error = admit(&scheduler, &asks(2 * GIB)).await.err().unwrap();
@@ -196,7 +218,9 @@ mod tests {
             let scheduler = Arc::clone(&scheduler);
             async move { admit(&*scheduler, &gpu_need(5 * GIB)).await.map(drop) }
         });
-        tokio::task::yield_now().await;
+        while scheduler.0.waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
         assert!(!waiting.is_finished());
         drop(first);
         waiting.await.unwrap().unwrap();
@@ -241,9 +265,109 @@ mod tests {
         assert_eq!(admit(&scheduler, &gpu_need(9 * GIB)).await.err().unwrap().code(), ErrorCode::ResourceExhausted);
 
         let need = gpu_need(2 * GIB);
-        let freed = async { machine.change(|snapshot| snapshot.gpus[0].memory_free_bytes = 8 * GIB) };
-        // The first looks and waits before the second frees the memory, which tells nobody.
+        let freed = async {
+            // Once the first has looked and waits, the second frees the memory, which tells nobody.
+            while scheduler.0.waiting() == 0 {
+                tokio::task::yield_now().await;
+            }
+            machine.change(|snapshot| snapshot.gpus[0].memory_free_bytes = 8 * GIB);
+        };
         let (admitted, ()) = tokio::join!(biased; admit(&scheduler, &need), freed);
         assert!(admitted.is_ok());
+    }
+
+    /// A machine that counts how often it is looked at.
+    struct Counted(SimulatedMonitor, AtomicUsize);
+
+    impl Counted {
+        fn looks(&self) -> usize {
+            self.1.load(Ordering::SeqCst)
+        }
+    }
+
+    impl Monitor for Counted {
+        fn snapshot(&self) -> SystemSnapshot {
+            let snapshot = self.0.snapshot();
+            self.1.fetch_add(1, Ordering::SeqCst);
+            snapshot
+        }
+    }
+
+    fn counted() -> Arc<Counted> {
+        Arc::new(Counted(SimulatedMonitor::new(machine().snapshot()), AtomicUsize::new(0)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_that_surely_fit_take_no_look_of_their_own() {
+        let machine = counted();
+        let scheduler = QueueScheduler::new(Arc::clone(&machine) as _, Some(1000));
+        let need = gpu_need(8 * GIB);
+        assert!(scheduler.admit_at_once(&need).is_none() && machine.looks() == 0, "nobody has looked yet");
+        drop(admit(&scheduler, &need).await.unwrap());
+        assert!((0..1000).all(|_| scheduler.admit_at_once(&need).is_some()));
+        assert_eq!(machine.looks(), 1);
+
+        tokio::time::advance(Duration::from_millis(100)).await;
+        assert!((0..1000).all(|_| scheduler.admit_at_once(&need).is_some()), "none waits for the next look");
+        while machine.looks() == 1 {
+            tokio::task::yield_now().await;
+        }
+        // A look that begins now, so the one in the background has ended.
+        scheduler.0.look().await.unwrap();
+        assert_eq!(machine.looks(), 3, "a thousand calls begin one look");
+
+        tokio::time::advance(Duration::from_millis(250)).await;
+        assert!(scheduler.admit_at_once(&need).is_none(), "the last look is too old");
+        assert_eq!(machine.looks(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_last_look_leaves_in_doubt_takes_another() {
+        let machine = counted();
+        let scheduler = RefuseScheduler::new(Arc::clone(&machine) as _, Some(2));
+        drop(admit(&scheduler, &gpu_need(8 * GIB)).await.unwrap());
+        let other = Need { plugin: "other".into(), ..gpu_need(GIB) };
+        assert!(scheduler.admit_at_once(&other).is_none(), "the call that has ended may have taken all");
+        assert!(admit(&scheduler, &other).await.is_ok(), "it has not");
+        assert_eq!(machine.looks(), 2);
+        machine.0.change(|snapshot| snapshot.gpus[0].memory_free_bytes = 0);
+        assert_eq!(admit(&scheduler, &other).await.err().unwrap().code(), ErrorCode::ResourceExhausted);
+        machine.0.change(|snapshot| snapshot.gpus[0].memory_free_bytes = GIB);
+        assert!(admit(&scheduler, &other).await.is_ok(), "nothing is refused by an old look");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_that_come_at_the_same_moment_are_promised_no_more_than_there_is() {
+        for _ in 0..50 {
+            let scheduler = QueueScheduler::new(machine(), Some(100));
+            // Of eight, five may be taken by a call that has ended.
+            drop(admit(&scheduler, &gpu_need(5 * GIB)).await.unwrap());
+            let (runtime, start) = (tokio::runtime::Handle::current(), std::sync::Barrier::new(8));
+            let come = |n: u8| {
+                let _in = runtime.enter();
+                let need = Need { plugin: n.to_string(), ..gpu_need(2 * GIB) };
+                start.wait();
+                scheduler.admit_at_once(&need)
+            };
+            let admitted: Vec<_> = std::thread::scope(|scope| {
+                let come = &come;
+                let calls: Vec<_> = (0..8).map(|n| scope.spawn(move || come(n))).collect();
+                calls.into_iter().map(|call| call.join().unwrap()).collect()
+            });
+            assert_eq!(admitted.iter().flatten().count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_place_and_a_scheduler_may_outlive_the_runtime() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let scheduler = QueueScheduler::new(machine(), None);
+        let place = runtime.block_on(admit(&scheduler, &gpu_need(5 * GIB))).unwrap();
+        let waits = runtime.block_on(async { scheduler.0.line_up(&gpu_need(5 * GIB)) });
+        drop(runtime);
+        drop(place);
+        drop(waits);
+        // Nobody looks in the background.
+        drop(scheduler.admit_at_once(&gpu_need(GIB)));
     }
 }

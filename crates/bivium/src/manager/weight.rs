@@ -1,0 +1,187 @@
+//! What a plugin holds, and the last time that was measured: a measurement reads files of the kernel, and no call waits for one
+//! where the last will do.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bivium_interface::PluginInterface;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use super::freed::Held;
+use crate::monitor::{Monitor, snapshot};
+use crate::scheduler::Age;
+use crate::turns::{Turn, Turns};
+
+/// What a plugin holds.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Weight {
+    pub(super) pids: Vec<u32>,
+    pub(super) held: Held,
+}
+
+impl Weight {
+    /// Measures now; the memory of GPUs only where there is a monitor to tell it. A plugin that cannot say is taken for one that
+    /// holds nothing.
+    pub(super) async fn of(plugin: &dyn PluginInterface, gpus: Option<&Arc<dyn Monitor>>) -> Self {
+        let stats = plugin.stats().await.unwrap_or_default();
+        let pids = stats.pids();
+        let gpu_memory_bytes = match gpus {
+            Some(monitor) => snapshot(monitor).await.gpu_memory_of(&pids),
+            None => None,
+        };
+        Self { pids, held: Held { memory_bytes: stats.memory_bytes(), gpu_memory_bytes } }
+    }
+}
+
+/// The last measurement of one copy of a plugin.
+#[derive(Default)]
+pub(super) struct LastWeight {
+    last: Mutex<Option<(Instant, Weight)>>,
+    turns: Turns,
+}
+
+impl LastWeight {
+    /// The last measurement, if it is new enough and every process of then still lives. One that is no longer new has another
+    /// begin in the background.
+    pub(super) fn recent(
+        self: &Arc<Self>,
+        plugin: &Arc<dyn PluginInterface>,
+        gpus: Option<&Arc<dyn Monitor>>,
+    ) -> Option<Weight> {
+        let (at, weight) = self.last().clone()?;
+        let age = Age::of(at);
+        if age == Age::Old || !weight.pids.iter().copied().all(lives) {
+            return None;
+        }
+        if age == Age::Aging
+            && let Ok(runtime) = Handle::try_current()
+            && let Some(turn) = self.turns.try_next()
+        {
+            let (this, plugin, gpus) = (Arc::clone(self), Arc::clone(plugin), gpus.cloned());
+            runtime.spawn(async move { this.measure(turn, &*plugin, gpus.as_ref()).await });
+        }
+        Some(weight)
+    }
+
+    /// A measurement that begins from now on. Those who ask at the same time share one.
+    pub(super) async fn now(&self, plugin: &dyn PluginInterface, gpus: Option<&Arc<dyn Monitor>>) -> Weight {
+        match self.turns.next().await {
+            Some(turn) => self.measure(turn, plugin, gpus).await,
+            None => self.last().as_ref().map(|(_, weight)| weight.clone()).unwrap_or_default(),
+        }
+    }
+
+    async fn measure(&self, turn: Turn, plugin: &dyn PluginInterface, gpus: Option<&Arc<dyn Monitor>>) -> Weight {
+        let at = Instant::now();
+        let weight = Weight::of(plugin, gpus).await;
+        *self.last() = Some((at, weight.clone()));
+        turn.finish();
+        weight
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<(Instant, Weight)>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether there is a process of this number.
+fn lives(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    use bivium_interface::{Call, InstanceStats, Payload, Result, Stats, async_trait};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// Holds one byte more each time it is measured.
+    struct Growing {
+        measured: AtomicU64,
+        pids: Vec<u32>,
+    }
+
+    #[async_trait]
+    impl PluginInterface for Growing {
+        fn name(&self) -> &str {
+            "growing"
+        }
+
+        fn version(&self) -> &str {
+            "1"
+        }
+
+        async fn initialize(&self, _config: Value) -> Result<()> {
+            Ok(())
+        }
+
+        async fn execute(&self, _call: Call) -> Result<Payload> {
+            Ok(json!({}).into())
+        }
+
+        async fn stats(&self) -> Result<Stats> {
+            let memory_bytes = self.measured.fetch_add(1, Ordering::SeqCst) + 1;
+            // Others run in between.
+            tokio::task::yield_now().await;
+            let one = InstanceStats { memory_bytes, pids: self.pids.clone(), ..InstanceStats::default() };
+            Ok(Stats { instances: vec![one], ..Stats::default() })
+        }
+    }
+
+    fn growing(pids: Vec<u32>) -> (Arc<dyn PluginInterface>, Arc<LastWeight>) {
+        (Arc::new(Growing { measured: AtomicU64::new(0), pids }), Arc::default())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_measurement_serves_for_a_while_and_the_next_one_is_made_in_the_background() {
+        let (plugin, last) = growing(vec![std::process::id()]);
+        let recent = || last.recent(&plugin, None).map(|weight| weight.held.memory_bytes);
+        assert_eq!(recent(), None, "nobody has measured yet");
+        assert_eq!(last.now(&*plugin, None).await.held.memory_bytes, 1);
+        assert_eq!(recent(), Some(1));
+        tokio::time::advance(Duration::from_millis(100)).await;
+        assert_eq!((recent(), recent()), (Some(1), Some(1)), "no call waits for the next one");
+        while recent() == Some(1) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(recent(), Some(2));
+        tokio::time::advance(Duration::from_millis(250)).await;
+        assert_eq!(recent(), None);
+    }
+
+    #[tokio::test]
+    async fn those_who_ask_at_the_same_time_share_a_measurement() {
+        let (plugin, last) = growing(Vec::new());
+        let all = (0..8).map(|_| last.now(&*plugin, None));
+        let all = futures_util::future::join_all(all).await;
+        // The first begins before the others ask.
+        assert!(all.iter().all(|weight| weight.held.memory_bytes <= 2), "{all:?}");
+    }
+
+    #[tokio::test]
+    async fn a_measurement_of_a_process_that_has_ended_will_not_do() {
+        let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let (plugin, last) = growing(vec![child.id()]);
+        last.now(&*plugin, None).await;
+        assert!(last.recent(&plugin, None).is_some() && lives(1));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(last.recent(&plugin, None).is_none());
+        assert!(!lives(0) && !lives(u32::MAX));
+    }
+
+    #[test]
+    fn without_a_runtime_nothing_is_measured_in_the_background() {
+        let (plugin, last) = growing(Vec::new());
+        let aging = Instant::now().checked_sub(Duration::from_millis(150)).unwrap();
+        *last.last() = Some((aging, Weight::default()));
+        // None where this test was held up for too long.
+        drop(last.recent(&plugin, None));
+        assert!(last.turns.try_next().is_some());
+    }
+}
