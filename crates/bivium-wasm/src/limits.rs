@@ -24,8 +24,9 @@ pub(crate) const STACK: usize = 512 << 10;
 /// The largest stack, whatever a policy allows.
 const LARGEST_STACK: usize = 64 << 20;
 
-/// Bytes of the host for each element of a table.
-const ELEMENT: u64 = 8;
+/// Bytes of the host for each element of a table: 8 for itself, and its place in the garbage collector's list of where it begins, which
+/// grows by doubling.
+const ELEMENT: u64 = 40;
 
 /// Handles that a component may have to resources of its own, besides those to the host's.
 const OWN_HANDLES: usize = 100_000;

@@ -5,7 +5,7 @@ use std::io;
 use bivium_interface::{Failure, PluginError, clip};
 use rustix::io::Errno;
 use wasmtime::component::ResourceTableError;
-use wasmtime::{OutOfMemory, PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime::{OutOfMemory, PoolConcurrencyLimitError, ThrownException, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::state::HostState;
@@ -128,6 +128,7 @@ fn crashed(trap: &wasmtime::Error, state: &HostState) -> PluginError {
     let cause = match (trap.downcast_ref::<I32Exit>(), trap.downcast_ref::<Trap>()) {
         (Some(I32Exit(status)), _) => format!("ended itself by exit({status})"),
         (_, Some(trap)) => format!("trapped: {}", trap.to_string().trim_start_matches("wasm trap: ")),
+        _ if trap.is::<ThrownException>() => "threw an exception that none of its functions caught".to_owned(),
         _ => format!("trapped: {}", text::line(&trap.root_cause().to_string(), MAX_CAUSE)),
     };
     // A guest's runtime says why before it traps.

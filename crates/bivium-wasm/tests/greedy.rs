@@ -99,14 +99,6 @@ async fn too_many_random_numbers_at_once_are_refused_by_name() {
     }
 }
 
-/// The most memory that this process has had, in MiB.
-#[cfg(target_os = "linux")]
-fn peak() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
-}
-
 /// Handles to blobs in the making keep a media type each: here of 16 MiB, two hundred times.
 #[cfg(target_os = "linux")]
 #[tokio::test]
@@ -129,9 +121,9 @@ async fn handles_keep_no_long_texts() {
         (core instance $i (instantiate $m (with "" (instance (export "new" (func $new))))))
         (func (export "f") (result u32) (canon lift (core func $i "f"))))"#;
     let loaded = load(text, json!({})).await;
-    let before = peak();
+    let before = common::peak();
     let result = loaded.plugin.execute(Call::new().method("f")).await.unwrap();
     assert_eq!(result.json, json!(7));
-    let grown = peak() - before;
+    let grown = common::peak() - before;
     assert!(grown < 1024, "{grown} MiB for 200 handles");
 }

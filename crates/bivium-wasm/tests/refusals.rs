@@ -174,3 +174,15 @@ async fn a_file_that_is_too_large() {
     assert_eq!(error.code(), ErrorCode::ResourceExhausted);
     says(&error, &["1 MiB", "limits.component_mb", path.to_str().unwrap()]);
 }
+
+#[tokio::test]
+async fn wasi_of_a_later_version() {
+    let text = r#"(component
+        (import "wasi:random/random@0.3.0" (instance (export "get-random-u64" (func (result u64)))))
+        (core module $m (func (export "f")))
+        (core instance $i (instantiate $m))
+        (func (export "f") (canon lift (core func $i "f"))))"#;
+    let error = refused(text).await.error;
+    assert_eq!(error.code(), ErrorCode::InvalidManifest);
+    says(&error, &["made for WASI 0.3", "wasi:random/random@0.3.0", "wasm32-wasip2"]);
+}

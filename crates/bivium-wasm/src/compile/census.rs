@@ -3,8 +3,8 @@
 
 use bivium_interface::{PluginError, Result};
 use wasmparser::{
-    ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, ComponentType, ComponentTypeRef,
-    ElementItems, Instance, Parser, Payload,
+    AbstractHeapType, ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, ComponentType,
+    ComponentTypeRef, Element, ElementItems, ElementKind, HeapType, Instance, Parser, Payload, RefType, ValType,
 };
 
 use crate::ceilings;
@@ -16,7 +16,8 @@ const COMPONENT_INSTANCES: u64 = 10_000;
 /// What the components of one instance define together, each as often as it is instantiated: the compiler goes through
 /// all of it.
 const DEFINITIONS: u64 = 1_000_000;
-/// Memory of the host for the globals, functions, resources and tables of one instance, without what the tables hold.
+/// Memory of the host for the globals, functions, resources, tables, tags and segments of one instance, without what the
+/// tables hold.
 const BOOKKEEPING: u64 = 4 << 20;
 /// The most that one memory may begin with.
 const MEMORY_BYTES: u64 = crate::limits::ONE_MEMORY as u64;
@@ -26,6 +27,12 @@ const PAGE: u64 = 64 << 10;
 const GLOBAL: u64 = 16;
 const FUNCTION: u64 = 32;
 const MEMORY_OR_TABLE: u64 = 32;
+const TAG: u64 = 32;
+const DATA_SEGMENT: u64 = 16;
+const PASSIVE_SEGMENT: u64 = 48;
+const PASSIVE_ELEMENT: u64 = 16;
+/// For a place that the garbage collector begins at: its list of them grows by doubling.
+const ROOT: u64 = 32;
 const CORE_INSTANCE: u64 = 512;
 const COMPONENT_INSTANCE: u64 = 256;
 /// For a function between components and the host, and a type of resources.
@@ -64,8 +71,20 @@ impl Made {
 type Space = Vec<Option<Made>>;
 
 enum Frame {
-    Module { globals: u64, imported: u64, defined: u64, referenced: u64, others: u64 },
-    Component { modules: Space, components: Space, made: Made },
+    /// `bytes` are those of what is counted as it is met.
+    Module {
+        globals: u64,
+        imported: u64,
+        defined: u64,
+        referenced: u64,
+        others: u64,
+        bytes: u64,
+    },
+    Component {
+        modules: Space,
+        components: Space,
+        made: Made,
+    },
 }
 
 /// Refuses a component of which an instance would be larger than any may be. What is malformed is the compiler's to tell.
@@ -86,12 +105,12 @@ pub(super) fn check(component: &[u8]) -> Result<()> {
     }
     if made.bytes > BOOKKEEPING {
         return Err(PluginError::resource_exhausted(format!(
-            "the globals, functions, resources, memories and tables of an instance of the component take {} KiB of the host's \
-             memory, over the limit of {} KiB",
+            "the globals, functions, resources, memories, tables, tags and segments of an instance of the component take {} KiB \
+             of the host's memory, over the limit of {} KiB",
             made.bytes.div_ceil(1 << 10),
             BOOKKEEPING >> 10
         ))
-        .with_help("build the component with fewer globals and exported functions"));
+        .with_help("build the component with fewer globals, exported functions and passive segments"));
     }
     Ok(())
 }
@@ -123,7 +142,7 @@ impl Census {
         match payload {
             Payload::Version { encoding, .. } => self.frames.push(match encoding {
                 wasmparser::Encoding::Module => {
-                    Frame::Module { globals: 0, imported: 0, defined: 0, referenced: 0, others: 0 }
+                    Frame::Module { globals: 0, imported: 0, defined: 0, referenced: 0, others: 0, bytes: 0 }
                 }
                 wasmparser::Encoding::Component => {
                     Frame::Component { modules: Vec::new(), components: Vec::new(), made: Made::default() }
@@ -131,22 +150,31 @@ impl Census {
             }),
             Payload::End(_) => return self.end(),
             payload => match self.frames.last_mut() {
-                Some(Frame::Module { globals, imported, defined, referenced, others }) => match payload {
+                Some(Frame::Module { globals, imported, defined, referenced, others, bytes }) => match payload {
                     Payload::ImportSection(section) => *imported += u64::from(section.count()),
                     Payload::FunctionSection(section) => *defined += u64::from(section.count()),
                     Payload::ExportSection(section) => *referenced += u64::from(section.count()),
                     Payload::GlobalSection(section) => {
                         *globals += u64::from(section.count());
                         *referenced += u64::from(section.count());
+                        for global in section {
+                            if let ValType::Ref(ty) = global?.ty.content_type {
+                                *bytes += root(ty);
+                            }
+                        }
                     }
                     Payload::ElementSection(section) => {
                         for element in section {
-                            *referenced += u64::from(match element?.items {
+                            let element = element?;
+                            *bytes += passive(&element);
+                            *referenced += u64::from(match element.items {
                                 ElementItems::Functions(items) => items.count(),
                                 ElementItems::Expressions(_, items) => items.count(),
                             });
                         }
                     }
+                    Payload::TagSection(section) => *bytes += TAG * u64::from(section.count()),
+                    Payload::DataSection(section) => *bytes += DATA_SEGMENT * u64::from(section.count()),
                     Payload::MemorySection(section) => {
                         *others += u64::from(section.count());
                         for memory in section {
@@ -278,9 +306,9 @@ impl Census {
     /// A module or component ends. Gives what the outermost one makes.
     fn end(&mut self) -> Result<Option<Made>, Stop> {
         match self.frames.pop().ok_or(Stop::Malformed)? {
-            Frame::Module { globals, imported, defined, referenced, others } => {
+            Frame::Module { globals, imported, defined, referenced, others, bytes } => {
                 let functions = imported + defined.min(referenced);
-                let bytes = CORE_INSTANCE + GLOBAL * globals + FUNCTION * functions + MEMORY_OR_TABLE * others;
+                let bytes = CORE_INSTANCE + GLOBAL * globals + FUNCTION * functions + MEMORY_OR_TABLE * others + bytes;
                 let made = Made { core_instances: 1, bytes, ..Made::default() };
                 self.largest_module = self.largest_module.max(made);
                 self.push(ComponentExternalKind::Module, Some(made));
@@ -295,6 +323,27 @@ impl Census {
         }
         Ok(None)
     }
+}
+
+/// What the collector needs for a place that holds such a reference.
+fn root(ty: RefType) -> u64 {
+    match ty.heap_type() {
+        HeapType::Abstract { ty: AbstractHeapType::Func | AbstractHeapType::NoFunc, .. } => 0,
+        // A type of the module's own may be one of functions; then this is too much.
+        _ => ROOT,
+    }
+}
+
+/// What an instance keeps of a segment that its code may read at any time.
+fn passive(element: &Element<'_>) -> u64 {
+    if !matches!(element.kind, ElementKind::Passive) {
+        return 0;
+    }
+    let (items, each) = match &element.items {
+        ElementItems::Functions(items) => (items.count(), PASSIVE_ELEMENT),
+        ElementItems::Expressions(ty, items) => (items.count(), PASSIVE_ELEMENT + root(*ty)),
+    };
+    PASSIVE_SEGMENT + u64::from(items) * each
 }
 
 /// What a section of a component defines by itself.
@@ -366,6 +415,25 @@ mod tests {
         );
         assert_eq!((made.core_instances, made.component_instances), (13, 8));
         assert_eq!(made.bytes, 13 * (CORE_INSTANCE + GLOBAL + FUNCTION) + 8 * COMPONENT_INSTANCE);
+    }
+
+    #[test]
+    fn what_an_instance_keeps_of_its_segments_tags_and_references_is_counted() {
+        let bytes = |module: &str| {
+            count(&format!("(component (core module $m {module}) (core instance (instantiate $m)))")).bytes
+        };
+        let plain = bytes("(func $f)");
+        for (parts, more) in [
+            ("(tag) (tag (param i32))", 2 * TAG),
+            ("(memory 1) (data \"a\") (data (i32.const 0) \"b\")", MEMORY_OR_TABLE + 2 * DATA_SEGMENT),
+            ("(global anyref (ref.null any))", GLOBAL + ROOT + FUNCTION),
+            ("(global funcref (ref.null func))", GLOBAL + FUNCTION),
+            ("(elem declare func $f)", FUNCTION),
+            ("(elem func $f $f $f)", FUNCTION + PASSIVE_SEGMENT + 3 * PASSIVE_ELEMENT),
+            ("(elem anyref (ref.null any) (ref.null any))", FUNCTION + PASSIVE_SEGMENT + 2 * (PASSIVE_ELEMENT + ROOT)),
+        ] {
+            assert_eq!(bytes(&format!("(func $f) {parts}")) - plain, more, "{parts}");
+        }
     }
 
     /// Ten in ten in ten and so on: a compiler that makes a list of them has no memory left.

@@ -79,7 +79,7 @@ impl WasmConfig {
     }
 
     /// How many component instances of all plugins together may live at once; calls that need one more wait, under their
-    /// deadlines. Each sets aside 12 GiB of address space, but no memory.
+    /// deadlines. Each sets aside 16 GiB of address space, but no memory.
     #[must_use]
     pub fn instances(mut self, instances: u32) -> Self {
         self.instances = instances.max(1);
@@ -214,7 +214,7 @@ impl WasmConfig {
         self.instances.saturating_mul(8).max(limits::PER_MODULE)
     }
 
-    /// The room that pools have, or, without pools, for as many instances.
+    /// The room that pools have, or, without pools, for as many instances. Heaps are not in it: there is one for each instance.
     pub(super) fn room(&self, pooling: bool) -> Arc<Room> {
         let pools = pooling.then(|| [("memories", self.memories()), ("tables", self.tables())]);
         Room::new([("component instances", self.instances)].into_iter().chain(pools.into_iter().flatten()))
@@ -230,7 +230,9 @@ impl WasmConfig {
             .total_component_instances(self.instances)
             .total_stacks(self.instances)
             .total_core_instances(u32::MAX)
-            .total_memories(self.memories())
+            // Each instance may have a heap with a garbage collector besides, which lies in one of these.
+            .total_memories(self.memories().saturating_add(self.instances))
+            .total_gc_heaps(self.instances)
             .total_tables(self.tables())
             .max_core_instances_per_component(u32::MAX)
             .max_memories_per_component(u32::MAX)

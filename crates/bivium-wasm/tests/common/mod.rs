@@ -64,3 +64,11 @@ pub fn says(error: &PluginError, words: &[&str]) {
         assert!(text.contains(word), "{word:?} is not in: {text}");
     }
 }
+
+/// The most memory that this process has had, in MiB.
+#[cfg(target_os = "linux")]
+pub fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
+}

@@ -3,6 +3,8 @@
 //! What is refused here is refused at load, before any code of the component runs. Names in a component are a stranger's
 //! and are escaped.
 
+mod off;
+
 use bivium_interface::{Call, PluginError, Result, nearest};
 use wasmtime::Engine;
 use wasmtime::component::{Component, ComponentExportIndex};
@@ -41,9 +43,17 @@ pub(crate) fn malformed(error: &wasmtime::Error) -> PluginError {
         ))
         .with_help("build it smaller: docs/sandbox.md lists what a component may consist of");
     }
+    if let Some(off) = off::find(&reason) {
+        return PluginError::invalid_manifest(format!(
+            "the component uses {}, which this host does not run: {reason}",
+            off.name
+        ))
+        .with_help(off.cure);
+    }
     PluginError::invalid_manifest(format!(
-        "the component is damaged or uses WebAssembly that is not supported: {reason}"
+        "the component is damaged, or of a newer WebAssembly than this host knows: {reason}"
     ))
+    .with_help("build it again, for WebAssembly 3.0 and WASI 0.2 at most")
 }
 
 /// What a component is made for.
@@ -126,6 +136,12 @@ fn version_of_ours(name: &str) -> Option<&str> {
 pub(crate) fn missing_import(error: &wasmtime::Error) -> PluginError {
     // The linker's first sentence names the import; the sentences under it say what of it is missing or different.
     let reason = text::reason(error);
+    if reason.contains("`wasi:") && reason.contains("@0.3.") {
+        return PluginError::invalid_manifest(format!(
+            "the component is made for WASI 0.3, and this host has WASI 0.2: {reason}"
+        ))
+        .with_help("build it for WASI 0.2 (in Rust for the target `wasm32-wasip2`)");
+    }
     PluginError::invalid_manifest(format!("the component needs an import that this host does not provide: {reason}"))
         .with_help("build it for world `bivium:plugin/plugin`, with no other imports than WASI 0.2")
 }
