@@ -1,15 +1,17 @@
 //! Asks an interpreter what it is, once in a process for each file.
 //!
 //! The question is put without `site` and without the environment, so it costs a few milliseconds and runs no code
-//! of the environment. An answer holds for as long as the file's time and size stay the same.
+//! of the environment. An answer holds for as long as the file stays the same. Those who ask at the same time share a question and
+//! its answer; what went wrong is told to them alone, and the next one asks anew.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use super::machine::{Machine, is_executable};
@@ -46,11 +48,11 @@ pub(super) struct Facts {
 }
 
 /// Why a file is no interpreter to use. Its text goes on from the file's name.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Refusal {
     Missing,
     NotExecutable,
-    NotStarted(io::Error),
+    NotStarted(String),
     NotPython(String),
     Silent(Duration),
 }
@@ -67,9 +69,20 @@ impl fmt::Display for Refusal {
     }
 }
 
-type Stamp = (SystemTime, u64);
+/// What changes with a file: its time, size and number.
+type Stamp = (SystemTime, u64, u64);
 
-static ANSWERS: Mutex<BTreeMap<PathBuf, (Stamp, Facts)>> = Mutex::new(BTreeMap::new());
+/// A question to a file, which is answered or will be.
+struct Question {
+    stamp: Stamp,
+    answer: Arc<OnceCell<Result<Facts, Refusal>>>,
+}
+
+static QUESTIONS: Mutex<BTreeMap<PathBuf, Question>> = Mutex::new(BTreeMap::new());
+
+fn questions() -> MutexGuard<'static, BTreeMap<PathBuf, Question>> {
+    QUESTIONS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Asks this interpreter, or remembers what it said.
 pub(super) async fn probe(machine: &Machine, file: &Path) -> Result<Facts, Refusal> {
@@ -78,13 +91,28 @@ pub(super) async fn probe(machine: &Machine, file: &Path) -> Result<Facts, Refus
 
 async fn probe_within(limit: Duration, machine: &Machine, file: &Path) -> Result<Facts, Refusal> {
     let stamp = stamp(file)?;
-    let answers = || ANSWERS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, facts)) = answers().get(file).filter(|(then, _)| *then == stamp) {
-        return Ok(facts.clone());
+    let answer = {
+        let mut questions = questions();
+        match questions.get(file).filter(|question| question.stamp == stamp) {
+            Some(question) => Arc::clone(&question.answer),
+            None => {
+                let answer = Arc::default();
+                questions.insert(file.to_owned(), Question { stamp, answer: Arc::clone(&answer) });
+                answer
+            }
+        }
+    };
+    // If whoever asks is dropped, another one who waits asks.
+    let asked =
+        answer.get_or_init(async || timeout(limit, ask(machine, file)).await.unwrap_or(Err(Refusal::Silent(limit))));
+    let said = asked.await.clone();
+    if said.is_err() {
+        let mut questions = questions();
+        if questions.get(file).is_some_and(|question| Arc::ptr_eq(&question.answer, &answer)) {
+            questions.remove(file);
+        }
     }
-    let facts = timeout(limit, ask(machine, file)).await.unwrap_or(Err(Refusal::Silent(limit)))?;
-    answers().insert(file.to_owned(), (stamp, facts.clone()));
-    Ok(facts)
+    said
 }
 
 fn stamp(file: &Path) -> Result<Stamp, Refusal> {
@@ -92,7 +120,7 @@ fn stamp(file: &Path) -> Result<Stamp, Refusal> {
     if !is_executable(file) {
         return Err(Refusal::NotExecutable);
     }
-    Ok((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), metadata.len()))
+    Ok((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), metadata.len(), metadata.ino()))
 }
 
 async fn ask(machine: &Machine, file: &Path) -> Result<Facts, Refusal> {
@@ -104,7 +132,7 @@ async fn ask(machine: &Machine, file: &Path) -> Result<Facts, Refusal> {
     };
     let mut command = machine.command(file);
     command.args(["-I", "-S", "-c", QUESTION]);
-    let finished = run(command, &listen).await.map_err(Refusal::NotStarted)?;
+    let finished = run(command, &listen).await.map_err(|error| Refusal::NotStarted(error.to_string()))?;
     match answer.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(facts) if finished.status.success() => Ok(facts),
         _ => Err(Refusal::NotPython(format!("{}: {}", finished.status, finished.last_line()))),
@@ -161,6 +189,57 @@ mod tests {
         assert_eq!(fixture.ran(), ["probe"]);
         fixture.python("python3", "3.12.10");
         assert_eq!(version().await, Version(3, 12, 10));
+        assert_eq!(fixture.ran(), ["probe", "probe"]);
+    }
+
+    #[tokio::test]
+    async fn those_who_ask_at_the_same_time_share_a_question() {
+        let fixture = Fixture::new();
+        let python = fixture.python("python3", "3.11.7");
+        let machine = fixture.machine();
+        let all = futures_util::future::join_all((0..200).map(|_| probe(&machine, &python))).await;
+        assert!(all.iter().all(|facts| facts.as_ref().unwrap().version == Version(3, 11, 7)));
+        assert_eq!(fixture.ran(), ["probe"]);
+    }
+
+    #[tokio::test]
+    async fn what_went_wrong_is_told_to_those_who_waited_and_asked_again_after() {
+        let fixture = Fixture::new();
+        let python = fixture.tool("python3", "note probe; exit 1");
+        let machine = fixture.machine();
+        let all = futures_util::future::join_all((0..200).map(|_| probe(&machine, &python))).await;
+        assert!(all.iter().all(|answer| matches!(answer, Err(Refusal::NotPython(_)))));
+        assert_eq!(fixture.ran(), ["probe"]);
+        assert!(probe(&machine, &python).await.is_err());
+        assert_eq!(fixture.ran(), ["probe", "probe"]);
+    }
+
+    #[tokio::test]
+    async fn one_who_waits_asks_where_the_one_who_asked_is_gone() {
+        let fixture = Fixture::new();
+        let go = fixture.bin().join("go");
+        let script = format!(
+            "note probe; [ -e '{}' ] || exec /bin/sleep 1000; printf 'bivium\\t3.11.7\\tt\\t\\n'",
+            go.display()
+        );
+        let python = fixture.tool("python3", &script);
+        let machine = fixture.machine();
+        let mut first = Box::pin(probe(&machine, &python));
+        let mut second = Box::pin(probe(&machine, &python));
+        let asked = async {
+            while fixture.ran().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = &mut first => panic!("it hangs"),
+            _ = &mut second => panic!("it waits for the first"),
+            () = asked => {}
+        }
+        std::fs::write(&go, "").unwrap();
+        drop(first);
+        assert_eq!(second.await.unwrap().version, Version(3, 11, 7));
         assert_eq!(fixture.ran(), ["probe", "probe"]);
     }
 }

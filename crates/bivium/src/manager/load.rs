@@ -1,5 +1,6 @@
 //! Loading, registering, enabling, reloading and unloading.
 
+use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -8,6 +9,7 @@ use bivium_interface::manifest::Limits;
 use bivium_interface::{LogLevel, LogSource, Manifest, PluginError, PluginInterface, Result};
 use futures_util::future::join_all;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::PluginManager;
@@ -17,6 +19,9 @@ use super::weight::Weight;
 use crate::caught::CaughtPlugin;
 use crate::config::{Schema, merge};
 use crate::sources;
+
+/// So many plugins are loaded at once even where there are fewer processors: each waits for the disk now and then.
+const FEWEST_AT_ONCE: usize = 4;
 
 /// How loading one of several plugins ended.
 #[derive(Debug)]
@@ -87,8 +92,8 @@ impl PluginManager {
         Ok(())
     }
 
-    /// Loads every plugin found that is enabled, side by side, and reports on each. One that fails does not stop
-    /// the others.
+    /// Loads every plugin found that is enabled, as many at once as the machine has processors, and reports on each. One that fails
+    /// does not stop the others.
     pub async fn load_all(&self) -> Vec<LoadReport> {
         let names: Vec<String> = self.discover().found.into_keys().collect();
         let loads = names.into_iter().map(|name| async move {
@@ -99,7 +104,8 @@ impl PluginManager {
             };
             Some(LoadReport { name, result })
         });
-        join_all(loads).await.into_iter().flatten().collect()
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        at_most(processors.max(FEWEST_AT_ONCE), loads).await.into_iter().flatten().collect()
     }
 
     /// Takes a plugin of the host's own type under the manager's care, with this configuration. Where it panics, that is an error
@@ -344,6 +350,17 @@ async fn configured(
     }
 }
 
+/// Does all of them, `most` at once, and gives what each gave, in order.
+async fn at_most<T>(most: usize, all: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let places = &Semaphore::new(most);
+    let all = all.into_iter().map(|one| async move {
+        // It is never closed.
+        let _place = places.acquire().await;
+        one.await
+    });
+    join_all(all).await
+}
+
 /// Marks a plugin as gone if its reload is dropped half-way.
 struct Unfinished<'a>(Option<&'a Loaded>);
 
@@ -359,5 +376,29 @@ impl Drop for Unfinished<'_> {
             let error = PluginError::unavailable("a reload of the plugin was broken off");
             loaded.set_gone(error.with_plugin(&loaded.name).with_help("unload it and load it again"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_more_are_done_at_once_than_may_be_and_all_in_the_end() {
+        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let one = async |n: usize| {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            // Those that begin earlier end later.
+            for _ in n..20 {
+                tokio::task::yield_now().await;
+            }
+            now.fetch_sub(1, Ordering::SeqCst);
+            n
+        };
+        let done = at_most(3, (0..20).map(one)).await;
+        assert_eq!(done, Vec::from_iter(0..20));
+        assert_eq!(most.into_inner(), 3);
     }
 }
