@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from . import denials
+
 STATUS = {
     "not-found": 404,
     "invalid-manifest": 422,
@@ -36,6 +38,9 @@ FULL = {
 GPU_FULL = frozenset({"OutOfMemoryError", "ResourceExhaustedError"})
 """What Torch and CuPy, and what TensorFlow, call their error of a GPU whose memory is used up."""
 
+MAX_CAUSE = 300
+"""So many characters are told of an error that is behind another."""
+
 IMPORTS = "<frozen importlib"
 """How the names of the files begin that Python imports with."""
 
@@ -56,16 +61,13 @@ class WorkerError(Exception):
         self.code = code
 
 
-_confined = False
 _limits: dict[str, int] = {}
-_private: frozenset[str] = frozenset()
 
 
-def hold(confined: bool, limits: dict[str, int], private: list[str]) -> None:
-    """Notes what the host holds this worker to, so that errors can name it. `private` are the directories that stand for the host's
-    and hold nothing of it."""
-    global _confined, _limits, _private
-    _confined, _limits, _private = confined, limits, frozenset(private)
+def hold(limits: dict[str, int]) -> None:
+    """Notes the limits that the host holds this worker to, so that errors can name them."""
+    global _limits
+    _limits = limits
 
 
 def unfit(what: str) -> WorkerError:
@@ -96,63 +98,24 @@ def add_help(found: dict, help: str | None) -> None:
 
 def kind_of(error: BaseException) -> tuple[str, str | None]:
     """The code of an error that the plugin raised, and what to do about it."""
+    help = denials.own(error)
+    if help:
+        return "denied", help
+    if not GPU_FULL.isdisjoint(base.__name__ for base in type(error).__mro__):
+        return "resource-exhausted", "resources.min_gpu_vram_mb lets calls wait until that much GPU memory is free"
     name = "ENOMEM" if isinstance(error, MemoryError) else None
     if isinstance(error, OSError) and error.errno is not None:
         import errno
 
         name = errno.errorcode.get(error.errno)
-        help = denial(name, error) if _confined else None
-        if help:
-            return "denied", help
-    if not GPU_FULL.isdisjoint(base.__name__ for base in type(error).__mro__):
-        return "resource-exhausted", "resources.min_gpu_vram_mb lets calls wait until that much GPU memory is free"
-    if name not in FULL:
+    if name in FULL:
+        limit = FULL[name]
+        return "resource-exhausted", "limits.%s is %d" % (limit, _limits[limit]) if limit in _limits else None
+    found = denials.behind(error)
+    if found is None:
         return "plugin-failed", None
-    limit = FULL[name]
-    if limit in _limits:
-        return "resource-exhausted", "limits.%s is %d" % (limit, _limits[limit])
-    return "resource-exhausted", None
-
-
-def denial(name: str | None, error: OSError) -> str | None:
-    """What to do about an error of the system that confinement is behind; None if it is another."""
-    filename = error.filename
-    if name == "EACCES" and filename is None and raised_in(error, "multiprocessing"):
-        return "locks between processes need a /dev/shm of the plugin's own, which a machine without mount namespaces does not give"
-    if name == "EPERM" and filename is None:
-        return (
-            "the plugin is held to its permissions: sockets need permissions.network; other processes, and some system calls, are "
-            "kept from every confined plugin"
-        )
-    if name in ("EACCES", "EPERM", "EROFS"):
-        permission = "filesystem" if filename is not None else "network"
-        return "the plugin is held to its permissions: what it needs goes into permissions.%s" % permission
-    if name == "ENOENT" and filename is None and _private:
-        return "the plugin is held to its permissions: a socket of the host's is not there for it, as without permissions.network"
-    if name == "ENOENT" and is_outside(filename):
-        return "the plugin sees only what it is granted: if the file is there on the host, it goes into permissions.filesystem"
-    return None
-
-
-def raised_in(error: BaseException, package: str) -> bool:
-    """Whether the code that raised it is a package of the standard library."""
-    step = error.__traceback__
-    while step is not None and step.tb_next is not None:
-        step = step.tb_next
-    return step is not None and "%s%s%s" % (os.sep, package, os.sep) in step.tb_frame.f_code.co_filename
-
-
-def is_outside(filename) -> bool:
-    """Whether a path leads to where the host may have something and the worker's own root has nothing."""
-    if not _private or not isinstance(filename, (str, bytes)):
-        return False
-    try:
-        above = os.path.realpath(os.fsdecode(filename))
-        while not os.path.lexists(above):
-            above = os.path.dirname(above)
-        return above in _private
-    except (OSError, ValueError):
-        return False
+    help, cause = found
+    return "denied", "behind it is %s: %s; %s" % (name_of(type(cause)), text_of(cause)[:MAX_CAUSE], help)
 
 
 def text_of(error: BaseException) -> str:

@@ -52,6 +52,8 @@ class Settings:
         """Whether the host holds us to the manifest's permissions."""
         self.private: list[str] = take(given, "private", list, [])
         """The directories of a confined worker's own that stand for the host's and hold nothing of it."""
+        self.lookups: bool = given.get("lookups") is True
+        """Whether a confined worker may look up the names of hosts."""
         self.secrets: dict[str, str] = take(given, "secrets", dict, {})
         """What the plugin finds in its environment besides what we were started with."""
         self.limits: dict[str, int] = take(given, "limits", dict, {})

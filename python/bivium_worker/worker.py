@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 
-from . import PROTOCOL, children, errors, guard, settings
+from . import PROTOCOL, children, denials, errors, guard, settings
 from .calls import the_calls
 from .channel import Channel
 from .control import Control
@@ -61,7 +61,8 @@ def prepare(fd: int, channel: Channel) -> tuple[Lane, Control, int]:
     # what each call of some length needs back to the kernel, and asks for it again, page by page.
     bytes(LARGE_BLOCK)
     told = settings.read(fd)
-    errors.hold(told.confined, told.limits, told.private)
+    errors.hold(told.limits)
+    denials.hold(told.confined, told.private, told.lookups)
     if told.confined:
         guard.out_of_reach()
     # Not from the start on: whoever may read /proc/PID/environ sees what a process was started with.

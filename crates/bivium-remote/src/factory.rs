@@ -235,6 +235,7 @@ impl WorkerFactory {
             max_reply_bytes: limits.document.text,
             cancel_grace_s: CANCEL_GRACE_S,
             private,
+            lookups: self.confinement.lookups(),
             confined: self.confinement.is_confined(),
             secrets: self.secrets(theirs),
             limits: &self.context.granted.limits,
@@ -247,8 +248,6 @@ impl WorkerFactory {
     }
 }
 
-/// Makes the socket that a worker listens on, and sends it through its channel. Gives its port: what the worker says of ports is not
-/// asked for, since whoever listens there gets the token.
 /// The level of Python's `logging` that lets these records through.
 fn python_level(level: LogLevel) -> &'static str {
     match level {
@@ -260,6 +259,8 @@ fn python_level(level: LogLevel) -> &'static str {
     }
 }
 
+/// Makes the socket that a worker listens on, and sends it through its channel. Gives its port: what the worker says of ports is not
+/// asked for, since whoever listens there gets the token.
 fn hand_over_listener(channel: &std::os::unix::net::UnixStream) -> std::io::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = listener.local_addr()?.port();

@@ -48,7 +48,7 @@ mod variables;
 mod wire;
 mod worker;
 
-pub use confine::ConfinementSupport;
+pub use confine::{ConfinementSupport, not_held};
 pub use environment::{KeptEnvironment, kept_environments, remove_environment};
 pub use outline::{Outline, outline};
 pub use proxy::{RemotePluginProxy, WorkerPlaces};

@@ -30,6 +30,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) confined: bool,
     /// Directories of its own that stand for the host's and hold nothing of it.
     pub(crate) private: &'a [&'a str],
+    /// Whether one that is confined may look up the names of hosts.
+    pub(crate) lookups: bool,
     /// Put into the environment before the plugin is imported, and so not to be seen in /proc.
     pub(crate) secrets: BTreeMap<&'a str, &'a str>,
     pub(crate) limits: &'a Limits,

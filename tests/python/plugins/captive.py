@@ -135,6 +135,42 @@ class Captive:
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(path)
 
+    def machine(self, path):
+        """As `of_the_machine`, with what a library makes of the error."""
+        try:
+            self.of_the_machine(path)
+        except OSError as error:
+            raise LookupError("the daemon does not answer") from error
+
+    def model(self, path):
+        """As a library that has an error of its own."""
+        try:
+            return self.read(path)
+        except OSError:
+            raise LookupError("the model cannot be loaded")
+
+    def fetch(self, url):
+        import urllib.request
+
+        return urllib.request.urlopen(url, timeout=5).status
+
+    def database(self, path):
+        import sqlite3
+
+        return sqlite3.connect(path).execute("select 1").fetchone()
+
+    def lock(self):
+        import multiprocessing
+
+        with multiprocessing.Lock():
+            return "locked"
+
+    async def by_name(self, name):
+        import asyncio
+
+        reader, writer = await asyncio.open_connection(name, 80)
+        writer.close()
+
     def ring(self):
         number = {"x86_64": 425, "aarch64": 425}[os.uname().machine]
         libc = ctypes.CDLL(None, use_errno=True)

@@ -2,7 +2,7 @@
 //! it, and says what came of each.
 //!
 //! `confined PLUGINS DATA` prints one JSON object: `support` (what the machine gives), `escaped` (what was reached, by plugin and case),
-//! `cases` (how many were tried), `told` (the plugins' warnings), `works` (what libraries do all day, or how that failed), `left`
+//! `cases` (how many were tried), `told` (what the host says in the plugins' logs), `works` (what libraries do all day, or how that failed), `left`
 //! (processes that outlived their worker).
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use bivium::{Call, ConfinementSupport, LogLevel, PluginManager};
+use bivium::{Call, ConfinementSupport, LogSource, PluginManager};
 use serde_json::{Value, json};
 
 /// Descriptors that a host may have open without the mark "close on exec".
@@ -77,7 +77,7 @@ async fn main() -> Result<()> {
     escaped.extend(scene.reached()?);
 
     let works = works(&manager).await;
-    let told = ["escapes", "escapes-network"].map(|name| warnings(&manager, name));
+    let told = ["escapes", "escapes-network"].map(|name| told(&manager, name));
     let left = left(&manager, &data).await?;
     manager.unload_all().await;
     let report = json!({
@@ -99,9 +99,9 @@ async fn worker(manager: &PluginManager, name: &str) -> Result<u64> {
     Ok(stats.instances.first().context("a live worker")?.id)
 }
 
-fn warnings(manager: &PluginManager, name: &str) -> Vec<String> {
+fn told(manager: &PluginManager, name: &str) -> Vec<String> {
     let records = manager.logs(name, 100).unwrap_or_default();
-    records.into_iter().filter(|record| record.level == LogLevel::Warn).map(|record| record.message).collect()
+    records.into_iter().filter(|record| record.source == LogSource::Host).map(|record| record.message).collect()
 }
 
 /// What there is to reach, and whether it was.

@@ -15,6 +15,13 @@ use crate::exit::Failure;
 use crate::host::Host;
 use crate::output::{Output, on_one_line};
 
+/// What a plugin may do.
+struct Rights {
+    granted: Granted,
+    /// What this machine cannot hold it to of that.
+    not_held: Vec<String>,
+}
+
 /// What is known beyond the manifest.
 enum Known {
     Nothing,
@@ -35,7 +42,7 @@ pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Resul
     let (host, name) = Host::for_plugin(global, output, &args.named)?;
     let manifest = host.manager.manifest(&name)?;
     let enabled = host.manager.is_enabled(&name)?;
-    let granted = host.manager.granted(&name)?;
+    let rights = Rights { granted: host.manager.granted(&name)?, not_held: host.manager.not_held(&name)? };
     let known = match (args.load, args.no_load) {
         (true, _) => Known::Loaded(ask(host, &name).await?),
         (false, true) => Known::Nothing,
@@ -43,9 +50,9 @@ pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Resul
     };
     let how = How::new(global, &args.named.plugin, manifest.runtime);
     if output.is_json() {
-        return output.value(&as_json(&manifest, &granted, enabled, &known, &how));
+        return output.value(&as_json(&manifest, &rights, enabled, &known, &how));
     }
-    output.line(&as_text(&manifest, &granted, enabled, &known, &how))?;
+    output.line(&as_text(&manifest, &rights, enabled, &known, &how))?;
     match &known {
         Known::Inspected(Inspection { problem: Some(error), .. }) | Known::Loaded(Err(error)) => output.warning(error),
         _ => {}
@@ -77,9 +84,10 @@ async fn ask(host: Host, name: &str) -> Result<Result<Loaded>, Failure> {
     }
 }
 
-fn as_json(manifest: &Arc<Manifest>, granted: &Granted, enabled: bool, known: &Known, how: &How<'_>) -> Value {
+fn as_json(manifest: &Arc<Manifest>, rights: &Rights, enabled: bool, known: &Known, how: &How<'_>) -> Value {
+    let Rights { granted, not_held } = rights;
     let mut info = json!({"manifest": **manifest, "path": manifest.path.display().to_string(), "enabled": enabled,
-        "confined": granted.confined, "granted": granted, "loaded": matches!(known, Known::Loaded(_))});
+        "confined": granted.confined, "granted": granted, "not_held": not_held, "loaded": matches!(known, Known::Loaded(_))});
     let adapters = manifest.ancestor.iter().flat_map(|ancestor| &ancestor.adapters);
     let tasks: Vec<_> = adapters.map(|adapter| json!({"task": adapter.task_name, "adapter": adapter.name})).collect();
     if let (Value::Object(info), false) = (&mut info, tasks.is_empty()) {
@@ -108,7 +116,7 @@ fn as_json(manifest: &Arc<Manifest>, granted: &Granted, enabled: bool, known: &K
     info
 }
 
-fn as_text(manifest: &Manifest, granted: &Granted, enabled: bool, known: &Known, how: &How<'_>) -> String {
+fn as_text(manifest: &Manifest, rights: &Rights, enabled: bool, known: &Known, how: &How<'_>) -> String {
     let mut text = Text(vec![format!("{} {}", manifest.name, manifest.version)]);
     if !manifest.description.is_empty() {
         text.0.push(on_one_line(&manifest.description));
@@ -131,7 +139,7 @@ fn as_text(manifest: &Manifest, granted: &Granted, enabled: bool, known: &Known,
     text.item("manifest", (!is_bare).then(|| manifest.path.display().to_string()));
     text.item("enabled", Some(if enabled { "yes" } else { "no" }.to_owned()));
     text.item("needs", Some(needs(manifest)).filter(|needs| !needs.is_empty()));
-    text.rights(manifest, granted);
+    text.rights(manifest, rights);
     match known {
         Known::Inspected(inspection) => text.inspection(manifest, how, inspection),
         Known::Loaded(Ok(loaded)) => {
@@ -207,8 +215,8 @@ impl Text {
         self.0.extend(value.map(|value| format!("  {label:<13} {}", on_one_line(&value)).trim_end().to_owned()));
     }
 
-    /// What the manifest asks for, what the plugin gets of it, and what it does not get.
-    fn rights(&mut self, manifest: &Manifest, granted: &Granted) {
+    /// What the manifest asks for, what the plugin gets of it, what it does not get, and what this machine cannot hold it to.
+    fn rights(&mut self, manifest: &Manifest, Rights { granted, not_held }: &Rights) {
         let declared = match &manifest.permissions {
             Some(permissions) => listed(permissions),
             None if granted.confined => "none".to_owned(),
@@ -225,6 +233,9 @@ impl Text {
         }
         let limits: Vec<String> = each(&granted.limits).map(|(key, limit)| format!("{key} {limit}")).collect();
         self.item("limits", Some(limits.join(", ")).filter(|limits| !limits.is_empty()));
+        for what in not_held {
+            self.item("not held", Some(what.clone()));
+        }
     }
 
     /// What the plugin's files say of it.

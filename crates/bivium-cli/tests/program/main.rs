@@ -11,6 +11,7 @@
 mod checks;
 mod compile;
 mod completions;
+mod confined;
 mod examples;
 mod files;
 mod full;

@@ -24,6 +24,36 @@ use crate::proxy::WorkerPlaces;
 /// How large what a worker keeps in `/tmp` and `/dev/shm` may grow, each, where its memory has no limit: MiB.
 const PRIVATE_MIB: u64 = 1024;
 
+/// What this machine has to hold the workers of a plugin that is granted this.
+pub(super) fn means(granted: &Granted) -> Means {
+    let filter = syscalls::Held { sockets: Sockets::None, processes: false, ipc: false, root: false, gpu: false };
+    let has_filter = granted.confined && syscalls::filters(&filter).is_some();
+    means_of(level(granted), landlock::Held::here(), has_filter, place(granted).as_ref())
+}
+
+fn means_of(level: Level, kernel: landlock::Held, has_filter: bool, place: Option<&Place>) -> Means {
+    Means {
+        files: kernel.files,
+        truncation: kernel.truncation,
+        ports: kernel.ports,
+        signals: kernel.scopes || level.processes,
+        syscalls: has_filter,
+        group: place.is_some(),
+        root: level.root,
+        processes: level.processes,
+    }
+}
+
+fn level(granted: &Granted) -> Level {
+    if granted.confined { Level::here().for_network(!granted.network().is_empty()) } else { Level::default() }
+}
+
+/// The place for control groups, where one is needed.
+fn place(granted: &Granted) -> Option<Place> {
+    let limits = &granted.limits;
+    if limits.memory_mb.is_some() || limits.processes.is_some() { Place::find() } else { None }
+}
+
 /// How one plugin's workers are held.
 pub(crate) struct Confinement {
     granted: Arc<Granted>,
@@ -32,6 +62,8 @@ pub(crate) struct Confinement {
     named: Vec<PathBuf>,
     /// The TCP ports that they may connect to; none for any.
     ports: Option<Vec<u16>>,
+    /// They may look up the names of hosts.
+    lookups: bool,
     filters: Arc<Vec<BpfProgram>>,
     level: Level,
     protected: Protected,
@@ -54,7 +86,7 @@ impl Confinement {
         let granted = Arc::clone(&context.granted);
         let confined = granted.confined;
         let rules = granted.network();
-        let level = if confined { Level::here().for_network(!rules.is_empty()) } else { Level::default() };
+        let level = level(&granted);
         let kernel = landlock::Held::here();
         let directories: Vec<PathBuf> =
             granted.permissions.filesystem.iter().map(|directory| directory.path.clone()).collect();
@@ -79,30 +111,24 @@ impl Confinement {
         if confined {
             protected::check(&protected, &directories, level.root)?;
         }
-        let limits = &granted.limits;
-        let place = if limits.memory_mb.is_some() || limits.processes.is_some() { Place::find() } else { None };
-        let means = Means {
-            files: kernel.files,
-            truncation: kernel.truncation,
-            ports: kernel.ports,
-            signals: kernel.scopes || level.processes,
-            syscalls: filters.is_some(),
-            group: place.is_some(),
-            root: level.root,
-            processes: level.processes,
-        };
-        tell(context, means)?;
+        let place = place(&granted);
+        tell(context, means_of(level, kernel, filters.is_some(), place.as_ref()))?;
         tell_of_gpu(context, gpu);
         let named = manifest.permissions.as_ref().map_or_else(Vec::new, |permissions| {
             permissions.filesystem.iter().map(|directory| directory.path.clone()).collect()
         });
         let filters = Arc::new(filters.unwrap_or_default());
-        Ok(Self { granted, baseline, named, ports, filters, level, protected, place })
+        Ok(Self { granted, baseline, named, ports, lookups: udp, filters, level, protected, place })
     }
 
     /// Whether its permissions hold a worker.
     pub(crate) fn is_confined(&self) -> bool {
         self.granted.confined
+    }
+
+    /// Whether its permissions let a worker look up the names of hosts.
+    pub(crate) fn lookups(&self) -> bool {
+        self.lookups
     }
 
     /// Whether a worker may read this file in any case.

@@ -39,7 +39,12 @@ mod syscalls;
 mod unheld;
 
 pub(crate) use audit::audit;
+#[cfg(target_os = "linux")]
+use confinement::means;
+pub use shortfall::not_held;
 pub use support::ConfinementSupport;
+#[cfg(not(target_os = "linux"))]
+use unheld::means;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use unheld::{Confinement, Group, Sandbox};
 #[cfg(target_os = "linux")]

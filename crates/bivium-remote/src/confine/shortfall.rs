@@ -1,5 +1,5 @@
-//! What of its permissions and limits this machine cannot hold a worker to: said when it is loaded, and a reason not to load
-//! it where they are to be enforced.
+//! What of its permissions and limits this machine cannot hold a worker to: said to those who ask and in the plugin's log, and a
+//! reason not to load it where they are to be enforced.
 
 use bivium_instances::PluginContext;
 use bivium_interface::manifest::Limits;
@@ -21,7 +21,7 @@ pub(super) struct Means {
     pub(super) processes: bool,
 }
 
-/// Says in the plugin's log what is missing.
+/// Says in the plugin's log what is missing, for those who look there: it is the same at each load, and so no warning.
 ///
 /// # Errors
 /// `denied` if all of it is to be enforced, naming each.
@@ -37,8 +37,15 @@ pub(super) fn tell(context: &PluginContext, means: Means) -> Result<()> {
             "grant it what it cannot be kept from, make it a component, or leave out `enforce` and trust it so far",
         ));
     }
-    context.log.push(LogLevel::Warn, LogSource::Host, 0, None, &message);
+    context.log.push(LogLevel::Debug, LogSource::Host, 0, None, &message);
     Ok(())
+}
+
+/// What this machine cannot hold a Python plugin's workers to of what it is granted: a sentence each, which begins with the
+/// manifest's key. Blocks for some milliseconds the first time: it starts children that try each step.
+#[must_use]
+pub fn not_held(granted: &Granted) -> Vec<String> {
+    shortfall(granted, super::means(granted))
 }
 
 /// Seen on an H200 with driver 580: `cuInit` gives 304 where its process may not listen on a socket of the machine itself

@@ -28,7 +28,7 @@ impl ConfinementSupport {
 
 #[cfg(target_os = "linux")]
 fn facts() -> Vec<(bool, &'static str, &'static str)> {
-    use super::{landlock, namespaces, syscalls};
+    use super::{group, landlock, namespaces, syscalls};
 
     let level = namespaces::Level::here();
     let kernel = landlock::Held::here();
@@ -47,12 +47,23 @@ fn facts() -> Vec<(bool, &'static str, &'static str)> {
         ),
         (level.network, "a network with nothing in it", "a network with nothing in it (network namespaces)"),
         (kernel.files, "files by Landlock", "files by Landlock (Linux 5.13, enabled at boot)"),
+        (
+            kernel.truncation,
+            "files kept from being cut short by Landlock",
+            "files kept from being cut short by Landlock (Linux 6.2)",
+        ),
         (kernel.ports, "TCP ports by Landlock", "TCP ports by Landlock (Linux 6.7)"),
         (kernel.scopes, "signals by Landlock", "signals by Landlock (Linux 6.12)"),
         (
             syscalls::filters(&filter).is_some(),
             "a filter of system calls",
             "a filter of system calls (for x86-64, 64-bit ARM or RISC-V)",
+        ),
+        (
+            group::Place::find().is_some(),
+            "limits of memory and processes for all of a worker together (control group)",
+            "limits of memory and processes for all of a worker together (a control group, cgroup v2 with memory and pids, that \
+             this host may use)",
         ),
     ]
 }

@@ -13,6 +13,11 @@ use super::limits;
 use super::shortfall::{Means, tell};
 use crate::proxy::WorkerPlaces;
 
+/// What there is to hold workers with: nothing.
+pub(super) fn means(_granted: &Granted) -> Means {
+    Means::default()
+}
+
 /// How one plugin's workers are held.
 pub(crate) struct Confinement {
     granted: Arc<Granted>,
@@ -39,13 +44,18 @@ impl Confinement {
         _python: &Path,
         _package: &Path,
     ) -> Result<Self> {
-        tell(context, Means::default())?;
+        tell(context, means(&context.granted))?;
         Ok(Self { granted: Arc::clone(&context.granted) })
     }
 
     /// Whether its permissions hold a worker.
     pub(crate) fn is_confined(&self) -> bool {
         self.granted.confined
+    }
+
+    /// Whether its permissions let a worker look up the names of hosts: nothing keeps it from that.
+    pub(crate) fn lookups(&self) -> bool {
+        true
     }
 
     /// Whether a worker may read this file in any case.

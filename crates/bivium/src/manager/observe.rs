@@ -8,6 +8,8 @@ use bivium_interface::manifest::{Resources, Runtime};
 use bivium_interface::{
     CallHandle, CallId, Granted, LogRecord, Manifest, MethodInfo, PluginError, Progress, Result, Stats,
 };
+#[cfg(feature = "python")]
+use bivium_remote::not_held;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
@@ -90,6 +92,17 @@ impl PluginManager {
     /// As [`manifest`](Self::manifest).
     pub fn granted(&self, name: &str) -> Result<Granted> {
         Ok(self.inner.constructor.granted(&*self.manifest(name)?))
+    }
+
+    /// What this machine cannot hold the plugin to of what it may do and use up: a sentence each, which begins with the manifest's
+    /// key. Empty for a component, which is held to all of it. Blocks for some milliseconds the first time.
+    ///
+    /// # Errors
+    /// As [`manifest`](Self::manifest).
+    pub fn not_held(&self, name: &str) -> Result<Vec<String>> {
+        let manifest = self.manifest(name)?;
+        let is_worker = manifest.runtime == Runtime::Python;
+        Ok(if is_worker { not_held(&self.inner.constructor.granted(&manifest)) } else { Vec::new() })
     }
 
     fn info_of(&self, manifest: &Arc<Manifest>) -> PluginInfo {
@@ -247,4 +260,9 @@ impl PluginManager {
 fn in_category(mut plugins: Vec<PluginInfo>, category: &str) -> Vec<PluginInfo> {
     plugins.retain(|info| info.category.as_deref() == Some(category));
     plugins
+}
+
+#[cfg(not(feature = "python"))]
+fn not_held(_: &Granted) -> Vec<String> {
+    Vec::new()
 }
