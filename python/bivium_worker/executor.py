@@ -12,7 +12,7 @@ from . import children
 from .calls import CURRENT, Call, Cancelled
 from .cancel import enter, leave
 from .codec import quick
-from .errors import STATUS, WorkerError, forget
+from .errors import HERE, STATUS, WorkerError, forget
 from .loops import Loops
 from .outlet import Abandoned, Events, compact, patience, send
 from .plugin import Plugin
@@ -20,6 +20,9 @@ from .settings import Settings
 from .wire import Closed, Connection, reply
 
 END = object()
+
+DECORATORS = 100
+"""So many functions that wrap one another are looked through."""
 
 INLINE = 256 * 1024
 """A result of more JSON than this goes to a file."""
@@ -100,10 +103,12 @@ class Executor:
 
     def run(self, function, call: Call):
         """Calls a function of the plugin's; awaits what it gives, if that is to be awaited."""
+        if call.kwargs:
+            placed(function, call)
         try:
             value = enter(function, call.args, call.kwargs)
-        except TypeError:
-            reason = misfit(function, call)
+        except TypeError as error:
+            reason = misfit(function, call, error)
             if reason is not None:
                 raise reason from None
             raise
@@ -229,7 +234,43 @@ def is_stream(value) -> bool:
     return hasattr(value, "__next__") or hasattr(value, "__anext__")
 
 
-def misfit(function, call: Call) -> WorkerError | None:
+def placed(function, call: Call) -> None:
+    """Gives by position what is named and Python takes by position alone. A caller need not know which parameters these are."""
+    names = positional(function)
+    if not names:
+        return
+    args, kwargs = list(call.args), dict(call.kwargs)
+    for name in names[len(args) :]:
+        if name not in kwargs:
+            break
+        args.append(kwargs.pop(name))
+    call.args, call.kwargs = args, kwargs
+
+
+def positional(function) -> tuple:
+    """The names of the parameters that a function takes by position alone, in order."""
+    inner = function
+    for _ in range(DECORATORS):
+        wrapped = getattr(inner, "__wrapped__", None)
+        if wrapped is None:
+            break
+        inner = wrapped
+    code = getattr(inner, "__code__", None)
+    if code is not None:
+        first = 1 if getattr(function, "__self__", None) is not None else 0
+        return code.co_varnames[first : code.co_posonlyargcount] if code.co_posonlyargcount else ()
+    if "/" not in (getattr(inner, "__text_signature__", None) or ""):
+        return ()
+    import inspect
+
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return ()
+    return tuple(one.name for one in parameters if one.kind is one.POSITIONAL_ONLY)
+
+
+def misfit(function, call: Call, error: TypeError) -> WorkerError | None:
     """The error for arguments that do not fit the method's signature, if that is what went wrong."""
     import inspect
 
@@ -240,8 +281,19 @@ def misfit(function, call: Call) -> WorkerError | None:
             "invalid-input", "the arguments do not fit %s%s: %s" % (call.method, signature(function), reason)
         )
     except ValueError:  # a built-in function without a signature
-        pass
+        if call.kwargs and is_its_own(error):
+            return WorkerError(
+                "invalid-input", "%s tells no names of its parameters, so give them by position: %s" % (call.method, error)
+            )
     return None
+
+
+def is_its_own(error: TypeError) -> bool:
+    """Whether a function that is not written in Python has raised the error, and no code that it has called."""
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    return step is None or step.tb_frame.f_code.co_filename.startswith(HERE)
 
 
 def signature(function) -> str:

@@ -165,14 +165,15 @@ def load(settings: Settings) -> Plugin:
         ) from error
     except BaseException as error:  # SystemExit among them
         raise failed("importing %r" % settings.module, error) from error
-    if settings.function:
+    kind = getattr(module, settings.cls, None) if settings.cls else None
+    if settings.function and not isinstance(kind, type):
         return Plugin(Function(function(module, settings)), settings.name, settings.version)
-    kind = getattr(module, settings.cls, None)
     if not isinstance(kind, type):
+        is_function = "; %r is a function: name it by `function`" % settings.cls if callable(kind) else ""
         raise WorkerError(
             "invalid-manifest",
-            "the module %r has no class %r; it has: %s"
-            % (settings.module, settings.cls, named(classes(module))),
+            "the module %r has no class %r%s; it has: %s"
+            % (settings.module, settings.cls, is_function, named(classes(module))),
         )
     try:
         target = kind(**settings.init_args)
@@ -201,10 +202,12 @@ def function(module, settings: Settings):
             % (settings.module, settings.function),
         )
     if not callable(found):
-        known = [name for name, value in vars(module).items() if callable(value) and not isinstance(value, type)]
+        what, known = "function", own(module, lambda value: callable(value) and not isinstance(value, type))
+        if settings.cls:
+            what, known = "class or function", known + classes(module)
         raise WorkerError(
             "invalid-manifest",
-            "the module %r has no function %r; it has: %s" % (settings.module, settings.function, named(known)),
+            "the module %r has no %s %r; it has: %s" % (settings.module, what, settings.function, named(known)),
         )
     return found
 
@@ -236,9 +239,14 @@ def failed(doing: str, error: BaseException) -> WorkerError:
 
 def classes(module) -> list[str]:
     """Names of the classes that a module has: of those that it defines itself, if there are any."""
-    found = [(name, value) for name, value in vars(module).items() if isinstance(value, type)]
-    own = [name for name, value in found if value.__module__ == module.__name__]
-    return own or [name for name, _ in found]
+    return own(module, lambda value: isinstance(value, type))
+
+
+def own(module, wanted) -> list[str]:
+    """Names of what is wanted of a module: of what it defines itself, if there is any."""
+    found = [(name, value) for name, value in vars(module).items() if wanted(value)]
+    defined = [name for name, value in found if getattr(value, "__module__", None) == module.__name__]
+    return defined or [name for name, _ in found]
 
 
 def named(names: list[str]) -> str:

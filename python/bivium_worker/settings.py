@@ -10,7 +10,7 @@ from array import array
 from . import PROTOCOL
 from .errors import WorkerError
 
-MAX_LINE = 1 << 20
+MAX_LINE = 4 << 20
 CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
@@ -31,7 +31,7 @@ class Settings:
         self.version: str = take(given, "version", str)
         self.module: str = take(given, "module", str)
         self.function: str = take(given, "function", str, "")
-        """What of the module is the plugin, where that is a function and no class."""
+        """What of the module is the plugin, where that is a function and no class. With both, the module says which it is."""
         self.cls: str = take(given, "class", str, "" if self.function else None)
         self.init_args: dict = take(given, "init_args", dict, {})
         """Keyword arguments of the class's constructor."""

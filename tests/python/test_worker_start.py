@@ -61,11 +61,43 @@ class Start(WorkerCase):
         self.assertEqual([event.get("payload", {}).get("json") for event in events], ["a", "b", None])
 
     def test_a_function_that_is_none_is_told(self):
-        error = self.failure(function="missing", module="constructed")
+        error = self.failure("", function="missing", module="constructed")
         self.assertEqual(error["code"], "invalid-manifest")
-        self.assertIn("the module 'constructed' has no function 'missing'; it has: count, later, pieces", error["message"])
-        error = self.failure(function="Configured", module="constructed")
+        self.assertIn("the module 'constructed' has no function 'missing'; it has: count, kept, later, pieces, placed", error["message"])
+        error = self.failure("", function="Configured", module="constructed")
         self.assertIn("constructed:Configured is a class and no function: give `module` and `class`", error["message"])
+
+    def test_a_name_that_may_be_of_either_is_what_the_module_has(self):
+        worker = self.start("Placed", "constructed", function="Placed")
+        self.assertEqual(worker.result("execute", 1), [1, 2])
+        self.assertEqual(self.start("count", "constructed", function="count").result("execute", "a b"), {"words": 2})
+        error = self.failure("missing", "constructed", function="missing")
+        self.assertIn("has no class or function 'missing'; it has: Configured, Placed, count, ", error["message"])
+        error = self.failure("count", "constructed")
+        self.assertIn("has no class 'count'; 'count' is a function: name it by `function`", error["message"])
+
+    def test_what_python_takes_by_position_alone_is_given_by_name(self):
+        worker = self.start(function="placed", module="constructed")
+        self.assertEqual(worker.result("execute", a=1), [1, 2, [], 3, {}])
+        self.assertEqual(worker.result("execute", b=5, a=1, c=4, d=6), [1, 5, [], 4, {"d": 6}])
+        self.assertEqual(worker.result("execute", 1, a=7, c=4), [1, 2, [], 4, {"a": 7}])
+        self.assertEqual(worker.result("execute", 1, b=7), [1, 7, [], 3, {}])
+        error = worker.error("execute", b=7)
+        self.assertEqual(error["code"], "invalid-input")
+        self.assertIn("missing a required", error["message"])
+        self.assertEqual(self.start("Placed", "constructed").result(b=5, a=1), [1, 5])
+
+    def test_a_function_in_c_is_a_plugin(self):
+        self.assertEqual(self.start(function="pow", module="constructed").result(x=2, y=3), 8.0)
+        worker = self.start(function="len", module="builtins")
+        self.assertEqual(worker.result("execute", obj=[1, 2]), 2)
+        self.assertEqual(worker.error("execute", 1, 2)["code"], "invalid-input")
+        worker = self.start(function="max", module="builtins")
+        self.assertEqual(worker.result("execute", 1, 2), 2)
+        error = worker.error("execute", a=1, b=2)
+        self.assertEqual(error["code"], "invalid-input")
+        self.assertIn("execute tells no names of its parameters, so give them by position: max", error["message"])
+        self.assertEqual(worker.get("/methods")[1]["methods"][0]["name"], "execute")
 
     def test_a_class_that_the_module_imports_is_found(self):
         self.assertEqual(self.start("Echo", "reexported").result("add", 1), 2)

@@ -285,7 +285,7 @@ pub(crate) struct Completions {
 #[derive(Debug, Args)]
 pub(crate) struct Named {
     /// The plugin's name, the path of its manifest, or a file without one: a component (FILE.wasm), which gets no permissions, or
-    /// a class in a Python file (FILE.py:CLASS), which runs with your rights as `python3 FILE.py` would.
+    /// a class or a function in Python (FILE.py:NAME, package.module:NAME), which runs with your rights as `python3 FILE.py` would.
     #[arg(value_name = "NAME")]
     pub(crate) plugin: String,
 }

@@ -197,7 +197,9 @@ impl<'a> Target<'a> {
         // A name has no separator.
         let is_file = |path: &Path| path.exists() || path.components().count() > 1;
         let python = named.plugin.rsplit_once(':').map_or(path, |(file, _)| Path::new(file));
-        if !(has(path, &["json", "wasm"]) && is_file(path) || has(python, &["py"]) && is_file(python)) {
+        let is_module = Manifest::is_python_module(&named.plugin);
+        let is_place = has(path, &["json", "wasm"]) && is_file(path) || has(python, &["py"]) && is_file(python);
+        if !is_place && !is_module {
             return Ok(Self { name: named.plugin.clone(), place: Place::Searched });
         }
         let manifest = Manifest::of_file(path)?;

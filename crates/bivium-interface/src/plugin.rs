@@ -5,10 +5,9 @@ use std::pin::Pin;
 use async_trait::async_trait;
 use futures_core::Stream;
 use futures_util::stream;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{Call, Payload, PluginError, Result, Stats};
+use crate::{Call, MethodInfo, Payload, PluginError, Result, Stats};
 
 /// The results of a streaming call, in order. Made when asked for: a slow reader slows the plugin down. The first
 /// error ends the stream. Dropping it cancels the call.
@@ -16,25 +15,6 @@ pub type PayloadStream = Pin<Box<dyn Stream<Item = Result<Payload>> + Send>>;
 
 /// The results of a streaming call, each read into the caller's own type. As [`PayloadStream`] otherwise.
 pub type TypedStream<T> = Pin<Box<dyn Stream<Item = Result<T>> + Send>>;
-
-/// A method that a plugin offers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct MethodInfo {
-    /// The name to put in [`Call::method`].
-    pub name: String,
-    /// One sentence; empty if the plugin gives none.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub description: String,
-    /// JSON Schema of the named arguments, where the plugin is typed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parameters: Option<Value>,
-    /// JSON Schema of the result, where the plugin is typed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub returns: Option<Value>,
-    /// Why it cannot be called, where the plugin has it and no call reaches it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub not_callable: Option<String>,
-}
 
 /// A plugin that calls can be made to: a pool of component instances, a set of workers, or a type of the host's own.
 ///

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bivium_exchange::{Area, Exchange};
 use bivium_instances::document::DocumentLimits;
 use bivium_instances::{Idle, InstanceFactory, InstanceLog, PluginContext, PoolLimits, Queue, RestartPolicy};
-use bivium_interface::manifest::Isolation;
+use bivium_interface::manifest::{Isolation, PythonKind};
 use bivium_interface::{LogLevel, LogSource, Manifest, PluginError, Result};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use tokio::io::AsyncWriteExt;
@@ -221,13 +221,16 @@ impl WorkerFactory {
         };
         let source = self.manifest.source.as_deref().map(utf8).transpose()?;
         let limits = self.message_limits();
+        let object = self.manifest.python_object();
         let settings = Settings {
             protocol: PROTOCOL,
             token,
             name: &self.manifest.name,
             version: &self.manifest.version,
-            module: self.manifest.module.as_deref().unwrap_or_default(),
-            class: self.manifest.class.as_deref().unwrap_or_default(),
+            module: object.map_or("", |object| object.module),
+            class: object.filter(|object| object.kind != PythonKind::Function).map_or("", |object| object.name),
+            function: object.filter(|object| object.kind != PythonKind::Class).map_or("", |object| object.name),
+            init_args: &self.manifest.init_args,
             source: source.as_deref().into_iter().collect(),
             exchange: &utf8(area.path())?,
             concurrency: self.manifest.concurrency.max(1),

@@ -68,8 +68,9 @@ impl RemotePluginProxy {
         places: &WorkerPlaces,
     ) -> Result<Self> {
         let named = |error: PluginError| error.with_plugin(&manifest.name);
-        if manifest.module.is_none() || manifest.class.is_none() {
-            return Err(named(PluginError::invalid_manifest("a Python plugin needs `module` and `class`")));
+        if manifest.python_object().is_none() {
+            let message = "a Python plugin needs `module` and `class`, or `function`";
+            return Err(named(PluginError::invalid_manifest(message)));
         }
         let (cache, confined) = (places.cache.as_deref(), context.granted.confined);
         let environments = places.environments.clone().or_else(|| Some(cache?.join("environments")));

@@ -21,6 +21,11 @@ pub(crate) struct Settings<'a> {
     pub(crate) version: &'a str,
     pub(crate) module: &'a str,
     pub(crate) class: &'a str,
+    /// What of the module is the plugin in place of a class; with both, the module says whether the name is a class's.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(crate) function: &'a str,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub(crate) init_args: &'a Map<String, Value>,
     pub(crate) source: Vec<&'a str>,
     pub(crate) exchange: &'a str,
     pub(crate) concurrency: u32,

@@ -49,25 +49,24 @@ pub(crate) fn methods() -> Vec<MethodInfo> {
         "additionalProperties": false,
     });
     let output = json!({"anyOf": [{"type": "string"}, blob]});
-    vec![MethodInfo {
-        name: Call::EXECUTE.to_owned(),
-        description: "Runs the program; what it writes on standard output is the result.".to_owned(),
-        parameters: Some(json!({
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
-            "type": "object",
-            "properties": {
-                "args": {
-                    "type": "array",
-                    "items": {"type": ["string", "number", "boolean"]},
-                    "description": "The program's arguments, after its own name; also given by position.",
-                },
-                "stdin": {"anyOf": [{"type": "string"}, blob], "description": "The program's standard input."},
+    let parameters = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "properties": {
+            "args": {
+                "type": "array",
+                "items": {"type": ["string", "number", "boolean"]},
+                "description": "The program's arguments, after its own name; also given by position.",
             },
-            "additionalProperties": false,
-        })),
-        returns: Some(output),
-        not_callable: None,
-    }]
+            "stdin": {"anyOf": [{"type": "string"}, blob], "description": "The program's standard input."},
+        },
+        "additionalProperties": false,
+    });
+    let execute = MethodInfo::new(Call::EXECUTE)
+        .with_description("Runs the program; what it writes on standard output is the result.")
+        .with_parameters(parameters)
+        .with_returns(output);
+    vec![execute]
 }
 
 /// What a program has of its call.

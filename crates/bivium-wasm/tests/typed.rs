@@ -69,7 +69,7 @@ async fn the_methods_and_their_schemas() {
     let loaded = typed().await;
     let plugin: &dyn PluginInterface = &loaded.plugin;
     let methods = plugin.methods().await.unwrap();
-    let signatures: Vec<_> = methods.iter().map(|method| (&method.name, &method.description)).collect();
+    let signatures: Vec<_> = methods.iter().map(|method| (&method.name, &method.signature)).collect();
     insta::assert_json_snapshot!("signatures", signatures);
     let whole = ["greet", "images.resize", "echo.of-tree"];
     let whole: Vec<_> = methods.iter().filter(|method| whole.contains(&method.name.as_str())).collect();
@@ -562,7 +562,10 @@ async fn what_cannot_be_called_refuses_itself_alone() {
     let plugin: &dyn PluginInterface = &loaded.plugin;
     let methods = plugin.methods().await.unwrap();
     let listed: Vec<_> = methods.iter().map(|method| (method.name.as_str(), method.not_callable.as_deref())).collect();
-    assert_eq!(listed, [("seven", None), ("use-it", Some("it has a resource among its parameters or results"))]);
+    assert_eq!(
+        listed,
+        [("execute", None), ("seven", None), ("use-it", Some("it has a resource among its parameters or results"))]
+    );
     // The only one is run by a call that names none.
     for call in [Call::new(), method("seven")] {
         assert_eq!(plugin.execute(call).await.unwrap().json, 7);

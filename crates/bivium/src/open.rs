@@ -12,7 +12,7 @@ use crate::construct::{Constructor, Options};
 use crate::sources;
 
 /// One plugin without a manager: constructed and configured, with an exchange of its own. The configuration is applied as
-/// it is. It is opened from a path (of a manifest, of a component, or `FILE.py:CLASS`) or from a [`Manifest`] in memory,
+/// it is. It is opened from a path (of a manifest, of a component, or `FILE.py:NAME`) or from a [`Manifest`] in memory,
 /// which may hold the component too: see [`Source`]. Call `cleanup` when done; dropping the plugin frees what it holds, too.
 ///
 /// # Errors
@@ -30,8 +30,8 @@ pub async fn open(source: impl Into<Source>, config: Value) -> Result<Arc<dyn Pl
 
 /// What [`open`] opens: a file, or a manifest in memory.
 ///
-/// A path means what it means on the command line: a manifest, a component that has none (`FILE.wasm`), or a class in a Python
-/// file (`FILE.py:CLASS`). A component in memory is given by [`Manifest::of_component_bytes`].
+/// A path means what it means on the command line: a manifest, a component that has none (`FILE.wasm`), or a class or a function in
+/// Python (`FILE.py:NAME`, `package.module:NAME`). A component in memory is given by [`Manifest::of_component_bytes`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Source {

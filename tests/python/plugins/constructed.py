@@ -1,6 +1,8 @@
 """Plugins with a constructor that takes arguments, and functions that are plugins."""
 
 import asyncio
+import functools
+from math import gcd, hypot, pow  # noqa: F401
 
 
 class Configured:
@@ -27,3 +29,21 @@ async def later(text):
 
 def pieces(text):
     yield from text.split()
+
+
+def kept(function):
+    @functools.wraps(function)
+    def inner(*args, **kwargs):
+        return function(*args, **kwargs)
+
+    return inner
+
+
+@kept
+def placed(a, b=2, /, *rest, c=3, **more):
+    return [a, b, list(rest), c, more]
+
+
+class Placed:
+    def execute(self, a, b=2, /):
+        return [a, b]

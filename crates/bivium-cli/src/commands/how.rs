@@ -31,26 +31,15 @@ impl<'a> How<'a> {
         let mut all = methods.to_vec();
         let is_typed = methods.iter().any(|method| method.parameters.is_some());
         let is_told = methods.iter().any(|method| method.name == Call::EXECUTE);
-        let execute = serde_json::from_value(json!({"name": Call::EXECUTE}));
-        if let (Runtime::Wasm, false, false, Ok(execute)) = (self.runtime, is_typed, is_told, execute) {
-            all.push(execute);
+        if self.runtime == Runtime::Wasm && !is_typed && !is_told {
+            all.push(MethodInfo::new(Call::EXECUTE));
         }
         all.sort_by_key(|method| method.name != Call::EXECUTE);
         all
     }
 
     pub(super) fn command_line(&self, method: &MethodInfo) -> String {
-        command_line(&self.program, self.plugin, method, Self::streams(method))
-    }
-
-    /// How its own language writes it; empty where that is not known.
-    pub(super) fn signature(method: &MethodInfo) -> String {
-        json!(method).get("signature").and_then(Value::as_str).map(on_one_line).unwrap_or_default()
-    }
-
-    /// Whether it is known to give results one after another.
-    pub(super) fn streams(method: &MethodInfo) -> bool {
-        json!(method).get("streams").and_then(Value::as_bool).unwrap_or_default()
+        command_line(&self.program, self.plugin, method)
     }
 
     /// All methods, each with a `command`.
@@ -112,8 +101,8 @@ fn is_required(schema: &Value, name: &str) -> bool {
 
 /// A command line that calls the method. What has to be there stands in capitals: a file, a text.
 /// `program` is how the program is called, with its global options.
-pub(super) fn command_line(program: &[&str], plugin: &str, method: &MethodInfo, is_streamed: bool) -> String {
-    let verb = if is_streamed { "stream" } else { "run" };
+pub(super) fn command_line(program: &[&str], plugin: &str, method: &MethodInfo) -> String {
+    let verb = if method.streams { "stream" } else { "run" };
     let mut words: Vec<String> = program.iter().chain(&[verb, plugin]).map(|word| quoted(word)).collect();
     if method.name != Call::EXECUTE {
         words.extend(["--method".to_owned(), quoted(&method.name)]);
@@ -268,7 +257,7 @@ mod tests {
     use super::*;
 
     fn method(name: &str, parameters: &Value) -> MethodInfo {
-        serde_json::from_value(json!({"name": name, "parameters": parameters})).unwrap()
+        MethodInfo::new(name).with_parameters(parameters.clone())
     }
 
     #[test]
@@ -287,7 +276,7 @@ mod tests {
             "required": ["image", "text", "n", "mode", "size", "pair", "any"]});
         let method = method("resize", &parameters);
         assert_eq!(
-            command_line(&["bivium"], "my plugin", &method, false),
+            command_line(&["bivium"], "my plugin", &method),
             "bivium run 'my plugin' --method resize image@=FILE text=TEXT n:=3 mode=fast 'size:={\"w\":1}' \
              'pair:=[true,\"TEXT\"]' any=TEXT"
         );
@@ -307,9 +296,9 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_left_out() {
-        let execute: MethodInfo = serde_json::from_value(json!({"name": "execute"})).unwrap();
+        let execute = MethodInfo::new("execute").with_streams(true);
         assert_eq!(
-            (command_line(&["bivium"], "p", &execute, true), parameters(&execute)),
+            (command_line(&["bivium"], "p", &execute), parameters(&execute)),
             ("bivium stream p".to_owned(), None)
         );
         assert_eq!(quoted("it's"), "'it'\\''s'");

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use bivium::manifest::{Limits, Permissions};
+use bivium::manifest::{Limits, Permissions, PythonKind, PythonObject};
 use bivium::{Call, ErrorCode, Granted, Import, Inspection, Manifest, MethodInfo, PluginManager, Result};
 use serde_json::{Value, json};
 
@@ -124,8 +124,18 @@ fn as_text(manifest: &Manifest, rights: &Rights, enabled: bool, known: &Known, h
     text.item("category", manifest.category.clone());
     text.item("runtime", Some(manifest.runtime.as_str().to_owned()));
     text.item("component", manifest.component.as_ref().map(|path| path.display().to_string()));
-    let class = manifest.module.as_ref().zip(manifest.class.as_ref());
-    text.item("class", class.map(|(module, class)| format!("{class} in {module}")));
+    if let Some(PythonObject { module, name, kind }) = manifest.python_object() {
+        let what = match kind {
+            PythonKind::Class => "class",
+            PythonKind::Function => "function",
+            PythonKind::Either => "object",
+        };
+        text.item(what, Some(format!("{name} in {module}")));
+    }
+    if !manifest.init_args.is_empty() {
+        let arguments = manifest.init_args.iter().map(|(name, value)| format!("{name}={value}"));
+        text.item("init_args", Some(arguments.collect::<Vec<_>>().join(", ")));
+    }
     if let Known::Inspected(Inspection { file: Some(file), .. }) = known
         && manifest.component.is_none()
     {
@@ -263,12 +273,12 @@ impl Text {
     fn methods(&mut self, how: &How<'_>, methods: &[MethodInfo]) {
         self.0.push("Methods:".to_owned());
         for method in how.all(methods) {
-            let (signature, description) = (How::signature(&method), on_one_line(&method.description));
+            let (signature, description) = (on_one_line(&method.signature), on_one_line(&method.description));
             if let Some(why) = &method.not_callable {
                 self.item(&on_one_line(&method.name), Some(format!("not callable: {}", on_one_line(why))));
                 continue;
             }
-            let streams = if How::streams(&method) { " (streams)" } else { "" };
+            let streams = if method.streams { " (streams)" } else { "" };
             let first = if signature.is_empty() { description.clone() } else { signature.clone() };
             self.item(&on_one_line(&method.name), Some(format!("{first}{streams}")));
             if !signature.is_empty() && !description.is_empty() {

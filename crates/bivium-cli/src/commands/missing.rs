@@ -26,11 +26,12 @@ pub(super) fn missing(manifest: &Manifest) -> Vec<String> {
             missing.push("there is no python3 on PATH to run it with".to_owned());
         }
         // Else the module may be installed in its environment.
-        if let (Some(source), Some(module)) =
-            (manifest.source.as_deref().filter(|source| source.is_dir()), &manifest.module)
-            && !has_module(source, module)
+        if let (Some(source), Some(object)) =
+            (manifest.source.as_deref().filter(|source| source.is_dir()), manifest.python_object())
+            && !has_module(source, object.module)
         {
-            missing.push(format!("module: there is no {module} in {}", source.display()));
+            let key = if manifest.function.is_some() { "function" } else { "module" };
+            missing.push(format!("{key}: there is no {} in {}", object.module, source.display()));
         }
     }
     missing

@@ -256,7 +256,7 @@ fn validate_reports_every_problem_of_every_file() {
     4
     --- stdout
     broken.json: line 1: version is missing
-    broken.json: line 1: nothing says what to run: give component (a .wasm file), or module and class (in Python)
+    broken.json: line 1: nothing says what to run: give component (a .wasm file), or module and class, or function (in Python)
     broken.json: line 2: unknown key "versoin"; did you mean `version`?
     broken.json: line 3: instances.max must be from 1 to 1000, not 0
     steps.json: line 1: steps.0.id: "inputs" cannot be the id of a step

@@ -1,4 +1,4 @@
-//! The manifest of a plugin that has none: a component, in a file or in memory, or a class in a Python file.
+//! The manifest of a plugin that has none: a component, in a file or in memory, or a class or a function in Python.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,54 +37,91 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The manifest of a class in a Python file that has none. The plugin is named as the file is, finds what lies beside the file,
-    /// runs with `python3` as `python3 FILE` would, and is trusted. Nothing is opened.
+    /// The manifest of a class or a function in a Python file that has none. The plugin is named as the file is, finds what lies
+    /// beside the file, runs with `python3` as `python3 FILE` would, and is trusted. Nothing is opened.
     ///
     /// # Errors
-    /// `invalid-input` if Python cannot import a module from a file of this name, or the class's name is none.
-    pub fn of_class(file: &Path, class: &str) -> Result<Self, PluginError> {
+    /// `invalid-input` if Python cannot import a module from a file of this name, or the object's name is none.
+    pub fn of_python(file: &Path, object: &str) -> Result<Self, PluginError> {
         let module = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         if module.is_empty() || !module.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
             let message = format!("Python cannot import a module from {}", file.display());
             return Err(PluginError::invalid_input(message).with_help("name the file in letters, digits and `_`"));
         }
-        let mut manifest = bare(file, &json!({"module": module, "class": class}))?;
+        let mut manifest = bare(file, &object_keys(module, object))?;
         manifest.source = manifest.path.parent().map(Path::to_owned);
         Ok(manifest)
     }
 
-    /// The manifest of whatever a path means: of a component (`FILE.wasm`) or a class (`FILE.py:CLASS`) that has none, and
-    /// else the one that lies in the file.
+    /// The manifest of a class or a function in a module that `python3` finds, written `package.module:OBJECT`. The plugin is named
+    /// so, with `.` for `:`, and is trusted.
     ///
     /// # Errors
-    /// Those of [`read`](Self::read), [`of_component`](Self::of_component) and [`of_class`](Self::of_class); `not-found` if
+    /// `invalid-input` if the text is none.
+    pub fn of_python_module(text: &str) -> Result<Self, PluginError> {
+        let (module, object) = text.split_once(':').unwrap_or((text, ""));
+        let mut manifest = bare(Path::new(&text.replace(':', ".")), &object_keys(module, object))?;
+        manifest.path = PathBuf::new();
+        Ok(manifest)
+    }
+
+    /// Whether a text is such a name: `package.module:OBJECT`.
+    #[must_use]
+    pub fn is_python_module(text: &str) -> bool {
+        let is_name = |name: &str| {
+            name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        };
+        let are_names = |names: &str| names.split('.').all(is_name);
+        text.split_once(':').is_some_and(|(module, object)| are_names(module) && are_names(object))
+    }
+
+    /// The manifest of whatever a path means: of a component (`FILE.wasm`), or of a class or a function (`FILE.py:OBJECT`,
+    /// `package.module:OBJECT`) that has none, and else the one that lies in the file.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read), [`of_component`](Self::of_component) and [`of_python`](Self::of_python); `not-found` if
     /// there is no such Python file.
     pub fn of_file(file: &Path) -> Result<Self, PluginError> {
         if has_extension(file, "wasm") {
             return Self::of_component(file);
         }
         let text = file.to_string_lossy();
-        let (python, class) = text.rsplit_once(':').unwrap_or((&text, ""));
+        let (python, object) = text.rsplit_once(':').unwrap_or((&text, ""));
         let python = Path::new(python);
         if !has_extension(python, "py") {
-            return Self::read(file);
+            return if Self::is_python_module(&text) && !file.exists() {
+                Self::of_python_module(&text)
+            } else {
+                Self::read(file)
+            };
         }
         if !python.is_file() {
             return Err(PluginError::not_found(format!("there is no file {}", python.display())));
         }
-        if class.is_empty() {
-            let message = format!("{} may have several classes", python.display());
-            return Err(PluginError::invalid_input(message).with_help(format!("name one: {}:CLASS", python.display())));
+        if object.is_empty() {
+            let message = format!("{} may have several classes and functions", python.display());
+            let help = format!("name one: {}:NAME", python.display());
+            return Err(PluginError::invalid_input(message).with_help(help));
         }
-        Self::of_class(python, class)
+        Self::of_python(python, object)
     }
 
     /// Whether the plugin has no manifest of its own: it is what [`of_component`](Self::of_component),
-    /// [`of_component_bytes`](Self::of_component_bytes) or [`of_class`](Self::of_class) made.
+    /// [`of_component_bytes`](Self::of_component_bytes), [`of_python`](Self::of_python) or
+    /// [`of_python_module`](Self::of_python_module) made.
     #[must_use]
     pub fn is_bare(&self) -> bool {
         self.is_bare
     }
+}
+
+/// The keys that name an object of a module. Only a function's name has dots.
+fn object_keys(module: &str, object: &str) -> Value {
+    if object.contains('.') {
+        return json!({"function": format!("{module}:{object}")});
+    }
+    json!({"module": module, "class": object})
 }
 
 fn has_extension(path: &Path, wanted: &str) -> bool {
@@ -116,18 +153,34 @@ fn bare(file: &Path, keys: &Value) -> Result<Manifest, PluginError> {
 mod tests {
     use super::*;
     use crate::ErrorCode;
+    use crate::manifest::{PythonKind, PythonObject};
 
     #[test]
     fn a_file_without_a_manifest_is_named_as_it_is_and_gets_nothing() {
         let component = Manifest::of_component(Path::new("/x/my redact.wasm")).unwrap();
         assert_eq!((component.name.as_str(), &component.permissions), ("my-redact.wasm", &None));
         assert_eq!(component.component.as_deref(), Some(Path::new("/x/my redact.wasm")));
-        let class = Manifest::of_class(Path::new("/x/words.py"), "Words").unwrap();
+        let class = Manifest::of_python(Path::new("/x/words.py"), "Words").unwrap();
         assert_eq!((class.module.as_deref(), class.class.as_deref()), (Some("words"), Some("Words")));
         assert_eq!((class.name.as_str(), class.source.as_deref()), ("words.py", Some(Path::new("/x"))));
         let long = Manifest::of_component(Path::new(&format!("/{}.wasm", "aé".repeat(80)))).unwrap();
         assert!(long.name.len() <= LONGEST_NAME && long.name.ends_with(".wasm"), "{}", long.name);
         assert!(component.is_bare() && class.is_bare());
+        assert_eq!(class.python_object().unwrap().kind, PythonKind::Either);
+        let inner = Manifest::of_python(Path::new("/x/words.py"), "Words.of").unwrap();
+        let object = PythonObject { module: "words", name: "Words.of", kind: PythonKind::Function };
+        assert_eq!((inner.python_object(), component.python_object()), (Some(object), None));
+    }
+
+    #[test]
+    fn a_module_that_python_finds_is_named_as_one() {
+        let manifest = Manifest::of_file(Path::new("langdetect.detector:detect")).unwrap();
+        assert_eq!((manifest.name.as_str(), manifest.source.as_deref()), ("langdetect.detector.detect", None));
+        let object = PythonObject { module: "langdetect.detector", name: "detect", kind: PythonKind::Either };
+        assert_eq!((manifest.python_object(), &manifest.path), (Some(object), &PathBuf::new()));
+        for other in ["langdetect", "langdetect:", ":detect", "a b:c", "a/b:c", "a:b:c", "C:1", "a..b:c"] {
+            assert!(!Manifest::is_python_module(other), "{other}");
+        }
     }
 
     #[test]
@@ -143,7 +196,7 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_named_or_imported_is_refused() {
         for (file, name) in [("my-words.py", "Words"), ("words.py", "not a class"), ("/", "X")] {
-            let error = Manifest::of_class(Path::new(file), name).unwrap_err();
+            let error = Manifest::of_python(Path::new(file), name).unwrap_err();
             assert_eq!(error.code(), ErrorCode::InvalidInput, "{error}");
         }
         assert!(Manifest::of_component(Path::new("/")).is_err());
@@ -163,7 +216,7 @@ mod tests {
             ("w", "x.WASM")
         );
         assert!(!named("words.json").unwrap().is_bare());
-        assert!(named("words.py").unwrap_err().to_string().contains("words.py:CLASS"));
+        assert!(named("words.py").unwrap_err().to_string().contains("words.py:NAME"));
         for missing in ["none.py:Words", "none.json"] {
             assert_eq!(named(missing).unwrap_err().code(), ErrorCode::NotFound, "{missing}");
         }

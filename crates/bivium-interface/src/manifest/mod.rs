@@ -22,6 +22,7 @@ mod limits;
 mod node;
 mod permissions;
 mod problems;
+mod python;
 mod resolve;
 mod rules;
 mod schema;
@@ -45,6 +46,7 @@ pub use checked::CheckedText;
 pub use file::{LONGEST, ManifestFile};
 pub use limits::Limits;
 pub use permissions::{FilesystemMode, FilesystemPermission, Permissions, SecretPermission};
+pub use python::{PythonKind, PythonObject};
 
 /// Which road a plugin takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -52,7 +54,7 @@ pub use permissions::{FilesystemMode, FilesystemPermission, Permissions, SecretP
 pub enum Runtime {
     /// A WebAssembly component.
     Wasm,
-    /// A Python class in a worker process.
+    /// A Python class or function in a worker process.
     Python,
 }
 
@@ -89,7 +91,7 @@ pub struct Manifest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<text::Label>")]
     pub category: Option<String>,
-    /// Which road. In its absence a component implies `wasm`, and a module with a class implies `python`.
+    /// Which road. In its absence a component implies `wasm`, and a module with a class, or a function, implies `python`.
     #[schemars(with = "Option<Runtime>")]
     pub runtime: Runtime,
     /// The component's file (`.wasm`).
@@ -116,6 +118,17 @@ pub struct Manifest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<text::Class>", extend("x-road" = "python"))]
     pub class: Option<String>,
+    /// A Python function, as `module:function`, in place of `module` and `class`: it is the plugin's `execute`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::Function>", extend("x-road" = "python"))]
+    pub function: Option<String>,
+    /// Keyword arguments of the class's constructor.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[schemars(
+        !skip_serializing_if,
+        extend("x-road" = "python", "maxProperties" = 256, "propertyNames" = schema::inline::<text::Argument>())
+    )]
+    pub init_args: Map<String, Value>,
     /// A directory for the worker's module path, where the plugin is no installed package.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "lossy::optional")]
     #[schemars(with = "Option<text::FilePath>", extend("x-road" = "python"))]

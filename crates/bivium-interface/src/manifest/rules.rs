@@ -24,6 +24,7 @@ pub(super) fn check(root: &Node, schema: &Value, problems: &mut Problems) -> Opt
                        requirements for one that the host makes";
         problems.add(requirements.line, message);
     }
+    function(root, problems);
     guests(root, problems);
     pass_env(root, problems);
     network(root, problems);
@@ -32,10 +33,11 @@ pub(super) fn check(root: &Node, schema: &Value, problems: &mut Problems) -> Opt
 }
 
 fn runtime(root: &Node, problems: &mut Problems) -> Option<Runtime> {
-    let [component, module, class] = ["component", "module", "class"].map(|key| root.get(key));
+    let [component, module, class, function] = ["component", "module", "class", "function"].map(|key| root.get(key));
     let mut needs = |runtime: Runtime, line| {
         let wanted: &[_] = match runtime {
             Runtime::Wasm => &[("component", component)],
+            Runtime::Python if function.is_some() => &[],
             Runtime::Python => &[("module", module), ("class", class)],
         };
         for (key, _) in wanted.iter().filter(|(_, entry)| entry.is_none()) {
@@ -48,16 +50,18 @@ fn runtime(root: &Node, problems: &mut Problems) -> Option<Runtime> {
             [Runtime::Wasm, Runtime::Python].into_iter().find(|one| given.value.as_str() == Some(one.as_str()))?;
         return needs(named, given.value.line);
     }
-    match (component, module.or(class)) {
+    match (component, module.or(class).or(function)) {
         (Some(_), Some(other)) => {
-            let message = format!("{} contradicts component: a plugin is a component or a Python class", other.key);
+            let message =
+                format!("{} contradicts component: a plugin is a component, or a Python class or function", other.key);
             problems.add(other.line, message);
             None
         }
         (Some(_), None) => Some(Runtime::Wasm),
         (None, Some(first)) => needs(Runtime::Python, first.line),
         (None, None) => {
-            let message = "nothing says what to run: give component (a .wasm file), or module and class (in Python)";
+            let message =
+                "nothing says what to run: give component (a .wasm file), or module and class, or function (in Python)";
             problems.add(root.line, message);
             None
         }
@@ -85,6 +89,24 @@ fn strangers(root: &Node, schema: &Value, runtime: Runtime, problems: &mut Probl
                 _ => "",
             };
             problems.add(entry.line, format!("{} is for {there}, and this is {here}{instead}", entry.key));
+        }
+    }
+}
+
+/// A function is alone: it names its module, nothing constructs it, and it takes no configuration.
+fn function(root: &Node, problems: &mut Problems) {
+    if root.get("function").is_none() {
+        return;
+    }
+    for (key, why) in [
+        ("module", "function names its module itself, as \"module:function\""),
+        ("class", "a plugin is a class or a function"),
+        ("init_args", "they are for the constructor of a class"),
+        ("config_schema", "a function takes no configuration: what it takes are arguments of the call"),
+        ("ancestor", "a plugin of cjm-plugin-system is a class"),
+    ] {
+        if let Some(entry) = root.get(key) {
+            problems.add(entry.line, format!("{key} contradicts function: {why}"));
         }
     }
 }

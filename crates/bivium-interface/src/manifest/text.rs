@@ -53,6 +53,12 @@ texts! {
         "must be the name of a Python module, for example \"package.module\"";
     /// A Python class.
     Class: r"^[A-Za-z_][A-Za-z0-9_]*$", "must be the name of a Python class";
+    /// A Python function in its module.
+    Function: r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$",
+        "must be a module and a function in it, for example \"package.module:function\"";
+    /// The name of an argument of a Python function.
+    Argument: r"^[A-Za-z_][A-Za-z0-9_]*$",
+        "must be the name of an argument";
     /// A requirement. It becomes an argument of an installer, so it never looks like an option.
     Requirement: r"^[A-Za-z0-9][^\u0000-\u001f]*$", "must be a PEP 508 requirement, for example \"numpy>=2\"";
     /// Versions of Python.

@@ -6,11 +6,12 @@ mod source;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use bivium_interface::{Manifest, MethodInfo};
+use bivium_interface::manifest::{PythonKind, PythonObject};
+use bivium_interface::{Call, Manifest, MethodInfo};
 use serde::Serialize;
 
 use files::Files;
-use source::{Class, Module, Place};
+use source::{Class, Definition, Module, Place};
 
 /// Names of the class that belong to the host and are no methods for calls, as in `bivium_worker/plugin.py`.
 const LIFECYCLE: &[&str] = &[
@@ -34,38 +35,63 @@ const EMPTY_BASES: &[&str] = &["object", "ABC", "abc.ABC"];
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Outline {
-    /// The file with the class.
+    /// The file with the class or the function.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "bivium_interface::lossy::optional")]
     pub file: Option<PathBuf>,
-    /// The methods that calls may reach, with their signatures. None where the class was not found.
+    /// The methods that calls may reach, with their signatures. None where it was not found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub methods: Option<Vec<MethodInfo>>,
     /// What could not be known, and why.
     pub notes: Vec<String>,
 }
 
-/// Reads the class that a manifest names, where it lies in `source` or in the environment of `python_path`. Blocks on the
+/// Reads the class or the function that a manifest names, where it lies in `source` or in the environment of `python_path`. Blocks on the
 /// file system.
 #[must_use]
 pub fn outline(manifest: &Manifest) -> Outline {
     let mut reading =
         Reading { files: Files::of(manifest), methods: BTreeMap::new(), outline: Outline::default(), classes: 0 };
-    let (Some(module), Some(class)) = (&manifest.module, &manifest.class) else { return reading.outline };
-    let place = Place { module: module.split('.').map(str::to_owned).collect(), name: class.clone() };
-    match reading.find(&place, 0) {
-        Some((module, class)) => {
+    let Some(PythonObject { module, name, kind }) = manifest.python_object() else { return reading.outline };
+    let (first, inner) = name.split_once('.').map_or((name, None), |(first, inner)| (first, Some(inner)));
+    let place = Place { module: module.split('.').map(str::to_owned).collect(), name: first.to_owned() };
+    let methods = match (reading.find(&place, 0), inner) {
+        (Some((module, Definition::Class(class))), Some(inner)) => {
             reading.outline.file = Some(module.path.clone());
             reading.take(&module, &class, 0);
-            reading.outline.methods = Some(reading.methods.into_values().collect());
+            reading.methods.remove(inner).map(|function| vec![as_execute(function)])
         }
-        None if reading.files.found(&place.module) => {
-            let note =
-                format!("no class {class} is defined in the module {module} where it can be seen without running it");
-            reading.outline.notes.push(note);
+        (Some((module, Definition::Class(class))), None) if kind != PythonKind::Function => {
+            reading.outline.file = Some(module.path.clone());
+            reading.take(&module, &class, 0);
+            Some(std::mem::take(&mut reading.methods).into_values().collect())
         }
-        None => reading.outline.notes.push(reading.files.missing(module, manifest)),
+        (Some((module, Definition::Function(function))), None) if kind != PythonKind::Class => {
+            reading.outline.file = Some(module.path.clone());
+            reading.note_errors(&module);
+            Some(vec![as_execute(function)])
+        }
+        _ => None,
+    };
+    if methods.is_none() {
+        let what = match kind {
+            PythonKind::Class => "class",
+            PythonKind::Function => "function",
+            PythonKind::Either => "class or function",
+        };
+        reading.outline.notes.push(if reading.files.found(&place.module) {
+            format!("no {what} {name} is defined in the module {module} where it can be seen without running it")
+        } else {
+            reading.files.missing(module, manifest)
+        });
     }
+    reading.outline.methods = methods;
     reading.outline
+}
+
+/// A function that is the plugin is its `execute`.
+fn as_execute(mut function: MethodInfo) -> MethodInfo {
+    Call::EXECUTE.clone_into(&mut function.name);
+    function
 }
 
 struct Reading {
@@ -76,8 +102,8 @@ struct Reading {
 }
 
 impl Reading {
-    /// The class of this name, through the imports that lead to it.
-    fn find(&mut self, place: &Place, steps: usize) -> Option<(Module, Class)> {
+    /// The class or function of this name, through the imports that lead to it.
+    fn find(&mut self, place: &Place, steps: usize) -> Option<(Module, Definition)> {
         if steps > MOST_STEPS {
             return None;
         }
@@ -88,8 +114,8 @@ impl Reading {
                 return None;
             }
         };
-        if let Some(class) = module.class(&place.name) {
-            return Some((module, class));
+        if let Some(definition) = module.definition(&place.name) {
+            return Some((module, definition));
         }
         let elsewhere = module.import(&place.name)?;
         self.find(&elsewhere, steps + 1)
@@ -98,9 +124,7 @@ impl Reading {
     /// Takes the methods of a class and of those that it derives from, the nearest first.
     fn take(&mut self, module: &Module, class: &Class, steps: usize) {
         self.classes += 1;
-        if module.has_errors() {
-            self.note(format!("{} has errors of syntax, and was read as far as it could be", module.path.display()));
-        }
+        self.note_errors(module);
         for method in &class.methods {
             let is_hidden = method.name.starts_with('_') || LIFECYCLE.contains(&method.name.as_str());
             if !is_hidden && !self.methods.contains_key(&method.name) {
@@ -111,9 +135,15 @@ impl Reading {
             let own = Place { module: module.name.clone(), name: base.clone() };
             let found = if steps < MOST_STEPS && self.classes < MOST_CLASSES { self.find(&own, 0) } else { None };
             match found {
-                Some((module, class)) => self.take(&module, &class, steps + 1),
-                None => self.note(format!("it derives from {base}, whose methods are not known without running it")),
+                Some((module, Definition::Class(class))) => self.take(&module, &class, steps + 1),
+                _ => self.note(format!("it derives from {base}, whose methods are not known without running it")),
             }
+        }
+    }
+
+    fn note_errors(&mut self, module: &Module) {
+        if module.has_errors() {
+            self.note(format!("{} has errors of syntax, and was read as far as it could be", module.path.display()));
         }
     }
 

@@ -25,8 +25,14 @@ pub(super) struct Place {
 pub(super) struct Class {
     /// The names of what it derives from.
     pub(super) bases: Vec<String>,
-    /// Its own functions: the description is the signature, and the first line of the docstring.
+    /// Its own functions.
     pub(super) methods: Vec<MethodInfo>,
+}
+
+/// What a name of a module means.
+pub(super) enum Definition {
+    Class(Class),
+    Function(MethodInfo),
 }
 
 pub(super) struct Module {
@@ -70,7 +76,7 @@ impl Module {
         let mut left = vec![self.tree.root_node()];
         while let Some(node) = left.pop() {
             match node.kind() {
-                "class_definition" | "import_from_statement" => statements.push(node),
+                "class_definition" | "function_definition" | "import_from_statement" => statements.push(node),
                 "module"
                 | "decorated_definition"
                 | "if_statement"
@@ -90,10 +96,17 @@ impl Module {
         statements
     }
 
-    /// The last class of this name: it is the one that the name means in the end.
-    pub(super) fn class(&self, name: &str) -> Option<Class> {
-        let is_it = |node: &Node<'_>| node.kind() == "class_definition" && self.field(*node, "name") == name;
-        let class = self.statements().into_iter().rfind(is_it)?;
+    /// The last class or function of this name: it is the one that the name means in the end.
+    pub(super) fn definition(&self, name: &str) -> Option<Definition> {
+        let is_it = |node: &Node<'_>| node.kind() != "import_from_statement" && self.field(*node, "name") == name;
+        let found = self.statements().into_iter().rfind(is_it)?;
+        Some(match found.kind() {
+            "class_definition" => Definition::Class(self.class(found)),
+            _ => Definition::Function(self.function(found, 0)),
+        })
+    }
+
+    fn class(&self, class: Node<'_>) -> Class {
         let bases = class.child_by_field_name("superclasses").map(children).unwrap_or_default();
         let bases = bases.into_iter().filter_map(|base| match base.kind() {
             "identifier" | "attribute" => Some(clipped(self.text(base))),
@@ -102,10 +115,10 @@ impl Module {
             _ => None,
         });
         let body = class.child_by_field_name("body").map(children).unwrap_or_default();
-        Some(Class {
+        Class {
             bases: bases.collect(),
             methods: body.into_iter().filter_map(|statement| self.method(statement)).take(MOST).collect(),
-        })
+        }
     }
 
     fn method(&self, statement: Node<'_>) -> Option<MethodInfo> {
@@ -125,29 +138,22 @@ impl Module {
         if function.kind() != "function_definition" || decorators.iter().any(is_property) {
             return None;
         }
+        // The object itself.
+        Some(self.function(function, usize::from(!decorators.contains(&"staticmethod"))))
+    }
+
+    /// A function, without its first `own` parameters.
+    fn function(&self, function: Node<'_>, own: usize) -> MethodInfo {
         let parameters = function.child_by_field_name("parameters").map(children).unwrap_or_default();
         let parameters = parameters.into_iter().filter(|parameter| parameter.kind() != "comment");
-        // The object itself.
-        let own = usize::from(!decorators.contains(&"staticmethod"));
         let parameters: Vec<String> = parameters.skip(own).map(|parameter| on_one_line(self.text(parameter))).collect();
-        let mut description = format!("({})", parameters.join(", "));
+        let mut signature = format!("({})", parameters.join(", "));
         let returns = self.field(function, "return_type");
         if !returns.is_empty() {
-            description.push_str(&format!(" -> {}", on_one_line(returns)));
+            signature.push_str(&format!(" -> {}", on_one_line(returns)));
         }
-        let mut description = clipped(&description);
-        let doc = self.docstring(function);
-        if !doc.is_empty() {
-            description.push_str(": ");
-            description.push_str(&clipped(&doc));
-        }
-        Some(MethodInfo {
-            name: clipped(self.field(function, "name")),
-            description,
-            parameters: None,
-            returns: None,
-            not_callable: None,
-        })
+        let info = MethodInfo::new(clipped(self.field(function, "name")));
+        info.with_signature(clipped(&signature)).with_description(clipped(&self.docstring(function)))
     }
 
     /// The first line of a docstring.

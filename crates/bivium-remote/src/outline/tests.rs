@@ -26,7 +26,11 @@ impl Source {
 /// Each method as `NAME DESCRIPTION`.
 fn methods(outline: &Outline) -> Vec<String> {
     let methods = outline.methods.as_ref().unwrap_or_else(|| panic!("{outline:?}"));
-    methods.iter().map(|method| format!("{}{}", method.name, method.description)).collect()
+    let told = |method: &MethodInfo| {
+        let doc = if method.description.is_empty() { String::new() } else { format!(": {}", method.description) };
+        format!("{}{}{doc}", method.name, method.signature)
+    };
+    methods.iter().map(told).collect()
 }
 
 #[test]
@@ -104,6 +108,29 @@ fn a_class_is_found_through_imports_and_has_what_it_derives_from() {
 }
 
 #[test]
+fn a_function_is_read_as_execute() {
+    let source = Source::new(&[
+        ("m.py", "from inner import helper as detect\nclass C:\n    @staticmethod\n    def of(x): 'Makes.'\n"),
+        ("inner.py", "def helper(text, n=1) -> str:\n    \"\"\"Finds.\"\"\"\n"),
+    ]);
+    let outline = |function: &str| {
+        let text = json!({"name": "p", "version": "1", "function": function, "source": "."});
+        outline(&Manifest::parse(&text.to_string(), &source.0.path().join("p.json")).unwrap())
+    };
+    let found = outline("m:detect");
+    assert_eq!(methods(&found), ["execute(text, n=1) -> str: Finds."]);
+    assert!(found.file.unwrap().ends_with("inner.py"));
+    assert_eq!(methods(&outline("m:C.of")), ["execute(x): Makes."]);
+    for function in ["m:C", "m:none", "m:C.none"] {
+        let found = outline(function);
+        assert!(found.methods.is_none() && found.notes[0].starts_with("no function "), "{:?}", found.notes);
+    }
+    let named = |object: &str| super::outline(&Manifest::of_python(&source.0.path().join("m.py"), object).unwrap());
+    assert_eq!(methods(&named("detect")), ["execute(text, n=1) -> str: Finds."]);
+    assert_eq!(methods(&named("C")), ["of(x): Makes."]);
+}
+
+#[test]
 fn what_is_not_there_is_told() {
     let source = Source::new(&[("m.py", "Plugin = make()\n"), ("round.py", "from round import Plugin\n")]);
     for (module, class, note) in [
@@ -157,7 +184,7 @@ fn hostile_sources_end_soon_and_break_nothing() {
         let outline = source.outline("m", "Plugin");
         assert!(start.elapsed().as_secs() < 10, "{:?}: {:.50}", start.elapsed(), text);
         assert!(outline.methods.is_some() || !outline.notes.is_empty(), "{text:.50}");
-        assert!(outline.methods.unwrap_or_default().iter().all(|method| method.description.chars().count() < 2000));
+        assert!(outline.methods.unwrap_or_default().iter().all(|method| method.signature.chars().count() < 2000));
     }
     let long = "#".repeat(5 << 20);
     assert!(Source::new(&[("m.py", &long)]).outline("m", "P").notes[0].contains("longer than 4 MiB"));

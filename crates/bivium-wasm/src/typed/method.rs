@@ -143,21 +143,22 @@ impl Methods {
 
     /// What is told of them.
     pub(crate) fn list(&self) -> Vec<MethodInfo> {
-        let info = |method: &Arc<Method>| MethodInfo {
-            name: method.name.clone(),
-            description: method.signature(),
-            parameters: Some(schema::of_arguments(&method.params)),
-            returns: Some(schema::of_result(method.result.as_ref())),
-            not_callable: None,
+        let info = |name: &str, method: &Method| {
+            MethodInfo::new(name)
+                .with_signature(method.signature())
+                .with_parameters(schema::of_arguments(&method.params))
+                .with_returns(schema::of_result(method.result.as_ref()))
         };
-        let unfit = |name: &String| MethodInfo {
-            name: name.clone(),
-            description: String::new(),
-            parameters: None,
-            returns: None,
-            not_callable: self.unfit.get(name).map(|unfit| format!("it has {unfit}")),
+        let unfit = |name: &String| {
+            MethodInfo::new(name).with_not_callable(self.unfit.get(name).map(|unfit| format!("it has {unfit}")))
         };
-        self.methods.iter().map(info).chain(self.listed.iter().map(unfit)).collect()
+        let default = self.default.and_then(|n| self.methods.get(n)).filter(|method| method.name != Call::EXECUTE);
+        let execute = |method| {
+            info(Call::EXECUTE, method).with_description(format!("The same as `{}`.", text::name(&method.name)))
+        };
+        let execute = default.map(|method| execute(method));
+        let methods = self.methods.iter().map(|method| info(&method.name, method));
+        execute.into_iter().chain(methods).chain(self.listed.iter().map(unfit)).collect()
     }
 }
 

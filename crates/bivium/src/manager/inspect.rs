@@ -136,12 +136,8 @@ fn class(manifest: &Manifest) -> Inspection {
     };
     let surface = manifest.ancestor.as_ref().and_then(|ancestor| ancestor.structural_surface.as_ref());
     if let (None, Some(surface)) = (&inspection.methods, surface) {
-        let method = |method: &bivium_interface::manifest::SurfaceMethod| MethodInfo {
-            name: method.name.clone(),
-            description: method.signature.clone(),
-            parameters: None,
-            returns: None,
-            not_callable: None,
+        let method = |method: &bivium_interface::manifest::SurfaceMethod| {
+            MethodInfo::new(&method.name).with_signature(&method.signature)
         };
         inspection.methods = Some(surface.methods.iter().map(method).collect());
         inspection.notes.push("the methods are those that its manifest had when it was made".to_owned());

@@ -95,7 +95,7 @@ fn its_problems_have_their_lines() {
     assert_eq!(
         problems("{\"format_version\": \"2.0\",\n\"code\": [], \"name\": \"a\", \"version\": \"1\"}"),
         [
-            "1: nothing says what to run: give component (a .wasm file), or module and class (in Python)",
+            "1: nothing says what to run: give component (a .wasm file), or module and class, or function (in Python)",
             "2: code must be an object",
         ]
     );

@@ -177,7 +177,7 @@ fn forms_of_text() {
 fn contradictions() {
     assert_eq!(
         problems(&wasm("\"module\": \"a\",\n\"class\": \"A\"")),
-        ["2: module contradicts component: a plugin is a component or a Python class"]
+        ["2: module contradicts component: a plugin is a component, or a Python class or function"]
     );
     assert_eq!(
         problems(&python("\"python_path\": \"p\",\n\"requirements\": []")),
@@ -198,7 +198,7 @@ fn contradictions() {
     );
     assert_eq!(
         problems("{\"name\": \"a\", \"version\": \"1\"}"),
-        ["1: nothing says what to run: give component (a .wasm file), or module and class (in Python)"]
+        ["1: nothing says what to run: give component (a .wasm file), or module and class, or function (in Python)"]
     );
     assert_eq!(
         problems("{\"name\": \"a\", \"version\": \"1\",\n\"runtime\": \"wasm\"}"),
@@ -254,4 +254,63 @@ fn no_key_names_a_variable_that_holds_a_secret_of_the_host() {
     }
     let allowed = "\"permissions\": {\"env\": [\"BIVIUM_SECRETS\", \"bivium_secret_key\", \"MY_BIVIUM_SECRET_KEY\"]}";
     Manifest::parse(&python(allowed), Path::new("/m/a.json")).unwrap();
+}
+
+#[test]
+fn a_function_is_alone() {
+    let function = |lines: &str| {
+        format!("{{ \"name\": \"a\", \"version\": \"1\", \"function\": \"a.b:C.d\",\n\"source\": \".\"{lines}\n}}")
+    };
+    assert_eq!(parse(&function("")).unwrap().function.as_deref(), Some("a.b:C.d"));
+    assert_eq!(
+        problems(&function(
+            ",\n\"module\": \"a\",\n\"class\": \"A\",\n\"init_args\": {\"x\": 1},\n\"config_schema\": {},\n\"conda_env\": \"w\""
+        )),
+        [
+            "1: ancestor contradicts function: a plugin of cjm-plugin-system is a class",
+            "3: module contradicts function: function names its module itself, as \"module:function\"",
+            "4: class contradicts function: a plugin is a class or a function",
+            "5: init_args contradicts function: they are for the constructor of a class",
+            "6: config_schema contradicts function: a function takes no configuration: what it takes are arguments of the call",
+        ]
+    );
+    let both = function(",\n\"component\": \"a.wasm\"");
+    assert_eq!(
+        problems(&both),
+        ["1: function contradicts component: a plugin is a component, or a Python class or function"]
+    );
+    for name in ["detect", "a:", ":b", "a b:c", "a:b:c", "a:1"] {
+        let text = function("").replace("a.b:C.d", name);
+        assert_eq!(
+            problems(&text),
+            [format!(
+                "1: function must be a module and a function in it, for example \"package.module:function\", not {name:?}"
+            )]
+        );
+    }
+}
+
+#[test]
+fn arguments_of_the_constructor_are_an_object_of_a_class() {
+    let manifest = parse(&python("\"init_args\": {\"size\": 3, \"deep\": {\"a\": [null, 1.5]}}")).unwrap();
+    assert_eq!(serde_json::json!(manifest.init_args), serde_json::json!({"size": 3, "deep": {"a": [null, 1.5]}}));
+    let many: Vec<String> = (0..257).map(|n| format!("\"a{n}\": 1")).collect();
+    for (lines, problem) in [
+        ("\"init_args\": [1]".to_owned(), "2: init_args must be an object, not a list".to_owned()),
+        ("\"init_args\": null".to_owned(), "2: init_args must be an object, not null".to_owned()),
+        (
+            "\"init_args\": {\"a b\": 1}".to_owned(),
+            "2: a key of init_args must be the name of an argument, not \"a b\"".to_owned(),
+        ),
+        (
+            format!("\"init_args\": {{{}}}", many.join(",")),
+            "2: init_args must have at most 256 keys, not 257".to_owned(),
+        ),
+    ] {
+        assert_eq!(problems(&python(&lines)), [problem]);
+    }
+    let refused = problems(&wasm("\"init_args\": {\"a\": 1}"));
+    assert_eq!(refused, ["2: init_args is for Python plugins, and this is a component"]);
+    let refused = problems(&wasm("\"function\": \"a:b\", \"runtime\": \"wasm\""));
+    assert_eq!(refused, ["2: function is for Python plugins, and this is a component"]);
 }

@@ -74,16 +74,16 @@ impl super::GuestPre for GuestPre {
 }
 
 /// A method, with what the component tells of its signature.
-fn method(name: String, description: String, told: &Value) -> Option<MethodInfo> {
-    let told = told.get(&name);
-    let schema = |key: &str| told.and_then(|told| told.get(key)).filter(|schema| schema.is_object()).cloned();
-    let mut info = json!({"name": name, "description": description});
-    if let Some(info) = info.as_object_mut() {
-        info.extend(["parameters", "returns"].into_iter().filter_map(|key| Some((key.to_owned(), schema(key)?))));
-        let streams = told.and_then(|told| told.get("streams")).filter(|streams| streams.is_boolean());
-        info.extend(streams.map(|streams| ("streams".to_owned(), streams.clone())));
-    }
-    serde_json::from_value(info).ok()
+fn method(name: String, description: String, told: &Value) -> MethodInfo {
+    let told = |key: &str| told.get(&name)?.get(key);
+    let schema = |key: &str| told(key).filter(|schema| schema.is_object()).cloned();
+    let (parameters, returns) = (schema("parameters"), schema("returns"));
+    let streams = told("streams").and_then(Value::as_bool).unwrap_or_default();
+    MethodInfo::new(name)
+        .with_description(description)
+        .with_parameters(parameters)
+        .with_returns(returns)
+        .with_streams(streams)
 }
 
 /// The function that tells how the plugin is called, where the component has it.
@@ -143,10 +143,8 @@ impl super::Guest for Guest {
         };
         let execute = (Call::EXECUTE.to_owned(), description.summary);
         let others = description.methods.into_iter().map(|method| (method.name, method.description));
-        Ok(std::iter::once(execute)
-            .chain(others)
-            .filter_map(|(name, description)| method(name, description, &told))
-            .collect())
+        let all = std::iter::once(execute).chain(others);
+        Ok(all.map(|(name, description)| method(name, description, &told)).collect())
     }
 
     async fn config_schema(&self, store: &mut Store<HostState>) -> wasmtime::Result<String> {
