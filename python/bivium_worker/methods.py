@@ -10,7 +10,9 @@ import inspect
 import json
 import sys
 import typing
+from functools import partial
 
+from . import docstrings
 from .errors import clip
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -24,6 +26,12 @@ MAX_DEFAULT = 1024
 MAX_SIGNATURE = 500
 MAX_ALL = 512 * 1024
 """So many characters of JSON are told of all methods together; of those beyond it only the names."""
+MAX_NAMES = 256 * 1024
+"""So many characters more of names. The host reads a reply of 1 MiB."""
+DEEPEST_VALUE = 64
+"""So deep nests what stands in a schema: defaults, and what classes say of themselves."""
+INTEGERS = (-(1 << 63), (1 << 64) - 1)
+"""The least and the greatest that JSON holds exactly at the host."""
 
 PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 FORMATS = {
@@ -43,14 +51,18 @@ STREAMS = ("Iterator", "Generator", "AsyncIterator", "AsyncGenerator", "AsyncIte
 
 def listed(plugin) -> list[dict]:
     """All methods of a plugin, by name."""
-    left, found = MAX_ALL, []
-    for name, (target, attribute) in sorted(plugin.methods().items())[:MOST]:
+    left, names_left, found = MAX_ALL, MAX_NAMES, []
+    names = {name: place for name, place in plugin.methods().items() if len(name) <= MAX_SIGNATURE and clip(name) == name}
+    for name, (target, attribute) in sorted(names.items())[:MOST]:
         told = described(name, target, attribute)
         if name == "execute" and plugin.hook("execute_stream") is not None:
             told["streams"] = True
         size = len(json.dumps(told))
         if size > left:
             told = {"name": name, "description": ""}
+            names_left -= len(json.dumps(told))
+            if names_left < 0:
+                break
         left -= min(size, left)
         found.append(told)
     return found
@@ -61,20 +73,26 @@ def described(name: str, target: object, attribute: str) -> dict:
     told: dict = {"name": name, "description": ""}
     function = getattr(type(target), attribute, None) or getattr(target, attribute, None)
     doc = getattr(function, "__doc__", None)
-    if isinstance(doc, str):
-        told["doc"] = clip(inspect.cleandoc(doc[:MAX_DOC]))
-        told["description"] = told["doc"].partition("\n")[0]
+    if isinstance(function, partial):
+        doc = function.func.__doc__
+    doc = clip(inspect.cleandoc(doc[:MAX_DOC])) if isinstance(doc, str) else ""
+    told["description"] = doc.partition("\n")[0]
+    if doc != told["description"]:
+        told["doc"] = doc
     try:
         function = getattr(target, attribute)
         signature = inspect.signature(function)
     except BaseException:  # a built-in function, or the plugin's own code
         return told
-    told["signature"] = clip(str(signature))[:MAX_SIGNATURE]
+    try:
+        told["signature"] = clip(str(signature))[:MAX_SIGNATURE]
+    except BaseException:  # a default's own __repr__, or an integer that Python writes out for nobody
+        pass
     hints = hints_of(function)
     plain = inspect.unwrap(function)
     told["streams"] = inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain)
     try:
-        told["parameters"] = fitting(parameters(signature, hints))
+        told["parameters"] = fitting(parameters(signature, hints, docstrings.parameters(doc)))
         returns, streams = result(hints.get("return", signature.return_annotation))
         told["streams"] = told["streams"] or streams
         if returns:
@@ -97,13 +115,40 @@ def hints_of(function) -> dict:
 
 def fitting(schema: dict) -> dict:
     """A schema that is JSON and not too long."""
-    text = json.dumps(schema, allow_nan=False)
+    text = json.dumps(held(schema), allow_nan=False)
     if len(text) > MAX_SCHEMA:
         raise ValueError("its schema takes %d bytes" % len(text))
     return json.loads(text)
 
 
-def parameters(signature: inspect.Signature, hints: dict) -> dict:
+def held(value, depth: int = 0):
+    """A value as the host reads it again, without what JSON does not hold: the key is left out whose value has that in it.
+    Raises ValueError where there is no such key."""
+    if depth > DEEPEST_VALUE:
+        raise ValueError("it nests deeper than %d levels" % DEEPEST_VALUE)
+    if isinstance(value, dict):
+        kept: dict = {}
+        for key, one in value.items():
+            name = key if isinstance(key, str) else json.dumps(key)
+            if name in kept:
+                raise ValueError("two keys read %r" % name)
+            try:
+                kept[held(name)] = held(one, depth + 1)
+            except (TypeError, ValueError):
+                continue
+        return kept
+    if isinstance(value, (list, tuple)):
+        return [held(one, depth + 1) for one in value]
+    if isinstance(value, int) and not isinstance(value, bool) and not INTEGERS[0] <= value <= INTEGERS[1]:
+        raise ValueError("an integer beyond 64 bits")
+    text = json.dumps(value, allow_nan=False)
+    if isinstance(value, str):
+        value.encode()
+        return value
+    return json.loads(text)
+
+
+def parameters(signature: inspect.Signature, hints: dict, docs: dict) -> dict:
     """The schema of the arguments by name."""
     schemas = Schemas()
     properties: dict = {}
@@ -121,7 +166,7 @@ def parameters(signature: inspect.Signature, hints: dict) -> dict:
             required.append(name)
         else:
             add_default(found, parameter.default)
-        properties[name] = found
+        properties[name] = with_doc(found, docs.get(name))
     schema: dict = {"$schema": DRAFT, "type": "object", "properties": properties}
     if required:
         schema["required"] = required
@@ -141,13 +186,19 @@ def result(kind) -> tuple[dict, bool]:
     return schemas.finish(dict(schemas.of(kind, 0))), False
 
 
+def with_doc(schema: dict, doc: str | None) -> dict:
+    """The schema with what a docstring says of it, unless its type says something itself."""
+    return dict(schema, description=doc) if doc and "description" not in schema else schema
+
+
 def add_default(schema: dict, default) -> None:
-    """Notes a default value that is plain data."""
+    """Notes a default value that is plain data, and as a whole."""
     enum = sys.modules.get("enum")
     if enum is not None and isinstance(default, enum.Enum):
         default = default.value
     try:
-        if len(json.dumps(default, allow_nan=False)) <= MAX_DEFAULT:
+        text = json.dumps(default, allow_nan=False)
+        if len(text) <= MAX_DEFAULT and json.dumps(held(default), allow_nan=False) == text:
             schema["default"] = default
     except (TypeError, ValueError, RecursionError):
         pass
@@ -306,6 +357,8 @@ class Schemas:
 
 def record(kind: type, properties: dict, required: list) -> dict:
     """The schema of an object of a class."""
+    docs = docstrings.parameters(clip(inspect.cleandoc((kind.__doc__ or "")[:MAX_DOC])))
+    properties = {name: with_doc(schema, docs.get(name)) for name, schema in properties.items()}
     schema = {"type": "object", "title": kind.__name__, "properties": properties}
     if required:
         schema["required"] = required

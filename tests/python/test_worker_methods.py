@@ -40,7 +40,7 @@ class Methods(WorkerCase):
                 "$schema": "https://json-schema.org/draft/2020-12/schema",
                 "type": "object",
                 "properties": {
-                    "text": {"type": "string"},
+                    "text": {"type": "string", "description": "The text."},
                     "times": {"type": "integer", "default": 1},
                     "mode": {"enum": ["fast", "good"], "default": "fast"},
                     "when": {},
@@ -114,6 +114,47 @@ class AwkwardMethods(WorkerCase):
             found["fine"]["parameters"]["properties"], {"x": {"type": "number"}, "y": {}, "z": {"default": {"1": 2}}}
         )
         self.assertEqual(self.worker.result("fine"), None)
+
+    def test_what_json_does_not_hold_is_left_out(self):
+        _, reply = self.worker.get("/methods")
+        found = {method["name"]: method for method in reply["methods"]}
+        self.assertEqual(
+            found["beyond"]["parameters"]["properties"],
+            {
+                "a": {"type": "integer"},
+                "b": {"type": "integer"},
+                "c": {"type": "integer", "default": 2**64 - 1},
+                "d": {"type": "array"},
+                "e": {"type": "string"},
+                "f": {"type": "array"},
+                "g": {"type": "object"},
+                "h": {"type": "integer"},
+                "i": {"default": 1},
+                "j": {"type": "number"},
+            },
+        )
+        self.assertNotIn("required", found["beyond"]["parameters"])
+        self.assertEqual(found["own_numbers"]["parameters"]["properties"], {"x": {"type": "integer", "minimum": 0}})
+        self.assertNotIn("n" * 600, found)
+        self.assertTrue(all(name.isascii() for name in found))
+
+
+class Docstrings(WorkerCase):
+    cls = "Documenting"
+    settings = {"module": "described"}
+
+    def said(self, method: str) -> dict:
+        properties = methods(self.worker)[method]["parameters"]["properties"]
+        return {name: schema.get("description") for name, schema in properties.items()}
+
+    def test_each_form_tells_of_parameters(self):
+        text, often = "The text that is counted.", "How often: once or twice."
+        self.assertEqual(self.said("indented"), {"text": text, "times": often, "place": None})
+        both = "Both of them."
+        self.assertEqual(self.said("underlined"), {"a": both, "b": both, "c": "The third.", "d": None})
+        self.assertEqual(self.said("fields"), {"text": "The text of it.", "size": "How large.", "other": None})
+        size = methods(self.worker)["underlined"]["parameters"]["properties"]["d"]["properties"]["size"]
+        self.assertEqual(size, {"type": "number", "default": 1.5, "description": "How large, in metres."})
 
 
 @needs("pydantic")

@@ -93,10 +93,78 @@ class Described:
         raise RuntimeError("nobody asked")
 
 
+@dataclasses.dataclass
+class Documented:
+    """Something with a size.
+
+    Attributes:
+        size: How large,
+            in metres.
+    """
+
+    size: float = 1.5
+
+
+class Documenting:
+    """Whose docstrings are of each form."""
+
+    def indented(self, text, times=2, *, place=None, **more):
+        """Counts.
+
+        Args:
+            text (str, optional): The text
+                that is counted.
+            times: How often: once or twice.
+            *rest: What else.
+
+            **more: Whatever.
+        place: not in the section
+
+        Returns:
+            text: no parameter
+        """
+
+    def underlined(self, a, b, c=None, *, d: Documented = None):
+        """Adds.
+
+        Parameters
+        ----------
+        a, b : int
+            Both of
+            them.
+        c
+            The third.
+        **d: Documented
+
+        Returns
+        -------
+        c : int
+            The sum.
+        """
+
+    def fields(self, text, size=None, other=0):
+        """Takes.
+
+        :param text: The text
+            of it.
+        :param typing.Optional[int] size: How large.
+
+            not of it
+        :type other: int
+        :returns: text: nothing
+        """
+
+
 class Own:
     @classmethod
     def model_json_schema(cls):
         raise SystemExit("no schema")
+
+
+class OwnNumbers:
+    @classmethod
+    def model_json_schema(cls):
+        return {"type": "integer", "maximum": 10**400, "minimum": 0, "examples": [1, float("nan")], "title": "\ud800"}
 
 
 class Awkward:
@@ -121,6 +189,28 @@ class Awkward:
 
     def fine(self, x: float = float("nan"), y=b"", z={1: 2}):
         pass
+
+    def beyond(
+        self,
+        a: int = 10**400,
+        b: int = -(2**63) - 1,
+        c: int = 2**64 - 1,
+        d: list = [1, {"x": 2**64}],
+        e: str = "\ud800",
+        f: list = functools.reduce(lambda inner, _: [inner], range(400), []),
+        g: dict = {1: "a", "1": "b"},
+        h: int = 10**5000,
+        i: typing.Literal[1, 10**30] = 1,
+        j: float = float("inf"),
+    ):
+        pass
+
+    def own_numbers(self, x: OwnNumbers):
+        pass
+
+
+setattr(Awkward, "lone\ud800", lambda self: None)
+setattr(Awkward, "n" * 600, lambda self: None)
 
 
 for _n in range(2000):
