@@ -155,6 +155,56 @@ class Documenting:
         """
 
 
+class Both:
+    """Told alike by its source and by inspection."""
+
+    def execute(
+        self,
+        text: str,
+        times: int = 2,
+        *,
+        mode: Mode = Mode.FAST,
+        sizes: list[int] = [1, -2],
+        maybe: typing.Optional[float] = None,
+        either: typing.Union[int, str, None] = None,
+        more: typing.Dict[str, typing.Any] = {},
+        pair: Pair,
+        options: Options = {},
+        documented: typing.Optional[Documented] = None,
+        exact: typing.Literal["a", 1] = "a",
+        said: typing.Annotated[int, "How many."] = 3,
+        days: typing.Tuple[datetime.date, ...] = (),
+        two: typing.Tuple[int, str] = (1, "x"),
+        names: set[str] = None,
+        large=10**400,
+        **rest: float,
+    ) -> list[Documented]:
+        """Does much.
+
+        Args:
+            text: What is read.
+            said: Not told, for the type says it.
+        """
+
+    def pieces(self, path, *rest: str, size: "int" = 1) -> Iterator[str]:
+        """Gives pieces."""
+        yield path
+
+    async def ticks(self) -> AsyncIterator[int]:
+        yield 1
+
+    def lazy(self) -> Iterator[Documented]:
+        return iter(())
+
+    def quiet(self, a, /, b=b""): ...
+
+    @staticmethod
+    def free(x: int): ...
+
+    @classmethod
+    def of(cls, x: Mode): ...
+
+
 class Own:
     @classmethod
     def model_json_schema(cls):

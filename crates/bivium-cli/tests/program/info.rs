@@ -225,23 +225,81 @@ fn what_is_not_there_is_said() {
 }
 
 /// The command lines that `info` prints, run by a shell in the place.
-fn run_as_printed(place: &Place, info: &Ran, plugin: &str) -> Vec<Ran> {
+pub(crate) fn run_as_printed(place: &Place, info: &Ran, plugin: &str) -> Vec<Ran> {
+    let lines: Vec<&str> = info.stdout.lines().filter_map(|line| line.trim().strip_prefix("$ ")).collect();
+    assert!(lines.iter().all(|line| line.contains(plugin)) && !lines.is_empty(), "{}", info.all());
+    lines.iter().map(|line| run_line(place, line)).collect()
+}
+
+/// A command line, run by a shell in the place.
+fn run_line(place: &Place, line: &str) -> Ran {
     let program = Path::new(env!("CARGO_BIN_EXE_bivium")).parent().unwrap();
     let path = std::env::var_os("PATH").unwrap();
     let path = [program.to_owned()].into_iter().chain(std::env::split_paths(&path));
     let path = std::env::join_paths(path).unwrap();
-    let lines: Vec<&str> = info.stdout.lines().filter_map(|line| line.trim().strip_prefix("$ ")).collect();
-    assert!(lines.iter().all(|line| line.contains(plugin)) && !lines.is_empty(), "{}", info.all());
-    let run = |line: &&str| {
-        let known = place.command(&[]);
-        let mut command = std::process::Command::new("bash");
-        command.args(["-c", line]).current_dir(place.path("")).env("PATH", &path);
-        for (name, value) in known.get_envs().filter_map(|(name, value)| Some((name, value?))) {
-            command.env(name, value);
+    let known = place.command(&[]);
+    let mut command = std::process::Command::new("bash");
+    command.args(["-c", line]).current_dir(place.path("")).env("PATH", &path);
+    for (name, value) in known.get_envs().filter_map(|(name, value)| Some((name, value?))) {
+        command.env(name, value);
+    }
+    place.ran(command.output().unwrap())
+}
+
+/// A program that ends at once, as a component.
+const PROGRAM: &str = r#"(component
+    (core module $m (func (export "run") (result i32) (i32.const 0)))
+    (core instance $i (instantiate $m))
+    (func $run (result (result)) (canon lift (core func $i "run")))
+    (instance $n (export "run" (func $run)))
+    (export "wasi:cli/run@0.2.0" (instance $n)))"#;
+
+#[test]
+fn every_kind_of_plugin_lists_execute_in_the_same_way() {
+    let place = Place::new();
+    let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/guests/target/guests/echo.wasm");
+    assert!(guest.is_file(), "{} is not built: run `cargo xtask guests`", guest.display());
+    fs::copy(guest, place.path("manifests/world.wasm")).unwrap();
+    fs::write(place.path("manifests/typed.wasm"), wat::parse_str(crate::files::ADD).unwrap()).unwrap();
+    fs::write(place.path("manifests/program.wasm"), wat::parse_str(PROGRAM).unwrap()).unwrap();
+    for name in ["world", "typed", "program"] {
+        place.component(name, json!({}));
+    }
+    let source = "def f(text: str):\n    \"\"\"Says it.\"\"\"\n    return text\n\nclass C:\n    \
+                  def execute(self, text: str):\n        \"\"\"Says it.\"\"\"\n        return text\n";
+    place.write("code.py", source);
+    for (name, object) in
+        [("class", json!({"module": "code", "class": "C"})), ("function", json!({"function": "code:f"}))]
+    {
+        let mut manifest = json!({"name": name, "version": "1", "source": ".."});
+        manifest.as_object_mut().unwrap().extend(object.as_object().unwrap().clone());
+        place.write(&format!("manifests/{name}.json"), &manifest.to_string());
+    }
+    // What a component of `bivium:plugin` says of itself is known when it runs.
+    for (name, ways) in [
+        ("world", &["--load"] as &[_]),
+        ("typed", &["--load", "--quiet"]),
+        ("program", &["--load", "--quiet"]),
+        ("class", &["--load", "--quiet"]),
+        ("function", &["--load", "--quiet"]),
+    ] {
+        for way in ways {
+            let json = place.run(&["info", name, way, "--output=json"]).assert_status(0).json();
+            let methods = json["methods"].as_array().unwrap();
+            assert_eq!(methods.iter().filter(|method| method["name"] == "execute").count(), 1, "{json:#}");
+            let execute = &methods[0];
+            assert_eq!((&execute["name"], &execute["streams"]), (&json!("execute"), &json!(false)), "{json:#}");
+            let description = execute["description"].as_str().unwrap_or_default();
+            assert!(!description.is_empty() && execute["parameters"]["properties"].is_object(), "{json:#}");
+            let command = execute["command"].as_str().unwrap();
+            assert!(command.starts_with(&format!("bivium run {name}")), "{command}");
+            let text = place.run(&["info", name, way]);
+            let shown = text.assert_status(0).stdout.contains(&format!("    $ {command}\n"));
+            assert!(shown && text.stdout.contains("\n  execute       "), "{}", text.all());
+            assert!(text.stdout.contains(description), "{}", text.all());
+            run_line(&place, command).assert_status(0);
         }
-        place.ran(command.output().unwrap())
-    };
-    lines.iter().map(run).collect()
+    }
 }
 
 #[test]
@@ -252,7 +310,9 @@ fn info_prints_what_a_method_takes_and_command_lines_that_work() {
     for named in ["adds", "manifests/adds.json", "./manifests/adds.wasm"] {
         let info = place.run(&["info", named]);
         let methods = format!(
-            "Methods:\n  add           func(a: s32, b: s32) -> s32\n    a: integer (required)\n    b: integer (required)\n    \
+            "Methods:\n  execute       func(a: s32, b: s32) -> s32\n    The same as `add`.\n    a: integer (required)\n    \
+             b: integer (required)\n    $ bivium run {named} a:=1 b:=1\n  \
+             add           func(a: s32, b: s32) -> s32\n    a: integer (required)\n    b: integer (required)\n    \
              $ bivium run {named} --method add a:=1 b:=1\n"
         );
         assert!(info.assert_status(0).stdout.ends_with(&methods), "{}", info.all());
@@ -261,7 +321,7 @@ fn info_prints_what_a_method_takes_and_command_lines_that_work() {
         }
     }
     let json = place.run(&["info", "adds", "--output=json"]).json();
-    assert_eq!(json["methods"][0]["command"], "bivium run adds --method add a:=1 b:=1");
+    assert_eq!(json["methods"][0]["command"], "bivium run adds a:=1 b:=1");
 
     let source = "class Words:\n    def execute(self, text: str, times: int = 2):\n        \"\"\"Says it.\"\"\"\n        return text * times\n";
     place.write("manifests/words.py", source);

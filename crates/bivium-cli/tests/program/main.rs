@@ -18,6 +18,7 @@ mod full;
 mod info;
 mod kept;
 mod logs;
+mod objects;
 mod place;
 mod reader;
 mod saved;

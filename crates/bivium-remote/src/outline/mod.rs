@@ -1,17 +1,25 @@
 //! [`outline`]: what a Python plugin's source says of it. It is parsed, and nothing of it runs: no interpreter starts.
 
+mod docstring;
+mod expression;
 mod files;
+mod imports;
+mod schema;
 mod source;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use bivium_interface::manifest::{PythonKind, PythonObject};
 use bivium_interface::{Call, Manifest, MethodInfo};
 use serde::Serialize;
+use serde_json::json;
 
 use files::Files;
-use source::{Class, Definition, Module, Place};
+use schema::Schemas;
+use source::{Class, Definition, Function, Module, Place, clipped};
 
 /// Names of the class that belong to the host and are no methods for calls, as in `bivium_worker/plugin.py`.
 const LIFECYCLE: &[&str] = &[
@@ -26,10 +34,31 @@ const LIFECYCLE: &[&str] = &[
 ];
 /// Imports that are followed and base classes that are looked into, one behind the other.
 const MOST_STEPS: usize = 8;
-/// Classes of one plugin that are looked at.
+/// Classes that one derives from and that are looked at.
 const MOST_CLASSES: usize = 32;
-/// Base classes that have no methods for calls.
-const EMPTY_BASES: &[&str] = &["object", "ABC", "abc.ABC"];
+/// Names that are looked up, and how long that may take.
+const MOST_LOOKUPS: usize = 5000;
+const TIME: Duration = Duration::from_secs(4);
+/// Methods of one plugin that are told.
+const MOST_METHODS: usize = 1000;
+/// As much is told of them all, as JSON; of those beyond it only the names.
+const LONGEST: usize = 512 << 10;
+const MOST_NOTES: usize = 32;
+/// Base classes that have no methods for calls, and are not looked into.
+const ROOTS: &[&str] = &[
+    "object",
+    "ABC",
+    "Generic",
+    "Protocol",
+    "BaseModel",
+    "NamedTuple",
+    "TypedDict",
+    "Enum",
+    "StrEnum",
+    "IntEnum",
+    "Flag",
+    "IntFlag",
+];
 
 /// What a Python plugin's source says of it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -49,26 +78,23 @@ pub struct Outline {
 /// file system.
 #[must_use]
 pub fn outline(manifest: &Manifest) -> Outline {
-    let mut reading =
-        Reading { files: Files::of(manifest), methods: BTreeMap::new(), outline: Outline::default(), classes: 0 };
+    let mut reading = Reading::new(Files::of(manifest));
     let Some(PythonObject { module, name, kind }) = manifest.python_object() else { return reading.outline };
     let (first, inner) = name.split_once('.').map_or((name, None), |(first, inner)| (first, Some(inner)));
     let place = Place { module: module.split('.').map(str::to_owned).collect(), name: first.to_owned() };
-    let methods = match (reading.find(&place, 0), inner) {
+    let methods = match (reading.find(&place), inner) {
         (Some((module, Definition::Class(class))), Some(inner)) => {
-            reading.outline.file = Some(module.path.clone());
-            reading.take(&module, &class, 0);
-            reading.methods.remove(inner).map(|function| vec![as_execute(function)])
+            reading.begin(&module);
+            let function = reading.methods(&module, &class).remove(inner);
+            function.map(|(module, function)| vec![(module, as_execute(function))])
         }
         (Some((module, Definition::Class(class))), None) if kind != PythonKind::Function => {
-            reading.outline.file = Some(module.path.clone());
-            reading.take(&module, &class, 0);
-            Some(std::mem::take(&mut reading.methods).into_values().collect())
+            reading.begin(&module);
+            Some(reading.methods(&module, &class).into_values().filter(|(_, function)| is_offered(function)).collect())
         }
         (Some((module, Definition::Function(function))), None) if kind != PythonKind::Class => {
-            reading.outline.file = Some(module.path.clone());
-            reading.note_errors(&module);
-            Some(vec![as_execute(function)])
+            reading.begin(&module);
+            Some(vec![(module, as_execute(function))])
         }
         _ => None,
     };
@@ -84,61 +110,151 @@ pub fn outline(manifest: &Manifest) -> Outline {
             reading.files.missing(module, manifest)
         });
     }
-    reading.outline.methods = methods;
+    reading.outline.methods = methods.map(|methods| reading.told(methods));
     reading.outline
 }
 
 /// A function that is the plugin is its `execute`.
-fn as_execute(mut function: MethodInfo) -> MethodInfo {
+fn as_execute(mut function: Function) -> Function {
     Call::EXECUTE.clone_into(&mut function.name);
     function
 }
 
+fn is_offered(function: &Function) -> bool {
+    !function.name.starts_with('_') && !LIFECYCLE.contains(&function.name.as_str())
+}
+
+/// What a name means, and the module that says so.
+type Found = Option<(Rc<Module>, Definition)>;
+
 struct Reading {
     files: Files,
-    methods: BTreeMap<String, MethodInfo>,
+    modules: HashMap<Vec<String>, Option<Rc<Module>>>,
     outline: Outline,
-    classes: usize,
+    lookups: usize,
+    end: Instant,
+    /// Whether the class has an `execute_stream`.
+    streams: bool,
 }
 
 impl Reading {
+    fn new(files: Files) -> Self {
+        let (outline, modules) = (Outline::default(), HashMap::new());
+        Self { files, modules, outline, lookups: 0, end: Instant::now() + TIME, streams: false }
+    }
+
     /// The class or function of this name, through the imports that lead to it.
-    fn find(&mut self, place: &Place, steps: usize) -> Option<(Module, Definition)> {
-        if steps > MOST_STEPS {
+    fn find(&mut self, place: &Place) -> Found {
+        self.find_through(place, 0)
+    }
+
+    fn find_through(&mut self, place: &Place, steps: usize) -> Found {
+        self.lookups += 1;
+        if steps > MOST_STEPS || self.lookups > MOST_LOOKUPS || Instant::now() > self.end {
             return None;
         }
-        let module = match self.files.read(&place.module)? {
-            Ok(module) => module,
-            Err(note) => {
-                self.outline.notes.push(note);
-                return None;
-            }
-        };
+        let module = self.module(&place.module)?;
         if let Some(definition) = module.definition(&place.name) {
             return Some((module, definition));
         }
-        let elsewhere = module.import(&place.name)?;
-        self.find(&elsewhere, steps + 1)
+        let stars = module.stars().into_iter().map(|module| Place { module, name: place.name.clone() });
+        let elsewhere: Vec<Place> = module.elsewhere(&place.name).into_iter().chain(stars).collect();
+        elsewhere.iter().filter(|other| *other != place).find_map(|other| self.find_through(other, steps + 1))
     }
 
-    /// Takes the methods of a class and of those that it derives from, the nearest first.
-    fn take(&mut self, module: &Module, class: &Class, steps: usize) {
-        self.classes += 1;
+    fn module(&mut self, name: &[String]) -> Option<Rc<Module>> {
+        if let Some(known) = self.modules.get(name) {
+            return known.clone();
+        }
+        let module = match self.files.read(name) {
+            Some(Ok(module)) => Some(Rc::new(module)),
+            Some(Err(note)) => {
+                self.note(note);
+                None
+            }
+            None => None,
+        };
+        self.modules.insert(name.to_vec(), module.clone());
+        module
+    }
+
+    /// Notes which file it is.
+    fn begin(&mut self, module: &Module) {
+        self.outline.file = Some(module.path.clone());
         self.note_errors(module);
-        for method in &class.methods {
-            let is_hidden = method.name.starts_with('_') || LIFECYCLE.contains(&method.name.as_str());
-            if !is_hidden && !self.methods.contains_key(&method.name) {
-                self.methods.insert(method.name.clone(), method.clone());
+    }
+
+    /// A class and those that it derives from, the nearest first, as far as their sources are there. What is not there is given to
+    /// `missing`.
+    fn lineage(&mut self, module: &Rc<Module>, class: &Class, missing: &mut Vec<String>) -> Vec<(Rc<Module>, Class)> {
+        let mut all = vec![(Rc::clone(module), class.clone())];
+        let mut left = vec![(Rc::clone(module), class.bases.clone())];
+        while let Some((module, bases)) = left.pop() {
+            let mut found = Vec::new();
+            for base in bases.into_iter().filter(|base| !ROOTS.contains(&base.rsplit('.').next().unwrap_or(base))) {
+                let place = Place { module: module.name.clone(), name: base };
+                let definition = if all.len() < MOST_CLASSES { self.find(&place) } else { None };
+                if let Some((module, Definition::Class(class))) = definition {
+                    found.push((Rc::clone(&module), class.bases.clone()));
+                    all.push((module, class));
+                } else {
+                    missing.push(place.name);
+                }
+            }
+            left.extend(found.into_iter().rev());
+        }
+        all
+    }
+
+    /// The functions of a class and of those that it derives from, by name.
+    fn methods(&mut self, module: &Rc<Module>, class: &Class) -> BTreeMap<String, (Rc<Module>, Function)> {
+        let mut missing = Vec::new();
+        let mut methods = BTreeMap::new();
+        for (module, class) in self.lineage(module, class, &mut missing) {
+            self.note_errors(&module);
+            // The last of a name is the one that it means in the end.
+            for function in class.methods.into_iter().rev() {
+                self.streams |= function.name == "execute_stream";
+                methods.entry(function.name.clone()).or_insert_with(|| (Rc::clone(&module), function));
             }
         }
-        for base in class.bases.iter().filter(|base| !EMPTY_BASES.contains(&base.as_str())) {
-            let own = Place { module: module.name.clone(), name: base.clone() };
-            let found = if steps < MOST_STEPS && self.classes < MOST_CLASSES { self.find(&own, 0) } else { None };
-            match found {
-                Some((module, Definition::Class(class))) => self.take(&module, &class, steps + 1),
-                _ => self.note(format!("it derives from {base}, whose methods are not known without running it")),
-            }
+        for base in missing {
+            self.note(format!("it derives from {base}, whose methods are not known without running it"));
         }
+        methods
+    }
+
+    /// What is told of the methods.
+    fn told(&mut self, methods: Vec<(Rc<Module>, Function)>) -> Vec<MethodInfo> {
+        let mut left = LONGEST;
+        let mut all = Vec::new();
+        for (module, function) in methods.into_iter().take(MOST_METHODS) {
+            let mut told = self.method(&module, &function);
+            let size = json!(told).to_string().len();
+            if size > left {
+                told = MethodInfo::new(&function.name);
+            }
+            left -= size.min(left);
+            all.push(told);
+        }
+        all
+    }
+
+    fn method(&mut self, module: &Module, function: &Function) -> MethodInfo {
+        let streams = function.yields || self.streams && function.name == Call::EXECUTE;
+        let mut schemas = Schemas::new(self);
+        let parameters = schemas.parameters(module, function);
+        let (returns, comes_in_turn) =
+            function.returns.as_ref().map_or((None, false), |returns| schemas.result(module, returns));
+        let description = clipped(function.doc.lines().next().unwrap_or_default());
+        let doc = if function.doc == description { "" } else { &function.doc };
+        MethodInfo::new(&function.name)
+            .with_description(description)
+            .with_doc(doc)
+            .with_signature(&function.signature)
+            .with_parameters(parameters)
+            .with_returns(returns)
+            .with_streams(streams || comes_in_turn)
     }
 
     fn note_errors(&mut self, module: &Module) {
@@ -148,7 +264,7 @@ impl Reading {
     }
 
     fn note(&mut self, note: String) {
-        if !self.outline.notes.contains(&note) {
+        if self.outline.notes.len() < MOST_NOTES && !self.outline.notes.contains(&note) {
             self.outline.notes.push(note);
         }
     }

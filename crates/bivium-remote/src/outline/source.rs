@@ -1,38 +1,115 @@
-//! One Python module, parsed.
+//! One Python module, parsed: its classes and functions, with what they take.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use bivium_interface::MethodInfo;
 use tree_sitter::{Node, ParseOptions, ParseState, Parser, Tree};
+
+use super::docstring;
+use super::expression::Expression;
 
 /// How long parsing one file may take: some are written to make it endless.
 const TIME: Duration = Duration::from_secs(2);
-/// Methods of one class, and statements of one module, that are looked at.
+/// Methods and fields of one class, and statements of one module, that are looked at.
 const MOST: usize = 10_000;
-/// The longest signature, docstring or name that is kept, in characters.
+/// Parameters of one function that are read; of one that has so many nothing is told of them.
+pub(super) const MOST_PARAMETERS: usize = 256;
+/// The longest signature, docstring's line or name that is kept, in characters.
 const LONGEST: usize = 500;
+/// The longest docstring, in characters.
+const LONGEST_DOC: usize = 8 << 10;
+/// Statements of a function that are looked at for a `yield`.
+const MOST_STATEMENTS: usize = 100_000;
 
-/// A class, by its module and its name.
+/// A class or a function, by its module and its name, which may have dots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) module: Vec<String>,
     pub(super) name: String,
 }
 
-/// A class's statement.
-pub(super) struct Class {
-    /// The names of what it derives from.
-    pub(super) bases: Vec<String>,
-    /// Its own functions.
-    pub(super) methods: Vec<MethodInfo>,
-}
-
 /// What a name of a module means.
+#[derive(Debug, Clone)]
 pub(super) enum Definition {
     Class(Class),
-    Function(MethodInfo),
+    Function(Function),
+}
+
+/// A class's statement.
+#[derive(Debug, Clone)]
+pub(super) struct Class {
+    pub(super) name: String,
+    pub(super) doc: String,
+    /// The names of what decorates it.
+    pub(super) decorators: Vec<String>,
+    /// The names of what it derives from.
+    pub(super) bases: Vec<String>,
+    /// Whether `total=False` does not stand behind them.
+    pub(super) is_total: bool,
+    pub(super) fields: Vec<Field>,
+    /// Its own functions.
+    pub(super) methods: Vec<Function>,
+}
+
+/// `NAME: KIND = VALUE` in a class's body.
+#[derive(Debug, Clone)]
+pub(super) struct Field {
+    pub(super) name: String,
+    pub(super) kind: Option<Expression>,
+    pub(super) value: Option<Expression>,
+}
+
+/// A function's statement.
+#[derive(Debug, Clone)]
+pub(super) struct Function {
+    pub(super) name: String,
+    /// As it is written, without the object itself.
+    pub(super) signature: String,
+    pub(super) doc: String,
+    pub(super) parameters: Vec<Parameter>,
+    pub(super) returns: Option<Expression>,
+    /// Whether it has a `yield`.
+    pub(super) yields: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Parameter {
+    pub(super) name: String,
+    pub(super) kind: Option<Expression>,
+    pub(super) default: Option<Expression>,
+    pub(super) star: Star,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Star {
+    None,
+    /// `*NAME`.
+    One,
+    /// `**NAME`.
+    Two,
+}
+
+impl Field {
+    /// Whether a type of the field's says this.
+    pub(super) fn marked(&self, mark: &str) -> bool {
+        match &self.kind {
+            Some(Expression::Subscript(outer, _)) => outer.last_name() == Some(mark),
+            Some(kind) => kind.last_name() == Some(mark),
+            None => false,
+        }
+    }
+
+    /// Whether an object of the class has it, and is given it: `ClassVar` and `field(init=False)` are not.
+    pub(super) fn is_own(&self) -> bool {
+        let is_made = match &self.value {
+            Some(Expression::Call(_, _, named)) => {
+                named.iter().any(|(key, value)| key == "init" && *value == Expression::Plain(false.into()))
+            }
+            _ => false,
+        };
+        self.kind.is_some() && !is_made && !self.marked("ClassVar") && !self.name.starts_with('_')
+    }
 }
 
 pub(super) struct Module {
@@ -58,27 +135,45 @@ impl Module {
         }
     }
 
+    /// An expression that stands in a text: a type in quotation marks.
+    pub(super) fn expression(&self, text: &str) -> Option<Expression> {
+        let text: String = text.chars().take(LONGEST).collect();
+        let module = Self::parse(self.name.clone(), self.path.clone(), text).ok()?;
+        let statement = module.tree.root_node().named_child(0)?;
+        (statement.kind() == "expression_statement").then(|| Expression::of(&module, statement))
+    }
+
     pub(super) fn has_errors(&self) -> bool {
         self.tree.root_node().has_error()
     }
 
-    fn text(&self, node: Node<'_>) -> &str {
+    pub(super) fn text(&self, node: Node<'_>) -> &str {
         self.text.get(node.byte_range()).unwrap_or_default()
     }
 
-    fn field(&self, node: Node<'_>, name: &str) -> &str {
+    pub(super) fn field(&self, node: Node<'_>, name: &str) -> &str {
         node.child_by_field_name(name).map(|child| self.text(child)).unwrap_or_default()
     }
 
     /// The statements that run when the module is imported, also those within `if` and `try`.
-    fn statements(&self) -> Vec<Node<'_>> {
+    pub(super) fn statements(&self) -> Vec<Node<'_>> {
         let mut statements = Vec::new();
         let mut left = vec![self.tree.root_node()];
         while let Some(node) = left.pop() {
             match node.kind() {
-                "class_definition" | "function_definition" | "import_from_statement" => statements.push(node),
+                "class_definition" | "function_definition" | "import_from_statement" | "import_statement" => {
+                    statements.push(node);
+                }
+                // `Name = other.Name`: long tables are not.
+                "assignment" => {
+                    let kind = |field: &str| node.child_by_field_name(field).map_or("", |part| part.kind());
+                    if kind("left") == "identifier" && matches!(kind("right"), "identifier" | "attribute") {
+                        statements.push(node);
+                    }
+                }
                 "module"
                 | "decorated_definition"
+                | "expression_statement"
                 | "if_statement"
                 | "elif_clause"
                 | "else_clause"
@@ -98,7 +193,9 @@ impl Module {
 
     /// The last class or function of this name: it is the one that the name means in the end.
     pub(super) fn definition(&self, name: &str) -> Option<Definition> {
-        let is_it = |node: &Node<'_>| node.kind() != "import_from_statement" && self.field(*node, "name") == name;
+        let is_it = |node: &Node<'_>| {
+            matches!(node.kind(), "class_definition" | "function_definition") && self.field(*node, "name") == name
+        };
         let found = self.statements().into_iter().rfind(is_it)?;
         Some(match found.kind() {
             "class_definition" => Definition::Class(self.class(found)),
@@ -107,31 +204,52 @@ impl Module {
     }
 
     fn class(&self, class: Node<'_>) -> Class {
-        let bases = class.child_by_field_name("superclasses").map(children).unwrap_or_default();
-        let bases = bases.into_iter().filter_map(|base| match base.kind() {
-            "identifier" | "attribute" => Some(clipped(self.text(base))),
+        let arguments = class.child_by_field_name("superclasses").map(children).unwrap_or_default();
+        let bases = arguments.iter().filter_map(|base| match base.kind() {
+            "identifier" | "attribute" => Some(clipped(self.text(*base))),
             // `Generic[T]`.
-            "subscript" => Some(clipped(self.field(base, "value"))).filter(|base| !base.ends_with("Generic")),
+            "subscript" => Some(clipped(self.field(*base, "value"))).filter(|base| !base.ends_with("Generic")),
             _ => None,
         });
-        let body = class.child_by_field_name("body").map(children).unwrap_or_default();
+        let is_open = |argument: &Node<'_>| {
+            argument.kind() == "keyword_argument"
+                && self.field(*argument, "name") == "total"
+                && self.field(*argument, "value") == "False"
+        };
+        let body = class.child_by_field_name("body");
+        let statements = body.map(children).unwrap_or_default();
+        let decorators = class.parent().filter(|parent| parent.kind() == "decorated_definition");
         Class {
+            name: clipped(self.field(class, "name")),
+            doc: self.docstring(class),
+            decorators: decorators.map(|node| self.decorators(node)).unwrap_or_default(),
             bases: bases.collect(),
-            methods: body.into_iter().filter_map(|statement| self.method(statement)).take(MOST).collect(),
+            is_total: !arguments.iter().any(is_open),
+            fields: statements.iter().filter_map(|statement| self.class_field(*statement)).take(MOST).collect(),
+            methods: statements.iter().filter_map(|statement| self.method(*statement)).take(MOST).collect(),
         }
     }
 
-    fn method(&self, statement: Node<'_>) -> Option<MethodInfo> {
+    fn class_field(&self, statement: Node<'_>) -> Option<Field> {
+        let assignment = statement.named_child(0).filter(|node| node.kind() == "assignment")?;
+        let name = assignment.child_by_field_name("left").filter(|left| left.kind() == "identifier")?;
+        let part = |field: &str| assignment.child_by_field_name(field).map(|node| Expression::of(self, node));
+        Some(Field { name: clipped(self.text(name)), kind: part("type"), value: part("right") })
+    }
+
+    /// The names of what decorates a class or a function.
+    fn decorators(&self, definition: Node<'_>) -> Vec<String> {
+        let decorators = children(definition).into_iter().filter(|child| child.kind() == "decorator");
+        let name = |text: &str| text.trim_start_matches('@').split('(').next().unwrap_or_default().trim().to_owned();
+        decorators.map(|one| clipped(&name(self.text(one)))).collect()
+    }
+
+    fn method(&self, statement: Node<'_>) -> Option<Function> {
         let (decorators, function) = match statement.kind() {
-            "decorated_definition" => {
-                let decorators = children(statement).into_iter().filter(|child| child.kind() == "decorator");
-                let decorators: Vec<&str> =
-                    decorators.map(|one| self.text(one).trim_start_matches('@').trim()).collect();
-                (decorators, statement.child_by_field_name("definition")?)
-            }
+            "decorated_definition" => (self.decorators(statement), statement.child_by_field_name("definition")?),
             _ => (Vec::new(), statement),
         };
-        let is_property = |decorator: &&str| {
+        let is_property = |decorator: &String| {
             let name = decorator.rsplit('.').next().unwrap_or_default();
             matches!(name, "property" | "cached_property" | "setter" | "getter" | "deleter")
         };
@@ -139,75 +257,91 @@ impl Module {
             return None;
         }
         // The object itself.
-        Some(self.function(function, usize::from(!decorators.contains(&"staticmethod"))))
+        let own = usize::from(!decorators.iter().any(|name| name == "staticmethod"));
+        Some(self.function(function, own))
     }
 
     /// A function, without its first `own` parameters.
-    fn function(&self, function: Node<'_>, own: usize) -> MethodInfo {
+    fn function(&self, function: Node<'_>, own: usize) -> Function {
         let parameters = function.child_by_field_name("parameters").map(children).unwrap_or_default();
-        let parameters = parameters.into_iter().filter(|parameter| parameter.kind() != "comment");
-        let parameters: Vec<String> = parameters.skip(own).map(|parameter| on_one_line(self.text(parameter))).collect();
-        let mut signature = format!("({})", parameters.join(", "));
-        let returns = self.field(function, "return_type");
-        if !returns.is_empty() {
-            signature.push_str(&format!(" -> {}", on_one_line(returns)));
+        let parameters = parameters.into_iter().filter(|parameter| parameter.kind() != "comment").skip(own);
+        let parameters: Vec<Node<'_>> = parameters.collect();
+        let written: Vec<String> = parameters.iter().map(|parameter| on_one_line(self.text(*parameter))).collect();
+        let mut signature = format!("({})", written.join(", "));
+        let returns = function.child_by_field_name("return_type");
+        if let Some(returns) = returns {
+            signature.push_str(&format!(" -> {}", on_one_line(self.text(returns))));
         }
-        let info = MethodInfo::new(clipped(self.field(function, "name")));
-        info.with_signature(clipped(&signature)).with_description(clipped(&self.docstring(function)))
+        let body = function.child_by_field_name("body");
+        Function {
+            name: clipped(self.field(function, "name")),
+            signature: clipped(&signature),
+            doc: self.docstring(function),
+            parameters: parameters.iter().take(MOST_PARAMETERS).filter_map(|node| self.parameter(*node)).collect(),
+            returns: returns.map(|node| Expression::of(self, node)),
+            yields: body.is_some_and(yields),
+        }
     }
 
-    /// The first line of a docstring.
-    fn docstring(&self, function: Node<'_>) -> String {
-        let first = function.child_by_field_name("body").and_then(|body| body.named_child(0));
+    fn parameter(&self, node: Node<'_>) -> Option<Parameter> {
+        let name = match node.kind() {
+            "default_parameter" | "typed_default_parameter" => node.child_by_field_name("name")?,
+            "typed_parameter" => node.named_child(0)?,
+            _ => node,
+        };
+        let star = match name.kind() {
+            "identifier" => Star::None,
+            "list_splat_pattern" => Star::One,
+            "dictionary_splat_pattern" => Star::Two,
+            // `*` and `/`.
+            _ => return None,
+        };
+        let part = |field: &str| node.child_by_field_name(field).map(|node| Expression::of(self, node));
+        let name = clipped(self.text(name).trim_start_matches('*').trim());
+        Some(Parameter { name, kind: part("type"), default: part("value"), star })
+    }
+
+    /// The docstring of a class or a function, without the indentation of its source.
+    fn docstring(&self, definition: Node<'_>) -> String {
+        let first = definition.child_by_field_name("body").and_then(|body| body.named_child(0));
         let string =
             first.filter(|first| first.kind() == "expression_statement").and_then(|first| first.named_child(0));
         let Some(string) = string.filter(|string| string.kind() == "string") else { return String::new() };
         let content = children(string).into_iter().find(|part| part.kind() == "string_content");
-        let content = content.map(|content| self.text(content).trim()).unwrap_or_default();
-        content.lines().next().unwrap_or_default().to_owned()
-    }
-
-    /// Whence a `from … import` has this name.
-    pub(super) fn import(&self, name: &str) -> Option<Place> {
-        let imports = self.statements().into_iter().filter(|node| node.kind() == "import_from_statement");
-        imports.rev().find_map(|import| self.imported(import, name))
-    }
-
-    fn imported(&self, import: Node<'_>, name: &str) -> Option<Place> {
-        let mut cursor = import.walk();
-        let theirs = import.children_by_field_name("name", &mut cursor).find_map(|one| match one.kind() {
-            "aliased_import" => (self.field(one, "alias") == name).then(|| self.field(one, "name")),
-            _ => (self.text(one) == name).then_some(name),
-        })?;
-        let from = import.child_by_field_name("module_name")?;
-        let text = on_one_line(self.text(from)).replace(' ', "");
-        let absolute = text.trim_start_matches('.');
-        let dots = text.len() - absolute.len();
-        let mut module: Vec<String> = match dots {
-            0 => Vec::new(),
-            // One dot is the module's own package.
-            dots => {
-                let is_package = self.path.file_name().is_some_and(|name| name == "__init__.py");
-                let up = dots - usize::from(is_package);
-                self.name.get(..self.name.len().checked_sub(up)?)?.to_vec()
-            }
-        };
-        module.extend(absolute.split('.').filter(|part| !part.is_empty()).map(str::to_owned));
-        let is_name = |part: &String| part.chars().all(|c| c.is_alphanumeric() || c == '_');
-        (!module.is_empty() && module.iter().all(is_name)).then(|| Place { module, name: theirs.to_owned() })
+        let content: String =
+            content.map(|content| self.text(content)).unwrap_or_default().chars().take(LONGEST_DOC).collect();
+        docstring::clean(&content)
     }
 }
 
-fn children(node: Node<'_>) -> Vec<Node<'_>> {
+/// Whether a function's body has a `yield` of its own.
+fn yields(body: Node<'_>) -> bool {
+    let mut left = vec![body];
+    let mut looked_at = 0;
+    while let Some(node) = left.pop() {
+        looked_at += 1;
+        match node.kind() {
+            "yield" => return true,
+            "function_definition" | "class_definition" | "lambda" | "string" => {}
+            _ => left.extend(children(node)),
+        }
+        if looked_at > MOST_STATEMENTS {
+            break;
+        }
+    }
+    false
+}
+
+pub(super) fn children(node: Node<'_>) -> Vec<Node<'_>> {
     let mut cursor = node.walk();
     node.named_children(&mut cursor).collect()
 }
 
-fn on_one_line(text: &str) -> String {
+pub(super) fn on_one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn clipped(text: &str) -> String {
+pub(super) fn clipped(text: &str) -> String {
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text.to_owned(),

@@ -108,6 +108,97 @@ fn a_class_is_found_through_imports_and_has_what_it_derives_from() {
 }
 
 #[test]
+fn a_class_is_found_through_modules_stars_and_other_names() {
+    let class = "class Real:\n    def execute(self, x): ...\n";
+    for files in [
+        [("m.py", "import inner.impl\nPlugin = inner.impl.Real\n"), ("inner/impl.py", class)],
+        [("m.py", "import inner.impl as other\nPlugin = other.Real\n"), ("inner/impl.py", class)],
+        [("m.py", "from inner import impl\nclass Plugin(impl.Real): ...\n"), ("inner/impl.py", class)],
+        [("m.py", "from inner import *\nPlugin = Real\n"), ("inner.py", class)],
+        [("m.py", "if True:\n    from inner import *\nclass Plugin(Real): ...\n"), ("inner.py", class)],
+    ] {
+        let source = Source::new(&files);
+        let outline = source.outline("m", "Plugin");
+        assert_eq!(methods(&outline), ["execute(x)"], "{files:?}");
+        assert_eq!(outline.notes, [""; 0]);
+    }
+    let round = Source::new(&[("m.py", "from n import *\nA = B\nB = A\n"), ("n.py", "from m import *\n")]);
+    assert!(round.outline("m", "A").methods.is_none());
+}
+
+#[test]
+fn parameters_have_schemas() {
+    let text = r#"
+import pydantic, dataclasses
+from typing import *
+from pydantic import BaseModel, Field
+
+class Point(BaseModel):
+    x: int
+    y: int = Field(default=0, description="How high.")
+    tags: "list[str]" = Field(default_factory=list)
+    inner: Optional["Point"] = None
+
+class Far(Point):
+    z: float = Field(..., gt=1)
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """A size.
+
+    Attributes:
+        width: How wide.
+    """
+    width: float
+    shared: ClassVar[int] = 1
+    made: int = dataclasses.field(init=False)
+
+class Plugin:
+    def execute(self, far: Far, size: Size | None = None, *, n: int = -0x10, big=18446744073709551616, a: float = 1_0.5,
+                b: Annotated[str, Field(description="Said.")] = "x\ty", c: Unknown[int] = nothing(), d: np.ndarray = None):
+        """Does.
+
+        :param n: How often.
+        """
+    def wide(self, x: Literal["a", 1, None], *more: int, **rest: Dict[str, Any]) -> Iterator[Union[int, str]]: yield
+"#;
+    let source = Source::new(&[("m.py", text)]);
+    let found = source.outline("m", "Plugin").methods.unwrap();
+    let properties = &found[0].parameters.as_ref().unwrap()["properties"];
+    let far = json!({"type": "object", "title": "Far", "properties": {
+        "x": {"type": "integer"},
+        "y": {"type": "integer", "description": "How high.", "default": 0},
+        "tags": {"type": "array", "items": {"type": "string"}},
+        "inner": {"anyOf": [{"type": "object", "title": "Point", "properties": {
+            "x": {"type": "integer"},
+            "y": {"type": "integer", "description": "How high.", "default": 0},
+            "tags": {"type": "array", "items": {"type": "string"}},
+            "inner": {"anyOf": [{"$comment": "Point"}, {"type": "null"}], "default": null}},
+            "required": ["x"]}, {"type": "null"}], "default": null},
+        "z": {"type": "number"}},
+        "required": ["x", "z"]});
+    assert_eq!(properties["far"], far);
+    let size = json!({"type": "object", "title": "Size", "required": ["width"],
+        "properties": {"width": {"type": "number", "description": "How wide."}}});
+    let expected = json!({
+        "far": far,
+        "size": {"anyOf": [size, {"type": "null"}], "default": null},
+        "n": {"type": "integer", "description": "How often."},
+        "big": {},
+        "a": {"type": "number", "default": 10.5},
+        "b": {"type": "string", "description": "Said.", "default": "x\ty"},
+        "c": {"$comment": "Unknown"},
+        "d": {"$comment": "np.ndarray", "default": null},
+    });
+    assert_eq!(*properties, expected);
+    assert_eq!(found[0].parameters.as_ref().unwrap()["required"], json!(["far"]));
+    let wide = json!({"type": "object", "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "properties": {"x": {"enum": ["a", 1, null]}}, "required": ["x"], "additionalProperties": {"type": "object"}});
+    assert_eq!((&found[1].parameters, found[1].streams), (&Some(wide), true));
+    assert_eq!(found[1].returns, Some(json!({"anyOf": [{"type": "integer"}, {"type": "string"}]})));
+}
+
+#[test]
 fn a_function_is_read_as_execute() {
     let source = Source::new(&[
         ("m.py", "from inner import helper as detect\nclass C:\n    @staticmethod\n    def of(x): 'Makes.'\n"),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bivium_interface::{Call, ErrorCode, MethodInfo, Payload, PluginError, Result};
-use serde_json::{Value, json};
+use serde_json::Value;
 use wasmtime::Store;
 use wasmtime::component::{HasSelf, Instance, InstancePre, Linker, ResourceAny, TypedFunc};
 
