@@ -1,5 +1,13 @@
 //! Which object of a module is the plugin: a class with arguments of its constructor, or a function.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test ends where it fails"
+)]
+
 mod common;
 
 use bivium_interface::{Call, ErrorCode, Manifest, PluginInterface};

@@ -1,5 +1,13 @@
 //! What a source says of a class is what the class says of itself.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test ends where it fails"
+)]
+
 mod common;
 
 use bivium_interface::{MethodInfo, PluginInterface};

@@ -7,8 +7,12 @@ use serde_json::{Map, Value, json};
 use crate::args::Global;
 use crate::output::on_one_line;
 
-/// Types nest no deeper in what is shown of them.
+/// Types nest no deeper in a value that is made for one.
 const DEEPEST: usize = 6;
+/// Nor in what is shown of them.
+const SHOWN: usize = 4;
+/// As many keys of an object are shown.
+const MOST_FIELDS: usize = 8;
 
 /// How the methods of one plugin are called.
 pub(super) struct How<'a> {
@@ -147,7 +151,7 @@ fn resolved<'a>(schema: &'a Value, property: &'a Value) -> &'a Value {
 /// A type in words.
 fn kind(schema: &Value, property: &Value, depth: usize) -> String {
     let property = resolved(schema, property);
-    if depth > DEEPEST {
+    if depth > SHOWN {
         return "…".to_owned();
     }
     if property.pointer("/properties/$blob").is_some() {
@@ -173,12 +177,28 @@ fn kind(schema: &Value, property: &Value, depth: usize) -> String {
             Some(items) if items.is_object() => format!("array of {}", kind(schema, items, depth + 1)),
             _ => "array".to_owned(),
         },
+        Some(Value::String(name)) if name == "object" => fields(schema, property, depth),
         Some(Value::String(name)) => on_one_line(name),
         Some(Value::Array(names)) => {
             names.iter().filter_map(Value::as_str).map(on_one_line).collect::<Vec<_>>().join(" | ")
         }
         _ => on_one_line(property.get("$comment").and_then(Value::as_str).unwrap_or("anything")),
     }
+}
+
+/// An object's keys with their types: `{width: integer, tall?: boolean}`.
+fn fields(schema: &Value, property: &Value, depth: usize) -> String {
+    let properties = property.get("properties").and_then(Value::as_object);
+    let Some(properties) = properties.filter(|properties| !properties.is_empty()) else { return "object".to_owned() };
+    let field = |(name, part): (&String, &Value)| {
+        let optional = if is_required(property, name) { "" } else { "?" };
+        format!("{}{optional}: {}", on_one_line(name), kind(schema, part, depth + 1))
+    };
+    let mut fields: Vec<String> = properties.iter().take(MOST_FIELDS).map(field).collect();
+    if properties.len() > MOST_FIELDS {
+        fields.push("…".to_owned());
+    }
+    format!("{{{}}}", fields.join(", "))
 }
 
 /// A value that fits.
@@ -286,7 +306,7 @@ mod tests {
         text: string (required)  What is masked.
         n: integer (required)
         mode: "fast" | "slow" (required)
-        size: object (required)
+        size: {w: integer, h?: integer} (required)
         pair: array (required)
         any: np.ndarray (required)
         left: number = 0.5

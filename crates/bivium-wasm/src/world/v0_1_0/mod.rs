@@ -41,6 +41,8 @@ mod bindings {
 
 /// The interface of [`signatures`].
 const SIGNATURES: &str = "bivium:plugin/signatures@0.1.0";
+/// Methods of one plugin that are told.
+const MOST_METHODS: usize = 1000;
 /// A longer text is not read.
 const MOST_SIGNATURES: usize = 1 << 20;
 
@@ -143,7 +145,7 @@ impl super::Guest for Guest {
         };
         let execute = (Call::EXECUTE.to_owned(), description.summary);
         let others = description.methods.into_iter().map(|method| (method.name, method.description));
-        let all = std::iter::once(execute).chain(others);
+        let all = std::iter::once(execute).chain(others).take(MOST_METHODS);
         Ok(all.map(|(name, description)| method(name, description, &told)).collect())
     }
 
