@@ -50,6 +50,9 @@ struct Arguments {
     /// A directory with components of other languages, for the cases that have them.
     #[arg(long, value_name = "DIR")]
     languages: Option<PathBuf>,
+    /// The program `bivium`, for the case that runs it.
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {

@@ -2,18 +2,39 @@
 
 use anyhow::{Context, Result};
 
-/// What a process and everything below it holds, in MiB: each page is counted in as many parts as processes have it.
+/// What processes hold, in MiB.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Memory {
+    /// Each page is counted in as many parts as processes have it.
+    pub share: f64,
+    /// What no other process has: without code that is mapped from files which others map, too.
+    pub private: f64,
+}
+
+impl Memory {
+    /// By how much it is more.
+    pub fn over(self, before: Self) -> Self {
+        Self { share: self.share - before.share, private: self.private - before.private }
+    }
+}
+
+/// What a process and everything below it holds.
 ///
 /// # Errors
 /// Where the kernel does not tell: elsewhere than on Linux, or of a process that has gone.
-pub fn of_tree(root: u32) -> Result<f64> {
-    let mut kib = 0;
+pub fn of_tree(root: u32) -> Result<Memory> {
+    let mut memory = Memory::default();
     let mut left = vec![root];
     while let Some(pid) = left.pop() {
-        kib += share(pid)?;
+        let smaps = read(&format!("/proc/{pid}/smaps_rollup"))?;
+        let mib = |fields: &[&str]| -> Result<f64> {
+            fields.iter().try_fold(0.0, |mib, name| Ok(mib + f64::from(field(&smaps, name)?) / 1024.0))
+        };
+        memory.share += mib(&["Pss:", "SwapPss:"])?;
+        memory.private += mib(&["Private_Clean:", "Private_Dirty:", "SwapPss:"])?;
         left.extend(children(pid)?);
     }
-    Ok(kib as f64 / 1024.0)
+    Ok(memory)
 }
 
 /// The parent of a process.
@@ -22,11 +43,6 @@ pub fn of_tree(root: u32) -> Result<f64> {
 /// As [`of_tree`].
 pub fn parent(pid: u32) -> Result<u32> {
     field(&read(&format!("/proc/{pid}/status"))?, "PPid:")
-}
-
-fn share(pid: u32) -> Result<u64> {
-    let smaps = read(&format!("/proc/{pid}/smaps_rollup"))?;
-    Ok(u64::from(field(&smaps, "Pss:")? + field(&smaps, "SwapPss:")?))
 }
 
 fn children(pid: u32) -> Result<Vec<u32>> {
@@ -61,7 +77,8 @@ mod tests {
         let mut child = Command::new("sleep").arg("100").spawn().unwrap();
         assert_eq!(parent(child.id()).unwrap(), me);
         assert!(children(me).unwrap().contains(&child.id()));
-        assert!(of_tree(child.id()).unwrap() > 0.0);
+        let memory = of_tree(child.id()).unwrap();
+        assert!(memory.private > 0.0 && memory.share > 0.0, "{memory:?}");
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(of_tree(child.id()).is_err());

@@ -17,6 +17,7 @@ pub struct Site {
     pub substrate: Option<PathBuf>,
     pub fastapi: Option<PathBuf>,
     pub languages: Option<PathBuf>,
+    pub program: Option<PathBuf>,
     dir: TempDir,
 }
 
@@ -31,6 +32,7 @@ impl Site {
             substrate: arguments.substrate.clone(),
             fastapi: arguments.fastapi.clone(),
             languages: arguments.languages.clone(),
+            program: arguments.program.clone(),
             dir: tempfile::Builder::new().prefix("bivium-bench-").tempdir()?,
         })
     }

@@ -26,9 +26,22 @@ pub async fn each(warm_up: usize, count: usize, mut work: impl AsyncFnMut() -> R
         let begun = Instant::now();
         work().await?;
         let took = begun.elapsed();
-        if n >= warm_up {
-            times.push(took);
-        }
+        times.extend((n >= warm_up).then_some(took));
+    }
+    Ok(times)
+}
+
+/// The same of work that waits for nothing.
+///
+/// # Errors
+/// The first of the work's own.
+pub fn each_blocking(warm_up: usize, count: usize, mut work: impl FnMut() -> Result<()>) -> Result<Vec<Duration>> {
+    let mut times = Vec::with_capacity(count);
+    for n in 0..warm_up + count {
+        let begun = Instant::now();
+        work()?;
+        let took = begun.elapsed();
+        times.extend((n >= warm_up).then_some(took));
     }
     Ok(times)
 }

@@ -26,8 +26,8 @@ pub(crate) fn run_bench(options: &[&str]) -> Result<()> {
     guests::run(guests::Options { languages: true, ..guests::Options::default() })?;
 
     // Beside what is built of the repository's own workspace where the user has a place for that.
-    let target = std::env::var_os("CARGO_TARGET_DIR").and_then(|dir| std::path::absolute(dir).ok());
-    let target = target.map_or_else(|| root.join("bench/target"), |dir| dir.join("bench"));
+    let given = std::env::var_os("CARGO_TARGET_DIR").and_then(|dir| std::path::absolute(dir).ok());
+    let target = given.as_ref().map_or_else(|| root.join("bench/target"), |dir| dir.join("bench"));
     let place = target.join("environments");
     std::fs::create_dir_all(&place)?;
     let mut prepared: Vec<(&str, PathBuf)> = Vec::new();
@@ -49,12 +49,23 @@ pub(crate) fn run_bench(options: &[&str]) -> Result<()> {
         }
     }
 
+    // The program takes minutes to build, and a quick run does without.
+    let program = if options.contains(&"--quick") {
+        None
+    } else {
+        run(&mut cargo(&["build", "--release", "--package", "bivium-cli"]))?;
+        Some(given.unwrap_or_else(|| root.join("target")).join("release/bivium"))
+    };
+
     // In its own workspace, so that cargo reads its manifest.
     let mut build = cargo(&["build", "--release", "--locked", "--target-dir"]);
     run(build.arg(&target).current_dir(root.join("bench")))?;
     let mut bench = Command::new(target.join("release/bivium-bench"));
     for (option, python) in &prepared {
         bench.arg(format!("--{option}")).arg(python);
+    }
+    if let Some(program) = program {
+        bench.arg("--program").arg(program);
     }
     bench.arg("--languages").arg(root.join("examples/plugins-other/target/guests"));
     run(bench.args(options))

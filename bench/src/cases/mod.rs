@@ -12,6 +12,7 @@ use crate::site::Site;
 pub mod component;
 mod large_data;
 mod pipeline_step;
+mod program;
 mod whole_pipeline;
 mod worker;
 
@@ -26,10 +27,13 @@ const CASES: &[(&str, Run)] = &[
     (worker::unary_call::NAME, |site| Box::pin(worker::unary_call::run(site))),
     (worker::ways::NAME, |site| Box::pin(worker::ways::run(site))),
     (worker::need::NAME, |site| Box::pin(worker::need::run(site))),
+    (worker::objects::NAME, |site| Box::pin(worker::objects::run(site))),
+    (worker::log::NAME, |site| Box::pin(worker::log::run(site))),
     (component::concurrency::NAME, |site| Box::pin(component::concurrency::run(site))),
     (worker::concurrency::NAME, |site| Box::pin(worker::concurrency::run(site))),
     (worker::start::NAME, |site| Box::pin(worker::start::run(site))),
     (large_data::NAME, |site| Box::pin(large_data::run(site))),
+    (component::chunks::NAME, |site| Box::pin(component::chunks::run(site))),
     (component::stream::NAME, |site| Box::pin(component::stream::run(site))),
     (worker::stream::NAME, |site| Box::pin(worker::stream::run(site))),
     (component::cancel::NAME, |site| Box::pin(component::cancel::run(site))),
@@ -38,6 +42,7 @@ const CASES: &[(&str, Run)] = &[
     (worker::ends::NAME, |site| Box::pin(worker::ends::run(site))),
     (component::density::NAME, |site| Box::pin(component::density::run(site))),
     (worker::density::NAME, |site| Box::pin(worker::density::run(site))),
+    (program::NAME, |site| Box::pin(program::run(site))),
     (pipeline_step::NAME, |site| Box::pin(pipeline_step::run(site))),
     (whole_pipeline::NAME, |site| Box::pin(whole_pipeline::run(site))),
 ];

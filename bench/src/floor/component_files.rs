@@ -54,21 +54,34 @@ impl FileComponent {
 
     /// One call without files.
     pub fn execute(&mut self, arguments: &Value) -> Result<Value> {
-        let input = Payload { json: arguments.to_string(), blobs: Vec::new() };
-        let (guest, method) = (self.plugin.bivium_plugin_guest(), METHOD.to_owned());
-        let output = guest.call_execute(&mut self.store, &method, &input)?;
-        let output = output.map_err(|error| anyhow!("the guest failed: {error:?}"))?;
-        Ok(serde_json::from_str(&output.json)?)
+        Ok(serde_json::from_str(&self.call(METHOD, arguments, Vec::new())?.json)?)
+    }
+
+    /// A call with this file as the blob that the arguments name, which gives a blob; as many bytes as that has.
+    pub fn transform(&mut self, method: &str, arguments: &Value, file: &Path) -> Result<u64> {
+        let blob = self.open(file, "application/octet-stream")?;
+        let mut size = 0;
+        for blob in self.call(method, arguments, vec![blob])?.blobs {
+            size = self.store.data_mut().table.delete(blob)?.size;
+        }
+        Ok(size)
+    }
+
+    fn call(&mut self, method: &str, arguments: &Value, blobs: Vec<Resource<FileBlob>>) -> Result<Payload> {
+        let input = Payload { json: arguments.to_string(), blobs };
+        let guest = self.plugin.bivium_plugin_guest();
+        let output = guest.call_execute(&mut self.store, &method.to_owned(), &input)?;
+        output.map_err(|error| anyhow!("the guest failed: {error:?}"))
+    }
+
+    fn open(&mut self, file: &Path, media_type: &str) -> Result<Resource<FileBlob>> {
+        let (size, file) = (file.metadata()?.len(), Arc::new(File::open(file)?));
+        Ok(self.store.data_mut().table.push(FileBlob { file, size, media_type: media_type.to_owned() })?)
     }
 
     /// Begins a call with this file as the blob that the arguments name.
     pub fn stream(&mut self, arguments: &Value, file: &Path) -> Result<Stream<'_>> {
-        let blob = FileBlob {
-            file: Arc::new(File::open(file)?),
-            size: file.metadata()?.len(),
-            media_type: "audio/wav".into(),
-        };
-        let blob = self.store.data_mut().table.push(blob)?;
+        let blob = self.open(file, "audio/wav")?;
         let input = Payload { json: arguments.to_string(), blobs: vec![blob] };
         let (guest, method) = (self.plugin.bivium_plugin_guest(), METHOD.to_owned());
         let stream = guest.call_execute_stream(&mut self.store, &method, &input)?;

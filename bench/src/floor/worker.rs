@@ -82,10 +82,15 @@ impl Bare {
         Ok(Worker { child, channel: ours, port: u16::try_from(port)? })
     }
 
-    /// Starts the least that is between a process and a Python plugin: an interpreter that has the plugin's module, and a
-    /// server of the standard library to be reached by. It has said that it is there, and ends by itself.
+    /// Starts the least that is between a process and a Python plugin: an interpreter that has the plugin's module, a socket
+    /// to be reached by, and what a server written by hand needs: JSON and threads. It has said that it is there, and ends by
+    /// itself.
     pub fn server(&self) -> Result<Child> {
-        self.running("import http.server, os, sys, echo; os.write(1, b'.'); sys.stdin.read()")
+        self.running(
+            "import json, os, socket, sys, threading, echo\n\
+             listener = socket.create_server(('127.0.0.1', 0))\n\
+             os.write(1, b'.'); sys.stdin.read()",
+        )
     }
 
     /// Starts an interpreter that has imported nothing, and waits for its standard input to end.

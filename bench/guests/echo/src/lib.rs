@@ -1,13 +1,16 @@
 //! The component that is measured: reads JSON, writes JSON, and little besides. Its twins are `../echo-extism` and
 //! `bench/python/echo.py`.
 
-use std::io::Write;
+use std::io::{Read, Write};
 
 use bivium_guest::{Blob, Call, Empty, Error, Method, Payload, Plugin, Result, Stream};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 struct Echo;
+
+/// As much as is read and written at once, in bytes.
+const PIECE: usize = 256 << 10;
 
 #[derive(Deserialize, Serialize)]
 struct Text {
@@ -19,7 +22,7 @@ struct Count {
     count: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 struct Data {
     data: Blob,
 }
@@ -32,7 +35,7 @@ impl Plugin for Echo {
     const NAME: &'static str = "echo";
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
     const SUMMARY: &'static str = "Gives back what it gets.";
-    const METHODS: &'static [Method] = &[method("spin"), method("data"), method("count")];
+    const METHODS: &'static [Method] = &[method("spin"), method("data"), method("copy"), method("count")];
     type Config = Empty;
     type Input = Text;
     type Output = Text;
@@ -70,6 +73,21 @@ impl Plugin for Echo {
                     let now = left.min(piece.len());
                     writer.write_all(&piece[..now])?;
                     left -= now;
+                }
+                Payload::new(Data { data: writer.finish()? })
+            }
+            // A blob, read and written piece by piece.
+            "copy" => {
+                let Data { data } = input.parse()?;
+                let mut reader = data.reader();
+                let mut writer = Blob::create("application/octet-stream");
+                let mut piece = vec![0; PIECE];
+                loop {
+                    let read = reader.read(&mut piece)?;
+                    if read == 0 {
+                        break;
+                    }
+                    writer.write_all(&piece[..read])?;
                 }
                 Payload::new(Data { data: writer.finish()? })
             }

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::contest::{Contest, Measure, Role, Samples, Side};
 use crate::entry::Entry;
-use crate::memory;
+use crate::memory::{self, Memory};
 use crate::peers::extism;
 use crate::site::Site;
 
@@ -37,7 +37,11 @@ pub async fn run(site: &Site) -> Result<Vec<Entry>> {
             sample.take().with_context(|| format!("{whose} could not fill its cache"))?;
             Ok(sample)
         };
-        let contest = Contest::new(NAME, vec![Measure::lower("memory", variant, "KiB")])
+        let measures = vec![
+            Measure::lower("memory", variant.clone(), "KiB"),
+            Measure::lower("private", format!("{variant}, private"), "KiB"),
+        ];
+        let contest = Contest::new(NAME, measures)
             .side(Role::Ours, sample("ours", "echo"))
             .side(Role::Peer(extism::NAME.to_owned()), sample("extism", "echo-extism"));
         entries.extend(contest.run(if site.quick { 1 } else { 3 }).await?);
@@ -61,28 +65,32 @@ struct Sample {
 }
 
 impl Sample {
-    /// By how many MiB a process grows.
-    fn take(&self) -> Result<f64> {
+    /// By how much a process grows.
+    fn take(&self) -> Result<Memory> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args([SAMPLE, self.whose, &self.count.to_string()]).arg(&self.directory);
         let output = command.output()?;
         if !output.status.success() {
             bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
         }
-        String::from_utf8(output.stdout)?.trim().parse().context("the sample said no number")
+        let said = String::from_utf8(output.stdout)?;
+        let (share, private) = said.trim().split_once(' ').context("the sample did not say two numbers")?;
+        Ok(Memory { share: share.parse()?, private: private.parse()? })
     }
 }
 
 #[async_trait(?Send)]
 impl Side for Sample {
     async fn round(&mut self, samples: &mut Samples) -> Result<()> {
-        let each = self.take()? * 1024.0 / self.count as f64;
-        samples.entry("memory".to_owned()).or_default().push(each);
+        let grown = self.take()?;
+        let each = |mib: f64| mib * 1024.0 / self.count as f64;
+        samples.entry("memory".to_owned()).or_default().push(each(grown.share));
+        samples.entry("private".to_owned()).or_default().push(each(grown.private));
         Ok(())
     }
 }
 
-/// Loads so many plugins, calls each once, and prints by how many MiB this process has grown.
+/// Loads so many plugins, calls each once, and prints by how many MiB this process has grown: its share, and what is private.
 ///
 /// # Errors
 /// If one of them fails.
@@ -94,11 +102,11 @@ pub async fn sample(arguments: &[String]) -> Result<()> {
         "ours" => ours(directory, components).await?,
         _ => extism(directory, components)?,
     };
-    println!("{grown}");
+    println!("{} {}", grown.share, grown.private);
     Ok(())
 }
 
-async fn ours(directory: &Path, components: impl Iterator<Item = PathBuf>) -> Result<f64> {
+async fn ours(directory: &Path, components: impl Iterator<Item = PathBuf>) -> Result<Memory> {
     let manifests = directory.join("manifests");
     std::fs::create_dir_all(&manifests)?;
     let mut names = Vec::new();
@@ -118,10 +126,10 @@ async fn ours(directory: &Path, components: impl Iterator<Item = PathBuf>) -> Re
     }
     let after = memory::of_tree(std::process::id())?;
     manager.unload_all().await;
-    Ok(after - before)
+    Ok(after.over(before))
 }
 
-fn extism(directory: &Path, modules: impl Iterator<Item = PathBuf>) -> Result<f64> {
+fn extism(directory: &Path, modules: impl Iterator<Item = PathBuf>) -> Result<Memory> {
     let cache = extism::cache_in(directory)?;
     let before = memory::of_tree(std::process::id())?;
     let mut plugins = Vec::new();
@@ -130,5 +138,5 @@ fn extism(directory: &Path, modules: impl Iterator<Item = PathBuf>) -> Result<f6
         extism::execute(&mut plugin, &json!({"text": "twenty bytes of text"}))?;
         plugins.push(plugin);
     }
-    Ok(memory::of_tree(std::process::id())? - before)
+    Ok(memory::of_tree(std::process::id())?.over(before))
 }

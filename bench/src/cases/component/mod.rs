@@ -1,6 +1,7 @@
 //! Cases of the WebAssembly road.
 
 pub mod cancel;
+pub mod chunks;
 pub mod concurrency;
 pub mod density;
 pub mod fresh;

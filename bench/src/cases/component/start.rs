@@ -8,7 +8,7 @@ use bivium::{Call, PluginManager};
 use serde_json::{Value, json};
 
 use crate::contest::{Contest, Measure, Role, Samples, Side};
-use crate::entry::Entry;
+use crate::entry::{Against, Entry};
 use crate::floor::component::{AsyncLinker, Bare};
 use crate::peers::extism;
 use crate::site::Site;
@@ -44,9 +44,10 @@ pub async fn run(site: &Site) -> Result<Vec<Entry>> {
         let arguments = json!({guest.argument.0: guest.argument.1.clone()});
         let ours = Ours::new(site, &guest).await;
         let floor = Floor::new(site, &guest, arguments.clone());
-        let mut contest = Contest::new(NAME, vec![Measure::lower("time", guest.made_by, "ms")])
-            .side(Role::Ours, ours)
-            .side(Role::Floor, floor);
+        let mut contest =
+            Contest::new(NAME, vec![Measure::lower("time", guest.made_by, "ms").goal(Against::Floor, 1.5)])
+                .side(Role::Ours, ours)
+                .side(Role::Floor, floor);
         if guest.made_by == "Rust" {
             contest = contest.side(Role::Peer(extism::NAME.to_owned()), Extism::new(site, arguments));
         }

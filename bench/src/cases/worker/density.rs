@@ -16,7 +16,7 @@ use super::{CJM, ECHO, SUBSTRATE, echo};
 use crate::contest::{Contest, Measure, Role, Samples, Side};
 use crate::entry::{Against, Entry};
 use crate::floor::worker::{self, Bare};
-use crate::memory::{of_tree, parent};
+use crate::memory::{Memory, of_tree, parent};
 use crate::peers::driver::Driver;
 use crate::site::Site;
 
@@ -45,6 +45,7 @@ pub async fn run(site: &Site) -> Result<Vec<Entry>> {
     ensure!(guards.len() == WORKERS, "not all workers run");
     let measures = vec![
         Measure::lower("memory", "worker, idle", "MiB"),
+        Measure::lower("private", "worker, idle, private", "MiB"),
         Measure::lower("over", "worker, idle, over a bare interpreter", "MiB").goal(Against::Value, 12.0),
     ];
     let contest = Contest::new(NAME, measures)
@@ -61,14 +62,20 @@ pub async fn run(site: &Site) -> Result<Vec<Entry>> {
 fn enter(samples: &mut Samples, roots: &[u32], alone: &[u32]) -> Result<()> {
     let mut bare = 0.0;
     for pid in alone {
-        bare += of_tree(*pid)? / alone.len() as f64;
+        bare += of_tree(*pid)?.share / alone.len() as f64;
     }
     for root in roots {
-        let memory = of_tree(*root)?;
-        samples.entry("memory".to_owned()).or_default().push(memory);
-        samples.entry("over".to_owned()).or_default().push(memory - bare);
+        let memory = enter_tree(samples, *root)?;
+        samples.entry("over".to_owned()).or_default().push(memory.share - bare);
     }
     Ok(())
+}
+
+fn enter_tree(samples: &mut Samples, root: u32) -> Result<Memory> {
+    let memory = of_tree(root)?;
+    samples.entry("memory".to_owned()).or_default().push(memory.share);
+    samples.entry("private".to_owned()).or_default().push(memory.private);
+    Ok(memory)
 }
 
 struct Trees {
@@ -89,7 +96,7 @@ struct Interpreters(Vec<Child>);
 impl Side for Interpreters {
     async fn round(&mut self, samples: &mut Samples) -> Result<()> {
         for child in &self.0 {
-            samples.entry("memory".to_owned()).or_default().push(of_tree(child.id())?);
+            enter_tree(samples, child.id())?;
         }
         Ok(())
     }

@@ -1,12 +1,12 @@
 //! How soon an end is an end: a worker that is killed is noticed, and a call that does not obey a cancel takes its worker with it.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use async_trait::async_trait;
 use bivium::{Call, ErrorCode, Payload, PluginManager};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
@@ -43,7 +43,7 @@ type Running = JoinHandle<(bivium::Result<Payload>, Instant)>;
 
 impl Ours {
     /// A call that runs, and the process that runs it.
-    async fn begin(&self, method: &'static str) -> Result<(Running, bivium::CallHandle, u32)> {
+    async fn begin(&self, method: &'static str) -> Result<(Running, bivium::CallHandle, Pid)> {
         let call = Call::new().method(method).named("mark", self.mark.display().to_string());
         let (manager, handle) = (self.manager.clone(), call.handle().clone());
         let running = tokio::spawn(async move { (manager.execute(ECHO, call).await, Instant::now()) });
@@ -61,17 +61,17 @@ impl Ours {
     }
 }
 
-fn read_pid(mark: &Path) -> Option<u32> {
-    serde_json::from_str::<Value>(&std::fs::read_to_string(mark).ok()?).ok()?.as_u64()?.try_into().ok()
+fn read_pid(mark: &Path) -> Option<Pid> {
+    let number = serde_json::from_str::<Value>(&std::fs::read_to_string(mark).ok()?).ok()?.as_i64()?;
+    Pid::from_raw(number.try_into().ok()?)
 }
 
 #[async_trait(?Send)]
 impl Side for Ours {
     async fn round(&mut self, samples: &mut Samples) -> Result<()> {
         let (running, _, pid) = self.begin("wait").await?;
-        let mut kill = Command::new("kill");
         let begun = Instant::now();
-        ensure!(kill.args(["-KILL", &pid.to_string()]).status()?.success(), "the worker could not be killed");
+        kill_process(pid, Signal::KILL)?;
         let (result, ended) = running.await?;
         ensure!(result.is_err_and(|error| error.code() == ErrorCode::Crashed), "the call ended otherwise");
         samples.entry("noticed".to_owned()).or_default().push(ms(ended.duration_since(begun)));

@@ -34,7 +34,28 @@ pub async fn run(site: &Site) -> Result<Vec<Entry>> {
         contest = peers.both(contest, &format!(" {through}"), |_| json!({"do": "start", "through": through}));
     }
     drop(peers);
-    contest.run(site.rounds(20)).await
+    let mut entries = contest.run(site.rounds(20)).await?;
+    entries.extend(confined(site).await?);
+    Ok(entries)
+}
+
+/// A confined start forks the host, which costs the more the more memory it uses.
+async fn confined(site: &Site) -> Result<Vec<Entry>> {
+    let mut held = echo(site);
+    held["permissions"] = json!({});
+    let starter = async |manifest| -> Result<Starter> {
+        let manager = site.manager(&[manifest]).await?;
+        manager.unload(ECHO).await?;
+        Ok(Starter::Manager(manager))
+    };
+    let (ours, floor) = (starter(held).await, starter(echo(site)).await);
+    let in_use = std::hint::black_box(vec![1_u8; 1 << 30]);
+    let variant = "confined, in a host that uses 1 GiB; floor: not confined";
+    let measure = Measure::lower("time", variant, "ms").goal(Against::Floor, 1.5);
+    let contest = Contest::new(NAME, vec![measure]).side(Role::Ours, ours).side(Role::Floor, floor);
+    let entries = contest.run(site.rounds(10)).await;
+    drop(in_use);
+    entries
 }
 
 enum Starter {

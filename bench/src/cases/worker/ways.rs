@@ -1,7 +1,7 @@
 //! One small call after another into a worker that is there, by each way in which a program can wait for a call, beside a plain
 //! blocking socket with the same bytes.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use async_trait::async_trait;
@@ -15,7 +15,7 @@ use crate::entry::{Against, Entry};
 use crate::floor::raw::Raw;
 use crate::floor::worker::{self, Bare, Worker};
 use crate::site::Site;
-use crate::timing::us;
+use crate::timing::{each, each_blocking, us};
 
 pub const NAME: &str = "worker call by each way";
 
@@ -103,15 +103,9 @@ impl Caller {
     fn times(&self) -> Result<Vec<Duration>> {
         let (way, text) = (self.way, &self.text);
         match &self.target {
-            Target::Blocking(manager) => {
-                let mut times = Vec::with_capacity(CALLS);
-                for n in 0..WARM_UP + CALLS {
-                    let begun = Instant::now();
-                    check(&manager.execute(ECHO, Call::new().named("text", text.as_str()))?, text)?;
-                    times.extend((n >= WARM_UP).then(|| begun.elapsed()));
-                }
-                Ok(times)
-            }
+            Target::Blocking(manager) => each_blocking(WARM_UP, CALLS, || {
+                check(&manager.execute(ECHO, Call::new().named("text", text.as_str()))?, text)
+            }),
             Target::Async(runtime, manager) => {
                 let calls = timed(manager.clone(), text.clone());
                 if way == Way::Spawned { runtime.block_on(runtime.spawn(calls))? } else { runtime.block_on(calls) }
@@ -122,13 +116,8 @@ impl Caller {
 
 /// The time of each call.
 async fn timed(manager: PluginManager, text: String) -> Result<Vec<Duration>> {
-    let mut times = Vec::with_capacity(CALLS);
-    for n in 0..WARM_UP + CALLS {
-        let begun = Instant::now();
-        check(&manager.execute(ECHO, Call::new().named("text", text.as_str())).await?, &text)?;
-        times.extend((n >= WARM_UP).then(|| begun.elapsed()));
-    }
-    Ok(times)
+    each(WARM_UP, CALLS, async || check(&manager.execute(ECHO, Call::new().named("text", text.as_str())).await?, &text))
+        .await
 }
 
 fn check(result: &Payload, text: &str) -> Result<()> {
@@ -172,15 +161,7 @@ impl Floor {
 impl Side for Floor {
     async fn round(&mut self, samples: &mut Samples) -> Result<()> {
         let raw = &mut self.raw;
-        let times = apart(|| {
-            let mut times = Vec::with_capacity(CALLS);
-            for n in 0..WARM_UP + CALLS {
-                let begun = Instant::now();
-                raw.call()?;
-                times.extend((n >= WARM_UP).then(|| begun.elapsed()));
-            }
-            Ok(times)
-        })?;
+        let times = apart(|| each_blocking(WARM_UP, CALLS, || raw.call().map(drop)))?;
         samples.entry("time".to_owned()).or_default().extend(times.into_iter().map(us));
         Ok(())
     }
