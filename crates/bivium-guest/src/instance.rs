@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::payload::fit;
 use crate::trace::schema_of;
 use crate::{Call, Error, Level, Payload, Plugin, Result, Stream, log};
 
@@ -31,7 +32,9 @@ impl<P: Plugin> Instance<P> {
 
     pub(crate) fn initialize(&mut self, json: &str) -> Result<()> {
         log_panics();
-        let config: P::Config = serde_json::from_str(json)
+        let document = serde_json::from_str(json).map_err(|error| error.to_string());
+        let config: P::Config = document
+            .and_then(fit)
             .map_err(|error| Error::InvalidConfig(format!("the configuration does not fit: {error}")))?;
         let written = serde_json::to_string(&config)?;
         match &mut self.configured {
@@ -277,6 +280,8 @@ mod tests {
         for wrong in [json!({"factor": 0}), json!({"factor": "x"}), json!({"factor": 3, "fraction": 1})] {
             assert_eq!(times.configure(&wrong).unwrap_err().code(), "invalid-config");
         }
+        let wrong = times.configure(&json!({"factor": "x"})).unwrap_err();
+        assert!(wrong.message().starts_with("the configuration does not fit: factor: invalid type: string"), "{wrong}");
         assert_eq!(times.config(), json!({"factor": 2}), "and no secret is told");
         assert_eq!(times.execute(&json!({"count": 2}), &[]).unwrap().0["result"], 4);
         times.configure(&json!({"factor": 5})).unwrap();

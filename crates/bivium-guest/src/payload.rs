@@ -83,14 +83,14 @@ impl Payload {
     /// As [`parse`](Self::parse).
     pub fn parse_known<T: DeserializeOwned>(&self) -> Result<T> {
         INCOMING.set(self.blobs.clone());
-        let parsed = if may_name_blobs(&self.json) {
-            let mut document = serde_json::from_str(&self.json).map_err(misfit)?;
-            open(&mut document, self.blobs.len())?;
-            T::deserialize(document)
-        } else {
-            serde_json::from_str(&self.json)
-        };
-        parsed.map_err(misfit)
+        if !may_name_blobs(&self.json)
+            && let Ok(parsed) = serde_json::from_str(&self.json)
+        {
+            return Ok(parsed);
+        }
+        let mut document: Value = serde_json::from_str(&self.json).map_err(misfit)?;
+        open(&mut document, self.blobs.len())?;
+        fit(document).map_err(misfit)
     }
 
     /// Lets go of what came with the call that ends.
@@ -107,7 +107,15 @@ pub(crate) fn bring_a_blob() {
     }
 }
 
-fn misfit(error: serde_json::Error) -> Error {
+/// Reads the author's own type; an error names its place.
+pub(crate) fn fit<T: DeserializeOwned>(document: Value) -> std::result::Result<T, String> {
+    serde_path_to_error::deserialize(document).map_err(|error| match error.path().iter().next() {
+        Some(_) => error.to_string(),
+        None => error.inner().to_string(),
+    })
+}
+
+fn misfit(error: impl fmt::Display) -> Error {
     Error::InvalidInput(format!("the arguments do not fit: {error}"))
 }
 
@@ -278,7 +286,9 @@ mod tests {
             (json!({"audio": {"$blob": 0, "x": 1}}), "one key with an index"),
             (json!({"audio": {"path": "/etc/passwd"}}), "expected a blob"),
             (json!({"audio": "song.wav"}), "expected a blob"),
-            (json!({"level": 3}), "missing field `audio`"),
+            (json!({"level": 3}), "the arguments do not fit: missing field `audio`"),
+            (json!({"level": "3"}), "the arguments do not fit: level: invalid type: string \"3\", expected u8"),
+            (json!({"audio": {"$blob": 0}, "level": -3}), "level: invalid value: integer `-3`, expected u8"),
             (json!({"audio": {"$blob": 0}, "levle": 3}), "there is no argument \"levle\"; it takes `audio`, `level`"),
         ] {
             let error = payload(&arguments, &["a"]).parse::<Input>().map(|_| ()).unwrap_err();
