@@ -67,6 +67,25 @@ async fn unknown_and_unloaded_plugins_are_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn plugins_that_are_loaded_together_have_their_interpreter_asked_once() {
+    let own = own();
+    let (wrapper, notes) = (own.dir.path().join("python"), own.dir.path().join("notes"));
+    let script = format!("#!/bin/sh\necho \"$1\" >>'{}'\nexec python3 \"$@\"\n", notes.display());
+    // Another process writes it: were it open for writing here, a worker that is started meanwhile would keep it so.
+    let mut write = std::process::Command::new("sh");
+    write.args(["-c", "printf %s \"$1\" >\"$2\" && chmod +x \"$2\"", "sh", &script]);
+    assert!(write.arg(&wrapper).status().unwrap().success());
+    for n in 0..8 {
+        plugin(own.dir.path(), &format!("p{n}"), ECHO, json!({"python_path": wrapper}));
+    }
+    let reports = own.manager.load_all().await;
+    assert!(reports.len() == 8 && reports.iter().all(|report| report.result.is_ok()), "{reports:?}");
+    let notes = std::fs::read_to_string(notes).unwrap();
+    let asked = notes.lines().filter(|first| *first == "-I").count();
+    assert_eq!((asked, notes.lines().count()), (1, 9), "one question and eight workers");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn load_all_goes_on_past_a_failure_and_reports_each() {
     let own = own();
     plugin(own.dir.path(), "good", ECHO, json!({}));

@@ -125,14 +125,16 @@ fn replace(fresh: &Path, home: &Path) -> io::Result<()> {
 
 /// Whether every file is there as it should be, in a directory that nobody else may write to.
 fn is_whole(package: &Path) -> bool {
-    let private = |path: &Path| {
-        path.metadata().is_ok_and(|found| {
-            found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o022 == 0 && found.is_dir()
-        })
-    };
     let same =
         |(name, text): &(&str, &str)| std::fs::read(package.join(name)).is_ok_and(|found| found == text.as_bytes());
-    private(package) && package.parent().is_some_and(private) && FILES.iter().all(same)
+    is_private(package) && package.parent().is_some_and(is_private) && FILES.iter().all(same)
+}
+
+/// Whether it is a directory of this user's that nobody else may write to.
+pub(crate) fn is_private(directory: &Path) -> bool {
+    directory.metadata().is_ok_and(|found| {
+        found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o022 == 0 && found.is_dir()
+    })
 }
 
 fn digest() -> String {

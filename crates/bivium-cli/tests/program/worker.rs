@@ -1,6 +1,9 @@
 //! `run`, `stream` and `config` over a real worker, and how they end.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::json;
 
@@ -21,6 +24,65 @@ fn arguments_of_every_form_arrive_and_the_result_is_json() {
     let object = r#"{"file": {"$blob": {"path": "in.wav"}}}"#;
     let ran = place.run_with_input(&["run", "manifests/probe.json", "--method", "size", "--json", "-"], object);
     assert_eq!(ran.assert_status(0).json()["size"], 4);
+    place.assert_clean();
+}
+
+/// A link to the program that `python3` leads to.
+fn python(place: &Place) -> PathBuf {
+    let asked = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().unwrap();
+    let link = place.path("python");
+    std::os::unix::fs::symlink(String::from_utf8(asked.stdout).unwrap().trim(), &link).unwrap();
+    link
+}
+
+#[test]
+fn a_run_starts_python_for_the_worker_and_once_to_ask_its_version() {
+    let place = Place::with_probe();
+    let python = python(&place);
+    let notes = place.path("notes");
+    let script =
+        format!("#!/bin/sh\necho \"$*\" | head -n 1 >>'{}'\nexec '{}' \"$@\"\n", notes.display(), python.display());
+    let wrapper = place.write("wrapper", &script);
+    std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    place.write(
+        "manifests/probe.json",
+        &json!({"name": "probe", "version": "1.0.0", "module": "probe_plugin",
+        "class": "Probe", "source": "..", "python_path": wrapper})
+        .to_string(),
+    );
+    place.run(&["run", "probe", "text=x"]).assert_status(0);
+    let notes = std::fs::read_to_string(notes).unwrap();
+    let starts: Vec<&str> = notes.lines().collect();
+    assert!(matches!(*starts, [asked, _] if asked.starts_with("-I -S -c")), "{notes}");
+}
+
+#[test]
+fn what_an_interpreter_said_is_kept_for_the_next_run() {
+    let place = Place::with_probe();
+    place.write(
+        "manifests/probe.json",
+        &json!({"name": "probe", "version": "1.0.0", "module": "probe_plugin",
+        "class": "Probe", "source": "..", "python_path": python(&place)})
+        .to_string(),
+    );
+    let run = || {
+        let mut command = place.command(&["run", "probe", "text=x"]);
+        place.ran(command.env("BIVIUM_CACHE", place.path("cache")).output().unwrap())
+    };
+    run().assert_status(0);
+    let kept: Vec<_> = std::fs::read_dir(place.path("cache/interpreters")).unwrap().collect();
+    let [Ok(kept)] = &*kept else { panic!("{kept:?}") };
+    run().assert_status(0);
+    // A second run asks nobody: it believes what is kept.
+    std::fs::write(kept.path(), r#"{"version": "3.8.1", "tag": "cpython-38", "prctl": true}"#).unwrap();
+    let ran = run();
+    assert!(
+        ran.status != 0 && ran.stderr.contains("is Python 3.8.1, and the plugin needs 3.9 or newer"),
+        "{}",
+        ran.all()
+    );
+    std::fs::remove_file(kept.path()).unwrap();
+    run().assert_status(0);
     place.assert_clean();
 }
 

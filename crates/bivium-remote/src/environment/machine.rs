@@ -12,6 +12,9 @@ use std::process::Stdio;
 use rustix::fs::{Access, access};
 use tokio::process::Command;
 
+use super::answers::Answers;
+use super::cache_dir;
+
 /// Variables that pass by their whole name.
 const NAMES: [&str; 26] = [
     "HOME",
@@ -56,6 +59,8 @@ pub(super) struct Machine {
     variables: Vec<(OsString, OsString)>,
     /// Whether installers may only unpack packages, and build none: to build one runs its author's code.
     pub(super) wheels_only: bool,
+    /// Where it is kept what interpreters said; none where that is kept nowhere.
+    pub(super) answers: Option<Answers>,
 }
 
 /// Where installers keep what they download: the variable that tells it, and the directory in the host's cache.
@@ -69,7 +74,7 @@ impl Machine {
     }
 
     pub(super) fn new(path: OsString, variables: Vec<(OsString, OsString)>) -> Self {
-        Self { path, variables, wheels_only: false }
+        Self { path, variables, wheels_only: false, answers: None }
     }
 
     /// The same for a plugin whose authors are not trusted.
@@ -86,6 +91,12 @@ impl Machine {
             }
         }
         self
+    }
+
+    /// With what interpreters said kept in this cache, or in the platform's.
+    pub(super) fn remembers_in(self, cache: Option<&Path>) -> Self {
+        let cache = cache.map_or_else(cache_dir, |cache| Ok(cache.to_owned()));
+        Self { answers: cache.ok().map(|cache| Answers::within(&cache)), ..self }
     }
 
     /// The program of this name on `PATH`. Relative entries of it are passed over: what they mean would depend on

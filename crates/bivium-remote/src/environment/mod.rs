@@ -10,6 +10,7 @@
 //! still run its author's code with this user's rights: nothing here is a sandbox. What the worker does with its
 //! interpreter (module path, variables) is not decided here. `docs/environments.md` tells users all this.
 
+mod answers;
 mod installer;
 mod kept;
 mod lock;
@@ -57,7 +58,8 @@ impl Interpreter {
 
 /// The interpreter for a worker of this manifest. Makes its environment under `environments` (by default in
 /// [`cache_dir`]), which may take minutes; `log` gets a line when that begins and ends, and the installer's lines
-/// at level debug. Each interpreter is asked once in a process, so that a further plugin costs nothing here.
+/// at level debug. Each interpreter is asked once in a process, and its answer kept in the cache for a day, so that a further plugin
+/// costs nothing here.
 ///
 /// For a plugin that is `confined` nothing that came with it runs here: no program of its own directory, and no package's
 /// build.
@@ -81,7 +83,9 @@ pub(crate) async fn interpreter(
     if confined && let Some(path) = &manifest.python_path {
         machines_own(manifest, path)?;
     }
-    let found = choose(&Machine::here().keeps_in(cache).wheels_only(confined), manifest, environments, log).await?;
+    let found =
+        choose(&Machine::here().keeps_in(cache).remembers_in(cache).wheels_only(confined), manifest, environments, log)
+            .await?;
     let (major, minor, micro) = found.version;
     let message = format!("Python {major}.{minor}.{micro} is {}", found.path.display());
     log.push(LogLevel::Debug, LogSource::Host, 0, None, &message);

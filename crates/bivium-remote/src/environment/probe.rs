@@ -1,7 +1,7 @@
 //! Asks an interpreter what it is, once in a process for each file.
 //!
 //! The question is put without `site` and without the environment, so it costs a few milliseconds and runs no code
-//! of the environment. An answer holds for as long as the file stays the same. Those who ask at the same time share a question and
+//! of the environment. An answer holds for as long as the file stays the same, and is kept for later hosts (`answers`). Those who ask at the same time share a question and
 //! its answer; what went wrong is told to them alone, and the next one asks anew.
 
 use std::collections::BTreeMap;
@@ -70,7 +70,7 @@ impl fmt::Display for Refusal {
 }
 
 /// What changes with a file: its time, size and number.
-type Stamp = (SystemTime, u64, u64);
+pub(super) type Stamp = (SystemTime, u64, u64);
 
 /// A question to a file, which is answered or will be.
 struct Question {
@@ -102,9 +102,18 @@ async fn probe_within(limit: Duration, machine: &Machine, file: &Path) -> Result
             }
         }
     };
+    let asked = answer.get_or_init(async || {
+        let answers = machine.answers.as_ref();
+        if let Some(facts) = answers.and_then(|answers| answers.read(file, &stamp)) {
+            return Ok(facts);
+        }
+        let said = timeout(limit, ask(machine, file)).await.unwrap_or(Err(Refusal::Silent(limit)));
+        if let (Ok(facts), Some(answers)) = (&said, answers) {
+            answers.keep(file, &stamp, facts);
+        }
+        said
+    });
     // If whoever asks is dropped, another one who waits asks.
-    let asked =
-        answer.get_or_init(async || timeout(limit, ask(machine, file)).await.unwrap_or(Err(Refusal::Silent(limit))));
     let said = asked.await.clone();
     if said.is_err() {
         let mut questions = questions();

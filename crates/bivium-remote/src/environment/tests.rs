@@ -341,7 +341,9 @@ async fn python_path_is_asked_whether_it_will_do() {
 async fn a_real_python_makes_a_real_environment() {
     let fixture = Fixture::new();
     let manifest = with_requirements(&[]);
-    let found = interpreter(&manifest, Some(&fixture.environments()), None, false, &fixture.log).await.unwrap();
+    let (environments, cache) = (fixture.environments(), fixture.directory.path());
+    let choose = || interpreter(&manifest, Some(&environments), Some(cache), false, &fixture.log);
+    let found = choose().await.unwrap();
     let asked = Command::new(&found.path)
         .args(["-I", "-c", "import sys; print(sys.prefix != sys.base_prefix, sys.prefix)"])
         .output()
@@ -350,5 +352,5 @@ async fn a_real_python_makes_a_real_environment() {
     assert_eq!(String::from_utf8(asked.stdout).unwrap().trim(), format!("True {}", directory.display()));
     let stamp = std::fs::read_to_string(directory.join("bivium-environment.json")).unwrap();
     assert!(stamp.contains("\"requirements\": []"), "{stamp}");
-    assert_eq!(interpreter(&manifest, Some(&fixture.environments()), None, false, &fixture.log).await.unwrap(), found);
+    assert_eq!(choose().await.unwrap(), found);
 }
