@@ -338,7 +338,11 @@ impl Call {
         let Value::Object(named) = payload.json else {
             return Err(PluginError::invalid_input("the arguments are not a JSON object"));
         };
-        self.named.extend(named);
+        if self.named.is_empty() {
+            self.named = named;
+        } else {
+            self.named.extend(named);
+        }
         self.blobs.extend(payload.blobs);
         Ok(self)
     }

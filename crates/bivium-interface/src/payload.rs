@@ -83,7 +83,7 @@ impl Payload {
     /// beside the document.
     #[must_use]
     pub fn part(&self, pointer: &str) -> Option<Self> {
-        let mut json = self.json.pointer(pointer)?.clone();
+        let mut json = at(&self.json, pointer)?.clone();
         let mut blobs: Vec<Blob> = Vec::new();
         let mut moved: Vec<(usize, usize)> = Vec::new();
         let mut missing = false;
@@ -109,6 +109,21 @@ impl Payload {
     pub fn blob(&self, value: &Value) -> Option<&Blob> {
         self.blobs.get(index_of(value.as_object()?)?)
     }
+}
+
+/// What lies at a JSON Pointer. That of serde_json makes two texts for each step of the pointer, which few need.
+fn at<'v>(value: &'v Value, pointer: &str) -> Option<&'v Value> {
+    if pointer.is_empty() || pointer.contains('~') {
+        return value.pointer(pointer);
+    }
+    pointer.strip_prefix('/')?.split('/').try_fold(value, |value, step| match value {
+        Value::Object(object) => object.get(step),
+        Value::Array(items) => {
+            let is_index = step == "0" || !step.starts_with(['0', '+']);
+            items.get(step.parse::<usize>().ok().filter(|_| is_index)?)
+        }
+        _ => None,
+    })
 }
 
 /// The index, if the object is a well-formed reference.
@@ -239,7 +254,19 @@ mod tests {
         })
     }
 
+    /// Pointers that lead somewhere, and such that must not.
+    fn any_pointer() -> impl Strategy<Value = String> {
+        let step = prop::sample::select(vec!["", "0", "1", "2", "01", "+1", "-", "$blob", "~0", "~1", "x$blob", "$"]);
+        prop::collection::vec(step, 0..4).prop_map(|steps| steps.iter().map(|step| format!("/{step}")).collect())
+    }
+
     proptest! {
+        #[test]
+        fn a_pointer_leads_where_that_of_serde_json_does(data in any_json(), pointer in any_pointer()) {
+            prop_assert_eq!(at(&data, &pointer), data.pointer(&pointer));
+            prop_assert_eq!(at(&data, pointer.trim_start_matches('/')), data.pointer(pointer.trim_start_matches('/')));
+        }
+
         #[test]
         fn escaped_data_names_no_blob_and_comes_back(data in any_json()) {
             let escaped = escape(data.clone());

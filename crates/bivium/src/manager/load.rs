@@ -72,14 +72,17 @@ impl PluginManager {
         self.load_configured(name, changed).await
     }
 
+    pub(crate) fn is_loaded(&self, name: &str) -> bool {
+        self.loaded_map().get(name).is_some_and(|loaded| !loaded.is_gone())
+    }
+
     async fn load_configured(&self, name: &str, config: impl FnOnce(Value) -> Value) -> Result<()> {
-        let is_loaded = || self.loaded_map().get(name).is_some_and(|loaded| !loaded.is_gone());
-        if is_loaded() {
+        if self.is_loaded(name) {
             return Ok(());
         }
         let manifest = self.manifest(name)?;
         let _turn = self.turn(name).await;
-        if is_loaded() {
+        if self.is_loaded(name) {
             return Ok(());
         }
         let saved = self.inner.settings.read(name)?;

@@ -86,6 +86,11 @@ impl PluginManager {
         Ok(info)
     }
 
+    /// The runtime of a loaded plugin; none for a type of the host's own.
+    pub(crate) fn runtime_of(&self, name: &str) -> Option<Runtime> {
+        Some(self.loaded(name).ok()?.copy().ok()?.manifest.as_ref()?.runtime)
+    }
+
     /// What the plugin may do and use up, and what its manifest asks for beyond that.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Running a pipeline: every step is a future; results flow from one to the next as they come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use bivium_interface::{Blob, Call, CallHandle, Payload, PluginError, Progress, Result, escape};
@@ -24,7 +24,8 @@ struct Run<'a> {
     on_event: &'a (dyn Fn(Event<'_>) + Send + Sync),
     /// What each step gave, once it is all there.
     results: BTreeMap<&'a str, SetOnce<Payload>>,
-    reports: Mutex<BTreeMap<&'a str, StepReport>>,
+    /// Of each step, once it has begun.
+    reports: Vec<Mutex<Option<StepReport>>>,
 }
 
 /// A step's ends of the lists between steps. They are unbounded: a step that waited for its followers would wait for
@@ -52,7 +53,9 @@ impl Pipeline {
         let inputs = self.complete_inputs(inputs)?;
         let start = Instant::now();
         let deadline = options.timeout.and_then(|timeout| start.checked_add(timeout));
-        self.load(manager, deadline, options).await?;
+        // Of the pipeline's own: what loads, or waits for another step, is under no call of a step.
+        let whole = call_with(Call::new(), deadline, options).handle().clone();
+        self.load(manager, &whole).await?;
         let loaded = Instant::now();
         let run = Run {
             manager,
@@ -62,15 +65,15 @@ impl Pipeline {
             options,
             on_event,
             results: self.steps.iter().map(|step| (step.id.as_str(), SetOnce::new())).collect(),
-            reports: Mutex::default(),
+            reports: self.steps.iter().map(|_| Mutex::default()).collect(),
         };
         let steps = self.steps.iter().zip(run.lists()).map(|(step, lists)| run.step(step, lists));
-        // What waits for another step is under no call of its own.
-        let done = call_of(deadline, options).guard(try_join_all(steps)).await;
+        let done = whole.guard(try_join_all(steps)).await;
         let payload = done.and_then(|_| fill(&self.outputs, &|source| run.known(source, None)));
         let (wall_s, load_s) = (loaded.elapsed().as_secs_f64(), (loaded - start).as_secs_f64());
-        let mut reports = run.reports.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let steps: Vec<StepReport> = self.steps.iter().filter_map(|step| reports.remove(step.id.as_str())).collect();
+        let reports = run.reports.into_iter();
+        let steps: Vec<StepReport> =
+            reports.filter_map(|report| report.into_inner().unwrap_or_else(PoisonError::into_inner)).collect();
         match payload {
             Ok(payload) => Ok(Outcome { payload, steps, wall_s, load_s }),
             Err(error) => {
@@ -80,18 +83,21 @@ impl Pipeline {
         }
     }
 
-    async fn load(&self, manager: &PluginManager, deadline: Option<Instant>, options: &RunOptions) -> Result<()> {
-        let names: std::collections::BTreeSet<&str> = self.steps.iter().map(|step| step.plugin.as_str()).collect();
+    /// Loads the plugins that are not loaded, under this call.
+    async fn load(&self, manager: &PluginManager, whole: &CallHandle) -> Result<()> {
+        let names = self.steps.iter().map(|step| step.plugin.as_str());
+        let names: BTreeSet<&str> = names.filter(|name| !manager.is_loaded(name)).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
         let loads = names.into_iter().map(|name| async move {
             match self.configs.get(name) {
                 Some(config) => manager.load_with(name, config.clone()).await,
                 None => manager.load(name).await,
             }
         });
-        // A call of the pipeline's own, so that loading keeps to the deadline and is cancelled like the rest.
-        let call = call_of(deadline, options);
         // All are waited for: a plugin left half-way would be loaded again by the next run.
-        call.guard(async { join_all(loads).await.into_iter().collect() }).await
+        whole.guard(async { join_all(loads).await.into_iter().collect() }).await
     }
 
     /// Puts defaults and files where no input is given.
@@ -125,12 +131,8 @@ impl Pipeline {
     }
 }
 
-fn call_of(deadline: Option<Instant>, options: &RunOptions) -> CallHandle {
-    call_with(Call::new(), deadline, options).handle().clone()
-}
-
 fn call_with(call: Call, deadline: Option<Instant>, options: &RunOptions) -> Call {
-    let call = call.cancellation(options.cancellation.child_token());
+    let call = call.cancellation(options.cancellation.clone());
     match deadline {
         Some(deadline) => call.deadline(deadline),
         None => call,
@@ -293,16 +295,17 @@ impl<'a> Run<'a> {
     }
 
     fn report(&self, step: &'a Step, change: impl FnOnce(&mut StepReport)) {
-        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
-        let report = reports.entry(&step.id).or_insert_with(|| StepReport {
+        let number = self.pipeline.steps.iter().position(|one| std::ptr::eq(one, step));
+        let Some(report) = number.and_then(|number| self.reports.get(number)) else { return };
+        let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
+        change(report.get_or_insert_with(|| StepReport {
             id: step.id.clone(),
             plugin: step.plugin.clone(),
-            runtime: self.manager.loaded_info(&step.plugin).ok().and_then(|info| info.runtime),
+            runtime: self.manager.runtime_of(&step.plugin),
             calls: 0,
             results: 0,
             busy_s: 0.0,
-        });
-        change(report);
+        }));
     }
 }
 

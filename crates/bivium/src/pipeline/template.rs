@@ -1,6 +1,6 @@
 //! Templates: JSON in which `{"$from": "PLACE"}` stands for a value that is known later.
 
-use bivium_interface::{Payload, PluginError, Result};
+use bivium_interface::{Blob, Payload, PluginError, Result};
 use serde_json::{Map, Value};
 
 const KEY: &str = "$from";
@@ -47,32 +47,40 @@ pub(super) fn fill<'v>(
     template: &Map<String, Value>,
     lookup: &impl Fn(&str) -> Option<&'v Payload>,
 ) -> Result<Payload> {
-    let mut filled = Payload { json: Value::Object(template.clone()), blobs: Vec::new() };
-    let Payload { json, blobs } = &mut filled;
-    fill_value(json, blobs, lookup)?;
-    Ok(filled)
+    let mut blobs = Vec::new();
+    let json = Value::Object(filled_object(template, &mut blobs, lookup)?);
+    Ok(Payload { json, blobs })
 }
 
-fn fill_value<'v>(
-    value: &mut Value,
-    blobs: &mut Vec<bivium_interface::Blob>,
+fn filled_object<'v>(
+    template: &Map<String, Value>,
+    blobs: &mut Vec<Blob>,
     lookup: &impl Fn(&str) -> Option<&'v Payload>,
-) -> Result<()> {
-    if let Some(place) = place_of(value) {
+) -> Result<Map<String, Value>> {
+    let mut object = Map::with_capacity(template.len());
+    for (key, item) in template {
+        object.insert(key.clone(), filled(item, blobs, lookup)?);
+    }
+    Ok(object)
+}
+
+fn filled<'v>(template: &Value, blobs: &mut Vec<Blob>, lookup: &impl Fn(&str) -> Option<&'v Payload>) -> Result<Value> {
+    if let Some(place) = place_of(template) {
         let place = place.map_err(PluginError::invalid_input)?;
         let part = lookup(place.source)
             .and_then(|payload| payload.part(place.pointer))
             .ok_or_else(|| PluginError::invalid_input(format!("nothing lies at {}{}", place.source, place.pointer)))?;
         let part = part.shifted(blobs.len());
-        *value = part.json;
         blobs.extend(part.blobs);
-        return Ok(());
+        return Ok(part.json);
     }
-    match value {
-        Value::Array(items) => items.iter_mut().try_for_each(|item| fill_value(item, blobs, lookup)),
-        Value::Object(object) => object.values_mut().try_for_each(|item| fill_value(item, blobs, lookup)),
-        _ => Ok(()),
-    }
+    Ok(match template {
+        Value::Array(items) => {
+            Value::Array(items.iter().map(|item| filled(item, blobs, lookup)).collect::<Result<_>>()?)
+        }
+        Value::Object(object) => Value::Object(filled_object(object, blobs, lookup)?),
+        plain => plain.clone(),
+    })
 }
 
 /// Several results as one: an array.
@@ -90,7 +98,6 @@ pub(super) fn gather(results: &[Payload]) -> Payload {
 
 #[cfg(test)]
 mod tests {
-    use bivium_interface::Blob;
     use serde_json::json;
 
     use super::*;
