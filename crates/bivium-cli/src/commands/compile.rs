@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::args::{Compile, Global, Named};
 use crate::exit::Failure;
 use crate::host::Host;
-use crate::output::Output;
+use crate::output::{Output, follow};
 
 pub(super) async fn compile(global: &Global, output: &Output, args: &Compile) -> Result<(), Failure> {
     let path = Path::new(&args.what);
@@ -23,9 +23,10 @@ pub(super) async fn compile(global: &Global, output: &Output, args: &Compile) ->
     let compile = async |host: &Host| {
         let call = Call::new().cancellation(host.stop.clone()).handle().clone();
         let work = async {
+            output.screen().phase("compiling");
             if is_component { host.manager.compile_file(path).await } else { host.manager.compile(&name).await }
         };
-        Ok(call.guard(work).await?)
+        Ok(follow(output.screen(), &name, &call, call.guard(work)).await?)
     };
     let done = host.scope(compile).await?;
     let seconds = start.elapsed().as_secs_f64();

@@ -73,11 +73,14 @@ impl Prepared {
         let Self { host, name, call, changes, texts, mut shelf } = self;
         let handle: CallHandle = call.handle().clone();
         host.scope(async |host: &Host| {
+            let screen = output.screen();
             let all = async {
+                screen.phase("loading");
                 host.load(&name, changes, &handle).await?;
+                screen.phase("running");
                 work(host, &name, call, &mut shelf).await
             };
-            follow(output.screen(), &name, &handle, all).await
+            follow(screen, &name, &handle, all).await
         })
         .await
         .map_err(|failure| failure.map(|error| advice::on_texts(error, &texts)))?;

@@ -63,8 +63,8 @@ fn read(filter: &OsStr) -> Result<EnvFilter, String> {
     EnvFilter::try_new(filter).map_err(|error| error.to_string())
 }
 
-/// Shows what the host itself does for a plugin that may take long (making an environment) and what the plugin prints, to those
-/// who did not ask for log records; and the plugin's own records if a level of them was asked for.
+/// Shows what the host itself does for a plugin that may take long (making an environment, compiling) and what the plugin prints, to
+/// those who did not ask for log records; and the plugin's own records if a level of them was asked for.
 struct Voice {
     screen: Screen,
     shows_logs: bool,
@@ -77,7 +77,10 @@ impl<S: Subscriber> Layer<S> for Voice {
         let Note { plugin, source, message } = note;
         let level = *event.metadata().level();
         match source.as_str() {
-            "Host" if level == Level::INFO => self.screen.line(&on_one_line(&format!("{plugin}: {message}"))),
+            // A bar shows it, where there is one.
+            "Host" if level == Level::INFO && !self.screen.phase(&message) => {
+                self.screen.line(&on_one_line(&format!("{plugin}: {message}")));
+            }
             // No line of a plugin's passes for one of the host's.
             "Stdout" if level == Level::INFO => self.screen.line(&format!("{plugin} | {}", indented(&message))),
             "Log" if self.shows_logs => {

@@ -14,16 +14,19 @@ use super::text::on_one_line;
 const STEPS: u64 = 1000;
 const TICK: Duration = Duration::from_millis(100);
 
-/// Does `work` under a bar that shows how far the call is. The bar goes when the work is done.
+/// Does `work` under a bar that shows what is being done and how far the call is. The bar goes when the work is done.
 pub(crate) async fn follow<T>(screen: &Screen, label: &str, call: &CallHandle, work: impl Future<Output = T>) -> T {
     let Some(bars) = screen.bars() else { return work.await };
     let bar = Bar::new(bars, label);
-    let mut progress = call.progress();
+    let (mut progress, mut phases) = (call.progress(), screen.phases());
     let draw = async {
-        while progress.changed().await.is_ok() {
-            bar.show(&progress.borrow_and_update());
+        loop {
+            tokio::select! {
+                Ok(()) = progress.changed() => bar.show(&progress.borrow_and_update()),
+                Ok(()) = phases.changed() => bar.show(&Progress::new(None, phases.borrow_and_update().as_str())),
+                else => return std::future::pending().await,
+            }
         }
-        std::future::pending().await
     };
     tokio::select! {
         biased;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use console::Term;
 use indicatif::{MultiProgress, ProgressDrawTarget, TermLike};
+use tokio::sync::watch;
 
 use super::pipe::say;
 use super::text::{indented, printable};
@@ -24,6 +25,8 @@ pub(crate) struct Screen {
     bars: MultiProgress,
     is_terminal: bool,
     shows_bars: bool,
+    /// What is being done for the plugin whose bar is shown.
+    phase: watch::Sender<String>,
 }
 
 /// How text stands out on a terminal. Errors and warnings have the colours that clap gives them.
@@ -54,12 +57,23 @@ impl Screen {
         } else {
             ProgressDrawTarget::hidden()
         };
-        Self { bars: MultiProgress::with_draw_target(target), is_terminal: is_smart, shows_bars }
+        let (bars, phase) = (MultiProgress::with_draw_target(target), watch::Sender::default());
+        Self { bars, is_terminal: is_smart, shows_bars, phase }
     }
 
     /// The progress bars; none where there is no terminal to draw them on.
     pub(super) fn bars(&self) -> Option<&MultiProgress> {
         self.shows_bars.then_some(&self.bars)
+    }
+
+    /// Says what is being done now, where a bar shows it. Whether one does.
+    pub(crate) fn phase(&self, phase: &str) -> bool {
+        self.phase.send(phase.to_owned()).is_ok()
+    }
+
+    /// What is being done, from now on.
+    pub(super) fn phases(&self) -> watch::Receiver<String> {
+        self.phase.subscribe()
     }
 
     /// Takes the bars away for good, unless the terminal is stopped.

@@ -1,6 +1,7 @@
 //! A terminal for the program's standard error, and what stands on it in the end.
 
 use std::io::{Read as _, Write as _};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -153,6 +154,54 @@ fn after_an_interruption_no_progress_is_left_on_the_terminal() {
         let seen = lines(&text);
         let is_message = |line: &String| line.starts_with("bivium: ") || line == "^C";
         assert!(seen.iter().all(is_message) && !seen.is_empty(), "{method}: {seen:#?}");
+    }
+}
+
+/// Makes a component so large that it is said that it is compiled: by a section of 300,000 bytes that says nothing.
+fn enlarge(component: &Path) {
+    let mut file = std::fs::OpenOptions::new().append(true).open(component).unwrap();
+    file.write_all(&[&[0, 0xe0, 0xa7, 0x12, 1, b'x'], [0; 299_998].as_slice()].concat()).unwrap();
+}
+
+#[test]
+fn the_progress_names_what_is_being_done() {
+    let place = Place::with_probe();
+    place.endless(json!({}));
+    enlarge(&place.path("manifests/endless.wasm"));
+    let flag = format!("flag={}", place.path("flag").display());
+    let run = ["run", "probe", "--method", "wait", flag.as_str()];
+    for (args, phases) in [
+        (&run[..], &["loading", "running"][..]),
+        (&["run", "endless"], &["loading", "compiling "]),
+        (&["compile", "endless"], &["compiling"]),
+    ] {
+        let mut terminal = Terminal::with(&place.command(args), ("X", ""));
+        until("what is being done", || {
+            let text = terminal.text();
+            phases.iter().all(|phase| text.contains(phase))
+        });
+        terminal.signal();
+        let (status, text) = terminal.end();
+        assert_eq!(status, Some(130));
+        let left = lines(&text);
+        assert!(left.iter().all(|line| line.starts_with("bivium: ")), "{args:?}: {left:#?}");
+    }
+}
+
+/// Where nothing is drawn it is a line, and only where something large is compiled.
+#[test]
+fn without_a_terminal_a_line_says_that_compiling_begins() {
+    let place = Place::new();
+    place.echo();
+    let run = |args: &[&str]| place.run(&[&["run", "echo", "text=a"], args].concat()).assert_status(0).stderr.clone();
+    assert_eq!(run(&[]), "", "a small one");
+    enlarge(&place.path("manifests/echo.wasm"));
+    let kilobytes = std::fs::metadata(place.path("manifests/echo.wasm")).unwrap().len().div_ceil(1000);
+    assert_eq!(run(&[]), format!("echo: compiling {kilobytes} kB of WebAssembly\n"));
+    assert_eq!(run(&[]), "", "it is compiled");
+    for quiet in ["--quiet", "--output=json"] {
+        std::fs::remove_dir_all(place.path(".cache/bivium")).unwrap();
+        assert_eq!(run(&[quiet]), "", "{quiet}");
     }
 }
 

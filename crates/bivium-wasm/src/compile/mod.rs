@@ -20,7 +20,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bivium_interface::{HostPolicy, Manifest, PluginError, Result, manifest};
+use bivium_instances::PluginLog;
+use bivium_interface::{HostPolicy, LogLevel, LogSource, Manifest, PluginError, Result, manifest};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use wasmtime::Engine;
@@ -38,6 +39,9 @@ pub use worker::compiler_main;
 
 /// Components that one engine compiles at the same time. Each compilation uses several threads.
 const AT_ONCE: usize = 2;
+
+/// Components of fewer bytes are compiled in a moment, of which nothing is said.
+const WORTH_SAYING: usize = 300_000;
 
 /// Where components are compiled.
 #[derive(Debug, Clone, Default)]
@@ -119,7 +123,7 @@ impl CompileLimits {
 }
 
 /// A component that is wanted.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Request {
     /// Its file; its name where it is in memory.
     pub(crate) path: PathBuf,
@@ -128,6 +132,8 @@ pub(crate) struct Request {
     /// What the manifest says that the file's SHA-256 is.
     pub(crate) sha256: Option<String>,
     pub(crate) limits: CompileLimits,
+    /// Where it is said that compiling begins, if it takes longer than a moment.
+    pub(crate) log: Option<PluginLog>,
 }
 
 impl Request {
@@ -138,7 +144,18 @@ impl Request {
         let path = in_memory.or_else(|| manifest.component.clone()).ok_or_else(|| {
             PluginError::invalid_manifest("the manifest names no component").with_help("add `component`")
         })?;
-        Ok(Self { path, bytes, sha256: manifest.sha256.clone(), limits: CompileLimits::new(granted, config) })
+        Ok(Self {
+            path,
+            bytes,
+            sha256: manifest.sha256.clone(),
+            limits: CompileLimits::new(granted, config),
+            log: None,
+        })
+    }
+
+    /// Says in the plugin's log that compiling begins.
+    pub(crate) fn told(self, log: &PluginLog) -> Self {
+        Self { log: Some(log.clone()), ..self }
     }
 }
 
@@ -202,7 +219,7 @@ impl Workshop {
     /// Gets the component. A future that is dropped stops what it can.
     pub(crate) async fn component(&self, engine: &Engine, request: Request) -> Result<Compiled> {
         let (workshop, engine, limits, path) = (self.clone(), engine.clone(), request.limits, request.path.clone());
-        let in_file = |error: PluginError| at(&path, error);
+        let (log, in_file) = (request.log.clone(), |error: PluginError| at(&path, error));
         let work = {
             let engine = engine.clone();
             move || workshop.look(&engine, &request)
@@ -211,7 +228,7 @@ impl Workshop {
             Found::Compiled(compiled) => return Ok(compiled),
             Found::Binary(binary) => binary,
         };
-        self.compiled(engine, binary, &limits).await.map_err(in_file)
+        self.compiled(engine, binary, &limits, log).await.map_err(in_file)
     }
 
     /// Gets what stands for the component as long as only its types are asked for: itself if it is in the cache, else what
@@ -229,13 +246,19 @@ impl Workshop {
             Found::Compiled(compiled) => Ok(compiled.component),
             Found::Binary(binary) => {
                 let workshop = Self { cache: None, ..self.clone() };
-                let compiled = workshop.compiled(engine.clone(), binary, &limits).await;
+                let compiled = workshop.compiled(engine.clone(), binary, &limits, None).await;
                 compiled.map(|compiled| compiled.component).map_err(|error| at(&path, error))
             }
         }
     }
 
-    async fn compiled(&self, engine: Engine, binary: Binary, limits: &CompileLimits) -> Result<Compiled> {
+    async fn compiled(
+        &self,
+        engine: Engine,
+        binary: Binary,
+        limits: &CompileLimits,
+        log: Option<PluginLog>,
+    ) -> Result<Compiled> {
         let binary = Arc::new(binary);
         let slot = self.slot(limits).await?;
         // Another load may have compiled it while this one waited.
@@ -245,6 +268,10 @@ impl Workshop {
         };
         if let Some(compiled) = blocking(work).await? {
             return Ok(compiled);
+        }
+        if let Some(log) = log.filter(|_| binary.bytes.len() >= WORTH_SAYING) {
+            let message = format!("compiling {} of WebAssembly", size(binary.bytes.len()));
+            log.push(LogLevel::Info, LogSource::Host, 0, None, &message);
         }
         match &self.compiler {
             Compiler::InProcess => self.compile_here(&engine, binary, limits, slot).await,
@@ -387,6 +414,14 @@ impl Workshop {
 enum Found {
     Compiled(Compiled),
     Binary(Binary),
+}
+
+/// A size for people.
+fn size(bytes: usize) -> String {
+    match bytes {
+        0..=999_999 => format!("{} kB", bytes.div_ceil(1000)),
+        _ => format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000),
+    }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {

@@ -7,7 +7,7 @@ mod slow;
 
 fn request(path: &Path, time: Duration) -> Request {
     let limits = CompileLimits { component_bytes: 1 << 20, time, memory_bytes: 1 << 30 };
-    Request { path: path.to_owned(), bytes: None, sha256: None, limits }
+    Request { path: path.to_owned(), bytes: None, sha256: None, limits, log: None }
 }
 
 #[tokio::test]
@@ -31,4 +31,29 @@ async fn a_thread_that_compiles_too_long_is_left_behind_and_counts_until_it_ends
     assert!(error.to_string().contains("others were compiled"), "{error}");
     let compiled = workshop.component(&engine, request(&quick, Duration::from_secs(300))).await.unwrap();
     assert!(!compiled.was_cached && compiled.bytes > 0);
+}
+
+#[tokio::test]
+async fn that_compiling_a_large_component_begins_is_said_in_the_plugins_log_and_only_then() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("c.wasm");
+    let engine = Engine::default();
+    let workshop = Workshop::new(Some((&directory.path().join("cache"), 1 << 20)), Compiler::InProcess);
+    let said = async |text: &str| {
+        std::fs::write(&path, wat::parse_str(text).unwrap()).unwrap();
+        let log = PluginLog::new("p");
+        workshop.component(&engine, request(&path, Duration::from_secs(300)).told(&log)).await.unwrap();
+        log.tail(10).into_iter().map(|record| record.message).collect::<Vec<_>>()
+    };
+    let large = format!(r#"(component (@custom "x" "{}"))"#, "x".repeat(400_000));
+    assert!(said("(component)").await.is_empty());
+    assert_eq!(said(&large).await, ["compiling 401 kB of WebAssembly"]);
+    assert!(said(&large).await.is_empty(), "it lies in the cache");
+}
+
+#[test]
+fn sizes_are_for_people() {
+    for (bytes, shown) in [(1, "1 kB"), (999_999, "1000 kB"), (1_000_000, "1.0 MB"), (12_340_000, "12.3 MB")] {
+        assert_eq!(size(bytes), shown);
+    }
 }
