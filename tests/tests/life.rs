@@ -90,8 +90,7 @@ async fn reloads_under_load_refuse_no_call() {
         let name = name.replace('-', "_");
         own.plugin(&name, QUICK, json!({"replicas": 2, "resources": {"requires_gpu": gpu}}));
     }
-    let gpu = Gpu { memory_total_bytes: 1 << 30, memory_free_bytes: 1 << 30, ..Gpu::default() };
-    let machine = SystemSnapshot { cpus: 8, gpus: vec![gpu], ..SystemSnapshot::default() };
+    let machine = SystemSnapshot::new(8, 0, 0).with_gpus(vec![Gpu::new(0, "", 1 << 30, 1 << 30)]);
     let dir = own.dir.path();
     let monitor = Arc::new(SimulatedMonitor::new(machine));
     let manager = PluginManager::builder().manifests(dir).data_dir(dir.join("data")).monitor(monitor).build().unwrap();
@@ -158,8 +157,7 @@ async fn calls_wait_in_order_and_no_more_than_the_manifest_allows() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unloading_tells_the_memory_before_and_after() {
-    let gpu = Gpu { memory_total_bytes: 8 << 30, memory_free_bytes: 8 << 30, ..Gpu::default() };
-    let machine = SystemSnapshot { cpus: 8, gpus: vec![gpu], ..SystemSnapshot::default() };
+    let machine = SystemSnapshot::new(8, 0, 0).with_gpus(vec![Gpu::new(0, "", 8 << 30, 8 << 30)]);
     let monitor = Arc::new(SimulatedMonitor::new(machine));
     let own = own(|builder| builder.monitor(Arc::clone(&monitor) as _));
     own.plugin("quick", QUICK, json!({}));
@@ -184,12 +182,7 @@ async fn unloading_tells_the_memory_before_and_after() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_has_just_started_is_weighed_as_it_is() {
-    let machine = SystemSnapshot {
-        cpus: 8,
-        memory_total_bytes: 8 << 30,
-        memory_available_bytes: 4096 << 20,
-        ..SystemSnapshot::default()
-    };
+    let machine = SystemSnapshot::new(8, 8 << 30, 4096 << 20);
     let own = own(|builder| builder.monitor(Arc::new(SimulatedMonitor::new(machine))));
     for name in ["first", "second", "third"] {
         // That much is there only together with what the worker holds already.

@@ -25,7 +25,7 @@ async fn a_host_that_asks_for_files_has_both_roads_records_in_them() {
     // The last handle's end waits for the files.
     drop(manager);
     for (twin, call) in TWINS.into_iter().zip(calls) {
-        let filter = LogFilter { level: Some(LogLevel::Info), call: Some(call) };
+        let filter = LogFilter::new(Some(LogLevel::Info), Some(call));
         let records = KeptLog::new(own.path().join("logs"), twin, filter).tail(10).unwrap();
         let record = records.iter().find(|record| record.message.contains("executing aloud")).unwrap();
         assert_eq!((record.source, record.call), (LogSource::Log, Some(call)), "{twin}");

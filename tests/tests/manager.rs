@@ -276,7 +276,9 @@ impl PluginInterface for Native {
     }
 
     async fn stats(&self) -> Result<Stats> {
-        Ok(Stats { calls: 42, ..Stats::default() })
+        let mut stats = Stats::default();
+        stats.calls = 42;
+        Ok(stats)
     }
 
     async fn cleanup(&self) -> Result<()> {
@@ -326,8 +328,7 @@ async fn a_type_of_the_hosts_own_is_a_plugin_like_any_other() {
 }
 
 fn gpu_machine(gib: u64) -> SystemSnapshot {
-    let gpu = Gpu { memory_total_bytes: gib << 30, memory_free_bytes: gib << 30, ..Gpu::default() };
-    SystemSnapshot { cpus: 4, gpus: vec![gpu], ..SystemSnapshot::default() }
+    SystemSnapshot::new(4, 0, 0).with_gpus(vec![Gpu::new(0, "", gib << 30, gib << 30)])
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -497,7 +498,7 @@ class P:
 ";
     plugin(dir.path(), "slow", code, json!({}));
     plugin(dir.path(), "echo", ECHO, json!({}));
-    let monitor = Arc::new(SimulatedMonitor::new(SystemSnapshot { cpus: 2, ..SystemSnapshot::default() }));
+    let monitor = Arc::new(SimulatedMonitor::new(SystemSnapshot::new(2, 0, 0)));
     let builder = PluginManager::builder().manifests(dir.path()).data_dir(dir.path().join("data"));
     let manager = builder.monitor(monitor).build().unwrap();
     assert!(manager.load_all().await.iter().all(|report| report.result.is_ok()));

@@ -69,7 +69,7 @@ mod tests {
         let bytes =
             PluginError::invalid_input("the argument at /text is \"hi\", which is no list<u8>: it is no base64");
         assert!(help(bytes).unwrap().contains("`text@=FILE`"));
-        let problem = |message: &str| Problem { location: "/n".into(), message: message.into() };
+        let problem = |message: &str| Problem::new("/n", message);
         let schema = |message: &str| help(PluginError::invalid_config("no").with_problems(vec![problem(message)]));
         assert!(schema("\"3\" is not of type \"integer\"").unwrap().contains("`n:=3`"));
         assert_eq!((schema("3 is not of type \"string\""), schema("\"3\" is too short")), (None, None));

@@ -72,7 +72,7 @@ impl Host {
             }
         }
         let matters = |shadowed: &&Shadowed| asked.is_none_or(|name| shadowed.name == name);
-        for Shadowed { name, path, by } in discovery.shadowed.iter().filter(matters) {
+        for Shadowed { name, path, by, .. } in discovery.shadowed.iter().filter(matters) {
             let what = format!("{} is taken, and your own {} is passed over", by.display(), path.display());
             output.caution(&PluginError::invalid_manifest(what).with_plugin(name));
         }

@@ -36,6 +36,7 @@ pub enum Decision {
 
 /// One use of a permission, or of one that is missing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct AuditRecord {
     /// Milliseconds since 1970 (UTC).
     pub time_ms: u64,
@@ -58,6 +59,25 @@ pub struct AuditRecord {
     /// How many records are missing; 0 for a use.
     #[serde(skip_serializing_if = "is_zero")]
     pub left_out: u64,
+}
+
+impl AuditRecord {
+    /// A use that is allowed, now, by no instance and in no call.
+    #[must_use]
+    pub fn new(plugin: impl Into<String>, permission: &'static str, resource: impl Into<String>) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            time_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            plugin: plugin.into(),
+            instance: 0,
+            call: None,
+            permission,
+            resource: resource.into(),
+            decision: Decision::Granted,
+            reason: String::new(),
+            left_out: 0,
+        }
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
@@ -240,18 +260,7 @@ impl Inner {
 
     /// A use that is allowed, now.
     fn record(&self, instance: u64, call: Option<CallId>, permission: &'static str, resource: String) -> AuditRecord {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        AuditRecord {
-            time_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
-            plugin: self.plugin.clone(),
-            instance,
-            call,
-            permission,
-            resource,
-            decision: Decision::Granted,
-            reason: String::new(),
-            left_out: 0,
-        }
+        AuditRecord { instance, call, ..AuditRecord::new(self.plugin.clone(), permission, resource) }
     }
 
     fn tell_left_out(&self, kind: Kind, left_out: u64) -> Result<()> {

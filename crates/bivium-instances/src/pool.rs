@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use bivium_interface::{CallHandle, ErrorCode, InstanceStats, PluginError, Result, Stats};
+use bivium_interface::{CallHandle, ErrorCode, PluginError, Result, Stats};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -454,12 +454,14 @@ impl<F: InstanceFactory> Pool<F> {
     }
 
     pub(crate) async fn stats(&self) -> Result<Stats> {
-        let mut stats = Stats { waiting: self.queue.waiting(), ..Stats::default() };
+        let mut stats = Stats::default();
+        stats.waiting = self.queue.waiting();
         let known = self.line().kept.tell(&mut stats, Instant::now());
-        let stats_of = |known: Known<F::Instance>| InstanceStats {
-            start_s: known.start.as_secs_f64(),
-            idle_s: known.idle.map(|idle| idle.as_secs_f64()),
-            ..known.instance.stats()
+        let stats_of = |known: Known<F::Instance>| {
+            let mut stats = known.instance.stats();
+            stats.start_s = known.start.as_secs_f64();
+            stats.idle_s = known.idle.map(|idle| idle.as_secs_f64());
+            stats
         };
         // Without the lock, and on a thread that may block: measuring processes takes its time.
         let measured = tokio::task::spawn_blocking(move || known.into_iter().map(stats_of).collect()).await;

@@ -157,7 +157,7 @@ impl Restarts {
     pub(crate) fn last_crash(&self, now: Instant) -> Option<LastCrash> {
         let (error, at) = self.last.as_ref()?;
         let ago_s = now.saturating_duration_since(*at).as_secs_f64();
-        Some(LastCrash { error: error.clone(), ago_s, in_a_row: self.in_a_row })
+        Some(LastCrash::new(error.clone(), ago_s, self.in_a_row))
     }
 }
 

@@ -63,8 +63,8 @@ fn the_last_records_are_found_by_level_and_call() {
     files.flush(LONG);
     let tail = |filter, count| messages(KeptLog::new(own.path(), "p", filter).tail(count).unwrap());
     assert_eq!(tail(LogFilter::default(), 3), ["2", "3", "3"]);
-    assert_eq!(tail(LogFilter { level: Some(LogLevel::Warn), call: None }, 9), ["2", "2", "3", "3"]);
-    assert_eq!(tail(LogFilter { level: Some(LogLevel::Info), call: Some(calls[1]) }, 2), ["2", "3"]);
+    assert_eq!(tail(LogFilter::new(Some(LogLevel::Warn), None), 9), ["2", "2", "3", "3"]);
+    assert_eq!(tail(LogFilter::new(Some(LogLevel::Info), Some(calls[1])), 2), ["2", "3"]);
     assert!(tail(LogFilter::default(), 0).is_empty());
     let mut other = KeptLog::new(own.path(), "q", LogFilter::default());
     assert!(other.tail(9).unwrap().is_empty() && !other.is_kept());

@@ -254,6 +254,7 @@ impl fmt::Debug for CallHandle {
 /// In the arguments `{"$blob": n}` stands for the n-th of [`blobs`](Self::blobs); [`escape`](crate::escape) keeps
 /// data that merely looks like it apart.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Call {
     /// The method; [`Call::EXECUTE`] unless named.
     pub method: Cow<'static, str>,

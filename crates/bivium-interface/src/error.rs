@@ -103,6 +103,7 @@ impl fmt::Display for ErrorCode {
 
 /// The plugin's own error, as its language reports it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Failure {
     /// The type's name, for example `ValueError`.
     #[serde(rename = "type")]
@@ -125,6 +126,24 @@ impl Failure {
     pub const MAX_TRACEBACK: usize = 64 << 10;
     /// The longest JSON of all details together; of longer ones the first are kept.
     pub const MAX_DETAILS: usize = 64 << 10;
+
+    /// Of this type and with this message.
+    #[must_use]
+    pub fn new(kind: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { kind: kind.into(), message: message.into(), ..Self::default() }
+    }
+
+    /// With this traceback.
+    #[must_use]
+    pub fn with_traceback(self, traceback: impl Into<String>) -> Self {
+        Self { traceback: traceback.into(), ..self }
+    }
+
+    /// With these details.
+    #[must_use]
+    pub fn with_details(self, details: Map<String, Value>) -> Self {
+        Self { details, ..self }
+    }
 
     /// With no more of its texts than a host keeps of what a plugin says.
     #[must_use]
@@ -156,11 +175,20 @@ impl io::Write for Room {
 
 /// One of several reasons, and where it lies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Problem {
     /// Where: a JSON Pointer into a configuration, or a line of a manifest (`line 4`).
     pub location: String,
     /// What is wrong there and how to mend it.
     pub message: String,
+}
+
+impl Problem {
+    /// At this place; an empty one for the whole.
+    #[must_use]
+    pub fn new(location: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { location: location.into(), message: message.into() }
+    }
 }
 
 impl fmt::Display for Problem {

@@ -65,6 +65,7 @@ impl LogSource {
 
 /// One log record of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct LogRecord {
     /// When the host received it; in JSON `time_ms`, milliseconds since 1970 (UTC).
     #[serde(rename = "time_ms", with = "milliseconds")]
@@ -80,6 +81,20 @@ pub struct LogRecord {
     pub call: Option<CallId>,
     /// What it says: one line, or several for a traceback.
     pub message: String,
+}
+
+impl LogRecord {
+    /// That the host receives now.
+    #[must_use]
+    pub fn new(
+        level: LogLevel,
+        source: LogSource,
+        instance: u64,
+        call: Option<CallId>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self { time: SystemTime::now(), level, source, instance, call, message: message.into() }
+    }
 }
 
 mod milliseconds {

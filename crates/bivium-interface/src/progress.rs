@@ -7,6 +7,7 @@ use crate::clip;
 
 /// How far a call is, as its plugin says.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Progress {
     /// From 0 to 1; none where the plugin does not know.
     pub fraction: Option<f64>,

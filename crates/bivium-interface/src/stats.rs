@@ -7,6 +7,7 @@ use crate::PluginError;
 /// Counters of a plugin since it was loaded, and its instances.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Stats {
     /// Calls that ended, however they did.
     pub calls: u64,
@@ -55,6 +56,7 @@ pub enum CircuitState {
 
 /// A crash, looked back upon.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct LastCrash {
     /// How the instance ended.
     pub error: PluginError,
@@ -62,6 +64,14 @@ pub struct LastCrash {
     pub ago_s: f64,
     /// Crashes in a row, this one included; 0 once an instance has lived since.
     pub in_a_row: u32,
+}
+
+impl LastCrash {
+    /// With this error, so many seconds ago, after so many in a row.
+    #[must_use]
+    pub fn new(error: PluginError, ago_s: f64, in_a_row: u32) -> Self {
+        Self { error, ago_s, in_a_row }
+    }
 }
 
 impl Stats {
@@ -81,6 +91,7 @@ impl Stats {
 /// One live instance.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct InstanceStats {
     /// Which: a number of a component's instance or the process id of a worker.
     pub id: u64,

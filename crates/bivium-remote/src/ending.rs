@@ -59,12 +59,7 @@ impl Ending {
     pub(crate) fn error(&self, when: &str) -> PluginError {
         if self.out_of_memory {
             let message = format!("the kernel killed the worker for want of memory {when}");
-            let failure = Failure {
-                kind: "OutOfMemory".to_owned(),
-                message: message.clone(),
-                traceback: self.stderr.clone(),
-                ..Failure::default()
-            };
+            let failure = Failure::new("OutOfMemory", message.as_str()).with_traceback(self.stderr.clone());
             return PluginError::resource_exhausted(message)
                 .with_failure(failure)
                 .with_help("raise `limits.memory_mb` in its manifest, or give its control group or the machine more");
@@ -82,7 +77,7 @@ impl Ending {
             (None, None, None) => ("end".to_owned(), "ended".to_owned()),
         };
         let message = format!("the worker {how} {when}{trouble}");
-        let failure = Failure { kind, message: message.clone(), traceback: self.stderr.clone(), ..Failure::default() };
+        let failure = Failure::new(kind, message.as_str()).with_traceback(self.stderr.clone());
         let help = match self.telling() {
             Some(line) => format!("its stderr says: {line}"),
             None => "it wrote nothing to stderr; the next call starts a fresh worker".to_owned(),

@@ -133,7 +133,7 @@ fn told(error: WireError) -> PluginError {
         return PluginError::new(code, clip(message, Failure::MAX_MESSAGE));
     };
     let traceback = error.traceback.unwrap_or_default();
-    let failure = Failure { kind, message: error.message, traceback, details: error.details }.clipped();
+    let failure = Failure::new(kind, error.message).with_traceback(traceback).with_details(error.details).clipped();
     match code {
         // A worker's own sentence around the plugin's error names its type already.
         ErrorCode::PluginFailed if !failure.message.contains(&failure.kind) => PluginError::plugin_failed(failure),

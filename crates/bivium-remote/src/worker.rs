@@ -341,14 +341,13 @@ impl Instance for Worker {
 
     fn stats(&self) -> InstanceStats {
         let usage = self.meter.look();
-        InstanceStats {
-            id: u64::from(self.shared.pid),
-            memory_bytes: usage.memory_bytes,
-            cpu_percent: usage.cpu_percent,
-            pids: usage.pids,
-            calls: self.calls.load(Ordering::Relaxed),
-            age_s: self.born.elapsed().as_secs_f64(),
-            ..InstanceStats::default()
-        }
+        let mut stats = InstanceStats::default();
+        stats.id = u64::from(self.shared.pid);
+        stats.memory_bytes = usage.memory_bytes;
+        stats.cpu_percent = usage.cpu_percent;
+        stats.pids = usage.pids;
+        stats.calls = self.calls.load(Ordering::Relaxed);
+        stats.age_s = self.born.elapsed().as_secs_f64();
+        stats
     }
 }

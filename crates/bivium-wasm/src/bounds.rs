@@ -305,7 +305,9 @@ mod tests {
 
     fn call_with(call_ms: Option<u64>) -> (Call, Bounds) {
         let call = Call::new();
-        let limits = StoreLimits::new(&Limits { call_ms, ..Limits::default() });
+        let mut limits = Limits::default();
+        limits.call_ms = call_ms;
+        let limits = StoreLimits::new(&limits);
         let bounds = Bounds::of_call(call.handle(), &limits);
         (call, bounds)
     }
@@ -405,7 +407,9 @@ mod tests {
 
     #[tokio::test]
     async fn processor_time_counts_over_all_entries_and_waiting_does_not() {
-        let limits = StoreLimits::new(&Limits { cpu_ms: Some(40), ..Limits::default() });
+        let mut limits = Limits::default();
+        limits.cpu_ms = Some(40);
+        let limits = StoreLimits::new(&limits);
         let call = Call::new();
         let (mut bounds, reach) = (Bounds::of_call(call.handle(), &limits), reach());
         // What a guest does that computes without end: it yields at each tick.

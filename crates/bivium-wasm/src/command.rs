@@ -330,12 +330,9 @@ fn read(blob: &Blob, limits: DocumentLimits) -> Result<Bytes> {
 /// The failure of a program that ended with another status than 0.
 fn failed(status: i32, state: &HostState) -> PluginError {
     let (sentence, said) = state.log.last_words(|words| (words.sentence(), words.text()));
-    PluginError::plugin_failed(Failure {
-        kind: format!("exit status {status}"),
-        message: sentence.unwrap_or_else(|| "it wrote nothing on standard error".to_owned()),
-        traceback: said.unwrap_or_default(),
-        ..Failure::default()
-    })
+    let message = sentence.unwrap_or_else(|| "it wrote nothing on standard error".to_owned());
+    let failure = Failure::new(format!("exit status {status}"), message);
+    PluginError::plugin_failed(failure.with_traceback(said.unwrap_or_default()))
 }
 
 #[async_trait]

@@ -327,12 +327,11 @@ impl Instance for ComponentInstance {
     }
 
     fn stats(&self) -> InstanceStats {
-        InstanceStats {
-            id: self.id,
-            memory_bytes: self.memory.load(Ordering::Relaxed),
-            calls: self.calls.load(Ordering::Relaxed),
-            age_s: self.made.elapsed().as_secs_f64(),
-            ..InstanceStats::default()
-        }
+        let mut stats = InstanceStats::default();
+        stats.id = self.id;
+        stats.memory_bytes = self.memory.load(Ordering::Relaxed);
+        stats.calls = self.calls.load(Ordering::Relaxed);
+        stats.age_s = self.made.elapsed().as_secs_f64();
+        stats
     }
 }

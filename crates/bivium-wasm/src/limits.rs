@@ -242,14 +242,16 @@ mod tests {
             (Some(u64::MAX), 512),
             (Some(1 << 30), 65_536),
         ] {
-            let limits = manifest::Limits { stack_kb, ..Default::default() };
+            let mut limits = manifest::Limits::default();
+            limits.stack_kb = stack_kb;
             assert_eq!(stack(&limits) >> 10, kib, "{stack_kb:?}");
         }
     }
 
     #[test]
     fn memory_of_all_memories_counts_together_and_a_refusal_is_told() {
-        let limits = manifest::Limits { memory_mb: Some(2), ..Default::default() };
+        let mut limits = manifest::Limits::default();
+        limits.memory_mb = Some(2);
         let mut limiter = Limiter::new(StoreLimits::new(&limits), MemoryGauge::default());
         assert!(limiter.memory_growing(0, 1 << 20, None).unwrap());
         assert!(!limiter.memory_growing(0, 1 << 20, Some(1 << 10)).unwrap());

@@ -85,12 +85,8 @@ fn no_stack(trap: &wasmtime::Error, state: &HostState) -> PluginError {
         "call stack exhausted: the component's functions took more than their limit of {} KiB of stack",
         state.limits.stack >> 10
     );
-    let failure = Failure {
-        kind: "trap".to_owned(),
-        message: "call stack exhausted".to_owned(),
-        traceback: trap.downcast_ref().map(backtrace).unwrap_or_default(),
-        ..Failure::default()
-    };
+    let traceback = trap.downcast_ref().map(backtrace).unwrap_or_default();
+    let failure = Failure::new("trap", "call stack exhausted").with_traceback(traceback);
     PluginError::resource_exhausted(message).with_failure(failure).with_help(
         "if its recursion has an end, raise `limits.stack_kb` in its manifest, and in the host's policy where that allows less",
     )
@@ -138,12 +134,8 @@ fn crashed(trap: &wasmtime::Error, state: &HostState) -> PluginError {
         None => format!("the component {cause}"),
     };
     let frames = trap.downcast_ref().map(backtrace).filter(|frames| !frames.is_empty());
-    let failure = Failure {
-        kind: "trap".to_owned(),
-        message: sentence.unwrap_or(cause),
-        traceback: said.into_iter().chain(frames).collect::<Vec<_>>().join("\n"),
-        ..Failure::default()
-    };
+    let traceback = said.into_iter().chain(frames).collect::<Vec<_>>().join("\n");
+    let failure = Failure::new("trap", sentence.unwrap_or(cause)).with_traceback(traceback);
     PluginError::crashed(message).with_failure(failure)
 }
 

@@ -234,7 +234,7 @@ mod tests {
         let audit = Auditor::new("p", None, log.clone());
         let witness = Arc::new(Witness::new(audit, Arc::new(GuestLog::new(log.clone(), 3, 1000))));
         let failed = || {
-            let failure = Failure { kind: "io".into(), message: "no luck".into(), ..Failure::default() };
+            let failure = Failure::new("io", "no luck");
             PluginError::plugin_failed(failure)
         };
         assert_eq!(witness.explain(failed()), failed());

@@ -11,6 +11,7 @@ const LONGEST: u64 = 1 << 20;
 
 /// What an installation of cjm-plugin-system or cjm-substrate has, and where. Looking for it changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Installation {
     /// Its `cjm.yaml`.
     #[serde(serialize_with = "lossy::optional")]

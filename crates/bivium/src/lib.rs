@@ -6,6 +6,11 @@
 //! [`blocking`] does the same for synchronous callers, [`pipeline`] runs several in a row, and [`open`] starts one
 //! without a manager.
 //!
+//! [`exchange`] is where large data lies, and [`manifest`] and [`policy`] say what plugins ask for and get.
+//!
+//! Structs that will have more fields are `#[non_exhaustive]`: they are made by their constructors or from JSON, and their fields can be
+//! read and set.
+//!
 //! The features `wasm` and `python`, both on by default, say which runtimes are built; a plugin of the other one is `unavailable`.
 //!
 //! ```
@@ -46,7 +51,7 @@ mod small_disk;
 mod sources;
 mod turns;
 
-pub use bivium_exchange::Exchange;
+pub use bivium_exchange::{self as exchange, Exchange};
 pub use bivium_instances::{AuditFile, AuditRecord, AuditSink, Decision, KeptLog, LogFiles, LogFilter};
 pub use bivium_interface::{
     Blob, Call, CallHandle, CallId, CancellationToken, CircuitState, ErrorCode, FailedStep, Failure, FileBackedDto,

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 /// The machine at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct SystemSnapshot {
     /// Logical processors.
     pub cpus: u32,
@@ -21,6 +22,7 @@ pub struct SystemSnapshot {
 
 /// One GPU.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Gpu {
     /// Its index, as in `CUDA_VISIBLE_DEVICES`.
     pub index: u32,
@@ -46,7 +48,27 @@ pub trait Monitor: Send + Sync + 'static {
     }
 }
 
+impl Gpu {
+    /// With these many bytes in all and free.
+    #[must_use]
+    pub fn new(index: u32, name: impl Into<String>, memory_total_bytes: u64, memory_free_bytes: u64) -> Self {
+        Self { index, name: name.into(), memory_total_bytes, memory_free_bytes, processes: Vec::new() }
+    }
+}
+
 impl SystemSnapshot {
+    /// With so many processors and these many bytes of memory in all and available, and without a GPU.
+    #[must_use]
+    pub fn new(cpus: u32, memory_total_bytes: u64, memory_available_bytes: u64) -> Self {
+        Self { cpus, memory_total_bytes, memory_available_bytes, ..Self::default() }
+    }
+
+    /// With these GPUs.
+    #[must_use]
+    pub fn with_gpus(self, gpus: Vec<Gpu>) -> Self {
+        Self { gpus, ..self }
+    }
+
     /// GPU memory that these processes hold, in bytes; none where there is no GPU.
     #[must_use]
     pub fn gpu_memory_of(&self, pids: &[u32]) -> Option<u64> {

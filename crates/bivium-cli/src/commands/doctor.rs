@@ -231,7 +231,7 @@ fn manifests(paths: &[SearchPath]) -> Vec<Check> {
     let shown: Vec<String> = paths.iter().map(|place| place.path.display().to_string()).collect();
     let found = format!("{} found in {}", discovery.found.len(), shown.join(" and "));
     let mut checks = vec![Check::new(Level::Ok, what, found)];
-    for Shadowed { name, path, by } in &discovery.shadowed {
+    for Shadowed { name, path, by, .. } in &discovery.shadowed {
         let text = format!("{name}: {} is taken, and {} is passed over", by.display(), path.display());
         checks.push(Check::new(Level::Warn, what, text));
     }

@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn the_sentence_leaves_the_problems_to_lines_of_their_own() {
-        let problem = Problem { location: "/mask".into(), message: "must be a string".into() };
+        let problem = Problem::new("/mask", "must be a string");
         let error = PluginError::invalid_config("it does not\nfit")
             .with_plugin("redact")
             .with_problems(vec![problem])

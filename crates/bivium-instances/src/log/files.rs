@@ -240,7 +240,9 @@ impl Writer {
     fn tell(&mut self, plugin: &Arc<str>, missing: u64, near: &LogRecord) -> io::Result<()> {
         let message = format!("{missing} log records are missing here: the disk was slower than the plugin");
         let (level, source) = (LogLevel::Warn, LogSource::Host);
-        self.append(plugin, &LogRecord { level, source, message, call: None, ..near.clone() })
+        let mut record = LogRecord::new(level, source, near.instance, None, message);
+        record.time = near.time;
+        self.append(plugin, &record)
     }
 
     fn append(&mut self, plugin: &Arc<str>, record: &LogRecord) -> io::Result<()> {

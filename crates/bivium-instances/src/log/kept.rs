@@ -21,6 +21,7 @@ pub struct KeptLog {
 
 /// Which records of a log are wanted; all of them by default.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct LogFilter {
     /// Those of this level and above.
     pub level: Option<LogLevel>,
@@ -29,6 +30,12 @@ pub struct LogFilter {
 }
 
 impl LogFilter {
+    /// Those of this level and above, and of this call, as far as they are given.
+    #[must_use]
+    pub fn new(level: Option<LogLevel>, call: Option<CallId>) -> Self {
+        Self { level, call }
+    }
+
     /// Whether a record is among them.
     #[must_use]
     pub fn admits(&self, record: &LogRecord) -> bool {

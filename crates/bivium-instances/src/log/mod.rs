@@ -9,7 +9,6 @@ mod line;
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use bivium_interface::{CallId, LogLevel, LogRecord, LogSource, head};
 use tokio::sync::broadcast;
@@ -71,7 +70,7 @@ impl PluginLog {
     pub fn push(&self, level: LogLevel, source: LogSource, instance: u64, call: Option<CallId>, message: &str) {
         let message = head(message, Self::MAX_MESSAGE).to_owned();
         self.trace(level, source, instance, call, &message);
-        let record = LogRecord { time: SystemTime::now(), level, source, instance, call, message };
+        let record = LogRecord::new(level, source, instance, call, message);
         if let Some(files) = &self.0.files {
             files.write(&self.0.plugin, record.clone(), &self.0.missing);
         }

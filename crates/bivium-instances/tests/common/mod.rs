@@ -107,7 +107,9 @@ impl Instance for Copy {
     }
 
     fn stats(&self) -> InstanceStats {
-        InstanceStats { id: self.id.into(), ..InstanceStats::default() }
+        let mut stats = InstanceStats::default();
+        stats.id = self.id.into();
+        stats
     }
 }
 

@@ -8,6 +8,7 @@ macro_rules! limits {
         /// What the plugin may use up. None means the host's default.
         #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         #[serde(default, deny_unknown_fields)]
+        #[non_exhaustive]
         pub struct Limits {
             $($(#[$meta])* #[serde(skip_serializing_if = "Option::is_none")] pub $name: Option<u64>,)*
         }

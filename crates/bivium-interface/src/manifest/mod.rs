@@ -76,6 +76,7 @@ impl Runtime {
     title = "Bivium plugin manifest",
     description = "Declares one plugin. Relative paths are relative to this file."
 )]
+#[non_exhaustive]
 pub struct Manifest {
     /// The name by which the plugin is called: letters, digits, `-`, `_` and `.`, at most 64.
     #[schemars(with = "text::Name")]
@@ -233,6 +234,7 @@ pub enum Isolation {
 /// How many instances of a component there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Instances {
     /// At most this many at once; further calls wait.
     #[schemars(range(min = 1, max = 1000))]
@@ -248,6 +250,7 @@ impl Default for Instances {
 /// What the plugin needs of the machine; the scheduler admits calls by it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Resources {
     /// Whether it needs a GPU.
     pub requires_gpu: bool,

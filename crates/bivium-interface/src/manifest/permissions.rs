@@ -12,6 +12,7 @@ use crate::lossy;
 /// What the plugin may do. Everything not named is denied.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Permissions {
     /// Directories that it may use.
     #[schemars(length(max = 64))]
@@ -38,6 +39,7 @@ pub struct Permissions {
 /// A directory that a plugin may use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct FilesystemPermission {
     /// The directory on the host.
     #[serde(serialize_with = "lossy::path")]
@@ -49,6 +51,14 @@ pub struct FilesystemPermission {
     /// What it may do there.
     #[serde(default)]
     pub mode: FilesystemMode,
+}
+
+impl FilesystemPermission {
+    /// This directory of the host, as the plugin sees it in `guest`.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>, guest: impl Into<String>, mode: FilesystemMode) -> Self {
+        Self { path: path.into(), guest: guest.into(), mode }
+    }
 }
 
 /// What a plugin may do in a directory.
@@ -65,6 +75,7 @@ pub enum FilesystemMode {
 /// A secret that the host puts into a plugin's requests, so that the plugin never sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct SecretPermission {
     /// The secret's name.
     #[schemars(with = "text::EnvName")]

@@ -11,6 +11,7 @@ use crate::manifest::{FilesystemMode, FilesystemPermission, Limits, Permissions,
 
 /// What one plugin may do and use up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Granted {
     /// Whether the plugin is held to its permissions and limits: every component, and every Python plugin that has some.
     pub confined: bool,
@@ -28,6 +29,7 @@ pub struct Granted {
 
 /// Something that a manifest asks for and does not get.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Refusal {
     /// The manifest's key, for example `permissions.network`.
     pub key: String,

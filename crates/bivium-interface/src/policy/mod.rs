@@ -29,6 +29,7 @@ const MOST_BYTES: u64 = 1 << 20;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(title = "Bivium host policy")]
+#[non_exhaustive]
 pub struct HostPolicy {
     /// What plugins may be granted, in the form in which manifests ask for it: directories cover those beneath them, `*` in
     /// `network` covers names, a secret covers its name and hosts. What is not here is refused. Without it, manifests get

@@ -143,7 +143,8 @@ mod tests {
             eprintln!("SKIPPED: there is no control group (v2 with memory and pids) that this user may use");
             return;
         };
-        let limits = Limits { memory_mb: Some(64), processes: Some(5), ..Limits::default() };
+        let mut limits = Limits::default();
+        (limits.memory_mb, limits.processes) = (Some(64), Some(5));
         let group = place.make("test", &limits).unwrap();
         let path = group.path.clone();
         let read = |file: &str| std::fs::read_to_string(path.join(file)).unwrap().trim().to_owned();

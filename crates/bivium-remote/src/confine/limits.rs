@@ -58,7 +58,8 @@ mod tests {
 
     #[test]
     fn a_limit_that_is_lower_already_stays() {
-        let limits = Limits { files: Some(1 << 40), memory_mb: Some(64), ..Limits::default() };
+        let mut limits = Limits::default();
+        (limits.files, limits.memory_mb) = (Some(1 << 40), Some(64));
         let found = resources(&limits, true);
         let of = |wanted| found.iter().find(|(resource, _)| *resource == wanted).map(|(_, limit)| *limit);
         assert_eq!(of(Resource::Data).unwrap().maximum, Some(64 << 20));

@@ -100,13 +100,8 @@ impl Work<'_> {
         let command = self.python(self.base, &["-c", needed]);
         self.run("python3", command, Path::new("/")).await.map_err(|error| {
             let missing = format!("{} cannot make environments: it lacks venv or ensurepip", self.base.display());
-            let error =
-                PluginError::unavailable(missing).with_failure(error.failure().cloned().unwrap_or_else(|| Failure {
-                    kind: String::new(),
-                    message: error.message().to_owned(),
-                    traceback: String::new(),
-                    ..Failure::default()
-                }));
+            let failure = error.failure().cloned().unwrap_or_else(|| Failure::new("", error.message()));
+            let error = PluginError::unavailable(missing).with_failure(failure);
             error.with_help("install python3-venv (apt install python3-venv) or uv")
         })
     }
@@ -127,12 +122,7 @@ impl Work<'_> {
             return Ok(());
         }
         let last = finished.last_line();
-        let failure = Failure {
-            kind: name.to_owned(),
-            message: last.to_owned(),
-            traceback: finished.tail.join("\n"),
-            ..Failure::default()
-        };
+        let failure = Failure::new(name, last).with_traceback(finished.tail.join("\n"));
         let wanted = match self.requirements {
             [] => "nothing".to_owned(),
             requirements => requirements.join(", "),

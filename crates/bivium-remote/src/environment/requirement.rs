@@ -21,7 +21,7 @@ pub(super) fn check(manifest: &Manifest, requirements: &[String]) -> Result<(), 
         .enumerate()
         .filter_map(|(n, text)| {
             let message = format!("{:?} {}", shortened(text), fault(text)?);
-            Some(Problem { location: format!("requirements[{n}]"), message })
+            Some(Problem::new(format!("requirements[{n}]"), message))
         })
         .collect();
     if problems.is_empty() {

@@ -89,10 +89,11 @@ pub(super) fn fill(headers: &mut HeaderMap, secrets: &[&Secret]) {
 mod tests {
     use super::*;
     use bivium_interface::ErrorCode;
+    use serde_json::json;
 
     fn permission(header: &str) -> SecretPermission {
-        let hosts = vec!["api.example.com".to_owned()];
-        SecretPermission { name: "KEY".into(), header: header.into(), format: "Bearer {}".into(), hosts }
+        let permission = json!({"name": "KEY", "header": header, "format": "Bearer {}", "hosts": ["api.example.com"]});
+        serde_json::from_value(permission).unwrap()
     }
 
     #[test]

@@ -389,12 +389,8 @@ fn failure(part: Option<&Part>, writer: Writer<'_>, at: usize) -> Result<PluginE
         Some((part, _)) => (String::new(), told(part, writer, at)?),
         None => (String::new(), "the function gave an error and did not say which".to_owned()),
     };
-    Ok(PluginError::plugin_failed(Failure {
-        kind: text::clip(kind, MAX_MESSAGE),
-        message: text::clip(message, MAX_MESSAGE),
-        traceback: String::new(),
-        ..Failure::default()
-    }))
+    let (kind, message) = (text::clip(kind, MAX_MESSAGE), text::clip(message, MAX_MESSAGE));
+    Ok(PluginError::plugin_failed(Failure::new(kind, message)))
 }
 
 /// An error's value in words: a string as it is, anything else as JSON.

@@ -125,7 +125,7 @@ impl Rights {
 }
 
 fn open_directory(permission: &FilesystemPermission, protected: &Protected) -> Result<Directory> {
-    let FilesystemPermission { path, guest, mode } = permission;
+    let FilesystemPermission { path, guest, mode, .. } = permission;
     protected.check(path)?;
     let file = walk(path).map_err(|error| {
         let message = format!("the directory {} that `{FILESYSTEM}` names cannot be opened: {error}", path.display());
@@ -213,8 +213,7 @@ mod tests {
         let guest = Arc::new(crate::log::GuestLog::new(log.clone(), 1, 1000));
         let witness = Arc::new(Witness::new(Auditor::new("p", None, log), guest));
         let rights = Rights::default();
-        let failed =
-            |message: &str| PluginError::plugin_failed(Failure { message: message.to_owned(), ..Failure::default() });
+        let failed = |message: &str| PluginError::plugin_failed(Failure::new("", message));
         let no_file = failed("No such file or directory (os error 44)");
         assert_eq!(rights.unmet(&witness, &no_file), None, "it has not asked");
         for permission in [FILESYSTEM, ENV] {
@@ -250,7 +249,7 @@ mod tests {
         ] {
             let path = root.join(path);
             let mode = FilesystemMode::Read;
-            let permission = FilesystemPermission { path: path.clone(), guest: "/g".into(), mode };
+            let permission = FilesystemPermission::new(&path, "/g", mode);
             let error = open_directory(&permission, &Protected::default()).err().unwrap();
             assert_eq!(error.code(), code, "{error}");
             let text = error.to_string();

@@ -38,7 +38,7 @@ impl CaughtPlugin {
 }
 
 fn failed(panic: &str) -> PluginError {
-    PluginError::plugin_failed(Failure { kind: "panic".to_owned(), message: panic.to_owned(), ..Failure::default() })
+    PluginError::plugin_failed(Failure::new("panic", panic))
 }
 
 #[async_trait]

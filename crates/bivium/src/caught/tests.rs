@@ -168,16 +168,6 @@ fn a_panic_of_an_audit_sink_is_a_record_that_was_not_written() {
     let broken = Arc::<Broken>::default();
     broken.0.store(true, Ordering::SeqCst);
     let sink = Caught(broken as Arc<dyn AuditSink>);
-    let record = AuditRecord {
-        time_ms: 0,
-        plugin: "p".to_owned(),
-        instance: 0,
-        call: None,
-        permission: "permissions.network",
-        resource: String::new(),
-        decision: bivium_instances::Decision::Granted,
-        reason: String::new(),
-        left_out: 0,
-    };
+    let record = AuditRecord::new("p", "permissions.network", "");
     assert!(sink.record(&record).unwrap_err().to_string().contains("the host's audit sink panicked"));
 }

@@ -65,7 +65,7 @@ impl Schema {
         let problems: Vec<Problem> = self
             .validator
             .iter_errors(&config)
-            .map(|error| Problem { location: error.instance_path().to_string(), message: error.to_string() })
+            .map(|error| Problem::new(error.instance_path().to_string(), error.to_string()))
             .collect();
         if problems.is_empty() {
             return Ok(config);

@@ -39,6 +39,7 @@ impl SearchPath {
 
 /// What a look at the search paths found.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Discovery {
     /// The manifests by plugin name; where several have one name, the one of the earliest path.
     pub found: BTreeMap<String, Arc<Manifest>>,
@@ -57,6 +58,7 @@ pub struct Discovery {
 
 /// A manifest that is passed over, since a nearer one declares a plugin of the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Shadowed {
     /// The plugin's name.
     pub name: String,

@@ -11,6 +11,7 @@ use crate::monitor::{Monitor, snapshot};
 
 /// The memory that a plugin held before it was unloaded and holds after: 0, unless something of it is left.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Freed {
     /// Before.
     pub before: Held,
@@ -20,6 +21,7 @@ pub struct Freed {
 
 /// The memory that a plugin holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Held {
     /// Host memory in bytes.
     pub memory_bytes: u64,

@@ -25,6 +25,7 @@ const FEWEST_AT_ONCE: usize = 4;
 
 /// How loading one of several plugins ended.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct LoadReport {
     /// The plugin.
     pub name: String,
@@ -34,6 +35,7 @@ pub struct LoadReport {
 
 /// How unloading one of several plugins ended.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct UnloadReport {
     /// The plugin.
     pub name: String,

@@ -18,6 +18,7 @@ use crate::monitor::{SystemSnapshot, snapshot};
 
 /// What is known of a plugin without asking it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct PluginInfo {
     /// The name by which it is called.
     pub name: String,
@@ -42,6 +43,7 @@ pub struct PluginInfo {
 
 /// A call on its way.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct RunningCall {
     /// Steers and watches it.
     pub handle: CallHandle,

@@ -128,8 +128,10 @@ mod tests {
             let memory_bytes = self.measured.fetch_add(1, Ordering::SeqCst) + 1;
             // Others run in between.
             tokio::task::yield_now().await;
-            let one = InstanceStats { memory_bytes, pids: self.pids.clone(), ..InstanceStats::default() };
-            Ok(Stats { instances: vec![one], ..Stats::default() })
+            let (mut stats, mut one) = (Stats::default(), InstanceStats::default());
+            (one.memory_bytes, one.pids) = (memory_bytes, self.pids.clone());
+            stats.instances.push(one);
+            Ok(stats)
         }
     }
 

@@ -38,6 +38,7 @@ use serde_json::{Map, Value};
     title = "Bivium pipeline",
     description = "Several plugins in a row. Relative paths are relative to this file."
 )]
+#[non_exhaustive]
 pub struct Pipeline {
     /// Its name.
     pub name: String,
@@ -63,6 +64,7 @@ pub struct Pipeline {
 /// One thing that a pipeline takes. Without `default` and `file` it must be given.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Input {
     /// One sentence.
     pub description: String,
@@ -77,6 +79,7 @@ pub struct Input {
 /// One step.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Step {
     /// The name by which later steps refer to its result.
     pub id: String,
@@ -99,11 +102,32 @@ pub struct Step {
 
 /// How one run of a pipeline is steered and watched.
 #[derive(Clone, Default)]
+#[non_exhaustive]
 pub struct RunOptions {
     /// Time for the whole.
     pub timeout: Option<Duration>,
     /// Cancels the whole.
     pub cancellation: CancellationToken,
+}
+
+impl RunOptions {
+    /// Without a timeout, and not to be cancelled.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Gives the whole this much time; none for as much as it takes.
+    #[must_use]
+    pub fn timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
+        Self { timeout: timeout.into(), ..self }
+    }
+
+    /// Lets this token cancel the whole.
+    #[must_use]
+    pub fn cancellation(self, cancellation: CancellationToken) -> Self {
+        Self { cancellation, ..self }
+    }
 }
 
 /// What happens during a run.
@@ -147,6 +171,7 @@ pub enum Event<'a> {
 
 /// What a run gave and where its time went.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Outcome {
     /// The outputs.
     pub payload: Payload,
@@ -160,6 +185,7 @@ pub struct Outcome {
 
 /// Where a step's time went.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct StepReport {
     /// The step.
     pub id: String,
@@ -173,4 +199,12 @@ pub struct StepReport {
     pub results: u32,
     /// Time spent waiting for the plugin, in seconds. Steps overlap, so the sum may exceed the wall time.
     pub busy_s: f64,
+}
+
+impl StepReport {
+    /// Of a step that has not been called.
+    #[must_use]
+    pub fn new(id: impl Into<String>, plugin: impl Into<String>, runtime: Option<Runtime>) -> Self {
+        Self { id: id.into(), plugin: plugin.into(), runtime, calls: 0, results: 0, busy_s: 0.0 }
+    }
 }

@@ -82,7 +82,7 @@ impl Pipeline {
 
     fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let mut report = |location: String, message: String| problems.push(Problem { location, message });
+        let mut report = |location: String, message: String| problems.push(Problem::new(location, message));
         if self.steps.is_empty() {
             report("/steps".to_owned(), "there must be at least one step".to_owned());
         }

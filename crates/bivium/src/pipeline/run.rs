@@ -298,14 +298,8 @@ impl<'a> Run<'a> {
         let number = self.pipeline.steps.iter().position(|one| std::ptr::eq(one, step));
         let Some(report) = number.and_then(|number| self.reports.get(number)) else { return };
         let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
-        change(report.get_or_insert_with(|| StepReport {
-            id: step.id.clone(),
-            plugin: step.plugin.clone(),
-            runtime: self.manager.runtime_of(&step.plugin),
-            calls: 0,
-            results: 0,
-            busy_s: 0.0,
-        }));
+        let new = || StepReport::new(&*step.id, &*step.plugin, self.manager.runtime_of(&step.plugin));
+        change(report.get_or_insert_with(new));
     }
 }
 

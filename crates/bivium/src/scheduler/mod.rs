@@ -16,6 +16,7 @@ pub(crate) use recent::Age;
 
 /// What one call needs over what its plugin holds already.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Need {
     /// The plugin, for messages.
     pub plugin: String,

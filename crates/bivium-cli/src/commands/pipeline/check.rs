@@ -14,7 +14,7 @@ pub(in super::super) async fn check(global: &Global, output: &Output, named: &Na
     let host = Host::open(global, output)?;
     let pipeline = super::read(&host, file)?;
     let mut problems = Vec::new();
-    let mut report = |location: String, message: String| problems.push(Problem { location, message });
+    let mut report = |location: String, message: String| problems.push(Problem::new(location, message));
     for (name, input) in &pipeline.inputs {
         if let Some(path) = input.file.as_ref().map(|path| pipeline.dir.join(path)).filter(|path| !path.is_file()) {
             report(format!("/inputs/{name}/file"), format!("there is no file {}", path.display()));

@@ -18,7 +18,7 @@ pub(in super::super) async fn run(global: &Global, output: &Output, args: &Pipel
     let pipeline = super::read(&host, &args.pipeline.pipeline)?;
     let mut shelf = Shelf::new(args.keep.out.as_deref(), args.keep.force)?;
     host.discover(global, output);
-    let options = RunOptions { timeout: args.timeout.timeout, cancellation: host.stop.child_token() };
+    let options = RunOptions::new().timeout(args.timeout.timeout).cancellation(host.stop.child_token());
     host.scope(async |host: &Host| {
         let mut outcome = {
             let watcher = Watcher { output, bars: Bars::new(output.screen()) };
@@ -103,13 +103,10 @@ mod tests {
 
     #[test]
     fn the_table_says_where_the_time_went() {
-        let step = |id: &str, runtime, calls, busy_s| StepReport {
-            id: id.into(),
-            plugin: format!("{id}-plugin"),
-            runtime,
-            calls,
-            results: 12,
-            busy_s,
+        let step = |id: &str, runtime, calls, busy_s| {
+            let mut step = StepReport::new(id, format!("{id}-plugin"), runtime);
+            (step.calls, step.results, step.busy_s) = (calls, 12, busy_s);
+            step
         };
         let steps = [step("words", Some(Runtime::Python), 12, 7.5), step("captions", None, 1, 0.004)];
         insta::assert_snapshot!(times(&steps, 8.0, 1.25).join("\n"), @"

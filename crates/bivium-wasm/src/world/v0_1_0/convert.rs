@@ -20,7 +20,7 @@ impl From<types::Error> for PluginError {
             Error::Unavailable(message) => (ErrorCode::Unavailable, message),
             Error::PluginFailed(failure) => {
                 let types::Failure { kind, message, trace } = failure;
-                let failure = Failure { kind, message, traceback: trace, ..Failure::default() };
+                let failure = Failure::new(kind, message).with_traceback(trace);
                 return Self::plugin_failed(failure.clipped());
             }
         };
