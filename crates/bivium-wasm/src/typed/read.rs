@@ -128,6 +128,9 @@ impl<'a> Reader<'a> {
                     Some(_) => to,
                     None => self.block(to, values.len(), item.size(), item.align())?,
                 };
+                if item.is_number() {
+                    return self.numbers(item, values, first);
+                }
                 for (n, value) in values.into_iter().enumerate() {
                     self.within(Step::Index(n), item, value, first.plus(n * item.size()))?;
                 }
@@ -174,6 +177,22 @@ impl<'a> Reader<'a> {
                 }
             }
             (_, value) => return Err(self.wrong(part, &value, "it is of another type")),
+        }
+        Ok(())
+    }
+
+    /// The items of a list of numbers: as they mostly are at once, others in the way of all values.
+    fn numbers(&mut self, item: &'a Part, values: Vec<Value>, first: Place) -> Result<()> {
+        let size = item.size();
+        for (n, value) in values.into_iter().enumerate() {
+            let to = first.plus(n * size);
+            match plain(item, &value) {
+                Some(bytes) => {
+                    self.pace.step()?;
+                    self.put(to, bytes.get(..size).unwrap_or_default());
+                }
+                None => self.within(Step::Index(n), item, value, to)?,
+            }
         }
         Ok(())
     }
@@ -484,6 +503,32 @@ fn only(value: Value) -> Result<(String, Value), Value> {
     match value {
         Value::Object(object) if object.len() == 1 => object.into_iter().next().ok_or(Value::Null),
         other => Err(other),
+    }
+}
+
+/// A number of such a type, as it will lie in memory, in its plainest form.
+fn plain(shape: &Shape, value: &Value) -> Option<[u8; 8]> {
+    let Value::Number(number) = value else { return None };
+    let of_unsigned = |most: u64| number.as_u64().filter(|number| *number <= most).map(u64::to_le_bytes);
+    let of_signed =
+        |least: i64, most: i64| number.as_i64().filter(|number| (least..=most).contains(number)).map(i64::to_le_bytes);
+    match shape {
+        Shape::Int(Int::U8) => of_unsigned(u8::MAX.into()),
+        Shape::Int(Int::U16) => of_unsigned(u16::MAX.into()),
+        Shape::Int(Int::U32) => of_unsigned(u32::MAX.into()),
+        Shape::Int(Int::U64) => of_unsigned(u64::MAX),
+        Shape::Int(Int::S8) => of_signed(i8::MIN.into(), i8::MAX.into()),
+        Shape::Int(Int::S16) => of_signed(i16::MIN.into(), i16::MAX.into()),
+        Shape::Int(Int::S32) => of_signed(i32::MIN.into(), i32::MAX.into()),
+        Shape::Int(Int::S64) => of_signed(i64::MIN, i64::MAX),
+        Shape::F32 => {
+            #[expect(clippy::cast_possible_truncation, reason = "rounding is what is asked for")]
+            let number = number.as_f64()? as f32;
+            let [a, b, c, d] = number.to_le_bytes();
+            number.is_finite().then_some([a, b, c, d, 0, 0, 0, 0])
+        }
+        Shape::F64 => number.as_f64().filter(|number| number.is_finite()).map(f64::to_le_bytes),
+        _ => None,
     }
 }
 

@@ -100,6 +100,11 @@ impl Shape {
     pub fn may_be_null(&self) -> bool {
         matches!(self, Self::Option(_))
     }
+
+    /// Whether its values are numbers.
+    pub(super) fn is_number(&self) -> bool {
+        matches!(self, Self::Int(_) | Self::F32 | Self::F64)
+    }
 }
 
 /// As in WIT, types without their names: the engine does not know those.
