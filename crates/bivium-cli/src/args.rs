@@ -114,7 +114,7 @@ pub(crate) struct Global {
     /// Append what plugins are granted and denied to FILE, one line of JSON each [env: BIVIUM_AUDIT].
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) audit: Option<PathBuf>,
-    /// Keep compiled components, environments and the worker's program in DIR [env: BIVIUM_CACHE].
+    /// Keep compiled components, environments, the worker's program and what libraries of Python plugins keep in DIR [env: BIVIUM_CACHE].
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) cache: Option<PathBuf>,
     /// How results and errors are written: for people, or each as one line of JSON.
@@ -249,8 +249,16 @@ pub(crate) enum Command {
 pub(crate) enum Cache {
     /// Show what is kept, and how large it is.
     List,
-    /// Remove what is kept. Hosts that run go on with what they have loaded.
-    Clean,
+    /// Remove what is kept, but for the caches of plugins that a host has loaded.
+    Clean(CacheClean),
+}
+
+/// Options of `cache clean`.
+#[derive(Debug, Args)]
+pub(crate) struct CacheClean {
+    /// Only what the libraries of these plugins keep, such as models.
+    #[arg(value_name = "PLUGIN")]
+    pub(crate) plugins: Vec<String>,
 }
 
 /// What to do with environments.

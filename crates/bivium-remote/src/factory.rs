@@ -6,6 +6,7 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::ancestor::{self, Given};
+use crate::caches::{self, Kept};
 use crate::channel::{Exit, Ready, listen};
 use crate::client::Client;
 use crate::confine::{Confinement, Group, audit};
@@ -65,6 +67,8 @@ pub(crate) struct WorkerFactory {
     pub(crate) package: Arc<Package>,
     pub(crate) confinement: Arc<Confinement>,
     pub(crate) places: WorkerPlaces,
+    /// What its libraries keep, if there is a place for that.
+    pub(crate) cache: Option<Arc<Kept>>,
 }
 
 #[async_trait]
@@ -116,7 +120,13 @@ impl WorkerFactory {
             PluginError::unavailable(format!("cannot start {}: {error}", self.python.path.display()))
         };
         let package = Arc::clone(&self.package);
-        blocking(move || package.restore()).await?;
+        let kept = self.cache.clone();
+        blocking(move || {
+            // Somebody may have removed it.
+            let _ = kept.map(|kept| std::fs::create_dir_all(&kept.files));
+            package.restore()
+        })
+        .await?;
         let area = Arc::new(self.exchange.area(&self.manifest.name)?);
         let token = random_hex::<32>()?;
         let mark = random_hex::<8>()?;
@@ -129,10 +139,15 @@ impl WorkerFactory {
             ancestor::complete(&mut variables, &self.manifest, ancestor, &self.places, &host, &self.context)
         });
         let theirs = theirs.transpose()?.unwrap_or_default();
+        if let Some(kept) = &self.cache {
+            caches::name(&mut variables, &kept.files, granted, &self.manifest);
+        }
+        let lasting = theirs.data.iter().chain(self.cache.iter().map(|kept| &kept.files));
+        let lasting: Vec<&Path> = lasting.map(PathBuf::as_path).collect();
         let confined = self.confinement.is_confined();
         let window = confined.then(|| self.exchange.window(&self.manifest.name)).transpose()?.map(Arc::new);
         let windows = window.iter().flat_map(|window| window.directories());
-        let mut sandbox = self.confinement.sandbox(&mark, &area, theirs.data.as_deref(), windows)?;
+        let mut sandbox = self.confinement.sandbox(&mark, &area, &lasting, windows)?;
         let level = variables.get(OsStr::new("CJM_LOG_LEVEL")).and_then(|level| level.to_str());
         let level = self.context.log_level.map(python_level).or(level);
         let settings = self.settings(&area, &token, &sandbox.private(), &theirs, level)?;
@@ -163,7 +178,7 @@ impl WorkerFactory {
         let (handshake, ready) = oneshot::channel();
         let log = Arc::new(InstanceLog::new(self.context.log.clone(), u64::from(guard), self.log_records()));
         let events = tokio::spawn(listen(reading, handshake, Arc::clone(&log)));
-        let death = Death { kills, group };
+        let death = Death { kills, group, cache: self.cache.clone() };
         watch(process, events, Arc::clone(&fate), Arc::clone(&log), Arc::clone(&area), death).map_err(failed)?;
         // Before it is given anything: the secrets are among its settings.
         audit(&self.context, u64::from(guard))?;
@@ -280,6 +295,7 @@ fn hand_over_listener(channel: &std::os::unix::net::UnixStream) -> std::io::Resu
 struct Death {
     kills: KillCount,
     group: Option<Arc<Group>>,
+    cache: Option<Arc<Kept>>,
 }
 
 /// Starts the task that lives as long as the process: it reads its output, and sees to its end.
@@ -329,7 +345,7 @@ fn watch(
         let because = fate.because.get().copied();
         let out_of_memory = because.is_none() && signal == Some(SIGKILL) && death.kills.has_risen();
         // It takes a moment until a group is empty.
-        let _ = tokio::task::spawn_blocking(move || drop(death.group)).await;
+        let _ = tokio::task::spawn_blocking(move || drop((death.group, death.cache))).await;
         let stderr = fate.stderr.text();
         let ending = Ending { status, signal, because, out_of_memory, guard_hung, left, stderr };
         if let Some(trouble) = ending.trouble() {

@@ -13,6 +13,7 @@
 
 mod ancestor;
 mod answer;
+mod caches;
 mod channel;
 mod client;
 mod confine;
@@ -48,6 +49,7 @@ mod variables;
 mod wire;
 mod worker;
 
+pub use caches::{KeptCache, kept_caches, remove_cache};
 pub use confine::{ConfinementSupport, not_held};
 pub use environment::{KeptEnvironment, kept_environments, remove_environment};
 pub use outline::{Outline, outline};

@@ -13,6 +13,7 @@ use bivium_interface::{
 use serde_json::Value;
 
 use crate::ancestor::default_data_dir;
+use crate::caches;
 use crate::confine::Confinement;
 use crate::embedded::Package;
 use crate::environment;
@@ -93,11 +94,13 @@ impl RemotePluginProxy {
         let cache = places.cache.clone().map_or_else(environment::cache_dir, Ok);
         let laid = tokio::task::spawn_blocking(move || Package::new(cache, &ours)).await;
         let package = laid.map_err(|error| PluginError::internal(error.to_string())).flatten().map_err(named)?;
+        let cache = caches::Kept::of(&places, manifest, &context).await;
         let confinement =
             Confinement::new(manifest, &context, exchange, &places, &python.path, &package.path).map_err(named)?;
         let (manifest, exchange, confinement) = (Arc::clone(manifest), exchange.clone(), Arc::new(confinement));
         let package = Arc::new(package);
-        let factory = WorkerFactory { manifest, exchange, context, python, environment, package, places, confinement };
+        let factory =
+            WorkerFactory { manifest, exchange, context, python, environment, package, places, confinement, cache };
         Ok(Self(PooledPlugin::new(factory)))
     }
 }

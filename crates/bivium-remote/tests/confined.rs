@@ -16,11 +16,13 @@ mod common;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use bivium_instances::{AuditRecord, AuditSink, Auditor, PluginContext, Secrets};
 use bivium_interface::{Blob, Call, ErrorCode, HostPolicy, LogLevel, PluginError, PluginInterface, Result};
-use common::{Fixture, captive_manifest, context, load_from, load_in};
+use bivium_remote::{WorkerPlaces, kept_caches, remove_cache};
+use common::{Fixture, captive_manifest, context, load_at, load_from, load_in};
 use serde_json::{Value, json};
 
 async fn captive(permissions: Value) -> Fixture {
@@ -213,6 +215,42 @@ async fn a_denial_is_found_behind_what_libraries_make_of_it() {
         Ok(locked) => assert_eq!(locked, json!("locked")),
         denied => drop(assert_denied(denied, "/dev/shm")),
     }
+}
+
+#[tokio::test]
+async fn what_libraries_keep_lasts_and_goes_to_no_other_form_or_plugin() {
+    let dir = tempfile::tempdir().unwrap();
+    let places = WorkerPlaces { cache: Some(dir.path().to_owned()), ..WorkerPlaces::default() };
+    let start = async |more: Value| {
+        let manifest = captive_manifest("Captive", more);
+        load_at(manifest.clone(), context(&manifest), &places).await.unwrap()
+    };
+    let confined = start(json!({"permissions": {}})).await;
+    let path = confined.ask("keep", &[json!("hub/model")]).await.unwrap();
+    let path = Path::new(path.as_str().unwrap());
+    assert!(path.starts_with(dir.path().join("plugins")), "on disk, and not in the exchange: {}", path.display());
+    drop(confined);
+    let confined = start(json!({"permissions": {}})).await;
+    assert_eq!(confined.ask("kept", &[json!("hub/model")]).await.unwrap(), json!("kept"), "another worker finds it");
+
+    // The same plugin, trusted; and another, confined.
+    let trusted = start(json!({})).await;
+    trusted.ask("kept", &[json!("hub/model")]).await.unwrap_err();
+    let kept = trusted.ask("keep", &[json!("hub/model")]).await.unwrap();
+    let other = start(json!({"permissions": {}, "name": "other"})).await;
+    other.ask("kept", &[json!("hub/model")]).await.unwrap_err();
+    if confined.holds_files() {
+        for (sample, path) in [(&confined, &kept), (&other, &kept), (&other, &json!(path))] {
+            assert_denied(sample.ask("read", std::slice::from_ref(path)).await, "permissions.filesystem");
+            assert_denied(sample.ask("write", std::slice::from_ref(path)).await, "permissions.filesystem");
+        }
+    }
+    let found = kept_caches(places.cache.as_deref()).unwrap();
+    assert_eq!(
+        found.iter().map(|one| (one.plugin.as_deref(), one.confined)).collect::<Vec<_>>(),
+        [(Some("other"), true), (Some("sample"), false), (Some("sample"), true),]
+    );
+    assert!(found.iter().all(|one| one.in_use && !remove_cache(one).unwrap()));
 }
 
 #[tokio::test]

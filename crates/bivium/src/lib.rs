@@ -60,7 +60,9 @@ pub use bivium_interface::{
     lossy, manifest, media_type_of_path, policy, suffix_of_media_type, unescape,
 };
 #[cfg(feature = "python")]
-pub use bivium_remote::{ConfinementSupport, KeptEnvironment, kept_environments, remove_environment};
+pub use bivium_remote::{
+    ConfinementSupport, KeptCache, KeptEnvironment, kept_caches, kept_environments, remove_cache, remove_environment,
+};
 #[cfg(feature = "wasm")]
 pub use bivium_wasm::{CacheUsage, Compilation, Compiler, Resolver, SystemResolver, WasmConfig, compiler_main};
 pub use discovery::{Discovery, SearchPath, Shadowed, default_search_paths, discover};

@@ -159,6 +159,17 @@ class Captive:
 
         return sqlite3.connect(path).execute("select 1").fetchone()
 
+    def keep(self, name):
+        """As a library that downloads a model."""
+        path = os.path.join(os.environ["HF_HOME"], name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "a") as file:
+            file.write("kept")
+        return path
+
+    def kept(self, name):
+        return self.read(os.path.join(os.environ["HF_HOME"], name))
+
     def lock(self):
         import multiprocessing
 

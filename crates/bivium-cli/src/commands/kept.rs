@@ -3,10 +3,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use bivium::{KeptEnvironment, PluginError, kept_environments, remove_environment};
+use bivium::{
+    KeptCache, KeptEnvironment, PluginError, kept_caches, kept_environments, remove_cache, remove_environment,
+};
 use serde_json::{Value, json};
 
-use crate::args::{EnvClean, Global};
+use crate::args::{CacheClean, EnvClean, Global};
 use crate::exit::Failure;
 use crate::host::wasm;
 use crate::output::{Output, Table};
@@ -15,26 +17,78 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) fn list_cache(global: &Global, output: &Output) -> Result<(), Failure> {
     let compiled = wasm(global)?.cache_usage();
+    let kept = kept_caches(global.cache.as_deref())?;
     if output.is_json() {
-        return output.value(&json!({ "compiled": compiled.map(|usage| json!({
-            "entries": usage.entries, "bytes": usage.bytes, "directory": usage.directory.display().to_string()
-        })) }));
+        let compiled = compiled.map(|usage| {
+            json!({"entries": usage.entries, "bytes": usage.bytes, "directory": usage.directory.display().to_string()})
+        });
+        let plugins: Vec<Value> = kept.iter().map(cache_as_json).collect();
+        return output.value(&json!({"compiled": compiled, "plugins": plugins}));
     }
-    let mut table = Table::new(["WHAT", "ENTRIES", "SIZE", "DIRECTORY"]);
+    let mut table = Table::new(["WHAT", "ENTRIES", "SIZE", "USED", "DIRECTORY"]);
     if let Some(usage) = &compiled {
         let directory = usage.directory.display().to_string();
-        table.row(["compiled components", &usage.entries.to_string(), &size(usage.bytes), &directory]);
+        table.row(["compiled components", &usage.entries.to_string(), &size(usage.bytes), "-", &directory]);
+    }
+    for cache in &kept {
+        let used = used(cache.in_use, cache.used.and_then(|used| used.elapsed().ok()));
+        let directory = cache.path.display().to_string();
+        table.row([&of_plugin(cache), &cache.files.to_string(), &size(cache.bytes), &used, &directory]);
     }
     output.line(&table.lines().join("\n"))
 }
 
-pub(super) fn clean_cache(global: &Global, output: &Output) -> Result<(), Failure> {
-    let compiled = wasm(global)?.clear_cache()?;
-    let (entries, bytes) = compiled.map_or((0, 0), |usage| (usage.entries, usage.bytes));
-    if output.is_json() {
-        return output.value(&json!({"compiled": {"entries": entries, "bytes": bytes}}));
+pub(super) fn clean_cache(global: &Global, output: &Output, args: &CacheClean) -> Result<(), Failure> {
+    let kept = kept_caches(global.cache.as_deref())?;
+    let is_of = |cache: &KeptCache, name: &String| cache.plugin.as_ref() == Some(name);
+    if let Some(name) = args.plugins.iter().find(|name| !kept.iter().any(|cache| is_of(cache, name))) {
+        return Err(PluginError::not_found(format!("no plugin {name:?} has a cache"))
+            .with_help("`bivium cache list` shows those that there are")
+            .into());
     }
-    output.line(&format!("removed {entries} compiled components, {}", size(bytes)))
+    let compiled = if args.plugins.is_empty() { wasm(global)?.clear_cache()? } else { None };
+    let (entries, compiled) = compiled.map_or((0, 0), |usage| (usage.entries, usage.bytes));
+    let (mut removed, mut in_use) = (Vec::new(), Vec::new());
+    for cache in
+        kept.iter().filter(|cache| args.plugins.is_empty() || args.plugins.iter().any(|name| is_of(cache, name)))
+    {
+        if remove_cache(cache)? { removed.push(cache) } else { in_use.push(of_plugin(cache)) }
+    }
+    let bytes = removed.iter().map(|cache| cache.bytes).sum();
+    if output.is_json() {
+        return output.value(&json!({
+            "compiled": {"entries": entries, "bytes": compiled},
+            "plugins": {"removed": removed.len(), "bytes": bytes, "in_use": in_use},
+        }));
+    }
+    if args.plugins.is_empty() {
+        output.line(&format!("removed {entries} compiled components, {}", size(compiled)))?;
+    }
+    output.line(&format!("removed {} caches of plugins, {}", removed.len(), size(bytes)))?;
+    if !in_use.is_empty() {
+        output.hint(&format!("Left, since a host uses them: {}.", in_use.join(", ")));
+    }
+    Ok(())
+}
+
+/// Whose a cache is, in which form.
+fn of_plugin(cache: &KeptCache) -> String {
+    let form = if cache.confined { "confined" } else { "trusted" };
+    format!("{} ({form})", cache.plugin.as_deref().unwrap_or(&cache.key))
+}
+
+fn cache_as_json(cache: &KeptCache) -> Value {
+    json!({
+        "key": cache.key,
+        "plugin": cache.plugin,
+        "manifest": cache.manifest.as_ref().map(|path| path.display().to_string()),
+        "confined": cache.confined,
+        "path": cache.path.display().to_string(),
+        "files": cache.files,
+        "bytes": cache.bytes,
+        "used_s": since_epoch(cache.used),
+        "in_use": cache.in_use,
+    })
 }
 
 pub(super) fn list_environments(global: &Global, output: &Output) -> Result<(), Failure> {
@@ -48,11 +102,7 @@ pub(super) fn list_environments(global: &Global, output: &Output) -> Result<(), 
     }
     let mut table = Table::new(["KEY", "SIZE", "USED", "REQUIREMENTS"]);
     for environment in &kept {
-        let used = match environment.unused_for() {
-            _ if environment.in_use => "now".to_owned(),
-            None => "-".to_owned(),
-            Some(ago) => format!("{} days ago", ago.as_secs() / DAY.as_secs()),
-        };
+        let used = used(environment.in_use, environment.unused_for());
         let holds = match &environment.requirements {
             Some(requirements) => requirements.join(", "),
             None => "(not finished)".to_owned(),
@@ -91,15 +141,27 @@ pub(super) fn clean_environments(global: &Global, output: &Output, args: &EnvCle
 }
 
 fn as_json(environment: &KeptEnvironment) -> Value {
-    let used = environment.used.and_then(|used| used.duration_since(SystemTime::UNIX_EPOCH).ok());
     json!({
         "key": environment.key,
         "path": environment.path.display().to_string(),
         "requirements": environment.requirements,
         "bytes": environment.bytes,
-        "used_s": used.map(|used| used.as_secs()),
+        "used_s": since_epoch(environment.used),
         "in_use": environment.in_use,
     })
+}
+
+fn since_epoch(time: Option<SystemTime>) -> Option<u64> {
+    Some(time?.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs())
+}
+
+/// When something was last used.
+fn used(in_use: bool, ago: Option<Duration>) -> String {
+    match ago {
+        _ if in_use => "now".to_owned(),
+        None => "-".to_owned(),
+        Some(ago) => format!("{} days ago", ago.as_secs() / DAY.as_secs()),
+    }
 }
 
 fn size(bytes: u64) -> String {

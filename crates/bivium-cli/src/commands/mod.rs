@@ -46,7 +46,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<u8, Failure> {
         Command::Pipeline(Pipeline::Schema) => output.value(&bivium::pipeline::Pipeline::json_schema())?,
         Command::ImportCjm(args) => import_cjm::import_cjm(output, &args)?,
         Command::Cache(Cache::List) => kept::list_cache(global, output)?,
-        Command::Cache(Cache::Clean) => kept::clean_cache(global, output)?,
+        Command::Cache(Cache::Clean(args)) => kept::clean_cache(global, output, &args)?,
         Command::Env(Env::List) => kept::list_environments(global, output)?,
         Command::Env(Env::Clean(args)) => kept::clean_environments(global, output, &args)?,
         Command::Completions(args) => completions::completions(output, &args)?,

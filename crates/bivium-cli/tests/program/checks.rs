@@ -130,6 +130,7 @@ fn info_shows_the_manifest_without_starting_anything() {
       enabled       yes
       needs         a GPU, 4096 MiB of GPU memory
       permissions   unconfined: it may do what you may
+      limits        cache_mb 32768
     --- stderr
     ");
     let permissions = json!({"filesystem": [{"path": "data", "guest": "/data"}], "network": ["https://example.com"],

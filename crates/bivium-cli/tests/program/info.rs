@@ -181,7 +181,7 @@ fn a_class_is_shown_as_its_source_declares_it() {
     for part in [
         "trap 1\n  runtime       python\n  class         Trap in trap\n  file          [DIR]/manifests/../source/trap.py\n",
         "  python        [DIR]/manifests/../python\n  manifest      [DIR]/manifests/trap.json\n  enabled       yes\n",
-        "  permissions   unconfined: it may do what you may\nMethods:\n  execute       (text: str, times=1) -> str",
+        "  permissions   unconfined: it may do what you may\n  limits        cache_mb 32768\nMethods:\n  execute       (text: str, times=1) -> str",
         "    $ bivium run trap",
         "Configuration:\n  n             3 How often\n",
     ] {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::files::ADD;
 use crate::place::{PROBE, Place, signal};
@@ -25,6 +25,68 @@ fn the_cache_of_components_is_shown_and_emptied() {
     assert!(run(&["cache", "clean"]).assert_status(0).stdout.starts_with("removed 1 compiled components, "));
     assert_eq!(run(&["cache", "list", "--output=json"]).json()["compiled"]["entries"], 0);
     run(&["compile", "empty.wasm"]).assert_status(0);
+}
+
+/// Keeps a file as a library does that downloads a model.
+const KEEPER: &str = r#"
+import os
+
+class Keeper:
+    def execute(self):
+        with open(os.path.join(os.environ["XDG_CACHE_HOME"], "model"), "a") as file:
+            file.write("kept")
+            return file.tell()
+
+    def execute_stream(self):
+        yield self.execute()
+        import time
+        time.sleep(3600)
+"#;
+
+#[test]
+fn what_libraries_keep_is_shown_and_removed_unless_a_plugin_is_loaded() {
+    let place = Place::new();
+    place.write("manifests/keeper.py", KEEPER);
+    let manifest = |name: &str, more: Value| {
+        let mut manifest =
+            json!({"name": name, "version": "1.0.0", "module": "keeper", "class": "Keeper", "source": "."});
+        manifest.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        place.write(&format!("manifests/{name}.json"), &manifest.to_string());
+    };
+    manifest("trusted", json!({}));
+    manifest("held", json!({"permissions": {}}));
+    let listed = || {
+        let listed = place.run(&["cache", "list", "--output=json"]).assert_status(0).json();
+        let all = listed["plugins"].as_array().unwrap().clone();
+        all.iter().map(|one| (one["plugin"].clone(), one["confined"].clone(), one["bytes"].clone())).collect::<Vec<_>>()
+    };
+    for bytes in [4, 8] {
+        for name in ["trusted", "held"] {
+            assert_eq!(place.run(&["run", name]).assert_status(0).json(), bytes, "it finds what the last run has kept");
+        }
+    }
+    let row = |plugin: &str, confined: bool| (json!(plugin), json!(confined), json!(8));
+    assert_eq!(listed(), [row("held", true), row("trusted", false)]);
+    let text = place.run(&["cache", "list"]);
+    let line = text.assert_status(0).stdout.lines().find(|line| line.starts_with("held (confined) ")).unwrap();
+    assert!(line.contains(" 1 KiB ") && line.contains(" 0 days ago "), "{}", text.all());
+    place.run(&["cache", "clean", "nobody"]).assert_status(3);
+    let ran = place.run(&["cache", "clean", "held"]);
+    assert_eq!(ran.assert_status(0).stdout, "removed 1 caches of plugins, 1 KiB\n", "{}", ran.all());
+    assert_eq!(listed(), [row("trusted", false)]);
+
+    let mut child = place.command(&["stream", "trusted"]).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.next().unwrap().unwrap();
+    let ran = place.run(&["cache", "clean"]);
+    assert!(ran.assert_status(0).stdout.ends_with("removed 0 caches of plugins, 0 KiB\n"), "{}", ran.all());
+    assert!(ran.stderr.contains("Left, since a host uses them: trusted (trusted)."), "{}", ran.all());
+    signal(&child, "INT");
+    place.ended(child).assert_status(130);
+    place.run(&["cache", "clean"]).assert_status(0);
+    assert!(listed().is_empty());
+    assert_eq!(place.run(&["run", "trusted"]).assert_status(0).json(), 4);
+    place.assert_clean();
 }
 
 #[test]

@@ -84,6 +84,9 @@ limits! {
     /// Processes and threads of a worker.
     #[schemars(range(min = 1, max = 1_000_000))]
     processes,
+    /// What a worker's libraries keep on disk for later (models, compiled kernels), in MiB.
+    #[schemars(range(min = 1, max = 16_777_216))]
+    cache_mb,
     /// Calls that may wait for the plugin at once.
     #[schemars(range(min = 1, max = 1_000_000))]
     queue,

@@ -19,7 +19,8 @@ pub struct Granted {
     pub permissions: Permissions,
     /// The variables of the host's environment that a trusted worker gets, as `pass_env` names them, within the policy.
     pub pass_env: Vec<String>,
-    /// What it may use up. A component has a value for all but `call_ms`, `cpu_ms`, `fuel` and `processes`.
+    /// What it may use up. A component has a value for all but `call_ms`, `cpu_ms`, `fuel`, `processes` and `cache_mb`; a Python
+    /// plugin for `cache_mb`, and what its manifest or the policy names.
     pub limits: Limits,
     /// Whether to refuse it where this machine cannot hold it to them.
     pub enforce: bool,
@@ -89,8 +90,12 @@ impl HostPolicy {
             Some(ceiling) => meet(wanted, ceiling, &mut refused),
             None => wanted,
         };
-        let ceilings = if is_component { self.limits.clone().or(&Self::CEILINGS) } else { self.limits.clone() };
-        let asked = if is_component { manifest.limits.clone().or(&Self::DEFAULTS) } else { manifest.limits.clone() };
+        let (ceilings, defaults) = if is_component {
+            (Self::CEILINGS, Self::DEFAULTS)
+        } else {
+            (Self::worker_ceilings(), Self::worker_defaults())
+        };
+        let (ceilings, asked) = (self.limits.clone().or(&ceilings), manifest.limits.clone().or(&defaults));
         for ((key, wanted), (_, most)) in manifest.limits.each().zip(ceilings.each()) {
             if let (Some(wanted), Some(most)) = (wanted, most)
                 && wanted > most
@@ -312,7 +317,10 @@ mod tests {
         let manifest = Manifest::parse(text, Path::new("/m/p.json")).unwrap();
         let granted = HostPolicy::default().grant(&manifest);
         assert!(!granted.confined && !granted.enforce);
-        assert_eq!(granted.limits, Limits::default());
+        assert_eq!(granted.limits, HostPolicy::worker_defaults());
+        let more = r#"{"name": "p", "version": "1", "module": "p", "class": "P", "limits": {"cache_mb": 1000000}}"#;
+        let more = HostPolicy::default().grant(&Manifest::parse(more, Path::new("/m/p.json")).unwrap());
+        assert_eq!((more.limits.cache_mb, more.refused.len()), (HostPolicy::worker_ceilings().cache_mb, 1));
         let granted = HostPolicy::deny_all().grant(&manifest);
         assert!(granted.confined && granted.enforce);
     }

@@ -65,6 +65,7 @@ impl HostPolicy {
         response_mb: Some(4096),
         log_records: Some(100_000),
         processes: None,
+        cache_mb: None,
         queue: Some(1_000_000),
     };
 
@@ -91,8 +92,22 @@ impl HostPolicy {
         response_mb: Some(64),
         log_records: Some(1000),
         processes: None,
+        cache_mb: None,
         queue: Some(1024),
     };
+
+    /// The highest limits of a Python plugin where a policy does not say.
+    #[must_use]
+    pub fn worker_ceilings() -> Limits {
+        Limits { cache_mb: Some(256 << 10), ..Limits::default() }
+    }
+
+    /// The limits of a Python plugin where its manifest does not say.
+    #[must_use]
+    pub fn worker_defaults() -> Limits {
+        // Some large models.
+        Limits { cache_mb: Some(32 << 10), ..Limits::default() }
+    }
 
     /// A policy that grants no permission, for manifests that nobody has read.
     #[must_use]

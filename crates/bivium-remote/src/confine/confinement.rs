@@ -137,7 +137,7 @@ impl Confinement {
         is_granted && !self.protected.holds(path)
     }
 
-    /// A sandbox for one worker, which writes to `area`, keeps what lasts in `data`, and reads what is lent to it in
+    /// A sandbox for one worker, which writes to `area`, keeps what lasts in `lasting`, and reads what is lent to it in
     /// `windows`.
     ///
     /// # Errors
@@ -146,7 +146,7 @@ impl Confinement {
         &self,
         name: &str,
         area: &Area,
-        data: Option<&Path>,
+        lasting: &[&Path],
         windows: impl Iterator<Item = &'a Path>,
     ) -> Result<Sandbox> {
         let failed =
@@ -156,30 +156,30 @@ impl Confinement {
         let resources = limits::resources(limits, self.is_confined());
         let restrictions = if self.is_confined() {
             let windows: Vec<PathBuf> = windows.map(Path::to_owned).collect();
-            Some(self.restrictions(area.path(), data, &windows)?)
+            Some(self.restrictions(area.path(), lasting, &windows)?)
         } else {
             None
         };
         Sandbox::new(group, resources, restrictions).map_err(failed)
     }
 
-    fn restrictions(&self, area: &Path, data: Option<&Path>, windows: &[PathBuf]) -> Result<Restrictions> {
+    fn restrictions(&self, area: &Path, lasting: &[&Path], windows: &[PathBuf]) -> Result<Restrictions> {
         let rules = landlock::Rules {
             baseline: &self.baseline,
             granted: &self.granted.permissions.filesystem,
             ports: self.ports.as_deref(),
             area,
-            data,
+            lasting,
             windows,
             shares_processes: !self.level.processes,
         };
         let mut landlock = Landlock::new(&rules)?;
-        let plan = if self.level.root { self.plan(area, data, windows, &mut landlock) } else { Plan::default() };
+        let plan = if self.level.root { self.plan(area, lasting, windows, &mut landlock) } else { Plan::default() };
         Ok(Restrictions::new(self.level, &plan, landlock, Arc::clone(&self.filters), area))
     }
 
     /// What the worker's own root holds.
-    fn plan(&self, area: &Path, data: Option<&Path>, windows: &[PathBuf], landlock: &mut Landlock) -> Plan {
+    fn plan(&self, area: &Path, lasting: &[&Path], windows: &[PathBuf], landlock: &mut Landlock) -> Plan {
         let mut plan = Plan::default();
         for directory in &self.granted.permissions.filesystem {
             plan.show(&directory.path, directory.mode.into());
@@ -214,7 +214,7 @@ impl Confinement {
         programs.iter().chain(facts).for_each(|path| plan.show(path, Access::Read));
         devices.iter().for_each(|path| plan.show(path, Access::Device));
         windows.iter().for_each(|path| plan.show(path, Access::Read));
-        data.into_iter().chain([area]).for_each(|path| plan.show(path, Access::Write));
+        lasting.iter().copied().chain([area]).for_each(|path| plan.show(path, Access::Write));
         plan
     }
 }

@@ -69,8 +69,8 @@ pub(super) struct Rules<'a> {
     pub(super) ports: Option<&'a [u16]>,
     /// Where it may write, and run programs from: packages compile into their TMPDIR.
     pub(super) area: &'a Path,
-    /// Where it may write.
-    pub(super) data: Option<&'a Path>,
+    /// Where it may write what lasts.
+    pub(super) lasting: &'a [&'a Path],
     /// Where it may read.
     pub(super) windows: &'a [PathBuf],
     /// The host's `/proc` is its own, too.
@@ -107,7 +107,7 @@ impl Landlock {
             .and_then(|ruleset| ruleset.add_rules(path_beneath_rules(processes, reading())))
             .and_then(|ruleset| ruleset.add_rules(path_beneath_rules(&baseline.devices, device())))
             .and_then(|ruleset| ruleset.add_rules(path_beneath_rules([rules.area], writing() | AccessFs::Execute)))
-            .and_then(|ruleset| ruleset.add_rules(path_beneath_rules(rules.data, writing())))
+            .and_then(|ruleset| ruleset.add_rules(path_beneath_rules(rules.lasting, writing())))
             .and_then(|ruleset| ruleset.add_rules(path_beneath_rules(rules.windows, reading())))
             .map_err(failed)?;
         for directory in rules.granted {

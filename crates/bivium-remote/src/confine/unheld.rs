@@ -68,7 +68,7 @@ impl Confinement {
         &self,
         _name: &str,
         _area: &Area,
-        _data: Option<&Path>,
+        _lasting: &[&Path],
         _windows: impl Iterator<Item = &'a Path>,
     ) -> Result<Sandbox> {
         Ok(Sandbox { resources: limits::resources(&self.granted.limits, self.is_confined()) })

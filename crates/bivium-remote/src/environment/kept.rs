@@ -133,15 +133,23 @@ pub fn kept_environments(environments: Option<&Path>) -> Result<Vec<KeptEnvironm
 pub fn remove_environment(environment: &KeptEnvironment) -> Result<bool> {
     let Some(dir) = environment.path.parent() else { return Ok(false) };
     let Some(_unused) = Unused::take(dir, &environment.key) else { return Ok(false) };
-    match std::fs::remove_dir_all(&environment.path) {
+    remove_kept(&environment.path).map(|()| true)
+}
+
+/// Removes a directory that a host keeps, if it is there.
+///
+/// # Errors
+/// `internal` or `denied` if it cannot be removed.
+pub(crate) fn remove_kept(path: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            let message = format!("cannot remove {}: {error}", environment.path.display());
+            let message = format!("cannot remove {}: {error}", path.display());
             Err(match error.kind() {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => PluginError::denied(message),
                 _ => PluginError::internal(message),
             })
         }
-        _ => Ok(true),
+        _ => Ok(()),
     }
 }
 

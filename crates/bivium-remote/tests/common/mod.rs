@@ -41,9 +41,13 @@ pub async fn load_from(manifest: Arc<Manifest>) -> Result<Fixture> {
 }
 
 pub async fn load_in(manifest: Arc<Manifest>, context: PluginContext) -> Result<Fixture> {
+    load_at(manifest, context, &WorkerPlaces::default()).await
+}
+
+pub async fn load_at(manifest: Arc<Manifest>, context: PluginContext, places: &WorkerPlaces) -> Result<Fixture> {
     let exchange = Exchange::open()?;
     let log = context.log.clone();
-    let plugin = RemotePluginProxy::load(&manifest, &exchange, context, &WorkerPlaces::default()).await?;
+    let plugin = RemotePluginProxy::load(&manifest, &exchange, context, places).await?;
     Ok(Fixture { plugin, exchange, log })
 }
 

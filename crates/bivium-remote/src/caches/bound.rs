@@ -1,0 +1,137 @@
+//! Cutting a cache down to its limit: what was used least recently goes first.
+//!
+//! The parts that go are what libraries themselves take for one thing: what lies directly in a library's directory, and in the `hub` of
+//! Hugging Face each model. Nobody may write there meanwhile: a name on the way could become a link.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// More files than that are not gone through.
+const MOST_FILES: usize = 1_000_000;
+
+/// A directory whose parts go one by one.
+const SHELVES: &[&str] = &["huggingface/hub"];
+
+/// Removes what was used least recently until no more than `most` bytes are left; says how many went.
+pub(super) fn cut(files: &Path, most: u64) -> u64 {
+    let mut parts = parts(files);
+    let mut bytes: u64 = parts.iter().map(|part| part.usage.bytes).sum();
+    let before = bytes;
+    parts.sort_by_key(|part| part.usage.used);
+    for part in &parts {
+        if bytes <= most {
+            break;
+        }
+        // What cannot be removed stays, and counts the next time.
+        if remove(&part.path).is_ok() {
+            bytes = bytes.saturating_sub(part.usage.bytes);
+        }
+    }
+    before - bytes
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    if path.symlink_metadata()?.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }
+}
+
+struct Part {
+    path: PathBuf,
+    usage: Usage,
+}
+
+/// What goes as one.
+fn parts(files: &Path) -> Vec<Part> {
+    let shelves: Vec<PathBuf> = SHELVES.iter().map(|shelf| files.join(shelf)).collect();
+    let mut left: Vec<PathBuf> = children(files);
+    let mut parts = Vec::new();
+    while let Some(path) = left.pop() {
+        let is_dir = path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
+        let is_library = path.parent() == Some(files);
+        if is_dir && (is_library || shelves.contains(&path)) {
+            left.extend(children(&path));
+        } else {
+            let usage = usage(&path);
+            parts.push(Part { path, usage });
+        }
+    }
+    parts
+}
+
+fn children(path: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+/// What files take.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Usage {
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+    /// When one of them was last read or written, as far as the file system keeps it.
+    used: Option<SystemTime>,
+}
+
+/// What a file, or all files in a directory, take. Links lead out of it and are not followed.
+pub(super) fn usage(path: &Path) -> Usage {
+    let (mut left, mut usage) = (vec![path.to_owned()], Usage::default());
+    let mut seen = 0_usize;
+    while let Some(path) = left.pop() {
+        let Ok(metadata) = path.symlink_metadata() else { continue };
+        seen += 1;
+        if seen > MOST_FILES {
+            break;
+        }
+        if metadata.is_dir() {
+            left.extend(children(&path));
+            continue;
+        }
+        usage.files += 1;
+        usage.bytes = usage.bytes.saturating_add(metadata.len());
+        let times = [metadata.accessed().ok(), metadata.modified().ok(), usage.used];
+        usage.used = times.into_iter().flatten().max();
+    }
+    usage
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::time::Duration;
+
+    use super::super::tests::fill;
+    use super::*;
+
+    #[test]
+    fn what_was_used_least_recently_goes_until_the_rest_fits() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = dir.path();
+        let used = |name: &str, hours: u64| {
+            let path = files.join(name);
+            fill(&path, 1000);
+            let time = SystemTime::UNIX_EPOCH + Duration::from_hours(hours);
+            let times = std::fs::FileTimes::new().set_accessed(time).set_modified(time);
+            File::options().write(true).open(&path).unwrap().set_times(times).unwrap();
+        };
+        for (name, hours) in [
+            ("huggingface/hub/models--old/blobs/a", 1),
+            ("huggingface/hub/models--new/blobs/a", 5),
+            ("huggingface/token", 4),
+            ("triton/x/kernel.so", 2),
+            ("triton/y/kernel.so", 3),
+            ("loose", 6),
+        ] {
+            used(name, hours);
+        }
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        std::os::unix::fs::symlink(outside.path(), files.join("triton/link")).unwrap();
+        assert_eq!(usage(files).bytes / 1000, 6);
+        assert_eq!(cut(files, 10_000), 0);
+        let cut_off = cut(files, 4500);
+        assert!((2000..2100).contains(&cut_off), "{cut_off}");
+        let is_there = |name: &str| files.join(name).exists();
+        assert!(!is_there("huggingface/hub/models--old") && !is_there("triton/x"));
+        assert!(is_there("huggingface/hub/models--new/blobs/a") && is_there("triton/y/kernel.so") && is_there("loose"));
+        cut(files, 0);
+        assert_eq!(usage(files).files, 0);
+        assert!(outside.path().exists());
+    }
+}
