@@ -15,7 +15,7 @@ use bivium_exchange::{Area, Exchange};
 use bivium_instances::document::DocumentLimits;
 use bivium_instances::{Idle, InstanceFactory, InstanceLog, PluginContext, PoolLimits, Queue, RestartPolicy};
 use bivium_interface::manifest::{Isolation, PythonKind};
-use bivium_interface::{LogLevel, LogSource, Manifest, PluginError, Result};
+use bivium_interface::{ErrorCode, LogLevel, LogSource, Manifest, PluginError, Result};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
@@ -30,7 +30,7 @@ use crate::client::Client;
 use crate::confine::{Confinement, Group, audit};
 use crate::embedded::Package;
 use crate::ending::Ending;
-use crate::environment::Interpreter;
+use crate::environment::{self, Interpreter};
 use crate::ids::host_id;
 use crate::memory::KillCount;
 use crate::output::Output;
@@ -62,7 +62,6 @@ pub(crate) struct WorkerFactory {
     /// The interpreter of the plugin's environment.
     pub(crate) python: Interpreter,
     /// Where that environment lies, if it is this host's alone; it goes with it.
-    #[expect(dead_code, reason = "held for its end")]
     pub(crate) environment: Option<Area>,
     pub(crate) package: Arc<Package>,
     pub(crate) confinement: Arc<Confinement>,
@@ -96,6 +95,18 @@ impl InstanceFactory for WorkerFactory {
     }
 
     async fn create(&self) -> Result<Worker> {
+        match self.start_in_time().await {
+            // Nothing was heard of Python.
+            Err(error) if [ErrorCode::Unavailable, ErrorCode::Crashed].contains(&error.code()) => {
+                if self.mend().await? { self.start_in_time().await } else { Err(error) }
+            }
+            started => started,
+        }
+    }
+}
+
+impl WorkerFactory {
+    async fn start_in_time(&self) -> Result<Worker> {
         let start = Duration::from_secs(self.manifest.start_s);
         match tokio::time::timeout(start, self.start()).await {
             Ok(started) => started,
@@ -103,9 +114,16 @@ impl InstanceFactory for WorkerFactory {
                 .with_help("give a plugin that loads slowly more time with `start_s` in its manifest")),
         }
     }
-}
 
-impl WorkerFactory {
+    /// Makes the plugin's environment anew if the host has made it and its Python does not start; says whether it did.
+    async fn mend(&self) -> Result<bool> {
+        let own = self.environment.as_ref().map(|area| area.path().to_owned());
+        let environments = own.or_else(|| self.places.environments());
+        let (cache, confined) = (self.places.cache.as_deref(), self.context.granted.confined);
+        environment::mend(&self.python, &self.manifest, environments.as_deref(), cache, confined, &self.context.log)
+            .await
+    }
+
     fn message_limits(&self) -> MessageLimits {
         let granted = &self.context.granted.limits;
         MessageLimits { document: DocumentLimits::of(granted), blob_mb: granted.blob_mb }

@@ -36,6 +36,11 @@ pub struct WorkerPlaces {
 }
 
 impl WorkerPlaces {
+    /// Where environments are made; none for the usual place.
+    pub(crate) fn environments(&self) -> Option<PathBuf> {
+        self.environments.clone().or_else(|| Some(self.cache.as_ref()?.join("environments")))
+    }
+
     /// Adds what plugins must not be granted of these.
     #[must_use]
     pub fn protect(&self, protected: Protected) -> Protected {
@@ -74,7 +79,7 @@ impl RemotePluginProxy {
             return Err(named(PluginError::invalid_manifest(message)));
         }
         let (cache, confined) = (places.cache.as_deref(), context.granted.confined);
-        let environments = places.environments.clone().or_else(|| Some(cache?.join("environments")));
+        let environments = places.environments();
         let find = |environments| environment::interpreter(manifest, environments, cache, confined, &context.log);
         let (python, environment) = match find(environments.as_deref()).await {
             Err(error) if environment::lacks_place(manifest, &error) => {

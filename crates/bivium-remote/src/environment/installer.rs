@@ -17,6 +17,10 @@ use super::run::run;
 /// Where a made environment has its interpreter.
 pub(super) const PYTHON: &str = "bin/python";
 
+/// What helps where nothing may be built.
+const WHEELS_ONLY: &str = "name versions in `requirements` that have a wheel for this machine, and check the network and the index \
+    settings (PIP_*, UV_*)";
+
 /// What an environment is made with.
 pub(super) enum Installer {
     Uv(PathBuf),
@@ -127,11 +131,13 @@ impl Work<'_> {
             [] => "nothing".to_owned(),
             requirements => requirements.join(", "),
         };
+        let (from, help) = match self.machine.wheels_only && !self.requirements.is_empty() {
+            true => (" from wheels only, because the plugin is confined", WHEELS_ONLY),
+            false => ("", "check `requirements` in the manifest, the network and the index settings (PIP_*, UV_*)"),
+        };
         let message =
-            format!("no environment with {wanted} could be made: {name} ended with {}: {last}", finished.status);
-        Err(PluginError::unavailable(message)
-            .with_failure(failure)
-            .with_help("check `requirements` in the manifest, the network and the index settings (PIP_*, UV_*)"))
+            format!("no environment with {wanted} could be made{from}: {name} ended with {}: {last}", finished.status);
+        Err(PluginError::unavailable(message).with_failure(failure).with_help(help))
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bivium_interface::{PluginError, Result};
 use serde::Deserialize;
 
+use super::lock::holder_of;
 use super::made::STAMP;
 
 /// How often a lock that another holds is tried. A blocking wait could not be cancelled.
@@ -37,16 +38,18 @@ impl Eq for Hold {}
 /// Takes an environment into use, whether it is made already or not. Waits while somebody removes it; one that was stopped
 /// meanwhile is not waited for.
 pub(super) async fn hold(environments: &Path, key: &str) -> io::Result<Hold> {
+    hold_within(REMOVING, environments, key).await
+}
+
+async fn hold_within(limit: Duration, environments: &Path, key: &str) -> io::Result<Hold> {
     let file = open(&use_of(environments, key))?;
     let start = Instant::now();
     loop {
         match file.try_lock_shared() {
             Ok(()) => break,
-            Err(TryLockError::WouldBlock) if start.elapsed() > REMOVING => {
-                return Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "another program goes on removing an environment there",
-                ));
+            Err(TryLockError::WouldBlock) if start.elapsed() > limit => {
+                let message = format!("{} goes on removing the environment {key} there", holder_of(&file));
+                return Err(io::Error::new(io::ErrorKind::TimedOut, message));
             }
             Err(TryLockError::WouldBlock) => tokio::time::sleep(TRY).await,
             Err(TryLockError::Error(error)) => return Err(error),
@@ -210,6 +213,17 @@ mod tests {
         std::fs::write(dir.join(KEY).join("lib/x.py"), "x = 1\n").unwrap();
         let stamp = r#"{"format": 1, "requirements": ["numpy==2"], "python": "/usr/bin/python3"}"#;
         std::fs::write(dir.join(KEY).join(STAMP), stamp).unwrap();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn who_removes_an_environment_for_too_long_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let removing = Unused::take(dir.path(), KEY).unwrap();
+        let error = hold_within(Duration::ZERO, dir.path(), KEY).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("this host goes on removing the environment {KEY} there"));
+        drop(removing);
+        hold_within(Duration::ZERO, dir.path(), KEY).await.unwrap();
     }
 
     #[tokio::test]

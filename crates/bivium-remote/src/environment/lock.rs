@@ -59,6 +59,11 @@ pub(super) async fn acquire(
     }
 }
 
+/// Who holds a lock, for a sentence.
+pub(super) fn holder_of(lock: &File) -> String {
+    shown(holder(lock))
+}
+
 fn shown(holder: Option<u32>) -> String {
     match holder {
         Some(pid) if pid == std::process::id() => "this host".to_owned(),

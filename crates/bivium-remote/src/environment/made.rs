@@ -28,6 +28,9 @@ const FORMAT: u32 = 1;
 /// Marks a finished environment and says what it is, for people.
 pub(super) const STAMP: &str = "bivium-environment.json";
 
+/// What makes Python take its directory for a virtual environment.
+const CONFIG: &str = "pyvenv.cfg";
+
 /// Says to the plugin's log what the host does.
 fn say(log: &PluginLog, message: &str) {
     log.push(LogLevel::Info, LogSource::Host, 0, None, message);
@@ -48,7 +51,7 @@ pub(super) async fn environment(
     let mut requirements: Vec<_> = requirements.iter().map(String::as_str).collect();
     requirements.sort_unstable();
     requirements.dedup();
-    let key = key(base, &requirements);
+    let key = key(base, &requirements, machine.wheels_only);
     let directory = environments.join(&key);
     let python = directory.join(PYTHON);
     let unusable = |error: io::Error| {
@@ -75,7 +78,7 @@ pub(super) async fn environment(
         return Ok((python, Some(held)));
     }
     if remove(&directory).await.map_err(unusable)? {
-        say(log, "removed an environment that was not finished");
+        say(log, "removed an environment that was not finished or is damaged");
     }
 
     let installer = Installer::of(machine);
@@ -89,7 +92,7 @@ pub(super) async fn environment(
         let _ = remove(&directory).await;
         return Err(if lacks_room(&error) { unusable(io::ErrorKind::StorageFull.into()) } else { error });
     }
-    stamp(&directory, base, requirements, installer.name()).map_err(unusable)?;
+    stamp(&directory, &work, installer.name()).map_err(unusable)?;
     say(log, &format!("made {} in {:.1} s", directory.display(), start.elapsed().as_secs_f64()));
     // For everyone, even where the installer left a process behind that holds it too.
     lock.unlock().map_err(unusable)?;
@@ -104,19 +107,32 @@ fn lacks_room(error: &PluginError) -> bool {
         .any(|one| said.contains(one))
 }
 
-/// A digest of all that decides what an environment holds. The interpreter counts by its file and its ABI but not
+/// A digest of all that decides what an environment holds, whether packages were built for it among that. The interpreter counts by its file and its ABI but not
 /// by its micro version: an environment goes on working when the system updates its Python in place.
-fn key(base: &Facts, requirements: &[&str]) -> String {
+fn key(base: &Facts, requirements: &[&str], wheels_only: bool) -> String {
     let program = base.program.canonicalize().unwrap_or_else(|_| base.program.clone());
     let platform = [std::env::consts::OS, std::env::consts::ARCH];
-    let whole = json!([FORMAT, requirements, program.to_string_lossy(), base.tag, platform]);
+    let mut whole =
+        vec![json!(FORMAT), json!(requirements), json!(program.to_string_lossy()), json!(base.tag), json!(platform)];
+    whole.extend(wheels_only.then(|| json!("wheels only")));
+    let whole = serde_json::Value::from(whole);
     let digest = Sha256::digest(whole.to_string());
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Whether it is finished and its interpreter (a link to the one it was made of) is still there.
+/// Whether it is finished and its interpreter (a link to the one it was made of) is still there, with the file that makes it one of a
+/// virtual environment.
 fn is_ready(directory: &Path) -> bool {
-    directory.join(STAMP).is_file() && is_executable(&directory.join(PYTHON))
+    directory.join(STAMP).is_file() && directory.join(CONFIG).is_file() && is_executable(&directory.join(PYTHON))
+}
+
+/// Has an environment made anew by whoever asks for it next. `python` is its interpreter.
+pub(super) fn give_up(python: &Path) -> io::Result<()> {
+    let directory = python.ancestors().nth(2).ok_or(io::ErrorKind::InvalidInput)?;
+    match std::fs::remove_file(directory.join(STAMP)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Removes a directory; says whether there was one.
@@ -128,9 +144,10 @@ async fn remove(directory: &Path) -> io::Result<bool> {
     }
 }
 
-fn stamp(directory: &Path, base: &Path, requirements: &[&str], installer: &str) -> io::Result<()> {
+fn stamp(directory: &Path, work: &Work<'_>, installer: &str) -> io::Result<()> {
     let stamp = json!({
-        "format": FORMAT, "requirements": requirements, "python": base.to_string_lossy(), "made_with": installer,
+        "format": FORMAT, "requirements": work.requirements, "python": work.base.to_string_lossy(),
+        "made_with": installer, "wheels_only": work.machine.wheels_only,
     });
     let unfinished = directory.join(format!("{STAMP}.new"));
     std::fs::write(&unfinished, format!("{stamp:#}\n"))?;

@@ -87,10 +87,44 @@ pub(crate) async fn interpreter(
     let found =
         choose(&Machine::here().keeps_in(cache).remembers_in(cache).wheels_only(confined), manifest, environments, log)
             .await?;
+    // A shim may lead anywhere.
+    if confined && manifest.python_path.is_some() {
+        machines_own(manifest, &found.path)?;
+    }
     let (major, minor, micro) = found.version;
     let message = format!("Python {major}.{minor}.{micro} is {}", found.path.display());
     log.push(LogLevel::Debug, LogSource::Host, 0, None, &message);
     Ok(found)
+}
+
+/// Makes the environment of an interpreter that [`interpreter`] has given anew if that does not start any more; the arguments are
+/// those that it was asked with. Says whether it did.
+///
+/// # Errors
+/// As [`interpreter`].
+pub(crate) async fn mend(
+    broken: &Interpreter,
+    manifest: &Manifest,
+    environments: Option<&Path>,
+    cache: Option<&Path>,
+    confined: bool,
+    log: &PluginLog,
+) -> Result<bool, PluginError> {
+    // What the host has not made it does not change.
+    if broken.hold.is_none() {
+        return Ok(false);
+    }
+    let machine = Machine::here().keeps_in(cache).wheels_only(confined);
+    let Err(refusal) = probe::probe(&machine, &broken.path).await else { return Ok(false) };
+    let message = format!("its environment is damaged and made anew: {} {refusal}", broken.path.display());
+    log.push(LogLevel::Warn, LogSource::Host, 0, None, &message);
+    made::give_up(&broken.path).map_err(|error| {
+        PluginError::unavailable(format!(
+            "the environment of {} is damaged, and cannot be made anew: {error}",
+            broken.path.display()
+        ))
+    })?;
+    interpreter(manifest, environments, cache, confined, log).await.map(|_| true)
 }
 
 /// Whether the error of [`interpreter`] says that an environment cannot be made where it should be.
@@ -157,6 +191,15 @@ async fn choose(
     Ok(Interpreter { hold, ..Interpreter::new(path, &base) })
 }
 
+/// Whether a program is one of those that a manager of Python versions (pyenv, asdf, mise) puts before its interpreters.
+fn is_shim(path: &Path) -> bool {
+    let real = path.canonicalize();
+    [Ok(path), real.as_deref()]
+        .into_iter()
+        .flatten()
+        .any(|path| path.parent().and_then(Path::file_name).is_some_and(|directory| directory == "shims"))
+}
+
 /// The interpreter that the manifest names.
 async fn given(
     machine: &Machine,
@@ -167,6 +210,10 @@ async fn given(
     let says =
         |what: &dyn fmt::Display| format!("python_path of {} ({}) {what}", manifest.path.display(), path.display());
     match probe::probe(machine, path).await {
+        // Of a shim the interpreter that answered: the worker's directory and variables could mean another.
+        Ok(facts) if wanted.takes(facts.version) && is_shim(path) => {
+            Ok(Interpreter::new(facts.program.clone(), &facts))
+        }
         // Not the program that it names: what is at `python_path` may be a script that sets things up.
         Ok(facts) if wanted.takes(facts.version) => Ok(Interpreter::new(path.to_owned(), &facts)),
         Ok(facts) => {

@@ -45,11 +45,10 @@ pub(super) fn check_that_nothing_is_built(requirements: &[String]) -> Result<(),
         None => Ok(()),
         Some(requirement) => {
             let message = format!(
-                "the requirement {:?} would have to be built, which runs its author's code",
+                "the requirement {:?} would have to be built, which runs its author's code: wheels only, because the plugin is confined",
                 shortened(requirement)
             );
-            Err(PluginError::denied(message)
-                .with_help("for a confined plugin name a wheel (.whl), or a version that has one"))
+            Err(PluginError::denied(message).with_help("name a wheel (.whl), or a version that has one"))
         }
     }
 }

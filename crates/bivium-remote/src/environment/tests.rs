@@ -108,7 +108,8 @@ impl Fixture {
 }
 
 /// The last argument becomes an environment of the running script.
-const MAKE: &str = "for d; do :; done; /bin/mkdir -p \"$d/bin\"; /bin/ln -s \"$0\" \"$d/bin/python\"";
+const MAKE: &str =
+    "for d; do :; done; /bin/mkdir -p \"$d/bin\"; /bin/ln -s \"$0\" \"$d/bin/python\"; : >\"$d/pyvenv.cfg\"";
 
 #[tokio::test]
 async fn nothing_is_built_for_a_confined_plugin() {
@@ -122,11 +123,55 @@ async fn nothing_is_built_for_a_confined_plugin() {
     let ran = fixture.ran().join("\n");
     assert!(ran.ends_with("--progress-bar=off --only-binary=:all: -- a"), "{ran}");
 
+    // One that was made of whatever there is is another, whichever came first.
+    let before = std::fs::read_dir(fixture.environments()).unwrap().count();
+    fixture.choose(&with_requirements(&["a"])).await.unwrap();
+    assert!(std::fs::read_dir(fixture.environments()).unwrap().count() > before);
+    assert!(fixture.ran().last().unwrap().ends_with("--progress-bar=off -- a"), "{:?}", fixture.ran());
+
     // A URL is fetched whatever it leads to.
     for url in ["https://x.example/a-1.tar.gz", "git+https://x.example/a", "https://x.example/a.zip#a-1.whl"] {
-        assert_eq!(chosen(&format!("a @ {url}")).await.unwrap_err().code(), ErrorCode::Denied, "{url}");
+        let error = chosen(&format!("a @ {url}")).await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Denied, "{url}");
+        assert!(error.message().ends_with("wheels only, because the plugin is confined"), "{error}");
     }
     chosen("a @ https://x.example/a-1-py3-none-any.whl#sha256=00").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_confined_plugins_refusal_says_that_wheels_only_are_taken() {
+    let fixture = Fixture::new();
+    fixture.python_with("python3", "3.11.7", "", "echo no matching distribution; exit 1");
+    let machine = fixture.machine().wheels_only(true);
+    let (manifest, environments) = (with_requirements(&["a"]), fixture.environments());
+    let error = choose(&machine, &manifest, Some(&environments), &fixture.log).await.unwrap_err().to_string();
+    for part in [
+        "could be made from wheels only, because the plugin is confined: pip ended",
+        "that have a wheel for this machine",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn of_a_shim_the_interpreter_that_answered_is_taken() {
+    let fixture = Fixture::new();
+    let real = fixture.python("real", "3.11.7");
+    let answer = format!("printf 'bivium\\t3.11.7\\tcpython-311\\t{}\\n'", real.display());
+    std::fs::create_dir(fixture.bin().join("shims")).unwrap();
+    let shim = fixture.tool("shims/python3", &answer);
+    let named = |path: &Path| {
+        let mut manifest = manifest();
+        manifest.python_path = Some(path.to_owned());
+        manifest
+    };
+    assert_eq!(fixture.choose(&named(&shim)).await.unwrap().path, real);
+    let link = fixture.bin().join("linked");
+    std::os::unix::fs::symlink(&shim, &link).unwrap();
+    assert_eq!(fixture.choose(&named(&link)).await.unwrap().path, real);
+    // A script elsewhere may set things up.
+    let script = fixture.tool("script", &answer);
+    assert_eq!(fixture.choose(&named(&script)).await.unwrap().path, script);
 }
 
 #[tokio::test]
@@ -223,14 +268,36 @@ async fn what_was_broken_off_is_removed_first() {
     let manifest = with_requirements(&[]);
     let found = fixture.choose(&manifest).await.unwrap();
     let directory = fixture.environments().join(fixture.key());
-    for broken in ["bivium-environment.json", "bin/python"] {
+    for broken in ["bivium-environment.json", "bin/python", "pyvenv.cfg"] {
         std::fs::remove_file(directory.join(broken)).unwrap();
         std::fs::write(directory.join("left-over"), "").unwrap();
         assert_eq!(fixture.choose(&manifest).await.unwrap(), found);
         assert!(!directory.join("left-over").exists());
         assert!(directory.join(broken).exists());
     }
-    assert!(fixture.said(LogLevel::Info).contains(&"removed an environment that was not finished".to_owned()));
+    assert!(
+        fixture.said(LogLevel::Info).contains(&"removed an environment that was not finished or is damaged".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn one_whose_python_does_not_start_is_made_anew() {
+    let fixture = Fixture::new();
+    let (manifest, environments) = (with_requirements(&[]), fixture.environments());
+    let found = interpreter(&manifest, Some(&environments), None, false, &fixture.log).await.unwrap();
+    let mend = async || mend(&found, &manifest, Some(&environments), None, false, &fixture.log).await.unwrap();
+    assert!(!mend().await, "it starts");
+    std::fs::remove_file(&found.path).unwrap();
+    std::fs::copy("/bin/false", &found.path).unwrap();
+    assert!(mend().await);
+    assert!(Command::new(&found.path).args(["-c", ""]).status().unwrap().success());
+    let said = fixture.said(LogLevel::Warn);
+    assert!(said[0].starts_with("its environment is damaged and made anew: ") && said.len() == 1, "{said:?}");
+
+    // What a manifest names is its owner's.
+    let named = Interpreter { hold: None, ..found.clone() };
+    std::fs::remove_file(&found.path).unwrap();
+    assert!(!super::mend(&named, &manifest, Some(&environments), None, false, &fixture.log).await.unwrap());
 }
 
 #[tokio::test]
@@ -262,7 +329,9 @@ async fn a_dropped_attempt_frees_its_place() {
     assert!(fixture.environments().join(fixture.key()).exists());
     std::fs::write(go, "").unwrap();
     fixture.choose(&manifest).await.unwrap();
-    assert!(fixture.said(LogLevel::Info).contains(&"removed an environment that was not finished".to_owned()));
+    assert!(
+        fixture.said(LogLevel::Info).contains(&"removed an environment that was not finished or is damaged".to_owned())
+    );
 }
 
 #[tokio::test]
