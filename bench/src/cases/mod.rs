@@ -22,6 +22,7 @@ type Run = for<'a> fn(&'a Site) -> Pin<Box<dyn Future<Output = Result<Vec<Entry>
 /// In the order of the report. Two of one name are the same question on the two roads.
 const CASES: &[(&str, Run)] = &[
     (component::warm_call::NAME, |site| Box::pin(component::warm_call::run(site))),
+    (component::typed::NAME, |site| Box::pin(component::typed::run(site))),
     (component::fresh::NAME, |site| Box::pin(component::fresh::run(site))),
     (component::start::NAME, |site| Box::pin(component::start::run(site))),
     (worker::unary_call::NAME, |site| Box::pin(worker::unary_call::run(site))),

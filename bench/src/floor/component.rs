@@ -95,7 +95,7 @@ impl Bare {
         Ok(linker)
     }
 
-    fn store(&self) -> Store<()> {
+    pub(super) fn store(&self) -> Store<()> {
         let mut store = Store::new(&self.engine, ());
         if self.epochs {
             store.epoch_deadline_async_yield_and_update(1);

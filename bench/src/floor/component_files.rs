@@ -70,7 +70,7 @@ impl FileComponent {
     fn call(&mut self, method: &str, arguments: &Value, blobs: Vec<Resource<FileBlob>>) -> Result<Payload> {
         let input = Payload { json: arguments.to_string(), blobs };
         let guest = self.plugin.bivium_plugin_guest();
-        let output = guest.call_execute(&mut self.store, &method.to_owned(), &input)?;
+        let output = guest.call_execute(&mut self.store, method, &input)?;
         output.map_err(|error| anyhow!("the guest failed: {error:?}"))
     }
 

@@ -2,5 +2,6 @@
 
 pub mod component;
 pub mod component_files;
+pub mod component_typed;
 pub mod raw;
 pub mod worker;

@@ -8,6 +8,7 @@ pub mod fresh;
 pub mod start;
 pub mod storm;
 pub mod stream;
+pub mod typed;
 pub mod warm_call;
 
 use anyhow::{Result, ensure};
