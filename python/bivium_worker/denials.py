@@ -5,10 +5,13 @@ Libraries wrap the errors of the system in their own, so an error's causes are l
 
 from __future__ import annotations
 
+import builtins
 import errno
 import os
 import socket
+import sys
 from collections.abc import Iterator
+from types import MemberDescriptorType
 
 MAX_CHAIN = 100
 """Of so many errors, each the cause of another, the denial is looked for."""
@@ -52,11 +55,34 @@ def hold(confined: bool, private: list[str], lookups: bool) -> None:
     _confined, _private, _lookups = confined, frozenset(private), lookups
 
 
+def is_a(error: BaseException, kind: type | tuple) -> bool:
+    """As `isinstance`, which would ask the error's own `__class__`."""
+    return issubclass(type(error), kind)
+
+
+def field(error: BaseException, kind: type, name: str):
+    """What Python itself keeps of an error under this name, for all classes beneath `kind`. Runs no code of the error's class, which
+    may have put a property over it."""
+    return kind.__dict__[name].__get__(error)
+
+
+def number_of(error: BaseException) -> int | None:
+    """The system's number of an error, if it has one."""
+    number = field(error, OSError, "errno") if is_a(error, OSError) else None
+    return number if type(number) is int else None
+
+
+def parts(error: BaseException) -> tuple:
+    """The errors that a group of them is made of."""
+    group = getattr(builtins, "BaseExceptionGroup", None)
+    return field(error, group, "exceptions") if group is not None and is_a(error, group) else ()
+
+
 def own(error: BaseException) -> str | None:
     """What to do about an error that is itself the answer to something that the plugin may not do."""
     try:
         return of(error, True) if _confined else None
-    except Exception:  # attributes that a class has put over Python's own
+    except BaseException:  # code of the error's class that we did not expect to run
         return None
 
 
@@ -69,7 +95,7 @@ def behind(error: BaseException) -> tuple[str, BaseException] | None:
             help = of(cause, is_sure)
             if help:
                 return help, cause
-    except Exception:  # as above
+    except BaseException:  # as above
         pass
     return None
 
@@ -86,16 +112,35 @@ def causes(error: BaseException) -> Iterator[tuple[BaseException, bool]]:
         if seen:
             yield error, is_sure
         seen.add(id(error))
-        # What libraries keep: `reason`, `os_error`, `orig`, the parts of a group.
-        kept = [error.__cause__, *error.args, *vars(error).values(), *(getattr(error, "exceptions", None) or ())]
-        left += [(cause, is_sure) for cause in kept if isinstance(cause, BaseException)]
-        if error.__cause__ is None and error.__context__ is not None:
-            left.append((error.__context__, is_sure and is_answer(error, error.__context__)))
+        cause, context = field(error, BaseException, "__cause__"), field(error, BaseException, "__context__")
+        left += [(kept, is_sure) for kept in (cause, *held(error)) if kept is not None]
+        if cause is None and context is not None:
+            left.append((context, is_sure and is_answer(error, context)))
+
+
+def held(error: BaseException) -> list[BaseException]:
+    """The errors that libraries keep in one of their own: `reason`, `os_error`, `orig`, a list of them, the parts of a group."""
+    found = [*field(error, BaseException, "args"), *field(error, BaseException, "__dict__").values(), *parts(error)]
+    for base in type.__dict__["__mro__"].__get__(type(error)):
+        if base in (BaseException, object):
+            continue
+        for slot in tuple(type.__dict__["__dict__"].__get__(base).values()):
+            if type(slot) is MemberDescriptorType:
+                try:
+                    found.append(slot.__get__(error))
+                except AttributeError:  # nothing is in it
+                    pass
+    for value in tuple(found):
+        if type(value) in (list, tuple):
+            found += value[:MAX_CHAIN]
+        elif type(value) is dict:
+            found += tuple(value.values())[:MAX_CHAIN]
+    return [value for value in found if is_a(value, BaseException)]
 
 
 def is_answer(error: BaseException, handled: BaseException) -> bool:
     """Whether the error was raised right where the other one was caught."""
-    caught = handled.__traceback__
+    caught = field(handled, BaseException, "__traceback__")
     return caught is not None and caught.tb_frame is last_frame(error)
 
 
@@ -109,7 +154,7 @@ def last_frame(error: BaseException):
 
 def frames(error: BaseException) -> Iterator:
     """The frames of its traceback, from the outermost on."""
-    step = error.__traceback__
+    step = field(error, BaseException, "__traceback__")
     while step is not None:
         yield step.tb_frame
         step = step.tb_next
@@ -117,26 +162,29 @@ def frames(error: BaseException) -> Iterator:
 
 def of(error: BaseException, is_sure: bool) -> str | None:
     """What to do about this error, not looking at its causes. Of one that is not surely a cause only what the system refuses counts."""
-    if isinstance(error, socket.gaierror):
-        return NAMES if not _lookups and error.errno not in BAD_QUESTIONS else None
-    if not isinstance(error, OSError) or error.errno is None:
+    number = number_of(error)
+    if is_a(error, socket.gaierror):
+        return NAMES if not _lookups and number not in BAD_QUESTIONS else None
+    if number is None:
         return of_text(error)
-    if error.errno in REFUSALS:
+    if number in REFUSALS:
         return refused(error)
-    if error.errno != errno.ENOENT or not is_sure or is_shared(error):
+    if number != errno.ENOENT or not is_sure or is_shared(error):
         return None
-    if error.filename is None:
+    filename = field(error, OSError, "filename")
+    if filename is None:
         return HOSTS_SOCKET if _private else None
-    return OUTSIDE if is_outside(error.filename) else None
+    return OUTSIDE if is_outside(filename) else None
 
 
 def of_text(error: BaseException) -> str | None:
     """The same of errors that say in words alone what the system said."""
-    kind = type(error)
-    if kind.__module__ == "sqlite3" and kind.__name__ == "OperationalError":
-        return SQLITE if str(error) == "unable to open database file" else None
-    if isinstance(error, (ImportError, OSError)) and NO_LIBRARY in str(error):
-        library, _, reason = str(error).partition(NO_LIBRARY)
+    text = next((text for text in field(error, BaseException, "args")[:1] if type(text) is str), "")
+    sqlite3 = sys.modules.get("sqlite3")
+    if sqlite3 is not None and is_a(error, sqlite3.OperationalError):
+        return SQLITE if text == "unable to open database file" else None
+    if is_a(error, (ImportError, OSError)) and NO_LIBRARY in text:
+        library, _, reason = text.partition(NO_LIBRARY)
         if reason.startswith(os.strerror(errno.EACCES)):
             return FILES
         return OUTSIDE if os.path.isabs(library) and is_outside(library) else None
@@ -147,13 +195,14 @@ def refused(error: OSError) -> str:
     """What to do about what the system refuses."""
     if is_shared(error):
         return SHARED
-    if error.filename is not None or error.errno == errno.EROFS:
+    number = number_of(error)
+    if field(error, OSError, "filename") is not None or number == errno.EROFS:
         return FILES
     if any(is_unix_socket(frame) for frame in frames(error)):
         return UNIX
     frame = last_frame(error)
     is_connecting = frame is not None and in_library(frame).partition(os.sep)[0] in CONNECTING
-    return NETWORK if error.errno == errno.EACCES or is_connecting else CALLS
+    return NETWORK if number == errno.EACCES or is_connecting else CALLS
 
 
 def is_shared(error: OSError) -> bool:

@@ -6,6 +6,7 @@ import os
 import sys
 
 from . import denials
+from .denials import field, is_a
 
 STATUS = {
     "not-found": 404,
@@ -37,6 +38,9 @@ FULL = {
 
 GPU_FULL = frozenset({"OutOfMemoryError", "ResourceExhaustedError"})
 """What Torch and CuPy, and what TensorFlow, call their error of a GPU whose memory is used up."""
+
+MAX_NAME = 200
+"""So many characters of a class's name are told, and of its module's."""
 
 MAX_CAUSE = 300
 """So many characters are told of an error that is behind another."""
@@ -76,13 +80,24 @@ def unfit(what: str) -> WorkerError:
 
 
 def describe(error: BaseException) -> dict:
-    """The error object of a reply: code, message, and for the plugin's own errors its type and traceback."""
-    if isinstance(error, WorkerError):
+    """The error object of a reply: code, message, and for the plugin's own errors its type and traceback. Whatever the error's own code
+    does, it raises nothing."""
+    try:
+        return described(error)
+    except BaseException as inner:  # code of the error's class that we did not expect to run
+        text = "an error that cannot be described (describing it raised %s)" % name_of(type(inner))
+        return {"code": "plugin-failed", "message": text, "type": name_of(type(error))}
+
+
+def described(error: BaseException) -> dict:
+    """What `describe` says."""
+    if is_a(error, WorkerError):
         found = {"code": error.code, "message": clip(str(error))}
-        if error.__cause__ is not None:
-            found["type"] = name_of(type(error.__cause__))
-            found["traceback"] = trace(error.__cause__)
-            add_help(found, kind_of(error.__cause__)[1])
+        cause = field(error, BaseException, "__cause__")
+        if cause is not None:
+            found["type"] = name_of(type(cause))
+            found["traceback"] = trace(cause)
+            add_help(found, kind_of(cause)[1])
         return found
     code, help = kind_of(error)
     found = {"code": code, "message": text_of(error), "type": name_of(type(error)), "traceback": trace(error)}
@@ -101,13 +116,14 @@ def kind_of(error: BaseException) -> tuple[str, str | None]:
     help = denials.own(error)
     if help:
         return "denied", help
-    if not GPU_FULL.isdisjoint(base.__name__ for base in type(error).__mro__):
+    if not GPU_FULL.isdisjoint(type.__dict__["__name__"].__get__(base) for base in type.__dict__["__mro__"].__get__(type(error))):
         return "resource-exhausted", "resources.min_gpu_vram_mb lets calls wait until that much GPU memory is free"
-    name = "ENOMEM" if isinstance(error, MemoryError) else None
-    if isinstance(error, OSError) and error.errno is not None:
+    name = "ENOMEM" if is_a(error, MemoryError) else None
+    number = denials.number_of(error)
+    if number is not None:
         import errno
 
-        name = errno.errorcode.get(error.errno)
+        name = errno.errorcode.get(number)
     if name in FULL:
         limit = FULL[name]
         return "resource-exhausted", "limits.%s is %d" % (limit, _limits[limit]) if limit in _limits else None
@@ -121,26 +137,30 @@ def kind_of(error: BaseException) -> tuple[str, str | None]:
 def text_of(error: BaseException) -> str:
     """What the error says; never empty, and never an error itself."""
     try:
-        text = str(error)
+        # Of a class of its own for texts as plain text: its methods are the plugin's code too.
+        text = str.join("", [str(error)])
     except BaseException as inner:  # a plugin's own __str__ may do anything
-        text = "(its __str__ raised %s)" % type(inner).__name__
-    if isinstance(error, SystemExit):
+        text = "(its __str__ raised %s)" % name_of(type(inner))
+    if is_a(error, SystemExit):
         text = "the plugin asked to exit (%s)" % (text or "no status")
-    return clip(text or type(error).__name__)
+    return clip(text or name_of(type(error)).rpartition(".")[2])
 
 
 def name_of(kind: type) -> str:
-    """`ValueError`, but `pkg.errors.Broken` for what is not built in."""
-    module = getattr(kind, "__module__", None)
-    name = getattr(kind, "__qualname__", None) or kind.__name__
-    return name if module in (None, "builtins", "__main__") else "%s.%s" % (module, name)
+    """`ValueError`, but `pkg.errors.Broken` for what is not built in. Runs no code of the class's or its metaclass's."""
+    module, name = (type.__dict__[key].__get__(kind) for key in ("__module__", "__qualname__"))
+    name = clip(str.join("", [name])[:MAX_NAME])
+    if not issubclass(type(module), str):
+        return name
+    module = clip(str.join("", [module])[:MAX_NAME])
+    return name if module in ("builtins", "__main__") else "%s.%s" % (module, name)
 
 
 def trace(error: BaseException) -> str:
     """The whole traceback, from the plugin's first frame on, causes included, without the frames of the import machinery."""
     import traceback
 
-    step = error.__traceback__
+    step = field(error, BaseException, "__traceback__")
     while step is not None and step.tb_frame.f_code.co_filename.startswith((HERE, IMPORTS)):
         step = step.tb_next
     try:
@@ -157,7 +177,8 @@ def trace(error: BaseException) -> str:
             left += getattr(part, "exceptions", None) or ()
         return clip("".join(whole.format()))
     except BaseException as inner:  # as above
-        return "(no traceback: formatting it raised %s)" % type(inner).__name__
+        frames = "".join(traceback.format_tb(step))
+        return clip("Traceback (most recent call last):\n%s(formatting the error raised %s)\n" % (frames, name_of(type(inner))))
 
 
 def is_import(filename: str) -> bool:
@@ -173,22 +194,16 @@ def forget(error: BaseException) -> None:
         vars(sys).pop(name, None)
     left: list = [error]
     seen: dict[int, BaseException] = {}
-    try:
-        while left and len(seen) < MAX_CHAIN:
-            error = left.pop()
-            if not isinstance(error, BaseException) or id(error) in seen:
-                continue
-            seen[id(error)] = error
-            step = error.__traceback__
-            while step is not None:
-                clear(step.tb_frame)
-                step = step.tb_next
-            left += (error.__cause__, error.__context__)
-            group = getattr(error, "exceptions", None)
-            if isinstance(group, tuple):
-                left += group
-    except Exception:  # an error's own code: a property, a `__getattr__`
-        pass
+    while left and len(seen) < MAX_CHAIN:
+        error = left.pop()
+        if error is None or id(error) in seen:
+            continue
+        seen[id(error)] = error
+        step = field(error, BaseException, "__traceback__")
+        while step is not None:
+            clear(step.tb_frame)
+            step = step.tb_next
+        left += (field(error, BaseException, "__cause__"), field(error, BaseException, "__context__"), *denials.parts(error))
 
 
 def clear(frame) -> None:

@@ -12,7 +12,8 @@ from . import children
 from .calls import CURRENT, Call, Cancelled
 from .cancel import enter, leave
 from .codec import quick
-from .errors import HERE, STATUS, WorkerError, forget
+from .denials import is_a
+from .errors import HERE, STATUS, WorkerError, describe, forget
 from .loops import Loops
 from .outlet import Abandoned, Events, compact, patience, send
 from .plugin import Plugin
@@ -198,7 +199,7 @@ class Executor:
             # Struck on the way out: possible where another thread raises, as the worker's own code is shielded only
             # as far as that thread can see. Or the family's own code failed, which `closed` runs.
             leave(call)
-            if failure is None or isinstance(error, Cancelled):
+            if failure is None or is_a(error, Cancelled):
                 failure, error = error, failure
             if error is not None:
                 forget(error)
@@ -218,15 +219,22 @@ class Executor:
 
     def _error(self, call: Call, failure: BaseException | None) -> dict | None:
         if call.cancelled:
-            if isinstance(failure, WorkerError) and failure.code == "cancelled":
-                return self._plugin.describe(failure)
-            how = "interrupted" if isinstance(failure, Cancelled) and call.raised else "ended"
+            if is_a(failure, WorkerError) and failure.code == "cancelled":
+                return self._told(failure)
+            how = "interrupted" if is_a(failure, Cancelled) and call.raised else "ended"
             return {"code": "cancelled", "message": "the call was cancelled, and its code %s" % how}
         if failure is None:
             return None
-        if isinstance(failure, Closed):
+        if is_a(failure, Closed):
             return {"code": "cancelled", "message": "the reader of the stream has gone"}
-        return self._plugin.describe(failure)
+        return self._told(failure)
+
+    def _told(self, failure: BaseException) -> dict:
+        """The error object of a reply, whatever code of the failure's class the plugin's family runs for it."""
+        try:
+            return self._plugin.describe(failure)
+        except BaseException:  # the call is over, and its outcome is the failure
+            return describe(failure)
 
 
 def is_stream(value) -> bool:
