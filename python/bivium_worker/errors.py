@@ -113,9 +113,9 @@ def add_help(found: dict, help: str | None) -> None:
 
 def kind_of(error: BaseException) -> tuple[str, str | None]:
     """The code of an error that the plugin raised, and what to do about it."""
-    help = denials.own(error)
-    if help:
-        return "denied", help
+    finding = denials.own(error)
+    if finding:
+        return "denied" if finding.is_denied else "plugin-failed", finding.help
     if not GPU_FULL.isdisjoint(type.__dict__["__name__"].__get__(base) for base in type.__dict__["__mro__"].__get__(type(error))):
         return "resource-exhausted", "resources.min_gpu_vram_mb lets calls wait until that much GPU memory is free"
     name = "ENOMEM" if is_a(error, MemoryError) else None
@@ -130,8 +130,9 @@ def kind_of(error: BaseException) -> tuple[str, str | None]:
     found = denials.behind(error)
     if found is None:
         return "plugin-failed", None
-    help, cause = found
-    return "denied", "behind it is %s: %s; %s" % (name_of(type(cause)), text_of(cause)[:MAX_CAUSE], help)
+    finding, cause = found
+    code, how = ("denied", "behind it is") if finding.is_denied else ("plugin-failed", "before it came")
+    return code, "%s %s: %s; %s" % (how, name_of(type(cause)), text_of(cause)[:MAX_CAUSE], finding.help)
 
 
 def text_of(error: BaseException) -> str:

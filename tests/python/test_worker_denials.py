@@ -5,9 +5,11 @@ import os
 import socket
 import sqlite3
 import sys
+import tempfile
 import unittest
 import urllib.error
 from multiprocessing import pool, shared_memory, synchronize
+from unittest import mock
 
 from worker_host import WORKER
 
@@ -24,12 +26,17 @@ class PluginError(Exception):
         vars(self).update(more)
 
 
-def refused(number=errno.EACCES, filename="/etc/shadow"):
-    return PermissionError(number, os.strerror(number), filename)
+def of_system(error):
+    """An error as the system's own code or Python's raises it."""
+    return raised_in(os, error)
+
+
+def refused(number=errno.EACCES, filename="/sys/secret"):
+    return of_system(PermissionError(number, os.strerror(number), filename))
 
 
 def absent(filename="/nowhere/of/the/host"):
-    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), filename)
+    return of_system(FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), filename))
 
 
 def raised(raising):
@@ -46,6 +53,23 @@ def raised_in(module, error, **variables):
     code = "def function(%s):\n raise error\nfunction(**variables)" % ", ".join(variables)
     code = compile(code, os.path.realpath(module.__file__), "exec")
     return raised(lambda: exec(code, {"error": error, "variables": variables}))
+
+
+def without_access(forbidden):
+    """As for a user whom the mode of this file forbids everything, and the system's administrator is none."""
+    access = os.access
+    return mock.patch("os.access", lambda path, *args: path != forbidden and access(path, *args))
+
+
+def read_only():
+    """As in a file system that may only be read."""
+    return mock.patch("os.statvfs", lambda path: mock.Mock(f_flag=os.ST_RDONLY))
+
+
+def refusing(forbidden):
+    """As where a file may not be opened although its mode allows it."""
+    opens = denials.opens
+    return mock.patch.object(denials, "opens", lambda path, flags: path != forbidden and opens(path, flags))
 
 
 class Denials(unittest.TestCase):
@@ -70,6 +94,12 @@ class Denials(unittest.TestCase):
         found = errors.describe(error)
         self.assertEqual((found["code"], found.get("help")), ("plugin-failed", None))
 
+    def hinted(self, error, *parts):
+        found = errors.describe(error)
+        self.assertEqual(found["code"], "plugin-failed", found)
+        for part in parts:
+            self.assertIn(part, found["help"])
+
     def test_a_file(self):
         self.assertNotIn("behind", self.denied(refused(), "permissions.filesystem")["help"])
         self.denied(refused(errno.EROFS), "permissions.filesystem")
@@ -79,7 +109,7 @@ class Denials(unittest.TestCase):
 
     def test_one_that_is_not_confined_is_told_nothing(self):
         self.hold(confined=False)
-        for error in (refused(), absent(), socket.gaierror(socket.EAI_AGAIN, "try again")):
+        for error in (refused(), absent(), of_system(socket.gaierror(socket.EAI_AGAIN, "try again"))):
             self.failed(error)
             self.failed(PluginError("outer", reason=error))
 
@@ -90,7 +120,7 @@ class Denials(unittest.TestCase):
             except OSError as error:
                 raise PluginError("the model cannot be loaded") from error
 
-        found = self.denied(raised(raising), "behind it is PermissionError: [Errno 13] Permission denied: '/etc/shadow'; the plugin")
+        found = self.denied(raised(raising), "behind it is PermissionError: [Errno 13] Permission denied: '/sys/secret'; the plugin")
         self.assertEqual((found["message"], found["type"].rpartition(".")[2]), ("the model cannot be loaded", "PluginError"))
 
     def test_what_was_being_handled(self):
@@ -120,7 +150,24 @@ class Denials(unittest.TestCase):
                 going_on()
 
         self.failed(raised(lambda: raising(absent())))
-        self.denied(raised(lambda: raising(refused())), "permissions.filesystem")
+        self.hinted(raised(lambda: raising(refused())), "before it came PermissionError", "permissions.filesystem")
+
+        def by_python(error, going_on):
+            try:
+                raise error
+            except OSError:
+                going_on()
+
+        for going_on in (lambda: int("zz"), lambda: {}["a"], lambda: [][1]):
+            self.hinted(raised(lambda: by_python(refused(), going_on)), "before it came")
+
+        def in_the_same_function():
+            try:
+                raise refused()
+            except OSError:
+                int("zz")
+
+        self.hinted(raised(in_the_same_function), "before it came")
 
         def other_cause():
             try:
@@ -131,7 +178,7 @@ class Denials(unittest.TestCase):
         self.failed(raised(other_cause))
 
     def test_what_libraries_keep(self):
-        lookup = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        lookup = of_system(socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"))
         self.denied(urllib.error.URLError(lookup), "behind it is", "gaierror", "names in permissions.network")
         refusal = refused(errno.EPERM, None)
         self.denied(urllib.error.URLError(refusal), "permissions.network")
@@ -139,41 +186,106 @@ class Denials(unittest.TestCase):
         connection = PluginError("Failed to establish a new connection")
         connection.__cause__ = refusal
         self.denied(PluginError(PluginError("Max retries exceeded", reason=connection)), "permissions.network")
-        self.denied(PluginError("outer", orig=sqlite3.OperationalError("unable to open database file")), "SQLite")
+        self.denied(PluginError("outer", orig=raised(lambda: sqlite3.connect("/nowhere/of/the/host/data.db"))), "SQLite")
         if sys.version_info >= (3, 11):
             self.denied(ExceptionGroup("all failed", [ValueError("one"), refusal]), "permissions.network")  # noqa: F821
 
+    def test_in_lists_and_slots(self):
+        class Slotted(Exception):
+            __slots__ = ("inner", "none")
+
+        slotted = Slotted()
+        slotted.inner = refused()
+        for error in (PluginError("outer", errors=[refused()]), PluginError("outer", by_name={"a": refused()}), slotted):
+            self.denied(error, "behind it is PermissionError", "permissions.filesystem")
+
+    def test_what_the_plugin_made_itself(self):
+        def making(*args):
+            def make():
+                raise PermissionError(*args)
+
+            return raised(make)
+
+        with tempfile.NamedTemporaryFile() as file:
+            for args in ((13, "user bob may not edit"), (13, "user bob may not edit", "/sys/secret"), (13, os.strerror(13), file.name)):
+                self.failed(making(*args))
+                self.failed(PluginError("outer", inner=making(*args)))
+        self.failed(PluginError(PermissionError(13, os.strerror(13), "/sys/secret")))
+        # What a plugin says that calls the system by itself.
+        self.denied(making(errno.EPERM, os.strerror(errno.EPERM)), "system calls")
+        self.denied(making(errno.EACCES, os.strerror(errno.EACCES), "/sys/secret"), "permissions.filesystem")
+
+    def test_what_a_mode_forbids(self):
+        with tempfile.TemporaryDirectory() as place:
+            self.hold(private=("/elsewhere",))
+            path = os.path.join(place, "file")
+            with open(path, "w"):
+                pass
+            for forbidden in (path, place):
+                with without_access(forbidden):
+                    self.hinted(refused(filename=path), "the mode or the owner of %s forbids it" % forbidden)
+            self.hinted(refused(filename=path), "mode")
+            os.chmod(path, 0o700)
+            self.denied(refused(filename=path), "permissions.filesystem")
+            with read_only():
+                self.denied(refused(filename=path), "permissions.filesystem")
+            with refusing(path):
+                self.denied(refused(filename=path), "permissions.filesystem")
+
     def test_look_ups(self):
         for number in (socket.EAI_AGAIN, socket.EAI_NONAME, socket.EAI_FAIL):
-            self.denied(socket.gaierror(number, "no"), "look up the names of hosts", "permissions.network")
-        self.failed(socket.gaierror(socket.EAI_SERVICE, "no such service"))
+            self.denied(of_system(socket.gaierror(number, "no")), "look up the names of hosts", "permissions.network")
+        self.failed(of_system(socket.gaierror(socket.EAI_SERVICE, "no such service")))
         self.hold(lookups=True)
-        self.failed(socket.gaierror(socket.EAI_NONAME, "no such host"))
+        self.failed(of_system(socket.gaierror(socket.EAI_NONAME, "no such host")))
 
     def test_sqlite(self):
         error = raised(lambda: sqlite3.connect("/nowhere/of/the/host/data.db"))
         self.denied(error, "SQLite", "permissions.filesystem, to write")
         self.failed(raised(lambda: sqlite3.connect(":memory:").execute("nonsense")))
 
+    def test_sqlite_where_it_may_write(self):
+        with tempfile.TemporaryDirectory() as place:
+            self.hold(private=("/elsewhere",))
+            absent = os.path.join(place, "absent")
+            for path, uri in ((absent + "/data.db", False), (place, False), ("file:%s?mode=ro" % absent, True)):
+                self.failed(raised(lambda: sqlite3.connect(path, uri=uri)))
+            sqlite3.connect(absent).close()
+            reading = sqlite3.connect("file:%s?mode=ro" % absent, uri=True)
+            self.failed(raised(lambda: reading.execute("create table a (b)")))
+            reading.close()
+
+    def test_sqlite_where_it_may_only_read(self):
+        with tempfile.TemporaryDirectory() as place, read_only():
+            self.hold(private=("/elsewhere",))
+            path = os.path.join(place, "data.db")
+            with open(path, "w"):
+                pass
+            sqlite3.connect(path).close()
+            for text, part in ((denials.READ_ONLY, "mode `write` in permissions.filesystem"), (denials.UNABLE, "SQLite")):
+                self.denied(of_system(sqlite3.OperationalError(text)), part)
+            with without_access(path):
+                self.hinted(of_system(sqlite3.OperationalError(denials.READ_ONLY)), "the mode or the owner")
+
     def test_shared_libraries(self):
         text = "%s: cannot open shared object file: %s"
-        self.denied(OSError(text % ("/usr/lib/a.so", os.strerror(errno.EACCES))), "permissions.filesystem")
-        self.denied(ImportError(text % ("/nowhere/a.so", os.strerror(errno.ENOENT))), "if the file is there on the host")
-        self.failed(ImportError(text % ("a.so.1", os.strerror(errno.ENOENT))))
+        self.denied(of_system(OSError(text % ("/usr/lib/a.so", os.strerror(errno.EACCES)))), "permissions.filesystem")
+        self.denied(of_system(ImportError(text % ("/nowhere/a.so", os.strerror(errno.ENOENT)))), "if the file is there on the host")
+        self.failed(of_system(ImportError(text % ("a.so.1", os.strerror(errno.ENOENT)))))
 
     def test_what_processes_share_is_no_network(self):
         for module in (synchronize, shared_memory):
-            error = raised_in(module, refused(filename=None))
+            error = raised_in(module, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
             self.assertNotIn("network", self.denied(error, "/dev/shm")["help"])
         # The name of shared memory is no file's.
-        self.failed(raised_in(shared_memory, absent("/psm_1")))
+        self.failed(raised_in(shared_memory, FileNotFoundError(errno.ENOENT, "absent", "/psm_1")))
         # What a pool hands on was raised elsewhere.
         self.denied(raised_in(pool, refused()), "permissions.filesystem")
 
     def test_a_unix_socket_is_no_network(self):
-        error = raised_in(socket, refused(errno.EPERM, None), family=socket.AF_UNIX)
+        error = raised_in(socket, PermissionError(errno.EPERM, "no"), family=socket.AF_UNIX)
         self.denied(error, "Unix sockets are kept from a confined plugin that has")
-        error = raised_in(socket, refused(errno.EPERM, None), family=socket.AF_INET)
+        error = raised_in(socket, PermissionError(errno.EPERM, "no"), family=socket.AF_INET)
         self.assertNotIn("Unix", self.denied(error, "connections need permissions.network")["help"])
         self.denied(absent(None), "Unix socket", "permissions.filesystem")
         # It may be anything.
