@@ -181,7 +181,9 @@ def is_raise(step) -> bool:
     """Whether a step of a traceback stands at a `raise` statement."""
     from opcode import opmap
 
-    return step.tb_frame.f_code.co_code[step.tb_lasti] == opmap["RAISE_VARARGS"]
+    # Code that was compiled to machine code (Cython) has no bytecode to stand in.
+    at = step.tb_lasti
+    return step.tb_frame.f_code.co_code[at : at + 1] == bytes([opmap["RAISE_VARARGS"]])
 
 
 def is_made(error: BaseException) -> bool:

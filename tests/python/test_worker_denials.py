@@ -215,6 +215,12 @@ class Denials(unittest.TestCase):
         self.denied(making(errno.EPERM, os.strerror(errno.EPERM)), "system calls")
         self.denied(making(errno.EACCES, os.strerror(errno.EACCES), "/sys/secret"), "permissions.filesystem")
 
+    def test_code_without_bytecode_made_nothing(self):
+        for at in (-1, 0, 8):
+            step = mock.Mock(tb_lasti=at)
+            step.tb_frame.f_code.co_code = b""
+            self.assertFalse(denials.is_raise(step))
+
     def test_what_a_mode_forbids(self):
         with tempfile.TemporaryDirectory() as place:
             self.hold(private=("/elsewhere",))
