@@ -85,6 +85,7 @@ impl Host {
             Place::Manifest(path) => builder.manifests(path),
             Place::Bare(manifest) => builder.manifest(*manifest),
         };
+        check_named(global)?;
         let named = named_paths(global);
         for path in &named {
             builder = builder.manifests(path);
@@ -172,6 +173,13 @@ impl Host {
     }
 }
 
+/// Whether a file is meant to be a pipeline. One that is no JSON is judged as a manifest.
+pub(crate) fn is_pipeline(path: &Path) -> bool {
+    let is_small = path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() <= 1 << 20);
+    let text = if is_small { std::fs::read_to_string(path).unwrap_or_default() } else { String::new() };
+    serde_json::from_str::<Value>(&text).is_ok_and(|value| value.get("steps").is_some())
+}
+
 /// A plugin as the command line names it.
 pub(crate) struct Target<'a> {
     pub(crate) name: String,
@@ -194,13 +202,19 @@ impl<'a> Target<'a> {
         let has = |path: &Path, ends: &[&str]| {
             path.extension().is_some_and(|extension| ends.iter().any(|end| extension.eq_ignore_ascii_case(end)))
         };
-        // A name has no separator.
-        let is_file = |path: &Path| path.exists() || path.components().count() > 1;
         let python = named.plugin.rsplit_once(':').map_or(path, |(file, _)| Path::new(file));
         let is_module = Manifest::is_python_module(&named.plugin);
-        let is_place = has(path, &["json", "wasm"]) && is_file(path) || has(python, &["py"]) && is_file(python);
+        let is_place = has(path, &["json", "wasm"]) || has(python, &["py"]);
         if !is_place && !is_module {
             return Ok(Self { name: named.plugin.clone(), place: Place::Searched });
+        }
+        if has(path, &["json", "wasm"]) && !path.exists() {
+            return Err(PluginError::not_found(format!("there is no file {}", path.display())));
+        }
+        if has(path, &["json"]) && is_pipeline(path) {
+            let shown = path.display();
+            return Err(PluginError::invalid_input(format!("{shown} is a pipeline, not the manifest of a plugin"))
+                .with_help(format!("`bivium pipeline run {shown}` runs it")));
         }
         let manifest = Manifest::of_file(path)?;
         let name = manifest.name.clone();
@@ -234,6 +248,18 @@ pub(crate) fn search_paths(global: &Global) -> Vec<SearchPath> {
         return default_search_paths().into_iter().chain(own).collect();
     }
     named.into_iter().map(SearchPath::named).collect()
+}
+
+/// Refuses a place of the command line that is not there. What a variable lists may be made later.
+///
+/// # Errors
+/// `not-found`.
+pub(crate) fn check_named(global: &Global) -> Result<()> {
+    match global.manifests.iter().find(|path| !path.exists()) {
+        Some(path) => Err(PluginError::not_found(format!("there is no directory or manifest {}", path.display()))
+            .with_help("--manifests names it")),
+        None => Ok(()),
+    }
 }
 
 /// The manifests in BIVIUM_HOME, which whoever set it trusts.

@@ -63,8 +63,20 @@ fn check_keys<'a>(schema: &Value, keys: &'a [String]) -> Result<Vec<&'a str>, Pl
 }
 
 pub(super) async fn unset(global: &Global, output: &Output, args: ConfigUnset) -> Result<(), Failure> {
-    let keys = args.keys.into_iter().map(|key| (key, Value::Null)).collect();
     let (host, name) = Host::for_kept_plugin(global, output, &args.named)?;
+    let saved = host.manager.saved_config(&name)?;
+    let saved: Vec<&str> = saved.iter().filter_map(Value::as_object).flatten().map(|(key, _)| key.as_str()).collect();
+    if let Some(key) = args.keys.iter().find(|key| !saved.contains(&key.as_str())) {
+        let help = match saved.as_slice() {
+            [] => "nothing is saved of its configuration".to_owned(),
+            saved => format!("what is saved is {}", saved.join(", ")),
+        };
+        return Err(PluginError::not_found(format!("no setting {key:?} is saved"))
+            .with_plugin(&name)
+            .with_help(help)
+            .into());
+    }
+    let keys = args.keys.into_iter().map(|key| (key, Value::Null)).collect();
     save(host, output, &name, Some(Value::Object(keys)), &[]).await
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bivium::manifest::Runtime;
 use bivium::monitor::{MachineMonitor, Monitor as _};
-use bivium::{ConfinementSupport, ErrorCode, Exchange, PluginError, SearchPath, Shadowed, default_data_dir, discover};
+use bivium::{
+    ConfinementSupport, ErrorCode, Exchange, HostPolicy, PluginError, SearchPath, Shadowed, default_data_dir, discover,
+};
 use bivium_wasm::WasmEngine;
 use serde::Serialize;
 use serde_json::json;
@@ -17,7 +19,7 @@ use tokio::time::timeout;
 use super::missing::missing;
 use crate::args::Global;
 use crate::exit::{DONE, FAILED, Failure};
-use crate::host::{search_paths, wasm};
+use crate::host::{check_named, search_paths, wasm};
 use crate::output::{Output, on_one_line};
 
 /// How long another program may take to say which version it is.
@@ -53,8 +55,10 @@ impl Check {
 }
 
 pub(super) async fn doctor(global: &Global, output: &Output) -> Result<u8, Failure> {
+    check_named(global)?;
     let mut checks = exchange();
     checks.push(data_dir(global));
+    checks.extend(policy(global));
     checks.extend(engine(global));
     checks.extend(python().await);
     checks.push(confinement());
@@ -125,6 +129,15 @@ fn confinement() -> Check {
     };
     let held = if held.is_empty() { "nothing" } else { &held.join(", ") };
     Check::new(level, "confined workers", format!("they get {held}{lacks}"))
+}
+
+/// The policy that is named, if one is.
+fn policy(global: &Global) -> Option<Check> {
+    let file = global.policy.as_ref()?;
+    Some(match HostPolicy::read(file) {
+        Ok(_) => Check::new(Level::Ok, "policy", file.display().to_string()),
+        Err(error) => Check::failed("policy", &error),
+    })
 }
 
 fn data_dir(global: &Global) -> Check {

@@ -36,7 +36,11 @@ pub(super) async fn list(global: &Global, output: &Output, args: &List) -> Resul
     } else {
         output.line(&table(&plugins).join("\n"))?;
     }
-    match discovery.passed_over.len() {
+    let pipelines = discovery.pipelines().count();
+    if pipelines > 0 {
+        output.hint("`bivium pipeline list` lists the pipelines there.");
+    }
+    match discovery.passed_over.len().saturating_sub(pipelines) {
         0 => {}
         1 => output.hint("One file there is no manifest and was passed over; `bivium validate DIR` says why."),
         n => output

@@ -34,6 +34,11 @@ pub(super) async fn logs(global: &Global, output: &Output, args: &Logs) -> Resul
     if !log.is_kept() {
         check_known(global, &place, &name)?;
         output.hint(&format!("Nothing is kept of {name} in {}.", dir.display()));
+    } else if last.is_empty() {
+        output.hint(&format!(
+            "No record of {name} is of this level{}.",
+            if args.call.is_some() { " and call" } else { "" }
+        ));
     }
     if !args.follow {
         return Ok(DONE);

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::missing::missing;
 use crate::args::Validate;
 use crate::exit::{DONE, Failure, status};
+use crate::host::is_pipeline;
 use crate::output::{Output, on_one_line};
 
 /// What a file is found to be, or what is wrong with it.
@@ -43,7 +44,11 @@ pub(super) fn validate(output: &Output, args: &Validate) -> Result<u8, Failure> 
         output.value(&verdicts.iter().map(as_json).collect())?;
     } else {
         let lines: Vec<String> = verdicts.iter().flat_map(as_lines).collect();
-        output.line(&lines.join("\n"))?;
+        if lines.is_empty() {
+            output.hint("There are no manifests and no pipelines there.");
+        } else {
+            output.line(&lines.join("\n"))?;
+        }
     }
     let codes: Vec<ErrorCode> =
         verdicts.iter().filter_map(|(_, verdict)| verdict.as_ref().err()).map(PluginError::code).collect();
@@ -79,13 +84,6 @@ fn file(path: &Path) -> Verdict {
         ManifestFile::Plugin(manifest) => Found::plugin(&manifest),
         ManifestFile::Adapter(adapter) => Found::Valid("adapter", adapter.name, Vec::new()),
     })
-}
-
-/// Whether a file is meant to be a pipeline. One that is no JSON is judged as a manifest.
-fn is_pipeline(path: &Path) -> bool {
-    let is_small = path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() <= 1 << 20);
-    let text = if is_small { std::fs::read_to_string(path).unwrap_or_default() } else { String::new() };
-    serde_json::from_str::<Value>(&text).is_ok_and(|value| value.get("steps").is_some())
 }
 
 fn as_json((path, verdict): &(String, Verdict)) -> Value {

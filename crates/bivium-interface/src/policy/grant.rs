@@ -43,10 +43,10 @@ pub struct Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.wanted == "true" {
-            return write!(f, "the host's policy does not grant {}", self.key);
+            return write!(f, "the host does not grant {}", self.key);
         }
-        write!(f, "the host's policy does not grant {} ({})", self.wanted, self.key)?;
-        if self.instead.is_empty() { Ok(()) } else { write!(f, "; it grants {}", self.instead) }
+        write!(f, "the host does not grant {} ({})", self.wanted, self.key)?;
+        if self.instead.is_empty() { Ok(()) } else { write!(f, "; the most that it grants is {}", self.instead) }
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use bivium_interface::{PluginError, Problem, Result};
-use jsonschema::{PatternOptions, Validator};
+use bivium_interface::{PluginError, Problem, Result, nearest};
+use jsonschema::error::ValidationErrorKind;
+use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::{Map, Value, json};
 
 /// A compiled JSON Schema (draft 2020-12 unless it says otherwise).
@@ -65,12 +66,34 @@ impl Schema {
         let problems: Vec<Problem> = self
             .validator
             .iter_errors(&config)
-            .map(|error| Problem::new(error.instance_path().to_string(), error.to_string()))
+            .map(|error| Problem::new(error.instance_path().to_string(), self.sentence(&error)))
             .collect();
         if problems.is_empty() {
             return Ok(config);
         }
         Err(PluginError::invalid_config("the configuration does not fit the plugin's schema").with_problems(problems))
+    }
+}
+
+impl Schema {
+    /// What is wrong, with the nearest key that there is where one is unknown.
+    fn sentence(&self, error: &ValidationError<'_>) -> String {
+        let ValidationErrorKind::AdditionalProperties { unexpected } = error.kind() else {
+            return match error.kind() {
+                ValidationErrorKind::FalseSchema => "there is no such setting".to_owned(),
+                ValidationErrorKind::Required { property } => format!("{property} is missing, and has no default"),
+                _ => error.to_string(),
+            };
+        };
+        let properties = error.schema_path().as_str().rsplit_once('/').map_or("", |(above, _)| above);
+        let known = self.document.pointer(properties).and_then(|schema| schema.get("properties")?.as_object());
+        let names: Vec<&str> = known.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+        let one = |key: &String| match (nearest(key, names.iter().copied()), names.as_slice()) {
+            (Some(nearest), _) => format!("there is no setting {key:?}; did you mean {nearest:?}?"),
+            (None, []) => format!("there is no setting {key:?}: it has none"),
+            (None, names) => format!("there is no setting {key:?}; there are {}", names.join(", ")),
+        };
+        unexpected.iter().map(one).collect::<Vec<_>>().join("; ")
     }
 }
 

@@ -95,6 +95,15 @@ impl PluginManager {
         Ok(Value::clone(&config.complete))
     }
 
+    /// What is saved of the plugin's configuration, without defaults; none if nothing is. Blocks on the file system.
+    ///
+    /// # Errors
+    /// `not-found`; `invalid-config` if what is saved cannot be read.
+    pub fn saved_config(&self, name: &str) -> Result<Option<Value>> {
+        self.manifest(name)?;
+        self.inner.settings.read(name).map(|saved| saved.config).map_err(|error| error.with_plugin(name))
+    }
+
     /// Forgets what was saved of the plugin's configuration: later loads start with its defaults. One that is loaded goes on as it
     /// is. Says whether there was anything. Blocks while another program saves settings.
     ///

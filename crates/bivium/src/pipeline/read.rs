@@ -1,6 +1,6 @@
 //! Reading a pipeline, with every problem reported at once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -25,9 +25,14 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     schema
 });
 
+/// As many problems are told.
+const MOST: usize = 100;
+
 impl Pipeline {
     /// The largest pipeline file, in bytes: a thousand steps take a tenth of it.
     const MAX_BYTES: u64 = 1 << 20;
+    /// As many steps a pipeline may have.
+    const MAX_STEPS: usize = 1000;
 
     /// Reads a pipeline file.
     ///
@@ -66,6 +71,7 @@ impl Pipeline {
         if problems.is_empty() {
             return Ok(pipeline);
         }
+        problems.truncate(MOST);
         for problem in &mut problems {
             let way = problem.location.trim_start_matches('/').replace('/', ".");
             problem.message = format!("{way}: {}", problem.message);
@@ -86,42 +92,46 @@ impl Pipeline {
         if self.steps.is_empty() {
             report("/steps".to_owned(), "there must be at least one step".to_owned());
         }
+        if self.steps.len() > Self::MAX_STEPS {
+            let most = Self::MAX_STEPS;
+            report("/steps".to_owned(), format!("there are {} steps, and {most} are the most", self.steps.len()));
+            return problems;
+        }
         for (name, input) in &self.inputs {
             if input.default.is_some() && input.file.is_some() {
                 report(format!("/inputs/{name}"), "has both a default and a file".to_owned());
             }
         }
-        for name in self.configs.keys().filter(|name| !self.steps.iter().any(|step| step.plugin == **name)) {
+        let plugins: BTreeSet<&str> = self.steps.iter().map(|step| step.plugin.as_str()).collect();
+        for name in self.configs.keys().filter(|name| !plugins.contains(name.as_str())) {
             report(format!("/configs/{name}"), "no step calls a plugin of this name".to_owned());
         }
-        let mut before: Vec<&Step> = Vec::new();
+        let mut before: BTreeMap<&str, &Step> = BTreeMap::new();
         for (n, step) in self.steps.iter().enumerate() {
             let at = format!("/steps/{n}");
             if step.id.is_empty() || step.id.contains('/') || ["inputs", "item"].contains(&step.id.as_str()) {
                 report(format!("{at}/id"), format!("{:?} cannot be the id of a step", step.id));
             }
-            if before.iter().any(|earlier| earlier.id == step.id) {
+            if before.contains_key(step.id.as_str()) {
                 report(format!("{at}/id"), format!("{:?} is the id of an earlier step too", step.id));
             }
             if let Some(Err(message)) = step.for_each.as_ref().map(|list| self.check_list(list, &before)) {
                 report(format!("{at}/for_each"), message);
             }
-            let known: BTreeSet<&str> = before.iter().map(|earlier| earlier.id.as_str()).collect();
             for (name, template) in &step.args {
                 let item = step.for_each.is_some();
-                self.check_places(template, &known, item, |message| report(format!("{at}/args/{name}"), message));
+                self.check_places(template, &before, item, |message| report(format!("{at}/args/{name}"), message));
             }
-            before.push(step);
+            before.entry(&step.id).or_insert(step);
         }
-        let known: BTreeSet<&str> = before.iter().map(|earlier| earlier.id.as_str()).collect();
         for (name, template) in &self.outputs {
-            self.check_places(template, &known, false, |message| report(format!("/outputs/{name}"), message));
+            self.check_places(template, &before, false, |message| report(format!("/outputs/{name}"), message));
         }
         problems
     }
 
     /// Whether a list can lie at the place that a step runs `for_each` of.
-    fn check_list(&self, place: &str, before: &[&Step]) -> Result<(), String> {
+    fn check_list(&self, place: &str, before: &BTreeMap<&str, &Step>) -> Result<(), String> {
         let Place { source, pointer } = Place::parse(place);
         if source == "inputs" {
             let name = pointer.split('/').nth(1).unwrap_or_default();
@@ -131,14 +141,20 @@ impl Pipeline {
                 Err(format!("the pipeline has no input {name:?}"))
             };
         }
-        match before.iter().find(|earlier| earlier.id == source) {
+        match before.get(source) {
             Some(earlier) if earlier.has_list() || !pointer.is_empty() => Ok(()),
             Some(_) => Err(format!("step {source:?} has one result, not a list; name a list in it: {source}/…")),
             None => Err(format!("{source:?} is no earlier step")),
         }
     }
 
-    fn check_places(&self, template: &Value, known: &BTreeSet<&str>, item: bool, mut report: impl FnMut(String)) {
+    fn check_places(
+        &self,
+        template: &Value,
+        before: &BTreeMap<&str, &Step>,
+        item: bool,
+        mut report: impl FnMut(String),
+    ) {
         places(template, &mut |place| match place {
             Err(message) => report(message),
             Ok(place) => match place.source {
@@ -150,7 +166,7 @@ impl Pipeline {
                         report(format!("the pipeline has no input {name:?}"));
                     }
                 }
-                source if known.contains(source) => {}
+                source if before.contains_key(source) => {}
                 source => report(format!("{source:?} is no earlier step")),
             },
         });
@@ -173,7 +189,7 @@ mod tests {
         let text = r#"{"name": "p", "inputs": {"a": {}}, "configs": {"z": {}}, "steps": [
             {"id": "one", "plugin": "x", "args": {"v": {"$from": "inputs/b"}, "w": {"$from": "item/q"}}},
             {"id": "one", "plugin": "x", "for_each": "one"},
-            {"id": "three", "plugin": "x", "args": {"v": {"$from": "four"}, "w": {"$from": 1}}}],
+            {"id": "three", "plugin": "x", "args": {"v": {"$from": "four"}, "w": {"$form": "one"}}}],
             "outputs": {"o": {"$from": "five"}}}"#;
         let error = Pipeline::parse(text, Path::new("")).unwrap_err();
         let problems: Vec<String> = error.problems().iter().map(ToString::to_string).collect();
@@ -240,6 +256,19 @@ mod tests {
         drop(writer);
         let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&pipe));
         assert_eq!(Pipeline::read(Path::new(&path)).unwrap().name, "p");
+    }
+
+    #[test]
+    fn there_is_a_limit_to_steps_and_to_what_is_told() {
+        let step = |n: usize| json!({"id": format!("s{n}"), "plugin": "x", "args": {"v": {"$from": "none"}}});
+        let told = |steps: usize| {
+            let steps: Vec<Value> = (0..steps).map(step).collect();
+            let error = Pipeline::parse(&json!({"name": "p", "steps": steps}).to_string(), Path::new("")).unwrap_err();
+            error.problems().to_vec()
+        };
+        assert_eq!(told(Pipeline::MAX_STEPS).len(), MOST);
+        let [many] = told(Pipeline::MAX_STEPS + 1).try_into().unwrap();
+        assert_eq!(many.message, "steps: there are 1001 steps, and 1000 are the most");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::sync::{SetOnce, mpsc, watch};
 use tokio::time::Instant;
 
-use super::template::{Place, fill, gather, places};
+use super::template::{Place, at, fill, gather, places};
 use super::{Event, Outcome, Pipeline, RunOptions, Step, StepReport};
 use crate::PluginManager;
 
@@ -69,7 +69,7 @@ impl Pipeline {
         };
         let steps = self.steps.iter().zip(run.lists()).map(|(step, lists)| run.step(step, lists));
         let done = whole.guard(try_join_all(steps)).await;
-        let payload = done.and_then(|_| fill(&self.outputs, &|source| run.known(source, None)));
+        let payload = done.and_then(|_| fill("outputs", &self.outputs, &|source| run.known(source, None)));
         let (wall_s, load_s) = (loaded.elapsed().as_secs_f64(), (loaded - start).as_secs_f64());
         let reports = run.reports.into_iter();
         let steps: Vec<StepReport> =
@@ -118,11 +118,14 @@ impl Pipeline {
             let value = match (&input.default, &input.file) {
                 (Some(default), _) => escape(default.clone()),
                 (None, Some(file)) => {
-                    blobs.push(Blob::by_reference(self.dir.join(file), None)?);
+                    let blob = Blob::by_reference(self.dir.join(file), None);
+                    blobs.push(blob.map_err(|error| at(&format!("inputs.{name}"), &error))?);
                     Payload::reference(blobs.len() - 1)
                 }
                 (None, None) => {
-                    return Err(PluginError::invalid_input(format!("the input {name:?} is missing")));
+                    let what = format!("the pipeline {:?} needs the input {name:?}", self.name);
+                    return Err(PluginError::invalid_input(what)
+                        .with_help("give it, or write a `default` or a `file` for it in the pipeline"));
                 }
             };
             given.insert(name.clone(), value);
@@ -240,7 +243,7 @@ impl<'a> Run<'a> {
             error.with_plugin(&step.plugin).with_step(&step.id, item)
         };
         let item = item.map(|(_, item)| item);
-        let args: Payload = fill(&step.args, &|source| self.known(source, item)).map_err(in_step)?;
+        let args: Payload = fill("args", &step.args, &|source| self.known(source, item)).map_err(in_step)?;
         let mut call = Call::new().named_from(args).map_err(in_step)?;
         if let Some(method) = &step.method {
             call = call.method(method.clone());

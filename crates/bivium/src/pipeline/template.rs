@@ -1,6 +1,6 @@
 //! Templates: JSON in which `{"$from": "PLACE"}` stands for a value that is known later.
 
-use bivium_interface::{Blob, Payload, PluginError, Result};
+use bivium_interface::{Blob, Payload, PluginError, Result, head, nearest};
 use serde_json::{Map, Value};
 
 const KEY: &str = "$from";
@@ -23,7 +23,11 @@ impl<'a> Place<'a> {
 /// The place that a value stands for, if it is a reference; an error if it is a malformed one.
 fn place_of(value: &Value) -> Option<Result<Place<'_>, String>> {
     let object = value.as_object()?;
-    let place = object.get(KEY)?;
+    let Some(place) = object.get(KEY) else {
+        // A slip of the pen would pass for data.
+        let key = object.keys().next().filter(|key| object.len() == 1 && key.starts_with('$'))?;
+        return nearest(key, [KEY]).map(|_| Err(format!("{value} is no reference; did you mean `{KEY}`?")));
+    };
     Some(match place.as_str() {
         Some(place) if object.len() == 1 => Ok(Place::parse(place)),
         _ => Err(format!("{value} is no reference: it must be an object of the one key `{KEY}` with a string")),
@@ -42,14 +46,49 @@ pub(super) fn places<'a>(template: &'a Value, seen: &mut impl FnMut(Result<Place
     }
 }
 
-/// Puts values in the places; `lookup` gives what a source is.
+/// Puts values in the places of what stands under `key` of a pipeline or a step; `lookup` gives what a source is.
 pub(super) fn fill<'v>(
+    key: &str,
     template: &Map<String, Value>,
     lookup: &impl Fn(&str) -> Option<&'v Payload>,
 ) -> Result<Payload> {
-    let mut blobs = Vec::new();
-    let json = Value::Object(filled_object(template, &mut blobs, lookup)?);
-    Ok(Payload { json, blobs })
+    let (mut blobs, mut object) = (Vec::new(), Map::with_capacity(template.len()));
+    for (name, item) in template {
+        let value = filled(item, &mut blobs, lookup).map_err(|error| at(&format!("{key}.{name}"), &error))?;
+        object.insert(name.clone(), value);
+    }
+    Ok(Payload { json: Value::Object(object), blobs })
+}
+
+/// The same error, with its place in the pipeline in front.
+pub(super) fn at(place: &str, error: &PluginError) -> PluginError {
+    let placed = PluginError::new(error.code(), format!("{place}: {}", error.message()));
+    match error.help() {
+        Some(help) => placed.with_help(help),
+        None => placed,
+    }
+}
+
+fn nothing_at(place: Place<'_>, source: Option<&Payload>) -> PluginError {
+    let error = PluginError::invalid_input(format!("nothing lies at {}{}", place.source, place.pointer));
+    let Some(source) = source else { return error };
+    // The innermost part that is there.
+    let ends = place.pointer.match_indices('/').map(|(at, _)| at).rev();
+    let there = ends.filter_map(|at| place.pointer.get(..at)).find_map(|way| Some((way, source.json.pointer(way)?)));
+    let (way, there) = there.unwrap_or(("", &source.json));
+    let has = match there {
+        Value::Object(object) if object.is_empty() => "is an empty object".to_owned(),
+        Value::Object(object) => {
+            let keys: Vec<&str> = object.keys().take(10).map(|key| head(key, 50)).collect();
+            format!("has {}{}", keys.join(", "), if object.len() > keys.len() { ", …" } else { "" })
+        }
+        Value::Array(items) => format!("is a list of {}, counted from 0", items.len()),
+        Value::String(_) => "is a text".to_owned(),
+        Value::Number(_) => "is a number".to_owned(),
+        Value::Bool(_) => "is true or false".to_owned(),
+        Value::Null => "is null".to_owned(),
+    };
+    error.with_help(format!("{}{way} {has}", place.source))
 }
 
 fn filled_object<'v>(
@@ -67,9 +106,8 @@ fn filled_object<'v>(
 fn filled<'v>(template: &Value, blobs: &mut Vec<Blob>, lookup: &impl Fn(&str) -> Option<&'v Payload>) -> Result<Value> {
     if let Some(place) = place_of(template) {
         let place = place.map_err(PluginError::invalid_input)?;
-        let part = lookup(place.source)
-            .and_then(|payload| payload.part(place.pointer))
-            .ok_or_else(|| PluginError::invalid_input(format!("nothing lies at {}{}", place.source, place.pointer)))?;
+        let source = lookup(place.source);
+        let part = source.and_then(|payload| payload.part(place.pointer)).ok_or_else(|| nothing_at(place, source))?;
         let part = part.shifted(blobs.len());
         blobs.extend(part.blobs);
         return Ok(part.json);
@@ -110,7 +148,7 @@ mod tests {
         assert_eq!(all.json[1], json!({"a": {"$blob": 2}, "b": {"$blob": 3}}));
 
         let template = json!({"x": {"$from": "all/1/b"}, "y": [{"$from": "all/0/a"}, 7]});
-        let filled = fill(template.as_object().unwrap(), &|name| (name == "all").then_some(&all)).unwrap();
+        let filled = fill("args", template.as_object().unwrap(), &|name| (name == "all").then_some(&all)).unwrap();
         assert_eq!(filled.json, json!({"x": {"$blob": 0}, "y": [{"$blob": 1}, 7]}));
         let paths: Vec<_> = filled.blobs.iter().map(|blob| blob.path().to_str().unwrap()).collect();
         assert_eq!(paths, ["/1", "/0"]);
@@ -118,9 +156,18 @@ mod tests {
 
     #[test]
     fn a_missing_place_is_named() {
-        let template = json!({"x": {"$from": "item/none"}});
-        let payload = Payload::from(json!({}));
-        let error = fill(template.as_object().unwrap(), &|_| Some(&payload)).unwrap_err();
-        assert!(error.to_string().contains("item/none"));
+        let payload = Payload::from(json!({"words": ["a", "b"], "n": 1}));
+        for (place, told) in [
+            ("item/none", "outputs.x: nothing lies at item/none; item has words, n"),
+            (
+                "item/words/2/start",
+                "outputs.x: nothing lies at item/words/2/start; item/words is a list of 2, counted from 0",
+            ),
+            ("item/n/x", "outputs.x: nothing lies at item/n/x; item/n is a number"),
+        ] {
+            let template = json!({"x": {"$from": place}});
+            let error = fill("outputs", template.as_object().unwrap(), &|_| Some(&payload)).unwrap_err();
+            assert_eq!(error.to_string(), told);
+        }
     }
 }

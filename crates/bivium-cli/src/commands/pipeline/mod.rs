@@ -7,7 +7,7 @@ mod run;
 use std::path::Path;
 
 use bivium::pipeline::Pipeline;
-use bivium::{ErrorCode, PluginError};
+use bivium::{ErrorCode, Manifest, PluginError};
 use bivium_interface::nearest;
 
 pub(super) use check::check;
@@ -20,7 +20,14 @@ use crate::host::Host;
 fn read(host: &Host, named: &Path) -> Result<Pipeline, PluginError> {
     let name = named.to_str().unwrap_or_default();
     if named.exists() || named.components().count() > 1 || named.extension().is_some() {
-        return Pipeline::read(named);
+        return Pipeline::read(named).map_err(|error| match Manifest::read(named) {
+            Ok(_) => {
+                let shown = named.display();
+                PluginError::invalid_input(format!("{shown} is the manifest of a plugin, not a pipeline"))
+                    .with_help(format!("`bivium run {shown}` calls it"))
+            }
+            Err(_) => error,
+        });
     }
     let discovery = host.manager.discover();
     let all: Vec<_> = discovery.pipelines().map(|path| (path, Pipeline::read(path))).collect();
