@@ -18,6 +18,7 @@ import logging
 import time
 
 from . import errors
+from .asking import names, optional
 from .calls import Call, current
 from .errors import WorkerError
 from .plugin import ROOTS, Plugin, is_method, root_of
@@ -241,7 +242,7 @@ class AncestorPlugin(Plugin):
     def methods(self) -> dict[str, tuple[object, str]]:
         found = super().methods()
         for task, adapter in self._adapters.items():
-            for name in dir(adapter):
+            for name in names(adapter):
                 if not name.startswith("_") and is_method(adapter, name):
                     found["%s.%s" % (task, name)] = (adapter, name)
         return found
@@ -258,7 +259,7 @@ class AncestorPlugin(Plugin):
         self._applied = True
 
     def opened(self, call: Call) -> None:
-        call.kept = {"since": time.monotonic(), "callbacks": list(getattr(self.target, CALLBACKS, ()))}
+        call.kept = {"since": time.monotonic(), "callbacks": list(optional(self.target, CALLBACKS, ()))}
         if self._envelope is not None and self._set_envelope is not None:
             envelope = {"job_id": call.id}
             envelope.update(call.envelope)

@@ -7,8 +7,10 @@ the answer is `cancelled`, so that a caller who has asked for an end is told tha
 from __future__ import annotations
 
 import os
+from types import CodeType
 
 from . import children
+from .asking import optional, unwrapped
 from .calls import CURRENT, Call, Cancelled
 from .cancel import enter, leave
 from .codec import quick
@@ -21,9 +23,6 @@ from .settings import Settings
 from .wire import Closed, Connection, reply
 
 END = object()
-
-DECORATORS = 100
-"""So many functions that wrap one another are looked through."""
 
 INLINE = 256 * 1024
 """A result of more JSON than this goes to a file."""
@@ -113,13 +112,13 @@ class Executor:
             if reason is not None:
                 raise reason from None
             raise
-        if hasattr(value, "__await__"):
+        if optional(type(value), "__await__") is not None:
             value = self.loops.run(value, call)
         return value
 
     def items(self, value, call: Call):
         """The items of a generator or an asynchronous one; closes it where the call ends before it does."""
-        asynchronous = not hasattr(value, "__next__")
+        asynchronous = optional(type(value), "__next__") is None
         try:
             while True:
                 if call.cancelled:
@@ -137,7 +136,7 @@ class Executor:
                 # Before the next one is made: it may be large.
                 del item
         finally:
-            close = getattr(value, "aclose" if asynchronous else "close", None)
+            close = optional(value, "aclose" if asynchronous else "close")
             if close is not None and asynchronous:
                 self.loops.run(close(), call, ending=True)
             elif close is not None:
@@ -239,7 +238,8 @@ class Executor:
 
 def is_stream(value) -> bool:
     """Whether a result comes piece by piece."""
-    return hasattr(value, "__next__") or hasattr(value, "__anext__")
+    kind = type(value)
+    return optional(kind, "__next__") is not None or optional(kind, "__anext__") is not None
 
 
 def placed(function, call: Call) -> None:
@@ -257,38 +257,31 @@ def placed(function, call: Call) -> None:
 
 def positional(function) -> tuple:
     """The names of the parameters that a function takes by position alone, in order."""
-    inner = function
-    for _ in range(DECORATORS):
-        wrapped = getattr(inner, "__wrapped__", None)
-        if wrapped is None:
-            break
-        inner = wrapped
-    code = getattr(inner, "__code__", None)
-    if code is not None:
-        first = 1 if getattr(function, "__self__", None) is not None else 0
+    inner = unwrapped(function)
+    code = optional(inner, "__code__")
+    if isinstance(code, CodeType):
+        first = 1 if optional(function, "__self__") is not None else 0
         return code.co_varnames[first : code.co_posonlyargcount] if code.co_posonlyargcount else ()
-    if "/" not in (getattr(inner, "__text_signature__", None) or ""):
+    if "/" not in (optional(inner, "__text_signature__") or ""):
         return ()
-    import inspect
+    from . import signatures
 
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return ()
+    signature = signatures.of(function)
+    parameters = signature.parameters.values() if signature is not None else ()
     return tuple(one.name for one in parameters if one.kind is one.POSITIONAL_ONLY)
 
 
 def misfit(function, call: Call, error: TypeError) -> WorkerError | None:
     """The error for arguments that do not fit the method's signature, if that is what went wrong."""
-    import inspect
+    from . import signatures
 
-    try:
-        inspect.signature(function).bind(*call.args, **call.kwargs)
-    except TypeError as reason:
-        return WorkerError(
-            "invalid-input", "the arguments do not fit %s%s: %s" % (call.method, signature(function), reason)
-        )
-    except ValueError:  # a built-in function without a signature
+    signature = signatures.of(function)
+    if signature is not None:
+        reason = signatures.misfit(function, signature, call.args, call.kwargs)
+        if reason is not None:
+            form = call.method + signatures.written(signature)
+            return WorkerError("invalid-input", "the arguments do not fit: %s; the method is %s" % (reason, form))
+    else:  # a built-in function
         if call.kwargs and is_its_own(error):
             return WorkerError(
                 "invalid-input", "%s tells no names of its parameters, so give them by position: %s" % (call.method, error)
@@ -302,13 +295,3 @@ def is_its_own(error: TypeError) -> bool:
     while step is not None and step.tb_next is not None:
         step = step.tb_next
     return step is None or step.tb_frame.f_code.co_filename.startswith(HERE)
-
-
-def signature(function) -> str:
-    """How the method is to be called, for a message."""
-    import inspect
-
-    try:
-        return str(inspect.signature(function))
-    except (TypeError, ValueError):
-        return "(...)"

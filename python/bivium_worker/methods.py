@@ -12,8 +12,11 @@ import sys
 import typing
 from functools import partial
 
-from . import docstrings
-from .errors import clip
+from . import docstrings, signatures
+from .asking import attempt, optional, unwrapped
+from .calls import Cancelled
+from .errors import clip, text_of
+from .signatures import MAX_SIGNATURE
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 DEEPEST = 8
@@ -23,7 +26,6 @@ MOST = 1000
 MAX_DOC = 8 * 1024
 MAX_SCHEMA = 32 * 1024
 MAX_DEFAULT = 1024
-MAX_SIGNATURE = 500
 MAX_ALL = 512 * 1024
 """So many characters of JSON are told of all methods together; of those beyond it only the names."""
 MAX_NAMES = 256 * 1024
@@ -54,7 +56,7 @@ def listed(plugin) -> list[dict]:
     left, names_left, found = MAX_ALL, MAX_NAMES, []
     names = {name: place for name, place in plugin.methods().items() if len(name) <= MAX_SIGNATURE and clip(name) == name}
     for name, (target, attribute) in sorted(names.items())[:MOST]:
-        told = described(name, target, attribute)
+        told = attempt(described, name, target, attribute) or {"name": name, "description": ""}
         if name == "execute" and plugin.hook("execute_stream") is not None:
             told["streams"] = True
         size = len(json.dumps(told))
@@ -71,59 +73,83 @@ def listed(plugin) -> list[dict]:
 def described(name: str, target: object, attribute: str) -> dict:
     """One method."""
     told: dict = {"name": name, "description": ""}
-    function = getattr(type(target), attribute, None) or getattr(target, attribute, None)
-    doc = getattr(function, "__doc__", None)
-    if isinstance(function, partial):
-        doc = function.func.__doc__
+    function = optional(type(target), attribute)
+    if function is None:
+        function = optional(target, attribute)
+    doc = optional(function.func if isinstance(function, partial) else function, "__doc__")
     doc = clip(inspect.cleandoc(doc[:MAX_DOC])) if isinstance(doc, str) else ""
     told["description"] = doc.partition("\n")[0]
     if doc != told["description"]:
         told["doc"] = doc
-    try:
-        function = getattr(target, attribute)
-        signature = inspect.signature(function)
-    except BaseException:  # a built-in function, or the plugin's own code
+    function = optional(target, attribute)
+    signature = signatures.of(function)
+    if signature is None:  # a built-in function, or the plugin's own code
         return told
-    try:
-        told["signature"] = clip(str(signature))[:MAX_SIGNATURE]
-    except BaseException:  # a default's own __repr__, or an integer that Python writes out for nobody
-        pass
+    told["signature"] = signatures.written(signature)
     hints = hints_of(function)
-    plain = inspect.unwrap(function)
+    plain = unwrapped(function)
     told["streams"] = inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain)
-    try:
-        told["parameters"] = fitting(parameters(signature, hints, docstrings.parameters(doc)))
-        returns, streams = result(hints.get("return", signature.return_annotation))
-        told["streams"] = told["streams"] or streams
-        if returns:
-            told["returns"] = fitting(returns)
-    except BaseException as error:  # a class's own schema may be anything, and raise SystemExit
-        told.pop("parameters", None)
-        told["note"] = "%s: %s" % (type(error).__name__, clip(str(error))[:MAX_SIGNATURE])
+    kind, streams = attempt(result, hints.get("return", signature.return_annotation)) or (typing.Any, False)
+    told["streams"] = told["streams"] or streams
+    docs = docstrings.parameters(doc)
+    for key, make in (("parameters", lambda: parameters(signature, hints, docs)), ("returns", lambda: returns(kind))):
+        try:
+            schema = fitting(make())
+        except Cancelled:
+            raise
+        except BaseException as error:  # a class's own schema may be anything, and raise SystemExit
+            told["note"] = "%s: %s: %s" % (key, type(error).__name__, text_of(error)[:MAX_SIGNATURE])
+            continue
+        if schema:
+            told[key] = schema
     return told
 
 
-def hints_of(function) -> dict:
-    """The types that a function names; none where one of them cannot be found."""
-    for options in ({"include_extras": True}, {}):
-        try:
-            return typing.get_type_hints(function, **options)
-        except Exception:  # a name that is there for type checkers alone; Python 3.9 with `X | Y`
-            continue
-    return {}
+def hints_of(owner) -> dict:
+    """The types that a function or a class names; none where one of them cannot be found."""
+    options: dict = {}
+    if not isinstance(owner, type):
+        # Python's own search for the function within its decorators may have no end.
+        names = optional(unwrapped(owner), "__globals__")
+        options["globalns"] = names if isinstance(names, dict) else {}
+    # Without: Python 3.9 with `X | Y`. A name may be there for type checkers alone, and a text may be any code.
+    with_extras = attempt(lambda: typing.get_type_hints(owner, include_extras=True, **options))
+    return with_extras if with_extras is not None else attempt(lambda: typing.get_type_hints(owner, **options), default={})
+
+
+class TooLong(Exception):
+    """More than may be told."""
+
+
+class Room:
+    """So many characters of JSON as may still be told: what is made piece by piece ends where there is none left."""
+
+    def __init__(self, most: int) -> None:
+        self._most = self._left = most
+
+    def spend(self, count: int) -> None:
+        """Notes that at least so many characters have been made."""
+        self._left -= count
+        self.check(0 if self._left >= 0 else self._most + 1)
+
+    def check(self, whole: int) -> None:
+        """Raises TooLong where the whole takes more."""
+        if whole > self._most:
+            raise TooLong("the schema takes more than %d bytes" % self._most)
 
 
 def fitting(schema: dict) -> dict:
     """A schema that is JSON and not too long."""
-    text = json.dumps(held(schema), allow_nan=False)
-    if len(text) > MAX_SCHEMA:
-        raise ValueError("its schema takes %d bytes" % len(text))
+    room = Room(MAX_SCHEMA)
+    text = json.dumps(held(schema, room), allow_nan=False)
+    room.check(len(text))
     return json.loads(text)
 
 
-def held(value, depth: int = 0):
+def held(value, room: Room, depth: int = 0):
     """A value as the host reads it again, without what JSON does not hold: the key is left out whose value has that in it.
-    Raises ValueError where there is no such key."""
+    Raises ValueError where there is no such key, and TooLong."""
+    room.spend(1)
     if depth > DEEPEST_VALUE:
         raise ValueError("it nests deeper than %d levels" % DEEPEST_VALUE)
     if isinstance(value, dict):
@@ -133,15 +159,16 @@ def held(value, depth: int = 0):
             if name in kept:
                 raise ValueError("two keys read %r" % name)
             try:
-                kept[held(name)] = held(one, depth + 1)
+                kept[held(name, room)] = held(one, room, depth + 1)
             except (TypeError, ValueError):
                 continue
         return kept
     if isinstance(value, (list, tuple)):
-        return [held(one, depth + 1) for one in value]
+        return [held(one, room, depth + 1) for one in value]
     if isinstance(value, int) and not isinstance(value, bool) and not INTEGERS[0] <= value <= INTEGERS[1]:
         raise ValueError("an integer beyond 64 bits")
     text = json.dumps(value, allow_nan=False)
+    room.spend(len(text) - 1)
     if isinstance(value, str):
         value.encode()
         return value
@@ -174,16 +201,21 @@ def parameters(signature: inspect.Signature, hints: dict, docs: dict) -> dict:
     return schemas.finish(schema)
 
 
-def result(kind) -> tuple[dict, bool]:
-    """The schema of a result, or of each one where they come one after another."""
+def returns(kind) -> dict:
+    """The schema of a result."""
     schemas = Schemas()
+    return schemas.finish(dict(schemas.of(kind, 0)))
+
+
+def result(kind) -> tuple[object, bool]:
+    """The type of a result, or of each one where they come one after another, and whether they do."""
     name = getattr(typing.get_origin(kind) or kind, "__name__", "")
     given = typing.get_args(kind)
     if name in STREAMS:
-        return schemas.finish(schemas.of(given[0], 0) if given else {}), True
+        return given[0] if given else typing.Any, True
     if name in ("Awaitable", "Coroutine") and given:
         kind = given[-1]
-    return schemas.finish(dict(schemas.of(kind, 0))), False
+    return kind, False
 
 
 def with_doc(schema: dict, doc: str | None) -> dict:
@@ -196,12 +228,13 @@ def add_default(schema: dict, default) -> None:
     enum = sys.modules.get("enum")
     if enum is not None and isinstance(default, enum.Enum):
         default = default.value
-    try:
-        text = json.dumps(default, allow_nan=False)
-        if len(text) <= MAX_DEFAULT and json.dumps(held(default), allow_nan=False) == text:
-            schema["default"] = default
-    except (TypeError, ValueError, RecursionError):
-        pass
+
+    def is_plain() -> bool:
+        kept = json.dumps(held(default, Room(MAX_DEFAULT)), allow_nan=False)
+        return len(kept) <= MAX_DEFAULT and json.dumps(default, allow_nan=False) == kept
+
+    if attempt(is_plain):
+        schema["default"] = default
 
 
 class Schemas:
@@ -209,6 +242,7 @@ class Schemas:
 
     def __init__(self) -> None:
         self._defs: dict = {}
+        self._room = Room(MAX_SCHEMA)
         self._within: list = []
 
     def finish(self, schema: dict) -> dict:
@@ -219,6 +253,7 @@ class Schemas:
 
     def of(self, kind, depth: int) -> dict:
         """The schema of one type."""
+        self._room.spend(2)
         if kind in (inspect.Parameter.empty, typing.Any, object) or isinstance(kind, typing.TypeVar):
             return {}
         if kind is None:
@@ -229,6 +264,7 @@ class Schemas:
             return {"$comment": told(kind)}
         found = PLAIN.get(kind) if isinstance(kind, type) else None
         if found is not None:
+            self._room.spend(len(found))
             return {"type": found}
         origin = typing.get_origin(kind)
         if origin is not None:
@@ -253,6 +289,7 @@ class Schemas:
                     found.append(schema)
             return found[0] if len(found) == 1 else {"anyOf": found}
         if origin is typing.Literal:
+            self._room.spend(len(given))
             return {"enum": [getattr(value, "value", value) for value in given]}
         if name in ("Required", "NotRequired", "ReadOnly", "Final", "ClassVar") and given:
             return self.of(given[0], depth + 1)
@@ -307,6 +344,7 @@ class Schemas:
             return self._own(kind, own())
         enum = sys.modules.get("enum")
         if enum is not None and issubclass(kind, enum.Enum):
+            self._room.spend(len(kind))
             return {"enum": [member.value for member in kind]}
         if kind is tuple or name in LISTS and kind.__module__ in ("builtins", "collections", "collections.abc", "typing"):
             return {"type": "array"}
@@ -324,6 +362,7 @@ class Schemas:
 
     def _record(self, kind: type, depth: int) -> dict:
         """A dataclass, a TypedDict, a named tuple; or a class that JSON has no word for."""
+        self._room.spend(len(kind.__name__))
         hints = hints_of(kind)
         if hasattr(kind, "__dataclass_fields__"):
             from dataclasses import MISSING, fields
@@ -332,6 +371,7 @@ class Schemas:
             for field in fields(kind):
                 if not field.init:
                     continue
+                self._room.spend(len(field.name))
                 properties[field.name] = dict(self.of(hints.get(field.name, field.type), depth + 1))
                 if field.default is not MISSING:
                     add_default(properties[field.name], field.default)
@@ -349,6 +389,7 @@ class Schemas:
     def _own(self, kind: type, schema: dict) -> dict:
         """What a class says of itself; its definitions go to the top, where its references look for them."""
         schema = dict(schema)
+        self._room.spend(len(schema))
         for name, one in {**schema.pop("definitions", {}), **schema.pop("$defs", {})}.items():
             if self._defs.setdefault(name, one) != one:
                 return {"$comment": told(kind)}

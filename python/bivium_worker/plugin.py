@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
+from .asking import names, optional
 from .calls import Call, cancelled, report_progress
 from .errors import WorkerError, describe
 from .settings import Settings
@@ -43,15 +44,15 @@ class Plugin:
         self.config: dict = {}
         """The configuration last applied, for a class that cannot tell."""
         for name, function in (("report_progress", report_progress), ("cancelled", cancelled)):
-            if getattr(target, name, None) is None:
+            if optional(target, name) is None:
                 try:
                     setattr(target, name, function)
-                except AttributeError:  # __slots__: it may import them instead
+                except Exception:  # __slots__, or a `__setattr__` that refuses: it may import them instead
                     pass
 
     def hook(self, name: str):
         """An optional lifecycle method of the class, or None."""
-        found = getattr(self.target, name, None)
+        found = optional(self.target, name)
         return found if callable(found) else None
 
     def method(self, name: str):
@@ -88,7 +89,7 @@ class Plugin:
 
     def methods(self) -> dict[str, tuple[object, str]]:
         """The methods that calls may reach, each with the object that has it and its name there."""
-        return {name: (self.target, name) for name in dir(self.target) if self.is_offered(name)}
+        return {name: (self.target, name) for name in names(self.target) if self.is_offered(name)}
 
     def applying(self, config: dict | None):
         """The class's function that takes a configuration, and its arguments; no function where it has none."""
@@ -126,10 +127,11 @@ class Plugin:
 
 def is_method(target: object, name: str) -> bool:
     """Whether the name is a function of the object's, asked without running a property's code."""
-    found = getattr(type(target), name, None)
+    found = optional(type(target), name)
     if found is None:
-        found = getattr(target, "__dict__", {}).get(name)
-    return callable(found) and not isinstance(found, type)
+        own = optional(target, "__dict__")
+        found = own.get(name) if type(own) is dict else None
+    return callable(found) and not issubclass(type(found), type)
 
 
 def root_of(kind: type) -> str | None:
@@ -214,20 +216,18 @@ def function(module, settings: Settings):
 
 def unfit_for(kind: type, settings: Settings) -> WorkerError | None:
     """The error for `init_args` that do not fit the constructor, if that is what went wrong."""
-    import inspect
+    from . import signatures
 
-    try:
-        signature = inspect.signature(kind)
-        signature.bind(**settings.init_args)
-    except TypeError as reason:
-        return WorkerError(
-            "invalid-manifest",
-            "the constructor %s%s cannot be called with the manifest's `init_args`: %s"
-            % (settings.cls, signature, reason),
-        )
-    except ValueError:  # a class without a signature
-        pass
-    return None
+    signature = signatures.of(kind)
+    reason = signatures.misfit(kind, signature, (), settings.init_args) if signature is not None else None
+    if reason is None:
+        return None
+    form = settings.cls + signatures.written(signature)
+    if not settings.init_args:
+        text = "the constructor %s needs arguments: write a manifest with `init_args` (%s)" % (form, reason)
+    else:
+        text = "the manifest's `init_args` do not fit the constructor: %s; it is %s" % (reason, form)
+    return WorkerError("invalid-manifest", text)
 
 
 def failed(doing: str, error: BaseException) -> WorkerError:

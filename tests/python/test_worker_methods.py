@@ -139,6 +139,67 @@ class AwkwardMethods(WorkerCase):
         self.assertTrue(all(name.isascii() for name in found))
 
 
+class HostileMethods(WorkerCase):
+    cls = "Hostile"
+    settings = {"module": "hostile"}
+
+    def test_what_one_method_does_hides_no_other(self):
+        found = methods(self.worker)
+        told = ["deeper", "defaults", "execute", "exits", "fixed", "loose", "models", "nested", "open", "positional"]
+        self.assertEqual(sorted(found), told)
+        one = {"x": {"type": "integer", "default": 1}}
+        self.assertEqual(found["execute"]["parameters"]["properties"], one)
+        self.assertEqual(found["exits"]["description"], "Has a type that ends the program.")
+        self.assertEqual(found["exits"]["parameters"]["required"], ["x"])
+        error = self.worker.error("nosuch")
+        self.assertEqual(error["code"], "not-found")
+        self.assertIn("it has: " + ", ".join(told), error["message"])
+
+    def test_what_has_no_end_is_told_without_it(self):
+        found = methods(self.worker)
+        nested = found["nested"]
+        self.assertEqual((nested["description"], nested["returns"]), ("Takes much.", {"type": "integer"}))
+        self.assertTrue(nested["signature"].startswith("(x: "), nested["signature"])
+        self.assertNotIn("parameters", nested)
+        self.assertIn("the schema takes more than 32768 bytes", nested["note"])
+        self.assertIn("properties", found["models"]["parameters"])
+        self.assertNotIn("returns", found["models"])
+        for name in ("fixed", "loose", "deeper"):
+            self.assertEqual(list(found[name]["parameters"]["properties"]), ["x"])
+            self.assertTrue(found[name]["signature"].startswith("(x"), name)
+            self.assertEqual(self.worker.result(name, x=3), 3)
+        self.assertEqual(found["defaults"]["parameters"]["properties"], {"x": {}, "y": {}, "z": {}, "last": {"default": 1}})
+
+    def test_a_misfit_is_told_whatever_the_defaults_read(self):
+        error = self.worker.error("defaults", nosuch=1)
+        self.assertEqual(error["code"], "invalid-input")
+        reason = "the arguments do not fit: got an unexpected keyword argument 'nosuch'; the method is defaults(x=..., y=xx"
+        self.assertTrue(error["message"].startswith(reason), error["message"])
+        self.assertLess(len(error["message"]), 1000)
+        for method in ("execute", "open"):
+            call = {"id": "self-" + method, "method": method, "args": [], "kwargs": {"self": 1}}
+            error = self.worker.post("/execute", call)[1]["error"]
+            self.assertEqual(error["code"], "invalid-input")
+            self.assertIn("do not fit: 'self' is the name of what Python gives", error["message"])
+        error = self.worker.error("positional", c=1)
+        self.assertIn("missing a required", error["message"])
+        self.assertIn("there is no parameter 'c'; the method is positional(a, /, b=...)", error["message"])
+
+    def test_an_object_that_names_nothing_has_its_classes_names(self):
+        worker = self.start("Unlisted", "hostile")
+        self.assertEqual(list(methods(worker)), ["execute"])
+
+    def test_an_attribute_that_raises_is_absent(self):
+        worker = self.start("Lookup", "hostile")
+        self.assertEqual(worker.result(), 1)
+        self.assertEqual(sorted(methods(worker)), ["execute", "read"])
+        self.assertEqual(worker.result("read"), {"a": 1})
+        self.assertIn("result is a hostile Lookup: give plain data", worker.error("execute", "itself")["message"])
+        self.assertEqual(worker.post("/initialize", {"config": {}})[0], 200)
+        self.assertEqual(worker.post("/cleanup")[0], 200)
+        self.assertEqual(worker.process.wait(5), 0)
+
+
 class Docstrings(WorkerCase):
     cls = "Documenting"
     settings = {"module": "described"}

@@ -37,10 +37,23 @@ class Start(WorkerCase):
         self.assertEqual(worker.result(), {"size": 3, "names": ["a"], "mode": "fast"})
         error = self.failure("Configured", "constructed")
         self.assertEqual(error["code"], "invalid-manifest")
-        self.assertIn("Configured(size, names=(), *, mode='fast')", error["message"])
-        self.assertIn("`init_args`: missing a required argument: 'size'", error["message"])
+        text = "the constructor Configured(size, names=(), *, mode='fast') needs arguments: write a manifest with `init_args`"
+        self.assertEqual(error["message"], text + " (missing a required argument: 'size')")
+        error = self.failure("Configured", "constructed", init_args={"sise": 1, "mod": 2})
+        self.assertEqual(
+            error["message"],
+            "the manifest's `init_args` do not fit the constructor: missing a required argument: 'size'; there is no parameter "
+            "'sise', 'mod'; it is Configured(size, names=(), *, mode='fast')",
+        )
         error = self.failure("Configured", "constructed", init_args={"size": 1, "sizes": 2})
         self.assertIn("got an unexpected keyword argument 'sizes'", error["message"])
+        for cls in ("Configured", "Open"):
+            error = self.failure(cls, "constructed", init_args={"size": 1, "self": 2})
+            self.assertEqual(error["code"], "invalid-manifest")
+            self.assertIn("`init_args` do not fit the constructor: 'self' is the name of what Python gives", error["message"])
+        error = self.failure("Unwritten", "constructed", init_args={"sise": 1})
+        self.assertEqual(error["code"], "invalid-manifest")
+        self.assertIn("missing a required argument: 'size'; there is no parameter 'sise'; it is Unwritten(size, ", error["message"])
         # A TypeError of the constructor's own is the plugin's.
         error = self.failure("Configured", "constructed", init_args={"size": "x"})
         self.assertEqual((error["code"], error["type"]), ("plugin-failed", "TypeError"))
