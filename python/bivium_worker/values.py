@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Mapping
 
 from . import arrays
+from .asking import optional
 from .blobs import Blob, handed_back, written
 from .cancel import enter
 from .codec import KEY, dumps, reserved
@@ -129,7 +130,11 @@ class Encoder:
         if isinstance(key, str):
             return "$" + key if reserved(key) else str.__str__(key)
         if isinstance(key, int) and not isinstance(key, bool):
-            return str(int(key)) if LEAST <= key <= MOST else self._no_key(key)
+            # Texts hold any integer. Python writes out none of very many digits.
+            try:
+                return int.__repr__(key)
+            except ValueError:
+                raise unfit("%s has a key that is %s: give it as a text" % (self.where, digits(key))) from None
         if key is None or isinstance(key, bool) or (isinstance(key, float) and key - key == 0):
             return next(iter(json.loads(json.dumps({key: None}))))
         generic = arrays.loaded("numpy", "generic")
@@ -160,8 +165,8 @@ class Encoder:
         if isinstance(value, os.PathLike):
             return self._reference(os.fsdecode(value), None)
         media_type = None
-        if callable(getattr(value, "to_temp_file", None)) and not isinstance(value, type):
-            media_type = getattr(value, "media_type", None)
+        if callable(optional(value, "to_temp_file")) and not isinstance(value, type):
+            media_type = optional(value, "media_type")
 
             def make() -> str:
                 path = enter(value.to_temp_file, (), {})
@@ -193,16 +198,16 @@ class Encoder:
         kind = type(value)
         if kind.__name__ in MISSING and package(kind) == "pandas":
             raise unfit("%s is %s, a missing value: give None" % (self.where, value))
-        fields = getattr(kind, "__dataclass_fields__", None)
+        fields = optional(kind, "__dataclass_fields__")
         if fields is not None:
             return {name: getattr(value, name) for name in fields}
         if is_of("enum", "Enum", value):
             return value.value
         # pydantic, of version 2 and of version 1.
-        dump = getattr(value, "model_dump", None) or (hasattr(kind, "__fields__") and getattr(value, "dict", None))
+        dump = optional(value, "model_dump") or (optional(kind, "__fields__") is not None and optional(value, "dict"))
         if callable(dump) and not isinstance(value, type):
             return enter(dump, (), {})
-        attributes = getattr(kind, "__attrs_attrs__", None)
+        attributes = optional(kind, "__attrs_attrs__")
         if attributes is not None:
             return {attribute.name: getattr(value, attribute.name) for attribute in attributes}
         text = exact_text(value)
@@ -210,7 +215,8 @@ class Encoder:
             return text
         if isinstance(value, Mapping):
             return dict(value)
-        raise unfit("%s is a %s: %s" % (self.where, told(kind), advice(value)))
+        name = told(kind)
+        raise unfit("%s is %s %s: %s" % (self.where, "an" if name.lstrip("_")[:1].lower() in tuple("aeio") else "a", name, advice(value)))
 
     def refuse(self, what: str):
         """Refuses the value at hand."""
@@ -271,7 +277,7 @@ def exact_text(value) -> str | None:
         return duration((value.days * 86400 + value.seconds) * 10**6 + value.microseconds, 6, getattr(value, "nanoseconds", 0))
     if type(value).__name__ in MISSING and package(type(value)) == "pandas":
         return None
-    if callable(getattr(value, "isoformat", None)) and not isinstance(value, type):
+    if callable(optional(value, "isoformat")) and not isinstance(value, type):
         text = value.isoformat()
         return text if isinstance(text, str) else None
     if is_of("decimal", "Decimal", value):
@@ -299,11 +305,14 @@ def advice(value) -> str:
     """What to give in place of a value that is refused."""
     if package(type(value)) in ("pandas", "polars", "xarray", "geopandas"):
         for name in ("to_dict", "to_dicts", "tolist", "to_list"):
-            if callable(getattr(value, name, None)):
+            if callable(optional(value, name)):
                 return "give its .%s(), or write it to a file and give its pathlib.Path" % name
-    if hasattr(value, "__await__"):
+    kind = type(value)
+    if callable(optional(kind, "__await__")):
         return "await it"
-    if hasattr(value, "__anext__") or hasattr(value, "__next__"):
+    if callable(optional(value, "read")) and callable(optional(value, "close")) and not isinstance(value, type):
+        return "give its pathlib.Path, or its bytes"
+    if callable(optional(kind, "__anext__")) or callable(optional(kind, "__next__")):
         return "give a list of its items"
     if isinstance(value, type) or callable(value):
         return "give plain data"

@@ -88,7 +88,7 @@ class Calls(WorkerCase):
         for kind, part in (
             ("nan", "result.scores[1] is nan"),
             ("infinity", "result is inf"),
-            ("object", "result.inner[0] is a object"),
+            ("object", "result.inner[0] is an object"),
             ("tuple_key", "tuple"),
             ("circle", "contains itself"),
             ("deep", "deeper than 120 levels"),

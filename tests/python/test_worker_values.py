@@ -83,6 +83,8 @@ class Values(ValueCase):
     def test_keys_that_are_no_texts_become_their_texts(self):
         self.becomes(
             ("{1: 'a', True and 2: 'b', 1.5: 'c', None: 'd'}", {"1": "a", "2": "b", "1.5": "c", "null": "d"}),
+            ("{2**70: 1}", {str(2**70): 1}),
+            ("{2**70: {1}, -2**70: [2], Huge.KEY: 3}", {str(2**70): [1], str(-(2**70)): [2], str(2**80): 3}),
             ("{1: {2}, 1.5: 'c', None: 'd', False: 'e'}", {"1": [2], "1.5": "c", "null": "d", "false": "e"}),
             ("{Color.RED: 1, Level.HIGH: 2, Named.A: 3}", {"red": 1, "3": 2, "a": 3}),
             ("{uuid.UUID(int=1): 1, datetime.date(2020, 1, 2): 2, decimal.Decimal('1.10'): 3}",
@@ -93,7 +95,7 @@ class Values(ValueCase):
             ("{True: {1}, 'true': 2}", "two keys of result.of[0].true are the same in JSON"),
             ("{(1, 2): 3}", " has a key of type tuple"),
             ("{b'a': 3}", " has a key of type bytes"),
-            ("{2**64: 3, 'a': {1}}", " has a key of type int"),
+            ("{10**5000: 3, 'a': {1}}", " has a key that is an integer of 16610 bits: give it as a text"),
             ("{float('nan'): {1}}", " has a key of type float"),
             ("{decimal.Decimal('nan'): 1}", " has a key of type Decimal"),
         )
@@ -115,11 +117,16 @@ class Values(ValueCase):
 
     def test_what_is_not_plain_is_refused_with_what_to_give(self):
         self.refused(
-            ("object()", " is a object: give plain data"),
+            ("object()", " is an object: give plain data"),
             ("Own()", " is a giving Own: give plain data"),
             ("generator()", " is a generator: give a list of its items"),
             ("map(str, [1])", " is a map: give a list of its items"),
             ("{'a b': coroutine()}", "result.of[0][\"a b\"] is a coroutine: await it"),
+            ("io.StringIO('a')", " is an _io StringIO: give its pathlib.Path, or its bytes"),
+            ("open('/dev/null')", ": give its pathlib.Path, or its bytes"),
+            ("open('/dev/null', 'rb')", ": give its pathlib.Path, or its bytes"),
+            ("tempfile.NamedTemporaryFile()", ": give its pathlib.Path, or its bytes"),
+            ("Lookup()", " is a giving Lookup: give plain data"),
             ("Own", " is a type: give plain data"),
             ("Word", " is a type: give plain data"),
             ("len", " is a builtin_function_or_method: give plain data"),
@@ -220,7 +227,7 @@ class PydanticValues(ValueCase):
                  "data": {"point": [1, 2], "when": "2020-01-02", "data": None}}]),
             ("Model(data=b'x').model_dump()['point']", [1, 2]),
         )  # fmt: skip
-        self.refused(("Model(data=object())", "result.of[0].data is a object"))
+        self.refused(("Model(data=object())", "result.of[0].data is an object"))
         status, reply = self.worker.call("execute", "Model(data=file())")
         self.assertEqual((status, reply["result"]["of"][0]["data"]), (200, {"$blob": 0}), reply)
 

@@ -6,6 +6,7 @@ import datetime
 import decimal
 import enum
 import fractions
+import io  # noqa: F401
 import pathlib
 import tempfile
 import types
@@ -36,6 +37,10 @@ class Level(enum.IntEnum):
     HIGH = 3
 
 
+class Huge(enum.IntEnum):
+    KEY = 2**80
+
+
 class Named(str, enum.Enum):
     A = "a"
 
@@ -55,6 +60,13 @@ class Point(typing.NamedTuple):
 class Own:
     def to_dict(self):
         return {}
+
+
+class Lookup:
+    """Whose attributes are keys, so that none of another name is absent as Python means it."""
+
+    def __getattr__(self, name):
+        raise KeyError(name)
 
 
 class Endless:
