@@ -106,8 +106,9 @@ impl Flight {
             Ok(connection) => connection,
             Err(error) => return Err(crash_behind(worker, error, "before the call could begin").await),
         };
-        let answer = Box::pin(connection.send(request));
+        // Before it is sent: a short call may have printed and ended by the time that this thread goes on.
         worker.running(call, true);
+        let answer = Box::pin(connection.send(request));
         let state = State::Sent(answer, connection);
         Ok(Self { worker: Arc::clone(worker), call, pace, state, lent, place: Some(place), stopping: false })
     }

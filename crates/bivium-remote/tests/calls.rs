@@ -290,6 +290,28 @@ async fn a_line_without_an_end_is_the_calls_that_printed_it() {
     assert_eq!(printed().split_off(before), [(LogSource::Stdout, id, "streamed".to_owned())]);
 }
 
+/// Also where the call is over before the thread that sent its request goes on, while another one reads the worker's output.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_short_calls_print_has_their_calls() {
+    let sample = load("Echo").await;
+    for number in 0..300 {
+        let text = format!("line {number}\n");
+        let (unary, stream) = (Call::new().method("half"), Call::new().method("half_in_stream"));
+        let (id, streamed) = (unary.id(), stream.id());
+        sample.plugin.execute(unary.arg(text.as_str())).await.unwrap();
+        let read = sample.plugin.execute_stream(stream.arg(text.as_str())).await.unwrap();
+        read.try_collect::<Vec<_>>().await.unwrap();
+        let records = sample.log.tail(3).into_iter();
+        let mut printed: Vec<_> = records.map(|record| (record.call, record.source, record.message)).collect();
+        // Two pipes are read side by side.
+        printed.get_mut(..2).unwrap().sort_by_key(|(_, source, _)| *source == LogSource::Stderr);
+        let text = text.trim_end();
+        let expected = [(id, LogSource::Stdout), (id, LogSource::Stderr), (streamed, LogSource::Stdout)];
+        let expected = expected.map(|(call, source)| (Some(call), source, text.to_owned()));
+        assert_eq!(printed, expected);
+    }
+}
+
 #[tokio::test]
 async fn limits_hold_on_both_ways() {
     let sample = load_with("Echo", json!({"limits": {"payload_mb": 1}})).await;
