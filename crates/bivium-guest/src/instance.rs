@@ -7,7 +7,7 @@ use std::sync::Once;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::payload::fit;
 use crate::trace::schema_of;
@@ -92,6 +92,10 @@ impl<P: Plugin> Instance<P> {
 /// How `execute` is called, as far as the types tell.
 pub(crate) fn signatures<P: Plugin>() -> Value {
     let mut signature = json!({"parameters": schema_of::<P::Input>(), "streams": P::STREAMS});
+    let is_told = |schema: &Value| schema.as_object().is_some_and(|schema| !schema.is_empty());
+    if let (Some(signature), Some(returns)) = (signature.as_object_mut(), Some(P::output_schema()).filter(is_told)) {
+        signature.insert("returns".to_owned(), returns);
+    }
     let closed = !P::ALLOWS_UNKNOWN_ARGUMENTS;
     if let Some(parameters) = signature.pointer_mut("/parameters").and_then(Value::as_object_mut)
         && closed
@@ -99,7 +103,11 @@ pub(crate) fn signatures<P: Plugin>() -> Value {
     {
         parameters.insert("additionalProperties".to_owned(), false.into());
     }
-    json!({ EXECUTE: signature })
+    let others = P::METHODS.iter().map(|method| (method.name, P::method_parameters(method.name)));
+    let others = others.filter(|(_, parameters)| is_told(parameters));
+    let mut all = Map::from_iter([(EXECUTE.to_owned(), signature)]);
+    all.extend(others.map(|(name, parameters)| (name.to_owned(), json!({"parameters": parameters}))));
+    Value::Object(all)
 }
 
 /// The schema of the configuration, as far as its type tells: the defaults are what an empty object is read as.
@@ -208,7 +216,8 @@ mod tests {
 
     #[test]
     fn the_types_tell_how_a_plugin_is_called_and_configured() {
-        let expected = json!({"execute": {"streams": false, "parameters": {"type": "object", "properties": {
+        let expected = json!({"negate": {"parameters": {"type": "integer", "minimum": 0, "maximum": 255}},
+            "execute": {"returns": {"type": "string"}, "streams": false, "parameters": {"type": "object", "properties": {
             "count": {"type": "integer", "minimum": 0, "maximum": u32::MAX},
             "blob": {"anyOf": [{"type": "object", "properties": {"$blob": {"type": "integer", "minimum": 0}},
                 "required": ["$blob"], "description": "a file"}, {"type": "null"}]}},
@@ -225,6 +234,15 @@ mod tests {
         const VERSION: &'static str = "1.0.0";
         const SUMMARY: &'static str = "Multiplies.";
         const METHODS: &'static [Method] = &[Method { name: "negate", description: "Negates." }];
+
+        fn output_schema() -> Value {
+            schema_of::<String>()
+        }
+
+        fn method_parameters(_: &str) -> Value {
+            schema_of::<u8>()
+        }
+
         type Config = Config;
         type Input = Input;
         type Output = Value;

@@ -59,6 +59,7 @@ pub use error::{Error, Failure, Result};
 pub use payload::Payload;
 pub use plugin::{Empty, Method, Plugin, Stream};
 pub use serde_json;
+pub use trace::schema_of;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub use sys::bindings;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{Call, Error, Payload, Result};
 
@@ -43,6 +43,21 @@ pub trait Plugin: Sized + 'static {
     #[must_use]
     fn config_schema() -> Value {
         crate::instance::config_schema::<Self::Config>()
+    }
+
+    /// A JSON Schema (draft 2020-12) of the result of `execute`, or of each result where it [streams](Self::STREAMS), for whoever
+    /// asks how the plugin is called. By default nothing is told. Where the type can be read as well as written,
+    /// [`schema_of`](crate::schema_of) makes the schema of it.
+    #[must_use]
+    fn output_schema() -> Value {
+        Value::Object(Map::new())
+    }
+
+    /// The same of the arguments of a method of [`METHODS`](Self::METHODS).
+    #[must_use]
+    fn method_parameters(method: &str) -> Value {
+        let _ = method;
+        Value::Object(Map::new())
     }
 
     /// Makes the plugin. The host has checked the configuration against the schema and filled in its defaults.

@@ -77,7 +77,8 @@ impl Iterator for Results {
     }
 }
 
-/// What the host is told of how the plugin is called: under `execute`, its `parameters` and whether it `streams`.
+/// What the host is told of how the plugin is called: under `execute`, its `parameters`, what it `returns` and whether it
+/// `streams`; and the `parameters` of other methods.
 #[must_use]
 pub fn signatures<P: Plugin>() -> Value {
     crate::instance::signatures::<P>()

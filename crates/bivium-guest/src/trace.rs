@@ -25,8 +25,21 @@ const MOST_PARTS: usize = 1000;
 /// Required fields of one type, and variants of its enums, that are told apart.
 const MOST: usize = 64;
 
-/// The schema (draft 2020-12) of what a type is read from.
-pub(crate) fn schema_of<T: DeserializeOwned>() -> Value {
+/// The JSON Schema (draft 2020-12) of what a type is read from: what its `Deserialize` asks for. Bounds and descriptions that only the
+/// author knows are not in it.
+///
+/// ```
+/// # use serde_json::json;
+/// #[derive(serde::Deserialize)]
+/// # #[allow(dead_code)]
+/// struct Output {
+///     text: String,
+/// }
+/// let schema = json!({"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]});
+/// assert_eq!(bivium_guest::schema_of::<Output>(), schema);
+/// ```
+#[must_use]
+pub fn schema_of<T: DeserializeOwned>() -> Value {
     let mut schema = json!({});
     // Each reading takes another variant of the enums: only then is it known which of them hold data.
     for variant in 0..MOST {

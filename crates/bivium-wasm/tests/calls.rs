@@ -45,6 +45,9 @@ async fn methods_by_name() {
     assert_eq!(methods.iter().map(|method| method.name.as_str()).collect::<Vec<_>>(), ["execute", "reverse"]);
     let [execute, ..] = &methods[..] else { unreachable!() };
     assert!(!execute.description.is_empty(), "the component's own summary");
+    assert_eq!(execute.returns.as_ref().unwrap()["properties"]["text"], json!({"type": "string"}));
+    let reverse = methods[1].parameters.as_ref().unwrap();
+    assert_eq!(reverse["properties"]["text"], json!({"type": "string"}));
     let parameters = execute.parameters.as_ref().expect("derived from its `Input`");
     assert_eq!(parameters["properties"]["text"]["type"], "string", "{parameters}");
     let error = plugin.execute(Call::new().named("txet", "abc")).await.unwrap_err();

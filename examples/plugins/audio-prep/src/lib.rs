@@ -44,6 +44,10 @@ impl Plugin for AudioPrep {
     type Input = Input;
     type Output = Output;
 
+    fn output_schema() -> Value {
+        bivium_guest::schema_of::<Segment>()
+    }
+
     fn config_schema() -> Value {
         config::schema()
     }

@@ -4,7 +4,7 @@ use std::io::{BufRead, Seek, Write};
 use std::ops::Range;
 
 use bivium_guest::{Blob, BlobWriter, Call, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::MEASURED;
 use crate::plan::STEP_S;
@@ -15,7 +15,7 @@ use crate::wav::Wav;
 const PIECE: u64 = RATE as u64;
 
 /// A stretch of speech.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Segment {
     audio: Blob,
     index: usize,

@@ -46,7 +46,7 @@ fn max_side() -> u32 {
     128
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Output {
     thumbnail: Blob,
     width: u32,
@@ -62,6 +62,10 @@ impl Plugin for ImageThumb {
     type Config = Empty;
     type Input = Input;
     type Output = Output;
+
+    fn output_schema() -> Value {
+        bivium_guest::schema_of::<Output>()
+    }
 
     fn config_schema() -> Value {
         json!({"type": "object", "additionalProperties": false})

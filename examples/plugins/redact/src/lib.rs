@@ -26,7 +26,7 @@ struct Input {
     segments: Option<Vec<Segment>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Output {
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
@@ -43,6 +43,10 @@ impl Plugin for Redact {
     type Config = Config;
     type Input = Input;
     type Output = Output;
+
+    fn output_schema() -> Value {
+        bivium_guest::schema_of::<Output>()
+    }
 
     fn config_schema() -> Value {
         patterns::config_schema()

@@ -55,7 +55,7 @@ struct Segment {
     offset_s: f64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Output {
     srt: Blob,
     vtt: Blob,
@@ -71,6 +71,10 @@ impl Plugin for Subtitles {
     type Config = Empty;
     type Input = Input;
     type Output = Output;
+
+    fn output_schema() -> bivium_guest::serde_json::Value {
+        bivium_guest::schema_of::<Output>()
+    }
 
     fn config_schema() -> bivium_guest::serde_json::Value {
         bivium_guest::serde_json::json!({"type": "object", "additionalProperties": false})

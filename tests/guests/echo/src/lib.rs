@@ -27,7 +27,7 @@ struct Input {
     times: u32,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Output {
     text: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,6 +42,14 @@ impl Plugin for Echo {
     type Config = Config;
     type Input = Input;
     type Output = Output;
+
+    fn output_schema() -> Value {
+        bivium_guest::schema_of::<Output>()
+    }
+
+    fn method_parameters(_: &str) -> Value {
+        bivium_guest::schema_of::<Input>()
+    }
 
     fn config_schema() -> Value {
         json!({"type": "object", "properties": {"greeting": {"type": "string", "default": ""}}})
