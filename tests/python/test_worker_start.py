@@ -47,11 +47,11 @@ class Start(WorkerCase):
         )
         error = self.failure("Configured", "constructed", init_args={"size": 1, "sizes": 2})
         self.assertIn("got an unexpected keyword argument 'sizes'", error["message"])
-        for cls in ("Configured", "Open"):
-            error = self.failure(cls, "constructed", init_args={"size": 1, "self": 2})
+        for cls, module in (("Configured", "constructed"), ("Open", "hostile")):
+            error = self.failure(cls, module, init_args={"size": 1, "self": 2})
             self.assertEqual(error["code"], "invalid-manifest")
             self.assertIn("`init_args` do not fit the constructor: 'self' is the name of what Python gives", error["message"])
-        error = self.failure("Unwritten", "constructed", init_args={"sise": 1})
+        error = self.failure("Unwritten", "hostile", init_args={"sise": 1})
         self.assertEqual(error["code"], "invalid-manifest")
         self.assertIn("missing a required argument: 'size'; there is no parameter 'sise'; it is Unwritten(size, ", error["message"])
         # A TypeError of the constructor's own is the plugin's.

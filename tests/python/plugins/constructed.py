@@ -47,20 +47,3 @@ def placed(a, b=2, /, *rest, c=3, **more):
 class Placed:
     def execute(self, a, b=2, /):
         return [a, b]
-
-
-class Open:
-    def __init__(self, size=1, **more):
-        self.size, self.more = size, more
-
-    def execute(self, text="", **more):
-        return more
-
-
-class Unwritten:
-    class Default:
-        def __repr__(self):
-            raise RuntimeError("no repr")
-
-    def __init__(self, size, default=Default()):
-        pass
