@@ -104,9 +104,13 @@ def number_of(error: BaseException) -> int | None:
 
 
 def parts(error: BaseException) -> tuple:
-    """The errors that a group of them is made of."""
+    """The errors that a group of them is made of; also of what stands for a group before Python 3.11."""
     group = getattr(builtins, "BaseExceptionGroup", None)
-    return field(error, group, "exceptions") if group is not None and is_a(error, group) else ()
+    if group is not None and is_a(error, group):
+        return field(error, group, "exceptions")
+    own = field(error, BaseException, "__dict__")
+    kept = own.get("exceptions", own.get("_exceptions"))
+    return tuple(part for part in kept if is_a(part, BaseException)) if type(kept) is tuple else ()
 
 
 def own(error: BaseException) -> Finding | None:
