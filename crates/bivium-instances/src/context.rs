@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use bivium_interface::{Granted, LogLevel};
+use bivium_interface::{Granted, LogLevel, PluginError, Result};
 
 use crate::{Auditor, PluginLog, Protected};
 
@@ -34,6 +34,17 @@ impl Secrets {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
+    }
+
+    /// The value of this name, which a plugin is granted.
+    ///
+    /// # Errors
+    /// `invalid-config` if the host has no such secret, saying how to give it.
+    pub fn granted(&self, name: &str) -> Result<&str> {
+        self.get(name).ok_or_else(|| {
+            PluginError::invalid_config(format!("the plugin is granted the secret `{name}`, and this host has none"))
+                .with_help(format!("set BIVIUM_SECRET_{name}, or give it with `ManagerBuilder::secret`"))
+        })
     }
 
     /// One more secret.

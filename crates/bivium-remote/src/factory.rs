@@ -235,6 +235,7 @@ impl WorkerFactory {
     /// The secrets that the plugin is granted, by name. A process has no host in between that could keep them from it.
     fn secrets<'a>(&'a self, theirs: &'a Given) -> BTreeMap<&'a str, &'a str> {
         let granted = self.context.granted.permissions.secrets.iter();
+        // The host has them all: without one the plugin is not loaded.
         let granted =
             granted.filter_map(|secret| Some((secret.name.as_str(), self.context.secrets.get(&secret.name)?)));
         granted.chain(theirs.secrets.iter().map(|(name, value)| (name.as_str(), value.as_str()))).collect()

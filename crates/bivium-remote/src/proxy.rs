@@ -64,7 +64,8 @@ impl RemotePluginProxy {
     /// the first time; the log tells how far it is. Starts no worker.
     ///
     /// # Errors
-    /// `invalid-manifest` if it is no Python plugin, or its requirements are none; `not-found` or `unavailable` if
+    /// `invalid-manifest` if it is no Python plugin, or its requirements are none; `invalid-config` if it is granted a
+    /// secret that the host does not have; `not-found` or `unavailable` if
     /// there is no fit interpreter or the environment cannot be made; `denied` if this machine cannot hold its workers
     /// to their permissions and limits, and is to enforce them.
     pub async fn load(
@@ -77,6 +78,9 @@ impl RemotePluginProxy {
         if manifest.python_object().is_none() {
             let message = "a Python plugin needs `module` and `class`, or `function`";
             return Err(named(PluginError::invalid_manifest(message)));
+        }
+        for secret in &context.granted.permissions.secrets {
+            context.secrets.granted(&secret.name).map_err(named)?;
         }
         let (cache, confined) = (places.cache.as_deref(), context.granted.confined);
         let environments = places.environments();

@@ -384,10 +384,7 @@ async fn secrets_come_by_name_and_the_audit_log_tells() {
     let permissions = json!({
         "filesystem": [{"path": dir.path(), "guest": "/d", "mode": "write"}],
         "env": ["CARGO_PKG_NAME"],
-        "secrets": [
-            {"name": "API_KEY", "header": "X", "hosts": ["a.example.com"]},
-            {"name": "ABSENT", "header": "X", "hosts": ["a.example.com"]},
-        ],
+        "secrets": [{"name": "API_KEY", "header": "X", "hosts": ["a.example.com"]}],
     });
     let manifest = captive_manifest("Captive", json!({"permissions": permissions}));
     let records = Arc::new(Records::default());
@@ -415,6 +412,21 @@ async fn secrets_come_by_name_and_the_audit_log_tells() {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let guard = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().to_owned();
     assert!(records.iter().all(|record| record.instance.to_string() == guard), "{guard}: {records:?}");
+}
+
+#[tokio::test]
+async fn a_secret_that_the_host_has_not_is_told_at_load_of_a_worker() {
+    let secret = json!({"name": "ABSENT", "header": "X", "hosts": ["a.example.com"]});
+    let manifest = captive_manifest("Captive", json!({"permissions": {"secrets": [secret]}}));
+    let without = context(&manifest);
+    let mut with = without.clone();
+    with.secrets = Secrets::default().with("ABSENT", "k-1234567890");
+    let error = load_in(manifest.clone(), without).await.map(drop).unwrap_err();
+    assert_eq!((error.code(), error.plugin()), (ErrorCode::InvalidConfig, Some("sample")));
+    assert_eq!(error.message(), "the plugin is granted the secret `ABSENT`, and this host has none");
+    assert!(error.help().unwrap_or_default().contains("set BIVIUM_SECRET_ABSENT"), "{error:?}");
+    let sample = load_in(manifest, with).await.unwrap();
+    assert_eq!(sample.ask("variable", &[json!("ABSENT")]).await.unwrap(), json!("k-1234567890"));
 }
 
 /// Lends a blob of each kind to a confined worker.

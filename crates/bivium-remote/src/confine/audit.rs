@@ -19,6 +19,5 @@ pub(crate) fn audit(context: &PluginContext, guard: u64) -> Result<()> {
     }
     permissions.network.iter().try_for_each(|rule| tell("permissions.network", rule.clone()))?;
     permissions.env.iter().try_for_each(|name| tell("permissions.env", name.clone()))?;
-    let mut known = permissions.secrets.iter().filter(|secret| context.secrets.get(&secret.name).is_some());
-    known.try_for_each(|secret| tell("permissions.secrets", secret.name.clone()))
+    permissions.secrets.iter().try_for_each(|secret| tell("permissions.secrets", secret.name.clone()))
 }

@@ -23,10 +23,7 @@ impl Secret {
     /// `invalid-config` if the host has no such secret, or it cannot stand in that header.
     pub(super) fn new(permission: &SecretPermission, secrets: &Secrets) -> Result<Self> {
         let name = &permission.name;
-        let secret = secrets.get(name).ok_or_else(|| {
-            PluginError::invalid_config(format!("the plugin is granted the secret `{name}`, and this host has none"))
-                .with_help(format!("set BIVIUM_SECRET_{name}, or give it with `ManagerBuilder::secret`"))
-        })?;
+        let secret = secrets.granted(name)?;
         let may_carry = |header: &HeaderName| !is_forbidden(header) && *header != http::header::CONTENT_LENGTH;
         let header = permission.header.parse::<HeaderName>().ok().filter(may_carry);
         let header = header.ok_or_else(|| {
