@@ -59,10 +59,10 @@ pub use error::{Error, Failure, Result};
 pub use payload::Payload;
 pub use plugin::{Empty, Method, Plugin, Stream};
 pub use serde_json;
-pub use trace::schema_of;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub use sys::bindings;
+pub use trace::schema_of;
 
 #[doc(hidden)]
 pub fn exported<P: Plugin>() {}
