@@ -83,7 +83,8 @@ fn what_lies_among_manifests_and_is_none_is_passed_over() {
     let ran = place.run(&["list"]);
     assert_eq!(
         ran.assert_status(0).stderr,
-        "3 files there are no manifests and were passed over; `bivium validate DIR` says why.\n"
+        "`bivium pipeline list` lists the pipelines there.\n\
+         2 files there are no manifests and were passed over; `bivium validate DIR` says why.\n"
     );
     assert_eq!(place.run(&["list", "-q"]).stderr, "");
     let json = place.run(&["list", "--output=json"]).json();

@@ -73,9 +73,12 @@ fn what_is_no_such_file_or_class_is_told() {
     let told = |args: &[&str], status: i32| place.run(args).assert_status(status).stderr.clone();
     assert_eq!(told(&["run", "./none.py:Words"], 3), "bivium: there is no file ./none.py\n");
     assert!(told(&["run", "./none.wasm"], 3).contains("none.wasm"));
-    assert!(told(&["run", "./none.json"], 3).contains("there is no manifest ./none.json"));
-    assert_eq!(told(&["run", "words.py"], 4), "bivium: words.py may have several classes; name one: words.py:CLASS\n");
-    assert!(told(&["run", "words.py:None"], 4).contains("no class 'None'; it has: Words"));
+    assert!(told(&["run", "./none.json"], 3).contains("there is no file ./none.json"));
+    assert_eq!(
+        told(&["run", "words.py"], 4),
+        "bivium: words.py may have several classes and functions; name one: words.py:NAME\n"
+    );
+    assert!(told(&["run", "words.py:None"], 4).contains("'None'; it has: Words"));
     place.write("my-words.py", WORDS);
     assert!(told(&["run", "my-words.py:Words"], 4).contains("letters, digits and `_`"));
     for args in [

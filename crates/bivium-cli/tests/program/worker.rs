@@ -261,7 +261,7 @@ fn a_configuration_is_checked_saved_and_used() {
     --- stderr
     bivium: probe: the configuration does not fit the plugin's schema
       /mask: 7 is not of type "string"
-      there is no setting "more"; there are top
+      there is no setting "more"; there are mask, times
     "#);
     assert_eq!(place.run(&["config", "set", "probe", "times:=null"]).json(), json!({"mask": "*", "times": 1}));
     assert_eq!(place.run(&["config", "schema", "probe"]).json()["required"], json!(["mask"]));
