@@ -121,8 +121,8 @@ class Http(WorkerCase):
         worker = self.start("Unlistable")
         for _ in range(2):
             status, body = worker.get("/methods")
-            self.assertEqual((status, body["error"]["code"], body["error"]["type"]), (500, "plugin-failed", "SystemExit"))
-        self.assertEqual(worker.error("nothing")["code"], "plugin-failed")
+            self.assertEqual((status, [method["name"] for method in body["methods"]]), (200, ["execute"]))
+        self.assertEqual(worker.error("nothing")["code"], "not-found")
         self.assertEqual(worker.result(), "fine")
         self.assertEqual(worker.get("/health")[0], 200)
 
