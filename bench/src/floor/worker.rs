@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -43,6 +43,11 @@ impl Bare {
             modules: site.repository("bench/python").canonicalize()?,
             exchange: site.directory()?,
         })
+    }
+
+    /// Where a worker puts results that are too long for an answer.
+    pub fn exchange(&self) -> &Path {
+        &self.exchange
     }
 
     /// The interpreter with no more in its environment than it needs, in a process group of its own.

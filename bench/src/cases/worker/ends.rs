@@ -69,6 +69,8 @@ fn read_pid(mark: &Path) -> Option<Pid> {
 #[async_trait(?Send)]
 impl Side for Ours {
     async fn round(&mut self, samples: &mut Samples) -> Result<()> {
+        // Crashes in a row would keep the plugin from being started again.
+        self.manager.execute(ECHO, Call::new().named("text", "x")).await?;
         let (running, _, pid) = self.begin("wait").await?;
         let begun = Instant::now();
         kill_process(pid, Signal::KILL)?;

@@ -1,8 +1,9 @@
 //! Ten megabytes of objects as JSON, there and back.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use async_trait::async_trait;
 use bivium::{Call, PluginManager};
 use bytes::Bytes;
@@ -25,9 +26,10 @@ pub async fn run(site: &Site) -> Result<Vec<Entry>> {
     let each = object(100_000).to_string().len() + 1;
     let objects: Value = (0..BYTES / each).map(object).collect();
     let manager = site.manager(&[echo(site)]).await?;
-    let bare = Bare::new(site)?.worker(1)?;
+    let interpreter = Bare::new(site)?;
+    let (exchange, bare) = (interpreter.exchange().to_owned(), interpreter.worker(1)?);
     let measure = Measure::lower("time", "10 MB of JSON there and back", "ms").goal(Against::Floor, 1.2);
-    let floor = Floor { connection: bare.connect().await?, bare, objects: objects.clone() };
+    let floor = Floor { connection: bare.connect().await?, bare, exchange, objects: objects.clone() };
     let contest = Contest::new(NAME, vec![measure])
         .side(Role::Ours, Ok(Ours { manager: manager.clone(), objects }))
         .side(Role::Floor, Ok(floor));
@@ -57,6 +59,7 @@ impl Side for Ours {
 struct Floor {
     bare: Worker,
     connection: Connection,
+    exchange: PathBuf,
     objects: Value,
 }
 
@@ -67,8 +70,13 @@ impl Side for Floor {
         let begun = Instant::now();
         let answer = self.connection.call("/execute", &Bytes::from(serde_json::to_vec(&body)?)).await?;
         let answer: Value = serde_json::from_slice(&answer)?;
+        // So long a result is a file.
+        let file = answer.pointer("/spilled/path").and_then(Value::as_str).context("no file came")?;
+        let file = self.exchange.join(file);
+        let result: Value = serde_json::from_slice(&std::fs::read(&file)?)?;
+        std::fs::remove_file(file)?;
         samples.entry("time".to_owned()).or_default().push(ms(begun.elapsed()));
-        ensure!(answer.to_string().len() > BYTES / 2, "less came: {answer}");
+        ensure!(result.get("text") == Some(&self.objects), "other objects came");
         Ok(())
     }
 
