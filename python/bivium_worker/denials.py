@@ -5,13 +5,14 @@ Libraries wrap the errors of the system in their own, so an error's causes are l
 
 from __future__ import annotations
 
-import builtins
 import errno
 import os
 import socket
 import sys
 from collections.abc import Iterator
 from types import MemberDescriptorType
+
+from .error_fields import field, frames, is_a, last_frame, last_step, number_of, parts
 
 MAX_CHAIN = 100
 """Of so many errors, each the cause of another, the denial is looked for."""
@@ -86,33 +87,6 @@ def watch(event: str, args: tuple) -> None:
         _database = args[0]
 
 
-def is_a(error: BaseException, kind: type | tuple) -> bool:
-    """As `isinstance`, which would ask the error's own `__class__`."""
-    return issubclass(type(error), kind)
-
-
-def field(error: BaseException, kind: type, name: str):
-    """What Python itself keeps of an error under this name, for all classes beneath `kind`. Runs no code of the error's class, which
-    may have put a property over it."""
-    return kind.__dict__[name].__get__(error)
-
-
-def number_of(error: BaseException) -> int | None:
-    """The system's number of an error, if it has one."""
-    number = field(error, OSError, "errno") if is_a(error, OSError) else None
-    return number if type(number) is int else None
-
-
-def parts(error: BaseException) -> tuple:
-    """The errors that a group of them is made of; also of what stands for a group before Python 3.11."""
-    group = getattr(builtins, "BaseExceptionGroup", None)
-    if group is not None and is_a(error, group):
-        return field(error, group, "exceptions")
-    own = field(error, BaseException, "__dict__")
-    kept = own.get("exceptions", own.get("_exceptions"))
-    return tuple(part for part in kept if is_a(part, BaseException)) if type(kept) is tuple else ()
-
-
 def own(error: BaseException) -> Finding | None:
     """What to do about an error that is itself the answer to something that the plugin may not do."""
     try:
@@ -123,7 +97,7 @@ def own(error: BaseException) -> Finding | None:
 
 def behind(error: BaseException) -> tuple[Finding, BaseException] | None:
     """The same about the nearest of the error's causes that was denied, and that cause; if none was, about the nearest that is
-    known. What was handled before something else went wrong is told and is no denial of the call."""
+    known. An error that was handled before another one came is a hint, and does not make the call `denied`."""
     hint = None
     try:
         for cause, is_sure in causes(error) if _confined else ():
@@ -198,28 +172,6 @@ def is_made(error: BaseException) -> bool:
     frame = step.tb_frame
     in_python = in_library(frame) or frame.f_code.co_filename.startswith("<frozen ")
     return is_raise(step) and (not in_python or in_library(frame).partition(os.sep)[0] in ("site-packages", "dist-packages"))
-
-
-def last_step(error: BaseException):
-    """The innermost step of its traceback: where it was first raised."""
-    step = found = field(error, BaseException, "__traceback__")
-    while step is not None:
-        found, step = step, step.tb_next
-    return found
-
-
-def last_frame(error: BaseException):
-    """The frame in which it was raised."""
-    step = last_step(error)
-    return step and step.tb_frame
-
-
-def frames(error: BaseException) -> Iterator:
-    """The frames of its traceback, from the outermost on."""
-    step = field(error, BaseException, "__traceback__")
-    while step is not None:
-        yield step.tb_frame
-        step = step.tb_next
 
 
 def of(error: BaseException, is_sure: bool) -> Finding | None:

@@ -6,7 +6,7 @@ import os
 import sys
 
 from . import denials
-from .denials import field, is_a
+from .error_fields import field, frames, is_a, number_of, parts
 
 STATUS = {
     "not-found": 404,
@@ -119,7 +119,7 @@ def kind_of(error: BaseException) -> tuple[str, str | None]:
     if not GPU_FULL.isdisjoint(type.__dict__["__name__"].__get__(base) for base in type.__dict__["__mro__"].__get__(type(error))):
         return "resource-exhausted", "resources.min_gpu_vram_mb lets calls wait until that much GPU memory is free"
     name = "ENOMEM" if is_a(error, MemoryError) else None
-    number = denials.number_of(error)
+    number = number_of(error)
     if number is not None:
         import errno
 
@@ -200,11 +200,9 @@ def forget(error: BaseException) -> None:
         if error is None or id(error) in seen:
             continue
         seen[id(error)] = error
-        step = field(error, BaseException, "__traceback__")
-        while step is not None:
-            clear(step.tb_frame)
-            step = step.tb_next
-        left += (field(error, BaseException, "__cause__"), field(error, BaseException, "__context__"), *denials.parts(error))
+        for frame in frames(error):
+            clear(frame)
+        left += (field(error, BaseException, "__cause__"), field(error, BaseException, "__context__"), *parts(error))
 
 
 def clear(frame) -> None:

@@ -14,7 +14,7 @@ from .asking import optional, unwrapped
 from .calls import CURRENT, Call, Cancelled
 from .cancel import enter, leave
 from .codec import quick
-from .denials import is_a
+from .error_fields import is_a, last_frame
 from .errors import HERE, STATUS, WorkerError, describe, forget
 from .loops import Loops
 from .outlet import Abandoned, Events, compact, patience, send
@@ -291,7 +291,5 @@ def misfit(function, call: Call, error: TypeError) -> WorkerError | None:
 
 def is_its_own(error: TypeError) -> bool:
     """Whether a function that is not written in Python has raised the error, and no code that it has called."""
-    step = error.__traceback__
-    while step is not None and step.tb_next is not None:
-        step = step.tb_next
-    return step is None or step.tb_frame.f_code.co_filename.startswith(HERE)
+    frame = last_frame(error)
+    return frame is None or frame.f_code.co_filename.startswith(HERE)
