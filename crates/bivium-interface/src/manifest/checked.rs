@@ -36,9 +36,20 @@ impl CheckedText {
         self.root.clone().into_value()
     }
 
-    /// The line of what lies at a JSON Pointer, or of the nearest above it that is there.
+    /// Problems at JSON Pointers (the first hundred), each with its place as a person writes it and its line, in the order of the
+    /// file.
     #[must_use]
-    pub fn line(&self, pointer: &str) -> usize {
+    pub fn located(&self, problems: &[Problem]) -> Vec<Problem> {
+        let mut located = Problems::default();
+        for problem in problems {
+            let place = problem.location.trim_start_matches('/').replace('/', ".");
+            located.add(self.line(&problem.location), format!("{place}: {}", problem.message));
+        }
+        located.into_list()
+    }
+
+    /// The line of what lies at a JSON Pointer, or of the nearest above it that is there.
+    fn line(&self, pointer: &str) -> usize {
         let (mut node, mut line) = (&self.root, self.root.line);
         for part in pointer.split('/').skip(1) {
             let key = part.replace("~1", "/").replace("~0", "~");
@@ -71,6 +82,9 @@ mod tests {
         {
             assert_eq!(checked.line(pointer), line, "{pointer}");
         }
+        let problems = [Problem::new("/a/1/b~1c", "is two"), Problem::new("/a/0", "is one")];
+        let located: Vec<String> = checked.located(&problems).iter().map(ToString::to_string).collect();
+        assert_eq!(located, ["line 3: a.0: is one", "line 4: a.1.b~1c: is two"]);
         assert_eq!(checked.value(), json!({"a": [1, {"b/c": 2}]}));
         let schema = json!({"type": "object", "additionalProperties": false, "properties": {"steps": {}}});
         let problems = CheckedText::read("{\n\"stesp\": 1}", &schema, "a test").err().unwrap();

@@ -25,9 +25,6 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     schema
 });
 
-/// As many problems are told.
-const MOST: usize = 100;
-
 impl Pipeline {
     /// The largest pipeline file, in bytes: a thousand steps take a tenth of it.
     const MAX_BYTES: u64 = 1 << 20;
@@ -67,17 +64,11 @@ impl Pipeline {
         let mut pipeline: Self = serde_json::from_value(value)
             .map_err(|error| PluginError::invalid_input(format!("not a valid pipeline: {error}")))?;
         dir.clone_into(&mut pipeline.dir);
-        let mut problems = pipeline.problems();
+        let problems = pipeline.problems();
         if problems.is_empty() {
             return Ok(pipeline);
         }
-        problems.truncate(MOST);
-        for problem in &mut problems {
-            let way = problem.location.trim_start_matches('/').replace('/', ".");
-            problem.message = format!("{way}: {}", problem.message);
-            problem.location = format!("line {}", checked.line(&problem.location));
-        }
-        Err(invalid(problems))
+        Err(invalid(checked.located(&problems)))
     }
 
     /// The JSON Schema (draft 2020-12) of a pipeline's file; `docs/pipeline.schema.json` is its copy.
@@ -266,7 +257,9 @@ mod tests {
             let error = Pipeline::parse(&json!({"name": "p", "steps": steps}).to_string(), Path::new("")).unwrap_err();
             error.problems().to_vec()
         };
-        assert_eq!(told(Pipeline::MAX_STEPS).len(), MOST);
+        let most = told(Pipeline::MAX_STEPS);
+        assert_eq!(most.len(), 101);
+        assert_eq!(most[100].message, "there are more than 100 problems; mend these first");
         let [many] = told(Pipeline::MAX_STEPS + 1).try_into().unwrap();
         assert_eq!(many.message, "steps: there are 1001 steps, and 1000 are the most");
     }
