@@ -4,10 +4,8 @@
 //! Hugging Face each model. Nobody may write there meanwhile: a name on the way could become a link.
 
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
-/// More files than that are not gone through.
-const MOST_FILES: usize = 1_000_000;
+use crate::disk::{Usage, children, usage};
 
 /// A directory whose parts go one by one.
 const SHELVES: &[&str] = &["huggingface/hub"];
@@ -57,45 +55,10 @@ fn parts(files: &Path) -> Vec<Part> {
     parts
 }
 
-fn children(path: &Path) -> Vec<PathBuf> {
-    std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
-}
-
-/// What files take.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Usage {
-    pub(super) files: u64,
-    pub(super) bytes: u64,
-    /// When one of them was last read or written, as far as the file system keeps it.
-    used: Option<SystemTime>,
-}
-
-/// What a file, or all files in a directory, take. Links lead out of it and are not followed.
-pub(super) fn usage(path: &Path) -> Usage {
-    let (mut left, mut usage) = (vec![path.to_owned()], Usage::default());
-    let mut seen = 0_usize;
-    while let Some(path) = left.pop() {
-        let Ok(metadata) = path.symlink_metadata() else { continue };
-        seen += 1;
-        if seen > MOST_FILES {
-            break;
-        }
-        if metadata.is_dir() {
-            left.extend(children(&path));
-            continue;
-        }
-        usage.files += 1;
-        usage.bytes = usage.bytes.saturating_add(metadata.len());
-        let times = [metadata.accessed().ok(), metadata.modified().ok(), usage.used];
-        usage.used = times.into_iter().flatten().max();
-    }
-    usage
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::File;
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
     use super::super::tests::fill;
     use super::*;

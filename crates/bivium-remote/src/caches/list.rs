@@ -1,15 +1,14 @@
 //! What plugins keep in their caches, and removing it.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use bivium_interface::{PluginError, Result};
+use bivium_interface::Result;
 use serde::Deserialize;
 
 use super::hold::alone;
-use super::{ABOUT, FILES, PLUGINS, bound};
-use crate::environment;
+use super::{ABOUT, FILES, PLUGINS};
+use crate::{disk, environment};
 
 /// What a plugin's libraries keep.
 #[derive(Debug, Clone)]
@@ -49,23 +48,11 @@ struct About {
 /// `internal` if the directory cannot be read.
 pub fn kept_caches(cache: Option<&Path>) -> Result<Vec<KeptCache>> {
     let dir = cache.map_or_else(environment::cache_dir, |cache| Ok(cache.to_owned()))?.join(PLUGINS);
-    let failed = |error: io::Error| PluginError::internal(format!("cannot read {}: {error}", dir.display()));
-    let entries = match std::fs::read_dir(&dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(failed(error)),
-    };
     let mut kept = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(failed)?;
-        let Ok(key) = entry.file_name().into_string() else { continue };
-        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            continue;
-        }
-        let path = entry.path();
+    for (key, path) in disk::directories(&dir)? {
         let about = bivium_interface::read_text(&path.join(ABOUT), 1 << 20).ok();
         let about: About = about.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        let usage = bound::usage(&path.join(FILES));
+        let usage = disk::usage(&path.join(FILES));
         kept.push(KeptCache {
             key,
             plugin: about.plugin,
@@ -88,7 +75,7 @@ pub fn kept_caches(cache: Option<&Path>) -> Result<Vec<KeptCache>> {
 /// `internal` or `denied` if it cannot be removed.
 pub fn remove_cache(cache: &KeptCache) -> Result<bool> {
     let Some(_alone) = alone(&cache.path) else { return Ok(!cache.path.exists()) };
-    environment::remove_kept(&cache.path).map(|()| true)
+    disk::remove(&cache.path).map(|()| true)
 }
 
 #[cfg(test)]

@@ -9,18 +9,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use bivium_interface::{PluginError, Result};
+use bivium_interface::Result;
 use serde::Deserialize;
 
 use super::lock::holder_of;
 use super::made::STAMP;
+use crate::disk;
 
 /// How often a lock that another holds is tried. A blocking wait could not be cancelled.
 const TRY: Duration = Duration::from_millis(50);
 /// Whoever removes an environment takes no longer, unless it was stopped.
 const REMOVING: Duration = Duration::from_secs(60);
-/// More than that are not gone through: they are no environment's files.
-const MOST_FILES: usize = 1_000_000;
 
 /// Holds an environment for as long as it lives.
 #[derive(Debug, Clone)]
@@ -97,27 +96,17 @@ struct Stamp {
 /// `internal` if the directory cannot be read.
 pub fn kept_environments(environments: Option<&Path>) -> Result<Vec<KeptEnvironment>> {
     let dir = super::place(environments)?;
-    let failed = |error: io::Error| PluginError::internal(format!("cannot read {}: {error}", dir.display()));
-    let entries = match std::fs::read_dir(&dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(failed(error)),
-    };
     let mut kept = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(failed)?;
-        let Ok(key) = entry.file_name().into_string() else { continue };
-        let is_key = key.len() == 16 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if !is_key || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+    for (key, path) in disk::directories(&dir)? {
+        if key.len() != 16 || !key.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             continue;
         }
-        let path = entry.path();
         let stamp = bivium_interface::read_text(&path.join(STAMP), 1 << 20).ok();
         let stamp: Option<Stamp> = stamp.and_then(|text| serde_json::from_str(&text).ok());
         let used = use_of(&dir, &key).metadata().and_then(|metadata| metadata.modified()).ok();
         kept.push(KeptEnvironment {
             in_use: Unused::take(&dir, &key).is_none(),
-            bytes: size(&path),
+            bytes: disk::usage(&path).bytes,
             requirements: stamp.map(|stamp| stamp.requirements),
             used,
             key,
@@ -136,24 +125,7 @@ pub fn kept_environments(environments: Option<&Path>) -> Result<Vec<KeptEnvironm
 pub fn remove_environment(environment: &KeptEnvironment) -> Result<bool> {
     let Some(dir) = environment.path.parent() else { return Ok(false) };
     let Some(_unused) = Unused::take(dir, &environment.key) else { return Ok(false) };
-    remove_kept(&environment.path).map(|()| true)
-}
-
-/// Removes a directory that a host keeps, if it is there.
-///
-/// # Errors
-/// `internal` or `denied` if it cannot be removed.
-pub(crate) fn remove_kept(path: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            let message = format!("cannot remove {}: {error}", path.display());
-            Err(match error.kind() {
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => PluginError::denied(message),
-                _ => PluginError::internal(message),
-            })
-        }
-        _ => Ok(()),
-    }
+    disk::remove(&environment.path).map(|()| true)
 }
 
 /// Keeps everybody from an environment that nobody uses or makes. The files themselves stay: others may have them open to lock
@@ -172,26 +144,6 @@ impl Unused {
         let used = lock(&use_of(environments, key))?;
         Some(Self { _used: used, _made: lock(&environments.join(format!("{key}.lock")))? })
     }
-}
-
-/// The size of everything in a directory. Links lead out of it and are not followed.
-fn size(path: &Path) -> u64 {
-    let (mut left, mut files, mut bytes) = (vec![path.to_owned()], 0_usize, 0_u64);
-    while let Some(dir) = left.pop() {
-        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-            let Ok(metadata) = entry.metadata() else { continue };
-            files += 1;
-            if files > MOST_FILES {
-                return bytes;
-            }
-            if metadata.is_dir() {
-                left.push(entry.path());
-            } else {
-                bytes = bytes.saturating_add(metadata.len());
-            }
-        }
-    }
-    bytes
 }
 
 impl KeptEnvironment {

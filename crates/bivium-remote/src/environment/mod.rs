@@ -30,7 +30,6 @@ use std::path::{Path, PathBuf};
 use bivium_instances::PluginLog;
 use bivium_interface::{ErrorCode, LogLevel, LogSource, Manifest, PluginError};
 
-pub(crate) use kept::remove_kept;
 pub use kept::{KeptEnvironment, kept_environments, remove_environment};
 use machine::Machine;
 use probe::{Facts, Refusal};
