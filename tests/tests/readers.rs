@@ -12,7 +12,7 @@ use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
 /// Beyond a deadline: far above what it takes, far below what a stream that never ends does.
-const SOON: Duration = Duration::from_secs(3);
+const SOON: Duration = Duration::from_secs(10);
 
 const PLUGINS: [&str; 3] = ["component", "worker", "own"];
 

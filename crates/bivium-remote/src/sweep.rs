@@ -271,7 +271,15 @@ mod linux {
 
         #[test]
         fn ends_what_carries_the_mark_and_nothing_else() {
-            let start = |mark: &str| Command::new("sleep").arg("100").env(MARK, mark).spawn().unwrap();
+            let start = |mark: &str| {
+                let child = Command::new("sleep").arg("100").env(MARK, mark).spawn().unwrap();
+                // The environment of a process can be read a moment after its program has begun.
+                let environ = format!("/proc/{}/environ", child.id());
+                while std::fs::read(&environ).unwrap().is_empty() {
+                    std::thread::yield_now();
+                }
+                child
+            };
             let (mut ours, mut other) = (start("sweep-test-a"), start("sweep-test-ab"));
             assert!(sweep(NO_GUARD, "sweep-test-a").is_empty());
             assert_eq!(ours.wait().unwrap().signal(), Some(9));

@@ -20,6 +20,9 @@ use common::{eventually, exists, is_alive, kill, kill_if_there, load, load_with,
 use futures_util::StreamExt;
 use serde_json::json;
 
+/// Far above what an end takes on a busy machine, far below what a plugin that never ends does.
+const SOON: Duration = Duration::from_secs(10);
+
 async fn children(sample: &common::Fixture) -> Vec<u32> {
     let family = sample.plugin.execute(Call::new().method("children")).await.unwrap();
     serde_json::from_value(family.json).unwrap()
@@ -34,7 +37,7 @@ async fn a_crash_is_told_at_once_and_the_next_call_works() {
         let family = children(&sample).await;
         let started = Instant::now();
         let error = sample.plugin.execute(Call::new().method("crash").arg(kind)).await.unwrap_err();
-        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+        assert!(started.elapsed() < SOON, "{:?}", started.elapsed());
         assert_eq!(error.code(), ErrorCode::Crashed);
         assert!(error.message().contains(part), "{error}");
         if kind == "segfault" {
@@ -63,7 +66,7 @@ async fn killed_from_outside_worker_guard_or_both() {
         };
         let (result, at) = tokio::join!(call, deed);
         let error = result.unwrap_err();
-        assert!(at.elapsed() < Duration::from_secs(1), "{victims:?}: {:?}", at.elapsed());
+        assert!(at.elapsed() < SOON, "{victims:?}: {:?}", at.elapsed());
         assert_eq!(error.code(), ErrorCode::Crashed, "{victims:?}: {error}");
         let mut everyone = [vec![worker, guard], family].concat();
         if victims[1] {
@@ -142,7 +145,7 @@ async fn a_cancelled_call_ends_in_order_where_it_can() {
         let (result, at) = tokio::join!(sample.plugin.execute(call), cancel);
         let error = result.unwrap_err();
         assert_eq!((error.code(), error.message()), (ErrorCode::Cancelled, "the call was cancelled"), "{method}");
-        assert!(at.elapsed() < Duration::from_secs(1), "{method}: {:?}", at.elapsed());
+        assert!(at.elapsed() < SOON, "{method}: {:?}", at.elapsed());
     }
     assert_eq!(sample.plugin.execute(Call::new().method("quick")).await.unwrap().json, json!("quick"));
     assert_eq!(sample.plugin.stats().await.unwrap().restarts, 0, "no worker was killed for it");
@@ -230,7 +233,7 @@ async fn a_dropped_call_leaves_a_worker_that_is_free() {
         assert!(tokio::time::timeout(Duration::from_millis(50), dropped).await.is_err());
         let started = Instant::now();
         assert_eq!(sample.plugin.execute(Call::new().method("quick")).await.unwrap().json, json!("quick"));
-        assert!(started.elapsed() < Duration::from_secs(1));
+        assert!(started.elapsed() < SOON);
     }
     assert_eq!(sample.plugin.stats().await.unwrap().restarts, 0);
 }
@@ -245,7 +248,7 @@ async fn a_slow_start_is_given_up_and_leaves_nothing() {
     let error = sample.plugin.execute(Call::new()).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::Timeout);
     assert!(error.help().unwrap().contains("start_s"));
-    assert!(started.elapsed() < Duration::from_secs(3));
+    assert!(started.elapsed() < SOON);
     let pid: u32 = sample.log.tail(1)[0].message.parse().unwrap();
     assert!(eventually(5, || !exists(pid)).await);
 
@@ -316,7 +319,7 @@ fn a_runtime_that_ends_takes_its_workers_with_it() {
     let guard = parent(worker);
     drop(runtime);
     drop(sample);
-    let until = Instant::now() + Duration::from_secs(2);
+    let until = Instant::now() + SOON;
     while (exists(worker) || exists(guard)) && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(2));
     }

@@ -51,6 +51,24 @@ fn worker(place: &Place) -> String {
     std::fs::read_to_string(flag).unwrap()
 }
 
+/// Starts the program with a deadline that comes after the plugin's call has begun: a busy machine may need longer to
+/// get there. Gives the program and its worker.
+fn with_deadline<T>(place: &Place, args: &[&str], mut start: impl FnMut(&[&str]) -> (Child, T)) -> (Child, T, String) {
+    let flag = place.path("flag");
+    for seconds in ["2", "6", "18", "54"] {
+        let (mut child, kept) = start(&[args, &["--timeout", seconds]].concat());
+        let mut ended = false;
+        until("the plugin's call", || {
+            ended = child.try_wait().unwrap().is_some();
+            ended || flag.exists()
+        });
+        if flag.exists() {
+            return (child, kept, worker(place));
+        }
+    }
+    panic!("the plugin's call did not begin");
+}
+
 /// Waits for the program's end, while nobody reads what it writes; gives its status.
 #[track_caller]
 fn status_of(child: &mut Child) -> i32 {
@@ -78,12 +96,14 @@ fn is_gone(place: &Place, worker: &str) {
 fn a_slow_reader_meets_the_deadline_and_the_signal() {
     for ends in ["deadline", "TERM"] {
         let place = place();
-        let mut args = vec!["stream", "endless", "--method", "for_ever"];
-        if ends == "deadline" {
-            args.extend(["--timeout", "2"]);
-        }
-        let mut child = place.command(&args).spawn().unwrap();
-        let worker = worker(&place);
+        let args = ["stream", "endless", "--method", "for_ever"];
+        let start = |args: &[&str]| (place.command(args).spawn().unwrap(), ());
+        let (mut child, worker) = if ends == "deadline" {
+            let (child, (), worker) = with_deadline(&place, &args, start);
+            (child, worker)
+        } else {
+            (start(&args).0, worker(&place))
+        };
         // Some 500 lines a second, of which there are always more.
         let mut lines = BufReader::with_capacity(64, child.stdout.take().unwrap()).lines();
         let begun = Instant::now();
@@ -116,18 +136,21 @@ fn a_reader_that_has_stopped_holds_up_neither_the_deadline_nor_the_signal() {
         for ends in ["deadline", "TERM", "INT"] {
             for errors_too in [false, true] {
                 let place = place();
-                let mut args = vec!["stream", "endless", "--method", method, "-v"];
-                if ends == "deadline" {
-                    args.extend(["--timeout", "2"]);
-                }
-                let (reader, writer) = std::io::pipe().unwrap();
-                let mut command = place.command(&args);
-                if errors_too {
-                    command.stderr(Stdio::from(writer.try_clone().unwrap()));
-                }
-                let mut child = command.stdout(Stdio::from(writer)).spawn().unwrap();
-                drop(command);
-                let worker = worker(&place);
+                let args = ["stream", "endless", "--method", method, "-v"];
+                let start = |args: &[&str]| {
+                    let (reader, writer) = std::io::pipe().unwrap();
+                    let mut command = place.command(args);
+                    if errors_too {
+                        command.stderr(Stdio::from(writer.try_clone().unwrap()));
+                    }
+                    (command.stdout(Stdio::from(writer)).spawn().unwrap(), reader)
+                };
+                let (mut child, reader, worker) = if ends == "deadline" {
+                    with_deadline(&place, &args, start)
+                } else {
+                    let (child, reader) = start(&args);
+                    (child, reader, worker(&place))
+                };
                 if ends != "deadline" {
                     // Once the pipe is full.
                     std::thread::sleep(Duration::from_millis(300));
