@@ -18,9 +18,13 @@ class Channel:
 
     def send(self, event: dict) -> None:
         """Writes one event, or drops it if the host has gone (the guard is about to end us then)."""
+        self.write(json.dumps(event) + "\n")
+
+    def write(self, text: str) -> None:
+        """As `send`, for an event that is a line of JSON already."""
         if self.detached:
             return
-        line = (json.dumps(event) + "\n").encode("ascii")
+        line = text.encode("ascii")
         with self._lock:
             # What an interrupted write left behind goes first, so that no line is ever cut short for good.
             self._rest += line

@@ -230,7 +230,7 @@ def clip(text: str) -> str:
     """Cuts the middle of what is too long, and replaces what no UTF-8 can hold."""
     if len(text) > MAX_TEXT:
         text = text[: MAX_TEXT // 2] + "\n[…]\n" + text[-MAX_TEXT // 2 :]
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def complain(what: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from json.encoder import encode_basestring_ascii as quoted
 
 from .calls import current
 from .channel import Channel
@@ -24,22 +25,24 @@ class ChannelHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Raises nothing but a cancellation: a record that cannot be formatted says so in its own text."""
         try:
-            text = self._formatter.format(record)
+            plain = not (record.exc_info or record.exc_text or record.stack_info)
+            text = record.getMessage() if plain else self._formatter.format(record)
         except Exception as error:
             text = "%r (not formatted: %s: %s)" % (record.msg, type(error).__name__, error)
         if self._channel.detached:  # in a process of the plugin's own: the host reads its stderr as ours
             sys.stderr.write("%s: %s\n" % (record.name, text))
             return
         call = current()
-        self._channel.send(
-            {
-                "event": "log",
-                "time": record.created,
-                "level": record.levelname.lower(),
-                "logger": record.name,
-                "message": clip(text),
-                "call": call.id if call is not None else None,
-            }
+        # Written by hand: `json.dumps` takes as long as the rest together.
+        self._channel.write(
+            '{"event":"log","time":%r,"level":%s,"logger":%s,"message":%s,"call":%s}\n'
+            % (
+                float(record.created),
+                quoted(clip(str(record.levelname).lower())),
+                quoted(clip(str(record.name))),
+                quoted(clip(text)),
+                quoted(call.id) if call is not None else "null",
+            )
         )
         if call is not None:
             call.checkpoint()
