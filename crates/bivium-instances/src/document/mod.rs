@@ -18,7 +18,7 @@ use tokio::task::block_in_place;
 
 pub use pace::Pace;
 pub use read::{Document, Unread, counted, list, read};
-pub use write::{Unwritten, are_many, measure, write};
+pub use write::{Bounded, Unwritten, are_many, measure, write};
 
 /// A text of as many bytes is read in place, and its values are not counted: to hand it to another thread takes longer, and
 /// it becomes some 4 MiB at most.

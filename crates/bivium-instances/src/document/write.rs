@@ -4,7 +4,7 @@ use std::io;
 
 use bivium_interface::PluginError;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::pace::Pace;
 
@@ -34,12 +34,74 @@ pub fn write(document: &impl Serialize, limit: usize, pace: &Pace) -> Result<Vec
     Ok(text.bytes.unwrap_or_default())
 }
 
-/// Refuses a document whose text would be longer, without keeping it.
+/// Refuses a document whose text would be longer, without keeping it. The document is written only where the longest text
+/// that such values can have is over the limit.
 ///
 /// # Errors
 /// [`Unwritten`].
-pub fn measure(document: &impl Serialize, limit: usize, pace: &Pace) -> Result<(), Unwritten> {
-    Text::new(None, limit, pace).take(document)
+pub fn measure(document: &impl Bounded, limit: usize, pace: &Pace) -> Result<(), Unwritten> {
+    let (mut left, mut steps) = (limit, pace.clone());
+    match document.fits(&mut left, &mut steps) {
+        Ok(true) => Ok(()),
+        Ok(false) => Text::new(None, limit, pace).take(document),
+        Err(error) => Err(Unwritten::Over(error)),
+    }
+}
+
+/// A document whose longest possible text is known without writing it.
+pub trait Bounded: Serialize {
+    /// Takes the longest text that it can have from `left`; false if there is not so much left.
+    ///
+    /// # Errors
+    /// As for [`Pace::step`].
+    fn fits(&self, left: &mut usize, pace: &mut Pace) -> Result<bool, PluginError>;
+}
+
+impl Bounded for Value {
+    fn fits(&self, left: &mut usize, pace: &mut Pace) -> Result<bool, PluginError> {
+        pace.step()?;
+        match self {
+            Self::Null | Self::Bool(_) => Ok(take(left, "false".len())),
+            Self::Number(_) => Ok(take(left, LONGEST_NUMBER)),
+            Self::String(text) => Ok(take(left, longest_string(text))),
+            Self::Array(items) => items.fits(left, pace),
+            Self::Object(object) => object.fits(left, pace),
+        }
+    }
+}
+
+impl Bounded for Vec<Value> {
+    fn fits(&self, left: &mut usize, pace: &mut Pace) -> Result<bool, PluginError> {
+        // Brackets, and a comma for each.
+        let mut fits = take(left, self.len().saturating_add(2));
+        for item in self {
+            fits = fits && item.fits(left, pace)?;
+        }
+        Ok(fits)
+    }
+}
+
+impl Bounded for Map<String, Value> {
+    fn fits(&self, left: &mut usize, pace: &mut Pace) -> Result<bool, PluginError> {
+        let mut fits = take(left, 2);
+        for (key, item) in self {
+            // A colon and a comma.
+            fits = fits && take(left, longest_string(key).saturating_add(2)) && item.fits(left, pace)?;
+        }
+        Ok(fits)
+    }
+}
+
+/// The text of `-2.2250738585072014e-308`, which is as long as that of any 64-bit number.
+const LONGEST_NUMBER: usize = 24;
+
+/// Quotation marks, and `\u0000` for each byte.
+fn longest_string(text: &str) -> usize {
+    text.len().saturating_mul(6).saturating_add(2)
+}
+
+fn take(left: &mut usize, bytes: usize) -> bool {
+    left.checked_sub(bytes).map(|rest| *left = rest).is_some()
 }
 
 /// Whether there are so many values that to read or to write them takes long.
@@ -133,7 +195,28 @@ mod tests {
             assert!(matches!(measure(&document, limit, &Pace::endless()), Err(Unwritten::TooLong)));
         }
         let no_json = std::collections::BTreeMap::from([((1, 2), 3)]);
-        assert!(matches!(measure(&no_json, 100, &Pace::endless()), Err(Unwritten::Invalid(_))));
+        assert!(matches!(write(&no_json, 100, &Pace::endless()), Err(Unwritten::Invalid(_))));
+    }
+
+    #[test]
+    fn what_fits_has_no_longer_text() {
+        let numbers = json!([0, -1, u64::MAX, i64::MIN, f64::MIN_POSITIVE * -1.0, -f64::MAX, f64::EPSILON, 0.1, 1e300]);
+        let strings = json!(["", "\u{0}\u{1f}\"\\\u{7f}", "é", "\u{1f600}", "\n\n\n"]);
+        let rest = json!({"": null, "\u{0}": [true, false, [], {}, [[]]], "a": {"b": {"c": [null]}}});
+        for document in [numbers, strings, rest] {
+            let text = document.to_string();
+            let fits = |limit: usize| document.fits(&mut { limit }, &mut Pace::endless()).unwrap();
+            let least = (0..).find(|limit| fits(*limit)).unwrap();
+            assert!(text.len() <= least && least <= 40 * text.len(), "{least} {text}");
+            for item in document.as_array().into_iter().flatten() {
+                let (text, mut left) = (item.to_string(), 1000);
+                assert!(item.fits(&mut left, &mut Pace::endless()).unwrap());
+                assert!(text.len() <= 1000 - left, "{text}");
+            }
+        }
+        let late = Call::new().timeout(Duration::ZERO);
+        let measured = measure(&json!(vec![1; 10_000]), usize::MAX, &Pace::of(late.handle()));
+        assert!(matches!(measured, Err(Unwritten::Over(error)) if error.code() == ErrorCode::Timeout));
     }
 
     #[test]

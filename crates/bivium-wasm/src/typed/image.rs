@@ -41,14 +41,19 @@ impl Image {
 
     /// Writes bytes at a place that was made for them.
     pub(super) fn put(&mut self, block: usize, at: usize, bytes: &[u8]) {
-        let data = self.blocks.get_mut(block).and_then(|block| match &mut block.data {
-            Data::Bytes(data) => data.get_mut(at..at.checked_add(bytes.len())?),
-            Data::Text(_) => None,
-        });
-        match data {
+        match self.room(block, at).get_mut(..bytes.len()) {
             Some(data) => data.copy_from_slice(bytes),
             None => debug_assert!(false, "a place beyond its block"),
         }
+    }
+
+    /// A block from this place on.
+    pub(super) fn room(&mut self, block: usize, at: usize) -> &mut [u8] {
+        let data = self.blocks.get_mut(block).and_then(|block| match &mut block.data {
+            Data::Bytes(data) => data.get_mut(at..),
+            Data::Text(_) => None,
+        });
+        data.unwrap_or_default()
     }
 
     /// Adds a block, to which `at` in `parent` points, and gives its number.

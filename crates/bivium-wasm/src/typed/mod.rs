@@ -50,6 +50,9 @@ const READ_IN_PLACE: u64 = 1 << 20;
 /// A result whose text is as long is measured in place: to hand it to another thread takes longer.
 const SHORT_TEXT: usize = 4 << 10;
 
+/// Numbers that are read or written between two looks at the clock.
+const AT_ONCE: usize = 1024;
+
 /// A typed component whose imports are resolved.
 pub(crate) struct GuestPre {
     instance: InstancePre<HostState>,

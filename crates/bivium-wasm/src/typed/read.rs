@@ -14,8 +14,9 @@ use bivium_instances::document::Pace;
 use bivium_instances::document::cost::{self, Budget};
 use bivium_interface::{Payload, PluginError, Result, unescape_key};
 use indexmap::{IndexMap, IndexSet};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
+use super::AT_ONCE;
 use super::image::{self, Data, Image};
 use super::layout::{Part, Places, discriminant, frame};
 use super::shape::{Int, Shape};
@@ -184,17 +185,57 @@ impl<'a> Reader<'a> {
     /// The items of a list of numbers: as they mostly are at once, others in the way of all values.
     fn numbers(&mut self, item: &'a Part, values: Vec<Value>, first: Place) -> Result<()> {
         let size = item.size();
-        for (n, value) in values.into_iter().enumerate() {
-            let to = first.plus(n * size);
-            match plain(item, &value) {
-                Some(bytes) => {
-                    self.pace.step()?;
-                    self.put(to, bytes.get(..size).unwrap_or_default());
-                }
-                None => self.within(Step::Index(n), item, value, to)?,
+        // The first so many are plain numbers of this type.
+        let plain = match &**item {
+            Shape::Int(Int::U8) => self.plain(&values, first, |n| u8::try_from(n.as_u64()?).ok().map(u8::to_le_bytes)),
+            Shape::Int(Int::U16) => {
+                self.plain(&values, first, |n| u16::try_from(n.as_u64()?).ok().map(u16::to_le_bytes))
             }
+            Shape::Int(Int::U32) => {
+                self.plain(&values, first, |n| u32::try_from(n.as_u64()?).ok().map(u32::to_le_bytes))
+            }
+            Shape::Int(Int::U64) => self.plain(&values, first, |n| n.as_u64().map(u64::to_le_bytes)),
+            Shape::Int(Int::S8) => self.plain(&values, first, |n| i8::try_from(n.as_i64()?).ok().map(i8::to_le_bytes)),
+            Shape::Int(Int::S16) => {
+                self.plain(&values, first, |n| i16::try_from(n.as_i64()?).ok().map(i16::to_le_bytes))
+            }
+            Shape::Int(Int::S32) => {
+                self.plain(&values, first, |n| i32::try_from(n.as_i64()?).ok().map(i32::to_le_bytes))
+            }
+            Shape::Int(Int::S64) => self.plain(&values, first, |n| n.as_i64().map(i64::to_le_bytes)),
+            Shape::F32 => self.plain(&values, first, |n| {
+                #[expect(clippy::cast_possible_truncation, reason = "rounding is what is asked for")]
+                let number = n.as_f64()? as f32;
+                number.is_finite().then(|| number.to_le_bytes())
+            }),
+            Shape::F64 => self.plain(&values, first, |n| n.as_f64().filter(|n| n.is_finite()).map(f64::to_le_bytes)),
+            _ => Ok(0),
+        }?;
+        for (n, value) in values.into_iter().enumerate().skip(plain) {
+            self.within(Step::Index(n), item, value, first.plus(n * size))?;
         }
         Ok(())
+    }
+
+    /// Lays out numbers of `N` bytes, up to the first that is none of them; gives how many they are.
+    fn plain<const N: usize>(
+        &mut self,
+        values: &[Value],
+        first: Place,
+        number: impl Fn(&Number) -> Option<[u8; N]>,
+    ) -> Result<usize> {
+        let places = self.image.room(first.block, first.at).as_chunks_mut::<N>().0;
+        let mut count = 0;
+        for (values, places) in values.chunks(AT_ONCE).zip(places.chunks_mut(AT_ONCE)) {
+            self.pace.steps(values.len())?;
+            for (value, place) in values.iter().zip(places) {
+                let Value::Number(value) = value else { return Ok(count) };
+                let Some(bytes) = number(value) else { return Ok(count) };
+                *place = bytes;
+                count += 1;
+            }
+        }
+        Ok(count)
     }
 
     fn put(&mut self, to: Place, bytes: &[u8]) {
@@ -503,32 +544,6 @@ fn only(value: Value) -> Result<(String, Value), Value> {
     match value {
         Value::Object(object) if object.len() == 1 => object.into_iter().next().ok_or(Value::Null),
         other => Err(other),
-    }
-}
-
-/// A number of such a type, as it will lie in memory, in its plainest form.
-fn plain(shape: &Shape, value: &Value) -> Option<[u8; 8]> {
-    let Value::Number(number) = value else { return None };
-    let of_unsigned = |most: u64| number.as_u64().filter(|number| *number <= most).map(u64::to_le_bytes);
-    let of_signed =
-        |least: i64, most: i64| number.as_i64().filter(|number| (least..=most).contains(number)).map(i64::to_le_bytes);
-    match shape {
-        Shape::Int(Int::U8) => of_unsigned(u8::MAX.into()),
-        Shape::Int(Int::U16) => of_unsigned(u16::MAX.into()),
-        Shape::Int(Int::U32) => of_unsigned(u32::MAX.into()),
-        Shape::Int(Int::U64) => of_unsigned(u64::MAX),
-        Shape::Int(Int::S8) => of_signed(i8::MIN.into(), i8::MAX.into()),
-        Shape::Int(Int::S16) => of_signed(i16::MIN.into(), i16::MAX.into()),
-        Shape::Int(Int::S32) => of_signed(i32::MIN.into(), i32::MAX.into()),
-        Shape::Int(Int::S64) => of_signed(i64::MIN, i64::MAX),
-        Shape::F32 => {
-            #[expect(clippy::cast_possible_truncation, reason = "rounding is what is asked for")]
-            let number = number.as_f64()? as f32;
-            let [a, b, c, d] = number.to_le_bytes();
-            number.is_finite().then_some([a, b, c, d, 0, 0, 0, 0])
-        }
-        Shape::F64 => number.as_f64().filter(|number| number.is_finite()).map(f64::to_le_bytes),
-        _ => None,
     }
 }
 

@@ -12,6 +12,7 @@ use bivium_interface::{Payload, PluginError, escape_key};
 use indexmap::IndexSet;
 use serde_json::{Map, Number, Value};
 
+use super::AT_ONCE;
 use super::layout::{Part, Places, discriminant, frame};
 use super::memory::{Broken, Memory};
 use super::read::MAX_EXACT;
@@ -19,9 +20,6 @@ use super::shape::{Int, Shape};
 
 /// The longest `list<u8>` that stands in the JSON itself.
 pub(super) const MAX_INLINE: usize = 16 << 10;
-
-/// Numbers that are written between two looks at the clock.
-const AT_ONCE: usize = 1024;
 
 /// Writes the values of one result.
 pub(super) struct Writer<'a> {
