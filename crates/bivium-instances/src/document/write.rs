@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn what_fits_has_no_longer_text() {
-        let numbers = json!([0, -1, u64::MAX, i64::MIN, f64::MIN_POSITIVE * -1.0, -f64::MAX, f64::EPSILON, 0.1, 1e300]);
+        let numbers = json!([0, -1, u64::MAX, i64::MIN, -f64::MIN_POSITIVE, -f64::MAX, f64::EPSILON, 0.1, 1e300]);
         let strings = json!(["", "\u{0}\u{1f}\"\\\u{7f}", "é", "\u{1f600}", "\n\n\n"]);
         let rest = json!({"": null, "\u{0}": [true, false, [], {}, [[]]], "a": {"b": {"c": [null]}}});
         for document in [numbers, strings, rest] {
