@@ -37,7 +37,7 @@ AGAIN_SECONDS = 0.01
 def fork(channel: int) -> None:
     """Forks. Returns in the child, which is to be the worker; the caller's process becomes the guard and exits."""
     host = os.getppid()
-    tie()
+    is_subreaper = tie()
     wake, waker = os.pipe()
     os.set_blocking(waker, False)
     # Set before the fork: a host that dies right after it must not find the default action of SIGTERM.
@@ -57,27 +57,27 @@ def fork(channel: int) -> None:
     code = 1
     try:
         let_go(channel, wake, waker)
-        code = watch(worker, host, channel, wake, terms)
+        code = watch(worker, host, channel, wake, terms, is_subreaper)
     finally:
         os._exit(code)
 
 
-def tie() -> None:
-    """Has the kernel signal us when the thread of the host that started us ends, and leave to us what is orphaned below.
-    Until then there is nothing below, and a host that has died shows in its end of the channel. The first process of a PID
+def tie() -> bool:
+    """Has the kernel signal us when the thread of the host that started us ends, and leave to us what is orphaned below,
+    and says whether it does the latter. Until then there is nothing below, and a host that has died shows in its end of the channel. The first process of a PID
     namespace has all of that already: the kernel kills it when that thread ends, and with it all others in there."""
     if not sys.platform.startswith("linux") or os.getpid() == 1:
-        return
+        return False
     try:
         import ctypes
 
         libc = ctypes.CDLL(None)
     except (ImportError, OSError):
-        return
+        return False
     number = ctypes.c_ulong
     set_death_signal, set_child_subreaper = 1, 36
     libc.prctl(set_death_signal, number(signal.SIGTERM), number(0), number(0), number(0))
-    libc.prctl(set_child_subreaper, number(1), number(0), number(0), number(0))
+    return libc.prctl(set_child_subreaper, number(1), number(0), number(0), number(0)) == 0
 
 
 def out_of_reach() -> None:
@@ -111,7 +111,7 @@ def let_go(*keep: int) -> None:
     os.closerange(low, low + 256)
 
 
-def watch(worker: int, host: int, channel: int, wake: int, terms: list[int]) -> int:
+def watch(worker: int, host: int, channel: int, wake: int, terms: list[int], is_subreaper: bool) -> int:
     """Waits for the end, sweeps, reports. Returns the status to exit with."""
     gone = getattr(select, "POLLRDHUP", 0) | select.POLLHUP
     poll = select.poll()
@@ -132,8 +132,10 @@ def watch(worker: int, host: int, channel: int, wake: int, terms: list[int]) -> 
             else:
                 signal_quietly(worker, signal.SIGTERM)
         _, status = reap(worker)
-    make_room()
-    status, left = end_all(worker, status)
+    left = 0
+    if not (is_subreaper and childless()):
+        make_room()
+        status, left = end_all(worker, status)
     report(channel, status, left)
     until = time.monotonic() + LINGER_SECONDS
     while left and time.monotonic() < until:
@@ -144,6 +146,19 @@ def watch(worker: int, host: int, channel: int, wake: int, terms: list[int]) -> 
     if status is None:
         return 1
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+
+
+def childless() -> bool:
+    """Whether nothing is below us. To be asked by a subreaper: what it started, and whatever was orphaned below, is its child
+    until it is waited for."""
+    every_kind = 0x40000000  # __WALL
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT | every_kind)
+    except ChildProcessError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def make_room() -> None:
