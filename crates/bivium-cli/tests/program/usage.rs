@@ -187,7 +187,7 @@ fn a_number_that_is_not_held_exactly_is_refused_with_its_place() {
     for (args, told) in [
         (["run", "redact", r#"n:=[{"id": 18446744073709551616}]"#], told),
         (["run", "redact", "--arg=-9223372036854775809"], "the value is -9223372036854775809, an integer"),
-        (["run", "redact", r#"n:={"a": 1, "a": 2}"#], "two keys of n.a are the same in JSON"),
+        (["run", "redact", r#"n:={"a": 1, "a": 2}"#], "the key n.a is there twice in JSON"),
     ] {
         let ran = place.run(&args);
         assert_eq!(ran.status, 2, "{}", ran.stderr);
