@@ -43,9 +43,13 @@ pub(crate) fn on_one_line(text: &str) -> String {
 
 /// A name that a file's author chose freely, on one line and not too long.
 pub(crate) fn short(name: &str) -> String {
-    const MOST: usize = 100;
-    let dots = if name.len() > MOST { "…" } else { "" };
-    format!("{}{dots}", on_one_line(head(name, MOST)))
+    cut(name, 100)
+}
+
+/// The first bytes of a text, on one line.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    let dots = if text.len() > most { "…" } else { "" };
+    format!("{}{dots}", on_one_line(head(text, most)))
 }
 
 /// The text of one record, of which only the first line begins at the margin: none can pass for another record.

@@ -5,7 +5,12 @@ use serde_json::Value;
 use super::fit;
 use super::node::{Kind, Node};
 use super::problems::Problems;
-use crate::Problem;
+use crate::{Problem, head};
+
+/// A problem's place is told with at most so many bytes.
+const MOST_PLACE: usize = 200;
+/// And what it says.
+const MOST_MESSAGE: usize = 2000;
 
 /// JSON text, the lines of what is in it, and where it does not fit a schema.
 pub struct CheckedText {
@@ -48,7 +53,8 @@ impl CheckedText {
         for problem in more {
             let place = problem.location.trim_start_matches('/').replace('/', ".");
             let colon = if place.is_empty() { "" } else { ": " };
-            all.add(self.line(&problem.location), format!("{place}{colon}{}", problem.message));
+            let (place, message) = (bounded(&place, MOST_PLACE), bounded(&problem.message, MOST_MESSAGE));
+            all.add(self.line(&problem.location), format!("{place}{colon}{message}"));
         }
         all.into_list()
     }
@@ -72,6 +78,12 @@ impl CheckedText {
     }
 }
 
+/// The beginning of a text that may be as long as its file.
+fn bounded(text: &str, most: usize) -> String {
+    let dots = if text.len() > most { "…" } else { "" };
+    format!("{}{dots}", head(text, most))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -92,6 +104,8 @@ mod tests {
         assert_eq!(located, ["line 3: a.0: is one", "line 4: a.1.b~1c: is two"]);
         assert_eq!(checked.value(), json!({"a": [1, {"b/c": 2}]}));
         let schema = json!({"type": "object", "additionalProperties": false, "properties": {"steps": {}}});
+        let long = Problem::new(format!("/a/{}", "x".repeat(1 << 20)), "y".repeat(1 << 20));
+        assert!(checked.problems(&[long])[0].message.len() < 2300);
         let unfit = CheckedText::read("{\n\"stesp\": 1,\n\"a\": 2}", &schema, "a test").ok().unwrap();
         let all: Vec<String> = unfit.problems(&[Problem::new("", "is odd")]).iter().map(ToString::to_string).collect();
         assert!(!unfit.is_fit() && all[0] == "line 1: is odd", "{all:?}");

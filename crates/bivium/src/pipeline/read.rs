@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use bivium_interface::manifest::CheckedText;
-use bivium_interface::{PluginError, Problem, Result, read_text};
+use bivium_interface::{PluginError, Problem, Result, head, read_text};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde::Deserialize as _;
@@ -118,6 +118,8 @@ impl Pipeline {
     const MAX_BYTES: u64 = 1 << 20;
     /// As many steps a pipeline may have.
     const MAX_STEPS: usize = 1000;
+    /// The longest id of a step, in bytes: it stands in every error, and in the table of steps.
+    const MAX_ID: usize = 100;
 
     /// Reads a pipeline file.
     ///
@@ -164,8 +166,14 @@ impl Pipeline {
         let mut before: BTreeMap<&str, &Step> = BTreeMap::new();
         for (n, step) in self.steps.iter().enumerate() {
             let at = format!("/steps/{n}");
-            if step.id.is_empty() || step.id.contains('/') || ["inputs", "item"].contains(&step.id.as_str()) {
-                report(format!("{at}/id"), format!("{:?} cannot be the id of a step", step.id));
+            let is_odd = step.id.is_empty()
+                || step.id.len() > Self::MAX_ID
+                || step.id.contains(|c: char| c.is_control() || c == '/');
+            if is_odd || ["inputs", "item"].contains(&step.id.as_str()) {
+                report(format!("{at}/id"), format!("{:?} cannot be the id of a step", head(&step.id, Self::MAX_ID)));
+            }
+            if step.plugin.len() > Self::MAX_ID {
+                report(format!("{at}/plugin"), "this is longer than the name of any plugin".to_owned());
             }
             if before.contains_key(step.id.as_str()) {
                 report(format!("{at}/id"), format!("{:?} is the id of an earlier step too", step.id));
@@ -261,6 +269,19 @@ mod tests {
         ];
         assert!(problems[1].starts_with("line 2: ") && problems[7].starts_with("line 5: "), "{problems:?}");
         assert_eq!(locations, expected);
+    }
+
+    #[test]
+    fn what_is_told_of_a_hostile_file_is_bounded() {
+        let long = "x".repeat(100_000);
+        let step = json!({"id": long, "plugin": long, "for_each": long, "args": {&long: {"$from": long}}});
+        let odd = json!({"id": "a\nb", "plugin": "p"});
+        let pipeline =
+            json!({"name": long, "configs": {&long: {}}, "outputs": {&long: {"$from": long}}, "steps": [step, odd]});
+        let error = Pipeline::parse(&pipeline.to_string(), Path::new("")).unwrap_err();
+        let told = error.to_string();
+        assert!(error.problems().len() == 5 && told.len() < 20_000, "{} {}", error.problems().len(), told.len());
+        assert!(told.contains(r#"steps.1.id: "a\nb" cannot be the id of a step"#), "{told}");
     }
 
     #[test]
