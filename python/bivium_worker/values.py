@@ -120,7 +120,9 @@ class Encoder:
             text = key if type(key) is str and not key.endswith(KEY) else self._key(key)
             path.append(text)
             if text in found:
-                raise unfit("two keys of %s are the same in JSON: give them texts that differ" % self.where)
+                raise unfit(
+                    "the key %s is there twice in JSON: keep one of the two, or give them texts that differ" % self.where
+                )
             found[text] = self._plain(item)
             path.pop()
         return found

@@ -21,7 +21,7 @@ class ValueCase(WorkerCase):
                 error = self.worker.error("execute", what)
                 self.assertEqual(error["code"], "plugin-failed", error)
                 begin = "the result cannot be handed back: "
-                if not words[0].startswith(("result", "two keys")):
+                if not words[0].startswith(("result", "the key")):
                     begin += "result.of[0]"
                 self.assertTrue(error["message"].startswith(begin), error["message"])
                 for word in words:
@@ -91,8 +91,8 @@ class Values(ValueCase):
              {"00000000-0000-0000-0000-000000000001": 1, "2020-01-02": 2, "1.10": 3}),
         )  # fmt: skip
         self.refused(
-            ("{1: {1}, '1': 2}", "two keys of result.of[0][\"1\"] are the same in JSON"),
-            ("{True: {1}, 'true': 2}", "two keys of result.of[0].true are the same in JSON"),
+            ("{1: {1}, '1': 2}", "the key result.of[0][\"1\"] is there twice in JSON"),
+            ("{True: {1}, 'true': 2}", "the key result.of[0].true is there twice in JSON"),
             ("{(1, 2): 3}", " has a key of type tuple"),
             ("{b'a': 3}", " has a key of type bytes"),
             ("{10**5000: 3, 'a': {1}}", " has a key that is an integer of 16610 bits: give it as a text"),
@@ -183,7 +183,7 @@ class NumpyValues(ValueCase):
             ("np.float32('nan')", " is nan"),
             ("np.complex64(1)", " is a complex"),
             ("np.longdouble(1)", " is a numpy"),
-            ("{np.int64(1): 2, 1.0: 3, '1': 4}", "two keys of"),
+            ("{np.int64(1): 2, 1.0: 3, '1': 4}", "the key"),
             ("{np.datetime64('NaT'): 1}", " is NaT, a missing value"),
         )
 

@@ -127,7 +127,7 @@ pub(crate) struct Global {
     /// without it Python plugins log from info on [env: BIVIUM_PLUGIN_LOG].
     #[arg(long, value_name = "LEVEL", value_enum, global = true)]
     pub(crate) log_level: Option<Level>,
-    /// Log errors only, and leave out hints and what plugins print.
+    /// Say errors only: leave out warnings, hints and what plugins print.
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
     /// Show no progress bars on a terminal.

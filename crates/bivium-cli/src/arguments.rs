@@ -110,7 +110,10 @@ fn object(file: &Path, blobs: &mut Vec<Blob>) -> Result<Map<String, Value>, Plug
     };
     let text = text.map_err(|error| {
         let what = format!("cannot read the arguments from {name}: {error}");
+        let is_json = name.trim_start().starts_with('{');
         match error.kind() {
+            _ if is_json => PluginError::invalid_input("--json takes the name of a file, not JSON")
+                .with_help("give single arguments as key:=JSON, or all of them on standard input with `--json -`"),
             std::io::ErrorKind::NotFound => PluginError::not_found(what),
             std::io::ErrorKind::PermissionDenied => PluginError::denied(what),
             _ => PluginError::invalid_input(what),

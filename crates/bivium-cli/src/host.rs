@@ -4,9 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bivium::pipeline::Pipeline;
 use bivium::{
-    AuditFile, Call, CallHandle, CancellationToken, Compiler, Discovery, ErrorCode, HostPolicy, Manifest, PluginError,
-    PluginManager, Result, SearchPath, Shadowed, WasmConfig, default_search_paths,
+    AuditFile, Call, CallHandle, CancellationToken, Compiler, Discovery, ErrorCode, FileKind, HostPolicy,
+    ManagerBuilder, Manifest, PluginError, PluginManager, Result, SearchPath, Shadowed, WasmConfig,
+    default_search_paths,
 };
 use serde_json::Value;
 
@@ -39,8 +41,22 @@ impl Host {
         // What is given by its path is not searched for.
         if is_searched {
             host.tell_of_search(global, output, Some(&name));
+            host.check_is_no_pipeline(&name)?;
         }
         Ok((host, name))
+    }
+
+    /// Tells of a pipeline that was asked for as if it were a plugin.
+    fn check_is_no_pipeline(&self, name: &str) -> Result<()> {
+        if self.manager.manifest(name).err().is_none_or(|error| error.code() != ErrorCode::NotFound) {
+            return Ok(());
+        }
+        let is_meant = |path: &Path| Pipeline::read(path).is_ok_and(|pipeline| pipeline.name == name);
+        if !self.manager.discover().pipelines().any(is_meant) {
+            return Ok(());
+        }
+        Err(PluginError::not_found(format!("there is no plugin {name:?}, but a pipeline of this name"))
+            .with_help(format!("`bivium pipeline run {name}` runs it")))
     }
 
     /// As [`for_plugin`](Self::for_plugin), for commands that keep something of the plugin for later runs.
@@ -79,44 +95,9 @@ impl Host {
     }
 
     fn with(global: &Global, output: &Output, place: Place<'_>) -> Result<Self> {
-        let mut builder = PluginManager::builder().wasm(wasm(global)?);
-        builder = match place {
-            Place::Searched => builder,
-            Place::Manifest(path) => builder.manifests(path),
-            Place::Bare(manifest) => builder.manifest(*manifest),
-        };
-        check_named(global)?;
-        let named = named_paths(global);
-        for path in &named {
-            builder = builder.manifests(path);
-        }
-        if named.is_empty() {
-            builder = builder.default_manifests();
-            for path in own_manifests(global) {
-                builder = builder.manifests(path);
-            }
-        }
-        if let Some(dir) = &global.data_dir {
-            builder = builder.data_dir(dir);
-        }
-        builder = builder.log_dir(log_dir(global)?);
-        if let Some(dir) = &global.cache {
-            builder = builder.worker_cache(dir);
-        }
-        if let Some(dir) = &global.environments {
-            builder = builder.environments(dir);
-        }
-        if let Some(file) = &global.policy {
-            builder = builder.policy(HostPolicy::read(file)?);
-        }
+        let mut builder = builder(global, place)?.log_dir(log_dir(global)?);
         if let Some(file) = &global.audit {
             builder = builder.audit(Arc::new(AuditFile::open(file)?));
-        }
-        if let Some(level) = global.log_level {
-            builder = builder.plugin_log_level(level.into());
-        }
-        for (name, value) in global.secrets.as_text()? {
-            builder = builder.secret(name, value);
         }
         let host = Self { manager: builder.build()?, stop: interrupt::watch(output.screen())? };
         output.stops_with(&host.stop);
@@ -173,11 +154,44 @@ impl Host {
     }
 }
 
-/// Whether a file is meant to be a pipeline. One that is no JSON is judged as a manifest.
-pub(crate) fn is_pipeline(path: &Path) -> bool {
-    let is_small = path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() <= 1 << 20);
-    let text = if is_small { std::fs::read_to_string(path).unwrap_or_default() } else { String::new() };
-    serde_json::from_str::<Value>(&text).is_ok_and(|value| value.get("steps").is_some())
+/// What a manager is made of, by the command line and the environment: without what it would write to.
+pub(crate) fn builder(global: &Global, place: Place<'_>) -> Result<ManagerBuilder> {
+    let mut builder = PluginManager::builder().wasm(wasm(global)?);
+    builder = match place {
+        Place::Searched => builder,
+        Place::Manifest(path) => builder.manifests(path),
+        Place::Bare(manifest) => builder.manifest(*manifest),
+    };
+    check_named(global)?;
+    let named = named_paths(global);
+    for path in &named {
+        builder = builder.manifests(path);
+    }
+    if named.is_empty() {
+        builder = builder.default_manifests();
+        for path in own_manifests(global) {
+            builder = builder.manifests(path);
+        }
+    }
+    if let Some(dir) = &global.data_dir {
+        builder = builder.data_dir(dir);
+    }
+    if let Some(dir) = &global.cache {
+        builder = builder.worker_cache(dir);
+    }
+    if let Some(dir) = &global.environments {
+        builder = builder.environments(dir);
+    }
+    if let Some(file) = &global.policy {
+        builder = builder.policy(HostPolicy::read(file)?);
+    }
+    if let Some(level) = global.log_level {
+        builder = builder.plugin_log_level(level.into());
+    }
+    for (name, value) in global.secrets.as_text()? {
+        builder = builder.secret(name, value);
+    }
+    Ok(builder)
 }
 
 /// A plugin as the command line names it.
@@ -211,10 +225,17 @@ impl<'a> Target<'a> {
         if has(path, &["json", "wasm"]) && !path.exists() {
             return Err(PluginError::not_found(format!("there is no file {}", path.display())));
         }
-        if has(path, &["json"]) && is_pipeline(path) {
+        if has(path, &["json"]) {
             let shown = path.display();
-            return Err(PluginError::invalid_input(format!("{shown} is a pipeline, not the manifest of a plugin"))
-                .with_help(format!("`bivium pipeline run {shown}` runs it")));
+            let help = match FileKind::of(path) {
+                FileKind::Pipeline => format!("`bivium pipeline run {shown}` runs it"),
+                FileKind::Policy => format!("`--policy {shown}` applies it"),
+                _ => String::new(),
+            };
+            if !help.is_empty() {
+                let what = format!("{shown} is {}, not the manifest of a plugin", FileKind::of(path));
+                return Err(PluginError::invalid_input(what).with_help(help));
+            }
         }
         let manifest = Manifest::of_file(path)?;
         let name = manifest.name.clone();

@@ -64,7 +64,9 @@ impl fmt::Display for Inexact {
             InexactKind::Range(digits) => {
                 write!(f, "{place} is {digits}, which is larger than every float: give it as a text")
             }
-            InexactKind::Key => write!(f, "two keys of {place} are the same in JSON: give them texts that differ"),
+            InexactKind::Key => {
+                write!(f, "the key {place} is there twice in JSON: keep one of the two, or give them texts that differ")
+            }
         }
     }
 }
@@ -100,8 +102,32 @@ pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, Unread> {
     // Looked at first: a number beyond every float is no JSON to the other reader, which does not say where.
     match find(text.as_bytes()) {
         Some(inexact) => Err(Unread::Inexact(inexact)),
-        None => serde_json::from_str(text).map_err(Unread::Invalid),
+        None => serde_json::from_str(&without_negative_zeros(text)).map_err(Unread::Invalid),
     }
+}
+
+/// The same text with `0` for each `-0`, which is an integer, and of which the other reader makes a float. It is as long, so that
+/// places in it stay what they are.
+fn without_negative_zeros(text: &str) -> Cow<'_, str> {
+    if !text.contains("-0") {
+        return text.into();
+    }
+    let mut scan = Scan::of(text.as_bytes());
+    let mut changed = text.as_bytes().to_vec();
+    while let Some(byte) = scan.text.get(scan.at) {
+        match byte {
+            b'"' if scan.string().is_none() => break,
+            b'"' => {}
+            b'-' | b'0'..=b'9' => {
+                let at = scan.at;
+                if let (b"-0", Some(sign)) = (scan.number(), changed.get_mut(at)) {
+                    *sign = b' ';
+                }
+            }
+            _ => scan.at += 1,
+        }
+    }
+    String::from_utf8(changed).map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
 /// Whether a float that was read may be an integer that the text writes otherwise, so that [`find`] is to look.
@@ -114,7 +140,7 @@ pub fn is_doubtful(number: f64) -> bool {
 /// Takes time as the text is long, and 16 bytes for each key of the objects that it is in at a time.
 #[must_use]
 pub fn find(text: &[u8]) -> Option<Inexact> {
-    let mut scan = Scan { text, at: 0, open: Vec::new(), hasher: RandomState::new() };
+    let mut scan = Scan::of(text);
     loop {
         let byte = *text.get(scan.at)?;
         match byte {
@@ -201,6 +227,10 @@ struct Scan<'t> {
 }
 
 impl<'t> Scan<'t> {
+    fn of(text: &'t [u8]) -> Self {
+        Self { text, at: 0, open: Vec::new(), hasher: RandomState::new() }
+    }
+
     /// The string that begins here, as it is written; nothing if it does not end.
     fn string(&mut self) -> Option<&'t [u8]> {
         let start = self.at + 1;
@@ -238,23 +268,25 @@ impl<'t> Scan<'t> {
         for level in &self.open {
             match level {
                 Level::Array(index) => place.push_str(&format!("[{index}]")),
-                Level::Object { key, .. } => {
-                    let key = unescaped(key);
-                    let is_plain = key.chars().next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
-                        && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-                    match (is_plain, place.is_empty()) {
-                        (true, true) => place.push_str(&key),
-                        (true, false) => place.push_str(&format!(".{key}")),
-                        // As text of JSON: what a stranger wrote moves no cursor.
-                        (false, _) => place.push_str(&format!("[{}]", serde_json::Value::from(&*key))),
-                    }
-                }
+                Level::Object { key, .. } => push_key(&mut place, &unescaped(key)),
             }
             if place.len() > (1 << 16) {
                 break;
             }
         }
         Inexact { place: clipped(&place), kind }
+    }
+}
+
+/// Adds a key to a place.
+pub(crate) fn push_key(place: &mut String, key: &str) {
+    let is_plain = key.chars().next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+        && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    match (is_plain, place.is_empty()) {
+        (true, true) => place.push_str(key),
+        (true, false) => place.push_str(&format!(".{key}")),
+        // As text of JSON: what a stranger wrote moves no cursor.
+        (false, _) => place.push_str(&format!("[{}]", serde_json::Value::from(key))),
     }
 }
 
@@ -300,10 +332,14 @@ mod tests {
                 r#"{"a\"": "b: {\"a\": 1, \"a\": 99999999999999999999}"}"#,
                 json!({"a\"": "b: {\"a\": 1, \"a\": 99999999999999999999}"}),
             ),
+            (r#"[-0, {"a": -0}, -0.0, -0e1, "-0", "\"-0", -1]"#, json!([0, {"a": 0}, -0.0, -0.0, "-0", "\"-0", -1])),
+            ("-0", json!(0)),
+            ("--0", Value::Null),
             ("00000000000000000000", Value::Null),
         ] {
             match from_str::<Value>(text) {
-                Ok(read) => assert_eq!(read, value, "{text}"),
+                // As text: to numbers of the other kind `-0.0` is 0.
+                Ok(read) => assert_eq!(read.to_string(), value.to_string(), "{text}"),
                 Err(error) => assert!(value.is_null() && matches!(error, Unread::Invalid(_)), "{text}: {error}"),
             }
         }
@@ -320,8 +356,8 @@ mod tests {
             (r#"{"items": [1, {"id": -9223372036854775809}]}"#, "items[1].id is -9223372036854775809, an integer"),
             (r#"[[], [{"a b": {"\u0061": 99999999999999999999}}]]"#, r#"[1][0]["a b"].a is 99999999999999999999,"#),
             (r#"{"a": "x", "b": ["y", 1e400]}"#, "b[1] is 1e400, which is larger than every float"),
-            (r#"{"a": [1], "b" : 2, "a": 3}"#, "two keys of a are the same in JSON"),
-            (r#"[{"x": {"é": 1, "\u00e9": 3}}]"#, "two keys of [0].x[\"é\"] are the same in JSON"),
+            (r#"{"a": [1], "b" : 2, "a": 3}"#, "the key a is there twice in JSON: keep one"),
+            (r#"[{"x": {"é": 1, "\u00e9": 3}}]"#, "the key [0].x[\"é\"] is there twice in JSON"),
         ] {
             assert!(told(text).starts_with(begin), "{text}: {}", told(text));
         }

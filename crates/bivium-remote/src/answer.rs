@@ -127,7 +127,7 @@ mod tests {
             (r#"{"result": {"result": 18446744073709551616}}"#, Answer::Spilled, "result.result.result is"),
             ("18446744073709551616", Answer::Spilled, "result is"),
             (r#"{"event": "chunk", "payload": {"json": {"a": [1e400]}}}"#, Answer::Event, "result.a[0] is"),
-            (r#"{"result": {"1": 1, "1": 2}}"#, Answer::Result, "two keys of result[\"1\"] are"),
+            (r#"{"result": {"1": 1, "1": 2}}"#, Answer::Result, "the key result[\"1\"] is"),
         ] {
             // Values are looked for where answers have them, so these are read as such.
             let error = match document::read::<Document>(text.as_bytes(), LIMITS.held, &Pace::endless()) {

@@ -41,7 +41,7 @@ use bivium_interface::manifest::Limits;
 use bivium_interface::{Manifest, Result};
 use compile::Request;
 
-pub use compile::{CacheUsage, Compilation, Compiler, compiler_main};
+pub use compile::{CacheUsage, Compilation, Compiler, check_component, compiler_main};
 pub use describe::{Description, Import, describe};
 pub use engine::{WasmConfig, WasmEngine};
 pub use factory::ComponentFactory;

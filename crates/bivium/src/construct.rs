@@ -35,7 +35,7 @@ pub(crate) struct Options {
 
 impl Options {
     /// What plugins must not be granted of the host's own.
-    fn protected(&self) -> Protected {
+    pub(crate) fn protected(&self) -> Protected {
         let protected = Protected::default().and(self.data.clone(), "the data of plugins");
         #[cfg(feature = "python")]
         let protected = self.places.protect(protected);
@@ -61,6 +61,10 @@ impl Constructor {
 
     pub(crate) fn exchange(&self) -> &Exchange {
         &self.exchange
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
     }
 
     /// What the host's policy grants to a plugin.

@@ -64,8 +64,10 @@ pub use bivium_remote::{
     ConfinementSupport, KeptCache, KeptEnvironment, kept_caches, kept_environments, remove_cache, remove_environment,
 };
 #[cfg(feature = "wasm")]
-pub use bivium_wasm::{CacheUsage, Compilation, Compiler, Resolver, SystemResolver, WasmConfig, compiler_main};
-pub use discovery::{Discovery, SearchPath, Shadowed, default_search_paths, discover};
+pub use bivium_wasm::{
+    CacheUsage, Compilation, Compiler, Resolver, SystemResolver, WasmConfig, check_component, compiler_main,
+};
+pub use discovery::{Discovery, FileKind, SearchPath, Shadowed, default_search_paths, discover};
 pub use installation::Installation;
 pub use manager::{
     Freed, Held, Import, ImportPermission, Inspection, LoadReport, ManagerBuilder, PluginInfo, PluginManager,

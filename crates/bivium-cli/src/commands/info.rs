@@ -41,7 +41,8 @@ struct Loaded {
 pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Result<(), Failure> {
     let (host, name) = Host::for_plugin(global, output, &args.named)?;
     let manifest = host.manager.manifest(&name)?;
-    let enabled = host.manager.is_enabled(&name)?;
+    let mut refusals = host.manager.refusals(&name)?;
+    let enabled = host.manager.is_enabled(&name).map_err(|error| refusals.push(error)).ok();
     let rights = Rights { granted: host.manager.granted(&name)?, not_held: host.manager.not_held(&name)? };
     let known = match (args.load, args.no_load) {
         (true, _) => Known::Loaded(ask(host, &name).await?),
@@ -50,13 +51,20 @@ pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Resul
     };
     let how = How::new(global, &args.named.plugin, manifest.runtime);
     if output.is_json() {
-        return output.value(&as_json(&manifest, &rights, enabled, &known, &how));
+        let mut info = as_json(&manifest, &rights, enabled, &known, &how);
+        if let (Value::Object(info), false) = (&mut info, refusals.is_empty()) {
+            info.insert("refusals".to_owned(), json!(refusals));
+        }
+        return output.value(&info);
     }
     output.line(&as_text(&manifest, &rights, enabled, &known, &how))?;
     match &known {
-        Known::Inspected(Inspection { problem: Some(error), .. }) | Known::Loaded(Err(error)) => output.warning(error),
+        // It says the first of them itself.
+        Known::Loaded(Err(error)) => refusals = vec![error.clone()],
+        Known::Inspected(Inspection { problem: Some(error), .. }) => refusals.push(error.clone()),
         _ => {}
     }
+    refusals.iter().for_each(|error| output.warning(error));
     if matches!(known, Known::Inspected(_)) {
         output.hint("Nothing of it has run. --load starts it and asks it for its methods and its configuration.");
     }
@@ -84,7 +92,7 @@ async fn ask(host: Host, name: &str) -> Result<Result<Loaded>, Failure> {
     }
 }
 
-fn as_json(manifest: &Arc<Manifest>, rights: &Rights, enabled: bool, known: &Known, how: &How<'_>) -> Value {
+fn as_json(manifest: &Arc<Manifest>, rights: &Rights, enabled: Option<bool>, known: &Known, how: &How<'_>) -> Value {
     let Rights { granted, not_held } = rights;
     let mut info = json!({"manifest": **manifest, "path": manifest.path.display().to_string(), "enabled": enabled,
         "confined": granted.confined, "granted": granted, "not_held": not_held, "loaded": matches!(known, Known::Loaded(_))});
@@ -116,7 +124,7 @@ fn as_json(manifest: &Arc<Manifest>, rights: &Rights, enabled: bool, known: &Kno
     info
 }
 
-fn as_text(manifest: &Manifest, rights: &Rights, enabled: bool, known: &Known, how: &How<'_>) -> String {
+fn as_text(manifest: &Manifest, rights: &Rights, enabled: Option<bool>, known: &Known, how: &How<'_>) -> String {
     let mut text = Text(vec![format!("{} {}", manifest.name, manifest.version)]);
     if !manifest.description.is_empty() {
         text.0.push(on_one_line(&manifest.description));
@@ -147,7 +155,7 @@ fn as_text(manifest: &Manifest, rights: &Rights, enabled: bool, known: &Known, h
     // One without a manifest is its own file.
     let is_bare = manifest.path.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("json"));
     text.item("manifest", (!is_bare).then(|| manifest.path.display().to_string()));
-    text.item("enabled", Some(if enabled { "yes" } else { "no" }.to_owned()));
+    text.item("enabled", enabled.map(|enabled| if enabled { "yes" } else { "no" }.to_owned()));
     text.item("needs", Some(needs(manifest)).filter(|needs| !needs.is_empty()));
     text.rights(manifest, rights);
     match known {

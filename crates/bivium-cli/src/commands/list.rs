@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bivium::{PluginError, PluginInfo, Shadowed};
+use bivium::{FileKind, PluginError, PluginInfo, Shadowed};
 use serde_json::json;
 
 use crate::args::{Global, List};
@@ -23,7 +23,8 @@ pub(super) async fn list(global: &Global, output: &Output, args: &List) -> Resul
         let problems: Vec<_> = discovery.problems.iter().map(problem).collect();
         let shadowed = |shadowed: &Shadowed| json!({"name": shadowed.name, "path": shadowed.path.display().to_string(), "by": shadowed.by.display().to_string()});
         let shadowed: Vec<_> = discovery.shadowed.iter().map(shadowed).collect();
-        let passed_over = |(path, what): &(PathBuf, &str)| json!({"path": path.display().to_string(), "what": what});
+        let passed_over =
+            |(path, kind): &(PathBuf, FileKind)| json!({"path": path.display().to_string(), "what": kind.to_string()});
         let passed_over: Vec<_> = discovery.passed_over.iter().map(passed_over).collect();
         return output.value(&json!({
             "plugins": plugins, "problems": problems, "shadowed": shadowed, "passed_over": passed_over

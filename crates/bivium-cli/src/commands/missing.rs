@@ -1,11 +1,12 @@
-//! What a manifest names and is not there. Nothing is opened or run.
+//! What a manifest names and is not there, or is something else. Nothing is run or compiled.
 
 use std::path::Path;
 
 use bivium::Manifest;
 use bivium::manifest::Runtime;
 
-/// The files without which the plugin cannot start, each as a clause; then directories that it is granted and are not there.
+/// The files without which the plugin cannot start, each as a clause; directories that it is granted and are not there; then a file
+/// that is no component.
 pub(super) fn missing(manifest: &Manifest) -> Vec<String> {
     let named = [
         ("component", manifest.component.as_deref()),
@@ -20,6 +21,11 @@ pub(super) fn missing(manifest: &Manifest) -> Vec<String> {
         .filter_map(|(key, path)| Some((key, path.filter(|path| !path.exists())?)))
         .map(|(key, path)| format!("{key}: {} is not there", path.display()))
         .collect();
+    if let Some(component) = manifest.component.as_deref().filter(|path| path.exists())
+        && let Err(error) = bivium::check_component(component)
+    {
+        missing.push(format!("component: {error}"));
+    }
     let has_own_python = manifest.python_path.is_some() || manifest.requirements.is_some();
     if manifest.runtime == Runtime::Python && !has_own_python {
         if !is_on_path("python3") {

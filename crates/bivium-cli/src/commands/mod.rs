@@ -29,7 +29,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<u8, Failure> {
         Command::Info(args) => info::info(global, output, &args).await?,
         Command::Run(args) => run::run(global, output, args).await?,
         Command::Stream(args) => run::stream(global, output, args).await?,
-        Command::Validate(args) => return validate::validate(output, &args),
+        Command::Validate(args) => return validate::validate(global, output, &args),
         Command::Config(Config::Get(named)) => config::get(global, output, &named).await?,
         Command::Config(Config::Set(args)) => config::set(global, output, args).await?,
         Command::Config(Config::Unset(args)) => config::unset(global, output, args).await?,

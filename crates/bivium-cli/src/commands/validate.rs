@@ -1,18 +1,19 @@
-//! `bivium validate`: everything that is wrong with manifests and pipelines, each with its line, and what they name and is not
-//! there. Nothing that they name is opened.
+//! `bivium validate`: everything that is wrong with manifests, pipelines and policies, each with its line, what they name and is not
+//! there or is something else, and what would keep a plugin from being loaded. Nothing that they name is run or compiled.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use bivium::manifest::ManifestFile;
 use bivium::pipeline::Pipeline;
-use bivium::{ErrorCode, Manifest, PluginError, SearchPath, discover};
+use bivium::{ErrorCode, FileKind, HostPolicy, ManagerBuilder, Manifest, PluginError, Problem, SearchPath, discover};
 use serde_json::{Value, json};
 
 use super::missing::missing;
-use crate::args::Validate;
+use crate::args::{Global, Validate};
 use crate::exit::{DONE, Failure, status};
-use crate::host::is_pipeline;
-use crate::output::{Output, on_one_line};
+use crate::host::{Place, builder};
+use crate::output::{Output, on_one_line, short};
 
 /// What a file is found to be, or what is wrong with it.
 type Verdict = Result<Found, PluginError>;
@@ -22,22 +23,39 @@ enum Found {
     /// A kind, a name, and what it names and is not there.
     Valid(&'static str, String, Vec<String>),
     /// What lies among manifests and is something else.
-    PassedOver(&'static str),
+    PassedOver(FileKind),
 }
 
-impl Found {
-    fn plugin(manifest: &Manifest) -> Self {
-        Self::Valid("plugin", manifest.name.clone(), missing(manifest))
+/// The plugin that a manifest declares, or why it would not be loaded.
+fn plugin(manifest: &Arc<Manifest>, builder: &ManagerBuilder) -> Verdict {
+    let mut refusals = builder.refusals(manifest);
+    match refusals.len() {
+        0 => Ok(Found::Valid("plugin", manifest.name.clone(), missing(manifest))),
+        1 => Err(refusals.remove(0)),
+        _ => {
+            let problem = |error: &PluginError| match error.problems() {
+                [] => {
+                    let help = error.help().map(|help| format!("; {help}")).unwrap_or_default();
+                    vec![Problem::new("", format!("{}{help}", error.message()))]
+                }
+                problems => problems.to_vec(),
+            };
+            let problems = refusals.iter().flat_map(problem).collect();
+            Err(PluginError::invalid_manifest("the plugin would not be loaded")
+                .with_plugin(&manifest.name)
+                .with_problems(problems))
+        }
     }
 }
 
-pub(super) fn validate(output: &Output, args: &Validate) -> Result<u8, Failure> {
+pub(super) fn validate(global: &Global, output: &Output, args: &Validate) -> Result<u8, Failure> {
+    let builder = builder(global, Place::Searched)?;
     let mut verdicts = Vec::new();
     for path in &args.paths {
         if path.is_dir() {
-            directory(path, &mut verdicts);
+            directory(path, &builder, &mut verdicts);
         } else {
-            verdicts.push((path.display().to_string(), file(path)));
+            verdicts.push((path.display().to_string(), file(path, FileKind::of(path), &builder)));
         }
     }
     if output.is_json() {
@@ -62,13 +80,16 @@ pub(super) fn validate(output: &Output, args: &Validate) -> Result<u8, Failure> 
     })
 }
 
-fn directory(path: &Path, verdicts: &mut Vec<(String, Verdict)>) {
+fn directory(path: &Path, builder: &ManagerBuilder, verdicts: &mut Vec<(String, Verdict)>) {
     let discovery = discover(&[SearchPath::named(path)]);
     for manifest in discovery.found.values() {
-        verdicts.push((manifest.path.display().to_string(), Ok(Found::plugin(manifest))));
+        verdicts.push((manifest.path.display().to_string(), plugin(manifest, builder)));
     }
     for (path, kind) in discovery.passed_over {
-        let verdict = if is_pipeline(&path) { file(&path) } else { Ok(Found::PassedOver(kind)) };
+        let verdict = match kind {
+            FileKind::Pipeline | FileKind::Policy => file(&path, kind, builder),
+            kind => Ok(Found::PassedOver(kind)),
+        };
         verdicts.push((path.display().to_string(), verdict));
     }
     for (file, error) in discovery.problems {
@@ -76,14 +97,15 @@ fn directory(path: &Path, verdicts: &mut Vec<(String, Verdict)>) {
     }
 }
 
-fn file(path: &Path) -> Verdict {
-    if is_pipeline(path) {
-        return Pipeline::read(path).map(|pipeline| Found::Valid("pipeline", pipeline.name, Vec::new()));
+fn file(path: &Path, kind: FileKind, builder: &ManagerBuilder) -> Verdict {
+    match kind {
+        FileKind::Pipeline => Pipeline::read(path).map(|pipeline| Found::Valid("pipeline", pipeline.name, Vec::new())),
+        FileKind::Policy => HostPolicy::read(path).map(|_| Found::Valid("host policy", String::new(), Vec::new())),
+        _ => match ManifestFile::read(path)? {
+            ManifestFile::Plugin(manifest) => plugin(&Arc::new(*manifest), builder),
+            ManifestFile::Adapter(adapter) => Ok(Found::Valid("adapter", adapter.name, Vec::new())),
+        },
     }
-    ManifestFile::read(path).map(|file| match file {
-        ManifestFile::Plugin(manifest) => Found::plugin(&manifest),
-        ManifestFile::Adapter(adapter) => Found::Valid("adapter", adapter.name, Vec::new()),
-    })
 }
 
 fn as_json((path, verdict): &(String, Verdict)) -> Value {
@@ -91,7 +113,7 @@ fn as_json((path, verdict): &(String, Verdict)) -> Value {
         Ok(Found::Valid(kind, name, missing)) => {
             json!({"path": path, "valid": true, "kind": kind, "name": name, "warnings": missing})
         }
-        Ok(Found::PassedOver(what)) => json!({"path": path, "valid": true, "passed_over": what}),
+        Ok(Found::PassedOver(what)) => json!({"path": path, "valid": true, "passed_over": what.to_string()}),
         Err(error) => json!({"path": path, "valid": false, "error": error}),
     }
 }
@@ -100,7 +122,9 @@ fn as_lines((path, verdict): &(String, Verdict)) -> Vec<String> {
     match verdict {
         Ok(Found::Valid(kind, name, missing)) => {
             let warnings = missing.iter().map(|missing| on_one_line(&format!("{path}: warning: {missing}")));
-            std::iter::once(format!("{path}: ok, {kind} {name}")).chain(warnings).collect()
+            std::iter::once(format!("{path}: ok, {kind} {}", short(name)).trim_end().to_owned())
+                .chain(warnings)
+                .collect()
         }
         Ok(Found::PassedOver(what)) => vec![format!("{path}: passed over, {what}")],
         Err(error) if error.problems().is_empty() => vec![on_one_line(&format!("{path}: {error}"))],

@@ -29,7 +29,7 @@ pub(crate) use progress::{Bars, follow};
 pub(crate) use result::Shelf;
 pub(crate) use screen::Screen;
 pub(crate) use table::Table;
-pub(crate) use text::{indented, on_one_line};
+pub(crate) use text::{indented, on_one_line, short};
 
 /// How long a result may take to be read once the program is to stop.
 const LAST_READ: Duration = Duration::from_millis(200);
@@ -122,9 +122,9 @@ impl Output {
         }
     }
 
-    /// Says that something is not as it should be, though the command goes on.
+    /// Says that something is not as it should be, though the command goes on, to people who want to hear it.
     pub(crate) fn warning(&self, error: &PluginError) {
-        if !self.is_json() {
+        if !self.quiet && !self.is_json() {
             error::warn(error, &self.screen);
         }
     }

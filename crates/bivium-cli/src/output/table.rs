@@ -1,6 +1,9 @@
 //! Tables for people: columns as wide as they need to be, two blanks apart.
 
-use super::text::on_one_line;
+use super::text::cut;
+
+/// The longest cell, in bytes: longer than any path.
+const LONGEST: usize = 5000;
 
 /// A table of text.
 pub(crate) struct Table {
@@ -22,7 +25,7 @@ impl Table {
 
     /// Adds a row.
     pub(crate) fn row<const N: usize>(&mut self, cells: [&str; N]) {
-        self.rows.push(cells.map(on_one_line).into());
+        self.rows.push(cells.map(|cell| cut(cell, LONGEST)).into());
     }
 
     /// The lines; nothing for a table without rows.

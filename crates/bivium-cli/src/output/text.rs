@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use bivium_interface::head;
 use serde_json::Value;
 use unicode_general_category::{GeneralCategory, get_general_category};
 
@@ -38,6 +39,17 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
 /// The text on one line: white space of any kind and length becomes one blank.
 pub(crate) fn on_one_line(text: &str) -> String {
     printable(&text.split_whitespace().collect::<Vec<_>>().join(" ")).into_owned()
+}
+
+/// A name that a file's author chose freely, on one line and not too long.
+pub(crate) fn short(name: &str) -> String {
+    cut(name, 100)
+}
+
+/// The first bytes of a text, on one line.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    let dots = if text.len() > most { "…" } else { "" };
+    format!("{}{dots}", on_one_line(head(text, most)))
 }
 
 /// The text of one record, of which only the first line begins at the margin: none can pass for another record.
@@ -82,6 +94,7 @@ mod tests {
     fn what_is_not_seen_is_written_out() {
         assert_eq!(printable("a\u{1b}[2J\u{9b}é\tb\n"), "a\\u{1b}[2J\\u{9b}é\tb\n");
         assert_eq!(on_one_line(" a\r\n  b\u{7}\t"), "a b\\u{7}");
+        assert_eq!((short("a\n b\u{1b}"), short(&"é".repeat(1 << 19)).len()), ("a b\\u{1b}".to_owned(), 103));
         assert_eq!(indented("a\nwarn: b\r\n"), "a\n    warn: b");
         assert_eq!(printable("cod\u{202e}gnp.exe"), "cod\\u{202e}gnp.exe");
     }

@@ -134,7 +134,7 @@ fn info_shows_the_manifest_without_starting_anything() {
       limits        cache_mb 32768
     --- stderr
     ");
-    let permissions = json!({"filesystem": [{"path": "data", "guest": "/data"}], "network": ["https://example.com"],
+    let permissions = json!({"filesystem": [{"path": "/srv/data", "guest": "/data"}], "network": ["https://example.com"],
         "env": ["LANG"], "clocks": true});
     place.component("fetch", json!({"permissions": permissions, "limits": {"memory_mb": 64, "call_ms": 5000}}));
     insta::assert_snapshot!(place.run(&["info", "manifests/fetch.json", "--no-load"]).all(), @"
@@ -145,7 +145,7 @@ fn info_shows_the_manifest_without_starting_anything() {
       component     [DIR]/manifests/fetch.wasm
       manifest      [DIR]/manifests/fetch.json
       enabled       yes
-      permissions   read [DIR]/manifests/data as /data; connect to https://example.com; see $LANG; read clocks
+      permissions   read /srv/data as /data; connect to https://example.com; see $LANG; read clocks
       granted       all of it
       limits        memory_mb 64, table_elements 60000, core_instances 100, memories 8, tables 64, stack_kb 512, call_ms 5000, component_mb 64, compile_s 120, payload_mb 16, blob_mb 1024, blobs 1024, files 256, connections 16, response_mb 64, log_records 1000, queue 1024
     --- stderr
@@ -157,10 +157,10 @@ fn info_shows_the_manifest_without_starting_anything() {
 #[test]
 fn info_shows_what_the_hosts_policy_leaves_of_a_manifest() {
     let place = place_with_two();
-    let permissions = json!({"filesystem": [{"path": "data", "guest": "/data", "mode": "write"}],
+    let permissions = json!({"filesystem": [{"path": "/srv/data", "guest": "/data", "mode": "write"}],
         "network": ["https://example.com"], "env": ["LANG"], "clocks": true});
     place.component("fetch", json!({"permissions": permissions, "limits": {"memory_mb": 64}}));
-    let policy = json!({"permissions": {"filesystem": [{"path": "manifests", "guest": "/"}], "env": ["LANG"]},
+    let policy = json!({"permissions": {"filesystem": [{"path": "/srv", "guest": "/"}], "env": ["LANG"]},
         "limits": {"memory_mb": 32}, "confine": true});
     place.write("policy.json", &policy.to_string());
     insta::assert_snapshot!(place.run(&["info", "fetch", "--no-load", "--policy", "policy.json"]).all(), @"
@@ -171,9 +171,9 @@ fn info_shows_what_the_hosts_policy_leaves_of_a_manifest() {
       component     [DIR]/manifests/fetch.wasm
       manifest      [DIR]/manifests/fetch.json
       enabled       yes
-      permissions   read and write [DIR]/manifests/data as /data; connect to https://example.com; see $LANG; read clocks
-      granted       read [DIR]/manifests/data as /data; see $LANG
-      missing       the host does not grant read and write [DIR]/manifests/data (permissions.filesystem); the most that it grants is read [DIR]/manifests/data
+      permissions   read and write /srv/data as /data; connect to https://example.com; see $LANG; read clocks
+      granted       read /srv/data as /data; see $LANG
+      missing       the host does not grant read and write /srv/data (permissions.filesystem); the most that it grants is read /srv/data
       missing       the host does not grant https://example.com (permissions.network)
       missing       the host does not grant permissions.clocks
       missing       the host does not grant 64 (limits.memory_mb); the most that it grants is 32
@@ -223,7 +223,7 @@ fn pipelines_among_the_manifests_are_listed_and_found_by_name() {
     assert_eq!(json["problems"][0]["error"]["code"], "invalid-input", "{json}");
 
     let checked = place.run(&["pipeline", "check", "mask"]);
-    assert!(checked.assert_status(4).stderr.contains("/steps/0/plugin"), "{}", checked.all());
+    assert!(checked.assert_status(4).stderr.contains("steps.0.plugin: "), "{}", checked.all());
     let meant = place.run(&["pipeline", "run", "maks"]);
     assert!(meant.assert_status(3).stderr.contains("did you mean \"mask\"?"), "{}", meant.all());
     let broken = place.run(&["pipeline", "run", "broken"]);
@@ -282,7 +282,7 @@ fn validate_warns_of_what_a_manifest_names_and_is_not_there() {
     };
     manifest("a", json!({"python_path": "venv/bin/python", "source": "src"}));
     manifest("b", json!({"source": "."}));
-    manifest("c", json!({"source": "..", "permissions": {"filesystem": [{"path": "data", "guest": "/data"}]}}));
+    manifest("c", json!({"source": "..", "permissions": {"filesystem": [{"path": "/srv/none", "guest": "/data"}]}}));
     place.write("words.py", "class Words: pass\n");
     insta::assert_snapshot!(place.run(&["validate", "manifests"]).all(), @"
     0
@@ -293,7 +293,7 @@ fn validate_warns_of_what_a_manifest_names_and_is_not_there() {
     [DIR]/manifests/b.json: ok, plugin b
     [DIR]/manifests/b.json: warning: module: there is no words in [DIR]/manifests
     [DIR]/manifests/c.json: ok, plugin c
-    [DIR]/manifests/c.json: warning: permissions.filesystem: [DIR]/manifests/data is not there
+    [DIR]/manifests/c.json: warning: permissions.filesystem: /srv/none is not there
     --- stderr
     ");
     let json = place.run(&["validate", "manifests/a.json", "--output=json"]).assert_status(0).json();

@@ -19,8 +19,10 @@ mod info;
 mod kept;
 mod logs;
 mod objects;
+mod pipelines;
 mod place;
 mod reader;
+mod refused;
 mod saved;
 mod secrets;
 #[path = "../../../../tests/support/small_disk.rs"]

@@ -187,7 +187,7 @@ fn a_number_that_is_not_held_exactly_is_refused_with_its_place() {
     for (args, told) in [
         (["run", "redact", r#"n:=[{"id": 18446744073709551616}]"#], told),
         (["run", "redact", "--arg=-9223372036854775809"], "the value is -9223372036854775809, an integer"),
-        (["run", "redact", r#"n:={"a": 1, "a": 2}"#], "two keys of n.a are the same in JSON"),
+        (["run", "redact", r#"n:={"a": 1, "a": 2}"#], "the key n.a is there twice in JSON"),
     ] {
         let ran = place.run(&args);
         assert_eq!(ran.status, 2, "{}", ran.stderr);
@@ -340,4 +340,36 @@ fn too_few_processes_are_told() {
     }
     let ran = Place::new().ran(command.output().unwrap());
     assert!(ran.assert_status(6).stderr.contains("ulimit -u"), "{}", ran.all());
+}
+
+#[test]
+fn a_place_of_the_audit_log_that_is_no_file_and_json_in_place_of_a_file_are_told_plainly() {
+    let place = Place::new();
+    for file in ["manifests", "/", &"x".repeat(300)] {
+        let ran = place.run(&["list", "--audit", file]);
+        assert!(ran.assert_status(4).stderr.contains("name a file"), "{}", ran.all());
+    }
+    let ran = place.run(&["run", "redact", "--json", r#"{"a": 1, "a": 2}"#]);
+    assert!(ran.assert_status(4).stderr.contains("--json takes the name of a file"), "{}", ran.all());
+    let ran = place.run_with_input(&["run", "redact", "--json", "-"], r#"{"a": 1, "a": 2}"#);
+    assert!(ran.assert_status(4).stderr.contains("standard input: the key a is there twice"), "{}", ran.all());
+}
+
+#[test]
+fn quiet_leaves_out_warnings_and_says_errors() {
+    let place = Place::new();
+    place.write("manifests/broken.json", "{");
+    assert!(place.run(&["list"]).stderr.contains("bivium: warning: "));
+    assert_eq!(place.run(&["list", "--quiet"]).assert_status(0).stderr, "");
+    assert!(place.run(&["run", "nothing", "--quiet"]).assert_status(3).stderr.starts_with("bivium: "));
+    assert!(place.run(&["--help"]).stdout.contains("leave out warnings"));
+}
+
+#[test]
+fn minus_zero_is_an_integer_where_it_is_written_as_one() {
+    let place = Place::with_probe();
+    let ran = place.run_with_input(&["run", "probe", "--arg=-0", "--json", "-", "m:=[-0, -0.0]"], r#"{"n": -0}"#);
+    let result = ran.assert_status(0).json();
+    assert_eq!(result["args"].to_string(), "[0]");
+    assert_eq!((&result["kwargs"]["n"], &result["kwargs"]["m"]), (&"0".into(), &"[0, -0.0]".into()));
 }

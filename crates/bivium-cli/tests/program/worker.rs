@@ -394,12 +394,12 @@ fn a_pipeline_that_would_not_run_is_told_before_it_runs() {
     assert_eq!(good.assert_status(0).stdout, "good.json: ok, pipeline p\n");
     let bad = place.run(&["pipeline", "check", "bad.json"]);
     assert!(
-        bad.assert_status(4).stderr.contains("/steps/0/method: probe has no method \"shout\"; it has"),
+        bad.assert_status(4).stderr.contains("steps.0.method: probe has no method \"shout\"; it has"),
         "{}",
         bad.all()
     );
     assert!(
-        bad.stderr.contains("/inputs/sound/file: there is no file") && bad.stderr.contains("none.wav"),
+        bad.stderr.contains("inputs.sound.file: there is no file") && bad.stderr.contains("none.wav"),
         "{}",
         bad.all()
     );

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use bivium_interface::{PluginError, Result};
+use bivium_interface::{ErrorCode, PluginError, Result};
 
 use super::{AuditRecord, AuditSink};
 use crate::log::ends_in_half_a_line;
@@ -22,9 +22,15 @@ impl AuditFile {
     /// Opens the file, or makes it for this user only (0600). Blocks on the file system.
     ///
     /// # Errors
-    /// `not-found`, `denied` or `internal` if it cannot be opened, naming it.
+    /// `not-found`, `denied` or `invalid-input` if it cannot be opened, naming it.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = opened(path).map_err(|error| failed("open", path, &error))?;
+        let file = opened(path).map_err(|error| match failed("open", path, &error) {
+            // What else keeps it from being opened lies in the path: a directory, or a name that is too long.
+            error if error.code() == ErrorCode::Internal => {
+                PluginError::invalid_input(error.message()).with_help("name a file")
+            }
+            error => error,
+        })?;
         Ok(Self { path: path.to_owned(), file: Mutex::new(file) })
     }
 }

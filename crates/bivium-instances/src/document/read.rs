@@ -316,7 +316,7 @@ mod tests {
                 ("18446744073709551616", Some("].id is 18446744073709551616, an integer")),
                 ("-9223372036854775809", Some("].id is -9223372036854775809, an integer")),
                 (&format!("1{}", "0".repeat(400)), Some("].id is a number of 401 digits")),
-                (r#"1, "id": 2"#, Some("two keys of [")),
+                (r#"1, "id": 2"#, Some("the key [")),
             ] {
                 let text = format!(r#"[{filler}{{"id": {last}}}]"#);
                 let found = match document(&text, 256 << 20) {

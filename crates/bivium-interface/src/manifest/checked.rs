@@ -5,11 +5,17 @@ use serde_json::Value;
 use super::fit;
 use super::node::{Kind, Node};
 use super::problems::Problems;
-use crate::Problem;
+use crate::{Problem, head};
 
-/// JSON text that fits a schema, and the lines of what is in it.
+/// A problem's place is told with at most so many bytes.
+const MOST_PLACE: usize = 200;
+/// And what it says.
+const MOST_MESSAGE: usize = 2000;
+
+/// JSON text, the lines of what is in it, and where it does not fit a schema.
 pub struct CheckedText {
     root: Node,
+    problems: Problems,
 }
 
 impl CheckedText {
@@ -17,17 +23,20 @@ impl CheckedText {
     /// `a pipeline`.
     ///
     /// # Errors
-    /// Everything that is wrong with it (the first hundred), each with its line, and for an unknown key the nearest that is known.
+    /// Where it is broken, if it is no JSON.
     pub fn read(text: &str, schema: &Value, what: &str) -> Result<Self, Vec<Problem>> {
         let mut problems = Problems::default();
-        let root = Node::read(text.strip_prefix('\u{feff}').unwrap_or(text), &mut problems);
-        if let Some(root) = &root {
-            fit::check_as(root, schema, what, &mut problems);
-        }
-        match root {
-            Some(root) if problems.is_empty() => Ok(Self { root }),
-            _ => Err(problems.into_list()),
-        }
+        let Some(root) = Node::read(text.strip_prefix('\u{feff}').unwrap_or(text), &mut problems) else {
+            return Err(problems.into_list());
+        };
+        fit::check_as(&root, schema, what, &mut problems);
+        Ok(Self { root, problems })
+    }
+
+    /// Whether it fits.
+    #[must_use]
+    pub fn is_fit(&self) -> bool {
+        self.problems.is_empty()
     }
 
     /// The value.
@@ -36,16 +45,18 @@ impl CheckedText {
         self.root.clone().into_value()
     }
 
-    /// Problems at JSON Pointers (the first hundred), each with its place as a person writes it and its line, in the order of the
-    /// file.
+    /// Where it does not fit, and more problems at JSON Pointers (the first hundred): each with its line and its place as a person
+    /// writes it, in the order of the file. For an unknown key the nearest that is known is named.
     #[must_use]
-    pub fn located(&self, problems: &[Problem]) -> Vec<Problem> {
-        let mut located = Problems::default();
-        for problem in problems {
+    pub fn problems(&self, more: &[Problem]) -> Vec<Problem> {
+        let mut all = self.problems.clone();
+        for problem in more {
             let place = problem.location.trim_start_matches('/').replace('/', ".");
-            located.add(self.line(&problem.location), format!("{place}: {}", problem.message));
+            let colon = if place.is_empty() { "" } else { ": " };
+            let (place, message) = (bounded(&place, MOST_PLACE), bounded(&problem.message, MOST_MESSAGE));
+            all.add(self.line(&problem.location), format!("{place}{colon}{message}"));
         }
-        located.into_list()
+        all.into_list()
     }
 
     /// The line of what lies at a JSON Pointer, or of the nearest above it that is there.
@@ -67,6 +78,12 @@ impl CheckedText {
     }
 }
 
+/// The beginning of a text that may be as long as its file.
+fn bounded(text: &str, most: usize) -> String {
+    let dots = if text.len() > most { "…" } else { "" };
+    format!("{}{dots}", head(text, most))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -83,14 +100,18 @@ mod tests {
             assert_eq!(checked.line(pointer), line, "{pointer}");
         }
         let problems = [Problem::new("/a/1/b~1c", "is two"), Problem::new("/a/0", "is one")];
-        let located: Vec<String> = checked.located(&problems).iter().map(ToString::to_string).collect();
+        let located: Vec<String> = checked.problems(&problems).iter().map(ToString::to_string).collect();
         assert_eq!(located, ["line 3: a.0: is one", "line 4: a.1.b~1c: is two"]);
         assert_eq!(checked.value(), json!({"a": [1, {"b/c": 2}]}));
         let schema = json!({"type": "object", "additionalProperties": false, "properties": {"steps": {}}});
-        let problems = CheckedText::read("{\n\"stesp\": 1}", &schema, "a test").err().unwrap();
-        assert_eq!(problems[0].to_string(), "line 2: unknown key \"stesp\"; did you mean `steps`?");
-        assert!(
-            CheckedText::read("7", &schema, "a test").err().unwrap()[0].message.contains("a test must be an object")
-        );
+        let long = Problem::new(format!("/a/{}", "x".repeat(1 << 20)), "y".repeat(1 << 20));
+        assert!(checked.problems(&[long])[0].message.len() < 2300);
+        let unfit = CheckedText::read("{\n\"stesp\": 1,\n\"a\": 2}", &schema, "a test").ok().unwrap();
+        let all: Vec<String> = unfit.problems(&[Problem::new("", "is odd")]).iter().map(ToString::to_string).collect();
+        assert!(!unfit.is_fit() && all[0] == "line 1: is odd", "{all:?}");
+        assert_eq!(all[1], "line 2: unknown key \"stesp\"; did you mean `steps`?");
+        let number = CheckedText::read("7", &schema, "a test").ok().unwrap();
+        assert!(number.problems(&[])[0].message.contains("a test must be an object"));
+        assert_eq!(CheckedText::read("{", &schema, "a test").err().unwrap().len(), 1);
     }
 }

@@ -21,11 +21,11 @@ mod lift;
 mod limits;
 mod node;
 mod permissions;
-mod problems;
+pub(crate) mod problems;
 mod python;
 mod resolve;
 mod rules;
-mod schema;
+pub(crate) mod schema;
 #[cfg(test)]
 mod tests;
 mod text;

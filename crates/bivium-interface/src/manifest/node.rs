@@ -50,7 +50,7 @@ impl Node {
     /// Reads JSON; nothing if the text is no JSON at all.
     pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Self> {
         match serde_json::from_str::<&RawValue>(text) {
-            Ok(raw) => Some(Reader::new(text, problems).node(raw, 0)),
+            Ok(raw) => Some(Reader::new(text, problems).node(raw)),
             Err(error) => {
                 let message = format!("this is not JSON: {} at column {}", without_place(&error), error.column());
                 problems.add(error.line().max(1), message);
@@ -131,13 +131,16 @@ struct Reader<'t, 'p> {
     text: &'t str,
     /// Where each line but the first begins.
     lines: Vec<usize>,
+    /// The way to the value at hand, such as `init_args.a[0]`, and how many levels it lies below the root.
+    way: String,
+    depth: usize,
     problems: &'p mut Problems,
 }
 
 impl<'t, 'p> Reader<'t, 'p> {
     fn new(text: &'t str, problems: &'p mut Problems) -> Self {
         let lines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1).collect();
-        Self { text, lines, problems }
+        Self { text, lines, way: String::new(), depth: 0, problems }
     }
 
     /// The line of a slice of the text.
@@ -146,13 +149,24 @@ impl<'t, 'p> Reader<'t, 'p> {
         1 + self.lines.partition_point(|start| *start <= offset)
     }
 
-    fn node(&mut self, raw: &'t RawValue, depth: usize) -> Node {
+    /// What lies below the value at hand; `step` adds the last part of the way.
+    fn below(&mut self, raw: &'t RawValue, step: impl FnOnce(&mut String)) -> Node {
+        let length = self.way.len();
+        step(&mut self.way);
+        self.depth += 1;
+        let node = self.node(raw);
+        self.depth -= 1;
+        self.way.truncate(length);
+        node
+    }
+
+    fn node(&mut self, raw: &'t RawValue) -> Node {
         let line = self.line(raw);
-        let kind = if depth > DEEPEST {
+        let kind = if self.depth > DEEPEST {
             self.problems.add(line, format!("this is nested deeper than {DEEPEST} levels"));
             Kind::Broken
         } else {
-            self.kind(raw, depth).unwrap_or_else(|error| {
+            self.kind(raw).unwrap_or_else(|error| {
                 // The grammar is checked, so what is left is a number or an escape sequence that means nothing.
                 let what = if raw.get().starts_with('"') { "text" } else { "number" };
                 self.problems.add(line, format!("this {what} cannot be read: {}", without_place(&error)));
@@ -162,33 +176,38 @@ impl<'t, 'p> Reader<'t, 'p> {
         Node { line, kind }
     }
 
-    fn kind(&mut self, raw: &'t RawValue, depth: usize) -> Result<Kind, serde_json::Error> {
+    fn kind(&mut self, raw: &'t RawValue) -> Result<Kind, serde_json::Error> {
         let text = raw.get();
         Ok(match text.as_bytes().first() {
-            Some(b'{') => Kind::Object(self.object(text, depth)?),
+            Some(b'{') => Kind::Object(self.object(text)?),
             Some(b'[') => {
                 let items: Vec<&RawValue> = serde_json::from_str(text)?;
-                Kind::Array(items.into_iter().map(|item| self.node(item, depth + 1)).collect())
+                let item = |(n, item)| self.below(item, |way| way.push_str(&format!("[{n}]")));
+                Kind::Array(items.into_iter().enumerate().map(item).collect())
             }
             Some(b'"') => Kind::String(serde_json::from_str(text)?),
             Some(b't' | b'f') => Kind::Bool(serde_json::from_str(text)?),
             Some(b'n') => Kind::Null,
             _ => match exact::find(text.as_bytes()) {
                 Some(inexact) => {
-                    self.problems.add(self.line(raw), inexact.to_string());
+                    self.problems.add(self.line(raw), inexact.below(&self.way).to_string());
                     Kind::Broken
                 }
+                None if text == "-0" => Kind::Number(0.into()),
                 None => Kind::Number(serde_json::from_str(text)?),
             },
         })
     }
 
-    fn object(&mut self, text: &'t str, depth: usize) -> Result<Vec<Entry>, serde_json::Error> {
+    fn object(&mut self, text: &'t str) -> Result<Vec<Entry>, serde_json::Error> {
         let mut entries = Vec::new();
         for (key, value) in serde_json::Deserializer::from_str(text).deserialize_map(Pairs)? {
             let line = self.line(key);
-            match serde_json::from_str(key.get()) {
-                Ok(name) => entries.push(Entry { key: name, line, value: self.node(value, depth + 1) }),
+            match serde_json::from_str::<String>(key.get()) {
+                Ok(name) => {
+                    let value = self.below(value, |way| exact::push_key(way, &name));
+                    entries.push(Entry { key: name, line, value });
+                }
                 Err(error) => self.problems.add(line, format!("this key cannot be read: {}", without_place(&error))),
             }
         }

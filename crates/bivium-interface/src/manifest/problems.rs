@@ -6,7 +6,7 @@ use crate::Problem;
 const MOST: usize = 100;
 
 /// What is wrong with a file, in the order found.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(super) struct Problems {
     found: Vec<(usize, String)>,
     more: bool,
@@ -50,7 +50,7 @@ impl Problems {
 }
 
 /// A text of the file, quoted, escaped and cut for a message.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     const LONGEST: usize = 64;
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),

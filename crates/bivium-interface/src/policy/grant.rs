@@ -332,17 +332,24 @@ mod tests {
         let error = HostPolicy::read(&path).unwrap_err();
         assert_eq!(error.code(), crate::ErrorCode::NotFound);
         for (text, says) in [
-            (r#"{"permissions": {"network": ["example.com"]}}"#, "no scheme"),
-            (r#"{"permision": {}}"#, "unknown field"),
+            (r#"{"permissions": {"network": ["example.com"]}}"#, "line 1: permissions.network[0] must be an origin"),
+            (
+                "{\"permissions\":\n{\"network\": [\n\"ftp://a.example\"]}}",
+                "line 3: permissions.network.0: \"ftp://a.example\" allows nothing: ",
+            ),
+            (r#"{"permision": {}}"#, "unknown key \"permision\"; did you mean `permissions`?"),
+            (r#"{"permision": {}, "limits": {"fuel": 1e99}}"#, "limits.fuel must be a whole number"),
+            ("{", "line 1: this is not JSON"),
         ] {
             std::fs::write(&path, text).unwrap();
             let error = HostPolicy::read(&path).unwrap_err();
             assert_eq!(error.code(), crate::ErrorCode::InvalidConfig);
             assert!(error.to_string().contains(says), "{error}");
         }
-        let text = r#"{"permissions": {"filesystem": [{"path": "data", "guest": "/"}]}}"#;
+        let text = r#"{"permissions": {"filesystem": [{"path": "data", "guest": "/"}]}, "limits": {"connections": 0}}"#;
         std::fs::write(&path, text).unwrap();
         let policy = HostPolicy::read(&path).unwrap();
+        assert_eq!(policy.limits.connections, Some(0));
         assert_eq!(policy.permissions.unwrap().filesystem[0].path, dir.path().join("data"));
     }
 

@@ -7,19 +7,32 @@ mod grant;
 mod network;
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 pub use grant::{Granted, Refusal, matches_pattern, real};
 pub use network::{HostPattern, NetworkRule, Scheme, is_private};
 
-use crate::manifest::{Limits, Permissions};
-use crate::{PluginError, Result};
+use crate::manifest::problems::quoted;
+use crate::manifest::{CheckedText, Limits, Permissions, schema};
+use crate::{Manifest, PluginError, Problem, Result};
 
 /// What the environment variables begin with in which the program `bivium` is given secrets. No plugin is granted one of
 /// them: a secret is asked for with `permissions.secrets`.
 pub const SECRET_VARIABLE: &str = "BIVIUM_SECRET_";
+
+/// What a policy's file is checked against. A policy may set a limit to 0, which no manifest does.
+static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+    let mut schema = schema::of::<HostPolicy>();
+    let limits = schema.pointer_mut("/$defs/Limits/properties").and_then(Value::as_object_mut);
+    for limit in limits.into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut) {
+        limit.remove("minimum");
+    }
+    schema
+});
 
 /// No policy is longer.
 const MOST_BYTES: u64 = 1 << 20;
@@ -128,20 +141,39 @@ impl HostPolicy {
             }
             _ => PluginError::denied(failed(&format!("cannot be read: {error}"))),
         })?;
-        let invalid = |why: String| PluginError::invalid_config(failed(&format!("is not valid: {why}")));
-        let mut policy: Self = crate::exact::from_str(&text)
-            .map_err(|error| invalid(error.to_string()).with_help("docs/sandbox.md shows what a policy may say"))?;
-        let base = std::path::absolute(path).map_err(|error| invalid(error.to_string()))?;
+        let invalid = |problems| {
+            PluginError::invalid_config(failed("is not valid"))
+                .with_problems(problems)
+                .with_help("docs/sandbox.md shows what a policy may say")
+        };
+        let checked = CheckedText::read(&text, &SCHEMA, "a host policy").map_err(invalid)?;
+        if !checked.is_fit() {
+            return Err(invalid(checked.problems(&[])));
+        }
+        let unread =
+            |error: &dyn std::fmt::Display| PluginError::invalid_config(failed(&format!("is not valid: {error}")));
+        let mut policy: Self = serde_json::from_value(checked.value()).map_err(|error| unread(&error))?;
+        let base = std::path::absolute(path).map_err(|error| unread(&error))?;
         let base = base.parent().unwrap_or(Path::new("/"));
-        if let Some(permissions) = &mut policy.permissions {
-            for rule in &permissions.network {
-                rule.parse::<NetworkRule>()
-                    .map_err(|why| invalid(format!("permissions.network has {rule:?}: {why}")))?;
-            }
-            for directory in &mut permissions.filesystem {
-                directory.path = base.join(&directory.path);
-            }
+        let Some(permissions) = &mut policy.permissions else { return Ok(policy) };
+        let wrong = |(n, rule): (usize, &String)| {
+            let why = rule.parse::<NetworkRule>().err()?;
+            Some(Problem::new(format!("/permissions/network/{n}"), format!("{} allows nothing: {why}", quoted(rule))))
+        };
+        let wrong: Vec<Problem> = permissions.network.iter().enumerate().filter_map(wrong).collect();
+        if !wrong.is_empty() {
+            return Err(invalid(checked.problems(&wrong)));
+        }
+        for directory in &mut permissions.filesystem {
+            directory.path = base.join(&directory.path);
         }
         Ok(policy)
+    }
+
+    /// Whether a JSON object has a key of a policy's and none that only a manifest has.
+    #[must_use]
+    pub fn is_meant(object: &Map<String, Value>) -> bool {
+        let has = |key: &String| SCHEMA.get("properties").is_some_and(|known| known.get(key).is_some());
+        object.keys().any(has) && !object.keys().any(|key| !has(key) && Manifest::has_key(key))
     }
 }

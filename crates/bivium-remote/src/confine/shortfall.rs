@@ -33,12 +33,26 @@ pub(super) fn tell(context: &PluginContext, means: Means) -> Result<()> {
     let message =
         format!("this machine cannot hold the plugin's worker to all of its manifest: {}", missing.join("; "));
     if context.granted.enforce {
-        return Err(PluginError::denied(message).with_help(
-            "grant it what it cannot be kept from, make it a component, or leave out `enforce` and trust it so far",
-        ));
+        return Err(PluginError::denied(message).with_help(cure(&missing)));
     }
     context.log.push(LogLevel::Debug, LogSource::Host, 0, None, &message);
     Ok(())
+}
+
+/// What to do where it is to be enforced.
+fn cure(missing: &[String]) -> String {
+    let limits = missing.iter().filter(|missing| missing.starts_with("limits.")).count();
+    let mut cures = Vec::new();
+    if limits > 0 {
+        cures.push(
+            "for the limits start the host where it may make control groups (`systemd-run --user -p Delegate=yes -p \
+             DelegateSubgroup=host`), or leave them out",
+        );
+    }
+    if limits < missing.len() {
+        cures.push("grant it what it cannot be kept from, make it a component");
+    }
+    format!("{}, or leave out `enforce` and trust it so far", cures.join("; "))
 }
 
 /// What this machine cannot hold a Python plugin's workers to of what it is granted: a sentence each, which begins with the
@@ -188,6 +202,16 @@ mod tests {
         assert!(keys(&format!(r#""permissions": {{{fixed}, "filesystem": []}}"#), ALL).is_empty());
         let by_address = format!(r#""permissions": {{{fixed}, "network": ["tcp://10.0.0.1:80"]}}"#);
         assert_eq!(keys(&by_address, ALL), ["permissions.network"], "which host is not held");
+    }
+
+    #[test]
+    fn the_cure_is_of_what_is_missing() {
+        let cure = |missing: &[&str]| cure(&missing.iter().map(|missing| format!("{missing}: …")).collect::<Vec<_>>());
+        let (limits, permissions) = (cure(&["limits.memory_mb"]), cure(&["permissions.clocks"]));
+        assert!(limits.contains("control groups (`systemd-run") && !limits.contains("grant"), "{limits}");
+        assert!(permissions.contains("grant it") && !permissions.contains("control"), "{permissions}");
+        let both = cure(&["permissions.clocks", "limits.processes"]);
+        assert!(both.contains("grant it") && both.contains("control groups"), "{both}");
     }
 
     #[test]

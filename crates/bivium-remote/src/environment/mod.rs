@@ -96,6 +96,13 @@ pub(crate) async fn interpreter(
     Ok(found)
 }
 
+/// What is wrong with how a manifest names its requirements and its versions of Python: no installer would be given them.
+#[must_use]
+pub fn malformed(manifest: &Manifest) -> Vec<PluginError> {
+    let requirements = manifest.requirements.as_deref().unwrap_or_default();
+    [requirement::check(manifest, requirements).err(), Wanted::of(manifest).err()].into_iter().flatten().collect()
+}
+
 /// Makes the environment of an interpreter that [`interpreter`] has given anew if that does not start any more; the arguments are
 /// those that it was asked with. Says whether it did.
 ///

@@ -101,7 +101,10 @@ fn fault_of_url(text: &str) -> Option<String> {
 fn fault_of_versions(text: &str) -> Option<String> {
     let inner = text.strip_prefix('(').and_then(|text| text.strip_suffix(')')).unwrap_or(text);
     let error = inner.parse::<VersionSpecifiers>().err()?.to_string();
-    Some(format!("has versions that PEP 440 does not know: {}", error.lines().next().unwrap_or_default()))
+    Some(format!(
+        "has versions that PEP 440 does not know: {}",
+        error.lines().next().unwrap_or_default().trim_end_matches(':')
+    ))
 }
 
 fn shortened(text: &str) -> &str {

@@ -45,7 +45,7 @@ impl Wanted {
         let text = manifest.requires_python.clone();
         let specifiers = text.as_deref().unwrap_or_default().parse::<VersionSpecifiers>().map_err(|error| {
             let said = error.to_string();
-            let first = said.lines().next().unwrap_or_default();
+            let first = said.lines().next().unwrap_or_default().trim_end_matches(':');
             PluginError::invalid_manifest(format!("requires_python of {}: {first}", manifest.path.display()))
                 .with_help("write a PEP 440 specifier, for example \">=3.9,<3.14\"")
         })?;

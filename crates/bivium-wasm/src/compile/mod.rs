@@ -10,6 +10,7 @@ mod census;
 mod child;
 mod code;
 mod digest;
+mod look;
 mod skeleton;
 mod source;
 mod stamp;
@@ -35,6 +36,7 @@ use code::Code;
 use digest::Digest;
 use source::{Binary, Source};
 
+pub use look::check_component;
 pub use worker::compiler_main;
 
 /// Components that one engine compiles at the same time. Each compilation uses several threads.

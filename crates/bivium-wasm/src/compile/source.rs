@@ -50,6 +50,11 @@ impl Source {
         &self.stamp
     }
 
+    /// The file itself.
+    pub(super) fn into_file(self) -> File {
+        self.file
+    }
+
     /// The bytes and their digest, and whether the stamp stands for that digest from now on.
     pub(crate) fn read(mut self) -> Result<Binary> {
         let mut bytes = Vec::with_capacity(usize::try_from(self.stamp.size).unwrap_or_default());
@@ -91,7 +96,7 @@ fn check_regular(path: &Path, found: &std::fs::Metadata) -> Result<()> {
         .with_help("name a component's `.wasm` file as `component`"))
 }
 
-fn failed(path: &Path, error: &io::Error) -> PluginError {
+pub(super) fn failed(path: &Path, error: &io::Error) -> PluginError {
     let message = format!("cannot read the component {}: {error}", path.display());
     match error.kind() {
         io::ErrorKind::NotFound => {

@@ -31,6 +31,11 @@ pub(crate) fn check_header(bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// The file is shorter than it says.
+pub(crate) fn cut_short() -> PluginError {
+    PluginError::invalid_manifest("the file ends in the middle of the component").with_help("build or copy it again")
+}
+
 /// The engine cannot compile it.
 pub(crate) fn malformed(error: &wasmtime::Error) -> PluginError {
     /// How the engine says that there is too much of something.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use bivium_interface::{PluginError, Problem, Result, nearest};
+use bivium_interface::{Manifest, PluginError, Problem, Result, nearest};
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::{Map, Value, json};
@@ -38,6 +38,19 @@ impl Schema {
         let names: Map<String, Value> = properties.keys().map(|name| (name.clone(), Value::Bool(true))).collect();
         let checks = json!({"type": "object", "properties": names, "additionalProperties": false});
         Self::checked_by(document, &checks)
+    }
+
+    /// The schema that a manifest has, if it has one.
+    pub(crate) fn of_manifest(manifest: &Manifest) -> Option<Result<Self>> {
+        let document = manifest.config_schema.as_ref();
+        let document = document.filter(|schema| schema.as_object().is_none_or(|object| !object.is_empty()))?;
+        Some(Self::of_plugin(Some(manifest), document.clone()))
+    }
+
+    /// The schema that a plugin gave, with its manifest if it has one.
+    pub(crate) fn of_plugin(manifest: Option<&Manifest>, document: Value) -> Result<Self> {
+        let is_ancestors = manifest.is_some_and(|manifest| manifest.ancestor.is_some());
+        if is_ancestors { Self::of_ancestor(document) } else { Self::compile(document) }
     }
 
     fn checked_by(document: Value, checks: &Value) -> Result<Self> {

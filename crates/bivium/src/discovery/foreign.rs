@@ -1,16 +1,62 @@
 //! Files that lie among manifests and evidently are none: nobody wants to be warned of them each time.
 
+use std::fmt;
 use std::path::Path;
 
 use bivium_interface::manifest::LONGEST;
-use bivium_interface::{ErrorCode, Manifest, PluginError, read_text};
+use bivium_interface::{ErrorCode, HostPolicy, Manifest, PluginError, read_text};
 use serde_json::Value;
 
 /// What editors and other systems leave beside files (`._redact.json`), and what is hidden on purpose.
-pub(super) const HIDDEN: &str = "a hidden file";
+pub(super) const HIDDEN: FileKind = FileKind::Other("a hidden file");
 
-/// What has steps.
-pub(super) const PIPELINE: &str = "a pipeline";
+/// What a JSON file is meant to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FileKind {
+    /// A manifest, or what may become one: that is what a file is judged as which nothing is known of.
+    Manifest,
+    /// A pipeline: it has `steps`.
+    Pipeline,
+    /// A host's policy.
+    Policy,
+    /// Something else, in words.
+    Other(&'static str),
+}
+
+impl FileKind {
+    /// Looks into the file. One that is no JSON may be a manifest that somebody is writing, and so may one that has any of a
+    /// manifest's keys. Blocks on the file system.
+    #[must_use]
+    pub fn of(file: &Path) -> Self {
+        let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if OTHERS.contains(&name) {
+            return Self::Other("a file of another program");
+        }
+        // A pipe is read once.
+        let text = if file.is_file() { read_text(file, u64::try_from(LONGEST).unwrap_or(u64::MAX)).ok() } else { None };
+        let value = text.and_then(|text| serde_json::from_str(text.strip_prefix('\u{feff}').unwrap_or(&text)).ok());
+        match value {
+            None => Self::Manifest,
+            Some(Value::Object(object)) if object.contains_key("steps") => Self::Pipeline,
+            Some(Value::Object(object)) if HostPolicy::is_meant(&object) => Self::Policy,
+            Some(Value::Object(object)) if object.keys().any(|key| Manifest::has_key(key)) => Self::Manifest,
+            Some(Value::Object(_)) => Self::Other("no key of it is a manifest's"),
+            Some(_) => Self::Other("no JSON object"),
+        }
+    }
+}
+
+impl fmt::Display for FileKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Manifest => "a manifest",
+            Self::Pipeline => "a pipeline",
+            Self::Policy => "a host policy",
+            Self::Other(what) => what,
+        })
+    }
+}
 
 /// Files of other programs whose keys look like a manifest's.
 const OTHERS: [&str; 8] = [
@@ -28,24 +74,11 @@ pub(super) fn is_hidden(file: &Path) -> bool {
     file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
-/// What a file is that cannot be read as a manifest, if it is evidently something else. One that is no JSON may be a manifest
-/// that somebody is writing, and so may one that has any of a manifest's keys.
-pub(super) fn kind(file: &Path, error: &PluginError) -> Option<&'static str> {
-    if error.code() != ErrorCode::InvalidManifest || !file.is_file() {
-        return None;
-    }
-    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    if OTHERS.contains(&name) {
-        return Some("a file of another program");
-    }
-    let text = read_text(file, u64::try_from(LONGEST).unwrap_or(u64::MAX)).ok()?;
-    match serde_json::from_str(text.strip_prefix('\u{feff}').unwrap_or(&text)).ok()? {
-        Value::Object(object) if object.contains_key("steps") => Some(PIPELINE),
-        Value::Object(object) => {
-            (!object.keys().any(|key| Manifest::has_key(key))).then_some("no key of it is a manifest's")
-        }
-        _ => Some("no JSON object"),
-    }
+/// What a file is that cannot be read as a manifest, if it is evidently something else.
+pub(super) fn kind(file: &Path, error: &PluginError) -> Option<FileKind> {
+    // What a stranger could have written is not looked into.
+    let is_read = error.code() == ErrorCode::InvalidManifest && file.is_file();
+    is_read.then(|| FileKind::of(file)).filter(|kind| *kind != FileKind::Manifest)
 }
 
 #[cfg(test)]
@@ -58,16 +91,22 @@ mod tests {
         let kind = |name: &str, text: &str| {
             let path = dir.path().join(name);
             std::fs::write(&path, text).unwrap();
-            super::kind(&path, &Manifest::read(&path).unwrap_err())
+            super::kind(&path, &Manifest::read(&path).unwrap_err()).map(|kind| kind.to_string())
         };
         assert_eq!(
             kind("package.json", r#"{"name": "x", "version": "1", "scripts": {}}"#),
-            Some("a file of another program")
+            Some("a file of another program".to_owned())
         );
-        assert_eq!(kind("captions.json", r#"{"name": "captions", "steps": []}"#), Some("a pipeline"));
-        assert_eq!(kind("settings.json", r#"{"colour": 1}"#), Some("no key of it is a manifest's"));
-        assert_eq!(kind("list.json", "[1]"), Some("no JSON object"));
-        for broken in [r#"{"name": "x", "verison": "1", "compnent": "x.wasm"}"#, r#"{"component": 7}"#, "{"] {
+        assert_eq!(kind("captions.json", r#"{"name": "captions", "steps": []}"#), Some("a pipeline".to_owned()));
+        assert_eq!(
+            kind("policy.json", r#"{"permissions": {"network": 7}, "confine": true}"#),
+            Some("a host policy".to_owned())
+        );
+        assert_eq!(kind("settings.json", r#"{"colour": 1}"#), Some("no key of it is a manifest's".to_owned()));
+        assert_eq!(kind("list.json", "[1]"), Some("no JSON object".to_owned()));
+        for broken in
+            [r#"{"name": "x", "verison": "1", "compnent": "x.wasm"}"#, r#"{"component": 7, "limits": {}}"#, "{"]
+        {
             assert_eq!(kind("redact.json", broken), None, "{broken}");
         }
         assert!(is_hidden(&dir.path().join("._redact.json")) && !is_hidden(&dir.path().join("redact.json")));

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bivium_interface::manifest::{AdapterManifest, ManifestFile};
 use bivium_interface::{ErrorCode, Manifest, PluginError, Result};
 
+pub use foreign::FileKind;
 pub(crate) use named::absolute;
 use named::entries;
 use trust::{Refusal, Trust};
@@ -53,7 +54,7 @@ pub struct Discovery {
     /// taken; files and directories that were not read (`denied`), and why.
     pub problems: Vec<(PathBuf, PluginError)>,
     /// Files among the manifests that are evidently something else, and what.
-    pub passed_over: Vec<(PathBuf, &'static str)>,
+    pub passed_over: Vec<(PathBuf, FileKind)>,
 }
 
 /// A manifest that is passed over, since a nearer one declares a plugin of the same name.
@@ -223,7 +224,7 @@ impl Discovery {
 
     /// The files among the manifests that are pipelines, or should be.
     pub fn pipelines(&self) -> impl Iterator<Item = &Path> {
-        let pipelines = self.passed_over.iter().filter(|(_, kind)| *kind == foreign::PIPELINE);
+        let pipelines = self.passed_over.iter().filter(|(_, kind)| *kind == FileKind::Pipeline);
         pipelines.map(|(path, _)| path.as_path())
     }
 
@@ -373,8 +374,8 @@ mod tests {
         for place in [SearchPath::named(dir.path()), SearchPath::searched(dir.path())] {
             let discovery = discover(&[place]);
             assert!(discovery.problems.is_empty() && discovery.found.len() == 1, "{discovery:?}");
-            let kinds: Vec<&str> = discovery.passed_over.iter().map(|(_, kind)| *kind).collect();
-            assert_eq!(kinds, [foreign::HIDDEN, "a file of another program", foreign::PIPELINE]);
+            let kinds: Vec<FileKind> = discovery.passed_over.iter().map(|(_, kind)| *kind).collect();
+            assert_eq!(kinds, [foreign::HIDDEN, FileKind::Other("a file of another program"), FileKind::Pipeline]);
             assert_eq!(discovery.pipelines().collect::<Vec<_>>(), [dir.path().join("steps.json")]);
         }
     }

@@ -23,11 +23,11 @@ use crate::scheduler::{QueueScheduler, Scheduler};
 /// Makes a [`PluginManager`].
 #[derive(Default)]
 pub struct ManagerBuilder {
-    search_paths: Vec<SearchPath>,
+    pub(super) search_paths: Vec<SearchPath>,
     given: BTreeMap<String, Arc<Manifest>>,
-    data_dir: Option<PathBuf>,
+    pub(super) data_dir: Option<PathBuf>,
     log_dir: Option<PathBuf>,
-    options: Options,
+    pub(super) options: Options,
     exchange: Option<Exchange>,
     monitor: Option<Arc<dyn Monitor>>,
     scheduler: Option<Arc<dyn Scheduler>>,

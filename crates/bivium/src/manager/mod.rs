@@ -14,6 +14,7 @@ mod inspect;
 mod load;
 mod loaded;
 mod observe;
+mod refusals;
 mod weight;
 
 use std::collections::BTreeMap;

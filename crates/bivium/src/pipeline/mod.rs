@@ -21,6 +21,8 @@ mod read;
 mod run;
 mod template;
 
+pub use read::Draft;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -6,13 +6,14 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use bivium_interface::manifest::CheckedText;
-use bivium_interface::{PluginError, Problem, Result, read_text};
+use bivium_interface::{PluginError, Problem, Result, head, read_text};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
-use serde_json::{Value, json};
+use serde::Deserialize as _;
+use serde_json::{Map, Value, json};
 
 use super::template::{Place, places};
-use super::{Pipeline, Step};
+use super::{Input, Pipeline, Step};
 
 /// What a pipeline's file is checked against.
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
@@ -25,29 +26,107 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     schema
 });
 
-impl Pipeline {
-    /// The largest pipeline file, in bytes: a thousand steps take a tenth of it.
-    const MAX_BYTES: u64 = 1 << 20;
-    /// As many steps a pipeline may have.
-    const MAX_STEPS: usize = 1000;
+/// A pipeline that may be wrong, for those who look for more that is wrong with it before they say so.
+pub struct Draft {
+    checked: CheckedText,
+    pipeline: Option<Pipeline>,
+    /// What error messages begin with.
+    place: String,
+}
 
+impl Draft {
     /// Reads a pipeline file.
     ///
     /// # Errors
-    /// `not-found` if the file is not there; `invalid-input` listing everything that is wrong with it.
+    /// `not-found` if the file is not there; `invalid-input` if it cannot be read or is no JSON.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = read_text(path, Self::MAX_BYTES).map_err(|error| {
+        let text = read_text(path, Pipeline::MAX_BYTES).map_err(|error| {
             let what = format!("cannot read the pipeline {}: {error}", path.display());
             match error.kind() {
                 ErrorKind::NotFound => PluginError::not_found(what),
                 _ => PluginError::invalid_input(what),
             }
         })?;
-        let dir = path.parent().unwrap_or(Path::new(""));
-        Self::parse(&text, dir).map_err(|error| {
-            let problems = error.problems().to_vec();
-            PluginError::invalid_input(format!("{}: {}", path.display(), error.message())).with_problems(problems)
-        })
+        Self::parse(&text, path.parent().unwrap_or(Path::new("")), format!("{}: ", path.display()))
+    }
+
+    fn parse(text: &str, dir: &Path, place: String) -> Result<Self> {
+        let checked = CheckedText::read(text, &SCHEMA, "a pipeline")
+            .map_err(|problems| invalid(&place).with_problems(problems))?;
+        let mut pipeline = lenient(checked.value());
+        if let Some(pipeline) = &mut pipeline {
+            dir.clone_into(&mut pipeline.dir);
+        }
+        Ok(Self { checked, pipeline, place })
+    }
+
+    /// The pipeline, as far as it makes sense: unknown keys are left out, and a step that is none has no plugin. None if nothing of
+    /// it does.
+    #[must_use]
+    pub fn pipeline(&self) -> Option<&Pipeline> {
+        self.pipeline.as_ref()
+    }
+
+    /// The pipeline, if nothing is wrong with it: neither by itself nor by what was found out.
+    ///
+    /// # Errors
+    /// `invalid-input` listing everything that is wrong with it. `found` has places as JSON Pointers.
+    pub fn finish(self, found: Vec<Problem>) -> Result<Pipeline> {
+        let mut problems = self.pipeline.as_ref().map(Pipeline::problems).unwrap_or_default();
+        problems.extend(found);
+        match self.pipeline {
+            Some(pipeline) if problems.is_empty() && self.checked.is_fit() => Ok(pipeline),
+            _ => Err(invalid(&self.place).with_problems(self.checked.problems(&problems))),
+        }
+    }
+}
+
+fn invalid(place: &str) -> PluginError {
+    PluginError::invalid_input(format!("{place}not a valid pipeline"))
+}
+
+/// What makes sense of a value that is to be a pipeline.
+fn lenient(mut value: Value) -> Option<Pipeline> {
+    let object = value.as_object_mut()?;
+    object.remove("$schema");
+    keep_known(object, &SCHEMA);
+    let steps = object.get_mut("steps").and_then(Value::as_array_mut);
+    for (n, step) in steps.into_iter().flatten().enumerate() {
+        if let (Some(step), Some(known)) = (step.as_object_mut(), SCHEMA.pointer("/$defs/Step")) {
+            keep_known(step, known);
+        }
+        if Step::deserialize(&*step).is_err() {
+            let id = step.get("id").and_then(Value::as_str).map_or_else(|| format!("#{n}"), str::to_owned);
+            // What others take of it may well be there.
+            *step = json!({"id": id, "plugin": "", "stream": true});
+        }
+    }
+    for input in object.get_mut("inputs").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
+        if Input::deserialize(&*input).is_err() {
+            *input = json!({});
+        }
+    }
+    serde_json::from_value(value).ok()
+}
+
+fn keep_known(object: &mut Map<String, Value>, schema: &Value) {
+    object.retain(|key, _| schema.get("properties").is_some_and(|known| known.get(key).is_some()));
+}
+
+impl Pipeline {
+    /// The largest pipeline file, in bytes: a thousand steps take a tenth of it.
+    const MAX_BYTES: u64 = 1 << 20;
+    /// As many steps a pipeline may have.
+    const MAX_STEPS: usize = 1000;
+    /// The longest id of a step, in bytes: it stands in every error, and in the table of steps.
+    const MAX_ID: usize = 100;
+
+    /// Reads a pipeline file.
+    ///
+    /// # Errors
+    /// `not-found` if the file is not there; `invalid-input` listing everything that is wrong with it.
+    pub fn read(path: &Path) -> Result<Self> {
+        Draft::read(path)?.finish(Vec::new())
     }
 
     /// Reads a pipeline from text; its files are relative to `dir`.
@@ -55,20 +134,7 @@ impl Pipeline {
     /// # Errors
     /// `invalid-input` listing everything that is wrong with it.
     pub fn parse(text: &str, dir: &Path) -> Result<Self> {
-        let invalid = |problems| PluginError::invalid_input("not a valid pipeline").with_problems(problems);
-        let checked = CheckedText::read(text, &SCHEMA, "a pipeline").map_err(invalid)?;
-        let mut value = checked.value();
-        if let Some(object) = value.as_object_mut() {
-            object.remove("$schema");
-        }
-        let mut pipeline: Self = serde_json::from_value(value)
-            .map_err(|error| PluginError::invalid_input(format!("not a valid pipeline: {error}")))?;
-        dir.clone_into(&mut pipeline.dir);
-        let problems = pipeline.problems();
-        if problems.is_empty() {
-            return Ok(pipeline);
-        }
-        Err(invalid(checked.located(&problems)))
+        Draft::parse(text, dir, String::new())?.finish(Vec::new())
     }
 
     /// The JSON Schema (draft 2020-12) of a pipeline's file; `docs/pipeline.schema.json` is its copy.
@@ -100,8 +166,14 @@ impl Pipeline {
         let mut before: BTreeMap<&str, &Step> = BTreeMap::new();
         for (n, step) in self.steps.iter().enumerate() {
             let at = format!("/steps/{n}");
-            if step.id.is_empty() || step.id.contains('/') || ["inputs", "item"].contains(&step.id.as_str()) {
-                report(format!("{at}/id"), format!("{:?} cannot be the id of a step", step.id));
+            let is_odd = step.id.is_empty()
+                || step.id.len() > Self::MAX_ID
+                || step.id.contains(|c: char| c.is_control() || c == '/');
+            if is_odd || ["inputs", "item"].contains(&step.id.as_str()) {
+                report(format!("{at}/id"), format!("{:?} cannot be the id of a step", head(&step.id, Self::MAX_ID)));
+            }
+            if step.plugin.len() > Self::MAX_ID {
+                report(format!("{at}/plugin"), "this is longer than the name of any plugin".to_owned());
             }
             if before.contains_key(step.id.as_str()) {
                 report(format!("{at}/id"), format!("{:?} is the id of an earlier step too", step.id));
@@ -197,6 +269,44 @@ mod tests {
         ];
         assert!(problems[1].starts_with("line 2: ") && problems[7].starts_with("line 5: "), "{problems:?}");
         assert_eq!(locations, expected);
+    }
+
+    #[test]
+    fn what_is_told_of_a_hostile_file_is_bounded() {
+        let long = "x".repeat(100_000);
+        let step = json!({"id": long, "plugin": long, "for_each": long, "args": {&long: {"$from": long}}});
+        let odd = json!({"id": "a\nb", "plugin": "p"});
+        let pipeline =
+            json!({"name": long, "configs": {&long: {}}, "outputs": {&long: {"$from": long}}, "steps": [step, odd]});
+        let error = Pipeline::parse(&pipeline.to_string(), Path::new("")).unwrap_err();
+        let told = error.to_string();
+        assert!(error.problems().len() == 5 && told.len() < 20_000, "{} {}", error.problems().len(), told.len());
+        assert!(told.contains(r#"steps.1.id: "a\nb" cannot be the id of a step"#), "{told}");
+    }
+
+    #[test]
+    fn problems_of_all_kinds_are_told_together() {
+        let text = "{\"name\": \"p\", \"stepz\": 1, \"steps\": [\n{\"id\": \"a\", \"plugin\": 7},\n{\"id\": \"b\", \"plugin\": \"x\", \
+            \"method\": \"m\", \"foreach\": \"a\",\n\"args\": {\"v\": {\"$from\": \"a/words\"}, \"w\": {\"$from\": \"none\"}}}]}";
+        let draft = Draft::parse(text, Path::new(""), "p.json: ".to_owned()).unwrap();
+        let plugins: Vec<&str> = draft.pipeline().unwrap().steps.iter().map(|step| step.plugin.as_str()).collect();
+        assert_eq!(plugins, ["", "x"]);
+        let error = draft.finish(vec![Problem::new("/steps/1/plugin", "there is no such plugin")]).unwrap_err();
+        let problems: Vec<String> = error.problems().iter().map(ToString::to_string).collect();
+        let begins = [
+            "line 1: unknown key \"stepz\"",
+            "line 2: steps[0].plugin must be a string",
+            "line 3: unknown key \"foreach\" in `steps[1]`",
+            "line 3: steps.1.plugin: there is no such plugin",
+            "line 4: steps.1.args.w: \"none\" is no earlier step",
+        ];
+        assert!(
+            problems.len() == 5 && problems.iter().zip(begins).all(|(told, begin)| told.starts_with(begin)),
+            "{problems:?}"
+        );
+        for text in ["7", "[]", r#"{"name": 1, "steps": 2}"#] {
+            assert!(Draft::parse(text, Path::new(""), String::new()).unwrap().finish(Vec::new()).is_err(), "{text}");
+        }
     }
 
     #[test]

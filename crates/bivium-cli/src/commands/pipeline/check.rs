@@ -1,50 +1,108 @@
-//! `bivium pipeline check`: what a pipeline names and is not there.
+//! `bivium pipeline check`: everything that is wrong with a pipeline, and what it names and is not there.
 
-use bivium::{PluginError, Problem};
-use serde_json::json;
+use std::collections::BTreeMap;
+
+use bivium::pipeline::{Draft, Pipeline, Step};
+use bivium::{Call, Inspection, MethodInfo, PluginError, Problem};
+use bivium_interface::nearest;
+use serde_json::{Value, json};
 
 use crate::args::{Global, NamedPipeline};
 use crate::exit::Failure;
 use crate::host::Host;
-use crate::output::Output;
+use crate::output::{Output, short};
 
 /// Looks whether what a pipeline names is there, and runs nothing.
 pub(in super::super) async fn check(global: &Global, output: &Output, named: &NamedPipeline) -> Result<(), Failure> {
     let file = &named.pipeline;
     let host = Host::open(global, output)?;
-    let pipeline = super::read(&host, file)?;
-    let mut problems = Vec::new();
-    let mut report = |location: String, message: String| problems.push(Problem::new(location, message));
-    for (name, input) in &pipeline.inputs {
-        if let Some(path) = input.file.as_ref().map(|path| pipeline.dir.join(path)).filter(|path| !path.is_file()) {
-            report(format!("/inputs/{name}/file"), format!("there is no file {}", path.display()));
-        }
-    }
-    for (n, step) in pipeline.steps.iter().enumerate() {
-        let inspection = match host.manager.inspect(&step.plugin).await {
-            Ok(inspection) => inspection,
-            Err(error) => {
-                report(format!("/steps/{n}/plugin"), error.to_string());
-                continue;
-            }
-        };
-        if let Some(error) = inspection.problem {
-            report(format!("/steps/{n}/plugin"), error.to_string());
-        }
-        if let (Some(method), Some(methods)) = (&step.method, &inspection.methods)
-            && !methods.iter().any(|known| known.name == *method)
-        {
-            let known: Vec<&str> = methods.iter().map(|known| known.name.as_str()).collect();
-            let message = format!("{} has no method {method:?}; it has {}", step.plugin, known.join(", "));
-            report(format!("/steps/{n}/method"), message);
-        }
-    }
-    if !problems.is_empty() {
+    let draft = Draft::read(&super::find(&host, file)?)?;
+    let found = match draft.pipeline() {
+        Some(pipeline) => missing(&host, pipeline).await,
+        None => Vec::new(),
+    };
+    let pipeline = draft.finish(found).map_err(|error| {
         let message = format!("the pipeline {} would not run", file.display());
-        return Err(PluginError::invalid_input(message).with_problems(problems).into());
-    }
+        PluginError::invalid_input(message).with_problems(error.problems().to_vec())
+    })?;
     if output.is_json() {
         return output.value(&json!({"name": pipeline.name, "valid": true}));
     }
-    output.line(&format!("{}: ok, pipeline {}", file.display(), pipeline.name))
+    output.line(&format!("{}: ok, pipeline {}", file.display(), short(&pipeline.name)))
+}
+
+/// What is not there, or is not as a step takes it.
+async fn missing(host: &Host, pipeline: &Pipeline) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (name, input) in &pipeline.inputs {
+        if let Some(path) = input.file.as_ref().map(|path| pipeline.dir.join(path)).filter(|path| !path.is_file()) {
+            problems.push(Problem::new(format!("/inputs/{name}/file"), format!("there is no file {}", path.display())));
+        }
+    }
+    let mut known: BTreeMap<&str, (Option<Inspection>, Vec<String>)> = BTreeMap::new();
+    for (n, step) in pipeline.steps.iter().enumerate().filter(|(_, step)| !step.plugin.is_empty()) {
+        if !known.contains_key(step.plugin.as_str()) {
+            known.insert(&step.plugin, look(host, &step.plugin).await);
+        }
+        let Some((inspection, wrong)) = known.get(step.plugin.as_str()) else { continue };
+        problems.extend(wrong.iter().map(|message| Problem::new(format!("/steps/{n}/plugin"), message)));
+        let methods = inspection.as_ref().and_then(|inspection| inspection.methods.as_deref());
+        problems.extend(unfit(n, step, methods.unwrap_or_default()));
+    }
+    problems
+}
+
+/// What is known of a plugin, and why calls of it would fail.
+async fn look(host: &Host, name: &str) -> (Option<Inspection>, Vec<String>) {
+    let inspection = match host.manager.inspect(name).await {
+        Ok(inspection) => inspection,
+        Err(error) => return (None, vec![error.to_string()]),
+    };
+    let mut wrong: Vec<String> = match host.manager.is_enabled(name) {
+        Ok(true) => Vec::new(),
+        Ok(false) => vec![format!("{name} is disabled; `bivium enable {name}` lets calls through again")],
+        Err(error) => vec![error.to_string()],
+    };
+    wrong.extend(host.manager.refusals(name).unwrap_or_default().iter().map(ToString::to_string));
+    wrong.extend(inspection.problem.as_ref().map(ToString::to_string));
+    (Some(inspection), wrong)
+}
+
+/// Where a step does not fit the methods of its plugin, as far as they are known.
+fn unfit(n: usize, step: &Step, methods: &[MethodInfo]) -> Vec<Problem> {
+    let name = step.method.as_deref().unwrap_or(Call::EXECUTE);
+    let Some(method) = methods.iter().find(|method| method.name == name) else {
+        let known: Vec<&str> = methods.iter().map(|known| known.name.as_str()).collect();
+        // One that no step names may be there untold.
+        if step.method.is_none() || known.is_empty() {
+            return Vec::new();
+        }
+        let message = format!("{} has no method {name:?}; {}", step.plugin, meant(name, "has", &known));
+        return vec![Problem::new(format!("/steps/{n}/method"), message)];
+    };
+    let schema = method.parameters.as_ref().filter(|schema| schema.get("additionalProperties") == Some(&false.into()));
+    let Some(schema) = schema else { return Vec::new() };
+    let taken = schema.get("properties").and_then(Value::as_object);
+    let taken: Vec<&str> = taken.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+    let unknown = step.args.keys().filter(|argument| !taken.contains(&argument.as_str()));
+    unknown
+        .map(|argument| {
+            let message = format!(
+                "{name} of {} takes no argument {:?}; {}",
+                step.plugin,
+                short(argument),
+                meant(argument, "takes", &taken)
+            );
+            Problem::new(format!("/steps/{n}/args/{argument}"), message)
+        })
+        .collect()
+}
+
+/// The nearest of what there is, or all of it.
+fn meant(given: &str, verb: &str, known: &[&str]) -> String {
+    match nearest(given, known.iter().copied()) {
+        Some(nearest) => format!("did you mean {nearest:?}?"),
+        None if known.is_empty() => format!("it {verb} none"),
+        None => format!("it {verb} {}", known.join(", ")),
+    }
 }

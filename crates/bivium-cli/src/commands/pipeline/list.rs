@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::args::Global;
 use crate::exit::Failure;
 use crate::host::{Host, search_paths};
-use crate::output::{Output, Table};
+use crate::output::{Output, Table, short};
 
 pub(in super::super) fn list(global: &Global, output: &Output) -> Result<(), Failure> {
     let host = Host::open(global, output)?;
@@ -46,7 +46,7 @@ pub(in super::super) fn list(global: &Global, output: &Output) -> Result<(), Fai
         let steps = pipeline.steps.len().to_string();
         let inputs: Vec<&str> = pipeline.inputs.keys().map(String::as_str).collect();
         let inputs = if inputs.is_empty() { "-".to_owned() } else { inputs.join(", ") };
-        table.row([&pipeline.name, &steps, &inputs, &pipeline.description, &path.display().to_string()]);
+        table.row([&short(&pipeline.name), &steps, &inputs, &pipeline.description, &path.display().to_string()]);
     }
     output.line(&table.lines().join("\n"))
 }

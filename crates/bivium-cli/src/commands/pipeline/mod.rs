@@ -4,7 +4,7 @@ mod check;
 mod list;
 mod run;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bivium::pipeline::Pipeline;
 use bivium::{ErrorCode, Manifest, PluginError};
@@ -15,19 +15,23 @@ pub(super) use list::list;
 pub(super) use run::run;
 
 use crate::host::Host;
+use crate::output::short;
 
 /// The pipeline in this file, or the one of this name among the manifests.
 fn read(host: &Host, named: &Path) -> Result<Pipeline, PluginError> {
+    Pipeline::read(&find(host, named)?)
+}
+
+/// Its file.
+fn find(host: &Host, named: &Path) -> Result<PathBuf, PluginError> {
     let name = named.to_str().unwrap_or_default();
     if named.exists() || named.components().count() > 1 || named.extension().is_some() {
-        return Pipeline::read(named).map_err(|error| match Manifest::read(named) {
-            Ok(_) => {
-                let shown = named.display();
-                PluginError::invalid_input(format!("{shown} is the manifest of a plugin, not a pipeline"))
-                    .with_help(format!("`bivium run {shown}` calls it"))
-            }
-            Err(_) => error,
-        });
+        if Manifest::read(named).is_ok() {
+            let shown = named.display();
+            return Err(PluginError::invalid_input(format!("{shown} is the manifest of a plugin, not a pipeline"))
+                .with_help(format!("`bivium run {shown}` calls it")));
+        }
+        return Ok(named.to_owned());
     }
     let discovery = host.manager.discover();
     let all: Vec<_> = discovery.pipelines().map(|path| (path, Pipeline::read(path))).collect();
@@ -39,14 +43,15 @@ fn read(host: &Host, named: &Path) -> Result<Pipeline, PluginError> {
     let known: Vec<String> = all.iter().filter_map(|(_, read)| Some(read.as_ref().ok()?.name.clone())).collect();
     let mut meant: Vec<_> = all.into_iter().filter(|(path, read)| is_meant(path, read)).collect();
     match (meant.pop(), meant.as_slice()) {
-        (Some((_, read)), []) => read,
+        (Some((path, _)), []) => Ok(path.to_owned()),
         (Some((path, _)), [(other, _), ..]) => {
             let what = format!("{} is a pipeline of the name {name:?}, and so is {}", path.display(), other.display());
             Err(PluginError::invalid_input(what).with_help("give the path of the one that is meant"))
         }
         (None, _) => {
             let help = match nearest(name, known.iter().map(String::as_str)) {
-                Some(nearest) => format!("did you mean {nearest:?}?"),
+                _ if discovery.found.contains_key(name) => format!("`bivium run {name}` calls the plugin of this name"),
+                Some(nearest) => format!("did you mean {:?}?", short(nearest)),
                 None => "`bivium pipeline list` lists those that lie among the manifests; or give a file".to_owned(),
             };
             Err(PluginError::new(ErrorCode::NotFound, format!("there is no pipeline {name:?}")).with_help(help))

@@ -108,8 +108,8 @@ fn numbers_and_counts_are_bounded() {
             "2: replicas must be from 1 to 64, not 65",
             "3: concurrency must be from 1 to 64, not 0",
             "4: start_s must be from 1 to 86400, not -1",
-            "5: the value is 1e999, which is larger than every float: give it as a text",
-            "6: the value is 99999999999999999999, an integer that JSON does not hold exactly here (it holds those from -2**63 \
+            "5: idle_stop_s is 1e999, which is larger than every float: give it as a text",
+            "6: limits.call_ms is 99999999999999999999, an integer that JSON does not hold exactly here (it holds those from -2**63 \
              to 2**64-1): give it as a text",
             "6: limits.fuel must be at least 1, not 0",
             "7: requirements must have at most 256 items, not 257",

@@ -1,0 +1,77 @@
+//! `pipeline check`, and pipelines and plugins that are taken for each other.
+
+use serde_json::json;
+
+use crate::place::Place;
+
+#[test]
+fn check_tells_problems_of_all_kinds_at_once() {
+    let place = Place::with_probe();
+    place.write(
+        "manifests/words.py",
+        "class Words:\n    def execute(self, text: str, *, times: int = 1): return text\n    def any(self, **more): return more\n",
+    );
+    let words = json!({"name": "words", "version": "1", "module": "words", "class": "Words", "source": "."});
+    place.write("manifests/words.json", &words.to_string());
+    place.run(&["disable", "probe"]).assert_status(0);
+    place.write(
+        "steps.json",
+        r#"{"name": "p", "inputs": {"a": {"file": "none"}}, "outputz": {}, "steps": [
+            {"id": "a", "plugin": "words", "args": {"txet": "a", "zzz": 1, "times": 2}},
+            {"id": "b", "plugin": "words", "method": "any", "args": {"some": 1}},
+            {"id": "c", "plugin": "words", "method": "ani"},
+            {"id": "d", "plugin": "probe", "for_each": "none"},
+            {"id": "e", "plugin": "nobody", "stream": 7},
+            {"id": "f", "plugin": "nobody", "args": {"v": {"$from": "e/x"}}}]}"#,
+    );
+    insta::assert_snapshot!(place.run(&["pipeline", "check", "steps.json"]).all(), @r#"
+    4
+    --- stdout
+    --- stderr
+    bivium: the pipeline steps.json would not run
+      line 1: unknown key "outputz"; did you mean `outputs`?
+      line 1: inputs.a.file: there is no file none
+      line 2: steps.0.args.txet: execute of words takes no argument "txet"; did you mean "text"?
+      line 2: steps.0.args.zzz: execute of words takes no argument "zzz"; it takes text, times
+      line 4: steps.2.method: words has no method "ani"; did you mean "any"?
+      line 5: steps.3.for_each: "none" is no earlier step
+      line 5: steps.3.plugin: probe is disabled; `bivium enable probe` lets calls through again
+      line 6: steps[4].stream must be true or false, not 7
+      line 7: steps.5.plugin: there is no plugin "nobody"; known are probe, words; searched [DIR]/manifests
+    "#);
+    let json = place.run(&["pipeline", "check", "steps.json", "--output=json"]);
+    let error: serde_json::Value = serde_json::from_str(&json.assert_status(4).stderr).unwrap();
+    assert_eq!(error["problems"].as_array().unwrap().len(), 9, "{error}");
+}
+
+#[test]
+fn a_strange_name_of_a_pipeline_is_shown_bounded_and_escaped() {
+    let place = Place::with_probe();
+    for name in ["x".repeat(900_000), "a\nbivium: all is well\u{1b}[2J\u{202e}".to_owned()] {
+        let pipeline = json!({"name": name, "steps": [{"id": "a", "plugin": "probe"}], "description": name});
+        place.write("manifests/pipeline.json", &pipeline.to_string());
+        for command in
+            ["validate manifests", "pipeline list", "pipeline check manifests/pipeline.json", "pipeline run xxxxxx"]
+        {
+            let ran = place.run(&command.split(' ').collect::<Vec<_>>());
+            let said = format!("{}{}", ran.stdout, ran.stderr);
+            assert!(said.len() < 12_000 && !said.contains(['\u{1b}', '\u{202e}']), "{command}: {}", said.len());
+            assert!(!said.contains("\nbivium: all"), "{command}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_pipeline_is_no_plugin_and_a_plugin_no_pipeline() {
+    let place = Place::with_probe();
+    let pipeline = json!({"name": "both", "steps": [{"id": "a", "plugin": "probe"}]});
+    place.write("manifests/pipeline.json", &pipeline.to_string());
+    for command in ["run", "stream", "info"] {
+        let ran = place.run(&[command, "both"]);
+        assert!(ran.assert_status(3).stderr.contains("`bivium pipeline run both` runs it"), "{}", ran.all());
+    }
+    for command in ["run", "check"] {
+        let ran = place.run(&["pipeline", command, "probe"]);
+        assert!(ran.assert_status(3).stderr.contains("`bivium run probe` calls the plugin"), "{}", ran.all());
+    }
+}

@@ -1,0 +1,123 @@
+//! What `validate` and `info` say of plugins that would not load, without loading them.
+
+use serde_json::{Value, json};
+
+use crate::place::Place;
+
+/// With a module `words`, and a way to write manifests of plugins in it.
+fn place() -> Place {
+    let place = Place::new();
+    place.write("manifests/words.py", "class Words:\n    def execute(self, text: str): return text\n");
+    place
+}
+
+fn python(place: &Place, name: &str, keys: Value) {
+    let mut manifest = json!({"name": name, "version": "1", "module": "words", "class": "Words", "source": "."});
+    manifest.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+    place.write(&format!("manifests/{name}.json"), &manifest.to_string());
+}
+
+#[test]
+fn validate_warns_of_a_file_that_is_no_component() {
+    let place = Place::new();
+    let files: [(&str, &[u8]); 4] =
+        [("core", b"\0asm\x01\0\0\0"), ("cut", b"\0asm\x0d\0\x01\0\0\x7f"), ("empty", b""), ("text", b"hello")];
+    for (name, bytes) in files {
+        place.component(name, json!({}));
+        std::fs::write(place.path(&format!("manifests/{name}.wasm")), bytes).unwrap();
+    }
+    place.component("dir", json!({}));
+    std::fs::create_dir(place.path("manifests/dir.wasm")).unwrap();
+    let ran = place.run(&["validate", "manifests"]);
+    let warnings: Vec<&str> =
+        ran.assert_status(0).stdout.lines().filter_map(|line| line.split("warning: component: ").nth(1)).collect();
+    insta::assert_snapshot!(warnings.join("\n"), @"
+    [DIR]/manifests/core.wasm: the file is a core module, not a component; make a component of it with `wasm-tools component new`, or link it with `wasm-component-ld`
+    [DIR]/manifests/cut.wasm: the file ends in the middle of the component; build or copy it again
+    [DIR]/manifests/dir.wasm is not a regular file; name a component's `.wasm` file as `component`
+    [DIR]/manifests/empty.wasm: the file is not WebAssembly; name a component's `.wasm` file as `component`
+    [DIR]/manifests/text.wasm: the file is not WebAssembly; name a component's `.wasm` file as `component`
+    ");
+}
+
+#[test]
+fn validate_tells_what_would_keep_a_plugin_from_loading_as_loading_does() {
+    let place = place();
+    python(&place, "schema", json!({"config_schema": {"type": "nonsense"}}));
+    python(&place, "needs", json!({"requirements": ["numpy>=2", "numpy >>> 2", "x[a"], "requires_python": ">>3"}));
+    let granted = json!([{"path": "/proc", "guest": "/p"}, {"path": "/sys/none", "guest": "/s"}]);
+    python(&place, "grants", json!({"permissions": {"filesystem": granted}}));
+    python(&place, "trusted", json!({}));
+    place.component("reads", json!({"permissions": {"filesystem": [{"path": "/dev", "guest": "/d"}]}}));
+    insta::assert_snapshot!(place.run(&["validate", "manifests"]).all(), @r#"
+    4
+    --- stdout
+    [DIR]/manifests/grants.json: permissions.filesystem grants /proc, which lies in /proc: the kernel's view of processes; grant a directory that lies elsewhere
+    [DIR]/manifests/grants.json: permissions.filesystem grants /sys/none, which lies in /sys: the kernel's view of the machine; grant a directory that lies elsewhere
+    [DIR]/manifests/needs.json: requirements[1]: "numpy >>> 2" has versions that PEP 440 does not know: Failed to parse version: no such comparison operator ">>>", must be one of ~= == != <= >= < > ===
+    [DIR]/manifests/needs.json: requirements[2]: "x[a" has extras that are not a list of names in brackets
+    [DIR]/manifests/needs.json: requires_python of [DIR]/manifests/needs.json: Failed to parse version: no such comparison operator ">>", must be one of ~= == != <= >= < > ===; write a PEP 440 specifier, for example ">=3.9,<3.14"
+    [DIR]/manifests/reads.json: reads: permissions.filesystem grants /dev, which lies in /dev: devices; grant a directory that lies elsewhere
+    [DIR]/manifests/schema.json: schema: the plugin's configuration schema is not valid: "nonsense" is not valid under any of the schemas listed in the 'anyOf' keyword; mend `config_schema` in the manifest or in the plugin
+    [DIR]/manifests/trusted.json: ok, plugin trusted
+    --- stderr
+    "#);
+    for (name, status) in [("schema", 4), ("needs", 4), ("grants", 5)] {
+        let told = place.run(&["validate", &format!("manifests/{name}.json")]).assert_status(4).stdout.clone();
+        let ran = place.run(&["run", name, "text=a"]);
+        let sentence = ran.assert_status(status).stderr.lines().last().unwrap().trim();
+        let sentence = sentence.strip_prefix(&format!("bivium: {name}: ")).unwrap_or(sentence);
+        let sentence = sentence.split("; ").next().unwrap();
+        assert!(told.contains(sentence), "{sentence}: {told}");
+    }
+    let json = place.run(&["validate", "manifests/schema.json", "--output=json"]).assert_status(4).json();
+    assert_eq!((&json[0]["error"]["code"], &json[0]["valid"]), (&"invalid-config".into(), &false.into()));
+    // What lies beneath a directory that the command line names is the host's own, too.
+    python(&place, "grants", json!({"permissions": {"filesystem": [{"path": "/srv/data/x", "guest": "/p"}]}}));
+    place.run(&["validate", "manifests/grants.json"]).assert_status(0);
+    let ran = place.run(&["validate", "manifests/grants.json", "--data-dir", "/srv/data"]);
+    assert!(ran.assert_status(4).stdout.contains("the data of plugins"), "{}", ran.all());
+}
+
+#[test]
+fn validate_of_a_policy_says_what_applying_it_says() {
+    let place = place();
+    place
+        .write("manifests/good.policy.json", r#"{"permissions": {"network": ["https://a.example"]}, "confine": true}"#);
+    place.write("policy.json", "{\"permissions\": {\"netwrok\": []},\n\"limits\": {\"memory_mb\": \"x\"}}");
+    insta::assert_snapshot!(place.run(&["validate", "policy.json", "manifests"]).all(), @r#"
+    4
+    --- stdout
+    policy.json: line 1: unknown key "netwrok" in `permissions`; did you mean `network`?
+    policy.json: line 2: limits.memory_mb must be a whole number, not a string
+    manifests/good.policy.json: ok, host policy
+    --- stderr
+    "#);
+    let ran = place.run(&["list", "--policy", "policy.json"]);
+    assert!(ran.assert_status(4).stderr.contains("line 2: limits.memory_mb must be a whole number"), "{}", ran.all());
+    let ran = place.run(&["run", "policy.json"]);
+    assert!(ran.assert_status(4).stderr.contains("`--policy policy.json` applies it"), "{}", ran.all());
+}
+
+#[test]
+fn info_shows_a_plugin_that_would_be_refused_with_the_refusal_and_its_cure() {
+    let place = place();
+    python(&place, "grants", json!({"permissions": {"filesystem": [{"path": "/proc", "guest": "/p"}]}}));
+    let ran = place.run(&["info", "grants"]);
+    assert!(ran.assert_status(0).stdout.contains("text: string (required)"), "{}", ran.all());
+    let told =
+        "permissions.filesystem grants /proc, which lies in /proc: the kernel's view of processes; grant a directory";
+    assert!(ran.stderr.contains(told), "{}", ran.all());
+    assert_eq!(place.run(&["info", "grants", "-q"]).stderr, "");
+    let json = place.run(&["info", "grants", "--output=json"]).assert_status(0).json();
+    assert_eq!((&json["refusals"][0]["code"], &json["enabled"]), (&"denied".into(), &true.into()));
+    // So is one whose saved settings cannot be read.
+    place.run(&["disable", "grants"]).assert_status(0);
+    let saved = std::fs::read_dir(place.path("data/settings")).unwrap().map(|entry| entry.unwrap().path());
+    for file in saved.filter(|path| path.extension().is_some_and(|extension| extension == "json")) {
+        std::fs::write(file, "{").unwrap();
+    }
+    let ran = place.run(&["info", "grants"]);
+    assert!(ran.assert_status(0).stdout.starts_with("grants 1\n"), "{}", ran.all());
+    assert_eq!(ran.stderr.matches("bivium: warning: ").count(), 2, "{}", ran.all());
+}

@@ -1,0 +1,49 @@
+//! What would keep a plugin from being loaded, as far as that can be told before: nothing of it runs, and nothing is compiled.
+
+use std::sync::Arc;
+
+use bivium_interface::{Manifest, PluginError, Result};
+
+use super::{ManagerBuilder, PluginManager};
+use crate::config::Schema;
+use crate::construct::Options;
+use crate::discovery::SearchPath;
+use crate::sources;
+
+impl PluginManager {
+    /// What would keep the plugin from being loaded by what its manifest says: directories that nobody is granted, requirements and a
+    /// configuration schema that are none. Blocks on the file system.
+    ///
+    /// # Errors
+    /// As [`manifest`](Self::manifest).
+    pub fn refusals(&self, name: &str) -> Result<Vec<PluginError>> {
+        let manifest = self.manifest(name)?;
+        Ok(refusals(&manifest, self.inner.constructor.options(), &self.inner.search_paths))
+    }
+}
+
+impl ManagerBuilder {
+    /// The same of a plugin with this manifest in a manager that would be made of this.
+    #[must_use]
+    pub fn refusals(&self, manifest: &Arc<Manifest>) -> Vec<PluginError> {
+        let mut options = self.options.clone();
+        options.data = self.data_dir.clone().or_else(super::default_data_dir);
+        refusals(manifest, &options, &self.search_paths)
+    }
+}
+
+fn refusals(manifest: &Arc<Manifest>, options: &Options, searched: &[SearchPath]) -> Vec<PluginError> {
+    let granted = options.policy.grant(manifest);
+    let mut all = Vec::new();
+    if granted.confined {
+        let protected = options.protected();
+        let refused =
+            |directory: &bivium_interface::manifest::FilesystemPermission| protected.check(&directory.path).err();
+        all.extend(granted.permissions.filesystem.iter().filter_map(refused));
+        all.extend(sources::check(&granted, searched, std::iter::once(Arc::clone(manifest))).err());
+    }
+    #[cfg(feature = "python")]
+    all.extend(bivium_remote::malformed(manifest));
+    all.extend(Schema::of_manifest(manifest).and_then(Result::err));
+    all.into_iter().map(|error| error.with_plugin(&manifest.name)).collect()
+}
