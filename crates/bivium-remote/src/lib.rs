@@ -17,6 +17,7 @@ mod caches;
 mod channel;
 mod client;
 mod confine;
+mod denials;
 mod disk;
 mod embedded;
 mod ending;

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use bivium::manifest::{Limits, Permissions, PythonKind, PythonObject};
+use bivium::manifest::{Limits, Permissions, PythonKind, PythonObject, Runtime};
 use bivium::{Call, ErrorCode, Granted, Import, Inspection, Manifest, MethodInfo, PluginManager, Result};
 use serde_json::{Value, json};
 
@@ -182,10 +182,12 @@ fn needs(manifest: &Manifest) -> String {
 }
 
 /// What permissions let a plugin do.
-fn listed(permissions: &Permissions) -> String {
+fn listed(permissions: &Permissions, runtime: Runtime) -> String {
     let mut all: Vec<String> = Vec::new();
     for directory in &permissions.filesystem {
-        all.push(format!("{} {} as {}", directory.mode.verb(), directory.path.display(), directory.guest));
+        // A process sees the host's paths.
+        let seen = if runtime == Runtime::Wasm { format!(" as {}", directory.guest) } else { String::new() };
+        all.push(format!("{} {}{seen}", directory.mode.verb(), directory.path.display()));
     }
     all.extend(permissions.network.iter().map(|origin| format!("connect to {origin}")));
     all.extend(permissions.env.iter().map(|name| format!("see ${name}")));
@@ -228,14 +230,14 @@ impl Text {
     /// What the manifest asks for, what the plugin gets of it, what it does not get, and what this machine cannot hold it to.
     fn rights(&mut self, manifest: &Manifest, Rights { granted, not_held }: &Rights) {
         let declared = match &manifest.permissions {
-            Some(permissions) => listed(permissions),
+            Some(permissions) => listed(permissions, manifest.runtime),
             None if granted.confined => "none".to_owned(),
             None => "unconfined: it may do what you may".to_owned(),
         };
         self.item("permissions", Some(declared));
         if granted.confined && manifest.permissions.is_some() {
             let complete = !granted.refused.iter().any(|refusal| refusal.key.starts_with("permissions."));
-            let all = if complete { "all of it".to_owned() } else { listed(&granted.permissions) };
+            let all = if complete { "all of it".to_owned() } else { listed(&granted.permissions, manifest.runtime) };
             self.item("granted", Some(all));
         }
         for refusal in &granted.refused {
