@@ -48,7 +48,9 @@ pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Resul
         (false, true) => Known::Nothing,
         (false, false) => inspect(host, &name).await?,
     };
-    let how = How::new(global, &args.named.plugin, manifest.runtime);
+    // A plugin that would not load is called in no way.
+    let loads = !matches!(&known, Known::Inspected(Inspection { problem: Some(_), .. }));
+    let how = How::new(global, &args.named.plugin, manifest.runtime, loads);
     if output.is_json() {
         return output.value(&as_json(&manifest, &rights, enabled, &known, &how));
     }
@@ -288,7 +290,7 @@ impl Text {
             }
             self.0
                 .extend(parameters(&method).into_iter().flatten().map(|parameter| format!("    {}", parameter.line())));
-            self.0.push(format!("    $ {}", how.command_line(&method)));
+            self.0.extend(how.command_lines(&method).iter().map(|line| format!("    $ {line}")));
         }
     }
 

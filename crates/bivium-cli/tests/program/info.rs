@@ -199,6 +199,32 @@ fn a_class_is_shown_as_its_source_declares_it() {
 }
 
 #[test]
+fn a_class_that_cannot_be_made_has_no_command_line_and_says_what_is_missing() {
+    let place = Place::new();
+    place.write(
+        "manifests/code.py",
+        "class C:\n    def __init__(self, model): ...\n    def execute(self, n: int):\n        return n\n",
+    );
+    let manifest = |given: Value| {
+        let manifest =
+            json!({"name": "c", "version": "1", "module": "code", "class": "C", "source": ".", "init_args": given});
+        place.write("manifests/c.json", &manifest.to_string());
+    };
+    manifest(json!({}));
+    let ran = place.run(&["info", "c"]);
+    assert!(ran.assert_status(0).stdout.contains("  execute       (n: int)"), "{}", ran.all());
+    assert!(!ran.stdout.contains("$ bivium"), "{}", ran.all());
+    let told = "its constructor needs `model`, which `init_args` does not give";
+    assert!(ran.stderr.contains(told) && ran.stderr.contains("[DIR]/manifests/c.json"), "{}", ran.all());
+    let json = place.run(&["info", "c", "--output=json"]).json();
+    assert_eq!((&json["problem"]["code"], &json["methods"][0]["command"]), (&json!("invalid-manifest"), &Value::Null));
+    place.run(&["run", "c", "n:=1"]).assert_status(4);
+    manifest(json!({"model": "small"}));
+    let ran = place.run(&["info", "c"]);
+    assert_eq!(run_as_printed(&place, &ran, "c").remove(0).assert_status(0).json(), json!(1));
+}
+
+#[test]
 fn what_is_not_there_is_said() {
     let place = Place::new();
     place.component("gone", json!({}));

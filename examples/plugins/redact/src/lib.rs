@@ -40,6 +40,7 @@ impl Plugin for Redact {
     const NAME: &'static str = env!("CARGO_PKG_NAME");
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
     const SUMMARY: &'static str = "Masks e-mail addresses, phone and card numbers, or whatever its patterns match.";
+    const ALTERNATIVES: &'static [&'static [&'static str]] = &[&["text"], &["segments"]];
     type Config = Config;
     type Input = Input;
     type Output = Output;
