@@ -329,7 +329,7 @@ mod tests {
         let wrong = times.configure(&json!({"factor": "x"})).unwrap_err();
         assert!(
             wrong.message().starts_with(
-                "the configuration does not fit: factor: invalid type: string"
+                "the configuration does not fit: factor must be a whole number from 0 to 4294967295, and is the text"
             ),
             "{wrong}"
         );

@@ -151,7 +151,7 @@ mod tests {
             (json!({"patterns": [{"name": "twice", "regex": "a"}, {"name": "twice", "regex": "b"}]}), "`twice`"),
             (json!({"patterns": [{"name": "empty", "regex": "a*"}]}), "`empty`"),
             (json!({"patterns": [{"name": "big", "regex": "(?:\\w{900}){900}"}]}), "`big`"),
-            (json!({"pattern": []}), "unknown field"),
+            (json!({"pattern": []}), "there is no `pattern`; there is `patterns`, `mask`"),
         ] {
             let error = plugin.configure(&bad).unwrap_err();
             assert!(error.code() == "invalid-config" && error.message().contains(words), "{error}");
