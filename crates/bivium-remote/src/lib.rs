@@ -53,6 +53,6 @@ mod worker;
 
 pub use caches::{KeptCache, kept_caches, remove_cache};
 pub use confine::{ConfinementSupport, not_held};
-pub use environment::{KeptEnvironment, kept_environments, remove_environment};
+pub use environment::{KeptEnvironment, environments_for, kept_environments, remove_environment};
 pub use outline::{Outline, outline};
 pub use proxy::{RemotePluginProxy, WorkerPlaces};

@@ -6,10 +6,14 @@
 use std::sync::Arc;
 
 use bivium::manifest::{Limits, Permissions, PythonKind, PythonObject, Runtime};
-use bivium::{Call, ErrorCode, Granted, Import, Inspection, Manifest, MethodInfo, PluginManager, Result};
+use bivium::{
+    Call, ErrorCode, Granted, Import, Inspection, KeptEnvironment, Manifest, MethodInfo, PluginManager, Result,
+    environments_for,
+};
 use serde_json::{Value, json};
 
 use super::how::{How, parameters};
+use super::kept::{self, size};
 use crate::args::{Global, Info};
 use crate::exit::Failure;
 use crate::host::Host;
@@ -21,6 +25,9 @@ struct Rights {
     /// What this machine cannot hold it to of that.
     not_held: Vec<String>,
 }
+
+/// The environments that were made for a plugin's requirements; none where the host makes none for it.
+type Environments = Option<Vec<KeptEnvironment>>;
 
 /// What is known beyond the manifest.
 enum Known {
@@ -43,6 +50,7 @@ pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Resul
     let manifest = host.manager.manifest(&name)?;
     let enabled = host.manager.is_enabled(&name)?;
     let rights = Rights { granted: host.manager.granted(&name)?, not_held: host.manager.not_held(&name)? };
+    let environments = environments(global, &manifest, &rights, args)?;
     let known = match (args.load, args.no_load) {
         (true, _) => Known::Loaded(ask(host, &name).await?),
         (false, true) => Known::Nothing,
@@ -52,9 +60,13 @@ pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Resul
     let loads = !matches!(&known, Known::Inspected(Inspection { problem: Some(_), .. }));
     let how = How::new(global, &args.named.plugin, manifest.runtime, loads);
     if output.is_json() {
-        return output.value(&as_json(&manifest, &rights, enabled, &known, &how));
+        let mut info = as_json(&manifest, &rights, enabled, &known, &how);
+        if let (Some(info), Some(made)) = (info.as_object_mut(), &environments) {
+            info.insert("environments".to_owned(), made.iter().map(kept::as_json).collect());
+        }
+        return output.value(&info);
     }
-    output.line(&as_text(&manifest, &rights, enabled, &known, &how))?;
+    output.line(&as_text(&manifest, &rights, enabled, &known, &how, environments))?;
     match &known {
         Known::Inspected(Inspection { problem: Some(error), .. }) | Known::Loaded(Err(error)) => output.warning(error),
         _ => {}
@@ -63,6 +75,24 @@ pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Resul
         output.hint("Nothing of it has run. --load starts it and asks it for its methods and its configuration.");
     }
     Ok(())
+}
+
+/// What there is of an environment for the requirements. Nothing is made and nothing runs.
+fn environments(global: &Global, manifest: &Manifest, rights: &Rights, args: &Info) -> Result<Environments, Failure> {
+    match &manifest.requirements {
+        Some(requirements) if manifest.python_path.is_none() && !args.no_load => {
+            let made = environments_for(requirements, rights.granted.confined, global.environments.as_deref())?;
+            Ok(Some(made))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// An environment, and in which state it is.
+fn environment(made: &KeptEnvironment) -> String {
+    let python = made.python.as_ref().map_or_else(String::new, |path| format!(", made with {}", path.display()));
+    let state = if made.is_ready { "" } else { ", damaged: it is made anew at the next load" };
+    format!("{} ({}{python}{state})", made.path.display(), size(made.bytes))
 }
 
 async fn inspect(host: Host, name: &str) -> Result<Known, Failure> {
@@ -118,7 +148,14 @@ fn as_json(manifest: &Arc<Manifest>, rights: &Rights, enabled: bool, known: &Kno
     info
 }
 
-fn as_text(manifest: &Manifest, rights: &Rights, enabled: bool, known: &Known, how: &How<'_>) -> String {
+fn as_text(
+    manifest: &Manifest,
+    rights: &Rights,
+    enabled: bool,
+    known: &Known,
+    how: &How<'_>,
+    environments: Environments,
+) -> String {
     let mut text = Text(vec![format!("{} {}", manifest.name, manifest.version)]);
     if !manifest.description.is_empty() {
         text.0.push(on_one_line(&manifest.description));
@@ -146,6 +183,12 @@ fn as_text(manifest: &Manifest, rights: &Rights, enabled: bool, known: &Known, h
     text.item("python", manifest.python_path.as_ref().map(|path| path.display().to_string()));
     text.item("tasks", tasks(manifest));
     text.item("requirements", manifest.requirements.as_ref().map(|requirements| requirements.join(", ")));
+    match environments {
+        Some(made) if made.is_empty() => {
+            text.item("environment", Some("not made yet: the first load makes it".to_owned()));
+        }
+        made => made.iter().flatten().for_each(|made| text.item("environment", Some(environment(made)))),
+    }
     // One without a manifest is its own file.
     let is_bare = manifest.path.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("json"));
     text.item("manifest", (!is_bare).then(|| manifest.path.display().to_string()));
