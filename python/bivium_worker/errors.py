@@ -7,6 +7,7 @@ import sys
 
 from . import denials
 from .error_fields import field, frames, is_a, number_of, parts
+from .findings import Finding
 
 STATUS = {
     "not-found": 404,
@@ -97,27 +98,29 @@ def described(error: BaseException) -> dict:
         if cause is not None:
             found["type"] = name_of(type(cause))
             found["traceback"] = trace(cause)
-            add_help(found, kind_of(cause)[1])
+            add_help(found, *kind_of(cause)[1:])
         return found
-    code, help = kind_of(error)
+    code, help, finding = kind_of(error)
     found = {"code": code, "message": text_of(error), "type": name_of(type(error)), "traceback": trace(error)}
-    add_help(found, help)
+    add_help(found, help, finding)
     return found
 
 
-def add_help(found: dict, help: str | None) -> None:
-    """What to do about it, where we know."""
+def add_help(found: dict, help: str | None, finding: Finding | None) -> None:
+    """What to do about it, where we know, and what the host is to record of a denial."""
     if help:
-        found["help"] = help
+        found["help"] = clip(help)
+    if finding and finding.is_denied:
+        found["denied"] = {"permission": finding.permission, "resource": clip(finding.resource[:MAX_CAUSE])}
 
 
-def kind_of(error: BaseException) -> tuple[str, str | None]:
-    """The code of an error that the plugin raised, and what to do about it."""
+def kind_of(error: BaseException) -> tuple[str, str | None, Finding | None]:
+    """The code of an error that the plugin raised, what to do about it, and what is known of it where it is a confined plugin's."""
     finding = denials.own(error)
     if finding:
-        return "denied" if finding.is_denied else "plugin-failed", finding.help
+        return "denied" if finding.is_denied else "plugin-failed", finding.help, finding
     if not GPU_FULL.isdisjoint(type.__dict__["__name__"].__get__(base) for base in type.__dict__["__mro__"].__get__(type(error))):
-        return "resource-exhausted", "resources.min_gpu_vram_mb lets calls wait until that much GPU memory is free"
+        return "resource-exhausted", "resources.min_gpu_vram_mb lets calls wait until that much GPU memory is free", None
     name = "ENOMEM" if is_a(error, MemoryError) else None
     number = number_of(error)
     if number is not None:
@@ -126,13 +129,13 @@ def kind_of(error: BaseException) -> tuple[str, str | None]:
         name = errno.errorcode.get(number)
     if name in FULL:
         limit = FULL[name]
-        return "resource-exhausted", "limits.%s is %d" % (limit, _limits[limit]) if limit in _limits else None
+        return "resource-exhausted", "limits.%s is %d" % (limit, _limits[limit]) if limit in _limits else None, None
     found = denials.behind(error)
     if found is None:
-        return "plugin-failed", None
+        return "plugin-failed", None, None
     finding, cause = found
     code, how = ("denied", "behind it is") if finding.is_denied else ("plugin-failed", "before it came")
-    return code, "%s %s: %s; %s" % (how, name_of(type(cause)), text_of(cause)[:MAX_CAUSE], finding.help)
+    return code, "%s %s: %s; %s" % (how, name_of(type(cause)), text_of(cause)[:MAX_CAUSE], finding.help), finding
 
 
 def text_of(error: BaseException) -> str:

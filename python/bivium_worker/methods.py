@@ -17,6 +17,7 @@ from .asking import attempt, optional, unwrapped
 from .calls import Cancelled
 from .errors import clip, text_of
 from .signatures import MAX_SIGNATURE
+from .types_within import are_large, is_large
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 DEEPEST = 8
@@ -112,6 +113,8 @@ def hints_of(owner) -> dict:
         # Python's own search for the function within its decorators may have no end.
         names = optional(unwrapped(owner), "__globals__")
         options["globalns"] = names if isinstance(names, dict) else {}
+    if are_large(owner, options.get("globalns")):
+        return {}
     # Without: Python 3.9 with `X | Y`. A name may be there for type checkers alone, and a text may be any code.
     with_extras = attempt(lambda: typing.get_type_hints(owner, include_extras=True, **options))
     return with_extras if with_extras is not None else attempt(lambda: typing.get_type_hints(owner, **options), default={})
@@ -244,12 +247,21 @@ class Schemas:
         self._defs: dict = {}
         self._room = Room(MAX_SCHEMA)
         self._within: list = []
+        self._texts: dict[int, tuple[object, str]] = {}
 
     def finish(self, schema: dict) -> dict:
         """The schema with its definitions."""
         if self._defs:
             schema["$defs"] = self._defs
         return schema
+
+    def _told(self, kind) -> str:
+        """A type as people read it: the same one, which may be there many times, is written out once."""
+        if id(kind) not in self._texts:
+            self._texts[id(kind)] = kind, told(kind)
+        text = self._texts[id(kind)][1]
+        self._room.spend(len(text))
+        return text
 
     def of(self, kind, depth: int) -> dict:
         """The schema of one type."""
@@ -261,7 +273,7 @@ class Schemas:
         if isinstance(kind, str):
             return {"$comment": clip(kind)[:MAX_SIGNATURE]}
         if depth > DEEPEST:
-            return {"$comment": told(kind)}
+            return {"$comment": self._told(kind)}
         found = PLAIN.get(kind) if isinstance(kind, type) else None
         if found is not None:
             self._room.spend(len(found))
@@ -274,7 +286,7 @@ class Schemas:
             return self.of(supertype, depth + 1)
         if isinstance(kind, type):
             return self._class(kind, depth)
-        return {"$comment": told(kind)}
+        return {"$comment": self._told(kind)}
 
     def _generic(self, kind, origin, given: tuple, depth: int) -> dict:
         """The schema of a type with arguments."""
@@ -302,7 +314,7 @@ class Schemas:
             return {"type": "object", "additionalProperties": item} if item else {"type": "object"}
         if isinstance(origin, type):
             return self._class(origin, depth)
-        return {"$comment": told(kind)}
+        return {"$comment": self._told(kind)}
 
     def _annotated(self, kind, inner, depth: int) -> dict:
         """A type with something said of it: a text, or what pydantic calls a field."""
@@ -353,7 +365,7 @@ class Schemas:
         if kind is dict or name in OBJECTS:
             return {"type": "object"}
         if kind in self._within:
-            return {"$comment": told(kind)}
+            return {"$comment": self._told(kind)}
         self._within.append(kind)
         try:
             return self._record(kind, depth)
@@ -384,7 +396,7 @@ class Schemas:
         if issubclass(kind, tuple) and hasattr(kind, "_fields"):
             items = [dict(self.of(hints.get(name), depth + 1), title=name) for name in kind._fields]
             return {"type": "array", "prefixItems": items, "minItems": len(items), "maxItems": len(items)}
-        return {"$comment": told(kind)}
+        return {"$comment": self._told(kind)}
 
     def _own(self, kind: type, schema: dict) -> dict:
         """What a class says of itself; its definitions go to the top, where its references look for them."""
@@ -392,7 +404,7 @@ class Schemas:
         self._room.spend(len(schema))
         for name, one in {**schema.pop("definitions", {}), **schema.pop("$defs", {})}.items():
             if self._defs.setdefault(name, one) != one:
-                return {"$comment": told(kind)}
+                return {"$comment": self._told(kind)}
         return schema
 
 
@@ -411,5 +423,5 @@ def told(kind) -> str:
     name = getattr(kind, "__qualname__", None) if isinstance(kind, type) else None
     module = getattr(kind, "__module__", "builtins")
     if name is None:
-        return clip(str(kind))[:MAX_SIGNATURE]
+        return "..." if is_large(kind) else clip(str(kind))[:MAX_SIGNATURE]
     return name if module == "builtins" else "%s.%s" % (module, name)

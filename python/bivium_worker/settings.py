@@ -54,6 +54,10 @@ class Settings:
         """The directories of a confined worker's own that stand for the host's and hold nothing of it."""
         self.lookups: bool = given.get("lookups") is True
         """Whether a confined worker may look up the names of hosts."""
+        self.grants: list[dict] = [
+            {key: take(grant, key, str) for key in ("path", "guest", "mode")} for grant in take(given, "grants", list, [])
+        ]
+        """The host's directories that a confined worker may use, each with its name for components and its mode."""
         self.secrets: dict[str, str] = take(given, "secrets", dict, {})
         """What the plugin finds in its environment besides what we were started with."""
         self.limits: dict[str, int] = take(given, "limits", dict, {})

@@ -7,6 +7,7 @@ import reprlib
 
 from .asking import attempt, optional
 from .errors import clip
+from .types_within import is_large
 
 MAX_SIGNATURE = 500
 """A signature is told with at most so many characters."""
@@ -25,7 +26,16 @@ CONTAINERS.maxstring = CONTAINERS.maxother = CONTAINERS.maxlong = MAX_PART
 
 def value_text(value) -> str:
     """A default as Python writes it."""
+    if is_large(value):
+        raise ValueError("it is a type that has no end")
     return CONTAINERS.repr(value) if type(value) in (list, tuple, dict, set, frozenset) else repr(value)
+
+
+def type_text(kind) -> str:
+    """A type as Python writes it."""
+    if is_large(kind):
+        raise ValueError("it has no end")
+    return inspect.formatannotation(kind)
 
 
 class Written:
@@ -61,10 +71,10 @@ def _written(signature: inspect.Signature) -> str:
         return value if value is empty else Written(write, value)
 
     parameters = [
-        one.replace(default=part(value_text, one.default), annotation=part(inspect.formatannotation, one.annotation))
+        one.replace(default=part(value_text, one.default), annotation=part(type_text, one.annotation))
         for one in signature.parameters.values()
     ]
-    returns = part(inspect.formatannotation, signature.return_annotation)
+    returns = part(type_text, signature.return_annotation)
     return str(inspect.Signature(parameters, return_annotation=returns))
 
 

@@ -62,7 +62,7 @@ def prepare(fd: int, channel: Channel) -> tuple[Lane, Control, int]:
     bytes(LARGE_BLOCK)
     told = settings.read(fd)
     errors.hold(told.limits)
-    denials.hold(told.confined, told.private, told.lookups)
+    denials.hold(told.confined, told.private, told.lookups, told.grants)
     if told.confined:
         guard.out_of_reach()
     # Not from the start on: whoever may read /proc/PID/environ sees what a process was started with.

@@ -15,7 +15,7 @@ from worker_host import WORKER
 
 sys.path.insert(0, os.path.dirname(WORKER))
 
-from bivium_worker import denials, errors  # noqa: E402
+from bivium_worker import causes, databases, denials, errors, grants  # noqa: E402
 
 
 class PluginError(Exception):
@@ -68,8 +68,12 @@ def read_only():
 
 def refusing(forbidden):
     """As where a file may not be opened although its mode allows it."""
-    opens = denials.opens
-    return mock.patch.object(denials, "opens", lambda path, flags: path != forbidden and opens(path, flags))
+    opens = grants.opens
+    return mock.patch.object(grants, "opens", lambda path, flags: path != forbidden and opens(path, flags))
+
+
+def grant(path, guest, mode="read"):
+    return {"path": path, "guest": guest, "mode": mode}
 
 
 class Denials(unittest.TestCase):
@@ -77,11 +81,11 @@ class Denials(unittest.TestCase):
         self.hold()
 
     def tearDown(self):
-        denials.hold(False, [], False)
+        denials.hold(False, [], False, [])
         errors.hold({})
 
-    def hold(self, confined=True, private=("/",), lookups=False):
-        denials.hold(confined, list(private), lookups)
+    def hold(self, confined=True, private=("/",), lookups=False, granted=()):
+        denials.hold(confined, list(private), lookups, list(granted))
 
     def denied(self, error, *parts):
         found = errors.describe(error)
@@ -103,7 +107,7 @@ class Denials(unittest.TestCase):
     def test_a_file(self):
         self.assertNotIn("behind", self.denied(refused(), "permissions.filesystem")["help"])
         self.denied(refused(errno.EROFS), "permissions.filesystem")
-        self.denied(absent(), "if the file is there on the host", "permissions.filesystem")
+        self.denied(absent(), "if /nowhere/of/the/host is there on the host", "permissions.filesystem")
         self.hold(private=("/elsewhere",))
         self.failed(absent())
 
@@ -219,7 +223,7 @@ class Denials(unittest.TestCase):
         for at in (-1, 0, 8):
             step = mock.Mock(tb_lasti=at)
             step.tb_frame.f_code.co_code = b""
-            self.assertFalse(denials.is_raise(step))
+            self.assertFalse(causes.is_raise(step))
 
     def test_what_a_mode_forbids(self):
         with tempfile.TemporaryDirectory() as place:
@@ -237,6 +241,69 @@ class Denials(unittest.TestCase):
                 self.denied(refused(filename=path), "permissions.filesystem")
             with refusing(path):
                 self.denied(refused(filename=path), "permissions.filesystem")
+
+    def test_what_to_write_into_permissions_filesystem(self):
+        mode = '"mode": "write"'
+        with tempfile.TemporaryDirectory() as place:
+            place = os.path.realpath(place)
+            path, new = os.path.join(place, "file"), os.path.join(place, "new")
+            with open(path, "w"):
+                pass
+            os.chmod(path, 0o700)
+            # Not granted, or granted beside it: there is no mode to change.
+            for granted in ([], [grant(place + "-other", "/data")]):
+                self.hold(private=("/elsewhere",), granted=granted)
+                with refusing(path):
+                    found = self.denied(refused(filename=path), "%s is not granted" % path)
+                self.assertNotIn("mode", found["help"])
+            # Granted to be read.
+            self.hold(private=("/elsewhere",), granted=[grant(place, "/data")])
+            with read_only():
+                for number, filename in ((errno.EACCES, path), (errno.EROFS, path), (errno.EACCES, new)):
+                    found = self.denied(refused(number, filename), "%s is granted to be read" % place, mode)
+                    self.assertNotIn("/data", found["help"])
+            with refusing(path):
+                self.assertNotIn("mode", self.denied(refused(filename=path), "permissions.filesystem")["help"], "it may not even be read")
+            # Granted to be written to.
+            self.hold(private=("/elsewhere",), granted=[grant(place, "/data", "write")])
+            self.assertNotIn("mode", self.denied(refused(errno.EROFS, path), "permissions.filesystem")["help"])
+
+    def test_a_name_for_components(self):
+        with tempfile.TemporaryDirectory() as place:
+            place = os.path.realpath(place)
+            granted = [grant(place, "/no-such-data")]
+            there = "/no-such-data/file is %s for it" % os.path.join(place, "file")
+            self.hold(granted=granted)
+            self.assertNotIn("mode", self.denied(absent("/no-such-data/file"), there)["help"])
+            self.denied(refused(errno.EACCES, "/no-such-data/file"), there)
+            # Without a root of its own the host's files are not hidden, and that there is none is no denial.
+            self.hold(private=(), granted=granted)
+            self.hinted(absent("/no-such-data/file"), there)
+            self.failed(absent("/no-such-data-either/file"))
+            self.failed(absent(os.path.join(place, "file")))
+
+    def test_what_the_host_records(self):
+        def recorded(error):
+            return tuple(errors.describe(error).get("denied", {}).values())
+
+        self.assertEqual(recorded(refused()), ("permissions.filesystem", "/sys/secret"))
+        self.assertEqual(recorded(PluginError("outer", reason=absent())), ("permissions.filesystem", "/nowhere/of/the/host"))
+        error = raised_in(socket, PermissionError(errno.EPERM, "no"), host="example.com", port=443, family=socket.AF_INET)
+        self.assertEqual(recorded(error), ("permissions.network", "tcp://example.com:443"))
+        self.assertEqual(recorded(refused(errno.EPERM, None)), ("permissions", "a system call"))
+        error = raised_in(socket, socket.gaierror(socket.EAI_AGAIN, "no"), host="example.com")
+        self.assertEqual(recorded(error), ("permissions.network", "dns://example.com"))
+        self.assertEqual(recorded(PluginError("mine")), ())
+        failed = errors.WorkerError("plugin-failed", "importing it failed")
+        failed.__cause__ = refused(filename="/sys/%s\udcff" % ("x" * 5000))
+        self.assertLessEqual(len(recorded(failed)[1]), 300)
+
+        class Address(str):
+            def __str__(self):
+                raise ValueError("mine")
+
+        error = raised_in(socket, PermissionError(errno.EACCES, "no"), address=(Address("x"), 1))
+        self.assertEqual(recorded(error), ("permissions.network", "a connection"))
 
     def test_look_ups(self):
         for number in (socket.EAI_AGAIN, socket.EAI_NONAME, socket.EAI_FAIL):
@@ -263,20 +330,24 @@ class Denials(unittest.TestCase):
 
     def test_sqlite_where_it_may_only_read(self):
         with tempfile.TemporaryDirectory() as place, read_only():
-            self.hold(private=("/elsewhere",))
+            self.hold(private=("/elsewhere",), granted=[grant(place, "/data", "read")])
             path = os.path.join(place, "data.db")
             with open(path, "w"):
                 pass
             sqlite3.connect(path).close()
-            for text, part in ((denials.READ_ONLY, "mode `write` in permissions.filesystem"), (denials.UNABLE, "SQLite")):
+            for text, part in ((databases.READ_ONLY, "%s is granted to be read" % place), (databases.UNABLE, '"mode": "write"')):
                 self.denied(of_system(sqlite3.OperationalError(text)), part)
+            self.hold(private=("/elsewhere",))
+            found = self.denied(of_system(sqlite3.OperationalError(databases.READ_ONLY)), "their directory %s goes into" % place)
+            self.assertNotIn("mode", found["help"])
+            self.assertEqual(found["denied"]["resource"], path)
             with without_access(path):
-                self.hinted(of_system(sqlite3.OperationalError(denials.READ_ONLY)), "the mode or the owner")
+                self.hinted(of_system(sqlite3.OperationalError(databases.READ_ONLY)), "the mode or the owner")
 
     def test_shared_libraries(self):
         text = "%s: cannot open shared object file: %s"
         self.denied(of_system(OSError(text % ("/usr/lib/a.so", os.strerror(errno.EACCES)))), "permissions.filesystem")
-        self.denied(of_system(ImportError(text % ("/nowhere/a.so", os.strerror(errno.ENOENT)))), "if the file is there on the host")
+        self.denied(of_system(ImportError(text % ("/nowhere/a.so", os.strerror(errno.ENOENT)))), "if /nowhere/a.so is there on the host")
         self.failed(of_system(ImportError(text % ("a.so.1", os.strerror(errno.ENOENT)))))
 
     def test_what_processes_share_is_no_network(self):

@@ -145,7 +145,8 @@ class HostileMethods(WorkerCase):
 
     def test_what_one_method_does_hides_no_other(self):
         found = methods(self.worker)
-        told = ["deeper", "defaults", "execute", "exits", "fixed", "loose", "models", "nested", "open", "positional"]
+        told = ["deeper", "defaults", "execute", "exits", "fixed", "itself", "loose", "models", "nested", "open", "positional"]
+        told += ["twice", "twofold"]
         self.assertEqual(sorted(found), told)
         one = {"x": {"type": "integer", "default": 1}}
         self.assertEqual(found["execute"]["parameters"]["properties"], one)
@@ -169,6 +170,18 @@ class HostileMethods(WorkerCase):
             self.assertTrue(found[name]["signature"].startswith("(x"), name)
             self.assertEqual(self.worker.result(name, x=3), 3)
         self.assertEqual(found["defaults"]["parameters"]["properties"], {"x": {}, "y": {}, "z": {}, "last": {"default": 1}})
+
+    def test_a_type_that_holds_itself_twice_is_not_written_out(self):
+        found = methods(self.worker)
+        for name, description in (
+            ("twice", "Takes what has no end."),
+            ("twofold", "Takes what holds that."),
+            ("itself", "Takes what is made of itself."),
+        ):
+            self.assertEqual(found[name]["description"], description)
+            self.assertTrue(found[name]["signature"].startswith("(x: "), found[name])
+        self.assertIn("z: 'list[Twice]' = ...", found["twice"]["signature"])
+        self.assertEqual(found["twice"]["parameters"]["properties"]["y"], {"$comment": "int"})
 
     def test_a_misfit_is_told_whatever_the_defaults_read(self):
         error = self.worker.error("defaults", nosuch=1)

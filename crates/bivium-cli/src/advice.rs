@@ -1,14 +1,15 @@
-//! Advice on the form of arguments: a text was given where a number or a file is wanted.
+//! Advice on the form of arguments: a text was given where a number or a file is wanted, or a file where a text is.
 
 use bivium::{ErrorCode, PluginError};
 use bivium_interface::exact;
 use serde_json::Value;
 
-/// A text as it stands on the command line.
+/// A text or a file as it stands on the command line.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Text {
     pub(crate) key: String,
-    pub(crate) value: String,
+    /// None for a file.
+    pub(crate) value: Option<String>,
 }
 
 /// Adds to an error what form is wanted of the text that it is about, if it is about one.
@@ -26,6 +27,12 @@ fn advice(error: &PluginError, text: &Text) -> Option<String> {
     let Text { key, value } = text;
     let place = format!("/{key}");
     let said = error.message();
+    let Some(value) = value else {
+        let is_wanted = said.contains(&format!(" {key} must be a text, and is an object"))
+            || said.contains(&format!(" {key}: invalid type: map, expected a string"))
+            || said.starts_with(&format!("the argument at {place} is ")) && said.contains(", which is no string: ");
+        return is_wanted.then(|| format!("`{key}@=…` passes a file: write `{key}=TEXT` to pass a text"));
+    };
     let quoted = Value::from(value.as_str()).to_string();
     // Of a schema, of a typed component, of a component with the SDK.
     let of_schema = error.problems().iter().any(|problem| {
@@ -34,11 +41,12 @@ fn advice(error: &PluginError, text: &Text) -> Option<String> {
             && !problem.message.ends_with("\"string\"")
     });
     let of_types = said.starts_with(&format!("the argument at {place} is "));
-    let of_sdk = said.contains(&format!("invalid type: string {quoted}, expected "));
+    let of_sdk = said.contains(&format!("{key} must be ")) && said.contains(&format!(", and is the text {quoted}"))
+        || said.contains(&format!("invalid type: string {quoted}, expected "));
     if !(of_schema || of_types || of_sdk) {
         return None;
     }
-    if said.contains("expected a blob") || said.contains("list<u8>") {
+    if said.contains("must be a blob") || said.contains("expected a blob") || said.contains("list<u8>") {
         return Some(format!("`{key}=…` passes a text: write `{key}@=FILE` to pass a file"));
     }
     let json = if exact::from_str::<Value>(value).is_ok() { value } else { "JSON" };
@@ -53,8 +61,9 @@ mod tests {
 
     #[test]
     fn the_form_that_is_wanted_is_named() {
-        let text = |key: &str, value: &str| Text { key: key.to_owned(), value: value.to_owned() };
-        let texts = [text("text", "hi"), text("n", "3"), text("m", "many")];
+        let text = |key: &str, value: &str| Text { key: key.to_owned(), value: Some(value.to_owned()) };
+        let file = Text { key: "name".to_owned(), value: None };
+        let texts = [text("text", "hi"), text("n", "3"), text("m", "many"), file];
         let help = |error: PluginError| on_texts(error, &texts).help().map(str::to_owned);
         let sdk = |value: &str, wanted: &str| {
             help(PluginError::invalid_input(format!(
@@ -64,6 +73,17 @@ mod tests {
         assert_eq!(sdk("hi", "a blob").unwrap(), "`text=…` passes a text: write `text@=FILE` to pass a file");
         assert!(sdk("3", "u32").unwrap().contains("`n:=3`") && sdk("many", "f64").unwrap().contains("`m:=JSON`"));
         assert_eq!(sdk("other", "u32"), None);
+        let misfit = |what: &str| help(PluginError::invalid_input(format!("the arguments do not fit: {what}")));
+        let told = misfit("text must be a blob, and is the text \"hi\"").unwrap();
+        assert_eq!(told, "`text=…` passes a text: write `text@=FILE` to pass a file");
+        assert!(misfit("n must be a whole number, and is the text \"3\"").unwrap().contains("`n:=3`"));
+        assert_eq!(misfit("k must be a whole number, and is the text \"3\""), None);
+        let of_a_file = Some("`name@=…` passes a file: write `name=TEXT` to pass a text".to_owned());
+        assert_eq!(misfit("name must be a text, and is an object"), of_a_file);
+        assert_eq!(misfit("name: invalid type: map, expected a string"), of_a_file, "of an older SDK");
+        assert_eq!(misfit("name must be a number, and is an object"), None);
+        let of_types = "the argument at /name is {\"$blob\": 0}, which is no string: it is no text";
+        assert_eq!(help(PluginError::invalid_input(of_types)), of_a_file);
         let typed = PluginError::invalid_input("the argument at /n is \"3\", which is no u32: it is no whole number");
         assert!(help(typed.with_help("mend it")).unwrap().starts_with("mend it; `n=…` passes a text: write `n:=3`"));
         let bytes =

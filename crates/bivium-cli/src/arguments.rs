@@ -58,11 +58,12 @@ impl FromStr for Assignment {
     }
 }
 
-/// The arguments that are given as text.
+/// The arguments that are given as text or as a file.
 pub(crate) fn texts(assignments: &[Assignment]) -> Vec<Text> {
     let text = |Assignment { key, value }: &Assignment| match value {
-        Given::Json(Value::String(value)) => Some(Text { key: key.clone(), value: value.clone() }),
-        _ => None,
+        Given::Json(Value::String(value)) => Some(Text { key: key.clone(), value: Some(value.clone()) }),
+        Given::File(_) => Some(Text { key: key.clone(), value: None }),
+        Given::Json(_) => None,
     };
     assignments.iter().filter_map(text).collect()
 }

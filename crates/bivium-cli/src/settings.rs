@@ -40,7 +40,8 @@ impl Setting {
 
 /// The settings that are given as text.
 pub(crate) fn texts(settings: &[Setting]) -> Vec<Text> {
-    let text = |setting: &Setting| Some(Text { key: setting.key.clone(), value: setting.value.as_str()?.to_owned() });
+    let text =
+        |setting: &Setting| Some(Text { key: setting.key.clone(), value: Some(setting.value.as_str()?.to_owned()) });
     settings.iter().filter_map(text).collect()
 }
 

@@ -103,6 +103,12 @@ pub(crate) fn signatures<P: Plugin>() -> Value {
     {
         parameters.insert("additionalProperties".to_owned(), false.into());
     }
+    if let Some(parameters) = signature.pointer_mut("/parameters").and_then(Value::as_object_mut)
+        && !P::ALTERNATIVES.is_empty()
+    {
+        let sets = P::ALTERNATIVES.iter().map(|names| json!({"required": names}));
+        parameters.insert("oneOf".to_owned(), sets.collect());
+    }
     let others = P::METHODS.iter().map(|method| (method.name, P::method_parameters(method.name)));
     let others = others.filter(|(_, parameters)| is_told(parameters));
     let mut all = Map::from_iter([(EXECUTE.to_owned(), signature)]);
@@ -229,6 +235,28 @@ mod tests {
         assert_eq!(Times::config_schema()["required"], json!(["factor"]));
     }
 
+    #[test]
+    fn sets_of_arguments_are_told() {
+        struct Either;
+        impl Plugin for Either {
+            const NAME: &'static str = "either";
+            const VERSION: &'static str = "1.0.0";
+            const SUMMARY: &'static str = "Takes one of two.";
+            const ALTERNATIVES: &'static [&'static [&'static str]] = &[&["count"], &["blob", "mode"]];
+            type Config = crate::Empty;
+            type Input = Input;
+            type Output = ();
+            fn new(_: crate::Empty) -> Result<Self> {
+                Ok(Self)
+            }
+            fn execute(&mut self, _: &Call, _: Input) -> Result<()> {
+                Ok(())
+            }
+        }
+        let parameters = &signatures::<Either>()["execute"]["parameters"];
+        assert_eq!(parameters["oneOf"], json!([{"required": ["count"]}, {"required": ["blob", "mode"]}]));
+    }
+
     impl Plugin for Times {
         const NAME: &'static str = "times";
         const VERSION: &'static str = "1.0.0";
@@ -299,7 +327,12 @@ mod tests {
             assert_eq!(times.configure(&wrong).unwrap_err().code(), "invalid-config");
         }
         let wrong = times.configure(&json!({"factor": "x"})).unwrap_err();
-        assert!(wrong.message().starts_with("the configuration does not fit: factor: invalid type: string"), "{wrong}");
+        assert!(
+            wrong.message().starts_with(
+                "the configuration does not fit: factor must be a whole number from 0 to 4294967295, and is the text"
+            ),
+            "{wrong}"
+        );
         assert_eq!(times.config(), json!({"factor": 2}), "and no secret is told");
         assert_eq!(times.execute(&json!({"count": 2}), &[]).unwrap().0["result"], 4);
         times.configure(&json!({"factor": 5})).unwrap();

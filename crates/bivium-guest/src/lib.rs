@@ -49,6 +49,7 @@ mod sys;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 mod trace;
+mod words;
 
 pub use blob::{Blob, BlobReader, BlobWriter};
 pub use call::{Call, Level, log};

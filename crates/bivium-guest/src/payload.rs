@@ -12,12 +12,12 @@
 use std::cell::RefCell;
 use std::fmt;
 
-use serde::de::{self, DeserializeOwned, MapAccess, Visitor};
+use serde::de::{self, DeserializeOwned, MapAccess, Unexpected, Visitor};
 use serde::ser::{self, SerializeMap};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use crate::{Blob, Error, Result, fields};
+use crate::{Blob, Error, Result, fields, words};
 
 const KEY: &str = "$blob";
 pub(crate) const IN: &str = "\0blob-in";
@@ -109,9 +109,9 @@ pub(crate) fn bring_a_blob() {
 
 /// Reads the author's own type; an error names its place.
 pub(crate) fn fit<T: DeserializeOwned>(document: Value) -> std::result::Result<T, String> {
-    serde_path_to_error::deserialize(document).map_err(|error| match error.path().iter().next() {
-        Some(_) => error.to_string(),
-        None => error.inner().to_string(),
+    serde_path_to_error::deserialize(document).map_err(|error: serde_path_to_error::Error<serde_json::Error>| {
+        let place = if error.path().iter().next().is_some() { error.path().to_string() } else { String::new() };
+        words::of(&place, &error.inner().to_string())
     })
 }
 
@@ -236,7 +236,7 @@ impl<'de> Deserialize<'de> for Blob {
                 };
                 found
                     .and_then(|n| INCOMING.with_borrow(|incoming| incoming.get(n).cloned()))
-                    .ok_or_else(|| de::Error::custom("expected a blob, found an object"))
+                    .ok_or_else(|| de::Error::invalid_type(Unexpected::Map, &A_BLOB))
             }
         }
         deserializer.deserialize_map(Reference)
@@ -284,11 +284,17 @@ mod tests {
             (json!({"audio": {"$blob": 1}}), "blob 1, but only 1 came"),
             (json!({"audio": {"$blob": -1}}), "one key with an index"),
             (json!({"audio": {"$blob": 0, "x": 1}}), "one key with an index"),
-            (json!({"audio": {"path": "/etc/passwd"}}), "expected a blob"),
-            (json!({"audio": "song.wav"}), "expected a blob"),
-            (json!({"level": 3}), "the arguments do not fit: missing field `audio`"),
-            (json!({"level": "3"}), "the arguments do not fit: level: invalid type: string \"3\", expected u8"),
-            (json!({"audio": {"$blob": 0}, "level": -3}), "level: invalid value: integer `-3`, expected u8"),
+            (json!({"audio": {"path": "/etc/passwd"}}), "audio must be a blob, and is an object"),
+            (json!({"audio": "song.wav"}), "audio must be a blob, and is the text \"song.wav\""),
+            (json!({"level": 3}), "the arguments do not fit: `audio` is missing"),
+            (
+                json!({"level": "3"}),
+                "the arguments do not fit: level must be a whole number from 0 to 255, and is the text \"3\"",
+            ),
+            (
+                json!({"audio": {"$blob": 0}, "level": -3}),
+                "level must be a whole number from 0 to 255, and is the number -3",
+            ),
             (json!({"audio": {"$blob": 0}, "levle": 3}), "there is no argument \"levle\"; it takes `audio`, `level`"),
         ] {
             let error = payload(&arguments, &["a"]).parse::<Input>().map(|_| ()).unwrap_err();

@@ -29,6 +29,11 @@ pub trait Plugin: Sized + 'static {
     /// Whether [`execute_stream`](Self::execute_stream) gives more than one result, for whoever asks how the plugin is called.
     const STREAMS: bool = false;
 
+    /// The names of arguments of which a call gives one set and no other, for whoever asks how the plugin is called: of
+    /// `&[&["text"], &["file"]]` a text or a file. They are optional ones in [`Input`](Self::Input), and `execute` still looks
+    /// which came.
+    const ALTERNATIVES: &'static [&'static [&'static str]] = &[];
+
     /// The configuration. It is written again for whoever asks what is in force: mark a secret
     /// `#[serde(skip_serializing)]`. [`Empty`] if there is none.
     type Config: DeserializeOwned + Serialize;

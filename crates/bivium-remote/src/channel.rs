@@ -8,6 +8,7 @@ use bivium_interface::{CallId, LogLevel, LogSource, PluginError};
 use tokio::io::{AsyncRead, BufReader};
 use tokio::sync::oneshot;
 
+use crate::denials::Denials;
 use crate::lines::Lines;
 use crate::wire::{ChannelEvent, PROTOCOL};
 
@@ -37,22 +38,18 @@ pub(crate) async fn listen(
     channel: impl AsyncRead + Unpin,
     handshake: Handshake,
     log: Arc<InstanceLog>,
+    denials: Denials,
 ) -> Option<Exit> {
     let mut lines = Lines::new(BufReader::new(channel), LONGEST_LINE);
     let mut handshake = Some(handshake);
-    let mut shake = |outcome| {
-        if let Some(handshake) = handshake.take() {
-            // Nobody there: the start was given up, and its tether has ended the worker.
-            let _ = handshake.send(outcome);
-        }
-    };
     while let Some(line) = lines.next().await {
         match serde_json::from_slice(&line) {
-            Ok(ChannelEvent::Ready { protocol: PROTOCOL, pid }) => shake(Ok(Ready { pid })),
-            Ok(ChannelEvent::Ready { protocol, .. }) => shake(Err(PluginError::protocol(format!(
-                "the worker speaks protocol version {protocol}, this host {PROTOCOL}"
-            )))),
-            Ok(ChannelEvent::Failed { error }) => shake(Err(error.into())),
+            Ok(ChannelEvent::Ready { protocol: PROTOCOL, pid }) => shake(&mut handshake, || Ok(Ready { pid })),
+            Ok(ChannelEvent::Ready { protocol, .. }) => shake(&mut handshake, || {
+                let message = format!("the worker speaks protocol version {protocol}, this host {PROTOCOL}");
+                Err(PluginError::protocol(message))
+            }),
+            Ok(ChannelEvent::Failed { error }) => shake(&mut handshake, || Err(denials.told(None, error))),
             Ok(ChannelEvent::Log { level, logger, message, call }) => {
                 let call = call.and_then(|call| CallId::from_str(&call).ok());
                 log.push(level_of(&level), LogSource::Log, call, &format!("{logger}: {message}"));
@@ -67,6 +64,14 @@ pub(crate) async fn listen(
     None
 }
 
+/// Ends the handshake, which happens once: what is said of it later is passed over.
+fn shake(handshake: &mut Option<Handshake>, outcome: impl FnOnce() -> Result<Ready, PluginError>) {
+    if let Some(handshake) = handshake.take() {
+        // Nobody there: the start was given up, and its tether has ended the worker.
+        let _ = handshake.send(outcome());
+    }
+}
+
 fn level_of(name: &str) -> LogLevel {
     match name {
         "debug" => LogLevel::Debug,
@@ -79,7 +84,7 @@ fn level_of(name: &str) -> LogLevel {
 
 #[cfg(test)]
 mod tests {
-    use bivium_instances::PluginLog;
+    use bivium_instances::{Auditor, PluginLog};
     use bivium_interface::ErrorCode;
 
     use super::*;
@@ -87,7 +92,8 @@ mod tests {
     async fn heard(text: &str) -> (Option<Result<Ready, PluginError>>, PluginLog, Option<Exit>) {
         let log = PluginLog::new("p");
         let (sender, receiver) = oneshot::channel();
-        let exit = listen(text.as_bytes(), sender, Arc::new(InstanceLog::new(log.clone(), 7, 10))).await;
+        let denials = Denials { audit: Auditor::new("p", None, log.clone()), guard: 7, confined: true };
+        let exit = listen(text.as_bytes(), sender, Arc::new(InstanceLog::new(log.clone(), 7, 10)), denials).await;
         (receiver.await.ok(), log, exit)
     }
 
@@ -104,6 +110,19 @@ mod tests {
         assert_eq!((record.level, record.message.as_str(), record.instance), (LogLevel::Warn, "a.b: early", 7));
         assert_eq!(record.call.unwrap().to_string(), "00000000000000ff");
         assert_eq!(exit, Some(Exit { status: None, signal: Some(9), left: 0 }));
+    }
+
+    #[tokio::test]
+    async fn a_denial_at_the_start_is_recorded_once() {
+        let failed = concat!(
+            r#"{"event": "failed", "error": {"code": "plugin-failed", "message": "importing it failed", "#,
+            r#""denied": {"permission": "permissions.filesystem", "resource": "/model"}}}"#,
+            "\n"
+        );
+        let (ready, log, _) = heard(&failed.repeat(3)).await;
+        assert_eq!(ready.unwrap().unwrap_err().code(), ErrorCode::PluginFailed);
+        let [record] = &*log.tail(10) else { panic!("{:?}", log.tail(10)) };
+        assert!(record.message.starts_with("denied: permissions.filesystem /model: "), "{}", record.message);
     }
 
     #[tokio::test]

@@ -28,6 +28,7 @@ use crate::caches::{self, Kept};
 use crate::channel::{Exit, Ready, listen};
 use crate::client::Client;
 use crate::confine::{Confinement, Group, audit};
+use crate::denials::Denials;
 use crate::embedded::Package;
 use crate::ending::Ending;
 use crate::environment::{self, Interpreter};
@@ -195,7 +196,8 @@ impl WorkerFactory {
         let (reading, mut writing) = channel.into_split();
         let (handshake, ready) = oneshot::channel();
         let log = Arc::new(InstanceLog::new(self.context.log.clone(), u64::from(guard), self.log_records()));
-        let events = tokio::spawn(listen(reading, handshake, Arc::clone(&log)));
+        let denials = Denials { audit: self.context.audit.clone(), guard: u64::from(guard), confined };
+        let events = tokio::spawn(listen(reading, handshake, Arc::clone(&log), denials.clone()));
         let death = Death { kills, group, cache: self.cache.clone() };
         watch(process, events, Arc::clone(&fate), Arc::clone(&log), Arc::clone(&area), death).map_err(failed)?;
         // Before it is given anything: the secrets are among its settings.
@@ -226,6 +228,7 @@ impl WorkerFactory {
             confinement: Arc::clone(&self.confinement),
             window,
             runtime: Handle::current(),
+            denials,
             leash,
             fate,
         };
@@ -273,6 +276,7 @@ impl WorkerFactory {
             cancel_grace_s: CANCEL_GRACE_S,
             private,
             lookups: self.confinement.lookups(),
+            grants: self.confinement.directories(),
             confined: self.confinement.is_confined(),
             secrets: self.secrets(theirs),
             limits: &self.context.granted.limits,

@@ -22,7 +22,7 @@ use crate::client::{Connection, broken};
 use crate::ending::Because;
 use crate::payload::receive;
 use crate::stat::Stat;
-use crate::wire::{ErrorReply, Reply};
+use crate::wire::{ErrorReply, Reply, WireError};
 use crate::worker::Shared;
 
 /// How long a cancelled call may take to end before its worker is. The worker itself gives the plugin a fifth of a
@@ -127,6 +127,11 @@ impl Flight {
         receive(reply, is_long, &self.lent.blobs, area, *limits, &self.pace).await
     }
 
+    /// What an error of the worker's is for the host, after its denial was recorded.
+    pub(crate) fn told(&self, error: WireError) -> PluginError {
+        self.worker.denials.told(Some(self.call), error)
+    }
+
     /// The error that a reply without success tells.
     pub(crate) async fn error(&mut self) -> PluginError {
         let body = match self.body().await {
@@ -134,7 +139,7 @@ impl Flight {
             Err(error) => return error,
         };
         match decode::<ErrorReply, _>(body, Answer::Error, self.worker.limits.document, &self.pace).await {
-            Ok(reply) => reply.error.into(),
+            Ok(reply) => self.told(reply.error),
             Err(error) => error,
         }
     }

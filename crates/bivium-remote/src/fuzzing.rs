@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use bivium_exchange::Area;
 use bivium_instances::document::{DocumentLimits, Pace};
-use bivium_instances::{InstanceLog, PluginLog};
+use bivium_instances::{Auditor, InstanceLog, PluginLog};
 use bivium_interface::{Payload, PluginError, Result};
 use tokio::sync::oneshot;
 
 use crate::answer::{Answer, parse};
 use crate::channel::listen;
+use crate::denials::Denials;
 use crate::payload::{MessageLimits, receive};
 use crate::wire::{ErrorReply, Methods, Reply, StreamEvent};
 
@@ -19,7 +20,8 @@ const LIMITS: MessageLimits = MessageLimits { document: DOCUMENT, blob_mb: Some(
 /// Reads what a worker wrote to its channel; gives the error of its handshake, if it said one.
 pub async fn channel(said: &[u8], log: &PluginLog) -> Option<PluginError> {
     let (sender, receiver) = oneshot::channel();
-    let _ = listen(said, sender, Arc::new(InstanceLog::new(log.clone(), 1, 10))).await;
+    let denials = Denials { audit: Auditor::new(log.plugin(), None, log.clone()), guard: 1, confined: true };
+    let _ = listen(said, sender, Arc::new(InstanceLog::new(log.clone(), 1, 10)), denials).await;
     receiver.await.ok()?.err()
 }
 

@@ -17,6 +17,7 @@ mod caches;
 mod channel;
 mod client;
 mod confine;
+mod denials;
 mod disk;
 mod embedded;
 mod ending;
@@ -52,6 +53,6 @@ mod worker;
 
 pub use caches::{KeptCache, kept_caches, remove_cache};
 pub use confine::{ConfinementSupport, not_held};
-pub use environment::{KeptEnvironment, kept_environments, malformed, remove_environment};
+pub use environment::{KeptEnvironment, environments_for, kept_environments, malformed, remove_environment};
 pub use outline::{Outline, outline};
 pub use proxy::{RemotePluginProxy, WorkerPlaces};

@@ -52,7 +52,7 @@ impl Events {
                 }
                 (EventKind::Error, _, Some(error)) => {
                     self.finish().await?;
-                    return Err(error.into());
+                    return Err(self.flight.told(error));
                 }
                 (EventKind::Done, ..) => {
                     self.finish().await?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bivium_instances::document;
-use bivium_interface::manifest::Limits;
+use bivium_interface::manifest::{FilesystemPermission, Limits};
 use bivium_interface::{CallId, ErrorCode, Failure, PluginError, clip, head};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -37,6 +37,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) private: &'a [&'a str],
     /// Whether one that is confined may look up the names of hosts.
     pub(crate) lookups: bool,
+    /// The directories that it is granted, where it is confined.
+    pub(crate) grants: &'a [FilesystemPermission],
     /// Put into the environment before the plugin is imported, and so not to be seen in /proc.
     pub(crate) secrets: BTreeMap<&'a str, &'a str>,
     pub(crate) limits: &'a Limits,
@@ -102,6 +104,18 @@ pub(crate) struct WireError {
     help: Option<String>,
     #[serde(default, deserialize_with = "details")]
     details: Map<String, Value>,
+    /// What a confined plugin was kept from, if that is behind it.
+    #[serde(default)]
+    pub(crate) denied: Option<WireDenial>,
+}
+
+/// What a confined plugin was kept from, as a worker tells it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct WireDenial {
+    #[serde(default)]
+    pub(crate) permission: String,
+    #[serde(default)]
+    pub(crate) resource: String,
 }
 
 fn details<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {

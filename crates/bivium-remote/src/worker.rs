@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use crate::answer::{Answer, decode, is_long};
 use crate::client::Client;
 use crate::confine::Confinement;
+use crate::denials::Denials;
 use crate::ending::{Because, Ending, LastLines};
 use crate::flight::{Flight, Lent};
 use crate::output::Output;
@@ -87,6 +88,7 @@ pub(crate) struct Shared {
     /// Where it reads what is lent to it, if it is confined.
     pub(crate) window: Option<Arc<Window>>,
     pub(crate) runtime: Handle,
+    pub(crate) denials: Denials,
     pub(crate) leash: Arc<Leash>,
     pub(crate) fate: Arc<Fate>,
 }

@@ -19,10 +19,11 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use bivium_instances::{AuditRecord, AuditSink, Auditor, PluginContext, Secrets};
+use bivium_instances::{AuditRecord, AuditSink, Auditor, Decision, PluginContext, Secrets};
 use bivium_interface::{Blob, Call, ErrorCode, HostPolicy, LogLevel, PluginError, PluginInterface, Result};
 use bivium_remote::{WorkerPlaces, kept_caches, remove_cache};
 use common::{Fixture, captive_manifest, context, load_at, load_from, load_in};
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
 async fn captive(permissions: Value) -> Fixture {
@@ -66,7 +67,10 @@ async fn files_outside_are_out_of_reach() {
     sample.ask("hard_link", std::slice::from_ref(&path)).await.unwrap_err();
     assert_eq!(std::fs::metadata(&secret).unwrap().nlink(), 1);
     assert_denied(sample.ask("move_out", &[json!(dir.path().join("out"))]).await, "permissions.filesystem");
-    assert_denied(sample.ask("write", &[json!(dir.path().join("new"))]).await, "permissions.filesystem");
+    let new = dir.path().join("new");
+    let error = assert_denied(sample.ask("write", &[json!(new)]).await, "permissions.filesystem");
+    let help = error.help().unwrap();
+    assert!(help.contains(new.to_str().unwrap()) && !help.contains("mode"), "nothing is granted there: {help}");
     assert_eq!(sample.ask("by_a_child", &[path]).await.unwrap(), json!([1, ""]));
     for path in [json!(dir.path()), json!("/root"), json!("/")] {
         assert_denied(sample.ask("list", &[path]).await, "permissions.filesystem");
@@ -105,8 +109,14 @@ async fn a_granted_directory_is_read_or_written_as_it_says() {
     assert_eq!(std::fs::read_to_string(write.join("new")).unwrap(), "written");
     sample.ask("move_out", &[json!(write.join("moved"))]).await.unwrap();
     if sample.holds_files() {
-        assert_denied(sample.ask("write", &[json!(read.join("file"))]).await, "permissions.filesystem");
-        assert_denied(sample.ask("remove", &[json!(read.join("file"))]).await, "permissions.filesystem");
+        for method in ["write", "remove"] {
+            let help = assert_denied(sample.ask(method, &[json!(read.join("file"))]).await, "\"mode\": \"write\"");
+            assert!(help.help().unwrap().contains(&format!("{} is granted to be read", read.display())), "{help:?}");
+        }
+        // The name that a component has for it.
+        let error = sample.ask("read", &[json!("/w/file")]).await.unwrap_err();
+        let there = format!("/w/file is {} for it", write.join("file").display());
+        assert!(error.help().unwrap_or_default().contains(&there), "{error:?}");
         match sample.ask("list", &[json!(dir.path())]).await {
             // The way to what is granted, in a /tmp of its own.
             Ok(found) => assert_eq!(found, json!(["read", "write"])),
@@ -412,6 +422,37 @@ async fn secrets_come_by_name_and_the_audit_log_tells() {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let guard = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().to_owned();
     assert!(records.iter().all(|record| record.instance.to_string() == guard), "{guard}: {records:?}");
+}
+
+#[tokio::test]
+async fn denials_are_in_the_audit_log_and_in_the_plugins() {
+    let manifest = captive_manifest("Captive", json!({"permissions": {}}));
+    let records = Arc::new(Records::default());
+    let mut context = context(&manifest);
+    context.audit = Auditor::new("sample", Some(records.clone() as Arc<dyn AuditSink>), context.log.clone());
+    let sample = load_in(manifest, context).await.unwrap();
+    if !sample.holds_files() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model");
+    std::fs::write(&path, "here").unwrap();
+    let call = Call::new().method("model").arg(json!(path));
+    let id = call.id();
+    sample.plugin.execute(call).await.unwrap_err();
+    let mut stream = sample.plugin.execute_stream(Call::new().method("model").arg(json!(path))).await.unwrap();
+    while stream.next().await.is_some_and(|item| item.is_ok()) {}
+    sample.ask("fetch", &[json!("http://127.0.0.1:9/")]).await.unwrap_err();
+    sample.ask("fetch", &[json!("http://bivium.invalid/")]).await.unwrap_err();
+    let records = records.0.lock().unwrap();
+    let told: Vec<String> = records.iter().map(|record| format!("{} {}", record.permission, record.resource)).collect();
+    let file = format!("permissions.filesystem {}", path.display());
+    let expected = [&file, &file, "permissions.network tcp://127.0.0.1:9", "permissions.network dns://bivium.invalid"];
+    assert_eq!(told, expected);
+    assert!(records.iter().all(|record| record.decision == Decision::Denied && record.instance != 0));
+    assert_eq!((records[0].call, records[0].plugin.as_str()), (Some(id), "sample"));
+    let log = sample.log.tail(100);
+    assert_eq!(log.iter().filter(|record| record.message.starts_with(&format!("denied: {file}: "))).count(), 2);
 }
 
 #[tokio::test]

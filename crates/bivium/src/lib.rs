@@ -61,7 +61,8 @@ pub use bivium_interface::{
 };
 #[cfg(feature = "python")]
 pub use bivium_remote::{
-    ConfinementSupport, KeptCache, KeptEnvironment, kept_caches, kept_environments, remove_cache, remove_environment,
+    ConfinementSupport, KeptCache, KeptEnvironment, environments_for, kept_caches, kept_environments, remove_cache,
+    remove_environment,
 };
 #[cfg(feature = "wasm")]
 pub use bivium_wasm::{

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import sys
 import typing
 
 
@@ -60,6 +61,27 @@ def shared(levels: int) -> list:
     return functools.reduce(lambda inner, _: [inner, inner], range(levels), [])
 
 
+def twice(levels: int):
+    """A tuple of the same tuple, twice, and so on."""
+    return functools.reduce(lambda inner, _: tuple[inner, inner], range(levels), int)
+
+
+Twice = twice(40)
+
+
+@dataclasses.dataclass
+class Twofold:
+    """Holds it."""
+
+    two: Twice
+
+
+if sys.version_info >= (3, 12):
+    exec("type Itself = tuple[Itself, Itself]")
+else:
+    Itself = Twice
+
+
 class Descriptor:
     def __get__(self, instance, owner):
         raise SystemExit("nobody asked")
@@ -91,6 +113,15 @@ class Hostile:
 
     def models(self, x: typing.Tuple[MODELS]) -> Nested:
         """Takes many."""
+
+    def twice(self, x: Twice, y: int, z: list[Twice] = Twice) -> Twice:
+        """Takes what has no end."""
+
+    def twofold(self, x: Twofold) -> Twofold:
+        """Takes what holds that."""
+
+    def itself(self, x: Itself) -> Itself:
+        """Takes what is made of itself."""
 
     def exits(self, x: __import__('sys').exit(3), y: int = 1) -> int:
         """Has a type that ends the program."""

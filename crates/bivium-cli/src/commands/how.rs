@@ -13,6 +13,8 @@ const DEEPEST: usize = 6;
 const SHOWN: usize = 4;
 /// As many keys of an object are shown.
 const MOST_FIELDS: usize = 8;
+/// As many command lines are shown of a method.
+const MOST_LINES: usize = 8;
 
 /// How the methods of one plugin are called.
 pub(super) struct How<'a> {
@@ -20,14 +22,16 @@ pub(super) struct How<'a> {
     program: Vec<&'a str>,
     plugin: &'a str,
     runtime: Runtime,
+    /// Whether it loads, as far as that is known.
+    loads: bool,
 }
 
 impl<'a> How<'a> {
     /// `plugin` is the plugin as the command line names it.
-    pub(super) fn new(global: &'a Global, plugin: &'a str, runtime: Runtime) -> Self {
+    pub(super) fn new(global: &'a Global, plugin: &'a str, runtime: Runtime, loads: bool) -> Self {
         let manifests = global.manifests.iter().filter_map(|path| path.to_str());
         let program = ["bivium"].into_iter().chain(manifests.flat_map(|path| ["--manifests", path])).collect();
-        Self { program, plugin, runtime }
+        Self { program, plugin, runtime, loads }
     }
 
     /// All methods, `execute` first. A component of `bivium:plugin` always has it, and need not say so.
@@ -42,16 +46,23 @@ impl<'a> How<'a> {
         all
     }
 
-    pub(super) fn command_line(&self, method: &MethodInfo) -> String {
-        command_line(&self.program, self.plugin, method)
+    /// A line for each set of arguments that the method takes.
+    pub(super) fn command_lines(&self, method: &MethodInfo) -> Vec<String> {
+        if !self.loads {
+            return Vec::new();
+        }
+        let sets = alternatives(method.parameters.as_ref());
+        sets.iter().map(|names| command_line(&self.program, self.plugin, method, names)).collect()
     }
 
-    /// All methods, each with a `command`.
+    /// All methods, each with a `command`, and with all `commands` where there are several.
     pub(super) fn as_json(&self, methods: &[MethodInfo]) -> Value {
         let one = |method: &MethodInfo| {
             let mut one = json!(method);
             if let Some(object) = one.as_object_mut().filter(|_| method.not_callable.is_none()) {
-                object.insert("command".to_owned(), self.command_line(method).into());
+                let lines = self.command_lines(method);
+                object.extend(lines.first().map(|first| ("command".to_owned(), first.as_str().into())));
+                object.extend((lines.len() > 1).then(|| ("commands".to_owned(), lines.into())));
             }
             one
         };
@@ -103,9 +114,21 @@ fn is_required(schema: &Value, name: &str) -> bool {
     required.is_some_and(|required| required.iter().any(|one| one == name))
 }
 
-/// A command line that calls the method. What has to be there stands in capitals: a file, a text.
-/// `program` is how the program is called, with its global options.
-pub(super) fn command_line(program: &[&str], plugin: &str, method: &MethodInfo) -> String {
+/// The names of arguments of which a call gives one set or another, besides those that are required anyway: the schema has a
+/// `required` for each in `oneOf` or `anyOf`.
+fn alternatives(schema: Option<&Value>) -> Vec<Vec<&str>> {
+    let forms = schema.map(forms).unwrap_or_default();
+    let sets: Vec<Vec<&str>> = forms.iter().take(MOST_LINES).filter_map(required).collect();
+    if sets.is_empty() { vec![Vec::new()] } else { sets }
+}
+
+fn required(form: &Value) -> Option<Vec<&str>> {
+    Some(form.get("required")?.as_array()?.iter().filter_map(Value::as_str).collect())
+}
+
+/// A command line that calls the method with the arguments that are required, and with these. What has to be there stands in
+/// capitals: a file, a text. `program` is how the program is called, with its global options.
+pub(super) fn command_line(program: &[&str], plugin: &str, method: &MethodInfo, names: &[&str]) -> String {
     let verb = if method.streams { "stream" } else { "run" };
     let mut words: Vec<String> = program.iter().chain(&[verb, plugin]).map(|word| quoted(word)).collect();
     if method.name != Call::EXECUTE {
@@ -114,7 +137,8 @@ pub(super) fn command_line(program: &[&str], plugin: &str, method: &MethodInfo) 
     let schema = method.parameters.as_ref();
     let properties = schema.and_then(|schema| schema.get("properties")?.as_object());
     if let (Some(schema), Some(properties)) = (schema, properties) {
-        let required = properties.iter().filter(|(name, _)| is_required(schema, name));
+        let is_given = |name: &str| is_required(schema, name) || names.contains(&name);
+        let required = properties.iter().filter(|(name, _)| is_given(name));
         words.extend(required.map(|(name, property)| quoted(&assignment(schema, name, property))));
     }
     words.join(" ")
@@ -296,7 +320,7 @@ mod tests {
             "required": ["image", "text", "n", "mode", "size", "pair", "any"]});
         let method = method("resize", &parameters);
         assert_eq!(
-            command_line(&["bivium"], "my plugin", &method),
+            command_line(&["bivium"], "my plugin", &method, &[]),
             "bivium run 'my plugin' --method resize image@=FILE text=TEXT n:=3 mode=fast 'size:={\"w\":1}' \
              'pair:=[true,\"TEXT\"]' any=TEXT"
         );
@@ -315,10 +339,26 @@ mod tests {
     }
 
     #[test]
+    fn each_set_of_arguments_has_a_line_of_its_own_and_what_does_not_load_has_none() {
+        let parameters = json!({"type": "object", "properties": {
+            "text": {"type": ["string", "null"]}, "segments": {"type": "array"}, "n": {"type": "integer"}},
+            "required": ["n"], "oneOf": [{"required": ["text"]}, {"required": ["segments"]}]});
+        let method = method("execute", &parameters);
+        let mut how = How { program: vec!["bivium"], plugin: "p", runtime: Runtime::Wasm, loads: true };
+        let lines = ["bivium run p text=TEXT n:=1", "bivium run p 'segments:=[]' n:=1"];
+        assert_eq!(how.command_lines(&method), lines);
+        let told = how.as_json(&[method.clone(), MethodInfo::new("other")]);
+        assert_eq!((&told[0]["command"], &told[0]["commands"]), (&json!(lines[0]), &json!(lines)));
+        assert_eq!((&told[1]["command"], &told[1]["commands"]), (&json!("bivium run p --method other"), &Value::Null));
+        how.loads = false;
+        assert_eq!((how.command_lines(&method).len(), &how.as_json(&[method])[0]["command"]), (0, &Value::Null));
+    }
+
+    #[test]
     fn what_is_not_known_is_left_out() {
         let execute = MethodInfo::new("execute").with_streams(true);
         assert_eq!(
-            (command_line(&["bivium"], "p", &execute), parameters(&execute)),
+            (command_line(&["bivium"], "p", &execute, &[]), parameters(&execute)),
             ("bivium stream p".to_owned(), None)
         );
         assert_eq!(quoted("it's"), "'it'\\''s'");

@@ -5,11 +5,15 @@
 
 use std::sync::Arc;
 
-use bivium::manifest::{Limits, Permissions, PythonKind, PythonObject};
-use bivium::{Call, ErrorCode, Granted, Import, Inspection, Manifest, MethodInfo, PluginManager, Result};
+use bivium::manifest::{Limits, Permissions, PythonKind, PythonObject, Runtime};
+use bivium::{
+    Call, ErrorCode, Granted, Import, Inspection, KeptEnvironment, Manifest, MethodInfo, PluginManager, Result,
+    environments_for,
+};
 use serde_json::{Value, json};
 
 use super::how::{How, parameters};
+use super::kept::{self, size};
 use crate::args::{Global, Info};
 use crate::exit::Failure;
 use crate::host::Host;
@@ -21,6 +25,9 @@ struct Rights {
     /// What this machine cannot hold it to of that.
     not_held: Vec<String>,
 }
+
+/// The environments that were made for a plugin's requirements; none where the host makes none for it.
+type Environments = Option<Vec<KeptEnvironment>>;
 
 /// What is known beyond the manifest.
 enum Known {
@@ -44,20 +51,26 @@ pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Resul
     let mut refusals = host.manager.refusals(&name)?;
     let enabled = host.manager.is_enabled(&name).map_err(|error| refusals.push(error)).ok();
     let rights = Rights { granted: host.manager.granted(&name)?, not_held: host.manager.not_held(&name)? };
+    let environments = environments(global, &manifest, &rights, args)?;
     let known = match (args.load, args.no_load) {
         (true, _) => Known::Loaded(ask(host, &name).await?),
         (false, true) => Known::Nothing,
         (false, false) => inspect(host, &name).await?,
     };
-    let how = How::new(global, &args.named.plugin, manifest.runtime);
+    // A plugin that would not load is called in no way.
+    let loads = !matches!(&known, Known::Inspected(Inspection { problem: Some(_), .. }));
+    let how = How::new(global, &args.named.plugin, manifest.runtime, loads);
     if output.is_json() {
         let mut info = as_json(&manifest, &rights, enabled, &known, &how);
         if let (Value::Object(info), false) = (&mut info, refusals.is_empty()) {
             info.insert("refusals".to_owned(), json!(refusals));
         }
+        if let (Some(info), Some(made)) = (info.as_object_mut(), &environments) {
+            info.insert("environments".to_owned(), made.iter().map(kept::as_json).collect());
+        }
         return output.value(&info);
     }
-    output.line(&as_text(&manifest, &rights, enabled, &known, &how))?;
+    output.line(&as_text(&manifest, &rights, enabled, &known, &how, environments))?;
     match &known {
         // It says the first of them itself.
         Known::Loaded(Err(error)) => refusals = vec![error.clone()],
@@ -69,6 +82,24 @@ pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Resul
         output.hint("Nothing of it has run. --load starts it and asks it for its methods and its configuration.");
     }
     Ok(())
+}
+
+/// What there is of an environment for the requirements. Nothing is made and nothing runs.
+fn environments(global: &Global, manifest: &Manifest, rights: &Rights, args: &Info) -> Result<Environments, Failure> {
+    match &manifest.requirements {
+        Some(requirements) if manifest.python_path.is_none() && !args.no_load => {
+            let made = environments_for(requirements, rights.granted.confined, global.environments.as_deref())?;
+            Ok(Some(made))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// An environment, and in which state it is.
+fn environment(made: &KeptEnvironment) -> String {
+    let python = made.python.as_ref().map_or_else(String::new, |path| format!(", made with {}", path.display()));
+    let state = if made.is_ready { "" } else { ", damaged: it is made anew at the next load" };
+    format!("{} ({}{python}{state})", made.path.display(), size(made.bytes))
 }
 
 async fn inspect(host: Host, name: &str) -> Result<Known, Failure> {
@@ -124,7 +155,14 @@ fn as_json(manifest: &Arc<Manifest>, rights: &Rights, enabled: Option<bool>, kno
     info
 }
 
-fn as_text(manifest: &Manifest, rights: &Rights, enabled: Option<bool>, known: &Known, how: &How<'_>) -> String {
+fn as_text(
+    manifest: &Manifest,
+    rights: &Rights,
+    enabled: Option<bool>,
+    known: &Known,
+    how: &How<'_>,
+    environments: Environments,
+) -> String {
     let mut text = Text(vec![format!("{} {}", manifest.name, manifest.version)]);
     if !manifest.description.is_empty() {
         text.0.push(on_one_line(&manifest.description));
@@ -152,6 +190,12 @@ fn as_text(manifest: &Manifest, rights: &Rights, enabled: Option<bool>, known: &
     text.item("python", manifest.python_path.as_ref().map(|path| path.display().to_string()));
     text.item("tasks", tasks(manifest));
     text.item("requirements", manifest.requirements.as_ref().map(|requirements| requirements.join(", ")));
+    match environments {
+        Some(made) if made.is_empty() => {
+            text.item("environment", Some("not made yet: the first load makes it".to_owned()));
+        }
+        made => made.iter().flatten().for_each(|made| text.item("environment", Some(environment(made)))),
+    }
     // One without a manifest is its own file.
     let is_bare = manifest.path.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("json"));
     text.item("manifest", (!is_bare).then(|| manifest.path.display().to_string()));
@@ -190,10 +234,12 @@ fn needs(manifest: &Manifest) -> String {
 }
 
 /// What permissions let a plugin do.
-fn listed(permissions: &Permissions) -> String {
+fn listed(permissions: &Permissions, runtime: Runtime) -> String {
     let mut all: Vec<String> = Vec::new();
     for directory in &permissions.filesystem {
-        all.push(format!("{} {} as {}", directory.mode.verb(), directory.path.display(), directory.guest));
+        // A process sees the host's paths.
+        let seen = if runtime == Runtime::Wasm { format!(" as {}", directory.guest) } else { String::new() };
+        all.push(format!("{} {}{seen}", directory.mode.verb(), directory.path.display()));
     }
     all.extend(permissions.network.iter().map(|origin| format!("connect to {origin}")));
     all.extend(permissions.env.iter().map(|name| format!("see ${name}")));
@@ -236,14 +282,14 @@ impl Text {
     /// What the manifest asks for, what the plugin gets of it, what it does not get, and what this machine cannot hold it to.
     fn rights(&mut self, manifest: &Manifest, Rights { granted, not_held }: &Rights) {
         let declared = match &manifest.permissions {
-            Some(permissions) => listed(permissions),
+            Some(permissions) => listed(permissions, manifest.runtime),
             None if granted.confined => "none".to_owned(),
             None => "unconfined: it may do what you may".to_owned(),
         };
         self.item("permissions", Some(declared));
         if granted.confined && manifest.permissions.is_some() {
             let complete = !granted.refused.iter().any(|refusal| refusal.key.starts_with("permissions."));
-            let all = if complete { "all of it".to_owned() } else { listed(&granted.permissions) };
+            let all = if complete { "all of it".to_owned() } else { listed(&granted.permissions, manifest.runtime) };
             self.item("granted", Some(all));
         }
         for refusal in &granted.refused {
@@ -294,7 +340,7 @@ impl Text {
             }
             self.0
                 .extend(parameters(&method).into_iter().flatten().map(|parameter| format!("    {}", parameter.line())));
-            self.0.push(format!("    $ {}", how.command_line(&method)));
+            self.0.extend(how.command_lines(&method).iter().map(|line| format!("    $ {line}")));
         }
     }
 

@@ -140,11 +140,13 @@ pub(super) fn clean_environments(global: &Global, output: &Output, args: &EnvCle
     Ok(())
 }
 
-fn as_json(environment: &KeptEnvironment) -> Value {
+pub(super) fn as_json(environment: &KeptEnvironment) -> Value {
     json!({
         "key": environment.key,
         "path": environment.path.display().to_string(),
         "requirements": environment.requirements,
+        "python": environment.python.as_ref().map(|path| path.display().to_string()),
+        "ready": environment.is_ready,
         "bytes": environment.bytes,
         "used_s": since_epoch(environment.used),
         "in_use": environment.in_use,
@@ -164,7 +166,8 @@ fn used(in_use: bool, ago: Option<Duration>) -> String {
     }
 }
 
-fn size(bytes: u64) -> String {
+/// So many bytes, for people.
+pub(super) fn size(bytes: u64) -> String {
     if bytes < 1 << 20 {
         format!("{} KiB", bytes.div_ceil(1 << 10))
     } else {

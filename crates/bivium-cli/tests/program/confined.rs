@@ -1,6 +1,8 @@
 //! Confined Python plugins as the program's users meet them.
 
-use serde_json::json;
+use std::path::Path;
+
+use serde_json::{Value, json};
 
 use crate::place::Place;
 
@@ -41,6 +43,40 @@ fn what_cannot_be_held_is_told_where_one_looks_and_not_by_each_run() {
     assert!(json["not_held"].as_array().unwrap().contains(&told.into()), "{json}");
     let logs = place.run(&["logs", "kept", "--level", "debug"]);
     assert!(logs.assert_status(0).stdout.contains(told), "{}", logs.all());
+    place.assert_clean();
+}
+
+#[test]
+fn denials_are_told_by_the_audit_log_and_a_grant_by_the_hosts_path() {
+    let place = place();
+    let data = tempfile::tempdir_in("/var/tmp").unwrap();
+    let there = data.path().join("model.bin");
+    std::fs::write(&there, "here").unwrap();
+    let permissions = json!({"filesystem": [{"path": data.path(), "guest": "/granted-data"}]});
+    let manifest = json!({"name": "kept", "version": "1.0.0", "module": "kept", "class": "Kept", "source": ".", "permissions": permissions});
+    place.write("manifests/kept.json", &manifest.to_string());
+    let info = place.run(&["info", "kept", "--no-load"]);
+    let granted = format!("  permissions   read {}\n", data.path().display());
+    assert!(info.assert_status(0).stdout.contains(&granted), "{}", info.all());
+    let file = place.path("model.bin");
+    std::fs::write(&file, "here").unwrap();
+    let named = format!("path={}", file.display());
+    let ran = place.run(&["run", "kept", "--method", "model", &named, "--audit", "audit.jsonl"]);
+    if ran.status == 0 {
+        eprintln!("SKIPPED: this machine cannot hold files");
+        return;
+    }
+    ran.assert_status(5);
+    let audit = std::fs::read_to_string(place.path("audit.jsonl")).unwrap();
+    let records: Vec<Value> = audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let denied: Vec<_> = records.iter().filter(|record| record["decision"] == "denied").collect();
+    let [record] = denied.as_slice() else { panic!("{audit} {}", ran.all()) };
+    assert_eq!((&record["permission"], &record["plugin"]), (&json!("permissions.filesystem"), &json!("kept")));
+    assert_eq!(record["resource"].as_str().map(Path::new), Some(file.as_path()));
+    assert!(place.run(&["logs", "kept"]).stdout.contains("denied: permissions.filesystem "));
+    let ran = place.run(&["run", "kept", "--method", "model", "path=/granted-data/model.bin"]);
+    let told = format!("/granted-data/model.bin is {} for it", there.display());
+    assert!(ran.stderr.contains(&told), "{}", ran.all());
     place.assert_clean();
 }
 

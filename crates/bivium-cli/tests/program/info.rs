@@ -199,6 +199,63 @@ fn a_class_is_shown_as_its_source_declares_it() {
 }
 
 #[test]
+fn the_environment_of_requirements_is_shown_as_far_as_it_is_made() {
+    let place = Place::new();
+    place.write("manifests/code.py", "class C:\n    def execute(self, n: int):\n        return n\n");
+    let manifest = json!({"name": "c", "version": "1", "module": "code", "class": "C", "source": ".",
+        "requirements": ["b==2", "a==1"]});
+    place.write("manifests/c.json", &manifest.to_string());
+    let info = |environment: &str| {
+        let ran = place.run(&["info", "c", "--environments", "made"]);
+        let line = format!("  requirements  b==2, a==1\n  environment   {environment}\n");
+        assert!(ran.assert_status(0).stdout.contains(&line), "{line} {}", ran.all());
+    };
+    info("not made yet: the first load makes it");
+    let made = |key: &str, stamp: Value| {
+        fs::create_dir_all(place.path(&format!("made/{key}/bin"))).unwrap();
+        place.write(&format!("made/{key}/bivium-environment.json"), &stamp.to_string());
+    };
+    let stamp = |requirements: Value, wheels_only: bool| json!({"requirements": requirements, "python": "/usr/bin/python3", "wheels_only": wheels_only});
+    made("00000000000000aa", stamp(json!(["a==1"]), false));
+    made("00000000000000bb", stamp(json!(["a==1", "b==2"]), true));
+    info("not made yet: the first load makes it");
+    made("00000000000000cc", stamp(json!(["a==1", "b==2"]), false));
+    let path = "[DIR]/made/00000000000000cc (1 KiB, made with /usr/bin/python3";
+    info(&format!("{path}, damaged: it is made anew at the next load)"));
+    place.write("made/00000000000000cc/pyvenv.cfg", "");
+    std::os::unix::fs::symlink("/bin/sh", place.path("made/00000000000000cc/bin/python")).unwrap();
+    info(&format!("{path})"));
+    let json = place.run(&["info", "c", "--environments", "made", "--output=json"]).json();
+    assert_eq!((&json["environments"][0]["ready"], json["environments"].as_array().unwrap().len()), (&json!(true), 1));
+}
+
+#[test]
+fn a_class_that_cannot_be_made_has_no_command_line_and_says_what_is_missing() {
+    let place = Place::new();
+    place.write(
+        "manifests/code.py",
+        "class C:\n    def __init__(self, model): ...\n    def execute(self, n: int):\n        return n\n",
+    );
+    let manifest = |given: Value| {
+        let manifest =
+            json!({"name": "c", "version": "1", "module": "code", "class": "C", "source": ".", "init_args": given});
+        place.write("manifests/c.json", &manifest.to_string());
+    };
+    manifest(json!({}));
+    let ran = place.run(&["info", "c"]);
+    assert!(ran.assert_status(0).stdout.contains("  execute       (n: int)"), "{}", ran.all());
+    assert!(!ran.stdout.contains("$ bivium"), "{}", ran.all());
+    let told = "its constructor needs `model`, which `init_args` does not give";
+    assert!(ran.stderr.contains(told) && ran.stderr.contains("[DIR]/manifests/c.json"), "{}", ran.all());
+    let json = place.run(&["info", "c", "--output=json"]).json();
+    assert_eq!((&json["problem"]["code"], &json["methods"][0]["command"]), (&json!("invalid-manifest"), &Value::Null));
+    place.run(&["run", "c", "n:=1"]).assert_status(4);
+    manifest(json!({"model": "small"}));
+    let ran = place.run(&["info", "c"]);
+    assert_eq!(run_as_printed(&place, &ran, "c").remove(0).assert_status(0).json(), json!(1));
+}
+
+#[test]
 fn what_is_not_there_is_said() {
     let place = Place::new();
     place.component("gone", json!({}));

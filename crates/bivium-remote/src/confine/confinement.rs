@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bivium_exchange::{Area, Exchange};
 use bivium_instances::{PluginContext, Protected};
+use bivium_interface::manifest::FilesystemPermission;
 use bivium_interface::policy::Scheme;
 use bivium_interface::{Granted, Manifest, PluginError, Result};
 use seccompiler::BpfProgram;
@@ -129,6 +130,11 @@ impl Confinement {
     /// Whether its permissions let a worker look up the names of hosts.
     pub(crate) fn lookups(&self) -> bool {
         self.lookups
+    }
+
+    /// The directories that a worker is held to.
+    pub(crate) fn directories(&self) -> &[FilesystemPermission] {
+        if self.granted.confined { &self.granted.permissions.filesystem } else { &[] }
     }
 
     /// Whether a worker may read this file in any case.

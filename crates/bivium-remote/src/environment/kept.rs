@@ -77,6 +77,10 @@ pub struct KeptEnvironment {
     pub path: PathBuf,
     /// What is installed in it, as manifests ask for it. None if its making was broken off.
     pub requirements: Option<Vec<String>>,
+    /// The interpreter that it was made with.
+    pub python: Option<PathBuf>,
+    /// Whether a plugin can use it as it is. One that is not finished or is damaged is made anew.
+    pub is_ready: bool,
     /// The size of its files, in bytes.
     pub bytes: u64,
     /// When a plugin last began to use it.
@@ -88,6 +92,10 @@ pub struct KeptEnvironment {
 #[derive(Deserialize)]
 struct Stamp {
     requirements: Vec<String>,
+    #[serde(default)]
+    python: Option<PathBuf>,
+    #[serde(default)]
+    wheels_only: bool,
 }
 
 /// The environments in a directory (by default where hosts make them), by their names. Blocks on the file system.
@@ -95,6 +103,26 @@ struct Stamp {
 /// # Errors
 /// `internal` if the directory cannot be read.
 pub fn kept_environments(environments: Option<&Path>) -> Result<Vec<KeptEnvironment>> {
+    kept_of(environments, |_| true)
+}
+
+/// Those of them that were made for these requirements, with whatever interpreter. For a plugin that is `confined` they are made
+/// of wheels alone, and so are others.
+///
+/// # Errors
+/// As for [`kept_environments`].
+pub fn environments_for(
+    requirements: &[String],
+    confined: bool,
+    environments: Option<&Path>,
+) -> Result<Vec<KeptEnvironment>> {
+    let requirements = super::made::sorted(requirements);
+    kept_of(environments, |stamp| {
+        stamp.is_some_and(|stamp| stamp.wheels_only == confined && stamp.requirements == requirements)
+    })
+}
+
+fn kept_of(environments: Option<&Path>, is_meant: impl Fn(Option<&Stamp>) -> bool) -> Result<Vec<KeptEnvironment>> {
     let dir = super::place(environments)?;
     let mut kept = Vec::new();
     for (key, path) in disk::directories(&dir)? {
@@ -103,10 +131,15 @@ pub fn kept_environments(environments: Option<&Path>) -> Result<Vec<KeptEnvironm
         }
         let stamp = bivium_interface::read_text(&path.join(STAMP), 1 << 20).ok();
         let stamp: Option<Stamp> = stamp.and_then(|text| serde_json::from_str(&text).ok());
+        if !is_meant(stamp.as_ref()) {
+            continue;
+        }
         let used = use_of(&dir, &key).metadata().and_then(|metadata| metadata.modified()).ok();
         kept.push(KeptEnvironment {
             in_use: Unused::take(&dir, &key).is_none(),
             bytes: disk::usage(&path).bytes,
+            is_ready: super::made::is_ready(&path),
+            python: stamp.as_ref().and_then(|stamp| stamp.python.clone()),
             requirements: stamp.map(|stamp| stamp.requirements),
             used,
             key,

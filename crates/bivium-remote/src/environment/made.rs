@@ -48,9 +48,7 @@ pub(super) async fn environment(
     requirements: &[String],
     log: &PluginLog,
 ) -> Result<(PathBuf, Option<Hold>), PluginError> {
-    let mut requirements: Vec<_> = requirements.iter().map(String::as_str).collect();
-    requirements.sort_unstable();
-    requirements.dedup();
+    let requirements = sorted(requirements);
     let key = key(base, &requirements, machine.wheels_only);
     let directory = environments.join(&key);
     let python = directory.join(PYTHON);
@@ -99,6 +97,14 @@ pub(super) async fn environment(
     Ok((python, Some(held)))
 }
 
+/// Requirements as a stamp has them: each once, in order.
+pub(super) fn sorted(requirements: &[String]) -> Vec<&str> {
+    let mut requirements: Vec<_> = requirements.iter().map(String::as_str).collect();
+    requirements.sort_unstable();
+    requirements.dedup();
+    requirements
+}
+
 /// Whether an installer says that there is no room for what it makes.
 fn lacks_room(error: &PluginError) -> bool {
     let said = error.failure().map_or("", |failure| &failure.traceback);
@@ -122,7 +128,7 @@ fn key(base: &Facts, requirements: &[&str], wheels_only: bool) -> String {
 
 /// Whether it is finished and its interpreter (a link to the one it was made of) is still there, with the file that makes it one of a
 /// virtual environment.
-fn is_ready(directory: &Path) -> bool {
+pub(super) fn is_ready(directory: &Path) -> bool {
     directory.join(STAMP).is_file() && directory.join(CONFIG).is_file() && is_executable(&directory.join(PYTHON))
 }
 

@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use bivium_instances::PluginLog;
 use bivium_interface::{ErrorCode, LogLevel, LogSource, Manifest, PluginError};
 
-pub use kept::{KeptEnvironment, kept_environments, remove_environment};
+pub use kept::{KeptEnvironment, environments_for, kept_environments, remove_environment};
 use machine::Machine;
 use probe::{Facts, Refusal};
 use version::{Version, Wanted};

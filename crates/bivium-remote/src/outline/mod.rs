@@ -19,7 +19,7 @@ use serde_json::json;
 
 use files::Files;
 use schema::Schemas;
-use source::{Class, Definition, Function, Module, Place, clipped};
+use source::{Class, Definition, Field, Function, Module, Parameter, Place, Star, clipped};
 
 /// Names of the class that belong to the host and are no methods for calls, as in `bivium_worker/plugin.py`.
 const LIFECYCLE: &[&str] = &[
@@ -70,6 +70,9 @@ pub struct Outline {
     /// The methods that calls may reach, with their signatures. None where it was not found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub methods: Option<Vec<MethodInfo>>,
+    /// Arguments that the class's constructor needs, and that `init_args` does not give.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lacks: Vec<String>,
     /// What could not be known, and why.
     pub notes: Vec<String>,
 }
@@ -90,7 +93,9 @@ pub fn outline(manifest: &Manifest) -> Outline {
         }
         (Some((module, Definition::Class(class))), None) if kind != PythonKind::Function => {
             reading.begin(&module);
-            Some(reading.methods(&module, &class).into_values().filter(|(_, function)| is_offered(function)).collect())
+            let methods = reading.methods(&module, &class);
+            reading.outline.lacks = lacking(&class, methods.get("__init__").map(|(_, function)| function), manifest);
+            Some(methods.into_values().filter(|(_, function)| is_offered(function)).collect())
         }
         (Some((module, Definition::Function(function))), None) if kind != PythonKind::Class => {
             reading.begin(&module);
@@ -118,6 +123,24 @@ pub fn outline(manifest: &Manifest) -> Outline {
 fn as_execute(mut function: Function) -> Function {
     Call::EXECUTE.clone_into(&mut function.name);
     function
+}
+
+/// The arguments that the constructor of a class needs and a manifest does not give, as far as the source tells. What decorates
+/// either may give them.
+fn lacking(class: &Class, init: Option<&Function>, manifest: &Manifest) -> Vec<String> {
+    let is_dataclass = class.decorators.iter().any(|name| name.rsplit('.').next() == Some("dataclass"));
+    let needed: Vec<&String> = match init {
+        Some(init) if class.decorators.is_empty() && !init.is_decorated => {
+            let is_needed = |one: &&Parameter| one.star == Star::None && one.default.is_none();
+            init.parameters.iter().filter(is_needed).map(|one| &one.name).collect()
+        }
+        None if is_dataclass && class.bases.is_empty() => {
+            let is_needed = |one: &&Field| one.is_own() && one.value.is_none();
+            class.fields.iter().filter(is_needed).map(|one| &one.name).collect()
+        }
+        _ => Vec::new(),
+    };
+    needed.into_iter().filter(|name| !manifest.init_args.contains_key(*name)).cloned().collect()
 }
 
 fn is_offered(function: &Function) -> bool {

@@ -71,6 +71,8 @@ pub(super) struct Function {
     pub(super) returns: Option<Expression>,
     /// Whether it has a `yield`.
     pub(super) yields: bool,
+    /// Whether something decorates it, which may change what it takes.
+    pub(super) is_decorated: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -258,7 +260,7 @@ impl Module {
         }
         // The object itself.
         let own = usize::from(!decorators.iter().any(|name| name == "staticmethod"));
-        Some(self.function(function, own))
+        Some(Function { is_decorated: !decorators.is_empty(), ..self.function(function, own) })
     }
 
     /// A function, without its first `own` parameters.
@@ -280,6 +282,7 @@ impl Module {
             parameters: parameters.iter().take(MOST_PARAMETERS).filter_map(|node| self.parameter(*node)).collect(),
             returns: returns.map(|node| Expression::of(self, node)),
             yields: body.is_some_and(yields),
+            is_decorated: false,
         }
     }
 

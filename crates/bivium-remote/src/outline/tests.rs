@@ -23,6 +23,45 @@ impl Source {
     }
 }
 
+#[test]
+fn what_a_constructor_needs_and_the_manifest_does_not_give_is_known() {
+    let text = r#"
+from dataclasses import dataclass
+import other
+class Base:
+    def __init__(self, model, *rest, size=1, device, **more): ...
+class Inherits(Base): ...
+class Decorated:
+    @other.given
+    def __init__(self, model): ...
+@other.given
+class Wrapped(Base): ...
+@dataclass
+class Data:
+    model: str
+    size: int = 1
+    def execute(self): ...
+class Free:
+    def __init__(self, size=1): ...
+class Unknown(other.Thing): ...
+"#;
+    let source = Source::new(&[("code.py", text)]);
+    let lacks = |class: &str, given: serde_json::Value| {
+        let text =
+            json!({"name": "p", "version": "1", "module": "code", "class": class, "source": ".", "init_args": given});
+        outline(&Manifest::parse(&text.to_string(), &source.0.path().join("p.json")).unwrap()).lacks
+    };
+    for class in ["Base", "Inherits"] {
+        assert_eq!(lacks(class, json!({})), ["model", "device"]);
+        assert_eq!(lacks(class, json!({"device": 1})), ["model"]);
+        assert_eq!(lacks(class, json!({"device": 1, "model": null})), [""; 0]);
+    }
+    assert_eq!(lacks("Data", json!({"size": 2})), ["model"]);
+    for class in ["Decorated", "Wrapped", "Free", "Unknown"] {
+        assert_eq!(lacks(class, json!({})), [""; 0], "{class}");
+    }
+}
+
 /// Each method as `NAME DESCRIPTION`.
 fn methods(outline: &Outline) -> Vec<String> {
     let methods = outline.methods.as_ref().unwrap_or_else(|| panic!("{outline:?}"));

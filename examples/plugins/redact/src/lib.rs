@@ -40,6 +40,7 @@ impl Plugin for Redact {
     const NAME: &'static str = env!("CARGO_PKG_NAME");
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
     const SUMMARY: &'static str = "Masks e-mail addresses, phone and card numbers, or whatever its patterns match.";
+    const ALTERNATIVES: &'static [&'static [&'static str]] = &[&["text"], &["segments"]];
     type Config = Config;
     type Input = Input;
     type Output = Output;
@@ -150,7 +151,7 @@ mod tests {
             (json!({"patterns": [{"name": "twice", "regex": "a"}, {"name": "twice", "regex": "b"}]}), "`twice`"),
             (json!({"patterns": [{"name": "empty", "regex": "a*"}]}), "`empty`"),
             (json!({"patterns": [{"name": "big", "regex": "(?:\\w{900}){900}"}]}), "`big`"),
-            (json!({"pattern": []}), "unknown field"),
+            (json!({"pattern": []}), "there is no `pattern`; there is `patterns`, `mask`"),
         ] {
             let error = plugin.configure(&bad).unwrap_err();
             assert!(error.code() == "invalid-config" && error.message().contains(words), "{error}");

@@ -1,0 +1,125 @@
+//! What workers say that their plugins were kept from, for the audit log and the plugin's own.
+//!
+//! The kernel tells the host of no refusal; the worker finds it behind the error that it tells. The plugin may have written that
+//! error itself. So a record names one of our permissions and a resource that is short and escaped, and there is one an error
+//! at most.
+
+use bivium_instances::Auditor;
+use bivium_interface::{CallId, PluginError, clip, head};
+
+use crate::wire::WireError;
+
+/// The permissions that a worker may name; `permissions` is what none of them gives.
+const PERMISSIONS: [&str; 3] = ["permissions.filesystem", "permissions.network", "permissions"];
+
+/// So many bytes of a resource are recorded.
+const MAX_RESOURCE: usize = 500;
+
+const REASON: &str = "the kernel refused it, as the worker says";
+
+/// One worker's way to the audit log.
+#[derive(Clone)]
+pub(crate) struct Denials {
+    pub(crate) audit: Auditor,
+    /// The process id of the worker's guard.
+    pub(crate) guard: u64,
+    /// Whether permissions hold it: to one that is not confined nothing is denied.
+    pub(crate) confined: bool,
+}
+
+impl Denials {
+    /// The error that a worker tells, after its denial was recorded, if it is one: where that has to be and cannot, why not.
+    pub(crate) fn told(&self, call: Option<CallId>, mut error: WireError) -> PluginError {
+        let denied = error.denied.take().filter(|_| self.confined);
+        let recorded = denied.map_or(Ok(()), |denied| {
+            let Some(permission) = PERMISSIONS.into_iter().find(|known| *known == denied.permission) else {
+                return Ok(());
+            };
+            let resource = clip(head(&denied.resource, MAX_RESOURCE).escape_debug().to_string(), MAX_RESOURCE);
+            self.audit.denied(self.guard, call, permission, resource, REASON)
+        });
+        match recorded {
+            Ok(()) => error.into(),
+            Err(unrecorded) => unrecorded,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use bivium_instances::{AuditRecord, AuditSink, PluginLog};
+    use bivium_interface::{ErrorCode, Result};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Records(Mutex<Vec<AuditRecord>>);
+
+    impl AuditSink for Records {
+        fn record(&self, record: &AuditRecord) -> Result<()> {
+            self.0.lock().unwrap().push(record.clone());
+            Ok(())
+        }
+    }
+
+    struct Full;
+
+    impl AuditSink for Full {
+        fn record(&self, _: &AuditRecord) -> Result<()> {
+            Err(PluginError::resource_exhausted("full"))
+        }
+    }
+
+    fn denials(sink: Arc<dyn AuditSink>, confined: bool) -> Denials {
+        Denials { audit: Auditor::new("p", Some(sink), PluginLog::new("p")), guard: 7, confined }
+    }
+
+    fn error(denied: &Value) -> WireError {
+        serde_json::from_value(json!({"code": "denied", "message": "no", "type": "E", "denied": denied})).unwrap()
+    }
+
+    #[test]
+    fn a_denial_is_recorded_and_a_forged_one_writes_no_more_than_a_short_resource() {
+        let records = Arc::new(Records::default());
+        let call = CallId::next();
+        let tell = |confined, denied: &Value| {
+            let told = denials(records.clone(), confined).told(Some(call), error(denied));
+            assert_eq!((told.code(), told.message()), (ErrorCode::Denied, "no"));
+            std::mem::take(&mut *records.0.lock().unwrap())
+        };
+        let denied = |permission: &str, resource: &str| json!({"permission": permission, "resource": resource});
+        let recorded = tell(true, &denied("permissions.filesystem", "/etc/shadow"));
+        let [record] = recorded.as_slice() else { panic!("{recorded:?}") };
+        assert_eq!((record.plugin.as_str(), record.instance, record.call), ("p", 7, Some(call)));
+        assert_eq!((record.permission, record.resource.as_str()), ("permissions.filesystem", "/etc/shadow"));
+        assert_eq!(record.reason, REASON);
+        for permission in ["permissions.filesystem\n", "ancestor.worker_env", "permissions.secrets", "", "audit"] {
+            assert_eq!(tell(true, &denied(permission, "x")), [], "{permission}");
+        }
+        assert_eq!(tell(true, &Value::Null), []);
+        assert_eq!(
+            tell(false, &denied("permissions.network", "x")),
+            [],
+            "nothing is denied to one that is not confined"
+        );
+        let forged = format!("x\n{{\"plugin\": \"other\"}}\u{1b}[31m\u{202e}{}", "é\n".repeat(1 << 20));
+        let recorded = tell(true, &denied("permissions", &forged));
+        let resource = &recorded[0].resource;
+        assert!(resource.len() <= MAX_RESOURCE && resource.capacity() <= 2 * MAX_RESOURCE, "{}", resource.len());
+        assert!(resource.starts_with(r#"x\n{\"plugin\": \"other\"}\u{1b}[31m\u{202e}é\n"#), "{resource}");
+        assert!(!resource.contains(char::is_control), "{resource}");
+    }
+
+    #[test]
+    fn what_has_to_be_recorded_and_cannot_is_the_error() {
+        let denied = json!({"permission": "permissions.network", "resource": "x"});
+        let mut denials = denials(Arc::new(Full), true);
+        assert_eq!(denials.told(None, error(&denied)).code(), ErrorCode::Denied);
+        denials.audit = denials.audit.enforced();
+        let told = denials.told(None, error(&denied));
+        assert!(told.message().contains("nothing that is not recorded"), "{told}");
+    }
+}

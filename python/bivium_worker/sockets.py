@@ -1,0 +1,72 @@
+"""What kept a confined plugin from a socket or a look-up, and where it wanted to go."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+
+from . import grants
+from .causes import in_library
+from .error_fields import frames, last_frame
+from .findings import ALL, FILESYSTEM, HELD, NETWORK, Finding
+
+CONNECTIONS = HELD + "connections need permissions.network, and no confined plugin may listen for them"
+NAMES = HELD + "to look up the names of hosts it needs those names in permissions.network"
+UNIX = (
+    "Unix sockets are kept from a confined plugin that has permissions.network, that is granted a directory at or above /run, /tmp or "
+    "a home, or that runs on a machine without mount namespaces"
+)
+HOSTS_SOCKET = HELD + "a Unix socket of the host's is there for it if the socket's directory is in permissions.filesystem"
+
+BAD_QUESTIONS = frozenset(
+    getattr(socket, name, None) for name in ("EAI_BADFLAGS", "EAI_FAMILY", "EAI_MEMORY", "EAI_SERVICE", "EAI_SOCKTYPE")
+)
+"""Failures of a look-up that come from how it was asked for."""
+CONNECTING = frozenset({"http", "socketserver.py", "socket.py", "ssl.py", "asyncio"})
+
+
+def looked_up(error: BaseException) -> Finding:
+    """The denial of a look-up."""
+    host = next((host for host, _ in targets(error)), None)
+    return Finding(NAMES, NETWORK, "dns://%s" % host if host else "a look-up")
+
+
+def refused(error: BaseException, number: int) -> Finding:
+    """The denial of a system call that names no file."""
+    if any(is_unix(frame) for frame in frames(error)):
+        return Finding(UNIX, ALL, "a Unix socket")
+    frame = last_frame(error)
+    if number != errno.EACCES and (frame is None or not is_connecting(frame)):
+        return Finding(grants.CALLS, ALL, "a system call")
+    target = next(("tcp://%s:%s" % target for target in targets(error) if target[1] is not None), "a connection")
+    return Finding(CONNECTIONS, NETWORK, target)
+
+
+def absent() -> Finding | None:
+    """The denial of a Unix socket that the plugin does not find, where the host may have it."""
+    return Finding(HOSTS_SOCKET, FILESYSTEM, "a Unix socket") if grants.has_own_root() else None
+
+
+def is_connecting(frame) -> bool:
+    """Whether a frame is that of the standard library's code which makes connections."""
+    return in_library(frame).partition(os.sep)[0] in CONNECTING
+
+
+def is_unix(frame) -> bool:
+    """Whether a frame is that of the standard library's code which makes a Unix socket."""
+    return in_library(frame) == "socket.py" and frame.f_locals.get("family") == getattr(socket, "AF_UNIX", -1)
+
+
+def targets(error: BaseException) -> list[tuple[str, int | None]]:
+    """The hosts and ports that the standard library's frames of an error were about. Runs no code of the plugin's."""
+    found = []
+    for frame in frames(error):
+        if not is_connecting(frame):
+            continue
+        local = frame.f_locals
+        address = local.get("address")
+        host, port = address[:2] if type(address) is tuple and len(address) >= 2 else (local.get("host"), local.get("port"))
+        if type(host) is str:
+            found.append((host, port if type(port) is int else None))
+    return found

@@ -1,0 +1,47 @@
+"""How large a type is. One that holds another twice, and so on, has no end for whoever writes it out or looks into it."""
+
+from __future__ import annotations
+
+import sys
+import typing
+
+from .asking import attempt, optional
+
+MOST_PARTS = 2000
+"""A type that is made of more is not written out."""
+
+
+def is_large(kind, names: dict | None = None) -> bool:
+    """Whether a type is made of too many. Texts in it are types of these names, if there are any."""
+    return attempt(_is_large, kind, names, default=True)
+
+
+def _is_large(kind, names: dict | None) -> bool:
+    left, count = [kind], 0
+    while left:
+        count += 1
+        if count > MOST_PARTS:
+            return True
+        one = left.pop()
+        if type(one) is typing.ForwardRef:
+            one = one.__forward_arg__
+        if type(one) is str:
+            found = attempt(eval, one, names) if names is not None else None
+            left += [found] if found is not None else []
+        elif type(one) in (list, tuple):
+            left += one[:MOST_PARTS]
+        elif typing.get_origin(one) is not typing.Literal:
+            inner = optional(one, "__args__")
+            left += inner[:MOST_PARTS] if type(inner) is tuple else ()
+    return False
+
+
+def are_large(owner, names: dict | None) -> bool:
+    """Whether one of the types is that a function or a class names. `names` are those of the function's module."""
+    owners = type.__dict__["__mro__"].__get__(owner) if isinstance(owner, type) else (owner,)
+    for one in owners:
+        named = optional(one, "__annotations__")
+        module = vars(sys.modules.get(optional(one, "__module__"), typing))
+        if isinstance(named, dict) and any(is_large(kind, names or module) for kind in tuple(named.values())):
+            return True
+    return False
