@@ -18,6 +18,10 @@ import threading
 import time
 import unittest
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell has what it runs in the background ignore SIGINT, and workers would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 WORKER = os.path.join(HERE, "..", "..", "python", "bivium_worker")
 PLUGINS = os.path.join(HERE, "plugins")
