@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use bivium_exchange::{Area, Exchange};
 use bivium_instances::PluginLog;
-use bivium_remote::fuzzing::{answers, channel};
+use bivium_worker::fuzzing::{answers, channel};
 use tokio::runtime::Runtime;
 
 /// What all runs share.

@@ -1,7 +1,7 @@
 """What a docstring says of each parameter, in the three forms that people write.
 
 `Args:` with indented entries (Google), `Parameters` underlined (NumPy), `:param NAME:` (Sphinx). The host reads sources by the same
-rules (`crates/bivium-remote/src/outline/docstring.rs`): a change here is a change there.
+rules (`crates/bivium-worker/src/outline/docstring.rs`): a change here is a change there.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ pub(crate) struct Options {
     #[cfg(feature = "wasm")]
     pub(crate) wasm: bivium_wasm::WasmConfig,
     #[cfg(feature = "python")]
-    pub(crate) places: bivium_remote::WorkerPlaces,
+    pub(crate) places: bivium_worker::WorkerPlaces,
     /// The host's data directory.
     pub(crate) data: Option<PathBuf>,
     pub(crate) policy: HostPolicy,
@@ -136,7 +136,7 @@ impl Constructor {
 impl Constructor {
     async fn worker(&self, manifest: &Arc<Manifest>, context: PluginContext) -> Result<Arc<dyn PluginInterface>> {
         let places = &self.options.places;
-        Ok(Arc::new(bivium_remote::RemotePluginProxy::load(manifest, &self.exchange, context, places).await?))
+        Ok(Arc::new(bivium_worker::RemotePluginProxy::load(manifest, &self.exchange, context, places).await?))
     }
 }
 

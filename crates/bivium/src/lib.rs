@@ -60,7 +60,7 @@ pub use bivium_interface::{
     lossy, manifest, media_type_of_path, policy, suffix_of_media_type, unescape,
 };
 #[cfg(feature = "python")]
-pub use bivium_remote::{
+pub use bivium_worker::{
     ConfinementSupport, KeptCache, KeptEnvironment, environments_for, kept_caches, kept_environments, remove_cache,
     remove_environment,
 };

@@ -126,7 +126,7 @@ fn permission(key: &'static str, manifest: &Manifest, granted: &bivium_interface
 fn class(manifest: &Manifest) -> Inspection {
     #[cfg(feature = "python")]
     let mut inspection = {
-        let outline = bivium_remote::outline(manifest);
+        let outline = bivium_worker::outline(manifest);
         let needed: Vec<String> = outline.lacks.iter().map(|name| format!("`{name}`")).collect();
         let lacking = || {
             let message = format!("its constructor needs {}, which `init_args` does not give", needed.join(", "));

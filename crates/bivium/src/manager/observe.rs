@@ -9,7 +9,7 @@ use bivium_interface::{
     CallHandle, CallId, Granted, LogRecord, Manifest, MethodInfo, PluginError, Progress, Result, Stats,
 };
 #[cfg(feature = "python")]
-use bivium_remote::not_held;
+use bivium_worker::not_held;
 use serde::Serialize;
 use tokio::sync::broadcast;
 

@@ -43,7 +43,7 @@ fn refusals(manifest: &Arc<Manifest>, options: &Options, searched: &[SearchPath]
         all.extend(sources::check(&granted, searched, std::iter::once(Arc::clone(manifest))).err());
     }
     #[cfg(feature = "python")]
-    all.extend(bivium_remote::malformed(manifest));
+    all.extend(bivium_worker::malformed(manifest));
     all.extend(Schema::of_manifest(manifest).and_then(Result::err));
     all.into_iter().map(|error| error.with_plugin(&manifest.name)).collect()
 }

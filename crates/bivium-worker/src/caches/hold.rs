@@ -1,0 +1,229 @@
+//! [`Kept`]: a plugin's cache, in use.
+
+use std::fs::{DirBuilder, File, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bivium_instances::PluginContext;
+use bivium_interface::{LogLevel, LogSource, Manifest};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::{ABOUT, FILES, PLUGINS, bound};
+use crate::environment;
+use crate::environment::embedded::is_private;
+use crate::places::WorkerPlaces;
+
+/// Whoever cleans a cache takes no longer, unless it was stopped.
+const CLEANING: Duration = Duration::from_secs(60);
+/// How often a lock that another holds is tried.
+const TRY: Duration = Duration::from_millis(20);
+
+/// A plugin's cache, for as long as it is in use. Nobody removes it meanwhile. One in which nothing was kept goes with it.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    /// Where its libraries write.
+    pub(crate) files: PathBuf,
+    directory: PathBuf,
+    lock: Option<File>,
+}
+
+impl Kept {
+    /// The cache of a plugin that is loaded. None if there is no place for it, which is told in the plugin's log.
+    pub(crate) async fn of(
+        places: &WorkerPlaces,
+        manifest: &Arc<Manifest>,
+        context: &PluginContext,
+    ) -> Option<Arc<Self>> {
+        let cache = places.cache.clone().map_or_else(environment::cache_dir, Ok);
+        let (manifest, granted) = (Arc::clone(manifest), Arc::clone(&context.granted));
+        let most = granted.limits.cache_mb.map_or(u64::MAX, |mib| mib.saturating_mul(1 << 20));
+        let taken = tokio::task::spawn_blocking(move || match cache {
+            Ok(cache) => Self::take(&cache, &manifest, granted.confined, most)
+                .map_err(|error| format!("{}: {error}", cache.join(PLUGINS).display())),
+            Err(error) => Err(error.to_string()),
+        });
+        let why = match taken.await {
+            Ok(Ok(kept)) => return Some(Arc::new(kept)),
+            Ok(Err(why)) => why,
+            Err(error) => error.to_string(),
+        };
+        let message =
+            format!("what its libraries keep for later goes with each worker, since there is no place for it: {why}");
+        context.log.push(LogLevel::Warn, LogSource::Host, 0, None, &message);
+        None
+    }
+
+    /// Takes the plugin's cache below the host's into use, and makes it unless it is there. One that is larger than `most` bytes is cut
+    /// down before, unless another host uses it. Blocks on the file system.
+    ///
+    /// # Errors
+    /// What keeps it from being made or locked.
+    pub(crate) fn take(cache: &Path, manifest: &Manifest, confined: bool, most: u64) -> io::Result<Self> {
+        let plugins = std::path::absolute(cache)?.join(PLUGINS);
+        let directory = plugins.join(key(manifest, confined));
+        private().recursive(true).create(&directory)?;
+        if let Some(open) = [&plugins, &directory].into_iter().find(|directory| !is_private(directory)) {
+            return Err(io::Error::other(format!("others may write to {}", open.display())));
+        }
+        if let Some(alone) = alone(&directory) {
+            let cut = bound::cut(&directory.join(FILES), most);
+            if cut > 0 {
+                tracing::info!(plugin = manifest.name, bytes = cut, "the plugin's cache was over its limit");
+            }
+            drop(alone);
+        }
+        let lock = shared(&directory)?;
+        let files = directory.join(FILES);
+        private().recursive(true).create(&files)?;
+        // For people alone, as is the time of use.
+        let _ = describe(&directory, manifest, confined);
+        let _ = lock.set_modified(SystemTime::now());
+        Ok(Self { files, directory, lock: Some(lock) })
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        drop(self.lock.take());
+        // Asked first without the lock: most have something in them.
+        let is_empty = || std::fs::read_dir(&self.files).is_ok_and(|mut entries| entries.next().is_none());
+        if is_empty()
+            && let Some(_alone) = alone(&self.directory)
+            && is_empty()
+        {
+            let _ = std::fs::remove_dir_all(&self.directory);
+        }
+    }
+}
+
+/// Others of this machine have no business there.
+fn private() -> DirBuilder {
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700);
+    builder
+}
+
+/// The name of a plugin's cache. A manifest's name alone would not do: there may be another plugin of that name elsewhere.
+pub(super) fn key(manifest: &Manifest, confined: bool) -> String {
+    let path = manifest.path.canonicalize().unwrap_or_else(|_| manifest.path.clone());
+    let code = [&manifest.module, &manifest.class];
+    let source = manifest.source.as_ref().map(|source| source.to_string_lossy().into_owned());
+    // What is in no file is told apart by what it names.
+    let whole = if manifest.path.is_file() {
+        json!([path.to_string_lossy(), manifest.name, confined])
+    } else {
+        json!([path.to_string_lossy(), manifest.name, confined, code, source, manifest.python_path])
+    };
+    let digest = Sha256::digest(whole.to_string());
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Locks a cache against everybody, if nobody uses it.
+pub(super) fn alone(directory: &Path) -> Option<File> {
+    let file = File::open(directory).ok()?;
+    (file.try_lock().is_ok() && is_at(&file, directory)).then_some(file)
+}
+
+/// Locks a cache against removal. Waits while somebody cleans it, and makes it again where it went meanwhile.
+fn shared(directory: &Path) -> io::Result<File> {
+    let start = Instant::now();
+    loop {
+        private().recursive(true).create(directory)?;
+        let file = File::open(directory)?;
+        match file.try_lock_shared() {
+            Ok(()) if is_at(&file, directory) => return Ok(file),
+            Ok(()) => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(TRY),
+        }
+        if start.elapsed() > CLEANING {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "another program goes on cleaning it"));
+        }
+    }
+}
+
+/// Whether what was opened is still what lies there.
+fn is_at(file: &File, directory: &Path) -> bool {
+    let (Ok(opened), Ok(there)) = (file.metadata(), directory.symlink_metadata()) else { return false };
+    (opened.dev(), opened.ino()) == (there.dev(), there.ino())
+}
+
+fn describe(directory: &Path, manifest: &Manifest, confined: bool) -> io::Result<()> {
+    let about = json!({"plugin": manifest.name, "manifest": manifest.path.to_string_lossy(), "confined": confined});
+    let text = format!("{about}\n");
+    let path = directory.join(ABOUT);
+    if std::fs::read_to_string(&path).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
+    std::fs::write(path, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{fill, manifest_at};
+    use super::*;
+
+    const LARGE: u64 = 1 << 40;
+
+    #[test]
+    fn a_cache_is_one_plugins_in_one_form() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, other) = (manifest_at(&dir.path().join("one"), "p"), manifest_at(&dir.path().join("other"), "p"));
+        let same = manifest_at(&dir.path().join("one"), "p");
+        let keys = [key(&one, true), key(&one, false), key(&other, true), key(&other, false)];
+        assert_eq!(keys.iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
+        assert_eq!(key(&same, true), keys[0]);
+        let renamed = manifest_at(&dir.path().join("one"), "q");
+        assert!(!keys.contains(&key(&renamed, true)));
+    }
+
+    #[test]
+    fn what_is_kept_lasts_and_what_is_empty_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let manifest = manifest_at(&dir.path().join("m"), "p");
+        let take = || Kept::take(dir.path(), &manifest, true, LARGE).unwrap();
+        let (kept, second) = (take(), take());
+        let directory = kept.directory.clone();
+        assert_eq!(directory.metadata().unwrap().mode() & 0o777, 0o700);
+        drop(kept);
+        assert!(directory.exists(), "another uses it");
+        drop(second);
+        assert!(!directory.exists());
+
+        let kept = take();
+        fill(&kept.files.join("huggingface/model"), 10);
+        assert!(alone(&directory).is_none());
+        drop(kept);
+        assert!(alone(&directory).is_some());
+        assert!(take().files.join("huggingface/model").exists());
+    }
+
+    #[test]
+    fn one_that_others_may_write_to_is_not_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let manifest = manifest_at(&dir.path().join("m"), "p");
+        let plugins = dir.path().join(PLUGINS);
+        DirBuilder::new().create(&plugins).unwrap();
+        std::fs::set_permissions(&plugins, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        let error = Kept::take(dir.path(), &manifest, true, LARGE).unwrap_err().to_string();
+        assert!(error.contains("others may write to"), "{error}");
+    }
+
+    #[test]
+    fn one_over_its_limit_is_cut_down_when_nobody_uses_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let manifest = manifest_at(&dir.path().join("m"), "p");
+        let kept = Kept::take(dir.path(), &manifest, false, LARGE).unwrap();
+        let file = kept.files.join("torch/model");
+        fill(&file, 4096);
+        let second = Kept::take(dir.path(), &manifest, false, 100).unwrap();
+        assert!(file.exists());
+        drop((kept, second));
+        let _again = Kept::take(dir.path(), &manifest, false, 100).unwrap();
+        assert!(!file.exists());
+    }
+}

@@ -1,0 +1,130 @@
+//! Replies that are streams of events: one JSON object a line, read when the next is asked for.
+
+use bivium_interface::{Call, CallHandle, Payload, PayloadStream, PluginError, Progress, Result};
+use bytes::{Buf, BytesMut};
+use futures_util::stream;
+
+use crate::call::answer::{Answer, decode, is_long};
+use crate::call::flight::{Flight, Stopped};
+use crate::wire::{EventKind, StreamEvent};
+
+/// The events of one call.
+pub(crate) struct Events {
+    flight: Flight,
+    call: CallHandle,
+    buffer: BytesMut,
+    /// How far into the buffer there is no line's end.
+    searched: usize,
+    opened: bool,
+}
+
+impl Events {
+    pub(crate) fn new(flight: Flight, call: &Call) -> Self {
+        Self { flight, call: call.handle().clone(), buffer: BytesMut::new(), searched: 0, opened: false }
+    }
+
+    /// Waits until the worker has begun to answer.
+    async fn open(&mut self) -> Result<()> {
+        if !std::mem::replace(&mut self.opened, true) && !self.flight.head().await?.is_success() {
+            return Err(self.flight.error().await);
+        }
+        Ok(())
+    }
+
+    /// The next result; none at the end. Progress on the way goes to the call.
+    pub(crate) async fn next(&mut self) -> Result<Option<Payload>> {
+        self.open().await?;
+        loop {
+            let Some(line) = self.line().await? else {
+                return self.flight.lost(PluginError::protocol("the worker's stream ended without saying so"));
+            };
+            let line = line.freeze();
+            let is_long = is_long(&line);
+            let limits = self.flight.worker().limits.document;
+            let event: StreamEvent = match decode(line, Answer::Event, limits, self.flight.pace()).await {
+                Ok(event) => event,
+                Err(error) => return self.flight.unreadable(error),
+            };
+            match (event.event, event.payload, event.error) {
+                (EventKind::Progress, ..) => self.call.report(Progress::new(event.fraction, event.message)),
+                (EventKind::Chunk, Some(payload), _) => {
+                    return self.flight.receive(payload, is_long).await.map(Some);
+                }
+                (EventKind::Error, _, Some(error)) => {
+                    self.finish().await?;
+                    return Err(self.flight.told(error));
+                }
+                (EventKind::Done, ..) => {
+                    self.finish().await?;
+                    return Ok(None);
+                }
+                _ => {
+                    return self
+                        .flight
+                        .lost(PluginError::protocol("an event of the worker's stream lacks its content"));
+                }
+            }
+        }
+    }
+
+    /// Reads to the end, so that the connection can be used again.
+    async fn finish(&mut self) -> Result<()> {
+        while self.flight.piece().await?.is_some() {}
+        Ok(())
+    }
+
+    async fn line(&mut self) -> Result<Option<BytesMut>> {
+        let limit = self.flight.worker().limits.message();
+        loop {
+            let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
+            if let Some(end) = unsearched.iter().position(|byte| *byte == b'\n') {
+                let line = self.buffer.split_to(self.searched + end);
+                self.buffer.advance(1);
+                self.searched = 0;
+                return Ok(Some(line));
+            }
+            self.searched = self.buffer.len();
+            if self.searched > limit {
+                return self
+                    .flight
+                    .lost(PluginError::protocol(format!("an event of the worker's is over {limit} bytes")));
+            }
+            match self.flight.piece().await? {
+                Some(piece) => self.buffer.extend_from_slice(&piece),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Runs `next` until the call is interrupted, and then brings it down.
+    async fn next_unless_interrupted(mut self) -> Option<(Result<Payload>, Option<Self>)> {
+        let call = self.call.clone();
+        match call.unless_interrupted(self.next()).await {
+            Ok(Ok(Some(payload))) => Some((Ok(payload), Some(self))),
+            Ok(Ok(None)) => None,
+            Ok(Err(error)) => Some((Err(error), None)),
+            Err(interrupted) => Some((Err(self.flight.stop().await.explain(interrupted)), None)),
+        }
+    }
+
+    /// As the stream that callers read. Dropping it brings the call down.
+    pub(crate) fn into_stream(self) -> PayloadStream {
+        Box::pin(stream::unfold(Some(self), |events| async move { events?.next_unless_interrupted().await }))
+    }
+
+    /// The one result of a unary call that came this way for its progress.
+    pub(crate) async fn only(&mut self) -> Result<Payload> {
+        let Some(payload) = self.next().await? else {
+            return self.flight.lost(PluginError::protocol("the worker ended a call without a result"));
+        };
+        match self.next().await? {
+            None => Ok(payload),
+            Some(_) => self.flight.lost(PluginError::protocol("the worker gave a unary call two results")),
+        }
+    }
+
+    /// Brings the call down.
+    pub(crate) async fn stop(self) -> Stopped {
+        self.flight.stop().await
+    }
+}

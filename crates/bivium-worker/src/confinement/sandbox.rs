@@ -1,0 +1,136 @@
+//! [`Sandbox`]: what one worker's process is put into.
+
+use std::collections::BTreeSet;
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, chdir};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
+    set_no_new_privs,
+};
+use seccompiler::BpfProgram;
+
+use super::group::{self, Group};
+use super::landlock::Landlock;
+use super::limits;
+use super::namespaces::{Level, Mounts, Plan};
+use crate::process::spawn::Failed;
+
+/// What one worker is put into.
+pub(crate) struct Sandbox {
+    group: Option<Group>,
+    /// The file through which a process joins the group.
+    door: Option<File>,
+    resources: Vec<(Resource, Rlimit)>,
+    /// None for one that is not confined.
+    restrictions: Option<Restrictions>,
+}
+
+/// What confines a worker.
+pub(super) struct Restrictions {
+    level: Level,
+    mounts: Mounts,
+    private: BTreeSet<PathBuf>,
+    landlock: Landlock,
+    filters: Arc<Vec<BpfProgram>>,
+    directory: CString,
+}
+
+impl Sandbox {
+    pub(super) fn new(
+        group: Option<Group>,
+        resources: Vec<(Resource, Rlimit)>,
+        restrictions: Option<Restrictions>,
+    ) -> io::Result<Self> {
+        let door = group.as_ref().map(Group::door).transpose()?;
+        Ok(Self { group, door, resources, restrictions })
+    }
+
+    /// Whether there is nothing to do before a program runs in it.
+    pub(crate) fn is_open(&self) -> bool {
+        self.door.is_none() && self.resources.is_empty() && self.restrictions.is_none()
+    }
+
+    /// The directories of the worker's own that stand for the host's and hold nothing of it.
+    pub(crate) fn private(&self) -> Vec<&str> {
+        self.restrictions
+            .iter()
+            .flat_map(|restrictions| restrictions.private.iter().filter_map(|path| path.to_str()))
+            .collect()
+    }
+
+    /// Its control group, once: to be dropped when the worker has ended.
+    pub(crate) fn take_group(&mut self) -> Option<Group> {
+        self.group.take()
+    }
+
+    /// The namespaces that its process is to be made in, as flags of `clone`.
+    pub(crate) fn namespaces(&self) -> libc::c_int {
+        self.restrictions.as_ref().map_or(0, |restrictions| restrictions.level.flags())
+    }
+
+    /// Whether its process will be the first of a PID namespace.
+    pub(crate) fn has_processes_of_its_own(&self) -> bool {
+        self.restrictions.as_ref().is_some_and(|restrictions| restrictions.level.processes)
+    }
+
+    /// Puts this process into it, for good. Runs before its program: system calls only, no lock, no allocation.
+    pub(crate) fn enter(&self) -> Result<(), Failed> {
+        if let Some(door) = &self.door {
+            group::join(door).map_err(|error| Failed::of("join its control group", error))?;
+        }
+        let Some(restrictions) = &self.restrictions else { return self.limit() };
+        restrictions.mounts.enter(restrictions.level)?;
+        // A limit of open files may be lower than what the host has open already.
+        self.limit()?;
+        restrictions.apply()
+    }
+
+    fn limit(&self) -> Result<(), Failed> {
+        limits::apply(&self.resources).map_err(|error| Failed::of("set its limits", error))
+    }
+}
+
+impl Restrictions {
+    pub(super) fn new(
+        level: Level,
+        plan: &Plan,
+        landlock: Landlock,
+        filters: Arc<Vec<BpfProgram>>,
+        directory: &Path,
+    ) -> Self {
+        let directory = CString::new(directory.as_os_str().as_bytes()).unwrap_or_default();
+        Self { level, mounts: plan.mounts(), private: plan.private(), landlock, filters, directory }
+    }
+
+    fn apply(&self) -> Result<(), Failed> {
+        chdir(self.directory.as_c_str()).map_err(|error| Failed::of("enter its directory", error))?;
+        set_no_new_privs(true).map_err(|error| Failed::of("give up new privileges", error))?;
+        drop_capabilities().map_err(|error| Failed::of("give up its capabilities", error))?;
+        self.landlock.restrict().map_err(|error| Failed::of("restrict it by Landlock", error))?;
+        for filter in self.filters.iter() {
+            if seccompiler::apply_filter(filter).is_err() {
+                let error = Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL);
+                return Err(Failed::of("filter its system calls", error));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// For a host that is root: what a confined worker runs as is a user like any other, who happens to own root's files.
+fn drop_capabilities() -> Result<(), Errno> {
+    let none = CapabilitySet::empty();
+    for bit in 0..u64::BITS {
+        // An error means that there is no such capability, or that we have none to give away.
+        let _ = remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit));
+    }
+    let _ = clear_ambient_capability_set();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+}

@@ -1,0 +1,101 @@
+//! [`Confinement`] and [`Sandbox`] elsewhere than on Linux: each process's own limits are set, and the rest is told as missing.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use bivium_exchange::{Area, Exchange};
+use bivium_instances::PluginContext;
+use bivium_interface::{Granted, Manifest, Result};
+use rustix::process::{Resource, Rlimit};
+
+use super::limits;
+use super::shortfall::{Means, tell};
+use crate::places::WorkerPlaces;
+
+/// What there is to hold workers with: nothing.
+pub(super) fn means(_granted: &Granted) -> Means {
+    Means::default()
+}
+
+/// How one plugin's workers are held.
+pub(crate) struct Confinement {
+    granted: Arc<Granted>,
+}
+
+/// There are no control groups.
+#[derive(Debug)]
+pub(crate) enum Group {}
+
+impl Group {
+    pub(crate) fn kill(&self) {}
+}
+
+impl Confinement {
+    /// Says in the plugin's log what this machine cannot hold.
+    ///
+    /// # Errors
+    /// `denied` if that is to be enforced, naming each.
+    pub(crate) fn new(
+        _manifest: &Manifest,
+        context: &PluginContext,
+        _exchange: &Exchange,
+        _places: &WorkerPlaces,
+        _python: &Path,
+        _package: &Path,
+    ) -> Result<Self> {
+        tell(context, means(&context.granted))?;
+        Ok(Self { granted: Arc::clone(&context.granted) })
+    }
+
+    /// Whether its permissions hold a worker.
+    pub(crate) fn is_confined(&self) -> bool {
+        self.granted.confined
+    }
+
+    /// Whether its permissions let a worker look up the names of hosts: nothing keeps it from that.
+    pub(crate) fn lookups(&self) -> bool {
+        true
+    }
+
+    /// Whether a worker may read this file in any case.
+    pub(crate) fn lets_read(&self, _path: &Path) -> bool {
+        true
+    }
+
+    /// A sandbox for one worker.
+    pub(crate) fn sandbox<'a>(
+        &self,
+        _name: &str,
+        _area: &Area,
+        _lasting: &[&Path],
+        _windows: impl Iterator<Item = &'a Path>,
+    ) -> Result<Sandbox> {
+        Ok(Sandbox { resources: limits::resources(&self.granted.limits, self.is_confined()) })
+    }
+}
+
+/// What one worker is put into.
+pub(crate) struct Sandbox {
+    resources: Vec<(Resource, Rlimit)>,
+}
+
+impl Sandbox {
+    pub(crate) fn is_open(&self) -> bool {
+        self.resources.is_empty()
+    }
+
+    pub(crate) fn take_group(&mut self) -> Option<Group> {
+        None
+    }
+
+    /// The limits, to be set between fork and exec.
+    pub(crate) fn limits(&self) -> Vec<(Resource, Rlimit)> {
+        self.resources.clone()
+    }
+
+    /// Sets them. System calls only.
+    pub(crate) fn apply(limits: &[(Resource, Rlimit)]) -> io::Result<()> {
+        Ok(limits::apply(limits)?)
+    }
+}

@@ -1,0 +1,225 @@
+//! The worker's own files, carried in this crate and laid down where Python can run them.
+//!
+//! They lie in a directory named by their digest, so that two versions of a host never disturb each other.
+
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+use bivium_exchange::{Area, Exchange};
+use bivium_interface::{PluginError, Result};
+use sha2::{Digest, Sha256};
+
+const PACKAGE: &str = "bivium_worker";
+
+macro_rules! files {
+    ($($name:literal)*) => {
+        &[$(($name, include_str!(concat!("../../../../python/bivium_worker/", $name)))),*]
+    };
+}
+
+/// Every file of `python/bivium_worker`; a test sees to it that none is missing.
+const FILES: &[(&str, &str)] = files! {
+    "__init__.py" "__main__.py" "ancestor.py" "arrays.py" "asking.py" "blobs.py" "calls.py" "cancel.py" "causes.py" "channel.py"
+    "children.py" "codec.py" "control.py" "databases.py" "denials.py" "docstrings.py" "door.py" "error_fields.py" "errors.py"
+    "executor.py" "findings.py" "grants.py" "guard.py" "lane.py" "logs.py" "loops.py" "methods.py" "outlet.py" "plugin.py"
+    "poller.py" "settings.py" "signatures.py" "sockets.py" "spill.py" "start.py" "sweep.py" "types_within.py" "values.py"
+    "wire.py" "worker.py"
+};
+
+/// The directory of the worker's files, to run.
+pub(crate) struct Package {
+    pub(crate) path: PathBuf,
+    /// Where they lie if the cache cannot hold them; they go with it.
+    area: Option<Area>,
+}
+
+impl Package {
+    /// Lays the files down in the cache, or, if that cannot be, in a place of the plugin's own. Blocks on the file system.
+    ///
+    /// # Errors
+    /// Those of the exchange, and `resource-exhausted` or `unavailable` if there is no room there either.
+    pub(crate) fn new(cache: Result<PathBuf>, exchange: &Exchange) -> Result<Self> {
+        let error = match cache.and_then(|cache| install(&cache)) {
+            Ok(path) => return Ok(Self { path, area: None }),
+            Err(error) => error,
+        };
+        static TOLD: Once = Once::new();
+        TOLD.call_once(|| tracing::warn!("each plugin gets files of the Python worker of its own: {error}"));
+        let area = exchange.area("worker")?;
+        lay(area.path()).map_err(|second| {
+            let message = format!("cannot lay down the Python worker in {}: {second}", area.path().display());
+            PluginError::unavailable(message).with_help(error.to_string())
+        })?;
+        Ok(Self { path: area.path().join(PACKAGE), area: Some(area) })
+    }
+
+    /// Puts the files back if somebody has removed them. Blocks on the file system.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub(crate) fn restore(&self) -> Result<()> {
+        if self.path.join("__main__.py").exists() {
+            return Ok(());
+        }
+        match (&self.area, self.path.parent().and_then(Path::parent)) {
+            (None, Some(cache)) => install(cache).map(drop),
+            _ => Err(PluginError::unavailable(format!("somebody has removed {}", self.path.display()))
+                .with_help("load the plugin again")),
+        }
+    }
+}
+
+/// Lays the worker's files down below `cache`, unless they are there, and gives the directory to run.
+fn install(cache: &Path) -> Result<PathBuf> {
+    let home = cache.join(format!("worker-{}", digest()));
+    let package = home.join(PACKAGE);
+    let failed = |error: io::Error| {
+        PluginError::unavailable(format!("cannot lay down the Python worker in {}: {error}", cache.display()))
+            .with_help("make that directory writable, or set XDG_CACHE_HOME to another")
+    };
+    if is_whole(&package) {
+        return Ok(package);
+    }
+    // Under another name first: another host may be running what is there.
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(cache).map_err(failed)?;
+    let random = getrandom::u64().map_err(|error| failed(io::Error::other(error.to_string())))?;
+    let fresh = cache.join(format!(".worker-{random:016x}"));
+    let laid = lay(&fresh).and_then(|()| replace(&fresh, &home));
+    if laid.is_err() {
+        let _ = std::fs::remove_dir_all(&fresh);
+    }
+    // Another host may have been quicker.
+    if is_whole(&package) {
+        Ok(package)
+    } else {
+        Err(laid.err().map_or_else(|| failed(io::Error::other("it changes under us")), failed))
+    }
+}
+
+fn lay(home: &Path) -> io::Result<()> {
+    let package = home.join(PACKAGE);
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&package)?;
+    for (name, text) in FILES {
+        std::fs::File::create_new(package.join(name))?.write_all(text.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn replace(fresh: &Path, home: &Path) -> io::Result<()> {
+    match std::fs::rename(fresh, home) {
+        Err(_) if home.exists() => {}
+        done => return done,
+    }
+    if is_whole(&home.join(PACKAGE)) {
+        // Another host was quicker.
+        return std::fs::remove_dir_all(fresh);
+    }
+    // Somebody has changed it. What runs from it keeps running.
+    let spoiled = fresh.with_extension("spoiled");
+    std::fs::rename(home, &spoiled)?;
+    let _ = std::fs::remove_dir_all(&spoiled);
+    std::fs::rename(fresh, home)
+}
+
+/// Whether every file is there as it should be, in a directory that nobody else may write to.
+fn is_whole(package: &Path) -> bool {
+    let same =
+        |(name, text): &(&str, &str)| std::fs::read(package.join(name)).is_ok_and(|found| found == text.as_bytes());
+    is_private(package) && package.parent().is_some_and(is_private) && FILES.iter().all(same)
+}
+
+/// Whether it is a directory of this user's that nobody else may write to.
+pub(crate) fn is_private(directory: &Path) -> bool {
+    directory.metadata().is_ok_and(|found| {
+        found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o022 == 0 && found.is_dir()
+    })
+}
+
+fn digest() -> String {
+    let mut hash = Sha256::new();
+    for (name, text) in FILES {
+        for part in [name, text] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part.as_bytes());
+        }
+    }
+    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::small_disk::SmallDisk;
+
+    #[test]
+    fn no_file_of_the_package_is_missing() {
+        let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../python/bivium_worker");
+        let there: BTreeSet<String> = std::fs::read_dir(package)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name != "__pycache__")
+            .collect();
+        assert_eq!(there, FILES.iter().map(|(name, _)| (*name).to_owned()).collect());
+    }
+
+    #[test]
+    fn hosts_that_start_at_the_same_time_do_not_disturb_each_other() {
+        let cache = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            let hosts: Vec<_> = (0..16).map(|_| scope.spawn(|| install(cache.path()).unwrap())).collect();
+            hosts.into_iter().for_each(|host| assert!(is_whole(&host.join().unwrap())));
+        });
+        assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_cache_that_cannot_hold_the_files_is_done_without() {
+        let root = tempfile::tempdir().unwrap();
+        let exchange = Exchange::builder().root(root.path()).open().unwrap();
+        let no_home = || Err(PluginError::internal("no home"));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut caches = vec![no_home(), Ok(file.path().join("cache"))];
+        let full = SmallDisk::new().inspect(SmallDisk::fill);
+        let read_only = SmallDisk::new().inspect(SmallDisk::make_read_only);
+        caches.extend([&full, &read_only].into_iter().flatten().map(|disk| Ok(disk.path().join("cache"))));
+        for cache in caches {
+            let package = Package::new(cache.clone(), &exchange).unwrap();
+            assert!(package.path.starts_with(root.path().canonicalize().unwrap()), "{cache:?}");
+            assert!(is_whole(&package.path));
+            package.restore().unwrap();
+            std::fs::remove_dir_all(&package.path).unwrap();
+            assert!(package.restore().unwrap_err().to_string().contains("load the plugin again"));
+            drop(package);
+            assert_eq!(exchange.usage().areas, 0);
+            if let Ok(cache) = cache {
+                assert!(!cache.exists() || cache.read_dir().unwrap().count() == 0, "nothing half done is left");
+            }
+        }
+        // One that was cleaned is filled again.
+        let cache = tempfile::tempdir().unwrap();
+        let package = Package::new(Ok(cache.path().to_owned()), &exchange).unwrap();
+        std::fs::remove_dir_all(package.path.parent().unwrap()).unwrap();
+        package.restore().unwrap();
+        assert!(is_whole(&package.path));
+    }
+
+    #[test]
+    fn files_are_laid_down_once_and_again_when_they_were_changed() {
+        let cache = tempfile::tempdir().unwrap();
+        let package = install(cache.path()).unwrap();
+        let inode = || std::fs::metadata(&package).unwrap().ino();
+        let first = inode();
+        assert_eq!(install(cache.path()).unwrap(), package);
+        assert_eq!(inode(), first);
+
+        std::fs::write(package.join("guard.py"), "evil").unwrap();
+        assert_eq!(install(cache.path()).unwrap(), package);
+        assert_ne!(inode(), first);
+        assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,386 @@
+//! [`WorkerFactory`]: from a manifest to a worker that is ready.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bivium_exchange::{Area, Exchange};
+use bivium_instances::document::DocumentLimits;
+use bivium_instances::{Idle, InstanceFactory, InstanceLog, PluginContext, PoolLimits, Queue, RestartPolicy};
+use bivium_interface::manifest::{Isolation, PythonKind};
+use bivium_interface::{ErrorCode, LogLevel, LogSource, Manifest, PluginError, Result};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::ancestor::{self, Given};
+use crate::caches::{self, Kept};
+use crate::call::payload::{MessageLimits, blocking};
+use crate::confinement::{Confinement, Group, audit};
+use crate::environment::embedded::Package;
+use crate::environment::variables::variables;
+use crate::environment::{self, Interpreter};
+use crate::places::WorkerPlaces;
+use crate::process::ending::Ending;
+use crate::process::ids::host_id;
+use crate::process::memory::KillCount;
+use crate::process::output::Output;
+use crate::process::spawn::{Program, Tie, spawn};
+use crate::process::{Buried, Leash, Process};
+use crate::wire::channel::{Exit, Ready, listen};
+use crate::wire::client::Client;
+use crate::wire::denials::Denials;
+use crate::wire::{PROTOCOL, Settings};
+use crate::worker::{Fate, Shared, Tether, Worker};
+
+/// How long a plugin that looks after its cancellation has to end by itself.
+const CANCEL_GRACE_S: f64 = 0.2;
+
+/// How long the pipes of a worker that has ended are read for its last words.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+const SIGKILL: i32 = rustix::process::Signal::KILL.as_raw();
+
+/// Log records a second of a worker whose limits do not say: no more than a person's program prints, and what a host and
+/// its disk take without notice.
+const LOG_RECORDS: u64 = 10_000;
+
+/// Makes workers of one plugin.
+pub(crate) struct WorkerFactory {
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) exchange: Exchange,
+    pub(crate) context: PluginContext,
+    /// The interpreter of the plugin's environment.
+    pub(crate) python: Interpreter,
+    /// Where that environment lies, if it is this host's alone; it goes with it.
+    pub(crate) environment: Option<Area>,
+    pub(crate) package: Arc<Package>,
+    pub(crate) confinement: Arc<Confinement>,
+    pub(crate) places: WorkerPlaces,
+    /// What its libraries keep, if there is a place for that.
+    pub(crate) cache: Option<Arc<Kept>>,
+}
+
+#[async_trait]
+impl InstanceFactory for WorkerFactory {
+    type Instance = Worker;
+
+    fn name(&self) -> &str {
+        &self.manifest.name
+    }
+
+    fn version(&self) -> &str {
+        &self.manifest.version
+    }
+
+    fn limits(&self) -> PoolLimits {
+        PoolLimits {
+            instances: self.manifest.replicas,
+            calls_per_instance: self.manifest.concurrency,
+            single_use: self.manifest.isolation == Isolation::Call,
+            thread_affinity: false,
+            queue: Queue::limit(&self.context.granted.limits),
+            idle: self.manifest.idle_stop_s.map(|seconds| Idle { after: Duration::from_secs(seconds), keep: 0 }),
+            restart: RestartPolicy::default(),
+        }
+    }
+
+    async fn create(&self) -> Result<Worker> {
+        match self.start_in_time().await {
+            // Nothing was heard of Python.
+            Err(error) if [ErrorCode::Unavailable, ErrorCode::Crashed].contains(&error.code()) => {
+                if self.mend().await? { self.start_in_time().await } else { Err(error) }
+            }
+            started => started,
+        }
+    }
+}
+
+impl WorkerFactory {
+    async fn start_in_time(&self) -> Result<Worker> {
+        let start = Duration::from_secs(self.manifest.start_s);
+        match tokio::time::timeout(start, self.start()).await {
+            Ok(started) => started,
+            Err(_) => Err(PluginError::timeout(format!("the worker was not ready after {} s", start.as_secs()))
+                .with_help("give a plugin that loads slowly more time with `start_s` in its manifest")),
+        }
+    }
+
+    /// Makes the plugin's environment anew if the host has made it and its Python does not start; says whether it did.
+    async fn mend(&self) -> Result<bool> {
+        let own = self.environment.as_ref().map(|area| area.path().to_owned());
+        let environments = own.or_else(|| self.places.environments());
+        let (cache, confined) = (self.places.cache.as_deref(), self.context.granted.confined);
+        environment::mend(&self.python, &self.manifest, environments.as_deref(), cache, confined, &self.context.log)
+            .await
+    }
+
+    fn message_limits(&self) -> MessageLimits {
+        let granted = &self.context.granted.limits;
+        MessageLimits { document: DocumentLimits::of(granted), blob_mb: granted.blob_mb }
+    }
+
+    fn log_records(&self) -> u32 {
+        u32::try_from(self.context.granted.limits.log_records.unwrap_or(LOG_RECORDS)).unwrap_or(u32::MAX)
+    }
+
+    async fn start(&self) -> Result<Worker> {
+        let failed = |error: std::io::Error| {
+            PluginError::unavailable(format!("cannot start {}: {error}", self.python.path.display()))
+        };
+        let package = Arc::clone(&self.package);
+        let kept = self.cache.clone();
+        blocking(move || {
+            // Somebody may have removed it.
+            let _ = kept.map(|kept| std::fs::create_dir_all(&kept.files));
+            package.restore()
+        })
+        .await?;
+        let area = Arc::new(self.exchange.area(&self.manifest.name)?);
+        let token = random_hex::<32>()?;
+        let mark = random_hex::<8>()?;
+        let host: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+        let granted = &self.context.granted;
+        let mut variables =
+            variables(&self.manifest, granted, &self.python.path, area.path(), &mark, host.clone().into_iter());
+        let ancestor = self.manifest.ancestor.as_ref();
+        let theirs = ancestor.map(|ancestor| {
+            ancestor::complete(&mut variables, &self.manifest, ancestor, &self.places, &host, &self.context)
+        });
+        let theirs = theirs.transpose()?.unwrap_or_default();
+        if let Some(kept) = &self.cache {
+            caches::name(&mut variables, &kept.files, granted, &self.manifest);
+        }
+        let lasting = theirs.data.iter().chain(self.cache.iter().map(|kept| &kept.files));
+        let lasting: Vec<&Path> = lasting.map(PathBuf::as_path).collect();
+        let confined = self.confinement.is_confined();
+        let window = confined.then(|| self.exchange.window(&self.manifest.name)).transpose()?.map(Arc::new);
+        let windows = window.iter().flat_map(|window| window.directories());
+        let mut sandbox = self.confinement.sandbox(&mark, &area, &lasting, windows)?;
+        let level = variables.get(OsStr::new("CJM_LOG_LEVEL")).and_then(|level| level.to_str());
+        let level = self.context.log_level.map(python_level).or(level);
+        let settings = self.settings(&area, &token, &sandbox.private(), &theirs, level)?;
+
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
+        ours.set_nonblocking(true).map_err(failed)?;
+        let port = hand_over_listener(&ours).map_err(failed)?;
+        let channel = UnixStream::from_std(ours.try_clone().map_err(failed)?).map_err(failed)?;
+        let leash = Arc::new(Leash::new(ours));
+        let tether = Tether(Arc::clone(&leash));
+        let program = Program {
+            path: self.python.path.clone(),
+            argument: self.package.path.clone(),
+            variables,
+            stdin: theirs.into(),
+        };
+        let held = Arc::clone(&leash);
+        let group = sandbox.take_group().map(Arc::new);
+        let theirs = group.clone();
+        let own = Box::new(move |child| Process::new(child, mark, held, theirs));
+        let tie = if self.python.prctl { Tie::ByGuard } else { Tie::BeforeExec };
+        let process = spawn(program, sandbox, tie, own).await.map_err(failed)?;
+        let guard = process.id();
+        let kills = KillCount::of(guard);
+
+        let fate = Fate::new();
+        let (reading, mut writing) = channel.into_split();
+        let (handshake, ready) = oneshot::channel();
+        let log = Arc::new(InstanceLog::new(self.context.log.clone(), u64::from(guard), self.log_records()));
+        let denials = Denials { audit: self.context.audit.clone(), guard: u64::from(guard), confined };
+        let events = tokio::spawn(listen(reading, handshake, Arc::clone(&log), denials.clone()));
+        let death = Death { kills, group, cache: self.cache.clone() };
+        watch(process, events, Arc::clone(&fate), Arc::clone(&log), Arc::clone(&area), death).map_err(failed)?;
+        // Before it is given anything: the secrets are among its settings.
+        audit(&self.context, u64::from(guard))?;
+        // An error means that it has ended, of which `ready` will say more.
+        let _ = writing.write_all(&settings).await;
+        // Kept open until the leash is released.
+        writing.forget();
+
+        let Ready { pid } = match ready.await {
+            Ok(ready) => ready?,
+            Err(_) => return Err(fate.ended().await.error("before it was ready")),
+        };
+        let Some(pid) = host_id(guard, pid) else {
+            return Err(match tokio::time::timeout(LAST_WORDS, fate.ended()).await {
+                Ok(ending) => ending.error("before it was ready"),
+                Err(_) => PluginError::protocol("the worker says that it is a process which is not below its guard"),
+            });
+        };
+        // The guard's number until now; from here on the one that statistics show.
+        log.set_instance(u64::from(pid));
+        let shared = Shared {
+            pid,
+            client: Client::new(port, &token)?,
+            limits: self.message_limits(),
+            exchange: self.exchange.clone(),
+            area,
+            confinement: Arc::clone(&self.confinement),
+            window,
+            runtime: Handle::current(),
+            denials,
+            leash,
+            fate,
+        };
+        Ok(Worker::new(Arc::new(shared), guard, self.manifest.concurrency.max(1), tether))
+    }
+
+    /// The secrets that the plugin is granted, by name. A process has no host in between that could keep them from it.
+    fn secrets<'a>(&'a self, theirs: &'a Given) -> BTreeMap<&'a str, &'a str> {
+        let granted = self.context.granted.permissions.secrets.iter();
+        // The host has them all: without one the plugin is not loaded.
+        let granted =
+            granted.filter_map(|secret| Some((secret.name.as_str(), self.context.secrets.get(&secret.name)?)));
+        granted.chain(theirs.secrets.iter().map(|(name, value)| (name.as_str(), value.as_str()))).collect()
+    }
+
+    fn settings(
+        &self,
+        area: &Area,
+        token: &str,
+        private: &[&str],
+        theirs: &Given,
+        log_level: Option<&str>,
+    ) -> Result<Vec<u8>> {
+        let utf8 = |path: &'_ std::path::Path| {
+            let text = path.to_str().map(str::to_owned);
+            text.ok_or_else(|| PluginError::invalid_manifest(format!("{} is not UTF-8", path.display())))
+        };
+        let source = self.manifest.source.as_deref().map(utf8).transpose()?;
+        let limits = self.message_limits();
+        let object = self.manifest.python_object();
+        let settings = Settings {
+            protocol: PROTOCOL,
+            token,
+            name: &self.manifest.name,
+            version: &self.manifest.version,
+            module: object.map_or("", |object| object.module),
+            class: object.filter(|object| object.kind != PythonKind::Function).map_or("", |object| object.name),
+            function: object.filter(|object| object.kind != PythonKind::Class).map_or("", |object| object.name),
+            init_args: &self.manifest.init_args,
+            source: source.as_deref().into_iter().collect(),
+            exchange: &utf8(area.path())?,
+            concurrency: self.manifest.concurrency.max(1),
+            max_request_bytes: limits.message(),
+            max_reply_bytes: limits.document.text,
+            cancel_grace_s: CANCEL_GRACE_S,
+            private,
+            lookups: self.confinement.lookups(),
+            grants: self.confinement.directories(),
+            confined: self.confinement.is_confined(),
+            secrets: self.secrets(theirs),
+            limits: &self.context.granted.limits,
+            log_level,
+            ancestor: self.manifest.ancestor.as_ref().map(ancestor::settings),
+        };
+        let mut line = serde_json::to_vec(&settings).map_err(|error| PluginError::internal(error.to_string()))?;
+        line.push(b'\n');
+        Ok(line)
+    }
+}
+
+/// The level of Python's `logging` that lets these records through.
+fn python_level(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Trace => "notset",
+        LogLevel::Debug => "debug",
+        LogLevel::Info => "info",
+        LogLevel::Warn => "warning",
+        LogLevel::Error => "error",
+    }
+}
+
+/// Makes the socket that a worker listens on, and sends it through its channel. Gives its port: what the worker says of ports is not
+/// asked for, since whoever listens there gets the token.
+fn hand_over_listener(channel: &std::os::unix::net::UnixStream) -> std::io::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let port = listener.local_addr()?.port();
+    let descriptors = [listener.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+    // A space, which JSON takes no notice of: descriptors travel with at least one byte.
+    sendmsg(channel, &[IoSlice::new(b" ")], &mut ancillary, SendFlags::empty())?;
+    Ok(port)
+}
+
+/// What a worker's end is looked up in and takes along.
+struct Death {
+    kills: KillCount,
+    group: Option<Arc<Group>>,
+    cache: Option<Arc<Kept>>,
+}
+
+/// Starts the task that lives as long as the process: it reads its output, and sees to its end.
+fn watch(
+    mut process: Process,
+    mut events: JoinHandle<Option<Exit>>,
+    fate: Arc<Fate>,
+    log: Arc<InstanceLog>,
+    area: Arc<Area>,
+    death: Death,
+) -> std::io::Result<()> {
+    let (stdout, stderr) = process.take_output().ok_or_else(|| std::io::Error::other("it has no output"))?;
+    let output = Arc::new(Output::new(stdout, stderr, Arc::clone(&log))?);
+    let _ = fate.output.set(Arc::clone(&output));
+    let output = output.follow(Arc::clone(&fate));
+    tokio::spawn(async move {
+        let mut reported = None;
+        tokio::select! {
+            exit = &mut events => {
+                reported = exit.ok().flatten();
+                // One that has left something goes on with it until it is ended.
+                if reported.is_none_or(|exit: Exit| exit.left == 0) {
+                    process.ended_in_time().await;
+                }
+            }
+            () = process.overdue() => {}
+            () = process.ended() => {
+                // The guard's report is in the socket, if it made one.
+                if let Ok(exit) = tokio::time::timeout(LAST_WORDS, &mut events).await {
+                    reported = exit.ok().flatten();
+                }
+            }
+        }
+        let _ = tokio::time::timeout(LAST_WORDS, output).await;
+        events.abort();
+        let guard_hung = !process.has_ended();
+        let orderly = !guard_hung && reported.is_some_and(|exit| exit.left == 0);
+        let Buried { status, left } =
+            tokio::task::spawn_blocking(move || process.bury(orderly)).await.unwrap_or_default();
+        let Exit { status, signal, .. } = reported.unwrap_or_else(|| {
+            use std::os::unix::process::ExitStatusExt;
+            let (status, signal) = (status.and_then(|status| status.code()), status.and_then(|status| status.signal()));
+            Exit { status, signal, left: 0 }
+        });
+        // What the worker wrote goes only now that nobody can write there any more.
+        drop(area);
+        let because = fate.because.get().copied();
+        let out_of_memory = because.is_none() && signal == Some(SIGKILL) && death.kills.has_risen();
+        // It takes a moment until a group is empty.
+        let _ = tokio::task::spawn_blocking(move || drop((death.group, death.cache))).await;
+        let stderr = fate.stderr.text();
+        let ending = Ending { status, signal, because, out_of_memory, guard_hung, left, stderr };
+        if let Some(trouble) = ending.trouble() {
+            log.push(LogLevel::Error, LogSource::Host, None, &format!("the worker has ended, but {trouble}"));
+        }
+        fate.ending.send_replace(Some(ending));
+    });
+    Ok(())
+}
+
+fn random_hex<const N: usize>() -> Result<String> {
+    let mut bytes = [0_u8; N];
+    getrandom::fill(&mut bytes).map_err(|error| PluginError::internal(format!("no random numbers: {error}")))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,51 @@
+//! What the fuzz target `wire` in `fuzz/` reaches into. No part of the interface: it may change at any time.
+
+use std::sync::Arc;
+
+use bivium_exchange::Area;
+use bivium_instances::document::{DocumentLimits, Pace};
+use bivium_instances::{Auditor, InstanceLog, PluginLog};
+use bivium_interface::{Payload, PluginError, Result};
+use tokio::sync::oneshot;
+
+use crate::call::answer::{Answer, parse};
+use crate::call::payload::{MessageLimits, receive};
+use crate::wire::channel::listen;
+use crate::wire::denials::Denials;
+use crate::wire::{ErrorReply, Methods, Reply, StreamEvent};
+
+const DOCUMENT: DocumentLimits = DocumentLimits { text: 1 << 20, held: 16 << 20 };
+const LIMITS: MessageLimits = MessageLimits { document: DOCUMENT, blob_mb: Some(1) };
+
+/// Reads what a worker wrote to its channel; gives the error of its handshake, if it said one.
+pub async fn channel(said: &[u8], log: &PluginLog) -> Option<PluginError> {
+    let (sender, receiver) = oneshot::channel();
+    let denials = Denials { audit: Auditor::new(log.plugin(), None, log.clone()), guard: 1, confined: true };
+    let _ = listen(said, sender, Arc::new(InstanceLog::new(log.clone(), 1, 10)), denials).await;
+    receiver.await.ok()?.err()
+}
+
+/// Reads what a worker answered, as each of the answers that there are; files that it hands back lie in `area`.
+pub async fn answers(body: &[u8], area: &Arc<Area>) -> Vec<Result<Payload>> {
+    let pace = Pace::endless();
+    let received = async |reply| receive(reply, false, &[], area, LIMITS, &pace).await;
+    let mut answers = vec![match parse::<Reply>(body, Answer::Result, DOCUMENT, &pace) {
+        Ok(reply) => received(reply).await,
+        Err(error) => Err(error),
+    }];
+    let error = parse::<ErrorReply>(body, Answer::Error, DOCUMENT, &pace);
+    answers.push(Err(error.map_or_else(|error| error, |reply| reply.error.into())));
+    answers.extend(parse::<Methods>(body, Answer::Control, DOCUMENT, &pace).err().map(Err));
+    for line in body.split(|byte| *byte == b'\n') {
+        match parse::<StreamEvent>(line, Answer::Event, DOCUMENT, &pace) {
+            Ok(event) => {
+                answers.extend(event.error.map(|error| Err(error.into())));
+                if let Some(reply) = event.payload {
+                    answers.push(received(reply).await);
+                }
+            }
+            Err(error) => answers.push(Err(error)),
+        }
+    }
+    answers
+}

@@ -1,0 +1,38 @@
+//! [`WorkerPlaces`]: the directories that workers use.
+
+use std::path::PathBuf;
+
+use bivium_instances::Protected;
+
+/// Where on disk workers find and leave things.
+#[derive(Debug, Clone, Default)]
+pub struct WorkerPlaces {
+    /// What can be made again: the worker's own program, environments, and what their installers keep. The platform's cache directory
+    /// unless given; then installers keep theirs where they are used to.
+    pub cache: Option<PathBuf>,
+    /// Environments made for `requirements`; in the cache unless given.
+    pub environments: Option<PathBuf>,
+    /// The host's data directory, below which plugins of cjm-plugin-system keep theirs; the platform's unless given.
+    pub data: Option<PathBuf>,
+    /// Where plugins of cjm-plugin-system keep their data in place of that.
+    pub ancestor_data: Option<PathBuf>,
+    /// Where plugins of cjm-plugin-system keep models in place of that.
+    pub ancestor_models: Option<PathBuf>,
+}
+
+impl WorkerPlaces {
+    /// Where environments are made; none for the usual place.
+    pub(crate) fn environments(&self) -> Option<PathBuf> {
+        self.environments.clone().or_else(|| Some(self.cache.as_ref()?.join("environments")))
+    }
+
+    /// Adds what plugins must not be granted of these.
+    #[must_use]
+    pub fn protect(&self, protected: Protected) -> Protected {
+        let protected = protected.and(self.cache.clone(), "the host's cache");
+        let protected = protected.and(self.environments.clone(), "the environments of plugins");
+        [&self.data, &self.ancestor_data]
+            .into_iter()
+            .fold(protected, |protected, data| protected.and(data.clone(), "the data of plugins"))
+    }
+}

@@ -1,0 +1,266 @@
+//! Starting a process that has to be put into a sandbox before its program runs, without a copy of the host's memory.
+//!
+//! The child is made by `clone` with `CLONE_VM` and `CLONE_VFORK`, as the C library's `posix_spawn` does it: it runs on the host's
+//! memory, on a stack of its own, and the thread that started it rests until the child's program runs or the child ends. So what
+//! runs in between must neither allocate nor take a lock, and what it changes in memory is changed in the host: a failure is
+//! reported that way.
+
+use std::ffi::{CString, OsStr, c_char, c_int, c_void};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::process::{Pid, Signal, getpid, getppid, set_child_subreaper, set_parent_process_death_signal, setpgid};
+
+use super::{Program, Started};
+use crate::confinement::Sandbox;
+
+/// What the steps before a program need: a few calls deep, in a build without optimization.
+const STACK_BYTES: usize = 256 << 10;
+
+/// What a child could not do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Failed {
+    what: &'static str,
+    error: Errno,
+}
+
+impl Failed {
+    pub(crate) fn of(what: &'static str, error: Errno) -> Self {
+        Self { what, error }
+    }
+}
+
+impl From<Failed> for io::Error {
+    fn from(failed: Failed) -> Self {
+        let kind = io::Error::from(failed.error).kind();
+        Self::new(kind, format!("cannot {}: {}", failed.what, io::Error::from(failed.error)))
+    }
+}
+
+/// Has a child in these namespaces take some steps and end.
+///
+/// # Errors
+/// The step that failed, or that there can be no such child.
+pub(crate) fn attempt(namespaces: c_int, steps: &mut dyn FnMut() -> Result<(), Failed>) -> io::Result<()> {
+    let mut child = Child { steps, program: None, failed: None };
+    let pid = child.clone(namespaces)?;
+    // What it could not do it has said.
+    let _ = Started { pid, owns_processes: false, output: None }.wait();
+    child.failed.map_or(Ok(()), |failed| Err(failed.into()))
+}
+
+/// Starts a program in its sandbox, leading a process group of its own.
+pub(super) fn start(program: &Program, sandbox: &Sandbox) -> io::Result<Started> {
+    let (stdout, out) = pipe()?;
+    let (stderr, err) = pipe()?;
+    let stdin = above_standard(&program.stdin)?;
+    let run = Run::new(program, [stdin.as_raw_fd(), out.as_raw_fd(), err.as_raw_fd()])?;
+    let host = getpid();
+    let is_first = sandbox.has_processes_of_its_own();
+    let mut steps = || {
+        tie_to_host(host, is_first)?;
+        // Not fatal: it may lead one already.
+        let _ = setpgid(None, None);
+        sandbox.enter()
+    };
+    let mut child = Child { steps: &mut steps, program: Some(&run), failed: None };
+    let pid = child.clone(sandbox.namespaces())?;
+    let started = Started { pid, owns_processes: is_first, output: Some((stdout, stderr)) };
+    if let Some(failed) = child.failed {
+        let _ = started.wait();
+        return Err(failed.into());
+    }
+    Ok(started)
+}
+
+/// Has the kernel end the guard, or tell it, when the thread that starts workers ends; and leave to it what is orphaned below.
+fn tie_to_host(host: Pid, is_first: bool) -> Result<(), Failed> {
+    let failed = |error| Failed::of("tie the guard to the host", error);
+    if is_first {
+        // Process 1 of a namespace ignores a signal that it has no handler for, but for this one; and all others in it end with
+        // it. That the host has died before this shows in its end of the channel.
+        return set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed);
+    }
+    // The guard catches this signal and ends everything below it. Before it has come that far there is nothing below it, and the
+    // signal's default action ends it.
+    set_parent_process_death_signal(Some(Signal::TERM)).map_err(failed)?;
+    set_child_subreaper(Some(getpid())).map_err(failed)?;
+    if getppid() != Some(host) {
+        return Err(failed(Errno::PIPE));
+    }
+    Ok(())
+}
+
+/// A program's arguments and variables, as the kernel takes them.
+struct Run {
+    path: CString,
+    _arguments: Vec<CString>,
+    _variables: Vec<CString>,
+    argv: Vec<*const c_char>,
+    envp: Vec<*const c_char>,
+    /// What become descriptors 0, 1 and 2: none of these themselves.
+    standard: [RawFd; 3],
+}
+
+impl Run {
+    fn new(program: &Program, standard: [RawFd; 3]) -> io::Result<Self> {
+        let c_string = |bytes: &OsStr| CString::new(bytes.as_bytes()).map_err(io::Error::from);
+        let path = c_string(program.path.as_os_str())?;
+        let arguments = vec![path.clone(), c_string(program.argument.as_os_str())?];
+        let mut variables = Vec::with_capacity(program.variables.len());
+        for (name, value) in &program.variables {
+            let mut whole = name.clone();
+            whole.push("=");
+            whole.push(value);
+            variables.push(c_string(&whole)?);
+        }
+        let pointers = |texts: &[CString]| -> Vec<*const c_char> {
+            texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
+        };
+        let (argv, envp) = (pointers(&arguments), pointers(&variables));
+        Ok(Self { path, _arguments: arguments, _variables: variables, argv, envp, standard })
+    }
+
+    /// Hands over the descriptors and runs the program. Returns only if that fails.
+    fn run(&self) -> Failed {
+        for (number, from) in (0..).zip(self.standard) {
+            // SAFETY: numbers. The descriptors of this process are its own, a copy of the host's table.
+            if unsafe { libc::dup2(from, number) } < 0 {
+                return Failed::of("hand over its input and output", last_error());
+            }
+        }
+        // SAFETY: the path is text that ends with a zero; both arrays end with a null pointer, and point to such texts. All of them
+        // live in `self`.
+        unsafe { libc::execve(self.path.as_ptr(), self.argv.as_ptr(), self.envp.as_ptr()) };
+        Failed::of("run it", last_error())
+    }
+}
+
+/// A child, from its first step to its program.
+struct Child<'a> {
+    steps: &'a mut dyn FnMut() -> Result<(), Failed>,
+    program: Option<&'a Run>,
+    /// Written by the child.
+    failed: Option<Failed>,
+}
+
+impl Child<'_> {
+    /// Makes the child. Returns when its program runs, or it has ended or failed.
+    fn clone(&mut self, namespaces: c_int) -> io::Result<Pid> {
+        let mut stack = Vec::<u128>::with_capacity(STACK_BYTES / size_of::<u128>());
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD | namespaces;
+        let signals = Signals::block();
+        // SAFETY: the stack is ours, aligned, and grows down from its end; it outlives the child's use of our memory, since
+        // `CLONE_VFORK` keeps this thread at rest until then. `self` is what `begin` takes it for, and is used by nobody else
+        // meanwhile. No signal handler runs in the child: all signals are blocked until it has none.
+        let pid = unsafe {
+            let top = stack.as_mut_ptr().add(stack.capacity());
+            libc::clone(begin, top.cast(), flags, std::ptr::from_mut(self).cast())
+        };
+        let error = io::Error::last_os_error();
+        signals.restore();
+        if pid > 0 { Pid::from_raw(pid).ok_or(error) } else { Err(error) }
+    }
+
+    fn go(&mut self) -> Failed {
+        let mut prepare = || -> Result<(), Failed> {
+            // Whatever this process has open, on purpose or not, the program gets none of it but what is handed over.
+            // SAFETY: numbers.
+            let closing = unsafe { libc::syscall(libc::SYS_close_range, 0, c_int::MAX, CLOSE_RANGE_CLOEXEC) };
+            if closing != 0 {
+                return Err(Failed::of("close what the host has open", last_error()));
+            }
+            (self.steps)()
+        };
+        match (prepare(), self.program) {
+            (Err(failed), _) => failed,
+            (Ok(()), Some(program)) => {
+                Signals::unblock();
+                program.run()
+            }
+            (Ok(()), None) => end(0),
+        }
+    }
+}
+
+/// Marks descriptors in place of closing them.
+const CLOSE_RANGE_CLOEXEC: c_int = 4;
+
+/// The child's first function.
+extern "C" fn begin(child: *mut c_void) -> c_int {
+    // SAFETY: `Child::clone` hands over itself, and waits.
+    let child = unsafe { &mut *child.cast::<Child<'_>>() };
+    Signals::forget_handlers();
+    child.failed = Some(child.go());
+    end(127)
+}
+
+/// Ends this process at once: what the host registered for its own end is not run.
+fn end(status: c_int) -> ! {
+    // SAFETY: a number.
+    unsafe { libc::_exit(status) }
+}
+
+/// The signals that were let through before.
+struct Signals(libc::sigset_t);
+
+impl Signals {
+    fn block() -> Self {
+        // SAFETY: both sets are ours; zeros are a set.
+        unsafe {
+            let mut all: libc::sigset_t = std::mem::zeroed();
+            let mut before: libc::sigset_t = std::mem::zeroed();
+            libc::sigfillset(&raw mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+            Self(before)
+        }
+    }
+
+    fn restore(&self) {
+        // SAFETY: the set is ours.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut());
+        }
+    }
+
+    /// Lets all signals through, as a new program expects.
+    fn unblock() {
+        // SAFETY: as above.
+        unsafe {
+            let mut none: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&raw mut none);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        }
+    }
+
+    /// Gives every signal its default action: a handler of the host's must not run in a child on the host's memory, and what the
+    /// host ignores the program is not to ignore.
+    fn forget_handlers() {
+        for number in 1..libc::SIGRTMAX() + 1 {
+            // An error means that there is no such signal, or that nobody may change it.
+            // SAFETY: the child's table of actions is its own. Zeros are an action without flags and signals.
+            unsafe {
+                let mut action: libc::sigaction = std::mem::zeroed();
+                action.sa_sigaction = libc::SIG_DFL;
+                libc::sigaction(number, &raw const action, std::ptr::null_mut());
+            }
+        }
+    }
+}
+
+fn last_error() -> Errno {
+    Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL)
+}
+
+/// Both ends of a pipe, closed on exec: what is read here, what is written there.
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = io::pipe()?;
+    Ok((reader.into(), above_standard(&OwnedFd::from(writer))?))
+}
+
+/// A copy of a descriptor that is none of 0, 1 and 2.
+fn above_standard(fd: &OwnedFd) -> io::Result<OwnedFd> {
+    Ok(fcntl_dupfd_cloexec(fd, 3)?)
+}

@@ -1,0 +1,168 @@
+//! Starting a worker's process: the crate's only `unsafe`, and the thread that every worker is started from.
+//!
+//! On Linux the kernel tells a child when its parent *thread* ends. A thread of an async runtime may end at any
+//! time, so all workers are started from one that lives as long as the host.
+//!
+//! No worker is started by a fork: that copies the host's page tables, some 40 ms for each GiB that it uses, and holds up its other
+//! threads for that long. A trusted worker is started by the standard library, which then uses `posix_spawn`. One that has to be
+//! confined first, or given limits, is started by [`clone`](self::clone), which shares the host's memory until the program runs.
+
+#[cfg(target_os = "linux")]
+mod clone;
+#[cfg(target_os = "linux")]
+mod sys;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{self, Sender};
+
+use rustix::process::{Pid, WaitOptions, waitpid};
+use tokio::sync::oneshot;
+
+use crate::confinement::Sandbox;
+use crate::process::Process;
+
+#[cfg(target_os = "linux")]
+pub(crate) use clone::{Failed, attempt};
+#[cfg(target_os = "linux")]
+pub(crate) use sys::{MountAttributes, add_landlock_rule, restrict_by_landlock, set_mount_attributes};
+
+/// What to run, with which arguments, variables and standard input. Nothing else is handed over.
+pub(crate) struct Program {
+    pub(crate) path: PathBuf,
+    pub(crate) argument: PathBuf,
+    pub(crate) variables: BTreeMap<OsString, OsString>,
+    pub(crate) stdin: OwnedFd,
+}
+
+/// A child that was started, and is on the kernel's table until it is waited for.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pid: Pid,
+    owns_processes: bool,
+    /// Its stdout and stderr.
+    pub(crate) output: Option<(OwnedFd, OwnedFd)>,
+}
+
+impl Started {
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Whether it is the first process of a PID namespace: with it all others in there end.
+    pub(crate) fn owns_processes(&self) -> bool {
+        self.owns_processes
+    }
+
+    /// Waits for its end and takes it off the kernel's table. How it ended is not known where the host ignores SIGCHLD: then the
+    /// kernel does that by itself.
+    pub(crate) fn wait(&self) -> Option<ExitStatus> {
+        use std::os::unix::process::ExitStatusExt;
+
+        loop {
+            match waitpid(Some(self.pid), WaitOptions::empty()) {
+                Ok(Some((_, status))) => return Some(ExitStatus::from_raw(status.as_raw())),
+                Ok(None) | Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+/// Turns the started child into a value that ends it when dropped.
+type Own = Box<dyn FnOnce(Started) -> Process + Send>;
+
+/// Who asks the kernel to tell the guard of the host's end, and to leave to it what its worker starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tie {
+    /// The guard itself, as `guard.py` does where it can.
+    ByGuard,
+    /// We, before its program runs.
+    BeforeExec,
+}
+
+struct Job {
+    program: Program,
+    sandbox: Sandbox,
+    tie: Tie,
+    own: Own,
+    reply: oneshot::Sender<io::Result<Process>>,
+}
+
+/// Starts a worker's guard in its sandbox. If the future is dropped meanwhile, the child is ended.
+pub(crate) async fn spawn(program: Program, sandbox: Sandbox, tie: Tie, own: Own) -> io::Result<Process> {
+    let gone = || io::Error::other("the thread that starts workers has ended");
+    let (reply, answer) = oneshot::channel();
+    spawner()?.send(Job { program, sandbox, tie, own, reply }).map_err(|_| gone())?;
+    answer.await.map_err(|_| gone())?
+}
+
+fn spawner() -> io::Result<&'static Sender<Job>> {
+    static SPAWNER: OnceLock<Sender<Job>> = OnceLock::new();
+    if let Some(spawner) = SPAWNER.get() {
+        return Ok(spawner);
+    }
+    let (sender, jobs) = mpsc::channel::<Job>();
+    std::thread::Builder::new().name("bivium-spawner".to_owned()).spawn(move || {
+        for Job { program, sandbox, tie, own, reply } in jobs {
+            // Nobody there to take it: dropping it ends it.
+            drop(reply.send(start(program, &sandbox, tie).map(own)));
+        }
+    })?;
+    // If two callers came here at once, the thread of the second ends with its sender.
+    Ok(SPAWNER.get_or_init(|| sender))
+}
+
+fn start(program: Program, sandbox: &Sandbox, tie: Tie) -> io::Result<Started> {
+    if sandbox.is_open() && tie == Tie::ByGuard {
+        return start_as_it_is(program);
+    }
+    #[cfg(target_os = "linux")]
+    return clone::start(&program, sandbox);
+    #[cfg(not(target_os = "linux"))]
+    start_with_limits(program, sandbox)
+}
+
+fn command(program: Program) -> Command {
+    let mut command = Command::new(&program.path);
+    command
+        .arg(&program.argument)
+        .env_clear()
+        .envs(&program.variables)
+        .stdin(Stdio::from(program.stdin))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    command
+}
+
+fn start_as_it_is(program: Program) -> io::Result<Started> {
+    spawned(command(program).spawn()?)
+}
+
+fn spawned(mut child: std::process::Child) -> io::Result<Started> {
+    // A child's id is positive.
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
+    let output = child.stdout.take().zip(child.stderr.take());
+    // The standard library neither waits for a child that is dropped nor ends it.
+    Ok(Started { pid, owns_processes: false, output: output.map(|(stdout, stderr)| (stdout.into(), stderr.into())) })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn start_with_limits(program: Program, sandbox: &Sandbox) -> io::Result<Started> {
+    use std::os::unix::process::CommandExt;
+
+    let limits = sandbox.limits();
+    let mut command = command(program);
+    // SAFETY: the closure runs in the child between fork and exec, where other threads' locks may be held for ever. It takes none
+    // and does not allocate: plain system calls; its errors are numbers.
+    unsafe {
+        command.pre_exec(move || Sandbox::apply(&limits));
+    }
+    spawned(command.spawn()?)
+}

@@ -1,0 +1,272 @@
+//! What a worker's processes use, measured from the host when somebody asks.
+//!
+//! A look costs as much as the worker has threads, however many processes the machine runs: the kernel lists the
+//! children of each. Nothing is remembered of what was there before but the processor time, which has no meaning
+//! without a moment to count from. So the figures of a worker that has just started are as true as later ones.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Processor use over less time than this is not told: the kernel counts in steps of 10 ms.
+const SPAN: Duration = Duration::from_millis(250);
+
+/// What a process tree uses.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Usage {
+    pub(crate) memory_bytes: u64,
+    /// None while the worker is too young.
+    pub(crate) cpu_percent: Option<f32>,
+    pub(crate) pids: Vec<u32>,
+}
+
+/// Measures all processes below one guard, which is none of the plugin's itself.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    guard: u32,
+    processor: Mutex<Processor>,
+}
+
+/// The processor time at the last look that was long enough after the one before.
+#[derive(Debug)]
+struct Processor {
+    at: Instant,
+    used: Vec<(Process, Duration)>,
+    percent: Option<f32>,
+}
+
+/// A process, and not another one that was given its number later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Process {
+    pid: u32,
+    started: u64,
+}
+
+/// One process at one moment.
+#[derive(Debug)]
+struct Sample {
+    process: Process,
+    memory_bytes: u64,
+    processor: Duration,
+}
+
+impl Meter {
+    /// For a worker that is ready now: what it used until then is no use since.
+    pub(crate) fn new(guard: u32) -> Self {
+        let used = below(guard).into_iter().map(|sample| (sample.process, sample.processor)).collect();
+        Self { guard, processor: Mutex::new(Processor { at: Instant::now(), used, percent: None }) }
+    }
+
+    /// What they use now.
+    pub(crate) fn look(&self) -> Usage {
+        let mut samples = below(self.guard);
+        samples.sort_unstable_by_key(|sample| sample.process.pid);
+        Usage {
+            memory_bytes: samples.iter().map(|sample| sample.memory_bytes).sum(),
+            cpu_percent: self.processor.lock().unwrap_or_else(PoisonError::into_inner).percent(&samples),
+            pids: samples.iter().map(|sample| sample.process.pid).collect(),
+        }
+    }
+}
+
+impl Processor {
+    fn percent(&mut self, samples: &[Sample]) -> Option<f32> {
+        let span = self.at.elapsed();
+        if span >= SPAN {
+            let before = |process| self.used.iter().find(|(known, _)| *known == process).map(|(_, used)| *used);
+            let since = |sample: &Sample| sample.processor.saturating_sub(before(sample.process).unwrap_or_default());
+            let used: Duration = samples.iter().map(since).sum();
+            self.percent = Some(100.0 * used.as_secs_f32() / span.as_secs_f32());
+            self.used = samples.iter().map(|sample| (sample.process, sample.processor)).collect();
+            self.at = Instant::now();
+        }
+        self.percent
+    }
+}
+
+#[cfg(target_os = "linux")]
+use linux::below;
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+    use std::sync::LazyLock;
+    use std::time::Duration;
+
+    use super::{Process, Sample};
+    use crate::process::stat::Stat;
+
+    /// Whether the kernel lists the children of a thread (`CONFIG_PROC_CHILDREN`).
+    static LISTS: LazyLock<bool> = LazyLock::new(|| Path::new("/proc/thread-self/children").exists());
+
+    /// All processes below this one, in no order.
+    pub(super) fn below(top: u32) -> Vec<Sample> {
+        let everyone = if *LISTS { Vec::new() } else { everyone() };
+        // Its parent's end moves a process up in the tree while we walk down: nobody is counted twice.
+        let mut seen = BTreeSet::from([top]);
+        let (mut parents, mut samples) = (vec![top], Vec::new());
+        while let Some(parent) = parents.pop() {
+            let children = if *LISTS {
+                children(parent)
+            } else {
+                everyone.iter().filter(|(_, above)| *above == parent).map(|(pid, _)| *pid).collect()
+            };
+            for pid in children {
+                if seen.insert(pid) {
+                    samples.extend(Stat::of(pid).map(|stat| sample(pid, &stat)));
+                    parents.push(pid);
+                }
+            }
+        }
+        samples
+    }
+
+    /// A process has the children of all its threads.
+    fn children(parent: u32) -> Vec<u32> {
+        let Ok(threads) = std::fs::read_dir(format!("/proc/{parent}/task")) else { return Vec::new() };
+        let lists = threads.flatten().filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+        lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
+    }
+
+    /// All processes of the machine, each with its parent.
+    fn everyone() -> Vec<(u32, u32)> {
+        let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+        let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter_map(|pid| Some((pid, Stat::of(pid)?.parent))).collect()
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "ticks of the processor's time are few")]
+    fn sample(pid: u32, stat: &Stat) -> Sample {
+        let page = rustix::param::page_size() as u64;
+        let second = rustix::param::clock_ticks_per_second().max(1);
+        Sample {
+            process: Process { pid, started: stat.started },
+            memory_bytes: stat.resident.saturating_mul(page),
+            processor: Duration::from_secs_f64(stat.processor as f64 / second as f64),
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn both_ways_to_find_children_agree() {
+            let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+            let ours = std::process::id();
+            let listed = everyone().iter().any(|(pid, parent)| (*pid, *parent) == (child.id(), ours));
+            let found = !*LISTS || children(ours).contains(&child.id());
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert!(listed && found);
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn below(top: u32) -> Vec<Sample> {
+    use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+
+    let Ok(mut system) = System::new() else { return Vec::new() };
+    let kind = ProcessRefreshKind::nothing().with_memory().with_cpu().without_tasks();
+    system.refresh_processes_specifics(ProcessesToUpdate::All, true, kind);
+    let (mut parents, mut samples) = (vec![Pid::from_u32(top)], Vec::new());
+    while let Some(parent) = parents.pop() {
+        for (pid, process) in system.processes() {
+            if process.parent() == Some(parent) {
+                samples.push(Sample {
+                    process: Process { pid: pid.as_u32(), started: process.start_time() },
+                    memory_bytes: process.memory(),
+                    processor: Duration::from_millis(process.accumulated_cpu_time()),
+                });
+                parents.push(*pid);
+            }
+        }
+    }
+    samples
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    /// Ends with the test.
+    struct Family(Child);
+
+    impl Family {
+        /// A shell that runs `script`, once it has printed a line.
+        fn begin(script: &str) -> Self {
+            let mut child = Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
+            BufReader::new(child.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+            Self(child)
+        }
+    }
+
+    impl Drop for Family {
+        fn drop(&mut self) {
+            for pid in Meter::new(self.0.id()).look().pids {
+                let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    #[test]
+    fn what_has_just_started_is_seen_with_its_memory() {
+        for _ in 0..20 {
+            let family = Family::begin("sleep 100 & (sleep 100 & echo; sleep 100) & wait");
+            let usage = Meter::new(family.0.id()).look();
+            assert!(usage.pids.len() >= 2, "{usage:?}");
+            assert!(usage.memory_bytes > 0, "{usage:?}");
+            assert_eq!(usage.cpu_percent, None, "nobody can know yet");
+        }
+    }
+
+    #[test]
+    fn children_of_any_thread_are_seen() {
+        let child = std::thread::spawn(|| Command::new("sleep").arg("100").spawn().unwrap());
+        let (say, hear) = std::sync::mpsc::channel();
+        let (end, wait) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || {
+            let child = Command::new("sleep").arg("100").spawn().unwrap();
+            say.send(child).unwrap();
+            let _ = wait.recv();
+        });
+        let mut children = [child.join().unwrap(), hear.recv().unwrap()];
+        let pids = Meter::new(std::process::id()).look().pids;
+        drop(end);
+        other.join().unwrap();
+        for child in &mut children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert!(pids.contains(&child.id()), "{pids:?}");
+        }
+    }
+
+    #[test]
+    fn processor_use_is_told_once_it_is_known_and_stays_known() {
+        let family = Family::begin("while :; do :; done & echo; wait");
+        let meter = Meter::new(family.0.id());
+        let percent = loop {
+            if let Some(percent) = meter.look().cpu_percent {
+                break percent;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        assert!(percent > 1.0 && percent < 150.0, "{percent}");
+        assert!(meter.look().cpu_percent.is_some());
+    }
+
+    #[test]
+    fn a_family_that_has_ended_uses_nothing() {
+        let mut child = Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        let usage = Meter::new(child.id()).look();
+        assert_eq!((usage.memory_bytes, usage.pids), (0, Vec::new()));
+    }
+}

@@ -1,0 +1,417 @@
+//! Requests to one worker over kept HTTP/1.1 connections.
+//!
+//! There are two kinds, each with connections of its own. *Calls* run the plugin's code; their connections belong
+//! to the worker's main thread for good. *Controls* (cancel, progress, stats) are answered beside a running call,
+//! which only a connection that never carried a call can count on.
+
+use std::future::{Future, poll_fn};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use bivium_instances::document::{DocumentLimits, Pace};
+use bivium_interface::{PluginError, Result};
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderValue};
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::coop::has_budget_remaining;
+
+use crate::call::answer::{Answer, decode};
+use crate::wire::ErrorReply;
+
+/// Controls are answered at once, unless the plugin holds the interpreter lock.
+const CONTROL_TIME: Duration = Duration::from_secs(5);
+const CONTROL_BYTES: usize = 1 << 20;
+const CONTROL: DocumentLimits = DocumentLimits { text: CONTROL_BYTES, held: 64 * CONTROL_BYTES };
+
+/// So often a connection is tried that the worker closes before it has seen our token.
+const ATTEMPTS: usize = 20;
+
+/// What the kernel may hold of a reply that nobody reads yet: a stream's generator runs ahead of its reader by no
+/// more than this and the worker's own half. (Left alone, loopback sockets grow to several MiB.)
+const READ_AHEAD: u32 = 128 << 10;
+
+/// How often a connection's work is taken up again in one look, before other tasks get their turn.
+const MOST_TURNS: usize = 32;
+
+type Driver = http1::Connection<TokioIo<TcpStream>, Full<Bytes>>;
+type Answered = hyper::Result<Response<Incoming>>;
+
+/// A connection, and its work, which is done by whoever waits for what comes of it: so a call crosses no task on its
+/// way out and back. Between calls nobody does it; that the worker has closed it is found out with the next.
+pub(crate) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    line: Line,
+}
+
+impl Connection {
+    fn new(sender: SendRequest<Full<Bytes>>, driver: Driver) -> Self {
+        let bell = Arc::<Bell>::default();
+        let line = Line { driver: Some(driver), waker: Waker::from(Arc::clone(&bell)), bell };
+        Self { sender, line }
+    }
+
+    /// Sends a request as far as that goes without waiting; gives what waits for the answer, to be driven.
+    pub(crate) fn send(&mut self, request: Request<Full<Bytes>>) -> impl Future<Output = Answered> + Send + use<> {
+        let answer = self.sender.send_request(request);
+        self.line.advance();
+        answer
+    }
+
+    /// Waits for what comes of this connection and of nothing else.
+    pub(crate) async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        poll_fn(|cx| self.line.poll(cx, |cx| work.as_mut().poll(cx))).await
+    }
+
+    /// Waits until a request can be sent. False if the worker has closed it.
+    async fn is_ready(&mut self) -> bool {
+        let Self { sender, line } = self;
+        line.advance();
+        poll_fn(|cx| line.poll(cx, |cx| sender.poll_ready(cx).map(|ready| ready.is_ok()))).await
+    }
+}
+
+/// The connection's own work.
+struct Line {
+    /// None once it has ended.
+    driver: Option<Driver>,
+    bell: Arc<Bell>,
+    /// Rings the bell.
+    waker: Waker,
+}
+
+impl Line {
+    /// Does what can be done now.
+    fn advance(&mut self) {
+        if let Some(driver) = &mut self.driver
+            && Pin::new(driver).poll(&mut Context::from_waker(&self.waker)).is_ready()
+        {
+            // If it broke, whoever waits for an answer hears of it.
+            self.driver = None;
+        }
+    }
+
+    /// Looks for what only this work can bring about, so that nothing else needs to wake it.
+    fn poll<T>(&mut self, cx: &mut Context<'_>, mut look: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+        let mut unwoken = Context::from_waker(Waker::noop());
+        self.bell.waiting.store(false, Ordering::SeqCst);
+        for _ in 0..MOST_TURNS {
+            if let Poll::Ready(found) = look(&mut unwoken) {
+                return Poll::Ready(found);
+            }
+            self.bell.rung.store(false, Ordering::SeqCst);
+            self.advance();
+            if let Poll::Ready(found) = look(&mut unwoken) {
+                return Poll::Ready(found);
+            }
+            self.bell.waiter.register(cx.waker());
+            self.bell.waiting.store(true, Ordering::SeqCst);
+            if !has_budget_remaining() {
+                // Sockets and channels say "not yet" now, whatever they hold, until the task has been away.
+                break;
+            }
+            if !self.bell.rung.load(Ordering::SeqCst) {
+                return Poll::Pending;
+            }
+            self.bell.waiting.store(false, Ordering::SeqCst);
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Wakes whoever waits for a connection, and nobody while its work is being done anyway: a task that wakes itself goes to
+/// the end of its thread's queue, and another thread is woken to see whether it may take it.
+#[derive(Default)]
+struct Bell {
+    waiting: AtomicBool,
+    rung: AtomicBool,
+    waiter: AtomicWaker,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.rung.store(true, Ordering::SeqCst);
+        if self.waiting.load(Ordering::SeqCst) {
+            self.waiter.wake();
+        }
+    }
+}
+
+pub(crate) struct Client {
+    address: SocketAddr,
+    host: HeaderValue,
+    bearer: HeaderValue,
+    calls: Mutex<Vec<Connection>>,
+    controls: Mutex<Vec<Connection>>,
+}
+
+impl Client {
+    pub(crate) fn new(port: u16, token: &str) -> Result<Self> {
+        let value =
+            |text: String| HeaderValue::try_from(text).map_err(|error| PluginError::internal(error.to_string()));
+        let mut bearer = value(format!("Bearer {token}"))?;
+        bearer.set_sensitive(true);
+        Ok(Self {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            host: value(format!("127.0.0.1:{port}"))?,
+            bearer,
+            calls: Mutex::default(),
+            controls: Mutex::default(),
+        })
+    }
+
+    /// A connection for calls, kept or new, on which a request can be sent.
+    pub(crate) async fn for_call(&self) -> Result<Connection> {
+        self.take(&self.calls).await
+    }
+
+    /// Keeps a connection for the next call, after the last byte of its reply was read.
+    pub(crate) fn keep(&self, connection: Connection) {
+        put(&self.calls, connection);
+    }
+
+    /// A request that calls the plugin.
+    pub(crate) fn request(&self, method: Method, path: &str, body: Vec<u8>) -> Request<Full<Bytes>> {
+        // Said outright, for hyper does not say that an empty body is empty.
+        let length = HeaderValue::from(body.len());
+        let mut request = Request::new(Full::new(Bytes::from(body)));
+        *request.method_mut() = method;
+        request.headers_mut().insert(CONTENT_LENGTH, length);
+        // Paths are ours; a call's id has only hexadecimal digits.
+        *request.uri_mut() = path.parse().unwrap_or_default();
+        request.headers_mut().insert(HOST, self.host.clone());
+        request.headers_mut().insert(AUTHORIZATION, self.bearer.clone());
+        request
+    }
+
+    /// Asks what is answered beside a running call.
+    pub(crate) async fn control<T: DeserializeOwned + Send + 'static>(&self, method: Method, path: &str) -> Result<T> {
+        let ask = async {
+            let mut connection = self.take(&self.controls).await?;
+            let answer = connection.send(self.request(method, path, Vec::new()));
+            let response = connection.drive(answer).await.map_err(broken)?;
+            let ok = response.status().is_success();
+            let body = connection.drive(collect(response, CONTROL_BYTES)).await?;
+            put(&self.controls, connection);
+            let pace = Pace::endless();
+            if ok {
+                return decode(body, Answer::Control, CONTROL, &pace).await;
+            }
+            Err(decode::<ErrorReply, _>(body, Answer::Error, CONTROL, &pace).await?.error.into())
+        };
+        match tokio::time::timeout(CONTROL_TIME, ask).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                Err(PluginError::unavailable("the worker does not answer, so its plugin holds the interpreter lock"))
+            }
+        }
+    }
+
+    async fn take(&self, kept: &Mutex<Vec<Connection>>) -> Result<Connection> {
+        while let Some(mut connection) = pop(kept) {
+            if connection.is_ready().await {
+                return Ok(connection);
+            }
+        }
+        let failed = |error| PluginError::protocol(format!("cannot connect to the worker: {error}"));
+        for _ in 0..ATTEMPTS {
+            let mut connection = self.connect().await.map_err(failed)?;
+            if self.shows_token(&mut connection).await {
+                return Ok(connection);
+            }
+        }
+        Err(failed(std::io::ErrorKind::ConnectionReset.into()))
+    }
+
+    /// Asks a new connection something of no consequence. Until the worker has seen the token, it takes us for one of the
+    /// strangers that it closes where many connect. False if it did: nothing was lost then.
+    async fn shows_token(&self, connection: &mut Connection) -> bool {
+        if !connection.is_ready().await {
+            return false;
+        }
+        let answer = connection.send(self.request(Method::GET, "/health", Vec::new()));
+        let Ok(response) = connection.drive(answer).await else { return false };
+        connection.drive(collect(response, CONTROL_BYTES)).await.is_ok() && connection.is_ready().await
+    }
+
+    async fn connect(&self) -> std::io::Result<Connection> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_recv_buffer_size(READ_AHEAD)?;
+        let stream = socket.connect(self.address).await?;
+        stream.set_nodelay(true)?;
+        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
+        Ok(Connection::new(sender, driver))
+    }
+}
+
+fn pop(kept: &Mutex<Vec<Connection>>) -> Option<Connection> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner).pop()
+}
+
+fn put(kept: &Mutex<Vec<Connection>>, connection: Connection) {
+    kept.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+}
+
+/// A reply's whole body, if it is no longer than `limit`.
+async fn collect(response: Response<Incoming>, limit: usize) -> Result<Bytes> {
+    match Limited::new(response.into_body(), limit).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) => Err(PluginError::protocol(format!("the worker's reply cannot be read: {error}"))),
+    }
+}
+
+/// A connection that broke. Whether the worker has ended with it, the caller finds out.
+pub(crate) fn broken(error: hyper::Error) -> PluginError {
+    PluginError::protocol(format!("the connection to the worker broke: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// A worker that answers the first request of each connection by itself, which shows the token, and hands the
+    /// connection over.
+    fn worker(closes_first: usize) -> (Client, std::sync::mpsc::Receiver<std::net::TcpStream>) {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let client = Client::new(listener.local_addr().unwrap().port(), "token").unwrap();
+        let (give, take) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().skip(closes_first) {
+                let mut stream = stream.unwrap();
+                let length = stream.read(&mut [0; 1000]).unwrap();
+                assert!(length > 0, "it shows the token at once");
+                write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{{}}").unwrap();
+                if give.send(stream).is_err() {
+                    break;
+                }
+            }
+        });
+        (client, take)
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_closed_before_the_token_was_seen_is_tried_again() {
+        let (client, connections) = worker(5);
+        client.for_call().await.unwrap();
+        connections.recv().unwrap();
+        let (client, _connections) = worker(ATTEMPTS);
+        assert!(client.for_call().await.is_err(), "but not for ever");
+    }
+
+    #[tokio::test]
+    async fn a_call_waits_for_its_answer_and_wakes_nobody_before() {
+        let (client, connections) = worker(0);
+        let mut far = None;
+        for answer in ["first", "second"] {
+            let mut connection = client.for_call().await.unwrap();
+            let far = far.get_or_insert_with(|| connections.recv().unwrap());
+            let work = connection.send(client.request(Method::POST, "/execute", b"{}".to_vec()));
+            let mut call = Box::pin(async move {
+                let response = connection.drive(work).await.unwrap();
+                let body = connection.drive(collect(response, 100)).await.unwrap();
+                (body, connection)
+            });
+            let count = Arc::<Count>::default();
+            let waker = Waker::from(Arc::clone(&count));
+            assert!(call.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            let mut request = [0; 1000];
+            let length = far.read(&mut request).unwrap();
+            assert!(request.get(..length).unwrap().ends_with(b"\r\n\r\n{}"), "it was sent with the first look");
+            assert_eq!(count.0.load(Ordering::SeqCst), 0);
+            write!(far, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len()).unwrap();
+            let (body, connection) = call.await;
+            assert_eq!(body, answer);
+            client.keep(connection);
+        }
+        // One that was closed meanwhile is not used again. It may take the machine a moment to deliver the end; the
+        // runtime looks at its sockets when there is nothing to run.
+        drop(far);
+        let is_new = async || {
+            tokio::task::yield_now().await;
+            let connection = client.for_call().await.unwrap();
+            client.keep(connection);
+            connections.try_recv().is_ok()
+        };
+        let mut tries = 0..100_000;
+        while !is_new().await {
+            tries.next().expect("the closed connection is used for ever");
+        }
+    }
+
+    /// Answers every request on every connection, until the client is gone.
+    fn answer_all(listener: std::net::TcpListener) {
+        use std::io::{BufRead, BufReader};
+
+        for stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                let mut writer = stream.try_clone().unwrap();
+                let mut ends = BufReader::new(stream).lines().map_while(Result::ok).filter(String::is_empty);
+                while ends.next().is_some() {
+                    if writer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue").is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    }
+
+    /// Runs `work` on this runtime, in one task with all that it waits for. Fails if it does not end.
+    fn ends<T: Send + 'static>(runtime: tokio::runtime::Runtime, work: impl Future<Output = T> + Send + 'static) -> T {
+        let (sender, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(runtime.block_on(work)));
+        ended.recv_timeout(Duration::from_secs(20)).expect("it ends")
+    }
+
+    #[test]
+    fn many_requests_in_one_task_all_end() {
+        use futures_util::future::join_all;
+        use tokio::runtime::Builder;
+
+        for [connections, rounds] in [[200, 1], [1, 1000], [30, 30]] {
+            for mut builder in [Builder::new_multi_thread(), Builder::new_current_thread()] {
+                let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+                let port = listener.local_addr().unwrap().port();
+                std::thread::spawn(move || answer_all(listener));
+                let work = async move {
+                    let client = Client::new(port, "token").unwrap();
+                    let one = async || {
+                        for _ in 0..rounds {
+                            assert!(client.control::<bool>(Method::GET, "/stats").await.unwrap());
+                        }
+                    };
+                    join_all((0..connections).map(|_| one())).await.len()
+                };
+                let runtime = builder.worker_threads(2).enable_all().build().unwrap();
+                assert_eq!(ends(runtime, work), connections, "{rounds} rounds");
+            }
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! One worker: a process with a plugin's object in it, as the pool's instance.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use bivium_exchange::{Area, Exchange, Window};
+use bivium_instances::Instance;
+use bivium_instances::document::Pace;
+use bivium_interface::{Blob, Call, CallId, InstanceStats, MethodInfo, Payload, PayloadStream, PluginError, Result};
+use hyper::Method;
+use serde_json::Value;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::call::answer::{Answer, decode, is_long};
+use crate::call::flight::{Flight, Lent};
+use crate::call::payload::{Encoded, MessageLimits, blocking, encode};
+use crate::call::stream::Events;
+use crate::confinement::Confinement;
+use crate::process::Leash;
+use crate::process::ending::{Because, Ending, LastLines};
+use crate::process::output::Output;
+use crate::process::usage::Meter;
+use crate::wire::client::Client;
+use crate::wire::denials::Denials;
+use crate::wire::{HookRequest, Methods, Reply};
+
+/// How long a plugin's `cleanup` may take, calls that still run included.
+const CLEANUP_TIME: Duration = Duration::from_secs(5);
+
+/// How long a worker may take to exit after its `cleanup`.
+const EXIT_TIME: Duration = Duration::from_secs(2);
+
+/// How long everything may take to be gone once a worker is told to end at once. Its guard needs some 20 ms; one that hangs is
+/// ended by the host, which takes longer.
+const END_TIME: Duration = Duration::from_secs(5);
+
+/// As many methods of a plugin are told. A worker tells no more itself, unless its plugin has taken its place.
+const MOST_METHODS: usize = 1000;
+
+/// Where a worker's life stands: known to the tasks that watch it and to the calls in it.
+#[derive(Debug)]
+pub(crate) struct Fate {
+    pub(crate) stderr: LastLines,
+    pub(crate) ending: watch::Sender<Option<Ending>>,
+    /// Why the host ended it.
+    pub(crate) because: OnceLock<Because>,
+    pub(crate) output: OnceLock<Arc<Output>>,
+    running: Mutex<Vec<CallId>>,
+}
+
+impl Fate {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            stderr: LastLines::default(),
+            ending: watch::Sender::new(None),
+            because: OnceLock::new(),
+            output: OnceLock::new(),
+            running: Mutex::default(),
+        })
+    }
+
+    /// Waits until the worker and everything below it has ended.
+    pub(crate) async fn ended(&self) -> Ending {
+        let mut ending = self.ending.subscribe();
+        // The sender lives as long as we do.
+        ending.wait_for(Option::is_some).await.ok().and_then(|ending| ending.clone()).unwrap_or_default()
+    }
+
+    /// The call that a line of output belongs to: known where just one runs.
+    pub(crate) fn only_call(&self) -> Option<CallId> {
+        match self.running.lock().unwrap_or_else(PoisonError::into_inner).as_slice() {
+            [only] => Some(*only),
+            _ => None,
+        }
+    }
+}
+
+/// What calls share of a worker.
+pub(crate) struct Shared {
+    pub(crate) pid: u32,
+    pub(crate) client: Client,
+    pub(crate) limits: MessageLimits,
+    pub(crate) exchange: Exchange,
+    pub(crate) area: Arc<Area>,
+    pub(crate) confinement: Arc<Confinement>,
+    /// Where it reads what is lent to it, if it is confined.
+    pub(crate) window: Option<Arc<Window>>,
+    pub(crate) runtime: Handle,
+    pub(crate) denials: Denials,
+    pub(crate) leash: Arc<Leash>,
+    pub(crate) fate: Arc<Fate>,
+}
+
+impl Shared {
+    pub(crate) fn ending(&self) -> Option<Ending> {
+        self.fate.ending.borrow().clone()
+    }
+
+    /// Waits until the worker and everything below it has ended.
+    pub(crate) async fn ended(&self) -> Ending {
+        self.fate.ended().await
+    }
+
+    /// Waits for the worker's end, and gives the error for what was under way.
+    pub(crate) async fn crashed(&self, when: &str) -> PluginError {
+        self.ended().await.error(when)
+    }
+
+    /// The blobs of a call where the worker may read them.
+    async fn show(&self, blobs: &[Blob]) -> Result<Vec<Blob>> {
+        // Of a file of the caller's, which may lie anywhere, the plugin says so itself.
+        if let Some(gone) = blobs.iter().find(|blob| blob.is_owned() && !blob.path().exists()) {
+            return Err(PluginError::not_found(format!("the file of a blob is gone: {}", gone.path().display()))
+                .with_help("set TMPDIR to a directory that is there, and keep cleaners from what is in it"));
+        }
+        let Some(window) = self.window.as_ref().filter(|_| !blobs.is_empty()) else { return Ok(blobs.to_vec()) };
+        let (window, confinement, blobs) = (Arc::clone(window), Arc::clone(&self.confinement), blobs.to_vec());
+        let show = move || {
+            let shown = blobs.iter().map(|blob| match confinement.lets_read(blob.path()) {
+                true => Ok(blob.clone()),
+                false => window.lend(blob),
+            });
+            shown.collect()
+        };
+        blocking(show).await
+    }
+
+    /// Ends the worker, and lets no call in any more. Returns at once.
+    pub(crate) fn condemn(&self, because: Because) {
+        let _ = self.fate.because.set(because);
+        self.leash.release();
+    }
+
+    pub(crate) fn is_condemned(&self) -> bool {
+        self.fate.because.get().is_some()
+    }
+
+    /// Notes that a call has begun or ended. What it has printed is in the log when this returns.
+    pub(crate) fn running(&self, call: CallId, runs: bool) {
+        if let Some(output) = self.fate.output.get().filter(|_| !runs) {
+            output.settle(call, &self.fate);
+        }
+        let mut running = self.fate.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|known| *known != call);
+        if runs {
+            running.push(call);
+        }
+    }
+}
+
+/// Ends the worker when it is dropped: at any point of its start, and after.
+#[derive(Debug)]
+pub(crate) struct Tether(pub(crate) Arc<Leash>);
+
+impl Drop for Tether {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+/// A worker that is ready for calls.
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    meter: Meter,
+    /// One permit for each call that it may run; those that are being brought down hold theirs.
+    places: Arc<Semaphore>,
+    concurrency: u32,
+    calls: AtomicU64,
+    born: Instant,
+    /// Takes no more calls; those in it go on.
+    retired: AtomicBool,
+    _tether: Tether,
+}
+
+impl Worker {
+    pub(crate) fn new(shared: Arc<Shared>, guard: u32, concurrency: u32, tether: Tether) -> Self {
+        let places = Arc::new(Semaphore::new(concurrency as usize));
+        Self {
+            shared,
+            meter: Meter::new(guard),
+            places,
+            concurrency,
+            calls: AtomicU64::new(0),
+            born: Instant::now(),
+            retired: AtomicBool::new(false),
+            _tether: tether,
+        }
+    }
+
+    fn runs(&self) -> bool {
+        !self.shared.is_condemned() && self.shared.fate.ending.borrow().is_none()
+    }
+
+    /// A place for one more call: at once, unless one that was given up has not ended yet.
+    async fn place(&self) -> Result<OwnedSemaphorePermit> {
+        let place = match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => {
+                let free = Arc::clone(&self.places).acquire_owned();
+                free.await.map_err(|_| PluginError::internal("a worker's semaphore was closed"))?
+            }
+        };
+        if self.runs() { Ok(place) } else { Err(self.shared.crashed("before the call could begin").await) }
+    }
+
+    async fn begin(&self, call: &mut Call, path: &str, unary: bool) -> Result<Flight> {
+        let shown = self.shared.show(&call.blobs).await?;
+        let Shared { limits, exchange, window, .. } = &*self.shared;
+        let Encoded { body, spilled } = encode(call, &shown, unary, *limits, exchange, window.as_ref()).await?;
+        let place = self.place().await?;
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let request = self.shared.client.request(Method::POST, path, body);
+        let lent = Lent { blobs: call.blobs.clone(), _shown: shown, _request: spilled };
+        Flight::begin(&self.shared, call.id(), Pace::of(call.handle()), place, lent, request).await
+    }
+
+    async fn unary(&self, flight: &mut Flight) -> Result<Payload> {
+        if !flight.head().await?.is_success() {
+            return Err(flight.error().await);
+        }
+        let body = flight.body().await?;
+        let is_long = is_long(&body);
+        let limits = self.shared.limits.document;
+        let reply: Reply = match decode(body, Answer::Result, limits, flight.pace()).await {
+            Ok(reply) => reply,
+            Err(error) => return flight.unreadable(error),
+        };
+        flight.receive(reply, is_long).await
+    }
+
+    /// Asks the plugin something that is no call of the user's.
+    async fn ask(&self, method: Method, path: &str, config: Option<&Value>) -> Result<Value> {
+        let call = CallId::next();
+        let (path, body) = match method {
+            Method::GET => (format!("{path}?call={call}"), Vec::new()),
+            _ => {
+                let request = HookRequest { call, config };
+                let body = serde_json::to_vec(&request).map_err(|error| PluginError::internal(error.to_string()))?;
+                (path.to_owned(), body)
+            }
+        };
+        let place = self.place().await?;
+        let request = self.shared.client.request(method, &path, body);
+        let mut flight = Flight::begin(&self.shared, call, Pace::endless(), place, Lent::default(), request).await?;
+        self.unary(&mut flight).await.map(|payload| payload.json)
+    }
+}
+
+impl Instance for Worker {
+    async fn initialize(&self, config: &Value) -> Result<()> {
+        self.ask(Method::POST, "/initialize", Some(config)).await.map(drop)
+    }
+
+    async fn execute(&self, call: &mut Call) -> Result<Payload> {
+        let handle = call.handle().clone();
+        if handle.has_listener() {
+            let mut events = Events::new(handle.guard(self.begin(call, "/execute_stream", true)).await?, call);
+            return match handle.unless_interrupted(events.only()).await {
+                Ok(result) => result,
+                Err(interrupted) => Err(events.stop().await.explain(interrupted)),
+            };
+        }
+        let mut flight = handle.guard(self.begin(call, "/execute", false)).await?;
+        match handle.unless_interrupted(self.unary(&mut flight)).await {
+            Ok(result) => result,
+            Err(interrupted) => Err(flight.stop().await.explain(interrupted)),
+        }
+    }
+
+    async fn execute_stream(self: Arc<Self>, mut call: Call) -> Result<PayloadStream> {
+        let handle = call.handle().clone();
+        let flight = handle.guard(self.begin(&mut call, "/execute_stream", false)).await?;
+        Ok(Events::new(flight, &call).into_stream())
+    }
+
+    async fn methods(&self) -> Result<Vec<MethodInfo>> {
+        let mut methods = self.shared.client.control::<Methods>(Method::GET, "/methods").await?.methods;
+        methods.truncate(MOST_METHODS);
+        Ok(methods)
+    }
+
+    async fn config_schema(&self) -> Result<Value> {
+        self.ask(Method::GET, "/config_schema", None).await
+    }
+
+    async fn current_config(&self) -> Result<Value> {
+        self.ask(Method::GET, "/config", None).await
+    }
+
+    fn is_alive(&self) -> bool {
+        self.runs() && !self.retired.load(Ordering::Relaxed)
+    }
+
+    fn is_fit(&self) -> bool {
+        let Shared { area, window, .. } = &*self.shared;
+        if area.is_there() && window.as_ref().is_none_or(|window| window.is_there()) {
+            return true;
+        }
+        // What a confined one may write to is settled at its start, so there is no mending it.
+        if !self.retired.swap(true, Ordering::Relaxed) {
+            let path = area.path().display();
+            tracing::warn!(
+                pid = self.shared.pid,
+                "somebody has removed the worker's directory {path}; another worker takes its place"
+            );
+        }
+        false
+    }
+
+    fn crash(&self) -> Option<PluginError> {
+        // What the host noted after the end is not why it ended.
+        let because = match self.shared.ending() {
+            Some(ending) if ending.because.is_none() => return Some(ending.error("and has to be started again")),
+            Some(ending) => ending.because,
+            None => self.shared.fate.because.get().copied(),
+        };
+        let own_fault = because.filter(|because| *because == Because::BrokeProtocol)?;
+        Some(PluginError::protocol(format!("the worker was ended by the host: {own_fault}")))
+    }
+
+    async fn close(&self) {
+        let in_order = async {
+            // Behind the calls that still run.
+            let all = Arc::clone(&self.places).acquire_many_owned(self.concurrency).await;
+            drop(all);
+            self.ask(Method::POST, "/cleanup", None).await
+        };
+        if self.runs() {
+            match tokio::time::timeout(CLEANUP_TIME, in_order).await {
+                Ok(Ok(_)) => {
+                    // It exits by itself then, and so lets `atexit` handlers run.
+                    let _ = tokio::time::timeout(EXIT_TIME, self.shared.ended()).await;
+                }
+                Ok(Err(error)) => tracing::warn!(%error, "a plugin's cleanup failed"),
+                Err(_) => tracing::warn!(pid = self.shared.pid, "a plugin's cleanup took too long"),
+            }
+        }
+        self.shared.condemn(Because::NotNeeded);
+        let _ = tokio::time::timeout(END_TIME, self.shared.ended()).await;
+    }
+
+    fn stats(&self) -> InstanceStats {
+        let usage = self.meter.look();
+        let mut stats = InstanceStats::default();
+        stats.id = u64::from(self.shared.pid);
+        stats.memory_bytes = usage.memory_bytes;
+        stats.cpu_percent = usage.cpu_percent;
+        stats.pids = usage.pids;
+        stats.calls = self.calls.load(Ordering::Relaxed);
+        stats.age_s = self.born.elapsed().as_secs_f64();
+        stats
+    }
+}

@@ -1,0 +1,500 @@
+//! Workers that are held to their permissions.
+//!
+//! Where a kernel has no Landlock, what it would hold is not tested, and the test says so.
+
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test ends where it fails"
+)]
+
+mod common;
+
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use bivium_instances::{AuditRecord, AuditSink, Auditor, Decision, PluginContext, Secrets};
+use bivium_interface::{Blob, Call, ErrorCode, HostPolicy, LogLevel, PluginError, PluginInterface, Result};
+use bivium_worker::{WorkerPlaces, kept_caches, remove_cache};
+use common::{Fixture, captive_manifest, context, load_at, load_from, load_in};
+use futures_util::StreamExt as _;
+use serde_json::{Value, json};
+
+async fn captive(permissions: Value) -> Fixture {
+    common::captive("Captive", json!({"permissions": permissions})).await
+}
+
+fn assert_denied(result: Result<Value>, permission: &str) -> PluginError {
+    let error = result.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Denied, "{error:?}");
+    assert!(error.help().unwrap_or_default().contains(permission), "{error:?}");
+    error
+}
+
+#[tokio::test]
+async fn what_plugins_usually_do_works() {
+    let sample = captive(json!({})).await;
+    assert_eq!(sample.ask("at_home", &[]).await.unwrap(), json!("ran\n"));
+    assert_eq!(sample.ask("imports", &[]).await.unwrap(), json!(["Europe/Berlin", 4]));
+    let made = sample.plugin.execute(Call::new().method("make").arg("made")).await.unwrap();
+    assert_eq!(std::fs::read(made.blobs[0].path()).unwrap(), b"made");
+}
+
+#[tokio::test]
+async fn files_outside_are_out_of_reach() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, "secret").unwrap();
+    std::fs::write(dir.path().join("other"), "secret").unwrap();
+    let sample = captive(json!({})).await;
+    if !sample.holds_files() {
+        return;
+    }
+    // Another plugin's blob, and what lies beside the worker's own part of the exchange.
+    let other = sample.exchange.write(b"other", "text/plain").unwrap();
+    let session = &sample.exchange.directories()[0];
+    let path = json!(secret);
+    for method in ["read", "write", "truncate", "remove", "through_a_link"] {
+        assert_denied(sample.ask(method, std::slice::from_ref(&path)).await, "permissions.filesystem");
+    }
+    // On another file system that fails for that; either way there is no second name.
+    sample.ask("hard_link", std::slice::from_ref(&path)).await.unwrap_err();
+    assert_eq!(std::fs::metadata(&secret).unwrap().nlink(), 1);
+    assert_denied(sample.ask("move_out", &[json!(dir.path().join("out"))]).await, "permissions.filesystem");
+    let new = dir.path().join("new");
+    let error = assert_denied(sample.ask("write", &[json!(new)]).await, "permissions.filesystem");
+    let help = error.help().unwrap();
+    assert!(help.contains(new.to_str().unwrap()) && !help.contains("mode"), "nothing is granted there: {help}");
+    assert_eq!(sample.ask("by_a_child", &[path]).await.unwrap(), json!([1, ""]));
+    for path in [json!(dir.path()), json!("/root"), json!("/")] {
+        assert_denied(sample.ask("list", &[path]).await, "permissions.filesystem");
+    }
+    // In a root of its own it sees the way to its own part of the exchange, and nothing else.
+    for (path, way) in [(json!(session), "areas"), (json!("/dev/shm"), session.file_name().unwrap().to_str().unwrap())]
+    {
+        match sample.ask("list", &[path]).await {
+            Ok(found) => assert_eq!(found, json!([way])),
+            denied => drop(assert_denied(denied, "permissions.filesystem")),
+        }
+    }
+    let host = std::process::id();
+    for path in [json!(other.path()), json!("/etc/shadow"), json!(format!("/proc/{host}/environ"))] {
+        assert_denied(sample.ask("read", &[path]).await, "permissions.filesystem");
+    }
+    assert_eq!(std::fs::read_to_string(&secret).unwrap(), "secret");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+}
+
+#[tokio::test]
+async fn a_granted_directory_is_read_or_written_as_it_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let (read, write) = (dir.path().join("read"), dir.path().join("write"));
+    for path in [&read, &write] {
+        std::fs::create_dir(path).unwrap();
+        std::fs::write(path.join("file"), "here").unwrap();
+    }
+    let directory = |path, guest, mode| json!({"path": path, "guest": guest, "mode": mode});
+    let directories = [directory(&read, "/r", "read"), directory(&write, "/w", "write")];
+    let sample = captive(json!({"filesystem": directories})).await;
+    for path in [&read, &write] {
+        assert_eq!(sample.ask("read", &[json!(path.join("file"))]).await.unwrap(), json!("here"));
+    }
+    sample.ask("write", &[json!(write.join("new"))]).await.unwrap();
+    assert_eq!(std::fs::read_to_string(write.join("new")).unwrap(), "written");
+    sample.ask("move_out", &[json!(write.join("moved"))]).await.unwrap();
+    if sample.holds_files() {
+        for method in ["write", "remove"] {
+            let help = assert_denied(sample.ask(method, &[json!(read.join("file"))]).await, "\"mode\": \"write\"");
+            assert!(help.help().unwrap().contains(&format!("{} is granted to be read", read.display())), "{help:?}");
+        }
+        // The name that a component has for it.
+        let error = sample.ask("read", &[json!("/w/file")]).await.unwrap_err();
+        let there = format!("/w/file is {} for it", write.join("file").display());
+        assert!(error.help().unwrap_or_default().contains(&there), "{error:?}");
+        match sample.ask("list", &[json!(dir.path())]).await {
+            // The way to what is granted, in a /tmp of its own.
+            Ok(found) => assert_eq!(found, json!(["read", "write"])),
+            denied => drop(assert_denied(denied, "permissions.filesystem")),
+        }
+    }
+
+    drop(sample);
+    std::fs::remove_dir_all(&read).unwrap();
+    let sample = captive(json!({"filesystem": [directory(&read, "/r", "read")]})).await;
+    let error = sample.ask("imports", &[]).await.unwrap_err();
+    assert!(error.message().contains("permissions.filesystem"), "{error}");
+}
+
+#[tokio::test]
+async fn a_grant_above_what_is_the_hosts_own_leaves_that_out() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("file"), "here").unwrap();
+    let everything = json!({"filesystem": [{"path": "/", "guest": "/all", "mode": "write"}]});
+    let manifest = captive_manifest("Captive", json!({"permissions": everything}));
+    let context = context(&manifest);
+    let sample = match load_in(manifest, context).await {
+        Ok(sample) => sample,
+        // There is nothing to cover them with.
+        Err(error) => {
+            assert!(error.message().contains("mount namespace"), "{error}");
+            return;
+        }
+    };
+    assert_eq!(sample.ask("read", &[json!(dir.path().join("file"))]).await.unwrap(), json!("here"));
+    let other = sample.exchange.write(b"other", "text/plain").unwrap();
+    sample.ask("read", &[json!(other.path())]).await.unwrap_err();
+    for path in sample.exchange.directories() {
+        // The way to its own part, if it has one there.
+        let found = sample.ask("list", &[json!(path)]).await.unwrap_or_else(|_| json!([]));
+        assert!(found == json!([]) || found == json!(["areas"]), "{found}");
+    }
+    assert_denied(sample.ask("list", &[json!("/sys/class")]).await, "permissions.filesystem");
+    let devices = sample.ask("list", &[json!("/dev")]).await.unwrap();
+    assert!(!devices.as_array().unwrap().contains(&json!("kmsg")), "{devices}");
+    let host = std::process::id();
+    sample.ask("read", &[json!(format!("/proc/{host}/environ"))]).await.unwrap_err();
+    // A blob that lies beneath the grant and is covered is lent.
+    let call = Call::new().method("read").blob("path", other);
+    assert_eq!(sample.plugin.execute(call).await.unwrap().json, json!("other"));
+
+    for refused in ["/proc/self", "/dev/shm", "/sys/kernel"] {
+        let grant = json!({"filesystem": [{"path": refused, "guest": "/g", "mode": "read"}]});
+        let error = load_from(captive_manifest("Captive", json!({"permissions": grant}))).await.err().unwrap();
+        assert!([ErrorCode::Denied, ErrorCode::InvalidManifest].contains(&error.code()), "{error:?}");
+        // A link of the kernel's is named by what it leads to.
+        assert!(error.message().contains("permissions.filesystem grants /"), "{refused}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn without_network_permissions_there_is_no_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    let unix = dir.path().join("socket");
+    let _unix = UnixListener::bind(&unix).unwrap();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = json!(listener.local_addr().unwrap().port());
+    let sample = captive(json!({})).await;
+    for (method, argument) in
+        [("connect", port.clone()), ("fast_open", port.clone()), ("multipath", port.clone()), ("datagram", port)]
+    {
+        assert_denied(sample.ask(method, &[argument]).await, "permissions.network");
+    }
+    assert_denied(sample.ask("serve", &[]).await, "permissions.network");
+    // By its own name, as a library tells it, and one that lies in what it is granted.
+    for method in ["of_the_machine", "machine"] {
+        assert_denied(sample.ask(method, &[json!(unix)]).await, "Unix socket");
+    }
+    let directory = json!({"path": dir.path(), "guest": "/d", "mode": "write"});
+    let granted = captive(json!({"filesystem": [directory]})).await;
+    match granted.ask("of_the_machine", &[json!(unix)]).await {
+        Ok(_) => {}
+        // Without a root of its own.
+        denied => drop(assert_denied(denied, "Unix sockets are kept")),
+    }
+    assert_eq!(sample.ask("ring", &[]).await.unwrap_err().code(), ErrorCode::Denied);
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "nobody has come");
+}
+
+#[tokio::test]
+async fn a_denial_is_found_behind_what_libraries_make_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("model"), "here").unwrap();
+    let sample = captive(json!({})).await;
+    if !sample.holds_files() {
+        return;
+    }
+    let denied = async |method: &str, argument: Value, permission: &str, behind: &str| {
+        let error = assert_denied(sample.ask(method, &[argument]).await, permission);
+        assert!(error.help().unwrap().contains(behind), "{error:?}");
+        error
+    };
+    let error = denied("model", json!(dir.path().join("model")), "permissions.filesystem", "behind it is ").await;
+    assert_eq!(error.message(), "the model cannot be loaded");
+    denied("database", json!(dir.path().join("data.db")), "permissions.filesystem", "SQLite").await;
+    denied("fetch", json!("http://bivium.invalid/"), "permissions.network", "gaierror").await;
+    denied("fetch", json!("http://127.0.0.1:9/"), "permissions.network", "behind it is PermissionError").await;
+    denied("by_name", json!("bivium.invalid"), "permissions.network", "names").await;
+    match sample.ask("lock", &[]).await {
+        Ok(locked) => assert_eq!(locked, json!("locked")),
+        denied => drop(assert_denied(denied, "/dev/shm")),
+    }
+}
+
+#[tokio::test]
+async fn what_libraries_keep_lasts_and_goes_to_no_other_form_or_plugin() {
+    let dir = tempfile::tempdir().unwrap();
+    let places = WorkerPlaces { cache: Some(dir.path().to_owned()), ..WorkerPlaces::default() };
+    let start = async |more: Value| {
+        let manifest = captive_manifest("Captive", more);
+        load_at(manifest.clone(), context(&manifest), &places).await.unwrap()
+    };
+    let confined = start(json!({"permissions": {}})).await;
+    let path = confined.ask("keep", &[json!("hub/model")]).await.unwrap();
+    let path = Path::new(path.as_str().unwrap());
+    assert!(path.starts_with(dir.path().join("plugins")), "on disk, and not in the exchange: {}", path.display());
+    drop(confined);
+    let confined = start(json!({"permissions": {}})).await;
+    assert_eq!(confined.ask("kept", &[json!("hub/model")]).await.unwrap(), json!("kept"), "another worker finds it");
+
+    // The same plugin, trusted; and another, confined.
+    let trusted = start(json!({})).await;
+    trusted.ask("kept", &[json!("hub/model")]).await.unwrap_err();
+    let kept = trusted.ask("keep", &[json!("hub/model")]).await.unwrap();
+    let other = start(json!({"permissions": {}, "name": "other"})).await;
+    other.ask("kept", &[json!("hub/model")]).await.unwrap_err();
+    if confined.holds_files() {
+        for (sample, path) in [(&confined, &kept), (&other, &kept), (&other, &json!(path))] {
+            assert_denied(sample.ask("read", std::slice::from_ref(path)).await, "permissions.filesystem");
+            assert_denied(sample.ask("write", std::slice::from_ref(path)).await, "permissions.filesystem");
+        }
+    }
+    let found = kept_caches(places.cache.as_deref()).unwrap();
+    assert_eq!(
+        found.iter().map(|one| (one.plugin.as_deref(), one.confined)).collect::<Vec<_>>(),
+        [(Some("other"), true), (Some("sample"), false), (Some("sample"), true),]
+    );
+    assert!(found.iter().all(|one| one.in_use && !remove_cache(one).unwrap()));
+}
+
+#[tokio::test]
+async fn a_granted_port_is_the_only_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let unix = dir.path().join("socket");
+    let _unix = UnixListener::bind(&unix).unwrap();
+    let [granted, other] = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+    let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let [granted, other, udp] =
+        [granted.local_addr(), other.local_addr(), udp.local_addr()].map(|address| json!(address.unwrap().port()));
+    let sample = captive(json!({"network": [format!("tcp://127.0.0.1:{granted}")]})).await;
+    assert_eq!(sample.ask("connect", std::slice::from_ref(&granted)).await.unwrap(), json!("connected"));
+    for method in ["fast_open", "multipath"] {
+        assert_denied(sample.ask(method, std::slice::from_ref(&other)).await, "permissions.network");
+    }
+    assert_denied(sample.ask("datagram", &[udp]).await, "permissions.network");
+    assert_denied(sample.ask("of_the_machine", &[json!(unix)]).await, "permissions.network");
+    assert_denied(sample.ask("serve", &[]).await, "permissions.network");
+    let told = sample.log.tail(100).iter().map(|record| record.message.clone()).collect::<String>();
+    assert!(told.contains("the kernel knows ports and no hosts"), "{told}");
+    if sample.holds_files() && !told.contains("before 6.7") {
+        assert_denied(sample.ask("connect", &[other]).await, "permissions.network");
+    }
+}
+
+#[tokio::test]
+async fn other_processes_cannot_be_signalled() {
+    let [one, other] = [captive(json!({})).await, captive(json!({})).await];
+    let is_told = one.log.tail(100).iter().any(|record| record.message.contains("before 6.12"));
+    if !one.holds_files() || is_told {
+        eprintln!("SKIPPED: this kernel does not hold signals");
+        return;
+    }
+    other.ask("by_pid", &[]).await.unwrap();
+    // As the host knows it.
+    let sibling = json!(other.plugin.stats().await.unwrap().instances[0].id);
+    let guard = one.ask("parent", &[]).await.unwrap();
+    for (what, pid) in [("host", json!(std::process::id())), ("sibling", sibling), ("guard", guard)] {
+        let error = one.ask("signal", &[pid]).await.unwrap_err();
+        // It may not signal it, or there is no such process for it.
+        let refused = ["Operation not permitted", "No such process"];
+        assert!(refused.iter().any(|refused| error.message().contains(refused)), "{what}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn no_privilege_is_to_be_had_and_limits_are_set() {
+    let more = json!({
+        "permissions": {}, "limits": {"memory_mb": 512, "files": 100, "blob_mb": 3},
+    });
+    let sample = common::captive("Captive", more).await;
+    let status = sample.ask("status", &[]).await.unwrap();
+    for (name, value) in [("NoNewPrivs", "1"), ("Seccomp", "2"), ("CapEff", "0000000000000000")] {
+        assert_eq!(status[name], json!(value), "{name}");
+    }
+    let expected = json!({"RLIMIT_DATA": 512 << 20, "RLIMIT_NOFILE": 196, "RLIMIT_FSIZE": 3 << 20, "RLIMIT_CORE": 1});
+    assert_eq!(sample.ask("limits", &[]).await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn one_that_needs_a_gpu_is_told_that_it_has_to_be_trusted() {
+    let gpu = json!({"requires_gpu": true});
+    for (more, told) in [(json!({"resources": gpu, "permissions": {}}), true), (json!({"permissions": {}}), false)] {
+        let sample = common::captive("Captive", more).await;
+        let records = sample.log.tail(100);
+        assert_eq!(records.iter().any(|record| record.message.contains("CUDA")), told, "{records:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_held_is_said_and_refused_where_it_is_to_be_enforced() {
+    let sample = captive(json!({"network": ["https://api.example.com"], "clocks": true})).await;
+    let records = sample.log.tail(100);
+    assert!(records.iter().all(|record| record.level < LogLevel::Warn), "each run would show it: {records:?}");
+    let told = records.iter().find(|record| record.message.contains("cannot hold")).unwrap();
+    for part in ["permissions.random: a process always has", "permissions.network: the kernel knows ports"] {
+        assert!(told.message.contains(part), "{told:?}");
+    }
+    assert!(!told.message.contains("permissions.clocks"));
+
+    let refused = |more: Value| async move {
+        let error = load_from(captive_manifest("Captive", more)).await.err().unwrap();
+        assert_eq!(error.code(), ErrorCode::Denied);
+        error.message().to_owned()
+    };
+    let message = refused(json!({"permissions": {}, "enforce": true})).await;
+    assert!(message.contains("permissions.clocks") && message.contains("permissions.random"), "{message}");
+
+    // A host that trusts nobody refuses a manifest that says nothing.
+    let trusting = captive_manifest("Captive", json!({}));
+    let strict = HostPolicy::deny_all().grant(&trusting);
+    let context = PluginContext { granted: Arc::new(strict), ..context(&trusting) };
+    assert_eq!(load_in(trusting, context).await.err().unwrap().code(), ErrorCode::Denied);
+
+    // A program that came with the manifest would run before anything could hold it.
+    let message = refused(json!({"permissions": {}, "python_path": "sample.py"})).await;
+    assert!(message.contains("python_path"), "{message}");
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let message = refused(json!({"permissions": {}, "source": elsewhere.path()})).await;
+    assert!(message.contains("`source`"), "{message}");
+}
+
+#[tokio::test]
+async fn what_can_be_held_starts_though_it_is_enforced() {
+    let sample = captive(json!({})).await;
+    if !sample.holds_files() {
+        return;
+    }
+    let more = json!({
+        "permissions": {"clocks": true, "random": true}, "limits": {"files": 100}, "enforce": true,
+    });
+    let sample = common::captive("Captive", more).await;
+    assert_eq!(sample.ask("at_home", &[]).await.unwrap(), json!("ran\n"));
+}
+
+#[derive(Default)]
+struct Records(Mutex<Vec<AuditRecord>>);
+
+impl AuditSink for Records {
+    fn record(&self, record: &AuditRecord) -> bivium_interface::Result<()> {
+        self.0.lock().unwrap().push(record.clone());
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn secrets_come_by_name_and_the_audit_log_tells() {
+    let dir = tempfile::tempdir().unwrap();
+    let permissions = json!({
+        "filesystem": [{"path": dir.path(), "guest": "/d", "mode": "write"}],
+        "env": ["CARGO_PKG_NAME"],
+        "secrets": [{"name": "API_KEY", "header": "X", "hosts": ["a.example.com"]}],
+    });
+    let manifest = captive_manifest("Captive", json!({"permissions": permissions}));
+    let records = Arc::new(Records::default());
+    let mut context = context(&manifest);
+    context.audit = Auditor::new("sample", Some(records.clone() as Arc<dyn AuditSink>), context.log.clone());
+    context.secrets = Secrets::default().with("API_KEY", "k-1234567890").with("OTHER", "o-1234567890");
+    let sample = load_in(manifest, context).await.unwrap();
+
+    assert_eq!(sample.ask("variable", &[json!("API_KEY")]).await.unwrap(), json!("k-1234567890"));
+    assert_eq!(sample.ask("variable", &[json!("OTHER")]).await.unwrap(), Value::Null);
+    assert_eq!(sample.ask("variable", &[json!("CARGO_PKG_NAME")]).await.unwrap(), json!("bivium-worker"));
+    let pid = json!(sample.plugin.stats().await.unwrap().instances[0].id);
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
+    assert!(!String::from_utf8_lossy(&environment).contains("k-1234567890"), "started without it");
+
+    let records = records.0.lock().unwrap();
+    let told: Vec<String> = records.iter().map(|record| format!("{} {}", record.permission, record.resource)).collect();
+    let expected = [
+        format!("permissions.filesystem read and write {}", dir.path().display()),
+        "permissions.env CARGO_PKG_NAME".to_owned(),
+        "permissions.secrets API_KEY".to_owned(),
+    ];
+    assert_eq!(told, expected);
+    // The worker's guard: it is told before the worker itself is there.
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let guard = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().to_owned();
+    assert!(records.iter().all(|record| record.instance.to_string() == guard), "{guard}: {records:?}");
+}
+
+#[tokio::test]
+async fn denials_are_in_the_audit_log_and_in_the_plugins() {
+    let manifest = captive_manifest("Captive", json!({"permissions": {}}));
+    let records = Arc::new(Records::default());
+    let mut context = context(&manifest);
+    context.audit = Auditor::new("sample", Some(records.clone() as Arc<dyn AuditSink>), context.log.clone());
+    let sample = load_in(manifest, context).await.unwrap();
+    if !sample.holds_files() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model");
+    std::fs::write(&path, "here").unwrap();
+    let call = Call::new().method("model").arg(json!(path));
+    let id = call.id();
+    sample.plugin.execute(call).await.unwrap_err();
+    let mut stream = sample.plugin.execute_stream(Call::new().method("model").arg(json!(path))).await.unwrap();
+    while stream.next().await.is_some_and(|item| item.is_ok()) {}
+    sample.ask("fetch", &[json!("http://127.0.0.1:9/")]).await.unwrap_err();
+    sample.ask("fetch", &[json!("http://bivium.invalid/")]).await.unwrap_err();
+    let records = records.0.lock().unwrap();
+    let told: Vec<String> = records.iter().map(|record| format!("{} {}", record.permission, record.resource)).collect();
+    let file = format!("permissions.filesystem {}", path.display());
+    let expected = [&file, &file, "permissions.network tcp://127.0.0.1:9", "permissions.network dns://bivium.invalid"];
+    assert_eq!(told, expected);
+    assert!(records.iter().all(|record| record.decision == Decision::Denied && record.instance != 0));
+    assert_eq!((records[0].call, records[0].plugin.as_str()), (Some(id), "sample"));
+    let log = sample.log.tail(100);
+    assert_eq!(log.iter().filter(|record| record.message.starts_with(&format!("denied: {file}: "))).count(), 2);
+}
+
+#[tokio::test]
+async fn a_secret_that_the_host_has_not_is_told_at_load_of_a_worker() {
+    let secret = json!({"name": "ABSENT", "header": "X", "hosts": ["a.example.com"]});
+    let manifest = captive_manifest("Captive", json!({"permissions": {"secrets": [secret]}}));
+    let without = context(&manifest);
+    let mut with = without.clone();
+    with.secrets = Secrets::default().with("ABSENT", "k-1234567890");
+    let error = load_in(manifest.clone(), without).await.map(drop).unwrap_err();
+    assert_eq!((error.code(), error.plugin()), (ErrorCode::InvalidConfig, Some("sample")));
+    assert_eq!(error.message(), "the plugin is granted the secret `ABSENT`, and this host has none");
+    assert!(error.help().unwrap_or_default().contains("set BIVIUM_SECRET_ABSENT"), "{error:?}");
+    let sample = load_in(manifest, with).await.unwrap();
+    assert_eq!(sample.ask("variable", &[json!("ABSENT")]).await.unwrap(), json!("k-1234567890"));
+}
+
+/// Lends a blob of each kind to a confined worker.
+#[tokio::test]
+async fn blobs_are_read_where_they_are_lent_and_not_written_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("clip.txt");
+    std::fs::write(&file, "by reference").unwrap();
+    let sample = captive(json!({})).await;
+    let owned = sample.exchange.write(b"owned", "text/plain").unwrap();
+    let by_reference = Blob::by_reference(&file, None).unwrap();
+    for (blob, text) in [(&owned, "owned"), (&by_reference, "by reference")] {
+        let call = Call::new().method("read").blob("path", blob.clone());
+        assert_eq!(sample.plugin.execute(call).await.unwrap().json, json!(text));
+        if sample.holds_files() {
+            let call = Call::new().method("write").blob("path", blob.clone());
+            assert_denied(sample.plugin.execute(call).await.map(|payload| payload.json), "permissions.filesystem");
+        }
+        assert_eq!(std::fs::read_to_string(blob.path()).unwrap(), text);
+        // Handed back it is the same blob, which outlives the worker.
+        let call = Call::new().method("give_back").blob("path", blob.clone());
+        let back = sample.plugin.execute(call).await.unwrap();
+        assert_eq!(back.blobs[0].path(), blob.path());
+    }
+    // What may be read in any case is not lent.
+    let directory = json!({"path": dir.path(), "guest": "/d"});
+    let sample = captive(json!({"filesystem": [directory]})).await;
+    let call = Call::new().method("where").blob("path", by_reference.clone());
+    assert_eq!(sample.plugin.execute(call).await.unwrap().json, json!(by_reference.path()));
+}
