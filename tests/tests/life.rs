@@ -130,9 +130,10 @@ async fn calls_wait_in_order_and_no_more_than_the_manifest_allows() {
     );
     own.manager.load("waits").await.unwrap();
     let calls: [Call; 3] = std::array::from_fn(|_| call());
+    let ids = calls.each_ref().map(Call::id);
     let mut running = Vec::new();
-    for (n, call) in calls.iter().enumerate() {
-        let (manager, call) = (own.manager.clone(), call.clone());
+    for (n, call) in calls.into_iter().enumerate() {
+        let manager = own.manager.clone();
         running.push(tokio::spawn(async move { manager.execute("waits", call).await }));
         until(async || {
             let stats = own.manager.stats("waits").await.unwrap();
@@ -142,7 +143,7 @@ async fn calls_wait_in_order_and_no_more_than_the_manifest_allows() {
     }
     let positions = || {
         let found = own.manager.calls("waits").unwrap();
-        calls.each_ref().map(|call| found.iter().find(|known| known.handle.id() == call.id()).unwrap().position)
+        ids.map(|id| found.iter().find(|known| known.handle.id() == id).unwrap().position)
     };
     assert_eq!(positions(), [None, Some(1), Some(2)]);
     let error = own.manager.execute("waits", call()).await.unwrap_err();

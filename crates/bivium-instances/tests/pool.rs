@@ -28,8 +28,9 @@ async fn callers_share_instances_up_to_the_limits() {
     assert_eq!(world.made.load(Ordering::SeqCst), 2, "six calls on two instances of three");
 
     let seventh = Call::new().timeout(Duration::from_millis(20));
-    let error = plugin.execute(seventh.clone()).await.unwrap_err();
-    assert_eq!((error.code(), error.plugin(), error.call()), (ErrorCode::Timeout, Some("sample"), Some(seventh.id())));
+    let id = seventh.id();
+    let error = plugin.execute(seventh).await.unwrap_err();
+    assert_eq!((error.code(), error.plugin(), error.call()), (ErrorCode::Timeout, Some("sample"), Some(id)));
 
     world.gate.add_permits(6);
     for (_, call) in calls {
@@ -56,7 +57,7 @@ async fn a_call_can_be_cancelled_while_it_waits_and_while_it_runs() {
     assert_eq!(code(queued.await.unwrap()), ErrorCode::Cancelled);
 
     let (call, running) = calls.pop().unwrap();
-    call.handle().cancel();
+    call.cancel();
     assert_eq!(code(running.await.unwrap()), ErrorCode::Cancelled);
     assert_eq!(plugin.stats().await.unwrap().cancelled, 1);
 }

@@ -55,13 +55,14 @@ async fn a_start_goes_with_the_last_call_that_waits_for_it() {
     let (world, plugin) = pool(1, 2, false);
     world.slow.store(true, SeqCst);
     let (first, second) = (Call::new(), Call::new());
-    let calls = [start(&plugin, first.clone()), start(&plugin, second.clone())];
+    let handles = [first.handle().clone(), second.handle().clone()];
+    let calls = [start(&plugin, first), start(&plugin, second)];
     until(async || starting(&world) == 1 && stats(&plugin).await.starting == 1).await;
     let [first_runs, second_runs] = calls;
-    first.handle().cancel();
+    handles[0].cancel();
     assert_eq!(code(first_runs.await.unwrap()), ErrorCode::Cancelled);
     assert_eq!(starting(&world), 1, "another call waits for it");
-    second.handle().cancel();
+    handles[1].cancel();
     assert_eq!(code(second_runs.await.unwrap()), ErrorCode::Cancelled);
     assert_eq!((starting(&world), stats(&plugin).await.starting), (0, 0));
     let stats = stats(&plugin).await;

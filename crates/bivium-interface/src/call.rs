@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -95,10 +95,39 @@ pub struct CallHandle(Arc<Control>);
 
 struct Control {
     id: CallId,
-    /// Made for whoever first looks at it or cancels: most calls are over before.
+    /// Made when somebody first waits for it or cancels: most calls are over before.
     cancel: OnceLock<CancellationToken>,
-    deadline: Option<Instant>,
+    /// Tokens of others that cancel the call too.
+    tied: OnceLock<Mutex<Vec<CancellationToken>>>,
+    deadline: Deadline,
+    /// Told when a deadline or a token is added, so that those who wait take it into account.
+    changed: Notify,
     progress: OnceLock<Channel>,
+}
+
+/// A point in time that may be moved forward; at first there is none. In nanoseconds since the first call of this process.
+struct Deadline(AtomicU64);
+
+impl Deadline {
+    const NONE: u64 = u64::MAX;
+
+    fn base() -> Instant {
+        static BASE: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
+        Instant::from_std(*BASE)
+    }
+
+    fn get(&self) -> Option<Instant> {
+        match self.0.load(Ordering::Acquire) {
+            Self::NONE => None,
+            nanos => Self::base().checked_add(Duration::from_nanos(nanos)),
+        }
+    }
+
+    /// Sets it, unless an earlier one is set. One that lies some centuries ahead is none.
+    fn bring_forward(&self, to: Instant) {
+        let nanos = to.saturating_duration_since(Self::base()).as_nanos();
+        self.0.fetch_min(u64::try_from(nanos).unwrap_or(Self::NONE), Ordering::AcqRel);
+    }
 }
 
 /// What is known of a call's progress, and how fast it gets on.
@@ -110,14 +139,44 @@ struct Channel {
 
 impl CallHandle {
     fn new() -> Self {
-        let (cancel, progress) = (OnceLock::new(), OnceLock::new());
-        Self(Arc::new(Control { id: CallId::next(), cancel, deadline: None, progress }))
+        Deadline::base();
+        Self(Arc::new(Control {
+            id: CallId::next(),
+            cancel: OnceLock::new(),
+            tied: OnceLock::new(),
+            deadline: Deadline(AtomicU64::new(Deadline::NONE)),
+            changed: Notify::const_new(),
+            progress: OnceLock::new(),
+        }))
     }
 
-    /// The same call, steered otherwise. Handles taken before steer as they did.
-    fn steered(&self, cancel: CancellationToken, deadline: Option<Instant>) -> Self {
-        let cancel = OnceLock::from(cancel);
-        Self(Arc::new(Control { id: self.0.id, cancel, deadline, progress: self.0.progress.clone() }))
+    /// Of another call that has the same deadline and is cancelled by the same tokens.
+    fn again(&self) -> Self {
+        let again = Self::new();
+        if let Some(deadline) = self.deadline() {
+            again.0.deadline.bring_forward(deadline);
+        }
+        for token in self.tied() {
+            again.tie(token);
+        }
+        again
+    }
+
+    fn bring_forward(&self, deadline: Instant) {
+        self.0.deadline.bring_forward(deadline);
+        self.0.changed.notify_waiters();
+    }
+
+    fn tie(&self, token: CancellationToken) {
+        let tied = self.0.tied.get_or_init(Mutex::default);
+        tied.lock().unwrap_or_else(PoisonError::into_inner).push(token);
+        self.0.changed.notify_waiters();
+    }
+
+    /// The tokens of others that cancel the call.
+    fn tied(&self) -> Vec<CancellationToken> {
+        let tied = self.0.tied.get();
+        tied.map(|tied| tied.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap_or_default()
     }
 
     /// The call's id.
@@ -128,31 +187,55 @@ impl CallHandle {
 
     /// Asks the call to stop. Returns at once; the call ends with `cancelled` soon after.
     pub fn cancel(&self) {
-        self.cancellation().cancel();
+        self.token().cancel();
     }
 
     /// Whether the call has been asked to stop.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.0.cancel.get().is_some_and(CancellationToken::is_cancelled)
+        if self.0.cancel.get().is_some_and(CancellationToken::is_cancelled) {
+            return true;
+        }
+        let tied = self.0.tied.get();
+        tied.is_some_and(|tied| {
+            tied.lock().unwrap_or_else(PoisonError::into_inner).iter().any(CancellationToken::is_cancelled)
+        })
     }
 
-    /// The token behind [`cancel`](Self::cancel), for example to tie other work to the call.
-    #[must_use]
-    pub fn cancellation(&self) -> &CancellationToken {
+    fn token(&self) -> &CancellationToken {
         self.0.cancel.get_or_init(CancellationToken::new)
+    }
+
+    /// Waits until the call has been asked to stop.
+    pub async fn cancelled(&self) {
+        let own = self.token();
+        loop {
+            let mut changed = pin!(self.0.changed.notified());
+            changed.as_mut().enable();
+            let mut tied: Vec<_> = self.tied().into_iter().map(|token| Box::pin(token.cancelled_owned())).collect();
+            let others = poll_fn(|cx| match tied.iter_mut().any(|token| token.as_mut().poll(cx).is_ready()) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            });
+            tokio::select! {
+                biased;
+                () = own.cancelled() => return,
+                () = others => return,
+                () = changed => {}
+            }
+        }
     }
 
     /// When the call must have ended.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.0.deadline
+        self.0.deadline.get()
     }
 
     /// The time left to the deadline, zero if it has passed; none if the call has no deadline.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
-        self.0.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+        self.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     /// Says how far the call is. For those who run calls. The time to the end is worked out here.
@@ -184,13 +267,13 @@ impl CallHandle {
     #[must_use]
     pub fn interruption(&self) -> Option<PluginError> {
         if self.is_cancelled() {
-            return Some(self.cancelled());
+            return Some(self.asked_to_stop());
         }
-        let is_late = self.0.deadline.is_some_and(|deadline| deadline <= Instant::now());
+        let is_late = self.deadline().is_some_and(|deadline| deadline <= Instant::now());
         is_late.then(|| self.late())
     }
 
-    fn cancelled(&self) -> PluginError {
+    fn asked_to_stop(&self) -> PluginError {
         PluginError::cancelled("the call was cancelled").with_call(self.0.id)
     }
 
@@ -200,16 +283,21 @@ impl CallHandle {
 
     /// Waits until the call is cancelled or its deadline has passed, and gives the error that it then ends with.
     pub async fn interrupted(&self) -> PluginError {
-        let deadline = async {
-            match self.0.deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline).await,
-                None => std::future::pending().await,
+        loop {
+            let mut changed = pin!(self.0.changed.notified());
+            changed.as_mut().enable();
+            let deadline = async {
+                match self.deadline() {
+                    Some(deadline) => tokio::time::sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = self.cancelled() => return self.asked_to_stop(),
+                () = deadline => return self.late(),
+                () = changed => {}
             }
-        };
-        tokio::select! {
-            biased;
-            () = self.cancellation().cancelled() => self.cancelled(),
-            () = deadline => self.late(),
         }
     }
 
@@ -253,7 +341,9 @@ impl fmt::Debug for CallHandle {
 ///
 /// In the arguments `{"$blob": n}` stands for the n-th of [`blobs`](Self::blobs); [`escape`](crate::escape) keeps
 /// data that merely looks like it apart.
-#[derive(Debug, Clone)]
+///
+/// A clone is another call: it has an id, a progress and a cancel of its own, and the deadline and the tokens of the first.
+#[derive(Debug)]
 #[non_exhaustive]
 pub struct Call {
     /// The method; [`Call::EXECUTE`] unless named.
@@ -268,6 +358,19 @@ pub struct Call {
     /// `control`, `run_id`, `actor` and so on. Others do not see it.
     pub envelope: Map<String, Value>,
     handle: CallHandle,
+}
+
+impl Clone for Call {
+    fn clone(&self) -> Self {
+        Self {
+            method: self.method.clone(),
+            positional: self.positional.clone(),
+            named: self.named.clone(),
+            blobs: self.blobs.clone(),
+            envelope: self.envelope.clone(),
+            handle: self.handle.again(),
+        }
+    }
 }
 
 impl Default for Call {
@@ -359,18 +462,17 @@ impl Call {
         }
     }
 
-    /// Sets the deadline, unless an earlier one is set.
+    /// Sets the deadline, unless an earlier one is set. Handles that were taken before have it too.
     #[must_use]
-    pub fn deadline(mut self, deadline: Instant) -> Self {
-        let deadline = self.handle.deadline().map_or(deadline, |earlier| earlier.min(deadline));
-        self.handle = self.handle.steered(self.handle.cancellation().clone(), Some(deadline));
+    pub fn deadline(self, deadline: Instant) -> Self {
+        self.handle.bring_forward(deadline);
         self
     }
 
-    /// Lets `token` cancel the call. Cancelling the call does not cancel `token`.
+    /// Lets `token` cancel the call, beside its handles and other tokens. Cancelling the call does not cancel `token`.
     #[must_use]
-    pub fn cancellation(mut self, token: CancellationToken) -> Self {
-        self.handle = self.handle.steered(token.child_token(), self.handle.deadline());
+    pub fn cancellation(self, token: CancellationToken) -> Self {
+        self.handle.tie(token);
         self
     }
 
@@ -380,7 +482,7 @@ impl Call {
         self.handle.id()
     }
 
-    /// What steers and watches the call from outside. Take it after deadline and cancellation are set.
+    /// What steers and watches the call from outside.
     #[must_use]
     pub fn handle(&self) -> &CallHandle {
         &self.handle
@@ -488,6 +590,53 @@ mod tests {
         assert!(Call::new().timeout(Duration::MAX).handle().deadline().is_none());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_handle_taken_before_the_deadline_or_a_token_is_of_the_same_call() {
+        for code in [ErrorCode::Cancelled, ErrorCode::Timeout] {
+            let call = Call::new();
+            let early = call.handle().clone();
+            let waits = tokio::spawn({
+                let early = early.clone();
+                async move { early.interrupted().await }
+            });
+            tokio::task::yield_now().await;
+            let token = CancellationToken::new();
+            let call =
+                call.cancellation(token.clone()).timeout(Duration::from_secs(10)).cancellation(token.child_token());
+            assert_eq!((early.deadline(), early.id()), (call.handle().deadline(), call.id()));
+            tokio::task::yield_now().await;
+            match code {
+                ErrorCode::Cancelled => token.cancel(),
+                _ => tokio::time::advance(Duration::from_secs(11)).await,
+            }
+            assert_eq!(waits.await.unwrap().code(), code);
+            assert_eq!(early.interruption().unwrap().code(), code);
+            assert_eq!(call.handle().interruption().unwrap().code(), code);
+        }
+        let call = Call::new();
+        let early = call.handle().clone();
+        let call = call.cancellation(CancellationToken::new()).timeout(Duration::from_secs(1));
+        early.cancel();
+        assert!(call.handle().is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_clone_is_another_call() {
+        let token = CancellationToken::new();
+        let call = Call::new().arg(1).timeout(Duration::from_secs(60)).cancellation(token.clone());
+        let again = call.clone();
+        assert_ne!(call.id(), again.id());
+        assert_eq!((&again.positional, again.handle().deadline()), (&call.positional, call.handle().deadline()));
+        let listener = call.handle().progress();
+        again.handle().report(Progress::new(Some(0.5), ""));
+        assert_eq!(*listener.borrow(), Progress::default());
+        call.handle().cancel();
+        assert!(!again.handle().is_cancelled());
+        token.cancel();
+        assert!(again.handle().is_cancelled());
+        again.handle().cancelled().await;
+    }
+
     #[test]
     fn progress_is_the_latest_value() {
         let call = Call::new();
@@ -501,12 +650,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn progress_says_how_long_it_will_take() {
         let call = Call::new();
-        let later = call.clone().timeout(Duration::from_secs(60));
         let listener = call.handle().progress();
+        let call = call.timeout(Duration::from_secs(60));
         call.handle().report(Progress::new(Some(0.0), ""));
         tokio::time::advance(Duration::from_secs(10)).await;
         call.handle().report(Progress::new(Some(0.25), ""));
         assert_eq!(listener.borrow().eta_s.map(f64::round), Some(30.0));
-        drop(later);
     }
 }

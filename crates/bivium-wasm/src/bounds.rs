@@ -61,10 +61,10 @@ impl Reach {
 
     /// While this lives, a guest that computes yields as soon as its call is cancelled, and not only at the next tick.
     fn hurry(&self, call: &CallHandle) -> JoinSet<()> {
-        let (cancel, ticker) = (call.cancellation().clone(), Arc::downgrade(&self.ticker));
+        let (call, ticker) = (call.clone(), Arc::downgrade(&self.ticker));
         let mut hurry = JoinSet::new();
         hurry.spawn(async move {
-            cancel.cancelled().await;
+            call.cancelled().await;
             if let Some(ticker) = ticker.upgrade() {
                 ticker.tick();
             }
@@ -267,7 +267,7 @@ impl Bounds {
         };
         let call = async {
             match &self.call {
-                Some(call) => call.cancellation().cancelled().await,
+                Some(call) => call.cancelled().await,
                 None => std::future::pending().await,
             }
         };

@@ -9,7 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bivium_instances::{Instance, InstanceFactory, PoolLimits, PooledPlugin};
 use bivium_interface::{
-    Call, ErrorCode, InstanceStats, MethodInfo, Payload, PayloadStream, PluginError, PluginInterface, Result,
+    Call, CallHandle, ErrorCode, InstanceStats, MethodInfo, Payload, PayloadStream, PluginError, PluginInterface,
+    Result,
 };
 use futures_util::stream;
 use serde_json::{Value, json};
@@ -201,11 +202,10 @@ pub async fn until(mut is: impl AsyncFnMut() -> bool) {
 pub async fn waiting_calls(
     plugin: &Arc<PooledPlugin<Factory>>,
     n: u64,
-) -> Vec<(Call, tokio::task::JoinHandle<Result<Payload>>)> {
+) -> Vec<(CallHandle, tokio::task::JoinHandle<Result<Payload>>)> {
     let start = |_| {
         let (call, plugin) = (Call::new().method("wait"), Arc::clone(plugin));
-        let running = call.clone();
-        (call, tokio::spawn(async move { plugin.execute(running).await }))
+        (call.handle().clone(), tokio::spawn(async move { plugin.execute(call).await }))
     };
     let calls = (0..n).map(start).collect();
     until(async || plugin.stats().await.unwrap().running >= n).await;
