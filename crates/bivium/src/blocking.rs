@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::pipeline::{Event, Outcome, Pipeline, RunOptions};
-use crate::{Freed, LoadReport, ManagerBuilder, Source, UnloadReport};
+use crate::{Freed, Inspection, LoadReport, ManagerBuilder, Source, UnloadReport};
 
 /// A runtime that ends without waiting for what others still run on it.
 #[derive(Clone)]
@@ -94,6 +94,14 @@ impl PluginManager {
         self.waiter.wait(self.manager.load_with(name, config))
     }
 
+    /// [`crate::PluginManager::load_changed`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_changed(&self, name: &str, changes: Value) -> Result<()> {
+        self.waiter.wait(self.manager.load_changed(name, changes))
+    }
+
     /// [`crate::PluginManager::load_all`].
     ///
     /// # Errors
@@ -162,6 +170,40 @@ impl PluginManager {
     /// As there.
     pub fn update_config(&self, name: &str, changes: Value) -> Result<Value> {
         self.waiter.wait(self.manager.update_config(name, changes))
+    }
+
+    /// [`crate::PluginManager::save_config`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn save_config(&self, name: &str, changes: Value) -> Result<Value> {
+        self.waiter.wait(self.manager.save_config(name, changes))
+    }
+
+    /// [`crate::PluginManager::inspect`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn inspect(&self, name: &str) -> Result<Inspection> {
+        self.waiter.wait(self.manager.inspect(name))
+    }
+
+    /// [`crate::PluginManager::compile`].
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(feature = "wasm")]
+    pub fn compile(&self, name: &str) -> Result<crate::Compilation> {
+        self.waiter.wait(self.manager.compile(name))
+    }
+
+    /// [`crate::PluginManager::compile_file`].
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(feature = "wasm")]
+    pub fn compile_file(&self, component: &std::path::Path) -> Result<crate::Compilation> {
+        self.waiter.wait(self.manager.compile_file(component))
     }
 
     /// [`crate::PluginManager::stats`].
@@ -291,6 +333,46 @@ impl Plugin {
         self.waiter.wait(self.plugin.initialize(config))
     }
 
+    /// The methods, as far as they are known.
+    ///
+    /// # Errors
+    /// As [`PluginInterface::methods`].
+    pub fn methods(&self) -> Result<Vec<MethodInfo>> {
+        self.waiter.wait(self.plugin.methods())
+    }
+
+    /// JSON Schema of the configuration.
+    ///
+    /// # Errors
+    /// As [`PluginInterface::config_schema`].
+    pub fn config_schema(&self) -> Result<Value> {
+        self.waiter.wait(self.plugin.config_schema())
+    }
+
+    /// The configuration in force.
+    ///
+    /// # Errors
+    /// As [`PluginInterface::current_config`].
+    pub fn current_config(&self) -> Result<Value> {
+        self.waiter.wait(self.plugin.current_config())
+    }
+
+    /// Counters and use of resources.
+    ///
+    /// # Errors
+    /// As [`PluginInterface::stats`].
+    pub fn stats(&self) -> Result<Stats> {
+        self.waiter.wait(self.plugin.stats())
+    }
+
+    /// Whether a call made now could run.
+    ///
+    /// # Errors
+    /// `unavailable` from async code.
+    pub fn is_alive(&self) -> Result<bool> {
+        self.waiter.wait(async { Ok(self.plugin.is_alive().await) })
+    }
+
     /// The plugin itself.
     #[must_use]
     pub fn plugin(&self) -> &Arc<dyn PluginInterface> {
@@ -306,7 +388,8 @@ impl Drop for Plugin {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::path::{Path, PathBuf};
 
     use bivium_interface::async_trait;
     use serde_json::json;
@@ -331,6 +414,47 @@ mod tests {
 
         async fn execute(&self, call: Call) -> Result<Payload> {
             Ok(Value::Object(call.named).into())
+        }
+    }
+
+    /// The names of the public methods of the blocks that begin with this, in all Rust files of this directory or in this file:
+    /// those that wait if `waits`.
+    fn methods_of(block: &str, path: &str, waits: bool) -> BTreeSet<String> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        let entries = path.is_dir().then(|| std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        let files: Vec<PathBuf> = entries.map_or_else(|| vec![path.clone()], Iterator::collect);
+        let (mut names, is_trait) = (BTreeSet::new(), block.starts_with("pub trait"));
+        for file in files.iter().filter(|path| path.is_file()) {
+            let text = std::fs::read_to_string(file).unwrap();
+            // rustfmt has a block end with a brace at the beginning of a line.
+            for block in text.split(&format!("\n{block} {{\n")).skip(1).map(|rest| rest.split("\n}\n").next().unwrap())
+            {
+                for function in block.split("\n    ").filter(|line| line.contains("fn ")) {
+                    let (head, rest) = function.split_once("fn ").unwrap();
+                    let is_public = head.starts_with("pub ") || is_trait;
+                    if is_public && (head.contains("async") || !waits) {
+                        names.insert(rest.split(['<', '(']).next().unwrap().to_owned());
+                    }
+                }
+            }
+        }
+        names
+    }
+
+    #[test]
+    fn nothing_that_waits_is_missing_here() {
+        let here = "src/blocking.rs";
+        for (block, path, ours) in [
+            ("impl PluginManager", "src/manager", "impl PluginManager"),
+            ("pub trait PluginInterface: Send + Sync + 'static", "../bivium-interface/src/plugin.rs", "impl Plugin"),
+        ] {
+            let (waits, has) = (methods_of(block, path, true), methods_of(ours, here, false));
+            assert!(waits.len() > 8 && has.len() > 8, "{waits:?} {has:?}");
+            // As an iterator it has a name of its own; a plugin here ends when it is dropped.
+            let elsewhere = ["execute_stream", "cleanup"];
+            let missing: Vec<&String> =
+                waits.difference(&has).filter(|name| !elsewhere.contains(&name.as_str())).collect();
+            assert!(missing.is_empty() && has.contains("stream"), "{missing:?}");
         }
     }
 
