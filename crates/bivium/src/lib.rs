@@ -55,18 +55,18 @@ pub use bivium_exchange::{self as exchange, Exchange};
 pub use bivium_instances::{AuditFile, AuditRecord, AuditSink, Decision, KeptLog, LogFiles, LogFilter};
 pub use bivium_interface::{
     Blob, Call, CallHandle, CallId, CancellationToken, CircuitState, ErrorCode, FailedStep, Failure, FileBackedDto,
-    Granted, HostPolicy, InstanceStats, LastCrash, LogLevel, LogRecord, LogSource, Manifest, MethodInfo, Payload,
-    PayloadStream, PluginError, PluginInterface, Problem, Progress, Result, Stats, TypedStream, async_trait, escape,
-    lossy, manifest, media_type_of_path, policy, suffix_of_media_type, unescape,
+    Granted, HostPolicy, InstanceStats, LastCrash, Layer, LogLevel, LogRecord, LogSource, Manifest, MethodInfo,
+    Payload, PayloadStream, PluginError, PluginInterface, Problem, Progress, Result, Stats, TypedStream, Wrapper,
+    async_trait, escape, lossy, manifest, media_type_of_path, policy, suffix_of_media_type, unescape,
+};
+#[cfg(feature = "wasm")]
+pub use bivium_wasm::{
+    CacheUsage, Compilation, Compiler, Resolver, SystemResolver, WasmConfig, check_component, compiler_main,
 };
 #[cfg(feature = "python")]
 pub use bivium_worker::{
     ConfinementSupport, KeptCache, KeptEnvironment, environments_for, kept_caches, kept_environments, remove_cache,
     remove_environment,
-};
-#[cfg(feature = "wasm")]
-pub use bivium_wasm::{
-    CacheUsage, Compilation, Compiler, Resolver, SystemResolver, WasmConfig, check_component, compiler_main,
 };
 pub use discovery::{Discovery, FileKind, SearchPath, Shadowed, default_search_paths, discover};
 pub use installation::Installation;

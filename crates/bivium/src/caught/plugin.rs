@@ -1,4 +1,4 @@
-//! [`CaughtPlugin`]: a plugin of the host's own type.
+//! [`CaughtPlugin`]: a plugin of the host's own type, or in layers of its own.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -7,14 +7,14 @@ use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use bivium_interface::{
-    Call, Failure, MethodInfo, Payload, PayloadStream, PluginError, PluginInterface, Result, Stats,
+    Call, Failure, Layer, MethodInfo, Payload, PayloadStream, PluginError, PluginInterface, Result, Stats,
 };
 use futures_core::Stream;
 use serde_json::Value;
 
 use super::{later, message, now};
 
-/// A plugin of the host's own type, whose panics are errors of its calls (`plugin-failed`, of the type `panic`).
+/// A plugin of the host's own type, or with its layers around it, whose panics are errors of its calls (`plugin-failed`, of the type `panic`).
 pub(crate) struct CaughtPlugin {
     plugin: Arc<dyn PluginInterface>,
     name: String,
@@ -30,6 +30,16 @@ impl CaughtPlugin {
         let asked = now(|| (plugin.name().to_owned(), plugin.version().to_owned()));
         let (name, version) = asked.map_err(|panic| failed(&panic))?;
         Ok(Self { plugin, name, version })
+    }
+
+    /// A plugin with these layers of the host's own around it, the first one outermost.
+    ///
+    /// # Errors
+    /// `plugin-failed` if one of them panics.
+    pub(crate) fn layered(plugin: Arc<dyn PluginInterface>, layers: &[Arc<dyn Layer>]) -> Result<Self> {
+        let name = plugin.name().to_owned();
+        let wrapped = now(|| layers.iter().rev().fold(plugin, |plugin, layer| layer.layer(plugin)));
+        wrapped.map_err(|panic| failed(&panic)).and_then(Self::new).map_err(|error| error.with_plugin(name))
     }
 
     async fn caught<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 
 use bivium_exchange::Exchange;
 use bivium_instances::{AuditSink, LogFiles};
-use bivium_interface::{HostPolicy, LogLevel, Manifest, PluginError, Result};
+use bivium_interface::{HostPolicy, Layer, LogLevel, Manifest, PluginError, Result};
 #[cfg(feature = "wasm")]
 use bivium_wasm::WasmConfig;
 
+use super::layers::Layers;
 use super::{Inner, PluginManager};
 use crate::caught::Caught;
 use crate::config::SettingsStore;
@@ -31,6 +32,7 @@ pub struct ManagerBuilder {
     exchange: Option<Exchange>,
     monitor: Option<Arc<dyn Monitor>>,
     scheduler: Option<Arc<dyn Scheduler>>,
+    layers: Vec<Arc<dyn Layer>>,
 }
 
 impl ManagerBuilder {
@@ -159,6 +161,15 @@ impl ManagerBuilder {
         self
     }
 
+    /// Puts a layer around every plugin, inside those added before: what it gives is what calls by name go to. It is passed before
+    /// a call waits for its plugin or for the scheduler, so a layer that answers by itself takes no place from others. A panic in it
+    /// is an error of that call.
+    #[must_use]
+    pub fn layer(mut self, layer: impl Layer) -> Self {
+        self.layers.push(Arc::new(layer));
+        self
+    }
+
     /// Makes the manager. Nothing is loaded yet.
     ///
     /// # Errors
@@ -179,8 +190,7 @@ impl ManagerBuilder {
                 search_paths,
                 given: self.given,
                 constructor: Constructor::new(exchange, self.options),
-                monitor,
-                scheduler,
+                layers: Layers { own: self.layers, scheduler, monitor },
                 settings: SettingsStore::new(&data_dir),
                 log_files: self.log_dir.map(LogFiles::new),
                 found: Mutex::new(BTreeMap::new()),

@@ -55,7 +55,7 @@ impl PluginManager {
         let mut given = Value::clone(&copy.config().given);
         merge(&mut given, changes);
         let complete = copy.schema.complete(given.clone()).map_err(named)?;
-        copy.plugin.initialize(complete.clone()).await.map_err(named)?;
+        copy.plugin().initialize(complete.clone()).await.map_err(named)?;
         let config = Config { given: Arc::new(given), complete: Arc::new(complete) };
         copy.set_config(config.clone());
         Ok(config)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bivium_interface::PluginInterface;
 use serde::Serialize;
 
-use super::weight::Weight;
+use super::layers::Weight;
 use crate::monitor::{Monitor, snapshot};
 
 /// The memory that a plugin held before it was unloaded and holds after: 0, unless something of it is left.

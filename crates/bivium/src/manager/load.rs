@@ -14,8 +14,8 @@ use tokio::time::timeout;
 
 use super::PluginManager;
 use super::freed::Freed;
+use super::layers::Weight;
 use super::loaded::{Config, Copy, DRAIN, Loaded};
-use super::weight::Weight;
 use crate::caught::CaughtPlugin;
 use crate::config::{Schema, merge};
 use crate::sources;
@@ -127,7 +127,7 @@ impl PluginManager {
             return Err(PluginError::invalid_input("a plugin of this name is loaded already").with_plugin(name));
         }
         let saved = self.inner.settings.read(&name)?;
-        let copy = configured(plugin, None, &Limits::default(), config).await?;
+        let copy = self.configured(plugin, None, &Limits::default(), config).await?;
         let base = saved.config.unwrap_or(Value::Null);
         self.loaded_map().insert(name.clone(), Loaded::new(&name, self.log(&name), saved.enabled, base, copy));
         Ok(())
@@ -138,7 +138,7 @@ impl PluginManager {
     /// # Errors
     /// `not-found`; `unavailable` if it is not loaded.
     pub fn get(&self, name: &str) -> Result<Arc<dyn PluginInterface>> {
-        Ok(Arc::clone(&self.loaded(name)?.copy()?.plugin))
+        Ok(Arc::clone(&self.loaded(name)?.copy()?.layered.admitted.plugin))
     }
 
     /// Reads the manifest anew and puts a new copy in the old one's place, with the same configuration: the new
@@ -154,7 +154,7 @@ impl PluginManager {
         let loaded = self.loaded(name)?;
         let _turn = loaded.turn.lock().await;
         let old = loaded.copy()?;
-        let Some(before) = &old.manifest else {
+        let Some(before) = old.manifest() else {
             return Err(PluginError::invalid_input("a plugin that the host registered cannot be reloaded")
                 .with_plugin(name)
                 .with_help("unload it and register another"));
@@ -241,9 +241,9 @@ impl PluginManager {
         self.loaded_map().remove(name);
         // A failed reload left nothing to end.
         let Ok(copy) = copy else { return Ok(Freed::default()) };
-        let before = Weight::of(&*copy.plugin, Some(&self.inner.monitor)).await;
+        let before = Weight::of(copy.plugin(), Some(&self.inner.layers.monitor)).await;
         let ended = loaded.end(&copy).await;
-        let freed = Freed::since(before, &*copy.plugin, &self.inner.monitor).await;
+        let freed = Freed::since(before, copy.plugin(), &self.inner.layers.monitor).await;
         loaded.log.push(LogLevel::Debug, LogSource::Host, 0, None, &format!("unloaded: {freed}"));
         ended.map(|()| freed)
     }
@@ -310,7 +310,40 @@ impl PluginManager {
         let found = found.chain([Arc::clone(manifest)]);
         sources::check(&granted, &self.inner.search_paths, found).map_err(|error| error.with_plugin(&manifest.name))?;
         let plugin = self.inner.constructor.construct(manifest, log.clone()).await?;
-        configured(plugin, Some(Arc::clone(manifest)), &granted.limits, config).await
+        self.configured(plugin, Some(Arc::clone(manifest)), &granted.limits, config).await
+    }
+
+    /// Puts the layers around a plugin, completes the configuration and applies it; a plugin that does not take it is ended.
+    async fn configured(
+        &self,
+        plugin: Arc<dyn PluginInterface>,
+        manifest: Option<Arc<Manifest>>,
+        limits: &Limits,
+        config: Value,
+    ) -> Result<Arc<Copy>> {
+        let given = manifest.as_ref().and_then(|manifest| manifest.config_schema.clone());
+        let is_ancestors = manifest.as_ref().is_some_and(|manifest| manifest.ancestor.is_some());
+        let layered = self.inner.layers.around(plugin, manifest, limits)?;
+        let plugin = layered.plugin();
+        let attempt = async {
+            let document = match given {
+                Some(schema) if schema.as_object().is_none_or(|object| !object.is_empty()) => schema,
+                _ => plugin.config_schema().await?,
+            };
+            let schema = if is_ancestors { Schema::of_ancestor(document)? } else { Schema::compile(document)? };
+            let complete = schema.complete(config.clone())?;
+            plugin.initialize(complete.clone()).await?;
+            Ok((schema, Config { given: Arc::new(config), complete: Arc::new(complete) }))
+        };
+        match attempt.await {
+            Ok((schema, config)) => Ok(Copy::new(layered, schema, config)),
+            Err(error) => {
+                let error: PluginError = error;
+                // The first error is the one to tell.
+                let _ = plugin.cleanup().await;
+                Err(error.with_plugin(plugin.name()))
+            }
+        }
     }
 }
 
@@ -323,33 +356,6 @@ fn check_name(name: &str) -> Result<()> {
     }
     Err(PluginError::invalid_input(format!("{name:?} cannot be a plugin's name"))
         .with_help("use at most 64 letters, digits, `.`, `_` and `-`, a letter or digit first"))
-}
-
-/// Completes the configuration and applies it; a plugin that does not take it is ended.
-async fn configured(
-    plugin: Arc<dyn PluginInterface>,
-    manifest: Option<Arc<Manifest>>,
-    limits: &Limits,
-    config: Value,
-) -> Result<Arc<Copy>> {
-    let attempt = async {
-        let schema = match manifest.as_deref().and_then(Schema::of_manifest) {
-            Some(schema) => schema?,
-            None => Schema::of_plugin(manifest.as_deref(), plugin.config_schema().await?)?,
-        };
-        let complete = schema.complete(config.clone())?;
-        plugin.initialize(complete.clone()).await?;
-        Ok((schema, Config { given: Arc::new(config), complete: Arc::new(complete) }))
-    };
-    match attempt.await {
-        Ok((schema, config)) => Ok(Copy::new(plugin, manifest, limits, schema, config)),
-        Err(error) => {
-            let error: PluginError = error;
-            // The first error is the one to tell.
-            let _ = plugin.cleanup().await;
-            Err(error.with_plugin(plugin.name()))
-        }
-    }
 }
 
 /// Does all of them, `most` at once, and gives what each gave, in order.

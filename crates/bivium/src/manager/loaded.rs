@@ -2,19 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::pin::pin;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bivium_instances::{PluginLog, Queue};
-use bivium_interface::manifest::Limits;
+use bivium_instances::PluginLog;
 use bivium_interface::{CallHandle, LogLevel, LogSource, Manifest, PluginError, PluginInterface, Result};
 use futures_util::future::join_all;
 use serde_json::Value;
-use tokio::sync::{OwnedRwLockReadGuard, RwLock, Semaphore, watch};
+use tokio::sync::{OwnedRwLockReadGuard, RwLock, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, timeout};
 
-use super::weight::LastWeight;
+use super::layers::Layered;
 use crate::config::Schema;
 
 /// How long running calls get to end by themselves when their plugin is unloaded.
@@ -56,16 +55,11 @@ enum State {
 
 /// One copy of a plugin, as it was constructed and configured.
 pub(super) struct Copy {
-    pub(super) plugin: Arc<dyn PluginInterface>,
-    /// None for a plugin that the host registered itself.
-    pub(super) manifest: Option<Arc<Manifest>>,
+    pub(super) layered: Layered,
     pub(super) schema: Schema,
     config: Mutex<Config>,
-    /// Calls beyond those that may be in the plugin at once wait here, and not in the scheduler's slots.
-    pub(super) queue: Arc<Queue>,
     /// Every call holds it for reading; whoever waits for the calls to end takes it for writing.
     gate: Arc<RwLock<()>>,
-    pub(super) weight: Arc<LastWeight>,
 }
 
 /// A configuration.
@@ -78,29 +72,35 @@ pub(super) struct Config {
 }
 
 /// A call's hold on a copy: the copy does not end before the hold does.
-pub(super) struct Hold {
-    pub(super) copy: Arc<Copy>,
+struct Hold {
+    copy: Arc<Copy>,
     _gate: OwnedRwLockReadGuard<()>,
 }
 
+/// The copy that serves a call, held, and the call on its plugin's list, until this is dropped.
+pub(super) struct Serving {
+    hold: Hold,
+    _listed: Listed,
+}
+
+impl Serving {
+    pub(super) fn copy(&self) -> &Copy {
+        &self.hold.copy
+    }
+}
+
 impl Copy {
-    pub(super) fn new(
-        plugin: Arc<dyn PluginInterface>,
-        manifest: Option<Arc<Manifest>>,
-        limits: &Limits,
-        schema: Schema,
-        config: Config,
-    ) -> Arc<Self> {
-        let places = manifest.as_ref().map_or(Semaphore::MAX_PERMITS, |manifest| manifest.capacity());
-        Arc::new(Self {
-            plugin,
-            manifest,
-            schema,
-            config: Mutex::new(config),
-            queue: Arc::new(Queue::new(places, Queue::limit(limits))),
-            gate: Arc::default(),
-            weight: Arc::default(),
-        })
+    pub(super) fn new(layered: Layered, schema: Schema, config: Config) -> Arc<Self> {
+        Arc::new(Self { layered, schema, config: Mutex::new(config), gate: Arc::default() })
+    }
+
+    /// None for a plugin that the host registered itself.
+    pub(super) fn manifest(&self) -> Option<&Arc<Manifest>> {
+        self.layered.admitted.manifest.as_ref()
+    }
+
+    pub(super) fn plugin(&self) -> &dyn PluginInterface {
+        self.layered.plugin()
     }
 
     /// The configuration in force.
@@ -113,7 +113,7 @@ impl Copy {
     }
 
     pub(super) fn requires_gpu(&self) -> bool {
-        self.manifest.as_ref().is_some_and(|manifest| manifest.resources.requires_gpu)
+        self.manifest().is_some_and(|manifest| manifest.resources.requires_gpu)
     }
 }
 
@@ -149,7 +149,7 @@ impl Loaded {
     }
 
     /// A hold on the copy that serves calls, where that is no matter of waiting.
-    pub(super) fn try_hold(&self) -> Option<Hold> {
+    fn try_hold(&self) -> Option<Hold> {
         let copy = self.copy().ok()?;
         let gate = Arc::clone(&copy.gate).try_read_owned().ok()?;
         // Not one that was replaced and ended between the look and the hold.
@@ -158,7 +158,7 @@ impl Loaded {
     }
 
     /// A hold on the copy that serves calls; waits while it is being swapped.
-    pub(super) async fn hold(&self) -> Result<Hold> {
+    async fn hold(&self) -> Result<Hold> {
         let mut active = self.active.subscribe();
         loop {
             let state = active.borrow_and_update().clone();
@@ -197,7 +197,7 @@ impl Loaded {
     /// longer be the one that serves.
     pub(super) async fn retire(&self, copy: &Copy) -> Result<()> {
         drop(copy.gate.write().await);
-        copy.plugin.cleanup().await
+        copy.plugin().cleanup().await
     }
 
     /// Retires a copy in the background: its calls may take long, and nobody needs to wait for them.
@@ -229,7 +229,7 @@ impl Loaded {
             // What does not heed it ends with its instance.
             let _ = timeout(STOP, drained).await;
         }
-        copy.plugin.cleanup().await
+        copy.plugin().cleanup().await
     }
 
     /// Asks every call to stop.
@@ -251,8 +251,29 @@ impl Loaded {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Lists a call and finds the copy that serves it. Waits while the plugin is being reloaded.
+    ///
+    /// # Errors
+    /// `unavailable` if it is disabled or gone; `cancelled`; `timeout`.
+    pub(super) async fn enter(self: &Arc<Self>, call: &CallHandle) -> Result<Serving> {
+        if !self.enabled.load(Ordering::Relaxed) {
+            return Err(PluginError::unavailable("the plugin is disabled")
+                .with_plugin(&self.name)
+                .with_help(format!("`bivium enable {}` lets calls through again", self.name)));
+        }
+        let listed = self.list(call);
+        // Waiting is seldom and large: in a box, so that what each call moves about stays small.
+        let hold = match self.try_hold() {
+            Some(hold) => hold,
+            None => Box::pin(call.guard(self.hold()))
+                .await
+                .map_err(|error| error.with_plugin(&self.name).with_call(call.id()))?,
+        };
+        Ok(Serving { hold, _listed: listed })
+    }
+
     /// Lists a call until what is given back is dropped.
-    pub(super) fn list(self: &Arc<Self>, call: &CallHandle) -> Listed {
+    fn list(self: &Arc<Self>, call: &CallHandle) -> Listed {
         let mut calls = self.listed();
         let number = calls.next;
         calls.next += 1;
@@ -262,7 +283,7 @@ impl Loaded {
 }
 
 /// Keeps a call on its plugin's list.
-pub(super) struct Listed {
+struct Listed {
     loaded: Arc<Loaded>,
     number: u64,
 }

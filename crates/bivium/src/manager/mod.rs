@@ -3,7 +3,6 @@
 //! Nothing here asks which runtime a plugin has; `construct` does, once. The verbs lie in the files named for
 //! them: `load`, `execute`, `configure`, `observe`. `docs/manager.md` lists them all.
 
-mod admit;
 mod builder;
 #[cfg(feature = "wasm")]
 mod compile;
@@ -11,11 +10,11 @@ mod configure;
 mod execute;
 mod freed;
 mod inspect;
+mod layers;
 mod load;
 mod loaded;
 mod observe;
 mod refusals;
-mod weight;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -35,8 +34,7 @@ pub use observe::{PluginInfo, RunningCall};
 use crate::config::SettingsStore;
 use crate::construct::Constructor;
 use crate::discovery::{Discovery, SearchPath, discover};
-use crate::monitor::Monitor;
-use crate::scheduler::Scheduler;
+use layers::Layers;
 use loaded::Loaded;
 
 /// How long the end of a manager waits for the disk to take plugins' last log records.
@@ -57,8 +55,7 @@ struct Inner {
     /// Manifests that the host gave itself.
     given: BTreeMap<String, Arc<Manifest>>,
     constructor: Constructor,
-    monitor: Arc<dyn Monitor>,
-    scheduler: Arc<dyn Scheduler>,
+    layers: Layers,
     settings: SettingsStore,
     log_files: Option<LogFiles>,
     found: Mutex<BTreeMap<String, Arc<Manifest>>>,

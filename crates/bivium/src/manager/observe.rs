@@ -70,11 +70,11 @@ impl PluginManager {
     pub fn loaded_info(&self, name: &str) -> Result<PluginInfo> {
         let loaded = self.loaded(name)?;
         let copy = loaded.copy()?;
-        let mut info = match &copy.manifest {
+        let mut info = match copy.manifest() {
             Some(manifest) => self.info_of(manifest),
             None => PluginInfo {
                 name: name.to_owned(),
-                version: copy.plugin.version().to_owned(),
+                version: copy.plugin().version().to_owned(),
                 description: String::new(),
                 category: None,
                 runtime: None,
@@ -90,7 +90,8 @@ impl PluginManager {
 
     /// The runtime of a loaded plugin; none for a type of the host's own.
     pub(crate) fn runtime_of(&self, name: &str) -> Option<Runtime> {
-        Some(self.loaded(name).ok()?.copy().ok()?.manifest.as_ref()?.runtime)
+        let copy = self.loaded(name).ok()?.copy().ok()?;
+        Some(copy.manifest()?.runtime)
     }
 
     /// What the plugin may do and use up, and what its manifest asks for beyond that.
@@ -171,7 +172,8 @@ impl PluginManager {
     /// # Errors
     /// `unavailable` if it is not loaded; those of the plugin.
     pub async fn methods(&self, name: &str) -> Result<Vec<MethodInfo>> {
-        self.get(name)?.methods().await
+        let copy = self.loaded(name)?.copy()?;
+        copy.plugin().methods().await
     }
 
     /// Counters and use of resources.
@@ -180,10 +182,9 @@ impl PluginManager {
     /// `unavailable` if it is not loaded; those of the plugin.
     pub async fn stats(&self, name: &str) -> Result<Stats> {
         let copy = self.loaded(name)?.copy()?;
-        let mut stats = copy.plugin.stats().await?;
-        stats.waiting += copy.queue.waiting();
+        let mut stats = copy.plugin().stats().await?;
         let machine = match stats.instances.iter().any(|instance| !instance.pids.is_empty()) {
-            true => Some(snapshot(&self.inner.monitor).await),
+            true => Some(snapshot(&self.inner.layers.monitor).await),
             false => None,
         };
         for instance in &mut stats.instances {
@@ -201,7 +202,7 @@ impl PluginManager {
         let copy = loaded.copy().ok();
         let running = |handle: CallHandle| {
             let progress = handle.progress().borrow().clone();
-            let position = copy.as_ref().and_then(|copy| copy.queue.position(handle.id()));
+            let position = copy.as_ref().and_then(|copy| copy.layered.admitted.queue.position(handle.id()));
             RunningCall { handle, progress, position }
         };
         Ok(loaded.calls().into_iter().map(running).collect())
@@ -260,7 +261,7 @@ impl PluginManager {
     /// The machine now: processors, memory, GPUs.
     #[must_use]
     pub fn system(&self) -> SystemSnapshot {
-        self.inner.monitor.snapshot()
+        self.inner.layers.monitor.snapshot()
     }
 }
 

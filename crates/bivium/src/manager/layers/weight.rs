@@ -7,22 +7,22 @@ use bivium_interface::PluginInterface;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use super::freed::Held;
+use crate::manager::freed::Held;
 use crate::monitor::{Monitor, snapshot};
 use crate::scheduler::Age;
 use crate::turns::{Turn, Turns};
 
 /// What a plugin holds.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Weight {
-    pub(super) pids: Vec<u32>,
-    pub(super) held: Held,
+pub(in crate::manager) struct Weight {
+    pub(in crate::manager) pids: Vec<u32>,
+    pub(in crate::manager) held: Held,
 }
 
 impl Weight {
     /// Measures now; the memory of GPUs only where there is a monitor to tell it. A plugin that cannot say is taken for one that
     /// holds nothing.
-    pub(super) async fn of(plugin: &dyn PluginInterface, gpus: Option<&Arc<dyn Monitor>>) -> Self {
+    pub(in crate::manager) async fn of(plugin: &dyn PluginInterface, gpus: Option<&Arc<dyn Monitor>>) -> Self {
         let stats = plugin.stats().await.unwrap_or_default();
         let pids = stats.pids();
         let gpu_memory_bytes = match gpus {
@@ -35,7 +35,7 @@ impl Weight {
 
 /// The last measurement of one copy of a plugin.
 #[derive(Default)]
-pub(super) struct LastWeight {
+pub(in crate::manager) struct LastWeight {
     last: Mutex<Option<(Instant, Weight)>>,
     turns: Turns,
 }
@@ -43,7 +43,7 @@ pub(super) struct LastWeight {
 impl LastWeight {
     /// The last measurement, if it is new enough and every process of then still lives. One that is no longer new has another
     /// begin in the background.
-    pub(super) fn recent(
+    pub(in crate::manager) fn recent(
         self: &Arc<Self>,
         plugin: &Arc<dyn PluginInterface>,
         gpus: Option<&Arc<dyn Monitor>>,
@@ -64,7 +64,11 @@ impl LastWeight {
     }
 
     /// A measurement that begins from now on. Those who ask at the same time share one.
-    pub(super) async fn now(&self, plugin: &dyn PluginInterface, gpus: Option<&Arc<dyn Monitor>>) -> Weight {
+    pub(in crate::manager) async fn now(
+        &self,
+        plugin: &dyn PluginInterface,
+        gpus: Option<&Arc<dyn Monitor>>,
+    ) -> Weight {
         match self.turns.next().await {
             Some(turn) => self.measure(turn, plugin, gpus).await,
             None => self.last().as_ref().map(|(_, weight)| weight.clone()).unwrap_or_default(),
