@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 
 use crate::ancestor::{self, Given};
 use crate::caches::{self, Kept};
-use crate::call::payload::{MessageLimits, blocking};
+use crate::call::payload::{CallLimits, blocking};
 use crate::confinement::{Confinement, Group, audit};
 use crate::environment::embedded::Package;
 use crate::environment::variables::variables;
@@ -125,9 +125,13 @@ impl WorkerFactory {
             .await
     }
 
-    fn message_limits(&self) -> MessageLimits {
+    fn call_limits(&self) -> CallLimits {
         let granted = &self.context.granted.limits;
-        MessageLimits { document: DocumentLimits::of(granted), blob_mb: granted.blob_mb }
+        CallLimits {
+            document: DocumentLimits::of(granted),
+            blob_mb: granted.blob_mb,
+            time: granted.call_ms.map(Duration::from_millis),
+        }
     }
 
     fn log_records(&self) -> u32 {
@@ -222,7 +226,7 @@ impl WorkerFactory {
         let shared = Shared {
             pid,
             client: Client::new(port, &token)?,
-            limits: self.message_limits(),
+            limits: self.call_limits(),
             exchange: self.exchange.clone(),
             area,
             confinement: Arc::clone(&self.confinement),
@@ -257,7 +261,7 @@ impl WorkerFactory {
             text.ok_or_else(|| PluginError::invalid_manifest(format!("{} is not UTF-8", path.display())))
         };
         let source = self.manifest.source.as_deref().map(utf8).transpose()?;
-        let limits = self.message_limits();
+        let limits = self.call_limits();
         let object = self.manifest.python_object();
         let settings = Settings {
             protocol: PROTOCOL,

@@ -9,13 +9,13 @@ use bivium_interface::{Payload, PluginError, Result};
 use tokio::sync::oneshot;
 
 use crate::call::answer::{Answer, parse};
-use crate::call::payload::{MessageLimits, receive};
+use crate::call::payload::{CallLimits, receive};
 use crate::wire::channel::listen;
 use crate::wire::denials::Denials;
 use crate::wire::{ErrorReply, Methods, Reply, StreamEvent};
 
 const DOCUMENT: DocumentLimits = DocumentLimits { text: 1 << 20, held: 16 << 20 };
-const LIMITS: MessageLimits = MessageLimits { document: DOCUMENT, blob_mb: Some(1) };
+const LIMITS: CallLimits = CallLimits { document: DOCUMENT, blob_mb: Some(1), time: None };
 
 /// Reads what a worker wrote to its channel; gives the error of its handshake, if it said one.
 pub async fn channel(said: &[u8], log: &PluginLog) -> Option<PluginError> {

@@ -15,8 +15,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::call::answer::{Answer, decode, is_long};
 use crate::call::flight::{Flight, Lent};
-use crate::call::payload::{Encoded, MessageLimits, blocking, encode};
+use crate::call::payload::{CallLimits, Encoded, blocking, encode};
 use crate::call::stream::Events;
+use crate::call::time::Time;
 use crate::confinement::Confinement;
 use crate::process::Leash;
 use crate::process::ending::{Because, Ending, LastLines};
@@ -81,7 +82,7 @@ impl Fate {
 pub(crate) struct Shared {
     pub(crate) pid: u32,
     pub(crate) client: Client,
-    pub(crate) limits: MessageLimits,
+    pub(crate) limits: CallLimits,
     pub(crate) exchange: Exchange,
     pub(crate) area: Arc<Area>,
     pub(crate) confinement: Arc<Confinement>,
@@ -254,16 +255,16 @@ impl Instance for Worker {
     }
 
     async fn execute(&self, call: &mut Call) -> Result<Payload> {
-        let handle = call.handle().clone();
+        let (handle, mut time) = (call.handle().clone(), Time::new(self.shared.limits));
         if handle.has_listener() {
             let mut events = Events::new(handle.guard(self.begin(call, "/execute_stream", true)).await?, call);
-            return match handle.unless_interrupted(events.only()).await {
+            return match time.spend(&handle, events.only()).await {
                 Ok(result) => result,
                 Err(interrupted) => Err(events.stop().await.explain(interrupted)),
             };
         }
         let mut flight = handle.guard(self.begin(call, "/execute", false)).await?;
-        match handle.unless_interrupted(self.unary(&mut flight)).await {
+        match time.spend(&handle, self.unary(&mut flight)).await {
             Ok(result) => result,
             Err(interrupted) => Err(flight.stop().await.explain(interrupted)),
         }

@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use bivium_interface::{Call, ErrorCode, PluginInterface};
+use bivium_interface::{Call, ErrorCode, PluginError, PluginInterface};
 use common::{eventually, exists, is_alive, kill, kill_if_there, load, load_with, parent};
 use futures_util::StreamExt;
 use serde_json::json;
@@ -129,6 +129,30 @@ async fn whenever_a_worker_is_killed_each_call_ends_once_and_as_it_should() {
     let everyone: Vec<u32> = guards.chain(workers.iter().copied()).collect();
     drop(sample);
     assert!(eventually(5, || !everyone.iter().copied().any(exists)).await, "{everyone:?}");
+}
+
+#[tokio::test]
+async fn a_call_ends_when_its_plugin_has_taken_as_long_as_its_limit_allows() {
+    let sample = load_with("Stubborn", json!({"limits": {"call_ms": 300}})).await;
+    let over = |error: PluginError, method: &str| {
+        assert_eq!(error.code(), ErrorCode::Timeout, "{method}: {error}");
+        assert!(error.message().contains("its limit of 300 ms"), "{method}: {error}");
+        assert!(error.help().unwrap().contains("limits.call_ms"), "{method}: {error}");
+    };
+    for method in ["spin", "sleep", "endless"] {
+        for listened in [false, true] {
+            let call = Call::new().method(method);
+            let _progress = listened.then(|| call.handle().progress());
+            over(sample.plugin.execute(call).await.unwrap_err(), method);
+        }
+    }
+    for method in ["spin", "sleep"] {
+        let mut stream = sample.plugin.execute_stream(Call::new().method(method)).await.unwrap();
+        over(stream.next().await.unwrap().unwrap_err(), method);
+        assert!(stream.next().await.is_none());
+    }
+    assert_eq!(sample.plugin.execute(Call::new().method("quick")).await.unwrap().json, json!("quick"));
+    assert_eq!(sample.plugin.stats().await.unwrap().restarts, 0, "no worker was killed for it");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bivium_exchange::{Area, Exchange, Window, read_at};
 use bivium_instances::document::{self, Document, DocumentLimits, Pace, Unwritten, are_many, aside};
@@ -15,16 +16,18 @@ use crate::wire::{CallRequest, LentBlob, Reply, SpilledRequest, WireBlob};
 /// What of a message is not payload: the other keys, the list of blobs.
 const ENVELOPE: usize = 1 << 20;
 
-/// The longest messages of a plugin.
+/// The longest messages of a plugin, and how long it may take for a call.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct MessageLimits {
+pub(crate) struct CallLimits {
     /// JSON of a payload.
     pub(crate) document: DocumentLimits,
     /// The files that a result hands back, in MiB together.
     pub(crate) blob_mb: Option<u64>,
+    /// `limits.call_ms`.
+    pub(crate) time: Option<Duration>,
 }
 
-impl MessageLimits {
+impl CallLimits {
     /// Of a whole request or reply.
     pub(crate) fn message(self) -> usize {
         self.document.text.saturating_add(ENVELOPE)
@@ -48,7 +51,7 @@ pub(crate) async fn encode(
     call: &mut Call,
     shown: &[Blob],
     unary: bool,
-    limits: MessageLimits,
+    limits: CallLimits,
     exchange: &Exchange,
     window: Option<&Arc<Window>>,
 ) -> Result<Encoded> {
@@ -58,6 +61,10 @@ pub(crate) async fn encode(
     let (positional, named) = (mem::take(&mut call.positional), mem::take(&mut call.named));
     let envelope = mem::take(&mut call.envelope);
     let write = move || {
+        let text = limits.document.text;
+        document::measure(&named, text, &pace)
+            .and_then(|()| document::measure(&positional, text, &pace))
+            .map_err(|why| limits.document.unwritten("the arguments are", why))?;
         let request = CallRequest {
             call: id,
             method: &method,
@@ -65,7 +72,7 @@ pub(crate) async fn encode(
             kwargs: &named,
             blobs: shown.iter().map(lend).collect::<Result<_>>()?,
             envelope: &envelope,
-            deadline_s: pace.remaining().map(|left| left.as_secs_f64()),
+            deadline_s: pace.remaining().into_iter().chain(limits.time).min().map(|left| left.as_secs_f64()),
             unary,
         };
         json(&request, limits, &pace)
@@ -91,7 +98,7 @@ fn lend(blob: &Blob) -> Result<LentBlob<'_>> {
     Ok(LentBlob { path, media_type: blob.media_type(), size: blob.size() })
 }
 
-fn json(request: &impl Serialize, limits: MessageLimits, pace: &Pace) -> Result<Vec<u8>> {
+fn json(request: &impl Serialize, limits: CallLimits, pace: &Pace) -> Result<Vec<u8>> {
     document::write(request, limits.message(), pace).map_err(|why| match why {
         Unwritten::Invalid(error) => PluginError::internal(error.to_string()),
         why => limits.document.unwritten("the arguments are", why),
@@ -109,7 +116,7 @@ pub(crate) async fn receive(
     is_long: bool,
     lent: &[Blob],
     area: &Arc<Area>,
-    limits: MessageLimits,
+    limits: CallLimits,
     pace: &Pace,
 ) -> Result<Payload> {
     let Reply { result, spilled, blobs } = reply;
@@ -139,7 +146,7 @@ pub(crate) async fn receive(
     blocking(received).await
 }
 
-fn too_much(limits: MessageLimits) -> PluginError {
+fn too_much(limits: CallLimits) -> PluginError {
     let mib = limits.blob_mb.unwrap_or_default();
     PluginError::resource_exhausted(format!(
         "the files of the result are more than limits.blob_mb, {mib} MiB, together"
@@ -152,7 +159,7 @@ fn no_result() -> PluginError {
 }
 
 /// A long result out of its file, which goes with its handle.
-fn read(file: &Blob, limits: MessageLimits, pace: &Pace) -> Result<Value> {
+fn read(file: &Blob, limits: CallLimits, pace: &Pace) -> Result<Value> {
     let limits = limits.document;
     limits.check("the plugin's result is", usize::try_from(file.size()).unwrap_or(usize::MAX))?;
     let text = file.open().and_then(|file| read_at(&file, 0, limits.text));
@@ -182,10 +189,10 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: MessageLimits =
-        MessageLimits { document: DocumentLimits { text: 1000, held: 1 << 20 }, blob_mb: None };
+    const LIMITS: CallLimits =
+        CallLimits { document: DocumentLimits { text: 1000, held: 1 << 20 }, blob_mb: None, time: None };
 
-    async fn receive(reply: Reply, lent: &[Blob], area: &Arc<Area>, limits: MessageLimits) -> Result<Payload> {
+    async fn receive(reply: Reply, lent: &[Blob], area: &Arc<Area>, limits: CallLimits) -> Result<Payload> {
         super::receive(reply, false, lent, area, limits, &Pace::endless()).await
     }
 
@@ -250,7 +257,7 @@ mod tests {
         let call = Call::new().arg("x".repeat(INLINE));
         let document = DocumentLimits { text: 1 << 20, ..LIMITS.document };
         let encode = async |call: &Call, limits| encode(&mut call.clone(), &[], false, limits, &exchange, None).await;
-        let encoded = encode(&call, MessageLimits { document, ..LIMITS }).await.unwrap();
+        let encoded = encode(&call, CallLimits { document, ..LIMITS }).await.unwrap();
         let (body, file) = (serde_json::from_slice::<Value>(&encoded.body).unwrap(), encoded.spilled.unwrap());
         assert_eq!(body["spilled"]["path"], file.path().to_str().unwrap());
         let whole: Value = serde_json::from_slice(&std::fs::read(file.path()).unwrap()).unwrap();
@@ -260,12 +267,13 @@ mod tests {
         assert!(short.spilled.is_none());
         let cancel = CancellationToken::new();
         let many = Call::new().arg(vec![1; 2 << 20]).cancellation(cancel.clone());
-        for long in [&Call::new().arg("x".repeat(2 << 20)), &many] {
+        for long in [&Call::new().arg("x".repeat(2 << 20)), &Call::new().named("a", "x".repeat(1000)), &many] {
             let error = encode(long, LIMITS).await.unwrap_err();
             assert_eq!(error.code(), ErrorCode::ResourceExhausted);
             assert!(error.to_string().contains("limits.payload_mb"), "{error}");
         }
         cancel.cancel();
-        assert_eq!(encode(&many, LIMITS).await.unwrap_err().code(), ErrorCode::Cancelled, "it is written no further");
+        let roomy = CallLimits { document: DocumentLimits { text: 1 << 30, ..LIMITS.document }, ..LIMITS };
+        assert_eq!(encode(&many, roomy).await.unwrap_err().code(), ErrorCode::Cancelled, "it is written no further");
     }
 }

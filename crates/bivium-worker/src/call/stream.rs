@@ -6,12 +6,14 @@ use futures_util::stream;
 
 use crate::call::answer::{Answer, decode, is_long};
 use crate::call::flight::{Flight, Stopped};
+use crate::call::time::Time;
 use crate::wire::{EventKind, StreamEvent};
 
 /// The events of one call.
 pub(crate) struct Events {
     flight: Flight,
     call: CallHandle,
+    time: Time,
     buffer: BytesMut,
     /// How far into the buffer there is no line's end.
     searched: usize,
@@ -20,7 +22,8 @@ pub(crate) struct Events {
 
 impl Events {
     pub(crate) fn new(flight: Flight, call: &Call) -> Self {
-        Self { flight, call: call.handle().clone(), buffer: BytesMut::new(), searched: 0, opened: false }
+        let time = Time::new(flight.worker().limits);
+        Self { flight, call: call.handle().clone(), time, buffer: BytesMut::new(), searched: 0, opened: false }
     }
 
     /// Waits until the worker has begun to answer.
@@ -98,8 +101,10 @@ impl Events {
 
     /// Runs `next` until the call is interrupted, and then brings it down.
     async fn next_unless_interrupted(mut self) -> Option<(Result<Payload>, Option<Self>)> {
-        let call = self.call.clone();
-        match call.unless_interrupted(self.next()).await {
+        let (call, mut time) = (self.call.clone(), self.time);
+        let next = time.spend(&call, self.next()).await;
+        self.time = time;
+        match next {
             Ok(Ok(Some(payload))) => Some((Ok(payload), Some(self))),
             Ok(Ok(None)) => None,
             Ok(Err(error)) => Some((Err(error), None)),
