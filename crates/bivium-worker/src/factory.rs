@@ -260,7 +260,12 @@ impl WorkerFactory {
             let text = path.to_str().map(str::to_owned);
             text.ok_or_else(|| PluginError::invalid_manifest(format!("{} is not UTF-8", path.display())))
         };
-        let source = self.manifest.source.as_deref().map(utf8).transpose()?;
+        // A confined worker finds its directories where they really are, and not by a link or `..` on the way to them.
+        let real = |path: &std::path::Path| match self.confinement.is_confined() {
+            true => path.canonicalize().unwrap_or_else(|_| path.to_owned()),
+            false => path.to_owned(),
+        };
+        let source = self.manifest.source.as_deref().map(|path| utf8(&real(path))).transpose()?;
         let limits = self.call_limits();
         let object = self.manifest.python_object();
         let settings = Settings {

@@ -47,6 +47,17 @@ fn what_cannot_be_held_is_told_where_one_looks_and_not_by_each_run() {
 }
 
 #[test]
+fn one_is_found_by_a_link_and_by_a_path_with_two_dots() {
+    let place = place();
+    std::os::unix::fs::symlink(place.path("manifests"), place.path("link")).unwrap();
+    std::fs::create_dir(place.path("beside")).unwrap();
+    for path in ["manifests/kept.json", "link/kept.json", "beside/../manifests/kept.json"] {
+        assert_eq!(place.run(&["run", path]).assert_status(0).json(), json!("done"), "{path}");
+    }
+    place.assert_clean();
+}
+
+#[test]
 fn denials_are_told_by_the_audit_log_and_a_grant_by_the_hosts_path() {
     let place = place();
     let data = tempfile::tempdir_in("/var/tmp").unwrap();
