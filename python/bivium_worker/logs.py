@@ -6,7 +6,9 @@ stdout and stderr need nothing here: the host reads those two pipes itself, line
 from __future__ import annotations
 
 import logging
+import math
 import sys
+import time
 from json.encoder import encode_basestring_ascii as quoted
 
 from .calls import current
@@ -26,7 +28,7 @@ class ChannelHandler(logging.Handler):
         """Raises nothing but a cancellation: a record that cannot be formatted says so in its own text."""
         try:
             plain = not (record.exc_info or record.exc_text or record.stack_info)
-            text = record.getMessage() if plain else self._formatter.format(record)
+            text = str(record.getMessage() if plain else self._formatter.format(record))
         except Exception as error:
             text = "%r (not formatted: %s: %s)" % (record.msg, type(error).__name__, error)
         if self._channel.detached:  # in a process of the plugin's own: the host reads its stderr as ours
@@ -37,7 +39,7 @@ class ChannelHandler(logging.Handler):
         self._channel.write(
             '{"event":"log","time":%r,"level":%s,"logger":%s,"message":%s,"call":%s}\n'
             % (
-                float(record.created),
+                created(record),
                 quoted(clip(str(record.levelname).lower())),
                 quoted(clip(str(record.name))),
                 quoted(clip(text)),
@@ -46,6 +48,12 @@ class ChannelHandler(logging.Handler):
         )
         if call is not None:
             call.checkpoint()
+
+
+def created(record: logging.LogRecord) -> float:
+    """When a record was made, or now where it does not say."""
+    at = record.created
+    return at if type(at) is float and math.isfinite(at) else time.time()
 
 
 def install(channel: Channel, level: str) -> None:

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import tempfile
+import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, os.pardir, "python"))
@@ -56,6 +57,22 @@ class Records(unittest.TestCase):
     def test_a_text_that_cannot_be_made_says_so(self):
         message = self.sent(msg="%d", args=("one",))["message"]
         self.assertIn("not formatted: TypeError", message)
+
+        class Odd(logging.LogRecord):
+            def getMessage(self):
+                return 12345
+
+        odd = Odd("odd", logging.INFO, "", 0, "", (), None)
+        self.handler.emit(odd)
+        self.file.seek(self.read)
+        self.assertEqual(json.loads(self.file.read())["message"], "12345")
+        self.read = self.file.tell()
+
+    def test_a_time_that_is_none_is_now(self):
+        for at in (None, "now", float("nan"), float("inf"), 10**400):
+            self.assertAlmostEqual(self.sent(created=at)["time"], time.time(), delta=60)
+
+    def test_a_long_text_is_cut(self):
         self.assertIn("[…]", self.sent(msg="x" * (MAX_TEXT + 1))["message"])
 
 
