@@ -26,7 +26,7 @@ CONTAINERS.maxstring = CONTAINERS.maxother = CONTAINERS.maxlong = MAX_PART
 
 def value_text(value) -> str:
     """A default as Python writes it."""
-    if is_large(value):
+    if is_large(value, items=CONTAINERS.maxlist):
         raise ValueError("it is a type that has no end")
     return CONTAINERS.repr(value) if type(value) in (list, tuple, dict, set, frozenset) else repr(value)
 

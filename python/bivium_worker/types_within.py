@@ -11,12 +11,12 @@ MOST_PARTS = 2000
 """A type that is made of more is not written out."""
 
 
-def is_large(kind, names: dict | None = None) -> bool:
-    """Whether a type is made of too many. Texts in it are types of these names, if there are any."""
-    return attempt(_is_large, kind, names, default=True)
+def is_large(kind, names: dict | None = None, items: int = MOST_PARTS) -> bool:
+    """Whether a type is made of too many. Texts in it are types of these names, if there are any. Of lists so many items count."""
+    return attempt(_is_large, kind, names, items, default=True)
 
 
-def _is_large(kind, names: dict | None) -> bool:
+def _is_large(kind, names: dict | None, items: int) -> bool:
     left, count = [kind], 0
     while left:
         count += 1
@@ -29,11 +29,18 @@ def _is_large(kind, names: dict | None) -> bool:
             found = attempt(eval, one, names) if names is not None else None
             left += [found] if found is not None else []
         elif type(one) in (list, tuple):
-            left += one[:MOST_PARTS]
+            left += one[:items]
         elif typing.get_origin(one) is not typing.Literal:
             inner = optional(one, "__args__")
             left += inner[:MOST_PARTS] if type(inner) is tuple else ()
     return False
+
+
+def names_of(module) -> dict:
+    """The names of a module that is loaded; those of `typing` where there is none."""
+    found = sys.modules.get(module) if isinstance(module, str) else None
+    names = optional(found, "__dict__")
+    return names if isinstance(names, dict) else vars(typing)
 
 
 def are_large(owner, names: dict | None) -> bool:
@@ -41,7 +48,7 @@ def are_large(owner, names: dict | None) -> bool:
     owners = type.__dict__["__mro__"].__get__(owner) if isinstance(owner, type) else (owner,)
     for one in owners:
         named = optional(one, "__annotations__")
-        module = vars(sys.modules.get(optional(one, "__module__"), typing))
+        module = names_of(optional(one, "__module__"))
         if isinstance(named, dict) and any(is_large(kind, names or module) for kind in tuple(named.values())):
             return True
     return False
