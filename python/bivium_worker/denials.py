@@ -103,9 +103,19 @@ def refused(error: BaseException, number: int, made: bool) -> Finding | None:
     if is_shared(error):
         return Finding(SHARED, ALL, "memory or locks that processes share")
     paths = [path for path in (field(error, OSError, name) for name in ("filename", "filename2")) if path is not None]
+    if paths and is_running(error):
+        found = grants.not_run(os.fsdecode(paths[0])) if type(paths[0]) in (str, bytes) else None
+        if found:
+            return found
     if paths or number == errno.EROFS and not made:
         return grants.refused([os.fsdecode(path) for path in paths if type(path) in (str, bytes)], number, made)
     return sockets.refused(error, number)
+
+
+def is_running(error: OSError) -> bool:
+    """Whether it is the standard library's attempt to run a program."""
+    frame = last_frame(error)
+    return frame is not None and in_library(frame) == "subprocess.py"
 
 
 def is_shared(error: OSError) -> bool:

@@ -8,27 +8,32 @@ import os
 from .findings import ALL, FILESYSTEM, HELD, Finding
 
 FILES = HELD + "what it needs goes into permissions.filesystem"
+NEVER = HELD + "%s is never granted: permissions.filesystem gives nothing in /proc, /sys and /dev"
 NOT_GRANTED = HELD + "%s is not granted: its directory goes into permissions.filesystem"
 OUTSIDE = "the plugin sees only what it is granted: if %s is there on the host, its directory goes into permissions.filesystem"
 READ_ONLY = HELD + '%s is granted to be read: to write there takes `"mode": "write"` in permissions.filesystem, and in the host\'s policy if it has one'
 RENAMED = "a Python plugin sees the host's own paths, so that %s is %s for it: `guest` in permissions.filesystem is for components"
 MODE = "permissions.filesystem reaches it, but the mode or the owner of %s forbids it: change those on the host"
+RUN = HELD + "%s is not run: programs are those of its environment and of the system, and none of what it is granted"
 CALLS = HELD + "sockets need permissions.network; other processes, and some system calls, are kept from every confined plugin"
 
 REFUSALS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 GRANT = "grant"
 """What forbids something where it is no file's mode or owner: no path reads so."""
 SYSTEM = ("/proc", "/sys", "/dev")
-"""Where no mode tells what is allowed."""
+"""Where no mode tells what is allowed. The exchange, where workers have directories of their own, lies in `/dev/shm`."""
 
 _private: frozenset[str] = frozenset()
 _grants: list[dict] = []
+_own: list[str] = []
+"""Directories of the worker's own."""
 
 
 def hold(private: list[str], grants: list[dict]) -> None:
     """Notes which directories stand for the host's and hold nothing of it, and what is granted: `path`, `guest` and `mode` of each."""
-    global _private, _grants
+    global _private, _grants, _own
     _private, _grants = frozenset(private), grants
+    _own = [os.path.realpath(os.environ[name]) for name in ("TMPDIR", "HOME") if os.environ.get(name)]
 
 
 def has_own_root() -> bool:
@@ -38,9 +43,12 @@ def has_own_root() -> bool:
 
 def refused(paths: list[str], number: int, made: bool) -> Finding | None:
     """What to do about what the system refuses of files; of an error that the plugin `made`, only where one is out of reach indeed."""
-    places = [os.path.realpath(path) for path in paths]
+    # A relative name that leads nowhere from here was one in another directory, which the error does not name.
+    places = [os.path.realpath(path) for path in paths if os.path.isabs(path) or os.path.lexists(path)]
+    if paths and not places:
+        return None if made else Finding(FILES, FILESYSTEM, "a file")
     if number == errno.EROFS and not made:
-        return missing(next(filter(only_read, places), places[0])) if places else Finding(FILES, FILESYSTEM)
+        return missing(next(filter(only_read, places), places[0])) if places else Finding(FILES, FILESYSTEM, "a file")
     found = [(place, forbids(place, not made)) for place in places]
     if not made:
         # To make, move or remove a file is to write to its directory.
@@ -54,7 +62,15 @@ def refused(paths: list[str], number: int, made: bool) -> Finding | None:
         return Finding(CALLS, ALL, "a system call")
     if any(os.path.isfile(place) and not os.access(place, os.X_OK) for place in places):
         return by_mode(places[0])
-    return Finding(FILES, FILESYSTEM, places[0] if places else "")
+    return Finding(FILES, FILESYSTEM, places[0] if places else "a file")
+
+
+def not_run(path: str) -> Finding | None:
+    """What to do about a program that the system refuses to run; None where it is not for what the plugin is granted."""
+    place = os.path.realpath(path)
+    if os.path.isfile(place) and not os.access(place, os.X_OK):
+        return by_mode(place)
+    return Finding(RUN % place, ALL, place) if holder(place, "path") else None
 
 
 def absent(path: str) -> Finding | None:
@@ -73,6 +89,8 @@ def missing(place: str) -> Finding:
         help = READ_ONLY % read_only
     elif holder(place, "path"):
         help = FILES
+    elif is_of_system(place):
+        help = NEVER % place
     else:
         help = renamed(place) or (OUTSIDE if is_outside(place) else NOT_GRANTED) % place
     return Finding(help, FILESYSTEM, place)
@@ -85,7 +103,7 @@ def by_mode(path: str | None) -> Finding | None:
 
 def holder(place: str, key: str) -> dict | None:
     """The innermost grant whose directory, or whose name for components, is at or above a path."""
-    found = [grant for grant in _grants if place == grant[key] or place.startswith(grant[key].rstrip("/") + "/")]
+    found = [grant for grant in _grants if is_within(place, grant[key])]
     return max(found, key=lambda grant: len(grant[key]), default=None)
 
 
@@ -107,7 +125,7 @@ def renamed(place: str) -> str | None:
 def forbids(path: str, write: bool) -> str | None:
     """What keeps the plugin from what lies at a real path, or from the nearest directory above it that is there: `GRANT` for a
     missing grant, the file or directory whose mode or owner does, or None. Tries to open it, and changes nothing."""
-    if path.startswith(SYSTEM) or is_outside(path):
+    if is_of_system(path) or is_outside(path):
         return GRANT
     while not os.path.lexists(path):
         path = os.path.dirname(path)
@@ -127,6 +145,18 @@ def forbids(path: str, write: bool) -> str | None:
     # A file without a name is never seen, and gone when it is closed.
     way = getattr(os, "O_TMPFILE", None) if is_dir else 0
     return None if way is None or opens(path, os.O_WRONLY | way) else GRANT
+
+
+def is_of_system(path: str) -> bool:
+    """Whether a path lies in one of the system's directories, and not in what is the worker's own or granted there."""
+    if not any(path == directory or path.startswith(directory + "/") for directory in SYSTEM):
+        return False
+    return not any(is_within(path, own) for own in _own) and holder(path, "path") is None
+
+
+def is_within(path: str, directory: str) -> bool:
+    """Whether a path is a directory or lies below it."""
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
 def is_readable_above(path: str) -> bool:

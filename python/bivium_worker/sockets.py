@@ -23,6 +23,8 @@ BAD_QUESTIONS = frozenset(
     getattr(socket, name, None) for name in ("EAI_BADFLAGS", "EAI_FAMILY", "EAI_MEMORY", "EAI_SERVICE", "EAI_SOCKTYPE")
 )
 """Failures of a look-up that come from how it was asked for."""
+LOCALS = 1000
+"""So many variables of a frame are looked at."""
 CONNECTING = frozenset({"http", "socketserver.py", "socket.py", "ssl.py", "asyncio"})
 
 
@@ -37,15 +39,27 @@ def refused(error: BaseException, number: int) -> Finding:
     if any(is_unix(frame) for frame in frames(error)):
         return Finding(UNIX, ALL, "a Unix socket")
     frame = last_frame(error)
-    if number != errno.EACCES and (frame is None or not is_connecting(frame)):
+    if not is_plain_socket(frame) and (frame is None or not is_connecting(frame)):
         return Finding(grants.CALLS, ALL, "a system call")
-    target = next(("tcp://%s:%s" % target for target in targets(error) if target[1] is not None), "a connection")
+    target = next((tcp(host, port) for host, port in targets(error) if port is not None), "a connection")
     return Finding(CONNECTIONS, NETWORK, target)
 
 
 def absent() -> Finding | None:
     """The denial of a Unix socket that the plugin does not find, where the host may have it."""
     return Finding(HOSTS_SOCKET, FILESYSTEM, "a Unix socket") if grants.has_own_root() else None
+
+
+def tcp(host: str, port: int) -> str:
+    """A target as the audit log has it."""
+    return "tcp://%s:%d" % ("[%s]" % host if ":" in host else host, port)
+
+
+def is_plain_socket(frame) -> bool:
+    """Whether a frame has a socket among what it works with: what asks for a connection by itself has one."""
+    if frame is None:
+        return False
+    return any(isinstance(value, socket.socket) for value in list(frame.f_locals.values())[:LOCALS])
 
 
 def is_connecting(frame) -> bool:
@@ -68,5 +82,6 @@ def targets(error: BaseException) -> list[tuple[str, int | None]]:
         address = local.get("address")
         host, port = address[:2] if type(address) is tuple and len(address) >= 2 else (local.get("host"), local.get("port"))
         if type(host) is str:
-            found.append((host, port if type(port) is int else None))
+            # Of a URL's credentials nothing is recorded.
+            found.append((host.rpartition("@")[2], port if type(port) is int else None))
     return found

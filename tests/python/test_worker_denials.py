@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -242,6 +243,18 @@ class Denials(unittest.TestCase):
             with refusing(path):
                 self.denied(refused(filename=path), "permissions.filesystem")
 
+    @unittest.skipUnless(os.path.isdir("/dev/shm"), "has no /dev/shm")
+    def test_what_a_mode_forbids_in_the_workers_own_directory(self):
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as place, mock.patch.dict(os.environ, TMPDIR=place):
+            self.hold()
+            path = os.path.join(place, "file")
+            with open(path, "w"):
+                pass
+            with without_access(path):
+                self.hinted(refused(filename=path), "the mode or the owner of %s forbids it" % path)
+            self.denied(refused(filename=place + "-other"), "is never granted")
+        self.assertFalse(grants.is_of_system("/development/file"))
+
     def test_what_to_write_into_permissions_filesystem(self):
         mode = '"mode": "write"'
         with tempfile.TemporaryDirectory() as place:
@@ -268,6 +281,24 @@ class Denials(unittest.TestCase):
             self.hold(private=("/elsewhere",), granted=[grant(place, "/data", "write")])
             self.assertNotIn("mode", self.denied(refused(errno.EROFS, path), "permissions.filesystem")["help"])
 
+    def test_a_program_in_what_is_granted(self):
+        with tempfile.TemporaryDirectory() as place:
+            place = os.path.realpath(place)
+            path = os.path.join(place, "program")
+            with open(path, "w"):
+                pass
+            self.hold(private=("/elsewhere",), granted=[grant(place, "/data")])
+            refusal = PermissionError(errno.EACCES, "no", path)
+            with without_access(path):
+                self.hinted(raised_in(subprocess, refusal), "the mode or the owner of %s forbids it" % path)
+            os.chmod(path, 0o755)
+            self.denied(raised_in(subprocess, refusal), "%s is not run" % path)
+
+    def test_a_relative_name_of_a_directory_that_is_not_named(self):
+        self.hold()
+        found = self.denied(refused(filename="no-such-file-here"), "permissions.filesystem")
+        self.assertEqual(found["denied"]["resource"], "a file")
+
     def test_a_name_for_components(self):
         with tempfile.TemporaryDirectory() as place:
             place = os.path.realpath(place)
@@ -290,7 +321,14 @@ class Denials(unittest.TestCase):
         self.assertEqual(recorded(PluginError("outer", reason=absent())), ("permissions.filesystem", "/nowhere/of/the/host"))
         error = raised_in(socket, PermissionError(errno.EPERM, "no"), host="example.com", port=443, family=socket.AF_INET)
         self.assertEqual(recorded(error), ("permissions.network", "tcp://example.com:443"))
-        self.assertEqual(recorded(refused(errno.EPERM, None)), ("permissions", "a system call"))
+        for number in (errno.EPERM, errno.EACCES):
+            self.assertEqual(recorded(refused(number, None)), ("permissions", "a system call"))
+        with socket.socket() as own:
+            error = raised_in(os, PermissionError(errno.EACCES, "no"), own=own)
+        self.assertEqual(recorded(error), ("permissions.network", "a connection"))
+        for host, told in (("::1", "[::1]"), ("user:secret@example.com", "example.com")):
+            error = raised_in(socket, PermissionError(errno.EACCES, "no"), host=host, port=9)
+            self.assertEqual(recorded(error), ("permissions.network", "tcp://%s:9" % told))
         error = raised_in(socket, socket.gaierror(socket.EAI_AGAIN, "no"), host="example.com")
         self.assertEqual(recorded(error), ("permissions.network", "dns://example.com"))
         self.assertEqual(recorded(PluginError("mine")), ())
