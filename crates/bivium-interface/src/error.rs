@@ -250,6 +250,12 @@ macro_rules! constructors {
     )*};
 }
 
+/// A key as it stands in a JSON Pointer (RFC 6901).
+#[must_use]
+pub fn token(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
 impl PluginError {
     /// An error of this code. `message` is one clause in lower case, without the plugin's name and without a
     /// full stop.

@@ -56,7 +56,7 @@ pub use tokio_util::sync::CancellationToken;
 pub use blob::{Blob, FileBackedDto, media_type_of_path, suffix_of_media_type};
 pub use call::{Call, CallHandle, CallId};
 pub use clip::{clip, head, whole};
-pub use error::{ErrorCode, FailedStep, Failure, PluginError, Problem};
+pub use error::{ErrorCode, FailedStep, Failure, PluginError, Problem, token};
 pub use layer::{Layer, Wrapper};
 pub use log::{LogLevel, LogRecord, LogSource};
 pub use manifest::Manifest;

@@ -51,7 +51,8 @@ impl CheckedText {
     pub fn problems(&self, more: &[Problem]) -> Vec<Problem> {
         let mut all = self.problems.clone();
         for problem in more {
-            let place = problem.location.trim_start_matches('/').replace('/', ".");
+            let place =
+                problem.location.trim_start_matches('/').replace('/', ".").replace("~1", "/").replace("~0", "~");
             let colon = if place.is_empty() { "" } else { ": " };
             let (place, message) = (bounded(&place, MOST_PLACE), bounded(&problem.message, MOST_MESSAGE));
             all.add(self.line(&problem.location), format!("{place}{colon}{message}"));
@@ -101,7 +102,7 @@ mod tests {
         }
         let problems = [Problem::new("/a/1/b~1c", "is two"), Problem::new("/a/0", "is one")];
         let located: Vec<String> = checked.problems(&problems).iter().map(ToString::to_string).collect();
-        assert_eq!(located, ["line 3: a.0: is one", "line 4: a.1.b~1c: is two"]);
+        assert_eq!(located, ["line 3: a.0: is one", "line 4: a.1.b/c: is two"]);
         assert_eq!(checked.value(), json!({"a": [1, {"b/c": 2}]}));
         let schema = json!({"type": "object", "additionalProperties": false, "properties": {"steps": {}}});
         let long = Problem::new(format!("/a/{}", "x".repeat(1 << 20)), "y".repeat(1 << 20));

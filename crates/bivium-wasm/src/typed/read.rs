@@ -12,7 +12,7 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bivium_instances::document::Pace;
 use bivium_instances::document::cost::{self, Budget};
-use bivium_interface::{Payload, PluginError, Result, unescape_key};
+use bivium_interface::{Payload, PluginError, Result, token, unescape_key};
 use indexmap::{IndexMap, IndexSet};
 use serde_json::{Map, Number, Value};
 
@@ -599,7 +599,7 @@ impl fmt::Display for Pointer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for step in self.0 {
             match step {
-                Step::Name(name) => write!(f, "/{}", text::name(&name.replace('~', "~0").replace('/', "~1")))?,
+                Step::Name(name) => write!(f, "/{}", text::name(&token(name)))?,
                 Step::Index(n) => write!(f, "/{n}")?,
             }
         }

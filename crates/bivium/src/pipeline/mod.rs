@@ -100,6 +100,9 @@ pub struct Step {
     /// The named arguments: a template.
     #[serde(default)]
     pub args: Map<String, Value>,
+    /// Whether it stands for a step of the file that makes no sense.
+    #[serde(skip)]
+    is_broken: bool,
 }
 
 /// How one run of a pipeline is steered and watched.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use bivium_interface::manifest::CheckedText;
-use bivium_interface::{PluginError, Problem, Result, head, read_text};
+use bivium_interface::{PluginError, Problem, Result, head, read_text, token};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde::Deserialize as _;
@@ -90,6 +90,7 @@ fn lenient(mut value: Value) -> Option<Pipeline> {
     let object = value.as_object_mut()?;
     object.remove("$schema");
     keep_known(object, &SCHEMA);
+    let mut broken = Vec::new();
     let steps = object.get_mut("steps").and_then(Value::as_array_mut);
     for (n, step) in steps.into_iter().flatten().enumerate() {
         if let (Some(step), Some(known)) = (step.as_object_mut(), SCHEMA.pointer("/$defs/Step")) {
@@ -99,6 +100,7 @@ fn lenient(mut value: Value) -> Option<Pipeline> {
             let id = step.get("id").and_then(Value::as_str).map_or_else(|| format!("#{n}"), str::to_owned);
             // What others take of it may well be there.
             *step = json!({"id": id, "plugin": "", "stream": true});
+            broken.push(n);
         }
     }
     for input in object.get_mut("inputs").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
@@ -106,7 +108,13 @@ fn lenient(mut value: Value) -> Option<Pipeline> {
             *input = json!({});
         }
     }
-    serde_json::from_value(value).ok()
+    let mut pipeline: Pipeline = serde_json::from_value(value).ok()?;
+    for n in broken {
+        if let Some(step) = pipeline.steps.get_mut(n) {
+            step.is_broken = true;
+        }
+    }
+    Some(pipeline)
 }
 
 fn keep_known(object: &mut Map<String, Value>, schema: &Value) {
@@ -156,12 +164,12 @@ impl Pipeline {
         }
         for (name, input) in &self.inputs {
             if input.default.is_some() && input.file.is_some() {
-                report(format!("/inputs/{name}"), "has both a default and a file".to_owned());
+                report(format!("/inputs/{}", token(name)), "has both a default and a file".to_owned());
             }
         }
         let plugins: BTreeSet<&str> = self.steps.iter().map(|step| step.plugin.as_str()).collect();
         for name in self.configs.keys().filter(|name| !plugins.contains(name.as_str())) {
-            report(format!("/configs/{name}"), "no step calls a plugin of this name".to_owned());
+            report(format!("/configs/{}", token(name)), "no step calls a plugin of this name".to_owned());
         }
         let mut before: BTreeMap<&str, &Step> = BTreeMap::new();
         for (n, step) in self.steps.iter().enumerate() {
@@ -171,6 +179,9 @@ impl Pipeline {
                 || step.id.contains(|c: char| c.is_control() || c == '/');
             if is_odd || ["inputs", "item"].contains(&step.id.as_str()) {
                 report(format!("{at}/id"), format!("{:?} cannot be the id of a step", head(&step.id, Self::MAX_ID)));
+            }
+            if step.plugin.is_empty() && !step.is_broken {
+                report(format!("{at}/plugin"), "this names no plugin".to_owned());
             }
             if step.plugin.len() > Self::MAX_ID {
                 report(format!("{at}/plugin"), "this is longer than the name of any plugin".to_owned());
@@ -183,12 +194,14 @@ impl Pipeline {
             }
             for (name, template) in &step.args {
                 let item = step.for_each.is_some();
-                self.check_places(template, &before, item, |message| report(format!("{at}/args/{name}"), message));
+                self.check_places(template, &before, item, |message| {
+                    report(format!("{at}/args/{}", token(name)), message)
+                });
             }
             before.entry(&step.id).or_insert(step);
         }
         for (name, template) in &self.outputs {
-            self.check_places(template, &before, false, |message| report(format!("/outputs/{name}"), message));
+            self.check_places(template, &before, false, |message| report(format!("/outputs/{}", token(name)), message));
         }
         problems
     }
@@ -282,6 +295,16 @@ mod tests {
         let told = error.to_string();
         assert!(error.problems().len() == 5 && told.len() < 20_000, "{} {}", error.problems().len(), told.len());
         assert!(told.contains(r#"steps.1.id: "a\nb" cannot be the id of a step"#), "{told}");
+    }
+
+    #[test]
+    fn keys_with_a_slash_have_their_own_lines_and_a_step_without_a_plugin_is_told() {
+        let text = "{\"name\": \"p\",\n\"inputs\": {\n\"ok\": {},\n\"a/b\": {\"default\": 1, \"file\": \"x\"}},\n\
+                    \"steps\": [{\"id\": \"one\",\n\"plugin\": \"\"}],\n\"outputs\": {\"q~/r\":\n{\"$from\": \"none\"}}}";
+        let error = Pipeline::parse(text, Path::new("")).unwrap_err();
+        let told: Vec<String> = error.problems().iter().map(ToString::to_string).collect();
+        let begins = ["line 4: inputs.a/b: ", "line 6: steps.0.plugin: this names no plugin", "line 7: outputs.q~/r: "];
+        assert!(told.len() == 3 && told.iter().zip(begins).all(|(told, begin)| told.starts_with(begin)), "{told:?}");
     }
 
     #[test]

@@ -25,8 +25,11 @@ fn place_of(value: &Value) -> Option<Result<Place<'_>, String>> {
     let object = value.as_object()?;
     let Some(place) = object.get(KEY) else {
         // A slip of the pen would pass for data.
-        let key = object.keys().next().filter(|key| object.len() == 1 && key.starts_with('$'))?;
-        return nearest(key, [KEY]).map(|_| Err(format!("{value} is no reference; did you mean `{KEY}`?")));
+        let (key, place) = object.iter().next().filter(|_| object.len() == 1)?;
+        let names_a_place =
+            place.as_str().is_some_and(|place| place.starts_with("inputs/") || place.starts_with("item/"));
+        let is_meant = nearest(key, [KEY]).is_some() && (key.starts_with('$') || names_a_place);
+        return is_meant.then(|| Err(format!("{value} is no reference; did you mean `{KEY}`?")));
     };
     Some(match place.as_str() {
         Some(place) if object.len() == 1 => Ok(Place::parse(place)),
@@ -152,6 +155,17 @@ mod tests {
         assert_eq!(filled.json, json!({"x": {"$blob": 0}, "y": [{"$blob": 1}, 7]}));
         let paths: Vec<_> = filled.blobs.iter().map(|blob| blob.path().to_str().unwrap()).collect();
         assert_eq!(paths, ["/1", "/0"]);
+    }
+
+    #[test]
+    fn a_slip_in_the_key_of_a_reference_does_not_pass_for_data() {
+        for slip in [json!({"$form": "one"}), json!({"from": "inputs/text"}), json!({"from": "item/text"})] {
+            let told = place_of(&slip).unwrap().unwrap_err();
+            assert!(told.ends_with("did you mean `$from`?"), "{told}");
+        }
+        for data in [json!({"from": "me"}), json!({"from": 7}), json!({"text": "inputs/text"}), json!({})] {
+            assert!(place_of(&data).is_none(), "{data}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bivium::pipeline::{Draft, Pipeline, Step};
 use bivium::{Call, Inspection, MethodInfo, PluginError, Problem};
-use bivium_interface::nearest;
+use bivium_interface::{nearest, token};
 use serde_json::{Value, json};
 
 use crate::args::{Global, NamedPipeline};
@@ -36,7 +36,10 @@ async fn missing(host: &Host, pipeline: &Pipeline) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (name, input) in &pipeline.inputs {
         if let Some(path) = input.file.as_ref().map(|path| pipeline.dir.join(path)).filter(|path| !path.is_file()) {
-            problems.push(Problem::new(format!("/inputs/{name}/file"), format!("there is no file {}", path.display())));
+            problems.push(Problem::new(
+                format!("/inputs/{}/file", token(name)),
+                format!("there is no file {}", path.display()),
+            ));
         }
     }
     let mut known: BTreeMap<&str, (Option<Inspection>, Vec<String>)> = BTreeMap::new();
@@ -93,7 +96,7 @@ fn unfit(n: usize, step: &Step, methods: &[MethodInfo]) -> Vec<Problem> {
                 short(argument),
                 meant(argument, "takes", &taken)
             );
-            Problem::new(format!("/steps/{n}/args/{argument}"), message)
+            Problem::new(format!("/steps/{n}/args/{}", token(argument)), message)
         })
         .collect()
 }
