@@ -58,7 +58,7 @@ pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Resul
         (false, false) => inspect(host, &name).await?,
     };
     // A plugin that would not load is called in no way.
-    let loads = !matches!(&known, Known::Inspected(Inspection { problem: Some(_), .. }));
+    let loads = refusals.is_empty() && !matches!(&known, Known::Inspected(Inspection { problem: Some(_), .. }));
     let how = How::new(global, &args.named.plugin, manifest.runtime, loads);
     if output.is_json() {
         let mut info = as_json(&manifest, &rights, enabled, &known, &how);

@@ -28,10 +28,10 @@ enum Found {
 
 /// The plugin that a manifest declares, or why it would not be loaded.
 fn plugin(manifest: &Arc<Manifest>, builder: &ManagerBuilder) -> Verdict {
-    let mut refusals = builder.refusals(manifest);
-    match refusals.len() {
-        0 => Ok(Found::Valid("plugin", manifest.name.clone(), missing(manifest))),
-        1 => Err(refusals.remove(0)),
+    let (mut refusals, missing) = (builder.refusals(manifest), missing(manifest));
+    match (refusals.len(), missing.len()) {
+        (0, _) => Ok(Found::Valid("plugin", manifest.name.clone(), missing)),
+        (1, 0) => Err(refusals.remove(0)),
         _ => {
             let problem = |error: &PluginError| match error.problems() {
                 [] => {
@@ -40,7 +40,8 @@ fn plugin(manifest: &Arc<Manifest>, builder: &ManagerBuilder) -> Verdict {
                 }
                 problems => problems.to_vec(),
             };
-            let problems = refusals.iter().flat_map(problem).collect();
+            let missing = missing.into_iter().map(|missing| Problem::new("", missing));
+            let problems = refusals.iter().flat_map(problem).chain(missing).collect();
             Err(PluginError::invalid_manifest("the plugin would not be loaded")
                 .with_plugin(&manifest.name)
                 .with_problems(problems))

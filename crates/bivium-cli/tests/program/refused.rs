@@ -54,10 +54,12 @@ fn validate_tells_what_would_keep_a_plugin_from_loading_as_loading_does() {
     --- stdout
     [DIR]/manifests/grants.json: permissions.filesystem grants /proc, which lies in /proc: the kernel's view of processes; grant a directory that lies elsewhere
     [DIR]/manifests/grants.json: permissions.filesystem grants /sys/none, which lies in /sys: the kernel's view of the machine; grant a directory that lies elsewhere
+    [DIR]/manifests/grants.json: permissions.filesystem: /sys/none is not there
     [DIR]/manifests/needs.json: requirements[1]: "numpy >>> 2" has versions that PEP 440 does not know: Failed to parse version: no such comparison operator ">>>", must be one of ~= == != <= >= < > ===
     [DIR]/manifests/needs.json: requirements[2]: "x[a" has extras that are not a list of names in brackets
     [DIR]/manifests/needs.json: requires_python of [DIR]/manifests/needs.json: Failed to parse version: no such comparison operator ">>", must be one of ~= == != <= >= < > ===; write a PEP 440 specifier, for example ">=3.9,<3.14"
-    [DIR]/manifests/reads.json: reads: permissions.filesystem grants /dev, which lies in /dev: devices; grant a directory that lies elsewhere
+    [DIR]/manifests/reads.json: permissions.filesystem grants /dev, which lies in /dev: devices; grant a directory that lies elsewhere
+    [DIR]/manifests/reads.json: component: [DIR]/manifests/reads.wasm is not there
     [DIR]/manifests/schema.json: schema: the plugin's configuration schema is not valid: "nonsense" is not valid under any of the schemas listed in the 'anyOf' keyword; mend `config_schema` in the manifest or in the plugin
     [DIR]/manifests/trusted.json: ok, plugin trusted
     --- stderr

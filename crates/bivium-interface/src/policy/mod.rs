@@ -170,10 +170,10 @@ impl HostPolicy {
         Ok(policy)
     }
 
-    /// Whether a JSON object has a key of a policy's and none that only a manifest has.
+    /// Whether a JSON object of these keys has one of a policy's and none that only a manifest has.
     #[must_use]
-    pub fn is_meant(object: &Map<String, Value>) -> bool {
-        let has = |key: &String| SCHEMA.get("properties").is_some_and(|known| known.get(key).is_some());
-        object.keys().any(has) && !object.keys().any(|key| !has(key) && Manifest::has_key(key))
+    pub fn is_meant<'k>(keys: impl IntoIterator<Item = &'k str> + Clone) -> bool {
+        let has = |key: &str| SCHEMA.get("properties").is_some_and(|known| known.get(key).is_some());
+        keys.clone().into_iter().any(has) && !keys.into_iter().any(|key| !has(key) && Manifest::has_key(key))
     }
 }

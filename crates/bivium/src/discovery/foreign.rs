@@ -1,11 +1,12 @@
 //! Files that lie among manifests and evidently are none: nobody wants to be warned of them each time.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
 use bivium_interface::manifest::LONGEST;
 use bivium_interface::{ErrorCode, HostPolicy, Manifest, PluginError, read_text};
-use serde_json::Value;
+use serde::de::IgnoredAny;
 
 /// What editors and other systems leave beside files (`._redact.json`), and what is hidden on purpose.
 pub(super) const HIDDEN: FileKind = FileKind::Other("a hidden file");
@@ -35,14 +36,19 @@ impl FileKind {
         }
         // A pipe is read once.
         let text = if file.is_file() { read_text(file, u64::try_from(LONGEST).unwrap_or(u64::MAX)).ok() } else { None };
-        let value = text.and_then(|text| serde_json::from_str(text.strip_prefix('\u{feff}').unwrap_or(&text)).ok());
-        match value {
-            None => Self::Manifest,
-            Some(Value::Object(object)) if object.contains_key("steps") => Self::Pipeline,
-            Some(Value::Object(object)) if HostPolicy::is_meant(&object) => Self::Policy,
-            Some(Value::Object(object)) if object.keys().any(|key| Manifest::has_key(key)) => Self::Manifest,
-            Some(Value::Object(_)) => Self::Other("no key of it is a manifest's"),
-            Some(_) => Self::Other("no JSON object"),
+        // The keys alone: what is wrong with a value says whoever the file is for.
+        let object: Option<Result<BTreeMap<String, IgnoredAny>, _>> =
+            text.map(|text| serde_json::from_str(text.strip_prefix('\u{feff}').unwrap_or(&text)));
+        let keys: Vec<&str> = match &object {
+            Some(Ok(object)) => object.keys().map(String::as_str).collect(),
+            Some(Err(error)) if error.is_data() => return Self::Other("no JSON object"),
+            _ => return Self::Manifest,
+        };
+        match keys.as_slice() {
+            keys if keys.contains(&"steps") => Self::Pipeline,
+            keys if HostPolicy::is_meant(keys.iter().copied()) => Self::Policy,
+            keys if keys.iter().any(|key| Manifest::has_key(key)) => Self::Manifest,
+            _ => Self::Other("no key of it is a manifest's"),
         }
     }
 }
@@ -102,6 +108,13 @@ mod tests {
             kind("policy.json", r#"{"permissions": {"network": 7}, "confine": true}"#),
             Some("a host policy".to_owned())
         );
+        // Whatever is wrong with a value.
+        let deep = format!(r#"{{"steps": {}{}}}"#, "[".repeat(500), "]".repeat(500));
+        for pipeline in [r#"{"name": "p", "steps": [1e999]}"#, &deep] {
+            assert_eq!(kind("captions.json", pipeline), Some("a pipeline".to_owned()));
+        }
+        let policy = kind("policy.json", r#"{"confine": true, "limits": {"memory_mb": 1e999}}"#);
+        assert_eq!(policy, Some("a host policy".to_owned()));
         assert_eq!(kind("settings.json", r#"{"colour": 1}"#), Some("no key of it is a manifest's".to_owned()));
         assert_eq!(kind("list.json", "[1]"), Some("no JSON object".to_owned()));
         for broken in
