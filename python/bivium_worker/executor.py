@@ -15,7 +15,7 @@ from .calls import CURRENT, Call, Cancelled
 from .cancel import enter, leave
 from .codec import quick
 from .error_fields import is_a, last_frame
-from .errors import HERE, STATUS, WorkerError, describe, forget
+from .errors import HERE, STATUS, WorkerError, describe, forget, text_of
 from .loops import Loops
 from .outlet import Abandoned, Events, compact, patience, send
 from .plugin import Plugin
@@ -262,7 +262,8 @@ def positional(function) -> tuple:
     if isinstance(code, CodeType):
         first = 1 if optional(function, "__self__") is not None else 0
         return code.co_varnames[first : code.co_posonlyargcount] if code.co_posonlyargcount else ()
-    if "/" not in (optional(inner, "__text_signature__") or ""):
+    # NumPy's functions have no such text, and the signature itself.
+    if "/" not in (optional(inner, "__text_signature__") or "") and optional(inner, "__signature__") is None:
         return ()
     from . import signatures
 
@@ -282,7 +283,7 @@ def misfit(function, call: Call, error: TypeError) -> WorkerError | None:
             form = call.method + signatures.written(signature)
             return WorkerError("invalid-input", "the arguments do not fit: %s; the method is %s" % (reason, form))
     else:  # a built-in function
-        if call.kwargs and is_its_own(error):
+        if call.kwargs and is_its_own(error) and "argument" in text_of(error):
             return WorkerError(
                 "invalid-input", "%s tells no names of its parameters, so give them by position: %s" % (call.method, error)
             )

@@ -76,7 +76,7 @@ class Start(WorkerCase):
     def test_a_function_that_is_none_is_told(self):
         error = self.failure("", function="missing", module="constructed")
         self.assertEqual(error["code"], "invalid-manifest")
-        self.assertIn("the module 'constructed' has no function 'missing'; it has: count, kept, later, pieces, placed", error["message"])
+        self.assertIn("the module 'constructed' has no function 'missing'; it has: count, doubled, kept, later, pieces, placed", error["message"])
         error = self.failure("", function="Configured", module="constructed")
         self.assertIn("constructed:Configured is a class and no function: give `module` and `class`", error["message"])
 
@@ -111,6 +111,10 @@ class Start(WorkerCase):
         self.assertEqual(error["code"], "invalid-input")
         self.assertIn("execute tells no names of its parameters, so give them by position: max", error["message"])
         self.assertEqual(worker.get("/methods")[1]["methods"][0]["name"], "execute")
+        # What it says of its values is not about their names.
+        error = worker.error("execute", 1, 2, key=3)
+        self.assertEqual((error["code"], error["message"]), ("plugin-failed", "'int' object is not callable"))
+        self.assertEqual(self.start(function="doubled", module="constructed").result("execute", x=4), 8)
 
     def test_a_class_that_the_module_imports_is_found(self):
         self.assertEqual(self.start("Echo", "reexported").result("add", 1), 2)

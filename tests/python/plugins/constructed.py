@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import inspect
 from math import gcd, hypot, pow  # noqa: F401
 
 
@@ -47,3 +48,15 @@ def placed(a, b=2, /, *rest, c=3, **more):
 class Placed:
     def execute(self, a, b=2, /):
         return [a, b]
+
+
+class _Doubled:
+    """Tells its signature as NumPy's functions do, and has no code in Python's sense."""
+
+    __signature__ = inspect.Signature([inspect.Parameter("x", inspect.Parameter.POSITIONAL_ONLY)])
+
+    def __call__(self, x, /):
+        return 2 * x
+
+
+doubled = _Doubled()
