@@ -42,7 +42,7 @@ pub async fn run(site: &Site) -> Result<Vec<Entry>> {
 /// A confined start forks the host, which costs the more the more memory it uses.
 async fn confined(site: &Site) -> Result<Vec<Entry>> {
     let mut held = echo(site);
-    held["permissions"] = json!({});
+    held["permissions"] = json!({"filesystem": [{"path": site.repository("bench/python"), "guest": "/plugin"}]});
     let starter = async |manifest| -> Result<Starter> {
         let manager = site.manager(&[manifest]).await?;
         manager.unload(ECHO).await?;
