@@ -321,16 +321,14 @@ impl PluginManager {
         limits: &Limits,
         config: Value,
     ) -> Result<Arc<Copy>> {
-        let given = manifest.as_ref().and_then(|manifest| manifest.config_schema.clone());
-        let is_ancestors = manifest.as_ref().is_some_and(|manifest| manifest.ancestor.is_some());
-        let layered = self.inner.layers.around(plugin, manifest, limits)?;
+        let layered = self.inner.layers.around(plugin, manifest.clone(), limits)?;
         let plugin = layered.plugin();
         let attempt = async {
-            let document = match given {
-                Some(schema) if schema.as_object().is_none_or(|object| !object.is_empty()) => schema,
-                _ => plugin.config_schema().await?,
+            let manifest = manifest.as_deref();
+            let schema = match manifest.and_then(Schema::of_manifest) {
+                Some(schema) => schema?,
+                None => Schema::of_plugin(manifest, plugin.config_schema().await?)?,
             };
-            let schema = if is_ancestors { Schema::of_ancestor(document)? } else { Schema::compile(document)? };
             let complete = schema.complete(config.clone())?;
             plugin.initialize(complete.clone()).await?;
             Ok((schema, Config { given: Arc::new(config), complete: Arc::new(complete) }))
