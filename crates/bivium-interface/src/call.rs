@@ -105,7 +105,7 @@ struct Control {
     progress: OnceLock<Channel>,
 }
 
-/// A point in time that may be moved forward; at first there is none. In nanoseconds since the first call of this process.
+/// A point in time that may only become earlier; at first there is none. In nanoseconds since the first call of this process.
 struct Deadline(AtomicU64);
 
 impl Deadline {
@@ -139,6 +139,7 @@ struct Channel {
 
 impl CallHandle {
     fn new() -> Self {
+        // No deadline lies before it.
         Deadline::base();
         Self(Arc::new(Control {
             id: CallId::next(),
@@ -208,21 +209,30 @@ impl CallHandle {
 
     /// Waits until the call has been asked to stop.
     pub async fn cancelled(&self) {
-        let own = self.token();
-        loop {
-            let mut changed = pin!(self.0.changed.notified());
-            changed.as_mut().enable();
-            let mut tied: Vec<_> = self.tied().into_iter().map(|token| Box::pin(token.cancelled_owned())).collect();
-            let others = poll_fn(|cx| match tied.iter_mut().any(|token| token.as_mut().poll(cx).is_ready()) {
-                true => Poll::Ready(()),
-                false => Poll::Pending,
-            });
-            tokio::select! {
-                biased;
-                () = own.cancelled() => return,
-                () = others => return,
-                () = changed => {}
+        while self.next_end(false).await.is_none() {}
+    }
+
+    /// Waits for a cancel and, if it `counts`, for the deadline; none where a deadline or a token was added meanwhile.
+    async fn next_end(&self, counts: bool) -> Option<PluginError> {
+        let mut changed = pin!(self.0.changed.notified());
+        changed.as_mut().enable();
+        let mut tied: Vec<_> = self.tied().into_iter().map(|token| Box::pin(token.cancelled_owned())).collect();
+        let others = poll_fn(|cx| match tied.iter_mut().any(|token| token.as_mut().poll(cx).is_ready()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        });
+        let deadline = async {
+            match self.deadline().filter(|_| counts) {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
             }
+        };
+        tokio::select! {
+            biased;
+            () = self.token().cancelled() => Some(self.asked_to_stop()),
+            () = others => Some(self.asked_to_stop()),
+            () = deadline => Some(self.late()),
+            () = changed => None,
         }
     }
 
@@ -284,19 +294,8 @@ impl CallHandle {
     /// Waits until the call is cancelled or its deadline has passed, and gives the error that it then ends with.
     pub async fn interrupted(&self) -> PluginError {
         loop {
-            let mut changed = pin!(self.0.changed.notified());
-            changed.as_mut().enable();
-            let deadline = async {
-                match self.deadline() {
-                    Some(deadline) => tokio::time::sleep_until(deadline).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                () = self.cancelled() => return self.asked_to_stop(),
-                () = deadline => return self.late(),
-                () = changed => {}
+            if let Some(error) = self.next_end(true).await {
+                return error;
             }
         }
     }
