@@ -149,7 +149,7 @@ def forbids(path: str, write: bool) -> str | None:
 
 def is_of_system(path: str) -> bool:
     """Whether a path lies in one of the system's directories, and not in what is the worker's own or granted there."""
-    if not any(path == directory or path.startswith(directory + "/") for directory in SYSTEM):
+    if not any(is_within(path, directory) for directory in SYSTEM):
         return False
     return not any(is_within(path, own) for own in _own) and holder(path, "path") is None
 

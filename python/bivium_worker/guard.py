@@ -63,9 +63,10 @@ def fork(channel: int) -> None:
 
 
 def tie() -> bool:
-    """Has the kernel signal us when the thread of the host that started us ends, and leave to us what is orphaned below,
-    and says whether it does the latter. Until then there is nothing below, and a host that has died shows in its end of the channel. The first process of a PID
-    namespace has all of that already: the kernel kills it when that thread ends, and with it all others in there."""
+    """Has the kernel signal us when the thread of the host that started us ends, and leave to us what is orphaned below.
+    Gives whether it leaves us the orphans. Until then there is nothing below, and a host that has died shows in its end
+    of the channel. The first process of a PID namespace has all of that already: the kernel kills it when that thread
+    ends, and with it all others in there."""
     if not sys.platform.startswith("linux") or os.getpid() == 1:
         return False
     try:
