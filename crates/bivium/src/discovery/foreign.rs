@@ -15,7 +15,7 @@ pub(super) const HIDDEN: FileKind = FileKind::Other("a hidden file");
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FileKind {
-    /// A manifest, or what may become one: that is what a file is judged as which nothing is known of.
+    /// A manifest, or a file of which nothing is known: it may become one.
     Manifest,
     /// A pipeline: it has `steps`.
     Pipeline,

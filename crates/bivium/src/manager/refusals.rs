@@ -11,8 +11,8 @@ use crate::discovery::SearchPath;
 use crate::sources;
 
 impl PluginManager {
-    /// What would keep the plugin from being loaded by what its manifest says: directories that nobody is granted, requirements and a
-    /// configuration schema that are none. Blocks on the file system.
+    /// What would keep the plugin from being loaded by what its manifest says: directories that no plugin is granted, malformed requirements,
+    /// a configuration schema that is not valid. Blocks on the file system.
     ///
     /// # Errors
     /// As [`manifest`](Self::manifest).
