@@ -70,7 +70,7 @@ impl Wrapper for Noted {
         self.note("stream");
         let seen = Arc::clone(&self.seen);
         let stream = self.inner.execute_stream(call).await?;
-        Ok(Box::pin(stream.inspect(move |_| seen.lock().unwrap().push("item".to_owned()))))
+        Ok(PayloadStream::new(stream.inspect(move |_| seen.lock().unwrap().push("item".to_owned()))))
     }
 
     async fn initialize(&self, config: Value) -> Result<()> {
@@ -189,7 +189,7 @@ impl Wrapper for Careless {
     }
 
     async fn execute_stream(&self, _call: Call) -> Result<PayloadStream> {
-        Ok(Box::pin(stream::repeat_with(|| Ok(json!(1).into()))))
+        Ok(PayloadStream::new(stream::repeat_with(|| Ok(json!(1).into()))))
     }
 }
 

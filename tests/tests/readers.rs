@@ -48,7 +48,7 @@ impl PluginInterface for Own {
     }
 
     async fn execute_stream(&self, _call: Call) -> Result<PayloadStream> {
-        Ok(Box::pin(stream::repeat_with(|| Ok(json!(1).into()))))
+        Ok(PayloadStream::new(stream::repeat_with(|| Ok(json!(1).into()))))
     }
 }
 

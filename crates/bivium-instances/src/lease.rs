@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use bivium_interface::{PluginError, Result};
+use bivium_interface::{Admission, PluginError, Result};
 
 use crate::pool::Pool;
 use crate::slots::Work;
@@ -42,13 +42,15 @@ pub(crate) struct Hold<F: InstanceFactory, P: Borrow<Arc<Pool<F>>>> {
     pub(crate) seat: Option<u64>,
     /// None for questions, which do not count.
     pub(crate) work: Option<Work>,
+    /// Given back after the place.
+    pub(crate) admission: Admission,
     factory: PhantomData<fn() -> F>,
 }
 
 impl<F: InstanceFactory, P: Borrow<Arc<Pool<F>>>> Hold<F, P> {
     /// Of a place that was taken, without a seat so far.
     pub(crate) fn new(pool: P) -> Self {
-        Self { pool, seat: None, work: None, factory: PhantomData }
+        Self { pool, seat: None, work: None, admission: Admission::default(), factory: PhantomData }
     }
 }
 

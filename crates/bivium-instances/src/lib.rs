@@ -22,7 +22,7 @@
 //!     async fn initialize(&self, _config: &Value) -> Result<()> { Ok(()) }
 //!     async fn execute(&self, _call: &mut Call) -> Result<Payload> { Ok(json!(self.0).into()) }
 //!     async fn execute_stream(self: Arc<Self>, _call: Call) -> Result<PayloadStream> {
-//!         Ok(Box::pin(futures_util::stream::empty()))
+//!         Ok(PayloadStream::new(futures_util::stream::empty()))
 //!     }
 //!     async fn methods(&self) -> Result<Vec<MethodInfo>> { Ok(Vec::new()) }
 //!     async fn config_schema(&self) -> Result<Value> { Ok(json!({})) }
@@ -54,6 +54,7 @@
 mod audit;
 mod context;
 pub mod document;
+mod drain;
 mod idle;
 mod lease;
 mod log;
@@ -69,25 +70,23 @@ mod slots;
 #[cfg(test)]
 #[path = "../../../tests/support/small_disk.rs"]
 mod small_disk;
-mod stream;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bivium_interface::manifest::Limits;
-use bivium_interface::{Call, InstanceStats, MethodInfo, Payload, PayloadStream, PluginError, Result};
+use bivium_interface::{Call, HostPolicy, InstanceStats, MethodInfo, Payload, PayloadStream, PluginError, Result};
 use serde_json::Value;
 
 pub use audit::{AuditFile, AuditRecord, AuditSink, Auditor, Decision};
 pub use context::{PluginContext, Secrets};
+pub use drain::{DRAIN_TIME, drain};
 pub use idle::Idle;
 pub use log::{InstanceLog, KeptLog, Line, LogFiles, LogFilter, PluginLog};
 pub use plugin::PooledPlugin;
 pub use protected::Protected;
-pub use queue::{Place, Queue};
 pub use restart::RestartPolicy;
 pub use room::{Room, Seat};
-pub use stream::CallStream;
 
 /// One live copy of a plugin: a component's store or a worker process.
 ///
@@ -187,6 +186,15 @@ pub struct PoolLimits {
     pub restart: RestartPolicy,
 }
 
+impl PoolLimits {
+    /// How many calls may wait for a plugin with these limits.
+    #[must_use]
+    pub fn queue(limits: &Limits) -> u32 {
+        let limit = limits.queue.or(HostPolicy::DEFAULTS.queue);
+        limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(u32::MAX)
+    }
+}
+
 impl Default for PoolLimits {
     fn default() -> Self {
         Self {
@@ -194,7 +202,7 @@ impl Default for PoolLimits {
             calls_per_instance: 1,
             single_use: false,
             thread_affinity: false,
-            queue: Queue::limit(&Limits::default()),
+            queue: Self::queue(&Limits::default()),
             idle: None,
             restart: RestartPolicy::default(),
         }

@@ -7,14 +7,14 @@ use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bivium_interface::{Call, MethodInfo, Payload, PayloadStream, PluginError, PluginInterface, Result, Stats};
+use bivium_interface::{Call, CallId, MethodInfo, Payload, PayloadStream, PluginError, PluginInterface, Result, Stats};
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::drain::{DRAIN_TIME, drain};
 use crate::lease::Lease;
 use crate::pool::Pool;
-use crate::stream::{CallStream, unloading};
 use crate::{Instance, InstanceFactory};
 
 /// A plugin that runs on the instances which a factory makes.
@@ -26,20 +26,13 @@ pub struct PooledPlugin<F: InstanceFactory> {
 }
 
 impl<F: InstanceFactory> PooledPlugin<F> {
-    /// How long running calls get at [`cleanup`](PluginInterface::cleanup) before they are cancelled, unless
-    /// [`drain`](Self::drain) says otherwise.
-    pub const DRAIN: Duration = Duration::from_secs(5);
-
-    /// How long cancelled calls get to end before their instances end under them.
-    const STOP: Duration = Duration::from_secs(1);
-
     /// A plugin without instances; the first is made by `initialize` or by the first call.
     #[must_use]
     pub fn new(factory: F) -> Self {
-        Self { pool: Pool::new(factory), ending: CancellationToken::new(), drain: Self::DRAIN }
+        Self { pool: Pool::new(factory), ending: CancellationToken::new(), drain: DRAIN_TIME }
     }
 
-    /// Gives running calls another time to end at `cleanup`.
+    /// Gives running calls another time than [`DRAIN_TIME`] to end at [`cleanup`](PluginInterface::cleanup), before they are cancelled.
     #[must_use]
     pub fn drain(mut self, time: Duration) -> Self {
         self.drain = time;
@@ -68,7 +61,7 @@ impl<F: InstanceFactory> PooledPlugin<F> {
                 return Poll::Ready(result);
             }
             let ending = ending.get_or_insert_with(|| Box::pin(self.ending.cancelled()));
-            ending.as_mut().poll(cx).map(|()| Err(unloading()))
+            ending.as_mut().poll(cx).map(|()| Err(PluginError::unloading()))
         })
         .await
     }
@@ -96,10 +89,11 @@ impl<F: InstanceFactory> PluginInterface for PooledPlugin<F> {
         Box::pin(async move {
             let id = call.id();
             let work = pin!(async {
-                let lease = match self.pool.try_lease() {
+                let admit = call.take_admit();
+                let lease = match self.pool.try_lease(admit.as_deref()) {
                     Some(lease) => lease,
                     // Seldom and large: in a box, so that what each call moves about stays small.
-                    None => Box::pin(Pool::lease(&self.pool, call.handle())).await?,
+                    None => Box::pin(Pool::lease(&self.pool, call.handle(), admit.as_deref())).await?,
                 };
                 let result = lease.instance.execute(&mut call).await;
                 lease.end(&result).await;
@@ -110,10 +104,10 @@ impl<F: InstanceFactory> PluginInterface for PooledPlugin<F> {
         })
     }
 
-    async fn execute_stream(&self, call: Call) -> Result<PayloadStream> {
-        let (id, handle) = (call.id(), call.handle().clone());
+    async fn execute_stream(&self, mut call: Call) -> Result<PayloadStream> {
+        let (id, handle, admit) = (call.id(), call.handle().clone(), call.take_admit());
         let work = pin!(async {
-            let mut lease = Pool::lease(Arc::clone(&self.pool), call.handle()).await?;
+            let mut lease = Pool::lease(Arc::clone(&self.pool), call.handle(), admit.as_deref()).await?;
             let stream = Arc::clone(&lease.instance).execute_stream(call).await;
             if stream.is_err() {
                 lease.note(&stream);
@@ -126,7 +120,7 @@ impl<F: InstanceFactory> PluginInterface for PooledPlugin<F> {
             lease.note(&outcome);
             outcome.map_err(|error| error.with_plugin(lease.hold.pool.factory().name()).with_call(id))
         };
-        Ok(Box::pin(CallStream::new(stream, &handle, &self.ending, at_end)))
+        Ok(stream.bound(&handle, &self.ending, at_end))
     }
 
     async fn methods(&self) -> Result<Vec<MethodInfo>> {
@@ -145,6 +139,10 @@ impl<F: InstanceFactory> PluginInterface for PooledPlugin<F> {
         self.pool.stats().await.map_err(self.name_error())
     }
 
+    fn position(&self, call: CallId) -> Option<usize> {
+        self.pool.position(call)
+    }
+
     async fn is_alive(&self) -> bool {
         !self.pool.is_closed()
     }
@@ -153,13 +151,9 @@ impl<F: InstanceFactory> PluginInterface for PooledPlugin<F> {
         if self.pool.is_closed() {
             return Ok(());
         }
-        // Held across the end, so that no call that waits begins in between.
-        let mut drained = tokio::time::timeout(self.drain, self.pool.drained()).await;
-        if drained.is_err() {
-            self.ending.cancel();
-            // Those that do not end by themselves end with their instance.
-            drained = tokio::time::timeout(self.drain.min(Self::STOP), self.pool.drained()).await;
-        }
+        // Held across the end, so that no call that waits begins in between. Those that do not end by themselves end with their
+        // instance.
+        let drained = drain(self.pool.drained(), self.drain, || self.ending.cancel()).await;
         self.pool.close().await;
         drop(drained);
         Ok(())

@@ -1,7 +1,7 @@
 //! The pool: who gets which instance, and when.
 //!
-//! A queue with one place for each call that may run decides *when*; the slots decide *which*; one short lock keeps
-//! both. Instances are made when a call needs one and none is free, side by side, and no more than the calls that wait
+//! A queue with one place for each call that may run, and then who admits the call, decide *when*; the slots decide *which*; one short
+//! lock keeps places and slots. Instances are made when a call needs one and none is free, side by side, and no more than the calls that wait
 //! can use. Those that died are replaced at the pace of the [`RestartPolicy`](crate::RestartPolicy); those that no call
 //! needs are stopped.
 
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use bivium_interface::{CallHandle, ErrorCode, PluginError, Result, Stats};
+use bivium_interface::{Admission, Admit, CallHandle, CallId, ErrorCode, PluginError, Result, Stats};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -56,7 +56,7 @@ impl<F: InstanceFactory> Pool<F> {
             own: own.clone(),
             factory: Arc::new(factory),
             limits,
-            queue: Queue::keeping(Slots::new(limits), Self::places_of(limits), limits.queue),
+            queue: Queue::new(Slots::new(limits), Self::places_of(limits), limits.queue),
             seekers: AtomicUsize::new(0),
             changed: Notify::new(),
             watcher: Mutex::default(),
@@ -88,8 +88,8 @@ impl<F: InstanceFactory> Pool<F> {
         Ok(line)
     }
 
-    /// The right to run a call, and an instance for it, where both are there.
-    pub(crate) fn try_lease(self: &Arc<Self>) -> Option<Lease<F, &Arc<Self>>> {
+    /// The right to run a call, and an instance for it, where both are there and the call is admitted at once.
+    pub(crate) fn try_lease(self: &Arc<Self>, admit: Option<&dyn Admit>) -> Option<Lease<F, &Arc<Self>>> {
         let (id, instance) = {
             let mut line = self.line();
             if !line.take() {
@@ -104,18 +104,35 @@ impl<F: InstanceFactory> Pool<F> {
         };
         let mut hold = Hold::new(self);
         hold.seat = Some(id);
-        if !instance.is_fit() {
+        let admission = match admit {
+            _ if !instance.is_fit() => None,
+            Some(admit) => admit.admit_at_once(),
+            None => Some(Admission::default()),
+        };
+        let Some(admission) = admission else {
             self.line().kept.calls.withdraw();
             return None;
-        }
+        };
+        hold.admission = admission;
         hold.work = Some(Work::new());
         Some(Lease { instance, hold })
     }
 
-    /// Waits for the right to run a call, makes an instance if none is free, and gives it.
-    pub(crate) async fn lease<P: Borrow<Arc<Self>>>(pool: P, call: &CallHandle) -> Result<Lease<F, P>> {
+    /// Waits for the right to run a call, makes an instance if none is free, and gives it. The place comes before the admission:
+    /// a call that waits for its own plugin must not take what the calls of others could use.
+    pub(crate) async fn lease<P: Borrow<Arc<Self>>>(
+        pool: P,
+        call: &CallHandle,
+        admit: Option<&dyn Admit>,
+    ) -> Result<Lease<F, P>> {
         pool.borrow().queue.wait(call).await?;
         let mut hold = Hold::new(pool);
+        if let Some(admit) = admit {
+            hold.admission = match admit.admit_at_once() {
+                Some(admission) => admission,
+                None => admit.admit(call).await?,
+            };
+        }
         let instance = Self::seat_for(&mut hold, call).await?;
         hold.pool.borrow().line().kept.calls.begin();
         hold.work = Some(Work::new());
@@ -447,6 +464,11 @@ impl<F: InstanceFactory> Pool<F> {
         let instances: Vec<_> = slots.iter().filter_map(|slot| slot.instance().map(Arc::clone)).collect();
         drop(slots);
         join_all(instances.iter().map(|instance| instance.close())).await;
+    }
+
+    /// Where a call stands that waits for a place.
+    pub(crate) fn position(&self, call: CallId) -> Option<usize> {
+        self.queue.position(call)
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -4,17 +4,15 @@
 //! pays for one lock when it comes and for one when it goes.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bivium_interface::manifest::Limits;
-use bivium_interface::{CallHandle, CallId, HostPolicy, PluginError, Progress, Result};
+use bivium_interface::{CallHandle, CallId, PluginError, Progress, Result};
 use tokio::sync::{oneshot, watch};
 
 /// Hands out places to calls, first come, first served. A call waits under its deadline and its cancellation, and
 /// one that would be a waiter too many is refused.
 #[repr(C, align(64))]
-pub struct Queue<S = ()> {
+pub(crate) struct Queue<S> {
     line: Mutex<Line<S>>,
     limit: u32,
     /// Told whenever the line moves.
@@ -82,50 +80,9 @@ impl<S> Line<S> {
     }
 }
 
-impl Queue {
-    /// How many calls may wait for a plugin with these limits.
-    #[must_use]
-    pub fn limit(limits: &Limits) -> u32 {
-        let limit = limits.queue.or(HostPolicy::DEFAULTS.queue);
-        limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(u32::MAX)
-    }
-
-    /// A queue for so many places, in which at most `limit` calls wait.
-    #[must_use]
-    pub fn new(places: usize, limit: u32) -> Self {
-        Self::keeping((), places, limit)
-    }
-
-    /// Waits for a place. A call whose progress somebody watches is told how many are before it.
-    ///
-    /// # Errors
-    /// `resource-exhausted` if too many wait already; `cancelled`; `timeout`.
-    pub async fn enter(self: &Arc<Self>, call: &CallHandle) -> Result<Place> {
-        if !self.line().take() {
-            // Seldom and large: in a box, so that what each call moves about stays small.
-            Box::pin(self.wait(call)).await?;
-        }
-        Ok(Place(Arc::clone(self)))
-    }
-}
-
-/// A place in a [`Queue`], given back when it is dropped.
-pub struct Place(Arc<Queue>);
-
-impl fmt::Debug for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Place").finish_non_exhaustive()
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.line().give(1);
-    }
-}
-
 impl<S> Queue<S> {
-    pub(crate) fn keeping(kept: S, places: usize, limit: u32) -> Self {
+    /// A queue for so many places, in which at most `limit` calls wait.
+    pub(crate) fn new(kept: S, places: usize, limit: u32) -> Self {
         let line = Line { free: places, kept, waiting: BTreeMap::new(), calls: 0, next: 0, closed: false };
         Self { line: Mutex::new(line), limit, moved: watch::Sender::new(()) }
     }
@@ -134,8 +91,11 @@ impl<S> Queue<S> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a place for a call, which goes back by [`Line::give`]. Errors as of [`enter`](Queue::enter), and
-    /// `unavailable` once the queue is closed.
+    /// Waits for a place for a call, which goes back by [`Line::give`]. A call whose progress somebody watches is told how many are
+    /// before it.
+    ///
+    /// # Errors
+    /// `resource-exhausted` if too many wait already; `unavailable` once the queue is closed; `cancelled`; `timeout`.
     pub(crate) async fn wait(&self, call: &CallHandle) -> Result<()> {
         let ticket = self.line_up(Some(call.id()), 1)?;
         let number = ticket.number;
@@ -174,14 +134,12 @@ impl<S> Queue<S> {
     }
 
     /// How many calls wait.
-    #[must_use]
-    pub fn waiting(&self) -> u64 {
+    pub(crate) fn waiting(&self) -> u64 {
         self.line().calls as u64
     }
 
     /// Where a call stands that waits: 1 is the next to get a place.
-    #[must_use]
-    pub fn position(&self, call: CallId) -> Option<usize> {
+    pub(crate) fn position(&self, call: CallId) -> Option<usize> {
         let line = self.line();
         let mut calls = line.waiting.values().filter_map(|waiter| waiter.call);
         calls.position(|waiting| waiting == call).map(|before| before + 1)
@@ -252,15 +210,38 @@ impl<S> Drop for Ticket<'_, S> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use bivium_interface::{Call, ErrorCode};
 
     use super::*;
 
+    type Queue = super::Queue<()>;
+
+    /// A place that goes back when it is dropped.
+    struct Place(Arc<Queue>);
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            self.0.line().give(1);
+        }
+    }
+
+    impl std::fmt::Debug for Place {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.debug_struct("Place").finish_non_exhaustive()
+        }
+    }
+
+    async fn enter(queue: &Arc<Queue>, call: &CallHandle) -> Result<Place> {
+        queue.wait(call).await?;
+        Ok(Place(Arc::clone(queue)))
+    }
+
     fn wait(queue: &Arc<Queue>, call: &Call) -> tokio::task::JoinHandle<Result<Place>> {
         let (queue, handle) = (Arc::clone(queue), call.handle().clone());
-        tokio::spawn(async move { queue.enter(&handle).await })
+        tokio::spawn(async move { enter(&queue, &handle).await })
     }
 
     async fn until_waiting(queue: &Queue, count: u64) {
@@ -271,14 +252,14 @@ mod tests {
 
     #[tokio::test]
     async fn calls_stand_in_line_and_one_too_many_is_refused() {
-        let queue = Arc::new(Queue::new(1, 2));
+        let queue = Arc::new(Queue::new((), 1, 2));
         let (first, second, third) = (Call::new(), Call::new(), Call::new());
-        let held = queue.enter(first.handle()).await.unwrap();
+        let held = enter(&queue, first.handle()).await.unwrap();
         let waits = [wait(&queue, &second), wait(&queue, &third)];
         until_waiting(&queue, 2).await;
         assert_eq!([&first, &second, &third].map(|call| queue.position(call.id())), [None, Some(1), Some(2)]);
 
-        let error = queue.enter(Call::new().handle()).await.unwrap_err();
+        let error = enter(&queue, Call::new().handle()).await.unwrap_err();
         assert_eq!(error.code(), ErrorCode::ResourceExhausted);
         assert!(error.message().contains("2 calls wait") && error.message().contains("limits.queue"), "{error}");
 
@@ -293,8 +274,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_watched_call_hears_where_it_stands() {
-        let queue = Arc::new(Queue::new(1, 9));
-        let held = queue.enter(Call::new().handle()).await.unwrap();
+        let queue = Arc::new(Queue::new((), 1, 9));
+        let held = enter(&queue, Call::new().handle()).await.unwrap();
         let (before, watched) = (Call::new(), Call::new());
         let mut progress = watched.handle().progress();
         let before_waits = wait(&queue, &before);
@@ -315,8 +296,9 @@ mod tests {
 
     #[tokio::test]
     async fn who_wants_all_waits_for_all_and_others_wait_behind() {
-        let queue = Arc::new(Queue::new(2, 9));
-        let held = [queue.enter(Call::new().handle()).await.unwrap(), queue.enter(Call::new().handle()).await.unwrap()];
+        let queue = Arc::new(Queue::new((), 2, 9));
+        let held =
+            [enter(&queue, Call::new().handle()).await.unwrap(), enter(&queue, Call::new().handle()).await.unwrap()];
         let all = {
             let queue = Arc::clone(&queue);
             tokio::spawn(async move { queue.wait_for(2).await })
@@ -341,8 +323,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_place_that_was_given_to_a_waiter_that_left_is_given_on() {
-        let queue = Arc::new(Queue::new(1, 9));
-        let held = queue.enter(Call::new().handle()).await.unwrap();
+        let queue = Arc::new(Queue::new((), 1, 9));
+        let held = enter(&queue, Call::new().handle()).await.unwrap();
         let unheard = queue.line_up(Some(CallId::next()), 1).unwrap();
         let call = Call::new();
         let behind = wait(&queue, &call);
@@ -356,14 +338,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_closed_queue_refuses_those_that_wait_and_those_that_come() {
-        let queue = Arc::new(Queue::new(1, 9));
-        let held = queue.enter(Call::new().handle()).await.unwrap();
+        let queue = Arc::new(Queue::new((), 1, 9));
+        let held = enter(&queue, Call::new().handle()).await.unwrap();
         let waits = wait(&queue, &Call::new());
         until_waiting(&queue, 1).await;
         queue.line().close();
         assert_eq!(waits.await.unwrap().unwrap_err().code(), ErrorCode::Unavailable);
         drop(held);
-        assert_eq!(queue.enter(Call::new().handle()).await.unwrap_err().code(), ErrorCode::Unavailable);
+        assert_eq!(enter(&queue, Call::new().handle()).await.unwrap_err().code(), ErrorCode::Unavailable);
         assert_eq!(queue.waiting(), 0);
     }
 }

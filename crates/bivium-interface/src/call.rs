@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::progress::Pace;
-use crate::{Blob, Payload, PluginError, Progress, Result};
+use crate::{Admit, Blob, Payload, PluginError, Progress, Result};
 
 /// The id of a call, unique in this host and across hosts of one machine with overwhelming likelihood. Written as
 /// 16 hexadecimal digits.
@@ -342,7 +342,6 @@ impl fmt::Debug for CallHandle {
 /// data that merely looks like it apart.
 ///
 /// A clone is another call: it has an id, a progress and a cancel of its own, and the deadline and the tokens of the first.
-#[derive(Debug)]
 #[non_exhaustive]
 pub struct Call {
     /// The method; [`Call::EXECUTE`] unless named.
@@ -357,6 +356,7 @@ pub struct Call {
     /// `control`, `run_id`, `actor` and so on. Others do not see it.
     pub envelope: Map<String, Value>,
     handle: CallHandle,
+    admit: Option<Arc<dyn Admit>>,
 }
 
 impl Clone for Call {
@@ -368,7 +368,17 @@ impl Clone for Call {
             blobs: self.blobs.clone(),
             envelope: self.envelope.clone(),
             handle: self.handle.again(),
+            admit: self.admit.clone(),
         }
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut call = f.debug_struct("Call");
+        call.field("method", &self.method).field("positional", &self.positional).field("named", &self.named);
+        call.field("blobs", &self.blobs).field("envelope", &self.envelope).field("handle", &self.handle);
+        call.finish_non_exhaustive()
     }
 }
 
@@ -392,6 +402,7 @@ impl Call {
             blobs: Vec::new(),
             envelope: Map::new(),
             handle: CallHandle::new(),
+            admit: None,
         }
     }
 
@@ -473,6 +484,19 @@ impl Call {
     pub fn cancellation(self, token: CancellationToken) -> Self {
         self.handle.tie(token);
         self
+    }
+
+    /// Has `admit` let the call through once it has a place in its plugin. Plugins that are loaded from a manifest ask it, and hold
+    /// what it gives until the call or its stream has ended.
+    #[must_use]
+    pub fn admitted_by(mut self, admit: Arc<dyn Admit>) -> Self {
+        self.admit = Some(admit);
+        self
+    }
+
+    /// Takes what is to let the call through, out of the call. For those who run calls.
+    pub fn take_admit(&mut self) -> Option<Arc<dyn Admit>> {
+        self.admit.take()
     }
 
     /// The call's id.

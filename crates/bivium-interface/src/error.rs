@@ -315,6 +315,12 @@ impl PluginError {
         error
     }
 
+    /// The error of a call whose plugin is unloaded under it.
+    #[must_use]
+    pub fn unloading() -> Self {
+        Self::cancelled("the call was cancelled: its plugin is being unloaded")
+    }
+
     /// Names the plugin, unless one is named already.
     #[must_use]
     pub fn with_plugin(mut self, plugin: impl Into<String>) -> Self {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use crate::{Call, MethodInfo, Payload, PayloadStream, PluginInterface, Result, Stats};
+use crate::{Call, CallId, MethodInfo, Payload, PayloadStream, PluginInterface, Result, Stats};
 
 /// Wraps a plugin in another one that does something around its calls, as a `tower::Layer` does around a service.
 ///
@@ -130,6 +130,10 @@ impl<W: Wrapper> PluginInterface for W {
 
     async fn stats(&self) -> Result<Stats> {
         Wrapper::stats(self).await
+    }
+
+    fn position(&self, call: CallId) -> Option<usize> {
+        self.inner().position(call)
     }
 
     async fn is_alive(&self) -> bool {

@@ -31,6 +31,7 @@
 //! # Ok::<(), PluginError>(()) }).unwrap();
 //! ```
 
+mod admission;
 mod blob;
 mod call;
 mod clip;
@@ -47,12 +48,14 @@ mod plugin;
 pub mod policy;
 mod progress;
 mod stats;
+mod stream;
 mod text_file;
 mod typed;
 
 pub use async_trait::async_trait;
 pub use tokio_util::sync::CancellationToken;
 
+pub use admission::{Admission, Admit};
 pub use blob::{Blob, FileBackedDto, media_type_of_path, suffix_of_media_type};
 pub use call::{Call, CallHandle, CallId};
 pub use clip::{clip, head, whole};
@@ -63,10 +66,11 @@ pub use manifest::Manifest;
 pub use method::MethodInfo;
 pub use nearest::nearest;
 pub use payload::{Payload, escape, escape_key, unescape, unescape_key};
-pub use plugin::{PayloadStream, PluginInterface, TypedStream};
+pub use plugin::PluginInterface;
 pub use policy::{Granted, HostPolicy, NetworkRule};
 pub use progress::Progress;
 pub use stats::{CircuitState, InstanceStats, LastCrash, Stats};
+pub use stream::{PayloadStream, TypedStream};
 pub use text_file::{read_text, read_text_from};
 pub use typed::typed;
 

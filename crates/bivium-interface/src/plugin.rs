@@ -1,20 +1,10 @@
 //! [`PluginInterface`], the trait behind which both roads hide.
 
-use std::pin::Pin;
-
 use async_trait::async_trait;
-use futures_core::Stream;
 use futures_util::stream;
 use serde_json::{Value, json};
 
-use crate::{Call, MethodInfo, Payload, PluginError, Result, Stats};
-
-/// The results of a streaming call, in order. Made when asked for: a slow reader slows the plugin down. The first
-/// error ends the stream. Dropping it cancels the call.
-pub type PayloadStream = Pin<Box<dyn Stream<Item = Result<Payload>> + Send>>;
-
-/// The results of a streaming call, each read into the caller's own type. As [`PayloadStream`] otherwise.
-pub type TypedStream<T> = Pin<Box<dyn Stream<Item = Result<T>> + Send>>;
+use crate::{Call, CallId, MethodInfo, Payload, PayloadStream, PluginError, Result, Stats};
 
 /// A plugin that calls can be made to: a pool of component instances, a set of workers, or a type of the host's own.
 ///
@@ -40,7 +30,7 @@ pub trait PluginInterface: Send + Sync + 'static {
     /// Starts a call with many results. The default gives the one result of [`execute`](Self::execute).
     async fn execute_stream(&self, call: Call) -> Result<PayloadStream> {
         let payload = self.execute(call).await?;
-        Ok(Box::pin(stream::iter([Ok(payload)])))
+        Ok(PayloadStream::new(stream::iter([Ok(payload)])))
     }
 
     /// The methods, as far as they are known.
@@ -61,6 +51,11 @@ pub trait PluginInterface: Send + Sync + 'static {
     /// Counters and use of resources. Cheap enough to ask every second.
     async fn stats(&self) -> Result<Stats> {
         Ok(Stats::default())
+    }
+
+    /// Where a call stands that waits for the plugin: 1 is the next. None for one that does not wait.
+    fn position(&self, _call: CallId) -> Option<usize> {
+        None
     }
 
     /// Whether a call made now could run.

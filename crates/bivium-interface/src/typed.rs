@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::payload::{index_of, is_reserved, rename};
-use crate::plugin::TypedStream;
+use crate::stream::TypedStream;
 use crate::{Blob, Call, Payload, PayloadStream, PluginError, PluginInterface, Result, escape_key, unescape_key};
 
 thread_local! {
@@ -309,7 +309,7 @@ mod tests {
         }
 
         async fn execute_stream(&self, _: Call) -> Result<PayloadStream> {
-            Ok(Box::pin(stream::iter([json!(1), json!("two"), json!(3)].map(|json| Ok(json.into())))))
+            Ok(PayloadStream::new(stream::iter([json!(1), json!("two"), json!(3)].map(|json| Ok(json.into())))))
         }
 
         async fn stats(&self) -> Result<Stats> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bivium_exchange::Exchange;
 use bivium_instances::document::blocking;
-use bivium_instances::{Idle, InstanceFactory, PluginContext, PluginLog, PoolLimits, Queue, RestartPolicy, Room};
+use bivium_instances::{Idle, InstanceFactory, PluginContext, PluginLog, PoolLimits, RestartPolicy, Room};
 use bivium_interface::{ErrorCode, Manifest, PluginError, Result, manifest};
 use serde_json::Value;
 use tokio::task::yield_now;
@@ -98,7 +98,7 @@ impl ComponentFactory {
                 calls_per_instance: 1,
                 single_use: manifest.isolation == manifest::Isolation::Call || guest.is_single_use(),
                 thread_affinity: true,
-                queue: Queue::limit(&context.granted.limits),
+                queue: PoolLimits::queue(&context.granted.limits),
                 idle: Some(IDLE),
                 restart: RESTART,
             },

@@ -25,7 +25,7 @@ impl RunningStream {
 
     pub(crate) fn into_payloads(self) -> PayloadStream {
         // Boxed, since it is moved in and out for each result.
-        Box::pin(stream::unfold(Box::new(self), |mut running| async move {
+        PayloadStream::new(stream::unfold(Box::new(self), |mut running| async move {
             let item = running.next().await?;
             Some((item, running))
         }))

@@ -13,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bivium_exchange::{Area, Exchange};
 use bivium_instances::document::DocumentLimits;
-use bivium_instances::{Idle, InstanceFactory, InstanceLog, PluginContext, PoolLimits, Queue, RestartPolicy};
+use bivium_instances::{Idle, InstanceFactory, InstanceLog, PluginContext, PoolLimits, RestartPolicy};
 use bivium_interface::manifest::{Isolation, PythonKind};
 use bivium_interface::{ErrorCode, LogLevel, LogSource, Manifest, PluginError, Result};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -89,7 +89,7 @@ impl InstanceFactory for WorkerFactory {
             calls_per_instance: self.manifest.concurrency,
             single_use: self.manifest.isolation == Isolation::Call,
             thread_affinity: false,
-            queue: Queue::limit(&self.context.granted.limits),
+            queue: PoolLimits::queue(&self.context.granted.limits),
             idle: self.manifest.idle_stop_s.map(|seconds| Idle { after: Duration::from_secs(seconds), keep: 0 }),
             restart: RestartPolicy::default(),
         }

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use bivium_exchange::Exchange;
 use bivium_instances::{PluginContext, PooledPlugin};
 use bivium_interface::{
-    Call, LogLevel, LogSource, Manifest, MethodInfo, Payload, PayloadStream, PluginError, PluginInterface, Result,
-    Stats,
+    Call, CallId, LogLevel, LogSource, Manifest, MethodInfo, Payload, PayloadStream, PluginError, PluginInterface,
+    Result, Stats,
 };
 use serde_json::Value;
 
@@ -121,6 +121,10 @@ impl PluginInterface for RemotePluginProxy {
 
     async fn stats(&self) -> Result<Stats> {
         self.0.stats().await
+    }
+
+    fn position(&self, call: CallId) -> Option<usize> {
+        self.0.position(call)
     }
 
     async fn is_alive(&self) -> bool {

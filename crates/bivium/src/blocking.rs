@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use bivium_interface::{Call, MethodInfo, Payload, PluginError, PluginInterface, Result, Stats, TypedStream};
+use bivium_interface::{Call, CallId, MethodInfo, Payload, PluginError, PluginInterface, Result, Stats, TypedStream};
 use futures_util::StreamExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -132,7 +132,7 @@ impl PluginManager {
     /// As there.
     pub fn stream(&self, name: &str, call: Call) -> Result<Results> {
         let stream = self.waiter.wait(self.manager.execute_stream(name, call))?;
-        Ok(Results { waiter: self.waiter.clone(), stream })
+        Ok(Results { waiter: self.waiter.clone(), stream: Box::pin(stream) })
     }
 
     /// [`crate::PluginManager::call_typed`].
@@ -305,7 +305,7 @@ impl Plugin {
     /// As [`PluginInterface::execute_stream`].
     pub fn stream(&self, call: Call) -> Result<Results> {
         let stream = self.waiter.wait(self.plugin.execute_stream(call))?;
-        Ok(Results { waiter: self.waiter.clone(), stream })
+        Ok(Results { waiter: self.waiter.clone(), stream: Box::pin(stream) })
     }
 
     /// Runs a call with types of the caller's own: see [`crate::PluginManager::call_typed`].
@@ -363,6 +363,12 @@ impl Plugin {
     /// As [`PluginInterface::stats`].
     pub fn stats(&self) -> Result<Stats> {
         self.waiter.wait(self.plugin.stats())
+    }
+
+    /// Where a call stands that waits for the plugin: 1 is the next.
+    #[must_use]
+    pub fn position(&self, call: CallId) -> Option<usize> {
+        self.plugin.position(call)
     }
 
     /// Whether a call made now could run.

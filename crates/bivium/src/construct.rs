@@ -72,8 +72,7 @@ impl Constructor {
         self.options.policy.grant(manifest)
     }
 
-    fn context(&self, manifest: &Manifest, log: PluginLog) -> PluginContext {
-        let granted = self.granted(manifest);
+    fn context(&self, manifest: &Manifest, granted: Granted, log: PluginLog) -> PluginContext {
         for refusal in &granted.refused {
             log.push(LogLevel::Warn, LogSource::Host, 0, None, &refusal.to_string());
         }
@@ -93,9 +92,14 @@ impl Constructor {
         instances
     }
 
-    /// Makes the plugin, without a configuration and without a running instance.
-    pub(crate) async fn construct(&self, manifest: &Arc<Manifest>, log: PluginLog) -> Result<Arc<dyn PluginInterface>> {
-        let context = self.context(manifest, log);
+    /// Makes the plugin with what it is granted, without a configuration and without a running instance.
+    pub(crate) async fn construct(
+        &self,
+        manifest: &Arc<Manifest>,
+        granted: Granted,
+        log: PluginLog,
+    ) -> Result<Arc<dyn PluginInterface>> {
+        let context = self.context(manifest, granted, log);
         let plugin = match manifest.runtime {
             Runtime::Wasm => self.component(manifest, context).await,
             Runtime::Python => self.worker(manifest, context).await,

@@ -23,7 +23,7 @@ pub async fn open(source: impl Into<Source>, config: Value) -> Result<Arc<dyn Pl
     let granted = constructor.granted(&manifest);
     sources::check(&granted, &[], std::iter::once(Arc::clone(&manifest)))
         .map_err(|error| error.with_plugin(&manifest.name))?;
-    let plugin = constructor.construct(&manifest, PluginLog::new(manifest.name.as_str())).await?;
+    let plugin = constructor.construct(&manifest, granted, PluginLog::new(manifest.name.as_str())).await?;
     plugin.initialize(config).await?;
     Ok(plugin)
 }

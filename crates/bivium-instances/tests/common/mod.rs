@@ -77,7 +77,7 @@ impl Instance for Copy {
     }
 
     async fn execute_stream(self: Arc<Self>, _call: Call) -> Result<PayloadStream> {
-        Ok(Box::pin(stream::iter((0..3).map(|n| Ok(json!(n).into())))))
+        Ok(PayloadStream::new(stream::iter((0..3).map(|n| Ok(json!(n).into())))))
     }
 
     async fn methods(&self) -> Result<Vec<MethodInfo>> {

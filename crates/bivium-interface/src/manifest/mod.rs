@@ -208,18 +208,6 @@ pub struct Manifest {
     is_bare: bool,
 }
 
-impl Manifest {
-    /// How many calls the plugin runs at once: further ones wait.
-    #[must_use]
-    pub fn capacity(&self) -> usize {
-        let calls = match self.runtime {
-            Runtime::Wasm => self.instances.max,
-            Runtime::Python => self.replicas.saturating_mul(self.concurrency),
-        };
-        usize::try_from(calls.max(1)).unwrap_or(usize::MAX >> 4)
-    }
-}
-
 /// Whether an instance serves many calls or one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -114,7 +114,7 @@ impl Events {
 
     /// As the stream that callers read. Dropping it brings the call down.
     pub(crate) fn into_stream(self) -> PayloadStream {
-        Box::pin(stream::unfold(Some(self), |events| async move { events?.next_unless_interrupted().await }))
+        PayloadStream::new(stream::unfold(Some(self), |events| async move { events?.next_unless_interrupted().await }))
     }
 
     /// The one result of a unary call that came this way for its progress.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use bivium_interface::{
-    Call, Failure, Layer, MethodInfo, Payload, PayloadStream, PluginError, PluginInterface, Result, Stats,
+    Call, CallId, Failure, Layer, MethodInfo, Payload, PayloadStream, PluginError, PluginInterface, Result, Stats,
 };
 use futures_core::Stream;
 use serde_json::Value;
@@ -74,7 +74,7 @@ impl PluginInterface for CaughtPlugin {
         let id = call.id();
         let stream = self.caught(async { self.plugin.execute_stream(call).await }).await;
         let stream = stream.map_err(|error| error.with_call(id))?;
-        Ok(Box::pin(CaughtStream { stream: Some(stream), plugin: self.name.clone() }))
+        Ok(PayloadStream::new(CaughtStream { stream: Some(stream), plugin: self.name.clone() }))
     }
 
     async fn methods(&self) -> Result<Vec<MethodInfo>> {
@@ -91,6 +91,10 @@ impl PluginInterface for CaughtPlugin {
 
     async fn stats(&self) -> Result<Stats> {
         self.caught(async { self.plugin.stats().await }).await
+    }
+
+    fn position(&self, call: CallId) -> Option<usize> {
+        now(|| self.plugin.position(call)).unwrap_or(None)
     }
 
     async fn is_alive(&self) -> bool {
@@ -113,7 +117,7 @@ impl Stream for CaughtStream {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
-        let polled = catch_unwind(AssertUnwindSafe(|| stream.as_mut().poll_next(cx)));
+        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(stream).poll_next(cx)));
         polled.unwrap_or_else(|panic| {
             // Not asked again, and what is left of it is dropped where another panic ends nothing.
             let rest = self.stream.take();

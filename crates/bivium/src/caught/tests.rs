@@ -34,7 +34,7 @@ impl PluginInterface for Panics {
 
     async fn execute_stream(&self, _call: Call) -> Result<PayloadStream> {
         let item = |n: u32| if n < 2 { Ok(json!(n).into()) } else { panic!("no third") };
-        Ok(Box::pin(stream::iter(0..5).map(item)))
+        Ok(PayloadStream::new(stream::iter(0..5).map(item)))
     }
 
     async fn stats(&self) -> Result<bivium_interface::Stats> {

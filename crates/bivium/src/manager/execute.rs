@@ -5,7 +5,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::PluginManager;
-use super::layers::KeptStream;
 
 impl PluginManager {
     /// Runs a call and gives its result. The call's deadline covers the wait for the scheduler and for an
@@ -18,7 +17,7 @@ impl PluginManager {
         let loaded = self.loaded(name)?;
         let serving = loaded.enter(call.handle()).await?;
         let id = call.id();
-        let result = serving.copy().layered.execute(call).await;
+        let result = serving.copy().plugin().execute(call).await;
         result.map_err(|error| error.with_plugin(name).with_call(id))
     }
 
@@ -31,9 +30,9 @@ impl PluginManager {
         let handle = call.handle().clone();
         let loaded = self.loaded(name)?;
         let serving = loaded.enter(&handle).await?;
-        let started = serving.copy().layered.execute_stream(call).await;
-        let (stream, admittance) = started.map_err(|error| error.with_plugin(name).with_call(handle.id()))?;
-        Ok(Box::pin(KeptStream::new(stream, handle, (admittance, serving))))
+        let started = serving.copy().plugin().execute_stream(call).await;
+        let stream = started.map_err(|error| error.with_plugin(name).with_call(handle.id()))?;
+        Ok(stream.holding(&handle, serving))
     }
 
     /// Calls `execute` with the arguments that `input` holds ([`Call::with`]), and reads its result into the caller's own

@@ -4,8 +4,7 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bivium_instances::PluginLog;
-use bivium_interface::manifest::Limits;
+use bivium_instances::{DRAIN_TIME, PluginLog};
 use bivium_interface::{LogLevel, LogSource, Manifest, PluginError, PluginInterface, Result};
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -15,7 +14,7 @@ use tokio::time::timeout;
 use super::PluginManager;
 use super::freed::Freed;
 use super::layers::Weight;
-use super::loaded::{Config, Copy, DRAIN, Loaded};
+use super::loaded::{Config, Copy, Loaded};
 use crate::caught::CaughtPlugin;
 use crate::config::{Schema, merge};
 use crate::sources;
@@ -127,7 +126,7 @@ impl PluginManager {
             return Err(PluginError::invalid_input("a plugin of this name is loaded already").with_plugin(name));
         }
         let saved = self.inner.settings.read(&name)?;
-        let copy = self.configured(plugin, None, &Limits::default(), config).await?;
+        let copy = self.configured(plugin, None, config).await?;
         let base = saved.config.unwrap_or(Value::Null);
         self.loaded_map().insert(name.clone(), Loaded::new(&name, self.log(&name), saved.enabled, base, copy));
         Ok(())
@@ -227,7 +226,7 @@ impl PluginManager {
         let _turn = self.turn(name).await;
         let loaded = self.loaded(name)?;
         // Whoever configures or reloads may be waiting for a call without a deadline.
-        let _configuring = match timeout(DRAIN, loaded.turn.lock()).await {
+        let _configuring = match timeout(DRAIN_TIME, loaded.turn.lock()).await {
             Ok(turn) => turn,
             Err(_) => {
                 loaded.cancel_all();
@@ -309,8 +308,8 @@ impl PluginManager {
         let found = std::iter::once_with(|| self.found_map().clone().into_values()).flatten();
         let found = found.chain([Arc::clone(manifest)]);
         sources::check(&granted, &self.inner.search_paths, found).map_err(|error| error.with_plugin(&manifest.name))?;
-        let plugin = self.inner.constructor.construct(manifest, log.clone()).await?;
-        self.configured(plugin, Some(Arc::clone(manifest)), &granted.limits, config).await
+        let plugin = self.inner.constructor.construct(manifest, granted, log.clone()).await?;
+        self.configured(plugin, Some(Arc::clone(manifest)), config).await
     }
 
     /// Puts the layers around a plugin, completes the configuration and applies it; a plugin that does not take it is ended.
@@ -318,10 +317,9 @@ impl PluginManager {
         &self,
         plugin: Arc<dyn PluginInterface>,
         manifest: Option<Arc<Manifest>>,
-        limits: &Limits,
         config: Value,
     ) -> Result<Arc<Copy>> {
-        let layered = self.inner.layers.around(plugin, manifest.clone(), limits)?;
+        let layered = self.inner.layers.around(plugin, manifest.clone())?;
         let plugin = layered.plugin();
         let attempt = async {
             let manifest = manifest.as_deref();

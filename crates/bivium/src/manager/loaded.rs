@@ -1,26 +1,18 @@
 //! A loaded plugin: the live copy behind a name, which can be swapped under running calls.
 
 use std::collections::BTreeMap;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bivium_instances::PluginLog;
+use bivium_instances::{DRAIN_TIME, PluginLog, drain};
 use bivium_interface::{CallHandle, LogLevel, LogSource, Manifest, PluginError, PluginInterface, Result};
 use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Duration, timeout};
 
 use super::layers::Layered;
 use crate::config::Schema;
-
-/// How long running calls get to end by themselves when their plugin is unloaded.
-pub(super) const DRAIN: Duration = Duration::from_secs(5);
-
-/// How long cancelled calls get to end.
-const STOP: Duration = Duration::from_secs(1);
 
 /// What the manager knows of a loaded plugin. It outlives the copies behind it.
 pub(super) struct Loaded {
@@ -220,15 +212,12 @@ impl Loaded {
     /// Ends the last copy, and those that still retire: their calls get a short time, then are cancelled.
     pub(super) async fn end(&self, copy: &Copy) -> Result<()> {
         let retiring = std::mem::take(&mut *self.retiring.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut drained = pin!(async {
+        let ended = async {
             drop(copy.gate.write().await);
             join_all(retiring).await
-        });
-        if timeout(DRAIN, &mut drained).await.is_err() {
-            self.cancel_all();
-            // What does not heed it ends with its instance.
-            let _ = timeout(STOP, drained).await;
-        }
+        };
+        // What does not end when it is cancelled ends with its instance.
+        drain(ended, DRAIN_TIME, || self.cancel_all()).await;
         copy.plugin().cleanup().await
     }
 

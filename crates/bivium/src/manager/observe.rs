@@ -202,7 +202,7 @@ impl PluginManager {
         let copy = loaded.copy().ok();
         let running = |handle: CallHandle| {
             let progress = handle.progress().borrow().clone();
-            let position = copy.as_ref().and_then(|copy| copy.layered.admitted.queue.position(handle.id()));
+            let position = copy.as_ref().and_then(|copy| copy.plugin().position(handle.id()));
             RunningCall { handle, progress, position }
         };
         Ok(loaded.calls().into_iter().map(running).collect())

@@ -345,7 +345,7 @@ mod tests {
 
         async fn execute_stream(&self, call: Call) -> Result<PayloadStream> {
             let count: u32 = call.argument("count")?;
-            Ok(Box::pin(stream::iter((0..count).map(|n| Ok(json!(n).into())))))
+            Ok(PayloadStream::new(stream::iter((0..count).map(|n| Ok(json!(n).into())))))
         }
     }
 

@@ -4,11 +4,11 @@ mod ledger;
 mod policy;
 mod recent;
 
-use std::any::Any;
-
 use async_trait::async_trait;
 use bivium_interface::manifest::Resources;
 use bivium_interface::{CallHandle, Result};
+
+pub use bivium_interface::Admission;
 
 use ledger::Memory;
 pub use policy::{PermissiveScheduler, QueueScheduler, RefuseScheduler};
@@ -88,16 +88,5 @@ pub trait Scheduler: Send + Sync + 'static {
     /// Whether the policy looks at memory. Where it does not, nobody measures what a plugin holds.
     fn weighs_memory(&self) -> bool {
         true
-    }
-}
-
-/// A call's place. Dropping it gives the place back.
-#[derive(Default)]
-pub struct Admission(#[allow(dead_code, reason = "held for its drop")] Option<Box<dyn Any + Send + Sync>>);
-
-impl Admission {
-    /// A place that `place` gives back when it is dropped.
-    pub fn new(place: impl Any + Send + Sync) -> Self {
-        Self(Some(Box::new(place)))
     }
 }
