@@ -150,12 +150,7 @@ impl<F: InstanceFactory> Pool<F> {
     /// A seat for a call, under its deadline.
     async fn seat_for<P: Borrow<Arc<Self>>>(hold: &mut Hold<F, P>, call: &CallHandle) -> Result<Arc<F::Instance>> {
         let pool = Arc::clone(hold.pool.borrow());
-        let mut seat = pin!(Self::fit_seat(hold));
-        tokio::select! {
-            biased;
-            seat = &mut seat => seat,
-            error = call.interrupted() => Err(pool.waited(error)),
-        }
+        call.unless_interrupted(Self::fit_seat(hold)).await.unwrap_or_else(|error| Err(pool.waited(error)))
     }
 
     /// The error of a call that still waits for a seat: says what it waited for.

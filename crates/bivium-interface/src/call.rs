@@ -276,9 +276,15 @@ impl CallHandle {
     /// The error of a call that may not go on: it is cancelled, or its deadline has passed.
     #[must_use]
     pub fn interruption(&self) -> Option<PluginError> {
-        if self.is_cancelled() {
-            return Some(self.asked_to_stop());
+        match self.is_cancelled() {
+            true => Some(self.asked_to_stop()),
+            false => self.overdue(),
         }
+    }
+
+    /// The error of a call whose deadline has passed.
+    #[must_use]
+    pub fn overdue(&self) -> Option<PluginError> {
         let is_late = self.deadline().is_some_and(|deadline| deadline <= Instant::now());
         is_late.then(|| self.late())
     }
@@ -288,7 +294,7 @@ impl CallHandle {
     }
 
     fn late(&self) -> PluginError {
-        PluginError::timeout("the call did not end before its deadline").with_call(self.0.id)
+        PluginError::past_deadline().with_call(self.0.id)
     }
 
     /// Waits until the call is cancelled or its deadline has passed, and gives the error that it then ends with.

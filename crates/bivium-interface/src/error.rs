@@ -315,6 +315,12 @@ impl PluginError {
         error
     }
 
+    /// The error of a call whose deadline has passed.
+    #[must_use]
+    pub fn past_deadline() -> Self {
+        Self::timeout("the call did not end before its deadline")
+    }
+
     /// The error of a call whose plugin is unloaded under it.
     #[must_use]
     pub fn unloading() -> Self {

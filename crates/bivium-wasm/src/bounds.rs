@@ -168,20 +168,13 @@ impl Bounds {
 
     /// The error of a call that is over before its plugin is entered.
     pub(crate) fn check(&self) -> Result<()> {
-        let Some(call) = &self.call else { return Ok(()) };
-        if call.is_cancelled() {
-            return Err(cancelled());
-        }
-        if call.remaining().is_some_and(|left| left.is_zero()) {
-            return Err(late());
-        }
-        Ok(())
+        self.call.as_ref().and_then(CallHandle::interruption).map_or(Ok(()), Err)
     }
 
     /// The error of an answer that came after its time: whoever asked may have gone on without it.
     pub(crate) fn in_time(&self) -> Result<()> {
-        if self.call.as_ref().and_then(CallHandle::remaining).is_some_and(|left| left.is_zero()) {
-            return Err(late());
+        if let Some(error) = self.call.as_ref().and_then(CallHandle::overdue) {
+            return Err(error);
         }
         if self.wall.limit.is_some_and(|limit| self.wall.used > limit) {
             return Err(over_limit("computed", self.wall.limit, "call_ms"));
@@ -216,7 +209,7 @@ impl Bounds {
                     hurry = Some(reach.hurry(call));
                 }
                 ready!(event.get_or_insert_with(|| Box::pin(self.event(reach))).as_mut().poll(cx));
-                Poll::Ready(Err(self.over(reach, end_of_wall, work.cpu).unwrap_or_else(late)))
+                Poll::Ready(Err(self.over(reach, end_of_wall, work.cpu).unwrap_or_else(PluginError::past_deadline)))
             })
             .await
         };
@@ -237,7 +230,10 @@ impl Bounds {
 
     /// What a guest that was cancelled and ended with an error says is of no interest: the call was cancelled.
     pub(crate) fn explain(&self, error: PluginError) -> PluginError {
-        if self.gave_up { cancelled() } else { error }
+        match &self.call {
+            Some(call) if self.gave_up => call.interruption().unwrap_or(error),
+            _ => error,
+        }
     }
 
     /// Why the guest may not go on; none if it may.
@@ -259,15 +255,15 @@ impl Bounds {
 
     /// Waits until there may be a reason to stop.
     async fn event(&self, reach: &Reach) {
-        let deadline = async {
-            match self.deadline() {
-                Some(deadline) => tokio::time::sleep_until(deadline).await,
+        let wall = async {
+            match self.end_of_wall() {
+                Some(end) => tokio::time::sleep_until(end).await,
                 None => std::future::pending().await,
             }
         };
         let call = async {
             match &self.call {
-                Some(call) => call.cancelled().await,
+                Some(call) => drop(call.interrupted().await),
                 None => std::future::pending().await,
             }
         };
@@ -275,7 +271,7 @@ impl Bounds {
             biased;
             () = call => {}
             () = reach.closing.cancelled(), if !self.last => {}
-            () = deadline => {}
+            () = wall => {}
         }
     }
 }
@@ -284,14 +280,6 @@ fn over_limit(did: &str, limit: Option<Duration>, key: &str) -> PluginError {
     let limit = limit.unwrap_or_default().as_millis();
     PluginError::timeout(format!("the plugin {did} for longer than its limit of {limit} ms"))
         .with_help(format!("raise `limits.{key}` in its manifest"))
-}
-
-fn cancelled() -> PluginError {
-    PluginError::cancelled("the call was cancelled")
-}
-
-fn late() -> PluginError {
-    PluginError::timeout("the call did not end before its deadline")
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ impl Pace {
             return Err(error);
         }
         if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Err(PluginError::timeout("the call did not end before its deadline"));
+            return Err(PluginError::past_deadline());
         }
         Ok(())
     }
