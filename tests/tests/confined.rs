@@ -1,10 +1,15 @@
 //! `tests/src/bin/confined.rs` at every level of confinement that can be had here: as root, as root without `CAP_SYS_ADMIN`, as an
 //! ordinary user, and where no namespaces can be made.
 
+#[path = "../support/executable.rs"]
+mod executable;
+
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
+
+use executable::copy_executable;
 
 /// An ordinary user, who owns nothing.
 const USER: &str = "61234";
@@ -26,7 +31,7 @@ fn report(wrapper: &[&str], user: Option<&str>) -> Option<Value> {
     }
     // Where another user can read it.
     let program = place.path().join("confined");
-    std::fs::copy(env!("CARGO_BIN_EXE_confined"), &program).unwrap();
+    copy_executable(Path::new(env!("CARGO_BIN_EXE_confined")), &program);
     let data = place.path().join("own");
     std::fs::create_dir(&data).unwrap();
     if let Some(user) = user {

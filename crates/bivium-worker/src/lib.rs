@@ -19,6 +19,9 @@ mod call;
 mod confinement;
 mod disk;
 mod environment;
+#[cfg(test)]
+#[path = "../../../tests/support/executable.rs"]
+mod executable;
 mod factory;
 #[doc(hidden)]
 pub mod fuzzing;

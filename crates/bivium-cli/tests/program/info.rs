@@ -1,12 +1,12 @@
 //! `info` helps to judge a plugin before it is trusted: nothing of it runs unless `--load` says so.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::executable::write_executable;
 use crate::place::{Place, Ran};
 
 /// What a plugin's code would leave behind.
@@ -36,8 +36,8 @@ impl Place {
              return text * times\n"
         );
         self.write("source/trap.py", &module);
-        self.write("python", &format!("#!/bin/sh\ntouch {}\nexec python3 \"$@\"\n", ran.display()));
-        fs::set_permissions(self.path("python"), fs::Permissions::from_mode(0o755)).unwrap();
+        let python = format!("#!/bin/sh\ntouch {}\nexec python3 \"$@\"\n", ran.display());
+        write_executable(&self.path("python"), &python);
         let manifest = json!({"name": "trap", "version": "1", "module": "trap", "class": "Trap", "source": "../source",
             "python_path": "../python", "config_schema": {"type": "object", "properties": {"n": {"type": "integer",
             "default": 3, "description": "How often"}}}});

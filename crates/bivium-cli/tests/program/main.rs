@@ -13,6 +13,8 @@ mod compile;
 mod completions;
 mod confined;
 mod examples;
+#[path = "../../../../tests/support/executable.rs"]
+mod executable;
 mod files;
 mod full;
 mod info;

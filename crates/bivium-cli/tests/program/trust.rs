@@ -9,6 +9,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::executable::write_executable;
 use crate::place::{Place, Ran};
 
 const STRANGER: u32 = 54321;
@@ -68,10 +69,9 @@ impl Project {
         place.write("work/lib/src/beside.py", "");
         place.write("work/venv/pyvenv.cfg", "");
         place.write("work/venv/lib/python3.99/site-packages/every.pth", "");
-        place.write("work/venv/bin/python", &format!("#!/bin/sh\ntouch {}\n", ran.display()));
+        write_executable(&place.path("work/venv/bin/python"), &format!("#!/bin/sh\ntouch {}\n", ran.display()));
         let program = fs::File::open(env!("CARGO_BIN_EXE_bivium")).unwrap();
         let project = Self { place, user, program };
-        project.set_mode("work/venv/bin/python", 0o755);
         project.manifest("work/.bivium/manifests/comp.json", "comp", json!({"component": "../../lib/comp.wasm"}));
         let class = json!({"module": "package", "class": "Py", "source": "../../../lib/src"});
         project.manifest("work/.bivium/manifests/py/py.json", "py", class);

@@ -1,12 +1,12 @@
 //! `run`, `stream` and `config` over a real worker, and how they end.
 
 use std::io::{BufRead as _, BufReader};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::json;
 
+use crate::executable::write_executable;
 use crate::place::{PROBE, Place, Ran, signal, until};
 
 #[test]
@@ -42,8 +42,8 @@ fn a_run_starts_python_for_the_worker_and_once_to_ask_its_version() {
     let notes = place.path("notes");
     let script =
         format!("#!/bin/sh\necho \"$*\" | head -n 1 >>'{}'\nexec '{}' \"$@\"\n", notes.display(), python.display());
-    let wrapper = place.write("wrapper", &script);
-    std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let wrapper = place.path("wrapper");
+    write_executable(&wrapper, &script);
     place.write(
         "manifests/probe.json",
         &json!({"name": "probe", "version": "1.0.0", "module": "probe_plugin",

@@ -7,6 +7,7 @@ use bivium_interface::ErrorCode;
 use tempfile::TempDir;
 
 use super::*;
+use crate::executable::copy_executable;
 
 pub(super) fn manifest() -> Manifest {
     let text = r#"{"name": "p", "version": "1", "module": "m", "class": "C"}"#;
@@ -288,7 +289,7 @@ async fn one_whose_python_does_not_start_is_made_anew() {
     let mend = async || mend(&found, &manifest, Some(&environments), None, false, &fixture.log).await.unwrap();
     assert!(!mend().await, "it starts");
     std::fs::remove_file(&found.path).unwrap();
-    std::fs::copy("/bin/false", &found.path).unwrap();
+    copy_executable(Path::new("/bin/false"), &found.path);
     assert!(mend().await);
     assert!(Command::new(&found.path).args(["-c", ""]).status().unwrap().success());
     let said = fixture.said(LogLevel::Warn);
