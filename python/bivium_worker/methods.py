@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import sys
 import typing
 from functools import partial
 
 from . import docstrings, signatures
 from .asking import attempt, optional, unwrapped
+from .blobs import Blob
 from .calls import Cancelled
 from .errors import clip, text_of
 from .signatures import MAX_SIGNATURE
@@ -47,6 +49,17 @@ FORMATS = {
 }
 """What stands in JSON as a text, by module and name, and its format."""
 SETS = ("set", "frozenset", "Set", "MutableSet")
+A_FILE = "a file"
+BLOB = {
+    "type": "object",
+    "properties": {"$blob": {"type": "integer", "minimum": 0}},
+    "required": ["$blob"],
+    "description": A_FILE,
+}
+FILE = {"anyOf": [BLOB, {"type": "string"}]}
+"""What a parameter takes that is a file: a blob, or the text of a path."""
+FILE_SIZE = 128
+"""About so many characters of JSON that is."""
 LISTS = ("list", "deque", "Sequence", "MutableSequence", "Iterable", "Collection")
 OBJECTS = ("dict", "defaultdict", "OrderedDict", "Mapping", "MutableMapping")
 STREAMS = ("Iterator", "Generator", "AsyncIterator", "AsyncGenerator", "AsyncIterable")
@@ -206,7 +219,7 @@ def parameters(signature: inspect.Signature, hints: dict, docs: dict) -> dict:
 
 def returns(kind) -> dict:
     """The schema of a result."""
-    schemas = Schemas()
+    schemas = Schemas(file=BLOB)
     return schemas.finish(dict(schemas.of(kind, 0)))
 
 
@@ -223,7 +236,7 @@ def result(kind) -> tuple[object, bool]:
 
 def with_doc(schema: dict, doc: str | None) -> dict:
     """The schema with what a docstring says of it, unless its type says something itself."""
-    return dict(schema, description=doc) if doc and "description" not in schema else schema
+    return dict(schema, description=doc) if doc and schema.get("description", A_FILE) == A_FILE else schema
 
 
 def add_default(schema: dict, default) -> None:
@@ -241,9 +254,10 @@ def add_default(schema: dict, default) -> None:
 
 
 class Schemas:
-    """Makes schemas of types, and gathers the definitions that they refer to."""
+    """Makes schemas of types, and gathers the definitions that they refer to. `file` is the schema of a file."""
 
-    def __init__(self) -> None:
+    def __init__(self, file: dict = FILE) -> None:
+        self._file = file
         self._defs: dict = {}
         self._room = Room(MAX_SCHEMA)
         self._within: list = []
@@ -297,8 +311,9 @@ class Schemas:
             found: list = []
             for one in given:
                 schema = self.of(one, depth + 1)
-                if schema not in found:
-                    found.append(schema)
+                # What is a union itself is none in this one.
+                forms = schema["anyOf"] if schema.keys() == {"anyOf"} else [schema]
+                found += [form for form in forms if form not in found]
             return found[0] if len(found) == 1 else {"anyOf": found}
         if origin is typing.Literal:
             self._room.spend(len(given))
@@ -349,6 +364,9 @@ class Schemas:
         form = (kind.__module__, name)
         if form in FORMATS:
             return {"type": "string", "format": FORMATS[form]} if FORMATS[form] else {"type": "string"}
+        if is_file(kind):
+            self._room.spend(FILE_SIZE)
+            return self._file
         own = getattr(kind, "model_json_schema", None) or (
             getattr(kind, "schema", None) if hasattr(kind, "__fields__") else None
         )
@@ -406,6 +424,12 @@ class Schemas:
             if self._defs.setdefault(name, one) != one:
                 return {"$comment": self._told(kind)}
         return schema
+
+
+def is_file(kind: type) -> bool:
+    """Whether a class stands for a file: `pathlib.Path` and its like, `os.PathLike`, `Blob`."""
+    pathlib = sys.modules.get("pathlib")
+    return kind in (os.PathLike, Blob) or pathlib is not None and issubclass(kind, pathlib.PurePath)
 
 
 def record(kind: type, properties: dict, required: list) -> dict:

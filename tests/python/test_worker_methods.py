@@ -97,6 +97,31 @@ class Methods(WorkerCase):
         self.assertEqual(properties, {"absent": {"$comment": "Absent"}, "size": {"$comment": "int"}})
 
 
+class FileMethods(WorkerCase):
+    cls = "Both"
+    settings = {"module": "described"}
+
+    def test_a_file_is_a_blob_or_a_path_and_as_a_result_a_blob(self):
+        blob = {
+            "type": "object",
+            "properties": {"$blob": {"type": "integer", "minimum": 0}},
+            "required": ["$blob"],
+            "description": "a file",
+        }
+        text, none = {"type": "string"}, {"type": "null"}
+        files = methods(self.worker)["files"]
+        self.assertEqual(
+            files["parameters"]["properties"],
+            {
+                "audio": {"anyOf": [blob, text], "description": "What is heard."},
+                "notes": {"anyOf": [text, blob, none], "default": None},
+                "cover": {"anyOf": [blob, text, none], "default": None},
+                "parts": {"type": "array", "items": {"anyOf": [blob, text]}, "default": []},
+            },
+        )
+        self.assertEqual(files["returns"], blob)
+
+
 class AwkwardMethods(WorkerCase):
     cls = "Awkward"
     settings = {"module": "described"}

@@ -12,7 +12,7 @@ import wave
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Union
 
 from pocketsphinx import Decoder, set_loglevel
 
@@ -121,7 +121,7 @@ class Transcribe:
         self._recognizer = Recognizer(wanted)
         self.config = wanted
 
-    def execute(self, audio: str, offset_s: float = 0.0) -> dict[str, Any]:
+    def execute(self, audio: Union[str, os.PathLike[str]], offset_s: float = 0.0) -> dict[str, Any]:
         """Returns `text`, `words` (each with `word`, `start` and `end` in seconds) and `duration_s`."""
         chunks = read_speech(audio)
         with self._borrowed() as recognizer:
@@ -129,7 +129,7 @@ class Transcribe:
                 pass
             return outcome(recognizer.words(), offset_s, duration_s=duration_of(chunks))
 
-    def execute_stream(self, audio: str, offset_s: float = 0.0) -> Iterator[dict[str, Any]]:
+    def execute_stream(self, audio: Union[str, os.PathLike[str]], offset_s: float = 0.0) -> Iterator[dict[str, Any]]:
         """Yields what was understood so far, each time that it changes, with `final` false; at last what `execute`
         returns, with `final` true."""
         chunks = read_speech(audio)
@@ -229,8 +229,9 @@ class Recognizer:
         self._decoder.activate_search(self._search)
 
 
-def read_speech(path: str) -> list[bytes]:
+def read_speech(path: Union[str, os.PathLike[str]]) -> list[bytes]:
     """The samples of a WAV file, in chunks of a tenth of a second."""
+    path = os.fspath(path)
     name = os.path.basename(path)
     try:
         with wave.open(path) as file:

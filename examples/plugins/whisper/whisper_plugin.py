@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Union
 
 SCHEMA: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -176,13 +176,13 @@ class Whisper:
             self._backend = load(wanted)
         self.config = wanted
 
-    def execute(self, audio: str, offset_s: float = 0.0) -> dict[str, Any]:
+    def execute(self, audio: Union[str, os.PathLike[str]], offset_s: float = 0.0) -> dict[str, Any]:
         """Returns `text`, `words` (each with `word`, `start` and `end` in seconds) and `duration_s`."""
         result = deque(self.execute_stream(audio, offset_s), maxlen=1).pop()
         del result["final"]
         return result
 
-    def execute_stream(self, audio: str, offset_s: float = 0.0) -> Iterator[dict[str, Any]]:
+    def execute_stream(self, audio: Union[str, os.PathLike[str]], offset_s: float = 0.0) -> Iterator[dict[str, Any]]:
         """Yields what was understood so far after each piece of speech, with `final` false; at last what `execute`
         returns, with `final` true."""
         if not os.path.isfile(audio):
@@ -192,7 +192,7 @@ class Whisper:
         report = getattr(self, "report_progress", None)
         cancelled = getattr(self, "cancelled", None)
         words: list[dict[str, Any]] = []
-        duration, pieces = self._backend.recognize(audio, self.config)
+        duration, pieces = self._backend.recognize(os.fspath(audio), self.config)
         for piece in pieces:
             if cancelled and cancelled():
                 raise CancelledError("whisper was cancelled")

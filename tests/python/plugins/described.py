@@ -6,8 +6,12 @@ import dataclasses
 import datetime
 import enum
 import functools
+import os
+import pathlib
 import typing
 from collections.abc import AsyncIterator, Iterator
+
+from bivium_worker import Blob
 
 if typing.TYPE_CHECKING:
     from nowhere import Absent
@@ -197,6 +201,19 @@ class Both:
         return iter(())
 
     def quiet(self, a, /, b=b""): ...
+
+    def files(
+        self,
+        audio: pathlib.Path,
+        notes: typing.Union[str, os.PathLike[str], None] = None,
+        cover: typing.Optional[Blob] = None,
+        parts: list[pathlib.PurePath] = [],
+    ) -> pathlib.Path:
+        """Mixes.
+
+        Args:
+            audio: What is heard.
+        """
 
     @staticmethod
     def free(x: int): ...

@@ -392,3 +392,28 @@ fn info_prints_what_a_method_takes_and_command_lines_that_work() {
         assert!(info.stdout.contains("Says it."), "{}", info.all());
     }
 }
+
+#[test]
+fn the_command_line_of_a_method_that_takes_a_file_works_as_printed() {
+    let place = Place::new();
+    let source = "from pathlib import Path\n\nclass Reads:\n    def execute(self, text: Path) -> str:\n        \
+                  return open(text).read()\n";
+    place.write("manifests/reads.py", source);
+    place.write("FILE", "hello");
+    place.write(
+        "manifests/reads.json",
+        r#"{"name": "reads", "version": "1", "module": "reads", "class": "Reads", "source": "."}"#,
+    );
+    for args in [&["info", "reads"] as &[_], &["info", "reads", "--load"]] {
+        let info = place.run(args);
+        let taken = "    text: file | string (required)\n    $ bivium run reads text@=FILE\n";
+        assert!(info.assert_status(0).stdout.contains(taken), "{}", info.all());
+        assert_eq!(run_as_printed(&place, &info, "reads").remove(0).assert_status(0).json(), json!("hello"));
+    }
+    for example in ["transcribe/transcribe.json", "whisper/whisper.json"] {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/plugins").join(example);
+        let info = place.run(&["info", manifest.to_str().unwrap()]);
+        let line = info.assert_status(0).stdout.lines().find(|line| line.starts_with("    $ bivium stream "));
+        assert!(line.is_some_and(|line| line.ends_with(" audio@=FILE")), "{}", info.all());
+    }
+}

@@ -22,6 +22,10 @@ const SETS: &[&str] = &["set", "frozenset", "Set", "FrozenSet", "AbstractSet", "
 const LISTS: &[&str] = &["list", "List", "deque", "Deque", "Sequence", "MutableSequence", "Iterable", "Collection"];
 const OBJECTS: &[&str] = &["dict", "Dict", "defaultdict", "DefaultDict", "OrderedDict", "Mapping", "MutableMapping"];
 const STREAMS: &[&str] = &["Iterator", "Generator", "AsyncIterator", "AsyncGenerator", "AsyncIterable"];
+/// Classes that stand for a file: `pathlib`'s, `os.PathLike`, the worker's own.
+const FILES: &[&str] = &["Path", "PurePath", "PosixPath", "PurePosixPath", "PathLike", "Blob"];
+/// What the schema of a blob says of it.
+const A_FILE: &str = "a file";
 const ENUMS: &[&str] = &["Enum", "StrEnum", "IntEnum", "Flag", "IntFlag"];
 
 /// Makes the schemas of one plugin's methods.
@@ -29,6 +33,8 @@ pub(super) struct Schemas<'r> {
     reading: &'r mut Reading,
     /// The classes that are being looked into: one that holds itself is told by its name.
     within: Vec<(Vec<String>, String)>,
+    /// Whether it is a result that is told: a file in it is always a blob.
+    is_result: bool,
 }
 
 /// What a type is found to be.
@@ -36,7 +42,7 @@ type Found = Option<Value>;
 
 impl<'r> Schemas<'r> {
     pub(super) fn new(reading: &'r mut Reading) -> Self {
-        Self { reading, within: Vec::new() }
+        Self { reading, within: Vec::new(), is_result: false }
     }
 
     /// The schema of a function's arguments by name.
@@ -77,6 +83,7 @@ impl<'r> Schemas<'r> {
 
     /// The schema of a result, or of each where they come one after another; and whether they do.
     pub(super) fn result(&mut self, module: &Module, kind: &Expression) -> (Found, bool) {
+        self.is_result = true;
         if let Expression::Text(text) = kind {
             return match module.expression(text) {
                 Some(kind) if !matches!(kind, Expression::Text(_)) => self.result(module, &kind),
@@ -185,10 +192,13 @@ impl<'r> Schemas<'r> {
         })
     }
 
-    /// A class whose source is there: a dataclass, an enum, a model of pydantic, a `TypedDict` or a named tuple.
+    /// A class whose source is there (a dataclass, an enum, a model of pydantic, a `TypedDict` or a named tuple), or one that stands for
+    /// a file.
     fn class(&mut self, module: &Module, name: &str, depth: usize) -> Found {
         let place = Place { module: module.name.clone(), name: name.to_owned() };
-        let (module, definition) = self.reading.find(&place)?;
+        let Some((module, definition)) = self.reading.find(&place) else {
+            return FILES.contains(&last(name)).then(|| self.file());
+        };
         let Definition::Class(class) = definition else { return None };
         let key = (module.name.clone(), class.name.clone());
         if self.within.contains(&key) {
@@ -198,6 +208,11 @@ impl<'r> Schemas<'r> {
         let schema = self.record(&module, &class, depth);
         self.within.pop();
         schema
+    }
+
+    /// A blob; of a parameter, the text of a path as well.
+    fn file(&self) -> Value {
+        if self.is_result { blob() } else { json!({"anyOf": [blob(), {"type": "string"}]}) }
     }
 
     fn record(&mut self, module: &Rc<Module>, class: &Class, depth: usize) -> Found {
@@ -324,6 +339,11 @@ fn plain(name: &str) -> Found {
     })
 }
 
+fn blob() -> Value {
+    json!({"type": "object", "properties": {"$blob": {"type": "integer", "minimum": 0}}, "required": ["$blob"],
+        "description": A_FILE})
+}
+
 /// What `Annotated` says of a type: a text, or a call with a `description`.
 fn description(said: &Expression) -> Option<&str> {
     let said = match said {
@@ -346,7 +366,8 @@ fn comment(kind: &Expression) -> Value {
 }
 
 fn with_doc(mut schema: Value, doc: Option<&String>) -> Value {
-    if let Some(doc) = doc.filter(|_| schema.get("description").is_none()) {
+    let says_nothing = schema.get("description").is_none_or(|said| said == A_FILE);
+    if let Some(doc) = doc.filter(|_| says_nothing) {
         set(&mut schema, "description", doc.as_str().into());
     }
     schema

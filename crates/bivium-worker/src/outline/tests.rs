@@ -238,6 +238,33 @@ class Plugin:
 }
 
 #[test]
+fn a_file_is_a_blob_or_a_path_unless_the_name_is_a_class_of_the_plugins_own() {
+    let text = r#"
+import os, pathlib
+from pathlib import Path
+class Blob: ...
+class Plugin:
+    def execute(self, a: Path, b: "os.PathLike[str] | None", c: str | pathlib.Path, d: Blob) -> Path:
+        """Reads.
+
+        :param a: What is read.
+        """
+"#;
+    let source = Source::new(&[("m.py", text)]);
+    let found = source.outline("m", "Plugin").methods.unwrap().remove(0);
+    let blob = json!({"type": "object", "properties": {"$blob": {"type": "integer", "minimum": 0}}, "required": ["$blob"],
+        "description": "a file"});
+    let expected = json!({
+        "a": {"anyOf": [blob, {"type": "string"}], "description": "What is read."},
+        "b": {"anyOf": [blob, {"type": "string"}, {"type": "null"}]},
+        "c": {"anyOf": [{"type": "string"}, blob]},
+        "d": {"$comment": "Blob"},
+    });
+    assert_eq!(found.parameters.unwrap()["properties"], expected);
+    assert_eq!(found.returns, Some(blob));
+}
+
+#[test]
 fn a_function_is_read_as_execute() {
     let source = Source::new(&[
         ("m.py", "from inner import helper as detect\nclass C:\n    @staticmethod\n    def of(x): 'Makes.'\n"),
