@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from types import CodeType
 
-from . import children
+from . import arguments, children
 from .asking import optional, unwrapped
 from .calls import CURRENT, Call, Cancelled
 from .cancel import enter, leave
@@ -105,6 +105,7 @@ class Executor:
         """Calls a function of the plugin's; awaits what it gives, if that is to be awaited."""
         if call.kwargs:
             placed(function, call)
+        arguments.fit(function, call, self._settings.max_reply_bytes)
         try:
             value = enter(function, call.args, call.kwargs)
         except TypeError as error:

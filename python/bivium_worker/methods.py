@@ -19,7 +19,7 @@ from .blobs import Blob
 from .calls import Cancelled
 from .errors import clip, text_of
 from .signatures import MAX_SIGNATURE
-from .types_within import are_large, is_large
+from .types_within import hints_of, is_large
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 DEEPEST = 8
@@ -117,20 +117,6 @@ def described(name: str, target: object, attribute: str) -> dict:
         if schema:
             told[key] = schema
     return told
-
-
-def hints_of(owner) -> dict:
-    """The types that a function or a class names; none where one of them cannot be found."""
-    options: dict = {}
-    if not isinstance(owner, type):
-        # Python's own search for the function within its decorators may have no end.
-        names = optional(unwrapped(owner), "__globals__")
-        options["globalns"] = names if isinstance(names, dict) else {}
-    if are_large(owner, options.get("globalns")):
-        return {}
-    # Without: Python 3.9 with `X | Y`. A name may be there for type checkers alone, and a text may be any code.
-    with_extras = attempt(lambda: typing.get_type_hints(owner, include_extras=True, **options))
-    return with_extras if with_extras is not None else attempt(lambda: typing.get_type_hints(owner, **options), default={})
 
 
 class TooLong(Exception):
@@ -364,6 +350,9 @@ class Schemas:
         form = (kind.__module__, name)
         if form in FORMATS:
             return {"type": "string", "format": FORMATS[form]} if FORMATS[form] else {"type": "string"}
+        if kind is bytes:
+            self._room.spend(FILE_SIZE)
+            return BLOB
         if is_file(kind):
             self._room.spend(FILE_SIZE)
             return self._file

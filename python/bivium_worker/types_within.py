@@ -1,11 +1,12 @@
-"""How large a type is. One that holds another twice, and so on, has no end for whoever writes it out or looks into it."""
+"""The types that a function or a class names, and how large one is: a type that holds another twice, and so on, has no end for
+whoever writes it out or looks into it."""
 
 from __future__ import annotations
 
 import sys
 import typing
 
-from .asking import attempt, optional
+from .asking import attempt, optional, unwrapped
 
 MOST_PARTS = 2000
 """A type that is made of more is not written out."""
@@ -52,3 +53,17 @@ def are_large(owner, names: dict | None) -> bool:
         if isinstance(named, dict) and any(is_large(kind, names or module) for kind in tuple(named.values())):
             return True
     return False
+
+
+def hints_of(owner) -> dict:
+    """The types that a function or a class names; none where one of them cannot be found."""
+    options: dict = {}
+    if not isinstance(owner, type):
+        # Python's own search for the function within its decorators may have no end.
+        names = optional(unwrapped(owner), "__globals__")
+        options["globalns"] = names if isinstance(names, dict) else {}
+    if are_large(owner, options.get("globalns")):
+        return {}
+    # Without: Python 3.9 with `X | Y`. A name may be there for type checkers alone, and a text may be any code.
+    with_extras = attempt(lambda: typing.get_type_hints(owner, include_extras=True, **options))
+    return with_extras if with_extras is not None else attempt(lambda: typing.get_type_hints(owner, **options), default={})

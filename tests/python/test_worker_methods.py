@@ -117,6 +117,7 @@ class FileMethods(WorkerCase):
                 "notes": {"anyOf": [text, blob, none], "default": None},
                 "cover": {"anyOf": [blob, text, none], "default": None},
                 "parts": {"type": "array", "items": {"anyOf": [blob, text]}, "default": []},
+                "raw": {"anyOf": [blob, none], "default": None},
             },
         )
         self.assertEqual(files["returns"], blob)

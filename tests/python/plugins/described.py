@@ -208,6 +208,7 @@ class Both:
         notes: typing.Union[str, os.PathLike[str], None] = None,
         cover: typing.Optional[Blob] = None,
         parts: list[pathlib.PurePath] = [],
+        raw: typing.Optional[bytes] = None,
     ) -> pathlib.Path:
         """Mixes.
 

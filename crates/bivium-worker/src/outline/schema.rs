@@ -331,6 +331,7 @@ fn plain(name: &str) -> Found {
         "timedelta" => json!({"type": "string", "format": "duration"}),
         "UUID" => json!({"type": "string", "format": "uuid"}),
         "Decimal" => json!({"type": "string"}),
+        "bytes" => blob(),
         "tuple" | "Tuple" => json!({"type": "array"}),
         name if SETS.contains(&name) => json!({"type": "array", "uniqueItems": true}),
         name if LISTS.contains(&name) => json!({"type": "array"}),

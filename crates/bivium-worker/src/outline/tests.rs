@@ -244,7 +244,7 @@ import os, pathlib
 from pathlib import Path
 class Blob: ...
 class Plugin:
-    def execute(self, a: Path, b: "os.PathLike[str] | None", c: str | pathlib.Path, d: Blob) -> Path:
+    def execute(self, a: Path, b: "os.PathLike[str] | None", c: str | pathlib.Path, d: Blob, e: bytes) -> Path:
         """Reads.
 
         :param a: What is read.
@@ -259,6 +259,7 @@ class Plugin:
         "b": {"anyOf": [blob, {"type": "string"}, {"type": "null"}]},
         "c": {"anyOf": [{"type": "string"}, blob]},
         "d": {"$comment": "Blob"},
+        "e": blob,
     });
     assert_eq!(found.parameters.unwrap()["properties"], expected);
     assert_eq!(found.returns, Some(blob));
