@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bivium_instances::overtime;
 use bivium_interface::{CallHandle, ErrorCode, PluginError, Result};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::task::JoinSet;
@@ -176,8 +177,8 @@ impl Bounds {
         if let Some(error) = self.call.as_ref().and_then(CallHandle::overdue) {
             return Err(error);
         }
-        if self.wall.limit.is_some_and(|limit| self.wall.used > limit) {
-            return Err(over_limit("computed", self.wall.limit, "call_ms"));
+        if let Some(limit) = self.wall.limit.filter(|limit| self.wall.used > *limit) {
+            return Err(overtime("computed", limit, "call_ms"));
         }
         Ok(())
     }
@@ -244,13 +245,11 @@ impl Bounds {
         if !self.last && reach.closing.is_cancelled() {
             return Some(PluginError::unavailable("the plugin was unloaded while it ran").with_help("load it again"));
         }
-        if end_of_wall.is_some_and(|end| Instant::now() >= end) {
-            return Some(over_limit("computed", self.wall.limit, "call_ms"));
+        if let Some(limit) = self.wall.limit.filter(|_| end_of_wall.is_some_and(|end| Instant::now() >= end)) {
+            return Some(overtime("computed", limit, "call_ms"));
         }
-        if self.cpu.limit.is_some() && cpu > self.cpu.limit {
-            return Some(over_limit("took the processor", self.cpu.limit, "cpu_ms"));
-        }
-        None
+        let limit = self.cpu.limit.filter(|limit| cpu > Some(*limit))?;
+        Some(overtime("took the processor", limit, "cpu_ms"))
     }
 
     /// Waits until there may be a reason to stop.
@@ -274,12 +273,6 @@ impl Bounds {
             () = wall => {}
         }
     }
-}
-
-fn over_limit(did: &str, limit: Option<Duration>, key: &str) -> PluginError {
-    let limit = limit.unwrap_or_default().as_millis();
-    PluginError::timeout(format!("the plugin {did} for longer than its limit of {limit} ms"))
-        .with_help(format!("raise `limits.{key}` in its manifest"))
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use bivium_interface::{CallHandle, PluginError, Result};
+use bivium_instances::overtime;
+use bivium_interface::{CallHandle, Result};
 use tokio::time::{Instant, timeout};
 
 use crate::call::payload::CallLimits;
@@ -34,14 +35,9 @@ impl Time {
             Ok(Err(interrupted)) => Err(interrupted),
             // What comes late is late.
             Ok(Ok(done)) if !left.is_zero() => Ok(done),
-            _ => Err(over(limit).with_call(call.id())),
+            _ => Err(overtime("ran", limit, "call_ms").with_call(call.id())),
         }
     }
-}
-
-fn over(limit: Duration) -> PluginError {
-    PluginError::timeout(format!("the plugin ran for longer than its limit of {} ms", limit.as_millis()))
-        .with_help("raise `limits.call_ms` in its manifest, or in the host's policy if that is lower")
 }
 
 #[cfg(test)]
