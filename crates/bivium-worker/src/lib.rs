@@ -29,6 +29,7 @@ mod outline;
 mod places;
 mod process;
 mod proxy;
+mod refusals;
 #[cfg(test)]
 #[path = "../../../tests/support/small_disk.rs"]
 mod small_disk;
@@ -37,7 +38,8 @@ mod worker;
 
 pub use caches::{KeptCache, kept_caches, remove_cache};
 pub use confinement::{ConfinementSupport, not_held};
-pub use environment::{KeptEnvironment, environments_for, kept_environments, malformed, remove_environment};
+pub use environment::{KeptEnvironment, environments_for, kept_environments, remove_environment};
 pub use outline::{Outline, outline};
 pub use places::WorkerPlaces;
 pub use proxy::RemotePluginProxy;
+pub use refusals::refusals;

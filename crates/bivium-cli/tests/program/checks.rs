@@ -282,8 +282,9 @@ fn validate_warns_of_what_a_manifest_names_and_is_not_there() {
     };
     manifest("a", json!({"python_path": "venv/bin/python", "source": "src"}));
     manifest("b", json!({"source": "."}));
-    manifest("c", json!({"source": "..", "permissions": {"filesystem": [{"path": "/srv/none", "guest": "/data"}]}}));
-    place.write("words.py", "class Words: pass\n");
+    manifest("c", json!({"source": "own", "permissions": {"filesystem": [{"path": "/srv/none", "guest": "/data"}]}}));
+    std::fs::create_dir(place.path("manifests/own")).unwrap();
+    place.write("manifests/own/words.py", "class Words: pass\n");
     insta::assert_snapshot!(place.run(&["validate", "manifests"]).all(), @"
     0
     --- stdout

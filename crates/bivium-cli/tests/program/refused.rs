@@ -55,13 +55,13 @@ fn validate_tells_what_would_keep_a_plugin_from_loading_as_loading_does() {
     [DIR]/manifests/grants.json: permissions.filesystem grants /proc, which lies in /proc: the kernel's view of processes; grant a directory that lies elsewhere
     [DIR]/manifests/grants.json: permissions.filesystem grants /sys/none, which lies in /sys: the kernel's view of the machine; grant a directory that lies elsewhere
     [DIR]/manifests/grants.json: permissions.filesystem: /sys/none is not there
-    [DIR]/manifests/needs.json: requirements[1]: "numpy >>> 2" has versions that PEP 440 does not know: Failed to parse version: no such comparison operator ">>>", must be one of ~= == != <= >= < > ===
-    [DIR]/manifests/needs.json: requirements[2]: "x[a" has extras that are not a list of names in brackets
-    [DIR]/manifests/needs.json: requires_python of [DIR]/manifests/needs.json: Failed to parse version: no such comparison operator ">>", must be one of ~= == != <= >= < > ===; write a PEP 440 specifier, for example ">=3.9,<3.14"
     [DIR]/manifests/reads.json: permissions.filesystem grants /dev, which lies in /dev: devices; grant a directory that lies elsewhere
     [DIR]/manifests/reads.json: component: [DIR]/manifests/reads.wasm is not there
     [DIR]/manifests/schema.json: schema: the plugin's configuration schema is not valid: "nonsense" is not valid under any of the schemas listed in the 'anyOf' keyword; mend `config_schema` in the manifest or in the plugin
     [DIR]/manifests/trusted.json: ok, plugin trusted
+    manifests/needs.json: line 1: requirements[1], "numpy >>> 2", has versions that PEP 440 does not know: Failed to parse version: no such comparison operator ">>>", must be one of ~= == != <= >= < > ===
+    manifests/needs.json: line 1: requirements[2], "x[a", has extras that are not a list of names in brackets
+    manifests/needs.json: line 1: requires_python, ">>3", has versions that PEP 440 does not know: Failed to parse version: no such comparison operator ">>", must be one of ~= == != <= >= < > ===; an example is ">=3.9,<3.14"
     --- stderr
     "#);
     for (name, status) in [("schema", 4), ("needs", 4), ("grants", 5)] {
@@ -79,6 +79,24 @@ fn validate_tells_what_would_keep_a_plugin_from_loading_as_loading_does() {
     place.run(&["validate", "manifests/grants.json"]).assert_status(0);
     let ran = place.run(&["validate", "manifests/grants.json", "--data-dir", "/srv/data"]);
     assert!(ran.assert_status(4).stdout.contains("the data of plugins"), "{}", ran.all());
+}
+
+#[test]
+fn validate_tells_all_that_keeps_a_confined_plugin_from_its_modules_and_packages() {
+    let place = place();
+    std::fs::create_dir_all(place.path("manifests/own")).unwrap();
+    let requirements = json!(["a @ git+https://e.example/a", "b", "c @ https://e.example/c.tar.gz"]);
+    let manifest = json!({"name": "out", "version": "1", "module": "words", "class": "Words", "source": "..",
+        "requirements": requirements, "permissions": {}});
+    place.write("manifests/own/out.json", &manifest.to_string());
+    insta::assert_snapshot!(place.run(&["validate", "manifests/own/out.json"]).all(), @r#"
+    4
+    --- stdout
+    manifests/own/out.json: requirements[0]: "a @ git+https://e.example/a" would have to be built, which runs its author's code
+    manifests/own/out.json: requirements[2]: "c @ https://e.example/c.tar.gz" would have to be built, which runs its author's code
+    manifests/own/out.json: `source` ([DIR]/manifests/own/..) lies outside the manifest's directory; put the modules beside the manifest, or grant that directory in permissions.filesystem
+    --- stderr
+    "#);
 }
 
 #[test]

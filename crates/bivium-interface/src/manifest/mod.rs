@@ -23,6 +23,7 @@ mod node;
 mod permissions;
 pub(crate) mod problems;
 mod python;
+mod requirement;
 mod resolve;
 mod rules;
 pub(crate) mod schema;
@@ -47,6 +48,7 @@ pub use file::{LONGEST, ManifestFile};
 pub use limits::Limits;
 pub use permissions::{FilesystemMode, FilesystemPermission, Permissions, SecretPermission};
 pub use python::{PythonKind, PythonObject};
+pub use requirement::requirement_fault;
 
 /// Which road a plugin takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::Runtime;
 use super::node::{Kind, Node};
 use super::problems::{Problems, quoted};
+use super::requirement::{fault_of_versions, requirement_fault};
 use crate::NetworkRule;
 use crate::policy::SECRET_VARIABLE;
 
@@ -25,6 +26,7 @@ pub(super) fn check(root: &Node, schema: &Value, problems: &mut Problems) -> Opt
         problems.add(requirements.line, message);
     }
     function(root, problems);
+    environment(root, problems);
     guests(root, problems);
     pass_env(root, problems);
     network(root, problems);
@@ -108,6 +110,27 @@ fn function(root: &Node, problems: &mut Problems) {
         if let Some(entry) = root.get(key) {
             problems.add(entry.line, format!("{key} contradicts function: {why}"));
         }
+    }
+}
+
+/// What no installer is given, and versions of Python that are none. What a pattern of the schema refuses is told by that.
+fn environment(root: &Node, problems: &mut Problems) {
+    let is_control = |c: char| c < ' ';
+    let requirements = root.get("requirements").map(|entry| entry.value.items()).unwrap_or_default();
+    for (n, requirement) in requirements.iter().enumerate() {
+        let is_fit = |text: &&str| text.starts_with(|c: char| c.is_ascii_alphanumeric()) && !text.contains(is_control);
+        if let Some(text) = requirement.as_str().filter(is_fit)
+            && let Some(fault) = requirement_fault(text)
+        {
+            problems.add(requirement.line, format!("requirements[{n}], {}, {fault}", quoted(text)));
+        }
+    }
+    if let Some(versions) = root.get("requires_python")
+        && let Some(text) = versions.value.as_str().filter(|text| text.starts_with(['<', '>', '=', '!', '~']))
+        && let Some(fault) = fault_of_versions(text)
+    {
+        problems
+            .add(versions.line, format!("requires_python, {}, {fault}; an example is \">=3.9,<3.14\"", quoted(text)));
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bivium_interface::{Manifest, PluginError, Result};
+use bivium_interface::{Granted, Manifest, PluginError, Result};
 
 /// Programs, libraries and what they share. Every user may read them.
 const SYSTEM: &[&str] = &[
@@ -180,6 +180,12 @@ fn parts(prefix: &Path) -> Vec<PathBuf> {
     }
     let inside = |path: PathBuf| path.canonicalize().ok().filter(|real| real.starts_with(prefix));
     INSTALLATION.iter().filter_map(|part| inside(prefix.join(part))).collect()
+}
+
+/// Why a plugin that is granted this is not let at its `source`.
+pub(crate) fn refusal_of_source(manifest: &Manifest, granted: &Granted) -> Option<PluginError> {
+    let directories = granted.permissions.filesystem.iter().map(|directory| directory.path.clone());
+    granted.confined.then(|| source(manifest, &directories.collect::<Vec<_>>()).err())?
 }
 
 /// The plugin's own directory of modules.

@@ -40,12 +40,14 @@ mod unheld;
 
 pub(crate) use audit::audit;
 #[cfg(target_os = "linux")]
+pub(crate) use baseline::refusal_of_source;
+#[cfg(target_os = "linux")]
 use confined::means;
 pub use shortfall::not_held;
 pub use support::ConfinementSupport;
 #[cfg(not(target_os = "linux"))]
 use unheld::means;
 #[cfg(not(target_os = "linux"))]
-pub(crate) use unheld::{Confinement, Group, Sandbox};
+pub(crate) use unheld::{Confinement, Group, Sandbox, refusal_of_source};
 #[cfg(target_os = "linux")]
 pub(crate) use {confined::Confinement, group::Group, sandbox::Sandbox};

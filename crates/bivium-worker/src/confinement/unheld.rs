@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bivium_exchange::{Area, Exchange};
 use bivium_instances::PluginContext;
-use bivium_interface::{Granted, Manifest, Result};
+use bivium_interface::{Granted, Manifest, PluginError, Result};
 use rustix::process::{Resource, Rlimit};
 
 use super::limits;
@@ -16,6 +16,11 @@ use crate::places::WorkerPlaces;
 /// What there is to hold workers with: nothing.
 pub(super) fn means(_granted: &Granted) -> Means {
     Means::default()
+}
+
+/// Why a plugin that is granted this is not let at its `source`: it always is.
+pub(crate) fn refusal_of_source(_manifest: &Manifest, _granted: &Granted) -> Option<PluginError> {
+    None
 }
 
 /// How one plugin's workers are held.

@@ -12,14 +12,11 @@ use bivium_interface::{Failure, LogLevel, LogSource, PluginError};
 use tokio::process::Command;
 
 use super::machine::Machine;
+use super::requirement::WHEELS;
 use super::run::run;
 
 /// Where a made environment has its interpreter.
 pub(super) const PYTHON: &str = "bin/python";
-
-/// What helps where nothing may be built.
-const WHEELS_ONLY: &str = "name versions in `requirements` that have a wheel for this machine, and check the network and the index \
-    settings (PIP_*, UV_*)";
 
 /// What an environment is made with.
 pub(super) enum Installer {
@@ -131,9 +128,13 @@ impl Work<'_> {
             [] => "nothing".to_owned(),
             requirements => requirements.join(", "),
         };
+        let settings = "check `requirements` in the manifest, the network and the index settings (PIP_*, UV_*)";
         let (from, help) = match self.machine.wheels_only && !self.requirements.is_empty() {
-            true => (" from wheels only, because the plugin is confined", WHEELS_ONLY),
-            false => ("", "check `requirements` in the manifest, the network and the index settings (PIP_*, UV_*)"),
+            true => (
+                " from wheels only, because the plugin is confined",
+                format!("{settings}; for a package without a wheel {WHEELS}"),
+            ),
+            false => ("", settings.to_owned()),
         };
         let message =
             format!("no environment with {wanted} could be made{from}: {name} ended with {}: {last}", finished.status);

@@ -98,11 +98,17 @@ pub(crate) async fn interpreter(
     Ok(found)
 }
 
-/// What is wrong with how a manifest names its requirements and its versions of Python: no installer would be given them.
-#[must_use]
-pub fn malformed(manifest: &Manifest) -> Vec<PluginError> {
+/// What is wrong with how a manifest names its interpreter, its requirements and its versions of Python, as far as that can be told without
+/// running any. `confined` tells whether the plugin is.
+pub(crate) fn refusals(manifest: &Manifest, confined: bool) -> Vec<PluginError> {
     let requirements = manifest.requirements.as_deref().unwrap_or_default();
-    [requirement::check(manifest, requirements).err(), Wanted::of(manifest).err()].into_iter().flatten().collect()
+    let python_path = manifest.python_path.as_deref().filter(|_| confined);
+    let all = [
+        requirement::check(manifest, requirements, confined).err(),
+        Wanted::of(manifest).err(),
+        python_path.and_then(|path| machines_own(manifest, path).err()),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 /// Makes the environment of an interpreter that [`interpreter`] has given anew if that does not start any more; the arguments are
@@ -189,10 +195,7 @@ async fn choose(
         let facts = search::search(machine, manifest, &wanted).await?;
         return Ok(Interpreter::new(facts.program.clone(), &facts));
     };
-    requirement::check(manifest, requirements)?;
-    if machine.wheels_only {
-        requirement::check_that_nothing_is_built(requirements)?;
-    }
+    requirement::check(manifest, requirements, machine.wheels_only)?;
     let environments = place(environments)?;
     let base = search::search(machine, manifest, &wanted).await?;
     let (path, hold) = made::environment(machine, &environments, &base, requirements, log).await?;

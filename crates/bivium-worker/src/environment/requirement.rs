@@ -1,110 +1,47 @@
-//! Which requirements are handed to an installer.
-//!
-//! A manifest is a stranger's. What it asks for becomes arguments of pip or uv, which read far more than PEP 508:
-//! options, paths, local archives, `file:` URLs, and (uv) `${NAME}` in a URL as an environment variable, which
-//! would send it to that URL's server. Taken are a name with extras, versions and a marker, or a name with an
-//! `https:` URL; all else is refused.
+//! Which requirements are handed to an installer: [`requirement_fault`] says which are, and of these a confined plugin has only those for
+//! which nothing is built.
 
+use bivium_interface::manifest::requirement_fault;
 use bivium_interface::{Manifest, PluginError, Problem};
-use pep440_rs::VersionSpecifiers;
 
-/// The longest requirement, in bytes.
-const LONGEST: usize = 2048;
+const BUILT: &str = "would have to be built, which runs its author's code";
+/// What helps a confined plugin whose packages have no wheels.
+pub(super) const WHEELS: &str = "name a version that has a wheel for this machine, or the URL of a wheel (.whl); or make an environment \
+    yourself and name its interpreter as `python_path`; or trust the plugin: a manifest without `permissions`, under a policy without \
+    `confine`";
 
-/// Checks all of a manifest's requirements.
+/// Checks all of a manifest's requirements. With `wheels_only` those are refused as well that would have to be built: installers take
+/// their URLs whatever else they are told.
 ///
 /// # Errors
-/// `invalid-manifest` with one problem for each that is refused.
-pub(super) fn check(manifest: &Manifest, requirements: &[String]) -> Result<(), PluginError> {
-    let problems: Vec<_> = requirements
-        .iter()
-        .enumerate()
-        .filter_map(|(n, text)| {
-            let message = format!("{:?} {}", shortened(text), fault(text)?);
-            Some(Problem::new(format!("requirements[{n}]"), message))
-        })
-        .collect();
-    if problems.is_empty() {
-        return Ok(());
-    }
-    let message = format!("{} has requirements that no installer is given", manifest.path.display());
-    Err(PluginError::invalid_manifest(message)
-        .with_problems(problems)
-        .with_help("write them as PEP 508 says, for example \"numpy>=2\" or \"name @ https://…/name-1.0.whl\""))
-}
-
-/// Refuses URLs of what would have to be built: installers take them whatever else they are told.
-pub(super) fn check_that_nothing_is_built(requirements: &[String]) -> Result<(), PluginError> {
-    let is_wheel = |requirement: &String| {
-        requirement.split_once('@').is_none_or(|(_, url)| {
-            let url = url.split_once(" ;").map_or(url, |(url, _)| url).trim();
-            url.split(['#', '?']).next().is_some_and(|path| path.ends_with(".whl"))
-        })
+/// `invalid-manifest` with one problem for each that is refused; `denied` if they are refused since nothing may be built.
+pub(super) fn check(manifest: &Manifest, requirements: &[String], wheels_only: bool) -> Result<(), PluginError> {
+    let problems = |fault: &dyn Fn(&str) -> Option<String>| -> Vec<Problem> {
+        let problem = |(n, text): (usize, &String)| {
+            Some(Problem::new(format!("requirements[{n}]"), format!("{:?} {}", shortened(text), fault(text)?)))
+        };
+        requirements.iter().enumerate().filter_map(problem).collect()
     };
-    match requirements.iter().find(|requirement| !is_wheel(requirement)) {
-        None => Ok(()),
-        Some(requirement) => {
-            let message = format!(
-                "the requirement {:?} would have to be built, which runs its author's code: wheels only, because the plugin is confined",
-                shortened(requirement)
-            );
-            Err(PluginError::denied(message).with_help("name a wheel (.whl), or a version that has one"))
-        }
-    }
-}
-
-/// What is wrong with a requirement, going on from its text.
-fn fault(text: &str) -> Option<String> {
-    if text.len() > LONGEST {
-        return Some(format!("is longer than {LONGEST} bytes"));
-    }
-    if text.starts_with('-') {
-        return Some("is an option of an installer".into());
-    }
-    if !text.chars().all(|c| (' '..='~').contains(&c)) {
-        return Some("holds characters other than printable ASCII".into());
-    }
-    let (name, rest) = text.split_at(text.find(|c| !in_name(c)).unwrap_or(text.len()));
-    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-    if !edge(name.chars().next()) || !edge(name.chars().next_back()) {
-        return Some("does not begin with a package's name".into());
-    }
-    let rest = match rest.trim_start().strip_prefix('[') {
-        None => rest.trim(),
-        Some(rest) => match rest.split_once(']') {
-            Some((extras, rest)) if extras.chars().all(|c| in_name(c) || c == ',' || c == ' ') => rest.trim(),
-            _ => return Some("has extras that are not a list of names in brackets".into()),
-        },
+    let built =
+        |text: &str| (wheels_only && requirement_fault(text).is_none() && !is_wheel(text)).then(|| BUILT.to_owned());
+    let (malformed, built) = (problems(&requirement_fault), problems(&built));
+    let path = manifest.path.display();
+    let error = match (malformed.is_empty(), built.is_empty()) {
+        (true, true) => return Ok(()),
+        (true, false) => PluginError::denied(format!("{path} has requirements that a confined plugin may not have"))
+            .with_help(WHEELS),
+        (false, _) => PluginError::invalid_manifest(format!("{path} has requirements that no installer is given"))
+            .with_help("write them as PEP 508 says, for example \"numpy>=2\" or \"name @ https://…/name-1.0.whl\""),
     };
-    match rest.strip_prefix('@') {
-        Some(url) => fault_of_url(url.trim_start()),
-        None => fault_of_versions(rest.split_once(';').map_or(rest, |(versions, _)| versions).trim()),
-    }
+    Err(error.with_problems(malformed.into_iter().chain(built).collect()))
 }
 
-fn in_name(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
-}
-
-fn fault_of_url(text: &str) -> Option<String> {
-    // PEP 508 wants a space before a marker, since a URL may hold a semicolon.
-    let url = text.split_once(" ;").map_or(text, |(url, _)| url);
-    let Some(place) = url.strip_prefix("git+").unwrap_or(url).strip_prefix("https://") else {
-        return Some("is neither from an index nor from an https URL".into());
-    };
-    if place.is_empty() || place.starts_with('/') || url.contains([' ', '"', '\\', '`', '<', '>']) {
-        return Some("has no proper URL".into());
-    }
-    url.contains(['$', '{', '}']).then(|| "has a URL with a variable in it".into())
-}
-
-fn fault_of_versions(text: &str) -> Option<String> {
-    let inner = text.strip_prefix('(').and_then(|text| text.strip_suffix(')')).unwrap_or(text);
-    let error = inner.parse::<VersionSpecifiers>().err()?.to_string();
-    Some(format!(
-        "has versions that PEP 440 does not know: {}",
-        error.lines().next().unwrap_or_default().trim_end_matches(':')
-    ))
+/// Whether nothing is built where this one is installed, with no other packages than wheels from an index.
+fn is_wheel(requirement: &str) -> bool {
+    requirement.split_once('@').is_none_or(|(_, url)| {
+        let url = url.split_once(" ;").map_or(url, |(url, _)| url).trim();
+        url.split(['#', '?']).next().is_some_and(|path| path.ends_with(".whl"))
+    })
 }
 
 fn shortened(text: &str) -> &str {
@@ -113,69 +50,37 @@ fn shortened(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use bivium_interface::ErrorCode;
+
     use super::super::tests::manifest;
     use super::*;
 
     #[test]
-    fn takes_pep_508() {
-        for text in [
-            "numpy",
-            "pocketsphinx==5.1.1",
-            "numpy>=1.22,<3",
-            "numpy >= 2 ; python_version < \"3.13\"",
-            "requests[socks,security]~=2.31",
-            "requests [socks] (>=2.31)",
-            "torch==2.4.0+cu121",
-            "ruamel.yaml",
-            "x",
-            "name @ https://example.com/name-1.0-py3-none-any.whl#sha256=00",
-            "name[extra]@git+https://example.com/name.git@v1 ; sys_platform == 'linux'",
-        ] {
-            assert_eq!(fault(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn refuses_all_else() {
-        for (text, why) in [
-            ("--index-url=https://evil.example", "is an option"),
-            ("-r", "is an option"),
-            ("numpy\n--pre", "printable ASCII"),
-            ("numpy\0", "printable ASCII"),
-            ("nümpy", "printable ASCII"),
-            ("", "package's name"),
-            (" numpy", "package's name"),
-            ("./plugin", "package's name"),
-            ("../up.whl", "package's name"),
-            ("/tmp/x.whl", "package's name"),
-            ("dist/x.whl", "PEP 440"),
-            ("name --pre", "PEP 440"),
-            ("https://example.com/x.whl", "PEP 440"),
-            ("numpy==", "PEP 440"),
-            ("numpy 2", "PEP 440"),
-            ("name[a", "extras"),
-            ("name[a;b]", "extras"),
-            ("name @ file:///etc", "https URL"),
-            ("name @ http://example.com/x.whl", "https URL"),
-            ("name @ git+ssh://git@example.com/x", "https URL"),
-            ("name @ ../x", "https URL"),
-            ("name @ https:///x", "no proper URL"),
-            ("name @ https://e.example/x --pre", "no proper URL"),
-            ("name @ https://e.example/${HOME}", "variable"),
-            (&"x".repeat(LONGEST + 1), "longer"),
-        ] {
-            assert!(fault(text).is_some_and(|said| said.contains(why)), "{text:?}: {:?}", fault(text));
-        }
-    }
-
-    #[test]
     fn names_each_one_that_is_refused() {
-        let error = check(&manifest(), &["a".into(), "-e .".into(), "b @ file:///b".into()]).unwrap_err();
+        let error = check(&manifest(), &["a".into(), "-e .".into(), "b @ file:///b".into()], false).unwrap_err();
         assert_eq!(
             error.to_string(),
             "/plugins/p.json has requirements that no installer is given: requirements[1]: \"-e .\" is an option of \
              an installer; requirements[2]: \"b @ file:///b\" is neither from an index nor from an https URL; write \
              them as PEP 508 says, for example \"numpy>=2\" or \"name @ https://…/name-1.0.whl\""
         );
+    }
+
+    #[test]
+    fn names_each_one_that_would_have_to_be_built() {
+        let requirements: Vec<String> =
+            ["a @ git+https://e.example/a", "b", "c @ https://e.example/c.tar.gz", "d @ https://e.example/d-1.whl#x"]
+                .map(str::to_owned)
+                .to_vec();
+        check(&manifest(), &requirements, false).unwrap();
+        let error = check(&manifest(), &requirements, true).unwrap_err();
+        let told: Vec<&str> = error.problems().iter().map(|problem| problem.location.as_str()).collect();
+        assert_eq!((error.code(), told), (ErrorCode::Denied, vec!["requirements[0]", "requirements[2]"]));
+        for cure in ["a wheel", "`python_path`", "trust the plugin"] {
+            assert!(error.help().is_some_and(|help| help.contains(cure)), "{error}");
+        }
+        // Told together with what is malformed.
+        let error = check(&manifest(), &[requirements[0].clone(), "-e .".into()], true).unwrap_err();
+        assert_eq!((error.code(), error.problems().len()), (ErrorCode::InvalidManifest, 2));
     }
 }

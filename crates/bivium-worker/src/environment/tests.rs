@@ -134,7 +134,10 @@ async fn nothing_is_built_for_a_confined_plugin() {
     for url in ["https://x.example/a-1.tar.gz", "git+https://x.example/a", "https://x.example/a.zip#a-1.whl"] {
         let error = chosen(&format!("a @ {url}")).await.unwrap_err();
         assert_eq!(error.code(), ErrorCode::Denied, "{url}");
-        assert!(error.message().ends_with("wheels only, because the plugin is confined"), "{error}");
+        assert!(
+            error.problems()[0].message.ends_with("would have to be built, which runs its author's code"),
+            "{error}"
+        );
     }
     chosen("a @ https://x.example/a-1-py3-none-any.whl#sha256=00").await.unwrap();
 }
@@ -148,7 +151,9 @@ async fn a_confined_plugins_refusal_says_that_wheels_only_are_taken() {
     let error = choose(&machine, &manifest, Some(&environments), &fixture.log).await.unwrap_err().to_string();
     for part in [
         "could be made from wheels only, because the plugin is confined: pip ended",
-        "that have a wheel for this machine",
+        "name a version that has a wheel for this machine",
+        "name its interpreter as `python_path`",
+        "trust the plugin",
     ] {
         assert!(error.contains(part), "{error}");
     }

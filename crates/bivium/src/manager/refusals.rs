@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "python")]
+use bivium_interface::manifest::Runtime;
 use bivium_interface::{Manifest, PluginError, Result};
 
 use super::{ManagerBuilder, PluginManager};
@@ -11,8 +13,8 @@ use crate::discovery::SearchPath;
 use crate::sources;
 
 impl PluginManager {
-    /// What would keep the plugin from being loaded by what its manifest says: directories that no plugin is granted, malformed requirements,
-    /// a configuration schema that is not valid. Blocks on the file system.
+    /// What would keep the plugin from being loaded by what its manifest says: directories that no plugin is granted, requirements that no
+    /// installer is given, modules and an interpreter that a confined plugin may not have, a configuration schema that is not valid. Blocks on the file system.
     ///
     /// # Errors
     /// As [`manifest`](Self::manifest).
@@ -43,7 +45,9 @@ fn refusals(manifest: &Arc<Manifest>, options: &Options, searched: &[SearchPath]
         all.extend(sources::check(&granted, searched, std::iter::once(Arc::clone(manifest))).err());
     }
     #[cfg(feature = "python")]
-    all.extend(bivium_worker::malformed(manifest));
+    if manifest.runtime == Runtime::Python {
+        all.extend(bivium_worker::refusals(manifest, &granted));
+    }
     all.extend(Schema::of_manifest(manifest).and_then(Result::err));
     all.into_iter().map(|error| error.with_plugin(&manifest.name)).collect()
 }

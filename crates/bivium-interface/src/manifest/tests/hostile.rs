@@ -112,8 +112,10 @@ fn python() -> impl Strategy<Value = Manifest> {
         environment,
     );
     let numbers = (1..=64_u32, 1..=64_u32, prop::option::of(1..=31_536_000_u64), 1..=86_400_u64, any::<bool>());
-    let rest =
-        (prop::option::of(prop::collection::vec("[a-z]{1,8}(==[0-9.]{1,5})?", 0..3)), prop::option::of("[a-z/.]{1,9}"));
+    let rest = (
+        prop::option::of(prop::collection::vec("[a-z]{1,8}(==[0-9]{1,2}(\\.[0-9]){0,2})?", 0..3)),
+        prop::option::of("[a-z/.]{1,9}"),
+    );
     let limits = (prop::option::of(1..=1_u64 << 24), prop::option::of(1..=u64::MAX));
     (what, numbers, rest, limits).prop_map(|(what, numbers, rest, limits)| {
         let mut manifest = parse(r#"{"name": "a", "version": "1", "module": "a", "class": "A"}"#).unwrap();

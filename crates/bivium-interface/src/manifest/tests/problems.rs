@@ -155,6 +155,20 @@ fn forms_of_text() {
         problems(&python("\"requirements\": [\"numpy\",\n\"--index-url=http://evil\"]")),
         ["3: requirements[1] must be a PEP 508 requirement, for example \"numpy>=2\", not \"--index-url=http://evil\""]
     );
+    // All at once, by the pattern and by what installers take.
+    assert_eq!(
+        problems(&python(
+            "\"requirements\": [\"-e .\",\n\"numpy>>2\", \"ok\",\n\"a @ file:///a\"],\n\"requires_python\": \">>3\""
+        )),
+        [
+            "2: requirements[0] must be a PEP 508 requirement, for example \"numpy>=2\", not \"-e .\"",
+            "3: requirements[1], \"numpy>>2\", has versions that PEP 440 does not know: Failed to parse version: no such \
+             comparison operator \">>\", must be one of ~= == != <= >= < > ===",
+            "4: requirements[3], \"a @ file:///a\", is neither from an index nor from an https URL",
+            "5: requires_python, \">>3\", has versions that PEP 440 does not know: Failed to parse version: no such \
+             comparison operator \">>\", must be one of ~= == != <= >= < > ===; an example is \">=3.9,<3.14\"",
+        ]
+    );
     assert_eq!(
         problems(&wasm(
             "\"sha256\": \"abc\",\n\"permissions\": {\"network\": [\"example.com\"],\n\"filesystem\": [{\"path\": \"d\", \"guest\": \
