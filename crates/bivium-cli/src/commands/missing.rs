@@ -1,12 +1,18 @@
 //! What a manifest names and is not there, or is something else. Nothing is run or compiled.
 
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use bivium::Manifest;
 use bivium::manifest::Runtime;
+use bivium_interface::nearest;
 
-/// The files without which the plugin cannot start, each as a clause; directories that it is granted and are not there; then a file
-/// that is no component.
+/// Entries of one directory that are compared with a name.
+const MOST_ENTRIES: usize = 10_000;
+/// Directories above the manifest's that are looked into for what is not there.
+const MOST_ABOVE: usize = 2;
+
+/// The files without which the plugin cannot start, each as a clause; directories that it is granted and are not there; a file that is no
+/// component; a module, class or function that does not seem to be there.
 pub(super) fn missing(manifest: &Manifest) -> Vec<String> {
     let named = [
         ("component", manifest.component.as_deref()),
@@ -18,8 +24,7 @@ pub(super) fn missing(manifest: &Manifest) -> Vec<String> {
     let mut missing: Vec<String> = named
         .into_iter()
         .chain(granted)
-        .filter_map(|(key, path)| Some((key, path.filter(|path| !path.exists())?)))
-        .map(|(key, path)| format!("{key}: {} is not there", path.display()))
+        .filter_map(|(key, path)| Some(format!("{key}: {}", amiss(manifest, key, path?)?)))
         .collect();
     if let Some(component) = manifest.component.as_deref().filter(|path| path.exists())
         && let Err(error) = bivium::check_component(component)
@@ -27,32 +32,91 @@ pub(super) fn missing(manifest: &Manifest) -> Vec<String> {
         missing.push(format!("component: {error}"));
     }
     let has_own_python = manifest.python_path.is_some() || manifest.requirements.is_some();
-    if manifest.runtime == Runtime::Python && !has_own_python {
-        if !is_on_path("python3") {
+    if manifest.runtime == Runtime::Python {
+        if !has_own_python && !is_on_path("python3") {
             missing.push("there is no python3 on PATH to run it with".to_owned());
         }
-        // Else the module may be installed in its environment.
-        if let (Some(source), Some(object)) =
-            (manifest.source.as_deref().filter(|source| source.is_dir()), manifest.python_object())
-            && !has_module(source, object.module)
-        {
-            let key = if manifest.function.is_some() { "function" } else { "module" };
-            missing.push(format!("{key}: there is no {} in {}", object.module, source.display()));
-        }
+        missing.extend(bivium::outline(manifest).absent);
     }
     missing
 }
 
-/// Whether Python could find the module there: as a file, a package, or compiled.
-fn has_module(source: &Path, module: &str) -> bool {
-    let first = module.split('.').next().unwrap_or(module);
-    let names = std::fs::read_dir(source).into_iter().flatten().flatten().map(|entry| entry.file_name());
-    names
-        .filter_map(|name| name.into_string().ok())
-        .any(|name| name.strip_prefix(first).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+/// What is wrong with a path, if anything is.
+fn amiss(manifest: &Manifest, key: &str, path: &Path) -> Option<String> {
+    let shown = path.display();
+    if !path.exists() {
+        return Some(format!("{shown} is not there{}", meant(manifest, key, path)));
+    }
+    match key {
+        "python_path" if path.is_dir() => {
+            let python = path.join("bin/python");
+            let cure =
+                if python.exists() { format!("write {}", python.display()) } else { "name the interpreter".into() };
+            Some(format!("{shown} is a directory and no program: {cure}"))
+        }
+        // Python imports modules from archives as well.
+        "source" if path.extension().is_some_and(|ending| ["zip", "whl", "egg"].iter().any(|one| ending == *one)) => {
+            None
+        }
+        "source" if !path.is_dir() => Some(format!("{shown} is a file: name the directory that it lies in")),
+        "permissions.filesystem" if !path.is_dir() => {
+            Some(format!("{shown} is a file, and directories are granted: name the one that it lies in"))
+        }
+        _ => None,
+    }
+}
+
+/// What was likely meant by a path that is not there: a name that is like it, or the same relative path, where it begins at another
+/// directory than the manifest's.
+fn meant(manifest: &Manifest, key: &str, path: &Path) -> String {
+    if let Some(meant) = like(path, matches!(key, "source" | "permissions.filesystem")) {
+        return format!("; did you mean `{meant}`?");
+    }
+    let home = manifest.path.parent();
+    let Some((home, relative)) = home.and_then(|home| Some((home, path.strip_prefix(home).ok()?))) else {
+        return String::new();
+    };
+    let above = home.ancestors().skip(1).take(MOST_ABOVE).map(Path::to_owned);
+    let others = std::env::current_dir().into_iter().chain(above).map(|other| other.join(relative));
+    others.into_iter().find(|other| other.exists()).map_or_else(String::new, |there| {
+        let (written, there) = (from(home, &there), there.display());
+        format!("; relative paths begin at the manifest's directory: write `{}` for {there}", written.display())
+    })
+}
+
+/// The name that is like a path's, of what lies beside it: of another directory, or of a file of the same kind.
+fn like(path: &Path, is_directory: bool) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    let is_alike = |other: &Path| match is_directory {
+        true => other.is_dir(),
+        false => other.extension() == path.extension(),
+    };
+    let entries = std::fs::read_dir(path.parent()?).ok()?.flatten().take(MOST_ENTRIES);
+    let others = entries.map(|entry| entry.path()).filter(|other| is_alike(other));
+    let names: Vec<String> = others.filter_map(|other| Some(other.file_name()?.to_str()?.to_owned())).collect();
+    nearest(name, names.iter().map(String::as_str)).map(str::to_owned)
+}
+
+/// The path that leads from a directory to what lies elsewhere.
+fn from(home: &Path, there: &Path) -> PathBuf {
+    let common = home.components().zip(there.components()).take_while(|(one, other)| one == other).count();
+    let up = home.components().skip(common).map(|_| Component::ParentDir);
+    up.chain(there.components().skip(common)).collect()
 }
 
 fn is_on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_from_a_directory_goes_up_and_down() {
+        for (there, path) in [("/a/b/c", "c"), ("/a/c", "../c"), ("/c/d", "../../c/d"), ("/a", "..")] {
+            assert_eq!(from(Path::new("/a/b"), Path::new(there)), Path::new(path));
+        }
+    }
 }

@@ -29,6 +29,7 @@ enum Found {
 /// The plugin that a manifest declares, or why it would not be loaded.
 fn plugin(manifest: &Arc<Manifest>, builder: &ManagerBuilder) -> Verdict {
     let (mut refusals, missing) = (builder.refusals(manifest), missing(manifest));
+    refusals.extend(bivium::outline(manifest).refusal(manifest));
     match (refusals.len(), missing.len()) {
         (0, _) => Ok(Found::Valid("plugin", manifest.name.clone(), missing)),
         (1, 0) => Err(refusals.remove(0)),

@@ -292,7 +292,7 @@ fn validate_warns_of_what_a_manifest_names_and_is_not_there() {
     [DIR]/manifests/a.json: warning: python_path: [DIR]/manifests/venv/bin/python is not there
     [DIR]/manifests/a.json: warning: source: [DIR]/manifests/src is not there
     [DIR]/manifests/b.json: ok, plugin b
-    [DIR]/manifests/b.json: warning: module: there is no words in [DIR]/manifests
+    [DIR]/manifests/b.json: warning: module: the module words is not in [DIR]/manifests
     [DIR]/manifests/c.json: ok, plugin c
     [DIR]/manifests/c.json: warning: permissions.filesystem: /srv/none is not there
     --- stderr

@@ -100,6 +100,41 @@ fn validate_tells_all_that_keeps_a_confined_plugin_from_its_modules_and_packages
 }
 
 #[test]
+fn validate_tells_what_a_python_manifest_names_wrongly_all_at_once() {
+    let place = place();
+    std::fs::create_dir_all(place.path("lib")).unwrap();
+    place.write("lib/code.py", "class Model:\n    def __init__(self, model, size=1): ...\n");
+    std::fs::create_dir_all(place.path("manifests/venv/bin")).unwrap();
+    place.write("manifests/venv/bin/python", "");
+    python(&place, "class", json!({"class": "Wrods"}));
+    python(&place, "file", json!({"source": "words.py", "module": "words.py"}));
+    python(&place, "init", json!({"source": "../lib", "module": "code", "class": "Model", "init_args": {"siez": 2}}));
+    python(&place, "module", json!({"module": "wrods"}));
+    python(&place, "place", json!({"source": "lib", "module": "code", "class": "Model"}));
+    python(&place, "python", json!({"python_path": "venv", "source": "../lip"}));
+    insta::assert_snapshot!(place.run(&["validate", "manifests"]).all(), @"
+    4
+    --- stdout
+    [DIR]/manifests/class.json: ok, plugin class
+    [DIR]/manifests/class.json: warning: class: the module words has no class Wrods; did you mean `Words`?
+    [DIR]/manifests/file.json: ok, plugin file
+    [DIR]/manifests/file.json: warning: source: [DIR]/manifests/words.py is a file: name the directory that it lies in
+    [DIR]/manifests/file.json: warning: module: words.py is the name of a file: write that of the module, `words`
+    [DIR]/manifests/init.json: init: its constructor needs `model`, and takes no `siez` (did you mean `size`?); give what it takes in `init_args` in [DIR]/manifests/init.json
+    [DIR]/manifests/module.json: ok, plugin module
+    [DIR]/manifests/module.json: warning: module: the module wrods is not in [DIR]/manifests; did you mean `words`?
+    [DIR]/manifests/place.json: ok, plugin place
+    [DIR]/manifests/place.json: warning: source: [DIR]/manifests/lib is not there; relative paths begin at the manifest's directory: write `../lib` for [DIR]/lib
+    [DIR]/manifests/python.json: ok, plugin python
+    [DIR]/manifests/python.json: warning: python_path: [DIR]/manifests/venv is a directory and no program: write [DIR]/manifests/venv/bin/python
+    [DIR]/manifests/python.json: warning: source: [DIR]/manifests/../lip is not there; did you mean `lib`?
+    --- stderr
+    ");
+    let ran = place.run(&["run", "module", "text=a"]);
+    assert!(ran.assert_status(4).stderr.contains("did you mean 'words'?"), "{}", ran.all());
+}
+
+#[test]
 fn validate_of_a_policy_says_what_applying_it_says() {
     let place = place();
     place

@@ -5,13 +5,18 @@ use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use bivium_interface::Manifest;
+use bivium_interface::{Manifest, nearest};
 use rustix::fs::OFlags;
 
+use super::absent::did_you_mean;
 use super::source::Module;
 
 /// No module that people write is longer.
 const LONGEST: u64 = 4 << 20;
+/// How the names of modules' files end.
+const FILE: &str = ".py";
+/// Entries of one directory that are looked at.
+const MOST_ENTRIES: usize = 10_000;
 
 /// The directories that modules are looked for in.
 pub(super) struct Files {
@@ -58,8 +63,24 @@ impl Files {
         })
     }
 
+    /// The module that lies in one of the directories and is most like this one.
+    fn nearest(&self, module: &str) -> Option<String> {
+        let names: Vec<String> = self.roots.iter().flat_map(|root| modules(root)).collect();
+        nearest(module, names.iter().map(String::as_str)).map(str::to_owned)
+    }
+
+    /// Whether Python does not find a module, which nothing but `source` could have.
+    pub(super) fn lacks(&self, module: &str, manifest: &Manifest) -> bool {
+        let has_others = manifest.python_path.is_some() || manifest.requirements.is_some();
+        let source = manifest.source.as_deref().filter(|source| source.is_dir());
+        module.ends_with(FILE) || !has_others && source.is_some_and(|source| !may_have(source, module))
+    }
+
     /// Why a module is not found.
     pub(super) fn missing(&self, module: &str, manifest: &Manifest) -> String {
+        if let Some(name) = module.strip_suffix(FILE) {
+            return format!("{module} is the name of a file: write that of the module, `{name}`");
+        }
         let places: Vec<String> = self.roots.iter().map(|root| root.display().to_string()).collect();
         match (places.as_slice(), &manifest.requirements) {
             (_, Some(_)) => {
@@ -70,9 +91,36 @@ impl Files {
             ([], None) => format!(
                 "the module {module} may lie anywhere on the path of the interpreter: `source` does not say where"
             ),
-            (places, None) => format!("the module {module} is not in {}", places.join(" or ")),
+            (places, None) => {
+                let meant = did_you_mean(self.nearest(module).as_deref());
+                format!("the module {module} is not in {}{meant}", places.join(" or "))
+            }
         }
     }
+}
+
+/// Whether Python could find the module there: as a file, a package, or compiled.
+fn may_have(source: &Path, module: &str) -> bool {
+    let (packages, last) = module.rsplit_once('.').unwrap_or(("", module));
+    let place = packages.split('.').fold(source.to_owned(), |path, name| path.join(name));
+    let names =
+        fs::read_dir(place).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    names
+        .take(MOST_ENTRIES)
+        .any(|name| name.strip_prefix(last).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+}
+
+/// The modules and packages that lie in a directory, by their names.
+fn modules(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten().take(MOST_ENTRIES);
+    let module = |entry: fs::DirEntry| {
+        let name = entry.file_name().into_string().ok()?;
+        match name.strip_suffix(FILE) {
+            Some(module) => Some(module.to_owned()),
+            None => entry.path().join("__init__.py").is_file().then_some(name),
+        }
+    };
+    entries.filter_map(module).collect()
 }
 
 fn text(path: &Path) -> Result<String, String> {

@@ -2,7 +2,7 @@
 
 use tree_sitter::Node;
 
-use super::source::{Module, Place, on_one_line};
+use super::source::{Module, Place, clipped, on_one_line};
 
 impl Module {
     /// The places where a name of this module may be defined, the likeliest first. The name may have dots, where its first part
@@ -52,6 +52,16 @@ impl Module {
             _ => (self.text(one) == name).then_some(name),
         })?;
         Some(Place { module: self.origin(import)?, name: theirs.to_owned() })
+    }
+
+    /// The names that a `from … import` gives the module.
+    pub(super) fn imports(&self, import: Node<'_>) -> Vec<String> {
+        let mut cursor = import.walk();
+        let names = import.children_by_field_name("name", &mut cursor).map(|one| match one.kind() {
+            "aliased_import" => self.field(one, "alias"),
+            _ => self.text(one),
+        });
+        names.map(clipped).collect()
     }
 
     /// What `import a.b` or `import a.b as c` makes of a name with dots.

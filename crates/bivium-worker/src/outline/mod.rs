@@ -1,5 +1,7 @@
 //! [`outline`]: what a Python plugin's source says of it. It is parsed, and nothing of it runs: no interpreter starts.
 
+mod absent;
+mod constructor;
 mod docstring;
 mod expression;
 mod files;
@@ -13,13 +15,14 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bivium_interface::manifest::{PythonKind, PythonObject};
-use bivium_interface::{Call, Manifest, MethodInfo};
+use bivium_interface::{Call, Manifest, MethodInfo, PluginError};
 use serde::Serialize;
 use serde_json::json;
 
+use constructor::Constructor;
 use files::Files;
 use schema::Schemas;
-use source::{Class, Definition, Field, Function, Module, Parameter, Place, Star, clipped};
+use source::{Class, Definition, Function, Module, Place, clipped};
 
 /// Names of the class that belong to the host and are no methods for calls, as in `bivium_worker/plugin.py`.
 const LIFECYCLE: &[&str] = &[
@@ -73,8 +76,39 @@ pub struct Outline {
     /// Arguments that the class's constructor needs, and that `init_args` does not give.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lacks: Vec<String>,
+    /// Arguments that `init_args` gives and the constructor does not take, each with the one that was likely meant.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unknown: Vec<(String, Option<String>)>,
+    /// What the manifest names and is not there, as it seems: the module, or the class or function in it. The manifest's key stands
+    /// before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub absent: Option<String>,
     /// What could not be known, and why.
     pub notes: Vec<String>,
+}
+
+impl Outline {
+    /// Why the class cannot be made with the manifest's `init_args`, as far as its source tells.
+    #[must_use]
+    pub fn refusal(&self, manifest: &Manifest) -> Option<PluginError> {
+        let listed = |names: Vec<String>| names.join(", ");
+        let lacks: Vec<String> = self.lacks.iter().map(|name| format!("`{name}`")).collect();
+        let unknown = self.unknown.iter().map(|(name, meant)| match meant {
+            Some(meant) => format!("`{name}` (did you mean `{meant}`?)"),
+            None => format!("`{name}`"),
+        });
+        let unknown: Vec<String> = unknown.collect();
+        let (message, cure) = match (lacks.is_empty(), unknown.is_empty()) {
+            (true, true) => return None,
+            (false, true) => (format!("needs {}, which `init_args` does not give", listed(lacks)), "add it to"),
+            (true, false) => (format!("takes no {}, which `init_args` gives", listed(unknown)), "take it out of"),
+            (false, false) => {
+                (format!("needs {}, and takes no {}", listed(lacks), listed(unknown)), "give what it takes in")
+            }
+        };
+        let problem = PluginError::invalid_manifest(format!("its constructor {message}")).with_plugin(&manifest.name);
+        Some(problem.with_help(format!("{cure} `init_args` in {}", manifest.path.display())))
+    }
 }
 
 /// Reads the class or the function that a manifest names, where it lies in `source` or in the environment of `python_path`. Blocks on the
@@ -94,7 +128,8 @@ pub fn outline(manifest: &Manifest) -> Outline {
         (Some((module, Definition::Class(class))), None) if kind != PythonKind::Function => {
             reading.begin(&module);
             let methods = reading.methods(&module, &class);
-            reading.outline.lacks = lacking(&class, methods.get("__init__").map(|(_, function)| function), manifest);
+            let constructor = Constructor::of(&class, &methods);
+            (reading.outline.lacks, reading.outline.unknown) = constructor.misfits(&manifest.init_args);
             Some(methods.into_values().filter(|(_, function)| is_offered(function)).collect())
         }
         (Some((module, Definition::Function(function))), None) if kind != PythonKind::Class => {
@@ -104,16 +139,11 @@ pub fn outline(manifest: &Manifest) -> Outline {
         _ => None,
     };
     if methods.is_none() {
-        let what = match kind {
-            PythonKind::Class => "class",
-            PythonKind::Function => "function",
-            PythonKind::Either => "class or function",
+        let note = match reading.files.found(&place.module) {
+            true => reading.absent(&place, name, kind),
+            false => reading.absent_module(module, manifest),
         };
-        reading.outline.notes.push(if reading.files.found(&place.module) {
-            format!("no {what} {name} is defined in the module {module} where it can be seen without running it")
-        } else {
-            reading.files.missing(module, manifest)
-        });
+        reading.outline.notes.push(note);
     }
     reading.outline.methods = methods.map(|methods| reading.told(methods));
     reading.outline
@@ -123,24 +153,6 @@ pub fn outline(manifest: &Manifest) -> Outline {
 fn as_execute(mut function: Function) -> Function {
     Call::EXECUTE.clone_into(&mut function.name);
     function
-}
-
-/// The arguments that the constructor of a class needs and a manifest does not give, as far as the source tells. What decorates
-/// either may give them.
-fn lacking(class: &Class, init: Option<&Function>, manifest: &Manifest) -> Vec<String> {
-    let is_dataclass = class.decorators.iter().any(|name| name.rsplit('.').next() == Some("dataclass"));
-    let needed: Vec<&String> = match init {
-        Some(init) if class.decorators.is_empty() && !init.is_decorated => {
-            let is_needed = |one: &&Parameter| one.star == Star::None && one.default.is_none();
-            init.parameters.iter().filter(is_needed).map(|one| &one.name).collect()
-        }
-        None if is_dataclass && class.bases.is_empty() => {
-            let is_needed = |one: &&Field| one.is_own() && one.value.is_none();
-            class.fields.iter().filter(is_needed).map(|one| &one.name).collect()
-        }
-        _ => Vec::new(),
-    };
-    needed.into_iter().filter(|name| !manifest.init_args.contains_key(*name)).cloned().collect()
 }
 
 fn is_offered(function: &Function) -> bool {

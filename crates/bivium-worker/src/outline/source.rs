@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use bivium_interface::manifest::PythonKind;
 use tree_sitter::{Node, ParseOptions, ParseState, Parser, Tree};
 
 use super::docstring;
@@ -21,6 +22,9 @@ const LONGEST: usize = 500;
 const LONGEST_DOC: usize = 8 << 10;
 /// Statements of a function that are looked at for a `yield`.
 const MOST_STATEMENTS: usize = 100_000;
+
+/// Names by which a module makes others while it runs.
+const MAKERS: &[&str] = &["__getattr__", "exec", "globals", "setattr", "vars"];
 
 /// A class or a function, by its module and its name, which may have dots.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +49,8 @@ pub(super) struct Class {
     pub(super) decorators: Vec<String>,
     /// The names of what it derives from.
     pub(super) bases: Vec<String>,
+    /// Whether a metaclass stands behind them, which may make objects in its own way.
+    pub(super) has_metaclass: bool,
     /// Whether `total=False` does not stand behind them.
     pub(super) is_total: bool,
     pub(super) fields: Vec<Field>,
@@ -205,6 +211,36 @@ impl Module {
         })
     }
 
+    /// Whether a name stands somewhere in the source, in a text as well, or the module makes names while it runs.
+    pub(super) fn mentions(&self, name: &str) -> bool {
+        let mut left = vec![self.tree.root_node()];
+        for _ in 0..MOST_STATEMENTS {
+            let Some(node) = left.pop() else { return false };
+            let text = matches!(node.kind(), "identifier" | "string_content").then(|| self.text(node));
+            if text.is_some_and(|text| text == name || MAKERS.contains(&text)) {
+                return true;
+            }
+            left.extend(children(node));
+        }
+        true
+    }
+
+    /// The names of its classes and functions, as far as they are of this kind, and those that it imports.
+    pub(super) fn names(&self, kind: PythonKind) -> Vec<String> {
+        let mut names = Vec::new();
+        for statement in self.statements() {
+            match (statement.kind(), kind) {
+                ("class_definition", PythonKind::Class | PythonKind::Either)
+                | ("function_definition", PythonKind::Function | PythonKind::Either) => {
+                    names.push(clipped(self.field(statement, "name")));
+                }
+                ("import_from_statement", _) => names.extend(self.imports(statement)),
+                _ => {}
+            }
+        }
+        names
+    }
+
     fn class(&self, class: Node<'_>) -> Class {
         let arguments = class.child_by_field_name("superclasses").map(children).unwrap_or_default();
         let bases = arguments.iter().filter_map(|base| match base.kind() {
@@ -213,6 +249,11 @@ impl Module {
             "subscript" => Some(clipped(self.field(*base, "value"))).filter(|base| !base.ends_with("Generic")),
             _ => None,
         });
+        let is_metaclass = |argument: &Node<'_>| {
+            argument.kind() == "keyword_argument"
+                && self.field(*argument, "name") == "metaclass"
+                && !matches!(self.field(*argument, "value"), "ABCMeta" | "abc.ABCMeta")
+        };
         let is_open = |argument: &Node<'_>| {
             argument.kind() == "keyword_argument"
                 && self.field(*argument, "name") == "total"
@@ -226,6 +267,7 @@ impl Module {
             doc: self.docstring(class),
             decorators: decorators.map(|node| self.decorators(node)).unwrap_or_default(),
             bases: bases.collect(),
+            has_metaclass: arguments.iter().any(is_metaclass),
             is_total: !arguments.iter().any(is_open),
             fields: statements.iter().filter_map(|statement| self.class_field(*statement)).take(MOST).collect(),
             methods: statements.iter().filter_map(|statement| self.method(*statement)).take(MOST).collect(),

@@ -62,6 +62,90 @@ class Unknown(other.Thing): ...
     }
 }
 
+#[test]
+fn what_a_constructor_does_not_take_is_known() {
+    let text = r#"
+import other
+class Takes:
+    def __init__(self, model, size=1): ...
+class Any:
+    def __init__(self, model=1, **more): ...
+class Plain:
+    def execute(self): ...
+class Making(metaclass=other.Maker):
+    def __init__(self): ...
+class New:
+    def __new__(cls, *args, **more): ...
+class Unknown(other.Thing): ...
+"#;
+    let source = Source::new(&[("code.py", text)]);
+    let refusal = |class: &str, given: serde_json::Value| {
+        let text =
+            json!({"name": "p", "version": "1", "module": "code", "class": class, "source": ".", "init_args": given});
+        let manifest = Manifest::parse(&text.to_string(), &source.0.path().join("p.json")).unwrap();
+        outline(&manifest).refusal(&manifest).map(|error| error.message().to_owned())
+    };
+    for (class, given, said) in [
+        (
+            "Takes",
+            json!({"model": 1, "siez": 2}),
+            "its constructor takes no `siez` (did you mean `size`?), which `init_args` gives",
+        ),
+        ("Takes", json!({"modle": 1}), "its constructor needs `model`, and takes no `modle` (did you mean `model`?)"),
+        ("Plain", json!({"zzz": 1}), "its constructor takes no `zzz`, which `init_args` gives"),
+    ] {
+        assert_eq!(refusal(class, given).as_deref(), Some(said));
+    }
+    for class in ["Any", "Making", "New", "Unknown"] {
+        assert_eq!(refusal(class, json!({"zzz": 1})), None, "{class}");
+    }
+}
+
+#[test]
+fn what_the_manifest_names_and_is_not_there_is_told_with_what_was_meant() {
+    let source = Source::new(&[
+        ("words.py", "from inner import Other as Imported\nclass Words: ...\ndef count(): ...\n"),
+        ("inner.py", "class Other: ...\n"),
+        ("starred.py", "from words import *\n"),
+        ("unknown.py", "from elsewhere import *\n"),
+        ("making.py", "globals()['X'] = 1\n"),
+        ("made.py", "Plugin = make()\n"),
+        ("broken.py", "class (:\n"),
+        ("compiled.cpython-311.so", ""),
+    ]);
+    let absent = |keys: serde_json::Value| {
+        let mut text = json!({"name": "p", "version": "1", "source": "."});
+        text.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+        outline(&Manifest::parse(&text.to_string(), &source.0.path().join("p.json")).unwrap()).absent
+    };
+    let class = |module: &str, class: &str| absent(json!({"module": module, "class": class}));
+    let function = |function: &str| absent(json!({"function": function}));
+    let dir = source.0.path().display().to_string();
+    for (found, said) in [
+        (class("words", "Wrods"), "class: the module words has no class Wrods; did you mean `Words`?"),
+        (class("words", "Importd"), "class: the module words has no class Importd; did you mean `Imported`?"),
+        (class("starred", "Zzz"), "class: the module starred has no class Zzz"),
+        (
+            class("words", "count"),
+            "class: count in the module words is a function: write `\"function\": \"words:count\"` in place of `module` and `class`",
+        ),
+        (
+            function("words:Words"),
+            "function: Words in the module words is a class: write `\"module\": \"words\", \"class\": \"Words\"` in place of `function`",
+        ),
+        (function("words:cuont"), "function: the module words has no function cuont; did you mean `count`?"),
+        (class("wrods", "Words"), &format!("module: the module wrods is not in {dir}; did you mean `words`?")),
+        (class("words.py", "Words"), "module: words.py is the name of a file: write that of the module, `words`"),
+        (class("package.none", "X"), &format!("module: the module package.none is not in {dir}")),
+    ] {
+        assert_eq!(found.as_deref(), Some(said));
+    }
+    for (module, name) in [("unknown", "X"), ("making", "Y"), ("made", "Plugin"), ("broken", "X"), ("compiled", "X")] {
+        assert_eq!(class(module, name), None, "{module}");
+    }
+    assert_eq!(absent(json!({"module": "none", "class": "X", "requirements": ["none"]})), None);
+}
+
 /// Each method as `NAME DESCRIPTION`.
 fn methods(outline: &Outline) -> Vec<String> {
     let methods = outline.methods.as_ref().unwrap_or_else(|| panic!("{outline:?}"));
@@ -279,9 +363,13 @@ fn a_function_is_read_as_execute() {
     assert_eq!(methods(&found), ["execute(text, n=1) -> str: Finds."]);
     assert!(found.file.unwrap().ends_with("inner.py"));
     assert_eq!(methods(&outline("m:C.of")), ["execute(x): Makes."]);
-    for function in ["m:C", "m:none", "m:C.none"] {
+    for (function, note) in [
+        ("m:C", "C in the module m is a class"),
+        ("m:none", "the module m has no function none"),
+        ("m:C.none", "no function C.none is defined in the module m"),
+    ] {
         let found = outline(function);
-        assert!(found.methods.is_none() && found.notes[0].starts_with("no function "), "{:?}", found.notes);
+        assert!(found.methods.is_none() && found.notes[0].starts_with(note), "{:?}", found.notes);
     }
     let named = |object: &str| super::outline(&Manifest::of_python(&source.0.path().join("m.py"), object).unwrap());
     assert_eq!(methods(&named("detect")), ["execute(text, n=1) -> str: Finds."]);

@@ -127,17 +127,12 @@ fn class(manifest: &Manifest) -> Inspection {
     #[cfg(feature = "python")]
     let mut inspection = {
         let outline = bivium_worker::outline(manifest);
-        let needed: Vec<String> = outline.lacks.iter().map(|name| format!("`{name}`")).collect();
-        let lacking = || {
-            let message = format!("its constructor needs {}, which `init_args` does not give", needed.join(", "));
-            let problem = PluginError::invalid_manifest(message).with_plugin(&manifest.name);
-            problem.with_help(format!("add it to `init_args` in {}", manifest.path.display()))
-        };
+        let problem = outline.refusal(manifest);
         Inspection {
             file: outline.file,
             methods: outline.methods,
             notes: outline.notes,
-            problem: (!needed.is_empty()).then(lacking),
+            problem,
             ..Inspection::default()
         }
     };

@@ -1,0 +1,65 @@
+//! What the manifest names and is not there: a module, or what is to be in it. What was likely meant is told.
+
+use bivium_interface::manifest::PythonKind;
+use bivium_interface::{Manifest, nearest};
+
+use super::Reading;
+use super::source::{Definition, Place};
+
+/// Modules that are looked into for a name, one of all names of the other.
+const MOST_MODULES: usize = 8;
+
+impl Reading {
+    /// Tells that an object is not found in a module that is there. `name` is the object's, with its dots.
+    pub(super) fn absent(&mut self, place: &Place, name: &str, kind: PythonKind) -> String {
+        let module = place.module.join(".");
+        let (key, what) = match kind {
+            PythonKind::Class => ("class", "class"),
+            PythonKind::Function => ("function", "function"),
+            PythonKind::Either => ("", "class or function"),
+        };
+        let told = match (self.find(place), kind) {
+            (Some((_, Definition::Function(_))), PythonKind::Class) => Some(format!(
+                "{name} in the module {module} is a function: write `\"function\": \"{module}:{name}\"` in place of `module` and `class`"
+            )),
+            (Some((_, Definition::Class(_))), PythonKind::Function) if !name.contains('.') => Some(format!(
+                "{name} in the module {module} is a class: write `\"module\": \"{module}\", \"class\": \"{name}\"` in place of `function`"
+            )),
+            (None, _) if !self.may_have(&place.module, &place.name, 0) => {
+                Some(format!("the module {module} has no {what} {}{}", place.name, self.meant(place, kind)))
+            }
+            _ => None,
+        };
+        if let Some(told) = told {
+            self.outline.absent = Some(if key.is_empty() { told.clone() } else { format!("{key}: {told}") });
+            return told;
+        }
+        format!("no {what} {name} is defined in the module {module} where it can be seen without running it")
+    }
+
+    /// Whether the module may have the name in a way that is not seen.
+    fn may_have(&mut self, module: &[String], name: &str, depth: usize) -> bool {
+        let Some(module) = self.module(module).filter(|_| depth < MOST_MODULES) else { return true };
+        module.has_errors()
+            || module.mentions(name)
+            || module.stars().iter().any(|star| *star != module.name && self.may_have(star, name, depth + 1))
+    }
+
+    /// "; did you mean `Name`?", where the module has a name that is like it.
+    fn meant(&mut self, place: &Place, kind: PythonKind) -> String {
+        let names = self.module(&place.module).map(|module| module.names(kind)).unwrap_or_default();
+        did_you_mean(nearest(&place.name, names.iter().map(String::as_str)))
+    }
+
+    /// Tells that a module is not found.
+    pub(super) fn absent_module(&mut self, module: &str, manifest: &Manifest) -> String {
+        let told = self.files.missing(module, manifest);
+        let key = if manifest.function.is_some() { "function" } else { "module" };
+        self.outline.absent = self.files.lacks(module, manifest).then(|| format!("{key}: {told}"));
+        told
+    }
+}
+
+pub(super) fn did_you_mean(name: Option<&str>) -> String {
+    name.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
+}

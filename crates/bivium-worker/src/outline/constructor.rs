@@ -1,0 +1,67 @@
+//! [`Constructor`]: what a class's constructor takes, as far as its source tells.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use bivium_interface::nearest;
+use serde_json::{Map, Value};
+
+use super::source::{Class, Field, Function, Module, Parameter, Star};
+
+/// What a constructor takes by name.
+#[derive(Default)]
+pub(super) struct Constructor {
+    needed: Vec<String>,
+    /// All that it takes; none where that is not known, or it takes anything.
+    taken: Option<Vec<String>>,
+}
+
+impl Constructor {
+    /// Of a class with these functions, among them those that it inherits. Nothing is known where the class or its constructor is
+    /// decorated: what decorates either may give arguments.
+    pub(super) fn of(class: &Class, functions: &BTreeMap<String, (Rc<Module>, Function)>) -> Self {
+        let is_dataclass = class.decorators.iter().any(|name| name.rsplit('.').next() == Some("dataclass"));
+        let has_own_making = class.has_metaclass || functions.contains_key("__new__");
+        match functions.get("__init__").map(|(_, function)| function) {
+            _ if has_own_making => Self::default(),
+            Some(init) if class.decorators.is_empty() && !init.is_decorated => Self::of_function(init),
+            None if is_dataclass && class.bases.is_empty() => Self::of_fields(&class.fields),
+            // What a plain object is made with.
+            None if class.decorators.is_empty() && class.bases.is_empty() => {
+                Self { needed: Vec::new(), taken: Some(Vec::new()) }
+            }
+            _ => Self::default(),
+        }
+    }
+
+    fn of_function(init: &Function) -> Self {
+        let named = || init.parameters.iter().filter(|one| one.star == Star::None);
+        let is_needed = |one: &&Parameter| one.default.is_none();
+        let takes_any = init.parameters.iter().any(|one| one.star == Star::Two);
+        let names = || named().map(|one| one.name.clone()).collect();
+        Self {
+            needed: named().filter(is_needed).map(|one| one.name.clone()).collect(),
+            taken: (!takes_any).then(names),
+        }
+    }
+
+    fn of_fields(fields: &[Field]) -> Self {
+        let own = || fields.iter().filter(|field| field.is_own());
+        let needed = own().filter(|field| field.value.is_none()).map(|field| field.name.clone()).collect();
+        // A field that `is_own` passes over may be given all the same: one whose name begins with `_`.
+        let is_given = |field: &&Field| field.kind.is_some() && !field.marked("ClassVar");
+        Self { needed, taken: Some(fields.iter().filter(is_given).map(|field| field.name.clone()).collect()) }
+    }
+
+    /// What it needs and is not given, and what it is given and does not take, each with the name that was likely meant.
+    pub(super) fn misfits(&self, given: &Map<String, Value>) -> (Vec<String>, Vec<(String, Option<String>)>) {
+        let lacks = self.needed.iter().filter(|name| !given.contains_key(*name)).cloned().collect();
+        let Some(taken) = &self.taken else { return (lacks, Vec::new()) };
+        let meant = |name: &str| {
+            let free = taken.iter().filter(|one| !given.contains_key(*one)).map(String::as_str);
+            nearest(name, free).map(str::to_owned)
+        };
+        let strange = given.keys().filter(|name| !taken.contains(*name));
+        (lacks, strange.map(|name| (name.clone(), meant(name))).collect())
+    }
+}
