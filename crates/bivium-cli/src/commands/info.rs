@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bivium::manifest::{Limits, Permissions, PythonKind, PythonObject, Runtime};
 use bivium::{
-    Call, ErrorCode, Granted, Import, Inspection, KeptEnvironment, Manifest, MethodInfo, PluginManager, Result,
-    environments_for,
+    Call, CallHandle, ErrorCode, Granted, Import, Inspection, KeptEnvironment, Manifest, MethodInfo, PluginError,
+    Result, environments_for,
 };
 use serde_json::{Value, json};
 
@@ -30,12 +30,32 @@ struct Rights {
 type Environments = Option<Vec<KeptEnvironment>>;
 
 /// What is known beyond the manifest.
-enum Known {
-    Nothing,
+#[derive(Default)]
+struct Known {
     /// By its files.
-    Inspected(Inspection),
+    inspection: Option<Inspection>,
     /// By the loaded plugin, or why it did not load.
-    Loaded(Result<Loaded>),
+    loaded: Option<Result<Loaded>>,
+}
+
+impl Known {
+    fn loaded(&self) -> Option<&Loaded> {
+        self.loaded.as_ref()?.as_ref().ok()
+    }
+
+    /// Its methods, by the loaded plugin or else by its files.
+    fn methods(&self) -> Option<&[MethodInfo]> {
+        let inspected = || self.inspection.as_ref()?.methods.as_deref();
+        self.loaded().map(|loaded| loaded.methods.as_slice()).or_else(inspected)
+    }
+
+    /// Why it does not load, as far as is known: that it did not, or what its files say.
+    fn problem(&self) -> Option<&PluginError> {
+        match &self.loaded {
+            Some(loaded) => loaded.as_ref().err(),
+            None => self.inspection.as_ref()?.problem.as_ref(),
+        }
+    }
 }
 
 /// What only the loaded plugin knows.
@@ -52,13 +72,9 @@ pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Resul
     let enabled = host.manager.is_enabled(&name).map_err(|error| refusals.push(error)).ok();
     let rights = Rights { granted: host.manager.granted(&name)?, not_held: host.manager.not_held(&name)? };
     let environments = environments(global, &manifest, &rights, args)?;
-    let known = match (args.load, args.no_load) {
-        (true, _) => Known::Loaded(ask(host, &name).await?),
-        (false, true) => Known::Nothing,
-        (false, false) => inspect(host, &name).await?,
-    };
+    let known = if args.no_load { Known::default() } else { look(host, &name, args.load).await? };
     // A plugin that would not load is called in no way.
-    let loads = refusals.is_empty() && !matches!(&known, Known::Inspected(Inspection { problem: Some(_), .. }));
+    let loads = refusals.is_empty() && known.problem().is_none();
     let how = How::new(global, &args.named.plugin, manifest.runtime, loads);
     if output.is_json() {
         let mut info = as_json(&manifest, &rights, enabled, &known, &how);
@@ -71,14 +87,12 @@ pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Resul
         return output.value(&info);
     }
     output.line(&as_text(&manifest, &rights, enabled, &known, &how, environments))?;
-    match &known {
-        // It says the first of them itself.
-        Known::Loaded(Err(error)) => refusals = vec![error.clone()],
-        Known::Inspected(Inspection { problem: Some(error), .. }) => refusals.push(error.clone()),
-        _ => {}
+    if let Some(Err(_)) = known.loaded {
+        // Why it did not load says the first of them itself.
+        refusals.clear();
     }
-    refusals.iter().for_each(|error| output.warning(error));
-    if matches!(known, Known::Inspected(_)) {
+    refusals.iter().chain(known.problem()).for_each(|error| output.warning(error));
+    if known.loaded.is_none() && known.inspection.is_some() {
         output.hint("Nothing of it has run. --load starts it and asks it for its methods and its configuration.");
     }
     Ok(())
@@ -102,53 +116,50 @@ fn environment(made: &KeptEnvironment) -> String {
     format!("{} ({}{python}{state})", made.path.display(), size(made.bytes))
 }
 
-async fn inspect(host: Host, name: &str) -> Result<Known, Failure> {
-    let inspect = async |host: &Host| {
+/// Reads its files and, if it is to be loaded, asks it. That it does not start is an answer; that a signal came is none.
+async fn look(host: Host, name: &str, load: bool) -> Result<Known, Failure> {
+    let look = async |host: &Host| {
         let call = Call::new().cancellation(host.stop.clone()).handle().clone();
-        Ok(call.guard(host.manager.inspect(name)).await?)
+        let inspection = Some(call.guard(host.manager.inspect(name)).await?);
+        if !load {
+            return Ok(Known { inspection, loaded: None });
+        }
+        match ask(host, name, &call).await {
+            Err(error) if error.code() == ErrorCode::Cancelled => Err(error.into()),
+            loaded => Ok(Known { inspection, loaded: Some(loaded) }),
+        }
     };
-    host.scope(inspect).await.map(Known::Inspected)
+    host.scope(look).await
 }
 
-/// Asks the plugin. That it does not start is an answer; that a signal came is none.
-async fn ask(host: Host, name: &str) -> Result<Result<Loaded>, Failure> {
-    let asked = host.scope_loaded(name, None, async |manager: &PluginManager| {
-        let methods = manager.methods(name).await?;
-        Ok(Loaded { methods, schema: manager.config_schema(name)?, config: manager.config(name)? })
-    });
-    match asked.await {
-        Ok(loaded) => Ok(Ok(loaded)),
-        Err(Failure::Plugin(error)) if error.code() != ErrorCode::Cancelled => Ok(Err(error)),
-        Err(failure) => Err(failure),
-    }
+async fn ask(host: &Host, name: &str, call: &CallHandle) -> Result<Loaded> {
+    host.load(name, None, call).await?;
+    let methods = call.guard(host.manager.methods(name)).await?;
+    Ok(Loaded { methods, schema: host.manager.config_schema(name)?, config: host.manager.config(name)? })
 }
 
 fn as_json(manifest: &Arc<Manifest>, rights: &Rights, enabled: Option<bool>, known: &Known, how: &How<'_>) -> Value {
     let Rights { granted, not_held } = rights;
     let mut info = json!({"manifest": **manifest, "path": manifest.path.display().to_string(), "enabled": enabled,
-        "confined": granted.confined, "granted": granted, "not_held": not_held, "loaded": matches!(known, Known::Loaded(_))});
+        "confined": granted.confined, "granted": granted, "not_held": not_held, "loaded": known.loaded.is_some()});
     let adapters = manifest.ancestor.iter().flat_map(|ancestor| &ancestor.adapters);
     let tasks: Vec<_> = adapters.map(|adapter| json!({"task": adapter.task_name, "adapter": adapter.name})).collect();
     if let (Value::Object(info), false) = (&mut info, tasks.is_empty()) {
         info.insert("tasks".to_owned(), tasks.into());
     }
-    let more = match known {
-        Known::Nothing => json!({}),
-        Known::Inspected(inspection) => {
-            let mut more = json!(inspection);
-            if let (Value::Object(more), Some(schema)) = (&mut more, &manifest.config_schema) {
-                more.insert("config_schema".to_owned(), schema.clone());
-            }
-            if let (Value::Object(more), Some(methods)) = (&mut more, &inspection.methods) {
-                more.insert("methods".to_owned(), how.as_json(methods));
-            }
-            more
+    let mut more = json!(known.inspection.as_ref());
+    if let Some(more) = more.as_object_mut() {
+        more.extend(manifest.config_schema.iter().map(|schema| ("config_schema".to_owned(), schema.clone())));
+        more.extend(known.methods().map(|methods| ("methods".to_owned(), how.as_json(methods))));
+        if let Some(loaded) = known.loaded() {
+            // What could not be known is known now.
+            more.remove("notes");
+            more.insert("config_schema".to_owned(), loaded.schema.clone());
+            more.insert("config".to_owned(), loaded.config.clone());
         }
-        Known::Loaded(Ok(loaded)) => {
-            json!({"methods": how.as_json(&loaded.methods), "config_schema": loaded.schema, "config": loaded.config})
-        }
-        Known::Loaded(Err(error)) => json!({"problem": error}),
-    };
+        more.remove("problem");
+        more.extend(known.problem().map(|problem| ("problem".to_owned(), json!(problem))));
+    }
     if let (Value::Object(info), Value::Object(more)) = (&mut info, more) {
         info.extend(more);
     }
@@ -182,7 +193,7 @@ fn as_text(
         let arguments = manifest.init_args.iter().map(|(name, value)| format!("{name}={value}"));
         text.item("init_args", Some(arguments.collect::<Vec<_>>().join(", ")));
     }
-    if let Known::Inspected(Inspection { file: Some(file), .. }) = known
+    if let Some(Inspection { file: Some(file), .. }) = &known.inspection
         && manifest.component.is_none()
     {
         text.item("file", Some(file.display().to_string()));
@@ -202,13 +213,13 @@ fn as_text(
     text.item("enabled", enabled.map(|enabled| if enabled { "yes" } else { "no" }.to_owned()));
     text.item("needs", Some(needs(manifest)).filter(|needs| !needs.is_empty()));
     text.rights(manifest, rights);
-    match known {
-        Known::Inspected(inspection) => text.inspection(manifest, how, inspection),
-        Known::Loaded(Ok(loaded)) => {
-            text.methods(how, &loaded.methods);
-            text.settings(&loaded.schema, Some(&loaded.config));
-        }
-        Known::Nothing | Known::Loaded(Err(_)) => {}
+    if let Some(inspection) = &known.inspection {
+        text.inspection(how, inspection, known);
+    }
+    match (known.loaded(), &manifest.config_schema) {
+        (Some(loaded), _) => text.settings(&loaded.schema, Some(&loaded.config)),
+        (None, Some(schema)) if known.inspection.is_some() => text.settings(schema, None),
+        _ => {}
     }
     text.0.join("\n")
 }
@@ -302,24 +313,22 @@ impl Text {
         }
     }
 
-    /// What the plugin's files say of it.
-    fn inspection(&mut self, manifest: &Manifest, how: &How<'_>, inspection: &Inspection) {
-        for note in &inspection.notes {
+    /// What the plugin's files say of it, and its methods.
+    fn inspection(&mut self, how: &How<'_>, inspection: &Inspection, known: &Known) {
+        // Of a loaded plugin all is known.
+        for note in inspection.notes.iter().filter(|_| known.loaded().is_none()) {
             self.item("note", Some(note.clone()));
         }
-        if let Some(methods) = &inspection.methods {
+        if let Some(methods) = known.methods() {
             self.methods(how, methods);
         }
         if !inspection.imports.is_empty() {
             self.0.push("Imports:".to_owned());
             self.0.extend(inspection.imports.iter().map(import));
         }
-        if inspection.methods.is_none() && !inspection.exports.is_empty() {
+        if known.methods().is_none() && !inspection.exports.is_empty() {
             self.0.push("Exports:".to_owned());
             self.0.extend(inspection.exports.iter().map(|name| format!("  {name}")));
-        }
-        if let Some(schema) = &manifest.config_schema {
-            self.settings(schema, None);
         }
     }
 

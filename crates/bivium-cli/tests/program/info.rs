@@ -417,3 +417,26 @@ fn the_command_line_of_a_method_that_takes_a_file_works_as_printed() {
         assert!(line.is_some_and(|line| line.ends_with(" audio@=FILE")), "{}", info.all());
     }
 }
+
+#[test]
+fn a_loaded_plugin_is_shown_with_all_that_is_shown_of_its_files() {
+    let place = Place::new();
+    place.write("manifests/code.py", "class C:\n    def execute(self, n: int):\n        return n\n");
+    place.write("manifests/c.json", r#"{"name": "c", "version": "1", "module": "code", "class": "C", "source": "."}"#);
+    fs::write(place.path("manifests/adds.wasm"), wat::parse_str(crate::files::ADD).unwrap()).unwrap();
+    place.component("adds", json!({}));
+    for name in ["c", "adds"] {
+        let info = |more: &[&str]| place.run(&[&["info", name], more].concat());
+        let keys = |more: &[&str]| {
+            let json = info(more).assert_status(0).json();
+            json.as_object().unwrap().keys().cloned().collect::<Vec<String>>()
+        };
+        let (read, asked) = (keys(&["--output=json"]), keys(&["--load", "--output=json"]));
+        let lost: Vec<&String> = read.iter().filter(|key| !asked.contains(key)).collect();
+        assert!(lost.is_empty(), "{lost:?}");
+        let (read, asked) = (info(&[]), info(&["--load"]));
+        assert_eq!(asked.assert_status(0).stdout, read.stdout);
+    }
+    let ran = place.run(&["info", "c", "--load"]);
+    assert!(ran.stdout.contains("  file          [DIR]/manifests/code.py\n"), "{}", ran.all());
+}
