@@ -37,6 +37,7 @@ use crate::process::memory::KillCount;
 use crate::process::output::Output;
 use crate::process::spawn::{Program, Tie, spawn};
 use crate::process::{Buried, Leash, Process};
+use crate::starved::starved;
 use crate::wire::channel::{Exit, Ready, listen};
 use crate::wire::client::Client;
 use crate::wire::denials::Denials;
@@ -110,7 +111,7 @@ impl WorkerFactory {
     async fn start_in_time(&self) -> Result<Worker> {
         let start = Duration::from_secs(self.manifest.start_s);
         match tokio::time::timeout(start, self.start()).await {
-            Ok(started) => started,
+            Ok(started) => started.map_err(|error| starved(error, &self.context.granted.limits)),
             Err(_) => Err(PluginError::timeout(format!("the worker was not ready after {} s", start.as_secs()))
                 .with_help("give a plugin that loads slowly more time with `start_s` in its manifest")),
         }

@@ -33,6 +33,7 @@ mod refusals;
 #[cfg(test)]
 #[path = "../../../tests/support/small_disk.rs"]
 mod small_disk;
+mod starved;
 mod wire;
 mod worker;
 

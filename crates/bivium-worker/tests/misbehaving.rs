@@ -50,6 +50,23 @@ async fn leaves_nothing(sample: Fixture) {
 }
 
 #[tokio::test]
+async fn a_worker_that_has_too_little_memory_to_start_is_told_as_the_limits() {
+    // For the linker, the interpreter, the worker's own modules; and for what the plugin does when it is imported.
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("large.py"), "kept = bytearray(1 << 30)\nclass P:\n    def execute(self): ...\n")
+        .unwrap();
+    for limit in [1, 2, 6, 256] {
+        let keys = json!({"module": "large", "source": dir.path(), "limits": {"memory_mb": limit}});
+        let error = fails(&load_with("P", keys).await, Call::new()).await;
+        assert_eq!(error.code(), ErrorCode::ResourceExhausted, "{limit}: {error}");
+        let told = format!("the worker does not start with {limit} MiB of memory (limits.memory_mb)");
+        assert_eq!(error.message(), told);
+        assert!(error.help().is_some_and(|help| help.starts_with("raise `limits.memory_mb`")), "{error}");
+        assert!(error.failure().is_some(), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn misbehaving_out_of_memory() {
     let sample = greedy(json!({"memory_mb": 256})).await;
     assert_eq!(sample.ask("memory", &[json!(8)]).await.unwrap(), json!(8 << 20));

@@ -1,0 +1,73 @@
+//! [`starved`]: whether a worker did not start since `limits.memory_mb` is too low for it.
+//!
+//! The limit holds from before the interpreter begins, so that the want of memory shows in whatever comes first: the linker, the
+//! interpreter, the worker's own modules, the plugin's.
+
+use bivium_interface::manifest::Limits;
+use bivium_interface::{ErrorCode, PluginError};
+
+/// What the last words of a worker say of memory: as a line's beginning, or anywhere in it.
+const BEGINNINGS: &[&str] = &["MemoryError", "object type name: MemoryError", "OSError: [Errno 12]"];
+const PARTS: &[&str] = &["cannot allocate memory", "cannot map zero-fill pages", "failed to map segment"];
+/// A thread's stack is memory, too. Another limit may be behind it.
+const NO_THREAD: &str = "can't start new thread";
+
+/// The error of a start, told as the limit's where that is behind it.
+pub(crate) fn starved(error: PluginError, limits: &Limits) -> PluginError {
+    let Some(limit) = limits.memory_mb.filter(|_| lacked_memory(&error, limits)) else { return error };
+    let message = format!("the worker does not start with {limit} MiB of memory (limits.memory_mb)");
+    let starved = PluginError::resource_exhausted(message)
+        .with_help("raise `limits.memory_mb` in its manifest, or in the host's policy if that is lower");
+    match error.failure() {
+        Some(failure) => starved.with_failure(failure.clone()),
+        None => starved,
+    }
+}
+
+fn lacked_memory(error: &PluginError, limits: &Limits) -> bool {
+    if ![ErrorCode::Crashed, ErrorCode::PluginFailed, ErrorCode::ResourceExhausted].contains(&error.code()) {
+        return false;
+    }
+    let said = error.failure().map_or("", |failure| &failure.traceback);
+    let is_told = |line: &str| {
+        let lower = line.to_lowercase();
+        BEGINNINGS.iter().any(|beginning| line.starts_with(beginning))
+            || PARTS.iter().any(|part| lower.contains(part))
+            || limits.processes.is_none() && line.ends_with(NO_THREAD)
+    };
+    error.help().is_some_and(|help| help.contains("limits.memory_mb is ")) || said.lines().any(is_told)
+}
+
+#[cfg(test)]
+mod tests {
+    use bivium_interface::Failure;
+
+    use super::*;
+
+    #[test]
+    fn only_what_speaks_of_memory_is_told_as_the_limits() {
+        let mut limits = Limits::default();
+        limits.memory_mb = Some(8);
+        let code = |said: &str, limits: &Limits| {
+            let failure = Failure::new("exit status 1", "").with_traceback(said);
+            starved(PluginError::crashed("the worker exited").with_failure(failure), limits).code()
+        };
+        for said in [
+            "python3: error while loading shared libraries: libpython3.11.so.1.0: cannot map zero-fill pages",
+            "Traceback (most recent call last):\n  File \"m.py\", line 1\nMemoryError",
+            "OSError: [Errno 12] Cannot allocate memory: '/x'",
+            "object type name: MemoryError\nlost sys.stderr",
+            "RuntimeError: can't start new thread",
+        ] {
+            assert_eq!(code(said, &limits), ErrorCode::ResourceExhausted, "{said}");
+            assert_eq!(code(said, &Limits::default()), ErrorCode::Crashed, "{said}");
+        }
+        for said in ["", "    except MemoryError:\nValueError: no", "ImportError: libx.so: no such file"] {
+            assert_eq!(code(said, &limits), ErrorCode::Crashed, "{said}");
+        }
+        limits.processes = Some(4);
+        assert_eq!(code("RuntimeError: can't start new thread", &limits), ErrorCode::Crashed);
+        let denied = PluginError::denied("no").with_failure(Failure::new("", "").with_traceback("MemoryError"));
+        assert_eq!(starved(denied, &limits).code(), ErrorCode::Denied);
+    }
+}
