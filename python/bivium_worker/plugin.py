@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 from .asking import names, optional
@@ -26,6 +27,9 @@ LIFECYCLE = frozenset(
 
 MOST_NAMED = 32
 """So many names are told in a message."""
+
+MOST_LISTED = 10_000
+"""So many files of one directory are looked at."""
 
 MOST_COMPARED = 100
 """As many characters of an unknown name are compared with the known ones."""
@@ -157,8 +161,8 @@ def load(settings: Settings) -> Plugin:
         if settings.module == missing or settings.module.startswith(missing + "."):
             raise WorkerError(
                 "invalid-manifest",
-                "there is no module %r in the plugin's environment (%s)%s"
-                % (missing, sys.executable, below(settings.source)),
+                "there is no module %r in the plugin's environment (%s)%s%s"
+                % (missing, sys.executable, below(settings.source), meant(missing, settings.source)),
             ) from None
         raise WorkerError(
             "plugin-failed",
@@ -258,3 +262,19 @@ def named(names: list[str]) -> str:
 def below(source: list[str]) -> str:
     """For a message: where else was looked."""
     return " or below %s" % ", ".join(source) if source else ""
+
+
+def meant(module: str, source: list[str]) -> str:
+    """For a message: the module beside where this one was looked for that is most like it."""
+    from difflib import get_close_matches
+
+    package, _, name = module.rpartition(".")
+    found = {}
+    for directory in source:
+        try:
+            entries = os.listdir(os.path.join(directory, *package.split(".")))
+        except OSError:
+            continue
+        found.update({entry.partition(".")[0].lower(): entry.partition(".")[0] for entry in sorted(entries)[:MOST_LISTED]})
+    close = get_close_matches(name[:MOST_COMPARED].lower(), found, 1, 0.7)
+    return "; did you mean %r?" % ".".join(filter(None, (package, found[close[0]]))) if close else ""

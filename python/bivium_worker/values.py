@@ -316,6 +316,7 @@ def advice(value) -> str:
         return "give its pathlib.Path, or its bytes"
     if callable(optional(kind, "__anext__")) or callable(optional(kind, "__next__")):
         return "give a list of its items"
+    plain = "give plain data (a dict, a list, a text, a dataclass)"
     if isinstance(value, type) or callable(value):
-        return "give plain data"
-    return "give plain data, or write a file and give its pathlib.Path"
+        return plain
+    return plain + ", or its bytes or the pathlib.Path of a file, which become a blob"

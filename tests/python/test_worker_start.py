@@ -1,6 +1,7 @@
 """The start: what reaches the host, and what the plugin finds around it."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -139,6 +140,14 @@ class Start(WorkerCase):
         self.assertEqual(error["code"], "invalid-manifest")
         self.assertIn("no_such_module", error["message"])
         self.assertIn(PLUGINS, error["message"])
+        self.assertNotIn("did you mean", error["message"])
+        self.assertIn("; did you mean 'hostile'?", self.failure(module="hostlie")["message"])
+        package = os.path.join(tempfile.mkdtemp(), "package")
+        self.addCleanup(shutil.rmtree, os.path.dirname(package))
+        os.mkdir(package)
+        open(os.path.join(package, "Inner.py"), "w").close()
+        error = self.failure(module="package.iner", source=[os.path.dirname(package), "/no/such"])
+        self.assertIn("; did you mean 'package.Inner'?", error["message"])
         error = self.failure(cls="NoSuchClass")
         self.assertEqual(error["code"], "invalid-manifest")
         self.assertIn("Echo", error["message"])

@@ -118,7 +118,7 @@ class Values(ValueCase):
     def test_what_is_not_plain_is_refused_with_what_to_give(self):
         self.refused(
             ("object()", " is an object: give plain data"),
-            ("Own()", " is a giving Own: give plain data"),
+            ("Own()", " is a giving Own: give plain data (a dict, a list, a text, a dataclass), or its bytes or the pathlib.Path of a file"),
             ("generator()", " is a generator: give a list of its items"),
             ("map(str, [1])", " is a map: give a list of its items"),
             ("{'a b': coroutine()}", "result.of[0][\"a b\"] is a coroutine: await it"),
