@@ -119,7 +119,9 @@ def renamed(place: str) -> str | None:
     if grant is None or holder(place, "path"):
         return None
     there = os.path.normpath(os.path.join(grant["path"], os.path.relpath(place, grant["guest"])))
-    return RENAMED % (place, there) if os.path.lexists(os.path.dirname(there)) else None
+    # Every path begins with `/`: only what is there was meant by that name.
+    sure = there if grant["guest"] == "/" else os.path.dirname(there)
+    return RENAMED % (place, there) if os.path.lexists(sure) else None
 
 
 def forbids(path: str, write: bool) -> str | None:

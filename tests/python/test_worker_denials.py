@@ -313,6 +313,15 @@ class Denials(unittest.TestCase):
             self.failed(absent("/no-such-data-either/file"))
             self.failed(absent(os.path.join(place, "file")))
 
+    def test_the_root_as_a_name_for_components_says_nothing_of_other_paths(self):
+        with tempfile.TemporaryDirectory() as place:
+            place = os.path.realpath(place)
+            with open(os.path.join(place, "model"), "w"):
+                pass
+            self.hold(granted=[grant(place, "/")])
+            self.denied(absent("/model"), "/model is %s for it" % os.path.join(place, "model"))
+            self.assertNotIn("for it", self.denied(absent("/no-such-file"), "/no-such-file")["help"])
+
     def test_what_the_host_records(self):
         def recorded(error):
             return tuple(errors.describe(error).get("denied", {}).values())

@@ -9,5 +9,5 @@ use bivium_interface::PluginError;
 pub fn overtime(did: &str, limit: Duration, key: &str) -> PluginError {
     let limit = limit.as_millis();
     PluginError::timeout(format!("the plugin {did} for longer than its limit of {limit} ms"))
-        .with_help(format!("raise `limits.{key}` in its manifest, or in the host's policy if that is lower"))
+        .with_help(format!("raise `limits.{key}` in its manifest"))
 }

@@ -359,6 +359,12 @@ impl PluginError {
         self
     }
 
+    /// Says this to do about it, whatever was said.
+    pub(crate) fn replace_help(mut self, help: String) -> Self {
+        self.0.help = Some(help);
+        self
+    }
+
     /// Attaches the plugin's own error.
     #[must_use]
     pub fn with_failure(mut self, failure: Failure) -> Self {

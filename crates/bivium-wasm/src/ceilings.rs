@@ -35,7 +35,7 @@ pub(crate) fn needs(component: &Component, limits: &StoreLimits, room: &Room) ->
 /// The component has more of something than the limit with that key allows.
 pub(crate) fn over(what: &str, has: u64, limit: u64, key: &str) -> PluginError {
     PluginError::resource_exhausted(format!("the component has {has} {what}, over its limit of {limit}"))
-        .with_help(format!("raise `limits.{key}` in its manifest, and in the host's policy where that allows fewer"))
+        .with_help(format!("raise `limits.{key}` in its manifest"))
 }
 
 /// The engine does not take code that it has compiled itself: what the component needs does not fit into its pools.

@@ -87,9 +87,9 @@ fn no_stack(trap: &wasmtime::Error, state: &HostState) -> PluginError {
     );
     let traceback = trap.downcast_ref().map(backtrace).unwrap_or_default();
     let failure = Failure::new("trap", "call stack exhausted").with_traceback(traceback);
-    PluginError::resource_exhausted(message).with_failure(failure).with_help(
-        "if its recursion has an end, raise `limits.stack_kb` in its manifest, and in the host's policy where that allows less",
-    )
+    PluginError::resource_exhausted(message)
+        .with_failure(failure)
+        .with_help("if its recursion has an end, raise `limits.stack_kb` in its manifest")
 }
 
 fn is_out_of_memory(trap: &wasmtime::Error) -> bool {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use bivium_exchange::Exchange;
 use bivium_instances::{AuditSink, Auditor, PluginContext, PluginLog, Protected, Secrets};
 use bivium_interface::manifest::Runtime;
-use bivium_interface::{Granted, HostPolicy, LogLevel, LogSource, Manifest, PluginInterface, Result};
+use bivium_interface::{Granted, HostPolicy, LogLevel, Manifest, PluginError, PluginInterface, Result};
+
+use crate::explained::Explained;
 
 /// Makes plugins from manifests, and holds what they share: the exchange and the WebAssembly engine.
 pub(crate) struct Constructor {
@@ -72,15 +74,19 @@ impl Constructor {
         self.options.policy.grant(manifest)
     }
 
-    fn context(&self, manifest: &Manifest, granted: Granted, log: PluginLog) -> PluginContext {
-        for refusal in &granted.refused {
-            log.push(LogLevel::Warn, LogSource::Host, 0, None, &refusal.to_string());
-        }
+    /// Records what the host's policy refuses of the manifest.
+    ///
+    /// # Errors
+    /// That of the audit log where the plugin is enforced.
+    fn context(&self, manifest: &Manifest, granted: Granted, log: PluginLog) -> Result<PluginContext> {
         let audit = Auditor::new(&manifest.name, self.options.audit.clone(), log.clone());
         let audit = if granted.enforce { audit.enforced() } else { audit };
+        for refusal in &granted.refused {
+            audit.denied(0, None, refusal.key, refusal.wanted.as_str(), refusal.reason())?;
+        }
         let (secrets, protected) = (self.options.secrets.clone(), self.options.protected());
         let log_level = self.options.log_level;
-        PluginContext { log, audit, granted: Arc::new(granted), secrets, protected, log_level }
+        Ok(PluginContext { log, audit, granted: Arc::new(granted), secrets, protected, log_level })
     }
 
     /// Component instances that live now.
@@ -99,12 +105,16 @@ impl Constructor {
         granted: Granted,
         log: PluginLog,
     ) -> Result<Arc<dyn PluginInterface>> {
-        let context = self.context(manifest, granted, log);
+        let named = |error: PluginError| error.with_plugin(&manifest.name);
+        let context = self.context(manifest, granted, log).map_err(named)?;
+        let granted = Arc::clone(&context.granted);
         let plugin = match manifest.runtime {
             Runtime::Wasm => self.component(manifest, context).await,
             Runtime::Python => self.worker(manifest, context).await,
         };
-        plugin.map_err(|error| error.with_plugin(&manifest.name))
+        let plugin = plugin.map_err(|error| named(granted.explain(error)))?;
+        let has_policy = self.options.policy != HostPolicy::default();
+        Ok(if has_policy { Arc::new(Explained { plugin, granted }) } else { plugin })
     }
 }
 
@@ -116,7 +126,9 @@ impl Constructor {
 
     /// Compiles a plugin's component, and runs nothing.
     pub(crate) async fn compile(&self, manifest: &Manifest) -> Result<bivium_wasm::Compilation> {
-        bivium_wasm::compile(self.engine().await?, manifest, &self.granted(manifest).limits).await
+        let granted = self.granted(manifest);
+        let compiled = bivium_wasm::compile(self.engine().await?, manifest, &granted.limits).await;
+        compiled.map_err(|error| granted.explain(error))
     }
 
     /// What a plugin's component says of itself; none of its code runs.
@@ -153,11 +165,11 @@ impl Constructor {
 
 /// What a plugin is told whose runtime this host was built without.
 #[cfg(not(all(feature = "wasm", feature = "python")))]
-pub(crate) fn absent(runtime: Runtime) -> bivium_interface::PluginError {
+pub(crate) fn absent(runtime: Runtime) -> PluginError {
     let runtime = runtime.as_str();
     let message = format!("this host cannot run plugins of the runtime {runtime:?}: it was built without it");
     let help = format!("build it with the feature `{runtime}` of the crate `bivium`");
-    bivium_interface::PluginError::unavailable(message).with_help(help)
+    PluginError::unavailable(message).with_help(help)
 }
 
 #[cfg(all(test, not(all(feature = "wasm", feature = "python"))))]

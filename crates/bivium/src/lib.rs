@@ -39,6 +39,7 @@ mod caught;
 mod config;
 mod construct;
 mod discovery;
+mod explained;
 mod installation;
 mod manager;
 pub mod monitor;

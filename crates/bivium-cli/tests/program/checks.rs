@@ -173,10 +173,10 @@ fn info_shows_what_the_hosts_policy_leaves_of_a_manifest() {
       enabled       yes
       permissions   read and write /srv/data as /data; connect to https://example.com; see $LANG; read clocks
       granted       read /srv/data as /data; see $LANG
-      missing       the host does not grant read and write /srv/data (permissions.filesystem); the most that it grants is read /srv/data
-      missing       the host does not grant https://example.com (permissions.network)
-      missing       the host does not grant permissions.clocks
-      missing       the host does not grant 64 (limits.memory_mb); the most that it grants is 32
+      missing       the host's policy policy.json does not grant read and write /srv/data (permissions.filesystem); the most that it grants is read /srv/data
+      missing       the host's policy policy.json does not grant https://example.com (permissions.network)
+      missing       the host's policy policy.json does not grant permissions.clocks
+      missing       the host's policy policy.json does not grant 64 (limits.memory_mb); the most that it grants is 32
       limits        memory_mb 32, table_elements 60000, core_instances 100, memories 8, tables 64, stack_kb 512, component_mb 64, compile_s 120, payload_mb 16, blob_mb 1024, blobs 1024, files 256, connections 16, response_mb 64, log_records 1000, queue 1024
     --- stderr
     ");

@@ -23,6 +23,7 @@ mod logs;
 mod objects;
 mod pipelines;
 mod place;
+mod policy;
 mod reader;
 mod refused;
 mod saved;

@@ -14,6 +14,9 @@ macro_rules! limits {
         }
 
         impl Limits {
+            /// The keys as they stand in errors, in the order of [`each`](Self::each).
+            pub(crate) const KEYS: &[&'static str] = &[$(concat!("limits.", stringify!($name))),*];
+
             /// Every limit with its key in a manifest.
             pub fn each(&self) -> impl Iterator<Item = (&'static str, Option<u64>)> {
                 [$((stringify!($name), self.$name)),*].into_iter()

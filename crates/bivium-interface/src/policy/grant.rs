@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::told::{Decided, HOST};
 use super::{HostPolicy, NetworkRule, SECRET_VARIABLE};
 use crate::Manifest;
 use crate::manifest::{FilesystemMode, FilesystemPermission, Limits, Permissions, Runtime, SecretPermission};
@@ -26,6 +27,9 @@ pub struct Granted {
     pub enforce: bool,
     /// What its manifest asks for and the policy does not grant.
     pub refused: Vec<Refusal>,
+    /// What the policy decides of all this, so that errors name the policy and not the manifest.
+    #[serde(skip)]
+    pub(super) decided: Decided,
 }
 
 /// Something that a manifest asks for and does not get.
@@ -33,20 +37,35 @@ pub struct Granted {
 #[non_exhaustive]
 pub struct Refusal {
     /// The manifest's key, for example `permissions.network`.
-    pub key: String,
+    pub key: &'static str,
     /// What it asks for there.
     pub wanted: String,
     /// What it gets instead; nothing if empty.
     pub instead: String,
+    /// Who refuses it: the host's policy with its file, or `the host`, which has rules and ceilings of its own.
+    pub by: String,
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.wanted == "true" {
-            return write!(f, "the host does not grant {}", self.key);
+        let Self { key, wanted, instead, by } = self;
+        if wanted == "true" {
+            return write!(f, "{by} does not grant {key}");
         }
-        write!(f, "the host does not grant {} ({})", self.wanted, self.key)?;
-        if self.instead.is_empty() { Ok(()) } else { write!(f, "; the most that it grants is {}", self.instead) }
+        write!(f, "{by} does not grant {wanted} ({key})")?;
+        if instead.is_empty() { Ok(()) } else { write!(f, "; the most that it grants is {instead}") }
+    }
+}
+
+impl Refusal {
+    /// Why it is refused, for a record that names what is refused itself.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        let Self { instead, by, .. } = self;
+        if instead.is_empty() {
+            return format!("{by} does not grant it");
+        }
+        format!("{by} does not grant it; the most that it grants is {instead}")
     }
 }
 
@@ -81,13 +100,13 @@ impl HostPolicy {
         wanted.env.retain(|name| {
             let is_secret = name.starts_with(SECRET_VARIABLE);
             if is_secret {
-                let key = "permissions.env".to_owned();
-                refused.push(Refusal { key, wanted: name.clone(), instead: String::new() });
+                let (instead, by) = (String::new(), HOST.to_owned());
+                refused.push(Refusal { key: "permissions.env", wanted: name.clone(), instead, by });
             }
             !is_secret
         });
         let permissions = match &self.permissions {
-            Some(ceiling) => meet(wanted, ceiling, &mut refused),
+            Some(ceiling) => meet(wanted, ceiling, &self.shown(), &mut refused),
             None => wanted,
         };
         let (ceilings, defaults) = if is_component {
@@ -96,21 +115,19 @@ impl HostPolicy {
             (Self::worker_ceilings(), Self::worker_defaults())
         };
         let (ceilings, asked) = (self.limits.clone().or(&ceilings), manifest.limits.clone().or(&defaults));
-        for ((key, wanted), (_, most)) in manifest.limits.each().zip(ceilings.each()) {
+        let decided = Decided::of(self, manifest, &asked);
+        for (((_, wanted), (_, most)), &key) in manifest.limits.each().zip(ceilings.each()).zip(Limits::KEYS) {
             if let (Some(wanted), Some(most)) = (wanted, most)
                 && wanted > most
             {
-                refused.push(Refusal {
-                    key: format!("limits.{key}"),
-                    wanted: wanted.to_string(),
-                    instead: most.to_string(),
-                });
+                let by = if decided.has_limit(key) { self.shown() } else { HOST.to_owned() };
+                refused.push(Refusal { key, wanted: wanted.to_string(), instead: most.to_string(), by });
             }
         }
         let limits = asked.tightest(&ceilings);
         let enforce = manifest.enforce || self.enforce && (confined || asks_for_limits);
         let pass_env = if confined { Vec::new() } else { self.passed(&manifest.pass_env, &mut refused) };
-        Granted { confined, permissions, pass_env, limits, enforce, refused }
+        Granted { confined, permissions, pass_env, limits, enforce, refused, decided }
     }
 
     /// What of `pass_env` is within the policy: what the policy's own `env` names and one of the patterns means.
@@ -119,8 +136,8 @@ impl HostPolicy {
         for pattern in wanted.iter().filter(|pattern| !ceiling.env.contains(pattern)) {
             let within: Vec<&str> =
                 ceiling.env.iter().filter(|name| matches_pattern(pattern, name)).map(String::as_str).collect();
-            let (key, instead) = ("pass_env".to_owned(), within.join(", "));
-            refused.push(Refusal { key, wanted: pattern.clone(), instead });
+            let (instead, by) = (within.join(", "), self.shown());
+            refused.push(Refusal { key: "pass_env", wanted: pattern.clone(), instead, by });
         }
         ceiling.env.iter().filter(|name| wanted.iter().any(|pattern| matches_pattern(pattern, name))).cloned().collect()
     }
@@ -141,10 +158,10 @@ pub fn matches_pattern(pattern: &str, name: &str) -> bool {
     left.ends_with(last)
 }
 
-/// What is both wanted and within the ceiling.
-fn meet(wanted: Permissions, ceiling: &Permissions, refused: &mut Vec<Refusal>) -> Permissions {
-    let mut refuse = |key: &str, wanted: String, instead: String| {
-        refused.push(Refusal { key: format!("permissions.{key}"), wanted, instead });
+/// What is both wanted and within the ceiling of the policy that is called so.
+fn meet(wanted: Permissions, ceiling: &Permissions, by: &str, refused: &mut Vec<Refusal>) -> Permissions {
+    let mut refuse = |key: &'static str, wanted: String, instead: String| {
+        refused.push(Refusal { key, wanted, instead, by: by.to_owned() });
     };
     let mut met = Permissions::default();
     for mut directory in wanted.filesystem {
@@ -152,10 +169,10 @@ fn meet(wanted: Permissions, ceiling: &Permissions, refused: &mut Vec<Refusal>) 
         let best = ceiling.filesystem.iter().filter(covers).map(|most| most.mode).max();
         let shown = format!("{} {}", directory.mode.verb(), directory.path.display());
         match best {
-            None => refuse("filesystem", shown, String::new()),
+            None => refuse("permissions.filesystem", shown, String::new()),
             Some(mode) => {
                 if mode < directory.mode {
-                    refuse("filesystem", shown, format!("{} {}", mode.verb(), directory.path.display()));
+                    refuse("permissions.filesystem", shown, format!("{} {}", mode.verb(), directory.path.display()));
                     directory.mode = mode;
                 }
                 met.filesystem.push(directory);
@@ -169,14 +186,14 @@ fn meet(wanted: Permissions, ceiling: &Permissions, refused: &mut Vec<Refusal>) 
             continue;
         }
         let within: Vec<String> = most.iter().filter_map(|most| rule.meet(most)).map(|rule| rule.to_string()).collect();
-        refuse("network", rule.to_string(), within.join(", "));
+        refuse("permissions.network", rule.to_string(), within.join(", "));
         met.network.extend(within);
     }
     for name in wanted.env {
         if ceiling.env.contains(&name) {
             met.env.push(name);
         } else {
-            refuse("env", name, String::new());
+            refuse("permissions.env", name, String::new());
         }
     }
     for mut secret in wanted.secrets {
@@ -184,17 +201,17 @@ fn meet(wanted: Permissions, ceiling: &Permissions, refused: &mut Vec<Refusal>) 
         let all = secret.hosts.clone();
         secret.hosts.retain(|host| granted.iter().any(|most| most.covers(host)));
         if secret.hosts.len() < all.len() {
-            refuse("secrets", format!("{} for {}", secret.name, all.join(", ")), secret.hosts.join(", "));
+            refuse("permissions.secrets", format!("{} for {}", secret.name, all.join(", ")), secret.hosts.join(", "));
         }
         if !secret.hosts.is_empty() {
             met.secrets.push(secret);
         }
     }
     for (key, wanted, most, met) in [
-        ("private_network", wanted.private_network, ceiling.private_network, &mut met.private_network),
-        ("clocks", wanted.clocks, ceiling.clocks, &mut met.clocks),
-        ("random", wanted.random, ceiling.random, &mut met.random),
-        ("blob_files", wanted.blob_files, ceiling.blob_files, &mut met.blob_files),
+        ("permissions.private_network", wanted.private_network, ceiling.private_network, &mut met.private_network),
+        ("permissions.clocks", wanted.clocks, ceiling.clocks, &mut met.clocks),
+        ("permissions.random", wanted.random, ceiling.random, &mut met.random),
+        ("permissions.blob_files", wanted.blob_files, ceiling.blob_files, &mut met.blob_files),
     ] {
         *met = wanted && most;
         if wanted && !most {
@@ -262,7 +279,7 @@ mod tests {
         assert_eq!((granted.limits.memory_mb, granted.limits.call_ms), (Some(4096), Some(5)));
         assert_eq!(granted.limits.blobs, Some(1024));
         let [refusal] = granted.refused.as_slice() else { panic!("{:?}", granted.refused) };
-        assert_eq!((refusal.key.as_str(), refusal.instead.as_str()), ("limits.memory_mb", "4096"));
+        assert_eq!((refusal.key, refusal.instead.as_str()), ("limits.memory_mb", "4096"));
     }
 
     #[test]
@@ -294,7 +311,7 @@ mod tests {
         assert_eq!(granted.permissions.secrets[0].hosts, ["api.example.com"]);
         assert!(!granted.permissions.random);
         assert_eq!(granted.limits.memory_mb, Some(10));
-        let keys: Vec<&str> = granted.refused.iter().map(|refusal| refusal.key.as_str()).collect();
+        let keys: Vec<&str> = granted.refused.iter().map(|refusal| refusal.key).collect();
         let expected = ["filesystem", "filesystem", "filesystem", "network", "network", "env", "secrets", "random"];
         assert_eq!(keys, expected.map(|key| format!("permissions.{key}")));
     }
@@ -339,6 +356,8 @@ mod tests {
             ),
             (r#"{"permision": {}}"#, "unknown key \"permision\"; did you mean `permissions`?"),
             (r#"{"permision": {}, "limits": {"fuel": 1e99}}"#, "limits.fuel must be a whole number"),
+            ("{\"limits\":\n{\"fuel\": -1}}", "line 2: limits.fuel must be at least 0, not -1"),
+            ("{\"limits\":\n{\"blobs\": -7}}", "line 2: limits.blobs must be from 0 to 1000000, not -7"),
             ("{", "line 1: this is not JSON"),
         ] {
             std::fs::write(&path, text).unwrap();

@@ -5,8 +5,9 @@
 
 mod grant;
 mod network;
+mod told;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use schemars::JsonSchema;
@@ -29,7 +30,7 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     let mut schema = schema::of::<HostPolicy>();
     let limits = schema.pointer_mut("/$defs/Limits/properties").and_then(Value::as_object_mut);
     for limit in limits.into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut) {
-        limit.remove("minimum");
+        limit.insert("minimum".to_owned(), 0.into());
     }
     schema
 });
@@ -54,6 +55,9 @@ pub struct HostPolicy {
     pub confine: bool,
     /// Whether to refuse workers that this machine cannot hold to their permissions and limits.
     pub enforce: bool,
+    /// The file that it was read from, for messages.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
 }
 
 impl HostPolicy {
@@ -155,6 +159,7 @@ impl HostPolicy {
         let mut policy: Self = serde_json::from_value(checked.value()).map_err(|error| unread(&error))?;
         let base = std::path::absolute(path).map_err(|error| unread(&error))?;
         let base = base.parent().unwrap_or(Path::new("/"));
+        policy.file = Some(path.to_owned());
         let Some(permissions) = &mut policy.permissions else { return Ok(policy) };
         let wrong = |(n, rule): (usize, &String)| {
             let why = rule.parse::<NetworkRule>().err()?;

@@ -31,16 +31,22 @@ pub(super) fn tell(context: &PluginContext, means: Means) -> Result<()> {
         return Ok(());
     }
     let message =
-        format!("this machine cannot hold the plugin's worker to all of its manifest: {}", missing.join("; "));
+        format!("this machine cannot hold the plugin's worker to its permissions and limits: {}", missing.join("; "));
     if context.granted.enforce {
-        return Err(PluginError::denied(message).with_help(cure(&missing)));
+        let policy = context.granted.enforcing_policy();
+        let (message, whose) = match policy {
+            Some(policy) => (format!("{policy} has `enforce`, and {message}"), policy),
+            None => (message, "its manifest".to_owned()),
+        };
+        context.audit.denied(0, None, "enforce", "the worker", message.as_str())?;
+        return Err(PluginError::denied(message).with_help(cure(&missing, &whose)));
     }
     context.log.push(LogLevel::Debug, LogSource::Host, 0, None, &message);
     Ok(())
 }
 
-/// What to do where it is to be enforced.
-fn cure(missing: &[String]) -> String {
+/// What to do where it is to be enforced, and who says so.
+fn cure(missing: &[String], whose: &str) -> String {
     let limits = missing.iter().filter(|missing| missing.starts_with("limits.")).count();
     let mut cures = Vec::new();
     if limits > 0 {
@@ -52,7 +58,7 @@ fn cure(missing: &[String]) -> String {
     if limits < missing.len() {
         cures.push("grant it what it cannot be kept from, make it a component");
     }
-    format!("{}, or leave out `enforce` and trust it so far", cures.join("; "))
+    format!("{}, or take `enforce` out of {whose} and trust it so far", cures.join("; "))
 }
 
 /// What this machine cannot hold a Python plugin's workers to of what it is granted: a sentence each, which begins with the
@@ -206,7 +212,8 @@ mod tests {
 
     #[test]
     fn the_cure_is_of_what_is_missing() {
-        let cure = |missing: &[&str]| cure(&missing.iter().map(|missing| format!("{missing}: …")).collect::<Vec<_>>());
+        let all = |missing: &[&str]| missing.iter().map(|missing| format!("{missing}: …")).collect::<Vec<_>>();
+        let cure = |missing: &[&str]| cure(&all(missing), "its manifest");
         let (limits, permissions) = (cure(&["limits.memory_mb"]), cure(&["permissions.clocks"]));
         assert!(limits.contains("control groups (`systemd-run") && !limits.contains("grant"), "{limits}");
         assert!(permissions.contains("grant it") && !permissions.contains("control"), "{permissions}");

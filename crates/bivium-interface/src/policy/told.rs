@@ -1,0 +1,176 @@
+//! What errors say where the policy, and not the manifest, keeps a plugin from something.
+
+use std::path::PathBuf;
+
+use super::{Granted, HostPolicy};
+use crate::manifest::Limits;
+use crate::{ErrorCode, Manifest, PluginError};
+
+/// Who refuses what no policy is asked about.
+pub(super) const HOST: &str = "the host";
+
+/// How errors say where a plugin's limit is raised.
+const IN_MANIFEST: [&str; 3] = [" in its manifest", " in the plugin's manifest", " in the manifest"];
+
+/// What a policy decides of one plugin.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Decided {
+    file: Option<PathBuf>,
+    /// The keys of the limits that have the policy's value.
+    limits: Vec<&'static str>,
+    confines: bool,
+    enforces: bool,
+}
+
+impl Decided {
+    /// `asked` are the manifest's limits, or else the defaults.
+    pub(super) fn of(policy: &HostPolicy, manifest: &Manifest, asked: &Limits) -> Self {
+        let lowers =
+            |most: Option<u64>, asked: Option<u64>| most.is_some_and(|most| asked.is_none_or(|asked| asked > most));
+        let pairs = policy.limits.each().zip(asked.each()).zip(Limits::KEYS);
+        Self {
+            file: policy.file.clone(),
+            limits: pairs.filter(|(((_, most), (_, asked)), _)| lowers(*most, *asked)).map(|(_, key)| *key).collect(),
+            confines: policy.confine && manifest.permissions.is_none(),
+            enforces: policy.enforce && !manifest.enforce,
+        }
+    }
+
+    pub(super) fn has_limit(&self, key: &str) -> bool {
+        self.limits.contains(&key)
+    }
+}
+
+impl HostPolicy {
+    /// What it is called in messages.
+    pub(super) fn shown(&self) -> String {
+        shown(self.file.as_ref())
+    }
+}
+
+fn shown(file: Option<&PathBuf>) -> String {
+    match file {
+        Some(file) => format!("the host's policy {}", file.display()),
+        None => "the host's policy".to_owned(),
+    }
+}
+
+impl Granted {
+    /// What the policy is called in messages, where it alone has the plugin refused that this machine cannot hold.
+    #[must_use]
+    pub fn enforcing_policy(&self) -> Option<String> {
+        (self.enforce && self.decided.enforces).then(|| shown(self.decided.file.as_ref()))
+    }
+
+    /// An error of the plugin, which names the policy, its rule and the cure where the policy is behind it. Errors are made where
+    /// nobody knows of a policy: they name the manifest's key.
+    #[must_use]
+    pub fn explain(&self, error: PluginError) -> PluginError {
+        let names = |key: &str| [error.help(), Some(error.message())].into_iter().flatten().any(|said| says(said, key));
+        let held = Limits::KEYS.iter().zip(self.limits.each());
+        let held = held.filter_map(|(&key, (_, value))| Some((key, value.filter(|_| self.decided.has_limit(key))?)));
+        let mut held = held.filter(|_| error.code() != ErrorCode::Denied);
+        if let Some((key, value)) = held.find(|(key, _)| names(key)) {
+            return self.of_limit(error, key, value);
+        }
+        let by_policy = self.refused.iter().filter(|refusal| refusal.by != HOST && names(refusal.key));
+        let refused: Vec<String> = by_policy.map(ToString::to_string).collect();
+        if !refused.is_empty() {
+            return error.and_help(format!("{}: change it there", refused.join("; ")));
+        }
+        if error.code() == ErrorCode::Denied && self.decided.confines {
+            let policy = shown(self.decided.file.as_ref());
+            return error.and_help(format!(
+                "{policy} has `confine`, and the plugin's manifest has no `permissions`: name there what it needs"
+            ));
+        }
+        error
+    }
+
+    fn of_limit(&self, error: PluginError, key: &str, value: u64) -> PluginError {
+        let policy = shown(self.decided.file.as_ref());
+        let help = error.help().unwrap_or_default();
+        match IN_MANIFEST.iter().find(|place| help.contains(*place)) {
+            Some(place) => {
+                let help = help.replacen(place, &format!(" in {policy}, which allows {value}"), 1);
+                error.replace_help(help)
+            }
+            None => error.and_help(format!("{policy} has `{key}` at {value}: raise it there")),
+        }
+    }
+}
+
+/// Whether a text names a key, and not a longer one.
+fn says(text: &str, key: &str) -> bool {
+    let is_end = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    text.match_indices(key).any(|(at, _)| text.get(at + key.len()..).is_some_and(is_end))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn granted(policy: &str, keys: &str) -> Granted {
+        let policy = HostPolicy { file: Some("/p.json".into()), ..serde_json::from_str(policy).unwrap() };
+        let text = format!(r#"{{"name": "p", "version": "1", "module": "m", "class": "C"{keys}}}"#);
+        policy.grant(&Manifest::parse(&text, Path::new("/m/p.json")).unwrap())
+    }
+
+    fn help(granted: &Granted, error: PluginError) -> String {
+        granted.explain(error).help().unwrap_or_default().to_owned()
+    }
+
+    fn full(help: &str) -> PluginError {
+        PluginError::resource_exhausted("too much").with_help(help)
+    }
+
+    #[test]
+    fn a_limit_of_the_policy_is_raised_there_and_one_of_the_manifest_in_the_manifest() {
+        let raise = "raise `limits.memory_mb` in its manifest, or use less";
+        let keys = r#", "limits": {"memory_mb": 20}"#;
+        let lower = granted(r#"{"limits": {"memory_mb": 10}}"#, keys);
+        assert_eq!(
+            help(&lower, full(raise)),
+            "raise `limits.memory_mb` in the host's policy /p.json, which allows 10, or use less"
+        );
+        let bare = help(&lower, full("limits.memory_mb is 10"));
+        assert_eq!(
+            bare,
+            "limits.memory_mb is 10; the host's policy /p.json has `limits.memory_mb` at 10: raise it there"
+        );
+        assert_eq!(
+            help(&lower, full("raise `limits.memory_mbs` in its manifest")),
+            "raise `limits.memory_mbs` in its manifest"
+        );
+        assert_eq!(help(&granted(r#"{"limits": {"memory_mb": 30}}"#, keys), full(raise)), raise);
+        assert!(
+            help(&granted(r#"{"limits": {"memory_mb": 30}}"#, ""), full(raise)).contains("/p.json, which allows 30")
+        );
+        let refused = &lower.refused[0];
+        assert_eq!(
+            refused.to_string(),
+            "the host's policy /p.json does not grant 20 (limits.memory_mb); the most that it grants is 10"
+        );
+        let most = &granted("{}", r#", "limits": {"cache_mb": 1000000}"#).refused[0];
+        assert!(most.to_string().starts_with("the host does not grant"), "{most}");
+    }
+
+    #[test]
+    fn a_denial_names_what_the_policy_refuses_or_that_it_confines() {
+        let denied = |help: &str| PluginError::denied("no").with_help(help);
+        let refusing = granted(r#"{"permissions": {}}"#, r#", "permissions": {"network": ["https://a.example"]}"#);
+        let told = help(&refusing, denied("it needs permissions.network"));
+        let refused =
+            "the host's policy /p.json does not grant https://a.example (permissions.network): change it there";
+        assert_eq!(told, format!("it needs permissions.network; {refused}"));
+        assert_eq!(help(&refusing, denied("it needs permissions.filesystem")), "it needs permissions.filesystem");
+        let confining = granted(r#"{"confine": true}"#, "");
+        assert!(help(&confining, denied("held")).contains("/p.json has `confine`"));
+        assert_eq!(help(&granted("{}", ""), denied("held")), "held");
+        assert_eq!(confining.enforcing_policy(), None);
+        let enforcing = granted(r#"{"confine": true, "enforce": true}"#, "");
+        assert_eq!(enforcing.enforcing_policy().as_deref(), Some("the host's policy /p.json"));
+    }
+}

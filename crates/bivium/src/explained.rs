@@ -1,0 +1,73 @@
+//! [`Explained`]: a plugin under a host's policy, whose errors name the policy where that is behind them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bivium_interface::{Call, CallId, Granted, MethodInfo, Payload, PayloadStream, PluginInterface, Result, Stats};
+use futures_util::StreamExt as _;
+use serde_json::Value;
+
+/// What stands next to the plugin itself, within all layers. Whatever asks the plugin for something may start an instance.
+pub(crate) struct Explained {
+    pub(crate) plugin: Arc<dyn PluginInterface>,
+    pub(crate) granted: Arc<Granted>,
+}
+
+impl Explained {
+    async fn explained<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        work.await.map_err(|error| self.granted.explain(error))
+    }
+}
+
+#[async_trait]
+impl PluginInterface for Explained {
+    fn name(&self) -> &str {
+        self.plugin.name()
+    }
+
+    fn version(&self) -> &str {
+        self.plugin.version()
+    }
+
+    async fn initialize(&self, config: Value) -> Result<()> {
+        self.explained(self.plugin.initialize(config)).await
+    }
+
+    async fn execute(&self, call: Call) -> Result<Payload> {
+        self.explained(self.plugin.execute(call)).await
+    }
+
+    async fn execute_stream(&self, call: Call) -> Result<PayloadStream> {
+        let stream = self.explained(self.plugin.execute_stream(call)).await?;
+        let granted = Arc::clone(&self.granted);
+        Ok(PayloadStream::new(stream.map(move |item| item.map_err(|error| granted.explain(error)))))
+    }
+
+    async fn methods(&self) -> Result<Vec<MethodInfo>> {
+        self.explained(self.plugin.methods()).await
+    }
+
+    async fn config_schema(&self) -> Result<Value> {
+        self.explained(self.plugin.config_schema()).await
+    }
+
+    async fn current_config(&self) -> Result<Value> {
+        self.explained(self.plugin.current_config()).await
+    }
+
+    async fn stats(&self) -> Result<Stats> {
+        self.plugin.stats().await
+    }
+
+    fn position(&self, call: CallId) -> Option<usize> {
+        self.plugin.position(call)
+    }
+
+    async fn is_alive(&self) -> bool {
+        self.plugin.is_alive().await
+    }
+
+    async fn cleanup(&self) -> Result<()> {
+        self.plugin.cleanup().await
+    }
+}
