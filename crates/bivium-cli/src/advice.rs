@@ -1,8 +1,9 @@
 //! Advice on the form of arguments: a text was given where a number or a file is wanted, or a file where a text is.
 
-use bivium::{ErrorCode, PluginError};
-use bivium_interface::exact;
+use bivium::{ErrorCode, MethodInfo, PluginError, PluginManager};
 use serde_json::Value;
+
+use crate::wanted::{self, Wanted};
 
 /// A text or a file as it stands on the command line.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +24,29 @@ pub(crate) fn on_texts(error: PluginError, texts: &[Text]) -> PluginError {
     }
 }
 
+/// The same for a Python plugin, whose method's parameters are known from its source and whose error says nothing of forms.
+pub(crate) async fn by_source(
+    manager: &PluginManager,
+    plugin: &str,
+    method: &str,
+    error: PluginError,
+    texts: &[Text],
+) -> PluginError {
+    if texts.is_empty() || !wanted::may_be_of_arguments(&error) {
+        return error;
+    }
+    let Some(method) = wanted::python_method(manager, plugin, method).await else { return error };
+    let said = error.help().unwrap_or_default().to_owned();
+    let advice = texts.iter().filter_map(|text| by_schema(&method, text)).filter(|advice| !said.contains(advice));
+    advice.fold(error, PluginError::and_help)
+}
+
+/// What form a method wants of a text or a file.
+pub(crate) fn by_schema(method: &MethodInfo, Text { key, value }: &Text) -> Option<String> {
+    let value = value.as_deref();
+    Some(Wanted::by(method, key, value)?.sentence(key, value))
+}
+
 fn advice(error: &PluginError, text: &Text) -> Option<String> {
     let Text { key, value } = text;
     let place = format!("/{key}");
@@ -31,7 +55,7 @@ fn advice(error: &PluginError, text: &Text) -> Option<String> {
         let is_wanted = said.contains(&format!(" {key} must be a text, and is an object"))
             || said.contains(&format!(" {key}: invalid type: map, expected a string"))
             || said.starts_with(&format!("the argument at {place} is ")) && said.contains(", which is no string: ");
-        return is_wanted.then(|| format!("`{key}@=…` passes a file: write `{key}=TEXT` to pass a text"));
+        return is_wanted.then(|| Wanted::Text.sentence(key, None));
     };
     let quoted = Value::from(value.as_str()).to_string();
     // Of a schema, of a typed component, of a component with the SDK.
@@ -46,11 +70,8 @@ fn advice(error: &PluginError, text: &Text) -> Option<String> {
     if !(of_schema || of_types || of_sdk) {
         return None;
     }
-    if said.contains("must be a blob") || said.contains("expected a blob") || said.contains("list<u8>") {
-        return Some(format!("`{key}=…` passes a text: write `{key}@=FILE` to pass a file"));
-    }
-    let json = if exact::from_str::<Value>(value).is_ok() { value } else { "JSON" };
-    Some(format!("`{key}=…` passes a text: write `{key}:={json}` for a number or another JSON value"))
+    let is_file = said.contains("must be a blob") || said.contains("expected a blob") || said.contains("list<u8>");
+    Some(if is_file { Wanted::File } else { Wanted::Json }.sentence(key, Some(value)))
 }
 
 #[cfg(test)]

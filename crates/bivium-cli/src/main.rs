@@ -17,6 +17,7 @@ mod limits;
 mod output;
 mod secrets;
 mod settings;
+mod wanted;
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -155,19 +155,19 @@ fn assignment(schema: &Value, name: &str, property: &Value) -> String {
 }
 
 /// Whether a file may be given: a blob, or bytes.
-fn is_file(property: &Value) -> bool {
+pub(crate) fn is_file(property: &Value) -> bool {
     let own = property.pointer("/properties/$blob").is_some() || property.get("contentEncoding").is_some();
     own || forms(property).iter().any(is_file)
 }
 
 /// The forms of a value that has several.
-fn forms(property: &Value) -> &[Value] {
+pub(crate) fn forms(property: &Value) -> &[Value] {
     let of = |key: &str| property.get(key).and_then(Value::as_array).map(Vec::as_slice);
     of("anyOf").or_else(|| of("oneOf")).unwrap_or_default()
 }
 
 /// What a `$ref` of the schema leads to.
-fn resolved<'a>(schema: &'a Value, property: &'a Value) -> &'a Value {
+pub(crate) fn resolved<'a>(schema: &'a Value, property: &'a Value) -> &'a Value {
     let leads = property.get("$ref").and_then(Value::as_str).and_then(|to| schema.pointer(to.strip_prefix('#')?));
     leads.unwrap_or(property)
 }

@@ -4,7 +4,7 @@ mod compile;
 mod completions;
 mod config;
 mod doctor;
-mod how;
+pub(crate) mod how;
 mod import_cjm;
 mod info;
 mod kept;

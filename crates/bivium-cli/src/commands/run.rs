@@ -12,6 +12,7 @@ use crate::exit::Failure;
 use crate::host::Host;
 use crate::output::{Output, Shelf, follow};
 use crate::settings::{self, patch};
+use crate::wanted;
 
 /// What `run` and `stream` prepare and clean up alike.
 struct Prepared {
@@ -19,8 +20,10 @@ struct Prepared {
     name: String,
     call: Call,
     changes: Option<Value>,
-    /// What was given as text.
+    /// The arguments that were given as text or as a file.
     texts: Vec<Text>,
+    /// The settings that were given as text.
+    settings: Vec<Text>,
     shelf: Shelf,
 }
 
@@ -58,9 +61,8 @@ fn prepare(global: &Global, output: &Output, args: Run) -> Result<Prepared, Fail
     if let Some(timeout) = args.timeout.timeout {
         call = call.timeout(timeout);
     }
-    let mut texts = arguments::texts(&args.inputs.assignments);
-    texts.extend(settings::texts(&args.config));
-    Ok(Prepared { host, name, call, changes: patch(args.config), texts, shelf })
+    let (texts, settings) = (arguments::texts(&args.inputs.assignments), settings::texts(&args.config));
+    Ok(Prepared { host, name, call, changes: patch(args.config), texts, settings, shelf })
 }
 
 impl Prepared {
@@ -70,23 +72,41 @@ impl Prepared {
         output: &Output,
         work: impl AsyncFnOnce(&Host, &str, Call, &mut Shelf) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let Self { host, name, call, changes, texts, mut shelf } = self;
-        let handle: CallHandle = call.handle().clone();
+        let Self { host, name, call, changes, texts, settings, mut shelf } = self;
+        let (handle, method): (CallHandle, _) = (call.handle().clone(), call.method.clone());
         host.scope(async |host: &Host| {
             let screen = output.screen();
+            tell_of_files(host, output, &name, &method, &texts).await;
             let all = async {
                 screen.phase("loading");
                 host.load(&name, changes, &handle).await?;
                 screen.phase("running");
                 work(host, &name, call, &mut shelf).await
             };
-            follow(screen, &name, &handle, all).await
+            match follow(screen, &name, &handle, all).await {
+                Err(Failure::Plugin(error)) => {
+                    let error = advice::on_texts(error, &[texts.as_slice(), &settings].concat());
+                    Err(advice::by_source(&host.manager, &name, &method, error, &texts).await.into())
+                }
+                ended => ended,
+            }
         })
-        .await
-        .map_err(|failure| failure.map(|error| advice::on_texts(error, &texts)))?;
+        .await?;
         if shelf.has_unkept() {
             output.hint("The result's files are gone by now: --out DIR keeps them.");
         }
         Ok(())
+    }
+}
+
+/// Says of a file that is given where a Python method takes a plain text: the plugin would get the file's path for it.
+async fn tell_of_files(host: &Host, output: &Output, name: &str, method: &str, texts: &[Text]) {
+    if texts.iter().all(|text| text.value.is_some()) {
+        return;
+    }
+    let Some(method) = wanted::python_method(&host.manager, name, method).await else { return };
+    let files = texts.iter().filter(|text| text.value.is_none());
+    for advice in files.filter_map(|text| advice::by_schema(&method, text)) {
+        output.hint(&format!("{name} takes a text there: {advice}."));
     }
 }

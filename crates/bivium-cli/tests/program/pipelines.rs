@@ -45,6 +45,29 @@ fn check_tells_problems_of_all_kinds_at_once() {
 }
 
 #[test]
+fn a_text_where_a_step_takes_another_form_is_told_by_check_and_by_the_steps_error() {
+    let place = Place::new();
+    let source = "class Words:\n    def execute(self, text: str, times: int = 1, image: bytes = b''): return text * (times + 1)\n";
+    place.write("manifests/words.py", source);
+    let words = json!({"name": "words", "version": "1", "module": "words", "class": "Words", "source": "."});
+    place.write("manifests/words.json", &words.to_string());
+    let args = json!({"text": "a", "times": "3", "image": "cat.png"});
+    let pipeline = json!({"name": "p", "steps": [{"id": "a", "plugin": "words", "args": args}]});
+    place.write("p.json", &pipeline.to_string());
+    let check = place.run(&["pipeline", "check", "p.json"]);
+    let told = "line 1: steps.0.args.times: execute of words takes no text as \"times\": write 3, without quotes";
+    assert!(check.assert_status(4).stderr.contains(told), "{}", check.all());
+    assert!(
+        check.stderr.contains("takes a file as \"image\", and this is a text: write {\"$from\": "),
+        "{}",
+        check.all()
+    );
+    let ran = place.run(&["pipeline", "run", "p.json"]);
+    assert!(ran.assert_status(1).stderr.contains("execute takes no text as \"times\": write 3"), "{}", ran.all());
+    place.assert_clean();
+}
+
+#[test]
 fn a_strange_name_of_a_pipeline_is_shown_bounded_and_escaped() {
     let place = Place::with_probe();
     for name in ["x".repeat(900_000), "a\nbivium: all is well\u{1b}[2J\u{202e}".to_owned()] {

@@ -27,6 +27,25 @@ fn arguments_of_every_form_arrive_and_the_result_is_json() {
     place.assert_clean();
 }
 
+#[test]
+fn a_python_method_that_fails_is_told_which_form_its_parameters_take_and_a_file_for_a_text_before() {
+    let place = Place::new();
+    let source = "class Words:\n    def execute(self, text: str, times: int = 1): return text * (times + 0)\n";
+    place.write("manifests/words.py", source);
+    let words = json!({"name": "words", "version": "1", "module": "words", "class": "Words", "source": "."});
+    place.write("manifests/words.json", &words.to_string());
+    let ran = place.run(&["run", "words", "text=a", "times=3"]);
+    let told = "`times=…` passes a text: write `times:=3` for a number or another JSON value";
+    assert!(ran.assert_status(1).stderr.contains(told), "{}", ran.all());
+    assert!(!ran.stderr.contains("`text="), "{}", ran.all());
+    place.write("in.txt", "a");
+    let ran = place.run(&["run", "words", "text@=in.txt"]);
+    let told = "words takes a text there: `text@=…` passes a file: write `text=TEXT` to pass a text.\n";
+    assert_eq!(ran.assert_status(0).stderr, told);
+    assert_eq!(place.run(&["run", "words", "text@=in.txt", "-q"]).assert_status(0).stderr, "");
+    place.assert_clean();
+}
+
 /// A link to the program that `python3` leads to.
 fn python(place: &Place) -> PathBuf {
     let asked = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().unwrap();

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use bivium::pipeline::{Draft, Pipeline, Step};
 use bivium::{Call, Inspection, MethodInfo, PluginError, Problem};
-use bivium_interface::{nearest, token};
+use bivium_interface::{exact, nearest, token};
 use serde_json::{Value, json};
 
 use crate::args::{Global, NamedPipeline};
 use crate::exit::Failure;
 use crate::host::Host;
 use crate::output::{Output, short};
+use crate::wanted::Wanted;
 
 /// Looks whether what a pipeline names is there, and runs nothing.
 pub(in super::super) async fn check(global: &Global, output: &Output, named: &NamedPipeline) -> Result<(), Failure> {
@@ -83,22 +84,42 @@ fn unfit(n: usize, step: &Step, methods: &[MethodInfo]) -> Vec<Problem> {
         let message = format!("{} has no method {name:?}; {}", step.plugin, meant(name, "has", &known));
         return vec![Problem::new(format!("/steps/{n}/method"), message)];
     };
+    let given = step.args.iter().filter_map(|(argument, value)| Some((argument, value.as_str()?)));
+    let of_form = given.filter_map(|(argument, text)| {
+        let message = format!("{name} of {} {}", step.plugin, unfit_text(method, argument, text)?);
+        Some(Problem::new(format!("/steps/{n}/args/{}", token(argument)), message))
+    });
+    let mut problems: Vec<Problem> = of_form.collect();
     let schema = method.parameters.as_ref().filter(|schema| schema.get("additionalProperties") == Some(&false.into()));
-    let Some(schema) = schema else { return Vec::new() };
+    let Some(schema) = schema else { return problems };
     let taken = schema.get("properties").and_then(Value::as_object);
     let taken: Vec<&str> = taken.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
     let unknown = step.args.keys().filter(|argument| !taken.contains(&argument.as_str()));
-    unknown
-        .map(|argument| {
-            let message = format!(
-                "{name} of {} takes no argument {:?}; {}",
-                step.plugin,
-                short(argument),
-                meant(argument, "takes", &taken)
-            );
-            Problem::new(format!("/steps/{n}/args/{}", token(argument)), message)
-        })
-        .collect()
+    problems.extend(unknown.map(|argument| {
+        let message = format!(
+            "{name} of {} takes no argument {:?}; {}",
+            step.plugin,
+            short(argument),
+            meant(argument, "takes", &taken)
+        );
+        Problem::new(format!("/steps/{n}/args/{}", token(argument)), message)
+    }));
+    problems
+}
+
+/// What a method takes in place of a text that stands in a pipeline, if it takes no text there.
+pub(super) fn unfit_text(method: &MethodInfo, argument: &str, text: &str) -> Option<String> {
+    match Wanted::by(method, argument, Some(text))? {
+        Wanted::File => {
+            let how = r#"write {"$from": "inputs/NAME"}, and give that input a `file`"#;
+            Some(format!("takes a file as {argument:?}, and this is a text: {how}"))
+        }
+        _ => {
+            let value =
+                exact::from_str::<Value>(text).map_or_else(|_| "a JSON value".to_owned(), |value| value.to_string());
+            Some(format!("takes no text as {argument:?}: write {value}, without quotes"))
+        }
+    }
 }
 
 /// The nearest of what there is, or all of it.

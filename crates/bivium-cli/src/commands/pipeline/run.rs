@@ -1,16 +1,18 @@
 //! `bivium pipeline run`: several plugins in a row. What they say is printed as it comes, and at the end where the
 //! time went.
 
-use bivium::Payload;
-use bivium::pipeline::{Event, Outcome, RunOptions, Step, StepReport};
+use bivium::pipeline::{Event, Outcome, Pipeline, RunOptions, Step, StepReport};
+use bivium::{Call, Payload, PluginError};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
+use super::check::unfit_text;
 use crate::args::{Global, PipelineRun};
 use crate::arguments;
 use crate::exit::Failure;
 use crate::host::Host;
 use crate::output::{Bars, Output, Shelf, Table, on_one_line};
+use crate::wanted;
 
 pub(in super::super) async fn run(global: &Global, output: &Output, args: &PipelineRun) -> Result<(), Failure> {
     let inputs = arguments::named(&args.inputs)?;
@@ -22,7 +24,11 @@ pub(in super::super) async fn run(global: &Global, output: &Output, args: &Pipel
     host.scope(async |host: &Host| {
         let mut outcome = {
             let watcher = Watcher { output, bars: Bars::new(output.screen()) };
-            pipeline.run(&host.manager, inputs, &options, &|event| watcher.see(&event)).await?
+            let ended = pipeline.run(&host.manager, inputs, &options, &|event| watcher.see(&event)).await;
+            match ended {
+                Ok(outcome) => outcome,
+                Err(error) => return Err(advised(host, &pipeline, error).await.into()),
+            }
         };
         let outputs = block_in_place(|| shelf.present(&mut outcome.payload, ""))?;
         show(output, &outcome, outputs)
@@ -32,6 +38,19 @@ pub(in super::super) async fn run(global: &Global, output: &Output, args: &Pipel
         output.hint("The outputs' files are gone by now: --out DIR keeps them.");
     }
     Ok(())
+}
+
+/// Adds to a step's error which of the texts that stand in the step its plugin takes in another form.
+async fn advised(host: &Host, pipeline: &Pipeline, error: PluginError) -> PluginError {
+    let failed = error.step().filter(|_| wanted::may_be_of_arguments(&error));
+    let Some(step) = failed.and_then(|failed| pipeline.steps.iter().find(|step| step.id == failed.id)) else {
+        return error;
+    };
+    let name = step.method.as_deref().unwrap_or(Call::EXECUTE);
+    let Some(method) = wanted::python_method(&host.manager, &step.plugin, name).await else { return error };
+    let texts = step.args.iter().filter_map(|(argument, value)| Some((argument, value.as_str()?)));
+    let advice = texts.filter_map(|(argument, text)| unfit_text(&method, argument, text));
+    advice.fold(error, |error, advice| error.and_help(format!("{name} {advice}")))
 }
 
 /// Shows what happens during a run.
