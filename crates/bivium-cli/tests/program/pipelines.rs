@@ -45,6 +45,31 @@ fn check_tells_problems_of_all_kinds_at_once() {
 }
 
 #[test]
+fn check_holds_configurations_against_the_plugins_schemas_all_at_once() {
+    let place = Place::with_probe();
+    let schema = json!({"type": "object", "properties": {"mask": {"type": "string"}, "times": {"type": "integer", "minimum": 1}},
+        "additionalProperties": false});
+    let probe = json!({"name": "probe", "version": "1", "module": "probe_plugin", "class": "Probe", "source": "..",
+        "config_schema": schema});
+    place.write("manifests/probe.json", &probe.to_string());
+    let steps = r#""steps": [{"id": "a", "plugin": "probe"}]"#;
+    place.write("good.json", &format!(r#"{{"name": "p", "configs": {{"probe": {{"times": 2}}}}, {steps}}}"#));
+    place.run(&["pipeline", "check", "good.json"]).assert_status(0);
+    let configs = "\"configs\": {\n\"probe\": {\"mask\": 7,\n\"times\": 0,\n\"tims\": 1},\n\"other\": {}}";
+    place.write("bad.json", &format!("{{\"name\": \"p\",\n{configs},\n{steps}}}"));
+    insta::assert_snapshot!(place.run(&["pipeline", "check", "bad.json"]).all(), @r#"
+    4
+    --- stdout
+    --- stderr
+    bivium: the pipeline bad.json would not run
+      line 3: configs.probe.mask: 7 is not of type "string"
+      line 3: configs.probe: there is no setting "tims"; did you mean "times"?
+      line 4: configs.probe.times: 0 is less than the minimum of 1
+      line 6: configs.other: no step calls a plugin of this name
+    "#);
+}
+
+#[test]
 fn a_text_where_a_step_takes_another_form_is_told_by_check_and_by_the_steps_error() {
     let place = Place::new();
     let source = "class Words:\n    def execute(self, text: str, times: int = 1, image: bytes = b''): return text * (times + 1)\n";

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::PluginManager;
 use super::loaded::{Config, Copy};
-use crate::config::{combine, merge};
+use crate::config::{Schema, combine, merge};
 
 impl PluginManager {
     /// The configuration in force, defaults included.
@@ -33,6 +33,17 @@ impl PluginManager {
     /// `not-found`; `unavailable` if the plugin is not loaded.
     pub fn config_schema(&self, name: &str) -> Result<Value> {
         Ok(self.loaded(name)?.copy()?.schema.document().clone())
+    }
+
+    /// Whether a plugin could be loaded with this configuration, as far as its manifest's `config_schema` tells: nothing of it runs. One
+    /// whose manifest has no schema tells when it is loaded.
+    ///
+    /// # Errors
+    /// `not-found`; `invalid-config` listing every violation.
+    pub fn check_config(&self, name: &str, config: Value) -> Result<()> {
+        let manifest = self.manifest(name)?;
+        let Some(schema) = Schema::of_manifest(&manifest) else { return Ok(()) };
+        schema.and_then(|schema| schema.complete(config)).map(drop).map_err(|error| error.with_plugin(name))
     }
 
     /// Changes the configuration of a running plugin: `changes` is a JSON Merge Patch (RFC 7396) over the one in

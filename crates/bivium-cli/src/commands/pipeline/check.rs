@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bivium::pipeline::{Draft, Pipeline, Step};
-use bivium::{Call, Inspection, MethodInfo, PluginError, Problem};
+use bivium::{Call, ErrorCode, Inspection, MethodInfo, PluginError, Problem};
 use bivium_interface::{exact, nearest, token};
 use serde_json::{Value, json};
 
@@ -43,6 +43,9 @@ async fn missing(host: &Host, pipeline: &Pipeline) -> Vec<Problem> {
             ));
         }
     }
+    for (name, config) in &pipeline.configs {
+        problems.extend(unfit_config(host, name, config));
+    }
     let mut known: BTreeMap<&str, (Option<Inspection>, Vec<String>)> = BTreeMap::new();
     for (n, step) in pipeline.steps.iter().enumerate().filter(|(_, step)| !step.plugin.is_empty()) {
         if !known.contains_key(step.plugin.as_str()) {
@@ -54,6 +57,14 @@ async fn missing(host: &Host, pipeline: &Pipeline) -> Vec<Problem> {
         problems.extend(unfit(n, step, methods.unwrap_or_default()));
     }
     problems
+}
+
+/// Where a configuration does not fit its plugin's schema. A plugin that is not there, or whose schema is not valid, is told of its steps.
+fn unfit_config(host: &Host, name: &str, config: &Value) -> Vec<Problem> {
+    let Err(error) = host.manager.check_config(name, config.clone()) else { return Vec::new() };
+    let place =
+        |problem: &Problem| Problem::new(format!("/configs/{}{}", token(name), problem.location), &problem.message);
+    error.problems().iter().filter(|_| error.code() == ErrorCode::InvalidConfig).map(place).collect()
 }
 
 /// What is known of a plugin, and why calls of it would fail.
