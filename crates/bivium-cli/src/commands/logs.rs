@@ -1,9 +1,11 @@
 //! `bivium logs`: what hosts kept of a plugin's log, and with `-f` what they go on to keep.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
-use bivium::{ErrorCode, KeptLog, LogFilter, LogRecord, PluginError, Result, discover};
+use bivium::{ErrorCode, KeptLog, LogFilter, LogLevel, LogRecord, LogSource, PluginError, Result, discover};
+use bivium_interface::nearest;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -15,6 +17,8 @@ use crate::output::{Output, indented};
 
 /// Other processes write the files, and any file system may hold them: they are looked at this often.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// As many of the last records tell whether the plugin has said anything.
+const MOST_LOOKED_AT: usize = 1000;
 
 pub(super) async fn logs(global: &Global, output: &Output, args: &Logs) -> Result<u8, Failure> {
     let Target { name, place } = Target::of(&args.named)?;
@@ -33,12 +37,9 @@ pub(super) async fn logs(global: &Global, output: &Output, args: &Logs) -> Resul
     }
     if !log.is_kept() {
         check_known(global, &place, &name)?;
-        output.hint(&format!("Nothing is kept of {name} in {}.", dir.display()));
-    } else if last.is_empty() {
-        output.hint(&format!(
-            "No record of {name} is of this level{}.",
-            if args.call.is_some() { " and call" } else { "" }
-        ));
+        output.hint(&format!("{name} has no log yet: no run of it has kept one in {}.", dir.display()));
+    } else if last.is_empty() && args.lines > 0 {
+        output.hint(&nothing(&dir, &name, args)?);
     }
     if !args.follow {
         return Ok(DONE);
@@ -59,11 +60,35 @@ pub(super) async fn logs(global: &Global, output: &Output, args: &Logs) -> Resul
 /// Refuses a name that stands for nothing. (The log of a plugin that is no more can be read.)
 fn check_known(global: &Global, place: &Place<'_>, name: &str) -> Result<()> {
     let paths = search_paths(global);
-    if !matches!(place, Place::Searched) || discover(&paths).found.contains_key(name) {
+    let found = discover(&paths).found;
+    if !matches!(place, Place::Searched) || found.contains_key(name) {
         return Ok(());
     }
-    Err(PluginError::not_found(format!("there is no plugin {name:?}, and no log of one"))
-        .with_help("`bivium list` shows the plugins that there are"))
+    let meant = nearest(name, found.keys().map(String::as_str)).map(|nearest| format!("did you mean {nearest:?}? "));
+    let help = format!("{}`bivium list` shows the plugins that there are", meant.unwrap_or_default());
+    Err(PluginError::not_found(format!("there is no plugin {name:?}, and no log of one")).with_help(help))
+}
+
+/// Why a log that is there has no record to show.
+fn nothing(dir: &Path, name: &str, args: &Logs) -> Result<String> {
+    let all = |call| KeptLog::new(dir, name, LogFilter::new(None, call)).tail(MOST_LOOKED_AT);
+    let level = LogLevel::from(args.level).as_str();
+    let lower = format!("none of level {level} or above; `--level` asks for others");
+    if let Some(call) = args.call {
+        let records = all(Some(call))?.len();
+        return Ok(match records {
+            0 => format!("The log of {name} has no record of the call {call}."),
+            _ => format!("The log of {name} has records of the call {call}, and {lower}."),
+        });
+    }
+    let records = all(None)?;
+    Ok(if records.is_empty() {
+        format!("The log of {name} is empty.")
+    } else if records.iter().all(|record| record.source == LogSource::Host) {
+        format!("{name} has run and has printed nothing; `bivium logs {name} --level debug` shows what the host noted.")
+    } else {
+        format!("The log of {name} has records, and {lower}.")
+    })
 }
 
 async fn show(output: &Output, name: &str, records: &[LogRecord]) -> Result<(), Failure> {

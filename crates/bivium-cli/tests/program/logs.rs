@@ -137,9 +137,34 @@ fn a_name_that_stands_for_nothing_has_status_3_and_one_without_a_log_says_so() {
     0
     --- stdout
     --- stderr
-    Nothing is kept of probe in [DIR]/data/logs.
+    probe has no log yet: no run of it has kept one in [DIR]/data/logs.
     ");
+    let ran = place.run(&["logs", "prob"]);
+    assert!(ran.assert_status(3).stderr.contains("did you mean \"probe\"?"), "{}", ran.all());
     place.run(&["logs", "../settings/probe"]).assert_status(3);
+}
+
+#[test]
+fn a_log_without_a_record_to_show_says_why() {
+    let place = Place::with_probe();
+    let told = |args: &[&str]| place.run(&[&["logs", "probe"], args].concat()).assert_status(0).stderr.clone();
+    place.run(&["run", "probe", "text=x"]).assert_status(0);
+    let silent =
+        "probe has run and has printed nothing; `bivium logs probe --level debug` shows what the host noted.\n";
+    assert_eq!(told(&[]), silent);
+    assert_eq!((told(&["--level", "debug"]), told(&["-n", "0"])), (String::new(), String::new()));
+    assert_eq!(told(&["--call", "00000000000000ff"]), "The log of probe has no record of the call 00000000000000ff.\n");
+    let whisper = ["run", "probe", "--method", "whisper", "word=ship", "--log-level", "debug"];
+    place.run(&whisper).assert_status(0);
+    assert_eq!(
+        told(&[]),
+        "The log of probe has records, and none of level info or above; `--level` asks for others.\n"
+    );
+    for file in std::fs::read_dir(place.path("data/logs")).unwrap() {
+        std::fs::write(file.unwrap().path(), "").unwrap();
+    }
+    assert_eq!(told(&[]), "The log of probe is empty.\n");
+    place.assert_clean();
 }
 
 #[test]
