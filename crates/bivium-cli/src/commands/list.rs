@@ -41,7 +41,15 @@ pub(super) async fn list(global: &Global, output: &Output, args: &List) -> Resul
     if pipelines > 0 {
         output.hint("`bivium pipeline list` lists the pipelines there.");
     }
-    match discovery.passed_over.len().saturating_sub(pipelines) {
+    let misnamed = discovery.passed_over.iter().filter(|(_, kind)| *kind == FileKind::Misnamed).count();
+    match misnamed {
+        0 => {}
+        1 => output.hint("One manifest there has a name by which it is not found; `bivium validate DIR` says why."),
+        n => output.hint(&format!(
+            "{n} manifests there have names by which they are not found; `bivium validate DIR` says why."
+        )),
+    }
+    match discovery.passed_over.len().saturating_sub(pipelines + misnamed) {
         0 => {}
         1 => output.hint("One file there is no manifest and was passed over; `bivium validate DIR` says why."),
         n => output

@@ -75,6 +75,28 @@ fn two_manifests_of_one_name_in_a_directory_are_refused_with_both_paths() {
 }
 
 #[test]
+fn a_manifest_of_another_name_than_its_directorys_is_told_by_list_validate_and_run() {
+    let place = place_with_two();
+    std::fs::create_dir(place.path("manifests/greeter")).unwrap();
+    place.write(
+        "manifests/greeter/manifets.json",
+        r#"{"name": "greeter", "version": "1", "component": "greeter.wasm"}"#,
+    );
+    let listed = "One manifest there has a name by which it is not found; `bivium validate DIR` says why.\n";
+    assert_eq!(place.run(&["list"]).assert_status(0).stderr, listed);
+    let told = "manifests/greeter/manifets.json: passed over, a manifest that is not looked for: in a subdirectory the only \
+                one is named as the directory, NAME/NAME.json\n";
+    let validated = place.run(&["validate", "manifests"]);
+    assert!(validated.assert_status(0).stdout.contains(told), "{}", validated.all());
+    let ran = place.run(&["run", "greeter"]);
+    let told = "there is no plugin \"greeter\"; [DIR]/manifests/greeter/manifets.json is not looked for: ";
+    assert!(ran.assert_status(3).stderr.contains(told), "{}", ran.all());
+    std::fs::rename(place.path("manifests/greeter/manifets.json"), place.path("manifests/greeter/greeter.json"))
+        .unwrap();
+    assert_eq!(place.run(&["list"]).assert_status(0).stderr, "");
+}
+
+#[test]
 fn what_lies_among_manifests_and_is_none_is_passed_over() {
     let place = place_with_two();
     place.write("manifests/._redact.json", "\0\u{5}");

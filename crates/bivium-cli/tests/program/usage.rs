@@ -67,13 +67,13 @@ fn an_unknown_plugin_has_status_3() {
     3
     --- stdout
     --- stderr
-    bivium: there is no plugin "reduct"; known are redact; searched [DIR]/manifests
+    bivium: there is no plugin "reduct"; did you mean "redact"? known are redact; searched [DIR]/manifests
     "#);
     insta::assert_snapshot!(place.run(&["enable", "reduct", "--output", "json"]).all(), @r#"
     3
     --- stdout
     --- stderr
-    {"code":"not-found","message":"there is no plugin \"reduct\"","help":"known are redact; searched [DIR]/manifests"}
+    {"code":"not-found","message":"there is no plugin \"reduct\"","help":"did you mean \"redact\"? known are redact; searched [DIR]/manifests"}
     "#);
     place.assert_clean();
 }

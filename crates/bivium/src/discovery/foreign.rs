@@ -21,6 +21,8 @@ pub enum FileKind {
     Pipeline,
     /// A host's policy.
     Policy,
+    /// A manifest in a subdirectory that is not named as its directory is: nothing looks for it there.
+    Misnamed,
     /// Something else, in words.
     Other(&'static str),
 }
@@ -34,11 +36,7 @@ impl FileKind {
         if OTHERS.contains(&name) {
             return Self::Other("a file of another program");
         }
-        // A pipe is read once.
-        let text = if file.is_file() { read_text(file, u64::try_from(LONGEST).unwrap_or(u64::MAX)).ok() } else { None };
-        // The keys alone: what is wrong with a value says whoever the file is for.
-        let object: Option<Result<BTreeMap<String, IgnoredAny>, _>> =
-            text.map(|text| serde_json::from_str(text.strip_prefix('\u{feff}').unwrap_or(&text)));
+        let object = object(file);
         let keys: Vec<&str> = match &object {
             Some(Ok(object)) => object.keys().map(String::as_str).collect(),
             Some(Err(error)) if error.is_data() => return Self::Other("no JSON object"),
@@ -59,9 +57,28 @@ impl fmt::Display for FileKind {
             Self::Manifest => "a manifest",
             Self::Pipeline => "a pipeline",
             Self::Policy => "a host policy",
+            Self::Misnamed => {
+                "a manifest that is not looked for: in a subdirectory the only one is named as the directory, NAME/NAME.json"
+            }
             Self::Other(what) => what,
         })
     }
+}
+
+/// What a file has under its keys, of which the keys alone are of interest: what is wrong with a value says whoever the file is for.
+fn object(file: &Path) -> Option<serde_json::Result<BTreeMap<String, IgnoredAny>>> {
+    // A pipe is read once.
+    let text = if file.is_file() { read_text(file, u64::try_from(LONGEST).unwrap_or(u64::MAX)).ok() } else { None };
+    text.map(|text| serde_json::from_str(text.strip_prefix('\u{feff}').unwrap_or(&text)))
+}
+
+/// Whether a file is surely meant to declare a plugin: it says what to run.
+pub(super) fn declares(file: &Path) -> bool {
+    let is_others = file.file_name().and_then(|name| name.to_str()).is_some_and(|name| OTHERS.contains(&name));
+    let has_what_to_run = |object: BTreeMap<String, IgnoredAny>| {
+        object.contains_key("name") && ["component", "module", "function"].iter().any(|key| object.contains_key(*key))
+    };
+    !is_others && !is_hidden(file) && object(file).and_then(Result::ok).is_some_and(has_what_to_run)
 }
 
 /// Files of other programs whose keys look like a manifest's.

@@ -17,6 +17,9 @@ pub(crate) use named::absolute;
 use named::entries;
 use trust::{Refusal, Trust};
 
+/// As many entries of a directory are looked at for manifests of another name.
+const MOST_ENTRIES: usize = 1000;
+
 /// A place to look for manifests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchPath {
@@ -128,6 +131,7 @@ pub fn discover(search_paths: &[SearchPath]) -> Discovery {
                 }
             }
         }
+        discovery.passed_over.extend(misnamed(place).into_iter().map(|file| (file, FileKind::Misnamed)));
         for file in adapters_beside(place) {
             if let Ok(ManifestFile::Adapter(adapter)) = ManifestFile::read(&file) {
                 discovery.add_adapter(*adapter);
@@ -291,6 +295,24 @@ fn manifest_of(path: &Path) -> Option<PathBuf> {
     path.extension().is_some_and(|extension| extension == "json").then(|| path.to_owned())
 }
 
+/// The manifests in subdirectories that have none of their own name. What a stranger could have written is not looked into.
+fn misnamed(place: &SearchPath) -> Vec<PathBuf> {
+    let trust = (!place.is_named).then(Trust::own);
+    let is_trusted = |path: &PathBuf| trust.as_ref().is_none_or(|trust| trust.look(path).is_ok());
+    let directories = listed(&place.path).into_iter().filter(|path| path.is_dir() && manifest_of(path).is_none());
+    let files = directories.filter(|path| !foreign::is_hidden(path) && is_trusted(path)).flat_map(|path| listed(&path));
+    let files = files.filter(|file| file.extension().is_some_and(|extension| extension == "json") && is_trusted(file));
+    files.filter(|file| foreign::declares(file)).collect()
+}
+
+/// What lies in a directory, in order; of a very large one, which is nobody's list of plugins, a part.
+fn listed(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten().take(MOST_ENTRIES);
+    let mut all: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    all.sort();
+    all
+}
+
 /// Reads one manifest that must be a plugin's, with the adapters beside it and in `search_paths`. One that lies where
 /// nobody has named anything is held to what a search is held to.
 ///
@@ -378,6 +400,23 @@ mod tests {
             assert_eq!(kinds, [foreign::HIDDEN, FileKind::Other("a file of another program"), FileKind::Pipeline]);
             assert_eq!(discovery.pipelines().collect::<Vec<_>>(), [dir.path().join("steps.json")]);
         }
+    }
+
+    #[test]
+    fn a_manifest_of_another_name_than_its_directorys_is_passed_over_and_told() {
+        let dir = tempfile::tempdir().unwrap();
+        manifest(dir.path(), "a/manifets.json", "a", "1");
+        manifest(dir.path(), "b/b.json", "b", "1");
+        manifest(dir.path(), "b/other.json", "b", "1");
+        std::fs::write(dir.path().join("a/data.json"), r#"{"name": "a", "version": "1"}"#).unwrap();
+        std::fs::write(dir.path().join("a/package.json"), r#"{"name": "a", "module": "a.js"}"#).unwrap();
+        let told = |place| discover(&[place]).passed_over;
+        let misnamed = [(dir.path().join("a/manifets.json"), FileKind::Misnamed)];
+        assert_eq!(told(SearchPath::named(dir.path())), misnamed);
+        assert_eq!(told(SearchPath::searched(dir.path())), misnamed);
+        set_mode(&dir.path().join("a/manifets.json"), 0o666);
+        assert_eq!(told(SearchPath::named(dir.path())), misnamed);
+        assert_eq!(told(SearchPath::searched(dir.path())), [], "what a stranger could have written is not read");
     }
 
     #[test]

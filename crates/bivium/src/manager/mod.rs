@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use bivium_exchange::Exchange;
 use bivium_instances::{LogFiles, PluginLog};
-use bivium_interface::{Manifest, PluginError, Result};
+use bivium_interface::{Manifest, PluginError, Result, nearest};
 
 pub use builder::{ManagerBuilder, default_data_dir};
 pub use freed::{Freed, Held};
@@ -33,9 +33,16 @@ pub use observe::{PluginInfo, RunningCall};
 
 use crate::config::SettingsStore;
 use crate::construct::Constructor;
-use crate::discovery::{Discovery, SearchPath, discover};
+use crate::discovery::{Discovery, FileKind, SearchPath, discover};
 use layers::Layers;
 use loaded::Loaded;
+
+/// Whether a file that is passed over may be the manifest of the plugin that is asked for.
+fn is_misnamed(name: &str, path: &std::path::Path, kind: FileKind) -> bool {
+    let is_named =
+        |path: Option<&std::path::Path>| path.and_then(|path| path.file_stem()).is_some_and(|stem| stem == name);
+    kind == FileKind::Misnamed && (is_named(Some(path)) || is_named(path.parent()))
+}
 
 /// How long the end of a manager waits for the disk to take plugins' last log records.
 const LAST_RECORDS: Duration = Duration::from_secs(1);
@@ -132,6 +139,15 @@ impl PluginManager {
             [] => format!("no manifest lies in {}", paths.join(" or ")),
             known => format!("known are {}; searched {}", known.join(", "), paths.join(" and ")),
         };
+        if let Some(nearest) = nearest(name, known) {
+            help = format!("did you mean {nearest:?}? {help}");
+        }
+        for (path, _) in discovery.passed_over.iter().filter(|(path, kind)| is_misnamed(name, path, *kind)) {
+            help = format!(
+                "{} is not looked for: in a subdirectory a manifest is named as the directory; {help}",
+                path.display()
+            );
+        }
         for (_, error) in discovery.distrusted() {
             help.push_str("; ");
             help.push_str(error.message());
