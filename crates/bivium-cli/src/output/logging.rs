@@ -29,6 +29,8 @@ pub(crate) fn start(global: &Global, screen: &Screen) {
     };
     let asked = std::env::var_os("BIVIUM_LOG").filter(|filter| !filter.is_empty());
     let shows_notes = asked.is_none() && default == "warn" && global.output == Format::Text;
+    // Where notes are shown, what plugins say and what is said of them is a note.
+    let default = if shows_notes { "warn,bivium::plugin=off" } else { default };
     let (filter, wrong) = match asked.as_deref().map(read) {
         Some(Ok(filter)) => (filter, None),
         Some(Err(error)) => (EnvFilter::new(default), Some(error)),
@@ -43,10 +45,8 @@ pub(crate) fn start(global: &Global, screen: &Screen) {
         .log_internal_errors(false)
         .with_filter(filter);
     let asked = global.log_level.map(Level::from);
-    // Warnings and errors are among the records; of the rest only what was asked for.
     let least = asked.unwrap_or(Level::INFO).max(Level::INFO);
-    let is_note =
-        filter_fn(move |event| event.target() == PLUGIN && *event.level() > Level::WARN && *event.level() <= least);
+    let is_note = filter_fn(move |event| event.target() == PLUGIN && *event.level() <= least);
     let voice = Voice { screen: screen.clone(), shows_logs: asked.is_some() };
     let voice = shows_notes.then(|| voice.with_filter(is_note));
     tracing_subscriber::registry().with(records).with(voice).init();
@@ -63,8 +63,8 @@ fn read(filter: &OsStr) -> Result<EnvFilter, String> {
     EnvFilter::try_new(filter).map_err(|error| error.to_string())
 }
 
-/// Shows what the host itself does for a plugin that may take long (making an environment, compiling) and what the plugin prints, to
-/// those who did not ask for log records; and the plugin's own records if a level of them was asked for.
+/// Shows what the host itself does for a plugin that may take long (making an environment, compiling), what it warns of, and what the
+/// plugin prints and warns of, to those who did not ask for log records; and the plugin's other records if a level of them was asked for.
 struct Voice {
     screen: Screen,
     shows_logs: bool,
@@ -76,14 +76,21 @@ impl<S: Subscriber> Layer<S> for Voice {
         event.record(&mut note);
         let Note { plugin, source, message } = note;
         let level = *event.metadata().level();
+        let is_warning = level <= Level::WARN;
         match source.as_str() {
+            "Host" if is_warning => self.screen.warning(&on_one_line(&format!("{plugin}: {message}"))),
             // A bar shows it, where there is one.
             "Host" if level == Level::INFO && !self.screen.phase(&message) => {
                 self.screen.line(&on_one_line(&format!("{plugin}: {message}")));
             }
             // No line of a plugin's passes for one of the host's.
-            "Stdout" if level == Level::INFO => self.screen.line(&format!("{plugin} | {}", indented(&message))),
-            "Log" if self.shows_logs => {
+            "Stdout" | "Stderr" => {
+                self.screen.line(&format!("{plugin} | {}", indented(&message)));
+                if source == "Stderr" {
+                    self.screen.remember(&message);
+                }
+            }
+            "Log" if self.shows_logs || is_warning => {
                 let level = level.as_str().to_ascii_lowercase();
                 self.screen.line(&format!("{plugin} | {level}: {}", indented(&message)));
             }

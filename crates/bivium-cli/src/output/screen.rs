@@ -1,7 +1,8 @@
 //! Standard error: shared by messages, log records and progress bars, none of which may break the others' lines.
 
+use std::collections::VecDeque;
 use std::io::{self, IsTerminal as _, Write};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use console::Term;
@@ -18,6 +19,8 @@ const FRAMES: u8 = 20;
 const MARGIN: u16 = 6;
 /// How long the bars may take to go when the program ends at once.
 const LAST_DRAW: Duration = Duration::from_millis(100);
+/// As many lines of plugins are remembered: an error has fewer of the last ones.
+const REMEMBERED: usize = 200;
 
 /// Standard error. Cheap to clone.
 #[derive(Clone)]
@@ -27,6 +30,8 @@ pub(crate) struct Screen {
     shows_bars: bool,
     /// What is being done for the plugin whose bar is shown.
     phase: watch::Sender<String>,
+    /// The last lines of plugins' standard error that were shown.
+    said: Arc<Mutex<VecDeque<String>>>,
 }
 
 /// How text stands out on a terminal. Errors and warnings have the colours that clap gives them.
@@ -58,12 +63,29 @@ impl Screen {
             ProgressDrawTarget::hidden()
         };
         let (bars, phase) = (MultiProgress::with_draw_target(target), watch::Sender::default());
-        Self { bars, is_terminal: is_smart, shows_bars, phase }
+        Self { bars, is_terminal: is_smart, shows_bars, phase, said: Arc::default() }
     }
 
     /// The progress bars; none where there is no terminal to draw them on.
     pub(super) fn bars(&self) -> Option<&MultiProgress> {
         self.shows_bars.then_some(&self.bars)
+    }
+
+    /// Notes what a plugin wrote to its standard error and was shown.
+    pub(super) fn remember(&self, lines: &str) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        for line in lines.lines() {
+            if said.len() == REMEMBERED {
+                said.pop_front();
+            }
+            said.push_back(line.to_owned());
+        }
+    }
+
+    /// Whether plugins wrote all these lines and they were shown.
+    pub(super) fn has_shown(&self, lines: &str) -> bool {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.lines().all(|line| said.iter().any(|said| said == line))
     }
 
     /// Says what is being done now, where a bar shows it. Whether one does.
@@ -115,6 +137,11 @@ impl Screen {
     /// Writes a line (or several) whose first words are in colour where there is colour.
     pub(super) fn marked(&self, mark: &str, style: Style, line: &str) {
         self.write_line(&format!("{} {}", self.styled(mark, style), printable(line)));
+    }
+
+    /// Writes a warning of the program's own.
+    pub(super) fn warning(&self, message: &str) {
+        self.marked("bivium: warning:", Style::Warning, message);
     }
 
     /// Writes text that matters less, dimmed where there is colour.

@@ -184,11 +184,31 @@ fn a_plugins_own_error_has_status_1_and_its_traceback() {
     ran.assert_status(1);
     assert!(ran.stderr.starts_with("bivium: probe: ValueError: no good\\u{1b}[2J"), "{}", ran.all());
     assert!(ran.stderr.contains("Traceback") && ran.stderr.contains("in fail"), "{}", ran.all());
+    assert_eq!(ran.stderr.matches("ValueError: no good").count(), 1, "{}", ran.all());
     assert!(ran.stdout.is_empty());
     let ran = place.run(&["run", "probe", "--method", "fail", "--output", "json"]);
     let error: serde_json::Value = serde_json::from_str(ran.assert_status(1).stderr.trim()).unwrap();
     assert_eq!((&error["code"], &error["failure"]["type"]), (&"plugin-failed".into(), &"ValueError".into()));
     place.run(&["run", "probe", "--method", "none"]).assert_status(3);
+    place.assert_clean();
+}
+
+#[test]
+fn what_a_plugin_writes_and_warns_of_is_marked_as_its_own_and_said_once() {
+    let place = Place::new();
+    let source = "import logging, os, sys\nclass Dies:\n    def execute(self):\n        logging.warning('beware')\n        \
+                  print('last\\nwords', file=sys.stderr, flush=True)\n        os._exit(3)\n";
+    place.write("manifests/dies.py", source);
+    let dies = json!({"name": "dies", "version": "1", "module": "dies", "class": "Dies", "source": "."});
+    place.write("manifests/dies.json", &dies.to_string());
+    let ran = place.run(&["run", "dies"]);
+    let mut lines: Vec<&str> = ran.assert_status(7).stderr.lines().collect();
+    lines.sort_unstable();
+    let told = "bivium: dies: the worker exited with status 3 in the middle of a call; its stderr says: words";
+    assert_eq!(lines, [told, "dies | last", "dies | warn: root: beware", "dies | words"], "{}", ran.all());
+    // Where they were not shown, they come with the error.
+    let quiet = place.run(&["run", "dies", "--quiet"]);
+    assert_eq!(quiet.assert_status(7).stderr, format!("{told}\nlast\nwords\n"));
     place.assert_clean();
 }
 
