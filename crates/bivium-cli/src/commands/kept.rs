@@ -1,16 +1,18 @@
 //! `bivium cache` and `bivium env`: what hosts keep and can make again, how large it is, and removing it. Nothing goes that a
 //! running host uses.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bivium::{
-    KeptCache, KeptEnvironment, PluginError, kept_caches, kept_environments, remove_cache, remove_environment,
+    HostPolicy, KeptCache, KeptEnvironment, Manifest, PluginError, discover, kept_caches, kept_environments,
+    remove_cache, remove_environment,
 };
 use serde_json::{Value, json};
 
 use crate::args::{CacheClean, EnvClean, Global};
 use crate::exit::Failure;
-use crate::host::wasm;
+use crate::host::{search_paths, wasm};
 use crate::output::{Output, Table};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -93,23 +95,59 @@ fn cache_as_json(cache: &KeptCache) -> Value {
 
 pub(super) fn list_environments(global: &Global, output: &Output) -> Result<(), Failure> {
     let kept = kept_environments(global.environments.as_deref())?;
+    let plugins = Plugins::found(global)?;
     if output.is_json() {
-        return output.value(&Value::Array(kept.iter().map(as_json).collect()));
+        let all = kept.iter().map(|environment| {
+            let mut all = as_json(environment);
+            if let Some(object) = all.as_object_mut() {
+                object.insert("plugins".to_owned(), plugins.of(environment).into());
+            }
+            all
+        });
+        return output.value(&all.collect());
     }
     if kept.is_empty() {
         output.hint("There is no environment.");
         return Ok(());
     }
-    let mut table = Table::new(["KEY", "SIZE", "USED", "REQUIREMENTS"]);
+    let mut table = Table::new(["KEY", "SIZE", "PYTHON", "MADE WITH", "USED", "PLUGINS", "REQUIREMENTS"]);
     for environment in &kept {
         let used = used(environment.in_use, environment.unused_for());
+        let python = environment.python_version.as_deref().unwrap_or("-");
+        let wheels = if environment.wheels_only { ", wheels only" } else { "" };
+        let made = format!("{}{wheels}", environment.made_with.as_deref().unwrap_or("-"));
+        let plugins = plugins.of(environment);
+        let plugins = if plugins.is_empty() { "-".to_owned() } else { plugins.join(", ") };
         let holds = match &environment.requirements {
             Some(requirements) => requirements.join(", "),
             None => "(not finished)".to_owned(),
         };
-        table.row([&environment.key, &size(environment.bytes), &used, &holds]);
+        table.row([&environment.key, &size(environment.bytes), python, &made, &used, &plugins, &holds]);
     }
     output.line(&table.lines().join("\n"))
+}
+
+/// The plugins that are found and have environments made for them.
+struct Plugins {
+    found: Vec<Arc<Manifest>>,
+    policy: HostPolicy,
+}
+
+impl Plugins {
+    fn found(global: &Global) -> Result<Self, Failure> {
+        let policy = global.policy.as_deref().map(HostPolicy::read).transpose()?.unwrap_or_default();
+        let found = discover(&search_paths(global)).found.into_values();
+        Ok(Self { found: found.filter(|manifest| manifest.requirements.is_some()).collect(), policy })
+    }
+
+    /// The names of those that an environment was made for.
+    fn of(&self, environment: &KeptEnvironment) -> Vec<&str> {
+        let is_of = |manifest: &&Arc<Manifest>| {
+            let requirements = manifest.requirements.as_deref().unwrap_or_default();
+            environment.is_for(requirements, self.policy.grant(manifest).confined)
+        };
+        self.found.iter().filter(is_of).map(|manifest| manifest.name.as_str()).collect()
+    }
 }
 
 pub(super) fn clean_environments(global: &Global, output: &Output, args: &EnvClean) -> Result<(), Failure> {
@@ -146,6 +184,9 @@ pub(super) fn as_json(environment: &KeptEnvironment) -> Value {
         "path": environment.path.display().to_string(),
         "requirements": environment.requirements,
         "python": environment.python.as_ref().map(|path| path.display().to_string()),
+        "python_version": environment.python_version,
+        "made_with": environment.made_with,
+        "wheels_only": environment.wheels_only,
         "ready": environment.is_ready,
         "bytes": environment.bytes,
         "used_s": since_epoch(environment.used),
@@ -162,7 +203,11 @@ fn used(in_use: bool, ago: Option<Duration>) -> String {
     match ago {
         _ if in_use => "now".to_owned(),
         None => "-".to_owned(),
-        Some(ago) => format!("{} days ago", ago.as_secs() / DAY.as_secs()),
+        Some(ago) => match ago.as_secs() / DAY.as_secs() {
+            0 => "less than a day ago".to_owned(),
+            1 => "a day ago".to_owned(),
+            days => format!("{days} days ago"),
+        },
     }
 }
 

@@ -13,7 +13,7 @@ use bivium_interface::Result;
 use serde::Deserialize;
 
 use super::lock::holder_of;
-use super::made::STAMP;
+use super::made::{CONFIG, STAMP};
 use crate::disk;
 
 /// How often a lock that another holds is tried. A blocking wait could not be cancelled.
@@ -79,6 +79,12 @@ pub struct KeptEnvironment {
     pub requirements: Option<Vec<String>>,
     /// The interpreter that it was made with.
     pub python: Option<PathBuf>,
+    /// The version of Python in it.
+    pub python_version: Option<String>,
+    /// What made it, for example `uv`.
+    pub made_with: Option<String>,
+    /// Whether it was made of wheels alone, for confined plugins.
+    pub wheels_only: bool,
     /// Whether a plugin can use it as it is. One that is not finished or is damaged is made anew.
     pub is_ready: bool,
     /// The size of its files, in bytes.
@@ -96,6 +102,8 @@ struct Stamp {
     python: Option<PathBuf>,
     #[serde(default)]
     wheels_only: bool,
+    #[serde(default)]
+    made_with: Option<String>,
 }
 
 /// The environments in a directory (by default where hosts make them), by their names. Blocks on the file system.
@@ -140,6 +148,9 @@ fn kept_of(environments: Option<&Path>, is_meant: impl Fn(Option<&Stamp>) -> boo
             bytes: disk::usage(&path).bytes,
             is_ready: super::made::is_ready(&path),
             python: stamp.as_ref().and_then(|stamp| stamp.python.clone()),
+            python_version: version(&path),
+            made_with: stamp.as_ref().and_then(|stamp| stamp.made_with.clone()),
+            wheels_only: stamp.as_ref().is_some_and(|stamp| stamp.wheels_only),
             requirements: stamp.map(|stamp| stamp.requirements),
             used,
             key,
@@ -148,6 +159,14 @@ fn kept_of(environments: Option<&Path>, is_meant: impl Fn(Option<&Stamp>) -> boo
     }
     kept.sort_by(|a, b| a.key.cmp(&b.key));
     Ok(kept)
+}
+
+/// The version of Python that an environment's own file names: `version` of venv's, `version_info` of uv's.
+fn version(environment: &Path) -> Option<String> {
+    let text = bivium_interface::read_text(&environment.join(CONFIG), 1 << 16).ok()?;
+    let lines = text.lines().filter_map(|line| line.split_once('='));
+    let mut versions = lines.filter(|(key, _)| ["version", "version_info"].contains(&key.trim()));
+    versions.next().map(|(_, version)| version.trim().to_owned())
 }
 
 /// Removes an environment, unless a host uses it or makes it. Says whether it is gone. A plugin that needs it later makes it
@@ -180,6 +199,15 @@ impl Unused {
 }
 
 impl KeptEnvironment {
+    /// Whether it was made for these requirements. For a plugin that is `confined` it is another than for one that is not.
+    #[must_use]
+    pub fn is_for(&self, requirements: &[String], confined: bool) -> bool {
+        let made_for = self.requirements.as_deref().unwrap_or_default().iter();
+        self.requirements.is_some()
+            && self.wheels_only == confined
+            && made_for.eq(super::made::sorted(requirements).iter().copied())
+    }
+
     /// How long it was not used by anybody; none while it is used, and for one that nobody has used since this is known.
     #[must_use]
     pub fn unused_for(&self) -> Option<Duration> {
@@ -196,7 +224,8 @@ mod tests {
     fn made(dir: &Path) {
         std::fs::create_dir_all(dir.join(KEY).join("lib")).unwrap();
         std::fs::write(dir.join(KEY).join("lib/x.py"), "x = 1\n").unwrap();
-        let stamp = r#"{"format": 1, "requirements": ["numpy==2"], "python": "/usr/bin/python3"}"#;
+        std::fs::write(dir.join(KEY).join(CONFIG), "home = /usr/bin\nversion_info = 3.11.7\n").unwrap();
+        let stamp = r#"{"format": 1, "requirements": ["numpy==2"], "python": "/usr/bin/python3", "made_with": "uv"}"#;
         std::fs::write(dir.join(KEY).join(STAMP), stamp).unwrap();
     }
 
@@ -220,6 +249,11 @@ mod tests {
         let [environment] = &kept_environments(Some(dir.path())).unwrap()[..] else { panic!() };
         assert_eq!(environment.requirements, Some(vec!["numpy==2".to_owned()]));
         assert!(environment.in_use && environment.unused_for().is_none() && environment.bytes > 6);
+        let (version, made_with) = (environment.python_version.as_deref(), environment.made_with.as_deref());
+        assert_eq!((version, made_with), (Some("3.11.7"), Some("uv")));
+        let wanted = |requirements: &[&str]| requirements.iter().map(|&one| one.to_owned()).collect::<Vec<_>>();
+        assert!(environment.is_for(&wanted(&["numpy==2", "numpy==2"]), false));
+        assert!(!environment.is_for(&wanted(&["numpy==2"]), true) && !environment.is_for(&wanted(&[]), false));
         assert!(!remove_environment(environment).unwrap() && environment.path.exists());
         drop(held);
         let [environment] = &kept_environments(Some(dir.path())).unwrap()[..] else { panic!() };

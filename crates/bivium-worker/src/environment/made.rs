@@ -29,7 +29,7 @@ const FORMAT: u32 = 1;
 pub(super) const STAMP: &str = "bivium-environment.json";
 
 /// What makes Python take its directory for a virtual environment.
-const CONFIG: &str = "pyvenv.cfg";
+pub(super) const CONFIG: &str = "pyvenv.cfg";
 
 /// Says to the plugin's log what the host does.
 fn say(log: &PluginLog, message: &str) {
