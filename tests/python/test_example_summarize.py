@@ -89,6 +89,11 @@ class TheKey(WithService):
         self.assertEqual(self.plugin.get_current_config()["api_key_env"], "SUMMARIZE_API_KEY")
         self.assertNotIn(KEY, json.dumps(self.plugin.get_current_config()) + repr(vars(self.plugin)))
 
+    def test_is_refused_in_place_of_its_variables_name_and_not_repeated(self):
+        with self.assertRaises(ValueError) as caught:
+            self.plugin.initialize({"base_url": self.service.url, "api_key_env": "sk-" + KEY})
+        self.assertNotIn(KEY, str(caught.exception) + json.dumps(self.plugin.get_current_config()))
+
     def test_is_missed_by_the_variables_name(self):
         for value in (None, "", "  "):
             os.environ.pop("SUMMARIZE_API_KEY", None)

@@ -47,7 +47,8 @@ SCHEMA: dict[str, Any] = {
             "default": 60,
         },
         "api_key_env": {
-            "description": "Environment variable that holds the key; null for a service that wants none.",
+            "description": "Environment variable that holds the key (never the key itself, since settings are shown and kept as "
+            "they are); null for a service that wants none.",
             "type": ["string", "null"],
             "minLength": 1,
             "default": "SUMMARIZE_API_KEY",
@@ -81,6 +82,7 @@ class Summarize:
         if unknown:
             raise ValueError(f"summarize has no setting {', '.join(unknown)}; it has {', '.join(DEFAULTS)}")
         checked_url(wanted["base_url"])
+        checked_name(wanted["api_key_env"])
         self.config = wanted
 
     def execute(self, text: str) -> dict[str, Any]:
@@ -139,6 +141,12 @@ def part_of(answer: dict[str, Any], key: str) -> str | None:
     except (KeyError, IndexError, TypeError):
         return None
     return content if isinstance(content, str) else None
+
+
+def checked_name(name: str | None) -> None:
+    """Refuses what is no variable's name, and does not repeat it: it may be the key itself."""
+    if name is not None and not (name.isascii() and name.isidentifier()):
+        raise ValueError("api_key_env is the name of an environment variable that holds the key, and this is no such name")
 
 
 def secret(name: str | None) -> str | None:
