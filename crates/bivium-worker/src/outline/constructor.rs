@@ -17,13 +17,15 @@ pub(super) struct Constructor {
 }
 
 impl Constructor {
-    /// Of a class with these functions, among them those that it inherits. Nothing is known where the class or its constructor is
-    /// decorated: what decorates either may give arguments.
-    pub(super) fn of(class: &Class, functions: &BTreeMap<String, (Rc<Module>, Function)>) -> Self {
+    /// Of a class with these functions, among them those that it inherits; `is_whole` says whether these are all. Nothing is known where the
+    /// class or its constructor is decorated: what decorates either may give arguments.
+    pub(super) fn of(class: &Class, functions: &BTreeMap<String, (Rc<Module>, Function)>, is_whole: bool) -> Self {
         let is_dataclass = class.decorators.iter().any(|name| name.rsplit('.').next() == Some("dataclass"));
         let has_own_making = class.has_metaclass || functions.contains_key("__new__");
+        // A class whose source is not there may come before the one that it would be inherited from.
+        let is_seen = is_whole || class.methods.iter().any(|function| function.name == "__init__");
         match functions.get("__init__").map(|(_, function)| function) {
-            _ if has_own_making => Self::default(),
+            _ if has_own_making || !is_seen => Self::default(),
             Some(init) if class.decorators.is_empty() && !init.is_decorated => Self::of_function(init),
             None if is_dataclass && class.bases.is_empty() => Self::of_fields(&class.fields),
             // What a plain object is made with.

@@ -128,7 +128,7 @@ pub fn outline(manifest: &Manifest) -> Outline {
         (Some((module, Definition::Class(class))), None) if kind != PythonKind::Function => {
             reading.begin(&module);
             let methods = reading.methods(&module, &class);
-            let constructor = Constructor::of(&class, &methods);
+            let constructor = Constructor::of(&class, &methods, reading.outline.notes.is_empty());
             (reading.outline.lacks, reading.outline.unknown) = constructor.misfits(&manifest.init_args);
             Some(methods.into_values().filter(|(_, function)| is_offered(function)).collect())
         }

@@ -44,6 +44,7 @@ class Data:
 class Free:
     def __init__(self, size=1): ...
 class Unknown(other.Thing): ...
+class Mixed(other.Thing, Base): ...
 "#;
     let source = Source::new(&[("code.py", text)]);
     let lacks = |class: &str, given: serde_json::Value| {
@@ -57,7 +58,7 @@ class Unknown(other.Thing): ...
         assert_eq!(lacks(class, json!({"device": 1, "model": null})), [""; 0]);
     }
     assert_eq!(lacks("Data", json!({"size": 2})), ["model"]);
-    for class in ["Decorated", "Wrapped", "Free", "Unknown"] {
+    for class in ["Decorated", "Wrapped", "Free", "Unknown", "Mixed"] {
         assert_eq!(lacks(class, json!({})), [""; 0], "{class}");
     }
 }
