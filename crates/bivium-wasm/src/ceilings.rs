@@ -7,7 +7,7 @@ use bivium_instances::Room;
 use bivium_interface::{PluginError, Result};
 use wasmtime::component::Component;
 
-use crate::limits::StoreLimits;
+use crate::store::StoreLimits;
 use crate::text;
 
 /// What an instance of the component takes of the engine's room: one place, memories, tables.

@@ -21,8 +21,8 @@ use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 
-use crate::log::Printed;
 use crate::state::HostState;
+use crate::store::Printed;
 use crate::{refusal, text, typed, world};
 
 /// The interface of a program, without its version.
@@ -230,7 +230,7 @@ impl world::GuestPre for GuestPre {
         store: &mut Store<HostState>,
     ) -> wasmtime::Result<wasmtime::Result<Box<dyn world::Guest>>> {
         let state = store.data_mut();
-        let command = Arc::new(Command::new(state.limits.document));
+        let command = Arc::new(Command::new(state.store.limits.document));
         state.command = Some(Arc::clone(&command));
         let instance = self.instance.instantiate_async(store).await?;
         Ok(Ok(Box::new(Guest { instance, run: self.run, name: self.name.clone(), command })))
@@ -329,7 +329,7 @@ fn read(blob: &Blob, limits: DocumentLimits) -> Result<Bytes> {
 
 /// The failure of a program that ended with another status than 0.
 fn failed(status: i32, state: &HostState) -> PluginError {
-    let (sentence, said) = state.log.last_words(|words| (words.sentence(), words.text()));
+    let (sentence, said) = state.store.log.last_words(|words| (words.sentence(), words.text()));
     let message = sentence.unwrap_or_else(|| "it wrote nothing on standard error".to_owned());
     let failure = Failure::new(format!("exit status {status}"), message);
     PluginError::plugin_failed(failure.with_traceback(said.unwrap_or_default()))
@@ -359,7 +359,7 @@ impl world::Guest for Guest {
         call: &mut Call,
         result: &mut Payload,
     ) -> wasmtime::Result<Result<()>> {
-        let limits = store.data().limits.document;
+        let limits = store.data().store.limits.document;
         let invocation = match self.invocation(call, limits).await {
             Ok(invocation) => invocation,
             Err(error) => return Ok(Err(error)),
@@ -384,10 +384,10 @@ impl world::Guest for Guest {
         let output = std::mem::take(&mut self.command.streams().output);
         let state = store.data_mut();
         if status != 0 {
-            state.log.print(Printed::Stdout, &output);
+            state.store.log.print(Printed::Stdout, &output);
             return Ok(Err(failed(status, state)));
         }
-        let pace = state.pace();
+        let pace = state.store.pace();
         Ok(match String::from_utf8(output) {
             Ok(output) => {
                 let json = Value::String(output);

@@ -13,17 +13,14 @@ use serde_json::Value;
 use tokio::task::yield_now;
 use wasmtime::{Store, UpdateDeadline};
 
-use crate::bounds::Bounds;
 use crate::compile::{Compiled, Request, at};
-use crate::engine::{TICKS_TO_YIELD, WasmEngine};
+use crate::engine::WasmEngine;
 use crate::instance::ComponentInstance;
-use crate::limits::{Limiter, MemoryGauge, StoreLimits};
-use crate::log::GuestLog;
 use crate::network::NetworkGrant;
 use crate::refusal::Kind;
 use crate::state::HostState;
+use crate::store::{Bounds, GuestLog, Limiter, MemoryGauge, StoreLimits, StoreState, TICKS_TO_YIELD, Witness};
 use crate::wasi::Rights;
-use crate::witness::Witness;
 use crate::world::GuestPre;
 use crate::{ceilings, command, refusal, trap, typed};
 
@@ -155,9 +152,11 @@ impl InstanceFactory for ComponentFactory {
         let witness = Arc::new(Witness::new(self.context.audit.clone(), log));
         let (rights, network) = (Arc::clone(&self.rights), Arc::clone(&self.network));
         let exchange = self.exchange.clone();
-        let state = HostState::new(self.limits, limiter, exchange, witness, rights, network, &self.engine);
+        let (ticker, counted) = (self.engine.ticker(), self.engine.count_store());
+        let state = StoreState::new(self.limits, limiter, witness, ticker, counted);
+        let state = HostState::new(state, exchange, rights, network);
         let mut store = Store::new(self.engine.wasmtime(), state);
-        store.limiter(|state| &mut state.limiter);
+        store.limiter(|state| &mut state.store.limiter);
         store.set_hostcall_fuel(self.limits.handed);
         store.set_max_component_handles(self.limits.all_handles());
         // By tokio's own yield all others that are ready go first, and the runtime looks after its timers and sockets.
@@ -167,7 +166,7 @@ impl InstanceFactory for ComponentFactory {
         if let Some(fuel) = self.limits.fuel {
             store.set_fuel(fuel).map_err(|error| PluginError::internal(format!("cannot count fuel: {error}")))?;
         }
-        let reach = Arc::clone(&store.data().reach);
+        let reach = Arc::clone(&store.data().store.reach);
         let guest = Bounds::of_control(&self.limits)
             .drive(&reach, self.guest.instantiate(&mut store))
             .await?

@@ -16,9 +16,8 @@ use futures_util::lock::{Mutex, MutexGuard, OwnedMutexGuard};
 use serde_json::Value;
 use wasmtime::Store;
 
-use crate::bounds::{Bounds, Reach};
-use crate::engine::TICKS_TO_YIELD;
-use crate::limits::{MemoryGauge, StoreLimits};
+use crate::store::{Bounds, MemoryGauge, Reach, StoreLimits, TICKS_TO_YIELD};
+
 use crate::state::HostState;
 use crate::stream::RunningStream;
 use crate::world::{Guest, GuestStream};
@@ -52,7 +51,7 @@ impl Live {
     fn begin(&mut self, call: Option<&CallHandle>) {
         let state = self.store.data_mut();
         state.begin(call);
-        if let Some(fuel) = state.limits.fuel
+        if let Some(fuel) = state.store.limits.fuel
             && let Err(error) = self.store.set_fuel(fuel)
         {
             tracing::error!("fuel is to be counted on an engine that does not: {error}");
@@ -63,7 +62,7 @@ impl Live {
     /// scheduler.
     fn enter(&mut self, bounds: &Bounds) {
         self.store.set_epoch_deadline(TICKS_TO_YIELD);
-        self.store.data_mut().enter(bounds.deadline());
+        self.store.data_mut().store.enter(bounds.deadline());
     }
 }
 
@@ -98,7 +97,7 @@ impl ComponentInstance {
             calls: AtomicU64::new(0),
             made: Instant::now(),
             alive: AtomicBool::new(true),
-            reach: Arc::clone(&store.data().reach),
+            reach: Arc::clone(&store.data().store.reach),
             schema,
             slot: Arc::new(Mutex::new(Some(Live { store, guest, _seat: seat }))),
         }
@@ -119,15 +118,15 @@ impl ComponentInstance {
 
     /// Makes one result of an outcome, and frees a store that is of no more use.
     fn settle<T>(&self, slot: &mut Option<Live>, bounds: &Bounds, outcome: Outcome<T>) -> Result<T> {
-        if let Some(live) = slot.as_ref().filter(|live| live.store.data().call().is_none()) {
+        if let Some(live) = slot.as_ref().filter(|live| live.store.data().store.call().is_none()) {
             // No call's end would do it.
-            live.store.data().log.flush();
+            live.store.data().store.log.flush();
         }
         let witnessed = |error| match slot.as_ref() {
             Some(live) => bounds.explain(live.store.data().explain(error)),
             None => error,
         };
-        let unrecorded = slot.as_ref().and_then(|live| live.store.data().unrecorded());
+        let unrecorded = slot.as_ref().and_then(|live| live.store.data().store.unrecorded());
         let error = match outcome {
             Ok(Ok(answer)) => return unrecorded.map_or_else(|| answer.map_err(witnessed), Err),
             Ok(Err(trap)) => match slot.as_ref() {
@@ -143,7 +142,7 @@ impl ComponentInstance {
     fn free(&self, slot: &mut Option<Live>) {
         self.alive.store(false, Ordering::Release);
         if let Some(live) = slot.take() {
-            live.store.data().log.end_call();
+            live.store.data().store.log.end_call();
         }
         self.memory.store(0, Ordering::Relaxed);
     }

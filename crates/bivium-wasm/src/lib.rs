@@ -9,7 +9,6 @@
 //! at its deadline; one that traps takes its own instance with it and nothing else.
 
 mod blobs;
-mod bounds;
 mod ceilings;
 mod command;
 mod compile;
@@ -20,19 +19,15 @@ mod factory;
 #[doc(hidden)]
 pub mod fuzzing;
 mod instance;
-mod limits;
-mod log;
 mod network;
-mod quota;
 mod refusal;
 mod state;
+mod store;
 mod stream;
 mod text;
 mod trap;
 mod typed;
 mod wasi;
-mod witness;
-mod words;
 mod world;
 
 use bivium_exchange::Exchange;

@@ -32,19 +32,19 @@ fn exhausted(trap: &wasmtime::Error, state: &HostState) -> Option<PluginError> {
     if let Some(Trap::StackOverflow) = trap.downcast_ref() {
         return Some(no_stack(trap, state));
     }
-    if let Some(error) = state.limiter.error() {
+    if let Some(error) = state.store.limiter.error() {
         return Some(error);
     }
     if let Some(ResourceTableError::Full) = trap.downcast_ref() {
         return Some(
             PluginError::resource_exhausted(format!(
                 "the plugin holds more than {} blobs, writers, streams, files and connections at once",
-                state.limits.handles
+                state.store.limits.handles
             ))
             .with_help("raise `limits.blobs` in its manifest"),
         );
     }
-    if let (Some(Trap::OutOfFuel), Some(fuel)) = (trap.downcast_ref(), state.limits.fuel) {
+    if let (Some(Trap::OutOfFuel), Some(fuel)) = (trap.downcast_ref(), state.store.limits.fuel) {
         return Some(
             PluginError::resource_exhausted(format!("the plugin used up its {fuel} units of fuel"))
                 .with_help("raise `limits.fuel` in its manifest"),
@@ -71,7 +71,7 @@ fn exhausted(trap: &wasmtime::Error, state: &HostState) -> Option<PluginError> {
             PluginError::resource_exhausted(format!(
                 "the plugin handed the host more data at once than its payloads may have, over the limit of {} MiB as \
                  the host holds it",
-                state.limits.handed >> 20
+                state.store.limits.handed >> 20
             ))
             .with_help("pass large data as a blob, written in pieces, or raise `limits.payload_mb` in its manifest"),
         );
@@ -83,7 +83,7 @@ fn exhausted(trap: &wasmtime::Error, state: &HostState) -> Option<PluginError> {
 fn no_stack(trap: &wasmtime::Error, state: &HostState) -> PluginError {
     let message = format!(
         "call stack exhausted: the component's functions took more than their limit of {} KiB of stack",
-        state.limits.stack >> 10
+        state.store.limits.stack >> 10
     );
     let traceback = trap.downcast_ref().map(backtrace).unwrap_or_default();
     let failure = Failure::new("trap", "call stack exhausted").with_traceback(traceback);
@@ -102,7 +102,7 @@ fn is_out_of_memory(trap: &wasmtime::Error) -> bool {
 fn over_a_count(trap: &wasmtime::Error, state: &HostState) -> Option<PluginError> {
     let cause = trap.root_cause().to_string();
     if cause.contains("cannot allocate another handle") || cause.contains("store handle limit exceeded") {
-        let most = state.limits.all_handles();
+        let most = state.store.limits.all_handles();
         return Some(
             PluginError::resource_exhausted(format!("the component holds more than {most} resource handles at once"))
                 .with_help("drop resources that are no longer needed, or raise `limits.blobs` in its manifest"),
@@ -110,7 +110,7 @@ fn over_a_count(trap: &wasmtime::Error, state: &HostState) -> Option<PluginError
     }
     let counted = cause.strip_prefix("resource limit exceeded: ")?;
     let count = counted.split(' ').next_back()?.parse().ok()?;
-    let limits = &state.limits;
+    let limits = &state.store.limits;
     let (what, limit, key) = match counted.split(' ').next()? {
         "instance" => ("core instances or more", limits.core_instances, "core_instances"),
         "memory" => ("memories or more", limits.memories, "memories"),
@@ -128,7 +128,7 @@ fn crashed(trap: &wasmtime::Error, state: &HostState) -> PluginError {
         _ => format!("trapped: {}", text::line(&trap.root_cause().to_string(), MAX_CAUSE)),
     };
     // A guest's runtime says why before it traps.
-    let (sentence, said) = state.log.last_words(|words| (words.sentence(), words.text()));
+    let (sentence, said) = state.store.log.last_words(|words| (words.sentence(), words.text()));
     let message = match &sentence {
         Some(sentence) => format!("{sentence} (the component {cause})"),
         None => format!("the component {cause}"),

@@ -20,7 +20,7 @@ const DEFINITIONS: u64 = 1_000_000;
 /// tables hold.
 const BOOKKEEPING: u64 = 4 << 20;
 /// The most that one memory may begin with.
-const MEMORY_BYTES: u64 = crate::limits::ONE_MEMORY as u64;
+const MEMORY_BYTES: u64 = crate::store::limits::ONE_MEMORY as u64;
 const PAGE: u64 = 64 << 10;
 
 /// What wasmtime keeps in each core instance, in bytes.
@@ -196,7 +196,7 @@ impl Census {
                     Payload::TableSection(section) => {
                         *others += u64::from(section.count());
                         for table in section {
-                            let (elements, most) = (table?.ty.initial, crate::limits::TABLE_ELEMENTS as u64);
+                            let (elements, most) = (table?.ty.initial, crate::store::limits::TABLE_ELEMENTS as u64);
                             if elements > most {
                                 return Err(Stop::Refused(begins_with(
                                     "table",

@@ -10,8 +10,8 @@ use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::Kind;
 use crate::compile::{CacheUsage, Compiler, Workshop};
-use crate::limits;
 use crate::network::{Outside, Resolver};
+use crate::store::limits;
 
 /// Sizes of a [`WasmEngine`](super::WasmEngine). The defaults suit a host of some hundred plugins on a 64-bit machine.
 #[derive(Debug, Clone)]

@@ -4,7 +4,6 @@
 //! and the linker with everything that a component may import. It knows no plugin.
 
 mod config;
-mod ticker;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,11 +15,11 @@ use wasmtime::component::Linker;
 
 use config::Memory;
 pub use config::WasmConfig;
-pub(crate) use ticker::{TICKS_TO_YIELD, Ticker};
 
 use crate::compile::{CacheUsage, Workshop};
 use crate::state::HostState;
-use crate::{limits, network, wasi, world};
+use crate::store::{Ticker, limits};
+use crate::{network, wasi, world};
 
 /// One wasmtime engine for a host. Cheap to clone; clones are the same engine. Its ticker thread ends when the last
 /// clone and the last component made with it are gone.

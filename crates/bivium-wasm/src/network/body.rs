@@ -10,7 +10,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Sleep, sleep};
 use wasmtime_wasi_http::Error;
 
-use crate::witness::Use;
+use crate::store::Use;
 
 /// No more than `limits.response_mb`, and no longer between two pieces than the guest wants to wait.
 pub(super) struct ResponseBody {

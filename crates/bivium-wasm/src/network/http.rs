@@ -11,7 +11,7 @@ use wasmtime_wasi_http::{
 
 use super::grant::Target;
 use super::{NetworkGrant, PERMISSION, send};
-use crate::witness::Witness;
+use crate::store::Witness;
 
 /// The HTTP side of one instance.
 pub(super) struct Http {

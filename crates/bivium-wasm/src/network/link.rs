@@ -39,7 +39,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
         .func_wrap_async("create-udp-socket", |store, family| Box::new(create_udp_socket(store, family)))?;
     let mut lookup = linker.instance(LOOKUP)?;
     lookup.resource("resolve-address-stream", ResourceType::host::<Lookup>(), |mut store, rep| {
-        store.data_mut().table.delete(Resource::<Lookup>::new_own(rep))?;
+        store.data_mut().store.table.delete(Resource::<Lookup>::new_own(rep))?;
         Ok(())
     })?;
     lookup.func_wrap("resolve-addresses", resolve_addresses)?;
@@ -58,7 +58,7 @@ fn handle(
 ) -> wasmtime::Result<(Response,)> {
     let state = store.data_mut();
     if !state.has_room_for_a_connection() {
-        state.table.delete(request)?;
+        state.store.table.delete(request)?;
         return Ok((Err(types::ErrorCode::ConnectionLimitReached),));
     }
     match state.http().handle(request, options) {
@@ -100,12 +100,12 @@ fn resolve_addresses(
     (network, name): (Resource<Network>, String),
 ) -> wasmtime::Result<(Result<Resource<Lookup>, ErrorCode>,)> {
     let state = store.data_mut();
-    state.table.get(&network)?;
+    state.store.table.get(&network)?;
     if !state.has_room_for_a_connection() {
         return Ok((Err(ErrorCode::NewSocketLimit),));
     }
     match state.network.look_up(&name) {
-        Ok(lookup) => Ok((Ok(state.table.push(lookup)?),)),
+        Ok(lookup) => Ok((Ok(state.store.table.push(lookup)?),)),
         Err(error) => Ok((Err(error),)),
     }
 }
@@ -114,22 +114,22 @@ fn resolve_next_address(
     mut store: Store<'_>,
     (lookup,): (Resource<Lookup>,),
 ) -> wasmtime::Result<(Result<Option<IpAddress>, ErrorCode>,)> {
-    let next = store.data_mut().table.get_mut(&lookup)?.next();
+    let next = store.data_mut().store.table.get_mut(&lookup)?.next();
     Ok((next.map(|address: Option<IpAddr>| address.map(Into::into)),))
 }
 
 fn subscribe(mut store: Store<'_>, (lookup,): (Resource<Lookup>,)) -> wasmtime::Result<(Resource<DynPollable>,)> {
-    Ok((wasmtime_wasi::p2::subscribe(&mut store.data_mut().table, lookup)?,))
+    Ok((wasmtime_wasi::p2::subscribe(&mut store.data_mut().store.table, lookup)?,))
 }
 
 impl HostState {
     /// Whether one connection more fits under `limits.connections`.
     fn has_room_for_a_connection(&mut self) -> bool {
-        let most = self.limits.connections;
-        let has_room = open(&mut self.table) < most;
+        let most = self.store.limits.connections;
+        let has_room = open(&mut self.store.table) < most;
         if !has_room {
             let error = PluginError::resource_exhausted(format!("the plugin holds {most} connections open, its limit"));
-            self.witness.refuse(error.with_help("raise `limits.connections` in its manifest"));
+            self.store.witness.refuse(error.with_help("raise `limits.connections` in its manifest"));
         }
         has_room
     }

@@ -11,7 +11,7 @@ use wasmtime_wasi::runtime::{self, AbortOnDropJoinHandle};
 
 use super::PERMISSION;
 use super::sockets::Sockets;
-use crate::witness::Use;
+use crate::store::Use;
 
 /// The addresses of a name, as soon as they are there.
 pub(super) enum Lookup {

@@ -30,7 +30,7 @@ pub(crate) use resolver::Outside;
 pub use resolver::{Resolver, SystemResolver};
 
 use crate::state::HostState;
-use crate::witness::Witness;
+use crate::store::Witness;
 use http::Http;
 use lookup::Lookup;
 use sockets::Sockets;
@@ -84,6 +84,6 @@ impl Network {
 impl WasiHttpView for HostState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         let http = self.network.http();
-        WasiHttpCtxView { ctx: &mut http.ctx, hooks: &mut http.hooks, table: &mut self.table }
+        WasiHttpCtxView { ctx: &mut http.ctx, hooks: &mut http.hooks, table: &mut self.store.table }
     }
 }

@@ -24,8 +24,8 @@ use super::body::ResponseBody;
 use super::grant::Target;
 use super::http::Answer;
 use super::secrets::{self, Secret};
+use crate::store::Use;
 use crate::text;
-use crate::witness::Use;
 
 /// How long connecting may take, lookup and TLS included, and no longer whatever the guest says.
 const CONNECT: Duration = Duration::from_secs(30);

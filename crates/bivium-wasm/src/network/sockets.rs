@@ -12,7 +12,7 @@ use wasmtime_wasi::sockets::SocketAddrUse;
 
 use super::grant::Target;
 use super::{NetworkGrant, PERMISSION};
-use crate::witness::Witness;
+use crate::store::Witness;
 
 /// The sockets of one instance.
 pub(super) struct Sockets {

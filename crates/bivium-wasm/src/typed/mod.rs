@@ -109,7 +109,7 @@ impl world::Guest for Guest {
             Ok(method) => Arc::clone(method),
             Err(error) => return Ok(Err(error)),
         };
-        let (limits, pace) = (store.data().limits.document, store.data().pace());
+        let (limits, pace) = (store.data().store.limits.document, store.data().store.pace());
         let image = match arguments(&method, call, limits, &pace).await {
             Ok(image) => image,
             Err(error) => return Ok(Err(error)),
@@ -161,11 +161,11 @@ pub(crate) fn no_config(what: &str, config: &str) -> Result<()> {
 
 /// Puts bytes into blobs.
 pub(crate) async fn keep(state: &mut HostState, bytes: Vec<Vec<u8>>) -> Result<Vec<Blob>> {
-    if bytes.len() > state.limits.blobs {
+    if bytes.len() > state.store.limits.blobs {
         return Err(PluginError::resource_exhausted(format!(
             "the result has {} lists of bytes that are handed on as blobs, over the limit of {} blobs",
             bytes.len(),
-            state.limits.blobs
+            state.store.limits.blobs
         ))
         .with_help("raise `limits.blobs` in its manifest"));
     }

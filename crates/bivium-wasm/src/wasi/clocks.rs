@@ -71,8 +71,8 @@ impl monotonic_clock::Host for HostState {
         if self.rights.clocks {
             return self.clocks().subscribe_instant(when);
         }
-        let sleep = self.table.push(Sleep { clock: self.clock.clone(), until: when, yielded: false })?;
-        subscribe(&mut self.table, sleep)
+        let sleep = self.store.table.push(Sleep { clock: self.clock.clone(), until: when, yielded: false })?;
+        subscribe(&mut self.store.table, sleep)
     }
 
     fn subscribe_duration(&mut self, length: monotonic_clock::Duration) -> wasmtime::Result<Resource<DynPollable>> {

@@ -13,7 +13,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
 impl environment::Host for HostState {
     fn get_environment(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
         let names = self.rights.environment.iter().map(|(name, _)| name.as_str());
-        let may_see = self.witness.granted_once(ENV, names);
+        let may_see = self.store.witness.granted_once(ENV, names);
         Ok(if may_see { self.rights.environment.clone() } else { Vec::new() })
     }
 

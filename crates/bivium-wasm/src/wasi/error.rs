@@ -14,11 +14,11 @@ impl error::Host for HostState {}
 impl error::HostError for HostState {
     fn to_debug_string(&mut self, error: Resource<Error>) -> wasmtime::Result<String> {
         // Not its `Debug`, which where the host's environment asks for it has a backtrace of the host.
-        Ok(format!("{:#}", self.table.get(&error)?))
+        Ok(format!("{:#}", self.store.table.get(&error)?))
     }
 
     fn drop(&mut self, error: Resource<Error>) -> wasmtime::Result<()> {
-        self.table.delete(error)?;
+        self.store.table.delete(error)?;
         Ok(())
     }
 }

@@ -100,12 +100,12 @@ impl HostState {
     /// The granted directories, as descriptors of their own.
     pub(super) fn directories(&mut self) -> wasmtime::Result<Vec<(Fd, String)>> {
         let rights = Arc::clone(&self.rights);
-        if !self.witness.granted_once(FILESYSTEM, rights.directories.iter().map(|directory| &*directory.shown)) {
+        if !self.store.witness.granted_once(FILESYSTEM, rights.directories.iter().map(|directory| &*directory.shown)) {
             return Ok(Vec::new());
         }
         let mut directories = Vec::with_capacity(rights.directories.len());
         for (index, directory) in rights.directories.iter().enumerate() {
-            let fd = self.table.push(Descriptor::Dir(directory.dir.clone()))?;
+            let fd = self.store.table.push(Descriptor::Dir(directory.dir.clone()))?;
             self.files.origins.insert(fd.rep(), Origin::Granted(index));
             directories.push((fd, directory.guest.clone()));
         }
@@ -114,10 +114,10 @@ impl HostState {
                 Some(blobs) => blobs,
                 None => BlobFiles::new(&self.exchange).map_err(|error| wasmtime::format_err!("{error}"))?,
             };
-            if !self.witness.granted_once(BLOB_FILES, std::iter::once(&*blobs.directory.shown)) {
+            if !self.store.witness.granted_once(BLOB_FILES, std::iter::once(&*blobs.directory.shown)) {
                 return Ok(directories);
             }
-            let fd = self.table.push(Descriptor::Dir(blobs.directory.dir.clone()))?;
+            let fd = self.store.table.push(Descriptor::Dir(blobs.directory.dir.clone()))?;
             self.files.origins.insert(fd.rep(), Origin::Blobs);
             directories.push((fd, blobs.directory.guest.clone()));
             self.files.blob_files = Some(blobs);
@@ -127,12 +127,12 @@ impl HostState {
 
     /// Refuses one more open file where there are too many.
     pub(super) fn admit_open(&mut self) -> FsResult<()> {
-        let most = self.limits.files;
+        let most = self.store.limits.files;
         if self.files.has_room(most) {
             return Ok(());
         }
         let error = PluginError::resource_exhausted(format!("the plugin holds {most} files open, which is its limit"));
-        self.witness.refuse(error.with_help("raise `limits.files` in its manifest"));
+        self.store.witness.refuse(error.with_help("raise `limits.files` in its manifest"));
         Err(ErrorCode::Quota.into())
     }
 
@@ -155,12 +155,12 @@ impl HostState {
             return Ok(());
         }
         let blobs = BlobFiles::new(&self.exchange).map_err(|error| {
-            self.witness.refuse(error);
+            self.store.witness.refuse(error);
             ErrorCode::Io
         })?;
         let of_blobs = self.files.origins.iter().filter(|(_, origin)| **origin == Origin::Blobs);
         for (rep, _) in of_blobs {
-            if let Ok(Descriptor::Dir(dir)) = self.table.get_mut(&Resource::new_borrow(*rep)) {
+            if let Ok(Descriptor::Dir(dir)) = self.store.table.get_mut(&Resource::new_borrow(*rep)) {
                 *dir = blobs.directory.dir.clone();
             }
         }
@@ -184,7 +184,7 @@ impl HostState {
         let Some(blob_files) = &self.files.blob_files else { return };
         let from_blobs = self.files.origins.iter().filter(|(_, origin)| **origin == Origin::Blobs);
         for (rep, _) in from_blobs {
-            if let Ok(Descriptor::File(file)) = self.table.get_mut(&Resource::new_borrow(*rep)) {
+            if let Ok(Descriptor::File(file)) = self.store.table.get_mut(&Resource::new_borrow(*rep)) {
                 file.file = Arc::clone(&blob_files.nothing);
             }
         }
@@ -192,7 +192,7 @@ impl HostState {
 
     /// The blob that a path means, if it lies in the directory of blobs.
     pub(super) fn blob(&self, fd: &Fd, path: &str) -> Named {
-        match (self.files.origins.get(&fd.rep()), self.table.get(fd)) {
+        match (self.files.origins.get(&fd.rep()), self.store.table.get(fd)) {
             (Some(Origin::Blobs), Ok(Descriptor::Dir(_))) => Named::find(path, &self.files.blobs),
             _ => Named::Other,
         }
@@ -238,7 +238,7 @@ impl HostState {
         };
         let what = if path.is_empty() { guest } else { format!("`{}` in {guest}", text::name(path)) };
         let error = PluginError::denied(format!("the plugin may not use {what}: {reason}")).with_help(cure);
-        self.witness.denied_once(key, &shown, reason, error);
+        self.store.witness.denied_once(key, &shown, reason, error);
     }
 
     /// Tells of what is denied.
@@ -261,7 +261,7 @@ impl HostState {
 
     /// Refuses what was opened if it lies where no plugin may reach.
     pub(super) async fn admit_opened(&mut self, fd: &Fd, path: &str, opened: Fd) -> FsResult<Fd> {
-        let file = match self.table.get(&opened)? {
+        let file = match self.store.table.get(&opened)? {
             Descriptor::File(file) => Arc::clone(&file.file),
             Descriptor::Dir(dir) => Arc::clone(&dir.dir),
         };
@@ -273,7 +273,7 @@ impl HostState {
             guarded.is_some_and(|guarded| guarded.holds(&file)).then_some(Denial::Protected)
         };
         let Some(denial) = spawn_blocking(look).await else { return Ok(opened) };
-        self.table.delete(opened)?;
+        self.store.table.delete(opened)?;
         self.deny(fd, path, denial);
         Err(ErrorCode::NotPermitted.into())
     }
@@ -281,7 +281,7 @@ impl HostState {
     /// Refuses a path that leads where no plugin may reach, for operations that open nothing.
     pub(super) async fn admit_path(&mut self, fd: &Fd, path: &str) -> FsResult<()> {
         let guarded = self.origin(fd).and_then(|directory| directory.guarded.clone());
-        if let (Some(guarded), Descriptor::Dir(dir)) = (guarded, self.table.get(fd)?) {
+        if let (Some(guarded), Descriptor::Dir(dir)) = (guarded, self.store.table.get(fd)?) {
             let (dir, path_there) = (Arc::clone(&dir.dir), path.to_owned());
             if spawn_blocking(move || guarded.is_reached(&dir, &path_there)).await {
                 self.deny(fd, path, Denial::Protected);
@@ -299,7 +299,7 @@ impl HostState {
         match self.filesystem().open_at(again(fd), follow, directory.to_owned(), how, flags).await {
             Ok(opened) => {
                 let opened = self.admit_opened(fd, path, opened).await?;
-                self.table.delete(opened)?;
+                self.store.table.delete(opened)?;
                 Ok(())
             }
             Err(_) => Ok(()),
@@ -308,7 +308,7 @@ impl HostState {
 
     /// Counts what was opened from `fd`.
     pub(super) fn note_open(&mut self, fd: &Fd, opened: &Fd) -> FsResult<()> {
-        let file = match self.table.get(opened)? {
+        let file = match self.store.table.get(opened)? {
             Descriptor::File(file) => &file.file,
             Descriptor::Dir(dir) => &dir.dir,
         };
@@ -330,7 +330,7 @@ impl HostState {
         let may = blob_files::check(how, flags).map_err(FsError::from);
         self.told(fd, path, Use::Write, may)?;
         let descriptor = spawn_blocking(move || blob_files::open(&blob)).await?;
-        let opened = self.table.push(descriptor)?;
+        let opened = self.store.table.push(descriptor)?;
         self.note_open(fd, &opened)?;
         Ok(opened)
     }
@@ -340,8 +340,8 @@ impl HostState {
         if !self.origin(fd).is_some_and(Directory::is_writable) {
             return Ok(());
         }
-        self.written.charge(bytes).map_err(|error| {
-            self.witness.refuse(error);
+        self.store.written.charge(bytes).map_err(|error| {
+            self.store.witness.refuse(error);
             ErrorCode::InsufficientSpace.into()
         })
     }
@@ -362,14 +362,14 @@ impl HostState {
 
     /// A stream that counts what goes through it.
     pub(super) fn metered(&mut self, stream: Resource<DynOutputStream>) -> FsResult<Resource<DynOutputStream>> {
-        let inner = self.table.delete(stream)?;
-        let metered: DynOutputStream = Box::new(Metered::new(inner, &self.written, &self.witness));
-        Ok(self.table.push(metered)?)
+        let inner = self.store.table.delete(stream)?;
+        let metered: DynOutputStream = Box::new(Metered::new(inner, &self.store.written, &self.store.witness));
+        Ok(self.store.table.push(metered)?)
     }
 
     /// How many entries a directory has, or an error if the instance would hold too many.
     async fn count_entries(&mut self, fd: &Fd) -> FsResult<usize> {
-        let Descriptor::Dir(dir) = self.table.get(fd)? else { return Ok(0) };
+        let Descriptor::Dir(dir) = self.store.table.get(fd)? else { return Ok(0) };
         let dir = Arc::clone(&dir.dir);
         let held: usize = self.files.lists.values().sum();
         let room = MAX_LISTED.saturating_sub(held);
@@ -377,7 +377,7 @@ impl HostState {
         match counted {
             Ok(Some(count)) => Ok(count),
             Ok(None) => {
-                self.witness.refuse(PluginError::resource_exhausted(format!(
+                self.store.witness.refuse(PluginError::resource_exhausted(format!(
                     "the directories that the plugin lists have more than {MAX_LISTED} entries together"
                 )));
                 Err(ErrorCode::InsufficientMemory.into())

@@ -62,7 +62,7 @@ impl HostState {
         match verdict {
             Ok(Verdict::Fine) => return Ok(()),
             Ok(Verdict::TooMuch) => {
-                self.witness.refuse(PluginError::resource_exhausted(format!(
+                self.store.witness.refuse(PluginError::resource_exhausted(format!(
                     "a directory with more than {MAX_LISTED} entries, or {MAX_DEPTH} directories within each other, cannot be \
                      moved to another directory"
                 )));
@@ -87,7 +87,7 @@ struct Place {
 impl Place {
     /// None where the operation fails by itself.
     fn of(state: &HostState, fd: &Fd, path: &str) -> Option<Self> {
-        let Ok(Descriptor::Dir(dir)) = state.table.get(fd) else { return None };
+        let Ok(Descriptor::Dir(dir)) = state.store.table.get(fd) else { return None };
         let root = &state.origin(fd)?.dir;
         Some(Self { dir: Arc::clone(&dir.dir), root: Arc::clone(&root.dir), path: path.to_owned() })
     }

@@ -7,8 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamError, StreamResult};
 
-use crate::quota::Written;
-use crate::witness::Witness;
+use crate::store::{Witness, Written};
 
 pub(super) struct Metered {
     inner: DynOutputStream,

@@ -34,9 +34,9 @@ pub(crate) use random::Random;
 pub(crate) use rights::Rights;
 
 use crate::command::{Command, Stdin, Stdout};
-use crate::log::{GuestLog, Printed};
 use crate::network::Network;
 use crate::state::HostState;
+use crate::store::{GuestLog, Printed, StoreState};
 use output::LineStream;
 
 pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
@@ -54,7 +54,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
 impl WasiView for HostState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         // Made at the first use: most components never ask, and it would double what a fresh instance costs.
-        let Self { log, network, wasi, table, command, .. } = self;
+        let Self { store: StoreState { log, table, .. }, network, wasi, command, .. } = self;
         WasiCtxView { ctx: wasi.get_or_insert_with(|| Box::new(empty_handed(log, network, command.as_ref()))), table }
     }
 }

@@ -9,7 +9,7 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use crate::log::{GuestLog, Printed};
+use crate::store::{GuestLog, Printed};
 
 /// A standard output whose lines become log records. Every stream that the guest opens on it is the same one.
 #[derive(Clone)]

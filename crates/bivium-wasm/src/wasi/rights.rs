@@ -19,7 +19,7 @@ use wasmtime_wasi::{FsPerms, OpenMode};
 
 use super::guarded::{Guarded, place_of};
 use super::{blob_files, kernel};
-use crate::witness::Witness;
+use crate::store::Witness;
 
 /// The keys of the permissions, as they stand in manifests, errors and the audit log.
 pub(super) const FILESYSTEM: &str = "permissions.filesystem";
@@ -210,7 +210,7 @@ mod tests {
         use bivium_interface::Failure;
 
         let log = PluginLog::new("p");
-        let guest = Arc::new(crate::log::GuestLog::new(log.clone(), 1, 1000));
+        let guest = Arc::new(crate::store::GuestLog::new(log.clone(), 1, 1000));
         let witness = Arc::new(Witness::new(Auditor::new("p", None, log), guest));
         let rights = Rights::default();
         let failed = |message: &str| PluginError::plugin_failed(Failure::new("", message));

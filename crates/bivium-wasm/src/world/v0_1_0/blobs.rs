@@ -18,11 +18,11 @@ impl wit::blobs::Host for HostState {}
 impl wit::blobs::HostBlob for HostState {
     fn media_type(&mut self, handle: Resource<BlobHandle>) -> wasmtime::Result<String> {
         // A handle whose call has ended has neither type nor size; its `read` says so.
-        Ok(self.table.get(&handle)?.blob().map(|blob| blob.media_type().to_owned()).unwrap_or_default())
+        Ok(self.store.table.get(&handle)?.blob().map(|blob| blob.media_type().to_owned()).unwrap_or_default())
     }
 
     fn size(&mut self, handle: Resource<BlobHandle>) -> wasmtime::Result<u64> {
-        Ok(self.table.get(&handle)?.blob().map_or(0, |blob| blob.size()))
+        Ok(self.store.table.get(&handle)?.blob().map_or(0, |blob| blob.size()))
     }
 
     async fn read(
@@ -31,16 +31,16 @@ impl wit::blobs::HostBlob for HostState {
         offset: u64,
         len: u32,
     ) -> wasmtime::Result<Result<Vec<u8>, wit::types::Error>> {
-        Ok(self.table.get(&handle)?.read(offset, len).await.map_err(Into::into))
+        Ok(self.store.table.get(&handle)?.read(offset, len).await.map_err(Into::into))
     }
 
     fn clone(&mut self, handle: Resource<BlobHandle>) -> wasmtime::Result<Resource<BlobHandle>> {
-        let clone = self.table.get(&handle)?.clone();
-        Ok(self.table.push(clone)?)
+        let clone = self.store.table.get(&handle)?.clone();
+        Ok(self.store.table.push(clone)?)
     }
 
     fn drop(&mut self, handle: Resource<BlobHandle>) -> wasmtime::Result<()> {
-        self.table.delete(handle)?;
+        self.store.table.delete(handle)?;
         Ok(())
     }
 }
@@ -49,7 +49,7 @@ impl wit::blobs::HostBlobWriter for HostState {
     fn new(&mut self, media_type: String) -> wasmtime::Result<Resource<WriterHandle>> {
         // What is too long is no media type, as the first write says; handles keep no more of it.
         let media_type = clip(media_type, MAX_MEDIA_TYPE);
-        Ok(self.table.push(WriterHandle::New { media_type })?)
+        Ok(self.store.table.push(WriterHandle::New { media_type })?)
     }
 
     async fn write(
@@ -60,23 +60,23 @@ impl wit::blobs::HostBlobWriter for HostState {
         if let Err(error) = self.charge(bytes.len()) {
             return Ok(Err(error.into()));
         }
-        let Self { table, exchange, .. } = self;
-        Ok(table.get_mut(&handle)?.write(exchange, bytes).await.map_err(Into::into))
+        let Self { store, exchange, .. } = self;
+        Ok(store.table.get_mut(&handle)?.write(exchange, bytes).await.map_err(Into::into))
     }
 
     fn finish(
         &mut self,
         handle: Resource<WriterHandle>,
     ) -> wasmtime::Result<Result<Resource<BlobHandle>, wit::types::Error>> {
-        let writer = self.table.delete(handle)?;
+        let writer = self.store.table.delete(handle)?;
         match writer.finish(&self.exchange) {
-            Ok(blob) => Ok(Ok(self.table.push(blob)?)),
+            Ok(blob) => Ok(Ok(self.store.table.push(blob)?)),
             Err(error) => Ok(Err(error.into())),
         }
     }
 
     fn drop(&mut self, handle: Resource<WriterHandle>) -> wasmtime::Result<()> {
-        self.table.delete(handle)?;
+        self.store.table.delete(handle)?;
         Ok(())
     }
 }

@@ -19,28 +19,28 @@ impl wit::host::Host for HostState {
             wit::host::Level::Warn => LogLevel::Warn,
             wit::host::Level::Error => LogLevel::Error,
         };
-        self.log.write(level, LogSource::Log, &message);
+        self.store.log.write(level, LogSource::Log, &message);
         Ok(())
     }
 
     fn report_progress(&mut self, fraction: Option<f64>, message: String) -> wasmtime::Result<()> {
-        if let Some(call) = self.call() {
+        if let Some(call) = self.store.call() {
             call.report(Progress::new(fraction, message));
         }
         Ok(())
     }
 
     fn is_cancelled(&mut self) -> wasmtime::Result<bool> {
-        self.reach.asked.store(true, Ordering::Relaxed);
-        Ok(self.call().is_some_and(|call| call.is_cancelled()))
+        self.store.reach.asked.store(true, Ordering::Relaxed);
+        Ok(self.store.call().is_some_and(|call| call.is_cancelled()))
     }
 
     fn call_id(&mut self) -> wasmtime::Result<String> {
-        Ok(self.call().map(|call| call.id().to_string()).unwrap_or_default())
+        Ok(self.store.call().map(|call| call.id().to_string()).unwrap_or_default())
     }
 
     fn remaining_ms(&mut self) -> wasmtime::Result<Option<u64>> {
-        let left = self.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = self.store.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
         Ok(left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)))
     }
 }

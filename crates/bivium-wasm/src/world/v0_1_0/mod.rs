@@ -219,8 +219,8 @@ impl super::GuestStream for GuestStream {
 
 /// The method and the input of a call; the inner error is one of its arguments.
 async fn lend(store: &mut Store<HostState>, call: &mut Call) -> wasmtime::Result<Result<wit::blobs::Payload>> {
-    let limits = store.data().limits.document;
-    let pace = document::are_many(call).then(|| store.data().pace());
+    let limits = store.data().store.limits.document;
+    let pace = document::are_many(call).then(|| store.data().store.pace());
     let json = match document::arguments(call, limits, pace).await {
         Ok(json) => json,
         Err(error) => return Ok(Err(error)),
@@ -235,7 +235,7 @@ async fn take(store: &mut Store<HostState>, output: wit::blobs::Payload) -> wasm
         Ok(blobs) => blobs,
         Err(error) => return Ok(Err(error)),
     };
-    let limits = store.data().limits.document;
-    let pace = document::is_long(&output.json).then(|| store.data().pace());
+    let limits = store.data().store.limits.document;
+    let pace = document::is_long(&output.json).then(|| store.data().store.pace());
     Ok(document::payload(output.json, blobs, limits, pace).await)
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bivium_instances::Auditor;
 use bivium_interface::{CallId, ErrorCode, LogLevel, LogSource, PluginError};
 
-use crate::log::GuestLog;
+use super::log::GuestLog;
 
 /// The witness of one instance. Tasks that work for the guest hold it, too.
 pub(crate) struct Witness {

@@ -49,7 +49,7 @@ struct Shard(AtomicU32);
 
 impl Ticker {
     /// Starts the thread.
-    pub(super) fn start(engine: &Engine) -> Result<Self> {
+    pub(crate) fn start(engine: &Engine) -> Result<Self> {
         let shared = Arc::new(Shared {
             running: Default::default(),
             asleep: AtomicBool::new(false),

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bivium_instances::{InstanceLog, Line, PluginLog};
 use bivium_interface::{CallId, LogLevel, LogSource};
 
-use crate::words::LastWords;
+use super::words::LastWords;
 
 /// The log of one instance.
 pub(crate) struct GuestLog {

@@ -20,8 +20,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::Ticker;
-use crate::limits::StoreLimits;
+use super::limits::StoreLimits;
+use super::ticker::Ticker;
 
 /// How long a cancelled guest may go on that has asked whether it is cancelled: to see it and to end by itself. Its
 /// instance then lives on.
@@ -282,8 +282,6 @@ mod tests {
     use bivium_interface::manifest::Limits;
     use futures_util::FutureExt as _;
 
-    use crate::{WasmConfig, WasmEngine};
-
     fn call_with(call_ms: Option<u64>) -> (Call, Bounds) {
         let call = Call::new();
         let mut limits = Limits::default();
@@ -294,7 +292,7 @@ mod tests {
     }
 
     fn reach() -> Reach {
-        Reach::new(WasmEngine::new(WasmConfig::new().pooling(false).no_cache()).unwrap().ticker())
+        Reach::new(&Arc::new(Ticker::start(&wasmtime::Engine::default()).unwrap()))
     }
 
     #[tokio::test]
