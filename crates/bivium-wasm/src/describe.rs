@@ -56,7 +56,7 @@ const PERMISSIONS: &[(&str, &str)] = &[
 /// is the description's `problem`.
 pub async fn describe(engine: &WasmEngine, manifest: &Manifest, limits: &Limits) -> Result<Description> {
     let engine = engine.for_limits(limits)?;
-    let request = Request::of(manifest, limits, engine.config())?;
+    let request = Request::of(manifest, limits, engine.config().compile_memory())?;
     let path = request.path.clone();
     let component = engine.workshop().types(engine.wasmtime(), request).await?;
     let ty = component.component_type();

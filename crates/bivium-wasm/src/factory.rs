@@ -74,7 +74,8 @@ impl ComponentFactory {
         let named = |error: PluginError| error.with_plugin(&manifest.name);
         let limits = &context.granted.limits;
         let engine = engine.for_limits(limits).map_err(named)?;
-        let request = Request::of(manifest, limits, engine.config()).map_err(named)?.told(&context.log);
+        let request =
+            Request::of(manifest, limits, engine.config().compile_memory()).map_err(named)?.told(&context.log);
         let network = Arc::new(NetworkGrant::new(&context, engine.config().outside()).map_err(named)?);
         let limits = StoreLimits::new(&context.granted.limits);
         let path = request.path.clone();

@@ -21,6 +21,7 @@ pub mod fuzzing;
 mod instance;
 mod network;
 mod refusal;
+mod settings;
 mod state;
 mod store;
 mod stream;
@@ -65,7 +66,7 @@ pub async fn load(
 /// Those of [`ComponentFactory::load`].
 pub async fn compile(engine: &WasmEngine, manifest: &Manifest, limits: &Limits) -> Result<Compilation> {
     let engine = engine.for_limits(limits)?;
-    let request = Request::of(manifest, limits, engine.config())?;
+    let request = Request::of(manifest, limits, engine.config().compile_memory())?;
     let (_, compiled) = factory::guest(&engine, request).await?;
     Ok(Compilation {
         was_cached: compiled.was_cached,

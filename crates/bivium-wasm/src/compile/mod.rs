@@ -28,7 +28,6 @@ use tokio::time::timeout;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::engine::WasmConfig;
 use crate::{ceilings, refusal};
 
 use cache::{Cache, Key};
@@ -114,12 +113,12 @@ pub(crate) struct CompileLimits {
 }
 
 impl CompileLimits {
-    fn new(granted: &manifest::Limits, config: &WasmConfig) -> Self {
+    fn new(granted: &manifest::Limits, memory_bytes: u64) -> Self {
         let limits = granted.clone().or(&HostPolicy::DEFAULTS);
         Self {
             component_bytes: limits.component_mb.unwrap_or_default().saturating_mul(1 << 20),
             time: Duration::from_secs(limits.compile_s.unwrap_or_default()),
-            memory_bytes: config.compile_memory(),
+            memory_bytes,
         }
     }
 }
@@ -139,8 +138,8 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// The component that a manifest names, within the limits that it was granted.
-    pub(crate) fn of(manifest: &Manifest, granted: &manifest::Limits, config: &WasmConfig) -> Result<Self> {
+    /// The component that a manifest names, within the limits that it was granted. Compiling it may take so much memory, in bytes.
+    pub(crate) fn of(manifest: &Manifest, granted: &manifest::Limits, memory_bytes: u64) -> Result<Self> {
         let bytes = manifest.component_bytes.clone();
         let in_memory = bytes.is_some().then(|| PathBuf::from(&manifest.name));
         let path = in_memory.or_else(|| manifest.component.clone()).ok_or_else(|| {
@@ -150,7 +149,7 @@ impl Request {
             path,
             bytes,
             sha256: manifest.sha256.clone(),
-            limits: CompileLimits::new(granted, config),
+            limits: CompileLimits::new(granted, memory_bytes),
             log: None,
         })
     }

@@ -13,7 +13,7 @@ use wasmtime::Engine;
 
 use super::census;
 use super::digest::Digest;
-use crate::{engine, refusal};
+use crate::{refusal, settings};
 
 /// The exit status that says that standard error holds an error as JSON.
 pub(super) const REFUSED: u8 = 3;
@@ -88,7 +88,7 @@ fn run() -> Result<()> {
 
 /// The engine that the order is for.
 fn engine_for(order: &Order) -> Result<Engine> {
-    for engine in engine::to_compile() {
+    for engine in settings::to_compile() {
         let engine = engine?;
         if compatibility(&engine) == order.compatibility {
             return Ok(engine);

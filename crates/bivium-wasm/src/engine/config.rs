@@ -1,17 +1,13 @@
-//! [`WasmConfig`]: how large the engine's pools are, what compiling may take, and where compiled ones lie.
+//! [`WasmConfig`]: how large the engine's pools are, what compiling may take, and where compiled components lie.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bivium_instances::Room;
 use bivium_interface::Result;
-use rustix::process::{Resource, getrlimit};
-use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use super::Kind;
 use crate::compile::{CacheUsage, Compiler, Workshop};
 use crate::network::{Outside, Resolver};
-use crate::store::limits;
+use crate::settings::Pools;
 
 /// Sizes of a [`WasmEngine`](super::WasmEngine). The defaults suit a host of some hundred plugins on a 64-bit machine.
 #[derive(Debug, Clone)]
@@ -23,30 +19,6 @@ pub struct WasmConfig {
     cache: CacheDir,
     cache_bytes: u64,
     outside: Outside,
-}
-
-/// Where the memory of instances comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Memory {
-    /// From pools: addresses are set aside for all instances at the start.
-    Pooled,
-    /// Each memory sets aside the addresses that it may ever have.
-    OnDemand,
-    /// Each memory has the addresses that it has, and moves when it grows. Its code checks each access and is slower.
-    Short,
-}
-
-impl Memory {
-    /// Under this one counts gigabytes of addresses: the four that a memory sets aside, and the program's own.
-    const SHORT: u64 = 64 << 30;
-
-    /// What to do without pools here.
-    pub(super) fn without_pools() -> Self {
-        match getrlimit(Resource::As).current {
-            Some(limit) if limit < Self::SHORT => Self::Short,
-            _ => Self::OnDemand,
-        }
-    }
 }
 
 /// Where compiled components lie.
@@ -181,67 +153,12 @@ impl WasmConfig {
         Workshop::new(dir.as_deref().map(|dir| (dir, self.cache_bytes)), self.compiler.clone())
     }
 
+    /// How large the pools would be.
+    pub(super) fn pools(&self) -> Pools {
+        Pools::of(self.instances)
+    }
+
     pub(super) fn is_pooling(&self) -> bool {
         self.pooling
-    }
-
-    pub(super) fn engine_config(&self, memory: Memory, kind: Kind) -> Config {
-        // What the host's own functions need of a stack, when a guest calls them.
-        const HOST_STACK: usize = 1536 << 10;
-        let mut config = Config::new();
-        config.epoch_interruption(true).consume_fuel(kind.fuel).memory_init_cow(true).wasm_component_model_map(true);
-        config.max_wasm_stack(kind.stack).async_stack_size(kind.stack + HOST_STACK);
-        match memory {
-            Memory::Pooled => {
-                config.allocation_strategy(InstanceAllocationStrategy::Pooling(self.pools()));
-            }
-            Memory::OnDemand => {}
-            Memory::Short => {
-                config.memory_reservation(0).memory_reservation_for_growth(4 << 20).memory_guard_size(64 << 10);
-            }
-        }
-        config
-    }
-
-    /// Pools such that every instance can be of a component with an interpreter compiled in, and one of any component that
-    /// is taken. Measured: JavaScript in QuickJS has 13 core instances, 3 memories and 3 tables, Python 38, 1 and 2.
-    fn memories(&self) -> u32 {
-        self.instances.saturating_mul(3).max(limits::MEMORIES)
-    }
-
-    fn tables(&self) -> u32 {
-        // The engine wants as many as one module may have.
-        self.instances.saturating_mul(8).max(limits::PER_MODULE)
-    }
-
-    /// The room that pools have, or, without pools, for as many instances. Heaps are not in it: there is one for each instance.
-    pub(super) fn room(&self, pooling: bool) -> Arc<Room> {
-        let pools = pooling.then(|| [("memories", self.memories()), ("tables", self.tables())]);
-        Room::new([("component instances", self.instances)].into_iter().chain(pools.into_iter().flatten()))
-    }
-
-    /// Memories and tables have addresses set aside. Core instances are only counted: by the limits of each instance, as
-    /// everything else that a component may have.
-    fn pools(&self) -> PoolingAllocationConfig {
-        // No bound of its own: what an instance may take is looked at before it is compiled.
-        const INSTANCE_BYTES: usize = 1 << 30;
-        let mut pools = PoolingAllocationConfig::new();
-        pools
-            .total_component_instances(self.instances)
-            .total_stacks(self.instances)
-            .total_core_instances(u32::MAX)
-            // Each instance may have a heap with a garbage collector besides, which lies in one of these.
-            .total_memories(self.memories().saturating_add(self.instances))
-            .total_gc_heaps(self.instances)
-            .total_tables(self.tables())
-            .max_core_instances_per_component(u32::MAX)
-            .max_memories_per_component(u32::MAX)
-            .max_tables_per_component(u32::MAX)
-            .max_memories_per_module(limits::PER_MODULE)
-            .max_tables_per_module(limits::PER_MODULE)
-            .table_elements(limits::TABLE_ELEMENTS)
-            .max_component_instance_size(INSTANCE_BYTES)
-            .max_core_instance_size(INSTANCE_BYTES);
-        pools
     }
 }

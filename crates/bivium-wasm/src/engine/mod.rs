@@ -1,4 +1,4 @@
-//! [`WasmEngine`]: the one wasmtime engine of a host, its linker and its clock.
+//! [`WasmEngine`]: the one wasmtime engine of a host, its linker and its ticker.
 //!
 //! All components of a host share it: pools of memory and stacks, the epoch by which busy guests are made to yield,
 //! and the linker with everything that a component may import. It knows no plugin.
@@ -13,12 +13,12 @@ use bivium_interface::{PluginError, Result};
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
-use config::Memory;
 pub use config::WasmConfig;
 
 use crate::compile::{CacheUsage, Workshop};
+use crate::settings::{self, Kind};
 use crate::state::HostState;
-use crate::store::{Ticker, limits};
+use crate::store::Ticker;
 use crate::{network, wasi, world};
 
 /// One wasmtime engine for a host. Cheap to clone; clones are the same engine. Its ticker thread ends when the last
@@ -41,28 +41,6 @@ struct Inner {
     others: Mutex<Vec<WasmEngine>>,
 }
 
-/// What only an engine as a whole can have: plugins that need it share one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Kind {
-    /// Whether fuel is counted.
-    fuel: bool,
-    /// Stack of a guest's functions, in bytes.
-    stack: usize,
-}
-
-impl Kind {
-    /// What a plugin with these limits needs.
-    fn of(limits: &Limits) -> Self {
-        Self { fuel: limits.fuel.is_some(), stack: limits::stack(limits) }
-    }
-}
-
-impl Default for Kind {
-    fn default() -> Self {
-        Self::of(&Limits::default())
-    }
-}
-
 impl WasmEngine {
     /// Sets the pools aside, builds the linker and starts the ticker. Where the address space is too short for the
     /// pools, instances are made on demand, and a warning says so.
@@ -75,10 +53,10 @@ impl WasmEngine {
     }
 
     fn make(config: WasmConfig, workshop: Workshop, kind: Kind) -> Result<Self> {
-        let (engine, pooling) = start(&config, kind)?;
+        let (engine, pooling) = settings::start(config.is_pooling().then(|| config.pools()), kind)?;
         let linker =
             link(&engine).map_err(|error| PluginError::internal(format!("cannot build the linker: {error:#}")))?;
-        let room = config.room(pooling);
+        let room = config.pools().room(pooling);
         let ticker = Arc::new(Ticker::start(&engine)?);
         let (stores, others) = (Arc::default(), Mutex::default());
         Ok(Self(Arc::new(Inner { engine, linker, config, pooling, workshop, room, ticker, stores, kind, others })))
@@ -152,30 +130,6 @@ impl WasmEngine {
     pub(crate) fn config(&self) -> &WasmConfig {
         &self.0.config
     }
-}
-
-fn start(config: &WasmConfig, kind: Kind) -> Result<(Engine, bool)> {
-    if config.is_pooling() {
-        match Engine::new(&config.engine_config(Memory::Pooled, kind)) {
-            Ok(engine) => return Ok((engine, true)),
-            Err(error) => tracing::warn!(
-                "no room for pools of component memory, instances are made on demand and start slower \
-                 (raise the limit of address space, or lower `WasmConfig::instances`): {error:#}"
-            ),
-        }
-    }
-    Ok((without_pools(config, Memory::without_pools(), kind)?, false))
-}
-
-/// Engines that compile for others and run nothing, one for each setting that shows in the code. Pools and stacks do not.
-pub(crate) fn to_compile() -> impl Iterator<Item = Result<Engine>> {
-    let settings = [Memory::OnDemand, Memory::Short].into_iter().flat_map(|memory| [(memory, false), (memory, true)]);
-    settings.map(|(memory, fuel)| without_pools(&WasmConfig::default(), memory, Kind { fuel, ..Kind::default() }))
-}
-
-fn without_pools(config: &WasmConfig, memory: Memory, kind: Kind) -> Result<Engine> {
-    Engine::new(&config.engine_config(memory, kind))
-        .map_err(|error| PluginError::internal(format!("cannot start the WebAssembly engine: {error:#}")))
 }
 
 fn link(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {

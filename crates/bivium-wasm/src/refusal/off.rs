@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn every_row_is_what_the_engine_says() {
-        let engine = crate::engine::to_compile().next().unwrap().unwrap();
+        let engine = crate::settings::to_compile().next().unwrap().unwrap();
         let told = |text: &str| {
             let component = wat::parse_str(text).map_err(|error| error.to_string())?;
             let error = engine.precompile_component(&component).err().ok_or("it is on")?;
@@ -167,7 +167,7 @@ mod tests {
     /// What WebAssembly 3.0 and WASI 0.2 have is on.
     #[test]
     fn what_is_on_is_taken() {
-        let engine = crate::engine::to_compile().next().unwrap().unwrap();
+        let engine = crate::settings::to_compile().next().unwrap().unwrap();
         for part in [
             "(memory 1) (memory 1)",
             "(memory i64 1)",
