@@ -23,7 +23,7 @@ use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, Stream
 
 use crate::state::HostState;
 use crate::store::Printed;
-use crate::{refusal, text, typed, world};
+use crate::{guest, refusal, text, typed};
 
 /// The interface of a program, without its version.
 const RUN: &str = "wasi:cli/run@0.2.";
@@ -224,11 +224,11 @@ impl GuestPre {
 }
 
 #[async_trait]
-impl world::GuestPre for GuestPre {
+impl guest::GuestPre for GuestPre {
     async fn instantiate(
         &self,
         store: &mut Store<HostState>,
-    ) -> wasmtime::Result<wasmtime::Result<Box<dyn world::Guest>>> {
+    ) -> wasmtime::Result<wasmtime::Result<Box<dyn guest::Guest>>> {
         let state = store.data_mut();
         let command = Arc::new(Command::new(state.store.limits.document));
         state.command = Some(Arc::clone(&command));
@@ -336,13 +336,13 @@ fn failed(status: i32, state: &HostState) -> PluginError {
 }
 
 #[async_trait]
-impl world::Guest for Guest {
+impl guest::Guest for Guest {
     async fn methods(&self, _store: &mut Store<HostState>) -> wasmtime::Result<Vec<MethodInfo>> {
         Ok(methods())
     }
 
     async fn config_schema(&self, _store: &mut Store<HostState>) -> wasmtime::Result<String> {
-        Ok(typed::NO_CONFIG_SCHEMA.to_owned())
+        Ok(guest::NO_CONFIG_SCHEMA.to_owned())
     }
 
     async fn current_config(&self, _store: &mut Store<HostState>) -> wasmtime::Result<String> {
@@ -350,7 +350,7 @@ impl world::Guest for Guest {
     }
 
     async fn initialize(&self, _store: &mut Store<HostState>, config: String) -> wasmtime::Result<Result<()>> {
-        Ok(typed::no_config("a program", &config))
+        Ok(guest::no_config("a program", &config))
     }
 
     async fn execute(

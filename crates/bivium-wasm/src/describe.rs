@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::compile::{Request, at};
 use crate::engine::WasmEngine;
-use crate::refusal::{self, Kind};
-use crate::{command, text};
+use crate::kind::{self, Kind};
+use crate::{command, refusal, text};
 
 /// Names of one component that are told.
 const MOST: usize = 1000;
@@ -65,7 +65,7 @@ pub async fn describe(engine: &WasmEngine, manifest: &Manifest, limits: &Limits)
         exports: ty.exports(engine.wasmtime()).take(MOST).map(|(name, _)| text::name(name)).collect(),
         ..Description::default()
     };
-    let checked = refusal::find_kind(&component, engine.wasmtime()).and_then(|kind| {
+    let checked = kind::find(&component, engine.wasmtime()).and_then(|kind| {
         let linked = engine.linker().instantiate_pre(&component).map_err(|error| refusal::missing_import(&error))?;
         match kind {
             Kind::World(world) => (world.guest)(linked).map(drop).map_err(|error| refusal::missing_export(&error))?,

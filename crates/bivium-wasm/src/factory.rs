@@ -15,13 +15,13 @@ use wasmtime::{Store, UpdateDeadline};
 
 use crate::compile::{Compiled, Request, at};
 use crate::engine::WasmEngine;
+use crate::guest::GuestPre;
 use crate::instance::ComponentInstance;
+use crate::kind::{self, Kind};
 use crate::network::NetworkGrant;
-use crate::refusal::Kind;
 use crate::state::HostState;
 use crate::store::{Bounds, GuestLog, Limiter, MemoryGauge, StoreLimits, StoreState, TICKS_TO_YIELD, Witness};
 use crate::wasi::Rights;
-use crate::world::GuestPre;
 use crate::{ceilings, command, refusal, trap, typed};
 
 /// Instances beyond the first are freed when no call has needed them for this time.
@@ -183,7 +183,7 @@ pub(crate) async fn guest(engine: &WasmEngine, request: Request) -> Result<(Box<
     let path = request.path.clone();
     let in_file = |error: PluginError| at(&path, error);
     let compiled = engine.workshop().component(engine.wasmtime(), request).await?;
-    let kind = refusal::find_kind(&compiled.component, engine.wasmtime()).map_err(in_file)?;
+    let kind = kind::find(&compiled.component, engine.wasmtime()).map_err(in_file)?;
     let linked = engine.linker().instantiate_pre(&compiled.component);
     let linked = linked.map_err(|error| in_file(refusal::missing_import(&error)))?;
     let guest: Box<dyn GuestPre> = match kind {

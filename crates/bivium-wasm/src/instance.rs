@@ -18,9 +18,9 @@ use wasmtime::Store;
 
 use crate::store::{Bounds, MemoryGauge, Reach, StoreLimits, TICKS_TO_YIELD};
 
+use crate::guest::{Guest, GuestStream};
 use crate::state::HostState;
 use crate::stream::RunningStream;
-use crate::world::{Guest, GuestStream};
 use crate::{document, trap};
 
 /// One live copy of a component.

@@ -18,7 +18,9 @@ mod engine;
 mod factory;
 #[doc(hidden)]
 pub mod fuzzing;
+mod guest;
 mod instance;
+mod kind;
 mod network;
 mod refusal;
 mod settings;

@@ -6,9 +6,9 @@ use bivium_instances::Instance as _;
 use bivium_interface::{Payload, PayloadStream, Result};
 use futures_util::stream;
 
+use crate::guest::GuestStream;
 use crate::instance::ComponentInstance;
 use crate::store::Bounds;
-use crate::world::GuestStream;
 
 /// A stream that the guest holds open for its call.
 pub(crate) struct RunningStream {

@@ -6,12 +6,8 @@
 mod off;
 
 use bivium_interface::{Call, PluginError, Result, nearest};
-use wasmtime::Engine;
-use wasmtime::component::{Component, ComponentExportIndex};
 
-use crate::typed::Methods;
-use crate::world::{self, GUEST, PACKAGE, WORLDS, World};
-use crate::{command, text};
+use crate::text;
 
 /// The first bytes of any WebAssembly binary.
 const MAGIC: &[u8] = b"\0asm";
@@ -61,48 +57,6 @@ pub(crate) fn malformed(error: &wasmtime::Error) -> PluginError {
     .with_help("build it again, for WebAssembly 3.0 and WASI 0.2 at most")
 }
 
-/// What a component is made for.
-pub(crate) enum Kind {
-    /// A published version of our world.
-    World(&'static World),
-    /// A program, whose `run` this is.
-    Command(ComponentExportIndex),
-    /// None of ours: it exports functions of its own.
-    Typed(Methods),
-}
-
-/// Looks at what the component imports and exports of our package, and finds what it is made for.
-pub(crate) fn find_kind(component: &Component, engine: &Engine) -> Result<Kind> {
-    let ty = component.component_type();
-    let names = ty.imports(engine).chain(ty.exports(engine)).map(|(name, _)| name);
-    if let Some(version) = names.filter_map(version_of_ours).find(|version| world::of_version(version).is_none()) {
-        return Err(PluginError::invalid_manifest(format!(
-            "the component is made for version {} of {PACKAGE}, and this host runs {}",
-            text::name(version),
-            versions()
-        ))
-        .with_help("build it against this host's wit/, or use a host of its version"));
-    }
-    let ours = format!("{PACKAGE}/{GUEST}@");
-    let version = ty.exports(engine).find_map(|(name, _)| name.strip_prefix(&ours));
-    if let Some(world) = version.and_then(world::of_version) {
-        return Ok(Kind::World(world));
-    }
-    if let Some(run) = command::find(component, engine) {
-        return Ok(Kind::Command(run));
-    }
-    let methods = Methods::of(component, engine)?;
-    if methods.is_empty() {
-        return Err(PluginError::invalid_manifest(format!(
-            "the component exports nothing that can be called: neither `{PACKAGE}/{GUEST}` of {} nor functions of \
-             its own",
-            versions()
-        ))
-        .with_help("implement world `bivium:plugin/plugin`, or export a function"));
-    }
-    Ok(Kind::Typed(methods))
-}
-
 /// A function of a typed component cannot be called with JSON. `unfit` completes "the function `f` has …".
 pub(crate) fn unfit(function: &str, unfit: &str) -> PluginError {
     PluginError::invalid_manifest(format!(
@@ -123,18 +77,6 @@ pub(crate) fn meant<'k>(method: &str, known: impl IntoIterator<Item = &'k str>) 
     // A call that names none runs `execute`.
     let meant = if method == Call::EXECUTE { None } else { nearest(method, known) };
     meant.map(|meant| format!("did you mean `{}`?", text::name(meant)))
-}
-
-/// "version 0.1.0", or "versions 0.1.0 and 0.2.0".
-fn versions() -> String {
-    let known: Vec<&str> = WORLDS.iter().map(|world| world.version).collect();
-    format!("version{} {}", if known.len() == 1 { "" } else { "s" }, known.join(" and "))
-}
-
-/// The version in the name of one of our interfaces.
-fn version_of_ours(name: &str) -> Option<&str> {
-    let interface = name.strip_prefix(PACKAGE)?.strip_prefix('/')?;
-    Some(interface.split_once('@').map_or("", |(_, version)| version))
 }
 
 /// The linker has not got what the component imports.

@@ -35,11 +35,8 @@ use method::{Arguments, Method, Outcome};
 pub use shape::{Int, Shape};
 
 use crate::blobs::WriterHandle;
+use crate::guest::{self, NO_CONFIG_SCHEMA, no_config};
 use crate::state::HostState;
-use crate::world;
-
-/// The schema of a configuration that has nothing in it.
-pub(crate) const NO_CONFIG_SCHEMA: &str = r#"{"type":"object","properties":{},"additionalProperties":false}"#;
 
 /// The media type of a `list<u8>`: nothing is known of what the bytes mean.
 const BYTES: &str = "application/octet-stream";
@@ -66,11 +63,11 @@ impl GuestPre {
 }
 
 #[async_trait]
-impl world::GuestPre for GuestPre {
+impl guest::GuestPre for GuestPre {
     async fn instantiate(
         &self,
         store: &mut Store<HostState>,
-    ) -> wasmtime::Result<wasmtime::Result<Box<dyn world::Guest>>> {
+    ) -> wasmtime::Result<wasmtime::Result<Box<dyn guest::Guest>>> {
         let instance = self.instance.instantiate_async(store).await?;
         Ok(Ok(Box::new(Guest { instance, methods: Arc::clone(&self.methods) })))
     }
@@ -82,7 +79,7 @@ struct Guest {
 }
 
 #[async_trait]
-impl world::Guest for Guest {
+impl guest::Guest for Guest {
     async fn methods(&self, _store: &mut Store<HostState>) -> wasmtime::Result<Vec<MethodInfo>> {
         Ok(self.methods.list())
     }
@@ -148,15 +145,6 @@ async fn arguments(method: &Arc<Method>, call: &mut Call, limits: DocumentLimits
 /// Holds a result against the limit of its text; a long one on a thread that may block.
 async fn checked(outcome: Outcome, limits: DocumentLimits, pace: Pace) -> Result<Outcome> {
     document::aside(outcome.counted > SHORT_TEXT, move || outcome.check(limits, &pace)).await?
-}
-
-/// Refuses a configuration that is not empty.
-pub(crate) fn no_config(what: &str, config: &str) -> Result<()> {
-    if matches!(config, "{}" | "null") {
-        return Ok(());
-    }
-    Err(PluginError::invalid_config(format!("{what} has no configuration"))
-        .with_help("leave the configuration empty, and give the plugin what it needs as arguments"))
 }
 
 /// Puts bytes into blobs.

@@ -12,9 +12,8 @@ use serde_json::Value;
 use wasmtime::Store;
 use wasmtime::component::{HasSelf, Instance, InstancePre, Linker, ResourceAny, TypedFunc};
 
-use super::World;
 use crate::state::HostState;
-use crate::{document, refusal};
+use crate::{document, guest, refusal};
 use bindings::bivium::plugin as wit;
 use bindings::exports::bivium::plugin::guest::Guest as Exports;
 
@@ -46,14 +45,15 @@ const MOST_METHODS: usize = 1000;
 /// A longer text is not read.
 const MOST_SIGNATURES: usize = 1 << 20;
 
-/// This version, for the table of worlds.
-pub(super) const WORLD: World = World { version: "0.1.0", add_to_linker, guest };
+pub(super) const VERSION: &str = "0.1.0";
 
-fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+/// Links what a component of this version imports.
+pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     bindings::Plugin::add_to_linker::<HostState, HasSelf<HostState>>(linker, |state| state)
 }
 
-fn guest(instance: InstancePre<HostState>) -> wasmtime::Result<Box<dyn super::GuestPre>> {
+/// Finds the exports; an error says which is missing.
+pub(super) fn guest(instance: InstancePre<HostState>) -> wasmtime::Result<Box<dyn guest::GuestPre>> {
     let exports = bindings::PluginIndices::new(&instance)?;
     Ok(Box::new(GuestPre { instance, exports }))
 }
@@ -64,11 +64,11 @@ struct GuestPre {
 }
 
 #[async_trait]
-impl super::GuestPre for GuestPre {
+impl guest::GuestPre for GuestPre {
     async fn instantiate(
         &self,
         store: &mut Store<HostState>,
-    ) -> wasmtime::Result<wasmtime::Result<Box<dyn super::Guest>>> {
+    ) -> wasmtime::Result<wasmtime::Result<Box<dyn guest::Guest>>> {
         let instance = self.instance.instantiate_async(&mut *store).await?;
         let guest = |exports| Box::new(Guest { plugin: Arc::new(exports), instance }) as _;
         Ok(self.exports.load(store, &instance).map(guest))
@@ -131,7 +131,7 @@ impl Guest {
 }
 
 #[async_trait]
-impl super::Guest for Guest {
+impl guest::Guest for Guest {
     async fn methods(&self, store: &mut Store<HostState>) -> wasmtime::Result<Vec<MethodInfo>> {
         let description = self.exports().call_describe(&mut *store).await?;
         let told = match signatures(&mut *store, &self.instance) {
@@ -181,7 +181,7 @@ impl super::Guest for Guest {
         &self,
         store: &mut Store<HostState>,
         call: &mut Call,
-    ) -> wasmtime::Result<Result<Box<dyn super::GuestStream>>> {
+    ) -> wasmtime::Result<Result<Box<dyn guest::GuestStream>>> {
         let input = match lend(store, call).await? {
             Ok(lent) => lent,
             Err(error) => return Ok(Err(error)),
@@ -198,7 +198,7 @@ impl super::Guest for Guest {
 }
 
 #[async_trait]
-impl super::GuestStream for GuestStream {
+impl guest::GuestStream for GuestStream {
     async fn next(
         &mut self,
         store: &mut Store<HostState>,

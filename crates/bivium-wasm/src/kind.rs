@@ -1,0 +1,63 @@
+//! [`Kind`]: what a component is made for, told by its imports and exports.
+
+use bivium_interface::{PluginError, Result};
+use wasmtime::Engine;
+use wasmtime::component::{Component, ComponentExportIndex};
+
+use crate::typed::Methods;
+use crate::world::{self, GUEST, PACKAGE, WORLDS, World};
+use crate::{command, text};
+
+/// What a component is made for.
+pub(crate) enum Kind {
+    /// A published version of our world.
+    World(&'static World),
+    /// A program, whose `run` this is.
+    Command(ComponentExportIndex),
+    /// None of ours: it exports functions of its own.
+    Typed(Methods),
+}
+
+/// Looks at what the component imports and exports of our package, and finds what it is made for.
+pub(crate) fn find(component: &Component, engine: &Engine) -> Result<Kind> {
+    let ty = component.component_type();
+    let names = ty.imports(engine).chain(ty.exports(engine)).map(|(name, _)| name);
+    if let Some(version) = names.filter_map(version_of_ours).find(|version| world::of_version(version).is_none()) {
+        return Err(PluginError::invalid_manifest(format!(
+            "the component is made for version {} of {PACKAGE}, and this host runs {}",
+            text::name(version),
+            versions()
+        ))
+        .with_help("build it against this host's wit/, or use a host of its version"));
+    }
+    let ours = format!("{PACKAGE}/{GUEST}@");
+    let version = ty.exports(engine).find_map(|(name, _)| name.strip_prefix(&ours));
+    if let Some(world) = version.and_then(world::of_version) {
+        return Ok(Kind::World(world));
+    }
+    if let Some(run) = command::find(component, engine) {
+        return Ok(Kind::Command(run));
+    }
+    let methods = Methods::of(component, engine)?;
+    if methods.is_empty() {
+        return Err(PluginError::invalid_manifest(format!(
+            "the component exports nothing that can be called: neither `{PACKAGE}/{GUEST}` of {} nor functions of \
+             its own",
+            versions()
+        ))
+        .with_help("implement world `bivium:plugin/plugin`, or export a function"));
+    }
+    Ok(Kind::Typed(methods))
+}
+
+/// "version 0.1.0", or "versions 0.1.0 and 0.2.0".
+fn versions() -> String {
+    let known: Vec<&str> = WORLDS.iter().map(|world| world.version).collect();
+    format!("version{} {}", if known.len() == 1 { "" } else { "s" }, known.join(" and "))
+}
+
+/// The version in the name of one of our interfaces.
+fn version_of_ours(name: &str) -> Option<&str> {
+    let interface = name.strip_prefix(PACKAGE)?.strip_prefix('/')?;
+    Some(interface.split_once('@').map_or("", |(_, version)| version))
+}
