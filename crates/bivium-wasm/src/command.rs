@@ -23,7 +23,7 @@ use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, Stream
 
 use crate::state::HostState;
 use crate::store::Printed;
-use crate::{guest, refusal, text, typed};
+use crate::{guest, refusal, text};
 
 /// The interface of a program, without its version.
 const RUN: &str = "wasi:cli/run@0.2.";
@@ -395,9 +395,11 @@ impl guest::Guest for Guest {
                     .map_err(|why| limits.unwritten("the program's output is", why))
                     .map(|()| *result = Payload { json, blobs: Vec::new() })
             }
-            Err(bytes) => typed::keep(state, vec![bytes.into_bytes()])
-                .await
-                .map(|blobs| *result = Payload { json: json!({"$blob": 0}), blobs }),
+            Err(bytes) => {
+                let HostState { store, blobs, .. } = state;
+                let kept = blobs.keep(store, vec![bytes.into_bytes()]).await;
+                kept.map(|blobs| *result = Payload { json: json!({"$blob": 0}), blobs })
+            }
         })
     }
 

@@ -18,6 +18,7 @@ use wasmtime::Store;
 
 use crate::store::{Bounds, MemoryGauge, Reach, StoreLimits, TICKS_TO_YIELD};
 
+use crate::capability::blobs::Blobs;
 use crate::guest::{Guest, GuestStream};
 use crate::state::HostState;
 use crate::stream::RunningStream;
@@ -169,7 +170,7 @@ impl ComponentInstance {
         let live = slot.as_mut().ok_or_else(ended)?;
         let bounds = Bounds::of_call(call.handle(), &self.limits);
         bounds.check()?;
-        live.store.data().admit(&call.blobs)?;
+        Blobs::admit(&call.blobs, &self.limits)?;
         live.begin(Some(call.handle()));
         live.store.data_mut().show_blobs(&call.blobs);
         live.enter(&bounds);

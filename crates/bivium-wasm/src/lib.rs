@@ -8,7 +8,7 @@
 //! time, handles and what it writes are bounded; a guest that computes without end yields at every tick and is stopped
 //! at its deadline; one that traps takes its own instance with it and nothing else.
 
-mod blobs;
+mod capability;
 mod ceilings;
 mod command;
 mod compile;

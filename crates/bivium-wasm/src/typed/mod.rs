@@ -34,12 +34,8 @@ pub(crate) use method::Methods;
 use method::{Arguments, Method, Outcome};
 pub use shape::{Int, Shape};
 
-use crate::blobs::WriterHandle;
 use crate::guest::{self, NO_CONFIG_SCHEMA, no_config};
 use crate::state::HostState;
-
-/// The media type of a `list<u8>`: nothing is known of what the bytes mean.
-const BYTES: &str = "application/octet-stream";
 
 /// Blobs of the exchange that are so small together are read in place.
 const READ_IN_PLACE: u64 = 1 << 20;
@@ -121,7 +117,8 @@ impl guest::Guest for Guest {
         };
         Ok(match outcome {
             Ok(Outcome { json, blobs, .. }) => {
-                keep(store.data_mut(), blobs).await.map(|blobs| *result = Payload { json, blobs })
+                let HostState { store, blobs: own, .. } = store.data_mut();
+                own.keep(store, blobs).await.map(|blobs| *result = Payload { json, blobs })
             }
             Err(error) => Err(error),
         })
@@ -145,24 +142,4 @@ async fn arguments(method: &Arc<Method>, call: &mut Call, limits: DocumentLimits
 /// Holds a result against the limit of its text; a long one on a thread that may block.
 async fn checked(outcome: Outcome, limits: DocumentLimits, pace: Pace) -> Result<Outcome> {
     document::aside(outcome.counted > SHORT_TEXT, move || outcome.check(limits, &pace)).await?
-}
-
-/// Puts bytes into blobs.
-pub(crate) async fn keep(state: &mut HostState, bytes: Vec<Vec<u8>>) -> Result<Vec<Blob>> {
-    if bytes.len() > state.store.limits.blobs {
-        return Err(PluginError::resource_exhausted(format!(
-            "the result has {} lists of bytes that are handed on as blobs, over the limit of {} blobs",
-            bytes.len(),
-            state.store.limits.blobs
-        ))
-        .with_help("raise `limits.blobs` in its manifest"));
-    }
-    let mut kept = Vec::with_capacity(bytes.len());
-    for bytes in bytes {
-        state.charge(bytes.len())?;
-        let mut writer = WriterHandle::New { media_type: BYTES.to_owned() };
-        writer.write(&state.exchange, bytes).await?;
-        kept.push(writer.finish(&state.exchange)?.blob()?);
-    }
-    Ok(kept)
 }

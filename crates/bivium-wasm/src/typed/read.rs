@@ -20,7 +20,8 @@ use super::AT_ONCE;
 use super::image::{self, Data, Image};
 use super::layout::{Part, Places, discriminant, frame};
 use super::shape::{Int, Shape};
-use crate::{blobs, text};
+use crate::capability::blobs;
+use crate::text;
 
 /// Up to here a JSON number is exact everywhere; whole numbers beyond it are written as strings.
 pub(super) const MAX_EXACT: i128 = 1 << 53;

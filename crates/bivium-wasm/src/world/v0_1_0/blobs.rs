@@ -7,7 +7,7 @@ use bivium_interface::clip;
 use wasmtime::component::Resource;
 
 use super::wit;
-use crate::blobs::{BlobHandle, WriterHandle};
+use crate::capability::blobs::handle::{BlobHandle, WriterHandle};
 use crate::state::HostState;
 
 /// Longer than any media type may be.
@@ -57,22 +57,14 @@ impl wit::blobs::HostBlobWriter for HostState {
         handle: Resource<WriterHandle>,
         bytes: Vec<u8>,
     ) -> wasmtime::Result<Result<(), wit::types::Error>> {
-        if let Err(error) = self.charge(bytes.len()) {
-            return Ok(Err(error.into()));
-        }
-        let Self { store, exchange, .. } = self;
-        Ok(store.table.get_mut(&handle)?.write(exchange, bytes).await.map_err(Into::into))
+        Ok(self.blobs.write(&mut self.store, &handle, bytes).await?.map_err(Into::into))
     }
 
     fn finish(
         &mut self,
         handle: Resource<WriterHandle>,
     ) -> wasmtime::Result<Result<Resource<BlobHandle>, wit::types::Error>> {
-        let writer = self.store.table.delete(handle)?;
-        match writer.finish(&self.exchange) {
-            Ok(blob) => Ok(Ok(self.store.table.push(blob)?)),
-            Err(error) => Ok(Err(error.into())),
-        }
+        Ok(self.blobs.finish(&mut self.store, handle)?.map_err(Into::into))
     }
 
     fn drop(&mut self, handle: Resource<WriterHandle>) -> wasmtime::Result<()> {

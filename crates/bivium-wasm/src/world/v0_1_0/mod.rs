@@ -12,6 +12,7 @@ use serde_json::Value;
 use wasmtime::Store;
 use wasmtime::component::{HasSelf, Instance, InstancePre, Linker, ResourceAny, TypedFunc};
 
+use crate::capability::blobs as capability;
 use crate::state::HostState;
 use crate::{document, guest, refusal};
 use bindings::bivium::plugin as wit;
@@ -31,8 +32,8 @@ mod bindings {
         },
         exports: { default: async },
         with: {
-            "bivium:plugin/blobs.blob": crate::blobs::BlobHandle,
-            "bivium:plugin/blobs.blob-writer": crate::blobs::WriterHandle,
+            "bivium:plugin/blobs.blob": crate::capability::blobs::handle::BlobHandle,
+            "bivium:plugin/blobs.blob-writer": crate::capability::blobs::handle::WriterHandle,
         },
         require_store_data_send: true,
     });
@@ -225,13 +226,14 @@ async fn lend(store: &mut Store<HostState>, call: &mut Call) -> wasmtime::Result
         Ok(json) => json,
         Err(error) => return Ok(Err(error)),
     };
-    let blobs = store.data_mut().lend(std::mem::take(&mut call.blobs))?;
+    let HostState { store: own, blobs, .. } = store.data_mut();
+    let blobs = blobs.lend(own, std::mem::take(&mut call.blobs))?;
     Ok(Ok(wit::blobs::Payload { json, blobs }))
 }
 
 #[inline]
 async fn take(store: &mut Store<HostState>, output: wit::blobs::Payload) -> wasmtime::Result<Result<Payload>> {
-    let blobs = match store.data_mut().take(output.blobs)? {
+    let blobs = match capability::take(&mut store.data_mut().store, output.blobs)? {
         Ok(blobs) => blobs,
         Err(error) => return Ok(Err(error)),
     };
