@@ -7,10 +7,12 @@ use bivium_interface::{CallHandle, ErrorCode, PluginError};
 use wasmtime_wasi::WasiCtx;
 
 use crate::capability::blobs::Blobs;
-use crate::command::Command;
+use crate::capability::cli::Cli;
+use crate::capability::clocks::Clocks;
+use crate::capability::random::Random;
 use crate::network::{Network, NetworkGrant};
 use crate::store::StoreState;
-use crate::wasi::{Clock, Files, Random, Rights};
+use crate::wasi::{Files, Rights};
 
 /// The data of one store.
 pub(crate) struct HostState {
@@ -19,11 +21,10 @@ pub(crate) struct HostState {
     pub(crate) rights: Arc<Rights>,
     pub(crate) blobs: Blobs,
     pub(crate) files: Files,
-    pub(crate) clock: Clock,
+    pub(crate) clocks: Clocks,
     pub(crate) random: Random,
+    pub(crate) cli: Cli,
     pub(crate) network: Network,
-    /// What a program has of its call; none in any other component.
-    pub(crate) command: Option<Arc<Command>>,
     /// None until the guest first uses WASI.
     pub(crate) wasi: Option<Box<WasiCtx>>,
 }
@@ -35,13 +36,13 @@ impl HostState {
         Self {
             store,
             exchange,
-            rights,
             blobs,
             files: Files::default(),
-            clock: Clock::default(),
-            random: Random::default(),
+            clocks: Clocks::new(rights.clocks),
+            random: Random::new(rights.random),
+            cli: Cli::new(Arc::clone(&rights.cli)),
             network,
-            command: None,
+            rights,
             wasi: None,
         }
     }

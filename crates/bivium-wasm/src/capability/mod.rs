@@ -5,3 +5,6 @@
 //! nor the interfaces by which a guest calls it: those are implemented in `wasi/` and `world/`.
 
 pub(crate) mod blobs;
+pub(crate) mod cli;
+pub(crate) mod clocks;
+pub(crate) mod random;

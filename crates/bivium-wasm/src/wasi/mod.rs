@@ -10,43 +10,31 @@
 //! [`network`](crate::network).
 
 mod blob_files;
-mod clocks;
 mod descriptor;
-mod environment;
-mod error;
 mod files;
 mod guarded;
 mod kernel;
 mod links;
 mod metered;
-mod output;
-mod random;
+mod p2;
 mod rights;
-
-use std::sync::Arc;
 
 use wasmtime::component::Linker;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
-pub(crate) use clocks::Clock;
 pub(crate) use files::Files;
-pub(crate) use random::Random;
 pub(crate) use rights::Rights;
 
-use crate::command::{Command, Stdin, Stdout};
+use crate::capability::cli::Cli;
 use crate::network::Network;
 use crate::state::HostState;
-use crate::store::{GuestLog, Printed, StoreState};
-use output::LineStream;
+use crate::store::StoreState;
 
 pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     linker.allow_shadowing(true);
     descriptor::add_to_linker(linker)?;
-    environment::add_to_linker(linker)?;
-    error::add_to_linker(linker)?;
-    clocks::add_to_linker(linker)?;
-    random::add_to_linker(linker)?;
+    p2::add_to_linker(linker)?;
     linker.allow_shadowing(false);
     Ok(())
 }
@@ -54,20 +42,15 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
 impl WasiView for HostState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         // Made at the first use: most components never ask, and it would double what a fresh instance costs.
-        let Self { store: StoreState { log, table, .. }, network, wasi, command, .. } = self;
-        WasiCtxView { ctx: wasi.get_or_insert_with(|| Box::new(empty_handed(log, network, command.as_ref()))), table }
+        let Self { store, network, wasi, cli, .. } = self;
+        let ctx = wasi.get_or_insert_with(|| Box::new(context(store, network, cli)));
+        WasiCtxView { ctx, table: &mut store.table }
     }
 }
 
-fn empty_handed(log: &Arc<GuestLog>, network: &mut Network, command: Option<&Arc<Command>>) -> WasiCtx {
+fn context(store: &StoreState, network: &mut Network, cli: &Cli) -> WasiCtx {
     let mut builder = WasiCtxBuilder::new();
-    builder
-        .stdout(LineStream::new(log, Printed::Stdout))
-        .stderr(LineStream::new(log, Printed::Stderr))
-        .max_random_size(random::MAX_BYTES);
-    if let Some(command) = command {
-        builder.stdin(Stdin(Arc::clone(command))).stdout(Stdout(Arc::clone(command)));
-    }
+    cli.connect(store, &mut builder);
     network.watch(&mut builder);
     builder.build()
 }

@@ -4,7 +4,6 @@
 //! step without following any, so that what is opened is what was granted, whatever has been put in its place since; and
 //! it is never opened again.
 
-use std::env;
 use std::fs::File;
 use std::io;
 use std::path::{Component, Path};
@@ -19,11 +18,11 @@ use wasmtime_wasi::{FsPerms, OpenMode};
 
 use super::guarded::{Guarded, place_of};
 use super::{blob_files, kernel};
+use crate::capability::cli::CliGrant;
 use crate::store::Witness;
 
 /// The keys of the permissions, as they stand in manifests, errors and the audit log.
 pub(super) const FILESYSTEM: &str = "permissions.filesystem";
-pub(super) const ENV: &str = "permissions.env";
 pub(super) const BLOB_FILES: &str = "permissions.blob_files";
 
 /// Where the kernel shows itself, whatever is mounted there.
@@ -33,10 +32,9 @@ const IN_KERNEL: [&str; 2] = ["/proc", "/sys"];
 #[derive(Default)]
 pub(crate) struct Rights {
     pub(super) directories: Vec<Directory>,
-    /// Names and values.
-    pub(super) environment: Vec<(String, String)>,
-    pub(super) clocks: bool,
-    pub(super) random: bool,
+    pub(crate) cli: Arc<CliGrant>,
+    pub(crate) clocks: bool,
+    pub(crate) random: bool,
     pub(super) blob_files: bool,
     /// Held while a symbolic link is made, or something is moved: what is looked at first must not change meanwhile.
     pub(super) moves: tokio::sync::Mutex<()>,
@@ -78,15 +76,13 @@ impl Rights {
             ))
             .with_help("give the directory another `guest` path"));
         }
-        // What is not set, or is no text, the guest does not see.
-        let environment = permissions.env.iter().filter_map(|name| Some((name.clone(), env::var(name).ok()?)));
         Ok(Self {
             directories: permissions
                 .filesystem
                 .iter()
                 .map(|directory| open_directory(directory, protected))
                 .collect::<Result<_>>()?,
-            environment: environment.collect(),
+            cli: Arc::new(CliGrant::new(permissions)),
             clocks: permissions.clocks,
             random: permissions.random,
             blob_files: permissions.blob_files,
@@ -97,6 +93,14 @@ impl Rights {
     /// What a guest misses by its own words, has asked for, and has nothing of. The host does not see which file or variable it
     /// was: a standard library asks for all that there is, once and whatever the plugin does, and looks there by itself.
     pub(crate) fn unmet(&self, witness: &Witness, error: &PluginError) -> Option<String> {
+        let words = error.message().to_lowercase();
+        let missed = [self.missed(witness, &words), self.cli.missed(witness, &words)];
+        let missed: Vec<String> = missed.into_iter().flatten().collect();
+        let granted = || format!("the plugin has asked for what it is not granted: it has {}", missed.join(" and "));
+        (!missed.is_empty()).then(granted)
+    }
+
+    fn missed(&self, witness: &Witness, error: &str) -> Option<String> {
         /// How standard libraries say that a file is not there.
         const NO_FILE: &[&str] = &[
             "no such file",
@@ -110,17 +114,9 @@ impl Rights {
             "not-permitted",
             "not permitted",
         ];
-        const NO_VARIABLE: &[&str] = &["environment variable", "notpresent", "keyerror", "getenv", "environ"];
-        let unmet = [
-            (FILESYSTEM, self.directories.is_empty() && !self.blob_files, "no directory", NO_FILE),
-            (ENV, self.environment.is_empty(), "no environment variable", NO_VARIABLE),
-        ];
-        let words = error.message().to_lowercase();
-        let misses = |said: &[&str]| said.iter().any(|said| words.contains(said));
-        let unmet = unmet.into_iter().filter(|(key, none, _, said)| *none && witness.has_used(key) && misses(said));
-        let unmet: Vec<String> = unmet.map(|(key, _, what, _)| format!("{what} (`{key}`)")).collect();
-        let granted = || format!("the plugin has asked for what it is not granted: it has {}", unmet.join(" and "));
-        (!unmet.is_empty()).then(granted)
+        let has_none = self.directories.is_empty() && !self.blob_files;
+        let misses = || NO_FILE.iter().any(|said| error.contains(said));
+        (has_none && witness.has_used(FILESYSTEM) && misses()).then(|| format!("no directory (`{FILESYSTEM}`)"))
     }
 }
 
@@ -208,6 +204,9 @@ mod tests {
     fn a_missing_permission_is_told_where_the_guest_misses_it() {
         use bivium_instances::{Auditor, PluginLog};
         use bivium_interface::Failure;
+        use bivium_interface::manifest::Permissions;
+
+        use crate::capability::cli::ENV;
 
         let log = PluginLog::new("p");
         let guest = Arc::new(crate::store::GuestLog::new(log.clone(), 1, 1000));
@@ -226,7 +225,9 @@ mod tests {
         for other in ["ValueError: no such thing", "index out of bounds", ""] {
             assert_eq!(rights.unmet(&witness, &failed(other)), None, "{other}");
         }
-        let variables = Rights { environment: vec![("A".to_owned(), String::new())], ..Rights::default() };
+        let mut permissions = Permissions::default();
+        permissions.env = vec!["PATH".to_owned()];
+        let variables = Rights { cli: Arc::new(CliGrant::new(&permissions)), ..Rights::default() };
         assert_eq!(variables.unmet(&witness, &failed("KeyError: 'HOME'")), None, "it has some");
     }
 

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
@@ -47,7 +48,7 @@ impl StdoutStream for LineStream {
     }
 }
 
-#[async_trait::async_trait]
+#[async_trait]
 impl Pollable for LineStream {
     async fn ready(&mut self) {}
 }
