@@ -13,12 +13,12 @@ use serde_json::Value;
 use tokio::task::yield_now;
 use wasmtime::{Store, UpdateDeadline};
 
+use crate::capability::network::NetworkGrant;
 use crate::compile::{Compiled, Request, at};
 use crate::engine::WasmEngine;
 use crate::guest::GuestPre;
 use crate::instance::ComponentInstance;
 use crate::kind::{self, Kind};
-use crate::network::NetworkGrant;
 use crate::state::HostState;
 use crate::store::{Bounds, GuestLog, Limiter, MemoryGauge, StoreLimits, StoreState, TICKS_TO_YIELD, Witness};
 use crate::wasi::Rights;

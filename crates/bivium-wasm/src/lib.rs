@@ -21,7 +21,6 @@ pub mod fuzzing;
 mod guest;
 mod instance;
 mod kind;
-mod network;
 mod refusal;
 mod settings;
 mod state;
@@ -39,12 +38,12 @@ use bivium_interface::manifest::Limits;
 use bivium_interface::{Manifest, Result};
 use compile::Request;
 
+pub use capability::network::{Resolver, SystemResolver};
 pub use compile::{CacheUsage, Compilation, Compiler, check_component, compiler_main};
 pub use describe::{Description, Import, describe};
 pub use engine::{WasmConfig, WasmEngine};
 pub use factory::ComponentFactory;
 pub use instance::ComponentInstance;
-pub use network::{Resolver, SystemResolver};
 
 /// A WebAssembly component behind `PluginInterface`.
 pub type ComponentPlugin = PooledPlugin<ComponentFactory>;

@@ -9,8 +9,8 @@ use wasmtime_wasi::WasiCtx;
 use crate::capability::blobs::Blobs;
 use crate::capability::cli::Cli;
 use crate::capability::clocks::Clocks;
+use crate::capability::network::{Network, NetworkGrant};
 use crate::capability::random::Random;
-use crate::network::{Network, NetworkGrant};
 use crate::store::StoreState;
 use crate::wasi::{Files, Rights};
 
@@ -32,7 +32,7 @@ pub(crate) struct HostState {
 impl HostState {
     pub(crate) fn new(store: StoreState, exchange: Exchange, rights: Arc<Rights>, network: Arc<NetworkGrant>) -> Self {
         let blobs = Blobs::new(exchange.clone());
-        let network = Network::new(network, Arc::clone(&store.witness), store.limits.response_bytes);
+        let network = Network::new(network, &store);
         Self {
             store,
             exchange,

@@ -7,4 +7,5 @@
 pub(crate) mod blobs;
 pub(crate) mod cli;
 pub(crate) mod clocks;
+pub(crate) mod network;
 pub(crate) mod random;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bivium_interface::Result;
 
+use crate::capability::network::{Outside, Resolver};
 use crate::compile::{CacheUsage, Compiler, Workshop};
-use crate::network::{Outside, Resolver};
 use crate::settings::Pools;
 
 /// Sizes of a [`WasmEngine`](super::WasmEngine). The defaults suit a host of some hundred plugins on a 64-bit machine.

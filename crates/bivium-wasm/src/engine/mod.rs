@@ -19,7 +19,7 @@ use crate::compile::{CacheUsage, Workshop};
 use crate::settings::{self, Kind};
 use crate::state::HostState;
 use crate::store::Ticker;
-use crate::{network, wasi, world};
+use crate::{wasi, world};
 
 /// One wasmtime engine for a host. Cheap to clone; clones are the same engine. Its ticker thread ends when the last
 /// clone and the last component made with it are gone.
@@ -136,6 +136,5 @@ fn link(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
     let mut linker = Linker::new(engine);
     world::add_to_linker(&mut linker)?;
     wasi::add_to_linker(&mut linker)?;
-    network::add_to_linker(&mut linker)?;
     Ok(linker)
 }

@@ -7,7 +7,7 @@
 //! [`Rights`] is what a component is granted, opened once for all its instances. The interfaces that give something away
 //! are the host's own here ([`descriptor`], [`environment`], [`clocks`], [`random`]), as is the one that would tell of the
 //! host ([`error`]); they stand before those of `wasmtime-wasi`, to which they hand on what is allowed. The network is
-//! [`network`](crate::network).
+//! [`network`](crate::capability::network).
 
 mod blob_files;
 mod descriptor;
@@ -26,15 +26,14 @@ pub(crate) use files::Files;
 pub(crate) use rights::Rights;
 
 use crate::capability::cli::Cli;
-use crate::network::Network;
+use crate::capability::network::Network;
 use crate::state::HostState;
 use crate::store::StoreState;
 
 pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
-    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    p2::add_to_linker(linker)?;
     linker.allow_shadowing(true);
     descriptor::add_to_linker(linker)?;
-    p2::add_to_linker(linker)?;
     linker.allow_shadowing(false);
     Ok(())
 }

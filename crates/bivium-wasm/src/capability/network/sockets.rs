@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bivium_interface::policy::Scheme;
 use wasmtime_wasi::sockets::SocketAddrUse;
 
-use super::grant::Target;
-use super::{NetworkGrant, PERMISSION};
+use super::grant::{NetworkGrant, PERMISSION};
+use super::target::Target;
 use crate::store::Witness;
 
 /// The sockets of one instance.

@@ -8,35 +8,34 @@
 //! No proxy variables of the host's environment are used.
 
 mod body;
+mod connections;
 mod grant;
+mod headers;
 mod http;
-mod link;
 mod lookup;
 mod resolver;
 mod secrets;
 mod send;
 mod sockets;
+mod target;
 mod tls;
 
 use std::sync::Arc;
 
+use bivium_interface::PluginError;
+use bivium_interface::policy::Scheme;
+use wasmtime::component::ResourceTable;
 use wasmtime_wasi::WasiCtxBuilder;
-use wasmtime_wasi::p2::bindings::sockets::network::ErrorCode;
-use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
+use wasmtime_wasi_http::WasiHttpCtxView;
 
 pub(crate) use grant::NetworkGrant;
-pub(crate) use link::add_to_linker;
+pub(crate) use lookup::{Lookup, NoAddress};
 pub(crate) use resolver::Outside;
 pub use resolver::{Resolver, SystemResolver};
 
-use crate::state::HostState;
-use crate::store::Witness;
+use crate::store::{StoreState, Witness};
 use http::Http;
-use lookup::Lookup;
 use sockets::Sockets;
-
-/// The manifest's key that all of this hangs on.
-const PERMISSION: &str = "permissions.network";
 
 /// One instance's side of the network. What it needs is made at its first use.
 pub(crate) struct Network {
@@ -48,13 +47,15 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    pub(crate) fn new(grant: Arc<NetworkGrant>, witness: Arc<Witness>, response_bytes: u64) -> Self {
+    pub(crate) fn new(grant: Arc<NetworkGrant>, store: &StoreState) -> Self {
+        let (witness, response_bytes) = (Arc::clone(&store.witness), store.limits.response_bytes);
         Self { grant, witness, response_bytes, http: None, sockets: None }
     }
 
-    fn http(&mut self) -> &mut Http {
+    pub(crate) fn http<'a>(&'a mut self, table: &'a mut ResourceTable) -> WasiHttpCtxView<'a> {
         let Self { grant, witness, response_bytes, http, .. } = self;
-        http.get_or_insert_with(|| Box::new(Http::new(grant, witness, *response_bytes)))
+        let http = http.get_or_insert_with(|| Box::new(Http::new(grant, witness, *response_bytes)));
+        WasiHttpCtxView { ctx: &mut http.ctx, hooks: &mut http.hooks, table }
     }
 
     fn sockets(&mut self) -> &Arc<Sockets> {
@@ -62,8 +63,24 @@ impl Network {
         sockets.get_or_insert_with(|| Arc::new(Sockets::new(grant, witness)))
     }
 
-    fn look_up(&mut self, name: &str) -> Result<Lookup, ErrorCode> {
+    /// Whether sockets of this scheme may be made.
+    pub(crate) fn speaks(&mut self, scheme: Scheme) -> bool {
+        self.sockets().admit(scheme)
+    }
+
+    pub(crate) fn look_up(&mut self, name: &str) -> Result<Lookup, NoAddress> {
         Lookup::start(self.sockets(), name)
+    }
+
+    /// Whether one connection more fits under `limits.connections`.
+    pub(crate) fn has_room(&self, store: &mut StoreState) -> bool {
+        let most = store.limits.connections;
+        let has_room = connections::open(&mut store.table) < most;
+        if !has_room {
+            let error = PluginError::resource_exhausted(format!("the plugin holds {most} connections open, its limit"));
+            self.witness.refuse(error.with_help("raise `limits.connections` in its manifest"));
+        }
+        has_room
     }
 
     /// Has the sockets of a context ask us.
@@ -78,12 +95,5 @@ impl Network {
             .allow_tcp(true)
             .allow_udp(true)
             .allow_ip_name_lookup(false);
-    }
-}
-
-impl WasiHttpView for HostState {
-    fn http(&mut self) -> WasiHttpCtxView<'_> {
-        let http = self.network.http();
-        WasiHttpCtxView { ctx: &mut http.ctx, hooks: &mut http.hooks, table: &mut self.store.table }
     }
 }

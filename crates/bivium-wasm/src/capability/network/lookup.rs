@@ -6,44 +6,52 @@ use std::vec;
 
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::Pollable;
-use wasmtime_wasi::p2::bindings::sockets::network::ErrorCode;
 use wasmtime_wasi::runtime::{self, AbortOnDropJoinHandle};
 
-use super::PERMISSION;
+use super::grant::PERMISSION;
 use super::sockets::Sockets;
 use crate::store::Use;
 
+/// Why a lookup gives no address.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum NoAddress {
+    NotAName,
+    Denied,
+    NotFound,
+    NotYet,
+}
+
 /// The addresses of a name, as soon as they are there.
-pub(super) enum Lookup {
-    Pending(AbortOnDropJoinHandle<Result<Vec<IpAddr>, ErrorCode>>),
-    Done(Result<vec::IntoIter<IpAddr>, ErrorCode>),
+pub(crate) enum Lookup {
+    Pending(AbortOnDropJoinHandle<Result<Vec<IpAddr>, NoAddress>>),
+    Done(Result<vec::IntoIter<IpAddr>, NoAddress>),
 }
 
 impl Lookup {
     /// # Errors
-    /// `access-denied`.
-    pub(super) fn start(sockets: &Arc<Sockets>, name: &str) -> Result<Self, ErrorCode> {
+    /// If it is not a name, or no rule means it.
+    pub(super) fn start(sockets: &Arc<Sockets>, name: &str) -> Result<Self, NoAddress> {
         let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
         if let Ok(address) = bare.parse::<IpAddr>() {
             return Ok(Self::Done(Ok(vec![address].into_iter())));
         }
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         if !is_name(&name) {
-            return Err(ErrorCode::InvalidArgument);
+            return Err(NoAddress::NotAName);
         }
         let asked = sockets.witness.asks(PERMISSION, format!("dns://{name}"));
         if !sockets.grant.admit_lookup(&name) {
             asked.denied("no `tcp` or `udp` rule of its manifest means it");
-            return Err(ErrorCode::AccessDenied);
+            return Err(NoAddress::Denied);
         }
         let sockets = Arc::clone(sockets);
         Ok(Self::Pending(runtime::spawn(async move { find(&sockets, &asked, name).await })))
     }
 
     /// The next address; none at the end.
-    pub(super) fn next(&mut self) -> Result<Option<IpAddr>, ErrorCode> {
+    pub(crate) fn next(&mut self) -> Result<Option<IpAddr>, NoAddress> {
         match self {
-            Self::Pending(_) => Err(ErrorCode::WouldBlock),
+            Self::Pending(_) => Err(NoAddress::NotYet),
             Self::Done(Ok(addresses)) => Ok(addresses.next()),
             Self::Done(Err(error)) => Err(*error),
         }
@@ -56,19 +64,19 @@ fn is_name(name: &str) -> bool {
     (1..=253).contains(&name.len()) && name.bytes().all(part)
 }
 
-async fn find(sockets: &Sockets, asked: &Use, name: String) -> Result<Vec<IpAddr>, ErrorCode> {
+async fn find(sockets: &Sockets, asked: &Use, name: String) -> Result<Vec<IpAddr>, NoAddress> {
     let addresses = sockets.grant.look_up(name.clone()).await.map_err(|error| {
         asked.failed(&error);
-        ErrorCode::NameUnresolvable
+        NoAddress::NotFound
     })?;
     for address in &addresses {
         if let Err(why) = sockets.grant.admit_looked_up(&name, *address) {
             asked.denied(&why);
-            return Err(ErrorCode::AccessDenied);
+            return Err(NoAddress::Denied);
         }
     }
     if !asked.granted() {
-        return Err(ErrorCode::AccessDenied);
+        return Err(NoAddress::Denied);
     }
     sockets.remember(&name, &addresses);
     Ok(addresses)

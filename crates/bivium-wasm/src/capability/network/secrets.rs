@@ -1,13 +1,9 @@
 //! [`Secret`]: a header that the host puts into a plugin's requests, so that the plugin never sees its value.
 
-use std::net::IpAddr;
-
-use super::NetworkGrant;
-use super::grant::Target;
-use super::http::{is_forbidden, read_alike};
+use super::headers::{is_forbidden, read_alike};
+use super::target::Target;
 use bivium_instances::Secrets;
 use bivium_interface::manifest::SecretPermission;
-use bivium_interface::policy::Scheme;
 use bivium_interface::{PluginError, Result};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -45,18 +41,13 @@ impl Secret {
         &self.permission.name
     }
 
-    /// Whether it goes to this host; an error says why it must not, in the way the request goes.
-    pub(super) fn goes(
-        &self,
-        grant: &NetworkGrant,
-        target: &Target,
-        addresses: &[IpAddr],
-    ) -> Result<bool, &'static str> {
+    /// Whether it goes to this host; an error says why it must not, in the way the request goes. `is_safe` says whether nobody in
+    /// between can read it, or the rules name who can.
+    pub(super) fn goes(&self, target: &Target, is_safe: impl FnOnce() -> bool) -> Result<bool, &'static str> {
         if !self.permission.covers(&target.host) {
             return Ok(false);
         }
-        let named = |address: &IpAddr| address.is_loopback() || grant.names(target, *address);
-        if target.scheme == Scheme::Https || addresses.iter().all(named) {
+        if is_safe() {
             return Ok(true);
         }
         Err("a secret goes over https only, but for loopback and addresses that `permissions.network` names")

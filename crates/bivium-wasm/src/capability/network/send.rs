@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bivium_interface::policy::Scheme;
-use http::Request;
+use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use hyper::client::conn::http1;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -19,11 +19,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
-use super::NetworkGrant;
 use super::body::ResponseBody;
-use super::grant::Target;
-use super::http::Answer;
+use super::grant::NetworkGrant;
 use super::secrets::{self, Secret};
+use super::target::Target;
 use crate::store::Use;
 use crate::text;
 
@@ -34,6 +33,9 @@ const READ: Duration = Duration::from_secs(600);
 /// The head of a response, in bytes, and the number of its headers.
 const HEAD: usize = 64 << 10;
 const HEADERS: usize = 256;
+
+/// A response, and what must run beside it until it has been read.
+pub(super) type Answer = (Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
 
 pub(super) async fn send(
     grant: Arc<NetworkGrant>,
@@ -96,7 +98,7 @@ pub(super) async fn send(
         }
         Ok(())
     };
-    Ok((http::Response::from_parts(head, body.boxed_unsync()), Box::new(beside)))
+    Ok((Response::from_parts(head, body.boxed_unsync()), Box::new(beside)))
 }
 
 /// The addresses of the target, all of which the rules allow. A name that leads to one that they do not is refused
@@ -123,9 +125,11 @@ fn fitting<'a>(
     target: &Target,
     addresses: &[IpAddr],
 ) -> Result<Vec<&'a Secret>, Error> {
+    let named = |address: &IpAddr| address.is_loopback() || grant.names(target, *address);
+    let is_safe = || target.scheme == Scheme::Https || addresses.iter().all(named);
     let mut fitting = Vec::new();
     for secret in &grant.secrets {
-        match secret.goes(grant, target, addresses) {
+        match secret.goes(target, is_safe) {
             Ok(true) => fitting.push(secret),
             Ok(false) => {}
             Err(why) => {

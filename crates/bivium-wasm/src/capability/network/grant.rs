@@ -1,6 +1,5 @@
 //! [`NetworkGrant`]: the rules of one plugin, which its instances share.
 
-use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,9 +9,13 @@ use bivium_interface::policy::{NetworkRule, Scheme, is_private};
 use bivium_interface::{PluginError, Result};
 use tokio::sync::Semaphore;
 
+use super::resolver::Outside;
 use super::secrets::Secret;
+use super::target::Target;
 use super::tls::Tls;
-use super::{Outside, PERMISSION};
+
+/// The manifest's key that all of this hangs on.
+pub(super) const PERMISSION: &str = "permissions.network";
 
 /// What one plugin may do on the network.
 pub(crate) struct NetworkGrant {
@@ -25,33 +28,6 @@ pub(crate) struct NetworkGrant {
     pub(super) tls: Tls,
     outside: Outside,
     lookups: Arc<Semaphore>,
-}
-
-/// Whither a guest wants. The host is a name in lower case without a last dot, or an address without brackets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Target {
-    pub(super) scheme: Scheme,
-    pub(super) host: String,
-    pub(super) port: u16,
-}
-
-impl Target {
-    pub(super) fn new(scheme: Scheme, host: &str, port: u16) -> Self {
-        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-        Self { scheme, host, port }
-    }
-
-    /// The address, where the host is one.
-    fn address(&self) -> Option<IpAddr> {
-        self.host.parse().ok().map(|address: IpAddr| address.to_canonical())
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
-        write!(f, "{}://{open}{}{close}:{}", self.scheme.as_str(), self.host, self.port)
-    }
 }
 
 impl NetworkGrant {

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use bivium_interface::policy::Scheme;
-use http::{HeaderName, HeaderValue, Request, Response, Uri, header};
+use http::{HeaderName, HeaderValue, Request, Uri, header};
 use wasmtime_wasi_http::p2::bindings::http::types::{DnsErrorPayload, ErrorCode};
-use wasmtime_wasi_http::{
-    DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks,
-};
+use wasmtime_wasi_http::{Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks};
 
-use super::grant::Target;
-use super::{NetworkGrant, PERMISSION, send};
+use super::grant::{NetworkGrant, PERMISSION};
+use super::headers::is_forbidden;
+use super::send::{self, Answer};
+use super::target::Target;
 use crate::store::Witness;
 
 /// The HTTP side of one instance.
@@ -35,9 +35,6 @@ pub(super) struct Hooks {
     witness: Arc<Witness>,
     response_bytes: u64,
 }
-
-/// A response, and what must run beside it until it has been read.
-pub(super) type Answer = (Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
 
 impl Hooks {
     fn start(
@@ -131,24 +128,7 @@ impl WasiHttpHooks for Hooks {
     }
 }
 
-/// Headers that belong to the connection, which is the host's, and names that a server may take for one of them. Trailers
-/// need the header that announces them: so they go no other way either.
-pub(super) fn is_forbidden(name: &HeaderName) -> bool {
-    let known = DEFAULT_FORBIDDEN_HEADERS;
-    let mut known = known.iter().chain(&[header::TE, header::TRAILER]);
-    let is_proxys = name.as_str().get(..6).is_some_and(|start| read_alike(start, "proxy-"));
-    let is_length = *name != header::CONTENT_LENGTH && read_alike(name.as_str(), header::CONTENT_LENGTH.as_str());
-    is_proxys || is_length || known.any(|known| read_alike(name.as_str(), known.as_str()))
-}
-
-/// Whether a server may take one header's name for the other's: CGI, and whoever follows its example, tells only letters
-/// and digits apart. Both are in lower case.
-pub(super) fn read_alike(one: &str, other: &str) -> bool {
-    let read = |byte: u8| if byte.is_ascii_alphanumeric() { byte } else { b'-' };
-    one.bytes().map(read).eq(other.bytes().map(read))
-}
-
-/// Whither the request wants. None if that is not plain: a user's name before the host, a port that is none.
+/// Where the request goes. None if that is not plain: a user's name before the host, a port that is none.
 fn target(uri: &Uri) -> Option<Target> {
     let scheme = match uri.scheme_str() {
         Some("https") => Scheme::Https,
@@ -197,19 +177,6 @@ mod tests {
         ] {
             let Ok(uri) = text.parse::<Uri>() else { continue };
             assert_eq!(super::target(&uri), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn headers_of_the_connection_are_not_the_guests() {
-        for name in ["host", "connection", "proxy-authorization", "proxy-anything", "transfer-encoding", "upgrade"] {
-            assert!(is_forbidden(&name.parse().unwrap()), "{name}");
-        }
-        for name in ["transfer_encoding", "content_length", "proxy_authorization", "proxy.x", "te", "trailer", "HOST"] {
-            assert!(is_forbidden(&name.parse().unwrap()), "{name}");
-        }
-        for name in ["authorization", "content-length", "x-key", "x_key", "proxies", "hosts", "cookie"] {
-            assert!(!is_forbidden(&name.parse().unwrap()), "{name}");
         }
     }
 }
