@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::task::yield_now;
 use wasmtime::{Store, UpdateDeadline};
 
+use crate::capability::Grants;
 use crate::capability::network::NetworkGrant;
 use crate::compile::{Compiled, Request, at};
 use crate::engine::WasmEngine;
@@ -21,7 +22,6 @@ use crate::instance::ComponentInstance;
 use crate::kind::{self, Kind};
 use crate::state::HostState;
 use crate::store::{Bounds, GuestLog, Limiter, MemoryGauge, StoreLimits, StoreState, TICKS_TO_YIELD, Witness};
-use crate::wasi::Rights;
 use crate::{ceilings, command, refusal, trap, typed};
 
 /// Instances beyond the first are freed when no call has needed them for this time.
@@ -48,8 +48,7 @@ pub struct ComponentFactory {
     needs: [u32; 3],
     exchange: Exchange,
     context: PluginContext,
-    rights: Arc<Rights>,
-    network: Arc<NetworkGrant>,
+    grants: Arc<Grants>,
     instances: AtomicU64,
     /// The plugin's answer, asked for once: it is the same for every instance.
     schema: Arc<OnceLock<Value>>,
@@ -76,7 +75,7 @@ impl ComponentFactory {
         let engine = engine.for_limits(limits).map_err(named)?;
         let request =
             Request::of(manifest, limits, engine.config().compile_memory()).map_err(named)?.told(&context.log);
-        let network = Arc::new(NetworkGrant::new(&context, engine.config().outside()).map_err(named)?);
+        let network = NetworkGrant::new(&context, engine.config().outside()).map_err(named)?;
         let limits = StoreLimits::new(&context.granted.limits);
         let path = request.path.clone();
         let (guest, compiled) = guest(&engine, request).await.map_err(named)?;
@@ -85,8 +84,8 @@ impl ComponentFactory {
         let granted = Arc::clone(&context.granted);
         let cache = engine.cache().map(|cache| cache.directory);
         let protected = context.protected.clone().and_exchange(exchange).and(cache, "the host's cache");
-        let rights =
-            blocking(move || Rights::open(&granted, &protected)).await.and_then(|rights| rights).map_err(named)?;
+        let grants = blocking(move || Grants::open(&granted, &protected, network)).await;
+        let grants = grants.and_then(|grants| grants).map_err(named)?;
         Ok(Self {
             name: manifest.name.clone(),
             version: manifest.version.clone(),
@@ -105,8 +104,7 @@ impl ComponentFactory {
             needs,
             exchange: exchange.clone(),
             context,
-            rights: Arc::new(rights),
-            network,
+            grants: Arc::new(grants),
             instances: AtomicU64::new(0),
             schema: Arc::default(),
         })
@@ -151,11 +149,9 @@ impl InstanceFactory for ComponentFactory {
         let limiter = Limiter::new(self.limits, Arc::clone(&memory));
         let log = Arc::new(GuestLog::new(self.context.log.clone(), id, self.limits.log_records));
         let witness = Arc::new(Witness::new(self.context.audit.clone(), log));
-        let (rights, network) = (Arc::clone(&self.rights), Arc::clone(&self.network));
-        let exchange = self.exchange.clone();
         let (ticker, counted) = (self.engine.ticker(), self.engine.count_store());
         let state = StoreState::new(self.limits, limiter, witness, ticker, counted);
-        let state = HostState::new(state, exchange, rights, network);
+        let state = HostState::new(state, &self.exchange, Arc::clone(&self.grants));
         let mut store = Store::new(self.engine.wasmtime(), state);
         store.limiter(|state| &mut state.store.limiter);
         store.set_hostcall_fuel(self.limits.handed);

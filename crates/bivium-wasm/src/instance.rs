@@ -172,7 +172,7 @@ impl ComponentInstance {
         bounds.check()?;
         Blobs::admit(&call.blobs, &self.limits)?;
         live.begin(Some(call.handle()));
-        live.store.data_mut().show_blobs(&call.blobs);
+        live.store.data_mut().files.show(&call.blobs);
         live.enter(&bounds);
         Ok((live, bounds))
     }

@@ -6,45 +6,46 @@ use bivium_exchange::Exchange;
 use bivium_interface::{CallHandle, ErrorCode, PluginError};
 use wasmtime_wasi::WasiCtx;
 
+use crate::capability::Grants;
 use crate::capability::blobs::Blobs;
 use crate::capability::cli::Cli;
 use crate::capability::clocks::Clocks;
-use crate::capability::network::{Network, NetworkGrant};
+use crate::capability::files::{Files, FilesView};
+use crate::capability::network::Network;
 use crate::capability::random::Random;
 use crate::store::StoreState;
-use crate::wasi::{Files, Rights};
 
 /// The data of one store.
 pub(crate) struct HostState {
     pub(crate) store: StoreState,
-    pub(crate) exchange: Exchange,
-    pub(crate) rights: Arc<Rights>,
     pub(crate) blobs: Blobs,
     pub(crate) files: Files,
     pub(crate) clocks: Clocks,
     pub(crate) random: Random,
     pub(crate) cli: Cli,
     pub(crate) network: Network,
+    grants: Arc<Grants>,
     /// None until the guest first uses WASI.
     pub(crate) wasi: Option<Box<WasiCtx>>,
 }
 
 impl HostState {
-    pub(crate) fn new(store: StoreState, exchange: Exchange, rights: Arc<Rights>, network: Arc<NetworkGrant>) -> Self {
-        let blobs = Blobs::new(exchange.clone());
-        let network = Network::new(network, &store);
+    pub(crate) fn new(store: StoreState, exchange: &Exchange, grants: Arc<Grants>) -> Self {
         Self {
+            blobs: Blobs::new(exchange.clone()),
+            files: Files::new(Arc::clone(&grants.files), exchange.clone()),
+            clocks: Clocks::new(grants.clocks),
+            random: Random::new(grants.random),
+            cli: Cli::new(Arc::clone(&grants.cli)),
+            network: Network::new(Arc::clone(&grants.network), &store),
             store,
-            exchange,
-            blobs,
-            files: Files::default(),
-            clocks: Clocks::new(rights.clocks),
-            random: Random::new(rights.random),
-            cli: Cli::new(Arc::clone(&rights.cli)),
-            network,
-            rights,
+            grants,
             wasi: None,
         }
+    }
+
+    pub(crate) fn files(&mut self) -> FilesView<'_> {
+        FilesView { files: &mut self.files, store: &mut self.store }
     }
 
     /// The guest works for this call from now on, or for the host itself.
@@ -57,7 +58,7 @@ impl HostState {
     pub(crate) fn end_call(&mut self) {
         self.store.forget_call();
         self.blobs.end_loans();
-        self.hide_blobs();
+        self.files().hide_blobs();
         self.store.log.end_call();
     }
 
@@ -68,7 +69,7 @@ impl HostState {
         if error.help().is_some() || !matches!(error.code(), ErrorCode::PluginFailed | ErrorCode::Crashed) {
             return error;
         }
-        match self.rights.unmet(&self.store.witness, &error) {
+        match self.grants.missed(&self.store.witness, &error) {
             Some(help) => error.with_help(help),
             None => error,
         }

@@ -7,5 +7,94 @@
 pub(crate) mod blobs;
 pub(crate) mod cli;
 pub(crate) mod clocks;
+pub(crate) mod files;
 pub(crate) mod network;
 pub(crate) mod random;
+
+use std::sync::Arc;
+
+use bivium_instances::Protected;
+use bivium_interface::{Granted, PluginError, Result};
+
+use crate::store::Witness;
+use cli::CliGrant;
+use files::FilesGrant;
+use network::NetworkGrant;
+
+/// What one component is granted, set up once when it is loaded.
+pub(crate) struct Grants {
+    pub(crate) files: Arc<FilesGrant>,
+    pub(crate) cli: Arc<CliGrant>,
+    pub(crate) clocks: bool,
+    pub(crate) random: bool,
+    pub(crate) network: Arc<NetworkGrant>,
+}
+
+impl Grants {
+    /// Opens what is granted. Blocks on the file system.
+    ///
+    /// # Errors
+    /// Those of [`FilesGrant::open`].
+    pub(crate) fn open(granted: &Granted, protected: &Protected, network: NetworkGrant) -> Result<Self> {
+        let permissions = &granted.permissions;
+        Ok(Self {
+            files: Arc::new(FilesGrant::open(permissions, protected)?),
+            cli: Arc::new(CliGrant::new(permissions)),
+            clocks: permissions.clocks,
+            random: permissions.random,
+            network: Arc::new(network),
+        })
+    }
+
+    /// What a guest misses by its own words, has asked for, and has nothing of.
+    pub(crate) fn missed(&self, witness: &Witness, error: &PluginError) -> Option<String> {
+        missed(&self.files, &self.cli, witness, error)
+    }
+}
+
+/// The host does not see which file or variable a guest missed: a standard library asks for all that there is, once and whatever the
+/// plugin does, and looks there by itself.
+fn missed(files: &FilesGrant, cli: &CliGrant, witness: &Witness, error: &PluginError) -> Option<String> {
+    let words = error.message().to_lowercase();
+    let missed = [files.missed(witness, &words), cli.missed(witness, &words)];
+    let missed: Vec<String> = missed.into_iter().flatten().collect();
+    let granted = || format!("the plugin has asked for what it is not granted: it has {}", missed.join(" and "));
+    (!missed.is_empty()).then(granted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_permission_is_told_where_the_guest_misses_it() {
+        use bivium_instances::{Auditor, PluginLog};
+        use bivium_interface::Failure;
+        use bivium_interface::manifest::Permissions;
+
+        use super::cli::ENV;
+        use super::files::FILESYSTEM;
+
+        let log = PluginLog::new("p");
+        let guest = Arc::new(crate::store::GuestLog::new(log.clone(), 1, 1000));
+        let witness = Arc::new(Witness::new(Auditor::new("p", None, log), guest));
+        let (files, cli) = (FilesGrant::default(), CliGrant::default());
+        let failed = |message: &str| PluginError::plugin_failed(Failure::new("", message));
+        let no_file = failed("No such file or directory (os error 44)");
+        assert_eq!(missed(&files, &cli, &witness, &no_file), None, "it has not asked");
+        for permission in [FILESYSTEM, ENV] {
+            assert!(witness.granted_once(permission, std::iter::empty()));
+        }
+        let told = missed(&files, &cli, &witness, &no_file).unwrap();
+        assert!(told.contains("`permissions.filesystem`") && !told.contains(ENV), "{told}");
+        let told = missed(&files, &cli, &witness, &failed("KeyError: 'HOME'")).unwrap();
+        assert!(told.contains("`permissions.env`") && !told.contains(FILESYSTEM), "{told}");
+        for other in ["ValueError: no such thing", "index out of bounds", ""] {
+            assert_eq!(missed(&files, &cli, &witness, &failed(other)), None, "{other}");
+        }
+        let mut permissions = Permissions::default();
+        permissions.env = vec!["PATH".to_owned()];
+        let some = CliGrant::new(&permissions);
+        assert_eq!(missed(&files, &some, &witness, &failed("KeyError: 'HOME'")), None, "it has some");
+    }
+}

@@ -1,41 +1,24 @@
-//! WASI 0.2, linked empty-handed: a permission fills a hand.
+//! WASI, which is linked but grants nothing until a permission does.
 //!
-//! A plugin needs no WASI, but the standard libraries of most languages import it. Without permissions they find it here
-//! with nothing in its hands: no directory, no environment, no arguments, no input, no network, a clock that only the
-//! guest's own sleep moves, and numbers that are the same in every run. What they print becomes log records.
+//! A plugin needs no WASI, but the standard libraries of most languages import it. Without permissions they find no directory, no
+//! environment, no arguments, no input, no network, a clock that only the guest's own sleep moves, and numbers that are the same in
+//! every run. What they print becomes log records.
 //!
-//! [`Rights`] is what a component is granted, opened once for all its instances. The interfaces that give something away
-//! are the host's own here ([`descriptor`], [`environment`], [`clocks`], [`random`]), as is the one that would tell of the
-//! host ([`error`]); they stand before those of `wasmtime-wasi`, to which they hand on what is allowed. The network is
-//! [`network`](crate::capability::network).
+//! Each version of WASI is a module that implements its interfaces by calling the capabilities.
 
-mod blob_files;
-mod descriptor;
-mod files;
-mod guarded;
-mod kernel;
-mod links;
-mod metered;
 mod p2;
-mod rights;
 
 use wasmtime::component::Linker;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
-
-pub(crate) use files::Files;
-pub(crate) use rights::Rights;
 
 use crate::capability::cli::Cli;
 use crate::capability::network::Network;
 use crate::state::HostState;
 use crate::store::StoreState;
 
+/// Links every version.
 pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
-    p2::add_to_linker(linker)?;
-    linker.allow_shadowing(true);
-    descriptor::add_to_linker(linker)?;
-    linker.allow_shadowing(false);
-    Ok(())
+    p2::add_to_linker(linker)
 }
 
 impl WasiView for HostState {

@@ -3,7 +3,9 @@
 mod cli;
 mod clocks;
 mod error;
+mod filesystem;
 mod http;
+mod metered;
 mod random;
 mod sockets;
 
@@ -18,6 +20,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
     cli::add_to_linker(linker)?;
     clocks::add_to_linker(linker)?;
     error::add_to_linker(linker)?;
+    filesystem::add_to_linker(linker)?;
     random::add_to_linker(linker)?;
     sockets::add_to_linker(linker)?;
     linker.allow_shadowing(false);

@@ -3,7 +3,7 @@
 //! No guest gets out by a link: `wasmtime-wasi` resolves every path beneath its directory. But the host, or another program,
 //! may follow one later that the guest has left there. So a link's target is relative, goes up only at its beginning, and no
 //! further than to the granted directory; and what is moved to another directory, or linked there, is held to the same. What
-//! other processes do with the directory meanwhile is not held: [`Rights`](super::Rights) lets the instances of one plugin
+//! other processes do with the directory meanwhile is not held: [`FilesGrant`] lets the instances of one plugin
 //! do this one at a time.
 
 use std::ffi::OsStr;
@@ -16,13 +16,15 @@ use std::sync::Arc;
 use bivium_interface::PluginError;
 use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
+use tokio::sync::OwnedMutexGuard;
 use wasmtime_wasi::filesystem::Descriptor;
-use wasmtime_wasi::p2::FsResult;
-use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 use wasmtime_wasi::runtime::spawn_blocking;
 
-use super::files::{Denial, Fd, MAX_LISTED};
-use crate::state::HostState;
+#[cfg(doc)]
+use super::grant::FilesGrant;
+use super::list::MAX_LISTED;
+use super::refused::{Denial, Refused};
+use super::view::{Fd, FilesView};
 
 /// Directories within each other in a tree that is moved: each is held open meanwhile.
 const MAX_DEPTH: usize = 64;
@@ -37,28 +39,37 @@ enum Verdict {
     TooMuch,
 }
 
-impl HostState {
+/// While this lives, no other instance of the plugin makes a link or moves something.
+pub(crate) type Moving = OwnedMutexGuard<()>;
+
+impl FilesView<'_> {
+    fn moving(&self) -> impl Future<Output = Moving> + use<> {
+        Arc::clone(&self.files.grant.moves).lock_owned()
+    }
+
     /// Refuses a new link that would lead out.
-    pub(super) async fn admit_symlink(&mut self, fd: &Fd, target: &str, path: &str) -> FsResult<()> {
+    pub(crate) async fn admit_symlink(&mut self, fd: &Fd, target: &str, path: &str) -> Result<Moving, Refused> {
+        let moving = self.moving().await;
         let verdict = match climb(Path::new(target)) {
             Some(0) => Ok(Verdict::Fine),
             None => Ok(Verdict::LeadsOut),
             Some(climb) => {
-                let Some(place) = Place::of(self, fd, path) else { return Ok(()) };
+                let Some(place) = Place::of(self, fd, path) else { return Ok(moving) };
                 spawn_blocking(move || Ok(within(climb, place.depth(&place.parent()?)?))).await
             }
         };
-        self.heed(fd, path, verdict)
+        self.heed(fd, path, verdict).map(|()| moving)
     }
 
     /// Refuses to move, or to link, what would lead out from its new place.
-    pub(super) async fn admit_move(&mut self, fd: &Fd, path: &str, to: &Fd, new: &str) -> FsResult<()> {
-        let (Some(from), Some(to)) = (Place::of(self, fd, path), Place::of(self, to, new)) else { return Ok(()) };
+    pub(crate) async fn admit_move(&mut self, fd: &Fd, path: &str, to: &Fd, new: &str) -> Result<Moving, Refused> {
+        let moving = self.moving().await;
+        let (Some(from), Some(to)) = (Place::of(self, fd, path), Place::of(self, to, new)) else { return Ok(moving) };
         let verdict = spawn_blocking(move || moved(&from, &to)).await;
-        self.heed(fd, path, verdict)
+        self.heed(fd, path, verdict).map(|()| moving)
     }
 
-    fn heed(&mut self, fd: &Fd, path: &str, verdict: io::Result<Verdict>) -> FsResult<()> {
+    fn heed(&mut self, fd: &Fd, path: &str, verdict: io::Result<Verdict>) -> Result<(), Refused> {
         match verdict {
             Ok(Verdict::Fine) => return Ok(()),
             Ok(Verdict::TooMuch) => {
@@ -66,14 +77,14 @@ impl HostState {
                     "a directory with more than {MAX_LISTED} entries, or {MAX_DEPTH} directories within each other, cannot be \
                      moved to another directory"
                 )));
-                return Err(ErrorCode::InsufficientMemory.into());
+                return Err(Refused::TooMuch);
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ErrorCode::NoEntry.into()),
-            Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Err(ErrorCode::NotDirectory.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Refused::NoEntry),
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Err(Refused::NotDirectory),
             Ok(Verdict::LeadsOut) | Err(_) => {}
         }
         self.deny(fd, path, Denial::Outside);
-        Err(ErrorCode::NotPermitted.into())
+        Err(Refused::NotPermitted)
     }
 }
 
@@ -86,9 +97,9 @@ struct Place {
 
 impl Place {
     /// None where the operation fails by itself.
-    fn of(state: &HostState, fd: &Fd, path: &str) -> Option<Self> {
-        let Ok(Descriptor::Dir(dir)) = state.store.table.get(fd) else { return None };
-        let root = &state.origin(fd)?.dir;
+    fn of(view: &FilesView<'_>, fd: &Fd, path: &str) -> Option<Self> {
+        let Ok(Descriptor::Dir(dir)) = view.store.table.get(fd) else { return None };
+        let root = &view.origin(fd)?.dir;
         Some(Self { dir: Arc::clone(&dir.dir), root: Arc::clone(&root.dir), path: path.to_owned() })
     }
 

@@ -13,12 +13,9 @@ use std::sync::Arc;
 use bivium_exchange::{Area, Exchange};
 use bivium_interface::{Blob, PluginError, Result, suffix_of_media_type};
 use wasmtime_wasi::filesystem::{Descriptor, Dir, File as OpenFile};
-use wasmtime_wasi::p2::bindings::filesystem::types::{
-    DescriptorFlags, DescriptorStat, DescriptorType, ErrorCode, MetadataHashValue, OpenFlags,
-};
 use wasmtime_wasi::{FsPerms, OpenMode};
 
-use super::rights::{BLOB_FILES, Directory};
+use super::directory::{BLOB_FILES, Directory};
 
 /// The path that the guest sees.
 pub(super) const GUEST: &str = "/blobs";
@@ -79,7 +76,7 @@ fn suffix(blob: &Blob) -> String {
 }
 
 /// What a path in the directory of blobs stands for.
-pub(super) enum Named {
+pub(crate) enum Named {
     Blob(usize, Blob),
     /// A blob that the call has not got.
     Missing,
@@ -105,34 +102,9 @@ impl Named {
     }
 }
 
-/// Whether a blob may be opened so.
-pub(super) fn check(how: OpenFlags, flags: DescriptorFlags) -> std::result::Result<(), ErrorCode> {
-    let writes = DescriptorFlags::WRITE | DescriptorFlags::MUTATE_DIRECTORY;
-    if how.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE | OpenFlags::EXCLUSIVE) || flags.intersects(writes) {
-        return Err(ErrorCode::NotPermitted);
-    }
-    if how.contains(OpenFlags::DIRECTORY) { Err(ErrorCode::NotDirectory) } else { Ok(()) }
-}
-
 /// Opens a blob. Blocks on the file system.
 pub(super) fn open(blob: &Blob) -> io::Result<Descriptor> {
     Ok(Descriptor::File(OpenFile::new(blob.open()?, FsPerms::ReadOnly, OpenMode::READ, false)))
-}
-
-pub(super) fn stat(blob: &Blob) -> DescriptorStat {
-    DescriptorStat {
-        type_: DescriptorType::RegularFile,
-        link_count: 1,
-        size: blob.size(),
-        data_access_timestamp: None,
-        data_modification_timestamp: None,
-        status_change_timestamp: None,
-    }
-}
-
-/// Tells the blobs of a call apart.
-pub(super) fn hash(n: usize) -> MetadataHashValue {
-    MetadataHashValue { lower: n as u64, upper: 0x626c_6f62 }
 }
 
 #[cfg(test)]

@@ -1,0 +1,64 @@
+//! The blobs of the running call, where they are files of the guest's.
+
+use std::sync::Arc;
+
+use bivium_interface::Blob;
+use wasmtime::component::Resource;
+use wasmtime_wasi::filesystem::Descriptor;
+use wasmtime_wasi::runtime::spawn_blocking;
+
+use super::blob_files::{self, BlobFiles, Named};
+use super::refused::Refused;
+use super::view::{Fd, FilesView, Origin};
+
+impl FilesView<'_> {
+    /// Makes the directory of blobs again if somebody has removed it, behind the descriptors that the guest has of it.
+    pub(super) fn restore_blob_files(&mut self) -> Result<(), Refused> {
+        if self.files.blob_files.as_ref().is_none_or(BlobFiles::is_there) {
+            return Ok(());
+        }
+        let blobs = BlobFiles::new(&self.files.exchange).map_err(|error| {
+            self.store.witness.refuse(error);
+            Refused::Failed
+        })?;
+        let of_blobs = self.files.origins.iter().filter(|(_, origin)| **origin == Origin::Blobs);
+        for (rep, _) in of_blobs {
+            if let Ok(Descriptor::Dir(dir)) = self.store.table.get_mut(&Resource::new_borrow(*rep)) {
+                *dir = blobs.directory.dir.clone();
+            }
+        }
+        self.files.blob_files = Some(blobs);
+        Ok(())
+    }
+
+    /// The call has ended, and with it what its blobs are open as.
+    pub(crate) fn hide_blobs(&mut self) {
+        if self.files.blobs.is_empty() {
+            return;
+        }
+        self.files.blobs.clear();
+        let Some(blob_files) = &self.files.blob_files else { return };
+        let from_blobs = self.files.origins.iter().filter(|(_, origin)| **origin == Origin::Blobs);
+        for (rep, _) in from_blobs {
+            if let Ok(Descriptor::File(file)) = self.store.table.get_mut(&Resource::new_borrow(*rep)) {
+                file.file = Arc::clone(&blob_files.nothing);
+            }
+        }
+    }
+
+    /// The blob that a path means, if it lies in the directory of blobs.
+    pub(crate) fn blob(&self, fd: &Fd, path: &str) -> Named {
+        match (self.files.origins.get(&fd.rep()), self.store.table.get(fd)) {
+            (Some(Origin::Blobs), Ok(Descriptor::Dir(_))) => Named::find(path, &self.files.blobs),
+            _ => Named::Other,
+        }
+    }
+
+    /// Opens a blob that lies in the directory `fd`, for reading.
+    pub(crate) async fn open_blob(&mut self, fd: &Fd, blob: Blob) -> Result<Fd, Refused> {
+        let descriptor = spawn_blocking(move || blob_files::open(&blob)).await?;
+        let opened = self.store.table.push(descriptor)?;
+        self.note_open(fd, &opened)?;
+        Ok(opened)
+    }
+}
