@@ -25,7 +25,6 @@ mod refusal;
 mod settings;
 mod state;
 mod store;
-mod stream;
 mod text;
 mod trap;
 mod typed;

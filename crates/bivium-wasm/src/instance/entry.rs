@@ -1,4 +1,4 @@
-//! [`ComponentInstance`]: one store and the guest in it.
+//! [`ComponentInstance`]: one store and the guest in it, and how the guest is entered.
 //!
 //! The store lies in a slot behind a lock. Whoever enters the guest holds the lock for that long and no longer: between
 //! the results of a stream the slot is free, so that an instance can be closed at any time. A guest that trapped or was
@@ -9,9 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use bivium_instances::document::Pace;
-use bivium_instances::{Instance, Seat};
-use bivium_interface::{Call, CallHandle, InstanceStats, MethodInfo, Payload, PayloadStream, PluginError, Result};
+use bivium_instances::Seat;
+use bivium_interface::{Call, CallHandle, Payload, PluginError, Result};
 use futures_util::lock::{Mutex, MutexGuard, OwnedMutexGuard};
 use serde_json::Value;
 use wasmtime::Store;
@@ -21,35 +20,34 @@ use crate::store::{Bounds, MemoryGauge, Reach, StoreLimits, TICKS_TO_YIELD};
 use crate::capability::blobs::Blobs;
 use crate::guest::{Guest, GuestStream};
 use crate::state::HostState;
-use crate::stream::RunningStream;
-use crate::{document, trap};
+use crate::trap;
 
 /// One live copy of a component.
 pub struct ComponentInstance {
-    id: u64,
-    limits: StoreLimits,
-    memory: MemoryGauge,
-    calls: AtomicU64,
-    made: Instant,
+    pub(super) id: u64,
+    pub(super) limits: StoreLimits,
+    pub(super) memory: MemoryGauge,
+    pub(super) calls: AtomicU64,
+    pub(super) made: Instant,
     alive: AtomicBool,
-    reach: Arc<Reach>,
-    schema: Arc<OnceLock<Value>>,
-    slot: Arc<Mutex<Option<Live>>>,
+    pub(super) reach: Arc<Reach>,
+    pub(super) schema: Arc<OnceLock<Value>>,
+    pub(super) slot: Arc<Mutex<Option<Live>>>,
 }
 
-struct Live {
-    store: Store<HostState>,
-    guest: Box<dyn Guest>,
+pub(super) struct Live {
+    pub(super) store: Store<HostState>,
+    pub(super) guest: Box<dyn Guest>,
     /// Goes after the store, whose place it is.
     _seat: Seat,
 }
 
 /// How an entry into the guest ended: abandoned, with a trap, or with the plugin's answer.
-type Outcome<T> = Result<wasmtime::Result<Result<T>>>;
+pub(super) type Outcome<T> = Result<wasmtime::Result<Result<T>>>;
 
 impl Live {
     /// The guest works for this call from now on, or for the host itself.
-    fn begin(&mut self, call: Option<&CallHandle>) {
+    pub(super) fn begin(&mut self, call: Option<&CallHandle>) {
         let state = self.store.data_mut();
         state.begin(call);
         if let Some(fuel) = state.store.limits.fuel
@@ -61,7 +59,7 @@ impl Live {
 
     /// To be called before each entry. A warm call then seldom meets a tick, which would cost it a trip through the
     /// scheduler.
-    fn enter(&mut self, bounds: &Bounds) {
+    pub(super) fn enter(&mut self, bounds: &Bounds) {
         self.store.set_epoch_deadline(TICKS_TO_YIELD);
         self.store.data_mut().store.enter(bounds.deadline());
     }
@@ -104,7 +102,7 @@ impl ComponentInstance {
         }
     }
 
-    async fn drive<T>(
+    pub(super) async fn drive<T>(
         &self,
         bounds: &mut Bounds,
         work: impl Future<Output = wasmtime::Result<Result<T>>>,
@@ -118,7 +116,7 @@ impl ComponentInstance {
     }
 
     /// Makes one result of an outcome, and frees a store that is of no more use.
-    fn settle<T>(&self, slot: &mut Option<Live>, bounds: &Bounds, outcome: Outcome<T>) -> Result<T> {
+    pub(super) fn settle<T>(&self, slot: &mut Option<Live>, bounds: &Bounds, outcome: Outcome<T>) -> Result<T> {
         if let Some(live) = slot.as_ref().filter(|live| live.store.data().store.call().is_none()) {
             // No call's end would do it.
             live.store.data().store.log.flush();
@@ -140,7 +138,7 @@ impl ComponentInstance {
         Err(error)
     }
 
-    fn free(&self, slot: &mut Option<Live>) {
+    pub(super) fn free(&self, slot: &mut Option<Live>) {
         self.alive.store(false, Ordering::Release);
         if let Some(live) = slot.take() {
             live.store.data().store.log.end_call();
@@ -148,7 +146,7 @@ impl ComponentInstance {
         self.memory.store(0, Ordering::Relaxed);
     }
 
-    fn end_call(&self, slot: &mut Option<Live>) {
+    pub(super) fn end_call(&self, slot: &mut Option<Live>) {
         if let Some(live) = slot {
             live.store.data_mut().end_call();
         }
@@ -157,7 +155,7 @@ impl ComponentInstance {
     }
 
     /// Begins an entry that belongs to no call.
-    fn control<'a>(&self, slot: &'a mut Option<Live>) -> Result<(&'a mut Live, Bounds)> {
+    pub(super) fn control<'a>(&self, slot: &'a mut Option<Live>) -> Result<(&'a mut Live, Bounds)> {
         let live = slot.as_mut().ok_or_else(ended)?;
         let bounds = Bounds::of_control(&self.limits);
         live.begin(None);
@@ -166,7 +164,7 @@ impl ComponentInstance {
     }
 
     /// Begins a call.
-    fn call<'a>(&self, slot: &'a mut Option<Live>, call: &Call) -> Result<(&'a mut Live, Bounds)> {
+    pub(super) fn call<'a>(&self, slot: &'a mut Option<Live>, call: &Call) -> Result<(&'a mut Live, Bounds)> {
         let live = slot.as_mut().ok_or_else(ended)?;
         let bounds = Bounds::of_call(call.handle(), &self.limits);
         bounds.check()?;
@@ -178,7 +176,7 @@ impl ComponentInstance {
     }
 
     /// The next result of a stream.
-    pub(crate) async fn next(&self, stream: &mut dyn GuestStream, bounds: &mut Bounds) -> Result<Option<Payload>> {
+    pub(super) async fn next(&self, stream: &mut dyn GuestStream, bounds: &mut Bounds) -> Result<Option<Payload>> {
         bounds.check()?;
         let mut slot = self.enter().await;
         let live = slot.as_mut().ok_or_else(ended)?;
@@ -192,7 +190,7 @@ impl ComponentInstance {
 
     /// The slot, as soon as nobody else is in the guest: nearly always now, and then without the lock's own future, which
     /// would cost a result of a stream some 2 %.
-    async fn enter(&self) -> MutexGuard<'_, Option<Live>> {
+    pub(super) async fn enter(&self) -> MutexGuard<'_, Option<Live>> {
         match self.slot.try_lock() {
             Some(slot) => slot,
             None => self.slot.lock().await,
@@ -200,17 +198,17 @@ impl ComponentInstance {
     }
 
     /// The slot, unless somebody else is in the guest.
-    pub(crate) fn try_slot(&self) -> Option<SlotGuard> {
+    pub(super) fn try_slot(&self) -> Option<SlotGuard> {
         self.slot.try_lock_owned().map(SlotGuard)
     }
 
-    pub(crate) async fn slot(&self) -> SlotGuard {
+    pub(super) async fn slot(&self) -> SlotGuard {
         SlotGuard(Arc::clone(&self.slot).lock_owned().await)
     }
 
     /// Has the guest drop a stream, and ends its call.
-    pub(crate) async fn end_stream(&self, mut slot: SlotGuard, stream: Box<dyn GuestStream>) {
-        if let Some(live) = slot.0.as_mut().filter(|_| self.is_alive()) {
+    pub(super) async fn end_stream(&self, mut slot: SlotGuard, stream: Box<dyn GuestStream>) {
+        if let Some(live) = slot.0.as_mut().filter(|_| self.lives()) {
             let mut bounds = Bounds::of_control(&self.limits).at_most(Self::DROP_STREAM);
             live.enter(&bounds);
             let work = async { stream.end(&mut live.store).await.map(Ok) };
@@ -223,115 +221,19 @@ impl ComponentInstance {
         self.end_call(&mut slot.0);
     }
 
+    pub(super) fn lives(&self) -> bool {
+        self.alive.load(Ordering::Acquire)
+    }
+
     /// Gives the instance up where its guest cannot be entered any more.
-    pub(crate) fn abandon(&self) {
+    pub(super) fn abandon(&self) {
         self.alive.store(false, Ordering::Release);
     }
 }
 
 /// The right to enter the guest.
-pub(crate) struct SlotGuard(OwnedMutexGuard<Option<Live>>);
+pub(super) struct SlotGuard(OwnedMutexGuard<Option<Live>>);
 
-fn ended() -> PluginError {
+pub(super) fn ended() -> PluginError {
     PluginError::unavailable("the instance has ended").with_help("call again")
-}
-
-impl Instance for ComponentInstance {
-    async fn initialize(&self, config: &Value) -> Result<()> {
-        let mut slot = self.slot.lock().await;
-        let (live, mut bounds) = self.control(&mut slot)?;
-        let config = document::write("the configuration is", config, self.limits.document)?;
-        let outcome = self.drive(&mut bounds, live.guest.initialize(&mut live.store, config)).await;
-        self.settle(&mut slot, &bounds, outcome)
-    }
-
-    async fn execute(&self, call: &mut Call) -> Result<Payload> {
-        let mut slot = self.enter().await;
-        let (live, mut bounds) = self.call(&mut slot, call)?;
-        let mut result = Payload::default();
-        let work = live.guest.execute(&mut live.store, call, &mut result);
-        let outcome = self.drive(&mut bounds, work).await;
-        let done = self.settle(&mut slot, &bounds, outcome);
-        self.end_call(&mut slot);
-        done.and_then(|()| bounds.in_time()).map(|()| result)
-    }
-
-    async fn execute_stream(self: Arc<Self>, mut call: Call) -> Result<PayloadStream> {
-        let mut slot = self.slot.lock().await;
-        let (live, mut bounds) = self.call(&mut slot, &call)?;
-        let work = live.guest.execute_stream(&mut live.store, &mut call);
-        let outcome = self.drive(&mut bounds, work).await;
-        match self.settle(&mut slot, &bounds, outcome) {
-            Ok(stream) => {
-                drop(slot);
-                Ok(RunningStream::new(self, stream, bounds).into_payloads())
-            }
-            Err(error) => {
-                self.end_call(&mut slot);
-                Err(error)
-            }
-        }
-    }
-
-    async fn methods(&self) -> Result<Vec<MethodInfo>> {
-        let mut slot = self.slot.lock().await;
-        let (live, mut bounds) = self.control(&mut slot)?;
-        let work = async { live.guest.methods(&mut live.store).await.map(Ok) };
-        let outcome = self.drive(&mut bounds, work).await;
-        self.settle(&mut slot, &bounds, outcome)
-    }
-
-    async fn config_schema(&self) -> Result<Value> {
-        if let Some(schema) = self.schema.get() {
-            return Ok(schema.clone());
-        }
-        let mut slot = self.slot.lock().await;
-        let (live, mut bounds) = self.control(&mut slot)?;
-        let work = async { live.guest.config_schema(&mut live.store).await.map(Ok) };
-        let outcome = self.drive(&mut bounds, work).await;
-        let text = self.settle(&mut slot, &bounds, outcome)?;
-        let pace = Pace::new(None, bounds.deadline());
-        let schema = document::read("the plugin's `config-schema` is", text, self.limits.document, pace).await?;
-        Ok(self.schema.get_or_init(|| schema).clone())
-    }
-
-    async fn current_config(&self) -> Result<Value> {
-        let mut slot = self.slot.lock().await;
-        let (live, mut bounds) = self.control(&mut slot)?;
-        let work = async { live.guest.current_config(&mut live.store).await.map(Ok) };
-        let outcome = self.drive(&mut bounds, work).await;
-        let text = self.settle(&mut slot, &bounds, outcome)?;
-        let pace = Pace::new(None, bounds.deadline());
-        document::read("the plugin's `current-config` is", text, self.limits.document, pace).await
-    }
-
-    fn is_alive(&self) -> bool {
-        self.alive.load(Ordering::Acquire)
-    }
-
-    async fn close(&self) {
-        // Whoever is in the guest leaves at once.
-        self.reach.closing.cancel();
-        let mut slot = self.slot.lock().await;
-        if let Some(live) = slot.as_mut().filter(|_| self.is_alive()) {
-            let mut bounds = Bounds::of_cleanup(&self.limits);
-            live.begin(None);
-            live.enter(&bounds);
-            let work = async { live.guest.cleanup(&mut live.store).await.map(Ok) };
-            let outcome = self.drive(&mut bounds, work).await;
-            if let Err(error) = self.settle(&mut slot, &bounds, outcome) {
-                tracing::warn!(instance = self.id, "a component's cleanup failed: {error}");
-            }
-        }
-        self.free(&mut slot);
-    }
-
-    fn stats(&self) -> InstanceStats {
-        let mut stats = InstanceStats::default();
-        stats.id = self.id;
-        stats.memory_bytes = self.memory.load(Ordering::Relaxed);
-        stats.calls = self.calls.load(Ordering::Relaxed);
-        stats.age_s = self.made.elapsed().as_secs_f64();
-        stats
-    }
 }

@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use bivium_instances::Instance as _;
 use bivium_interface::{Payload, PayloadStream, Result};
 use futures_util::stream;
 
+use super::entry::ComponentInstance;
 use crate::guest::GuestStream;
-use crate::instance::ComponentInstance;
 use crate::store::Bounds;
 
 /// A stream that the guest holds open for its call.
-pub(crate) struct RunningStream {
+pub(super) struct RunningStream {
     instance: Arc<ComponentInstance>,
     /// None once the guest has dropped it.
     stream: Option<Box<dyn GuestStream>>,
@@ -19,11 +18,11 @@ pub(crate) struct RunningStream {
 }
 
 impl RunningStream {
-    pub(crate) fn new(instance: Arc<ComponentInstance>, stream: Box<dyn GuestStream>, bounds: Bounds) -> Self {
+    pub(super) fn new(instance: Arc<ComponentInstance>, stream: Box<dyn GuestStream>, bounds: Bounds) -> Self {
         Self { instance, stream: Some(stream), bounds }
     }
 
-    pub(crate) fn into_payloads(self) -> PayloadStream {
+    pub(super) fn into_payloads(self) -> PayloadStream {
         // Boxed, since it is moved in and out for each result.
         PayloadStream::new(stream::unfold(Box::new(self), |mut running| async move {
             let item = running.next().await?;
@@ -56,7 +55,7 @@ impl Drop for RunningStream {
         let Some(stream) = self.stream.take() else { return };
         // Taken here and now: the next call must wait until the guest is done.
         match (tokio::runtime::Handle::try_current(), self.instance.try_slot()) {
-            (Ok(runtime), Some(slot)) if self.instance.is_alive() => {
+            (Ok(runtime), Some(slot)) if self.instance.lives() => {
                 let instance = Arc::clone(&self.instance);
                 runtime.spawn(async move { instance.end_stream(slot, stream).await });
             }
