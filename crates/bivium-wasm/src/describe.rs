@@ -58,7 +58,7 @@ pub async fn describe(engine: &WasmEngine, manifest: &Manifest, limits: &Limits)
     let engine = engine.for_limits(limits)?;
     let request = Request::of(manifest, limits, engine.config().compile_memory())?;
     let path = request.path.clone();
-    let component = engine.workshop().types(engine.wasmtime(), request).await?;
+    let component = engine.loader().types(engine.wasmtime(), request).await?;
     let ty = component.component_type();
     let mut described = Description {
         imports: ty.imports(engine.wasmtime()).take(MOST).map(|(name, _)| import(name)).collect(),

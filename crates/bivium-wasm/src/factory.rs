@@ -178,7 +178,7 @@ impl InstanceFactory for ComponentFactory {
 pub(crate) async fn guest(engine: &WasmEngine, request: Request) -> Result<(Box<dyn GuestPre>, Compiled)> {
     let path = request.path.clone();
     let in_file = |error: PluginError| at(&path, error);
-    let compiled = engine.workshop().component(engine.wasmtime(), request).await?;
+    let compiled = engine.loader().component(engine.wasmtime(), request).await?;
     let kind = kind::find(&compiled.component, engine.wasmtime()).map_err(in_file)?;
     let linked = engine.linker().instantiate_pre(&compiled.component);
     let linked = linked.map_err(|error| in_file(refusal::missing_import(&error)))?;

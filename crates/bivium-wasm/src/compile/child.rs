@@ -16,8 +16,8 @@ use tokio::time::timeout;
 use wasmtime::Engine;
 
 use super::cache::{Cache, Draft, Key};
+use super::request::CompileLimits;
 use super::worker::{NOT_WRITTEN, Order, REFUSED, compatibility};
-use super::{CompileLimits, too_slow};
 
 /// Threads of one child: a component's functions are compiled side by side.
 const THREADS: usize = 4;
@@ -138,7 +138,7 @@ pub(super) async fn compile(
     let Ok(ended) = ended else {
         // Waited for, so that it writes no more when the file goes.
         let _ = child.kill().await;
-        return Err(too_slow(limits));
+        return Err(limits.too_slow());
     };
     let (status, words) = ended.map_err(|error| match error.raw_os_error() {
         Some(number) if number == Errno::CHILD.raw_os_error() => {
@@ -176,7 +176,7 @@ fn verdict(status: ExitStatus, words: &str, limits: &CompileLimits) -> Result<()
         return Err(out_of_memory(limits));
     }
     Err(match status.signal() {
-        Some(SIGXCPU) => too_slow(limits),
+        Some(SIGXCPU) => limits.too_slow(),
         // Not by us: the kernel does that when memory runs short.
         Some(SIGKILL) => out_of_memory(limits),
         Some(SIGXFSZ) if getrlimit(Resource::Fsize).current.is_some() => {

@@ -5,8 +5,7 @@ use std::path::Path;
 
 use bivium_interface::Result;
 
-use super::at;
-use super::source::{Source, failed};
+use super::source::{Source, at, failed};
 use crate::refusal;
 
 /// A component has some tens of sections. Of one that has more the rest is not looked at.

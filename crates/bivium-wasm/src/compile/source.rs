@@ -88,6 +88,15 @@ impl Binary {
     }
 }
 
+/// Puts the file's path before the message.
+pub(crate) fn at(path: &Path, error: PluginError) -> PluginError {
+    let located = PluginError::new(error.code(), format!("{}: {}", path.display(), error.message()));
+    match error.help() {
+        Some(help) => located.with_help(help),
+        None => located,
+    }
+}
+
 fn check_regular(path: &Path, found: &std::fs::Metadata) -> Result<()> {
     if found.is_file() {
         return Ok(());

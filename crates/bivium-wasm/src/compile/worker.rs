@@ -50,7 +50,7 @@ pub(super) fn compatibility(engine: &Engine) -> Digest {
 }
 
 /// Compiles one component that the host sends on standard input. A program that is named by
-/// [`Compiler::Child`](super::Compiler::Child) ends in this when it is run with the arguments named there, before it
+/// [`Compiler::Child`](crate::Compiler::Child) ends in this when it is run with the arguments named there, before it
 /// has started threads or opened files.
 #[must_use]
 pub fn compiler_main() -> ExitCode {
@@ -123,6 +123,6 @@ fn end_with_the_host() -> Result<()> {
         while matches!(io::stdin().read(&mut byte), Ok(read) if read > 0) {}
         std::process::exit(1);
     };
-    let spawned = std::thread::Builder::new().name("leash".to_owned()).spawn(watch);
+    let spawned = std::thread::Builder::new().name("host-watch".to_owned()).spawn(watch);
     spawned.map(drop).map_err(|error| PluginError::internal(format!("cannot watch the host: {error}")))
 }

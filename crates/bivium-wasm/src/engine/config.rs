@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bivium_interface::Result;
 
 use crate::capability::network::{Outside, Resolver};
-use crate::compile::{CacheUsage, Compiler, Workshop};
+use crate::compile::{CacheUsage, Compiler, Loader};
 use crate::settings::Pools;
 
 /// Sizes of a [`WasmEngine`](super::WasmEngine). The defaults suit a host of some hundred plugins on a 64-bit machine.
@@ -130,7 +130,7 @@ impl WasmConfig {
     /// What the cache of compiled components holds, if there is one. Blocks on the file system.
     #[must_use]
     pub fn cache_usage(&self) -> Option<CacheUsage> {
-        self.workshop().usage()
+        self.loader().usage()
     }
 
     /// Empties the cache of compiled components, and gives what it held. Hosts that run go on with what they have loaded. Blocks
@@ -139,10 +139,10 @@ impl WasmConfig {
     /// # Errors
     /// `unavailable` while a host compiles a component into it; `denied` or `internal` if it cannot be emptied.
     pub fn clear_cache(&self) -> Result<Option<CacheUsage>> {
-        self.workshop().clear()
+        self.loader().clear()
     }
 
-    pub(super) fn workshop(&self) -> Workshop {
+    pub(super) fn loader(&self) -> Loader {
         let platform = || Some(directories::ProjectDirs::from("", "", "bivium")?.cache_dir().to_owned());
         let dir = match &self.cache {
             CacheDir::Platform => platform(),
@@ -150,7 +150,7 @@ impl WasmConfig {
             CacheDir::None => None,
         };
         let dir = dir.map(|dir| dir.join("components"));
-        Workshop::new(dir.as_deref().map(|dir| (dir, self.cache_bytes)), self.compiler.clone())
+        Loader::new(dir.as_deref().map(|dir| (dir, self.cache_bytes)), self.compiler.clone())
     }
 
     /// How large the pools would be.

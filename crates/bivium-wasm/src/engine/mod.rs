@@ -15,7 +15,7 @@ use wasmtime::component::Linker;
 
 pub use config::WasmConfig;
 
-use crate::compile::{CacheUsage, Workshop};
+use crate::compile::{CacheUsage, Loader};
 use crate::settings::{self, Kind};
 use crate::state::HostState;
 use crate::store::Ticker;
@@ -31,7 +31,7 @@ struct Inner {
     linker: Linker<HostState>,
     config: WasmConfig,
     pooling: bool,
-    workshop: Workshop,
+    loader: Loader,
     room: Arc<Room>,
     ticker: Arc<Ticker>,
     /// Held by every store.
@@ -48,18 +48,18 @@ impl WasmEngine {
     /// # Errors
     /// `internal` if the machine has no wasmtime support, no thread can be started, or the like.
     pub fn new(config: WasmConfig) -> Result<Self> {
-        let workshop = config.workshop();
-        Self::make(config, workshop, Kind::default())
+        let loader = config.loader();
+        Self::make(config, loader, Kind::default())
     }
 
-    fn make(config: WasmConfig, workshop: Workshop, kind: Kind) -> Result<Self> {
+    fn make(config: WasmConfig, loader: Loader, kind: Kind) -> Result<Self> {
         let (engine, pooling) = settings::start(config.is_pooling().then(|| config.pools()), kind)?;
         let linker =
             link(&engine).map_err(|error| PluginError::internal(format!("cannot build the linker: {error:#}")))?;
         let room = config.pools().room(pooling);
         let ticker = Arc::new(Ticker::start(&engine)?);
         let (stores, others) = (Arc::default(), Mutex::default());
-        Ok(Self(Arc::new(Inner { engine, linker, config, pooling, workshop, room, ticker, stores, kind, others })))
+        Ok(Self(Arc::new(Inner { engine, linker, config, pooling, loader, room, ticker, stores, kind, others })))
     }
 
     /// The engine of the same host for a plugin with these limits: one whose stores count fuel, if it has some, and with as
@@ -73,7 +73,7 @@ impl WasmEngine {
         if let Some(other) = others.iter().find(|other| other.0.kind == kind) {
             return Ok(other.clone());
         }
-        let engine = Self::make(self.0.config.clone(), self.0.workshop.clone(), kind)?;
+        let engine = Self::make(self.0.config.clone(), self.0.loader.clone(), kind)?;
         others.push(engine.clone());
         Ok(engine)
     }
@@ -102,7 +102,7 @@ impl WasmEngine {
     /// The cache of compiled components, if there is one.
     #[must_use]
     pub fn cache(&self) -> Option<CacheUsage> {
-        self.0.workshop.usage()
+        self.0.loader.usage()
     }
 
     pub(crate) fn wasmtime(&self) -> &Engine {
@@ -123,8 +123,8 @@ impl WasmEngine {
     }
 
     /// Where compiled components come from.
-    pub(crate) fn workshop(&self) -> &Workshop {
-        &self.0.workshop
+    pub(crate) fn loader(&self) -> &Loader {
+        &self.0.loader
     }
 
     pub(crate) fn config(&self) -> &WasmConfig {

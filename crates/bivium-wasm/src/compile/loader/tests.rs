@@ -1,8 +1,10 @@
+use std::time::Duration;
+
 use bivium_interface::ErrorCode;
 
 use super::*;
 
-#[path = "../../tests/common/slow.rs"]
+#[path = "../../../tests/common/slow.rs"]
 mod slow;
 
 fn request(path: &Path, time: Duration) -> Request {
@@ -16,20 +18,20 @@ async fn a_thread_that_compiles_too_long_is_left_behind_and_counts_until_it_ends
     let [slow, quick] = ["slow.wasm", "quick.wasm"].map(|name| directory.path().join(name));
     std::fs::write(&slow, slow::slow_to_compile(300)).unwrap();
     std::fs::write(&quick, wat::parse_str("(component)").unwrap()).unwrap();
-    let workshop = Workshop::new(None, Compiler::InProcess);
+    let loader = Loader::new(None, Compiler::InProcess);
     let engine = Engine::default();
     let short = Duration::from_millis(20);
     for left_behind in 1..=AT_ONCE {
-        let error = workshop.component(&engine, request(&slow, short)).await.err().unwrap();
+        let error = loader.component(&engine, request(&slow, short)).await.err().unwrap();
         assert_eq!(error.code(), ErrorCode::Timeout);
         assert!(error.to_string().contains("limits.compile_s"), "{error}");
-        assert_eq!(workshop.slots.available_permits(), AT_ONCE - left_behind);
+        assert_eq!(loader.slots.available_permits(), AT_ONCE - left_behind);
     }
     // No more than that: the next one waits for its turn, within its own limit.
-    let error = workshop.component(&engine, request(&quick, short)).await.err().unwrap();
+    let error = loader.component(&engine, request(&quick, short)).await.err().unwrap();
     assert_eq!(error.code(), ErrorCode::Timeout);
     assert!(error.to_string().contains("others were compiled"), "{error}");
-    let compiled = workshop.component(&engine, request(&quick, Duration::from_secs(300))).await.unwrap();
+    let compiled = loader.component(&engine, request(&quick, Duration::from_secs(300))).await.unwrap();
     assert!(!compiled.was_cached && compiled.bytes > 0);
 }
 
@@ -38,11 +40,11 @@ async fn that_compiling_a_large_component_begins_is_said_in_the_plugins_log_and_
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("c.wasm");
     let engine = Engine::default();
-    let workshop = Workshop::new(Some((&directory.path().join("cache"), 1 << 20)), Compiler::InProcess);
+    let loader = Loader::new(Some((&directory.path().join("cache"), 1 << 20)), Compiler::InProcess);
     let said = async |text: &str| {
         std::fs::write(&path, wat::parse_str(text).unwrap()).unwrap();
         let log = PluginLog::new("p");
-        workshop.component(&engine, request(&path, Duration::from_secs(300)).told(&log)).await.unwrap();
+        loader.component(&engine, request(&path, Duration::from_secs(300)).told(&log)).await.unwrap();
         log.tail(10).into_iter().map(|record| record.message).collect::<Vec<_>>()
     };
     let large = format!(r#"(component (@custom "x" "{}"))"#, "x".repeat(400_000));

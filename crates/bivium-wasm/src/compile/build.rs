@@ -1,0 +1,84 @@
+//! Compiling, on a thread of this process or in a child, into the cache if there is one.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::Arc;
+
+use bivium_interface::{PluginError, Result};
+use wasmtime::Engine;
+
+use super::cache::Key;
+use super::code::{self, Code};
+use super::find::{Cached, Compiled, cached};
+use super::request::CompileLimits;
+use super::source::Binary;
+use super::{census, child};
+use crate::{ceilings, refusal};
+
+/// Compiles on this thread.
+pub(super) fn here(cache: Cached<'_>, engine: &Engine, binary: &Binary) -> Result<Compiled> {
+    census::check(&binary.bytes)?;
+    let compiled = engine.precompile_component(&binary.bytes).map_err(|error| refusal::malformed(&error))?;
+    if let Some(cache) = cache {
+        let key = Key::new(engine, binary.digest);
+        let kept = cache.draft().and_then(|draft| {
+            std::io::Write::write_all(&mut draft.code(), &compiled)?;
+            draft.install(key)
+        });
+        match kept {
+            Ok(()) => {
+                if let Some(found) = cached(Some(cache), engine, binary.digest) {
+                    return Ok(Compiled { was_cached: false, ..found });
+                }
+            }
+            Err(error) => cache.cannot_keep(&error),
+        }
+    }
+    let component = code::from_memory(engine, &compiled).map_err(|error| not_taken(&error))?;
+    Ok(Compiled { component, was_cached: false, bytes: compiled.len() as u64 })
+}
+
+/// Has a child process compile.
+pub(super) async fn in_child(
+    cache: Cached<'_>,
+    engine: &Engine,
+    program: &Path,
+    args: &[OsString],
+    binary: Arc<Binary>,
+    limits: &CompileLimits,
+) -> Result<Compiled> {
+    let mut place = {
+        let cache = cache.cloned();
+        blocking(move || child::Place::new(cache.as_ref())).await?
+    };
+    let compile = |output| child::compile(engine, program, args, &binary.bytes, output, limits);
+    if let Err(error) = compile(place.file()?).await {
+        let Some(elsewhere) = place.elsewhere(&error) else { return Err(error) };
+        place = elsewhere?;
+        compile(place.file()?).await?;
+    }
+    let engine = engine.clone();
+    blocking(move || {
+        let key = Key::new(&engine, binary.digest);
+        // Mapped before it is put in place, so that nothing is kept that the engine does not take.
+        let code = Code::trusted(place.file()?, None);
+        let component = code.component(&engine).map_err(|error| not_taken(&error))?;
+        place.keep(key);
+        Ok(Compiled { component, was_cached: false, bytes: code.bytes() })
+    })
+    .await
+}
+
+/// Runs work that blocks on a thread that may.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| PluginError::internal(format!("the compilation of the component did not end: {error}")))?
+}
+
+fn not_taken(error: &wasmtime::Error) -> PluginError {
+    if let Some(unfit) = ceilings::unfit(error) {
+        return unfit;
+    }
+    PluginError::internal(format!("the engine does not take the compiled component: {error:#}"))
+}
