@@ -2,9 +2,9 @@
 
 use wasmtime::ValRaw;
 
-use super::layout::{Part, Places, discriminant};
+use super::layout::{Places, discriminant};
 use super::memory::Broken;
-use super::shape::{Int, Shape};
+use super::shape::{Int, Part, Shape};
 
 /// Appends the numbers that stand for the value that lies at `at` in `bytes`.
 pub(super) fn flatten(part: &Part, bytes: &[u8], at: usize, to: &mut Vec<ValRaw>) -> Option<()> {

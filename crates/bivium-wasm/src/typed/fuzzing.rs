@@ -8,10 +8,10 @@ use serde_json::Value;
 use wasmtime::component::__internal::wasmtime_environ::component::StringEncoding;
 
 use super::image::{Data, Image};
-use super::layout::Part;
 use super::memory::Memory;
 use super::read::{Place, Reader};
 use super::schema;
+use super::shape::Part;
 use super::write::{Unwritten, Writer};
 
 /// A value as it will lie in a component's memory.

@@ -13,13 +13,16 @@ use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{Component, ComponentExportIndex};
 use wasmtime::{Engine, ValRaw};
 
+use super::display::separated;
 use super::flat::flatten;
 use super::image::Image;
-use super::layout::{Part, Places, frame};
+use super::layout::Places;
 use super::memory::Broken;
-use super::read::{self, Place, Reader};
+use super::read::{Place, Reader};
 use super::schema;
-use super::shape::{Shape, Surveyor, Unfit, separated};
+use super::shape::{Part, Shape, frame};
+use super::told::listed;
+use super::types::{Types, Unfit};
 use super::write::{Unwritten, Writer};
 use crate::{refusal, text};
 
@@ -58,7 +61,7 @@ impl Methods {
     /// # Errors
     /// `invalid-manifest` if no function can be called, or if there are too many. The error names a function.
     pub(crate) fn of(component: &Component, engine: &Engine) -> Result<Self> {
-        let mut found = Found { component, surveyor: Surveyor::new(), methods: Vec::new(), unfit: Vec::new() };
+        let mut found = Found { component, types: Types::new(), methods: Vec::new(), unfit: Vec::new() };
         let ty = component.component_type();
         for (name, item) in ty.exports(engine) {
             match item.ty {
@@ -132,7 +135,7 @@ impl Methods {
         }
         n.and_then(|n| self.methods.get(n)).ok_or_else(|| {
             let names = || self.methods.iter().map(|method| method.name.as_str());
-            let known = read::listed(names());
+            let known = listed(names());
             let help = match refusal::meant(name, names()) {
                 Some(meant) => format!("{meant} Its methods are {known}"),
                 None => format!("its methods are {known}"),
@@ -172,7 +175,7 @@ struct Names {
 
 struct Found<'a> {
     component: &'a Component,
-    surveyor: Surveyor,
+    types: Types,
     methods: Vec<(Names, Method)>,
     unfit: Vec<(Names, Unfit)>,
 }
@@ -204,10 +207,10 @@ impl Found<'_> {
     }
 
     fn method(&mut self, interface: Option<&str>, function: &str, func: &ComponentFunc) -> Result<Method, Unfit> {
-        let params = func.params().map(|(name, ty)| Ok((self.surveyor.name(name)?, self.surveyor.part(&ty)?)));
+        let params = func.params().map(|(name, ty)| Ok((self.types.name(name)?, self.types.part(&ty)?)));
         let params = params.collect::<Result<Vec<_>, Unfit>>()?;
         let mut results = func.results();
-        let result = results.next().map(|ty| self.surveyor.part(&ty)).transpose()?;
+        let result = results.next().map(|ty| self.types.part(&ty)).transpose()?;
         if results.next().is_some() {
             return Err("several results");
         }

@@ -1,6 +1,6 @@
 //! Typed components: any component that exports functions, without a world of ours, is a plugin whose methods they are.
 //!
-//! At load the types of the functions are taken in ([`shape`]), with their layout in memory ([`layout`]), and what has
+//! At load the types of the functions are taken in ([`types`]), with their layout in memory ([`shape`]), and what has
 //! no JSON form is refused; JSON Schemas are made from them ([`schema`]). A call's arguments are read against those types
 //! before the guest is entered ([`read`]), as they will lie in its memory ([`image`]); what it returns is written as JSON
 //! straight from there ([`write`]). What that takes up in the host is counted before it is made ([`cost`](document::cost)), and the
@@ -8,15 +8,19 @@
 //! plugin of the world; `docs/typed-components.md` has the rules for users.
 
 mod cross;
+mod display;
 mod flat;
 pub(crate) mod fuzzing;
 mod image;
 mod layout;
 mod memory;
 mod method;
+mod numbers;
 mod read;
 mod schema;
 mod shape;
+mod told;
+mod types;
 mod write;
 
 use std::sync::Arc;
@@ -29,10 +33,9 @@ use wasmtime::component::{Instance, InstancePre};
 
 use cross::Lifting;
 use image::Image;
-pub use layout::Part;
 pub(crate) use method::Methods;
 use method::{Arguments, Method, Outcome};
-pub use shape::{Int, Shape};
+pub use shape::{Int, Part, Shape};
 
 use crate::guest::{self, NO_CONFIG_SCHEMA, no_config};
 use crate::state::HostState;
@@ -42,9 +45,6 @@ const READ_IN_PLACE: u64 = 1 << 20;
 
 /// A result whose text is as long is measured in place: to hand it to another thread takes longer.
 const SHORT_TEXT: usize = 4 << 10;
-
-/// Numbers that are read or written between two looks at the clock.
-const AT_ONCE: usize = 1024;
 
 /// A typed component whose imports are resolved.
 pub(crate) struct GuestPre {

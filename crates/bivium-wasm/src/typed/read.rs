@@ -5,26 +5,23 @@
 //! that takes up is counted before it is made: a list counts as a whole, with all that its items leave out.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bivium_instances::document::Pace;
 use bivium_instances::document::cost::{self, Budget};
-use bivium_interface::{Payload, PluginError, Result, token, unescape_key};
+use bivium_interface::{Payload, PluginError, Result, unescape_key};
 use indexmap::{IndexMap, IndexSet};
 use serde_json::{Map, Number, Value};
 
-use super::AT_ONCE;
 use super::image::{self, Data, Image};
-use super::layout::{Part, Places, discriminant, frame};
-use super::shape::{Int, Shape};
+use super::layout::{Places, discriminant};
+use super::numbers::{AT_ONCE, MAX_EXACT, whole};
+use super::shape::{Int, Part, Shape, frame};
+use super::told::{Pointer, Step, listed, shown, shown_shape};
 use crate::capability::blobs;
 use crate::text;
-
-/// Up to here a JSON number is exact everywhere; whole numbers beyond it are written as strings.
-pub(super) const MAX_EXACT: i128 = 1 << 53;
 
 /// Padding may be left out, as many encoders do.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -40,11 +37,6 @@ pub(crate) struct Reader<'a> {
     budget: Budget,
     pace: Pace,
     path: Vec<Step<'a>>,
-}
-
-enum Step<'a> {
-    Name(Cow<'a, str>),
-    Index(usize),
 }
 
 /// The place of a value: a block of the image, and where in it.
@@ -545,65 +537,5 @@ fn only(value: Value) -> Result<(String, Value), Value> {
     match value {
         Value::Object(object) if object.len() == 1 => object.into_iter().next().ok_or(Value::Null),
         other => Err(other),
-    }
-}
-
-/// A whole number, as long as it says exactly which one it is.
-fn whole(number: &serde_json::Number) -> Option<i128> {
-    if let Some(number) = number.as_i64() {
-        return Some(number.into());
-    }
-    if let Some(number) = number.as_u64() {
-        return Some(number.into());
-    }
-    // 3.0, or 1e6: exact below that only, since 9007199254740993.0 is a float of 2^53.
-    let number = number.as_f64().filter(|number| number.fract() == 0.0)?;
-    #[expect(clippy::cast_possible_truncation, reason = "whole, and a cast of what is too large is too large")]
-    let whole = number as i128;
-    (-MAX_EXACT + 1..MAX_EXACT).contains(&whole).then_some(whole)
-}
-
-/// A value in a message: its beginning.
-pub(super) fn shown(value: &Value) -> String {
-    const MOST: usize = 60;
-    let shown = match value {
-        Value::Array(items) => format!("an array of {} items", items.len()),
-        Value::Object(object) => format!("an object of {} keys", object.len()),
-        Value::String(text) if text.len() > MOST => {
-            format!("{:?}… ({} bytes)", text::clip(text.clone(), MOST), text.len())
-        }
-        Value::String(text) => format!("{text:?}"),
-        other => other.to_string(),
-    };
-    text::clip(shown, MOST * 8)
-}
-
-pub(super) fn shown_shape(shape: &Shape) -> String {
-    text::clip(shape.to_string(), 200)
-}
-
-/// The first names of a type, for a message.
-pub(super) fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    const MOST: usize = 20;
-    let mut names: Vec<String> = names.take(MOST + 1).map(|name| format!("`{}`", text::name(name))).collect();
-    if names.len() > MOST {
-        names.truncate(MOST);
-        names.push("…".to_owned());
-    }
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-}
-
-/// A JSON Pointer (RFC 6901) of the way to a value.
-struct Pointer<'a>(&'a [Step<'a>]);
-
-impl fmt::Display for Pointer<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for step in self.0 {
-            match step {
-                Step::Name(name) => write!(f, "/{}", text::name(&token(name)))?,
-                Step::Index(n) => write!(f, "/{n}")?,
-            }
-        }
-        Ok(())
     }
 }

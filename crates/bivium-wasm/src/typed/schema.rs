@@ -2,9 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::layout::Part;
-use super::read::MAX_EXACT;
-use super::shape::{Int, Shape};
+use super::numbers::MAX_EXACT;
+use super::shape::{Int, Part, Shape};
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 

@@ -12,11 +12,10 @@ use bivium_interface::{Payload, PluginError, escape_key};
 use indexmap::IndexSet;
 use serde_json::{Map, Number, Value};
 
-use super::AT_ONCE;
-use super::layout::{Part, Places, discriminant, frame};
+use super::layout::{Places, discriminant};
 use super::memory::{Broken, Memory};
-use super::read::MAX_EXACT;
-use super::shape::{Int, Shape};
+use super::numbers::{AT_ONCE, MAX_EXACT};
+use super::shape::{Int, Part, Shape, frame};
 
 /// The longest `list<u8>` that stands in the JSON itself.
 pub(super) const MAX_INLINE: usize = 16 << 10;
