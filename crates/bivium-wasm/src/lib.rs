@@ -1,4 +1,4 @@
-//! The WebAssembly road: components in a deny-by-default sandbox.
+//! WebAssembly components in a deny-by-default sandbox.
 //!
 //! A [`WasmEngine`] is made once for a host. [`load`] reads the component that a manifest names, refuses what is no
 //! plugin with one sentence that says why, compiles it and gives a [`ComponentPlugin`]: a pool of instances behind
