@@ -7,25 +7,18 @@
 //! threads are all busy looks after its timers late (tokio: once in 61 polls, each of which may last a tick).
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::pin::pin;
+use std::sync::atomic::Ordering;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bivium_instances::overtime;
 use bivium_interface::{CallHandle, ErrorCode, PluginError, Result};
-use rustix::time::{ClockId, clock_gettime};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::limits::StoreLimits;
-use super::ticker::Ticker;
-
-/// How long a cancelled guest may go on that has asked whether it is cancelled: to see it and to end by itself. Its
-/// instance then lives on.
-const GRACE: Duration = Duration::from_millis(20);
+use super::reach::Reach;
+use super::work::Work;
 
 /// How long an entry that belongs to no call may take where the manifest does not say.
 const CONTROL: Duration = Duration::from_secs(60);
@@ -46,34 +39,6 @@ pub(crate) struct Bounds {
     gave_up: bool,
 }
 
-/// How a guest is reached from outside.
-pub(crate) struct Reach {
-    ticker: Arc<Ticker>,
-    /// Whether the guest has asked, in this call, whether it is cancelled.
-    pub(crate) asked: AtomicBool,
-    /// Cancelled when the instance must go.
-    pub(crate) closing: CancellationToken,
-}
-
-impl Reach {
-    pub(crate) fn new(ticker: &Arc<Ticker>) -> Self {
-        Self { ticker: Arc::clone(ticker), asked: AtomicBool::new(false), closing: CancellationToken::new() }
-    }
-
-    /// While this lives, a guest that computes yields as soon as its call is cancelled, and not only at the next tick.
-    fn hurry(&self, call: &CallHandle) -> JoinSet<()> {
-        let (call, ticker) = (call.clone(), Arc::downgrade(&self.ticker));
-        let mut hurry = JoinSet::new();
-        hurry.spawn(async move {
-            call.cancelled().await;
-            if let Some(ticker) = ticker.upgrade() {
-                ticker.tick();
-            }
-        });
-        hurry
-    }
-}
-
 /// How much time there may be, and how much of it is used up.
 #[derive(Clone, Copy)]
 struct Allowance {
@@ -89,47 +54,6 @@ impl Allowance {
     fn left(&self) -> Option<Duration> {
         self.limit.map(|limit| limit.saturating_sub(self.used))
     }
-}
-
-/// The guest at work, and the processor time that it takes where that counts.
-struct Metered<'a, F> {
-    work: F,
-    cpu: Option<Duration>,
-    ticker: &'a Ticker,
-}
-
-impl<F: Future + Unpin> Metered<'_, F> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<F::Output> {
-        // A guest runs on the thread that polls it, and from one poll to its end on no other.
-        let before = self.cpu.map(|_| processor_time());
-        let _running = self.ticker.running();
-        let polled = Pin::new(&mut self.work).poll(cx);
-        if let (Some(cpu), Some(before)) = (&mut self.cpu, before) {
-            *cpu += processor_time().saturating_sub(before);
-        }
-        polled
-    }
-
-    /// What it still does within [`GRACE`]; none if it does not end.
-    async fn for_a_grace(&mut self) -> Option<F::Output> {
-        // Others may have been cancelled with it: each has its turn in time.
-        self.ticker.hurry(GRACE);
-        let end = Instant::now() + GRACE;
-        let mut timer = pin!(tokio::time::sleep_until(end));
-        poll_fn(|cx| match self.poll(cx) {
-            Poll::Ready(done) => Poll::Ready(Some(done)),
-            Poll::Pending if Instant::now() >= end => Poll::Ready(None),
-            Poll::Pending => timer.as_mut().poll(cx).map(|()| None),
-        })
-        .await
-    }
-}
-
-/// Processor time of this thread.
-fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    // Neither is negative, and the second is below a thousand million.
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 impl Bounds {
@@ -188,7 +112,7 @@ impl Bounds {
         let started = self.wall.limit.map(|_| Instant::now());
         let end_of_wall = self.end_of_wall();
         let cpu = self.cpu.limit.map(|_| self.cpu.used);
-        let mut work = Metered { work: pin!(work), cpu, ticker: &reach.ticker };
+        let mut work = Work { work: pin!(work), cpu, ticker: &reach.ticker };
         let mut ended = {
             let (mut event, mut hurry) = (None, None);
             let mut entered = false;
@@ -277,6 +201,10 @@ impl Bounds {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::ticker::Ticker;
+    use super::super::work::processor_time;
     use super::*;
     use bivium_interface::Call;
     use bivium_interface::manifest::Limits;

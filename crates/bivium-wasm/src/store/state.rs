@@ -8,10 +8,11 @@ use bivium_interface::{CallHandle, PluginError};
 use tokio::time::Instant;
 use wasmtime::component::ResourceTable;
 
-use super::bounds::Reach;
-use super::limits::{Limiter, StoreLimits};
+use super::limiter::Limiter;
+use super::limits::StoreLimits;
 use super::log::GuestLog;
 use super::quota::Written;
+use super::reach::Reach;
 use super::ticker::Ticker;
 use super::witness::Witness;
 
