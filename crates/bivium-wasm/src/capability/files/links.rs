@@ -3,7 +3,7 @@
 //! No guest gets out by a link: `wasmtime-wasi` resolves every path beneath its directory. But the host, or another program,
 //! may follow one later that the guest has left there. So a link's target is relative, goes up only at its beginning, and no
 //! further than to the granted directory; and what is moved to another directory, or linked there, is held to the same. What
-//! other processes do with the directory meanwhile is not held: [`FilesGrant`] lets the instances of one plugin
+//! other processes do with the directory meanwhile is not held: [`FilesGrant`](super::FilesGrant) lets the instances of one plugin
 //! do this one at a time.
 
 use std::ffi::OsStr;
@@ -13,96 +13,32 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
-use bivium_interface::PluginError;
 use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
-use tokio::sync::OwnedMutexGuard;
-use wasmtime_wasi::filesystem::Descriptor;
-use wasmtime_wasi::runtime::spawn_blocking;
 
-#[cfg(doc)]
-use super::grant::FilesGrant;
 use super::list::MAX_LISTED;
-use super::refused::{Denial, Refused};
-use super::view::{Fd, FilesView};
 
 /// Directories within each other in a tree that is moved: each is held open meanwhile.
-const MAX_DEPTH: usize = 64;
+pub(super) const MAX_DEPTH: usize = 64;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// What is to be made of a request.
-enum Verdict {
+pub(super) enum Verdict {
     Fine,
     LeadsOut,
     /// There is more in the directory than anybody has time to look at.
     TooMuch,
 }
 
-/// While this lives, no other instance of the plugin makes a link or moves something.
-pub(crate) type Moving = OwnedMutexGuard<()>;
-
-impl FilesView<'_> {
-    fn moving(&self) -> impl Future<Output = Moving> + use<> {
-        Arc::clone(&self.files.grant.moves).lock_owned()
-    }
-
-    /// Refuses a new link that would lead out.
-    pub(crate) async fn admit_symlink(&mut self, fd: &Fd, target: &str, path: &str) -> Result<Moving, Refused> {
-        let moving = self.moving().await;
-        let verdict = match climb(Path::new(target)) {
-            Some(0) => Ok(Verdict::Fine),
-            None => Ok(Verdict::LeadsOut),
-            Some(climb) => {
-                let Some(place) = Place::of(self, fd, path) else { return Ok(moving) };
-                spawn_blocking(move || Ok(within(climb, place.depth(&place.parent()?)?))).await
-            }
-        };
-        self.heed(fd, path, verdict).map(|()| moving)
-    }
-
-    /// Refuses to move, or to link, what would lead out from its new place.
-    pub(crate) async fn admit_move(&mut self, fd: &Fd, path: &str, to: &Fd, new: &str) -> Result<Moving, Refused> {
-        let moving = self.moving().await;
-        let (Some(from), Some(to)) = (Place::of(self, fd, path), Place::of(self, to, new)) else { return Ok(moving) };
-        let verdict = spawn_blocking(move || moved(&from, &to)).await;
-        self.heed(fd, path, verdict).map(|()| moving)
-    }
-
-    fn heed(&mut self, fd: &Fd, path: &str, verdict: io::Result<Verdict>) -> Result<(), Refused> {
-        match verdict {
-            Ok(Verdict::Fine) => return Ok(()),
-            Ok(Verdict::TooMuch) => {
-                self.store.witness.refuse(PluginError::resource_exhausted(format!(
-                    "a directory with more than {MAX_LISTED} entries, or {MAX_DEPTH} directories within each other, cannot be \
-                     moved to another directory"
-                )));
-                return Err(Refused::TooMuch);
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Refused::NoEntry),
-            Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Err(Refused::NotDirectory),
-            Ok(Verdict::LeadsOut) | Err(_) => {}
-        }
-        self.deny(fd, path, Denial::Outside);
-        Err(Refused::NotPermitted)
-    }
-}
-
 /// A path of the guest's, and the granted directory that it lies in.
-struct Place {
-    dir: Arc<File>,
-    root: Arc<File>,
-    path: String,
+pub(super) struct Place {
+    pub(super) dir: Arc<File>,
+    pub(super) root: Arc<File>,
+    pub(super) path: String,
 }
 
 impl Place {
-    /// None where the operation fails by itself.
-    fn of(view: &FilesView<'_>, fd: &Fd, path: &str) -> Option<Self> {
-        let Ok(Descriptor::Dir(dir)) = view.store.table.get(fd) else { return None };
-        let root = &view.origin(fd)?.dir;
-        Some(Self { dir: Arc::clone(&dir.dir), root: Arc::clone(&root.dir), path: path.to_owned() })
-    }
-
     /// The directory in which the last part of the path lies.
     fn parent(&self) -> io::Result<Dir> {
         let dir = Dir::from_std_file(self.dir.try_clone()?);
@@ -136,7 +72,7 @@ impl Place {
 }
 
 /// How far up a link's target goes before it goes down; none if it may lead anywhere.
-fn climb(target: &Path) -> Option<usize> {
+pub(super) fn climb(target: &Path) -> Option<usize> {
     let is_up = |part: &Component<'_>| matches!(part, Component::ParentDir);
     let parts = || target.components().filter(|part| !matches!(part, Component::CurDir));
     let up = parts().take_while(is_up).count();
@@ -149,8 +85,13 @@ fn within(climb: usize, depth: usize) -> Verdict {
     if climb <= depth { Verdict::Fine } else { Verdict::LeadsOut }
 }
 
+/// Whether a link may be made there that goes so far up.
+pub(super) fn made(climb: usize, place: &Place) -> io::Result<Verdict> {
+    Ok(within(climb, place.depth(&place.parent()?)?))
+}
+
 /// What may be moved or linked from one place to another.
-fn moved(from: &Place, to: &Place) -> io::Result<Verdict> {
+pub(super) fn moved(from: &Place, to: &Place) -> io::Result<Verdict> {
     let (source, target) = (from.parent()?, to.parent()?);
     // What a link leads to depends on the directory that it lies in.
     if same(&fstat(&source)?, &fstat(&target)?) {

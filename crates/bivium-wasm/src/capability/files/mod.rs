@@ -20,6 +20,7 @@ mod guarded;
 mod kernel;
 mod links;
 mod list;
+mod moves;
 mod refused;
 mod view;
 

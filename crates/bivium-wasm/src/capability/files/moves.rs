@@ -1,0 +1,71 @@
+//! What is looked at before a guest makes a link or moves something.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use bivium_interface::PluginError;
+use tokio::sync::OwnedMutexGuard;
+use wasmtime_wasi::filesystem::Descriptor;
+use wasmtime_wasi::runtime::spawn_blocking;
+
+use super::links::{self, MAX_DEPTH, Place, Verdict};
+use super::list::MAX_LISTED;
+use super::refused::{Denial, Refused};
+use super::view::{Fd, FilesView};
+
+/// While this lives, no other instance of the plugin makes a link or moves something.
+pub(crate) type Moving = OwnedMutexGuard<()>;
+
+impl FilesView<'_> {
+    /// The place that a path means. None where the operation fails by itself.
+    fn place(&self, fd: &Fd, path: &str) -> Option<Place> {
+        let Ok(Descriptor::Dir(dir)) = self.store.table.get(fd) else { return None };
+        let root = &self.origin(fd)?.dir;
+        Some(Place { dir: Arc::clone(&dir.dir), root: Arc::clone(&root.dir), path: path.to_owned() })
+    }
+
+    fn moving(&self) -> impl Future<Output = Moving> + use<> {
+        Arc::clone(&self.files.grant.moves).lock_owned()
+    }
+
+    /// Refuses a new link that would lead out.
+    pub(crate) async fn admit_symlink(&mut self, fd: &Fd, target: &str, path: &str) -> Result<Moving, Refused> {
+        let moving = self.moving().await;
+        let verdict = match links::climb(Path::new(target)) {
+            Some(0) => Ok(Verdict::Fine),
+            None => Ok(Verdict::LeadsOut),
+            Some(climb) => {
+                let Some(place) = self.place(fd, path) else { return Ok(moving) };
+                spawn_blocking(move || links::made(climb, &place)).await
+            }
+        };
+        self.heed(fd, path, verdict).map(|()| moving)
+    }
+
+    /// Refuses to move, or to link, what would lead out from its new place.
+    pub(crate) async fn admit_move(&mut self, fd: &Fd, path: &str, to: &Fd, new: &str) -> Result<Moving, Refused> {
+        let moving = self.moving().await;
+        let (Some(from), Some(to)) = (self.place(fd, path), self.place(to, new)) else { return Ok(moving) };
+        let verdict = spawn_blocking(move || links::moved(&from, &to)).await;
+        self.heed(fd, path, verdict).map(|()| moving)
+    }
+
+    fn heed(&mut self, fd: &Fd, path: &str, verdict: io::Result<Verdict>) -> Result<(), Refused> {
+        match verdict {
+            Ok(Verdict::Fine) => return Ok(()),
+            Ok(Verdict::TooMuch) => {
+                self.store.witness.refuse(PluginError::resource_exhausted(format!(
+                    "a directory with more than {MAX_LISTED} entries, or {MAX_DEPTH} directories within each other, cannot be \
+                     moved to another directory"
+                )));
+                return Err(Refused::TooMuch);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Refused::NoEntry),
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Err(Refused::NotDirectory),
+            Ok(Verdict::LeadsOut) | Err(_) => {}
+        }
+        self.deny(fd, path, Denial::Outside);
+        Err(Refused::NotPermitted)
+    }
+}
