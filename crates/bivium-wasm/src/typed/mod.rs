@@ -15,6 +15,7 @@ mod image;
 mod layout;
 mod memory;
 mod method;
+mod methods;
 mod numbers;
 mod read;
 mod schema;
@@ -33,8 +34,8 @@ use wasmtime::component::{Instance, InstancePre};
 
 use cross::Lifting;
 use image::Image;
-pub(crate) use method::Methods;
 use method::{Arguments, Method, Outcome};
+pub(crate) use methods::Methods;
 pub use shape::{Int, Part, Shape};
 
 use crate::guest::{self, NO_CONFIG_SCHEMA, no_config};
