@@ -12,12 +12,12 @@ use super::code::{self, Code};
 use super::find::{Cached, Compiled, cached};
 use super::request::CompileLimits;
 use super::source::Binary;
-use super::{census, child};
+use super::{child, count};
 use crate::{ceilings, refusal};
 
 /// Compiles on this thread.
 pub(super) fn here(cache: Cached<'_>, engine: &Engine, binary: &Binary) -> Result<Compiled> {
-    census::check(&binary.bytes)?;
+    count::check(&binary.bytes)?;
     let compiled = engine.precompile_component(&binary.bytes).map_err(|error| refusal::malformed(&error))?;
     if let Some(cache) = cache {
         let key = Key::new(engine, binary.digest);

@@ -16,8 +16,8 @@ use super::compiler::{CacheUsage, Compiler};
 use super::digest::Digest;
 use super::find::{self, Compiled, Found};
 use super::request::{CompileLimits, Request};
-use super::skeleton;
 use super::source::{Binary, at};
+use super::strip;
 
 /// Components that one engine compiles at the same time. Each compilation uses several threads.
 const AT_ONCE: usize = 2;
@@ -94,7 +94,7 @@ impl Loader {
         let (loader, own, limits, path) = (self.clone(), engine.clone(), request.limits, request.path.clone());
         let look = move || match find::look(loader.cache.as_ref(), &own, &request)? {
             Found::Binary(Binary { bytes, .. }) => {
-                let bytes = skeleton::of(&bytes).unwrap_or(bytes);
+                let bytes = strip::code(&bytes).unwrap_or(bytes);
                 Ok(Found::Binary(Binary { digest: Digest::of(&bytes), bytes, stamp: None }))
             }
             found => Ok(found),

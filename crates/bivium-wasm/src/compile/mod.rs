@@ -7,18 +7,18 @@
 
 mod build;
 mod cache;
-mod census;
 mod child;
 mod code;
 mod compiler;
+mod count;
 mod digest;
 mod find;
 mod loader;
 mod look;
 mod request;
-mod skeleton;
 mod source;
 mod stamp;
+mod strip;
 mod worker;
 
 pub(crate) use find::Compiled;

@@ -11,7 +11,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use wasmtime::Engine;
 
-use super::census;
+use super::count;
 use super::digest::Digest;
 use crate::{refusal, settings};
 
@@ -80,7 +80,7 @@ fn run() -> Result<()> {
     end_with_the_host()?;
 
     let engine = engine_for(&order)?;
-    census::check(&component)?;
+    count::check(&component)?;
     let code = engine.precompile_component(&component).map_err(|error| refusal::malformed(&error))?;
     let written = io::stdout().as_fd().try_clone_to_owned().map(File::from).and_then(|mut out| out.write_all(&code));
     written.map_err(|error| PluginError::new(NOT_WRITTEN, format!("cannot write the compiled component: {error}")))

@@ -1,13 +1,18 @@
 //! A count of what an instance of a component would consist of, before the component is compiled: a file of a few hundred
 //! bytes can ask for millions of core instances, each in memory that no limit of the instance counts.
 
+mod made;
+mod module;
+
 use bivium_interface::{PluginError, Result};
 use wasmparser::{
-    AbstractHeapType, ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, ComponentType,
-    ComponentTypeRef, Element, ElementItems, ElementKind, HeapType, Instance, Parser, Payload, RefType, ValType,
+    ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, ComponentTypeRef, Instance,
+    Parser, Payload,
 };
 
 use crate::ceilings;
+use made::{Made, Stop, defined};
+use module::Module;
 
 /// Core instances in one instance, whatever a policy allows.
 const CORE_INSTANCES: u64 = 10_000;
@@ -19,77 +24,20 @@ const DEFINITIONS: u64 = 1_000_000;
 /// Memory of the host for the globals, functions, resources, tables, tags and segments of one instance, without what the
 /// tables hold.
 const BOOKKEEPING: u64 = 4 << 20;
-/// The most that one memory may begin with.
-const MEMORY_BYTES: u64 = crate::store::limits::ONE_MEMORY as u64;
-const PAGE: u64 = 64 << 10;
-
-/// What wasmtime keeps in each core instance, in bytes.
-const GLOBAL: u64 = 16;
-const FUNCTION: u64 = 32;
-const MEMORY_OR_TABLE: u64 = 32;
-const TAG: u64 = 32;
-const DATA_SEGMENT: u64 = 16;
-const PASSIVE_SEGMENT: u64 = 48;
-const PASSIVE_ELEMENT: u64 = 16;
-/// For a place that the garbage collector begins at: its list of them grows by doubling.
-const ROOT: u64 = 32;
-const CORE_INSTANCE: u64 = 512;
+/// What wasmtime keeps for an instance of a component, in bytes.
 const COMPONENT_INSTANCE: u64 = 256;
-/// For a function between components and the host, and a type of resources.
-const CROSSING: u64 = 64;
-const RESOURCE: u64 = 64;
-
-/// What instantiating a module or a component makes.
-#[derive(Debug, Clone, Copy, Default)]
-struct Made {
-    core_instances: u64,
-    component_instances: u64,
-    definitions: u64,
-    bytes: u64,
-}
-
-impl Made {
-    fn with(self, other: Self, both: impl Fn(u64, u64) -> u64) -> Self {
-        Self {
-            core_instances: both(self.core_instances, other.core_instances),
-            component_instances: both(self.component_instances, other.component_instances),
-            definitions: both(self.definitions, other.definitions),
-            bytes: both(self.bytes, other.bytes),
-        }
-    }
-
-    fn add(&mut self, other: Self) {
-        *self = self.with(other, u64::saturating_add);
-    }
-
-    fn max(self, other: Self) -> Self {
-        self.with(other, u64::max)
-    }
-}
 
 /// Items of a component by index; none for one that comes from outside of it.
 type Space = Vec<Option<Made>>;
 
 enum Frame {
-    /// `bytes` are those of what is counted as it is met.
-    Module {
-        globals: u64,
-        imported: u64,
-        defined: u64,
-        referenced: u64,
-        others: u64,
-        bytes: u64,
-    },
-    Component {
-        modules: Space,
-        components: Space,
-        made: Made,
-    },
+    Module(Module),
+    Component { modules: Space, components: Space, made: Made },
 }
 
 /// Refuses a component of which an instance would be larger than any may be. What is malformed is the compiler's to tell.
 pub(super) fn check(component: &[u8]) -> Result<()> {
-    let Ok(made) = Census::default().take(component)? else { return Ok(()) };
+    let Ok(made) = Counter::default().take(component)? else { return Ok(()) };
     if made.core_instances > CORE_INSTANCES {
         return Err(ceilings::over("core instances", made.core_instances, CORE_INSTANCES, "core_instances"));
     }
@@ -116,14 +64,14 @@ pub(super) fn check(component: &[u8]) -> Result<()> {
 }
 
 #[derive(Default)]
-struct Census {
+struct Counter {
     frames: Vec<Frame>,
     /// The largest that the file has of each: stands for those that come from outside of a component.
     largest_module: Made,
     largest_component: Made,
 }
 
-impl Census {
+impl Counter {
     /// The outer error is a refusal; the inner one means that the component is malformed.
     fn take(mut self, component: &[u8]) -> Result<Result<Made, ()>> {
         for payload in Parser::new(0).parse_all(component) {
@@ -141,75 +89,14 @@ impl Census {
     fn note(&mut self, payload: Payload<'_>) -> Result<Option<Made>, Stop> {
         match payload {
             Payload::Version { encoding, .. } => self.frames.push(match encoding {
-                wasmparser::Encoding::Module => {
-                    Frame::Module { globals: 0, imported: 0, defined: 0, referenced: 0, others: 0, bytes: 0 }
-                }
+                wasmparser::Encoding::Module => Frame::Module(Module::default()),
                 wasmparser::Encoding::Component => {
                     Frame::Component { modules: Vec::new(), components: Vec::new(), made: Made::default() }
                 }
             }),
             Payload::End(_) => return self.end(),
             payload => match self.frames.last_mut() {
-                Some(Frame::Module { globals, imported, defined, referenced, others, bytes }) => match payload {
-                    Payload::ImportSection(section) => *imported += u64::from(section.count()),
-                    Payload::FunctionSection(section) => *defined += u64::from(section.count()),
-                    Payload::ExportSection(section) => *referenced += u64::from(section.count()),
-                    Payload::GlobalSection(section) => {
-                        *globals += u64::from(section.count());
-                        *referenced += u64::from(section.count());
-                        for global in section {
-                            if let ValType::Ref(ty) = global?.ty.content_type {
-                                *bytes += root(ty);
-                            }
-                        }
-                    }
-                    Payload::ElementSection(section) => {
-                        for element in section {
-                            let element = element?;
-                            *bytes += passive(&element);
-                            *referenced += u64::from(match element.items {
-                                ElementItems::Functions(items) => items.count(),
-                                ElementItems::Expressions(_, items) => items.count(),
-                            });
-                        }
-                    }
-                    Payload::TagSection(section) => *bytes += TAG * u64::from(section.count()),
-                    Payload::DataSection(section) => *bytes += DATA_SEGMENT * u64::from(section.count()),
-                    Payload::MemorySection(section) => {
-                        *others += u64::from(section.count());
-                        for memory in section {
-                            let memory = memory?;
-                            let page =
-                                memory.page_size_log2.map_or(PAGE, |log2| 1_u64.checked_shl(log2).unwrap_or(PAGE));
-                            let bytes = memory.initial.saturating_mul(page);
-                            if bytes > MEMORY_BYTES {
-                                return Err(Stop::Refused(begins_with(
-                                    "memory",
-                                    bytes >> 20,
-                                    "MiB",
-                                    MEMORY_BYTES >> 20,
-                                    "memory_mb",
-                                )));
-                            }
-                        }
-                    }
-                    Payload::TableSection(section) => {
-                        *others += u64::from(section.count());
-                        for table in section {
-                            let (elements, most) = (table?.ty.initial, crate::store::limits::TABLE_ELEMENTS as u64);
-                            if elements > most {
-                                return Err(Stop::Refused(begins_with(
-                                    "table",
-                                    elements,
-                                    "elements",
-                                    most,
-                                    "table_elements",
-                                )));
-                            }
-                        }
-                    }
-                    _ => {}
-                },
+                Some(Frame::Module(module)) => module.note(payload)?,
                 Some(Frame::Component { .. }) => self.note_of_component(payload)?,
                 None => return Err(Stop::Malformed),
             },
@@ -306,10 +193,8 @@ impl Census {
     /// A module or component ends. Gives what the outermost one makes.
     fn end(&mut self) -> Result<Option<Made>, Stop> {
         match self.frames.pop().ok_or(Stop::Malformed)? {
-            Frame::Module { globals, imported, defined, referenced, others, bytes } => {
-                let functions = imported + defined.min(referenced);
-                let bytes = CORE_INSTANCE + GLOBAL * globals + FUNCTION * functions + MEMORY_OR_TABLE * others + bytes;
-                let made = Made { core_instances: 1, bytes, ..Made::default() };
+            Frame::Module(module) => {
+                let made = module.made();
                 self.largest_module = self.largest_module.max(made);
                 self.push(ComponentExternalKind::Module, Some(made));
             }
@@ -325,77 +210,16 @@ impl Census {
     }
 }
 
-/// What the collector needs for a place that holds such a reference.
-fn root(ty: RefType) -> u64 {
-    match ty.heap_type() {
-        HeapType::Abstract { ty: AbstractHeapType::Func | AbstractHeapType::NoFunc, .. } => 0,
-        // A type of the module's own may be one of functions; then this is too much.
-        _ => ROOT,
-    }
-}
-
-/// What an instance keeps of a segment that its code may read at any time.
-fn passive(element: &Element<'_>) -> u64 {
-    if !matches!(element.kind, ElementKind::Passive) {
-        return 0;
-    }
-    let (items, each) = match &element.items {
-        ElementItems::Functions(items) => (items.count(), PASSIVE_ELEMENT),
-        ElementItems::Expressions(ty, items) => (items.count(), PASSIVE_ELEMENT + root(*ty)),
-    };
-    PASSIVE_SEGMENT + u64::from(items) * each
-}
-
-/// What a section of a component defines by itself.
-fn defined(payload: &Payload<'_>) -> Result<Made, Stop> {
-    let (definitions, bytes) = match payload {
-        Payload::ComponentAliasSection(section) => (section.count(), 0),
-        Payload::ComponentImportSection(section) => (section.count(), 0),
-        Payload::ComponentExportSection(section) => (section.count(), 0),
-        Payload::InstanceSection(section) => (section.count(), 0),
-        Payload::ComponentInstanceSection(section) => (section.count(), 0),
-        Payload::CoreTypeSection(section) => (section.count(), 0),
-        Payload::ComponentCanonicalSection(section) => (section.count(), u64::from(section.count()) * CROSSING),
-        Payload::ComponentTypeSection(section) => {
-            let mut bytes = 0;
-            for ty in section.clone() {
-                if let ComponentType::Resource { .. } = ty? {
-                    bytes += RESOURCE;
-                }
-            }
-            (section.count(), bytes)
-        }
-        _ => (0, 0),
-    };
-    Ok(Made { definitions: definitions.into(), bytes, ..Made::default() })
-}
-
-fn begins_with(what: &str, has: u64, unit: &str, limit: u64, key: &str) -> PluginError {
-    PluginError::resource_exhausted(format!(
-        "a {what} of the component begins with {has} {unit}, over the limit of {limit} {unit}"
-    ))
-    .with_help(format!("build it with a smaller one; `limits.{key}` is at most {limit}"))
-}
-
-/// Why the count ends before its end.
-enum Stop {
-    Malformed,
-    Refused(PluginError),
-}
-
-impl From<wasmparser::BinaryReaderError> for Stop {
-    fn from(_: wasmparser::BinaryReaderError) -> Self {
-        Self::Malformed
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::module::{
+        CORE_INSTANCE, DATA_SEGMENT, FUNCTION, GLOBAL, MEMORY_OR_TABLE, PASSIVE_ELEMENT, PASSIVE_SEGMENT, ROOT, TAG,
+    };
     use super::*;
     use bivium_interface::ErrorCode;
 
     fn count(text: &str) -> Made {
-        Census::default().take(&wat::parse_str(text).unwrap()).unwrap().unwrap()
+        Counter::default().take(&wat::parse_str(text).unwrap()).unwrap().unwrap()
     }
 
     #[test]

@@ -18,10 +18,10 @@ const NESTED: u8 = 4;
 const CUSTOM: u8 = 0;
 
 /// None of what is not made of sections: the engine says what is wrong with it.
-pub(super) fn of(binary: &[u8]) -> Option<Vec<u8>> {
-    let mut skeleton = Vec::new();
-    strip(binary, 0, &mut skeleton)?;
-    Some(skeleton)
+pub(super) fn code(binary: &[u8]) -> Option<Vec<u8>> {
+    let mut stripped = Vec::new();
+    strip(binary, 0, &mut stripped)?;
+    Some(stripped)
 }
 
 fn strip(binary: &[u8], depth: usize, out: &mut Vec<u8>) -> Option<()> {
@@ -112,16 +112,16 @@ mod tests {
             (core instance $i (instantiate $m))
             (func (export "f") (param "a" s32) (result s64) (canon lift (core func $i "f"))))"#;
         let whole = wat::parse_str(text).unwrap();
-        let skeleton = of(&whole).unwrap();
-        assert!(skeleton.len() < whole.len() && !skeleton.windows(6).any(|part| part == b"secret"));
+        let stripped = code(&whole).unwrap();
+        assert!(stripped.len() < whole.len() && !stripped.windows(6).any(|part| part == b"secret"));
         let engine = wasmtime::Engine::default();
         let types = |bytes: &[u8]| {
             let component = wasmtime::component::Component::new(&engine, bytes).unwrap();
             let ty = component.component_type();
             ty.exports(&engine).map(|(name, item)| format!("{name} {:?}", item.ty)).collect::<Vec<_>>().len()
         };
-        assert_eq!((types(&whole), types(&skeleton)), (1, 1));
-        assert_eq!(of(&skeleton), Some(skeleton.clone()), "it is its own skeleton");
+        assert_eq!((types(&whole), types(&stripped)), (1, 1));
+        assert_eq!(code(&stripped), Some(stripped.clone()), "there is nothing more to strip");
     }
 
     #[test]
@@ -129,16 +129,16 @@ mod tests {
         let whole = wat::parse_str("(component (core module (func nop)))").unwrap();
         for len in 0..whole.len() {
             // Whatever is left must not be read past its end; cut between sections it is whole.
-            let _ = of(&whole[..len]);
+            let _ = code(&whole[..len]);
         }
-        assert_eq!(of(b""), None);
-        assert_eq!(of(b"\0asm\x01\0\0\0\x0a\x02\xff\x7f"), None, "more functions than bytes");
+        assert_eq!(code(b""), None);
+        assert_eq!(code(b"\0asm\x01\0\0\0\x0a\x02\xff\x7f"), None, "more functions than bytes");
         let mut deep = COMPONENT.to_vec();
         for _ in 0..200 {
             let mut outer = COMPONENT.to_vec();
             put(NESTED, &deep, &mut outer);
             deep = outer;
         }
-        assert_eq!(of(&deep), None);
+        assert_eq!(code(&deep), None);
     }
 }
