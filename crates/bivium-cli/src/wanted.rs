@@ -3,7 +3,6 @@
 //! Of a Python method that is what its source says. Python does not hold callers to it, so nothing is refused for it: it is advice on
 //! a call that failed, and a problem of a pipeline that is checked.
 
-use bivium::manifest::Runtime;
 use bivium::{ErrorCode, MethodInfo, PluginError, PluginManager};
 use serde_json::Value;
 
@@ -97,9 +96,7 @@ pub(crate) fn may_be_of_arguments(error: &PluginError) -> bool {
 
 /// The method of a Python plugin, as its source tells it. None of the plugin runs.
 pub(crate) async fn python_method(manager: &PluginManager, plugin: &str, method: &str) -> Option<MethodInfo> {
-    if manager.manifest(plugin).ok()?.runtime != Runtime::Python {
-        return None;
-    }
+    manager.manifest(plugin).ok()?.python()?;
     let methods = manager.inspect(plugin).await.ok()?.methods?;
     methods.into_iter().find(|known| known.name == method)
 }

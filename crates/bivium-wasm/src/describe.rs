@@ -1,7 +1,7 @@
 //! [`describe`]: what a component's file says of it. None of its code runs, and none is compiled.
 
-use bivium_interface::manifest::Limits;
-use bivium_interface::{Manifest, MethodInfo, PluginError, Result};
+use bivium_interface::manifest::{Limits, WasmPlugin};
+use bivium_interface::{MethodInfo, PluginError, Result};
 use serde::Serialize;
 
 use crate::compile::{Request, at};
@@ -49,14 +49,14 @@ const PERMISSIONS: &[(&str, &str)] = &[
     ("wasi:sockets/", "permissions.network"),
 ];
 
-/// Describes the component that a manifest names.
+/// Describes the component of the plugin of this name.
 ///
 /// # Errors
 /// As [`load`](crate::load) has them for a file that cannot be read or is no component. What else keeps it from being loaded
 /// is the description's `problem`.
-pub async fn describe(engine: &WasmEngine, manifest: &Manifest, limits: &Limits) -> Result<Description> {
+pub async fn describe(engine: &WasmEngine, name: &str, plugin: &WasmPlugin, limits: &Limits) -> Result<Description> {
     let engine = engine.for_limits(limits)?;
-    let request = Request::of(manifest, limits, engine.config().compile_memory())?;
+    let request = Request::of(name, plugin, limits, engine.config().compile_memory());
     let path = request.path.clone();
     let component = engine.loader().types(engine.wasmtime(), request).await?;
     let ty = component.component_type();

@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use bivium_exchange::Exchange;
 use bivium_instances::document::blocking;
 use bivium_instances::{Idle, InstanceFactory, PluginContext, PluginLog, PoolLimits, RestartPolicy, Room};
-use bivium_interface::{ErrorCode, Manifest, PluginError, Result, manifest};
+use bivium_interface::manifest::{Isolation, WasmPlugin};
+use bivium_interface::{ErrorCode, Manifest, PluginError, Result};
 use serde_json::Value;
 use tokio::task::yield_now;
 use wasmtime::{Store, UpdateDeadline};
@@ -55,8 +56,8 @@ pub struct ComponentFactory {
 }
 
 impl ComponentFactory {
-    /// Gets the component that the manifest names out of the cache or compiles it, and checks it. Dropping the future
-    /// stops a compiler in a child process.
+    /// Gets a plugin's component out of the cache or compiles it, and checks it; `plugin` is the manifest's own part for a component.
+    /// Dropping the future stops a compiler in a child process.
     ///
     /// # Errors
     /// `not-found` or `denied` if the file cannot be read, `resource-exhausted` if it is too large or needs too much
@@ -67,14 +68,14 @@ impl ComponentFactory {
     pub async fn load(
         engine: &WasmEngine,
         manifest: &Manifest,
+        plugin: &WasmPlugin,
         exchange: &Exchange,
         context: PluginContext,
     ) -> Result<Self> {
         let named = |error: PluginError| error.with_plugin(&manifest.name);
         let limits = &context.granted.limits;
         let engine = engine.for_limits(limits).map_err(named)?;
-        let request =
-            Request::of(manifest, limits, engine.config().compile_memory()).map_err(named)?.told(&context.log);
+        let request = Request::of(&manifest.name, plugin, limits, engine.config().compile_memory()).told(&context.log);
         let network = NetworkGrant::new(&context, engine.config().outside()).map_err(named)?;
         let limits = StoreLimits::new(&context.granted.limits);
         let path = request.path.clone();
@@ -91,9 +92,9 @@ impl ComponentFactory {
             version: manifest.version.clone(),
             limits,
             pool: PoolLimits {
-                instances: manifest.instances.max,
+                instances: plugin.instances.max,
                 calls_per_instance: 1,
-                single_use: manifest.isolation == manifest::Isolation::Call || guest.is_single_use(),
+                single_use: plugin.isolation == Isolation::Call || guest.is_single_use(),
                 thread_affinity: true,
                 queue: PoolLimits::queue(&context.granted.limits),
                 idle: Some(IDLE),

@@ -33,7 +33,7 @@ mod world;
 
 use bivium_exchange::Exchange;
 use bivium_instances::{PluginContext, PooledPlugin};
-use bivium_interface::manifest::Limits;
+use bivium_interface::manifest::{Limits, WasmPlugin};
 use bivium_interface::{Manifest, Result};
 use compile::Request;
 
@@ -47,26 +47,27 @@ pub use instance::ComponentInstance;
 /// A WebAssembly component behind `PluginInterface`.
 pub type ComponentPlugin = PooledPlugin<ComponentFactory>;
 
-/// Loads the component that a manifest names. No instance is made yet, so none of its code has run.
+/// Loads the component that a manifest names; `plugin` is the manifest's own part for a component. No instance is made yet, so none of its code has run.
 ///
 /// # Errors
 /// Those of [`ComponentFactory::load`].
 pub async fn load(
     engine: &WasmEngine,
     manifest: &Manifest,
+    plugin: &WasmPlugin,
     exchange: &Exchange,
     context: PluginContext,
 ) -> Result<ComponentPlugin> {
-    Ok(PooledPlugin::new(ComponentFactory::load(engine, manifest, exchange, context).await?))
+    Ok(PooledPlugin::new(ComponentFactory::load(engine, manifest, plugin, exchange, context).await?))
 }
 
-/// Compiles the component that a manifest names, unless it lies in the cache already, and checks that it can be loaded.
+/// Compiles the component of the plugin of this name, unless it lies in the cache already, and checks that it can be loaded.
 ///
 /// # Errors
 /// Those of [`ComponentFactory::load`].
-pub async fn compile(engine: &WasmEngine, manifest: &Manifest, limits: &Limits) -> Result<Compilation> {
+pub async fn compile(engine: &WasmEngine, name: &str, plugin: &WasmPlugin, limits: &Limits) -> Result<Compilation> {
     let engine = engine.for_limits(limits)?;
-    let request = Request::of(manifest, limits, engine.config().compile_memory())?;
+    let request = Request::of(name, plugin, limits, engine.config().compile_memory());
     let (_, compiled) = factory::guest(&engine, request).await?;
     Ok(Compilation {
         was_cached: compiled.was_cached,

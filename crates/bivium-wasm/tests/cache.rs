@@ -45,7 +45,7 @@ impl Place {
 
     async fn compile(&self) -> Compilation {
         let manifest = manifest("p", &self.component(), json!({}));
-        compile(&self.engine(), &manifest, &Limits::default()).await.unwrap()
+        compile(&self.engine(), &manifest.name, manifest.wasm().unwrap(), &Limits::default()).await.unwrap()
     }
 
     /// The one file of compiled code that there is.
@@ -121,7 +121,7 @@ async fn without_a_cache_nothing_is_kept() {
     assert!(engine.cache().is_none());
     let manifest = manifest("p", &guest("echo"), json!({}));
     for _ in 0..2 {
-        let compilation = compile(&engine, &manifest, &Limits::default()).await.unwrap();
+        let compilation = compile(&engine, &manifest.name, manifest.wasm().unwrap(), &Limits::default()).await.unwrap();
         assert!(!compilation.was_cached && compilation.cache.is_none());
     }
 }

@@ -263,7 +263,8 @@ async fn a_policy_raises_the_stack() {
         {
             let manifest = manifest("p", &file.path(), json!({"limits": {"stack_kb": stack_kb}}));
             let context = PluginContext::new(PluginLog::new("p"), policy.grant(&manifest));
-            let plugin = bivium_wasm::load(engine, &manifest, &exchange, context).await.unwrap();
+            let plugin =
+                bivium_wasm::load(engine, &manifest, manifest.wasm().unwrap(), &exchange, context).await.unwrap();
             assert_eq!(plugin.execute(depth(deep)).await.unwrap().json, json!(deep));
             let error = plugin.execute(depth(deep * 7)).await.unwrap_err();
             assert_eq!(error.code(), EXHAUSTED);
@@ -340,7 +341,7 @@ async fn a_policy_raises_them() {
     let exchange = Exchange::builder().root(directory.path()).open().unwrap();
     let load = async |engine: &WasmEngine| {
         let context = PluginContext::new(PluginLog::new("p"), policy.grant(&manifest));
-        bivium_wasm::load(engine, &manifest, &exchange, context).await
+        bivium_wasm::load(engine, &manifest, manifest.wasm().unwrap(), &exchange, context).await
     };
     let roomy = WasmEngine::new(WasmConfig::new().instances(10).no_cache()).unwrap();
     let [pooling, on_demand] = engines();

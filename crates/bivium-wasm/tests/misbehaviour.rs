@@ -102,7 +102,7 @@ async fn a_refused_growth_that_the_plugin_survives_is_no_error() {
 
 #[tokio::test]
 async fn memory_below_what_the_component_starts_with_is_told() {
-    let loaded = load("misbehave", json!({"limits": {"memory_mb": 0}})).await;
+    let loaded = load("misbehave", json!({"limits": {"memory_mb": 1}})).await;
     let error = loaded.plugin.initialize(json!({})).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::ResourceExhausted);
     says(&error, &["limits.memory_mb"]);

@@ -658,7 +658,7 @@ async fn above(place: &Place, exchange: &Exchange, grant: &Path, mode: &str) -> 
     let log = PluginLog::new("p");
     let mut context = PluginContext::new(log.clone(), HostPolicy::default().grant(&manifest));
     context.protected = context.protected.and(Some(place.path("secret")), "the data of plugins");
-    let plugin = bivium_wasm::load(engine(), &manifest, exchange, context).await?;
+    let plugin = bivium_wasm::load(engine(), &manifest, manifest.wasm().unwrap(), exchange, context).await?;
     plugin.initialize(json!({})).await?;
     let directory = tempfile::tempdir().unwrap();
     Ok(Probe(Loaded { plugin, log, exchange: exchange.clone(), _directory: directory }))
@@ -810,7 +810,8 @@ async fn hostile_a_directory_that_is_swapped_for_a_link_is_not_opened() {
     std::os::unix::fs::symlink(place.path("secret"), place.path("data")).unwrap();
     let exchange = Exchange::builder().root(place.0.path()).open().unwrap();
     let context = PluginContext::new(PluginLog::new("p"), granted);
-    let error = bivium_wasm::load(engine(), &manifest, &exchange, context).await.err().unwrap();
+    let error =
+        bivium_wasm::load(engine(), &manifest, manifest.wasm().unwrap(), &exchange, context).await.err().unwrap();
     assert_eq!(error.code(), ErrorCode::InvalidManifest, "{error}");
 }
 
@@ -825,7 +826,7 @@ async fn grants_and_denials_go_to_the_audit_log_once_an_instance() {
     let path = place.path("audit.jsonl");
     let mut context = PluginContext::new(log.clone(), HostPolicy::default().grant(&manifest));
     context.audit = Auditor::new("p", Some(Arc::new(AuditFile::open(&path).unwrap())), log);
-    let plugin = bivium_wasm::load(engine(), &manifest, &exchange, context).await.unwrap();
+    let plugin = bivium_wasm::load(engine(), &manifest, manifest.wasm().unwrap(), &exchange, context).await.unwrap();
     plugin.initialize(json!({})).await.unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "", "nothing is used yet");
     let call = |method| Call::new().method(method).named("dir", "/read").named("path", "note.txt");

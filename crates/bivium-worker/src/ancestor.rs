@@ -10,8 +10,9 @@ use std::path::PathBuf;
 
 use bivium_instances::PluginContext;
 use bivium_interface::manifest::{Ancestor, EnvVarSpec};
-use bivium_interface::{LogLevel, LogSource, Manifest, PluginError, Result};
+use bivium_interface::{LogLevel, LogSource, PluginError, Result};
 
+use crate::manifest::PythonManifest;
 use crate::places::WorkerPlaces;
 use crate::wire::{AdapterSettings, AncestorSettings};
 
@@ -41,7 +42,7 @@ pub(crate) struct Given {
 /// `internal` if there is no data directory or it cannot be made.
 pub(crate) fn complete(
     variables: &mut Variables,
-    manifest: &Manifest,
+    manifest: &PythonManifest,
     ancestor: &Ancestor,
     places: &WorkerPlaces,
     host: &Variables,
@@ -209,12 +210,12 @@ mod tests {
         let mut manifest = json!({"name": "whisper", "version": "1", "module": "m", "class": "C", "conda_env": "w",
             "env_vars": {"OWN": "env_vars"}});
         manifest.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let manifest = Manifest::parse(&manifest.to_string(), &dir.join("p.json")).unwrap();
+        let manifest = PythonManifest::parse(&manifest.to_string(), &dir.join("p.json")).unwrap();
         let mut context = PluginContext::new(PluginLog::new("whisper"), HostPolicy::default().grant(&manifest));
         context.secrets = secrets;
-        let mut variables: Variables = manifest.env_vars.iter().map(|(n, v)| (n.into(), v.into())).collect();
+        let mut variables: Variables = manifest.python.env_vars.iter().map(|(n, v)| (n.into(), v.into())).collect();
         let host = host.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        let ancestor = manifest.ancestor.as_ref().unwrap();
+        let ancestor = manifest.python.ancestor.as_ref().unwrap();
         let places = WorkerPlaces { data: Some(dir.to_owned()), ..WorkerPlaces::default() };
         let given = complete(&mut variables, &manifest, ancestor, &places, &host, &context).unwrap();
         (variables, given, context.log)

@@ -14,8 +14,8 @@ use async_trait::async_trait;
 use bivium_exchange::{Area, Exchange};
 use bivium_instances::document::DocumentLimits;
 use bivium_instances::{Idle, InstanceFactory, InstanceLog, PluginContext, PoolLimits, RestartPolicy};
-use bivium_interface::manifest::{Isolation, PythonKind};
-use bivium_interface::{ErrorCode, LogLevel, LogSource, Manifest, PluginError, Result};
+use bivium_interface::manifest::{PythonKind, PythonObject};
+use bivium_interface::{ErrorCode, LogLevel, LogSource, PluginError, Result};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
@@ -30,6 +30,7 @@ use crate::confinement::{Confinement, Group, audit};
 use crate::environment::embedded::Package;
 use crate::environment::variables::variables;
 use crate::environment::{self, Interpreter};
+use crate::manifest::PythonManifest;
 use crate::places::WorkerPlaces;
 use crate::process::ending::Ending;
 use crate::process::ids::host_id;
@@ -58,7 +59,7 @@ const LOG_RECORDS: u64 = 10_000;
 
 /// Makes workers of one plugin.
 pub(crate) struct WorkerFactory {
-    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) manifest: PythonManifest,
     pub(crate) exchange: Exchange,
     pub(crate) context: PluginContext,
     /// The interpreter of the plugin's environment.
@@ -86,12 +87,12 @@ impl InstanceFactory for WorkerFactory {
 
     fn limits(&self) -> PoolLimits {
         PoolLimits {
-            instances: self.manifest.replicas,
-            calls_per_instance: self.manifest.concurrency,
-            single_use: self.manifest.isolation == Isolation::Call,
+            instances: self.manifest.python.replicas,
+            calls_per_instance: self.manifest.python.concurrency,
+            single_use: false,
             thread_affinity: false,
             queue: PoolLimits::queue(&self.context.granted.limits),
-            idle: self.manifest.idle_stop_s.map(|seconds| Idle { after: Duration::from_secs(seconds), keep: 0 }),
+            idle: self.manifest.python.idle_stop_s.map(|seconds| Idle { after: Duration::from_secs(seconds), keep: 0 }),
             restart: RestartPolicy::default(),
         }
     }
@@ -109,7 +110,7 @@ impl InstanceFactory for WorkerFactory {
 
 impl WorkerFactory {
     async fn start_in_time(&self) -> Result<Worker> {
-        let start = Duration::from_secs(self.manifest.start_s);
+        let start = Duration::from_secs(self.manifest.python.start_s);
         match tokio::time::timeout(start, self.start()).await {
             Ok(started) => started.map_err(|error| starved(error, &self.context.granted.limits)),
             Err(_) => Err(PluginError::timeout(format!("the worker was not ready after {} s", start.as_secs()))
@@ -158,7 +159,7 @@ impl WorkerFactory {
         let granted = &self.context.granted;
         let mut variables =
             variables(&self.manifest, granted, &self.python.path, area.path(), &mark, host.clone().into_iter());
-        let ancestor = self.manifest.ancestor.as_ref();
+        let ancestor = self.manifest.python.ancestor.as_ref();
         let theirs = ancestor.map(|ancestor| {
             ancestor::complete(&mut variables, &self.manifest, ancestor, &self.places, &host, &self.context)
         });
@@ -237,7 +238,7 @@ impl WorkerFactory {
             leash,
             fate,
         };
-        Ok(Worker::new(Arc::new(shared), guard, self.manifest.concurrency.max(1), tether))
+        Ok(Worker::new(Arc::new(shared), guard, self.manifest.python.concurrency.max(1), tether))
     }
 
     /// The secrets that the plugin is granted, by name. A process has no host in between that could keep them from it.
@@ -266,21 +267,21 @@ impl WorkerFactory {
             true => path.canonicalize().unwrap_or_else(|_| path.to_owned()),
             false => path.to_owned(),
         };
-        let source = self.manifest.source.as_deref().map(|path| utf8(&real(path))).transpose()?;
+        let source = self.manifest.python.source.as_deref().map(|path| utf8(&real(path))).transpose()?;
         let limits = self.call_limits();
-        let object = self.manifest.python_object();
+        let PythonObject { module, name, kind, .. } = &self.manifest.python.object;
         let settings = Settings {
             protocol: PROTOCOL,
             token,
             name: &self.manifest.name,
             version: &self.manifest.version,
-            module: object.map_or("", |object| object.module),
-            class: object.filter(|object| object.kind != PythonKind::Function).map_or("", |object| object.name),
-            function: object.filter(|object| object.kind != PythonKind::Class).map_or("", |object| object.name),
-            init_args: &self.manifest.init_args,
+            module,
+            class: if *kind == PythonKind::Function { "" } else { name },
+            function: if *kind == PythonKind::Class { "" } else { name },
+            init_args: &self.manifest.python.init_args,
             source: source.as_deref().into_iter().collect(),
             exchange: &utf8(area.path())?,
-            concurrency: self.manifest.concurrency.max(1),
+            concurrency: self.manifest.python.concurrency.max(1),
             max_request_bytes: limits.message(),
             max_reply_bytes: limits.document.text,
             cancel_grace_s: CANCEL_GRACE_S,
@@ -291,7 +292,7 @@ impl WorkerFactory {
             secrets: self.secrets(theirs),
             limits: &self.context.granted.limits,
             log_level,
-            ancestor: self.manifest.ancestor.as_ref().map(ancestor::settings),
+            ancestor: self.manifest.python.ancestor.as_ref().map(ancestor::settings),
         };
         let mut line = serde_json::to_vec(&settings).map_err(|error| PluginError::internal(error.to_string()))?;
         line.push(b'\n');

@@ -25,6 +25,7 @@ mod executable;
 mod factory;
 #[doc(hidden)]
 pub mod fuzzing;
+mod manifest;
 mod outline;
 mod places;
 mod process;
@@ -40,6 +41,7 @@ mod worker;
 pub use caches::{KeptCache, kept_caches, remove_cache};
 pub use confinement::{ConfinementSupport, not_held};
 pub use environment::{KeptEnvironment, environments_for, kept_environments, remove_environment};
+pub use manifest::PythonManifest;
 pub use outline::{Outline, outline};
 pub use places::WorkerPlaces;
 pub use proxy::RemotePluginProxy;

@@ -6,8 +6,7 @@ use async_trait::async_trait;
 use bivium_exchange::Exchange;
 use bivium_instances::{PluginContext, PooledPlugin};
 use bivium_interface::{
-    Call, CallId, LogLevel, LogSource, Manifest, MethodInfo, Payload, PayloadStream, PluginError, PluginInterface,
-    Result, Stats,
+    Call, CallId, LogLevel, LogSource, MethodInfo, Payload, PayloadStream, PluginError, PluginInterface, Result, Stats,
 };
 use serde_json::Value;
 
@@ -17,6 +16,7 @@ use crate::confinement::Confinement;
 use crate::environment;
 use crate::environment::embedded::Package;
 use crate::factory::WorkerFactory;
+use crate::manifest::PythonManifest;
 use crate::places::WorkerPlaces;
 
 /// The host's side of a Python plugin: a class in worker processes, `replicas` of them, each running `concurrency`
@@ -31,21 +31,17 @@ impl RemotePluginProxy {
     /// the first time; the log tells how far it is. Starts no worker.
     ///
     /// # Errors
-    /// `invalid-manifest` if it is no Python plugin, or its requirements are none; `invalid-config` if it is granted a
+    /// `invalid-manifest` if its requirements are none; `invalid-config` if it is granted a
     /// secret that the host does not have; `not-found` or `unavailable` if
     /// there is no fit interpreter or the environment cannot be made; `denied` if this machine cannot hold its workers
     /// to their permissions and limits, and is to enforce them.
     pub async fn load(
-        manifest: &Arc<Manifest>,
+        manifest: &PythonManifest,
         exchange: &Exchange,
         context: PluginContext,
         places: &WorkerPlaces,
     ) -> Result<Self> {
         let named = |error: PluginError| error.with_plugin(&manifest.name);
-        if manifest.python_object().is_none() {
-            let message = "a Python plugin needs `module` and `class`, or `function`";
-            return Err(named(PluginError::invalid_manifest(message)));
-        }
         for secret in &context.granted.permissions.secrets {
             context.secrets.granted(&secret.name).map_err(named)?;
         }
@@ -73,7 +69,7 @@ impl RemotePluginProxy {
         let cache = caches::Kept::of(&places, manifest, &context).await;
         let confinement =
             Confinement::new(manifest, &context, exchange, &places, &python.path, &package.path).map_err(named)?;
-        let (manifest, exchange, confinement) = (Arc::clone(manifest), exchange.clone(), Arc::new(confinement));
+        let (manifest, exchange, confinement) = (manifest.clone(), exchange.clone(), Arc::new(confinement));
         let package = Arc::new(package);
         let factory =
             WorkerFactory { manifest, exchange, context, python, environment, package, places, confinement, cache };

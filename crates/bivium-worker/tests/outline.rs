@@ -18,7 +18,7 @@ use serde_json::json;
 async fn a_source_tells_what_inspection_tells() {
     for class in ["Both", "Documenting"] {
         let manifest = manifest(class, json!({"module": "described"}));
-        let outline = bivium_worker::outline(&manifest);
+        let outline = bivium_worker::outline(&bivium_worker::PythonManifest::of(&manifest).unwrap());
         assert_eq!(outline.notes, [""; 0]);
         let worker = load_from(manifest).await.unwrap();
         // The signature is Python's own text there, and as it is written here.

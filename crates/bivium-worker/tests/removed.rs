@@ -16,7 +16,7 @@ use std::sync::Arc;
 use bivium_exchange::Exchange;
 use bivium_instances::{AuditFile, Auditor, PluginLog};
 use bivium_interface::{Blob, Call, ErrorCode, PluginInterface};
-use bivium_worker::{RemotePluginProxy, WorkerPlaces};
+use bivium_worker::{PythonManifest, RemotePluginProxy, WorkerPlaces};
 use common::{captive_manifest, context, eventually, is_alive, load_in, manifest};
 use serde_json::{Value, json};
 
@@ -31,7 +31,14 @@ impl Host {
         let root = tempfile::tempdir().unwrap();
         let exchange = Exchange::builder().root(root.path()).open().unwrap();
         let context = context(&manifest);
-        let plugin = RemotePluginProxy::load(&manifest, &exchange, context, &WorkerPlaces::default()).await.unwrap();
+        let plugin = RemotePluginProxy::load(
+            &PythonManifest::of(&manifest).unwrap(),
+            &exchange,
+            context,
+            &WorkerPlaces::default(),
+        )
+        .await
+        .unwrap();
         Self { plugin: Arc::new(plugin), exchange, root }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bivium_exchange::Exchange;
 use bivium_instances::{AuditSink, Auditor, PluginContext, PluginLog, Protected, Secrets};
-use bivium_interface::manifest::Runtime;
+use bivium_interface::manifest::{PythonPlugin, Runtime, WasmPlugin};
 use bivium_interface::{Granted, HostPolicy, LogLevel, Manifest, PluginError, PluginInterface, Result};
 
 use crate::explained::Explained;
@@ -108,9 +108,9 @@ impl Constructor {
         let named = |error: PluginError| error.with_plugin(&manifest.name);
         let context = self.context(manifest, granted, log).map_err(named)?;
         let granted = Arc::clone(&context.granted);
-        let plugin = match manifest.runtime {
-            Runtime::Wasm => self.component(manifest, context).await,
-            Runtime::Python => self.worker(manifest, context).await,
+        let plugin = match &manifest.runtime {
+            Runtime::Wasm(plugin) => self.component(manifest, plugin, context).await,
+            Runtime::Python(plugin) => self.worker(manifest, plugin, context).await,
         };
         let plugin = plugin.map_err(|error| named(granted.explain(error)))?;
         let has_policy = self.options.policy != HostPolicy::default();
@@ -125,47 +125,67 @@ impl Constructor {
     }
 
     /// Compiles a plugin's component, and runs nothing.
-    pub(crate) async fn compile(&self, manifest: &Manifest) -> Result<bivium_wasm::Compilation> {
+    pub(crate) async fn compile(&self, manifest: &Manifest, plugin: &WasmPlugin) -> Result<bivium_wasm::Compilation> {
         let granted = self.granted(manifest);
-        let compiled = bivium_wasm::compile(self.engine().await?, manifest, &granted.limits).await;
+        let compiled = bivium_wasm::compile(self.engine().await?, &manifest.name, plugin, &granted.limits).await;
         compiled.map_err(|error| granted.explain(error))
     }
 
     /// What a plugin's component says of itself; none of its code runs.
-    pub(crate) async fn describe(&self, manifest: &Manifest) -> Result<bivium_wasm::Description> {
-        bivium_wasm::describe(self.engine().await?, manifest, &self.granted(manifest).limits).await
+    pub(crate) async fn describe(&self, manifest: &Manifest, plugin: &WasmPlugin) -> Result<bivium_wasm::Description> {
+        bivium_wasm::describe(self.engine().await?, &manifest.name, plugin, &self.granted(manifest).limits).await
     }
 
-    async fn component(&self, manifest: &Manifest, context: PluginContext) -> Result<Arc<dyn PluginInterface>> {
-        Ok(Arc::new(bivium_wasm::load(self.engine().await?, manifest, &self.exchange, context).await?))
+    async fn component(
+        &self,
+        manifest: &Manifest,
+        plugin: &WasmPlugin,
+        context: PluginContext,
+    ) -> Result<Arc<dyn PluginInterface>> {
+        Ok(Arc::new(bivium_wasm::load(self.engine().await?, manifest, plugin, &self.exchange, context).await?))
     }
 }
 
 #[cfg(not(feature = "wasm"))]
 impl Constructor {
-    async fn component(&self, _manifest: &Manifest, _context: PluginContext) -> Result<Arc<dyn PluginInterface>> {
-        Err(absent(Runtime::Wasm))
+    async fn component(
+        &self,
+        _manifest: &Manifest,
+        _plugin: &WasmPlugin,
+        _context: PluginContext,
+    ) -> Result<Arc<dyn PluginInterface>> {
+        Err(absent(RuntimeKind::Wasm))
     }
 }
 
 #[cfg(feature = "python")]
 impl Constructor {
-    async fn worker(&self, manifest: &Arc<Manifest>, context: PluginContext) -> Result<Arc<dyn PluginInterface>> {
-        let places = &self.options.places;
-        Ok(Arc::new(bivium_worker::RemotePluginProxy::load(manifest, &self.exchange, context, places).await?))
+    async fn worker(
+        &self,
+        manifest: &Arc<Manifest>,
+        plugin: &Arc<PythonPlugin>,
+        context: PluginContext,
+    ) -> Result<Arc<dyn PluginInterface>> {
+        let (places, declared) = (&self.options.places, bivium_worker::PythonManifest::new(manifest, plugin));
+        Ok(Arc::new(bivium_worker::RemotePluginProxy::load(&declared, &self.exchange, context, places).await?))
     }
 }
 
 #[cfg(not(feature = "python"))]
 impl Constructor {
-    async fn worker(&self, _manifest: &Arc<Manifest>, _context: PluginContext) -> Result<Arc<dyn PluginInterface>> {
-        Err(absent(Runtime::Python))
+    async fn worker(
+        &self,
+        _manifest: &Arc<Manifest>,
+        _plugin: &Arc<PythonPlugin>,
+        _context: PluginContext,
+    ) -> Result<Arc<dyn PluginInterface>> {
+        Err(absent(RuntimeKind::Python))
     }
 }
 
 /// What a plugin is told whose runtime this host was built without.
 #[cfg(not(all(feature = "wasm", feature = "python")))]
-pub(crate) fn absent(runtime: Runtime) -> PluginError {
+pub(crate) fn absent(runtime: bivium_interface::manifest::RuntimeKind) -> PluginError {
     let runtime = runtime.as_str();
     let message = format!("this host cannot run plugins of the runtime {runtime:?}: it was built without it");
     let help = format!("build it with the feature `{runtime}` of the crate `bivium`");

@@ -48,7 +48,7 @@ impl Source {
             Self::File(file) => {
                 let manifest = Manifest::of_file(&file)?;
                 // With the adapters that lie beside it.
-                let has_adapters = manifest.ancestor.is_some();
+                let has_adapters = manifest.ancestor().is_some();
                 Ok(Arc::new(if has_adapters { crate::discovery::read_adapted(&file, &[])? } else { manifest }))
             }
             Self::Manifest(manifest) => Ok(manifest),

@@ -32,13 +32,12 @@ pub(crate) fn check(
 
 /// The files and directories that a manifest stands for, each with what it is.
 fn named(manifest: &Manifest) -> Vec<(PathBuf, String)> {
-    let files = [
-        (Some(&manifest.path), "the manifest"),
-        (manifest.component.as_ref(), "the component"),
-        (manifest.source.as_ref(), "the source"),
-        (manifest.python_path.as_ref(), "the interpreter"),
-    ];
-    let files = files.into_iter().filter_map(|(path, what)| Some((path?, what)));
+    let parts = manifest.parts().map(|(key, path)| match key {
+        "python_path" => (path, "the interpreter"),
+        "source" => (path, "the source"),
+        _ => (path, "the component"),
+    });
+    let files = std::iter::once((manifest.path.as_path(), "the manifest")).chain(parts);
     let files = files.filter(|(path, _)| !path.as_os_str().is_empty());
     files.map(|(path, what)| (real(&absolute(path)), format!("{what} of {:?}", manifest.name))).collect()
 }

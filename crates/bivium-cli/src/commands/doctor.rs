@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use bivium::manifest::Runtime;
 use bivium::monitor::{MachineMonitor, Monitor as _};
 use bivium::{
     ConfinementSupport, ErrorCode, Exchange, HostPolicy, PluginError, SearchPath, Shadowed, default_data_dir, discover,
@@ -255,12 +254,8 @@ fn manifests(paths: &[SearchPath]) -> Vec<Check> {
     };
     checks.extend(discovery.problems.iter().map(|(_, error)| problem(error)));
     for manifest in discovery.found.values() {
-        let file = match manifest.runtime {
-            Runtime::Wasm => manifest.component.as_ref(),
-            Runtime::Python => manifest.python_path.as_ref(),
-        };
-        let cannot_start = file.filter(|file| !file.exists());
-        if let Some(file) = cannot_start {
+        let cannot_start = manifest.parts().find(|(key, file)| *key != "source" && !file.exists());
+        if let Some((_, file)) = cannot_start {
             let text = format!("{} cannot start: {} is not there", manifest.name, file.display());
             checks.push(Check::new(Level::Fail, what, text));
         }

@@ -1,6 +1,6 @@
 //! How a method is called: its parameters, and a command line that works as it stands where no file is wanted.
 
-use bivium::manifest::Runtime;
+use bivium::manifest::RuntimeKind;
 use bivium::{Call, MethodInfo};
 use serde_json::{Map, Value, json};
 
@@ -21,14 +21,14 @@ pub(super) struct How<'a> {
     /// The program, with the global options by which it finds the plugin.
     program: Vec<&'a str>,
     plugin: &'a str,
-    runtime: Runtime,
+    runtime: RuntimeKind,
     /// Whether it loads, as far as that is known.
     loads: bool,
 }
 
 impl<'a> How<'a> {
     /// `plugin` is the plugin as the command line names it.
-    pub(super) fn new(global: &'a Global, plugin: &'a str, runtime: Runtime, loads: bool) -> Self {
+    pub(super) fn new(global: &'a Global, plugin: &'a str, runtime: RuntimeKind, loads: bool) -> Self {
         let manifests = global.manifests.iter().filter_map(|path| path.to_str());
         let program = ["bivium"].into_iter().chain(manifests.flat_map(|path| ["--manifests", path])).collect();
         Self { program, plugin, runtime, loads }
@@ -39,7 +39,7 @@ impl<'a> How<'a> {
         let mut all = methods.to_vec();
         let is_typed = methods.iter().any(|method| method.parameters.is_some());
         let is_told = methods.iter().any(|method| method.name == Call::EXECUTE);
-        if self.runtime == Runtime::Wasm && !is_typed && !is_told {
+        if self.runtime == RuntimeKind::Wasm && !is_typed && !is_told {
             all.push(MethodInfo::new(Call::EXECUTE));
         }
         all.sort_by_key(|method| method.name != Call::EXECUTE);
@@ -344,7 +344,7 @@ mod tests {
             "text": {"type": ["string", "null"]}, "segments": {"type": "array"}, "n": {"type": "integer"}},
             "required": ["n"], "oneOf": [{"required": ["text"]}, {"required": ["segments"]}]});
         let method = method("execute", &parameters);
-        let mut how = How { program: vec!["bivium"], plugin: "p", runtime: Runtime::Wasm, loads: true };
+        let mut how = How { program: vec!["bivium"], plugin: "p", runtime: RuntimeKind::Wasm, loads: true };
         let lines = ["bivium run p text=TEXT n:=1", "bivium run p 'segments:=[]' n:=1"];
         assert_eq!(how.command_lines(&method), lines);
         let told = how.as_json(&[method.clone(), MethodInfo::new("other")]);

@@ -55,17 +55,19 @@ fn shown(path: &Path) -> String {
 }
 
 fn plugin<'a>(manifest: &'a Manifest, discovery: &'a Discovery) -> Plugin<'a> {
-    let has_python = manifest.python_path.as_ref().is_none_or(|path| path.is_file());
+    let python_path = manifest.python().and_then(|python| python.python_path.as_deref());
+    let has_python = python_path.is_none_or(Path::is_file);
     let mut notes = Vec::new();
     if !has_python {
         notes.push("its interpreter is not there".to_owned());
     }
-    let ancestor = manifest.ancestor.as_ref();
+    let ancestor = manifest.ancestor();
     let wanted = ancestor.iter().flat_map(|ancestor| &ancestor.worker_env);
     let (secrets, others): (Vec<&EnvVarSpec>, Vec<_>) = wanted.partition(|wanted| wanted.secret);
     let secrets: Vec<&str> = secrets.into_iter().map(|wanted| wanted.name.as_str()).collect();
     notes.extend(secrets.iter().map(|name| format!("give its secret as BIVIUM_SECRET_{name}")));
-    let is_given = |wanted: &EnvVarSpec| wanted.default.is_some() || manifest.env_vars.contains_key(&wanted.name);
+    let has = |name: &str| manifest.python().is_some_and(|python| python.env_vars.contains_key(name));
+    let is_given = |wanted: &EnvVarSpec| wanted.default.is_some() || has(&wanted.name);
     let missing = others.into_iter().filter(|wanted| wanted.required && !is_given(wanted));
     notes.extend(missing.map(|wanted| format!("it wants {} in env_vars", wanted.name)));
     // Said of adapters only where something but the plugin's own kind of work keeps them away.
@@ -76,7 +78,7 @@ fn plugin<'a>(manifest: &'a Manifest, discovery: &'a Discovery) -> Plugin<'a> {
         name: &manifest.name,
         version: &manifest.version,
         manifest: &manifest.path,
-        python_path: manifest.python_path.as_deref(),
+        python_path,
         has_python,
         tasks: ancestor
             .iter()

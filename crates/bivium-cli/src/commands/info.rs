@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use bivium::manifest::{Limits, Permissions, PythonKind, PythonObject, Runtime};
+use bivium::manifest::{Limits, Permissions, PythonKind, PythonObject, RuntimeKind};
 use bivium::{
     Call, CallHandle, ErrorCode, Granted, Import, Inspection, KeptEnvironment, Manifest, MethodInfo, PluginError,
     Result, environments_for,
@@ -75,7 +75,7 @@ pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Resul
     let known = if args.no_load { Known::default() } else { look(host, &name, args.load).await? };
     // A plugin that would not load is called in no way.
     let loads = refusals.is_empty() && known.problem().is_none();
-    let how = How::new(global, &args.named.plugin, manifest.runtime, loads);
+    let how = How::new(global, &args.named.plugin, manifest.runtime.kind(), loads);
     if output.is_json() {
         let mut info = as_json(&manifest, &rights, enabled, &known, &how);
         if let (Value::Object(info), false) = (&mut info, refusals.is_empty()) {
@@ -100,8 +100,8 @@ pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Resul
 
 /// What there is of an environment for the requirements. Nothing is made and nothing runs.
 fn environments(global: &Global, manifest: &Manifest, rights: &Rights, args: &Info) -> Result<Environments, Failure> {
-    match &manifest.requirements {
-        Some(requirements) if manifest.python_path.is_none() && !args.no_load => {
+    match manifest.requirements() {
+        Some(requirements) if !args.no_load => {
             let made = environments_for(requirements, rights.granted.confined, global.environments.as_deref())?;
             Ok(Some(made))
         }
@@ -142,7 +142,7 @@ fn as_json(manifest: &Arc<Manifest>, rights: &Rights, enabled: Option<bool>, kno
     let Rights { granted, not_held } = rights;
     let mut info = json!({"manifest": **manifest, "path": manifest.path.display().to_string(), "enabled": enabled,
         "confined": granted.confined, "granted": granted, "not_held": not_held, "loaded": known.loaded.is_some()});
-    let adapters = manifest.ancestor.iter().flat_map(|ancestor| &ancestor.adapters);
+    let adapters = manifest.ancestor().into_iter().flat_map(|ancestor| &ancestor.adapters);
     let tasks: Vec<_> = adapters.map(|adapter| json!({"task": adapter.task_name, "adapter": adapter.name})).collect();
     if let (Value::Object(info), false) = (&mut info, tasks.is_empty()) {
         info.insert("tasks".to_owned(), tasks.into());
@@ -179,9 +179,11 @@ fn as_text(
         text.0.push(on_one_line(&manifest.description));
     }
     text.item("category", manifest.category.clone());
-    text.item("runtime", Some(manifest.runtime.as_str().to_owned()));
-    text.item("component", manifest.component.as_ref().map(|path| path.display().to_string()));
-    if let Some(PythonObject { module, name, kind }) = manifest.python_object() {
+    text.item("runtime", Some(manifest.runtime.kind().as_str().to_owned()));
+    let part =
+        |wanted: &str| manifest.parts().find(|(key, _)| *key == wanted).map(|(_, path)| path.display().to_string());
+    text.item("component", part("component"));
+    if let Some(PythonObject { module, name, kind, .. }) = manifest.python().map(|python| &python.object) {
         let what = match kind {
             PythonKind::Class => "class",
             PythonKind::Function => "function",
@@ -189,18 +191,18 @@ fn as_text(
         };
         text.item(what, Some(format!("{name} in {module}")));
     }
-    if !manifest.init_args.is_empty() {
-        let arguments = manifest.init_args.iter().map(|(name, value)| format!("{name}={value}"));
+    if let Some(python) = manifest.python().filter(|python| !python.init_args.is_empty()) {
+        let arguments = python.init_args.iter().map(|(name, value)| format!("{name}={value}"));
         text.item("init_args", Some(arguments.collect::<Vec<_>>().join(", ")));
     }
     if let Some(Inspection { file: Some(file), .. }) = &known.inspection
-        && manifest.component.is_none()
+        && manifest.python().is_some()
     {
         text.item("file", Some(file.display().to_string()));
     }
-    text.item("python", manifest.python_path.as_ref().map(|path| path.display().to_string()));
+    text.item("python", part("python_path"));
     text.item("tasks", tasks(manifest));
-    text.item("requirements", manifest.requirements.as_ref().map(|requirements| requirements.join(", ")));
+    text.item("requirements", manifest.requirements().map(|requirements| requirements.join(", ")));
     match environments {
         Some(made) if made.is_empty() => {
             text.item("environment", Some("not made yet: the first load makes it".to_owned()));
@@ -226,7 +228,7 @@ fn as_text(
 
 /// The tasks that adapters of cjm-plugin-system make methods for.
 fn tasks(manifest: &Manifest) -> Option<String> {
-    let adapters = &manifest.ancestor.as_ref()?.adapters;
+    let adapters = &manifest.ancestor()?.adapters;
     let shown = adapters.iter().map(|adapter| format!("{} by {}", adapter.task_name, adapter.class));
     (!adapters.is_empty()).then(|| shown.collect::<Vec<_>>().join(", "))
 }
@@ -245,11 +247,11 @@ fn needs(manifest: &Manifest) -> String {
 }
 
 /// What permissions let a plugin do.
-fn listed(permissions: &Permissions, runtime: Runtime) -> String {
+fn listed(permissions: &Permissions, runtime: RuntimeKind) -> String {
     let mut all: Vec<String> = Vec::new();
     for directory in &permissions.filesystem {
         // A process sees the host's paths.
-        let seen = if runtime == Runtime::Wasm { format!(" as {}", directory.guest) } else { String::new() };
+        let seen = if runtime == RuntimeKind::Wasm { format!(" as {}", directory.guest) } else { String::new() };
         all.push(format!("{} {}{seen}", directory.mode.verb(), directory.path.display()));
     }
     all.extend(permissions.network.iter().map(|origin| format!("connect to {origin}")));
@@ -293,14 +295,15 @@ impl Text {
     /// What the manifest asks for, what the plugin gets of it, what it does not get, and what this machine cannot hold it to.
     fn rights(&mut self, manifest: &Manifest, Rights { granted, not_held }: &Rights) {
         let declared = match &manifest.permissions {
-            Some(permissions) => listed(permissions, manifest.runtime),
+            Some(permissions) => listed(permissions, manifest.runtime.kind()),
             None if granted.confined => "none".to_owned(),
             None => "unconfined: it may do what you may".to_owned(),
         };
         self.item("permissions", Some(declared));
         if granted.confined && manifest.permissions.is_some() {
             let complete = !granted.refused.iter().any(|refusal| refusal.key.starts_with("permissions."));
-            let all = if complete { "all of it".to_owned() } else { listed(&granted.permissions, manifest.runtime) };
+            let all =
+                if complete { "all of it".to_owned() } else { listed(&granted.permissions, manifest.runtime.kind()) };
             self.item("granted", Some(all));
         }
         for refusal in &granted.refused {

@@ -137,13 +137,13 @@ impl Plugins {
     fn found(global: &Global) -> Result<Self, Failure> {
         let policy = global.policy.as_deref().map(HostPolicy::read).transpose()?.unwrap_or_default();
         let found = discover(&search_paths(global)).found.into_values();
-        Ok(Self { found: found.filter(|manifest| manifest.requirements.is_some()).collect(), policy })
+        Ok(Self { found: found.filter(|manifest| manifest.requirements().is_some()).collect(), policy })
     }
 
     /// The names of those that an environment was made for.
     fn of(&self, environment: &KeptEnvironment) -> Vec<&str> {
         let is_of = |manifest: &&Arc<Manifest>| {
-            let requirements = manifest.requirements.as_deref().unwrap_or_default();
+            let requirements = manifest.requirements().unwrap_or_default();
             environment.is_for(requirements, self.policy.grant(manifest).confined)
         };
         self.found.iter().filter(is_of).map(|manifest| manifest.name.as_str()).collect()

@@ -61,7 +61,7 @@ pub(super) async fn list(global: &Global, output: &Output, args: &List) -> Resul
 fn table(plugins: &[PluginInfo]) -> Vec<String> {
     let mut table = Table::new(["NAME", "VERSION", "RUNTIME", "CATEGORY", "ENABLED", "DESCRIPTION"]);
     for plugin in plugins {
-        let runtime = plugin.runtime.map_or("-", bivium::manifest::Runtime::as_str);
+        let runtime = plugin.runtime.map_or("-", bivium::manifest::RuntimeKind::as_str);
         let category = plugin.category.as_deref().unwrap_or("-");
         let enabled = if plugin.enabled { "yes" } else { "no" };
         table.row([&plugin.name, &plugin.version, runtime, category, enabled, &plugin.description]);

@@ -1,9 +1,9 @@
 //! What a manifest names and is not there, or is something else. Nothing is run or compiled.
 
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
-use bivium::Manifest;
-use bivium::manifest::Runtime;
+use bivium::{Manifest, PythonManifest};
 use bivium_interface::nearest;
 
 /// Entries of one directory that are compared with a name.
@@ -13,30 +13,25 @@ const MOST_ABOVE: usize = 2;
 
 /// The files without which the plugin cannot start, each as a clause; directories that it is granted and are not there; a file that is no
 /// component; a module, class or function that does not seem to be there.
-pub(super) fn missing(manifest: &Manifest) -> Vec<String> {
-    let named = [
-        ("component", manifest.component.as_deref()),
-        ("python_path", manifest.python_path.as_deref()),
-        ("source", manifest.source.as_deref()),
-    ];
+pub(super) fn missing(manifest: &Arc<Manifest>) -> Vec<String> {
     let granted = manifest.permissions.iter().flat_map(|permissions| &permissions.filesystem);
-    let granted = granted.map(|directory| ("permissions.filesystem", Some(directory.path.as_path())));
-    let mut missing: Vec<String> = named
-        .into_iter()
+    let granted = granted.map(|directory| ("permissions.filesystem", directory.path.as_path()));
+    let mut missing: Vec<String> = manifest
+        .parts()
         .chain(granted)
-        .filter_map(|(key, path)| Some(format!("{key}: {}", amiss(manifest, key, path?)?)))
+        .filter_map(|(key, path)| Some(format!("{key}: {}", amiss(manifest, key, path)?)))
         .collect();
-    if let Some(component) = manifest.component.as_deref().filter(|path| path.exists())
+    if let Some(component) = manifest.wasm().and_then(|wasm| wasm.component.file()).filter(|path| path.exists())
         && let Err(error) = bivium::check_component(component)
     {
         missing.push(format!("component: {error}"));
     }
-    let has_own_python = manifest.python_path.is_some() || manifest.requirements.is_some();
-    if manifest.runtime == Runtime::Python {
+    if let Some(manifest) = PythonManifest::of(manifest) {
+        let has_own_python = manifest.python.python_path.is_some() || manifest.python.requirements.is_some();
         if !has_own_python && !is_on_path("python3") {
             missing.push("there is no python3 on PATH to run it with".to_owned());
         }
-        missing.extend(bivium::outline(manifest).absent);
+        missing.extend(bivium::outline(&manifest).absent);
     }
     missing
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use bivium::manifest::Runtime;
+use bivium::manifest::RuntimeKind;
 use bivium::{InstanceStats, PluginManager};
 use serde_json::json;
 
@@ -13,7 +13,7 @@ use crate::output::{Output, Table};
 
 pub(super) async fn stats(global: &Global, output: &Output, named: &Named) -> Result<(), Failure> {
     let (host, name) = Host::for_plugin(global, output, named)?;
-    let runtime = host.manager.manifest(&name)?.runtime;
+    let runtime = host.manager.manifest(&name)?.runtime.kind();
     let start = Instant::now();
     let ask = async |manager: &PluginManager| Ok((start.elapsed().as_secs_f64(), manager.stats(&name).await?));
     let (load_s, stats) = host.scope_loaded(&name, None, ask).await?;
@@ -24,7 +24,7 @@ pub(super) async fn stats(global: &Global, output: &Output, named: &Named) -> Re
     let mut table = Table::new(["INSTANCE", "MEMORY", "GPU MEMORY", "PROCESSES", "START"]).numbers_from(1);
     for InstanceStats { id, memory_bytes, gpu_memory_bytes, pids, start_s, .. } in &stats.instances {
         let gpu = gpu_memory_bytes.map_or_else(|| "-".to_owned(), mib);
-        let processes = if runtime == Runtime::Wasm { "-".to_owned() } else { pids.len().to_string() };
+        let processes = if runtime == RuntimeKind::Wasm { "-".to_owned() } else { pids.len().to_string() };
         table.row([&id.to_string(), &mib(*memory_bytes), &gpu, &processes, &format!("{start_s:.2} s")]);
     }
     output.line(&table.lines().join("\n"))

@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use bivium::manifest::ManifestFile;
 use bivium::pipeline::Pipeline;
-use bivium::{ErrorCode, FileKind, HostPolicy, ManagerBuilder, Manifest, PluginError, Problem, SearchPath, discover};
+use bivium::{
+    ErrorCode, FileKind, HostPolicy, ManagerBuilder, Manifest, PluginError, Problem, PythonManifest, SearchPath,
+    discover,
+};
 use serde_json::{Value, json};
 
 use super::missing::missing;
@@ -29,7 +32,9 @@ enum Found {
 /// The plugin that a manifest declares, or why it would not be loaded.
 fn plugin(manifest: &Arc<Manifest>, builder: &ManagerBuilder) -> Verdict {
     let (mut refusals, missing) = (builder.refusals(manifest), missing(manifest));
-    refusals.extend(bivium::outline(manifest).refusal(manifest));
+    if let Some(manifest) = PythonManifest::of(manifest) {
+        refusals.extend(bivium::outline(&manifest).refusal(&manifest));
+    }
     match (refusals.len(), missing.len()) {
         (0, _) => Ok(Found::Valid("plugin", manifest.name.clone(), missing)),
         (1, 0) => Err(refusals.remove(0)),

@@ -66,6 +66,10 @@ impl Mark {
     }
 }
 
+async fn compile(engine: &WasmEngine, manifest: &Manifest) -> bivium::Result<bivium::Compilation> {
+    bivium_wasm::compile(engine, &manifest.name, manifest.wasm().unwrap(), &Limits::default()).await
+}
+
 #[test]
 fn a_component_is_compiled_ahead_and_mapped_by_every_later_run() {
     let place = Place::new();
@@ -144,7 +148,7 @@ async fn hostile_compiling_for_ever_beside_a_well_behaved_plugin() {
     let load = async |name: &str| {
         let manifest = place.manifest(name);
         let context = PluginContext::new(PluginLog::new(name), HostPolicy::default().grant(&manifest));
-        bivium_wasm::load(&engine, &manifest, &exchange, context).await
+        bivium_wasm::load(&engine, &manifest, manifest.wasm().unwrap(), &exchange, context).await
     };
     let echo = load("echo").await.unwrap();
     echo.initialize(json!({"greeting": "> "})).await.unwrap();
@@ -170,8 +174,8 @@ async fn hostile_a_component_that_takes_all_memory_to_compile() {
     place.echo();
     place.endless(json!({}));
     let (engine, mark) = place.engine(WasmConfig::new().compile_memory_bytes(64 << 20));
-    bivium_wasm::compile(&engine, &place.manifest("echo"), &Limits::default()).await.unwrap();
-    let error = bivium_wasm::compile(&engine, &place.manifest("endless"), &Limits::default()).await.unwrap_err();
+    compile(&engine, &place.manifest("echo")).await.unwrap();
+    let error = compile(&engine, &place.manifest("endless")).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::ResourceExhausted, "{error}");
     assert!(error.to_string().contains("its limit of 64 MiB"), "{error}");
     assert_eq!((mark.compilers(), place.drafts()), (0, 0));
@@ -185,7 +189,7 @@ async fn a_load_that_is_given_up_kills_its_compiler() {
     let manifest = place.manifest("endless");
     let load = tokio::spawn({
         let (engine, manifest) = (engine.clone(), manifest.clone());
-        async move { bivium_wasm::compile(&engine, &manifest, &Limits::default()).await.map(drop) }
+        async move { compile(&engine, &manifest).await.map(drop) }
     });
     let so = async |so: &dyn Fn() -> bool| {
         let waited = async {
@@ -273,7 +277,7 @@ async fn plugins_of_one_component_share_a_compilation() {
     let manifest = Arc::new(place.manifest("echo"));
     let loads = (0..6).map(|_| {
         let (engine, manifest) = (engine.clone(), Arc::clone(&manifest));
-        tokio::spawn(async move { bivium_wasm::compile(&engine, &manifest, &Limits::default()).await.unwrap() })
+        tokio::spawn(async move { compile(&engine, &manifest).await.unwrap() })
     });
     let mut compiled = 0;
     for load in loads.collect::<Vec<_>>() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::Manifest;
+use super::{Component, Manifest, PythonKind, Runtime, WasmPlugin};
 use crate::PluginError;
 
 /// The longest name that a manifest may have.
@@ -19,7 +19,7 @@ impl Manifest {
     /// `invalid-input` if the file's name holds nothing that a plugin's name can be made of.
     pub fn of_component(file: &Path) -> Result<Self, PluginError> {
         let mut manifest = bare(file, &json!({"component": "x.wasm"}))?;
-        manifest.component = Some(manifest.path.clone());
+        manifest.runtime = Runtime::wasm(WasmPlugin::of_file(&manifest.path));
         Ok(manifest)
     }
 
@@ -31,9 +31,9 @@ impl Manifest {
     pub fn of_component_bytes(name: &str, bytes: impl Into<Arc<[u8]>>) -> Result<Self, PluginError> {
         let whole = json!({"name": name, "version": "0", "component": "x.wasm"});
         let mut manifest = Self::parse(&whole.to_string(), Path::new(name))?;
-        (manifest.component, manifest.path) = (None, PathBuf::new());
+        (manifest.runtime, manifest.path) =
+            (Runtime::wasm(WasmPlugin::of(Component::Bytes(bytes.into()))), PathBuf::new());
         manifest.is_bare = true;
-        manifest.component_bytes = Some(bytes.into());
         Ok(manifest)
     }
 
@@ -49,7 +49,10 @@ impl Manifest {
             return Err(PluginError::invalid_input(message).with_help("name the file in letters, digits and `_`"));
         }
         let mut manifest = bare(file, &object_keys(module, object))?;
-        manifest.source = manifest.path.parent().map(Path::to_owned);
+        let beside = manifest.path.parent().map(Path::to_owned);
+        if let Some(python) = manifest.python_mut() {
+            python.source = beside;
+        }
         Ok(manifest)
     }
 
@@ -146,6 +149,12 @@ fn bare(file: &Path, keys: &Value) -> Result<Manifest, PluginError> {
         PluginError::invalid_input(format!("{} cannot be run without a manifest: {why}", file.display()))
     })?;
     manifest.is_bare = true;
+    // Its name does not say whether it is a class.
+    if let Some(python) = manifest.python_mut()
+        && python.object.kind == PythonKind::Class
+    {
+        python.object.kind = PythonKind::Either;
+    }
     Ok(manifest)
 }
 
@@ -153,31 +162,36 @@ fn bare(file: &Path, keys: &Value) -> Result<Manifest, PluginError> {
 mod tests {
     use super::*;
     use crate::ErrorCode;
-    use crate::manifest::{PythonKind, PythonObject};
+    use crate::manifest::PythonObject;
+
+    fn object(module: &str, name: &str, kind: PythonKind) -> PythonObject {
+        PythonObject { module: module.to_owned(), name: name.to_owned(), kind }
+    }
 
     #[test]
     fn a_file_without_a_manifest_is_named_as_it_is_and_gets_nothing() {
         let component = Manifest::of_component(Path::new("/x/my redact.wasm")).unwrap();
         assert_eq!((component.name.as_str(), &component.permissions), ("my-redact.wasm", &None));
-        assert_eq!(component.component.as_deref(), Some(Path::new("/x/my redact.wasm")));
+        assert_eq!(component.wasm().unwrap().component.file(), Some(Path::new("/x/my redact.wasm")));
         let class = Manifest::of_python(Path::new("/x/words.py"), "Words").unwrap();
-        assert_eq!((class.module.as_deref(), class.class.as_deref()), (Some("words"), Some("Words")));
-        assert_eq!((class.name.as_str(), class.source.as_deref()), ("words.py", Some(Path::new("/x"))));
+        let python = class.python().unwrap();
+        assert_eq!(python.object, object("words", "Words", PythonKind::Either));
+        assert_eq!((class.name.as_str(), python.source.as_deref()), ("words.py", Some(Path::new("/x"))));
         let long = Manifest::of_component(Path::new(&format!("/{}.wasm", "aé".repeat(80)))).unwrap();
         assert!(long.name.len() <= LONGEST_NAME && long.name.ends_with(".wasm"), "{}", long.name);
         assert!(component.is_bare() && class.is_bare());
-        assert_eq!(class.python_object().unwrap().kind, PythonKind::Either);
         let inner = Manifest::of_python(Path::new("/x/words.py"), "Words.of").unwrap();
-        let object = PythonObject { module: "words", name: "Words.of", kind: PythonKind::Function };
-        assert_eq!((inner.python_object(), component.python_object()), (Some(object), None));
+        assert_eq!(inner.python().unwrap().object, object("words", "Words.of", PythonKind::Function));
+        assert!(component.python().is_none());
     }
 
     #[test]
     fn a_module_that_python_finds_is_named_as_one() {
         let manifest = Manifest::of_file(Path::new("langdetect.detector:detect")).unwrap();
-        assert_eq!((manifest.name.as_str(), manifest.source.as_deref()), ("langdetect.detector.detect", None));
-        let object = PythonObject { module: "langdetect.detector", name: "detect", kind: PythonKind::Either };
-        assert_eq!((manifest.python_object(), &manifest.path), (Some(object), &PathBuf::new()));
+        let python = manifest.python().unwrap();
+        assert_eq!((manifest.name.as_str(), python.source.as_deref()), ("langdetect.detector.detect", None));
+        assert_eq!(python.object, object("langdetect.detector", "detect", PythonKind::Either));
+        assert_eq!(manifest.path, PathBuf::new());
         for other in ["langdetect", "langdetect:", ":detect", "a b:c", "a/b:c", "a:b:c", "C:1", "a..b:c"] {
             assert!(!Manifest::is_python_module(other), "{other}");
         }
@@ -186,9 +200,9 @@ mod tests {
     #[test]
     fn a_component_in_memory_lies_in_no_file() {
         let manifest = Manifest::of_component_bytes("in-memory", *b"\0asm").unwrap();
-        assert_eq!((manifest.name.as_str(), &manifest.component), ("in-memory", &None));
+        assert_eq!(manifest.name, "in-memory");
         assert_eq!(manifest.path, Path::new(""));
-        assert_eq!(manifest.component_bytes.as_deref(), Some(b"\0asm".as_slice()));
+        assert_eq!(manifest.wasm().unwrap().component, Component::Bytes(b"\0asm".as_slice().into()));
         let error = Manifest::of_component_bytes("no name", *b"").unwrap_err();
         assert_eq!(error.code(), ErrorCode::InvalidManifest, "{error}");
     }

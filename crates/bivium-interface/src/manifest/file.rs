@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
+use super::document::Document;
 use super::node::{Kind, Node};
 use super::problems::Problems;
 use super::{AdapterManifest, Manifest, fit, lift, resolve, rules, schema};
@@ -153,12 +154,15 @@ fn read(text: &str, path: &Path, problems: &mut Problems) -> Option<ManifestFile
         root.set("runtime", Kind::String(runtime.as_str().to_owned()));
     }
     root.remove("$schema");
-    let mut manifest: Manifest = build(root, problems)?;
-    if let Some(sha256) = &mut manifest.sha256 {
-        sha256.make_ascii_lowercase();
-    }
-    manifest.category = category(&manifest);
-    resolve::resolve(&mut manifest, path);
+    let line = root.line;
+    let mut document: Document = build(root, problems)?;
+    document.category = category(&document);
+    resolve::resolve(&mut document, &path);
+    let Some(mut manifest) = document.into_manifest() else {
+        problems.add(line, "this manifest cannot be read: a key of its runtime is missing");
+        return None;
+    };
+    manifest.path = path;
     Some(ManifestFile::Plugin(Box::new(manifest)))
 }
 
@@ -175,12 +179,12 @@ fn build<T: DeserializeOwned>(root: Node, problems: &mut Problems) -> Option<T> 
 }
 
 /// The ancestor's order: an override, the category itself, the domain and, failing that, the role.
-fn category(manifest: &Manifest) -> Option<String> {
-    let ancestor = manifest.ancestor.as_ref();
+fn category(document: &Document) -> Option<String> {
+    let ancestor = document.ancestor.as_ref();
     let taxonomy = ancestor.and_then(|ancestor| ancestor.taxonomy.as_ref());
     let candidates = [
         ancestor.and_then(|ancestor| ancestor.category_override.as_ref()),
-        manifest.category.as_ref(),
+        document.category.as_ref(),
         taxonomy.and_then(|taxonomy| taxonomy.domain.as_ref()),
         taxonomy.and_then(|taxonomy| taxonomy.role.as_ref()),
     ];

@@ -34,34 +34,34 @@ limits! {
     #[schemars(range(min = 1, max = 16_777_216))]
     memory_mb,
     /// Elements of one table of a component.
-    #[schemars(range(min = 1, max = 10_000_000))]
+    #[schemars(range(min = 1, max = 10_000_000), extend("x-runtime" = "wasm"))]
     table_elements,
     /// Core instances within one instance of a component.
-    #[schemars(range(min = 1, max = 10_000))]
+    #[schemars(range(min = 1, max = 10_000), extend("x-runtime" = "wasm"))]
     core_instances,
     /// Linear memories within one instance of a component.
-    #[schemars(range(min = 1, max = 10_000))]
+    #[schemars(range(min = 1, max = 10_000), extend("x-runtime" = "wasm"))]
     memories,
     /// Tables within one instance of a component.
-    #[schemars(range(min = 1, max = 10_000))]
+    #[schemars(range(min = 1, max = 10_000), extend("x-runtime" = "wasm"))]
     tables,
     /// Stack of a component's functions, in KiB, rounded up to 512, 1024, 2048 and so on.
-    #[schemars(range(min = 512, max = 65_536))]
+    #[schemars(range(min = 512, max = 65_536), extend("x-runtime" = "wasm"))]
     stack_kb,
     /// Wall time of one call, in milliseconds; a reader's pauses between the results of a stream do not count.
     #[schemars(range(min = 1, max = 2_592_000_000_u64))]
     call_ms,
     /// Processor time of one call, in milliseconds.
-    #[schemars(range(min = 1, max = 2_592_000_000_u64))]
+    #[schemars(range(min = 1, max = 2_592_000_000_u64), extend("x-runtime" = "wasm"))]
     cpu_ms,
     /// Fuel of one call of a component; none means that fuel is not counted.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("x-runtime" = "wasm"))]
     fuel,
     /// Size of a component's file, in MiB.
-    #[schemars(range(min = 1, max = 4096))]
+    #[schemars(range(min = 1, max = 4096), extend("x-runtime" = "wasm"))]
     component_mb,
     /// Seconds that compiling a component may take.
-    #[schemars(range(min = 1, max = 86_400))]
+    #[schemars(range(min = 1, max = 86_400), extend("x-runtime" = "wasm"))]
     compile_s,
     /// JSON of one payload, in MiB.
     #[schemars(range(min = 1, max = 4096))]
@@ -70,25 +70,25 @@ limits! {
     #[schemars(range(min = 1, max = 16_777_216))]
     blob_mb,
     /// Blobs, writers and streams that an instance of a component holds at once.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[schemars(range(min = 1, max = 1_000_000), extend("x-runtime" = "wasm"))]
     blobs,
     /// Files and directories that an instance holds open at once.
     #[schemars(range(min = 1, max = 1_000_000))]
     files,
     /// Network connections that an instance holds open at once.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[schemars(range(min = 1, max = 1_000_000), extend("x-runtime" = "wasm"))]
     connections,
     /// The body of one response that a component receives over HTTP, in MiB.
-    #[schemars(range(min = 1, max = 1_048_576))]
+    #[schemars(range(min = 1, max = 1_048_576), extend("x-runtime" = "wasm"))]
     response_mb,
     /// Log records a second of one instance; the rest are counted and dropped.
     #[schemars(range(min = 1, max = 1_000_000))]
     log_records,
     /// Processes and threads of a worker.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[schemars(range(min = 1, max = 1_000_000), extend("x-runtime" = "python"))]
     processes,
     /// What a worker's libraries keep on disk for later (models, compiled kernels), in MiB.
-    #[schemars(range(min = 1, max = 16_777_216))]
+    #[schemars(range(min = 1, max = 16_777_216), extend("x-runtime" = "python"))]
     cache_mb,
     /// Calls that may wait for the plugin at once.
     #[schemars(range(min = 1, max = 1_000_000))]

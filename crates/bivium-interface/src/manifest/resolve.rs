@@ -5,19 +5,18 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Manifest;
+use super::document::Document;
 
-/// Makes every relative path start from the manifest's directory, and notes the manifest's own.
-pub(super) fn resolve(manifest: &mut Manifest, path: PathBuf) {
+/// Makes every relative path start from the directory of the manifest, which lies at `path`.
+pub(super) fn resolve(document: &mut Document, path: &Path) {
     let base = path.parent().map(Path::to_owned).unwrap_or_default();
-    let filesystem = manifest.permissions.iter_mut().flat_map(|permissions| &mut permissions.filesystem);
-    let own = [&mut manifest.component, &mut manifest.source, &mut manifest.python_path];
-    let theirs = manifest.ancestor.iter_mut().filter_map(|ancestor| ancestor.db_path.as_mut());
+    let filesystem = document.permissions.iter_mut().flat_map(|permissions| &mut permissions.filesystem);
+    let own = [&mut document.component, &mut document.source, &mut document.python_path];
+    let theirs = document.ancestor.iter_mut().filter_map(|ancestor| ancestor.db_path.as_mut());
     let all = own.into_iter().flatten().chain(filesystem.map(|directory| &mut directory.path)).chain(theirs);
     for path in all {
         *path = absolute(&base.join(&*path));
     }
-    manifest.path = path;
 }
 
 /// The path from the root; as it stands where the working directory is gone.

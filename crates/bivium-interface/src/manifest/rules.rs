@@ -4,21 +4,21 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::Runtime;
-use super::node::{Kind, Node};
+use super::node::{Entry, Kind, Node};
 use super::problems::{Problems, quoted};
 use super::requirement::{fault_of_versions, requirement_fault};
+use super::{RuntimeKind, schema};
 use crate::NetworkRule;
 use crate::policy::SECRET_VARIABLE;
 
-/// Says which road the plugin takes and notes what contradicts it; no road if that cannot be told.
-pub(super) fn check(root: &Node, schema: &Value, problems: &mut Problems) -> Option<Runtime> {
+/// Says which runtime the plugin has and notes what contradicts it; none if that cannot be told.
+pub(super) fn check(root: &Node, schema: &Value, problems: &mut Problems) -> Option<RuntimeKind> {
     if !matches!(root.kind, Kind::Object(_)) {
         return None;
     }
     let runtime = runtime(root, problems);
     if let Some(runtime) = runtime {
-        strangers(root, schema, runtime, problems);
+        other_runtime(root, schema, runtime, problems);
     }
     if let (Some(_), Some(requirements)) = (root.get("python_path"), root.get("requirements")) {
         let message = "requirements contradicts python_path: keep python_path for an environment that exists, or \
@@ -34,13 +34,13 @@ pub(super) fn check(root: &Node, schema: &Value, problems: &mut Problems) -> Opt
     runtime
 }
 
-fn runtime(root: &Node, problems: &mut Problems) -> Option<Runtime> {
+fn runtime(root: &Node, problems: &mut Problems) -> Option<RuntimeKind> {
     let [component, module, class, function] = ["component", "module", "class", "function"].map(|key| root.get(key));
-    let mut needs = |runtime: Runtime, line| {
+    let mut needs = |runtime: RuntimeKind, line| {
         let wanted: &[_] = match runtime {
-            Runtime::Wasm => &[("component", component)],
-            Runtime::Python if function.is_some() => &[],
-            Runtime::Python => &[("module", module), ("class", class)],
+            RuntimeKind::Wasm => &[("component", component)],
+            RuntimeKind::Python if function.is_some() => &[],
+            RuntimeKind::Python => &[("module", module), ("class", class)],
         };
         for (key, _) in wanted.iter().filter(|(_, entry)| entry.is_none()) {
             problems.add(line, format!("{key} is missing, which every {} plugin has", runtime.as_str()));
@@ -48,8 +48,9 @@ fn runtime(root: &Node, problems: &mut Problems) -> Option<Runtime> {
         Some(runtime)
     };
     if let Some(given) = root.get("runtime") {
-        let named =
-            [Runtime::Wasm, Runtime::Python].into_iter().find(|one| given.value.as_str() == Some(one.as_str()))?;
+        let named = [RuntimeKind::Wasm, RuntimeKind::Python]
+            .into_iter()
+            .find(|one| given.value.as_str() == Some(one.as_str()))?;
         return needs(named, given.value.line);
     }
     match (component, module.or(class).or(function)) {
@@ -59,8 +60,8 @@ fn runtime(root: &Node, problems: &mut Problems) -> Option<Runtime> {
             problems.add(other.line, message);
             None
         }
-        (Some(_), None) => Some(Runtime::Wasm),
-        (None, Some(first)) => needs(Runtime::Python, first.line),
+        (Some(_), None) => Some(RuntimeKind::Wasm),
+        (None, Some(first)) => needs(RuntimeKind::Python, first.line),
         (None, None) => {
             let message =
                 "nothing says what to run: give component (a .wasm file), or module and class, or function (in Python)";
@@ -70,29 +71,33 @@ fn runtime(root: &Node, problems: &mut Problems) -> Option<Runtime> {
     }
 }
 
-/// Keys of the other road.
-fn strangers(root: &Node, schema: &Value, runtime: Runtime, problems: &mut Problems) {
+/// Keys that only plugins of the other runtime have.
+fn other_runtime(root: &Node, schema: &Value, runtime: RuntimeKind, problems: &mut Problems) {
     let (here, there) = match runtime {
-        Runtime::Wasm => ("a component", "Python plugins"),
-        Runtime::Python => ("a Python plugin", "components"),
+        RuntimeKind::Wasm => ("a component", "Python plugins"),
+        RuntimeKind::Python => ("a Python plugin", "components"),
     };
-    let entries = root.entries().iter().flat_map(|entry| match entry.key.as_str() {
-        // Its keys may as well stand at the top.
-        "ancestor" => entry.value.entries(),
-        _ => std::slice::from_ref(entry),
-    });
-    for entry in entries.filter(|entry| !matches!(entry.value.kind, Kind::Null)) {
-        let road = schema.get("properties").and_then(|known| known.get(&entry.key)?.get("x-road")?.as_str());
-        if road.is_some_and(|road| road != runtime.as_str()) {
-            let instead = match entry.key.as_str() {
-                "concurrency" | "replicas" => "; instances.max says how many calls it takes at once",
-                "env_vars" | "pass_env" => "; permissions.env names what it may see",
-                "instances" => "; replicas says how many workers it has",
-                _ => "",
-            };
-            problems.add(entry.line, format!("{} is for {there}, and this is {here}{instead}", entry.key));
+    let mut check = |entries: &[Entry], schema: &Value, within: &str| {
+        // Of `ancestor` its keys are told.
+        let given = |entry: &&Entry| !matches!(entry.value.kind, Kind::Null) && entry.key != "ancestor";
+        for entry in entries.iter().filter(given) {
+            let known = schema.get("properties").and_then(|known| known.get(&entry.key)?.get("x-runtime")?.as_str());
+            if known.is_some_and(|known| known != runtime.as_str()) {
+                let instead = match entry.key.as_str() {
+                    "concurrency" | "replicas" => "; instances.max says how many calls it takes at once",
+                    "env_vars" | "pass_env" => "; permissions.env names what it may see",
+                    "instances" => "; replicas says how many workers it has",
+                    _ => "",
+                };
+                problems.add(entry.line, format!("{within}{} is for {there}, and this is {here}{instead}", entry.key));
+            }
         }
-    }
+    };
+    check(root.entries(), schema, "");
+    let within = |key| root.get(key).map(|entry| entry.value.entries()).unwrap_or_default();
+    // Its keys may as well stand at the top.
+    check(within("ancestor"), schema, "");
+    check(within("limits"), &schema::LIMITS, "limits.");
 }
 
 /// A function is alone: it names its module, nothing constructs it, and it takes no configuration.

@@ -5,13 +5,17 @@ use std::sync::LazyLock;
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::{AdapterManifest, Ancestor, Manifest};
+use super::document::Document;
+use super::{AdapterManifest, Ancestor, Limits, Manifest};
 
 /// What a plugin's manifest is checked against.
-pub(super) static PLUGIN: LazyLock<Value> = LazyLock::new(|| with_file_keys(of::<Manifest>()));
+pub(super) static PLUGIN: LazyLock<Value> = LazyLock::new(|| with_file_keys(of::<Document>()));
 
 /// What an adapter's manifest is checked against.
 pub(super) static ADAPTER: LazyLock<Value> = LazyLock::new(of::<AdapterManifest>);
+
+/// What `limits` may hold.
+pub(super) static LIMITS: LazyLock<Value> = LazyLock::new(of::<Limits>);
 
 impl Manifest {
     /// The JSON Schema (draft 2020-12) of a plugin's manifest in the form that people write, which is also that
@@ -57,7 +61,7 @@ fn with_file_keys(mut schema: Value) -> Value {
     let theirs = ancestor_keys().map(|key| {
         let here = format!("#/$defs/Ancestor/properties/{key}");
         let told = format!("A key of cjm-plugin-system, read as `ancestor.{key}`.");
-        (key.to_owned(), json!({ "$ref": here, "deprecated": true, "description": told, "x-road": "python" }))
+        (key.to_owned(), json!({ "$ref": here, "deprecated": true, "description": told, "x-runtime": "python" }))
     });
     let editor = json!({ "type": "string", "description": "This schema's place, for editors." });
     let keys: Map<String, Value> = std::iter::once(("$schema".to_owned(), editor)).chain(theirs).collect();

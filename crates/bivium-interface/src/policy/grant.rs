@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::told::{Decided, HOST};
 use super::{HostPolicy, NetworkRule, SECRET_VARIABLE};
 use crate::Manifest;
-use crate::manifest::{FilesystemMode, FilesystemPermission, Limits, Permissions, Runtime, SecretPermission};
+use crate::manifest::{FilesystemMode, FilesystemPermission, Limits, Permissions, SecretPermission};
 
 /// What one plugin may do and use up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -88,7 +88,7 @@ impl HostPolicy {
     pub fn grant(&self, manifest: &Manifest) -> Granted {
         let mut refused = Vec::new();
         let wanted = manifest.permissions.clone();
-        let is_component = manifest.runtime == Runtime::Wasm;
+        let is_component = manifest.wasm().is_some();
         let asks_for_limits = manifest.limits != Limits::default() || self.limits != Limits::default();
         let confined = is_component || wanted.is_some() || self.confine;
         let mut wanted = wanted.unwrap_or_default();
@@ -126,7 +126,8 @@ impl HostPolicy {
         }
         let limits = asked.tightest(&ceilings);
         let enforce = manifest.enforce || self.enforce && (confined || asks_for_limits);
-        let pass_env = if confined { Vec::new() } else { self.passed(&manifest.pass_env, &mut refused) };
+        let passed = manifest.python().map_or(&[][..], |python| &python.pass_env);
+        let pass_env = if confined { Vec::new() } else { self.passed(passed, &mut refused) };
         Granted { confined, permissions, pass_env, limits, enforce, refused, decided }
     }
 

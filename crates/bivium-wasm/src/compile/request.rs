@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bivium_instances::PluginLog;
-use bivium_interface::{HostPolicy, Manifest, PluginError, Result, manifest};
+use bivium_interface::manifest::{Component, WasmPlugin};
+use bivium_interface::{HostPolicy, PluginError, manifest};
 
 /// What compiling one component may take.
 #[derive(Debug, Clone, Copy)]
@@ -48,20 +49,14 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// The component that a manifest names, within the limits that it was granted. Compiling it may take so much memory, in bytes.
-    pub(crate) fn of(manifest: &Manifest, granted: &manifest::Limits, memory_bytes: u64) -> Result<Self> {
-        let bytes = manifest.component_bytes.clone();
-        let in_memory = bytes.is_some().then(|| PathBuf::from(&manifest.name));
-        let path = in_memory.or_else(|| manifest.component.clone()).ok_or_else(|| {
-            PluginError::invalid_manifest("the manifest names no component").with_help("add `component`")
-        })?;
-        Ok(Self {
-            path,
-            bytes,
-            sha256: manifest.sha256.clone(),
-            limits: CompileLimits::new(granted, memory_bytes),
-            log: None,
-        })
+    /// The component of the plugin of this name, within the limits that it was granted. Compiling it may take so much memory, in bytes.
+    pub(crate) fn of(name: &str, plugin: &WasmPlugin, granted: &manifest::Limits, memory_bytes: u64) -> Self {
+        let (path, bytes) = match &plugin.component {
+            Component::File(file) => (file.clone(), None),
+            Component::Bytes(bytes) => (PathBuf::from(name), Some(Arc::clone(bytes))),
+        };
+        let limits = CompileLimits::new(granted, memory_bytes);
+        Self { path, bytes, sha256: plugin.sha256.clone(), limits, log: None }
     }
 
     /// Says in the plugin's log that compiling begins.

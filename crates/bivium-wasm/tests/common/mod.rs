@@ -38,7 +38,7 @@ pub fn manifest(name: &str, component: &Path, more: Value) -> Manifest {
     let mut manifest = json!({"name": name, "version": "0.1.0", "runtime": "wasm", "component": component});
     let Value::Object(more) = more else { panic!("further keys are an object") };
     manifest.as_object_mut().unwrap().extend(more);
-    serde_json::from_value(manifest).unwrap()
+    Manifest::parse(&manifest.to_string(), &component.with_extension("json")).unwrap()
 }
 
 pub async fn try_load(engine: &WasmEngine, component: &Path, more: Value) -> Result<Loaded> {
@@ -47,7 +47,7 @@ pub async fn try_load(engine: &WasmEngine, component: &Path, more: Value) -> Res
     let log = PluginLog::new("p");
     let manifest = manifest("p", component, more);
     let context = PluginContext::new(log.clone(), HostPolicy::default().grant(&manifest));
-    let plugin = bivium_wasm::load(engine, &manifest, &exchange, context).await?;
+    let plugin = bivium_wasm::load(engine, &manifest, manifest.wasm().unwrap(), &exchange, context).await?;
     Ok(Loaded { plugin, log, exchange, _directory: directory })
 }
 

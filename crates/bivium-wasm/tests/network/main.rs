@@ -90,7 +90,7 @@ impl Probe {
             context.audit = context.audit.enforced();
         }
         context.secrets = secrets;
-        let plugin = bivium_wasm::load(engine, &manifest, &exchange, context).await?;
+        let plugin = bivium_wasm::load(engine, &manifest, manifest.wasm().unwrap(), &exchange, context).await?;
         plugin.initialize(json!({})).await?;
         Ok(Self { plugin, log, audit, _directory: directory })
     }

@@ -8,13 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bivium_instances::PluginContext;
-use bivium_interface::{LogLevel, LogSource, Manifest};
+use bivium_interface::manifest::{PythonKind, PythonObject};
+use bivium_interface::{LogLevel, LogSource};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{ABOUT, FILES, PLUGINS, bound};
 use crate::environment;
 use crate::environment::embedded::is_private;
+use crate::manifest::PythonManifest;
 use crate::places::WorkerPlaces;
 
 /// Whoever cleans a cache takes no longer, unless it was stopped.
@@ -35,11 +37,11 @@ impl Kept {
     /// The cache of a plugin that is loaded. None if there is no place for it, which is told in the plugin's log.
     pub(crate) async fn of(
         places: &WorkerPlaces,
-        manifest: &Arc<Manifest>,
+        manifest: &PythonManifest,
         context: &PluginContext,
     ) -> Option<Arc<Self>> {
         let cache = places.cache.clone().map_or_else(environment::cache_dir, Ok);
-        let (manifest, granted) = (Arc::clone(manifest), Arc::clone(&context.granted));
+        let (manifest, granted) = (manifest.clone(), Arc::clone(&context.granted));
         let most = granted.limits.cache_mb.map_or(u64::MAX, |mib| mib.saturating_mul(1 << 20));
         let taken = tokio::task::spawn_blocking(move || match cache {
             Ok(cache) => Self::take(&cache, &manifest, granted.confined, most)
@@ -62,7 +64,7 @@ impl Kept {
     ///
     /// # Errors
     /// What keeps it from being made or locked.
-    pub(crate) fn take(cache: &Path, manifest: &Manifest, confined: bool, most: u64) -> io::Result<Self> {
+    pub(crate) fn take(cache: &Path, manifest: &PythonManifest, confined: bool, most: u64) -> io::Result<Self> {
         let plugins = std::path::absolute(cache)?.join(PLUGINS);
         let directory = plugins.join(key(manifest, confined));
         private().recursive(true).create(&directory)?;
@@ -108,15 +110,16 @@ fn private() -> DirBuilder {
 }
 
 /// The name of a plugin's cache. A manifest's name alone would not do: there may be another plugin of that name elsewhere.
-pub(super) fn key(manifest: &Manifest, confined: bool) -> String {
+pub(super) fn key(manifest: &PythonManifest, confined: bool) -> String {
     let path = manifest.path.canonicalize().unwrap_or_else(|_| manifest.path.clone());
-    let code = [&manifest.module, &manifest.class];
-    let source = manifest.source.as_ref().map(|source| source.to_string_lossy().into_owned());
+    let PythonObject { module, name, kind, .. } = &manifest.python.object;
+    let code = (*kind != PythonKind::Function).then_some([module, name]).map_or([None, None], |names| names.map(Some));
+    let source = manifest.python.source.as_ref().map(|source| source.to_string_lossy().into_owned());
     // What is in no file is told apart by what it names.
     let whole = if manifest.path.is_file() {
         json!([path.to_string_lossy(), manifest.name, confined])
     } else {
-        json!([path.to_string_lossy(), manifest.name, confined, code, source, manifest.python_path])
+        json!([path.to_string_lossy(), manifest.name, confined, code, source, manifest.python.python_path])
     };
     let digest = Sha256::digest(whole.to_string());
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
@@ -152,7 +155,7 @@ fn is_at(file: &File, directory: &Path) -> bool {
     (opened.dev(), opened.ino()) == (there.dev(), there.ino())
 }
 
-fn describe(directory: &Path, manifest: &Manifest, confined: bool) -> io::Result<()> {
+fn describe(directory: &Path, manifest: &PythonManifest, confined: bool) -> io::Result<()> {
     let about = json!({"plugin": manifest.name, "manifest": manifest.path.to_string_lossy(), "confined": confined});
     let text = format!("{about}\n");
     let path = directory.join(ABOUT);

@@ -32,15 +32,15 @@ const FILES: &str = "files";
 mod tests {
     use std::path::Path;
 
-    use bivium_interface::Manifest;
+    use crate::manifest::PythonManifest;
 
     /// A manifest of this name in a directory.
-    pub(super) fn manifest_at(directory: &Path, name: &str) -> Manifest {
+    pub(super) fn manifest_at(directory: &Path, name: &str) -> PythonManifest {
         std::fs::create_dir_all(directory).unwrap();
         let path = directory.join("p.json");
         let text = format!(r#"{{"name": "{name}", "version": "1", "module": "m", "class": "C"}}"#);
         std::fs::write(&path, &text).unwrap();
-        Manifest::parse(&text, &path).unwrap()
+        PythonManifest::parse(&text, &path).unwrap()
     }
 
     pub(super) fn fill(path: &Path, bytes: usize) {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use bivium_interface::{Granted, Manifest};
+use bivium_interface::Granted;
+
+use crate::manifest::PythonManifest;
 
 const HOME_OF_CACHES: &str = "XDG_CACHE_HOME";
 
@@ -30,12 +32,21 @@ const TOKEN: &str = ".cache/huggingface/token";
 
 /// Leads the libraries of a worker to `files`. What is in `variables` by the manifest or a permission stays, and so does what a trusted
 /// plugin has of its user.
-pub(crate) fn name(variables: &mut BTreeMap<OsString, OsString>, files: &Path, granted: &Granted, manifest: &Manifest) {
+pub(crate) fn name(
+    variables: &mut BTreeMap<OsString, OsString>,
+    files: &Path,
+    granted: &Granted,
+    manifest: &PythonManifest,
+) {
     let is_chosen = |name: &str| {
         !granted.confined
-            || manifest.env_vars.contains_key(name)
+            || manifest.python.env_vars.contains_key(name)
             || granted.permissions.env.iter().any(|granted| granted == name)
-            || manifest.ancestor.as_ref().is_some_and(|theirs| theirs.worker_env.iter().any(|one| one.name == name))
+            || manifest
+                .python
+                .ancestor
+                .as_ref()
+                .is_some_and(|theirs| theirs.worker_env.iter().any(|one| one.name == name))
     };
     let mut names: Vec<(&str, &str)> = NAMES.to_vec();
     names.extend(granted.confined.then_some(CONFINED));
@@ -68,10 +79,10 @@ mod tests {
     fn named(more: Value, given: &[(&str, &str)]) -> BTreeMap<String, String> {
         let mut manifest = json!({"name": "p", "version": "1", "module": "m", "class": "C"});
         manifest.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let manifest = Manifest::parse(&manifest.to_string(), Path::new("/m/p.json")).unwrap();
+        let manifest = PythonManifest::parse(&manifest.to_string(), Path::new("/m/p.json")).unwrap();
         let mut variables: BTreeMap<OsString, OsString> =
             given.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        variables.extend(manifest.env_vars.iter().map(|(name, value)| (name.into(), value.into())));
+        variables.extend(manifest.python.env_vars.iter().map(|(name, value)| (name.into(), value.into())));
         name(&mut variables, Path::new("/c"), &HostPolicy::default().grant(&manifest), &manifest);
         let text = |text: OsString| text.into_string().unwrap();
         variables.into_iter().map(|(name, value)| (text(name), text(value))).collect()

@@ -6,7 +6,9 @@
 
 use std::path::{Path, PathBuf};
 
-use bivium_interface::{Granted, Manifest, PluginError, Result};
+use bivium_interface::{Granted, PluginError, Result};
+
+use crate::manifest::PythonManifest;
 
 /// Programs, libraries and what they share. Every user may read them.
 const SYSTEM: &[&str] = &[
@@ -115,7 +117,7 @@ impl Baseline {
     ///
     /// # Errors
     /// `denied` if `source` lies outside the manifest's directory.
-    pub(super) fn of(manifest: &Manifest, python: &Path, package: &Path, granted: &[PathBuf]) -> Result<Self> {
+    pub(super) fn of(manifest: &PythonManifest, python: &Path, package: &Path, granted: &[PathBuf]) -> Result<Self> {
         let mut programs: Vec<PathBuf> = there(SYSTEM).collect();
         programs.extend(installations(python));
         // The worker imports itself by name from the directory above, which holds nothing else.
@@ -183,14 +185,14 @@ fn parts(prefix: &Path) -> Vec<PathBuf> {
 }
 
 /// Why a plugin that is granted this is not let at its `source`.
-pub(crate) fn refusal_of_source(manifest: &Manifest, granted: &Granted) -> Option<PluginError> {
+pub(crate) fn refusal_of_source(manifest: &PythonManifest, granted: &Granted) -> Option<PluginError> {
     let directories = granted.permissions.filesystem.iter().map(|directory| directory.path.clone());
     granted.confined.then(|| source(manifest, &directories.collect::<Vec<_>>()).err())?
 }
 
 /// The plugin's own directory of modules.
-fn source(manifest: &Manifest, granted: &[PathBuf]) -> Result<Option<PathBuf>> {
-    let Some(source) = &manifest.source else { return Ok(None) };
+fn source(manifest: &PythonManifest, granted: &[PathBuf]) -> Result<Option<PathBuf>> {
+    let Some(source) = &manifest.python.source else { return Ok(None) };
     let Ok(real) = source.canonicalize() else {
         // The worker tells that the module is not there.
         return Ok(None);
@@ -215,9 +217,9 @@ mod tests {
 
     use super::*;
 
-    fn manifest(home: &Path, source: &str) -> Manifest {
+    fn manifest(home: &Path, source: &str) -> PythonManifest {
         let text = format!(r#"{{"name": "p", "version": "1", "module": "m", "class": "C", "source": "{source}"}}"#);
-        Manifest::parse(&text, &home.join("p.json")).unwrap()
+        PythonManifest::parse(&text, &home.join("p.json")).unwrap()
     }
 
     #[test]

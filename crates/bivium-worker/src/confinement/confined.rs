@@ -8,7 +8,7 @@ use bivium_exchange::{Area, Exchange};
 use bivium_instances::{PluginContext, Protected};
 use bivium_interface::manifest::FilesystemPermission;
 use bivium_interface::policy::Scheme;
-use bivium_interface::{Granted, Manifest, PluginError, Result};
+use bivium_interface::{Granted, PluginError, Result};
 use seccompiler::BpfProgram;
 
 use super::baseline::Baseline;
@@ -20,6 +20,7 @@ use super::protected::{self, brings_sockets};
 use super::sandbox::{Restrictions, Sandbox};
 use super::shortfall::{Means, needs_names, tell, tell_of_gpu};
 use super::syscalls::{self, Sockets};
+use crate::manifest::PythonManifest;
 use crate::places::WorkerPlaces;
 
 /// How large what a worker keeps in `/tmp` and `/dev/shm` may grow, each, where its memory has no limit: MiB.
@@ -77,7 +78,7 @@ impl Confinement {
     /// # Errors
     /// `denied` if that is to be enforced, naming each; or if the manifest reaches for what lies outside.
     pub(crate) fn new(
-        manifest: &Manifest,
+        manifest: &PythonManifest,
         context: &PluginContext,
         exchange: &Exchange,
         places: &WorkerPlaces,

@@ -176,7 +176,8 @@ fn limits(limits: &Limits, means: Means, missing: &mut Vec<String>) {
 mod tests {
     use std::path::Path;
 
-    use bivium_interface::{HostPolicy, Manifest};
+    use crate::manifest::PythonManifest;
+    use bivium_interface::HostPolicy;
 
     use super::*;
 
@@ -193,7 +194,7 @@ mod tests {
 
     fn keys(rest: &str, means: Means) -> Vec<String> {
         let text = format!(r#"{{"name": "p", "version": "1", "module": "m", "class": "C", {rest}}}"#);
-        let manifest = Manifest::parse(&text, Path::new("/m/p.json")).unwrap();
+        let manifest = PythonManifest::parse(&text, Path::new("/m/p.json")).unwrap();
         let found = shortfall(&HostPolicy::default().grant(&manifest), means);
         found.iter().map(|line| line.split(':').next().unwrap().to_owned()).collect()
     }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use bivium_exchange::{Area, Exchange};
 use bivium_instances::PluginContext;
-use bivium_interface::{Granted, Manifest, PluginError, Result};
+use bivium_interface::{Granted, PluginError, Result};
 use rustix::process::{Resource, Rlimit};
 
 use super::limits;
 use super::shortfall::{Means, tell};
+use crate::manifest::PythonManifest;
 use crate::places::WorkerPlaces;
 
 /// What there is to hold workers with: nothing.
@@ -19,7 +20,7 @@ pub(super) fn means(_granted: &Granted) -> Means {
 }
 
 /// Why a plugin that is granted this is not let at its `source`: it always is.
-pub(crate) fn refusal_of_source(_manifest: &Manifest, _granted: &Granted) -> Option<PluginError> {
+pub(crate) fn refusal_of_source(_manifest: &PythonManifest, _granted: &Granted) -> Option<PluginError> {
     None
 }
 
@@ -42,7 +43,7 @@ impl Confinement {
     /// # Errors
     /// `denied` if that is to be enforced, naming each.
     pub(crate) fn new(
-        _manifest: &Manifest,
+        _manifest: &PythonManifest,
         context: &PluginContext,
         _exchange: &Exchange,
         _places: &WorkerPlaces,

@@ -30,12 +30,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use bivium_instances::PluginLog;
-use bivium_interface::{ErrorCode, LogLevel, LogSource, Manifest, PluginError};
+use bivium_interface::{ErrorCode, LogLevel, LogSource, PluginError};
 
 pub use kept::{KeptEnvironment, environments_for, kept_environments, remove_environment};
 use machine::Machine;
 use probe::{Facts, Refusal};
 use version::{Version, Wanted};
+
+use crate::manifest::PythonManifest;
 
 /// A Python interpreter that was asked and answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,20 +78,20 @@ impl Interpreter {
 ///   in [`PluginError::failure`];
 /// - `resource-exhausted`, `denied`, `internal`: the directory for environments cannot be used ([`lacks_place`]).
 pub(crate) async fn interpreter(
-    manifest: &Manifest,
+    manifest: &PythonManifest,
     environments: Option<&Path>,
     cache: Option<&Path>,
     confined: bool,
     log: &PluginLog,
 ) -> Result<Interpreter, PluginError> {
-    if confined && let Some(path) = &manifest.python_path {
+    if confined && let Some(path) = &manifest.python.python_path {
         machines_own(manifest, path)?;
     }
     let found =
         choose(&Machine::here().keeps_in(cache).remembers_in(cache).wheels_only(confined), manifest, environments, log)
             .await?;
     // A shim may lead anywhere.
-    if confined && manifest.python_path.is_some() {
+    if confined && manifest.python.python_path.is_some() {
         machines_own(manifest, &found.path)?;
     }
     let (major, minor, micro) = found.version;
@@ -100,9 +102,9 @@ pub(crate) async fn interpreter(
 
 /// What is wrong with how a manifest names its interpreter, its requirements and its versions of Python, as far as that can be told without
 /// running any. `confined` tells whether the plugin is.
-pub(crate) fn refusals(manifest: &Manifest, confined: bool) -> Vec<PluginError> {
-    let requirements = manifest.requirements.as_deref().unwrap_or_default();
-    let python_path = manifest.python_path.as_deref().filter(|_| confined);
+pub(crate) fn refusals(manifest: &PythonManifest, confined: bool) -> Vec<PluginError> {
+    let requirements = manifest.python.requirements.as_deref().unwrap_or_default();
+    let python_path = manifest.python.python_path.as_deref().filter(|_| confined);
     let all = [
         requirement::check(manifest, requirements, confined).err(),
         Wanted::of(manifest).err(),
@@ -118,7 +120,7 @@ pub(crate) fn refusals(manifest: &Manifest, confined: bool) -> Vec<PluginError> 
 /// As [`interpreter`].
 pub(crate) async fn mend(
     broken: &Interpreter,
-    manifest: &Manifest,
+    manifest: &PythonManifest,
     environments: Option<&Path>,
     cache: Option<&Path>,
     confined: bool,
@@ -142,14 +144,14 @@ pub(crate) async fn mend(
 }
 
 /// Whether the error of [`interpreter`] says that an environment cannot be made where it should be.
-pub(crate) fn lacks_place(manifest: &Manifest, error: &PluginError) -> bool {
+pub(crate) fn lacks_place(manifest: &PythonManifest, error: &PluginError) -> bool {
     let codes = [ErrorCode::ResourceExhausted, ErrorCode::Denied, ErrorCode::Internal];
-    manifest.python_path.is_none() && manifest.requirements.is_some() && codes.contains(&error.code())
+    manifest.python.python_path.is_none() && manifest.python.requirements.is_some() && codes.contains(&error.code())
 }
 
 /// Refuses a program that came with the manifest: it would run before it can be confined, to say which version it is. A
 /// link to an interpreter of the machine's is none.
-fn machines_own(manifest: &Manifest, path: &Path) -> Result<(), PluginError> {
+fn machines_own(manifest: &PythonManifest, path: &Path) -> Result<(), PluginError> {
     let home = manifest.path.parent().and_then(|home| home.canonicalize().ok());
     let (Some(home), Ok(program)) = (home, path.canonicalize()) else { return Ok(()) };
     if !program.starts_with(home) {
@@ -183,15 +185,15 @@ fn place(given: Option<&Path>) -> Result<PathBuf, PluginError> {
 
 async fn choose(
     machine: &Machine,
-    manifest: &Manifest,
+    manifest: &PythonManifest,
     environments: Option<&Path>,
     log: &PluginLog,
 ) -> Result<Interpreter, PluginError> {
     let wanted = Wanted::of(manifest)?;
-    if let Some(path) = &manifest.python_path {
+    if let Some(path) = &manifest.python.python_path {
         return given(machine, manifest, path, &wanted).await;
     }
-    let Some(requirements) = &manifest.requirements else {
+    let Some(requirements) = &manifest.python.requirements else {
         let facts = search::search(machine, manifest, &wanted).await?;
         return Ok(Interpreter::new(facts.program.clone(), &facts));
     };
@@ -214,7 +216,7 @@ fn is_shim(path: &Path) -> bool {
 /// The interpreter that the manifest names.
 async fn given(
     machine: &Machine,
-    manifest: &Manifest,
+    manifest: &PythonManifest,
     path: &Path,
     wanted: &Wanted,
 ) -> Result<Interpreter, PluginError> {

@@ -2,7 +2,9 @@
 //! which nothing is built.
 
 use bivium_interface::manifest::requirement_fault;
-use bivium_interface::{Manifest, PluginError, Problem};
+use bivium_interface::{PluginError, Problem};
+
+use crate::manifest::PythonManifest;
 
 const BUILT: &str = "would have to be built, which runs its author's code";
 /// What helps a confined plugin whose packages have no wheels.
@@ -15,7 +17,7 @@ pub(super) const WHEELS: &str = "name a version that has a wheel for this machin
 ///
 /// # Errors
 /// `invalid-manifest` with one problem for each that is refused; `denied` if they are refused since nothing may be built.
-pub(super) fn check(manifest: &Manifest, requirements: &[String], wheels_only: bool) -> Result<(), PluginError> {
+pub(super) fn check(manifest: &PythonManifest, requirements: &[String], wheels_only: bool) -> Result<(), PluginError> {
     let problems = |fault: &dyn Fn(&str) -> Option<String>| -> Vec<Problem> {
         let problem = |(n, text): (usize, &String)| {
             Some(Problem::new(format!("requirements[{n}]"), format!("{:?} {}", shortened(text), fault(text)?)))

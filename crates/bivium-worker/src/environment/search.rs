@@ -3,11 +3,13 @@
 //! `python3` on `PATH` is what the user means by Python. Only where it will not do (absent, broken, of another
 //! version than the plugin takes) the numbered names are tried, the newest first.
 
-use bivium_interface::{Manifest, PluginError};
+use bivium_interface::PluginError;
 
 use super::machine::Machine;
 use super::probe::{Facts, Refusal, probe};
 use super::version::Wanted;
+
+use crate::manifest::PythonManifest;
 
 /// Minor versions of Python 3 that are looked for by name.
 const MINORS: std::ops::RangeInclusive<u32> = 9..=14;
@@ -16,7 +18,11 @@ const MINORS: std::ops::RangeInclusive<u32> = 9..=14;
 ///
 /// # Errors
 /// `unavailable` with what was found instead.
-pub(super) async fn search(machine: &Machine, manifest: &Manifest, wanted: &Wanted) -> Result<Facts, PluginError> {
+pub(super) async fn search(
+    machine: &Machine,
+    manifest: &PythonManifest,
+    wanted: &Wanted,
+) -> Result<Facts, PluginError> {
     let numbered = MINORS.rev().map(|minor| format!("python3.{minor}"));
     let mut first = None;
     for name in std::iter::once("python3".to_owned()).chain(numbered) {

@@ -8,15 +8,16 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::executable::copy_executable;
+use crate::manifest::PythonManifest;
 
-pub(super) fn manifest() -> Manifest {
+pub(super) fn manifest() -> PythonManifest {
     let text = r#"{"name": "p", "version": "1", "module": "m", "class": "C"}"#;
-    Manifest::parse(text, Path::new("/plugins/p.json")).unwrap()
+    PythonManifest::parse(text, Path::new("/plugins/p.json")).unwrap()
 }
 
-fn with_requirements(requirements: &[&str]) -> Manifest {
+fn with_requirements(requirements: &[&str]) -> PythonManifest {
     let mut manifest = manifest();
-    manifest.requirements = Some(requirements.iter().map(|text| (*text).to_owned()).collect());
+    manifest.python_mut().requirements = Some(requirements.iter().map(|text| (*text).to_owned()).collect());
     manifest
 }
 
@@ -98,7 +99,7 @@ impl Fixture {
         names.find_map(|name| name.strip_suffix(".lock").map(str::to_owned)).unwrap()
     }
 
-    async fn choose(&self, manifest: &Manifest) -> Result<Interpreter, PluginError> {
+    async fn choose(&self, manifest: &PythonManifest) -> Result<Interpreter, PluginError> {
         choose(&self.machine(), manifest, Some(&self.environments()), &self.log).await
     }
 
@@ -168,7 +169,7 @@ async fn of_a_shim_the_interpreter_that_answered_is_taken() {
     let shim = fixture.tool("shims/python3", &answer);
     let named = |path: &Path| {
         let mut manifest = manifest();
-        manifest.python_path = Some(path.to_owned());
+        manifest.python_mut().python_path = Some(path.to_owned());
         manifest
     };
     assert_eq!(fixture.choose(&named(&shim)).await.unwrap().path, real);
@@ -378,7 +379,7 @@ async fn python3_is_taken_unless_it_will_not_do() {
     assert_eq!(fixture.choose(&manifest()).await.unwrap().version, (3, 10, 2));
 
     let mut newer = manifest();
-    newer.requires_python = Some(">=3.11".into());
+    newer.python_mut().requires_python = Some(">=3.11".into());
     let error = fixture.choose(&newer).await.unwrap_err();
     assert!(error.message().contains("3.9 or newer and \">=3.11\" (requires_python)"), "{error}");
     fixture.python("python3", "3.11.1");
@@ -390,7 +391,8 @@ async fn python_path_is_asked_whether_it_will_do() {
     let fixture = Fixture::new();
     let named = |path: PathBuf| {
         let mut manifest = manifest();
-        (manifest.python_path, manifest.requires_python) = (Some(path), Some("<3.12".into()));
+        let python = manifest.python_mut();
+        (python.python_path, python.requires_python) = (Some(path), Some("<3.12".into()));
         manifest
     };
     let good = fixture.python("good", "3.11.7");

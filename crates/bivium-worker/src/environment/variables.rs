@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 
+use bivium_interface::Granted;
 use bivium_interface::policy::{SECRET_VARIABLE, matches_pattern};
-use bivium_interface::{Granted, Manifest};
 
+use crate::manifest::PythonManifest;
 use crate::process::sweep::MARK;
 
 /// Handed on from the host where it has them.
@@ -64,7 +65,7 @@ const USUAL_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// that libraries which keep caches at home find one they may write to. Programs are looked for beside the interpreter first: those of
 /// an environment lie there.
 pub(crate) fn variables(
-    manifest: &Manifest,
+    manifest: &PythonManifest,
     granted: &Granted,
     python: &Path,
     temporary: &Path,
@@ -96,7 +97,7 @@ pub(crate) fn variables(
     if granted.confined {
         variables.entry("HOME".into()).or_insert_with(|| temporary.into());
     }
-    variables.extend(manifest.env_vars.iter().map(|(name, value)| (name.into(), value.into())));
+    variables.extend(manifest.python.env_vars.iter().map(|(name, value)| (name.into(), value.into())));
     variables.insert(MARK.into(), mark.into());
     variables
 }
@@ -130,7 +131,7 @@ mod tests {
             r#"{{"name": "p", "version": "1", "module": "m", "class": "C",
                 "env_vars": {{"CUDA_VISIBLE_DEVICES": "1", "OWN": "x"}}{permissions}}}"#
         );
-        let manifest = Manifest::parse(&text, Path::new("/m/p.json")).unwrap();
+        let manifest = PythonManifest::parse(&text, Path::new("/m/p.json")).unwrap();
         let host = HOST.into_iter().map(|(name, value)| (name.into(), value.into()));
         let found = variables(
             &manifest,

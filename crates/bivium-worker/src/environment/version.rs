@@ -3,8 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use bivium_interface::{Manifest, PluginError};
+use bivium_interface::PluginError;
 use pep440_rs::VersionSpecifiers;
+
+use crate::manifest::PythonManifest;
 
 /// The oldest Python that the worker runs on.
 const OLDEST: Version = Version(3, 9, 0);
@@ -41,8 +43,8 @@ impl Wanted {
     ///
     /// # Errors
     /// `invalid-manifest` if it is no PEP 440 specifier.
-    pub(super) fn of(manifest: &Manifest) -> Result<Self, PluginError> {
-        let text = manifest.requires_python.clone();
+    pub(super) fn of(manifest: &PythonManifest) -> Result<Self, PluginError> {
+        let text = manifest.python.requires_python.clone();
         let specifiers = text.as_deref().unwrap_or_default().parse::<VersionSpecifiers>().map_err(|error| {
             let said = error.to_string();
             let first = said.lines().next().unwrap_or_default().trim_end_matches(':');
@@ -74,7 +76,7 @@ mod tests {
 
     fn wanted(text: &str) -> Result<Wanted, PluginError> {
         let mut manifest = manifest();
-        manifest.requires_python = Some(text.into());
+        manifest.python_mut().requires_python = Some(text.into());
         Wanted::of(&manifest)
     }
 

@@ -1,10 +1,12 @@
 //! What the manifest names and is not there: a module, or what is to be in it. What was likely meant is told.
 
 use bivium_interface::manifest::PythonKind;
-use bivium_interface::{Manifest, nearest};
+use bivium_interface::nearest;
 
 use super::Reading;
 use super::source::{Definition, Place};
+
+use crate::manifest::PythonManifest;
 
 /// Modules that are looked into for a name, one of all names of the other.
 const MOST_MODULES: usize = 8;
@@ -52,9 +54,9 @@ impl Reading {
     }
 
     /// Tells that a module is not found.
-    pub(super) fn absent_module(&mut self, module: &str, manifest: &Manifest) -> String {
+    pub(super) fn absent_module(&mut self, module: &str, manifest: &PythonManifest) -> String {
         let told = self.files.missing(module, manifest);
-        let key = if manifest.function.is_some() { "function" } else { "module" };
+        let key = if manifest.python.object.kind == PythonKind::Function { "function" } else { "module" };
         self.outline.absent = self.files.lacks(module, manifest).then(|| format!("{key}: {told}"));
         told
     }

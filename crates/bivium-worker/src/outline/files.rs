@@ -5,11 +5,13 @@ use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use bivium_interface::{Manifest, nearest};
+use bivium_interface::nearest;
 use rustix::fs::OFlags;
 
 use super::absent::did_you_mean;
 use super::source::Module;
+
+use crate::manifest::PythonManifest;
 
 /// No module that people write is longer.
 const LONGEST: u64 = 4 << 20;
@@ -24,9 +26,9 @@ pub(super) struct Files {
 }
 
 impl Files {
-    pub(super) fn of(manifest: &Manifest) -> Self {
-        let mut roots: Vec<PathBuf> = manifest.source.iter().cloned().collect();
-        let environment = manifest.python_path.as_deref().and_then(Path::parent).and_then(Path::parent);
+    pub(super) fn of(manifest: &PythonManifest) -> Self {
+        let mut roots: Vec<PathBuf> = manifest.python.source.iter().cloned().collect();
+        let environment = manifest.python.python_path.as_deref().and_then(Path::parent).and_then(Path::parent);
         for lib in environment.into_iter().flat_map(|environment| ["lib", "lib64"].map(|lib| environment.join(lib))) {
             let versions = fs::read_dir(lib).into_iter().flatten().flatten().map(|entry| entry.path());
             let is_python = |path: &PathBuf| {
@@ -70,19 +72,19 @@ impl Files {
     }
 
     /// Whether Python does not find a module, which nothing but `source` could have.
-    pub(super) fn lacks(&self, module: &str, manifest: &Manifest) -> bool {
-        let has_others = manifest.python_path.is_some() || manifest.requirements.is_some();
-        let source = manifest.source.as_deref().filter(|source| source.is_dir());
+    pub(super) fn lacks(&self, module: &str, manifest: &PythonManifest) -> bool {
+        let has_others = manifest.python.python_path.is_some() || manifest.python.requirements.is_some();
+        let source = manifest.python.source.as_deref().filter(|source| source.is_dir());
         module.ends_with(FILE) || !has_others && source.is_some_and(|source| !may_have(source, module))
     }
 
     /// Why a module is not found.
-    pub(super) fn missing(&self, module: &str, manifest: &Manifest) -> String {
+    pub(super) fn missing(&self, module: &str, manifest: &PythonManifest) -> String {
         if let Some(name) = module.strip_suffix(FILE) {
             return format!("{module} is the name of a file: write that of the module, `{name}`");
         }
         let places: Vec<String> = self.roots.iter().map(|root| root.display().to_string()).collect();
-        match (places.as_slice(), &manifest.requirements) {
+        match (places.as_slice(), &manifest.python.requirements) {
             (_, Some(_)) => {
                 format!(
                     "the module {module} is not in `source`: it may come with the requirements, which are installed at the first load"

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bivium_interface::manifest::{PythonKind, PythonObject};
-use bivium_interface::{Call, Manifest, MethodInfo, PluginError};
+use bivium_interface::{Call, MethodInfo, PluginError};
 use serde::Serialize;
 use serde_json::json;
 
@@ -23,6 +23,8 @@ use constructor::Constructor;
 use files::Files;
 use schema::Schemas;
 use source::{Class, Definition, Function, Module, Place, clipped};
+
+use crate::manifest::PythonManifest;
 
 /// Names of the class that belong to the host and are no methods for calls, as in `bivium_worker/plugin.py`.
 const LIFECYCLE: &[&str] = &[
@@ -90,7 +92,7 @@ pub struct Outline {
 impl Outline {
     /// Why the class cannot be made with the manifest's `init_args`, as far as its source tells.
     #[must_use]
-    pub fn refusal(&self, manifest: &Manifest) -> Option<PluginError> {
+    pub fn refusal(&self, manifest: &PythonManifest) -> Option<PluginError> {
         let listed = |names: Vec<String>| names.join(", ");
         let lacks: Vec<String> = self.lacks.iter().map(|name| format!("`{name}`")).collect();
         let unknown = self.unknown.iter().map(|(name, meant)| match meant {
@@ -114,10 +116,10 @@ impl Outline {
 /// Reads the class or the function that a manifest names, where it lies in `source` or in the environment of `python_path`. Blocks on the
 /// file system.
 #[must_use]
-pub fn outline(manifest: &Manifest) -> Outline {
+pub fn outline(manifest: &PythonManifest) -> Outline {
     let mut reading = Reading::new(Files::of(manifest));
-    let Some(PythonObject { module, name, kind }) = manifest.python_object() else { return reading.outline };
-    let (first, inner) = name.split_once('.').map_or((name, None), |(first, inner)| (first, Some(inner)));
+    let PythonObject { module, name, kind, .. } = &manifest.python.object;
+    let (first, inner) = name.split_once('.').map_or((name.as_str(), None), |(first, inner)| (first, Some(inner)));
     let place = Place { module: module.split('.').map(str::to_owned).collect(), name: first.to_owned() };
     let methods = match (reading.find(&place), inner) {
         (Some((module, Definition::Class(class))), Some(inner)) => {
@@ -125,14 +127,14 @@ pub fn outline(manifest: &Manifest) -> Outline {
             let function = reading.methods(&module, &class).remove(inner);
             function.map(|(module, function)| vec![(module, as_execute(function))])
         }
-        (Some((module, Definition::Class(class))), None) if kind != PythonKind::Function => {
+        (Some((module, Definition::Class(class))), None) if *kind != PythonKind::Function => {
             reading.begin(&module);
             let methods = reading.methods(&module, &class);
             let constructor = Constructor::of(&class, &methods, reading.outline.notes.is_empty());
-            (reading.outline.lacks, reading.outline.unknown) = constructor.misfits(&manifest.init_args);
+            (reading.outline.lacks, reading.outline.unknown) = constructor.misfits(&manifest.python.init_args);
             Some(methods.into_values().filter(|(_, function)| is_offered(function)).collect())
         }
-        (Some((module, Definition::Function(function))), None) if kind != PythonKind::Class => {
+        (Some((module, Definition::Function(function))), None) if *kind != PythonKind::Class => {
             reading.begin(&module);
             Some(vec![(module, as_execute(function))])
         }
@@ -140,7 +142,7 @@ pub fn outline(manifest: &Manifest) -> Outline {
     };
     if methods.is_none() {
         let note = match reading.files.found(&place.module) {
-            true => reading.absent(&place, name, kind),
+            true => reading.absent(&place, name, *kind),
             false => reading.absent_module(module, manifest),
         };
         reading.outline.notes.push(note);

@@ -1,8 +1,10 @@
 use std::path::Path;
 
+use bivium_interface::Manifest;
 use serde_json::json;
 
 use super::*;
+use crate::manifest::PythonManifest;
 
 struct Source(tempfile::TempDir);
 
@@ -19,7 +21,7 @@ impl Source {
 
     fn outline(&self, module: &str, class: &str) -> Outline {
         let text = json!({"name": "p", "version": "1", "module": module, "class": class, "source": "."});
-        outline(&Manifest::parse(&text.to_string(), &self.0.path().join("p.json")).unwrap())
+        outline(&PythonManifest::parse(&text.to_string(), &self.0.path().join("p.json")).unwrap())
     }
 }
 
@@ -50,7 +52,7 @@ class Mixed(other.Thing, Base): ...
     let lacks = |class: &str, given: serde_json::Value| {
         let text =
             json!({"name": "p", "version": "1", "module": "code", "class": class, "source": ".", "init_args": given});
-        outline(&Manifest::parse(&text.to_string(), &source.0.path().join("p.json")).unwrap()).lacks
+        outline(&PythonManifest::parse(&text.to_string(), &source.0.path().join("p.json")).unwrap()).lacks
     };
     for class in ["Base", "Inherits"] {
         assert_eq!(lacks(class, json!({})), ["model", "device"]);
@@ -83,7 +85,7 @@ class Unknown(other.Thing): ...
     let refusal = |class: &str, given: serde_json::Value| {
         let text =
             json!({"name": "p", "version": "1", "module": "code", "class": class, "source": ".", "init_args": given});
-        let manifest = Manifest::parse(&text.to_string(), &source.0.path().join("p.json")).unwrap();
+        let manifest = PythonManifest::parse(&text.to_string(), &source.0.path().join("p.json")).unwrap();
         outline(&manifest).refusal(&manifest).map(|error| error.message().to_owned())
     };
     for (class, given, said) in [
@@ -117,7 +119,7 @@ fn what_the_manifest_names_and_is_not_there_is_told_with_what_was_meant() {
     let absent = |keys: serde_json::Value| {
         let mut text = json!({"name": "p", "version": "1", "source": "."});
         text.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
-        outline(&Manifest::parse(&text.to_string(), &source.0.path().join("p.json")).unwrap()).absent
+        outline(&PythonManifest::parse(&text.to_string(), &source.0.path().join("p.json")).unwrap()).absent
     };
     let class = |module: &str, class: &str| absent(json!({"module": module, "class": class}));
     let function = |function: &str| absent(json!({"function": function}));
@@ -358,7 +360,7 @@ fn a_function_is_read_as_execute() {
     ]);
     let outline = |function: &str| {
         let text = json!({"name": "p", "version": "1", "function": function, "source": "."});
-        outline(&Manifest::parse(&text.to_string(), &source.0.path().join("p.json")).unwrap())
+        outline(&PythonManifest::parse(&text.to_string(), &source.0.path().join("p.json")).unwrap())
     };
     let found = outline("m:detect");
     assert_eq!(methods(&found), ["execute(text, n=1) -> str: Finds."]);
@@ -372,7 +374,9 @@ fn a_function_is_read_as_execute() {
         let found = outline(function);
         assert!(found.methods.is_none() && found.notes[0].starts_with(note), "{:?}", found.notes);
     }
-    let named = |object: &str| super::outline(&Manifest::of_python(&source.0.path().join("m.py"), object).unwrap());
+    let named = |object: &str| {
+        super::outline(&PythonManifest::sure(Manifest::of_python(&source.0.path().join("m.py"), object).unwrap()))
+    };
     assert_eq!(methods(&named("detect")), ["execute(text, n=1) -> str: Finds."]);
     assert_eq!(methods(&named("C")), ["of(x): Makes."]);
 }
@@ -391,7 +395,7 @@ fn what_is_not_there_is_told() {
         assert!(outline.notes[0].starts_with(note), "{:?}", outline.notes);
     }
     let text = json!({"name": "p", "version": "1", "module": "x", "class": "X", "requirements": ["x"]});
-    let outline = outline(&Manifest::parse(&text.to_string(), Path::new("/m/p.json")).unwrap());
+    let outline = outline(&PythonManifest::parse(&text.to_string(), Path::new("/m/p.json")).unwrap());
     assert!(outline.notes[0].contains("at the first load"), "{:?}", outline.notes);
 }
 
@@ -402,7 +406,7 @@ fn a_class_in_an_environment_is_found_there() {
         ("venv/lib/python3.11/site-packages/m.py", "class Plugin:\n    def execute(self, x): ...\n"),
     ]);
     let text = json!({"name": "p", "version": "1", "module": "m", "class": "Plugin", "python_path": "venv/bin/python"});
-    let outline = outline(&Manifest::parse(&text.to_string(), &source.0.path().join("p.json")).unwrap());
+    let outline = outline(&PythonManifest::parse(&text.to_string(), &source.0.path().join("p.json")).unwrap());
     assert_eq!(methods(&outline), ["execute(x)"]);
 }
 

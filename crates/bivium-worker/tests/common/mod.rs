@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bivium_exchange::Exchange;
 use bivium_instances::{PluginContext, PluginLog};
 use bivium_interface::{Call, HostPolicy, Manifest, PluginInterface, Result};
-use bivium_worker::{RemotePluginProxy, WorkerPlaces};
+use bivium_worker::{PythonManifest, RemotePluginProxy, WorkerPlaces};
 use serde_json::{Value, json};
 
 pub struct Fixture {
@@ -47,7 +47,7 @@ pub async fn load_in(manifest: Arc<Manifest>, context: PluginContext) -> Result<
 pub async fn load_at(manifest: Arc<Manifest>, context: PluginContext, places: &WorkerPlaces) -> Result<Fixture> {
     let exchange = Exchange::open()?;
     let log = context.log.clone();
-    let plugin = RemotePluginProxy::load(&manifest, &exchange, context, places).await?;
+    let plugin = RemotePluginProxy::load(&PythonManifest::of(&manifest).unwrap(), &exchange, context, places).await?;
     Ok(Fixture { plugin, exchange, log })
 }
 

@@ -49,7 +49,7 @@ impl Schema {
 
     /// The schema that a plugin gave, with its manifest if it has one.
     pub(crate) fn of_plugin(manifest: Option<&Manifest>, document: Value) -> Result<Self> {
-        let is_ancestors = manifest.is_some_and(|manifest| manifest.ancestor.is_some());
+        let is_ancestors = manifest.and_then(Manifest::ancestor).is_some();
         if is_ancestors { Self::of_ancestor(document) } else { Self::compile(document) }
     }
 

@@ -247,7 +247,7 @@ impl Discovery {
 
     /// The manifest with the adapters that were found and fit.
     fn adapted(&self, mut manifest: Manifest) -> Manifest {
-        if let Some(ancestor) = &mut manifest.ancestor {
+        if let Some(ancestor) = manifest.python_mut().and_then(|python| python.ancestor.as_mut()) {
             ancestor.adapt(&self.adapters);
         }
         manifest
@@ -323,7 +323,7 @@ pub(crate) fn read_adapted(path: &Path, search_paths: &[SearchPath]) -> Result<M
     let is_searched = search_paths.iter().find(within).is_some_and(|place| !place.is_named);
     let manifest =
         if is_searched { read_searched(&Trust::own(), path)?.into_plugin(path)? } else { Manifest::read(path)? };
-    if manifest.ancestor.is_none() {
+    if manifest.ancestor().is_none() {
         return Ok(manifest);
     }
     let own = (!is_searched).then(|| SearchPath::named(path));

@@ -21,16 +21,15 @@ const MOST_FILES: usize = 20_000;
 impl Trust {
     /// Looks at the component, the source and the interpreter. What is not there is told when the plugin is loaded.
     pub(super) fn check_named(&self, manifest: &Manifest) -> Result<(), Refusal> {
-        for path in [&manifest.component, &manifest.python_path].into_iter().flatten() {
+        if let Some(component) = manifest.wasm().and_then(|wasm| wasm.component.file()) {
+            there(self.look(component))?;
+        }
+        let Some(python) = manifest.python() else { return Ok(()) };
+        if let Some(path) = &python.python_path {
             there(self.look(path))?;
+            self.check_environment(path)?;
         }
-        if let Some(python) = &manifest.python_path {
-            self.check_environment(python)?;
-        }
-        match &manifest.source {
-            Some(source) => self.check_source(source),
-            None => Ok(()),
-        }
+        python.source.as_ref().map_or(Ok(()), |source| self.check_source(source))
     }
 
     /// The environment around an interpreter: what it runs of its own at every start.

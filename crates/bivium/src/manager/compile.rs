@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bivium_interface::manifest::Runtime;
+use bivium_interface::manifest::WasmPlugin;
 use bivium_interface::{Manifest, PluginError, Result};
 use bivium_wasm::Compilation;
 
@@ -17,10 +17,10 @@ impl PluginManager {
     /// limits of compilation.
     pub async fn compile(&self, name: &str) -> Result<Compilation> {
         let manifest = self.manifest(name)?;
-        if manifest.runtime != Runtime::Wasm {
+        let Some(plugin) = manifest.wasm() else {
             return Err(PluginError::invalid_input("a Python plugin has nothing to compile").with_plugin(name));
-        }
-        self.inner.constructor.compile(&manifest).await.map_err(|error| error.with_plugin(name))
+        };
+        self.inner.constructor.compile(&manifest, plugin).await.map_err(|error| error.with_plugin(name))
     }
 
     /// The same for a component's file that no manifest names, within the limits of one that sets none.
@@ -28,9 +28,9 @@ impl PluginManager {
     /// # Errors
     /// As [`compile`](Self::compile); `invalid-input` if nothing of the file's name can stand in a plugin's.
     pub async fn compile_file(&self, component: &Path) -> Result<Compilation> {
-        let mut manifest = Manifest::of_component(component)?;
+        let manifest = Manifest::of_component(component)?;
         // Told as it was given.
-        manifest.component = Some(component.to_owned());
-        self.inner.constructor.compile(&manifest).await
+        let plugin = WasmPlugin::of_file(component);
+        self.inner.constructor.compile(&manifest, &plugin).await
     }
 }

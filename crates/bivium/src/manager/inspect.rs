@@ -1,8 +1,9 @@
 //! What can be known of a plugin without running it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use bivium_interface::manifest::Runtime;
+use bivium_interface::manifest::{PythonPlugin, Runtime, WasmPlugin};
 use bivium_interface::{Manifest, MethodInfo, PluginError, Result, lossy};
 use serde::Serialize;
 
@@ -65,25 +66,30 @@ impl PluginManager {
     /// `problem`.
     pub async fn inspect(&self, name: &str) -> Result<Inspection> {
         let manifest = self.manifest(name)?;
-        match manifest.runtime {
-            Runtime::Wasm => Ok(self.inspect_component(&manifest).await),
-            Runtime::Python => {
-                let outline = tokio::task::spawn_blocking(move || class(&manifest)).await;
+        match &manifest.runtime {
+            Runtime::Wasm(plugin) => Ok(self.inspect_component(&manifest, plugin).await),
+            Runtime::Python(plugin) => {
+                let (manifest, plugin) = (Arc::clone(&manifest), Arc::clone(plugin));
+                let outline = tokio::task::spawn_blocking(move || class(&manifest, &plugin)).await;
                 outline.map_err(|error| PluginError::internal(format!("reading its source did not end: {error}")))
             }
         }
     }
 
     #[cfg(not(feature = "wasm"))]
-    async fn inspect_component(&self, manifest: &Manifest) -> Inspection {
-        let problem = crate::construct::absent(Runtime::Wasm).with_plugin(&manifest.name);
-        Inspection { file: manifest.component.clone(), problem: Some(problem), ..Inspection::default() }
+    async fn inspect_component(&self, manifest: &Manifest, plugin: &WasmPlugin) -> Inspection {
+        let problem = crate::construct::absent(RuntimeKind::Wasm).with_plugin(&manifest.name);
+        Inspection {
+            file: plugin.component.file().map(ToOwned::to_owned),
+            problem: Some(problem),
+            ..Inspection::default()
+        }
     }
 
     #[cfg(feature = "wasm")]
-    async fn inspect_component(&self, manifest: &Manifest) -> Inspection {
+    async fn inspect_component(&self, manifest: &Manifest, plugin: &WasmPlugin) -> Inspection {
         let granted = self.inner.constructor.granted(manifest);
-        let described = match self.inner.constructor.describe(manifest).await {
+        let described = match self.inner.constructor.describe(manifest, plugin).await {
             Ok(described) => described,
             Err(error) => {
                 return Inspection { problem: Some(error.with_plugin(&manifest.name)), ..Inspection::default() };
@@ -98,7 +104,7 @@ impl PluginManager {
             permission: import.permission.map(|key| permission(key, manifest, &granted)),
         });
         Inspection {
-            file: manifest.component.clone(),
+            file: plugin.component.file().map(ToOwned::to_owned),
             methods: described.methods,
             imports: imports.collect(),
             exports: described.exports,
@@ -123,9 +129,10 @@ fn permission(key: &'static str, manifest: &Manifest, granted: &bivium_interface
 }
 
 /// The class as its source declares it; the methods of a plugin of cjm-plugin-system as its manifest has them.
-fn class(manifest: &Manifest) -> Inspection {
+fn class(manifest: &Arc<Manifest>, plugin: &Arc<PythonPlugin>) -> Inspection {
     #[cfg(feature = "python")]
     let mut inspection = {
+        let manifest = &bivium_worker::PythonManifest::new(manifest, plugin);
         let outline = bivium_worker::outline(manifest);
         let problem = outline.refusal(manifest);
         Inspection {
@@ -138,10 +145,10 @@ fn class(manifest: &Manifest) -> Inspection {
     };
     #[cfg(not(feature = "python"))]
     let mut inspection = {
-        let problem = crate::construct::absent(Runtime::Python).with_plugin(&manifest.name);
+        let problem = crate::construct::absent(RuntimeKind::Python).with_plugin(&manifest.name);
         Inspection { problem: Some(problem), ..Inspection::default() }
     };
-    let surface = manifest.ancestor.as_ref().and_then(|ancestor| ancestor.structural_surface.as_ref());
+    let surface = plugin.ancestor.as_ref().and_then(|ancestor| ancestor.structural_surface.as_ref());
     if let (None, Some(surface)) = (&inspection.methods, surface) {
         let method = |method: &bivium_interface::manifest::SurfaceMethod| {
             MethodInfo::new(&method.name).with_signature(&method.signature)

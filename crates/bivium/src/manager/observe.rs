@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bivium_interface::manifest::{Resources, Runtime};
+use bivium_interface::manifest::{Resources, RuntimeKind};
 use bivium_interface::{
     CallHandle, CallId, Granted, LogRecord, Manifest, MethodInfo, PluginError, Progress, Result, Stats,
 };
@@ -29,7 +29,7 @@ pub struct PluginInfo {
     /// What kind of work it does.
     pub category: Option<String>,
     /// Which road it takes; none for a type of the host's own.
-    pub runtime: Option<Runtime>,
+    pub runtime: Option<RuntimeKind>,
     /// Its manifest; none for a type of the host's own, and where it lies in no file.
     #[serde(serialize_with = "bivium_interface::lossy::optional")]
     pub manifest: Option<PathBuf>,
@@ -89,9 +89,9 @@ impl PluginManager {
     }
 
     /// The runtime of a loaded plugin; none for a type of the host's own.
-    pub(crate) fn runtime_of(&self, name: &str) -> Option<Runtime> {
+    pub(crate) fn runtime_of(&self, name: &str) -> Option<RuntimeKind> {
         let copy = self.loaded(name).ok()?.copy().ok()?;
-        Some(copy.manifest()?.runtime)
+        Some(copy.manifest()?.runtime.kind())
     }
 
     /// What the plugin may do and use up, and what its manifest asks for beyond that.
@@ -109,7 +109,7 @@ impl PluginManager {
     /// As [`manifest`](Self::manifest).
     pub fn not_held(&self, name: &str) -> Result<Vec<String>> {
         let manifest = self.manifest(name)?;
-        let is_worker = manifest.runtime == Runtime::Python;
+        let is_worker = manifest.python().is_some();
         Ok(if is_worker { not_held(&self.inner.constructor.granted(&manifest)) } else { Vec::new() })
     }
 
@@ -121,7 +121,7 @@ impl PluginManager {
             version: manifest.version.clone(),
             description: manifest.description.clone(),
             category: manifest.category.clone(),
-            runtime: Some(manifest.runtime),
+            runtime: Some(manifest.runtime.kind()),
             manifest: Some(manifest.path.clone()).filter(|path| !path.as_os_str().is_empty()),
             resources: manifest.resources.clone(),
             loaded,

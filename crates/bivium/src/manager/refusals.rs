@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 #[cfg(feature = "python")]
-use bivium_interface::manifest::Runtime;
 use bivium_interface::{Manifest, PluginError, Result};
 
 use super::{ManagerBuilder, PluginManager};
@@ -45,8 +44,8 @@ fn refusals(manifest: &Arc<Manifest>, options: &Options, searched: &[SearchPath]
         all.extend(sources::check(&granted, searched, std::iter::once(Arc::clone(manifest))).err());
     }
     #[cfg(feature = "python")]
-    if manifest.runtime == Runtime::Python {
-        all.extend(bivium_worker::refusals(manifest, &granted));
+    if let Some(manifest) = bivium_worker::PythonManifest::of(manifest) {
+        all.extend(bivium_worker::refusals(&manifest, &granted));
     }
     all.extend(Schema::of_manifest(manifest).and_then(Result::err));
     all.into_iter().map(|error| error.with_plugin(&manifest.name)).collect()

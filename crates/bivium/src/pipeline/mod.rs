@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bivium_interface::manifest::Runtime;
+use bivium_interface::manifest::RuntimeKind;
 use bivium_interface::{CancellationToken, Payload, Progress};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -197,7 +197,7 @@ pub struct StepReport {
     /// Its plugin.
     pub plugin: String,
     /// The road that the plugin takes; none for a type of the host's own.
-    pub runtime: Option<Runtime>,
+    pub runtime: Option<RuntimeKind>,
     /// Calls made.
     pub calls: u32,
     /// Results got.
@@ -209,7 +209,7 @@ pub struct StepReport {
 impl StepReport {
     /// Of a step that has not been called.
     #[must_use]
-    pub fn new(id: impl Into<String>, plugin: impl Into<String>, runtime: Option<Runtime>) -> Self {
+    pub fn new(id: impl Into<String>, plugin: impl Into<String>, runtime: Option<RuntimeKind>) -> Self {
         Self { id: id.into(), plugin: plugin.into(), runtime, calls: 0, results: 0, busy_s: 0.0 }
     }
 }

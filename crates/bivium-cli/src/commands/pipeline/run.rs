@@ -103,7 +103,7 @@ fn show(output: &Output, outcome: &Outcome, outputs: Value) -> Result<(), Failur
 fn times(steps: &[StepReport], wall_s: f64, load_s: f64) -> Vec<String> {
     let mut table = Table::new(["STEP", "PLUGIN", "ROAD", "CALLS", "RESULTS", "BUSY", "SHARE"]).numbers_from(3);
     for step in steps {
-        let road = step.runtime.map_or("host", bivium::manifest::Runtime::as_str);
+        let road = step.runtime.map_or("host", bivium::manifest::RuntimeKind::as_str);
         let share = if wall_s > 0.0 { 100.0 * step.busy_s / wall_s } else { 0.0 };
         let (calls, results) = (step.calls.to_string(), step.results.to_string());
         let (busy, share) = (format!("{:.2} s", step.busy_s), format!("{share:.0}%"));
@@ -116,7 +116,7 @@ fn times(steps: &[StepReport], wall_s: f64, load_s: f64) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use bivium::manifest::Runtime;
+    use bivium::manifest::RuntimeKind;
 
     use super::*;
 
@@ -127,7 +127,7 @@ mod tests {
             (step.calls, step.results, step.busy_s) = (calls, 12, busy_s);
             step
         };
-        let steps = [step("words", Some(Runtime::Python), 12, 7.5), step("captions", None, 1, 0.004)];
+        let steps = [step("words", Some(RuntimeKind::Python), 12, 7.5), step("captions", None, 1, 0.004)];
         insta::assert_snapshot!(times(&steps, 8.0, 1.25).join("\n"), @"
         STEP      PLUGIN           ROAD    CALLS  RESULTS    BUSY  SHARE
         words     words-plugin     python     12       12  7.50 s    94%

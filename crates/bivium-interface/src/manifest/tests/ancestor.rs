@@ -40,12 +40,13 @@ pub(super) const FLAT: &str = r#"{
 fn the_nested_form_is_read() {
     let manifest = parse(NESTED).unwrap();
     assert_eq!((manifest.name.as_str(), manifest.version.as_str()), ("cjm-media-plugin-ffmpeg", "0.0.24"));
-    assert_eq!(manifest.class.as_deref(), Some("FFmpegPlugin"));
+    let python = manifest.python().unwrap();
+    assert_eq!(python.object.name, "FFmpegPlugin");
     assert_eq!(manifest.category.as_deref(), Some("media"));
-    assert_eq!(manifest.env_vars["HF_HOME"], "/models/huggingface");
+    assert_eq!(python.env_vars["HF_HOME"], "/models/huggingface");
     assert_eq!(manifest.resources.platforms, ["linux-x64"]);
-    assert_eq!(manifest.config_schema.unwrap()["type"], "object");
-    let ancestor = manifest.ancestor.unwrap();
+    assert_eq!(manifest.config_schema.as_ref().unwrap()["type"], "object");
+    let ancestor = python.ancestor.clone().unwrap();
     assert_eq!((ancestor.conda_env.as_deref(), ancestor.db_path, ancestor.interface), (Some("cjm-media"), None, None));
     assert_eq!(ancestor.resolved["cjm-substrate"], "0.0.74");
     assert_eq!(ancestor.worker_env[0].default.as_deref(), Some("${CJM_MODELS_DIR}/huggingface"));
@@ -58,7 +59,7 @@ fn the_flat_form_is_read() {
     let manifest = parse(FLAT).unwrap();
     assert_eq!(manifest.category.as_deref(), Some("media"));
     assert_eq!(manifest.resources.min_system_ram_mb, Some(512));
-    let ancestor = manifest.ancestor.unwrap();
+    let ancestor = manifest.python().unwrap().ancestor.clone().unwrap();
     assert_eq!(ancestor.db_path.as_deref(), Some(Path::new("/data/ffmpeg_jobs.db")));
     assert_eq!(ancestor.kind.as_deref(), Some("media-processing"));
 }
@@ -69,7 +70,7 @@ fn what_its_tools_leave_empty_is_absent() {
         "description": "", "category": "", "category_override": "Speech", "env_vars": null, "config_schema": null,
         "resources": {"requires_gpu": null, "recommended_gpu_vram_mb": 8000}}"#;
     let manifest = parse(text).unwrap();
-    assert_eq!((manifest.python_path, manifest.config_schema), (None, None));
+    assert_eq!((&manifest.python().unwrap().python_path, &manifest.config_schema), (&None, &None));
     assert_eq!(manifest.category.as_deref(), Some("Speech"));
 }
 
@@ -155,7 +156,7 @@ fn an_adapter_fits_by_methods_leading_parameters_and_properties() {
         json!({"methods": [method("get_info", json!(["file", "path"])), method("cut", json!([]))], "properties": ["size"]}),
     );
     let manifest = parse(NESTED).unwrap();
-    let mut ancestor = manifest.ancestor.unwrap();
+    let mut ancestor = manifest.python().unwrap().ancestor.clone().unwrap();
     assert_eq!(
         unfit.fits(ancestor.structural_surface.as_ref()).unwrap_err(),
         "the plugin's get_info(path) does not begin with (file, path); the plugin has no method cut; \

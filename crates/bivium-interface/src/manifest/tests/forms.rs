@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::super::{Ancestor, FilesystemMode, Instances, Isolation, Runtime, schema};
+use super::super::document::Document;
+use super::super::{Ancestor, Component, FilesystemMode, Instances, Isolation, PythonKind, RuntimeKind, schema};
 use super::*;
 
 /// The three manifests of the design.
@@ -26,33 +27,35 @@ pub(super) const REDACT: &str = r#"{ "$schema": "manifest.schema.json",
 
 #[test]
 fn the_manifests_of_the_design_are_read() {
-    let python = parse(TRANSCRIBER).unwrap();
-    assert_eq!((python.runtime, python.class.as_deref()), (Runtime::Python, Some("WhisperPlugin")));
-    assert_eq!(python.python_path.unwrap(), Path::new("/plugins/env/bin/python"));
-    assert_eq!((python.resources.min_gpu_vram_mb, python.idle_stop_s, python.start_s), (Some(4096), Some(600), 60));
-    assert_eq!(python.path, Path::new(PATH));
-    assert_eq!(python.ancestor, None);
+    let manifest = parse(TRANSCRIBER).unwrap();
+    assert_eq!((manifest.resources.min_gpu_vram_mb, &*manifest.path), (Some(4096), Path::new(PATH)));
+    let python = manifest.python().unwrap();
+    assert_eq!((python.object.name.as_str(), python.object.kind), ("WhisperPlugin", PythonKind::Class));
+    assert_eq!(python.python_path.as_deref(), Some(Path::new("/plugins/env/bin/python")));
+    assert_eq!((python.idle_stop_s, python.start_s, &python.ancestor), (Some(600), 60, &None));
 
     let source = parse(SOURCE).unwrap();
-    assert_eq!((source.runtime, source.source.unwrap()), (Runtime::Python, PathBuf::from("/plugins")));
-    assert_eq!(source.requirements.unwrap(), ["pocketsphinx==5.1.1"]);
+    let source = source.python().unwrap();
+    assert_eq!(source.source.as_deref(), Some(Path::new("/plugins")));
+    assert_eq!(source.requirements.as_deref().unwrap(), ["pocketsphinx==5.1.1"]);
 
-    let wasm = parse(REDACT).unwrap();
-    assert_eq!((wasm.runtime, wasm.isolation, wasm.instances), (Runtime::Wasm, Isolation::Call, Instances { max: 2 }));
-    assert_eq!(wasm.component.unwrap(), Path::new("/plugins/redact.wasm"));
-    assert!(wasm.sha256.unwrap().starts_with("e3b0c442"));
-    let permissions = wasm.permissions.unwrap();
+    let manifest = parse(REDACT).unwrap();
+    let wasm = manifest.wasm().unwrap();
+    assert_eq!((wasm.isolation, wasm.instances), (Isolation::Call, Instances { max: 2 }));
+    assert_eq!(wasm.component, Component::File("/plugins/redact.wasm".into()));
+    assert!(wasm.sha256.as_deref().unwrap().starts_with("e3b0c442"));
+    let permissions = manifest.permissions.unwrap();
     assert_eq!(permissions.filesystem[0].path, Path::new("/plugins/data"));
     assert_eq!(permissions.filesystem[0].mode, FilesystemMode::Write);
-    assert_eq!(wasm.limits.call_ms, Some(5000));
+    assert_eq!(manifest.limits.call_ms, Some(5000));
 }
 
 #[test]
-fn the_road_is_told_by_the_keys() {
+fn the_runtime_is_told_by_the_keys() {
     let wasm = parse(r#"{"name": "a", "version": "1", "component": "a.wasm", "runtime": null}"#).unwrap();
-    assert_eq!(wasm.runtime, Runtime::Wasm);
+    assert_eq!(wasm.runtime.kind(), RuntimeKind::Wasm);
     let python = parse(r#"{"name": "a", "version": "1", "module": "a", "class": "A"}"#).unwrap();
-    assert_eq!(python.runtime, Runtime::Python);
+    assert_eq!(python.runtime.kind(), RuntimeKind::Python);
 }
 
 #[test]
@@ -61,8 +64,9 @@ fn paths_are_taken_as_they_stand() {
         "python_path": "../env/./bin/python", "source": "/abs/src"}"#;
     let manifest = Manifest::parse(text, Path::new("relative/a.json")).unwrap();
     let here = std::env::current_dir().unwrap();
-    assert_eq!(manifest.python_path.unwrap(), here.join("relative/../env/bin/python"));
-    assert_eq!(manifest.source.unwrap(), Path::new("/abs/src"));
+    let python = manifest.python().unwrap();
+    assert_eq!(python.python_path, Some(here.join("relative/../env/bin/python")));
+    assert_eq!(python.source.as_deref(), Some(Path::new("/abs/src")));
     assert_eq!(manifest.path, here.join("relative/a.json"));
 }
 
@@ -98,7 +102,7 @@ fn the_schema_is_one_and_describes_what_is_read() {
 
 #[test]
 fn keys_of_the_ancestor_do_not_take_the_place_of_ours() {
-    let own = serde_json::to_value(schemars::schema_for!(Manifest)).unwrap();
+    let own = serde_json::to_value(schemars::schema_for!(Document)).unwrap();
     let theirs: Vec<&str> = schema::ancestor_keys().collect();
     assert!(theirs.contains(&"conda_env") && theirs.contains(&"type"));
     assert!(schema::properties(&own).all(|(key, _)| !theirs.contains(&key.as_str())));

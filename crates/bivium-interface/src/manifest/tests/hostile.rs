@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 
-use super::super::{LONGEST, Limits, Runtime};
+use super::super::{Component, LONGEST, Limits};
 use super::*;
 
 #[test]
@@ -54,7 +54,8 @@ fn files_that_are_none() {
 
     let good = dir.path().join("good.json");
     std::fs::write(&good, super::forms::REDACT).unwrap();
-    assert_eq!(Manifest::read(&good).unwrap().component.unwrap(), dir.path().join("redact.wasm"));
+    let manifest = Manifest::read(&good).unwrap();
+    assert_eq!(manifest.wasm().unwrap().component, Component::File(dir.path().join("redact.wasm")));
 }
 
 /// Bits of JSON that turn up in the wrong place.
@@ -116,15 +117,18 @@ fn python() -> impl Strategy<Value = Manifest> {
         prop::option::of(prop::collection::vec("[a-z]{1,8}(==[0-9]{1,2}(\\.[0-9]){0,2})?", 0..3)),
         prop::option::of("[a-z/.]{1,9}"),
     );
-    let limits = (prop::option::of(1..=1_u64 << 24), prop::option::of(1..=u64::MAX));
+    let limits = (prop::option::of(1..=1_u64 << 24), prop::option::of(1..=2_592_000_000_u64));
     (what, numbers, rest, limits).prop_map(|(what, numbers, rest, limits)| {
         let mut manifest = parse(r#"{"name": "a", "version": "1", "module": "a", "class": "A"}"#).unwrap();
-        (manifest.name, manifest.description, manifest.env_vars) = (what.0, what.2, what.3);
-        manifest.module = Some(what.1);
-        (manifest.concurrency, manifest.replicas, manifest.idle_stop_s, manifest.start_s, manifest.enforce) = numbers;
-        (manifest.requirements, manifest.source) =
+        (manifest.name, manifest.description) = (what.0, what.2);
+        let python = manifest.python_mut().unwrap();
+        (python.object.module, python.env_vars) = (what.1, what.3);
+        (python.concurrency, python.replicas, python.idle_stop_s, python.start_s) =
+            (numbers.0, numbers.1, numbers.2, numbers.3);
+        (python.requirements, python.source) =
             (rest.0, rest.1.map(|path| super::super::resolve::absolute(&PathBuf::from("/").join(path))));
-        manifest.limits = Limits { memory_mb: limits.0, fuel: limits.1, ..Limits::default() };
+        manifest.enforce = numbers.4;
+        manifest.limits = Limits { memory_mb: limits.0, call_ms: limits.1, ..Limits::default() };
         manifest
     })
 }
@@ -152,7 +156,6 @@ proptest! {
 
     #[test]
     fn a_manifest_survives_json(manifest in python()) {
-        prop_assert_eq!(manifest.runtime, Runtime::Python);
         let value = serde_json::to_value(&manifest).unwrap();
         let again = Manifest::parse(&serde_json::to_string_pretty(&value).unwrap(), Path::new(PATH)).unwrap();
         prop_assert!(jsonschema::is_valid(&Manifest::json_schema(), &value));

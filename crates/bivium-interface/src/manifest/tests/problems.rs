@@ -1,5 +1,6 @@
 //! Every kind of problem, with its line.
 
+use super::super::PythonKind;
 use super::*;
 
 /// A valid Python manifest with these lines after its first.
@@ -101,7 +102,7 @@ fn numbers_and_counts_are_bounded() {
     let many = vec!["\"x\""; 257].join(",");
     assert_eq!(
         problems(&python(&format!(
-            "\"replicas\": 65,\n\"concurrency\": 0,\n\"start_s\": -1,\n\"idle_stop_s\": 1e999,\n\"limits\": {{\"fuel\": 0, \
+            "\"replicas\": 65,\n\"concurrency\": 0,\n\"start_s\": -1,\n\"idle_stop_s\": 1e999,\n\"limits\": {{\"files\": 0, \
          \"call_ms\": 99999999999999999999}},\n\"requirements\": [{many}]"
         ))),
         [
@@ -111,7 +112,7 @@ fn numbers_and_counts_are_bounded() {
             "5: idle_stop_s is 1e999, which is larger than every float: give it as a text",
             "6: limits.call_ms is 99999999999999999999, an integer that JSON does not hold exactly here (it holds those from -2**63 \
              to 2**64-1): give it as a text",
-            "6: limits.fuel must be at least 1, not 0",
+            "6: limits.files must be from 1 to 1000000, not 0",
             "7: requirements must have at most 256 items, not 257",
         ]
     );
@@ -225,18 +226,21 @@ fn contradictions() {
 }
 
 #[test]
-fn keys_of_the_other_road() {
+fn keys_of_the_other_runtime() {
     assert_eq!(
-        problems(&wasm("\"concurrency\": 2,\n\"env_vars\": {},\n\"source\": \"s\",\n\"conda_env\": \"c\"")),
+        problems(&wasm(
+            "\"concurrency\": 2,\n\"env_vars\": {},\n\"source\": \"s\",\n\"conda_env\": \"c\",\n\"limits\": {\"files\": 9,\n\"processes\": 9}"
+        )),
         [
             "2: concurrency is for Python plugins, and this is a component; instances.max says how many calls it takes at once",
             "3: env_vars is for Python plugins, and this is a component; permissions.env names what it may see",
             "4: source is for Python plugins, and this is a component",
             "5: conda_env is for Python plugins, and this is a component",
+            "7: limits.processes is for Python plugins, and this is a component",
         ]
     );
     let text = python(
-        "\"runtime\": \"python\",\n\"instances\": {\"max\": 2},\n\"isolation\": \"call\",\n\"component\": \"a.wasm\"",
+        "\"runtime\": \"python\",\n\"instances\": {\"max\": 2},\n\"isolation\": \"call\",\n\"component\": \"a.wasm\",\n\"limits\": {\"fuel\": 9,\n\"cpu_ms\": null}",
     );
     assert_eq!(
         problems(&text),
@@ -244,6 +248,7 @@ fn keys_of_the_other_road() {
             "3: instances is for components, and this is a Python plugin; replicas says how many workers it has",
             "4: isolation is for components, and this is a Python plugin",
             "5: component is for components, and this is a Python plugin",
+            "6: limits.fuel is for components, and this is a Python plugin",
         ]
     );
 }
@@ -275,7 +280,8 @@ fn a_function_is_alone() {
     let function = |lines: &str| {
         format!("{{ \"name\": \"a\", \"version\": \"1\", \"function\": \"a.b:C.d\",\n\"source\": \".\"{lines}\n}}")
     };
-    assert_eq!(parse(&function("")).unwrap().function.as_deref(), Some("a.b:C.d"));
+    let object = parse(&function("")).unwrap().python().unwrap().object.clone();
+    assert_eq!((object.module.as_str(), object.name.as_str(), object.kind), ("a.b", "C.d", PythonKind::Function));
     assert_eq!(
         problems(&function(
             ",\n\"module\": \"a\",\n\"class\": \"A\",\n\"init_args\": {\"x\": 1},\n\"config_schema\": {},\n\"conda_env\": \"w\""
@@ -307,7 +313,10 @@ fn a_function_is_alone() {
 #[test]
 fn arguments_of_the_constructor_are_an_object_of_a_class() {
     let manifest = parse(&python("\"init_args\": {\"size\": 3, \"deep\": {\"a\": [null, 1.5]}}")).unwrap();
-    assert_eq!(serde_json::json!(manifest.init_args), serde_json::json!({"size": 3, "deep": {"a": [null, 1.5]}}));
+    assert_eq!(
+        serde_json::json!(manifest.python().unwrap().init_args),
+        serde_json::json!({"size": 3, "deep": {"a": [null, 1.5]}})
+    );
     let many: Vec<String> = (0..257).map(|n| format!("\"a{n}\": 1")).collect();
     for (lines, problem) in [
         ("\"init_args\": [1]".to_owned(), "2: init_args must be an object, not a list".to_owned()),
