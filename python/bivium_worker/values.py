@@ -1,6 +1,6 @@
 """Results that are more than plain data: what each value becomes in JSON or as a file, or why it becomes nothing.
 
-`docs/workers.md` has the table. No value is changed in silence: what JSON cannot hold exactly is refused with the place
+`docs/python-plugins.md` has the table. No value is changed in silence: what JSON cannot hold exactly is refused with the place
 where it stands, for example `result.items[3].id`.
 """
 
