@@ -1,9 +1,13 @@
-//! The README's examples run as they stand there. Its Rust is compiled as documentation tests of this crate.
+//! The README's examples run as they stand there (its Rust is compiled as documentation tests of this crate), every link of the documents
+//! leads somewhere, and the book has them all.
 
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bivium::{Call, PluginManager};
 use bivium_tests::root;
+use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
 /// The first code block of a language in the README.
 fn code_block(language: &str) -> String {
@@ -37,4 +41,69 @@ fn the_example_hosts_run() {
         assert!(output.status.success(), "{example}: {err}");
         assert!(out.contains("streaming: {\"line\":"), "{example}: {out}");
     }
+}
+
+/// The documents, and where each lies.
+fn documents() -> Vec<PathBuf> {
+    let docs = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let docs = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let others = ["README.md", "CHANGELOG.md", "examples/plugins-other/README.md"];
+    docs.chain(others.map(|name| root().join(name))).collect()
+}
+
+/// The links of a document, and the anchors of its headings as GitHub and mdbook make them.
+fn links_and_anchors(document: &Path) -> (Vec<String>, HashSet<String>) {
+    let text = std::fs::read_to_string(document).unwrap();
+    let (mut links, mut anchors, mut heading) = (Vec::new(), HashSet::new(), None::<String>);
+    for event in Parser::new_ext(&text, Options::ENABLE_TABLES) {
+        match event {
+            Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
+                links.push(dest_url.into_string())
+            }
+            Event::Start(Tag::Heading { .. }) => heading = Some(String::new()),
+            Event::Text(text) | Event::Code(text) => heading.iter_mut().for_each(|heading| heading.push_str(&text)),
+            Event::End(TagEnd::Heading(_)) => {
+                anchors.extend(heading.take().map(|heading| anchor(&heading)));
+            }
+            _ => {}
+        }
+    }
+    (links, anchors)
+}
+
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || "-_ ".contains(*c));
+    kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+#[test]
+fn every_link_of_the_documents_leads_somewhere() {
+    let (mut seen, mut dead) = (0, Vec::new());
+    for document in documents() {
+        for link in links_and_anchors(&document).0.iter().filter(|link| !link.contains("://")) {
+            let (path, wanted) =
+                link.split_once('#').map_or((link.as_str(), None), |(path, anchor)| (path, Some(anchor)));
+            let target = if path.is_empty() { document.clone() } else { document.parent().unwrap().join(path) };
+            let leads = match wanted {
+                _ if !target.exists() => false,
+                Some(anchor) => links_and_anchors(&target).1.contains(anchor),
+                None => true,
+            };
+            seen += 1;
+            if !leads {
+                dead.push(format!("{}: {link}", document.display()));
+            }
+        }
+    }
+    assert_eq!(dead, [""; 0]);
+    assert!(seen > 50, "{seen}");
+}
+
+#[test]
+fn the_book_has_every_document() {
+    let summary = root().join("docs/SUMMARY.md");
+    let listed: HashSet<String> = links_and_anchors(&summary).0.into_iter().collect();
+    let there = documents().into_iter().filter(|path| path.starts_with(root().join("docs")) && *path != summary);
+    let there: HashSet<String> = there.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+    assert_eq!(listed, there);
 }

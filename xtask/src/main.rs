@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 mod bench;
+mod book;
 mod cjm;
 mod command;
 mod demo;
@@ -26,6 +27,8 @@ cargo xtask soak [--seconds N] [--kills N] [--seed N]
     random: 500 times in 20 minutes unless told otherwise.
 cargo xtask bench [--quick] [--only NAME] [--json FILE]
     Measures every case beside its floor and its peers, which it installs (PyPI, npm), and says which goals are met.
+cargo xtask book
+    Makes the book of docs/, by mdbook, which it installs the first time.
 cargo xtask guests [--from-source] [--update-prebuilt]
     Puts the example components where their manifests expect them: built, or else the prebuilt copies.
 cargo xtask guests --languages
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         ["test", "--from-source"] => Some(test::run_tests(true)),
         ["soak", options @ ..] => Some(soak::run_soak(options)),
         ["bench", options @ ..] => Some(bench::run_bench(options)),
+        ["book"] => Some(book::make()),
         ["fuzz", options @ ..] => fuzz::Options::parse(options).map(|options| fuzz::run_targets(&options)),
         ["test", "--cjm"] => Some(cjm::run_tests()),
         ["guests", options @ ..] => guests::Options::parse(options).map(guests::run),
