@@ -15,7 +15,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, mkdirat, openat, 
 use rustix::io::Errno;
 
 use crate::errors::{LEAVE_IT, failed, quoted};
-use crate::exchange::Inner;
+use crate::exchange::ExchangeState;
 use crate::ledger::{Charge, Kind};
 use crate::media_type;
 use crate::session::{Id, Session, open_own_dir, random_name, same, warn_left};
@@ -30,7 +30,7 @@ const RANDOM_DIGITS: usize = 8;
 /// 1 GiB of room, else in the temp directory, and goes with all that is in it when the area is dropped. Drop it
 /// after the worker's end. Blobs adopted from it stay.
 pub struct Area {
-    exchange: Arc<Inner>,
+    exchange: Arc<ExchangeState>,
     session: Arc<Session>,
     name: String,
     path: PathBuf,
@@ -40,11 +40,11 @@ pub struct Area {
 }
 
 impl Area {
-    pub(crate) fn new(exchange: &Arc<Inner>, label: &str) -> Result<Self> {
+    pub(crate) fn new(exchange: &Arc<ExchangeState>, label: &str) -> Result<Self> {
         Self::within(exchange, exchange.places.for_area()?, label)
     }
 
-    pub(crate) fn within(exchange: &Arc<Inner>, session: Arc<Session>, label: &str) -> Result<Self> {
+    pub(crate) fn within(exchange: &Arc<ExchangeState>, session: Arc<Session>, label: &str) -> Result<Self> {
         let made = || {
             let name = format!("{}{}", named(label), random_name(RANDOM_DIGITS)?);
             mkdirat(session.areas(), &name, Mode::RWXU)?;

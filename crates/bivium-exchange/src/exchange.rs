@@ -17,10 +17,10 @@ use crate::writer::BlobWriter;
 /// A private place for blobs. Cheap to clone; clones are the same exchange. Blobs and areas outlive it: the
 /// directories go when the last of all of them does.
 #[derive(Clone)]
-pub struct Exchange(Arc<Inner>);
+pub struct Exchange(Arc<ExchangeState>);
 
 #[derive(Debug)]
-pub(crate) struct Inner {
+pub(crate) struct ExchangeState {
     pub(crate) places: Places,
     pub(crate) ledger: Arc<Ledger>,
 }
@@ -77,7 +77,7 @@ impl Exchange {
     }
 
     pub(crate) fn over(places: Places, max_bytes: Option<u64>) -> Self {
-        Self(Arc::new(Inner { places, ledger: Ledger::new(max_bytes.unwrap_or(u64::MAX)) }))
+        Self(Arc::new(ExchangeState { places, ledger: Ledger::new(max_bytes.unwrap_or(u64::MAX)) }))
     }
 
     /// Writes data in memory to a new blob, once.

@@ -10,7 +10,7 @@ use bivium_interface::{Blob, ErrorCode, PluginError, Result, suffix_of_media_typ
 use rustix::fs::{AtFlags, Mode, OFlags, fchmod, fstat, openat, unlinkat};
 
 use crate::errors::{failed, is_full};
-use crate::exchange::Inner;
+use crate::exchange::ExchangeState;
 use crate::ledger::{Charge, Kind};
 use crate::media_type;
 use crate::session::{Id, Session, random_name};
@@ -20,7 +20,7 @@ use crate::session::{Id, Session, random_name};
 /// Each write goes to the file at once: put a [`BufWriter`](io::BufWriter) around it for small ones. The first error
 /// is final: all later writes and `finish` give it again.
 pub struct BlobWriter {
-    exchange: Arc<Inner>,
+    exchange: Arc<ExchangeState>,
     media_type: String,
     file: File,
     stored: Stored,
@@ -32,7 +32,7 @@ pub struct BlobWriter {
 }
 
 impl BlobWriter {
-    pub(crate) fn new(exchange: &Arc<Inner>, media_type: &str, expected: Option<u64>) -> Result<Self> {
+    pub(crate) fn new(exchange: &Arc<ExchangeState>, media_type: &str, expected: Option<u64>) -> Result<Self> {
         media_type::check(media_type)?;
         let (session, mut roof) = exchange.places.for_blob(expected)?;
         let charge = || Charge::new(&exchange.ledger, Kind::Blob);

@@ -205,7 +205,7 @@ impl<F: InstanceFactory> Pool<F> {
             let now = Instant::now();
             let (dead, next) = {
                 let slots = &mut pool.open_line()?.kept;
-                (slots.bury(now), slots.next(now, |id, config| pool.start(id, config)))
+                (slots.remove_dead(now), slots.next(now, |id, config| pool.start(id, config)))
             };
             // Without the lock.
             drop(dead);
@@ -381,7 +381,7 @@ impl<F: InstanceFactory> Pool<F> {
             let mut line = self.line();
             let slots = &mut line.kept;
             // A start that goes on by itself has the configuration before.
-            let dropped = (slots.bury(Instant::now()), slots.drop_starts());
+            let dropped = (slots.remove_dead(Instant::now()), slots.drop_starts());
             let found = (slots.config.clone(), slots.instances());
             drop(line);
             drop(dropped);

@@ -332,7 +332,7 @@ impl<I: Instance> Slots<I> {
     }
 
     /// Takes out what died while no call was in it.
-    pub(crate) fn bury(&mut self, now: Instant) -> Vec<Slot<I>> {
+    pub(crate) fn remove_dead(&mut self, now: Instant) -> Vec<Slot<I>> {
         let dead: Vec<_> = self.list.extract_if(.., |slot| slot.held == 0 && slot.is_dead()).collect();
         for slot in &dead {
             if let Phase::Ready(instance) = &slot.phase {

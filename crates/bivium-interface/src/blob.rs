@@ -14,9 +14,9 @@ use crate::{PluginError, Result};
 /// A blob made by an exchange is deleted when its last handle is dropped; one made by
 /// [`by_reference`](Self::by_reference) is the caller's file and is never deleted.
 #[derive(Clone)]
-pub struct Blob(Arc<Inner>);
+pub struct Blob(Arc<BlobFile>);
 
-struct Inner {
+struct BlobFile {
     path: PathBuf,
     media_type: String,
     size: u64,
@@ -27,7 +27,7 @@ impl Blob {
     /// A blob over an existing file; `keep` is dropped with the last handle. For those who own files.
     #[must_use]
     pub fn new(path: PathBuf, media_type: &str, size: u64, keep: Option<Box<dyn Any + Send + Sync>>) -> Self {
-        Self(Arc::new(Inner { path, media_type: media_type.to_owned(), size, keep }))
+        Self(Arc::new(BlobFile { path, media_type: media_type.to_owned(), size, keep }))
     }
 
     /// A file of the caller's, passed on with no copy. It must stay as it is while calls use it. Without a media

@@ -37,13 +37,13 @@ use crate::process::ids::host_id;
 use crate::process::memory::KillCount;
 use crate::process::output::Output;
 use crate::process::spawn::{Program, Tie, spawn};
-use crate::process::{Buried, Leash, Process};
+use crate::process::{GuardChannel, Process, Reaped};
 use crate::starved::starved;
 use crate::wire::channel::{Exit, Ready, listen};
 use crate::wire::client::Client;
 use crate::wire::denials::Denials;
 use crate::wire::{PROTOCOL, Settings};
-use crate::worker::{Fate, Shared, Tether, Worker};
+use crate::worker::{EndOnDrop, Fate, Shared, Worker};
 
 /// How long a plugin that looks after its cancellation has to end by itself.
 const CANCEL_GRACE_S: f64 = 0.2;
@@ -181,15 +181,15 @@ impl WorkerFactory {
         ours.set_nonblocking(true).map_err(failed)?;
         let port = hand_over_listener(&ours).map_err(failed)?;
         let channel = UnixStream::from_std(ours.try_clone().map_err(failed)?).map_err(failed)?;
-        let leash = Arc::new(Leash::new(ours));
-        let tether = Tether(Arc::clone(&leash));
+        let guard_channel = Arc::new(GuardChannel::new(ours));
+        let end_on_drop = EndOnDrop(Arc::clone(&guard_channel));
         let program = Program {
             path: self.python.path.clone(),
             argument: self.package.path.clone(),
             variables,
             stdin: theirs.into(),
         };
-        let held = Arc::clone(&leash);
+        let held = Arc::clone(&guard_channel);
         let group = sandbox.take_group().map(Arc::new);
         let theirs = group.clone();
         let own = Box::new(move |child| Process::new(child, mark, held, theirs));
@@ -210,7 +210,7 @@ impl WorkerFactory {
         audit(&self.context, u64::from(guard))?;
         // An error means that it has ended, of which `ready` will say more.
         let _ = writing.write_all(&settings).await;
-        // Kept open until the leash is released.
+        // Kept open until the guard's channel is released.
         writing.forget();
 
         let Ready { pid } = match ready.await {
@@ -235,10 +235,10 @@ impl WorkerFactory {
             window,
             runtime: Handle::current(),
             denials,
-            leash,
+            guard_channel,
             fate,
         };
-        Ok(Worker::new(Arc::new(shared), guard, self.manifest.python.concurrency.max(1), tether))
+        Ok(Worker::new(Arc::new(shared), guard, self.manifest.python.concurrency.max(1), end_on_drop))
     }
 
     /// The secrets that the plugin is granted, by name. A process has no host in between that could keep them from it.
@@ -367,8 +367,8 @@ fn watch(
         events.abort();
         let guard_hung = !process.has_ended();
         let orderly = !guard_hung && reported.is_some_and(|exit| exit.left == 0);
-        let Buried { status, left } =
-            tokio::task::spawn_blocking(move || process.bury(orderly)).await.unwrap_or_default();
+        let Reaped { status, left } =
+            tokio::task::spawn_blocking(move || process.reap(orderly)).await.unwrap_or_default();
         let Exit { status, signal, .. } = reported.unwrap_or_else(|| {
             use std::os::unix::process::ExitStatusExt;
             let (status, signal) = (status.and_then(|status| status.code()), status.and_then(|status| status.signal()));

@@ -19,7 +19,7 @@ use crate::call::payload::{CallLimits, Encoded, blocking, encode};
 use crate::call::stream::Events;
 use crate::call::time::Time;
 use crate::confinement::Confinement;
-use crate::process::Leash;
+use crate::process::GuardChannel;
 use crate::process::ending::{Because, Ending, LastLines};
 use crate::process::output::Output;
 use crate::process::usage::Meter;
@@ -90,7 +90,7 @@ pub(crate) struct Shared {
     pub(crate) window: Option<Arc<Window>>,
     pub(crate) runtime: Handle,
     pub(crate) denials: Denials,
-    pub(crate) leash: Arc<Leash>,
+    pub(crate) guard_channel: Arc<GuardChannel>,
     pub(crate) fate: Arc<Fate>,
 }
 
@@ -131,7 +131,7 @@ impl Shared {
     /// Ends the worker, and lets no call in any more. Returns at once.
     pub(crate) fn condemn(&self, because: Because) {
         let _ = self.fate.because.set(because);
-        self.leash.release();
+        self.guard_channel.release();
     }
 
     pub(crate) fn is_condemned(&self) -> bool {
@@ -153,9 +153,9 @@ impl Shared {
 
 /// Ends the worker when it is dropped: at any point of its start, and after.
 #[derive(Debug)]
-pub(crate) struct Tether(pub(crate) Arc<Leash>);
+pub(crate) struct EndOnDrop(pub(crate) Arc<GuardChannel>);
 
-impl Drop for Tether {
+impl Drop for EndOnDrop {
     fn drop(&mut self) {
         self.0.release();
     }
@@ -172,11 +172,11 @@ pub(crate) struct Worker {
     born: Instant,
     /// Takes no more calls; those in it go on.
     retired: AtomicBool,
-    _tether: Tether,
+    _end_on_drop: EndOnDrop,
 }
 
 impl Worker {
-    pub(crate) fn new(shared: Arc<Shared>, guard: u32, concurrency: u32, tether: Tether) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, guard: u32, concurrency: u32, end_on_drop: EndOnDrop) -> Self {
         let places = Arc::new(Semaphore::new(concurrency as usize));
         Self {
             shared,
@@ -186,7 +186,7 @@ impl Worker {
             calls: AtomicU64::new(0),
             born: Instant::now(),
             retired: AtomicBool::new(false),
-            _tether: tether,
+            _end_on_drop: end_on_drop,
         }
     }
 

@@ -49,7 +49,7 @@ pub(super) async fn in_child(
 ) -> Result<Compiled> {
     let mut place = {
         let cache = cache.cloned();
-        blocking(move || child::Place::new(cache.as_ref())).await?
+        blocking(move || child::Destination::new(cache.as_ref())).await?
     };
     let compile = |output| child::compile(engine, program, args, &binary.bytes, output, limits);
     if let Err(error) = compile(place.file()?).await {

@@ -28,12 +28,12 @@ const CODE_FACTOR: u64 = 32;
 const LEAST_CODE: u64 = 64 << 20;
 
 /// Where a child writes: an entry of the cache that is being made, or a file without a name.
-pub(super) enum Place {
+pub(super) enum Destination {
     Entry(Draft, Arc<Cache>),
     Unnamed(File),
 }
 
-impl Place {
+impl Destination {
     pub(super) fn new(cache: Option<&Arc<Cache>>) -> Result<Self> {
         if let Some(cache) = cache {
             match cache.draft() {

@@ -24,9 +24,9 @@ use crate::{wasi, world};
 /// One wasmtime engine for a host. Cheap to clone; clones are the same engine. Its ticker thread ends when the last
 /// clone and the last component made with it are gone.
 #[derive(Clone)]
-pub struct WasmEngine(Arc<Inner>);
+pub struct WasmEngine(Arc<EngineState>);
 
-struct Inner {
+struct EngineState {
     engine: Engine,
     linker: Linker<HostState>,
     config: WasmConfig,
@@ -59,7 +59,7 @@ impl WasmEngine {
         let room = config.pools().room(pooling);
         let ticker = Arc::new(Ticker::start(&engine)?);
         let (stores, others) = (Arc::default(), Mutex::default());
-        Ok(Self(Arc::new(Inner { engine, linker, config, pooling, loader, room, ticker, stores, kind, others })))
+        Ok(Self(Arc::new(EngineState { engine, linker, config, pooling, loader, room, ticker, stores, kind, others })))
     }
 
     /// The engine of the same host for a plugin with these limits: one whose stores count fuel, if it has some, and with as

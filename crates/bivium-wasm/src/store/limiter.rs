@@ -23,10 +23,10 @@ pub(crate) type MemoryGauge = Arc<AtomicU64>;
 pub(crate) struct Limiter {
     limits: StoreLimits,
     memory: MemoryGauge,
-    refused: Option<Refusal>,
+    refused: Option<LimitReached>,
 }
 
-enum Refusal {
+enum LimitReached {
     OneMemory,
     Memory {
         wanted: u64,
@@ -54,7 +54,7 @@ impl Limiter {
     fn charge(&mut self, bytes: u64) -> bool {
         let total = self.memory.load(Ordering::Relaxed).saturating_add(bytes);
         if total > self.limits.memory_bytes {
-            self.refused = Some(Refusal::Memory { wanted: total });
+            self.refused = Some(LimitReached::Memory { wanted: total });
             return false;
         }
         self.memory.store(total, Ordering::Relaxed);
@@ -64,23 +64,23 @@ impl Limiter {
     /// The error that a trap after a refusal stands for.
     pub(crate) fn error(&self) -> Option<PluginError> {
         Some(match self.refused.as_ref()? {
-            Refusal::Memory { wanted } => PluginError::resource_exhausted(format!(
+            LimitReached::Memory { wanted } => PluginError::resource_exhausted(format!(
                 "the component asked for {} MiB of memory, over its limit of {} MiB",
                 wanted.div_ceil(1 << 20),
                 self.limits.memory_bytes >> 20
             ))
             .with_help("raise `limits.memory_mb` in its manifest"),
-            Refusal::OneMemory => PluginError::resource_exhausted(format!(
+            LimitReached::OneMemory => PluginError::resource_exhausted(format!(
                 "the component asked for more than one memory may have, which is {} MiB",
                 ONE_MEMORY >> 20
             ))
             .with_help("keep large data in blobs, or in several memories"),
-            Refusal::Table { wanted } => PluginError::resource_exhausted(format!(
+            LimitReached::Table { wanted } => PluginError::resource_exhausted(format!(
                 "the component asked for a table of {wanted} elements, over its limit of {}",
                 self.limits.table_elements
             ))
             .with_help("raise `limits.table_elements` in its manifest"),
-            Refusal::Machine { reason } => PluginError::resource_exhausted(format!(
+            LimitReached::Machine { reason } => PluginError::resource_exhausted(format!(
                 "the machine has no memory or address space left for the component: {reason}"
             ))
             .with_help("unload plugins, or raise the limit of address space (`ulimit -v`)"),
@@ -95,14 +95,14 @@ impl ResourceLimiter for Limiter {
             return Ok(false);
         }
         if desired > ONE_MEMORY && self.limits.memory_bytes >= ONE_MEMORY as u64 {
-            self.refused = Some(Refusal::OneMemory);
+            self.refused = Some(LimitReached::OneMemory);
             return Ok(false);
         }
         Ok(self.charge(desired.saturating_sub(current) as u64))
     }
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.refused.get_or_insert(Refusal::Machine { reason: text::reason(&error) });
+        self.refused.get_or_insert(LimitReached::Machine { reason: text::reason(&error) });
         Ok(())
     }
 
@@ -111,7 +111,7 @@ impl ResourceLimiter for Limiter {
             return Ok(false);
         }
         if desired > self.limits.table_elements {
-            self.refused = Some(Refusal::Table { wanted: desired });
+            self.refused = Some(LimitReached::Table { wanted: desired });
             return Ok(false);
         }
         Ok(self.charge((desired.saturating_sub(current) as u64).saturating_mul(ELEMENT)))

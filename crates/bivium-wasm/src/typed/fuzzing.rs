@@ -9,7 +9,7 @@ use wasmtime::component::__internal::wasmtime_environ::component::StringEncoding
 
 use super::image::{Data, Image};
 use super::memory::Memory;
-use super::read::{Place, Reader};
+use super::read::{MemoryPlace, Reader};
 use super::schema;
 use super::shape::Part;
 use super::write::{Unwritten, Writer};
@@ -38,7 +38,7 @@ pub fn read(part: &Part, json: Value, limit: usize) -> Result<Laid> {
     let params = [("value".to_owned(), part.clone())];
     let mut reader = Reader::new(&params, Payload::default(), limit, Pace::endless())?;
     let [(name, part)] = &params;
-    reader.argument(Cow::Borrowed(name), part, json, Place::argument(0))?;
+    reader.argument(Cow::Borrowed(name), part, json, MemoryPlace::argument(0))?;
     let counted = reader.taken();
     Ok(Laid { image: reader.finish(), counted })
 }

@@ -15,7 +15,7 @@ use super::flat::flatten;
 use super::image::Image;
 use super::layout::Places;
 use super::memory::Broken;
-use super::read::{Place, Reader};
+use super::read::{MemoryPlace, Reader};
 use super::schema;
 use super::shape::{Part, Shape, frame};
 use super::write::{Unwritten, Writer};
@@ -110,7 +110,7 @@ impl Method {
         let mut positional = positional.into_iter().enumerate();
         let mut places = Places::from(0);
         for (name, part) in &self.params {
-            let to = Place::argument(places.next(part));
+            let to = MemoryPlace::argument(places.next(part));
             match (positional.next(), named.swap_remove(name)) {
                 (Some(_), Some(_)) => {
                     return Err(wrong(format!("the argument `{name}` is given by its position and by its name")));

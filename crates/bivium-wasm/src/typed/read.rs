@@ -41,12 +41,12 @@ pub(crate) struct Reader<'a> {
 
 /// The place of a value: a block of the image, and where in it.
 #[derive(Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct MemoryPlace {
     block: usize,
     at: usize,
 }
 
-impl Place {
+impl MemoryPlace {
     /// Of an argument.
     pub(super) fn argument(at: usize) -> Self {
         Self { block: image::ROOT, at }
@@ -79,18 +79,18 @@ impl<'a> Reader<'a> {
     }
 
     /// The value at `name`, the name of an argument or its position.
-    pub(super) fn argument(&mut self, name: Cow<'a, str>, part: &'a Part, value: Value, to: Place) -> Result<()> {
+    pub(super) fn argument(&mut self, name: Cow<'a, str>, part: &'a Part, value: Value, to: MemoryPlace) -> Result<()> {
         self.within(Step::Name(name), part, value, to)
     }
 
-    fn within(&mut self, step: Step<'a>, part: &'a Part, value: Value, to: Place) -> Result<()> {
+    fn within(&mut self, step: Step<'a>, part: &'a Part, value: Value, to: MemoryPlace) -> Result<()> {
         self.path.push(step);
         let read = self.read(part, value, to);
         self.path.pop();
         read
     }
 
-    fn read(&mut self, part: &'a Part, value: Value, to: Place) -> Result<()> {
+    fn read(&mut self, part: &'a Part, value: Value, to: MemoryPlace) -> Result<()> {
         self.pace.step()?;
         match (&**part, value) {
             (Shape::Bool, Value::Bool(value)) => self.put(to, &[value.into()]),
@@ -134,7 +134,7 @@ impl<'a> Reader<'a> {
                 self.length(part, u32::try_from(parts.len()).ok(), values.len())?;
                 let mut places = Places::from(to.at);
                 for (n, (part, value)) in parts.iter().zip(values).enumerate() {
-                    self.within(Step::Index(n), part, value, Place { at: places.next(part), ..to })?;
+                    self.within(Step::Index(n), part, value, MemoryPlace { at: places.next(part), ..to })?;
                 }
             }
             (Shape::Record(fields), Value::Object(object)) => self.fields(fields, object, to)?,
@@ -176,7 +176,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The items of a list of numbers: as they mostly are at once, others in the way of all values.
-    fn numbers(&mut self, item: &'a Part, values: Vec<Value>, first: Place) -> Result<()> {
+    fn numbers(&mut self, item: &'a Part, values: Vec<Value>, first: MemoryPlace) -> Result<()> {
         let size = item.size();
         // The first so many are plain numbers of this type.
         let plain = match &**item {
@@ -214,7 +214,7 @@ impl<'a> Reader<'a> {
     fn plain<const N: usize>(
         &mut self,
         values: &[Value],
-        first: Place,
+        first: MemoryPlace,
         number: impl Fn(&Number) -> Option<[u8; N]>,
     ) -> Result<usize> {
         let places = self.image.room(first.block, first.at).as_chunks_mut::<N>().0;
@@ -231,31 +231,31 @@ impl<'a> Reader<'a> {
         Ok(count)
     }
 
-    fn put(&mut self, to: Place, bytes: &[u8]) {
+    fn put(&mut self, to: MemoryPlace, bytes: &[u8]) {
         self.image.put(to.block, to.at, bytes);
     }
 
     /// Writes which of so many cases it is.
-    fn case(&mut self, to: Place, cases: usize, case: usize) {
+    fn case(&mut self, to: MemoryPlace, cases: usize, case: usize) {
         let bytes = u32::try_from(case).unwrap_or(u32::MAX).to_le_bytes();
         self.put(to, bytes.get(..discriminant(cases)).unwrap_or_default());
     }
 
     /// Makes room for so many items, to which `to` will point.
-    fn block(&mut self, to: Place, items: usize, size: usize, align: u32) -> Result<Place> {
+    fn block(&mut self, to: MemoryPlace, items: usize, size: usize, align: u32) -> Result<MemoryPlace> {
         let bytes = items.saturating_mul(size);
         self.charge(cost::heap(bytes).saturating_add(image::BLOCK))?;
         let block = self.image.add(to.block, to.at, items, align, Data::Bytes(vec![0; bytes]));
-        Ok(Place { block, at: 0 })
+        Ok(MemoryPlace { block, at: 0 })
     }
 
-    fn text(&mut self, text: String, to: Place) -> Result<()> {
+    fn text(&mut self, text: String, to: MemoryPlace) -> Result<()> {
         self.charge(cost::heap(text.len()).saturating_add(image::BLOCK))?;
         self.image.add(to.block, to.at, text.len(), 1, Data::Text(text));
         Ok(())
     }
 
-    fn int(&mut self, int: Int, value: &Value, to: Place) -> Result<()> {
+    fn int(&mut self, int: Int, value: &Value, to: MemoryPlace) -> Result<()> {
         let (_, least, greatest) = int.range();
         let number = match value {
             Value::Number(number) => whole(number),
@@ -299,7 +299,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn bytes(&mut self, part: &'a Part, len: Option<u32>, value: Value, to: Place) -> Result<()> {
+    fn bytes(&mut self, part: &'a Part, len: Option<u32>, value: Value, to: MemoryPlace) -> Result<()> {
         let bytes = if let Some(blob) = self.blobs.blob(&value) {
             let blob = blob.clone();
             self.charge(cost::heap(usize::try_from(blob.size()).unwrap_or(usize::MAX)))?;
@@ -357,7 +357,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn map(&mut self, part: &'a Part, key: &'a Part, value: &'a Part, entries: Value, to: Place) -> Result<()> {
+    fn map(&mut self, part: &'a Part, key: &'a Part, value: &'a Part, entries: Value, to: MemoryPlace) -> Result<()> {
         let mut places = Places::from(0);
         let value_at = {
             places.next(key);
@@ -400,7 +400,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn fields(&mut self, fields: &'a [(String, Part)], mut object: Map<String, Value>, to: Place) -> Result<()> {
+    fn fields(&mut self, fields: &'a [(String, Part)], mut object: Map<String, Value>, to: MemoryPlace) -> Result<()> {
         if object.is_empty() && fields.iter().all(|(_, part)| part.may_be_null()) {
             // All of them none, as everything is made of zeros.
             return self.pace.steps(fields.len());
@@ -411,7 +411,7 @@ impl<'a> Reader<'a> {
             // In no order that matters: what is left over is an error.
             match (object.swap_remove(name), &**part) {
                 (Some(value), _) => {
-                    self.within(Step::Name(name.into()), part, value, Place { at, ..to })?;
+                    self.within(Step::Name(name.into()), part, value, MemoryPlace { at, ..to })?;
                 }
                 // None, as everything is made of zeros.
                 (None, Shape::Option(_)) => self.pace.step()?,
@@ -436,7 +436,7 @@ impl<'a> Reader<'a> {
         part: &'a Part,
         cases: &'a IndexMap<String, Option<Part>>,
         value: Value,
-        to: Place,
+        to: MemoryPlace,
     ) -> Result<()> {
         let (name, value) = match only(value) {
             Ok((name, value)) => (name, Some(value)),
@@ -459,7 +459,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn flags(&mut self, part: &'a Part, names: &IndexSet<String>, values: Vec<Value>, to: Place) -> Result<()> {
+    fn flags(&mut self, part: &'a Part, names: &IndexSet<String>, values: Vec<Value>, to: MemoryPlace) -> Result<()> {
         // A bit for each name; those of a word lie in the order of their bytes.
         let mut bits = vec![0_u8; part.size()];
         for value in values {

@@ -289,7 +289,7 @@ async fn crash_behind(worker: &Shared, error: PluginError, when: &str) -> Plugin
     }
     if Stat::of(worker.pid).is_none() {
         // It has ended, but its guard has not said how: it may be stopped. Told to end, it is woken, or else killed.
-        worker.leash.release();
+        worker.guard_channel.release();
         return worker.crashed(when).await;
     }
     worker.condemn(Because::BrokeProtocol);

@@ -12,7 +12,7 @@ use bivium_interface::{Granted, PluginError, Result};
 use seccompiler::BpfProgram;
 
 use super::baseline::Baseline;
-use super::group::Place;
+use super::group::GroupPlace;
 use super::landlock::{self, Landlock};
 use super::limits;
 use super::namespaces::{Access, Level, Plan};
@@ -33,7 +33,7 @@ pub(super) fn means(granted: &Granted) -> Means {
     means_of(level(granted), landlock::Held::here(), has_filter, place(granted).as_ref())
 }
 
-fn means_of(level: Level, kernel: landlock::Held, has_filter: bool, place: Option<&Place>) -> Means {
+fn means_of(level: Level, kernel: landlock::Held, has_filter: bool, place: Option<&GroupPlace>) -> Means {
     Means {
         files: kernel.files,
         truncation: kernel.truncation,
@@ -51,9 +51,9 @@ fn level(granted: &Granted) -> Level {
 }
 
 /// The place for control groups, where one is needed.
-fn place(granted: &Granted) -> Option<Place> {
+fn place(granted: &Granted) -> Option<GroupPlace> {
     let limits = &granted.limits;
-    if limits.memory_mb.is_some() || limits.processes.is_some() { Place::find() } else { None }
+    if limits.memory_mb.is_some() || limits.processes.is_some() { GroupPlace::find() } else { None }
 }
 
 /// How one plugin's workers are held.
@@ -69,7 +69,7 @@ pub(crate) struct Confinement {
     filters: Arc<Vec<BpfProgram>>,
     level: Level,
     protected: Protected,
-    place: Option<Place>,
+    place: Option<GroupPlace>,
 }
 
 impl Confinement {

@@ -16,7 +16,7 @@ const OWN_TASKS: u64 = 3;
 
 /// Where groups can be made.
 #[derive(Debug, Clone)]
-pub(super) struct Place(PathBuf);
+pub(super) struct GroupPlace(PathBuf);
 
 /// The group of one worker. Goes with all that is in it when dropped.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(crate) struct Group {
     path: PathBuf,
 }
 
-impl Place {
+impl GroupPlace {
     /// The first place of this process's that will do; none where there is none.
     pub(super) fn find() -> Option<Self> {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_group_holds_what_is_in_it_and_ends_it() {
-        let Some(place) = Place::find() else {
+        let Some(place) = GroupPlace::find() else {
             eprintln!("SKIPPED: there is no control group (v2 with memory and pids) that this user may use");
             return;
         };

@@ -60,7 +60,7 @@ fn facts() -> Vec<(bool, &'static str, &'static str)> {
             "a filter of system calls (for x86-64, 64-bit ARM or RISC-V)",
         ),
         (
-            group::Place::find().is_some(),
+            group::GroupPlace::find().is_some(),
             "limits of memory and processes for all of a worker together (control group)",
             "limits of memory and processes for all of a worker together (a control group, cgroup v2 with memory and pids, that \
              this host may use)",

@@ -34,7 +34,7 @@ use bivium_interface::{ErrorCode, LogLevel, LogSource, PluginError};
 
 pub use kept::{KeptEnvironment, environments_for, kept_environments, remove_environment};
 use machine::Machine;
-use probe::{Facts, Refusal};
+use probe::{Facts, ProbeFailure};
 use version::{Version, Wanted};
 
 use crate::manifest::PythonManifest;
@@ -233,7 +233,7 @@ async fn given(
             let what = format!("is Python {}, and the plugin needs {wanted}", facts.version);
             Err(PluginError::unavailable(says(&what)).with_help("name a Python that fits"))
         }
-        Err(Refusal::Missing) => Err(PluginError::not_found(says(&Refusal::Missing))
+        Err(ProbeFailure::Missing) => Err(PluginError::not_found(says(&ProbeFailure::Missing))
             .with_help("make that environment, or give `requirements` in its place and the host makes one")),
         Err(refusal) => Err(PluginError::unavailable(says(&refusal))
             .with_help("name an environment's interpreter, for example …/bin/python")),

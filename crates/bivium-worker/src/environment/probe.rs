@@ -49,7 +49,7 @@ pub(super) struct Facts {
 
 /// Why a file is no interpreter to use. Its text goes on from the file's name.
 #[derive(Debug, Clone)]
-pub(super) enum Refusal {
+pub(super) enum ProbeFailure {
     Missing,
     NotExecutable,
     NotStarted(String),
@@ -57,7 +57,7 @@ pub(super) enum Refusal {
     Silent(Duration),
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ProbeFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str("does not exist"),
@@ -75,7 +75,7 @@ pub(super) type Stamp = (SystemTime, u64, u64);
 /// A question to a file, which is answered or will be.
 struct Question {
     stamp: Stamp,
-    answer: Arc<OnceCell<Result<Facts, Refusal>>>,
+    answer: Arc<OnceCell<Result<Facts, ProbeFailure>>>,
 }
 
 static QUESTIONS: Mutex<BTreeMap<PathBuf, Question>> = Mutex::new(BTreeMap::new());
@@ -85,11 +85,11 @@ fn questions() -> MutexGuard<'static, BTreeMap<PathBuf, Question>> {
 }
 
 /// Asks this interpreter, or remembers what it said.
-pub(super) async fn probe(machine: &Machine, file: &Path) -> Result<Facts, Refusal> {
+pub(super) async fn probe(machine: &Machine, file: &Path) -> Result<Facts, ProbeFailure> {
     probe_within(ANSWER, machine, file).await
 }
 
-async fn probe_within(limit: Duration, machine: &Machine, file: &Path) -> Result<Facts, Refusal> {
+async fn probe_within(limit: Duration, machine: &Machine, file: &Path) -> Result<Facts, ProbeFailure> {
     let stamp = stamp(file)?;
     let answer = {
         let mut questions = questions();
@@ -107,7 +107,7 @@ async fn probe_within(limit: Duration, machine: &Machine, file: &Path) -> Result
         if let Some(facts) = answers.and_then(|answers| answers.read(file, &stamp)) {
             return Ok(facts);
         }
-        let said = timeout(limit, ask(machine, file)).await.unwrap_or(Err(Refusal::Silent(limit)));
+        let said = timeout(limit, ask(machine, file)).await.unwrap_or(Err(ProbeFailure::Silent(limit)));
         if let (Ok(facts), Some(answers)) = (&said, answers) {
             answers.keep(file, &stamp, facts);
         }
@@ -124,15 +124,15 @@ async fn probe_within(limit: Duration, machine: &Machine, file: &Path) -> Result
     said
 }
 
-fn stamp(file: &Path) -> Result<Stamp, Refusal> {
-    let metadata = file.metadata().map_err(|_| Refusal::Missing)?;
+fn stamp(file: &Path) -> Result<Stamp, ProbeFailure> {
+    let metadata = file.metadata().map_err(|_| ProbeFailure::Missing)?;
     if !is_executable(file) {
-        return Err(Refusal::NotExecutable);
+        return Err(ProbeFailure::NotExecutable);
     }
     Ok((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), metadata.len(), metadata.ino()))
 }
 
-async fn ask(machine: &Machine, file: &Path) -> Result<Facts, Refusal> {
+async fn ask(machine: &Machine, file: &Path) -> Result<Facts, ProbeFailure> {
     let answer = Mutex::new(None);
     let listen = |line: &str| {
         if let Some(facts) = facts(line, file) {
@@ -141,10 +141,10 @@ async fn ask(machine: &Machine, file: &Path) -> Result<Facts, Refusal> {
     };
     let mut command = machine.command(file);
     command.args(["-I", "-S", "-c", QUESTION]);
-    let finished = run(command, &listen).await.map_err(|error| Refusal::NotStarted(error.to_string()))?;
+    let finished = run(command, &listen).await.map_err(|error| ProbeFailure::NotStarted(error.to_string()))?;
     match answer.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(facts) if finished.status.success() => Ok(facts),
-        _ => Err(Refusal::NotPython(format!("{}: {}", finished.status, finished.last_line()))),
+        _ => Err(ProbeFailure::NotPython(format!("{}: {}", finished.status, finished.last_line()))),
     }
 }
 
@@ -217,7 +217,7 @@ mod tests {
         let python = fixture.tool("python3", "note probe; exit 1");
         let machine = fixture.machine();
         let all = futures_util::future::join_all((0..200).map(|_| probe(&machine, &python))).await;
-        assert!(all.iter().all(|answer| matches!(answer, Err(Refusal::NotPython(_)))));
+        assert!(all.iter().all(|answer| matches!(answer, Err(ProbeFailure::NotPython(_)))));
         assert_eq!(fixture.ran(), ["probe"]);
         assert!(probe(&machine, &python).await.is_err());
         assert_eq!(fixture.ran(), ["probe", "probe"]);

@@ -6,7 +6,7 @@
 use bivium_interface::PluginError;
 
 use super::machine::Machine;
-use super::probe::{Facts, Refusal, probe};
+use super::probe::{Facts, ProbeFailure, probe};
 use super::version::Wanted;
 
 use crate::manifest::PythonManifest;
@@ -31,7 +31,7 @@ pub(super) async fn search(
             Ok(facts) if wanted.takes(facts.version) => return Ok(facts),
             Ok(facts) => format!("{} is {}", file.display(), facts.version),
             // It was replaced just now, or is a launcher for a version that is not installed.
-            Err(Refusal::Missing) => continue,
+            Err(ProbeFailure::Missing) => continue,
             Err(refusal) => format!("{} {refusal}", file.display()),
         };
         first.get_or_insert(refused);

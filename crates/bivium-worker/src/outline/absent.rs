@@ -4,7 +4,7 @@ use bivium_interface::manifest::PythonKind;
 use bivium_interface::nearest;
 
 use super::Reading;
-use super::source::{Definition, Place};
+use super::source::{Definition, ObjectPath};
 
 use crate::manifest::PythonManifest;
 
@@ -13,7 +13,7 @@ const MOST_MODULES: usize = 8;
 
 impl Reading {
     /// Tells that an object is not found in a module that is there. `name` is the object's, with its dots.
-    pub(super) fn absent(&mut self, place: &Place, name: &str, kind: PythonKind) -> String {
+    pub(super) fn absent(&mut self, place: &ObjectPath, name: &str, kind: PythonKind) -> String {
         let module = place.module.join(".");
         let (key, what) = match kind {
             PythonKind::Class => ("class", "class"),
@@ -48,7 +48,7 @@ impl Reading {
     }
 
     /// "; did you mean `Name`?", where the module has a name that is like it.
-    fn meant(&mut self, place: &Place, kind: PythonKind) -> String {
+    fn meant(&mut self, place: &ObjectPath, kind: PythonKind) -> String {
         let names = self.module(&place.module).map(|module| module.names(kind)).unwrap_or_default();
         did_you_mean(nearest(&place.name, names.iter().map(String::as_str)))
     }

@@ -2,12 +2,12 @@
 
 use tree_sitter::Node;
 
-use super::source::{Module, Place, clipped, on_one_line};
+use super::source::{Module, ObjectPath, clipped, on_one_line};
 
 impl Module {
     /// The places where a name of this module may be defined, the likeliest first. The name may have dots, where its first part
     /// is a module that is imported.
-    pub(super) fn elsewhere(&self, name: &str) -> Vec<Place> {
+    pub(super) fn elsewhere(&self, name: &str) -> Vec<ObjectPath> {
         let (first, rest) = name.split_once('.').map_or((name, None), |(first, rest)| (first, Some(rest)));
         let mut places = Vec::new();
         for statement in self.statements().into_iter().rev() {
@@ -17,7 +17,7 @@ impl Module {
                     // `from package import module`.
                     Some(rest) => {
                         let module = place.module.into_iter().chain([place.name]).collect();
-                        Place { module, name: rest.to_owned() }
+                        ObjectPath { module, name: rest.to_owned() }
                     }
                 })),
                 "import_statement" => places.extend(self.imported_module(statement, name)),
@@ -25,7 +25,7 @@ impl Module {
                     // `Name = other.Name`.
                     let other = on_one_line(self.field(statement, "right")).replace(' ', "");
                     if other != name {
-                        places.push(Place { module: self.name.clone(), name: other });
+                        places.push(ObjectPath { module: self.name.clone(), name: other });
                     }
                 }
                 _ => {}
@@ -45,13 +45,13 @@ impl Module {
     }
 
     /// Whence a `from … import` has this name.
-    fn imported(&self, import: Node<'_>, name: &str) -> Option<Place> {
+    fn imported(&self, import: Node<'_>, name: &str) -> Option<ObjectPath> {
         let mut cursor = import.walk();
         let theirs = import.children_by_field_name("name", &mut cursor).find_map(|one| match one.kind() {
             "aliased_import" => (self.field(one, "alias") == name).then(|| self.field(one, "name")),
             _ => (self.text(one) == name).then_some(name),
         })?;
-        Some(Place { module: self.origin(import)?, name: theirs.to_owned() })
+        Some(ObjectPath { module: self.origin(import)?, name: theirs.to_owned() })
     }
 
     /// The names that a `from … import` gives the module.
@@ -65,7 +65,7 @@ impl Module {
     }
 
     /// What `import a.b` or `import a.b as c` makes of a name with dots.
-    fn imported_module(&self, import: Node<'_>, name: &str) -> Option<Place> {
+    fn imported_module(&self, import: Node<'_>, name: &str) -> Option<ObjectPath> {
         let mut cursor = import.walk();
         import.children_by_field_name("name", &mut cursor).find_map(|one| {
             let (prefix, module) = match one.kind() {
@@ -73,7 +73,7 @@ impl Module {
                 _ => (self.text(one), self.text(one)),
             };
             let rest = name.strip_prefix(prefix)?.strip_prefix('.')?;
-            Some(Place { module: names(module)?, name: rest.to_owned() })
+            Some(ObjectPath { module: names(module)?, name: rest.to_owned() })
         })
     }
 

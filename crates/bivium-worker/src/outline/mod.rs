@@ -22,7 +22,7 @@ use serde_json::json;
 use constructor::Constructor;
 use files::Files;
 use schema::Schemas;
-use source::{Class, Definition, Function, Module, Place, clipped};
+use source::{Class, Definition, Function, Module, ObjectPath, clipped};
 
 use crate::manifest::PythonManifest;
 
@@ -120,7 +120,7 @@ pub fn outline(manifest: &PythonManifest) -> Outline {
     let mut reading = Reading::new(Files::of(manifest));
     let PythonObject { module, name, kind, .. } = &manifest.python.object;
     let (first, inner) = name.split_once('.').map_or((name.as_str(), None), |(first, inner)| (first, Some(inner)));
-    let place = Place { module: module.split('.').map(str::to_owned).collect(), name: first.to_owned() };
+    let place = ObjectPath { module: module.split('.').map(str::to_owned).collect(), name: first.to_owned() };
     let methods = match (reading.find(&place), inner) {
         (Some((module, Definition::Class(class))), Some(inner)) => {
             reading.begin(&module);
@@ -181,11 +181,11 @@ impl Reading {
     }
 
     /// The class or function of this name, through the imports that lead to it.
-    fn find(&mut self, place: &Place) -> Found {
+    fn find(&mut self, place: &ObjectPath) -> Found {
         self.find_through(place, 0)
     }
 
-    fn find_through(&mut self, place: &Place, steps: usize) -> Found {
+    fn find_through(&mut self, place: &ObjectPath, steps: usize) -> Found {
         self.lookups += 1;
         if steps > MOST_STEPS || self.lookups > MOST_LOOKUPS || Instant::now() > self.end {
             return None;
@@ -194,8 +194,8 @@ impl Reading {
         if let Some(definition) = module.definition(&place.name) {
             return Some((module, definition));
         }
-        let stars = module.stars().into_iter().map(|module| Place { module, name: place.name.clone() });
-        let elsewhere: Vec<Place> = module.elsewhere(&place.name).into_iter().chain(stars).collect();
+        let stars = module.stars().into_iter().map(|module| ObjectPath { module, name: place.name.clone() });
+        let elsewhere: Vec<ObjectPath> = module.elsewhere(&place.name).into_iter().chain(stars).collect();
         elsewhere.iter().filter(|other| *other != place).find_map(|other| self.find_through(other, steps + 1))
     }
 
@@ -229,7 +229,7 @@ impl Reading {
         while let Some((module, bases)) = left.pop() {
             let mut found = Vec::new();
             for base in bases.into_iter().filter(|base| !ROOTS.contains(&base.rsplit('.').next().unwrap_or(base))) {
-                let place = Place { module: module.name.clone(), name: base };
+                let place = ObjectPath { module: module.name.clone(), name: base };
                 let definition = if all.len() < MOST_CLASSES { self.find(&place) } else { None };
                 if let Some((module, Definition::Class(class))) = definition {
                     found.push((Rc::clone(&module), class.bases.clone()));

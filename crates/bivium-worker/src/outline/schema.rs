@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::Reading;
 use super::expression::Expression;
-use super::source::{Class, Definition, Field, Function, MOST_PARAMETERS, Module, Parameter, Place, Star};
+use super::source::{Class, Definition, Field, Function, MOST_PARAMETERS, Module, ObjectPath, Parameter, Star};
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 /// Types nest no deeper.
@@ -195,7 +195,7 @@ impl<'r> Schemas<'r> {
     /// A class whose source is there (a dataclass, an enum, a model of pydantic, a `TypedDict` or a named tuple), or one that stands for
     /// a file.
     fn class(&mut self, module: &Module, name: &str, depth: usize) -> Found {
-        let place = Place { module: module.name.clone(), name: name.to_owned() };
+        let place = ObjectPath { module: module.name.clone(), name: name.to_owned() };
         let Some((module, definition)) = self.reading.find(&place) else {
             return FILES.contains(&last(name)).then(|| self.file());
         };
@@ -308,7 +308,7 @@ impl<'r> Schemas<'r> {
     fn member(&mut self, module: &Module, expression: &Expression) -> Found {
         let Expression::Name(name) = expression else { return None };
         let (class, member) = name.rsplit_once('.')?;
-        let place = Place { module: module.name.clone(), name: class.to_owned() };
+        let place = ObjectPath { module: module.name.clone(), name: class.to_owned() };
         let Definition::Class(class) = self.reading.find(&place)?.1 else { return None };
         let is_enum = class.bases.iter().any(|base| ENUMS.contains(&last(base)));
         let field = class.fields.iter().find(|field| field.name == member).filter(|_| is_enum)?;

@@ -28,7 +28,7 @@ const MAKERS: &[&str] = &["__getattr__", "exec", "globals", "setattr", "vars"];
 
 /// A class or a function, by its module and its name, which may have dots.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct ObjectPath {
     pub(super) module: Vec<String>,
     pub(super) name: String,
 }

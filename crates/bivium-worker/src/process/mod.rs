@@ -43,12 +43,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// The host's end of the channel. Closing it is the order to end, and so is the host's death.
 #[derive(Debug)]
-pub(crate) struct Leash {
+pub(crate) struct GuardChannel {
     channel: UnixStream,
     released: SetOnce<()>,
 }
 
-impl Leash {
+impl GuardChannel {
     pub(crate) fn new(channel: UnixStream) -> Self {
         Self { channel, released: SetOnce::new() }
     }
@@ -62,9 +62,9 @@ impl Leash {
     }
 }
 
-/// What became of a process and of all below it.
+/// What became of a guard's process and of all below it.
 #[derive(Debug, Default)]
-pub(crate) struct Buried {
+pub(crate) struct Reaped {
     pub(crate) status: Option<ExitStatus>,
     /// Those that could not be ended.
     pub(crate) left: Vec<u32>,
@@ -73,13 +73,13 @@ pub(crate) struct Buried {
 /// A started guard.
 #[derive(Debug)]
 pub(crate) struct Process {
-    grave: Option<Grave>,
-    leash: Arc<Leash>,
+    guard: Option<Guard>,
+    guard_channel: Arc<GuardChannel>,
 }
 
-/// A process that is still on the kernel's table.
+/// A guard's process that was not reaped yet: the kernel keeps its number.
 #[derive(Debug)]
-struct Grave {
+struct Guard {
     child: Started,
     /// What the environment of every process below it says: see [`sweep`].
     mark: String,
@@ -88,25 +88,30 @@ struct Grave {
 }
 
 impl Process {
-    pub(crate) fn new(child: Started, mark: String, leash: Arc<Leash>, group: Option<Arc<Group>>) -> Self {
-        Self { grave: Some(Grave { child, mark, group }), leash }
+    pub(crate) fn new(
+        child: Started,
+        mark: String,
+        guard_channel: Arc<GuardChannel>,
+        group: Option<Arc<Group>>,
+    ) -> Self {
+        Self { guard: Some(Guard { child, mark, group }), guard_channel }
     }
 
     /// The pid of the guard.
     pub(crate) fn id(&self) -> u32 {
-        self.grave.as_ref().map_or(0, Grave::id)
+        self.guard.as_ref().map_or(0, Guard::id)
     }
 
     /// The child's stdout and stderr, once.
     pub(crate) fn take_output(&mut self) -> Option<(OwnedFd, OwnedFd)> {
-        self.grave.as_mut()?.child.output.take()
+        self.guard.as_mut()?.child.output.take()
     }
 
     /// Waits until the guard has ended. It stays on the kernel's table, so that its number stays its own.
     pub(crate) async fn ended(&self) {
-        let Some(grave) = &self.grave else { return };
+        let Some(guard) = &self.guard else { return };
         #[cfg(target_os = "linux")]
-        if let Ok(handle) = rustix::process::pidfd_open(grave.pid(), rustix::process::PidfdFlags::empty()) {
+        if let Ok(handle) = rustix::process::pidfd_open(guard.pid(), rustix::process::PidfdFlags::empty()) {
             #[expect(
                 deprecated,
                 reason = "its successor is unsafe for the sake of types that give their descriptor away; ours owns it"
@@ -117,7 +122,7 @@ impl Process {
                 return;
             }
         }
-        while !grave.has_ended() {
+        while !guard.has_ended() {
             tokio::time::sleep(LOOK_EVERY * 4).await;
         }
     }
@@ -129,35 +134,35 @@ impl Process {
 
     /// Waits until the guard was told to end and has not done so in time.
     pub(crate) async fn overdue(&self) {
-        self.leash.released.wait().await;
-        if let Some(grave) = &self.grave {
-            grave.wake();
+        self.guard_channel.released.wait().await;
+        if let Some(guard) = &self.guard {
+            guard.wake();
         }
         tokio::time::sleep(GUARD_TIME).await;
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        self.grave.as_ref().is_none_or(Grave::has_ended)
+        self.guard.as_ref().is_none_or(Guard::has_ended)
     }
 
     /// Ends what the guard may have left, if it could not do so itself, and takes it off the kernel's table. Blocks for some
     /// seconds at most.
-    pub(crate) fn bury(mut self, orderly: bool) -> Buried {
-        self.grave.take().map(|grave| grave.bury(orderly)).unwrap_or_default()
+    pub(crate) fn reap(mut self, orderly: bool) -> Reaped {
+        self.guard.take().map(|guard| guard.reap(orderly)).unwrap_or_default()
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.leash.release();
-        if let Some(grave) = self.grave.take() {
-            grave.wake();
-            inter(grave, Some(Instant::now() + GUARD_TIME));
+        self.guard_channel.release();
+        if let Some(guard) = self.guard.take() {
+            guard.wake();
+            reap_later(guard, Some(Instant::now() + GUARD_TIME));
         }
     }
 }
 
-impl Grave {
+impl Guard {
     fn pid(&self) -> Pid {
         self.child.pid()
     }
@@ -174,19 +179,19 @@ impl Grave {
     }
 
     /// Waits for a process that has ended or was killed, which does not take long.
-    fn bury(self, orderly: bool) -> Buried {
+    fn reap(self, orderly: bool) -> Reaped {
         let mut left = if orderly { Vec::new() } else { self.kill() };
         let deadline = Instant::now() + END_TIME;
         while !self.has_ended() && Instant::now() < deadline {
             std::thread::sleep(LOOK_EVERY);
         }
         if self.has_ended() {
-            return Buried { status: self.child.wait(), left };
+            return Reaped { status: self.child.wait(), left };
         }
         // In an uninterruptible system call.
         left.push(self.id());
-        inter(self, None);
-        Buried { status: None, left }
+        reap_later(self, None);
+        Reaped { status: None, left }
     }
 
     /// For a guard that was killed, is stopped or could not finish. It goes last: as long as it is there, what is below it
@@ -214,26 +219,26 @@ impl Grave {
 }
 
 /// A guard that nobody waits for, and when it is ended with force; never any more if it was.
-type Unburied = (Grave, Option<Instant>);
+type Unreaped = (Guard, Option<Instant>);
 
 /// Hands a process that nobody waits for to the thread that does, to be ended with force after `deadline`, or not any more.
-fn inter(grave: Grave, deadline: Option<Instant>) {
-    static SEXTON: OnceLock<Option<Sender<Unburied>>> = OnceLock::new();
-    let sexton = SEXTON.get_or_init(|| {
-        let (sender, graves) = mpsc::channel();
-        let work = move || dig(&graves);
+fn reap_later(guard: Guard, deadline: Option<Instant>) {
+    static REAPER: OnceLock<Option<Sender<Unreaped>>> = OnceLock::new();
+    let reaper = REAPER.get_or_init(|| {
+        let (sender, guards) = mpsc::channel();
+        let work = move || reap_all(&guards);
         let thread = std::thread::Builder::new().name("bivium-reaper".to_owned()).spawn(work);
         thread.ok().map(|_| sender)
     });
-    let unburied = match sexton {
-        Some(sexton) => sexton.send((grave, deadline)).map_err(|failed| failed.0.0),
-        None => Err(grave),
+    let unreaped = match reaper {
+        Some(reaper) => reaper.send((guard, deadline)).map_err(|failed| failed.0.0),
+        None => Err(guard),
     };
     // Without the thread; what could not be ended is left to the kernel.
-    if let Err(grave) = unburied
+    if let Err(guard) = unreaped
         && deadline.is_some()
     {
-        tell_left(&grave.bury(false).left);
+        tell_left(&guard.reap(false).left);
     }
 }
 
@@ -243,27 +248,28 @@ fn tell_left(left: &[u32]) {
     }
 }
 
-fn dig(graves: &mpsc::Receiver<Unburied>) {
-    let mut open: Vec<Unburied> = Vec::new();
+/// Reaps what it is handed, each once it has ended or its time is up.
+fn reap_all(guards: &mpsc::Receiver<Unreaped>) {
+    let mut open: Vec<Unreaped> = Vec::new();
     loop {
         let next = match open.is_empty() {
-            true => graves.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            false => graves.recv_timeout(LOOK_EVERY),
+            true => guards.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            false => guards.recv_timeout(LOOK_EVERY),
         };
         match next {
-            Ok(grave) => open.push(grave),
+            Ok(guard) => open.push(guard),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        let over = |grave: &Grave, deadline: &Option<Instant>| {
-            grave.has_ended() || deadline.is_some_and(|deadline| Instant::now() > deadline)
+        let over = |guard: &Guard, deadline: &Option<Instant>| {
+            guard.has_ended() || deadline.is_some_and(|deadline| Instant::now() > deadline)
         };
-        let due: Vec<Grave> =
-            open.extract_if(.., |(grave, deadline)| over(grave, deadline)).map(|(grave, _)| grave).collect();
-        for grave in due {
+        let due: Vec<Guard> =
+            open.extract_if(.., |(guard, deadline)| over(guard, deadline)).map(|(guard, _)| guard).collect();
+        for guard in due {
             // One that ended before its time was up has swept below itself.
-            let orderly = grave.has_ended();
-            tell_left(&grave.bury(orderly).left);
+            let orderly = guard.has_ended();
+            tell_left(&guard.reap(orderly).left);
         }
     }
 }

@@ -67,7 +67,7 @@ pub(crate) async fn listen(
 /// Ends the handshake, which happens once: what is said of it later is passed over.
 fn shake(handshake: &mut Option<Handshake>, outcome: impl FnOnce() -> Result<Ready, PluginError>) {
     if let Some(handshake) = handshake.take() {
-        // Nobody there: the start was given up, and its tether has ended the worker.
+        // Nobody there: the start was given up, and its end_on_drop has ended the worker.
         let _ = handshake.send(outcome());
     }
 }

@@ -15,7 +15,7 @@ use bivium_interface::{ErrorCode, Manifest, PluginError, Result};
 pub use foreign::FileKind;
 pub(crate) use named::absolute;
 use named::entries;
-use trust::{Refusal, Trust};
+use trust::{Distrust, Trust};
 
 /// As many entries of a directory are looked at for manifests of another name.
 const MOST_ENTRIES: usize = 1000;
@@ -155,8 +155,8 @@ fn named_files(path: &Path, discovery: &mut Discovery) -> Vec<Read> {
 
 /// Reads a manifest that a search has found, unless a stranger could have written it or what it names.
 fn read_searched(trust: &Trust, path: &Path) -> Result<ManifestFile> {
-    let distrusted = |refusal: Refusal| match refusal {
-        Refusal::Missing => PluginError::not_found(format!("there is no manifest {}", path.display())),
+    let distrusted = |refusal: Distrust| match refusal {
+        Distrust::Missing => PluginError::not_found(format!("there is no manifest {}", path.display())),
         refusal => refusal.error(path),
     };
     let seen = trust.look(path).map_err(distrusted)?;
@@ -174,7 +174,7 @@ impl Discovery {
         let listed = trust.look(directory).and_then(|seen| Ok((entries(&seen)?, seen)));
         let (names, directory) = match listed {
             Ok((names, _)) => (names, directory),
-            Err(Refusal::Missing) => return Vec::new(),
+            Err(Distrust::Missing) => return Vec::new(),
             Err(refusal) => {
                 self.problems.push((directory.to_owned(), refusal.error(directory)));
                 return Vec::new();

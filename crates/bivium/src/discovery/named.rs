@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use bivium_interface::Manifest;
 use rustix::fs::{Dir, FileType};
 
-use super::trust::{Refusal, Seen, Trust};
+use super::trust::{Distrust, Seen, Trust};
 
 /// Files that mark a directory as an environment.
 const ENVIRONMENT: &[&str] = &["pyvenv.cfg", "conda-meta"];
@@ -20,7 +20,7 @@ const MOST_FILES: usize = 20_000;
 
 impl Trust {
     /// Looks at the component, the source and the interpreter. What is not there is told when the plugin is loaded.
-    pub(super) fn check_named(&self, manifest: &Manifest) -> Result<(), Refusal> {
+    pub(super) fn check_named(&self, manifest: &Manifest) -> Result<(), Distrust> {
         if let Some(component) = manifest.wasm().and_then(|wasm| wasm.component.file()) {
             there(self.look(component))?;
         }
@@ -33,7 +33,7 @@ impl Trust {
     }
 
     /// The environment around an interpreter: what it runs of its own at every start.
-    fn check_environment(&self, python: &Path) -> Result<(), Refusal> {
+    fn check_environment(&self, python: &Path) -> Result<(), Distrust> {
         let Some(root) = python.parent().and_then(Path::parent) else { return Ok(()) };
         let marks = ENVIRONMENT.iter().map(|mark| there(self.look(&root.join(mark))));
         if !marks.collect::<Result<Vec<_>, _>>()?.iter().any(Option::is_some) {
@@ -53,7 +53,7 @@ impl Trust {
     }
 
     /// Everything in a directory that a plugin's module or what it imports may be read from.
-    fn check_source(&self, source: &Path) -> Result<(), Refusal> {
+    fn check_source(&self, source: &Path) -> Result<(), Distrust> {
         let Some(top) = there(self.look(source))? else { return Ok(()) };
         let mut left = MOST_FILES;
         let mut been = HashSet::new();
@@ -66,7 +66,7 @@ impl Trust {
             self.check_entries(&directory, |name, path, seen| {
                 left = left.checked_sub(1).ok_or_else(|| {
                     let many = io::Error::other(format!("it has more than {MOST_FILES} files"));
-                    Refusal::Io(source.to_owned(), many)
+                    Distrust::Io(source.to_owned(), many)
                 })?;
                 if can_be_imported(name) {
                     directories.extend(match seen {
@@ -85,14 +85,14 @@ impl Trust {
     fn check_entries(
         &self,
         directory: &Seen,
-        mut each: impl FnMut(&OsStr, &Path, Entry) -> Result<(), Refusal>,
-    ) -> Result<(), Refusal> {
+        mut each: impl FnMut(&OsStr, &Path, Entry) -> Result<(), Distrust>,
+    ) -> Result<(), Distrust> {
         let open = directory.open()?;
         for name in entries(directory)? {
             let path = directory.path.join(&name);
             let stat = match self.check_entry(&open, &name, &path) {
                 Ok(stat) => stat,
-                Err(Refusal::Missing) => continue,
+                Err(Distrust::Missing) => continue,
                 Err(refusal) => return Err(refusal),
             };
             let entry = match FileType::from_raw_mode(stat.st_mode) {
@@ -115,17 +115,17 @@ enum Entry {
 }
 
 /// Nothing where there is nothing.
-fn there(looked: Result<Seen, Refusal>) -> Result<Option<Seen>, Refusal> {
+fn there(looked: Result<Seen, Distrust>) -> Result<Option<Seen>, Distrust> {
     match looked {
         Ok(seen) => Ok(Some(seen)),
-        Err(Refusal::Missing) => Ok(None),
+        Err(Distrust::Missing) => Ok(None),
         Err(refusal) => Err(refusal),
     }
 }
 
 /// The names in a directory, sorted.
-pub(super) fn entries(directory: &Seen) -> Result<Vec<OsString>, Refusal> {
-    let failed = |error: rustix::io::Errno| Refusal::Io(directory.path.clone(), error.into());
+pub(super) fn entries(directory: &Seen) -> Result<Vec<OsString>, Distrust> {
+    let failed = |error: rustix::io::Errno| Distrust::Io(directory.path.clone(), error.into());
     let mut names = Vec::new();
     for entry in Dir::read_from(directory.open()?).map_err(failed)? {
         let entry = entry.map_err(failed)?;

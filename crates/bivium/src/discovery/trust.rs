@@ -50,7 +50,7 @@ enum Place {
 
 /// Why something is not read.
 #[derive(Debug)]
-pub(crate) enum Refusal {
+pub(crate) enum Distrust {
     /// It is not there.
     Missing,
     /// It cannot be looked at.
@@ -59,7 +59,7 @@ pub(crate) enum Refusal {
     Stranger(PathBuf, String),
 }
 
-impl Refusal {
+impl Distrust {
     fn io(path: &Path, error: impl Into<io::Error>) -> Self {
         match error.into() {
             error if error.kind() == io::ErrorKind::NotFound => Self::Missing,
@@ -75,7 +75,7 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for Distrust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str("it is not there"),
@@ -101,17 +101,17 @@ impl Seen {
     }
 
     /// The same, open for reading.
-    pub(crate) fn open(&self) -> Result<File, Refusal> {
-        let failed = |error: Errno| Refusal::io(&self.path, error);
+    pub(crate) fn open(&self) -> Result<File, Distrust> {
+        let failed = |error: Errno| Distrust::io(&self.path, error);
         let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         if self.is_dir() {
             return openat(&self.fd, ".", read, Mode::empty()).map(File::from).map_err(failed);
         }
-        let (Some(within), Some(name)) = (&self.within, self.path.file_name()) else { return Err(Refusal::Missing) };
+        let (Some(within), Some(name)) = (&self.within, self.path.file_name()) else { return Err(Distrust::Missing) };
         let file = openat(within, name, read, Mode::empty()).map_err(failed)?;
         let now = fstat(&file).map_err(failed)?;
         if (now.st_dev, now.st_ino) != (self.stat.st_dev, self.stat.st_ino) {
-            return Err(Refusal::Io(self.path.clone(), io::Error::other("it was replaced meanwhile")));
+            return Err(Distrust::Io(self.path.clone(), io::Error::other("it was replaced meanwhile")));
         }
         Ok(file.into())
     }
@@ -130,18 +130,18 @@ impl Trust {
     }
 
     /// Follows a path from the root and looks at everything on the way.
-    pub(crate) fn look(&self, path: &Path) -> Result<Seen, Refusal> {
-        let absolute = std::path::absolute(path).map_err(|error| Refusal::io(path, error))?;
+    pub(crate) fn look(&self, path: &Path) -> Result<Seen, Distrust> {
+        let absolute = std::path::absolute(path).map_err(|error| Distrust::io(path, error))?;
         let mut left: VecDeque<OsString> = names(&absolute);
         let mut at = self.root()?;
         let mut links = 0;
         while let Some(name) = left.pop_front() {
             let here = if name == ".." { parent(&at.path) } else { at.path.join(&name) };
-            let failed = |error: Errno| Refusal::io(&here, error);
+            let failed = |error: Errno| Distrust::io(&here, error);
             let fd = openat(&at.fd, &name, LOOK | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
             let stat = fstat(&fd).map_err(failed)?;
             if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
-                self.check_owner(&stat).map_err(|why| Refusal::Stranger(here.clone(), why))?;
+                self.check_owner(&stat).map_err(|why| Distrust::Stranger(here.clone(), why))?;
                 links += 1;
                 if links > MOST_LINKS {
                     return Err(failed(Errno::LOOP));
@@ -157,18 +157,18 @@ impl Trust {
                 continue;
             }
             let place = if left.is_empty() { Place::Last } else { Place::Above };
-            self.check(&fd, &stat, place).map_err(|why| Refusal::Stranger(here.clone(), why))?;
+            self.check(&fd, &stat, place).map_err(|why| Distrust::Stranger(here.clone(), why))?;
             at = Seen { fd, within: Some(at.fd), path: here, stat };
         }
         Ok(at)
     }
 
-    fn root(&self) -> Result<Seen, Refusal> {
+    fn root(&self) -> Result<Seen, Distrust> {
         let path = Path::new("/");
-        let failed = |error: Errno| Refusal::io(path, error);
+        let failed = |error: Errno| Distrust::io(path, error);
         let fd = openat(CWD, path, LOOK | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
         let stat = fstat(&fd).map_err(failed)?;
-        self.check(&fd, &stat, Place::Above).map_err(|why| Refusal::Stranger(path.to_owned(), why))?;
+        self.check(&fd, &stat, Place::Above).map_err(|why| Distrust::Stranger(path.to_owned(), why))?;
         Ok(Seen { fd, within: None, path: path.to_owned(), stat })
     }
 
@@ -225,12 +225,12 @@ impl Trust {
     }
 
     /// Looks at an entry of a directory that was looked at, which is no link.
-    pub(crate) fn check_entry(&self, dir: &File, name: &OsStr, path: &Path) -> Result<Stat, Refusal> {
-        let failed = |error: Errno| Refusal::io(path, error);
+    pub(crate) fn check_entry(&self, dir: &File, name: &OsStr, path: &Path) -> Result<Stat, Distrust> {
+        let failed = |error: Errno| Distrust::io(path, error);
         let fd = openat(dir, name, LOOK | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
         let stat = fstat(&fd).map_err(failed)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-            self.check(fd, &stat, Place::Last).map_err(|why| Refusal::Stranger(path.to_owned(), why))?;
+            self.check(fd, &stat, Place::Last).map_err(|why| Distrust::Stranger(path.to_owned(), why))?;
         }
         Ok(stat)
     }

@@ -11,7 +11,7 @@ use bivium_interface::{HostPolicy, Layer, LogLevel, Manifest, PluginError, Resul
 use bivium_wasm::WasmConfig;
 
 use super::layers::Layers;
-use super::{Inner, PluginManager};
+use super::{ManagerState, PluginManager};
 use crate::caught::Caught;
 use crate::config::SettingsStore;
 use crate::construct::{Constructor, Options};
@@ -186,7 +186,7 @@ impl ManagerBuilder {
         self.options.data = Some(data_dir.clone());
         let search_paths = if self.search_paths.is_empty() { default_search_paths() } else { self.search_paths };
         Ok(PluginManager {
-            inner: Arc::new(Inner {
+            inner: Arc::new(ManagerState {
                 search_paths,
                 given: self.given,
                 constructor: Constructor::new(exchange, self.options),

@@ -7,7 +7,7 @@ use bivium_interface::{PluginError, Result};
 use serde_json::Value;
 
 use super::PluginManager;
-use super::loaded::{Config, Copy};
+use super::loaded::{Config, PluginCopy};
 use crate::config::{Schema, combine, merge};
 
 impl PluginManager {
@@ -23,7 +23,7 @@ impl PluginManager {
     #[must_use]
     pub fn configs(&self) -> BTreeMap<String, Value> {
         let loaded: Vec<_> = self.loaded_map().values().cloned().collect();
-        let config = |copy: Arc<Copy>| Value::clone(&copy.config().complete);
+        let config = |copy: Arc<PluginCopy>| Value::clone(&copy.config().complete);
         loaded.iter().filter_map(|loaded| Some((loaded.name.clone(), config(loaded.copy().ok()?)))).collect()
     }
 
@@ -60,7 +60,7 @@ impl PluginManager {
         self.apply(name, &copy, changes).await.map(|config| Value::clone(&config.complete))
     }
 
-    async fn apply(&self, name: &str, copy: &Copy, changes: Value) -> Result<Config> {
+    async fn apply(&self, name: &str, copy: &PluginCopy, changes: Value) -> Result<Config> {
         let named = |error: PluginError| error.with_plugin(name);
         // Over what was given, not over what was completed: a default that was never chosen follows its schema.
         let mut given = Value::clone(&copy.config().given);

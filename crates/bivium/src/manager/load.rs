@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::PluginManager;
 use super::freed::Freed;
 use super::layers::Weight;
-use super::loaded::{Config, Copy, Loaded};
+use super::loaded::{Config, Loaded, PluginCopy};
 use crate::caught::CaughtPlugin;
 use crate::config::{Schema, merge};
 use crate::sources;
@@ -185,7 +185,7 @@ impl PluginManager {
     async fn replace_old_first(
         &self,
         loaded: &Loaded,
-        old: &Copy,
+        old: &PluginCopy,
         before: &Arc<Manifest>,
         manifest: &Arc<Manifest>,
         config: Value,
@@ -302,7 +302,7 @@ impl PluginManager {
         Ok(self.inner.settings.read(name)?.enabled)
     }
 
-    async fn make(&self, manifest: &Arc<Manifest>, config: Value, log: &PluginLog) -> Result<Arc<Copy>> {
+    async fn make(&self, manifest: &Arc<Manifest>, config: Value, log: &PluginLog) -> Result<Arc<PluginCopy>> {
         let granted = self.inner.constructor.granted(manifest);
         // Looked at only if the plugin may write somewhere.
         let found = std::iter::once_with(|| self.found_map().clone().into_values()).flatten();
@@ -318,7 +318,7 @@ impl PluginManager {
         plugin: Arc<dyn PluginInterface>,
         manifest: Option<Arc<Manifest>>,
         config: Value,
-    ) -> Result<Arc<Copy>> {
+    ) -> Result<Arc<PluginCopy>> {
         let layered = self.inner.layers.around(plugin, manifest.clone())?;
         let plugin = layered.plugin();
         let attempt = async {
@@ -332,7 +332,7 @@ impl PluginManager {
             Ok((schema, Config { given: Arc::new(config), complete: Arc::new(complete) }))
         };
         match attempt.await {
-            Ok((schema, config)) => Ok(Copy::new(layered, schema, config)),
+            Ok((schema, config)) => Ok(PluginCopy::new(layered, schema, config)),
             Err(error) => {
                 let error: PluginError = error;
                 // The first error is the one to tell.

@@ -39,14 +39,14 @@ struct Calls {
 
 #[derive(Clone)]
 enum State {
-    Ready(Arc<Copy>),
+    Ready(Arc<PluginCopy>),
     /// The old copy has been ended to make room for the new one; calls wait.
     Swapping,
     Gone(PluginError),
 }
 
 /// One copy of a plugin, as it was constructed and configured.
-pub(super) struct Copy {
+pub(super) struct PluginCopy {
     pub(super) layered: Layered,
     pub(super) schema: Schema,
     config: Mutex<Config>,
@@ -65,7 +65,7 @@ pub(super) struct Config {
 
 /// A call's hold on a copy: the copy does not end before the hold does.
 struct Hold {
-    copy: Arc<Copy>,
+    copy: Arc<PluginCopy>,
     _gate: OwnedRwLockReadGuard<()>,
 }
 
@@ -76,12 +76,12 @@ pub(super) struct Serving {
 }
 
 impl Serving {
-    pub(super) fn copy(&self) -> &Copy {
+    pub(super) fn copy(&self) -> &PluginCopy {
         &self.hold.copy
     }
 }
 
-impl Copy {
+impl PluginCopy {
     pub(super) fn new(layered: Layered, schema: Schema, config: Config) -> Arc<Self> {
         Arc::new(Self { layered, schema, config: Mutex::new(config), gate: Arc::default() })
     }
@@ -110,7 +110,7 @@ impl Copy {
 }
 
 impl Loaded {
-    pub(super) fn new(name: &str, log: PluginLog, enabled: bool, base: Value, copy: Arc<Copy>) -> Arc<Self> {
+    pub(super) fn new(name: &str, log: PluginLog, enabled: bool, base: Value, copy: Arc<PluginCopy>) -> Arc<Self> {
         Arc::new(Self {
             name: name.to_owned(),
             log,
@@ -132,7 +132,7 @@ impl Loaded {
     }
 
     /// The copy that serves calls now; none while it is being swapped.
-    pub(super) fn copy(&self) -> Result<Arc<Copy>> {
+    pub(super) fn copy(&self) -> Result<Arc<PluginCopy>> {
         match &*self.active.borrow() {
             State::Ready(copy) => Ok(Arc::clone(copy)),
             State::Swapping => Err(PluginError::unavailable("the plugin is being reloaded").with_plugin(&self.name)),
@@ -173,7 +173,7 @@ impl Loaded {
         }
     }
 
-    pub(super) fn set_ready(&self, copy: Arc<Copy>) {
+    pub(super) fn set_ready(&self, copy: Arc<PluginCopy>) {
         self.active.send_replace(State::Ready(copy));
     }
 
@@ -187,13 +187,13 @@ impl Loaded {
 
     /// Waits for the copy's calls, however long their deadlines let them take, and ends it. The copy must no
     /// longer be the one that serves.
-    pub(super) async fn retire(&self, copy: &Copy) -> Result<()> {
+    pub(super) async fn retire(&self, copy: &PluginCopy) -> Result<()> {
         drop(copy.gate.write().await);
         copy.plugin().cleanup().await
     }
 
     /// Retires a copy in the background: its calls may take long, and nobody needs to wait for them.
-    pub(super) fn retire_later(self: &Arc<Self>, copy: Arc<Copy>) {
+    pub(super) fn retire_later(self: &Arc<Self>, copy: Arc<PluginCopy>) {
         let loaded = Arc::clone(self);
         let retiring = tokio::spawn(async move { loaded.note_end(loaded.retire(&copy).await) });
         let mut all = self.retiring.lock().unwrap_or_else(PoisonError::into_inner);
@@ -210,7 +210,7 @@ impl Loaded {
     }
 
     /// Ends the last copy, and those that still retire: their calls get a short time, then are cancelled.
-    pub(super) async fn end(&self, copy: &Copy) -> Result<()> {
+    pub(super) async fn end(&self, copy: &PluginCopy) -> Result<()> {
         let retiring = std::mem::take(&mut *self.retiring.lock().unwrap_or_else(PoisonError::into_inner));
         let ended = async {
             drop(copy.gate.write().await);

@@ -54,10 +54,10 @@ const LAST_RECORDS: Duration = Duration::from_secs(1);
 /// unload) take turns for each plugin; calls go on beside them.
 #[derive(Clone)]
 pub struct PluginManager {
-    inner: Arc<Inner>,
+    inner: Arc<ManagerState>,
 }
 
-struct Inner {
+struct ManagerState {
     search_paths: Vec<SearchPath>,
     /// Manifests that the host gave itself.
     given: BTreeMap<String, Arc<Manifest>>,
@@ -71,7 +71,7 @@ struct Inner {
     turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
-impl Drop for Inner {
+impl Drop for ManagerState {
     fn drop(&mut self) {
         if let Some(files) = &self.log_files {
             files.flush(LAST_RECORDS);

@@ -12,7 +12,7 @@ use schemars::generate::SchemaSettings;
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
-use super::template::{Place, places};
+use super::template::{Location, places};
 use super::{Input, Pipeline, Step};
 
 /// What a pipeline's file is checked against.
@@ -208,7 +208,7 @@ impl Pipeline {
 
     /// Whether a list can lie at the place that a step runs `for_each` of.
     fn check_list(&self, place: &str, before: &BTreeMap<&str, &Step>) -> Result<(), String> {
-        let Place { source, pointer } = Place::parse(place);
+        let Location { source, pointer } = Location::parse(place);
         if source == "inputs" {
             let name = pointer.split('/').nth(1).unwrap_or_default();
             return if self.inputs.contains_key(name) {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::sync::{SetOnce, mpsc, watch};
 use tokio::time::Instant;
 
-use super::template::{Place, at, fill, gather, places};
+use super::template::{Location, at, fill, gather, places};
 use super::{Event, Outcome, Pipeline, RunOptions, Step, StepReport};
 use crate::PluginManager;
 
@@ -213,7 +213,7 @@ impl<'a> Run<'a> {
 
     /// The items of a list that lies in a result or an input.
     async fn list(&self, step: &Step, place: &str) -> Result<Vec<Payload>> {
-        let Place { source, pointer } = Place::parse(place);
+        let Location { source, pointer } = Location::parse(place);
         if let Some(result) = self.results.get(source) {
             result.wait().await;
         }

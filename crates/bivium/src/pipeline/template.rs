@@ -7,12 +7,12 @@ const KEY: &str = "$from";
 
 /// A place that a template names: what it begins with, and a JSON Pointer into that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place<'a> {
+pub(super) struct Location<'a> {
     pub(super) source: &'a str,
     pub(super) pointer: &'a str,
 }
 
-impl<'a> Place<'a> {
+impl<'a> Location<'a> {
     pub(super) fn parse(text: &'a str) -> Self {
         let at = text.find('/').unwrap_or(text.len());
         let (source, pointer) = text.split_at(at);
@@ -21,7 +21,7 @@ impl<'a> Place<'a> {
 }
 
 /// The place that a value stands for, if it is a reference; an error if it is a malformed one.
-fn place_of(value: &Value) -> Option<Result<Place<'_>, String>> {
+fn place_of(value: &Value) -> Option<Result<Location<'_>, String>> {
     let object = value.as_object()?;
     let Some(place) = object.get(KEY) else {
         // A slip of the pen would pass for data.
@@ -32,13 +32,13 @@ fn place_of(value: &Value) -> Option<Result<Place<'_>, String>> {
         return is_meant.then(|| Err(format!("{value} is no reference; did you mean `{KEY}`?")));
     };
     Some(match place.as_str() {
-        Some(place) if object.len() == 1 => Ok(Place::parse(place)),
+        Some(place) if object.len() == 1 => Ok(Location::parse(place)),
         _ => Err(format!("{value} is no reference: it must be an object of the one key `{KEY}` with a string")),
     })
 }
 
 /// Calls `seen` for every reference in a template.
-pub(super) fn places<'a>(template: &'a Value, seen: &mut impl FnMut(Result<Place<'a>, String>)) {
+pub(super) fn places<'a>(template: &'a Value, seen: &mut impl FnMut(Result<Location<'a>, String>)) {
     if let Some(place) = place_of(template) {
         return seen(place);
     }
@@ -72,7 +72,7 @@ pub(super) fn at(place: &str, error: &PluginError) -> PluginError {
     }
 }
 
-fn nothing_at(place: Place<'_>, source: Option<&Payload>) -> PluginError {
+fn nothing_at(place: Location<'_>, source: Option<&Payload>) -> PluginError {
     let error = PluginError::invalid_input(format!("nothing lies at {}{}", place.source, place.pointer));
     let Some(source) = source else { return error };
     // The innermost part that is there.

@@ -42,7 +42,7 @@ struct Books {
 
 struct Waiter {
     need: Need,
-    give: oneshot::Sender<Place>,
+    give: oneshot::Sender<Reservation>,
 }
 
 /// Memory, of the host and of a GPU, in bytes.
@@ -116,7 +116,7 @@ impl Books {
 }
 
 /// Why a call cannot start.
-pub(super) enum Refusal {
+pub(super) enum Shortage {
     /// Not now.
     Busy(String),
     /// Never on this machine.
@@ -124,13 +124,13 @@ pub(super) enum Refusal {
 }
 
 /// A place kept in the books until dropped.
-pub(super) struct Place {
+pub(super) struct Reservation {
     ledger: Arc<Ledger>,
     cpu_slots: u32,
     promise: Option<u64>,
 }
 
-impl Drop for Place {
+impl Drop for Reservation {
     fn drop(&mut self) {
         let mut books = self.ledger.books();
         books.cpu_slots = books.cpu_slots.saturating_sub(self.cpu_slots);
@@ -146,7 +146,7 @@ pub(super) struct Stand {
     ledger: Arc<Ledger>,
     ticket: u64,
     /// Gives its place.
-    pub(super) place: oneshot::Receiver<Place>,
+    pub(super) place: oneshot::Receiver<Reservation>,
 }
 
 impl Drop for Stand {
@@ -228,7 +228,7 @@ impl Ledger {
 
     /// A place where the last look, and all that was promised since, leave no doubt that the need fits. Takes no look at the
     /// machine; where the last one is no longer new, another begins in the background.
-    pub(super) fn place_at_once(self: &Arc<Self>, need: &Need) -> Option<Place> {
+    pub(super) fn place_at_once(self: &Arc<Self>, need: &Need) -> Option<Reservation> {
         let books = self.books();
         if need.concerns_memory() {
             let recent = books.recent.as_ref()?;
@@ -245,15 +245,19 @@ impl Ledger {
     }
 
     /// A place, if the need fits by the last look.
-    pub(super) fn try_place(self: &Arc<Self>, need: &Need) -> std::result::Result<Place, Refusal> {
+    pub(super) fn try_place(self: &Arc<Self>, need: &Need) -> std::result::Result<Reservation, Shortage> {
         self.enter(need, self.books())
     }
 
-    fn enter(self: &Arc<Self>, need: &Need, mut books: MutexGuard<'_, Books>) -> std::result::Result<Place, Refusal> {
+    fn enter(
+        self: &Arc<Self>,
+        need: &Need,
+        mut books: MutexGuard<'_, Books>,
+    ) -> std::result::Result<Reservation, Shortage> {
         self.check(need, &books)?;
         books.cpu_slots = books.cpu_slots.saturating_add(need.cpu_slots);
         let promise = need.asks_for_memory().then(|| books.promise(need));
-        Ok(Place { ledger: Arc::clone(self), cpu_slots: need.cpu_slots, promise })
+        Ok(Reservation { ledger: Arc::clone(self), cpu_slots: need.cpu_slots, promise })
     }
 
     /// Waits for a look at the machine that begins from now on, on a thread that may block.
@@ -302,14 +306,14 @@ impl Ledger {
         turn.finish();
     }
 
-    fn check(&self, need: &Need, books: &Books) -> std::result::Result<(), Refusal> {
+    fn check(&self, need: &Need, books: &Books) -> std::result::Result<(), Shortage> {
         if need.cpu_slots > self.cpu_slots {
             let what = format!("it needs {} processor slots and the host has {}", need.cpu_slots, self.cpu_slots);
-            return Err(Refusal::Never(what));
+            return Err(Shortage::Never(what));
         }
         if books.cpu_slots.saturating_add(need.cpu_slots) > self.cpu_slots {
             let what = format!("all {} processor slots of the host are taken", self.cpu_slots);
-            return Err(Refusal::Busy(what));
+            return Err(Shortage::Busy(what));
         }
         if !need.concerns_memory() {
             return Ok(());
@@ -322,7 +326,7 @@ impl Ledger {
             compare("host memory", need.memory_bytes, promised.host, free, total)?;
         }
         if need.requires_gpu && snapshot.gpus.is_empty() {
-            return Err(Refusal::Never("it needs a GPU and none can be seen".to_owned()));
+            return Err(Shortage::Never("it needs a GPU and none can be seen".to_owned()));
         }
         let free = snapshot.gpus.iter().map(|gpu| gpu.memory_free_bytes).max().unwrap_or(0);
         let total = snapshot.gpus.iter().map(|gpu| gpu.memory_total_bytes).max().unwrap_or(0);
@@ -330,14 +334,14 @@ impl Ledger {
     }
 }
 
-fn compare(what: &str, need: u64, promised: u64, free: u64, total: u64) -> std::result::Result<(), Refusal> {
+fn compare(what: &str, need: u64, promised: u64, free: u64, total: u64) -> std::result::Result<(), Shortage> {
     let mib = |bytes: u64| bytes >> 20;
     if need > total {
-        return Err(Refusal::Never(format!("it needs {} MiB of {what} and there are {}", mib(need), mib(total))));
+        return Err(Shortage::Never(format!("it needs {} MiB of {what} and there are {}", mib(need), mib(total))));
     }
     if need > 0 && need.saturating_add(promised) > free {
         let left = mib(free.saturating_sub(promised));
-        return Err(Refusal::Busy(format!("it needs {} MiB of {what} and {left} are free", mib(need))));
+        return Err(Shortage::Busy(format!("it needs {} MiB of {what} and {left} are free", mib(need))));
     }
     Ok(())
 }

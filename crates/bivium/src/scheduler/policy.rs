@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bivium_interface::{CallHandle, PluginError, Result};
 
-use super::ledger::{Ledger, Place, Refusal};
+use super::ledger::{Ledger, Reservation, Shortage};
 use super::{Admission, Need, Scheduler};
 use crate::monitor::Monitor;
 
@@ -44,8 +44,8 @@ impl Scheduler for RefuseScheduler {
     async fn admit(&self, need: &Need, call: &CallHandle) -> Result<Admission> {
         match place(&self.0, need, call).await? {
             Ok(place) => Ok(Admission::new(place)),
-            Err(Refusal::Busy(what)) => Err(refused(need, call, &what).with_help("try again later")),
-            Err(Refusal::Never(what)) => Err(never(need, call, &what)),
+            Err(Shortage::Busy(what)) => Err(refused(need, call, &what).with_help("try again later")),
+            Err(Shortage::Never(what)) => Err(never(need, call, &what)),
         }
     }
 
@@ -91,8 +91,8 @@ impl QueueScheduler {
         loop {
             match place(&self.0, need, call).await? {
                 Ok(place) => return Ok(Admission::new(place)),
-                Err(Refusal::Never(what)) => return Err(never(need, call, &what)),
-                Err(Refusal::Busy(_)) => {}
+                Err(Shortage::Never(what)) => return Err(never(need, call, &what)),
+                Err(Shortage::Busy(_)) => {}
             }
             let given = call.guard(async { Ok(tokio::time::timeout(Self::LOOK, &mut stand.place).await) }).await?;
             if let Ok(Ok(place)) = given {
@@ -103,7 +103,11 @@ impl QueueScheduler {
 }
 
 /// A place by a look at the machine that begins now, where the need takes one.
-async fn place(ledger: &Arc<Ledger>, need: &Need, call: &CallHandle) -> Result<std::result::Result<Place, Refusal>> {
+async fn place(
+    ledger: &Arc<Ledger>,
+    need: &Need,
+    call: &CallHandle,
+) -> Result<std::result::Result<Reservation, Shortage>> {
     if need.concerns_memory() {
         call.guard(ledger.look()).await?;
     }

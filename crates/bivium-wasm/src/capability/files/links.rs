@@ -32,13 +32,13 @@ pub(super) enum Verdict {
 }
 
 /// A path of the guest's, and the granted directory that it lies in.
-pub(super) struct Place {
+pub(super) struct PathWithin {
     pub(super) dir: Arc<File>,
     pub(super) root: Arc<File>,
     pub(super) path: String,
 }
 
-impl Place {
+impl PathWithin {
     /// The directory in which the last part of the path lies.
     fn parent(&self) -> io::Result<Dir> {
         let dir = Dir::from_std_file(self.dir.try_clone()?);
@@ -86,12 +86,12 @@ fn within(climb: usize, depth: usize) -> Verdict {
 }
 
 /// Whether a link may be made there that goes so far up.
-pub(super) fn made(climb: usize, place: &Place) -> io::Result<Verdict> {
+pub(super) fn made(climb: usize, place: &PathWithin) -> io::Result<Verdict> {
     Ok(within(climb, place.depth(&place.parent()?)?))
 }
 
 /// What may be moved or linked from one place to another.
-pub(super) fn moved(from: &Place, to: &Place) -> io::Result<Verdict> {
+pub(super) fn moved(from: &PathWithin, to: &PathWithin) -> io::Result<Verdict> {
     let (source, target) = (from.parent()?, to.parent()?);
     // What a link leads to depends on the directory that it lies in.
     if same(&fstat(&source)?, &fstat(&target)?) {

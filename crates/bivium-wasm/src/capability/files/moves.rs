@@ -9,7 +9,7 @@ use tokio::sync::OwnedMutexGuard;
 use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::runtime::spawn_blocking;
 
-use super::links::{self, MAX_DEPTH, Place, Verdict};
+use super::links::{self, MAX_DEPTH, PathWithin, Verdict};
 use super::list::MAX_LISTED;
 use super::refused::{Denial, Refused};
 use super::view::{Fd, FilesView};
@@ -19,10 +19,10 @@ pub(crate) type Moving = OwnedMutexGuard<()>;
 
 impl FilesView<'_> {
     /// The place that a path means. None where the operation fails by itself.
-    fn place(&self, fd: &Fd, path: &str) -> Option<Place> {
+    fn place(&self, fd: &Fd, path: &str) -> Option<PathWithin> {
         let Ok(Descriptor::Dir(dir)) = self.store.table.get(fd) else { return None };
         let root = &self.origin(fd)?.dir;
-        Some(Place { dir: Arc::clone(&dir.dir), root: Arc::clone(&root.dir), path: path.to_owned() })
+        Some(PathWithin { dir: Arc::clone(&dir.dir), root: Arc::clone(&root.dir), path: path.to_owned() })
     }
 
     fn moving(&self) -> impl Future<Output = Moving> + use<> {

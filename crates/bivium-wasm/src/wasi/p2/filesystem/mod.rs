@@ -17,7 +17,7 @@ use convert::{for_reading, hash, stat};
 
 /// Whether an operation changes anything.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Use {
+enum Access {
     Read,
     Write,
 }
@@ -53,7 +53,7 @@ macro_rules! handed_on {
     ($($name:ident($($argument:ident: $type:ty),*) $how:ident -> $result:ty;)*) => {
         $(async fn $name(&mut self, fd: Fd, $($argument: $type),*) -> FsResult<$result> {
             let result = self.files().wasi().$name(again(&fd), $($argument),*).await;
-            self.told(&fd, "", Use::$how, result)
+            self.told(&fd, "", Access::$how, result)
         })*
     };
 }
@@ -66,7 +66,7 @@ macro_rules! handed_on_at {
         ) -> FsResult<$result> {
             self.files().admit_path(&fd, &path).await?;
             let result = self.files().wasi().$name(again(&fd), $($before,)? path.clone() $(, $after)*).await;
-            self.told(&fd, &path, Use::$how, result)
+            self.told(&fd, &path, Access::$how, result)
         })*
     };
 }
@@ -98,7 +98,7 @@ impl HostDescriptor for HostState {
             Named::Other => {
                 self.files().admit_path(&fd, &path).await?;
                 let result = self.files().wasi().stat_at(again(&fd), flags, path.clone()).await;
-                self.told(&fd, &path, Use::Read, result)
+                self.told(&fd, &path, Access::Read, result)
             }
         }
     }
@@ -110,7 +110,7 @@ impl HostDescriptor for HostState {
             Named::Other => {
                 self.files().admit_path(&fd, &path).await?;
                 let result = self.files().wasi().metadata_hash_at(again(&fd), flags, path.clone()).await;
-                self.told(&fd, &path, Use::Read, result)
+                self.told(&fd, &path, Access::Read, result)
             }
         }
     }
@@ -130,7 +130,7 @@ impl HostDescriptor for HostState {
         self.files().admit_open()?;
         match self.files().blob(&fd, &path) {
             Named::Blob(_, blob) => {
-                self.told(&fd, &path, Use::Write, for_reading(how, flags))?;
+                self.told(&fd, &path, Access::Write, for_reading(how, flags))?;
                 return Ok(self.files().open_blob(&fd, blob).await?);
             }
             Named::Missing => return Err(ErrorCode::NoEntry.into()),
@@ -152,7 +152,7 @@ impl HostDescriptor for HostState {
         }
         let writes = how.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE) || flags.contains(DescriptorFlags::WRITE);
         let result = self.files().wasi().open_at(again(&fd), path_flags, path.clone(), how, flags).await;
-        let opened = self.told(&fd, &path, if writes { Use::Write } else { Use::Read }, result)?;
+        let opened = self.told(&fd, &path, if writes { Access::Write } else { Access::Read }, result)?;
         let opened = self.files().admit_opened(&fd, &path, opened).await?;
         self.files().note_open(&fd, &opened)?;
         Ok(opened)
@@ -165,32 +165,32 @@ impl HostDescriptor for HostState {
 
     fn read_via_stream(&mut self, fd: Fd, offset: Filesize) -> FsResult<Resource<DynInputStream>> {
         let result = self.files().wasi().read_via_stream(again(&fd), offset);
-        self.told(&fd, "", Use::Read, result)
+        self.told(&fd, "", Access::Read, result)
     }
 
     fn write_via_stream(&mut self, fd: Fd, offset: Filesize) -> FsResult<Resource<DynOutputStream>> {
         let result = self.files().wasi().write_via_stream(again(&fd), offset);
-        let stream = self.told(&fd, "", Use::Write, result)?;
+        let stream = self.told(&fd, "", Access::Write, result)?;
         self.metered(stream)
     }
 
     fn append_via_stream(&mut self, fd: Fd) -> FsResult<Resource<DynOutputStream>> {
         let result = self.files().wasi().append_via_stream(again(&fd));
-        let stream = self.told(&fd, "", Use::Write, result)?;
+        let stream = self.told(&fd, "", Access::Write, result)?;
         self.metered(stream)
     }
 
     async fn write(&mut self, fd: Fd, bytes: Vec<u8>, offset: Filesize) -> FsResult<Filesize> {
         self.files().charge(&fd, bytes.len() as u64)?;
         let result = self.files().wasi().write(again(&fd), bytes, offset).await;
-        self.told(&fd, "", Use::Write, result)
+        self.told(&fd, "", Access::Write, result)
     }
 
     async fn set_size(&mut self, fd: Fd, size: Filesize) -> FsResult<()> {
         let now = self.files().wasi().stat(again(&fd)).await?.size;
         self.files().charge(&fd, size.saturating_sub(now))?;
         let result = self.files().wasi().set_size(again(&fd), size).await;
-        self.told(&fd, "", Use::Write, result)
+        self.told(&fd, "", Access::Write, result)
     }
 
     async fn read_directory(&mut self, fd: Fd) -> FsResult<Resource<ReaddirIterator>> {
@@ -198,7 +198,7 @@ impl HostDescriptor for HostState {
         self.files().admit_path(&fd, ".").await?;
         let count = self.files().prepare_list(&fd).await?;
         let result = self.files().wasi().read_directory(again(&fd)).await;
-        let list = self.told(&fd, "", Use::Read, result)?;
+        let list = self.told(&fd, "", Access::Read, result)?;
         self.files.note_list(list.rep(), count);
         Ok(list)
     }
@@ -207,7 +207,7 @@ impl HostDescriptor for HostState {
         self.files().admit_path(&fd, &path).await?;
         self.files().charge(&fd, ENTRY)?;
         let result = self.files().wasi().create_directory_at(again(&fd), path.clone()).await;
-        self.told(&fd, &path, Use::Write, result)
+        self.told(&fd, &path, Access::Write, result)
     }
 
     async fn symlink_at(&mut self, fd: Fd, target: String, path: String) -> FsResult<()> {
@@ -215,7 +215,7 @@ impl HostDescriptor for HostState {
         let _moving = self.files().admit_symlink(&fd, &target, &path).await?;
         self.files().charge(&fd, ENTRY)?;
         let result = self.files().wasi().symlink_at(again(&fd), target, path.clone()).await;
-        self.told(&fd, &path, Use::Write, result)
+        self.told(&fd, &path, Access::Write, result)
     }
 
     async fn link_at(&mut self, fd: Fd, flags: PathFlags, path: String, to: Fd, new: String) -> FsResult<()> {
@@ -225,7 +225,7 @@ impl HostDescriptor for HostState {
         let _moving = self.files().admit_move(&fd, &path, &to, &new).await?;
         self.files().charge(&to, ENTRY)?;
         let result = self.files().wasi().link_at(again(&fd), flags, path.clone(), again(&to), new).await;
-        self.told(&fd, &path, Use::Write, result)
+        self.told(&fd, &path, Access::Write, result)
     }
 
     async fn rename_at(&mut self, fd: Fd, path: String, to: Fd, new: String) -> FsResult<()> {
@@ -234,7 +234,7 @@ impl HostDescriptor for HostState {
         self.files().admit_path(&to, &new).await?;
         let _moving = self.files().admit_move(&fd, &path, &to, &new).await?;
         let result = self.files().wasi().rename_at(again(&fd), path.clone(), again(&to), new).await;
-        self.told(&fd, &path, Use::Write, result)
+        self.told(&fd, &path, Access::Write, result)
     }
 }
 
@@ -251,12 +251,16 @@ impl HostDirectoryEntryStream for HostState {
 
 impl HostState {
     /// Tells of what was denied.
-    fn told<T>(&mut self, fd: &Fd, path: &str, how: Use, result: FsResult<T>) -> FsResult<T> {
+    fn told<T>(&mut self, fd: &Fd, path: &str, how: Access, result: FsResult<T>) -> FsResult<T> {
         if let Err(error) = &result {
             let mut files = self.files();
             let denial = match error.downcast_ref() {
                 Some(ErrorCode::NotPermitted | ErrorCode::ReadOnly) => {
-                    Some(if files.is_read_only(fd) && how == Use::Write { Denial::ReadOnly } else { Denial::Outside })
+                    Some(if files.is_read_only(fd) && how == Access::Write {
+                        Denial::ReadOnly
+                    } else {
+                        Denial::Outside
+                    })
                 }
                 Some(ErrorCode::Access) => Some(Denial::Host),
                 _ => None,
