@@ -135,11 +135,13 @@ pub struct Worker {
 impl Worker {
     /// A new connection.
     pub async fn connect(&self) -> Result<Connection> {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
-        stream.set_nodelay(true)?;
-        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(driver);
-        Ok(Connection { sender, host: format!("127.0.0.1:{}", self.port), bearer: format!("Bearer {TOKEN}") })
+        let sender = sender(self.port).await?;
+        Ok(Connection {
+            sender,
+            port: self.port,
+            host: format!("127.0.0.1:{}", self.port),
+            bearer: format!("Bearer {TOKEN}"),
+        })
     }
 
     /// Ends it.
@@ -150,9 +152,18 @@ impl Worker {
     }
 }
 
-/// A kept connection to a worker.
+async fn sender(port: u16) -> Result<SendRequest<Full<Bytes>>> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.set_nodelay(true)?;
+    let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(driver);
+    Ok(sender)
+}
+
+/// A kept connection to a worker. One that the worker has closed, since it was not used for long, is opened again.
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
+    port: u16,
     host: String,
     bearer: String,
 }
@@ -160,6 +171,9 @@ pub struct Connection {
 impl Connection {
     /// Sends a body, and gives the head of the answer.
     pub async fn post(&mut self, path: &str, body: &Bytes) -> Result<Response<Incoming>> {
+        if self.sender.is_closed() {
+            self.sender = sender(self.port).await?;
+        }
         self.sender.ready().await?;
         let request = Request::post(path)
             .header(HOST, &self.host)
