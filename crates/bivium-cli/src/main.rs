@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 }
 
 fn run(secrets: bivium::Result<Secrets>) -> ExitCode {
-    // What a host starts to compile one component, and no command for people: it reads its order from standard input.
+    // Internal: compiles one component for a host, which says on standard input what to compile.
     if std::env::args_os().nth(1).is_some_and(|command| command == COMPILER) {
         return bivium::compiler_main();
     }

@@ -133,7 +133,7 @@ fn hostile_a_component_made_to_compile_for_ever() {
     124
     --- stdout
     --- stderr
-    bivium: endless: [DIR]/manifests/endless.wasm: the component is not compiled after its limit of 1 s; raise `limits.compile_s` in its manifest
+    bivium: endless: [DIR]/manifests/endless.wasm: compilation exceeded its limit of 1 s; raise `limits.compile_s` in its manifest
     ");
     place.assert_clean();
 }

@@ -42,7 +42,7 @@ fn clone() -> Place {
 
 /// Runs one command line as a shell in the clone does.
 #[track_caller]
-fn assert_works(place: &Place, line: &str, whence: &str) {
+fn assert_works(place: &Place, line: &str, document: &str) {
     let program = Path::new(env!("CARGO_BIN_EXE_bivium")).parent().unwrap();
     let path = std::env::join_paths(
         [program.to_owned()].into_iter().chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
@@ -59,7 +59,7 @@ fn assert_works(place: &Place, line: &str, whence: &str) {
     let kept = directories().join("bivium/environments");
     command.env("BIVIUM_ENVIRONMENTS", kept).stdin(Stdio::null());
     let ran = place.ran(command.output().unwrap());
-    assert_eq!(ran.status, ended, "{whence}: {line}\n{}", ran.all());
+    assert_eq!(ran.status, ended, "{document}: {line}\n{}", ran.all());
 }
 
 /// The cache directory of whoever runs the tests.

@@ -145,7 +145,7 @@ impl Loader {
         match timeout(limits.time, slot).await {
             Ok(slot) => slot.map_err(|_| PluginError::internal("the compiler is gone")),
             Err(_) => Err(PluginError::timeout(format!(
-                "others were compiled for longer than its own limit of {} s",
+                "it waited {} s for a free compiler slot, as long as compiling it may take",
                 limits.time.as_secs()
             ))
             .with_help("load it again, or raise `limits.compile_s` in its manifest")),

@@ -29,7 +29,7 @@ impl CompileLimits {
     /// It was not compiled in its time.
     pub(super) fn too_slow(&self) -> PluginError {
         let seconds = self.time.as_secs_f64();
-        PluginError::timeout(format!("the component is not compiled after its limit of {seconds} s"))
+        PluginError::timeout(format!("compilation exceeded its limit of {seconds} s"))
             .with_help("raise `limits.compile_s` in its manifest")
     }
 }

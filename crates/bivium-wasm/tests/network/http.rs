@@ -28,7 +28,7 @@ async fn hostile_a_request_without_permission_is_denied_by_name() {
     let server = Server::start().await;
     let probe = Probe::new(json!({})).await;
     let error = probe.fails("request", json!({"to": server.url("/")}), ErrorCode::Denied).await;
-    says(&error, &[&server.url(""), NETWORK, "its manifest names it not", "HttpRequestDenied"]);
+    says(&error, &[&server.url(""), NETWORK, "its manifest does not list this address", "HttpRequestDenied"]);
     probe.was(Decision::Denied, NETWORK, &server.url(""));
     assert_eq!(probe.last(NETWORK).call, error.call());
     assert!(probe.log.tail(1)[0].message.contains(NETWORK));
@@ -63,7 +63,7 @@ async fn hostile_what_no_rule_names_is_denied_without_a_lookup() {
         &format!("http://127.1:{port}/"),
     ] {
         let error = probe.fails("request", json!({"to": to}), ErrorCode::Denied).await;
-        says(&error, &["its manifest names it not"]);
+        says(&error, &["its manifest does not list this address"]);
     }
     for (to, says) in [
         ("https://api.named.test@evil.test/", "UriInvalid"),

@@ -28,16 +28,16 @@ async fn hostile_sockets_reach_nothing_else() {
     let rules = json!([format!("tcp://{HOST}:1"), "tcp://*:443", format!("tcp://*:{port}"), format!("udp://*:{port}")]);
     let probe = Probe::new(json!({"permissions": {"network": rules}})).await;
     for (method, address, port, says_why) in [
-        ("tcp", "127.0.0.1", port + 1, "its manifest names it not"),
-        ("tcp", "127.0.0.2", 1, "its manifest names it not"),
-        ("tcp", "93.184.216.34", 80, "its manifest names it not"),
+        ("tcp", "127.0.0.1", port + 1, "its manifest does not list this address"),
+        ("tcp", "127.0.0.2", 1, "its manifest does not list this address"),
+        ("tcp", "93.184.216.34", 80, "its manifest does not list this address"),
         ("tcp", "127.0.0.1", port, "private"),
         ("tcp", "10.0.0.1", 443, "private"),
         ("tcp", "169.254.169.254", 443, "private"),
         ("tcp", "::1", port, "private"),
         ("tcp", "fd00::1", 443, "private"),
         ("udp", "127.0.0.1", port, "private"),
-        ("udp", "93.184.216.34", 53, "its manifest names it not"),
+        ("udp", "93.184.216.34", 53, "its manifest does not list this address"),
     ] {
         let asked = json!({"address": address, "port": port, "text": "x"});
         let error = probe.fails(method, asked, ErrorCode::Denied).await;
@@ -69,7 +69,7 @@ async fn a_name_that_a_rule_means_is_looked_up_and_its_addresses_are_reached_on_
     let rules = json!([format!("tcp://db.lookup.test:{port}")]);
     let probe = Probe::new(json!({"permissions": {"network": rules, "private_network": true}})).await;
     let asked = json!({"address": HOST, "port": port, "text": "hello"});
-    says(&probe.fails("tcp", asked.clone(), ErrorCode::Denied).await, &["its manifest names it not"]);
+    says(&probe.fails("tcp", asked.clone(), ErrorCode::Denied).await, &["its manifest does not list this address"]);
     let found = probe.run("lookup", json!({"name": "DB.lookup.test."})).await.unwrap();
     assert_eq!(found, json!(["127.0.0.1", "127.0.0.1"]));
     probe.was(Decision::Granted, NETWORK, "dns://db.lookup.test");

@@ -40,7 +40,7 @@ impl FilesView<'_> {
                 spawn_blocking(move || links::made(climb, &place)).await
             }
         };
-        self.heed(fd, path, verdict).map(|()| moving)
+        self.answer(fd, path, verdict).map(|()| moving)
     }
 
     /// Refuses to move, or to link, what would lead out from its new place.
@@ -48,10 +48,10 @@ impl FilesView<'_> {
         let moving = self.moving().await;
         let (Some(from), Some(to)) = (self.place(fd, path), self.place(to, new)) else { return Ok(moving) };
         let verdict = spawn_blocking(move || links::moved(&from, &to)).await;
-        self.heed(fd, path, verdict).map(|()| moving)
+        self.answer(fd, path, verdict).map(|()| moving)
     }
 
-    fn heed(&mut self, fd: &Fd, path: &str, verdict: io::Result<Verdict>) -> Result<(), Refused> {
+    fn answer(&mut self, fd: &Fd, path: &str, verdict: io::Result<Verdict>) -> Result<(), Refused> {
         match verdict {
             Ok(Verdict::Fine) => return Ok(()),
             Ok(Verdict::TooMuch) => {

@@ -68,7 +68,7 @@ impl NetworkGrant {
             return Ok(());
         }
         let withheld = self.withheld.iter().any(|rule| rule.allows(target.scheme, &target.host, target.port));
-        Err(if withheld { "the host's policy does not grant it" } else { "its manifest names it not" })
+        Err(if withheld { "the host's policy does not grant it" } else { "its manifest does not list this address" })
     }
 
     /// Whether this very address may be connected to where the rules allow the name that led there; else why not.
