@@ -47,7 +47,7 @@ fn the_example_hosts_run() {
 fn documents() -> Vec<PathBuf> {
     let docs = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let docs = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
-    let others = ["README.md", "CHANGELOG.md", "examples/plugins-other/README.md"];
+    let others = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "examples/plugins-other/README.md"];
     docs.chain(others.map(|name| root().join(name))).collect()
 }
 
