@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
 use bivium_exchange::Exchange;
-use bivium_instances::{PluginContext, PluginLog};
+use bivium_instances::PluginContext;
 use bivium_interface::{Call, ErrorCode, HostPolicy, Manifest, PluginInterface};
+use bivium_records::PluginLog;
 use bivium_wasm::{WasmConfig, WasmEngine};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;

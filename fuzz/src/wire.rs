@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bivium_exchange::{Area, Exchange};
-use bivium_instances::PluginLog;
+use bivium_records::PluginLog;
 use bivium_worker::fuzzing::{answers, channel};
 use tokio::runtime::Runtime;
 

@@ -2,9 +2,9 @@
 //!
 //! A road says how one [`Instance`] is made and driven ([`InstanceFactory`]); this crate decides when: it queues
 //! calls fairly under their deadline and cancellation, keeps instances for the next call, replaces those that
-//! died, at a pace, stops those that are idle, applies a configuration to all of them or to none, counts, and keeps
-//! the plugin's log; and how much JSON may cross between plugin and host ([`document`]). It knows neither WebAssembly
-//! nor Python.
+//! died, at a pace, stops those that are idle, applies a configuration to all of them or to none, and counts; and how
+//! much JSON may cross between plugin and host ([`document`]). It knows neither WebAssembly nor Python. Logs, the audit
+//! log and secrets are in `bivium-records`.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -51,26 +51,20 @@
 //! # }).unwrap();
 //! ```
 
-mod audit;
 mod context;
 pub mod document;
 mod drain;
 mod idle;
 mod lease;
-mod log;
 mod overtime;
 mod plugin;
 mod pool;
 mod protected;
 mod queue;
-mod rate;
 mod recent;
 mod restart;
 mod room;
 mod slots;
-#[cfg(test)]
-#[path = "../../../tests/support/small_disk.rs"]
-mod small_disk;
 
 use std::sync::Arc;
 
@@ -79,11 +73,9 @@ use bivium_interface::manifest::Limits;
 use bivium_interface::{Call, HostPolicy, InstanceStats, MethodInfo, Payload, PayloadStream, PluginError, Result};
 use serde_json::Value;
 
-pub use audit::{AuditFile, AuditRecord, AuditSink, Auditor, Decision};
-pub use context::{PluginContext, Secrets};
+pub use context::PluginContext;
 pub use drain::{DRAIN_TIME, drain};
 pub use idle::Idle;
-pub use log::{InstanceLog, KeptLog, Line, LogFiles, LogFilter, PluginLog};
 pub use overtime::overtime;
 pub use plugin::PooledPlugin;
 pub use protected::Protected;

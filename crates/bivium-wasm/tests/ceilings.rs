@@ -8,8 +8,9 @@ mod common;
 use std::sync::OnceLock;
 
 use bivium_exchange::Exchange;
-use bivium_instances::{PluginContext, PluginLog};
+use bivium_instances::PluginContext;
 use bivium_interface::{Call, CircuitState, ErrorCode, HostPolicy, PluginError, PluginInterface};
+use bivium_records::PluginLog;
 use bivium_wasm::{WasmConfig, WasmEngine};
 use common::{manifest, says, try_load};
 use serde_json::{Value, json};

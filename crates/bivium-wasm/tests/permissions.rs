@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bivium_exchange::Exchange;
-use bivium_instances::{AuditFile, Auditor, PluginContext, PluginLog};
+use bivium_instances::PluginContext;
 use bivium_interface::{Blob, Call, ErrorCode, HostPolicy, PluginError, PluginInterface};
+use bivium_records::{AuditFile, Auditor, PluginLog};
 use common::{Loaded, engine, guest, load, manifest, says, try_load};
 use serde_json::{Value, json};
 

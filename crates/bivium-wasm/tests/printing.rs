@@ -4,8 +4,8 @@
 
 mod common;
 
-use bivium_instances::PluginLog;
 use bivium_interface::{Call, ErrorCode, LogSource, PluginInterface};
+use bivium_records::PluginLog;
 use common::speaker::{Speech, speaker};
 use common::{Loaded, engine, try_load};
 use serde_json::json;

@@ -200,8 +200,8 @@ fn session() -> Result<String> {
 mod tests {
     use std::path::Path;
 
-    use bivium_instances::{PluginLog, Secrets};
     use bivium_interface::HostPolicy;
+    use bivium_records::{PluginLog, Secrets};
     use serde_json::{Value, json};
 
     use super::*;

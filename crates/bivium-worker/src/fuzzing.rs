@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bivium_exchange::Area;
 use bivium_instances::document::{DocumentLimits, Pace};
-use bivium_instances::{Auditor, InstanceLog, PluginLog};
 use bivium_interface::{Payload, PluginError, Result};
+use bivium_records::{Auditor, InstanceLog, PluginLog};
 use tokio::sync::oneshot;
 
 use crate::call::answer::{Answer, parse};

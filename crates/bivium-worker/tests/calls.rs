@@ -6,8 +6,8 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use bivium_instances::PluginLog;
 use bivium_interface::{Blob, Call, ErrorCode, LogLevel, LogSource, PluginInterface};
+use bivium_records::PluginLog;
 use common::{load, load_from, load_with, manifest};
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};

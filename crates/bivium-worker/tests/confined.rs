@@ -19,8 +19,9 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use bivium_instances::{AuditRecord, AuditSink, Auditor, Decision, PluginContext, Secrets};
+use bivium_instances::PluginContext;
 use bivium_interface::{Blob, Call, ErrorCode, HostPolicy, LogLevel, PluginError, PluginInterface, Result};
+use bivium_records::{AuditRecord, AuditSink, Auditor, Decision, Secrets};
 use bivium_worker::{WorkerPlaces, kept_caches, remove_cache};
 use common::{Fixture, captive_manifest, context, load_at, load_from, load_in};
 use futures_util::StreamExt as _;

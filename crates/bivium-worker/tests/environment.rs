@@ -5,8 +5,9 @@
 mod common;
 
 use bivium_exchange::Exchange;
-use bivium_instances::{PluginContext, PluginLog};
+use bivium_instances::PluginContext;
 use bivium_interface::{Call, HostPolicy, PluginInterface};
+use bivium_records::PluginLog;
 use bivium_worker::{PythonManifest, RemotePluginProxy, WorkerPlaces};
 use common::manifest;
 use serde_json::json;

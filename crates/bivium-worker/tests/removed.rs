@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bivium_exchange::Exchange;
-use bivium_instances::{AuditFile, Auditor, PluginLog};
 use bivium_interface::{Blob, Call, ErrorCode, PluginInterface};
+use bivium_records::{AuditFile, Auditor, PluginLog};
 use bivium_worker::{PythonManifest, RemotePluginProxy, WorkerPlaces};
 use common::{captive_manifest, context, eventually, is_alive, load_in, manifest};
 use serde_json::{Value, json};

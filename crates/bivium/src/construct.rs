@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bivium_exchange::Exchange;
-use bivium_instances::{AuditSink, Auditor, PluginContext, PluginLog, Protected, Secrets};
+use bivium_instances::{PluginContext, Protected};
 use bivium_interface::manifest::{PythonPlugin, Runtime, WasmPlugin};
 use bivium_interface::{Granted, HostPolicy, LogLevel, Manifest, PluginError, PluginInterface, Result};
+use bivium_records::{AuditSink, Auditor, PluginLog, Secrets};
 
 use crate::explained::Explained;
 

@@ -53,13 +53,13 @@ mod sources;
 mod turns;
 
 pub use bivium_exchange::{self as exchange, Exchange};
-pub use bivium_instances::{AuditFile, AuditRecord, AuditSink, Decision, KeptLog, LogFiles, LogFilter};
 pub use bivium_interface::{
     Blob, Call, CallHandle, CallId, CancellationToken, CircuitState, ErrorCode, FailedStep, Failure, FileBackedDto,
     Granted, HostPolicy, InstanceStats, LastCrash, Layer, LogLevel, LogRecord, LogSource, Manifest, MethodInfo,
     Payload, PayloadStream, PluginError, PluginInterface, Problem, Progress, Result, Stats, TypedStream, Wrapper,
     async_trait, escape, lossy, manifest, media_type_of_path, policy, suffix_of_media_type, unescape,
 };
+pub use bivium_records::{AuditFile, AuditRecord, AuditSink, Decision, KeptLog, LogFiles, LogFilter};
 #[cfg(feature = "wasm")]
 pub use bivium_wasm::{
     CacheUsage, Compilation, Compiler, Resolver, SystemResolver, WasmConfig, check_component, compiler_main,

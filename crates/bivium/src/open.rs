@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bivium_exchange::Exchange;
-use bivium_instances::PluginLog;
 use bivium_interface::{Manifest, PluginInterface, Result};
+use bivium_records::PluginLog;
 use serde_json::Value;
 
 use crate::construct::{Constructor, Options};

@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use bivium::manifest::Limits;
 use bivium::{Call, ErrorCode, Exchange, HostPolicy, Manifest, PluginInterface as _};
-use bivium_instances::{PluginContext, PluginLog};
+use bivium_instances::PluginContext;
+use bivium_records::PluginLog;
 use bivium_wasm::{Compiler, WasmConfig, WasmEngine};
 use serde_json::{Value, json};
 

@@ -68,9 +68,9 @@ mod tests {
 
     #[test]
     fn a_missing_permission_is_told_where_the_guest_misses_it() {
-        use bivium_instances::{Auditor, PluginLog};
         use bivium_interface::Failure;
         use bivium_interface::manifest::Permissions;
+        use bivium_records::{Auditor, PluginLog};
 
         use super::cli::ENV;
         use super::files::FILESYSTEM;

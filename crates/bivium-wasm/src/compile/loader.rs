@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bivium_instances::PluginLog;
 use bivium_interface::{LogLevel, LogSource, PluginError, Result};
+use bivium_records::PluginLog;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use wasmtime::Engine;

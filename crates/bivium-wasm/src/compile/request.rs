@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bivium_instances::PluginLog;
 use bivium_interface::manifest::{Component, WasmPlugin};
 use bivium_interface::{HostPolicy, PluginError, manifest};
+use bivium_records::PluginLog;
 
 /// What compiling one component may take.
 #[derive(Debug, Clone, Copy)]

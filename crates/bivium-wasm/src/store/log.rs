@@ -2,8 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bivium_instances::{InstanceLog, Line, PluginLog};
 use bivium_interface::{CallId, LogLevel, LogSource};
+use bivium_records::{InstanceLog, Line, PluginLog};
 
 use super::words::LastWords;
 

@@ -8,8 +8,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bivium_instances::Auditor;
 use bivium_interface::{CallId, ErrorCode, LogLevel, LogSource, PluginError};
+use bivium_records::Auditor;
 
 use super::log::GuestLog;
 
@@ -225,8 +225,8 @@ impl Use {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bivium_instances::PluginLog;
     use bivium_interface::Failure;
+    use bivium_records::PluginLog;
 
     #[test]
     fn a_guest_that_gives_up_after_a_refusal_failed_by_it() {

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use bivium_exchange::Exchange;
-use bivium_instances::{PluginContext, PluginLog};
+use bivium_instances::PluginContext;
 use bivium_interface::{HostPolicy, Manifest, PluginError, Result};
+use bivium_records::PluginLog;
 use bivium_wasm::{ComponentPlugin, WasmConfig, WasmEngine};
 use serde_json::{Value, json};
 

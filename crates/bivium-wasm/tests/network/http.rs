@@ -1,7 +1,7 @@
 //! Requests.
 
-use bivium_instances::{Decision, Secrets};
 use bivium_interface::{ErrorCode, HostPolicy};
+use bivium_records::{Decision, Secrets};
 use serde_json::json;
 
 use crate::common::says;

@@ -19,8 +19,9 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use bivium_exchange::Exchange;
-use bivium_instances::{AuditRecord, AuditSink, Auditor, Decision, PluginContext, PluginLog, Secrets};
+use bivium_instances::PluginContext;
 use bivium_interface::{Call, ErrorCode, HostPolicy, PluginError, PluginInterface, Result};
+use bivium_records::{AuditRecord, AuditSink, Auditor, Decision, PluginLog, Secrets};
 use bivium_wasm::{ComponentPlugin, Resolver, WasmConfig, WasmEngine};
 use serde_json::{Value, json};
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use bivium_instances::{Decision, Secrets};
 use bivium_interface::{ErrorCode, HostPolicy};
+use bivium_records::{Decision, Secrets};
 use bivium_wasm::{WasmConfig, WasmEngine};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::{Value, json};

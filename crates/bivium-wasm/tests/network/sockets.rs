@@ -1,7 +1,7 @@
 //! Sockets and lookups.
 
-use bivium_instances::Decision;
 use bivium_interface::ErrorCode;
+use bivium_records::Decision;
 use serde_json::json;
 
 use crate::common::says;

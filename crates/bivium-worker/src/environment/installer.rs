@@ -7,8 +7,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use bivium_instances::PluginLog;
 use bivium_interface::{Failure, LogLevel, LogSource, PluginError};
+use bivium_records::PluginLog;
 use tokio::process::Command;
 
 use super::machine::Machine;

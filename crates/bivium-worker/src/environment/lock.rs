@@ -8,8 +8,8 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bivium_instances::PluginLog;
 use bivium_interface::{LogLevel, LogSource, PluginError};
+use bivium_records::PluginLog;
 
 /// How often a lock that another holds is tried. A blocking wait could not be cancelled.
 const TRY: Duration = Duration::from_millis(50);

@@ -12,8 +12,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use bivium_instances::PluginLog;
 use bivium_interface::{LogLevel, LogSource, PluginError};
+use bivium_records::PluginLog;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 

@@ -29,8 +29,8 @@ mod version;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use bivium_instances::PluginLog;
 use bivium_interface::{ErrorCode, LogLevel, LogSource, PluginError};
+use bivium_records::PluginLog;
 
 pub use kept::{KeptEnvironment, environments_for, kept_environments, remove_environment};
 use machine::Machine;

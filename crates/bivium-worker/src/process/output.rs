@@ -8,8 +8,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bivium_instances::{InstanceLog, Line};
 use bivium_interface::{CallId, LogLevel, LogSource};
+use bivium_records::{InstanceLog, Line};
 use tokio::net::unix::pipe::Receiver;
 use tokio::task::JoinHandle;
 

@@ -3,8 +3,8 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use bivium_instances::InstanceLog;
 use bivium_interface::{CallId, LogLevel, LogSource, PluginError};
+use bivium_records::InstanceLog;
 use tokio::io::{AsyncRead, BufReader};
 use tokio::sync::oneshot;
 
@@ -84,8 +84,8 @@ fn level_of(name: &str) -> LogLevel {
 
 #[cfg(test)]
 mod tests {
-    use bivium_instances::{Auditor, PluginLog};
     use bivium_interface::ErrorCode;
+    use bivium_records::{Auditor, PluginLog};
 
     use super::*;
 

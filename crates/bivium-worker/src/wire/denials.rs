@@ -4,8 +4,8 @@
 //! error itself. So a record names one of our permissions and a resource that is short and escaped, and there is one an error
 //! at most.
 
-use bivium_instances::Auditor;
 use bivium_interface::{CallId, PluginError, clip, head};
+use bivium_records::Auditor;
 
 use crate::wire::WireError;
 
@@ -49,8 +49,8 @@ impl Denials {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use bivium_instances::{AuditRecord, AuditSink, PluginLog};
     use bivium_interface::{ErrorCode, Result};
+    use bivium_records::{AuditRecord, AuditSink, PluginLog};
     use serde_json::{Value, json};
 
     use super::*;

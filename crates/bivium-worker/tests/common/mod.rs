@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bivium_exchange::Exchange;
-use bivium_instances::{PluginContext, PluginLog};
+use bivium_instances::PluginContext;
 use bivium_interface::{Call, HostPolicy, Manifest, PluginInterface, Result};
+use bivium_records::PluginLog;
 use bivium_worker::{PythonManifest, RemotePluginProxy, WorkerPlaces};
 use serde_json::{Value, json};
 

@@ -10,8 +10,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bivium_instances::{AuditRecord, AuditSink};
 use bivium_interface::{CallHandle, PluginError, Result, clip};
+use bivium_records::{AuditRecord, AuditSink};
 use futures_util::FutureExt as _;
 
 use crate::monitor::{Monitor, SystemSnapshot};

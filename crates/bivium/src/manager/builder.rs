@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use bivium_exchange::Exchange;
-use bivium_instances::{AuditSink, LogFiles};
 use bivium_interface::{HostPolicy, Layer, LogLevel, Manifest, PluginError, Result};
+use bivium_records::{AuditSink, LogFiles};
 #[cfg(feature = "wasm")]
 use bivium_wasm::WasmConfig;
 

@@ -4,8 +4,9 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bivium_instances::{DRAIN_TIME, PluginLog};
+use bivium_instances::DRAIN_TIME;
 use bivium_interface::{LogLevel, LogSource, Manifest, PluginError, PluginInterface, Result};
+use bivium_records::PluginLog;
 use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::sync::Semaphore;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bivium_instances::{DRAIN_TIME, PluginLog, drain};
+use bivium_instances::{DRAIN_TIME, drain};
 use bivium_interface::{CallHandle, LogLevel, LogSource, Manifest, PluginError, PluginInterface, Result};
+use bivium_records::PluginLog;
 use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, watch};

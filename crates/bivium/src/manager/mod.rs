@@ -22,8 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bivium_exchange::Exchange;
-use bivium_instances::{LogFiles, PluginLog};
 use bivium_interface::{Manifest, PluginError, Result, nearest};
+use bivium_records::{LogFiles, PluginLog};
 
 pub use builder::{ManagerBuilder, default_data_dir};
 pub use freed::{Freed, Held};

@@ -2,9 +2,9 @@
 
 use super::headers::{is_forbidden, read_alike};
 use super::target::Target;
-use bivium_instances::Secrets;
 use bivium_interface::manifest::SecretPermission;
 use bivium_interface::{PluginError, Result};
+use bivium_records::Secrets;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// One secret of one plugin.

@@ -7,8 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use bivium_instances::{KeptLog, LogFiles, LogFilter, PluginLog};
 use bivium_interface::{CallId, LogLevel, LogRecord, LogSource};
+use bivium_records::{KeptLog, LogFiles, LogFilter, PluginLog};
 
 const LONG: Duration = Duration::from_secs(60);
 

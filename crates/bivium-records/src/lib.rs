@@ -1,0 +1,45 @@
+//! What a host keeps about its plugins: their logs, the audit log, and the secrets that it holds for them.
+//!
+//! - A [`PluginLog`] has the last records of one plugin in memory, and hands each on to `tracing`, to followers and, if
+//!   the host has [`LogFiles`], to a file, which [`KeptLog`] reads. An [`InstanceLog`] bounds what one instance says.
+//! - An [`Auditor`] tells an [`AuditSink`], for example an [`AuditFile`], what one plugin was granted and what it was
+//!   denied. Denials stand in the plugin's log too.
+//! - [`Secrets`] are the host's secrets by name. A plugin gets those that it is granted.
+//!
+//! This crate knows neither instances nor runtimes: those write here.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use bivium_interface::{LogLevel, LogSource};
+//! use bivium_records::{AuditFile, Auditor, PluginLog, Secrets};
+//!
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let path = dir.path().join("audit.jsonl");
+//! let log = PluginLog::new("translate");
+//! log.push(LogLevel::Info, LogSource::Log, 1, None, "the model is loaded");
+//!
+//! let audit = Auditor::new("translate", Some(Arc::new(AuditFile::open(&path)?)), log.clone());
+//! let secrets = Secrets::default().with("KEY", "s3cret");
+//! audit.granted(1, None, "permissions.secrets", "KEY")?;
+//! assert_eq!(secrets.granted("KEY")?, "s3cret");
+//! audit.denied(1, None, "permissions.network", "https://example.com", "the manifest does not name it")?;
+//!
+//! let written = std::fs::read_to_string(&path).unwrap();
+//! assert!(written.contains("KEY") && !written.contains("s3cret"));
+//! let last = &log.tail(1)[0];
+//! assert_eq!(last.message, "denied: permissions.network https://example.com: the manifest does not name it");
+//! # Ok::<(), bivium_interface::PluginError>(())
+//! ```
+
+mod audit;
+mod log;
+mod rate;
+mod secrets;
+#[cfg(test)]
+#[path = "../../../tests/support/small_disk.rs"]
+mod small_disk;
+
+pub use audit::{AuditFile, AuditRecord, AuditSink, Auditor, Decision};
+pub use log::{InstanceLog, KeptLog, Line, LogFiles, LogFilter, PluginLog};
+pub use secrets::Secrets;
