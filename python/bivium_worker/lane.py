@@ -222,7 +222,12 @@ class Lane:
         if hook is not None:
             try:
                 self._executor.run(hook, call)
-            except WorkerError:
+            except WorkerError as error:
+                if str(error).startswith("the arguments do not fit"):
+                    raise WorkerError(
+                        "invalid-config",
+                        "`initialize` of the class does not take the configuration: write `def initialize(self, config)`",
+                    ) from error
                 raise
             except Exception as error:
                 # Python's words for a wrong value, and the plugin's own: here the value is the configuration.

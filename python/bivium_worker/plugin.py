@@ -228,7 +228,7 @@ def unfit_for(kind: type, settings: Settings) -> WorkerError | None:
         return None
     form = settings.cls + signatures.written(signature)
     if not settings.init_args:
-        text = "the constructor %s needs arguments: write a manifest with `init_args` (%s)" % (form, reason)
+        text = "the constructor %s needs arguments, which `init_args` of a manifest gives (%s)" % (form, reason)
     else:
         text = "the manifest's `init_args` do not fit the constructor: %s; it is %s" % (reason, form)
     return WorkerError("invalid-manifest", text)

@@ -38,7 +38,7 @@ class Start(WorkerCase):
         self.assertEqual(worker.result(), {"size": 3, "names": ["a"], "mode": "fast"})
         error = self.failure("Configured", "constructed")
         self.assertEqual(error["code"], "invalid-manifest")
-        text = "the constructor Configured(size, names=(), *, mode='fast') needs arguments: write a manifest with `init_args`"
+        text = "the constructor Configured(size, names=(), *, mode='fast') needs arguments, which `init_args` of a manifest gives"
         self.assertEqual(error["message"], text + " (missing a required argument: 'size')")
         error = self.failure("Configured", "constructed", init_args={"sise": 1, "mod": 2})
         self.assertEqual(
@@ -58,6 +58,16 @@ class Start(WorkerCase):
         # A TypeError of the constructor's own is the plugin's.
         error = self.failure("Configured", "constructed", init_args={"size": "x"})
         self.assertEqual((error["code"], error["type"]), ("plugin-failed", "TypeError"))
+
+    def test_an_initialize_that_takes_no_configuration_is_told_as_that(self):
+        with tempfile.TemporaryDirectory() as directory:
+            with open(os.path.join(directory, "bare.py"), "w") as module:
+                module.write("class Bare:\n    def initialize(self):\n        pass\n")
+            worker = self.start("Bare", "bare", source=[directory])
+            status, reply = worker.post("/initialize", {"call": "1", "config": {}})
+            self.assertNotEqual(status, 200)
+            self.assertEqual(reply["error"]["code"], "invalid-config")
+            self.assertIn("write `def initialize(self, config)`", reply["error"]["message"])
 
     def test_a_function_is_a_plugin(self):
         for name, reply in (("count", {"words": 2}), ("later", {"words": 2}), ("Configured.parsed", ["a", "b"])):

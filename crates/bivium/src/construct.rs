@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bivium_exchange::Exchange;
 use bivium_instances::{PluginContext, Protected};
 use bivium_interface::manifest::{PythonPlugin, Runtime, WasmPlugin};
-use bivium_interface::{Granted, HostPolicy, LogLevel, Manifest, PluginError, PluginInterface, Result};
+use bivium_interface::{Granted, HostPolicy, LogLevel, LogSource, Manifest, PluginError, PluginInterface, Result};
 use bivium_records::{AuditSink, Auditor, PluginLog, Secrets};
 
 use crate::explained::Explained;
@@ -84,6 +84,14 @@ impl Constructor {
         let audit = if granted.enforce { audit.enforced() } else { audit };
         for refusal in &granted.refused {
             audit.denied(0, None, refusal.key, refusal.wanted.as_str(), refusal.reason())?;
+        }
+        if !granted.confined && self.options.policy.permissions.is_some() {
+            let policy =
+                self.options.policy.file.as_ref().map_or_else(String::new, |file| format!(" {}", file.display()));
+            let message = format!(
+                "the host's policy{policy} has `permissions` and no `confine`: a Python plugin without `permissions` is trusted, and not held by it"
+            );
+            log.push(LogLevel::Warn, LogSource::Host, 0, None, &message);
         }
         let (secrets, protected) = (self.options.secrets.clone(), self.options.protected());
         let log_level = self.options.log_level;

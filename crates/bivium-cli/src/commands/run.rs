@@ -78,6 +78,7 @@ impl Prepared {
             let screen = output.screen();
             tell_of_files(host, output, &name, &method, &texts).await;
             let all = async {
+                host.manager.check_enabled(&name)?;
                 screen.phase("loading");
                 host.load(&name, changes, &handle).await?;
                 screen.phase("running");

@@ -90,3 +90,29 @@ fn a_component_that_meets_the_policys_limit_is_told_to_raise_it_there() {
     place.run(&["run", "echo", "text=a"]).assert_status(0);
     place.assert_clean();
 }
+
+#[test]
+fn a_policy_that_does_not_confine_says_whom_it_does_not_hold() {
+    let place = place(json!({}));
+    let file = place.write("note.txt", "here");
+    let path = format!("path={}", file.display());
+    let warning = "the host's policy policy.json has `permissions` and no `confine`";
+    for (policy, is_told) in [(r#"{"permissions": {}}"#, true), (r#"{"limits": {}}"#, false)] {
+        place.write("policy.json", policy);
+        let ran = place.run(&[RUN.as_slice(), &[&path]].concat());
+        assert_eq!((ran.status, ran.stderr.contains(warning)), (0, is_told), "{policy}: {}", ran.all());
+    }
+}
+
+#[test]
+fn a_disabled_plugin_is_refused_before_anything_of_it_runs() {
+    let place = place(json!({"requirements": ["no-such-package-anywhere==1"]}));
+    place.run(&["disable", "reads"]).assert_status(0);
+    let ran = place.run(&["run", "reads", "path=x"]);
+    assert!(
+        ran.assert_status(7).stderr.contains("the plugin is disabled") && !ran.stderr.contains("environment"),
+        "{}",
+        ran.all()
+    );
+    place.assert_clean();
+}

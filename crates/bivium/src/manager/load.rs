@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::PluginManager;
 use super::freed::Freed;
 use super::layers::Weight;
-use super::loaded::{Config, Loaded, PluginCopy};
+use super::loaded::{Config, Loaded, PluginCopy, disabled};
 use crate::caught::CaughtPlugin;
 use crate::config::{Schema, merge};
 use crate::sources;
@@ -301,6 +301,17 @@ impl PluginManager {
         }
         self.manifest(name)?;
         Ok(self.inner.settings.read(name)?.enabled)
+    }
+
+    /// Refuses a plugin that is disabled, as a call to it would be refused: for who would have to load it first.
+    ///
+    /// # Errors
+    /// `unavailable` if it is disabled; those of [`is_enabled`](Self::is_enabled).
+    pub fn check_enabled(&self, name: &str) -> Result<()> {
+        match self.is_enabled(name)? {
+            true => Ok(()),
+            false => Err(disabled(name)),
+        }
     }
 
     async fn make(&self, manifest: &Arc<Manifest>, config: Value, log: &PluginLog) -> Result<Arc<PluginCopy>> {

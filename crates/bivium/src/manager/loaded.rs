@@ -247,9 +247,7 @@ impl Loaded {
     /// `unavailable` if it is disabled or gone; `cancelled`; `timeout`.
     pub(super) async fn enter(self: &Arc<Self>, call: &CallHandle) -> Result<Serving> {
         if !self.enabled.load(Ordering::Relaxed) {
-            return Err(PluginError::unavailable("the plugin is disabled")
-                .with_plugin(&self.name)
-                .with_help(format!("`bivium enable {}` lets calls through again", self.name)));
+            return Err(disabled(&self.name));
         }
         let listed = self.list(call);
         // Waiting is seldom and large: in a box, so that what each call moves about stays small.
@@ -270,6 +268,13 @@ impl Loaded {
         calls.list.insert(number, call.clone());
         Listed { loaded: Arc::clone(self), number }
     }
+}
+
+/// The error of a call to a plugin that is disabled.
+pub(super) fn disabled(name: &str) -> PluginError {
+    PluginError::unavailable("the plugin is disabled")
+        .with_plugin(name)
+        .with_help(format!("`bivium enable {name}` lets calls through again"))
 }
 
 /// Keeps a call on its plugin's list.

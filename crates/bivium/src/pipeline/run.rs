@@ -90,6 +90,8 @@ impl Pipeline {
         if names.is_empty() {
             return Ok(());
         }
+        // Before anything is made or started.
+        names.iter().try_for_each(|name| manager.check_enabled(name))?;
         let loads = names.into_iter().map(|name| async move {
             match self.configs.get(name) {
                 Some(config) => manager.load_with(name, config.clone()).await,
