@@ -3,6 +3,8 @@
 pub(crate) mod channel;
 pub(crate) mod client;
 pub(crate) mod denials;
+#[cfg(test)]
+mod written;
 
 use std::collections::BTreeMap;
 

@@ -133,6 +133,15 @@ pub fn send(pid: u32, signal: rustix::process::Signal) {
     let _ = rustix::process::kill_process(pid, signal);
 }
 
+/// Waits until it is so.
+pub fn until(check: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !check() {
+        assert!(Instant::now() < end, "it does not come to be");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 pub async fn eventually(seconds: u64, mut check: impl FnMut() -> bool) -> bool {
     let until = Instant::now() + Duration::from_secs(seconds);
     while !check() {
