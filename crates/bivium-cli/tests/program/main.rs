@@ -18,6 +18,7 @@ mod executable;
 mod files;
 mod full;
 mod info;
+mod json;
 mod kept;
 mod logs;
 mod objects;
