@@ -41,16 +41,10 @@ def next_id() -> str:
 
 
 def needs(module: str):
-    """Skips a test case aloud where this Python lacks a library."""
-    if importlib.util.find_spec(module) is not None:
-        return lambda case: case
-    reason = "%s is not installed for %s" % (module, sys.executable)
-
-    def skip(case):
-        print("skipped: %s: %s" % (case.__name__, reason), file=sys.stderr)
-        return unittest.skip(reason)(case)
-
-    return skip
+    """Skips a test case where this Python lacks a library."""
+    return unittest.skipIf(
+        importlib.util.find_spec(module) is None, "%s is not installed for %s" % (module, sys.executable)
+    )
 
 
 def alive(pid: int) -> bool:

@@ -1,4 +1,5 @@
-//! A small disk of its own for a test: it can be filled and made read-only. Crates' tests include this file by `#[path]`.
+//! A small disk of its own for a test: it can be filled and made read-only. Crates' tests include this file by `#[path]`, and
+//! `skipped.rs` with it.
 
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
@@ -18,7 +19,7 @@ impl SmallDisk {
         if disk.mount(&["-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs"]) {
             return Some(disk);
         }
-        eprintln!("SKIPPED: a small disk cannot be mounted here");
+        crate::skipped::skipped("a small disk cannot be mounted here");
         None
     }
 

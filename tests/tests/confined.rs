@@ -3,6 +3,8 @@
 
 #[path = "../support/executable.rs"]
 mod executable;
+#[path = "../support/skipped.rs"]
+mod skipped;
 
 use std::path::Path;
 use std::process::Command;
@@ -10,6 +12,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use executable::copy_executable;
+use skipped::skipped;
 
 /// An ordinary user, who owns nothing.
 const USER: &str = "61234";
@@ -48,7 +51,7 @@ fn report(wrapper: &[&str], user: Option<&str>) -> Option<Value> {
     let done = command.output().unwrap();
     let errors = String::from_utf8_lossy(&done.stderr).into_owned();
     if let Some(line) = errors.lines().find(|line| line.starts_with("setpriv:") || line.starts_with("unshare:")) {
-        eprintln!("SKIPPED: {line}");
+        skipped(line);
         return None;
     }
     assert!(done.status.success(), "{}\n{errors}", done.status);
@@ -65,7 +68,7 @@ fn path(other: bool) -> std::ffi::OsString {
 fn is_root() -> bool {
     let is = rustix::process::geteuid().is_root();
     if !is {
-        eprintln!("SKIPPED: it takes root to become another user");
+        skipped("it takes root to become another user");
     }
     is
 }

@@ -1,6 +1,9 @@
 //! Components in JavaScript and Python, with interpreters in them: the largest in common use. They are built by
 //! `cargo xtask guests --languages`; what is not built is left out, aloud.
 
+#[path = "../support/skipped.rs"]
+mod skipped;
+
 use std::path::Path;
 use std::time::Instant;
 
@@ -8,6 +11,7 @@ use bivium::{Call, Compilation, ErrorCode, PluginManager, WasmConfig};
 use bivium_tests::root;
 use futures_util::TryStreamExt;
 use serde_json::json;
+use skipped::skipped;
 
 /// A manager of its own, as a new host has it. What is compiled is kept from one run of the tests to the next.
 fn manager(own: &Path) -> PluginManager {
@@ -25,7 +29,7 @@ fn manager(own: &Path) -> PluginManager {
 async fn speaks(name: &str) {
     let component = root().join(format!("examples/plugins-other/target/guests/{name}.wasm"));
     if !component.is_file() {
-        eprintln!("{name} is left out: it is not built, see `cargo xtask guests --languages`");
+        skipped(&format!("{name} is not built, see `cargo xtask guests --languages`"));
         return;
     }
     let own = tempfile::tempdir().unwrap();

@@ -42,6 +42,9 @@ mod place;
 mod read;
 mod reclaim;
 mod session;
+#[cfg(test)]
+#[path = "../../../tests/support/skipped.rs"]
+mod skipped;
 mod tree;
 mod window;
 mod writer;

@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn a_file_of_another_file_system_is_copied_and_the_copy_goes() {
         if !Path::new("/dev/shm").is_dir() {
-            eprintln!("SKIPPED: there is no second file system");
+            crate::skipped::skipped("there is no second file system");
             return;
         }
         let (near, far) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 mod common;
+#[path = "../../../tests/support/skipped.rs"]
+mod skipped;
 #[path = "../../../tests/support/small_disk.rs"]
 mod small_disk;
 

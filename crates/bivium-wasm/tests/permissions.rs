@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 mod common;
+#[path = "../../../tests/support/skipped.rs"]
+mod skipped;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use bivium_interface::{Blob, Call, ErrorCode, HostPolicy, PluginError, PluginInt
 use bivium_records::{AuditFile, Auditor, PluginLog};
 use common::{Loaded, engine, guest, load, manifest, says, try_load};
 use serde_json::{Value, json};
+use skipped::skipped;
 
 struct Probe(Loaded);
 
@@ -614,7 +617,7 @@ impl Mounted {
         if done.is_ok_and(|done| done.status.success()) {
             return Some(Self(path));
         }
-        eprintln!("SKIPPED: nothing can be mounted here");
+        skipped("nothing can be mounted here");
         None
     }
 }

@@ -32,6 +32,9 @@ mod process;
 mod proxy;
 mod refusals;
 #[cfg(test)]
+#[path = "../../../tests/support/skipped.rs"]
+mod skipped;
+#[cfg(test)]
 #[path = "../../../tests/support/small_disk.rs"]
 mod small_disk;
 mod starved;

@@ -23,6 +23,7 @@ use bivium_instances::PluginContext;
 use bivium_interface::{Blob, Call, ErrorCode, HostPolicy, LogLevel, PluginError, PluginInterface, Result};
 use bivium_records::{AuditRecord, AuditSink, Auditor, Decision, Secrets};
 use bivium_worker::{WorkerPlaces, kept_caches, remove_cache};
+use common::skipped::skipped;
 use common::{Fixture, captive_manifest, context, load_at, load_from, load_in};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
@@ -293,7 +294,7 @@ async fn other_processes_cannot_be_signalled() {
     let [one, other] = [captive(json!({})).await, captive(json!({})).await];
     let is_told = one.log.tail(100).iter().any(|record| record.message.contains("before 6.12"));
     if !one.holds_files() || is_told {
-        eprintln!("SKIPPED: this kernel does not hold signals");
+        skipped("this kernel does not hold signals");
         return;
     }
     other.ask("by_pid", &[]).await.unwrap();

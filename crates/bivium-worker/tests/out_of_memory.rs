@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use bivium_interface::{Call, ErrorCode, PluginInterface};
 use common::load_with;
+use common::skipped::skipped;
 use serde_json::json;
 
 /// A control group of at most so much memory in which this process is, until it is dropped.
@@ -56,7 +57,7 @@ impl Drop for Group {
 async fn a_kill_for_want_of_memory_is_told_as_that_and_another_kill_is_not() {
     let _group = match Group::enter(300 << 20) {
         Ok(group) => group,
-        Err(why) => return eprintln!("SKIPPED: no memory control group can be made on this machine: {why}"),
+        Err(why) => return skipped(&format!("no memory control group can be made on this machine: {why}")),
     };
     let dir = tempfile::tempdir().unwrap();
     let code = "

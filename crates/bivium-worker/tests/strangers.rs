@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bivium_interface::PluginInterface;
+use common::skipped::skipped;
 use common::{Fixture, captive, parent};
 use serde_json::{Value, json};
 
@@ -249,7 +250,7 @@ fn files(place: &Path) -> Vec<PathBuf> {
 fn as_nobody(scene: &Scene, area: &str) {
     const NOBODY: u32 = 65534;
     if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
-        eprintln!("SKIPPED: only root can look as another user");
+        skipped("only root can look as another user");
         return;
     }
     let fails = |program: &str, argument: String| {

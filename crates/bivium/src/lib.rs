@@ -47,6 +47,9 @@ mod open;
 pub mod pipeline;
 pub mod scheduler;
 #[cfg(test)]
+#[path = "../../../tests/support/skipped.rs"]
+mod skipped;
+#[cfg(test)]
 #[path = "../../../tests/support/small_disk.rs"]
 mod small_disk;
 mod sources;

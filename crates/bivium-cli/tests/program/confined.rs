@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::place::Place;
+use crate::skipped::skipped;
 
 const PLUGIN: &str = r#"
 import urllib.request
@@ -74,7 +75,7 @@ fn denials_are_told_by_the_audit_log_and_a_grant_by_the_hosts_path() {
     let named = format!("path={}", file.display());
     let ran = place.run(&["run", "kept", "--method", "model", &named, "--audit", "audit.jsonl"]);
     if ran.status == 0 {
-        eprintln!("SKIPPED: this machine cannot hold files");
+        skipped("this machine cannot hold files");
         return;
     }
     ran.assert_status(5);
@@ -98,7 +99,7 @@ fn a_denial_behind_an_error_ends_the_program_with_its_status_and_names_the_permi
     std::fs::write(&file, "here").unwrap();
     let ran = place.run(&["run", "kept", "--method", "model", &format!("path={}", file.display())]);
     if ran.status == 0 {
-        eprintln!("SKIPPED: this machine cannot hold files");
+        skipped("this machine cannot hold files");
         return;
     }
     ran.assert_status(5);

@@ -29,6 +29,8 @@ mod reader;
 mod refused;
 mod saved;
 mod secrets;
+#[path = "../../../../tests/support/skipped.rs"]
+mod skipped;
 #[path = "../../../../tests/support/small_disk.rs"]
 mod small_disk;
 mod strange_text;

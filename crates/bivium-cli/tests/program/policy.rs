@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::place::Place;
+use crate::skipped::skipped;
 
 const PLUGIN: &str = r#"
 class Reads:
@@ -44,7 +45,7 @@ fn what_a_policy_refuses_is_recorded_and_an_error_of_it_names_the_policy_and_the
         ("permissions.filesystem".to_owned(), wanted, "the host's policy policy.json does not grant it".to_owned());
     assert_eq!(denials(&place)[0], refused, "{}", ran.all());
     if ran.status == 0 {
-        eprintln!("SKIPPED: this machine cannot hold files");
+        skipped("this machine cannot hold files");
         return;
     }
     let cure =

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 
 use crate::place::{Place, signal, until};
+use crate::skipped::skipped;
 
 const VALUE: &str = "s3cret-value";
 
@@ -108,7 +109,7 @@ fn a_program_that_has_secrets_leaves_no_core() {
         until("the plugin's wait", || flag.exists() || child.try_wait().unwrap().is_some());
         if let Some(status) = child.try_wait().unwrap() {
             assert!(status.code() == Some(2) && !flag.exists(), "{status}");
-            eprintln!("SKIPPED: the size of core files cannot be raised here");
+            skipped("the size of core files cannot be raised here");
             return;
         }
         for pid in family(child.id()) {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::executable::write_executable;
 use crate::place::{Place, Ran};
+use crate::skipped::skipped;
 
 const STRANGER: u32 = 54321;
 const ME: u32 = 12345;
@@ -50,7 +51,7 @@ impl Project {
     /// None for who is not root: then nothing can be given to others.
     fn of(user: u32) -> Option<Self> {
         if !rustix_is_root() {
-            eprintln!("SKIPPED: only root can give files to others");
+            skipped("only root can give files to others");
             return None;
         }
         let place = Place::new();
@@ -229,7 +230,7 @@ fn a_list_of_others_who_can_write_counts_as_well() {
     let hex: String = list.iter().map(|byte| format!("{byte:02x}")).collect();
     let set = Command::new("python3").args(["-c", script]).arg(project.place.path(part)).arg(hex).status().unwrap();
     if !set.success() {
-        eprintln!("SKIPPED: there are no access control lists here");
+        skipped("there are no access control lists here");
         return;
     }
     project.assert_refused(part, &["comp", "py", "interp"], "has an access control list");
@@ -337,7 +338,7 @@ fn a_file_system_that_a_stranger_serves_is_not_read_whatever_it_says() {
         BufReader::new(serving.stdout.take().unwrap()).read_line(&mut said).unwrap();
         if said.is_empty() {
             serving.wait().unwrap();
-            eprintln!("SKIPPED: no file system can be served here");
+            skipped("no file system can be served here");
             return;
         }
         let ran = project.run(&["list", "--output=json"]);

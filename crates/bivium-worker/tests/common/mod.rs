@@ -2,6 +2,9 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
+#[path = "../../../../tests/support/skipped.rs"]
+pub(crate) mod skipped;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +15,7 @@ use bivium_interface::{Call, HostPolicy, Manifest, PluginInterface, Result};
 use bivium_records::PluginLog;
 use bivium_worker::{PythonManifest, RemotePluginProxy, WorkerPlaces};
 use serde_json::{Value, json};
+use skipped::skipped;
 
 pub struct Fixture {
     pub plugin: RemotePluginProxy,
@@ -86,7 +90,7 @@ impl Fixture {
     pub fn holds_files(&self) -> bool {
         let lacks = self.log.tail(100).iter().any(|record| record.message.contains("this kernel has no Landlock"));
         if lacks {
-            eprintln!("SKIPPED: this kernel has no Landlock");
+            skipped("this kernel has no Landlock");
         }
         !lacks
     }
