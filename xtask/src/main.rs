@@ -19,7 +19,8 @@ const USAGE: &str = "\
 cargo xtask demo [audio@=FILE …]
     Turns speech into subtitles, over both roads.
 cargo xtask test [--from-source]
-    Does everything that the tests need, then runs them. --from-source builds the components or fails.
+    Does everything that the tests need (packages from PyPI among it), then runs them, and says at its end which were skipped
+    and why. --from-source builds the components or fails.
 cargo xtask test --cjm
     Runs published plugins of cjm-plugin-system in environments made for them (needs PyPI, Python 3.12, ffmpeg).
 cargo xtask soak [--seconds N] [--kills N] [--seed N]

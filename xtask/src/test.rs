@@ -1,19 +1,73 @@
-//! `cargo xtask test`: everything that the tests need, then the tests.
+//! `cargo xtask test`: everything that the tests need, then the tests, and at the end those that this machine left out.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use serde_json::Value;
 
 use crate::command::{cargo, run};
-use crate::guests;
+use crate::{environment, guests};
+
+/// The example plugins whose requirements the tests of the Python side need. Those that need gigabytes (Torch) are not among them.
+const PLUGINS: [&str; 2] = ["embed", "transcribe"];
+
+/// What else these tests need.
+const PACKAGES: [&str; 2] = ["pandas==2.3.3", "pydantic==2.12.5"];
+
+/// Names the file in which tests note that they were left out, and why: a line each.
+const SKIPPED: &str = "BIVIUM_SKIPPED";
 
 /// Runs the tests of the workspace, of the example components (on this machine's own target) and of the Python
 /// side. `--from-source` builds the components from source or fails.
 pub(crate) fn run_tests(from_source: bool) -> Result<()> {
     guests::run(guests::Options { from_source, ..guests::Options::default() })?;
-    run(&mut cargo(&["test", "--workspace"]))?;
-    run(cargo(&["test", "--workspace"]).current_dir(crate::root().join("examples/plugins")))?;
-    let mut python = Command::new("python3");
-    python.args(["-m", "unittest", "discover", "--start-directory", "tests/python"]);
-    run(python.current_dir(crate::root()))
+    fs::create_dir_all(crate::target())?;
+    // Tests run in directories of their own.
+    let target = crate::target().canonicalize()?;
+    let python = python(&target);
+    let skipped = target.join("skipped-tests.txt");
+    fs::write(&skipped, "")?;
+    let done = run_all(&python, &skipped);
+    let told = fs::read_to_string(&skipped)?;
+    for line in told.lines() {
+        eprintln!("skipped: {line}");
+    }
+    done
+}
+
+fn run_all(python: &Path, skipped: &Path) -> Result<()> {
+    run(cargo(&["test", "--workspace"]).env(SKIPPED, skipped))?;
+    let examples = crate::root().join("examples/plugins");
+    run(cargo(&["test", "--workspace"]).env(SKIPPED, skipped).current_dir(examples))?;
+    run(Command::new(python).arg("tests/python").env(SKIPPED, skipped).current_dir(crate::root()))
+}
+
+/// A Python with what the tests need, made once. Where it cannot be made, the `python3` on PATH, whose tests are left out that
+/// need more than it has.
+fn python(target: &Path) -> PathBuf {
+    let system = PathBuf::from("python3");
+    let made = requirements().and_then(|packages| {
+        let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
+        environment::make(&target.join("test-python"), &system, &packages)
+    });
+    made.unwrap_or_else(|error| {
+        eprintln!(
+            "test: what some Python tests need cannot be installed from PyPI, so these tests are skipped: {error:#}"
+        );
+        system
+    })
+}
+
+fn requirements() -> Result<Vec<String>> {
+    let mut all = PACKAGES.map(str::to_owned).to_vec();
+    for plugin in PLUGINS {
+        let path = crate::root().join("examples/plugins").join(plugin).join(format!("{plugin}.json"));
+        let manifest: Value = serde_json::from_str(&fs::read_to_string(&path)?)?;
+        let pinned = manifest.get("requirements").and_then(Value::as_array);
+        let pinned = pinned.with_context(|| format!("{} has no requirements", path.display()))?;
+        all.extend(pinned.iter().filter_map(Value::as_str).map(str::to_owned));
+    }
+    Ok(all)
 }
