@@ -59,9 +59,10 @@ async fn serve(component: &[u8]) {
         "name": "c", "version": "1.0.0", "runtime": "wasm", "component": path,
         "limits": {"memory_mb": 16, "call_ms": 50, "payload_mb": 1, "blob_mb": 1},
     });
-    let manifest: Manifest = serde_json::from_value(manifest).expect("it is a manifest");
+    let manifest = Manifest::parse(&manifest.to_string(), &path.with_extension("json")).expect("it is a manifest");
+    let component = manifest.wasm().expect("it is a component's");
     let context = PluginContext::new(PluginLog::new("c"), HostPolicy::default().grant(&manifest));
-    let plugin = match bivium_wasm::load(engine, &manifest, exchange, context).await {
+    let plugin = match bivium_wasm::load(engine, &manifest, component, exchange, context).await {
         Ok(plugin) => plugin,
         Err(error) => {
             assert_ne!(error.code(), ErrorCode::Internal, "{error}");

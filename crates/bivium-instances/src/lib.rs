@@ -64,9 +64,6 @@ mod queue;
 mod recent;
 mod restart;
 mod room;
-#[cfg(test)]
-#[path = "../../../tests/support/skipped.rs"]
-mod skipped;
 mod slots;
 
 use std::sync::Arc;

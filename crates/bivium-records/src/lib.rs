@@ -37,6 +37,9 @@ mod log;
 mod rate;
 mod secrets;
 #[cfg(test)]
+#[path = "../../../tests/support/skipped.rs"]
+mod skipped;
+#[cfg(test)]
 #[path = "../../../tests/support/small_disk.rs"]
 mod small_disk;
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use bivium_exchange::Exchange;
 use bivium_instances::{PluginContext, Protected};
+#[cfg(not(all(feature = "wasm", feature = "python")))]
+use bivium_interface::manifest::RuntimeKind;
 use bivium_interface::manifest::{PythonPlugin, Runtime, WasmPlugin};
 use bivium_interface::{Granted, HostPolicy, LogLevel, LogSource, Manifest, PluginError, PluginInterface, Result};
 use bivium_records::{AuditSink, Auditor, PluginLog, Secrets};
@@ -194,7 +196,7 @@ impl Constructor {
 
 /// What a plugin is told whose runtime this host was built without.
 #[cfg(not(all(feature = "wasm", feature = "python")))]
-pub(crate) fn absent(runtime: bivium_interface::manifest::RuntimeKind) -> PluginError {
+pub(crate) fn absent(runtime: RuntimeKind) -> PluginError {
     let runtime = runtime.as_str();
     let message = format!("this host cannot run plugins of the runtime {runtime:?}: it was built without it");
     let help = format!("build it with the feature `{runtime}` of the crate `bivium`");

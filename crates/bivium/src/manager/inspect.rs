@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+#[cfg(not(all(feature = "wasm", feature = "python")))]
+use bivium_interface::manifest::RuntimeKind;
 use bivium_interface::manifest::{PythonPlugin, Runtime, WasmPlugin};
 use bivium_interface::{Manifest, MethodInfo, PluginError, Result, lossy};
 use serde::Serialize;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-#[cfg(feature = "python")]
 use bivium_interface::{Manifest, PluginError, Result};
 
 use super::{ManagerBuilder, PluginManager};
