@@ -128,10 +128,7 @@ impl<F: InstanceFactory> Pool<F> {
         pool.borrow().queue.wait(call).await?;
         let mut hold = Hold::new(pool);
         if let Some(admit) = admit {
-            hold.admission = match admit.admit_at_once() {
-                Some(admission) => admission,
-                None => admit.admit(call).await?,
-            };
+            hold.admission = admit.enter(call).await?;
         }
         let instance = Self::seat_for(&mut hold, call).await?;
         hold.pool.borrow().line().kept.calls.begin();

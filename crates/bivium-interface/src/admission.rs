@@ -21,6 +21,19 @@ pub trait Admit: Send + Sync + 'static {
     async fn admit(&self, call: &CallHandle) -> Result<Admission>;
 }
 
+impl dyn Admit {
+    /// Lets the call through at once, or as soon as it may start.
+    ///
+    /// # Errors
+    /// As [`admit`](Admit::admit).
+    pub async fn enter(&self, call: &CallHandle) -> Result<Admission> {
+        match self.admit_at_once() {
+            Some(admission) => Ok(admission),
+            None => self.admit(call).await,
+        }
+    }
+}
+
 /// What a call holds that was let through, until it has ended. Dropping it gives back what was taken for the call.
 #[derive(Default)]
 pub struct Admission(#[allow(dead_code, reason = "held for its drop")] Option<Box<dyn Any + Send + Sync>>);

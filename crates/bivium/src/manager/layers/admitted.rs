@@ -18,12 +18,12 @@ pub(in crate::manager) struct Admitted {
     pub(in crate::manager) plugin: Arc<dyn PluginInterface>,
     /// None for a plugin that the host registered itself.
     pub(in crate::manager) manifest: Option<Arc<Manifest>>,
-    calls: Arc<Door>,
-    streams: Arc<Door>,
+    calls: Arc<dyn Admit>,
+    streams: Arc<dyn Admit>,
 }
 
-/// What admits the calls of one copy of a plugin, or its streams.
-struct Door {
+/// Has the scheduler admit the calls of one copy of a plugin, or its streams.
+struct SchedulerAdmit {
     plugin: Arc<dyn PluginInterface>,
     /// What the manifest asks for.
     resources: Option<Resources>,
@@ -41,8 +41,8 @@ impl Admitted {
         monitor: &Arc<dyn Monitor>,
     ) -> Self {
         let weight = Arc::default();
-        let door = |is_for_streams| {
-            Arc::new(Door {
+        let admit = |is_for_streams| -> Arc<dyn Admit> {
+            Arc::new(SchedulerAdmit {
                 plugin: Arc::clone(&plugin),
                 resources: manifest.as_ref().map(|manifest| manifest.resources.clone()),
                 is_for_streams,
@@ -51,7 +51,7 @@ impl Admitted {
                 monitor: Arc::clone(monitor),
             })
         };
-        let (calls, streams) = (door(false), door(true));
+        let (calls, streams) = (admit(false), admit(true));
         Self { plugin, manifest, calls, streams }
     }
 
@@ -74,7 +74,7 @@ impl Wrapper for Admitted {
         'a: 'b,
     {
         if self.asks() {
-            return self.plugin.execute(call.admitted_by(Arc::clone(&self.calls) as Arc<dyn Admit>));
+            return self.plugin.execute(call.admitted_by(Arc::clone(&self.calls)));
         }
         Box::pin(async move {
             let _admission = self.calls.enter(call.handle()).await?;
@@ -84,7 +84,7 @@ impl Wrapper for Admitted {
 
     async fn execute_stream(&self, call: Call) -> Result<PayloadStream> {
         if self.asks() {
-            return self.plugin.execute_stream(call.admitted_by(Arc::clone(&self.streams) as Arc<dyn Admit>)).await;
+            return self.plugin.execute_stream(call.admitted_by(Arc::clone(&self.streams))).await;
         }
         let handle = call.handle().clone();
         let admission = self.streams.enter(&handle).await?;
@@ -93,7 +93,7 @@ impl Wrapper for Admitted {
 }
 
 #[async_trait]
-impl Admit for Door {
+impl Admit for SchedulerAdmit {
     /// By what the plugin was seen to hold a moment ago.
     fn admit_at_once(&self) -> Option<Admission> {
         let weight = match self.weighed() {
@@ -116,14 +116,7 @@ impl Admit for Door {
     }
 }
 
-impl Door {
-    async fn enter(&self, call: &CallHandle) -> Result<Admission> {
-        match self.admit_at_once() {
-            Some(admission) => Ok(admission),
-            None => self.admit(call).await,
-        }
-    }
-
+impl SchedulerAdmit {
     /// What the manifest asks for, if it matters what the plugin holds.
     fn weighed(&self) -> Option<&Resources> {
         let resources = self.resources.as_ref()?;
