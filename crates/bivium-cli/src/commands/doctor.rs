@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bivium::monitor::{MachineMonitor, Monitor as _};
 use bivium::{
-    ConfinementSupport, ErrorCode, Exchange, HostPolicy, PluginError, SearchPath, Shadowed, default_data_dir, discover,
+    ConfinementSupport, ErrorCode, Exchange, HostPolicy, PluginError, PythonManifest, SearchPath, Shadowed,
+    default_data_dir, discover,
 };
 use bivium_wasm::WasmEngine;
 use serde::Serialize;
@@ -259,7 +260,8 @@ fn manifests(paths: &[SearchPath]) -> Vec<Check> {
             let text = format!("{} cannot start: {} is not there", manifest.name, file.display());
             checks.push(Check::new(Level::Fail, what, text));
         }
-        let others = missing(manifest).into_iter().filter(|_| cannot_start.is_none());
+        let outline = PythonManifest::of(manifest).map(|manifest| bivium::outline(&manifest));
+        let others = missing(manifest, outline.as_ref()).into_iter().filter(|_| cannot_start.is_none());
         checks.extend(others.map(|text| Check::new(Level::Warn, what, format!("{}: {text}", manifest.name))));
     }
     checks

@@ -1,9 +1,8 @@
 //! What a manifest names and is not there, or is something else. Nothing is run or compiled.
 
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 
-use bivium::{Manifest, PythonManifest};
+use bivium::{Manifest, Outline};
 use bivium_interface::nearest;
 
 /// Entries of one directory that are compared with a name.
@@ -12,8 +11,8 @@ const MOST_ENTRIES: usize = 10_000;
 const MOST_ABOVE: usize = 2;
 
 /// The files without which the plugin cannot start, each as a clause; directories that it is granted and are not there; a file that is no
-/// component; a module, class or function that does not seem to be there.
-pub(super) fn missing(manifest: &Arc<Manifest>) -> Vec<String> {
+/// component; and by the outline of a Python plugin, a module, class or function that does not seem to be there.
+pub(super) fn missing(manifest: &Manifest, outline: Option<&Outline>) -> Vec<String> {
     let granted = manifest.permissions.iter().flat_map(|permissions| &permissions.filesystem);
     let granted = granted.map(|directory| ("permissions.filesystem", directory.path.as_path()));
     let mut missing: Vec<String> = manifest
@@ -26,13 +25,13 @@ pub(super) fn missing(manifest: &Arc<Manifest>) -> Vec<String> {
     {
         missing.push(format!("component: {error}"));
     }
-    if let Some(manifest) = PythonManifest::of(manifest) {
-        let has_own_python = manifest.python.python_path.is_some() || manifest.python.requirements.is_some();
+    if let Some(python) = manifest.python() {
+        let has_own_python = python.python_path.is_some() || python.requirements.is_some();
         if !has_own_python && !is_on_path("python3") {
             missing.push("there is no python3 on PATH to run it with".to_owned());
         }
-        missing.extend(bivium::outline(&manifest).absent);
     }
+    missing.extend(outline.and_then(|outline| outline.absent.clone()));
     missing
 }
 

@@ -31,10 +31,10 @@ enum Found {
 
 /// The plugin that a manifest declares, or why it would not be loaded.
 fn plugin(manifest: &Arc<Manifest>, builder: &ManagerBuilder) -> Verdict {
-    let (mut refusals, missing) = (builder.refusals(manifest), missing(manifest));
-    if let Some(manifest) = PythonManifest::of(manifest) {
-        refusals.extend(bivium::outline(&manifest).refusal(&manifest));
-    }
+    let outlined = PythonManifest::of(manifest).map(|manifest| (bivium::outline(&manifest), manifest));
+    let missing = missing(manifest, outlined.as_ref().map(|(outline, _)| outline));
+    let mut refusals = builder.refusals(manifest);
+    refusals.extend(outlined.and_then(|(outline, manifest)| outline.refusal(&manifest)));
     match (refusals.len(), missing.len()) {
         (0, _) => Ok(Found::Valid("plugin", manifest.name.clone(), missing)),
         (1, 0) => Err(refusals.remove(0)),

@@ -103,11 +103,11 @@ fn show(output: &Output, outcome: &Outcome, outputs: Value) -> Result<(), Failur
 fn times(steps: &[StepReport], wall_s: f64, load_s: f64) -> Vec<String> {
     let mut table = Table::new(["STEP", "PLUGIN", "ROAD", "CALLS", "RESULTS", "BUSY", "SHARE"]).numbers_from(3);
     for step in steps {
-        let road = step.runtime.map_or("host", bivium::manifest::RuntimeKind::as_str);
+        let runtime = step.runtime.map_or("host", bivium::manifest::RuntimeKind::as_str);
         let share = if wall_s > 0.0 { 100.0 * step.busy_s / wall_s } else { 0.0 };
         let (calls, results) = (step.calls.to_string(), step.results.to_string());
         let (busy, share) = (format!("{:.2} s", step.busy_s), format!("{share:.0}%"));
-        table.row([&step.id, &step.plugin, road, &calls, &results, &busy, &share]);
+        table.row([&step.id, &step.plugin, runtime, &calls, &results, &busy, &share]);
     }
     let mut lines = table.lines();
     lines.push(format!("{:.2} s in all, after {:.2} s of loading", wall_s, load_s));
