@@ -223,12 +223,10 @@ class Lane:
             try:
                 self._executor.run(hook, call)
             except WorkerError as error:
-                if str(error).startswith("the arguments do not fit"):
-                    raise WorkerError(
-                        "invalid-config",
-                        "`initialize` of the class does not take the configuration: write `def initialize(self, config)`",
-                    ) from error
-                raise
+                if self._plugin.fits(hook, call.args):
+                    raise
+                text = "`initialize` of the class does not take the configuration: write `def initialize(self, config)`"
+                raise WorkerError("invalid-config", text) from error
             except Exception as error:
                 # Python's words for a wrong value, and the plugin's own: here the value is the configuration.
                 wrong = isinstance(error, (KeyError, TypeError, ValueError))

@@ -110,6 +110,13 @@ class Plugin:
             % (type(self.target).__name__, keys)
         )
 
+    def fits(self, function, arguments: list) -> bool:
+        """Whether a function takes these arguments, as far as its signature tells."""
+        from . import signatures
+
+        signature = signatures.of(function)
+        return signature is None or signatures.misfit(function, signature, arguments, {}) is None
+
     def applied(self, config: dict) -> None:
         """Notes the configuration in force."""
         self.config = config
