@@ -13,7 +13,7 @@ pub mod bindings {
         }",
         world: "bivium:guest/described",
         generate_all,
-        path: "../../wit",
+        path: "wit",
         pub_export_macro: true,
         default_bindings_module: "bivium_guest::bindings",
     });

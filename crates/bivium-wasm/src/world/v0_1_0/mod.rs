@@ -23,7 +23,7 @@ use bindings::exports::bivium::plugin::guest::Guest as Exports;
 #[allow(missing_docs, unreachable_pub, unsafe_code, clippy::all, clippy::indexing_slicing)]
 mod bindings {
     wasmtime::component::bindgen!({
-        path: "../../wit",
+        path: "wit",
         world: "plugin",
         imports: {
             "bivium:plugin/blobs.[method]blob.read": async | trappable,
