@@ -1,5 +1,5 @@
-//! [`Area`]: the part of the exchange in which one plugin instance may write, and what it takes for a file from
-//! there to become a blob.
+//! [`Area`]: the part of the exchange in which one plugin instance may write, and the checks by which a file in it
+//! becomes a blob.
 
 use std::ffi::CString;
 use std::fmt;
@@ -14,11 +14,11 @@ use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, mkdirat, openat, renameat, statat};
 use rustix::io::Errno;
 
-use crate::errors::{LEAVE_IT, failed, quoted};
+use crate::errors::{REMOVED_HELP, failed, quoted};
 use crate::exchange::ExchangeState;
 use crate::ledger::{Charge, Kind};
 use crate::media_type;
-use crate::session::{Id, Session, open_own_dir, random_name, same, warn_left};
+use crate::session::{FileId, Session, open_own_dir, random_name, same, warn_left};
 use crate::tree;
 use crate::writer::Stored;
 
@@ -26,16 +26,16 @@ use crate::writer::Stored;
 const LABEL_BYTES: usize = 12;
 const RANDOM_DIGITS: usize = 8;
 
-/// A directory (0700) in which one plugin instance may write: a worker's TMPDIR, say. It lies in memory if there is
-/// 1 GiB of room, else in the temp directory, and goes with all that is in it when the area is dropped. Drop it
-/// after the worker's end. Blobs adopted from it stay.
+/// A directory (0700) in which one plugin instance may write, for example a worker's TMPDIR. It lies in memory if 1 GiB
+/// is free there, else in the temp directory. Dropping the area deletes it with its content; drop it after the worker
+/// has ended. Blobs adopted from it stay.
 pub struct Area {
     exchange: Arc<ExchangeState>,
     session: Arc<Session>,
     name: String,
     path: PathBuf,
     dir: Dir,
-    id: Id,
+    id: FileId,
     _charge: Charge,
 }
 
@@ -49,7 +49,7 @@ impl Area {
             let name = format!("{}{}", named(label), random_name(RANDOM_DIGITS)?);
             mkdirat(session.areas(), &name, Mode::RWXU)?;
             let dir = Dir::from_std_file(File::from(open_own_dir(session.areas(), &name)?));
-            let id = Id::of(&fstat(&dir)?);
+            let id = FileId::of(&fstat(&dir)?);
             Ok((name, dir, id))
         };
         let (name, dir, id) = made().map_err(|error: io::Error| failed("make an area in", session.path(), error))?;
@@ -64,8 +64,8 @@ impl Area {
         &self.path
     }
 
-    /// Whether it still is where it was. Somebody may have removed it, a cleaner of temporary directories say: then nothing
-    /// can be written there any more, and whoever has it as its own needs another.
+    /// Whether it is still where it was. Somebody may have removed it, for example a cleaner of temporary directories. Then
+    /// nothing can be written there any more, and its user needs another area.
     #[must_use]
     pub fn is_there(&self) -> bool {
         self.id.is_at(&self.path)
@@ -75,18 +75,18 @@ impl Area {
         self.dir.as_fd()
     }
 
-    /// Whether this is the process that made it.
-    pub(crate) fn is_ours(&self) -> bool {
-        self.session.is_ours()
+    /// Whether this process made it.
+    pub(crate) fn is_own(&self) -> bool {
+        self.session.is_own()
     }
 
-    /// Takes a file that the plugin wrote in its area and hands back, with no copy: it is moved to where the plugin
-    /// has no name for it, and made read-only. A plugin that still has it open can go on changing its bytes.
+    /// Takes a file that the plugin wrote in its area and handed back, without a copy: it is moved to a directory where the
+    /// plugin has no name for it, and made read-only. A plugin that still has it open can go on changing its bytes.
     ///
     /// # Errors
-    /// `denied` unless `relative` leads, beneath the area, to a regular file of ours with no other name; `not-found` if
-    /// somebody has removed the area;
-    /// `invalid-input` if the media type is none; `resource-exhausted` past the exchange's quota.
+    /// `denied` unless `relative` leads, beneath the area, to a regular file of this user with no other name; `not-found` if
+    /// somebody has removed the area; `invalid-input` if the media type is not valid; `resource-exhausted` past the
+    /// exchange's quota.
     pub fn adopt(&self, relative: &str, media_type: &str) -> Result<Blob> {
         media_type::check(media_type)?;
         let denied = |reason: &str| {
@@ -96,7 +96,7 @@ impl Area {
                     quoted(relative),
                     self.path.display()
                 );
-                return PluginError::not_found(message).with_help(LEAVE_IT);
+                return PluginError::not_found(message).with_help(REMOVED_HELP);
             }
             PluginError::denied(format!("cannot take {} as a blob: {reason}", quoted(relative)))
                 .with_help("hand back a regular file that lies in the plugin's own temporary directory")
@@ -118,7 +118,7 @@ impl Area {
                 stored.into_blob(&file, media_type, size)
             }
             Err(error) => {
-                // It may be anything by now, a directory even.
+                // The plugin may have put anything there, even a directory.
                 let removed = CString::new(stored.name.as_str()).map_err(io::Error::from);
                 removed
                     .and_then(|name| tree::remove(session.blobs(), &name))
@@ -128,13 +128,13 @@ impl Area {
         }
     }
 
-    /// The directory that a path of the plugin's leads to, beneath the area, and the name in it.
+    /// The directory to which the plugin's path leads, beneath the area, and the file's name in it.
     fn beneath(&self, relative: &str) -> io::Result<(Dir, CString)> {
         let path = Path::new(relative);
         let plain = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         let (true, Some(parent), Some(name)) = (plain, path.parent(), path.file_name().and_then(|name| name.to_str()))
         else {
-            return Err(io::Error::other("it is not a path beneath the plugin's part of the exchange"));
+            return Err(io::Error::other("the path is not beneath the plugin's part of the exchange"));
         };
         let name = CString::new(name)?;
         let dir = if parent == Path::new("") { self.dir.try_clone()? } else { self.dir.open_dir(parent)? };
@@ -142,9 +142,9 @@ impl Area {
     }
 }
 
-/// Opens a file, if it is one that may become a blob. Never waits, as a pipe would have it.
+/// Opens a file if it may become a blob. Does not block on a pipe.
 fn open_plain(parent: BorrowedFd<'_>, name: &CString) -> io::Result<File> {
-    // Looked at first: to open a device may do something.
+    // Checked before it is opened: opening a device can have effects.
     check_plain(&statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?)?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(openat(parent, name, flags, Mode::empty())?);
@@ -152,7 +152,7 @@ fn open_plain(parent: BorrowedFd<'_>, name: &CString) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether the name that was moved is the file that was opened: the plugin may have put another there in between.
+/// The size, if the moved name is still the file that was opened: the plugin may have swapped it in between.
 fn checked_after_move(blobs: BorrowedFd<'_>, name: &str, file: &File) -> io::Result<u64> {
     let stat = fstat(file)?;
     if !same(&statat(blobs, name, AtFlags::SYMLINK_NOFOLLOW)?, &stat) {
@@ -165,7 +165,7 @@ fn checked_after_move(blobs: BorrowedFd<'_>, name: &str, file: &File) -> io::Res
 fn check_plain(stat: &Stat) -> io::Result<()> {
     let wrong = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile if stat.st_uid != rustix::process::geteuid().as_raw() => "it belongs to another user",
-        FileType::RegularFile if stat.st_nlink != 1 => "it has another name besides (a hard link)",
+        FileType::RegularFile if stat.st_nlink != 1 => "it has another name (a hard link)",
         FileType::RegularFile => return Ok(()),
         FileType::Symlink => "it is a symbolic link",
         FileType::Directory => "it is a directory",
@@ -182,7 +182,7 @@ fn reason(error: &io::Error) -> String {
     }
 }
 
-/// What of a label is fit for a file name, with a hyphen behind it.
+/// The characters of a label that are safe in a file name, with a hyphen behind them.
 fn named(label: &str) -> String {
     let mut name: String =
         label.chars().filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).take(LABEL_BYTES).collect();
@@ -194,7 +194,7 @@ fn named(label: &str) -> String {
 
 impl Drop for Area {
     fn drop(&mut self) {
-        if !self.session.is_ours() {
+        if !self.session.is_own() {
             return;
         }
         CString::new(self.name.as_str())
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_fit_for_a_file_name_is_taken_from_a_label() {
+    fn only_safe_characters_of_a_label_get_into_a_file_name() {
         assert_eq!(named("../Whis per.en-large-v3"), "Whisperen-la-");
         assert_eq!(named("日本"), "");
     }

@@ -1,12 +1,14 @@
-//! How an error of the operating system becomes a [`PluginError`]: one sentence that names what, where and the cure.
+//! How an error of the operating system becomes a [`PluginError`]: one sentence that names the action, the path and the
+//! cure.
 
 use std::io;
 use std::path::Path;
 
 use bivium_interface::PluginError;
 
-/// The cure for what was removed.
-pub(crate) const LEAVE_IT: &str = "set TMPDIR to a directory that is there, and keep cleaners from what is in it";
+/// The help where somebody has removed a directory or a file.
+pub(crate) const REMOVED_HELP: &str =
+    "set TMPDIR to a directory that exists, and exclude it from cleaners of temporary files";
 
 /// `doing` completes "cannot …", for example "write a blob in".
 pub(crate) fn failed(doing: &str, path: &Path, error: impl Into<io::Error>) -> PluginError {
@@ -21,7 +23,7 @@ pub(crate) fn failed(doing: &str, path: &Path, error: impl Into<io::Error>) -> P
         });
     }
     match error.kind() {
-        io::ErrorKind::NotFound => PluginError::not_found(message).with_help(LEAVE_IT),
+        io::ErrorKind::NotFound => PluginError::not_found(message).with_help(REMOVED_HELP),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             PluginError::denied(message).with_help("set TMPDIR to a directory that you may write to")
         }
@@ -29,14 +31,14 @@ pub(crate) fn failed(doing: &str, path: &Path, error: impl Into<io::Error>) -> P
     }
 }
 
-/// Whether there is no room for more, by whatever limit of the system.
+/// Whether a limit of the system was reached: space, quota, file size, open files, memory.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     use rustix::io::Errno;
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
         || matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
 
-/// Text that a plugin chose, made fit for a message: escaped, quoted and not for ever long.
+/// Text that a plugin chose, made safe for a message: escaped, quoted and cut.
 pub(crate) fn quoted(text: &str) -> String {
     const MOST: usize = 200;
     match text.char_indices().nth(MOST) {

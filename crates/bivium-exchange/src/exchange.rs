@@ -1,4 +1,4 @@
-//! [`Exchange`]: opening one, and the ways data gets into it.
+//! [`Exchange`]: how it is opened, and how data gets into it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ use crate::session::Session;
 use crate::window::Window;
 use crate::writer::BlobWriter;
 
-/// A private place for blobs. Cheap to clone; clones are the same exchange. Blobs and areas outlive it: the
-/// directories go when the last of all of them does.
+/// A private place for blobs. Cheap to clone; clones are the same exchange. Blobs and areas outlive it: its directories
+/// are deleted when the last of all of them is dropped.
 #[derive(Clone)]
 pub struct Exchange(Arc<ExchangeState>);
 
@@ -33,25 +33,25 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// One directory that is there already, used for everything in place of `/dev/shm` and the temp directory.
+    /// Uses one existing directory for everything, in place of `/dev/shm` and the temp directory.
     #[must_use]
     pub fn root(mut self, root: impl Into<PathBuf>) -> Self {
         self.root = Some(root.into());
         self
     }
 
-    /// The most bytes in all blobs of the exchange together. Without it only the room on the disk ends it.
+    /// The most bytes in all blobs of the exchange together. Without it only the free space on the disk limits them.
     #[must_use]
     pub fn max_bytes(mut self, max_bytes: u64) -> Self {
         self.max_bytes = Some(max_bytes);
         self
     }
 
-    /// Reclaims what dead hosts left in the same places, and opens an exchange.
+    /// Removes what dead hosts left in the same places, and opens an exchange.
     ///
     /// # Errors
-    /// `not-found` or `denied` if a directory is not there, cannot be written to or is open to every user's
-    /// renaming, `resource-exhausted` if it is full, `internal` for other errors of the system.
+    /// `not-found` or `denied` if a directory does not exist, cannot be written to, or lets every user rename what is in it;
+    /// `resource-exhausted` if it is full; `internal` for other errors of the system.
     pub fn open(self) -> Result<Exchange> {
         let places = match &self.root {
             Some(root) => Places::one(root)?,
@@ -62,7 +62,7 @@ impl Builder {
 }
 
 impl Exchange {
-    /// Opens an exchange in memory (`/dev/shm`, where it is) and in the temp directory (`TMPDIR`).
+    /// Opens an exchange in memory (`/dev/shm`, if it exists) and in the temp directory (`TMPDIR`).
     ///
     /// # Errors
     /// Those of [`Builder::open`].
@@ -70,7 +70,7 @@ impl Exchange {
         Self::builder().open()
     }
 
-    /// Another place, a quota.
+    /// Settings: another directory, a quota.
     #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
@@ -80,17 +80,17 @@ impl Exchange {
         Self(Arc::new(ExchangeState { places, ledger: Ledger::new(max_bytes.unwrap_or(u64::MAX)) }))
     }
 
-    /// Writes data in memory to a new blob, once.
+    /// Writes bytes to a new blob.
     ///
     /// # Errors
-    /// `invalid-input` if the media type is none, `resource-exhausted` if quota or disk have no room.
+    /// `invalid-input` if the media type is not valid, `resource-exhausted` if the quota or the disk is full.
     pub fn write(&self, bytes: &[u8], media_type: &str) -> Result<Blob> {
         let mut writer = self.writer_sized(media_type, bytes.len() as u64)?;
         writer.append(bytes)?;
         writer.finish()
     }
 
-    /// A new blob, to be written bit by bit.
+    /// A new blob, to be written in pieces.
     ///
     /// # Errors
     /// As for [`write`](Self::write).
@@ -98,8 +98,8 @@ impl Exchange {
         BlobWriter::new(&self.0, media_type, None)
     }
 
-    /// As [`writer`](Self::writer) where the size is known beforehand, at least roughly: it decides where the blob
-    /// lies and does not limit it.
+    /// As [`writer`](Self::writer), for a size that is known at least roughly. The size decides where the blob lies and does
+    /// not limit it.
     ///
     /// # Errors
     /// As for [`write`](Self::write).
@@ -107,8 +107,8 @@ impl Exchange {
         BlobWriter::new(&self.0, media_type, Some(expected))
     }
 
-    /// Lets a host's own type write itself to a file and takes that file: as the exchange's own if it lies in the
-    /// directory that the type was given, else by reference.
+    /// Lets a host's own type write itself to a file and takes that file: as the exchange's own if it lies in the directory
+    /// that the type was given, else by reference.
     ///
     /// # Errors
     /// Those of [`write`](Self::write) and of [`Blob::by_reference`]; `internal` if the type fails to write.
@@ -126,57 +126,57 @@ impl Exchange {
         }
     }
 
-    /// A directory in which one plugin instance may write. `label` becomes part of its name, for those who look.
+    /// A directory in which one plugin instance may write. `label` becomes part of its name, so that people can recognize it.
     ///
     /// # Errors
-    /// `resource-exhausted` if there is no room, `internal` for other errors of the system.
+    /// `resource-exhausted` if there is no space, `internal` for other errors of the system.
     pub fn area(&self, label: &str) -> Result<Area> {
         Area::new(&self.0, label)
     }
 
-    /// Directories in which blobs are lent to one plugin instance that may read no others. `label` as for
+    /// Directories in which blobs are lent to one plugin instance that may read no other directory. `label` is as for
     /// [`area`](Self::area).
     ///
     /// # Errors
     /// Those of [`area`](Self::area).
     pub fn window(&self, label: &str) -> Result<Window> {
         let sessions = self.0.places.all()?;
-        let panes = sessions.into_iter().map(|session| Area::within(&self.0, session, label));
-        Ok(Window::new(self, panes.collect::<Result<_>>()?))
+        let areas = sessions.into_iter().map(|session| Area::within(&self.0, session, label));
+        Ok(Window::new(self, areas.collect::<Result<_>>()?))
     }
 
-    /// What is held at present.
+    /// What it holds now.
     #[must_use]
     pub fn usage(&self) -> Usage {
         self.0.ledger.usage()
     }
 
-    /// The session directories, for people to look at: one, or a second after something big was written.
+    /// The session directories, for people: one, or two after something large was written.
     #[must_use]
     pub fn directories(&self) -> Vec<PathBuf> {
         self.0.places.directories()
     }
 
-    /// The directories in which it makes its session directories.
+    /// The directories in which it makes session directories.
     #[must_use]
     pub fn roots(&self) -> Vec<PathBuf> {
         self.0.places.roots()
     }
 
-    /// Where exchanges lie that were given no place.
+    /// The directories that an exchange uses if none is given.
     #[must_use]
     pub fn usual_roots() -> Vec<PathBuf> {
         let usual = [std::env::temp_dir(), PathBuf::from("/dev/shm")];
         usual.into_iter().filter_map(|root| root.canonicalize().ok()).collect()
     }
 
-    /// The session directories of this user's hosts in such a directory.
+    /// The session directories of this user's hosts in a directory of [`roots`](Self::roots).
     #[must_use]
     pub fn sessions_in(root: &Path) -> Vec<PathBuf> {
         Session::all_in(root)
     }
 
-    /// Whether a directory has the name of a session, of whichever user's host and wherever it lies.
+    /// Whether a directory has the name of a session, of any user's host and in any place.
     #[must_use]
     pub fn is_session(path: &Path) -> bool {
         path.file_name().and_then(|name| name.to_str()).is_some_and(Session::is_name)

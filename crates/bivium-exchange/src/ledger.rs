@@ -1,18 +1,18 @@
-//! What an exchange holds at present, and the quota over it. A [`Charge`] is what one file or area counts for: it
-//! grows while the file is written and is given back when it is dropped.
+//! What an exchange holds now, and its quota. A [`Charge`] is what one file or area counts for: it grows while the file
+//! is written, and dropping it gives the bytes back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bivium_interface::{PluginError, Result};
 
-/// What an [`Exchange`](crate::Exchange) holds at present. All zero once every handle is gone.
+/// What an [`Exchange`](crate::Exchange) holds now. All zero once every handle is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Usage {
-    /// Blobs of the exchange's own, those being written included. A caller's file passed by reference is none.
+    /// The exchange's own blobs, with those that are being written. A caller's file passed by reference does not count.
     pub blobs: u64,
-    /// Bytes in these blobs. What plugins wrote in their areas counts when it is handed back.
+    /// Bytes in these blobs. What a plugin wrote in its area counts once it is handed back.
     pub bytes: u64,
     /// Areas lent to plugin instances.
     pub areas: u64,
@@ -66,7 +66,7 @@ impl Charge {
         Self { ledger: Arc::clone(ledger), kind, bytes: 0 }
     }
 
-    /// Books `bytes` more, or refuses them all.
+    /// Adds `bytes` to the charge, or refuses them all.
     pub(crate) fn grow(&mut self, bytes: u64) -> Result<()> {
         let max = self.ledger.max_bytes;
         let booked = self.ledger.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
@@ -78,7 +78,7 @@ impl Charge {
                 Ok(())
             }
             Err(held) => Err(PluginError::resource_exhausted(format!(
-                "the exchange may hold {max} bytes and holds {held}, so {bytes} more do not fit"
+                "the exchange holds {held} of at most {max} bytes, so {bytes} more do not fit"
             ))
             .with_help("drop blobs that are no longer needed, or raise the exchange's `max_bytes`")),
         }
@@ -98,7 +98,7 @@ mod tests {
     use bivium_interface::ErrorCode;
 
     #[test]
-    fn what_is_refused_is_not_booked_and_what_is_dropped_is_given_back() {
+    fn refused_bytes_are_not_counted_and_a_dropped_charge_is_given_back() {
         let ledger = Ledger::new(10);
         let mut one = Charge::new(&ledger, Kind::Blob);
         let mut two = Charge::new(&ledger, Kind::Blob);

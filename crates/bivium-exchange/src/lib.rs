@@ -1,18 +1,18 @@
-//! The exchange: a private, shared temporary directory in which blobs live, so that large data goes from one
-//! plugin to the next as a file and with no copy, whichever roads the two are on.
+//! The exchange: a private, shared temporary directory in which blobs live, so that large data goes from one plugin to
+//! the next as a file and without a copy, whatever runtimes the two have.
 //!
 //! An [`Exchange`] owns a session directory (mode 0700, held by a file lock) in each place that it uses: memory
-//! (`/dev/shm`) while there is room, the temp directory for what is big. What lies in it belongs to handles: a
-//! [`Blob`](bivium_interface::Blob) made here is deleted with its last handle, an [`Area`] (the part in which one
-//! plugin instance may write) when it is dropped, the directories themselves when nobody holds any of these. What
-//! a killed host left behind is reclaimed by the next one that opens an exchange in the same place.
+//! (`/dev/shm`) while there is space, the temp directory for large files. Everything in it belongs to handles: a
+//! [`Blob`](bivium_interface::Blob) made here is deleted with its last handle, an [`Area`] (the part in which one plugin
+//! instance may write) when it is dropped, and the directories when the last blob, area and exchange is dropped. What a
+//! killed host left behind is removed by the next one that opens an exchange in the same place.
 //!
-//! What a plugin writes is hostile: a file that it hands back is opened beneath its own area, must be a plain file
-//! of which there is no second name, and is moved out of its reach by name before anyone else sees it. A plugin
-//! that still holds the file open, or runs without confinement as the same user, can go on changing the bytes: so
-//! hosts read by [`read_at`] and never map.
+//! What a plugin writes is not trusted. A file that it hands back is opened beneath its own area, must be a regular file
+//! with one name, and is moved to where the plugin has no name for it before anyone else sees it. A plugin that still
+//! holds the file open, or runs without confinement as the same user, can go on changing its bytes. Therefore hosts read
+//! blobs with [`read_at`] and never map them.
 //!
-//! Everything here blocks as file operations do; async callers with much to write use a blocking task.
+//! All functions here block on file operations; async callers that write much use a blocking task.
 //!
 //! ```
 //! use bivium_exchange::{Exchange, read_at};

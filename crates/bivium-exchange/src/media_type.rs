@@ -1,4 +1,4 @@
-//! Media types that plugins write: checked before they reach a header, a log or a file name.
+//! Media types that plugins write, checked before they reach a header, a log or a file name.
 
 use bivium_interface::{PluginError, Result};
 
@@ -6,8 +6,8 @@ use crate::errors::quoted;
 
 const MOST_BYTES: usize = 127;
 
-/// Refuses what is not `type/subtype` in the shape of RFC 6838, with parameters (`; name=value`) allowed, in at most
-/// 127 bytes. A quoted value may not hold `;`, `"` or `\`.
+/// Refuses anything but `type/subtype` as in RFC 6838, with optional parameters (`; name=value`), in at most 127 bytes. A
+/// quoted value may not contain `;`, `"` or `\`.
 pub(crate) fn check(media_type: &str) -> Result<()> {
     if is_valid(media_type) {
         return Ok(());

@@ -1,12 +1,12 @@
 //! Where a file goes: memory (`/dev/shm`) or the temp directory.
 //!
-//! A blob goes to memory if what is expected of it is at most a quarter of the room there, so that one blob never
-//! takes most of it. One of unknown size counts as 64 MiB; if it grows past that, it moves. An area goes to memory
-//! if 1 GiB is free there and programs may be run from it (a container's `/dev/shm` often forbids that, and Python
-//! packages compile into their TMPDIR). With one place only, all goes there.
+//! A blob goes to memory if its expected size is at most a quarter of the free space there, so that one blob never takes
+//! most of it. A blob of unknown size counts as 64 MiB; if it grows beyond that, it moves. An area goes to memory if 1 GiB
+//! is free there and programs may be run from it (a container's `/dev/shm` often forbids that, and Python packages compile
+//! into their TMPDIR). With a single place, everything goes there.
 //!
-//! Cleaners of temporary directories may remove ours under a host that runs. The next blob or area then gets another, with
-//! a name of its own: what lies at the old path by then may be anybody's, and is not looked into.
+//! Cleaners of temporary directories may remove a session while its host runs. The next blob or area then gets a new
+//! session under another name: whatever lies at the old path by then may belong to somebody else and is not read.
 
 use std::fs::DirBuilder;
 use std::io::ErrorKind;
@@ -28,15 +28,15 @@ const AREA_ROOM: u64 = 1 << 30;
 /// The one or two places of an exchange.
 #[derive(Debug)]
 pub(crate) struct Places {
-    near: Spot,
-    /// For what is big.
-    far: Option<Spot>,
+    main: Place,
+    /// For large files.
+    overflow: Option<Place>,
     unknown_bytes: u64,
 }
 
-/// A directory, and our session in it: made when it is first needed, and again when somebody has removed it.
+/// A directory and the session in it, which is made when it is first needed, and again if somebody removed it.
 #[derive(Debug)]
-struct Spot {
+struct Place {
     root: PathBuf,
     /// The user whose directory it is.
     owner: u32,
@@ -44,16 +44,16 @@ struct Spot {
 }
 
 impl Places {
-    /// Memory where it can be had, and the temp directory.
+    /// Memory if it can be used, and the temp directory.
     pub(crate) fn by_default() -> Result<Self> {
         let temp = std::env::temp_dir();
         let Some(memory) = memory_root(&temp) else {
             return Self::one(&temp);
         };
         match open(memory) {
-            Ok(near) => Self::two(near, &temp),
+            Ok(main) => Self::two(main, &temp),
             Err(error) => {
-                tracing::debug!(%error, "the exchange does without shared memory");
+                tracing::debug!(%error, "the exchange does not use shared memory");
                 Self::one(&temp)
             }
         }
@@ -61,83 +61,84 @@ impl Places {
 
     /// One directory for everything.
     pub(crate) fn one(root: &Path) -> Result<Self> {
-        Ok(Self { near: open(root)?, far: None, unknown_bytes: UNKNOWN_BYTES })
+        Ok(Self { main: open(root)?, overflow: None, unknown_bytes: UNKNOWN_BYTES })
     }
 
-    fn two(near: Spot, far: &Path) -> Result<Self> {
-        Ok(Self { near, far: Some(Spot::new(far)?), unknown_bytes: UNKNOWN_BYTES })
+    fn two(main: Place, overflow: &Path) -> Result<Self> {
+        Ok(Self { main, overflow: Some(Place::new(overflow)?), unknown_bytes: UNKNOWN_BYTES })
     }
 
-    /// Two directories, as if the first were memory.
+    /// Two directories, the first in the part of memory.
     #[cfg(test)]
-    pub(crate) fn for_test(near: &Path, far: &Path, unknown_bytes: u64) -> Self {
-        Self { unknown_bytes, ..Self::two(open(near).unwrap(), far).unwrap() }
+    pub(crate) fn for_test(main: &Path, overflow: &Path, unknown_bytes: u64) -> Self {
+        Self { unknown_bytes, ..Self::two(open(main).unwrap(), overflow).unwrap() }
     }
 
-    /// The session in the near place, or in the far one if there can be none.
-    fn near(&self) -> Result<Arc<Session>> {
-        self.near.session().or_else(|error| match &self.far {
-            Some(far) => far.session(),
+    /// The session in the main place, or in the overflow if it cannot be made there.
+    fn main(&self) -> Result<Arc<Session>> {
+        self.main.session().or_else(|error| match &self.overflow {
+            Some(overflow) => overflow.session(),
             None => Err(error),
         })
     }
 
-    /// The session for a blob, and how large it may grow in it.
+    /// The session for a blob, and how large the blob may grow in it.
     pub(crate) fn for_blob(&self, expected: Option<u64>) -> Result<(Arc<Session>, u64)> {
         let expected = expected.unwrap_or(self.unknown_bytes);
-        let near = self.near()?;
-        match &self.far {
-            None => Ok((near, u64::MAX)),
-            Some(_) if expected <= room(&near).0 / SHARE_OF_ROOM => Ok((near, expected.max(self.unknown_bytes))),
-            Some(far) => Ok((far.session()?, u64::MAX)),
+        let main = self.main()?;
+        match &self.overflow {
+            None => Ok((main, u64::MAX)),
+            Some(_) if expected <= room(&main).0 / SHARE_OF_ROOM => Ok((main, expected.max(self.unknown_bytes))),
+            Some(overflow) => Ok((overflow.session()?, u64::MAX)),
         }
     }
 
-    /// The session to move to from `session` when it is full, if there is another.
+    /// The session to which a blob moves from `session` when that is full, if there is another.
     pub(crate) fn beyond(&self, session: &Arc<Session>) -> Result<Option<Arc<Session>>> {
-        match &self.far {
-            Some(far) if !far.has(session) => far.session().map(Some),
+        match &self.overflow {
+            Some(overflow) if !overflow.has(session) => overflow.session().map(Some),
             _ => Ok(None),
         }
     }
 
     pub(crate) fn for_area(&self) -> Result<Arc<Session>> {
-        let near = self.near()?;
-        match &self.far {
-            Some(far) if !matches!(room(&near), (AREA_ROOM.., true)) => far.session(),
-            _ => Ok(near),
+        let main = self.main()?;
+        match &self.overflow {
+            Some(overflow) if !matches!(room(&main), (AREA_ROOM.., true)) => overflow.session(),
+            _ => Ok(main),
         }
     }
 
-    /// Every place, made if need be.
+    /// The session of every place, made if necessary.
     pub(crate) fn all(&self) -> Result<Vec<Arc<Session>>> {
-        let near = self.near()?;
-        let far = self.far.as_ref().map(Spot::session).transpose()?;
-        let apart = far.filter(|far| !Arc::ptr_eq(far, &near));
-        Ok([Some(near), apart].into_iter().flatten().collect())
+        let main = self.main()?;
+        let overflow = self.overflow.as_ref().map(Place::session).transpose()?;
+        let apart = overflow.filter(|overflow| !Arc::ptr_eq(overflow, &main));
+        Ok([Some(main), apart].into_iter().flatten().collect())
     }
 
-    /// The session that is now where this one is or was.
+    /// The session that now serves the place of this one.
     pub(crate) fn in_place_of(&self, session: &Arc<Session>) -> Result<Arc<Session>> {
-        match &self.far {
-            Some(far) if session.path().parent() == Some(far.root.as_path()) => far.session(),
-            _ => self.near.session(),
+        match &self.overflow {
+            Some(overflow) if session.path().parent() == Some(overflow.root.as_path()) => overflow.session(),
+            _ => self.main.session(),
         }
     }
 
     /// The directories in which sessions are made.
     pub(crate) fn roots(&self) -> Vec<PathBuf> {
-        [Some(&self.near), self.far.as_ref()].into_iter().flatten().map(|spot| spot.root.clone()).collect()
+        [Some(&self.main), self.overflow.as_ref()].into_iter().flatten().map(|place| place.root.clone()).collect()
     }
 
     pub(crate) fn directories(&self) -> Vec<PathBuf> {
-        let held = [Some(&self.near), self.far.as_ref()].into_iter().flatten().filter_map(|spot| spot.held().clone());
+        let held =
+            [Some(&self.main), self.overflow.as_ref()].into_iter().flatten().filter_map(|place| place.held().clone());
         held.map(|session| session.path().to_owned()).collect()
     }
 }
 
-impl Spot {
-    /// Reclaims dead sessions in the directory. Makes none.
+impl Place {
+    /// Removes dead sessions in the directory. Makes no session.
     fn new(root: &Path) -> Result<Self> {
         let root = canonical(root)?;
         let failed = |error: std::io::Error| failed("open the exchange in", &root, error);
@@ -148,12 +149,12 @@ impl Spot {
 
     fn session(&self) -> Result<Arc<Session>> {
         let mut held = self.held();
-        if let Some(session) = held.as_ref().filter(|session| session.is_there() || !session.is_ours()) {
+        if let Some(session) = held.as_ref().filter(|session| session.is_there() || !session.is_own()) {
             return Ok(Arc::clone(session));
         }
         if let Some(lost) = held.take() {
             let lost = lost.path().display();
-            tracing::warn!("somebody has removed the directory {lost} of the exchange; another takes its place");
+            tracing::warn!("somebody has removed the directory {lost} of the exchange; a new one replaces it");
         }
         let session =
             self.create().map_err(|error| failed("make a directory for the exchange in", &self.root, error))?;
@@ -163,7 +164,7 @@ impl Spot {
 
     fn create(&self) -> std::io::Result<Arc<Session>> {
         match DirBuilder::new().mode(0o700).create(&self.root) {
-            // As nearly always.
+            // The usual case.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             made => made?,
         }
@@ -171,13 +172,13 @@ impl Spot {
         if owner != self.owner && owner != rustix::process::geteuid().as_raw() {
             return Err(std::io::Error::new(
                 ErrorKind::PermissionDenied,
-                "another user has put a directory in its place",
+                "another user has made a directory of this name",
             ));
         }
         Session::create(&self.root)
     }
 
-    /// Whether this is its session.
+    /// Whether `session` is the session of this place.
     fn has(&self, session: &Arc<Session>) -> bool {
         self.held().as_ref().is_some_and(|held| Arc::ptr_eq(held, session))
     }
@@ -187,20 +188,20 @@ impl Spot {
     }
 }
 
-/// A place with a session in it.
-fn open(root: &Path) -> Result<Spot> {
-    let spot = Spot::new(root)?;
-    spot.session()?;
-    Ok(spot)
+/// A place, with its session made.
+fn open(root: &Path) -> Result<Place> {
+    let place = Place::new(root)?;
+    place.session()?;
+    Ok(place)
 }
 
-/// The user whose directory it is; a link is none.
+/// The directory's owner. A symbolic link is refused.
 fn owner(root: &Path) -> std::io::Result<u32> {
     let found = root.symlink_metadata()?;
     if found.is_dir() { Ok(found.uid()) } else { Err(ErrorKind::NotADirectory.into()) }
 }
 
-/// Links resolved, so that a plugin that resolves the path of its area gets the same one.
+/// Symbolic links resolved, so that a plugin that resolves the path of its area gets the same one.
 fn canonical(root: &Path) -> Result<PathBuf> {
     root.canonicalize().map_err(|error| failed("open the exchange in", root, error))
 }

@@ -5,12 +5,12 @@ use std::io;
 
 use rustix::buffer::spare_capacity;
 
-/// Reads up to `len` bytes from `offset`, by `pread`: fewer only where the file ends. No more is set aside than the
-/// file has, so `len` may come from a plugin. A file that shrinks meanwhile gives fewer bytes and no signal, as a
-/// memory map would.
+/// Reads up to `len` bytes from `offset` with `pread`; fewer only where the file ends. It allocates no more than the file
+/// has, so `len` may come from a plugin. If the file shrinks meanwhile it gives fewer bytes; a memory map would get a
+/// signal.
 ///
 /// # Errors
-/// Those of the system; `OutOfMemory` if there is no room for the bytes.
+/// Those of the system; `OutOfMemory` if the bytes cannot be allocated.
 pub fn read_at(file: &File, offset: u64, len: usize) -> io::Result<Vec<u8>> {
     let there = file.metadata()?.len().saturating_sub(offset);
     let wanted = usize::try_from(there).map_or(len, |there| len.min(there));

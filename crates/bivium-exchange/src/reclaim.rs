@@ -1,9 +1,9 @@
-//! Removing the sessions of dead hosts. Several hosts may do it at once, beside others that live and others that
-//! just start; other users may have put anything under our names into a root that all may write to.
+//! Removes the sessions of dead hosts. Several hosts may do it at once, beside others that run and others that start;
+//! other users may have put anything under a session's name into a directory that everybody may write to.
 //!
-//! A session goes only if it is a real directory of this user's, named in the exact shape, and its lock can be had.
-//! One that still has the dot in front may be a minute old at most before it counts as dead: its host may not have
-//! come to the lock yet.
+//! A session is removed only if it is a directory (not a link) of this user, its name has the exact form, and its lock can
+//! be taken. While its name still begins with a dot it counts as dead only after a minute: its host may not have taken the
+//! lock yet.
 
 use std::fs::File;
 use std::io;
@@ -17,7 +17,7 @@ use crate::session::{LOCK, RANDOM_DIGITS, open_own_dir, open_root, prefix, remov
 
 const TIME_TO_LOCK: Duration = Duration::from_secs(60);
 
-/// Removes the dead sessions in `root` and gives their number. What cannot be removed is left for another time.
+/// Removes the dead sessions in `root` and returns their number. A session that cannot be removed is left for later.
 pub(crate) fn reclaim(root: &Path) -> io::Result<usize> {
     let fd = open_root(root)?;
     let prefix = prefix();
@@ -34,12 +34,12 @@ pub(crate) fn reclaim(root: &Path) -> io::Result<usize> {
             Ok(true) => reclaimed += 1,
             Ok(false) => {}
             Err(error) => {
-                tracing::debug!(root = %root.display(), name, %error, "left a session as it is")
+                tracing::debug!(root = %root.display(), name, %error, "a session of the exchange was not removed")
             }
         }
     }
     if reclaimed > 0 {
-        tracing::info!(root = %root.display(), reclaimed, "removed what hosts that were killed left in the exchange");
+        tracing::info!(root = %root.display(), reclaimed, "removed sessions of the exchange that killed hosts had left");
     }
     Ok(reclaimed)
 }
@@ -56,11 +56,11 @@ fn reclaim_one(root: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
     if name.starts_with('.') && !is_old(dir.metadata()?.modified()?) {
         return Ok(false);
     }
-    // Its host holds the directory itself as well: a cleaner may have removed the lock's file because it is old.
+    // A host also locks the directory itself: a cleaner may have removed the lock's file because it is old.
     if flock(&dir, FlockOperation::NonBlockingLockExclusive).is_err() {
         return Ok(false);
     }
-    // One whose maker was killed before the lock was there gets one now: then there is one way to claim it.
+    // If its host was killed before it made the lock, the lock is made now: so there is one way to claim a session.
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let lock = File::from(openat(&dir, LOCK, flags, Mode::RUSR | Mode::WUSR)?);
     if lock.try_lock().is_err() || !same(&statat(&dir, LOCK, AtFlags::SYMLINK_NOFOLLOW)?, &fstat(&lock)?) {
@@ -70,7 +70,7 @@ fn reclaim_one(root: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
     Ok(true)
 }
 
-/// A time to come, from a clock that was set back, is not old.
+/// A time in the future, from a clock that was set back, is not old.
 fn is_old(modified: SystemTime) -> bool {
     SystemTime::now().duration_since(modified).is_ok_and(|age| age > TIME_TO_LOCK)
 }
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_lives_is_left_though_a_cleaner_has_taken_the_file_of_its_lock() {
+    fn a_live_session_stays_though_a_cleaner_removed_its_lock_file() {
         let root = root();
         let live = Session::create(root.path()).unwrap();
         fs::remove_file(live.path().join("lock")).unwrap();
@@ -106,9 +106,9 @@ mod tests {
     }
 
     #[test]
-    fn takes_only_names_in_our_shape() {
-        let ours = |name: &str| is_session(name, "bivium-7-");
-        assert!(ours("bivium-7-0123456789ab") && ours(".bivium-7-0123456789ab"));
+    fn only_names_of_the_exact_form_are_sessions() {
+        let is_session_name = |name: &str| is_session(name, "bivium-7-");
+        assert!(is_session_name("bivium-7-0123456789ab") && is_session_name(".bivium-7-0123456789ab"));
         for other in [
             "bivium-7-",
             "bivium-70-0123456789ab",
@@ -116,12 +116,12 @@ mod tests {
             "bivium-7-0123456789abc",
             "..bivium-7-0123456789ab",
         ] {
-            assert!(!ours(other), "{other}");
+            assert!(!is_session_name(other), "{other}");
         }
     }
 
     #[test]
-    fn removes_the_dead_and_leaves_the_living() {
+    fn dead_sessions_are_removed_and_live_ones_stay() {
         let root = root();
         let live = Session::create(root.path()).unwrap();
         let dead = dead(root.path(), &format!("{}0123456789ab", prefix()));
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_being_made_is_left_until_it_is_old() {
+    fn a_session_that_is_being_made_stays_until_it_is_old() {
         let root = root();
         let young = dead(root.path(), &format!(".{}0123456789ab", prefix()));
         let bare = root.path().join(format!(".{}0123456789ac", prefix()));
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_planted_under_our_names_leads_nowhere() {
+    fn links_under_a_sessions_name_are_not_followed() {
         let root = root();
         let precious = root.path().join("precious");
         dead(root.path(), "precious");

@@ -1,9 +1,9 @@
-//! A session: one host's private directory in a root, and the lock that says that the host lives.
+//! A session: one host's private directory in a root, and the lock that shows that the host is running.
 //!
-//! It is made as `.bivium-UID-RANDOM`, its file `lock` is locked, and only then does it get its name without the
-//! dot: whoever finds a session under its final name unlocked knows that its host is dead ([`crate::reclaim`]). The
-//! lock is one of `flock`, so the system gives it back however the host ends. All work on what is in the session
-//! goes through open directories, never again through a path in a place that others may write to.
+//! It is made as `.bivium-UID-RANDOM`; then its file `lock` is locked; then it is renamed to the name without the dot. So a
+//! session under its final name that is not locked belongs to a dead host ([`crate::reclaim`]). The lock is a `flock`,
+//! which the system releases however the host ends. All work in the session goes through open directories, never again
+//! through a path in a directory that others may write to.
 
 use std::fs::File;
 use std::io;
@@ -21,9 +21,9 @@ use crate::tree;
 pub(crate) const LOCK: &std::ffi::CStr = c"lock";
 const BLOBS: &str = "blobs";
 const AREAS: &str = "areas";
-/// Short, for a worker puts sockets below, whose paths may have no more than 107 bytes.
+/// Short, since a worker puts sockets beneath it, whose paths may have at most 107 bytes.
 pub(crate) const RANDOM_DIGITS: usize = 12;
-/// Another host can take a new directory for a dead one only if we sleep for a minute in the middle of making it.
+/// Another host removes a new directory as dead only if this process pauses for a minute while it makes one.
 const ATTEMPTS: usize = 8;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -36,11 +36,11 @@ pub(crate) struct Session {
     dir: OwnedFd,
     blobs: OwnedFd,
     areas: OwnedFd,
-    /// What its path must lead to.
-    parts: [Id; 2],
+    /// The directories to which its path must lead.
+    parts: [FileId; 2],
     /// Held for as long as the session is.
     lock: File,
-    /// A process forked from this one holds the same values, and must remove nothing.
+    /// The process that made it. A process forked from it holds the same values and must remove nothing.
     process: u32,
 }
 
@@ -53,10 +53,10 @@ impl Session {
                 return Ok(Arc::new(session));
             }
         }
-        Err(io::Error::other("another process keeps removing the directory that is made there"))
+        Err(io::Error::other("another process keeps removing the session's directory"))
     }
 
-    /// `None` if another host took the new directory away.
+    /// `None` if another host removed the new directory.
     fn attempt(root: &Path) -> io::Result<Option<Self>> {
         let fd = open_root(root)?;
         let name = format!("{}{}", prefix(), random_name(RANDOM_DIGITS)?);
@@ -65,7 +65,7 @@ impl Session {
             Err(Errno::EXIST) => return Ok(None),
             result => result?,
         }
-        let made = Self::furnish(root, fd.try_clone()?, &hidden, name);
+        let made = Self::prepare(root, fd.try_clone()?, &hidden, name);
         if !matches!(made, Ok(Some(_))) {
             let hidden = std::ffi::CString::new(hidden)?;
             tree::remove(fd.as_fd(), &hidden).unwrap_or_else(|error| warn_left(root, &error));
@@ -76,7 +76,7 @@ impl Session {
         }
     }
 
-    fn furnish(root_path: &Path, root: OwnedFd, hidden: &str, name: String) -> io::Result<Option<Self>> {
+    fn prepare(root_path: &Path, root: OwnedFd, hidden: &str, name: String) -> io::Result<Option<Self>> {
         let dir = open_own_dir(root.as_fd(), hidden)?;
         let create = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let lock = File::from(openat(&dir, LOCK, create, Mode::RUSR | Mode::WUSR)?);
@@ -91,17 +91,17 @@ impl Session {
         let blobs = openat(&dir, BLOBS, DIRECTORY, Mode::empty())?;
         let areas = openat(&dir, AREAS, DIRECTORY, Mode::empty())?;
         renameat(&root, hidden, &root, &name)?;
-        let stayed = same(&statat(&root, &name, AtFlags::SYMLINK_NOFOLLOW)?, &fstat(&dir)?)
+        let is_in_place = same(&statat(&root, &name, AtFlags::SYMLINK_NOFOLLOW)?, &fstat(&dir)?)
             && same(&statat(&dir, LOCK, AtFlags::SYMLINK_NOFOLLOW)?, &fstat(&lock)?);
         let path = root_path.join(&name);
-        // Cleaners that ask for it (systemd-tmpfiles) leave what is locked.
+        // Cleaners that respect locks (systemd-tmpfiles) leave a locked directory alone.
         let _ = flock(&dir, FlockOperation::NonBlockingLockShared);
-        let parts = [Id::of(&fstat(&blobs)?), Id::of(&fstat(&areas)?)];
+        let parts = [FileId::of(&fstat(&blobs)?), FileId::of(&fstat(&areas)?)];
         let session = Self { path, name, root, dir, blobs, areas, parts, lock, process: std::process::id() };
-        Ok(stayed.then_some(session))
+        Ok(is_in_place.then_some(session))
     }
 
-    /// Whether a directory of this name is a session, or is being made one.
+    /// Whether this is the name of a session, or of one that is being made.
     pub(crate) fn is_name(name: &str) -> bool {
         let parts =
             name.strip_prefix('.').unwrap_or(name).strip_prefix("bivium-").and_then(|rest| rest.split_once('-'));
@@ -112,7 +112,7 @@ impl Session {
         })
     }
 
-    /// The sessions of this user's hosts in a root, those that are being made included.
+    /// The sessions of this user's hosts in a root, with those that are being made.
     pub(crate) fn all_in(root: &Path) -> Vec<PathBuf> {
         let prefix = prefix();
         let is_session = |name: &str| name.strip_prefix('.').unwrap_or(name).starts_with(&prefix);
@@ -120,7 +120,7 @@ impl Session {
         found.filter(|entry| entry.file_name().to_str().is_some_and(is_session)).map(|entry| entry.path()).collect()
     }
 
-    /// Whether its parts still are where they were. What somebody else has put there is none of them.
+    /// Whether its parts are still where they were, and not something that somebody else put there.
     pub(crate) fn is_there(&self) -> bool {
         let [blobs, areas] = self.parts;
         blobs.is_at(&self.path.join(BLOBS)) && areas.is_at(&self.path.join(AREAS))
@@ -146,40 +146,40 @@ impl Session {
         self.path.join(AREAS).join(name)
     }
 
-    /// Whether this is the process that made the session, and not one forked from it.
-    pub(crate) fn is_ours(&self) -> bool {
+    /// Whether this process made the session, not a process that it was forked from.
+    pub(crate) fn is_own(&self) -> bool {
         self.process == std::process::id()
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if self.is_ours() {
+        if self.is_own() {
             remove_held(self.root.as_fd(), self.dir.as_fd(), &self.name, &self.lock)
                 .unwrap_or_else(|error| warn_left(&self.path, &error));
         }
     }
 }
 
-/// Removes the session directory `dir`, named `name` in `root`, whose lock the caller holds. The lock goes last, so
-/// that one who is killed in the middle leaves what another can reclaim.
+/// Removes the session directory `dir`, named `name` in `root`, whose lock the caller holds. The lock is removed last, so
+/// that a process that is killed in the middle leaves what another can remove.
 pub(crate) fn remove_held(root: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &str, _held: &File) -> io::Result<()> {
-    let it = Id::of(&fstat(dir)?);
+    let id = FileId::of(&fstat(dir)?);
     match tree::empty(dir, Some(LOCK)) {
         // Somebody has removed it already.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         emptied => emptied?,
     }
     let unlocked = unlinkat(dir, LOCK, AtFlags::empty());
-    // What lies there now may be another's.
+    // What lies there now may belong to somebody else.
     let removed = match statat(root, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(found) if Id::of(&found) == it => unlinkat(root, name, AtFlags::REMOVEDIR),
+        Ok(found) if FileId::of(&found) == id => unlinkat(root, name, AtFlags::REMOVEDIR),
         Ok(_) => Ok(()),
         Err(error) => Err(error),
     };
     for result in [unlocked, removed] {
         match result {
-            // Not empty: a reclaimer has just put a lock of its own there, and does the rest.
+            // Not empty: another host has just made its own lock in it to remove it, and does the rest.
             Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
@@ -187,7 +187,7 @@ pub(crate) fn remove_held(root: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &str,
     Ok(())
 }
 
-/// What the names of this user's sessions begin with.
+/// The beginning of the names of this user's sessions.
 pub(crate) fn prefix() -> String {
     format!("bivium-{}-", rustix::process::geteuid().as_raw())
 }
@@ -200,20 +200,20 @@ pub(crate) fn random_name(digits: usize) -> io::Result<String> {
     Ok(name)
 }
 
-/// Opens the directory that sessions lie in. One that every user may rename things in is refused.
+/// Opens the directory in which sessions lie. Refuses it if every user may rename what is in it.
 pub(crate) fn open_root(root: &Path) -> io::Result<OwnedFd> {
     let fd = rustix::fs::open(root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let mode = Mode::from_raw_mode(fstat(&fd)?.st_mode);
     if mode.contains(Mode::WOTH) && !mode.contains(Mode::SVTX) {
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
-            "every user may rename files in it; set its sticky bit (chmod +t)",
+            "every user may rename files in it; set its sticky bit (`chmod +t`)",
         ));
     }
     Ok(fd)
 }
 
-/// Opens a directory that is ours, and no link to one.
+/// Opens a directory of this user. Follows no link.
 pub(crate) fn open_own_dir(parent: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
     let dir = openat(parent, name, DIRECTORY, Mode::empty())?;
     if fstat(&dir)?.st_uid != rustix::process::geteuid().as_raw() {
@@ -222,23 +222,23 @@ pub(crate) fn open_own_dir(parent: BorrowedFd<'_>, name: &str) -> io::Result<Own
     Ok(dir)
 }
 
-/// Which directory one is, whatever its name. None other has it while a handle on it is held.
+/// Identifies a file or directory independently of its name, as long as it is held open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Id(u64, u64);
+pub(crate) struct FileId(u64, u64);
 
-impl Id {
+impl FileId {
     pub(crate) fn of(stat: &Stat) -> Self {
         Self(stat.st_dev, stat.st_ino)
     }
 
-    /// Whether a path leads to it. A link at its end does not.
+    /// Whether a path leads to it. A symbolic link as the last part does not.
     pub(crate) fn is_at(self, path: &Path) -> bool {
         rustix::fs::lstat(path).is_ok_and(|found| Self::of(&found) == self)
     }
 }
 
 pub(crate) fn same(one: &Stat, other: &Stat) -> bool {
-    Id::of(one) == Id::of(other)
+    FileId::of(one) == FileId::of(other)
 }
 
 fn was_taken(error: &io::Error) -> bool {
@@ -246,5 +246,5 @@ fn was_taken(error: &io::Error) -> bool {
 }
 
 pub(crate) fn warn_left(path: &Path, error: &io::Error) {
-    tracing::warn!(path = %path.display(), %error, "cannot remove all of a directory of the exchange");
+    tracing::warn!(path = %path.display(), %error, "cannot remove a directory of the exchange completely");
 }

@@ -1,6 +1,6 @@
-//! Removing a directory tree that a hostile plugin may have made: symbolic links are removed and never followed,
-//! directories without permission bits are opened up first, and neither the depth of the tree nor its size costs
-//! memory or file descriptors (a directory within a directory is lifted to the top before it is emptied).
+//! Removes a directory tree that a hostile plugin may have made. Symbolic links are removed and never followed, directories
+//! without permission bits get them first, and neither the depth nor the size of the tree costs memory or file descriptors:
+//! a directory within a directory is moved to the top before it is emptied.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -11,12 +11,12 @@ use rustix::io::Errno;
 
 use crate::session::random_name;
 
-/// Ends a race against a plugin that goes on making files.
+/// A bound on the passes, for a plugin that keeps making files.
 const MOST_PASSES: usize = 1 << 20;
-/// How many lifted directories are known by name: a bound on memory.
+/// How many moved directories are remembered by name: a bound on memory.
 const MOST_REMEMBERED: usize = 1 << 12;
 
-/// Removes what `name` in `parent` stands for: a file, a link, a directory with all that is in it, or nothing.
+/// Removes the entry `name` of `parent`: a file, a link, or a directory with all its content. It may be gone already.
 pub(crate) fn remove(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
     if unlinked(parent, name)? {
         return Ok(());
@@ -28,7 +28,7 @@ pub(crate) fn remove(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
     ignoring(Errno::NOENT, unlinkat(parent, name, AtFlags::REMOVEDIR))
 }
 
-/// Removes all that is in `top`, but for the entry named `keep`.
+/// Removes everything in `top` except the entry named `keep`.
 pub(crate) fn empty(top: BorrowedFd<'_>, keep: Option<&CStr>) -> io::Result<()> {
     for _ in 0..MOST_PASSES {
         let mut is_empty = true;
@@ -50,11 +50,11 @@ pub(crate) fn empty(top: BorrowedFd<'_>, keep: Option<&CStr>) -> io::Result<()> 
             return Ok(());
         }
     }
-    Err(io::Error::other("it fills up faster than it can be emptied"))
+    Err(io::Error::other("files are made in it faster than they can be removed"))
 }
 
-/// Empties the directory `name`, lifting the directories in it into `top`, and removes it. `lifted` gets the new
-/// names, as far as it has room: the others turn up in the next listing.
+/// Empties the directory `name` and removes it. The directories in it are moved to `top`; `lifted` gets their new names while
+/// it has space, and the next listing finds the others.
 fn flatten(top: BorrowedFd<'_>, name: &CStr, lifted: &mut Vec<CString>) -> io::Result<()> {
     let Some(dir) = open_up(top, name)? else {
         return Ok(());
@@ -72,13 +72,13 @@ fn flatten(top: BorrowedFd<'_>, name: &CStr, lifted: &mut Vec<CString>) -> io::R
         }
     }
     match unlinkat(top, name, AtFlags::REMOVEDIR) {
-        // Somebody put more into it: the next pass sees to it.
+        // Somebody put more into it: the next pass removes that.
         Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
         result => ignoring(Errno::NOENT, result),
     }
 }
 
-/// Whether `name` is gone; if not, it is a directory.
+/// Whether `name` is gone now. If not, it is a directory.
 fn unlinked(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
     match unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(true),
@@ -88,7 +88,7 @@ fn unlinked(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
     }
 }
 
-/// Opens a directory for listing, after giving its owner the permission. `None` if it is gone.
+/// Opens a directory for listing, and gives its owner the permission first. `None` if it is gone.
 fn open_up(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<Option<OwnedFd>> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let handle = match openat(parent, name, flags | OFlags::PATH, Mode::empty()) {
@@ -101,7 +101,7 @@ fn open_up(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<Option<OwnedFd>> {
         return Err(Errno::XDEV.into());
     }
     if !Mode::from_raw_mode(stat.st_mode).contains(Mode::RWXU) {
-        // By way of /proc, for the name may be a link by now: the handle stays what it is.
+        // Through /proc: the name may be a link by now, but the handle still means the same directory.
         rustix::fs::chmod(format!("/proc/self/fd/{}", handle.as_raw_fd()), Mode::RWXU)?;
     }
     Ok(Some(openat(&handle, c".", flags, Mode::empty())?))
@@ -162,7 +162,7 @@ mod tests {
     fn neither_depth_nor_width_is_too_much() {
         let root = tempfile::tempdir().unwrap();
         let mut dir = OwnedFd::from(File::open(root.path()).unwrap());
-        // Deeper than paths are long, descriptors are many and stacks are high.
+        // Deeper than the longest path, the number of descriptors and the stack allow.
         for _ in 0..2500 {
             rustix::fs::mkdirat(&dir, "d", Mode::RWXU).unwrap();
             dir = openat(&dir, "d", OFlags::DIRECTORY, Mode::empty()).unwrap();

@@ -1,9 +1,9 @@
-//! [`Window`]: where a plugin instance that may read nothing else finds the blobs that are lent to it.
+//! [`Window`]: the directories in which a confined plugin instance finds the blobs that are lent to it.
 //!
-//! What a process may read is settled when it starts, so that blobs of later calls have to come to where it may: a window has
-//! a directory in each place of the exchange, and a blob that is lent gets another name (a hard link) in the one that lies on
-//! its own file system. That costs two system calls, whatever its size. A file of the caller's on another file system is
-//! copied, and so is one that the system lets nobody link to but its owner.
+//! What a process may read is fixed when it starts, so blobs of later calls must be put where it may read. A window has a
+//! directory in each place of the exchange, and a blob that is lent gets another name (a hard link) in the one on the same
+//! file system. That costs two system calls, whatever its size. A caller's file on another file system is copied, and so is
+//! a file that only its owner may link to.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -17,62 +17,63 @@ use rustix::io::Errno;
 
 use crate::Exchange;
 use crate::area::Area;
-use crate::errors::{LEAVE_IT, failed};
+use crate::errors::{REMOVED_HELP, failed};
 use crate::session::{open_own_dir, random_name, warn_left};
 
 const RANDOM_DIGITS: usize = 8;
 const COPY_BYTES: usize = 1 << 20;
 
-/// Directories (0700) that one plugin instance may read, and the host lends files in. Drop it after the instance's end.
+/// Directories (0700) that one plugin instance may read, and in which the host lends files. Drop it after the instance has
+/// ended.
 #[derive(Debug)]
 pub struct Window {
     exchange: Exchange,
-    panes: Vec<Arc<Area>>,
+    areas: Vec<Arc<Area>>,
 }
 
-/// A name in a window. Goes when dropped.
-struct Loan {
-    pane: Arc<Area>,
+/// A file's name in a window. Dropping it removes the name.
+struct LentName {
+    area: Arc<Area>,
     directory: String,
     name: OsString,
-    /// The file that it stands for.
+    /// The file that the name is for.
     _of: Blob,
 }
 
 impl Window {
-    pub(crate) fn new(exchange: &Exchange, panes: Vec<Area>) -> Self {
-        Self { exchange: exchange.clone(), panes: panes.into_iter().map(Arc::new).collect() }
+    pub(crate) fn new(exchange: &Exchange, areas: Vec<Area>) -> Self {
+        Self { exchange: exchange.clone(), areas: areas.into_iter().map(Arc::new).collect() }
     }
 
     /// The directories, which the instance must be allowed to read and must not be allowed to write to.
     pub fn directories(&self) -> impl Iterator<Item = &Path> {
-        self.panes.iter().map(|pane| pane.path())
+        self.areas.iter().map(|area| area.path())
     }
 
-    /// Whether its directories still are where they were: see [`Area::is_there`].
+    /// Whether its directories are still where they were: see [`Area::is_there`].
     #[must_use]
     pub fn is_there(&self) -> bool {
-        self.panes.iter().all(|pane| pane.is_there())
+        self.areas.iter().all(|area| area.is_there())
     }
 
-    /// Makes a blob readable in the window, under its own file name, until the blob that this gives is dropped. Blocks on the
-    /// file system.
+    /// Makes a blob readable in the window, under its own file name, until the returned blob is dropped. Blocks on the file
+    /// system.
     ///
     /// # Errors
-    /// `not-found` or `denied` if its file cannot be read, `resource-exhausted` if there is no room for a copy of it.
+    /// `not-found` or `denied` if its file cannot be read, `resource-exhausted` if there is no space for a copy of it.
     pub fn lend(&self, blob: &Blob) -> Result<Blob> {
         let name = blob.path().file_name().unwrap_or_default();
-        for pane in &self.panes {
-            match link(pane, blob, name) {
+        for area in &self.areas {
+            match link(area, blob, name) {
                 Ok(lent) => return Ok(lent),
-                // On another file system; another user's (fs.protected_hardlinks); as many names as it may have.
+                // It is on another file system, belongs to another user (fs.protected_hardlinks), or has the most names allowed.
                 Err(Errno::XDEV | Errno::PERM | Errno::ACCESS | Errno::MLINK) => {}
                 Err(error) => return Err(unreadable(blob, error.into())),
             }
         }
         let copy = self.copy(blob)?;
-        for pane in &self.panes {
-            if let Ok(lent) = link(pane, &copy, name) {
+        for area in &self.areas {
+            if let Ok(lent) = link(area, &copy, name) {
                 return Ok(lent);
             }
         }
@@ -85,7 +86,7 @@ impl Window {
         let copied = io::copy(&mut BufReader::with_capacity(COPY_BYTES, file), &mut writer);
         match copied {
             Ok(_) => writer.finish(),
-            // The writer tells its own errors itself.
+            // The writer reports its own errors.
             Err(error) => Err(writer.finish().err().unwrap_or_else(|| unreadable(blob, error))),
         }
     }
@@ -94,49 +95,49 @@ impl Window {
 fn unreadable(blob: &Blob, error: io::Error) -> PluginError {
     if error.kind() == io::ErrorKind::NotFound && !blob.path().exists() {
         return PluginError::not_found(format!("the file of a blob is gone: {}", blob.path().display()))
-            .with_help(LEAVE_IT);
+            .with_help(REMOVED_HELP);
     }
     failed("lend", blob.path(), error)
 }
 
-/// Gives the file another name, in a directory of its own so that it can be the one that it has.
-fn link(pane: &Arc<Area>, blob: &Blob, name: &OsStr) -> Result<Blob, Errno> {
+/// Gives the file another name in the area. The name lies in a directory of its own, so that it can be the same.
+fn link(area: &Arc<Area>, blob: &Blob, name: &OsStr) -> Result<Blob, Errno> {
     let directory = random_name(RANDOM_DIGITS).map_err(|_| Errno::IO)?;
-    mkdirat(pane.dir(), &directory, Mode::RWXU)?;
-    let mut loan = Loan { pane: Arc::clone(pane), directory, name: name.to_owned(), _of: blob.clone() };
-    let path: PathBuf = pane.path().join(&loan.directory).join(&loan.name);
-    let linked = open_own_dir(pane.dir(), &loan.directory)
+    mkdirat(area.dir(), &directory, Mode::RWXU)?;
+    let mut lent = LentName { area: Arc::clone(area), directory, name: name.to_owned(), _of: blob.clone() };
+    let path: PathBuf = area.path().join(&lent.directory).join(&lent.name);
+    let linked = open_own_dir(area.dir(), &lent.directory)
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
-        .and_then(|directory| linkat(CWD, blob.path(), &directory, &loan.name, AtFlags::empty()));
+        .and_then(|directory| linkat(CWD, blob.path(), &directory, &lent.name, AtFlags::empty()));
     if let Err(error) = linked {
-        loan.name.clear();
+        lent.name.clear();
         return Err(error);
     }
-    Ok(Blob::new(path, blob.media_type(), blob.size(), Some(Box::new(loan))))
+    Ok(Blob::new(path, blob.media_type(), blob.size(), Some(Box::new(lent))))
 }
 
-impl Drop for Loan {
+impl Drop for LentName {
     fn drop(&mut self) {
-        if !self.pane.is_ours() {
+        if !self.area.is_own() {
             return;
         }
         let name = Path::new(&self.directory).join(&self.name);
         let removed = match self.name.is_empty() {
             true => Ok(()),
-            false => unlinkat(self.pane.dir(), &name, AtFlags::empty()),
+            false => unlinkat(self.area.dir(), &name, AtFlags::empty()),
         }
-        .and_then(|()| unlinkat(self.pane.dir(), &self.directory, AtFlags::REMOVEDIR));
+        .and_then(|()| unlinkat(self.area.dir(), &self.directory, AtFlags::REMOVEDIR));
         match removed {
             // The window may have gone before.
             Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => warn_left(self.pane.path(), &error.into()),
+            Err(error) => warn_left(self.area.path(), &error.into()),
         }
     }
 }
 
-impl fmt::Debug for Loan {
+impl fmt::Debug for LentName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Loan({})", self.pane.path().join(&self.directory).display())
+        write!(f, "LentName({})", self.area.path().join(&self.directory).display())
     }
 }
 
@@ -149,11 +150,11 @@ mod tests {
 
     #[test]
     fn a_blob_is_lent_without_a_copy_wherever_it_lies() {
-        let (near, far) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let exchange = Exchange::over(Places::for_test(near.path(), far.path(), 10), None);
+        let (main, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let exchange = Exchange::over(Places::for_test(main.path(), other.path(), 10), None);
         let window = exchange.window("test").unwrap();
         assert_eq!(window.directories().count(), 2);
-        let file = near.path().join("clip.wav");
+        let file = main.path().join("clip.wav");
         std::fs::write(&file, "by reference").unwrap();
         let owned = exchange.write(b"0123", "text/plain").unwrap();
         for blob in [owned, Blob::by_reference(&file, None).unwrap()] {
@@ -182,14 +183,14 @@ mod tests {
             crate::skipped::skipped("there is no second file system");
             return;
         }
-        let (near, far) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
-        let exchange = Exchange::builder().root(near.path()).open().unwrap();
+        let (main, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
+        let exchange = Exchange::builder().root(main.path()).open().unwrap();
         let window = exchange.window("test").unwrap();
-        let file = far.path().join("clip.wav");
-        std::fs::write(&file, "far away").unwrap();
+        let file = other.path().join("clip.wav");
+        std::fs::write(&file, "on another file system").unwrap();
         let blob = Blob::by_reference(&file, None).unwrap();
         let lent = window.lend(&blob).unwrap();
-        assert_eq!(std::fs::read(lent.path()).unwrap(), b"far away");
+        assert_eq!(std::fs::read(lent.path()).unwrap(), b"on another file system");
         assert!(lent.path().ends_with("clip.wav"));
         drop(lent);
         assert_eq!(exchange.usage().blobs, 0);

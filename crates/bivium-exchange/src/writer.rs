@@ -1,4 +1,4 @@
-//! [`BlobWriter`], and the file behind every blob of the exchange's own, which goes with its last handle.
+//! [`BlobWriter`], and the file behind every blob of the exchange, which is deleted with its last handle.
 
 use std::fmt;
 use std::fs::File;
@@ -13,12 +13,12 @@ use crate::errors::{failed, is_full};
 use crate::exchange::ExchangeState;
 use crate::ledger::{Charge, Kind};
 use crate::media_type;
-use crate::session::{Id, Session, random_name};
+use crate::session::{FileId, Session, random_name};
 
-/// A blob that is being written. Dropped before [`finish`](Self::finish), it leaves nothing.
+/// A blob that is being written. If it is dropped before [`finish`](Self::finish), nothing is left.
 ///
-/// Each write goes to the file at once: put a [`BufWriter`](io::BufWriter) around it for small ones. The first error
-/// is final: all later writes and `finish` give it again.
+/// Each write goes to the file at once; put a [`BufWriter`](io::BufWriter) around it for small writes. The first error is
+/// final: all later writes and `finish` return it again.
 pub struct BlobWriter {
     exchange: Arc<ExchangeState>,
     media_type: String,
@@ -26,21 +26,21 @@ pub struct BlobWriter {
     stored: Stored,
     written: u64,
     limit: u64,
-    /// How large it may become where it lies.
-    roof: u64,
+    /// How large the blob may become where it lies now.
+    max_here: u64,
     failed: Option<PluginError>,
 }
 
 impl BlobWriter {
     pub(crate) fn new(exchange: &Arc<ExchangeState>, media_type: &str, expected: Option<u64>) -> Result<Self> {
         media_type::check(media_type)?;
-        let (session, mut roof) = exchange.places.for_blob(expected)?;
+        let (session, mut max_here) = exchange.places.for_blob(expected)?;
         let charge = || Charge::new(&exchange.ledger, Kind::Blob);
         let mut stored = Stored::unnamed(Arc::clone(&session), charge(), media_type)?;
         let file = match stored.create() {
             Err(error) if error.code() == ErrorCode::ResourceExhausted => {
                 let Some(beyond) = exchange.places.beyond(&session)? else { return Err(error) };
-                (stored, roof) = (Stored::unnamed(beyond, charge(), media_type)?, u64::MAX);
+                (stored, max_here) = (Stored::unnamed(beyond, charge(), media_type)?, u64::MAX);
                 stored.create()?
             }
             file => file?,
@@ -52,7 +52,7 @@ impl BlobWriter {
             stored,
             written: 0,
             limit: u64::MAX,
-            roof,
+            max_here,
             failed: None,
         })
     }
@@ -73,8 +73,8 @@ impl BlobWriter {
     /// Writes all of `bytes`.
     ///
     /// # Errors
-    /// `resource-exhausted` past the limit, the exchange's quota or the room on the disk, `internal` for other
-    /// errors of the system.
+    /// `resource-exhausted` past the limit, the exchange's quota or the space on the disk, `internal` for other errors of the
+    /// system.
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
@@ -86,11 +86,14 @@ impl BlobWriter {
         let more = bytes.len() as u64;
         let total = self.written.saturating_add(more);
         if total > self.limit {
-            return Err(PluginError::resource_exhausted(format!("a blob may have {} bytes and has more", self.limit))
-                .with_help("write less, or raise the limit"));
+            return Err(PluginError::resource_exhausted(format!(
+                "the blob is larger than its limit of {} bytes",
+                self.limit
+            ))
+            .with_help("write less, or raise the limit"));
         }
         self.stored.charge.grow(more)?;
-        if total > self.roof {
+        if total > self.max_here {
             self.move_on()?;
         }
         match self.file.write_all(bytes) {
@@ -102,13 +105,13 @@ impl BlobWriter {
         Ok(())
     }
 
-    /// Moves what is written to the place for what is big. False if it lies there already.
+    /// Moves what is written to the place for large files. False if it lies there already.
     fn move_on(&mut self) -> Result<bool> {
         let Some(session) = self.exchange.places.beyond(&self.stored.session)? else {
             return Ok(false);
         };
         self.move_to(&session)?;
-        self.roof = u64::MAX;
+        self.max_here = u64::MAX;
         Ok(true)
     }
 
@@ -118,7 +121,7 @@ impl BlobWriter {
             Stored::unnamed(Arc::clone(session), Charge::new(&self.exchange.ledger, Kind::Blob), &self.media_type)?;
         let mut file = moved.create()?;
         self.file.rewind().map_err(failed)?;
-        // What a write that failed half way left behind these bytes stays behind.
+        // Bytes that a failed write left behind these are not copied.
         io::copy(&mut (&self.file).take(self.written), &mut file).map_err(failed)?;
         std::mem::swap(&mut moved.charge, &mut self.stored.charge);
         self.stored = moved;
@@ -143,7 +146,7 @@ impl BlobWriter {
     }
 }
 
-/// The error's source is the [`PluginError`] that [`BlobWriter::append`] gives.
+/// The source of the error is the [`PluginError`] that [`BlobWriter::append`] returns.
 impl Write for BlobWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.append(bytes).map(|()| bytes.len()).map_err(|error| {
@@ -166,7 +169,7 @@ impl fmt::Debug for BlobWriter {
     }
 }
 
-/// A name in a session's directory of blobs, and what it counts for. Deletes the file when dropped.
+/// A file name in a session's directory of blobs, and its charge. Dropping it deletes the file.
 #[derive(Debug)]
 pub(crate) struct Stored {
     pub(crate) session: Arc<Session>,
@@ -175,7 +178,7 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    /// A new name. There is no file yet.
+    /// A new file name. The file does not exist yet.
     pub(crate) fn unnamed(session: Arc<Session>, charge: Charge, media_type: &str) -> Result<Self> {
         let random = random_name(16).map_err(|error| failed("name a blob in", session.path(), error))?;
         Ok(Self { session, name: random + &suffix_of_media_type(media_type), charge })
@@ -188,9 +191,9 @@ impl Stored {
             .map_err(|error| failed("make a blob in", self.session.path(), error))
     }
 
-    /// Whether its path leads to the file that was made.
+    /// Whether its path still leads to the file that was made.
     fn is_there(&self, file: &File) -> bool {
-        fstat(file).is_ok_and(|made| Id::of(&made).is_at(&self.path()))
+        fstat(file).is_ok_and(|made| FileId::of(&made).is_at(&self.path()))
     }
 
     fn path(&self) -> PathBuf {
@@ -205,7 +208,7 @@ impl Stored {
 
 impl Drop for Stored {
     fn drop(&mut self) {
-        if !self.session.is_ours() {
+        if !self.session.is_own() {
             return;
         }
         match unlinkat(self.session.blobs(), &self.name, AtFlags::empty()) {
@@ -224,15 +227,15 @@ mod tests {
     use crate::place::Places;
 
     struct TwoPlaces {
-        near: tempfile::TempDir,
-        far: tempfile::TempDir,
+        main: tempfile::TempDir,
+        overflow: tempfile::TempDir,
         exchange: Exchange,
     }
 
     fn two_places(unknown_bytes: u64) -> TwoPlaces {
-        let (near, far) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let exchange = Exchange::over(Places::for_test(near.path(), far.path(), unknown_bytes), None);
-        TwoPlaces { near, far, exchange }
+        let (main, overflow) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let exchange = Exchange::over(Places::for_test(main.path(), overflow.path(), unknown_bytes), None);
+        TwoPlaces { main, overflow, exchange }
     }
 
     /// A file to which nothing can be written.
@@ -241,46 +244,46 @@ mod tests {
     }
 
     #[test]
-    fn what_grows_past_the_roof_moves_whole() {
+    fn a_blob_that_outgrows_its_place_moves_whole() {
         let two = two_places(10);
         let mut writer = two.exchange.writer("text/plain").unwrap();
         writer.append(b"0123456789").unwrap();
-        assert!(writer.stored.path().starts_with(two.near.path().canonicalize().unwrap()));
-        assert_eq!(two.exchange.directories().len(), 1, "the far session is made when it is needed");
+        assert!(writer.stored.path().starts_with(two.main.path().canonicalize().unwrap()));
+        assert_eq!(two.exchange.directories().len(), 1, "the overflow session is made when it is needed");
         writer.append(b"abc").unwrap();
         assert_eq!(two.exchange.usage().blobs, 1);
         let blob = writer.finish().unwrap();
-        assert!(blob.path().starts_with(two.far.path().canonicalize().unwrap()));
+        assert!(blob.path().starts_with(two.overflow.path().canonicalize().unwrap()));
         assert_eq!(std::fs::read(blob.path()).unwrap(), b"0123456789abc");
         assert_eq!((two.exchange.usage().blobs, two.exchange.usage().bytes), (1, 13));
         drop((blob, two.exchange));
-        for root in [two.near, two.far] {
+        for root in [two.main, two.overflow] {
             assert_eq!(root.path().read_dir().unwrap().count(), 0);
         }
     }
 
     #[test]
-    fn what_is_known_to_be_big_starts_in_the_far_place() {
+    fn a_blob_known_to_be_large_starts_in_the_overflow_place() {
         let two = two_places(10);
         let writer = two.exchange.writer_sized("text/plain", u64::MAX / 2).unwrap();
-        assert!(writer.stored.path().starts_with(two.far.path().canonicalize().unwrap()));
+        assert!(writer.stored.path().starts_with(two.overflow.path().canonicalize().unwrap()));
         let small = two.exchange.write(b"0123456789abc", "text/plain").unwrap();
-        assert!(small.path().starts_with(two.near.path().canonicalize().unwrap()));
+        assert!(small.path().starts_with(two.main.path().canonicalize().unwrap()));
     }
 
     #[test]
-    fn a_full_near_place_is_left_for_the_far_one() {
+    fn a_blob_moves_from_a_full_place_to_the_overflow_place() {
         let two = two_places(1000);
         let mut writer = two.exchange.writer("text/plain").unwrap();
         writer.file = full();
         writer.append(b"data").unwrap();
         let blob = writer.finish().unwrap();
-        assert!(blob.path().starts_with(two.far.path().canonicalize().unwrap()));
+        assert!(blob.path().starts_with(two.overflow.path().canonicalize().unwrap()));
         assert_eq!(std::fs::read(blob.path()).unwrap(), b"data");
     }
 
     #[test]
-    fn a_full_disk_is_an_error_that_stays_and_leaves_nothing() {
+    fn a_full_disk_is_a_final_error_and_leaves_no_file() {
         let root = tempfile::tempdir().unwrap();
         let exchange = Exchange::builder().root(root.path()).open().unwrap();
         let mut writer = exchange.writer("text/plain").unwrap();

@@ -1,4 +1,4 @@
-//! What a plugin hands back is taken only if it is a plain file of its own area; each refusal is one sentence.
+//! A file that a plugin hands back is taken only if it is a regular file of its own area; each refusal is one sentence.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -99,7 +99,7 @@ fn links_that_lead_out_are_refused() {
 }
 
 #[test]
-fn what_is_no_plain_file_of_one_name_is_refused() {
+fn only_a_regular_file_with_one_name_is_taken() {
     let world = world();
     fs::hard_link(world.root.path().join("secret"), world.there("hard")).unwrap();
     fs::create_dir(world.there("dir")).unwrap();
@@ -136,7 +136,7 @@ fn a_file_is_taken_once() {
 }
 
 #[test]
-fn an_area_goes_with_all_that_is_in_it() {
+fn dropping_an_area_deletes_its_content() {
     let world = world();
     fs::create_dir_all(world.there("a/b")).unwrap();
     symlink(world.root.path(), world.there("a/b/link")).unwrap();

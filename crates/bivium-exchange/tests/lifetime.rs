@@ -1,4 +1,4 @@
-//! What an exchange holds lives as long as somebody holds it, and nothing is left after.
+//! What an exchange holds lives as long as its handles, and nothing is left after them.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -27,7 +27,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn a_blob_goes_with_its_last_handle() {
+fn a_blob_is_deleted_with_its_last_handle() {
     let root = root();
     let exchange = exchange(&root);
     let blob = exchange.write(b"data", "audio/wav").unwrap();
@@ -43,7 +43,7 @@ fn a_blob_goes_with_its_last_handle() {
 }
 
 #[test]
-fn the_directories_go_with_the_last_of_all_handles() {
+fn the_directories_are_deleted_with_the_last_of_all_handles() {
     let root = root();
     let exchange = exchange(&root);
     let blob = exchange.write(b"data", "text/plain").unwrap();
@@ -126,7 +126,7 @@ fn a_writers_limit_holds_and_its_error_is_final() {
 }
 
 #[test]
-fn what_is_no_media_type_is_refused_everywhere() {
+fn an_invalid_media_type_is_refused_everywhere() {
     let root = root();
     let exchange = exchange(&root);
     let area = exchange.area("x").unwrap();
@@ -138,7 +138,7 @@ fn what_is_no_media_type_is_refused_everywhere() {
 }
 
 #[test]
-fn a_root_that_will_not_do_is_named() {
+fn an_unusable_root_is_named_in_the_error() {
     let root = root();
     let missing = root.path().join("missing");
     let error = Exchange::builder().root(&missing).open().unwrap_err();
@@ -171,7 +171,7 @@ impl FileBackedDto for Samples {
 }
 
 #[test]
-fn a_hosts_own_type_becomes_a_blob_of_ours_or_stays_where_it_is() {
+fn a_hosts_own_type_becomes_a_blob_of_the_exchange_or_stays_where_it_is() {
     let root = root();
     let exchange = exchange(&root);
     let made: Blob = exchange.adopt_dto(&Samples(None)).unwrap();

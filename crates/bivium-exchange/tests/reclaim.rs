@@ -1,4 +1,4 @@
-//! What a killed host leaves is removed by the next one; hosts that live, or just start, lose nothing.
+//! What a killed host leaves is removed by the next one; hosts that are running or starting lose nothing.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -12,7 +12,7 @@ use bivium_exchange::Exchange;
 
 const ROOT: &str = "BIVIUM_TEST_EXCHANGE_ROOT";
 
-/// Not a test of its own: what the other tests run in a process that they kill.
+/// Not a test by itself: the other tests run it in a process that they kill.
 #[test]
 fn host_to_be_killed() {
     let Some(root) = std::env::var_os(ROOT) else {
@@ -72,7 +72,7 @@ fn names(root: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_killed_host_is_reclaimed_and_a_living_one_is_not() {
+fn the_session_of_a_killed_host_is_removed_and_that_of_a_running_one_stays() {
     let root = tempfile::tempdir().unwrap();
     let (dead, living) = (Host::start(root.path()), Host::start(root.path()));
     let dead = dead.kill();

@@ -1,4 +1,4 @@
-//! Somebody removes directories of the exchange under a host that runs: the host goes on with others.
+//! Somebody removes directories of the exchange while its host runs: the host goes on with new ones.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -39,7 +39,7 @@ fn assert_works(exchange: &Exchange) {
 }
 
 #[test]
-fn whatever_part_is_removed_the_next_blob_and_area_get_a_place() {
+fn after_any_part_is_removed_the_next_blob_and_area_work() {
     for part in ["", "blobs", "areas"] {
         let root = root();
         let exchange = exchange(root.path());
@@ -51,7 +51,7 @@ fn whatever_part_is_removed_the_next_blob_and_area_get_a_place() {
         assert_ne!(session(&exchange), before);
         let mode = session(&exchange).symlink_metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o700);
-        // What was lost is told by name.
+        // The errors name the files that were lost.
         if part != "areas" {
             assert!(!lost.path().exists());
             let error = exchange.window("new").unwrap().lend(&lost).unwrap_err();
@@ -69,7 +69,7 @@ fn whatever_part_is_removed_the_next_blob_and_area_get_a_place() {
 }
 
 #[test]
-fn an_area_that_is_left_hands_its_files_on_though_the_blobs_are_gone() {
+fn an_area_hands_over_its_files_though_the_directory_of_blobs_is_gone() {
     let root = root();
     let exchange = exchange(root.path());
     let area = exchange.area("old").unwrap();
@@ -79,7 +79,7 @@ fn an_area_that_is_left_hands_its_files_on_though_the_blobs_are_gone() {
 }
 
 #[test]
-fn one_area_that_is_removed_is_known_and_the_rest_stays() {
+fn removing_one_area_is_noticed_and_affects_no_other() {
     let root = root();
     let exchange = exchange(root.path());
     let (area, other) = (exchange.area("a").unwrap(), exchange.area("b").unwrap());
@@ -88,7 +88,7 @@ fn one_area_that_is_removed_is_known_and_the_rest_stays() {
     assert!(!area.is_there() && other.is_there());
     assert_works(&exchange);
     assert_eq!(session(&exchange), before);
-    // Another directory at its path is not it.
+    // Another directory at its path does not count as the area.
     fs::create_dir(area.path()).unwrap();
     assert!(!area.is_there());
 }
@@ -109,12 +109,12 @@ fn a_blob_that_is_being_written_is_saved() {
 }
 
 #[test]
-fn what_a_stranger_puts_in_its_place_is_not_followed_and_not_touched() {
-    let (root, theirs) = (root(), root());
+fn what_somebody_else_puts_in_its_place_is_not_followed_and_not_touched() {
+    let (root, other) = (root(), root());
     for part in ["blobs", "areas"] {
-        fs::create_dir(theirs.path().join(part)).unwrap();
+        fs::create_dir(other.path().join(part)).unwrap();
     }
-    fs::write(theirs.path().join("blobs/precious"), "x").unwrap();
+    fs::write(other.path().join("blobs/precious"), "x").unwrap();
     let exchange = exchange(root.path());
     let old = exchange.write(b"old", "text/plain").unwrap();
     let mut planted = Vec::new();
@@ -122,13 +122,13 @@ fn what_a_stranger_puts_in_its_place_is_not_followed_and_not_touched() {
         let at = session(&exchange);
         if plant == "part" {
             fs::remove_dir_all(at.join("blobs")).unwrap();
-            symlink(theirs.path().join("blobs"), at.join("blobs")).unwrap();
+            symlink(other.path().join("blobs"), at.join("blobs")).unwrap();
         } else {
             fs::remove_dir_all(&at).unwrap();
             planted.push(at.clone());
         }
         match plant {
-            "link" => symlink(theirs.path(), &at).unwrap(),
+            "link" => symlink(other.path(), &at).unwrap(),
             "directory" => {
                 fs::create_dir_all(at.join("blobs")).unwrap();
                 fs::create_dir(at.join("areas")).unwrap();
@@ -139,18 +139,18 @@ fn what_a_stranger_puts_in_its_place_is_not_followed_and_not_touched() {
         }
         assert_works(&exchange);
         assert_ne!(session(&exchange), at);
-        assert_eq!(theirs.path().join("blobs").read_dir().unwrap().count(), 1, "{plant}");
+        assert_eq!(other.path().join("blobs").read_dir().unwrap().count(), 1, "{plant}");
         assert!(!at.is_dir() || at.join("blobs").read_dir().map_or(0, Iterator::count) <= 1, "{plant}");
     }
     drop((old, exchange));
-    assert_eq!(fs::read_to_string(theirs.path().join("blobs/precious")).unwrap(), "x");
+    assert_eq!(fs::read_to_string(other.path().join("blobs/precious")).unwrap(), "x");
     for at in planted {
         assert!(at.symlink_metadata().is_ok(), "what others have put there stays: {}", at.display());
     }
 }
 
 #[test]
-fn a_root_that_is_removed_is_made_again_for_this_user_alone_and_a_strangers_is_refused() {
+fn a_removed_root_is_made_again_for_this_user_alone_and_another_users_is_refused() {
     let above = root();
     let root = above.path().join("root");
     fs::create_dir(&root).unwrap();
@@ -180,14 +180,14 @@ fn a_root_that_is_removed_is_made_again_for_this_user_alone_and_a_strangers_is_r
 }
 
 #[test]
-fn two_hosts_in_one_place_do_not_take_each_others_for_their_own() {
+fn two_hosts_in_one_place_do_not_mix_up_their_sessions() {
     let root = root();
     let (one, two) = (exchange(root.path()), exchange(root.path()));
     let kept = two.write(b"kept", "text/plain").unwrap();
     fs::remove_dir_all(session(&one)).unwrap();
     assert_works(&one);
     assert_works(&two);
-    // A third one reclaims nothing that lives.
+    // A third host removes no session of a running host.
     let three = exchange(root.path());
     assert_works(&three);
     assert_eq!(text(&kept), "kept");
