@@ -1,7 +1,7 @@
 //! [`Blob`]: large data that travels as a file; [`BlobReader`] and [`BlobWriter`] give it `std::io`'s traits.
 //!
-//! Each host call copies once into or out of the plugin's memory, so both work in pieces of [`PIECE`] bytes:
-//! a call costs about a microsecond, and neither side ever holds a whole file.
+//! Each host call copies once into or out of the plugin's memory. Both work in pieces of [`PIECE`] bytes: a host call
+//! costs about a microsecond, and neither side ever holds a whole file.
 
 use std::fmt;
 use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
@@ -9,16 +9,16 @@ use std::rc::Rc;
 
 use crate::{Error, Result, sys};
 
-/// How much one host call carries, unless the caller's own buffer is larger.
+/// How many bytes one host call carries, unless the caller's own buffer is larger.
 const PIECE: usize = 64 << 10;
 
-/// The most that the host gives in one read.
+/// The most bytes that the host returns from one read.
 const LONGEST_READ: usize = 1 << 20;
 
 /// A finished, immutable file. Cheap to clone; clones are the same file.
 ///
-/// In arguments and results it stands as `{"$blob": n}`, by serde: put a `Blob` in the types that a plugin takes and
-/// gives. What came with a call can be read until that call ends.
+/// In arguments and results serde writes it as `{"$blob": n}`: put a `Blob` in the types that a plugin takes and returns. A
+/// blob that came with a call can be read until that call ends.
 #[derive(Clone)]
 pub struct Blob(Rc<sys::Handle>);
 
@@ -53,7 +53,7 @@ impl Blob {
         self.0.size()
     }
 
-    /// Reads from the start on, with a buffer of its own.
+    /// A reader of the content, from the start, with its own buffer.
     #[must_use]
     pub fn reader(&self) -> BlobReader {
         BlobReader { blob: self.clone(), size: self.size(), position: 0, buffer: Vec::new(), buffer_at: 0 }
@@ -62,7 +62,7 @@ impl Blob {
     /// The whole content.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] if it is larger than `most` bytes; whatever the host says.
+    /// [`Error::InvalidInput`] if it is larger than `most` bytes; any error of the host.
     pub fn bytes(&self, most: usize) -> Result<Vec<u8>> {
         let size = self.size();
         if usize::try_from(size).map_or(true, |size| size > most) {
@@ -73,7 +73,7 @@ impl Blob {
         Ok(bytes)
     }
 
-    /// The host's handle, for a result: this one if nobody else holds it.
+    /// The host's handle, for a result: this one if no clone of the blob holds it too.
     #[cfg(target_arch = "wasm32")]
     pub(crate) fn into_handle(self) -> sys::Handle {
         Rc::try_unwrap(self.0).unwrap_or_else(|shared| shared.duplicate())
@@ -92,7 +92,7 @@ impl fmt::Debug for Blob {
     }
 }
 
-/// Reads a [`Blob`]. An error of the host's is itself again after `?` in a function that returns [`Error`].
+/// Reads a [`Blob`]. In a function that returns [`Error`], `?` turns an error of the host back into the same [`Error`].
 #[derive(Debug)]
 pub struct BlobReader {
     blob: Blob,
@@ -103,7 +103,7 @@ pub struct BlobReader {
 }
 
 impl BlobReader {
-    /// What of the buffer lies at the position.
+    /// The part of the buffer from the position on.
     fn buffered(&self) -> &[u8] {
         let skip = self.position.checked_sub(self.buffer_at).and_then(|skip| usize::try_from(skip).ok());
         skip.and_then(|skip| self.buffer.get(skip..)).unwrap_or_default()
@@ -154,7 +154,7 @@ impl Seek for BlobReader {
     }
 }
 
-/// A blob in the making. Dropped without [`finish`](Self::finish) it deletes what was written.
+/// A blob that is being written. If it is dropped without [`finish`](Self::finish), what was written is deleted.
 #[derive(Debug)]
 pub struct BlobWriter {
     to: sys::Writer,
@@ -162,7 +162,7 @@ pub struct BlobWriter {
 }
 
 impl BlobWriter {
-    /// Ends the writing and gives the blob.
+    /// Ends the writing and returns the blob.
     ///
     /// # Errors
     /// `resource-exhausted` if the plugin's quota or the disk is full.
@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_in_odd_pieces_is_read_back_and_sought() {
+    fn bytes_written_in_odd_pieces_can_be_read_back_and_sought() {
         let data: Vec<u8> = (0..300_000u32).map(|n| (n % 251) as u8).collect();
         let mut writer = Blob::create("application/octet-stream");
         let mut rest = data.as_slice();

@@ -1,4 +1,4 @@
-//! The world's exports over an [`Instance`]: what [`export!`](crate::export) hands to wit-bindgen.
+//! The world's exports, implemented with an [`Instance`]: what [`export!`](crate::export) passes to wit-bindgen.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -11,7 +11,7 @@ use crate::sys::{Handle, to_wire};
 use crate::{Blob, Payload, Plugin};
 
 thread_local! {
-    /// The component's one instance; of a type that only the caller of [`with`] knows.
+    /// The component's only instance. Only the caller of [`with`] knows its type.
     static INSTANCE: RefCell<Option<Box<dyn Any>>> = const { RefCell::new(None) };
 }
 
@@ -87,7 +87,7 @@ impl<P: Plugin> signatures::Guest for Component<P> {
     }
 }
 
-/// A running stream's results.
+/// The results of a running stream.
 pub struct Results(RefCell<OpenStream>);
 
 impl guest::GuestPayloadStream for Results {

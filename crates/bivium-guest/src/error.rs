@@ -1,6 +1,6 @@
-//! [`Error`]: the ways in which a plugin says no, and how any other error becomes one.
+//! [`Error`]: the errors of a plugin, and how any other error becomes one.
 //!
-//! As `anyhow::Error` does, it gives up `std::error::Error` for itself so that `?` takes every error that has it.
+//! Like `anyhow::Error`, it does not implement `std::error::Error`, so that `?` can convert every error that does.
 
 use std::fmt;
 use std::io;
@@ -8,18 +8,17 @@ use std::io;
 /// What a plugin's functions return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a plugin says no. The cases are Bivium's error codes; each carries one sentence that says what happened and
+/// Why a plugin refuses or fails. The cases are Bivium's error codes; each carries one sentence that says what happened and
 /// what to do.
 ///
-/// Any `std::error::Error` becomes [`PluginFailed`](Self::PluginFailed) by `?`, with its type's name and its chain of
-/// causes. An error of the host's that was met while reading or writing a blob keeps its code, however deep in the
-/// chain it lies.
+/// `?` turns any `std::error::Error` into [`PluginFailed`](Self::PluginFailed), with the name of its type and its chain of
+/// causes. An error of the host from reading or writing a blob keeps its code, however deep it lies in the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
     /// The method, or something that the arguments name, does not exist.
     NotFound(String),
-    /// The configuration is wrong; the one before stays in force.
+    /// The configuration is wrong; the previous one stays in force.
     InvalidConfig(String),
     /// The arguments are wrong.
     InvalidInput(String),
@@ -31,7 +30,7 @@ pub enum Error {
     Timeout(String),
     /// The call was cancelled and the plugin stopped because of it.
     Cancelled(String),
-    /// Something that the plugin depends on does not answer at present.
+    /// Something that the plugin depends on does not answer now.
     Unavailable(String),
     /// The plugin's own failure.
     PluginFailed(Failure),
@@ -44,7 +43,7 @@ pub struct Failure {
     pub kind: String,
     /// One sentence.
     pub message: String,
-    /// The chain of causes, a line each; empty if there is none.
+    /// The chain of causes, one per line; empty if there is none.
     pub trace: String,
 }
 
@@ -61,13 +60,13 @@ impl Error {
         Self::InvalidInput(message.to_string())
     }
 
-    /// [`PluginFailed`](Self::PluginFailed) with a kind of the author's choice.
+    /// [`PluginFailed`](Self::PluginFailed) with a kind that the author chooses.
     #[must_use]
     pub fn failed(kind: &str, message: impl fmt::Display) -> Self {
         Self::PluginFailed(Failure { kind: kind.to_owned(), message: message.to_string(), trace: String::new() })
     }
 
-    /// The error code, as it stands in logs and replies.
+    /// The error code, as in logs and replies.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -83,7 +82,7 @@ impl Error {
         }
     }
 
-    /// The sentence.
+    /// The message.
     #[must_use]
     pub fn message(&self) -> &str {
         match self {
@@ -99,7 +98,7 @@ impl Error {
         }
     }
 
-    /// Wraps the error so that it travels through an interface of `std::io` and is itself again after `?`.
+    /// Wraps the error for an interface of `std::io`; `?` turns it back into the same error.
     #[must_use]
     pub fn into_io(self) -> io::Error {
         io::Error::other(Carried(self))
@@ -177,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn any_error_becomes_the_plugins_own_with_its_causes() {
+    fn any_error_becomes_plugin_failed_with_its_causes() {
         let error = Error::from(Outer(io::Error::other("disk on fire")));
         let Error::PluginFailed(failure) = &error else { panic!("{error:?}") };
         assert_eq!((failure.kind.as_str(), failure.message.as_str()), ("Outer", "cannot decode"));
@@ -186,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_the_hosts_keeps_its_code_through_a_library() {
+    fn a_host_error_keeps_its_code_through_a_library() {
         let denied = Error::Denied("the call is over".into());
         assert_eq!(Error::from(denied.clone().into_io()), denied);
         assert_eq!(Error::from(Outer(denied.clone().into_io())), denied);

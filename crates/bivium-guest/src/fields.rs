@@ -1,26 +1,26 @@
-//! The names of the arguments that an author's type takes, and those of a call that it does not.
+//! The names of the arguments that an author's type takes, and the arguments of a call that it does not take.
 
 use std::fmt;
 
 use serde::de::{self, DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserializer, forward_to_deserialize_any};
 
-/// The names of a struct's fields, aliases included. None for what is no struct, or takes whatever comes (`flatten`).
+/// The names of a struct's fields, with aliases. `None` for a type that is not a struct, or takes any field (`flatten`).
 pub(crate) fn of<T: DeserializeOwned>() -> Option<&'static [&'static str]> {
     let mut found = None;
-    // It always fails: there is nothing to read.
+    // It always fails, since there is nothing to read.
     let _ = T::deserialize(Probe(&mut found));
     found
 }
 
-/// The first argument in a JSON object that is none of these.
+/// The first key of a JSON object that is not among `fields`.
 pub(crate) fn unknown(json: &str, fields: &[&str]) -> Option<String> {
     let mut reader = serde_json::Deserializer::from_str(json);
-    // What is no object, or no JSON, is told when it is read.
+    // A text that is not an object, or not JSON, is refused when it is read.
     Keys(fields).deserialize(&mut reader).ok().flatten()
 }
 
-/// Notes the fields that a type asks for.
+/// Records the fields that a type asks for.
 struct Probe<'a>(&'a mut Option<&'static [&'static str]>);
 
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl<'de> Visitor<'de> for Keys<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        // To its end: a reader of JSON that is left in the middle is an error.
+        // Reads to the end: serde_json reports an error if a reader stops in the middle.
         let mut unknown = None;
         while let Some(key) = map.next_key::<String>()? {
             if unknown.is_none() && !self.0.contains(&key.as_str()) {
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn the_names_of_a_struct_are_known_and_others_take_whatever_comes() {
+    fn the_field_names_of_a_struct_are_known_and_other_types_have_none() {
         let mut names = of::<Input>().unwrap().to_vec();
         names.sort_unstable();
         assert_eq!(names, ["how-often", "text", "times"]);

@@ -1,7 +1,7 @@
-//! [`Instance`]: a plugin's life, as the world's `guest` interface tells it, apart from any binding.
+//! [`Instance`]: the life cycle of a plugin, as the world's interface `guest` defines it, independent of any binding.
 //!
-//! It owns the order of things: nothing runs before a configuration, a refused configuration changes nothing, the
-//! handles of a call go when the call goes.
+//! It enforces the rules: nothing runs before a configuration, a refused configuration changes nothing, and the handles of
+//! a call are dropped when the call ends.
 
 use std::sync::Once;
 
@@ -13,7 +13,7 @@ use crate::payload::fit;
 use crate::trace::schema_of;
 use crate::{Call, Error, Level, Payload, Plugin, Result, Stream, log};
 
-/// The method that every plugin has.
+/// The method of every plugin.
 const EXECUTE: &str = "execute";
 
 pub(crate) struct Instance<P> {
@@ -47,7 +47,7 @@ impl<P: Plugin> Instance<P> {
         Ok(())
     }
 
-    /// The configuration in force; an empty object before there is one.
+    /// The configuration in force; an empty object before the first one.
     pub(crate) fn current_config(&self) -> String {
         self.configured.as_ref().map_or_else(|| "{}".to_owned(), |configured| configured.config.clone())
     }
@@ -89,11 +89,11 @@ impl<P: Plugin> Instance<P> {
     }
 }
 
-/// How `execute` is called, as far as the types tell.
+/// The signatures of the methods, as far as the types show them.
 pub(crate) fn signatures<P: Plugin>() -> Value {
     let mut signature = json!({"parameters": schema_of::<P::Input>(), "streams": P::STREAMS});
-    let is_told = |schema: &Value| schema.as_object().is_some_and(|schema| !schema.is_empty());
-    if let (Some(signature), Some(returns)) = (signature.as_object_mut(), Some(P::output_schema()).filter(is_told)) {
+    let is_known = |schema: &Value| schema.as_object().is_some_and(|schema| !schema.is_empty());
+    if let (Some(signature), Some(returns)) = (signature.as_object_mut(), Some(P::output_schema()).filter(is_known)) {
         signature.insert("returns".to_owned(), returns);
     }
     let closed = !P::ALLOWS_UNKNOWN_ARGUMENTS;
@@ -110,13 +110,13 @@ pub(crate) fn signatures<P: Plugin>() -> Value {
         parameters.insert("oneOf".to_owned(), sets.collect());
     }
     let others = P::METHODS.iter().map(|method| (method.name, P::method_parameters(method.name)));
-    let others = others.filter(|(_, parameters)| is_told(parameters));
+    let others = others.filter(|(_, parameters)| is_known(parameters));
     let mut all = Map::from_iter([(EXECUTE.to_owned(), signature)]);
     all.extend(others.map(|(name, parameters)| (name.to_owned(), json!({"parameters": parameters}))));
     Value::Object(all)
 }
 
-/// The schema of the configuration, as far as its type tells: the defaults are what an empty object is read as.
+/// The schema of the configuration, as far as its type shows it. The defaults are those of a configuration read from `{}`.
 pub(crate) fn config_schema<C: DeserializeOwned + Serialize>() -> Value {
     let mut schema = schema_of::<C>();
     let defaults = serde_json::from_str::<C>("{}").ok().and_then(|defaults| serde_json::to_value(defaults).ok());
@@ -131,7 +131,7 @@ pub(crate) fn config_schema<C: DeserializeOwned + Serialize>() -> Value {
     schema
 }
 
-/// What `execute` takes.
+/// The arguments of `execute`.
 fn arguments<P: Plugin>(input: &Payload) -> Result<P::Input> {
     if P::ALLOWS_UNKNOWN_ARGUMENTS { input.parse_known() } else { input.parse() }
 }
@@ -144,7 +144,7 @@ fn declared<P: Plugin>(method: &str) -> Result<&'static str> {
     })
 }
 
-/// A running stream. It and what came with its call end together: at its end, at an error, or when dropped.
+/// A running stream. It ends, and with it what came with its call, at its last result, at an error, or when it is dropped.
 pub(crate) struct OpenStream(Option<Stream>);
 
 impl OpenStream {
@@ -169,7 +169,7 @@ impl Drop for OpenStream {
     }
 }
 
-/// A panic becomes a trap, which has no message: let the log have it.
+/// Writes the message of a panic to the log, since the trap that it becomes has none.
 fn log_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn the_types_tell_how_a_plugin_is_called_and_configured() {
+    fn schemas_are_made_from_the_plugins_types() {
         let expected = json!({"negate": {"parameters": {"type": "integer", "minimum": 0, "maximum": 255}},
             "execute": {"returns": {"type": "string"}, "streams": false, "parameters": {"type": "object", "properties": {
             "count": {"type": "integer", "minimum": 0, "maximum": u32::MAX},
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn sets_of_arguments_are_told() {
+    fn the_schema_has_alternative_sets_of_arguments() {
         struct Either;
         impl Plugin for Either {
             const NAME: &'static str = "either";

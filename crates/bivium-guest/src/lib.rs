@@ -32,9 +32,9 @@
 //! bivium_guest::export!(Count);
 //! ```
 //!
-//! What belongs elsewhere: what a plugin may do beyond this (files, network) is std's own business once a manifest
-//! permits it; the SDK wraps the world `bivium:plugin/plugin` and no more. Compiled for anything but WebAssembly it
-//! talks to an in-memory host ([`testing`]), so that a plugin is unit-tested by plain `cargo test`.
+//! The SDK wraps only the world `bivium:plugin/plugin`. For anything else (files, network) a plugin uses the standard library,
+//! once its manifest grants the permission. On other targets than WebAssembly the SDK talks to a host in memory
+//! ([`testing`]), so plain `cargo test` runs a plugin's unit tests.
 
 mod blob;
 mod call;
@@ -68,7 +68,7 @@ pub use trace::schema_of;
 #[doc(hidden)]
 pub fn exported<P: Plugin>() {}
 
-/// Makes a type that implements [`Plugin`] the component's plugin. Once per component. Without effect outside
+/// Exports a type that implements [`Plugin`] as the component's plugin. Use it once per component. It has no effect outside
 /// WebAssembly.
 #[macro_export]
 macro_rules! export {
@@ -79,7 +79,7 @@ macro_rules! export {
             type Exported = $crate::Component<$plugin>;
             $crate::bindings::export!(Exported with_types_in $crate::bindings);
         }
-        // Elsewhere, so that the compiler does not take the plugin for unused.
+        // On other targets: so that the compiler does not report the plugin as unused.
         #[cfg(not(target_arch = "wasm32"))]
         const _: fn() = $crate::exported::<$plugin>;
     };
@@ -96,9 +96,9 @@ macro_rules! log_macros {
 }
 
 log_macros! { $
-    trace => Trace: "Writes a log record of level trace; takes what `format!` takes."
-    debug => Debug: "Writes a log record of level debug; takes what `format!` takes."
-    info => Info: "Writes a log record of level info; takes what `format!` takes."
-    warn => Warn: "Writes a log record of level warn; takes what `format!` takes."
-    error => Error: "Writes a log record of level error; takes what `format!` takes."
+    trace => Trace: "Writes a log record of level trace; takes the same arguments as `format!`."
+    debug => Debug: "Writes a log record of level debug; takes the same arguments as `format!`."
+    info => Info: "Writes a log record of level info; takes the same arguments as `format!`."
+    warn => Warn: "Writes a log record of level warn; takes the same arguments as `format!`."
+    error => Error: "Writes a log record of level error; takes the same arguments as `format!`."
 }

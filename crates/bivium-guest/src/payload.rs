@@ -1,13 +1,13 @@
-//! [`Payload`]: a JSON text and the blobs that it names; and how serde's data becomes one and comes back.
+//! [`Payload`]: a JSON text and the blobs that it names, and how serde data is converted to it and back.
 //!
-//! On the wire `{"$blob": n}` stands for the n-th blob of the list beside the text, and data with such a key of its own
-//! has one more `$` in front. Inside the plugin neither is seen: a [`Blob`] in an author's type stands for itself,
-//! and data reads as its writer meant it. Between the two lies a third form, private to this file: a blob is an object
-//! with the one key [`IN`] (it came with the call) or [`OUT`] (the author's value being serialized holds it). So a
-//! `serde_json::Value` that is passed on still names its blobs. Keys with a leading NUL occur in no honest data, and
-//! forging one names nothing that the forger could not name openly.
+//! Between host and plugin, `{"$blob": n}` stands for the n-th blob of the list beside the text, and data that has such a
+//! key of its own gets one more `$` in front. The plugin sees neither: in an author's type a blob is a [`Blob`], and data
+//! reads as it was written. In between there is a third form, private to this file: a blob is an object with one key, [`IN`]
+//! (it came with the call) or [`OUT`] (it belongs to the value that is being serialized). So a `serde_json::Value` that is
+//! passed on still names its blobs. Normal data has no keys that begin with NUL, and a forged one only names a blob that its
+//! author could also name openly.
 //!
-//! Text without such keys, nearly all of it, is read and written in one step.
+//! Text without such keys, which is nearly all text, is read and written in one step.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -21,14 +21,14 @@ use crate::{Blob, Error, Result, fields, words};
 
 const KEY: &str = "$blob";
 pub(crate) const IN: &str = "\0blob-in";
-/// What a blob is called where something else was found.
+/// The name of a blob in an error that found something else.
 pub(crate) const A_BLOB: &str = "a blob";
 const OUT: &str = "\0blob-out";
 
 thread_local! {
-    /// What came with the running call. Kept until it ends, for a `Value` may name it.
+    /// The blobs that came with the running call. Kept until it ends, since a `Value` may name them.
     static INCOMING: RefCell<Vec<Blob>> = const { RefCell::new(Vec::new()) };
-    /// What the value being serialized holds; none outside [`Payload::new`].
+    /// The blobs of the value that is being serialized; `None` outside [`Payload::new`].
     static OUTGOING: RefCell<Option<Vec<Blob>>> = const { RefCell::new(None) };
 }
 
@@ -40,14 +40,14 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// What a method gives back, made of the author's own type.
+    /// The result of a method, from the author's own type.
     ///
     /// # Errors
-    /// [`Error::PluginFailed`] if the type refuses to be written as JSON (a map whose keys are no strings).
+    /// [`Error::PluginFailed`] if the type cannot be written as JSON (for example a map whose keys are not strings).
     pub fn new<T: Serialize>(value: T) -> Result<Self> {
         OUTGOING.set(Some(Vec::new()));
         let text = serde_json::to_string(&value);
-        // The value's own handles go first: the host then gets ours and need not make a second.
+        // Drops the value's own handles first: then ours is the only one, and the host need not make a second.
         drop(value);
         let mut blobs = OUTGOING.take().unwrap_or_default();
         let mut json = text?;
@@ -59,12 +59,12 @@ impl Payload {
         Ok(Self { json, blobs })
     }
 
-    /// A method's arguments, read into the author's own type: an object of named arguments or an array of positional
-    /// ones fits a struct either way. Named ones that the struct does not have are refused
-    /// ([`parse_known`](Self::parse_known) passes over them).
+    /// A method's arguments, read into the author's own type. A struct can be read from an object of named arguments and from an
+    /// array of positional ones. Named arguments that the struct does not have are refused
+    /// ([`parse_known`](Self::parse_known) ignores them).
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] saying what does not fit.
+    /// [`Error::InvalidInput`], which says what is wrong.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
         if let Some(names) = fields::of::<T>()
             && let Some(unknown) = fields::unknown(&self.json, names)
@@ -77,7 +77,7 @@ impl Payload {
         self.parse_known()
     }
 
-    /// The same, without those arguments that the type does not have.
+    /// As [`parse`](Self::parse), but ignores arguments that the type does not have.
     ///
     /// # Errors
     /// As [`parse`](Self::parse).
@@ -93,13 +93,13 @@ impl Payload {
         fit(document).map_err(misfit)
     }
 
-    /// Lets go of what came with the call that ends.
+    /// Drops the blobs that came with the call, which ends.
     pub(crate) fn end_call() {
         drop(INCOMING.take());
     }
 }
 
-/// Sees to it that there is a blob, for a type that is read to learn its schema.
+/// Provides a blob, for a type that is read to find its schema.
 pub(crate) fn bring_a_blob() {
     let has_one = INCOMING.with_borrow(|incoming| !incoming.is_empty());
     if !has_one && let Ok(blob) = Blob::from_bytes("application/octet-stream", &[]) {
@@ -107,7 +107,7 @@ pub(crate) fn bring_a_blob() {
     }
 }
 
-/// Reads the author's own type; an error names its place.
+/// Reads the author's own type; the error names the place.
 pub(crate) fn fit<T: DeserializeOwned>(document: Value) -> std::result::Result<T, String> {
     serde_path_to_error::deserialize(document).map_err(|error: serde_path_to_error::Error<serde_json::Error>| {
         let place = if error.path().iter().next().is_some() { error.path().to_string() } else { String::new() };
@@ -119,18 +119,18 @@ fn misfit(error: impl fmt::Display) -> Error {
     Error::InvalidInput(format!("the arguments do not fit: {error}"))
 }
 
-/// False only for a text that surely has no key of this file's.
+/// False only if the text certainly has no key of this file.
 fn may_name_blobs(json: &str) -> bool {
-    // Nearly every text has neither of the two bytes, and that is seen at once.
+    // A quick check first: nearly every text has neither of the two bytes.
     memchr::memchr2(b'$', b'\\', json.as_bytes()).is_some() && (json.contains(KEY) || json.contains("\\u"))
 }
 
-/// Whether a key is `$blob` behind any number of further `$`.
+/// Whether a key is `$blob` after any number of further `$`.
 fn is_reserved(key: &str) -> bool {
     key.strip_suffix(KEY).is_some_and(|front| front.bytes().all(|byte| byte == b'$'))
 }
 
-/// The index behind `key`, if that is the object's one key.
+/// The index under `key`, if that is the only key of the object.
 fn index(object: &Map<String, Value>, key: &str) -> Option<usize> {
     let n = object.get(key)?.as_u64()?;
     if object.len() == 1 { usize::try_from(n).ok() } else { None }
@@ -140,7 +140,7 @@ fn reference(key: &str, n: usize) -> Map<String, Value> {
     Map::from_iter([(key.to_owned(), Value::from(n))])
 }
 
-/// Calls `visit` for each object; its true ends the descent there.
+/// Calls `visit` for each object. If it returns true, the values in that object are not visited.
 fn walk(value: &mut Value, visit: &mut impl FnMut(&mut Map<String, Value>) -> Result<bool>) -> Result<()> {
     match value {
         Value::Array(items) => items.iter_mut().try_for_each(|item| walk(item, visit)),
@@ -155,7 +155,7 @@ fn walk(value: &mut Value, visit: &mut impl FnMut(&mut Map<String, Value>) -> Re
     }
 }
 
-/// From the wire's form to the inner one.
+/// From the form between host and plugin to the private one.
 fn open(document: &mut Value, count: usize) -> Result<()> {
     walk(document, &mut |object| {
         if object.contains_key(KEY) {
@@ -174,11 +174,11 @@ fn open(document: &mut Value, count: usize) -> Result<()> {
     })
 }
 
-/// From the inner form to the wire's. What came in and goes out again joins `blobs`.
+/// From the private form to the one between host and plugin. Blobs that came in and go out again join `blobs`.
 fn close(document: &mut Value, incoming: &[Blob], blobs: &mut Vec<Blob>) {
     let own = blobs.len();
     let mut passed_on: Vec<(usize, usize)> = Vec::new();
-    // The visitor never fails.
+    // The closure never fails.
     let _ = walk(document, &mut |object| {
         if let Some(n) = index(object, OUT).filter(|n| *n < own) {
             *object = reference(KEY, n);
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_arguments_are_passed_over_where_that_is_asked_for() {
+    fn unknown_arguments_are_ignored_if_the_plugin_allows_them() {
         let arguments = json!({"audio": {"$blob": 0}, "levle": 3});
         assert_eq!(payload(&arguments, &["a"]).parse_known::<Input>().unwrap().level, 0);
         assert!(
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn results_hold_blobs_of_the_plugins_and_of_the_callers() {
+    fn results_hold_the_plugins_own_blobs_and_the_callers() {
         let wire = json!({"keep": [{"$blob": 1}, {"$blob": 1}]});
         let data: Value = payload(&wire, &["a", "b"]).parse().unwrap();
         let own = blob("own");

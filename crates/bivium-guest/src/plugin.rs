@@ -1,4 +1,4 @@
-//! [`Plugin`]: the one trait that an author implements, and [`Stream`], what a streaming call gives.
+//! [`Plugin`]: the one trait that an author implements, and [`Stream`], the result of a streaming call.
 
 use std::fmt;
 
@@ -8,71 +8,70 @@ use serde_json::{Map, Value};
 
 use crate::{Call, Error, Payload, Result};
 
-/// A plugin. The host makes an instance, configures it once, then calls it any number of times, one at a time.
+/// A plugin. The host makes an instance, configures it once, and then calls it any number of times, one call at a time.
 ///
-/// A panic ends the instance (its message goes to the log) and the host makes a new one, so nothing that must last
-/// belongs in `self`.
+/// A panic ends the instance (its message goes to the log) and the host makes a new one. Do not keep anything in `self` that
+/// must outlive that.
 pub trait Plugin: Sized + 'static {
-    /// The plugin's name: the manifest's.
+    /// The plugin's name, as in the manifest.
     const NAME: &'static str;
-    /// The plugin's version: the manifest's. `env!("CARGO_PKG_VERSION")` will often do.
+    /// The plugin's version, as in the manifest; often `env!("CARGO_PKG_VERSION")`.
     const VERSION: &'static str;
     /// One sentence.
     const SUMMARY: &'static str;
     /// The methods besides `execute`.
     const METHODS: &'static [Method] = &[];
 
-    /// Whether arguments that [`Input`](Self::Input) does not have are passed over. Otherwise they are refused: most are mistyped
-    /// names of others.
+    /// Whether arguments that [`Input`](Self::Input) does not have are ignored. By default they are refused, since most of them
+    /// are typing errors.
     const ALLOWS_UNKNOWN_ARGUMENTS: bool = false;
 
-    /// Whether [`execute_stream`](Self::execute_stream) gives more than one result, for whoever asks how the plugin is called.
+    /// Whether [`execute_stream`](Self::execute_stream) returns more than one result. Shown in the plugin's description.
     const STREAMS: bool = false;
 
-    /// The names of arguments of which a call gives one set and no other, for whoever asks how the plugin is called: of
-    /// `&[&["text"], &["file"]]` a text or a file. They are optional ones in [`Input`](Self::Input), and `execute` still looks
-    /// which came.
+    /// Sets of arguments of which a call gives exactly one: `&[&["text"], &["file"]]` for either a text or a file. Shown in the
+    /// plugin's description. The arguments are optional in [`Input`](Self::Input), and `execute` must still check which of them
+    /// are there.
     const ALTERNATIVES: &'static [&'static [&'static str]] = &[];
 
-    /// The configuration. It is written again for whoever asks what is in force: mark a secret
-    /// `#[serde(skip_serializing)]`. [`Empty`] if there is none.
+    /// The configuration. The plugin also returns the one in force: mark a secret with `#[serde(skip_serializing)]`. [`Empty`] if
+    /// there is no configuration.
     type Config: DeserializeOwned + Serialize;
-    /// The arguments of `execute`. A struct takes them by name or by position (optional ones need
-    /// `#[serde(default)]`).
+    /// The arguments of `execute`. A struct takes them by name or by position (optional arguments need `#[serde(default)]`).
     type Input: DeserializeOwned;
     /// The result of `execute`.
     type Output: Serialize;
 
-    /// A JSON Schema (draft 2020-12) of the configuration: by default what its type tells. Write one to say more of each setting,
-    /// its bounds and what it is for. May be asked for before there is an instance.
+    /// A JSON Schema (draft 2020-12) of the configuration. The default is made from its type; write one to describe each setting
+    /// and its bounds. May be called before there is an instance.
     #[must_use]
     fn config_schema() -> Value {
         crate::instance::config_schema::<Self::Config>()
     }
 
-    /// A JSON Schema (draft 2020-12) of the result of `execute`, or of each result where it [streams](Self::STREAMS), for whoever
-    /// asks how the plugin is called. By default nothing is told. Where the type can be read as well as written,
-    /// [`schema_of`](crate::schema_of) makes the schema of it.
+    /// A JSON Schema (draft 2020-12) of the result of `execute`, or of each result if it [streams](Self::STREAMS). Shown in the
+    /// plugin's description; empty by default. For a type that can be read as well as written, [`schema_of`](crate::schema_of)
+    /// makes the schema.
     #[must_use]
     fn output_schema() -> Value {
         Value::Object(Map::new())
     }
 
-    /// The same of the arguments of a method of [`METHODS`](Self::METHODS).
+    /// A JSON Schema (draft 2020-12) of the arguments of a method of [`METHODS`](Self::METHODS); empty by default.
     #[must_use]
     fn method_parameters(method: &str) -> Value {
         let _ = method;
         Value::Object(Map::new())
     }
 
-    /// Makes the plugin. The host has checked the configuration against the schema and filled in its defaults.
+    /// Makes the plugin. The host has already checked the configuration against the schema and filled in the defaults.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] for what the schema cannot say.
+    /// [`Error::InvalidConfig`] for rules that the schema cannot express.
     fn new(config: Self::Config) -> Result<Self>;
 
-    /// Takes a changed configuration. On an error the one before must stay in force; by default a new plugin takes
-    /// the place of the old one only once it is made.
+    /// Applies a changed configuration. On an error the previous one must stay in force. By default this makes a new plugin and
+    /// replaces the old one only if that succeeds.
     ///
     /// # Errors
     /// Those of [`new`](Self::new).
@@ -84,13 +83,13 @@ pub trait Plugin: Sized + 'static {
     /// Runs one call.
     ///
     /// # Errors
-    /// Whatever the plugin says.
+    /// Any error of the plugin.
     fn execute(&mut self, call: &Call, input: Self::Input) -> Result<Self::Output>;
 
-    /// Starts a call with many results; by default it has the one of [`execute`](Self::execute).
+    /// Starts a call with many results. The default gives the one result of [`execute`](Self::execute).
     ///
     /// # Errors
-    /// Whatever the plugin says before the first result.
+    /// Any error of the plugin before the first result.
     fn execute_stream(&mut self, call: &Call, input: Self::Input) -> Result<Stream> {
         let output = self.execute(call, input)?;
         Ok(Stream::new([Ok(output)]))
@@ -100,23 +99,23 @@ pub trait Plugin: Sized + 'static {
     /// its result.
     ///
     /// # Errors
-    /// Whatever the plugin says.
+    /// Any error of the plugin.
     fn execute_method(&mut self, call: &Call, method: &str, input: Payload) -> Result<Payload> {
         let _ = (call, input);
         Err(Error::NotFound(format!("the method `{method}` is declared but not implemented")))
     }
 
-    /// Starts a method of [`METHODS`](Self::METHODS) with many results; by default it has the one of
+    /// Starts a method of [`METHODS`](Self::METHODS) with many results. The default gives the one result of
     /// [`execute_method`](Self::execute_method).
     ///
     /// # Errors
-    /// Whatever the plugin says before the first result.
+    /// Any error of the plugin before the first result.
     fn execute_method_stream(&mut self, call: &Call, method: &str, input: Payload) -> Result<Stream> {
         let payload = self.execute_method(call, method, input)?;
         Ok(Stream(Box::new(std::iter::once(Ok(payload)))))
     }
 
-    /// The instance is about to end. Not called after a panic.
+    /// Called before the instance ends, but not after a panic.
     fn cleanup(self) {}
 }
 
@@ -133,12 +132,12 @@ pub struct Method {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Empty {}
 
-/// A call's results, each made when it is asked for: a slow reader slows the plugin down. Dropped as soon as nobody
-/// reads on.
+/// A call's results. Each is made when it is asked for, so a slow reader slows the plugin down. The stream is dropped as soon
+/// as nobody reads it any more.
 pub struct Stream(Box<dyn Iterator<Item = Result<Payload>>>);
 
 impl Stream {
-    /// A stream of what an iterator gives. It ends with the iterator or with its first error.
+    /// A stream of an iterator's items. It ends with the iterator or with its first error.
     pub fn new<I, T>(results: I) -> Self
     where
         I: IntoIterator<Item = Result<T>>,

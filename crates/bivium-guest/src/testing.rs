@@ -1,5 +1,5 @@
-//! For an author's unit tests: a plugin run by plain `cargo test`, through the same JSON and the same order of calls
-//! as in a component, against a host in memory that belongs to the test's thread.
+//! For an author's unit tests: runs a plugin under plain `cargo test`, with the same JSON and the same order of calls as in a
+//! component, against a host in memory that belongs to the test's thread.
 
 use serde_json::Value;
 
@@ -11,10 +11,10 @@ use crate::{Blob, Level, Payload, Plugin, Result};
 pub struct Harness<P>(Instance<P>);
 
 impl<P: Plugin> Harness<P> {
-    /// Initializes the plugin and makes the thread's host forget what it saw before.
+    /// Initializes the plugin, and resets the thread's host.
     ///
     /// # Errors
-    /// The plugin's.
+    /// The plugin's errors.
     pub fn new(config: &Value) -> Result<Self> {
         HOST.take();
         let mut instance = Instance::new();
@@ -25,7 +25,7 @@ impl<P: Plugin> Harness<P> {
     /// Applies a configuration.
     ///
     /// # Errors
-    /// The plugin's.
+    /// The plugin's errors.
     pub fn configure(&mut self, config: &Value) -> Result<()> {
         self.0.initialize(&config.to_string())
     }
@@ -36,10 +36,10 @@ impl<P: Plugin> Harness<P> {
         serde_json::from_str(&self.0.current_config()).unwrap_or_default()
     }
 
-    /// Runs `execute`. In arguments and result `{"$blob": n}` stands for the n-th of the blobs beside them.
+    /// Runs `execute`. In the arguments and the result `{"$blob": n}` stands for the n-th of the blobs beside them.
     ///
     /// # Errors
-    /// The plugin's.
+    /// The plugin's errors.
     pub fn execute(&mut self, arguments: &Value, blobs: &[Blob]) -> Result<(Value, Vec<Blob>)> {
         self.execute_method("execute", arguments, blobs)
     }
@@ -47,7 +47,7 @@ impl<P: Plugin> Harness<P> {
     /// Runs a method by name.
     ///
     /// # Errors
-    /// The plugin's.
+    /// The plugin's errors.
     pub fn execute_method(&mut self, method: &str, arguments: &Value, blobs: &[Blob]) -> Result<(Value, Vec<Blob>)> {
         split(self.0.execute(method, payload(arguments, blobs))?)
     }
@@ -55,7 +55,7 @@ impl<P: Plugin> Harness<P> {
     /// Runs `execute` as a stream.
     ///
     /// # Errors
-    /// The plugin's, before the first result.
+    /// The plugin's errors before the first result.
     pub fn stream(&mut self, arguments: &Value, blobs: &[Blob]) -> Result<Results> {
         Ok(Results(self.0.execute_stream("execute", payload(arguments, blobs))?))
     }
@@ -66,7 +66,7 @@ impl<P: Plugin> Harness<P> {
     }
 }
 
-/// A stream's results.
+/// The results of a stream.
 pub struct Results(OpenStream);
 
 impl Iterator for Results {
@@ -77,25 +77,25 @@ impl Iterator for Results {
     }
 }
 
-/// What the host is told of how the plugin is called: under `execute`, its `parameters`, what it `returns` and whether it
-/// `streams`; and the `parameters` of other methods.
+/// The plugin's signatures, as the host gets them: under `execute` its `parameters`, what it `returns` and whether it
+/// `streams`, and the `parameters` of other methods.
 #[must_use]
 pub fn signatures<P: Plugin>() -> Value {
     crate::instance::signatures::<P>()
 }
 
-/// Cancels whatever call runs on this thread, from now on.
+/// From now on, every call on this thread is cancelled.
 pub fn cancel() {
     HOST.with_borrow_mut(|host| host.cancelled = true);
 }
 
-/// What was reported as progress on this thread.
+/// The progress that was reported on this thread.
 #[must_use]
 pub fn progress() -> Vec<(Option<f64>, String)> {
     HOST.with_borrow(|host| host.progress.clone())
 }
 
-/// What was logged on this thread.
+/// The log records that were written on this thread.
 #[must_use]
 pub fn logs() -> Vec<(Level, String)> {
     HOST.with_borrow(|host| host.logs.clone())

@@ -1,8 +1,8 @@
-//! [`schema_of`]: the JSON Schema of an author's type, without anything that the author writes for it.
+//! [`schema_of`]: the JSON Schema of an author's type, made from its `Deserialize`.
 //!
-//! A type that serde can read asks its reader for what it wants. The reader here has nothing to read: it notes what is asked for
-//! and gives the plainest value of that kind, so that the type goes on asking. What a type checks beyond that (a text that must be
-//! a date) ends the reading; what it has asked for by then is known, and of the rest the schema says nothing.
+//! A type that serde can read asks its reader for the kind of value that it wants. The reader here has no data: it records
+//! what is asked for and returns the simplest value of that kind, so that the type goes on asking. If a type checks more than
+//! that (a text that must be a date) the reading ends there; the schema has what was asked for by then.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -18,15 +18,15 @@ use serde_json::{Map, Value, json};
 
 use crate::{Payload, fields};
 
-/// Types nest no deeper; of those below nothing is said.
+/// The depth to which nested types are read; deeper ones have an empty schema.
 const DEEPEST: usize = 8;
-/// Parts of one value that are read: types that hold several of themselves branch at each step.
+/// The most parts of one value that are read, since a type that holds several of itself branches at each step.
 const MOST_PARTS: usize = 1000;
-/// Required fields of one type, and variants of its enums, that are told apart.
+/// The most required fields of one type, and variants of an enum, that are found.
 const MOST: usize = 64;
 
-/// The JSON Schema (draft 2020-12) of what a type is read from: what its `Deserialize` asks for. Bounds and descriptions that only the
-/// author knows are not in it.
+/// The JSON Schema (draft 2020-12) of the values from which a type can be read, found from its `Deserialize`. It has no bounds
+/// and descriptions that only the author knows.
 ///
 /// ```
 /// # use serde_json::json;
@@ -41,7 +41,7 @@ const MOST: usize = 64;
 #[must_use]
 pub fn schema_of<T: DeserializeOwned>() -> Value {
     let mut schema = json!({});
-    // Each reading takes another variant of the enums: only then is it known which of them hold data.
+    // Each pass reads another variant of the enums, to find which of them hold data.
     for variant in 0..MOST {
         let trace = Trace::new(variant);
         let read = read::<T>(&trace);
@@ -54,7 +54,7 @@ pub fn schema_of<T: DeserializeOwned>() -> Value {
             break;
         }
     }
-    // What an earlier field has ended, each field tells alone.
+    // An earlier field may have ended the reading: each field without a schema is read alone.
     for name in fields::of::<T>().unwrap_or_default() {
         let place = format!("/properties/{}", name.replace('~', "~0").replace('/', "~1"));
         if schema.pointer(&place).is_some_and(|known| *known == json!({})) {
@@ -76,12 +76,12 @@ pub fn schema_of<T: DeserializeOwned>() -> Value {
 
 fn read<T: DeserializeOwned>(trace: &Trace) -> Value {
     let slot = Slot::default();
-    // It may well fail: what counts is what it has asked for.
+    // It may fail: only what it has asked for counts.
     let _ = T::deserialize(Reader { trace, slot: slot.clone(), depth: 0 });
     slot.take()
 }
 
-/// The fields without which the type cannot be read.
+/// The fields that the type needs.
 fn required<T: DeserializeOwned>() -> Vec<&'static str> {
     let mut given: BTreeSet<&'static str> = BTreeSet::new();
     let mut required = Vec::new();
@@ -97,7 +97,7 @@ fn required<T: DeserializeOwned>() -> Vec<&'static str> {
     required
 }
 
-/// Adds to a schema what another reading of the same type has found of its enums.
+/// Adds the enum variants that another pass over the same type has found.
 fn merge(schema: &mut Value, read: Value) {
     match (schema, read) {
         (Value::Object(schema), Value::Object(read)) => {
@@ -117,10 +117,11 @@ fn merge(schema: &mut Value, read: Value) {
     }
 }
 
-/// How an enum is noted until all its variants have been read: what each holds by its name; true for nothing.
+/// The key under which an enum's variants are collected until all have been read: what each holds by its name, `true` for
+/// nothing.
 const VARIANTS: &str = "\0variants";
 
-/// Turns the notes on enums into schemas.
+/// Turns the collected variants of enums into schemas.
 fn finish(schema: &mut Value) {
     if let Some(Value::Object(variants)) = schema.get_mut(VARIANTS).map(Value::take) {
         let (plain, holding): (Vec<_>, Vec<_>) =
@@ -147,13 +148,13 @@ fn finish(schema: &mut Value) {
 }
 
 struct Trace {
-    /// Which variant of each enum is read.
+    /// The variant of each enum that is read.
     variant: usize,
-    /// The most variants that an enum has.
+    /// The largest number of variants of an enum so far.
     variants: Cell<usize>,
-    /// The fields of the outermost struct that are given; all, if none.
+    /// The fields of the outermost struct that are given; all of them if `None`.
     only: Option<BTreeSet<&'static str>>,
-    /// Parts that may still be read.
+    /// How many more parts may be read.
     parts: Cell<usize>,
 }
 
@@ -163,7 +164,7 @@ impl Trace {
     }
 }
 
-/// Where the schema of one place is noted.
+/// Holds the schema of one place.
 #[derive(Clone, Default)]
 struct Slot(Rc<RefCell<Value>>);
 
@@ -172,7 +173,7 @@ impl Slot {
         *self.0.borrow_mut() = schema;
     }
 
-    /// What is known of the place: of one that was not read, nothing.
+    /// The schema of the place; empty if it was not read.
     fn take(&self) -> Value {
         match self.0.take() {
             Value::Null => json!({}),
@@ -258,7 +259,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failed> {
-        // Whatever comes will do.
+        // The type takes any value.
         self.slot.set(json!({}));
         visitor.visit_unit()
     }
@@ -502,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn a_type_tells_its_schema_by_what_it_asks_for() {
+    fn a_schema_is_made_from_what_a_type_asks_for() {
         let mode = json!({"anyOf": [{"enum": ["fast", "slow"]},
             {"type": "object", "properties": {"upto": {"type": "integer", "minimum": 0, "maximum": 255}}, "required": ["upto"],
              "additionalProperties": false},
@@ -537,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_the_reading_hides_nothing_of_the_other_fields_and_no_type_goes_on_for_ever() {
+    fn a_field_that_ends_the_reading_hides_no_other_field_and_recursive_types_end() {
         let strict = schema_of::<Strict>();
         assert_eq!(strict["properties"]["port"]["type"], "integer", "{strict}");
         let tree = schema_of::<Tree>();

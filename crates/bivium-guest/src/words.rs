@@ -1,11 +1,11 @@
-//! What serde says of data that does not fit, in the words of people who give it and know no Rust.
+//! Turns serde's error messages into messages for people who know no Rust.
 
-/// What does not fit, and at which place: empty for the whole.
+/// The message for `said`, an error of serde at `place`, which is empty for the whole value.
 pub(crate) fn of(place: &str, said: &str) -> String {
-    told(place, said).unwrap_or_else(|| if place.is_empty() { said.to_owned() } else { format!("{place}: {said}") })
+    reworded(place, said).unwrap_or_else(|| if place.is_empty() { said.to_owned() } else { format!("{place}: {said}") })
 }
 
-fn told(place: &str, said: &str) -> Option<String> {
+fn reworded(place: &str, said: &str) -> Option<String> {
     let it = if place.is_empty() { "it" } else { place };
     let within = if place.is_empty() { String::new() } else { format!(" in {place}") };
     if let Some(name) = said.strip_prefix("missing field ") {
@@ -14,7 +14,7 @@ fn told(place: &str, said: &str) -> Option<String> {
     if let Some(name) = said.strip_prefix("duplicate field ") {
         return Some(format!("{name} is there twice{within}"));
     }
-    // What was found may be a text with anything in it; what is expected is the type's own.
+    // The found value may contain any text, so the expected type is looked for from the end.
     let (found, expected) = said.rsplit_once(", expected ")?;
     if let Some(name) = found.strip_prefix("unknown field ") {
         let within = place.strip_suffix(name.trim_matches('`')).unwrap_or(place).trim_end_matches('.');
@@ -33,7 +33,7 @@ fn told(place: &str, said: &str) -> Option<String> {
     Some(format!("{it} must be {expected}, and is {}", given(found)))
 }
 
-/// What was found.
+/// The found value, in plain words.
 fn given(found: &str) -> String {
     match found {
         "map" => "an object".to_owned(),
@@ -52,7 +52,7 @@ fn given(found: &str) -> String {
     }
 }
 
-/// What a type takes.
+/// The expected type, in plain words.
 fn wanted(expected: &str) -> String {
     let whole =
         |least: &dyn std::fmt::Display, most: &dyn std::fmt::Display| format!("a whole number from {least} to {most}");
@@ -81,7 +81,7 @@ fn wanted(expected: &str) -> String {
     }
 }
 
-/// Whether it is one word behind this.
+/// Whether `expected` is `kind` and one word.
 fn is_of_a_name(expected: &str, kind: &str) -> bool {
     expected.strip_prefix(kind).is_some_and(|name| !name.contains(' '))
 }
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_told_in_plain_words() {
+    fn errors_of_serde_become_plain_words() {
         for (value, told) in [
             (json!({"text": {}}), "text must be a text, and is an object"),
             (json!({"text": [1]}), "text must be a text, and is a list"),

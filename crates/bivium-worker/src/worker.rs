@@ -114,7 +114,7 @@ impl Shared {
         // Of a file of the caller's, which may lie anywhere, the plugin says so itself.
         if let Some(gone) = blobs.iter().find(|blob| blob.is_owned() && !blob.path().exists()) {
             return Err(PluginError::not_found(format!("the file of a blob is gone: {}", gone.path().display()))
-                .with_help("set TMPDIR to a directory that is there, and keep cleaners from what is in it"));
+                .with_help("set TMPDIR to a directory that exists, and exclude it from cleaners of temporary files"));
         }
         let Some(window) = self.window.as_ref().filter(|_| !blobs.is_empty()) else { return Ok(blobs.to_vec()) };
         let (window, confinement, blobs) = (Arc::clone(window), Arc::clone(&self.confinement), blobs.to_vec());

@@ -1,12 +1,12 @@
-//! A host in memory, one a thread, for tests outside WebAssembly: blobs are byte vectors, and what a plugin reports
-//! is kept for [`crate::testing`] to show. It bounds a read as the real host does.
+//! A host in memory, one per thread, for tests outside WebAssembly. Blobs are byte vectors, and what a plugin reports is kept
+//! for [`crate::testing`]. It limits a read as the real host does.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::{Level, Result};
 
-/// The real host's bound of one read.
+/// The real host's limit of one read.
 const LONGEST_READ: usize = 1 << 20;
 
 #[derive(Default)]

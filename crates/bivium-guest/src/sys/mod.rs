@@ -1,5 +1,5 @@
-//! The host as the rest of the crate sees it: two handles and five functions, over the world's imports in a
-//! component, over memory anywhere else. Both sides speak this crate's own types.
+//! The host as the rest of the crate sees it: two handles and five functions. In a component they call the world's imports,
+//! elsewhere a host in memory. Both implementations use this crate's own types.
 
 #[cfg(target_arch = "wasm32")]
 mod wasm;

@@ -1,8 +1,8 @@
-//! The host through the world's imports.
+//! The host, called through the world's imports.
 
 use crate::{Error, Failure, Level, Result};
 
-/// What wit-bindgen makes of `wit/`; [`export!`](crate::export) names it.
+/// The bindings that wit-bindgen generates from `wit/`; [`export!`](crate::export) uses them.
 #[doc(hidden)]
 #[allow(missing_docs, unreachable_pub, unsafe_code, clippy::all, clippy::restriction)]
 pub mod bindings {
