@@ -1,4 +1,4 @@
-//! [`PluginContext`]: what a host gives to one plugin, whichever road it takes.
+//! [`PluginContext`]: what a host gives to one plugin of either runtime.
 
 use std::sync::Arc;
 
@@ -12,20 +12,20 @@ use crate::Protected;
 pub struct PluginContext {
     /// Its log.
     pub log: PluginLog,
-    /// Its way to the audit log.
+    /// Writes the plugin's records in the audit log.
     pub audit: Auditor,
-    /// What it may do and use up.
+    /// Its permissions and limits.
     pub granted: Arc<Granted>,
-    /// The host's secrets, of which it gets those that it is granted.
+    /// The host's secrets. The plugin gets only those that it is granted.
     pub secrets: Secrets,
-    /// What it must not reach, whatever it is granted.
+    /// Directories that it must not reach, whatever it is granted.
     pub protected: Protected,
-    /// The least level of the log records that it is asked for; its runtime's own where the host asks for none.
+    /// The lowest level of log records that the plugin should write; `None` leaves it to the runtime.
     pub log_level: Option<LogLevel>,
 }
 
 impl PluginContext {
-    /// A context without an audit log and secrets.
+    /// A context without an audit log and without secrets.
     #[must_use]
     pub fn new(log: PluginLog, granted: Granted) -> Self {
         let audit = Auditor::new(log.plugin(), None, log.clone());

@@ -1,17 +1,17 @@
-//! [`drain`]: how calls end when their plugin does.
+//! [`drain`]: how calls end when their plugin is unloaded.
 
 use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::timeout;
 
-/// How long running calls get to end by themselves when their plugin is unloaded.
+/// How long running calls may take to end by themselves when their plugin is unloaded.
 pub const DRAIN_TIME: Duration = Duration::from_secs(5);
 
-/// How long cancelled calls get to end.
+/// How long cancelled calls may take to end.
 const STOP_TIME: Duration = Duration::from_secs(1);
 
-/// Waits until calls have `ended`, for `time`; then cancels them and waits a little more, at most a second. None if some have not
+/// Waits for `time` until the calls have `ended`; then cancels them and waits at most one more second. `None` if some have not
 /// ended even then.
 pub async fn drain<T>(ended: impl Future<Output = T>, time: Duration, cancel: impl FnOnce()) -> Option<T> {
     let mut ended = pin!(ended);
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn calls_are_cancelled_after_their_time_and_given_up_a_second_later() {
+    async fn calls_are_cancelled_after_the_time_and_abandoned_a_second_later() {
         assert_eq!(drain(async { 7 }, DRAIN_TIME, || panic!("nothing runs")).await, Some(7));
 
         let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! Stopping what no call needs: a task that is there while there is something to stop.
+//! Stops idle instances. The task for that runs only while there is something to stop.
 
 use std::sync::Weak;
 use std::time::Duration;
@@ -9,16 +9,16 @@ use tokio::time::sleep_until;
 use crate::pool::Pool;
 use crate::{Instance, InstanceFactory};
 
-/// When instances are stopped that no call needs.
+/// When idle instances are stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Idle {
-    /// After this time without a call. The next call that needs one makes it again, with the configuration in force.
+    /// After this time without a call. The next call that needs an instance makes it again, with the configuration in force.
     pub after: Duration,
-    /// So many are left, however long they are idle.
+    /// This many are slots, however long they are idle.
     pub keep: u32,
 }
 
-/// Stops instances as their time comes, until none is left to look after.
+/// Stops instances when their time has come, until there are none left to watch.
 pub(crate) async fn watch<F: InstanceFactory>(pool: Weak<Pool<F>>, policy: Idle) {
     loop {
         let Some(found) = pool.upgrade().map(|pool| pool.take_idle(policy)) else { return };

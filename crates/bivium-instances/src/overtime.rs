@@ -1,10 +1,10 @@
-//! [`overtime`]: the error of a plugin that took longer than its limits let it.
+//! [`overtime`]: the error for a plugin that exceeded a limit of time.
 
 use std::time::Duration;
 
 use bivium_interface::PluginError;
 
-/// The error of a plugin that `did` something (it "ran", it "computed") for longer than `limit`, which `limits` has under `key`.
+/// The error for a plugin that `did` something ("ran", "computed") for longer than `limit`, whose key in `limits` is `key`.
 #[must_use]
 pub fn overtime(did: &str, limit: Duration, key: &str) -> PluginError {
     let limit = limit.as_millis();

@@ -1,4 +1,4 @@
-//! [`PooledPlugin`]: `PluginInterface` over a pool.
+//! [`PooledPlugin`]: implements `PluginInterface` with a pool of instances.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -13,14 +13,14 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::drain::{DRAIN_TIME, drain};
-use crate::lease::Lease;
+use crate::lease::{Lease, PoolRef};
 use crate::pool::Pool;
 use crate::{Instance, InstanceFactory};
 
-/// A plugin that runs on the instances which a factory makes.
+/// A plugin that runs on the instances of a factory.
 pub struct PooledPlugin<F: InstanceFactory> {
     pool: Arc<Pool<F>>,
-    /// Cancelled at the end; every running call is tied to it.
+    /// Cancelled when the plugin ends, which stops every running call.
     ending: CancellationToken,
     drain: Duration,
 }
@@ -32,14 +32,15 @@ impl<F: InstanceFactory> PooledPlugin<F> {
         Self { pool: Pool::new(factory), ending: CancellationToken::new(), drain: DRAIN_TIME }
     }
 
-    /// Gives running calls another time than [`DRAIN_TIME`] to end at [`cleanup`](PluginInterface::cleanup), before they are cancelled.
+    /// Sets how long running calls may take to end at [`cleanup`](PluginInterface::cleanup) before they are cancelled, in place of
+    /// [`DRAIN_TIME`].
     #[must_use]
     pub fn drain(mut self, time: Duration) -> Self {
         self.drain = time;
         self
     }
 
-    /// The factory, for what it knows of the plugin.
+    /// The factory of its instances.
     pub fn factory(&self) -> &F {
         self.pool.factory()
     }
@@ -48,7 +49,7 @@ impl<F: InstanceFactory> PooledPlugin<F> {
         |error| error.with_plugin(self.factory().name())
     }
 
-    async fn question(&self) -> Result<Lease<F, &Arc<Pool<F>>>> {
+    async fn question(&self) -> Result<Lease<'_, F>> {
         self.pool.lease_for_question().await.map_err(self.name_error())
     }
 
@@ -56,7 +57,7 @@ impl<F: InstanceFactory> PooledPlugin<F> {
     async fn until_ending<T>(&self, mut work: Pin<&mut impl Future<Output = Result<T>>>) -> Result<T> {
         let mut ending = None;
         poll_fn(|cx| {
-            // The work comes first: most ends at its first poll, and does not pay for a waker.
+            // The work is polled first: most of it ends at its first poll, and then needs no waker.
             if let Poll::Ready(result) = work.as_mut().poll(cx) {
                 return Poll::Ready(result);
             }
@@ -81,7 +82,7 @@ impl<F: InstanceFactory> PluginInterface for PooledPlugin<F> {
         self.pool.configure(config).await.map_err(self.name_error())
     }
 
-    // Written out, since an `async fn` would keep the call twice.
+    // Not an `async fn`, which would store the call twice.
     fn execute<'a, 'b>(&'a self, mut call: Call) -> BoxFuture<'b, Result<Payload>>
     where
         'a: 'b,
@@ -92,8 +93,10 @@ impl<F: InstanceFactory> PluginInterface for PooledPlugin<F> {
                 let admit = call.take_admit();
                 let lease = match self.pool.try_lease(admit.as_deref()) {
                     Some(lease) => lease,
-                    // Seldom and large: in a box, so that what each call moves about stays small.
-                    None => Box::pin(Pool::lease(&self.pool, call.handle(), admit.as_deref())).await?,
+                    // Rare and large: boxed, so that the future of all other calls stays small.
+                    None => {
+                        Box::pin(Pool::lease(PoolRef::Borrowed(&self.pool), call.handle(), admit.as_deref())).await?
+                    }
                 };
                 let result = lease.instance.execute(&mut call).await;
                 lease.end(&result).await;
@@ -107,7 +110,8 @@ impl<F: InstanceFactory> PluginInterface for PooledPlugin<F> {
     async fn execute_stream(&self, mut call: Call) -> Result<PayloadStream> {
         let (id, handle, admit) = (call.id(), call.handle().clone(), call.take_admit());
         let work = pin!(async {
-            let mut lease = Pool::lease(Arc::clone(&self.pool), call.handle(), admit.as_deref()).await?;
+            let mut lease =
+                Pool::lease(PoolRef::Owned(Arc::clone(&self.pool)), call.handle(), admit.as_deref()).await?;
             let stream = Arc::clone(&lease.instance).execute_stream(call).await;
             if stream.is_err() {
                 lease.note(&stream);
@@ -151,7 +155,7 @@ impl<F: InstanceFactory> PluginInterface for PooledPlugin<F> {
         if self.pool.is_closed() {
             return Ok(());
         }
-        // Held across the end, so that no call that waits begins in between. Those that do not end by themselves end with their
+        // Held until the end, so that no waiting call begins in between. Calls that do not end by themselves end with their
         // instance.
         let drained = drain(self.pool.drained(), self.drain, || self.ending.cancel()).await;
         self.pool.close().await;

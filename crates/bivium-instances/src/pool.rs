@@ -1,11 +1,10 @@
-//! The pool: who gets which instance, and when.
+//! The pool: which call gets which instance, and when.
 //!
-//! A queue with one place for each call that may run, and then who admits the call, decide *when*; the slots decide *which*; one short
-//! lock keeps places and slots. Instances are made when a call needs one and none is free, side by side, and no more than the calls that wait
-//! can use. Those that died are replaced at the pace of the [`RestartPolicy`](crate::RestartPolicy); those that no call
-//! needs are stopped.
+//! The queue and then the admission decide *when* a call runs; the slots decide on *which* instance. The queue has one place for
+//! each call that may run. One short lock protects places and slots. An instance is made when a call needs one and none is free;
+//! several may be made at the same time, but no more than the waiting calls can use. Dead instances are replaced at the pace of
+//! the [`RestartPolicy`](crate::RestartPolicy), and idle ones are stopped.
 
-use std::borrow::Borrow;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -19,50 +18,50 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::capacity::IdleInstances;
 use crate::idle::{self, Idle};
-use crate::lease::{Hold, Lease};
-use crate::queue::{Line, Queue};
-use crate::room::Spare;
-use crate::slots::{Driver, Known, Left, Next, Numbered, Slots, Started, Wanted, Work};
+use crate::lease::{Hold, Lease, PoolRef};
+use crate::queue::{Queue, QueueState};
+use crate::slots::{AbortOnDrop, CallRecord, Demand, Freed, Known, Next, Numbered, Slots, Started};
 use crate::{Instance, InstanceFactory, PoolLimits};
 
-/// Instances that one call finds unfit before it takes the next as it is.
+/// After this many unfit instances a call takes the next one without a check.
 const UNFIT: u32 = 8;
 
 pub(crate) struct Pool<F: InstanceFactory> {
     factory: Arc<F>,
     pub(crate) limits: PoolLimits,
     queue: Queue<Slots<F::Instance>>,
-    /// Calls that have a place and look for an instance.
-    seekers: AtomicUsize,
-    /// Tells them when an instance may have become free, or a start has ended.
+    /// How many calls have a place and look for an instance.
+    looking: AtomicUsize,
+    /// Wakes them when an instance may have become free, or a start has ended.
     changed: Notify,
-    /// Stops what is idle, while there is anything to stop.
-    watcher: Mutex<Option<Driver>>,
-    own: Weak<Self>,
+    /// The task that stops idle instances, while there are any.
+    watcher: Mutex<Option<AbortOnDrop>>,
+    weak_self: Weak<Self>,
 }
 
-/// How long a question and a configuration wait for an instance, where others may have what it needs.
-const WAIT: Duration = Duration::from_secs(60);
+/// How long a question or a configuration waits for an instance if other plugins may hold its capacity.
+const MAX_WAIT: Duration = Duration::from_secs(60);
 
-const MAKE_ROOM: &str = "unload a plugin, lower `instances.max` in manifests, or raise `WasmConfig::instances`";
+const CAPACITY_HELP: &str = "unload a plugin, lower `instances.max` in manifests, or raise `WasmConfig::instances`";
 
 impl<F: InstanceFactory> Pool<F> {
     pub(crate) fn new(factory: F) -> Arc<Self> {
         let mut limits = factory.limits();
         limits.instances = limits.instances.max(1);
         limits.calls_per_instance = if limits.single_use { 1 } else { limits.calls_per_instance.max(1) };
-        let pool = Arc::new_cyclic(|own| Self {
-            own: own.clone(),
+        let pool = Arc::new_cyclic(|weak_self| Self {
+            weak_self: weak_self.clone(),
             factory: Arc::new(factory),
             limits,
             queue: Queue::new(Slots::new(limits), Self::places_of(limits), limits.queue),
-            seekers: AtomicUsize::new(0),
+            looking: AtomicUsize::new(0),
             changed: Notify::new(),
             watcher: Mutex::default(),
         });
-        if let Some(room) = pool.factory.room() {
-            room.register(pool.own.clone());
+        if let Some(capacity) = pool.factory.capacity() {
+            capacity.register(pool.weak_self.clone());
         }
         pool
     }
@@ -75,125 +74,125 @@ impl<F: InstanceFactory> Pool<F> {
         limits.instances as usize * limits.calls_per_instance as usize
     }
 
-    pub(crate) fn line(&self) -> MutexGuard<'_, Line<Slots<F::Instance>>> {
-        self.queue.line()
+    pub(crate) fn lock(&self) -> MutexGuard<'_, QueueState<Slots<F::Instance>>> {
+        self.queue.lock()
     }
 
-    /// The same, unless the pool is closed.
-    fn open_line(&self) -> Result<MutexGuard<'_, Line<Slots<F::Instance>>>> {
-        let line = self.line();
-        if line.kept.closed {
+    /// Locks the pool, unless it is closed.
+    fn lock_open(&self) -> Result<MutexGuard<'_, QueueState<Slots<F::Instance>>>> {
+        let state = self.lock();
+        if state.slots.closed {
             return Err(PluginError::unavailable("the plugin is unloaded").with_help("load it again"));
         }
-        Ok(line)
+        Ok(state)
     }
 
-    /// The right to run a call, and an instance for it, where both are there and the call is admitted at once.
-    pub(crate) fn try_lease(self: &Arc<Self>, admit: Option<&dyn Admit>) -> Option<Lease<F, &Arc<Self>>> {
+    /// A lease for a call, if a place and an instance are free and the call is admitted at once.
+    pub(crate) fn try_lease(self: &Arc<Self>, admit: Option<&dyn Admit>) -> Option<Lease<'_, F>> {
         let (id, instance) = {
-            let mut line = self.line();
-            if !line.take() {
+            let mut state = self.lock();
+            if !state.take() {
                 return None;
             }
-            let taken = line.kept.take();
+            let taken = state.slots.take();
             match &taken {
-                Some(_) => line.kept.calls.begin(),
-                None => line.give(1),
+                Some(_) => state.slots.calls.begin(),
+                None => state.give(1),
             }
             taken?
         };
-        let mut hold = Hold::new(self);
-        hold.seat = Some(id);
+        let mut hold = Hold::new(PoolRef::Borrowed(self));
+        hold.slot = Some(id);
         let admission = match admit {
             _ if !instance.is_fit() => None,
             Some(admit) => admit.admit_at_once(),
             None => Some(Admission::default()),
         };
         let Some(admission) = admission else {
-            self.line().kept.calls.withdraw();
+            self.lock().slots.calls.withdraw();
             return None;
         };
         hold.admission = admission;
-        hold.work = Some(Work::new());
+        hold.record = Some(CallRecord::new());
         Some(Lease { instance, hold })
     }
 
-    /// Waits for the right to run a call, makes an instance if none is free, and gives it. The place comes before the admission:
-    /// a call that waits for its own plugin must not take what the calls of others could use.
-    pub(crate) async fn lease<P: Borrow<Arc<Self>>>(
-        pool: P,
+    /// Waits for a lease for a call, and makes an instance if none is free. The place comes before the admission: a call that still
+    /// waits for its own plugin must not take what the calls of others could use.
+    pub(crate) async fn lease<'p>(
+        pool: PoolRef<'p, F>,
         call: &CallHandle,
         admit: Option<&dyn Admit>,
-    ) -> Result<Lease<F, P>> {
-        pool.borrow().queue.wait(call).await?;
+    ) -> Result<Lease<'p, F>> {
+        pool.queue.wait(call).await?;
         let mut hold = Hold::new(pool);
         if let Some(admit) = admit {
             hold.admission = admit.enter(call).await?;
         }
-        let instance = Self::seat_for(&mut hold, call).await?;
-        hold.pool.borrow().line().kept.calls.begin();
-        hold.work = Some(Work::new());
+        let instance = Self::instance_for(&mut hold, call).await?;
+        hold.pool.lock().slots.calls.begin();
+        hold.record = Some(CallRecord::new());
         Ok(Lease { instance, hold })
     }
 
-    /// A lease outside of any call, for questions to an instance.
-    pub(crate) async fn lease_for_question(self: &Arc<Self>) -> Result<Lease<F, &Arc<Self>>> {
+    /// A lease for a question to an instance, outside of any call.
+    pub(crate) async fn lease_for_question(self: &Arc<Self>) -> Result<Lease<'_, F>> {
         self.queue.wait_for(1).await?;
-        let mut hold = Hold::new(self);
-        let instance = self.in_time(Self::fit_seat(&mut hold)).await?;
+        let mut hold = Hold::new(PoolRef::Borrowed(self));
+        let instance = self.in_time(Self::fit_instance(&mut hold)).await?;
         Ok(Lease { instance, hold })
     }
 
-    /// A seat for a call, under its deadline.
-    async fn seat_for<P: Borrow<Arc<Self>>>(hold: &mut Hold<F, P>, call: &CallHandle) -> Result<Arc<F::Instance>> {
-        let pool = Arc::clone(hold.pool.borrow());
-        call.unless_interrupted(Self::fit_seat(hold)).await.unwrap_or_else(|error| Err(pool.waited(error)))
+    /// An instance for a call, under its deadline.
+    async fn instance_for(hold: &mut Hold<'_, F>, call: &CallHandle) -> Result<Arc<F::Instance>> {
+        let pool = Arc::clone(&hold.pool);
+        call.unless_interrupted(Self::fit_instance(hold)).await.unwrap_or_else(|error| Err(pool.waited(error)))
     }
 
-    /// The error of a call that still waits for a seat: says what it waited for.
+    /// The error of a call that was still waiting for an instance; adds what it waited for.
     fn waited(&self, error: PluginError) -> PluginError {
-        let starting = self.line().kept.starting() > 0;
-        match self.factory.room().and_then(|room| room.waited_for()) {
-            Some(room) if starting && error.code() == ErrorCode::Timeout => {
-                let message = format!("{}; it waited for {room}", error.message());
-                PluginError::timeout(message).with_help(MAKE_ROOM)
+        let starting = self.lock().slots.starting() > 0;
+        match self.factory.capacity().and_then(|capacity| capacity.shortage()) {
+            Some(shortage) if starting && error.code() == ErrorCode::Timeout => {
+                let message = format!("{}; it waited for {shortage}", error.message());
+                PluginError::timeout(message).with_help(CAPACITY_HELP)
             }
             _ => error,
         }
     }
 
-    /// Waits for an instance outside of any call, and not for ever where others may have what it needs.
+    /// Waits for an instance outside of any call, with a time limit if other plugins may hold its capacity.
     async fn in_time<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let Some(room) = self.factory.room() else { return work.await };
+        let Some(capacity) = self.factory.capacity() else { return work.await };
         let mut work = pin!(work);
         tokio::select! {
             biased;
             done = &mut work => done,
-            () = sleep(WAIT) => {
-                let waited_for = room.waited_for().unwrap_or_else(|| "an instance that was starting".to_owned());
-                let message = format!("there was no instance of the plugin after {} s; it waited for {waited_for}", WAIT.as_secs());
-                Err(PluginError::timeout(message).with_help(MAKE_ROOM))
+            () = sleep(MAX_WAIT) => {
+                let shortage = capacity.shortage().unwrap_or_else(|| "an instance that was starting".to_owned());
+                let message = format!("the plugin had no instance after {} s; it waited for {shortage}", MAX_WAIT.as_secs());
+                Err(PluginError::timeout(message).with_help(CAPACITY_HELP))
             }
         }
     }
 
-    /// A seat in an instance that can take the call.
-    async fn fit_seat<P: Borrow<Arc<Self>>>(hold: &mut Hold<F, P>) -> Result<Arc<F::Instance>> {
+    /// An instance that can take the call.
+    async fn fit_instance(hold: &mut Hold<'_, F>) -> Result<Arc<F::Instance>> {
         for _ in 0..UNFIT {
-            let instance = Self::seat(hold).await?;
+            let instance = Self::next_instance(hold).await?;
             if instance.is_fit() {
                 return Ok(instance);
             }
-            hold.pool.borrow().leave(hold.seat.take(), None, 0);
+            hold.pool.leave(hold.slot.take(), None, 0);
         }
-        // Whatever is wrong is wrong with each: the call itself says what.
-        Self::seat(hold).await
+        // All of them have the same problem: the call itself reports it.
+        Self::next_instance(hold).await
     }
 
-    /// A seat in an instance that is free or becomes free, or in one that is started for it: whichever comes first.
-    async fn seat<P: Borrow<Arc<Self>>>(hold: &mut Hold<F, P>) -> Result<Arc<F::Instance>> {
-        let pool = hold.pool.borrow();
-        let _seeker = Seeker::new(&pool.seekers);
+    /// A free instance, or a new one if it is ready sooner.
+    async fn next_instance(hold: &mut Hold<'_, F>) -> Result<Arc<F::Instance>> {
+        let pool = &*hold.pool;
+        let _looking = Looking::new(&pool.looking);
         let mut started = loop {
             // Listens before it looks, so that no change in between is missed.
             let changed = pool.changed.notified();
@@ -201,18 +200,18 @@ impl<F: InstanceFactory> Pool<F> {
             changed.as_mut().enable();
             let now = Instant::now();
             let (dead, next) = {
-                let slots = &mut pool.open_line()?.kept;
+                let slots = &mut pool.lock_open()?.slots;
                 (slots.remove_dead(now), slots.next(now, |id, config| pool.start(id, config)))
             };
             // Without the lock.
             drop(dead);
             match next {
                 Next::Take(id, instance) => {
-                    hold.seat = Some(id);
+                    hold.slot = Some(id);
                     return Ok(instance);
                 }
                 Next::Await(id, started) => {
-                    hold.seat = Some(id);
+                    hold.slot = Some(id);
                     break started;
                 }
                 Next::Later(then) => tokio::select! {
@@ -223,19 +222,19 @@ impl<F: InstanceFactory> Pool<F> {
                 Next::Refused(error) => return Err(error),
             }
         };
-        // The start, or a place that becomes free elsewhere: then the start goes on for the next call.
+        // Waits for the new instance, or for one that becomes free; in that case the start goes on for the next call.
         loop {
             let changed = pool.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let free = pool.open_line()?.kept.take();
+            let free = pool.lock_open()?.slots.take();
             if let Some((id, instance)) = free {
-                if let Some(starting) = hold.seat.replace(id) {
-                    // One that waits for room, of which there is too little, goes.
-                    if pool.factory.room().is_none_or(|room| room.waited_for().is_none()) {
-                        pool.line().kept.keep(starting, |started| {
-                            // It lives as long as its slot.
-                            Driver(tokio::spawn(async move { drop(started.await) }).abort_handle())
+                if let Some(starting) = hold.slot.replace(id) {
+                    // A start that waits for capacity, of which there is too little, is not kept.
+                    if pool.factory.capacity().is_none_or(|capacity| capacity.shortage().is_none()) {
+                        pool.lock().slots.keep(starting, |started| {
+                            // The task lives as long as its slot.
+                            AbortOnDrop(tokio::spawn(async move { drop(started.await) }).abort_handle())
                         });
                     }
                     pool.leave(Some(starting), None, 0);
@@ -250,7 +249,7 @@ impl<F: InstanceFactory> Pool<F> {
         }
     }
 
-    /// Makes an instance for a slot, with the configuration in force. Dropping it in the middle leaves nothing.
+    /// Makes an instance for a slot, with the configuration in force. Dropping the future leaves nothing behind.
     fn start(self: &Arc<Self>, id: u64, config: Option<Arc<Value>>) -> Started<F::Instance> {
         let (factory, pool) = (Arc::clone(&self.factory), Arc::downgrade(self));
         let work = async move {
@@ -266,17 +265,17 @@ impl<F: InstanceFactory> Pool<F> {
     fn started(self: &Arc<Self>, id: u64, made: Result<Arc<F::Instance>>) -> Result<Arc<F::Instance>> {
         let now = Instant::now();
         let settled = match made {
-            Ok(instance) if self.line().kept.ready(id, &instance, now) => Ok(instance),
+            Ok(instance) if self.lock().slots.ready(id, &instance, now) => Ok(instance),
             Ok(_) => Err(PluginError::unavailable("the plugin was unloaded while it started")),
             Err(error) => {
-                let mut line = self.line();
-                let failed = line.kept.remove(id);
+                let mut state = self.lock();
+                let failed = state.slots.remove(id);
                 if let Some(slot) = &failed
                     && self.factory.is_crash(&error)
                 {
-                    line.kept.crashed(slot.age, error.clone(), now);
+                    state.slots.crashed(slot.generation, error.clone(), now);
                 }
-                drop(line);
+                drop(state);
                 Err(error)
             }
         };
@@ -285,43 +284,43 @@ impl<F: InstanceFactory> Pool<F> {
         settled
     }
 
-    /// A call lets go of its seat and of so many places, and says how it ended.
-    pub(crate) fn leave(self: &Arc<Self>, seat: Option<u64>, work: Option<&Work>, places: usize) {
-        let now = work.and_then(Work::ended).unwrap_or_else(Instant::now);
-        let (left, wants_watch) = {
-            let mut line = self.line();
-            if let Some(work) = work {
-                line.kept.calls.end(work, now);
+    /// A call gives back its instance and its places, and records how it ended.
+    pub(crate) fn leave(self: &Arc<Self>, slot: Option<u64>, record: Option<&CallRecord>, places: usize) {
+        let now = record.and_then(CallRecord::ended).unwrap_or_else(Instant::now);
+        let (freed, wants_watch) = {
+            let mut state = self.lock();
+            if let Some(record) = record {
+                state.slots.calls.end(record, now);
             }
-            let own = line.has_waiting() || self.seekers.load(Ordering::Relaxed) > 0;
-            let wanted = match self.factory.room() {
-                Some(room) if room.is_wanted() => {
-                    if own {
-                        Wanted::AfterItsTurn
+            let is_needed_here = state.has_waiting() || self.looking.load(Ordering::Relaxed) > 0;
+            let demand = match self.factory.capacity() {
+                Some(capacity) if capacity.is_needed() => {
+                    if is_needed_here {
+                        Demand::AfterTurn
                     } else {
-                        Wanted::Now
+                        Demand::Now
                     }
                 }
-                _ => Wanted::No,
+                _ => Demand::None,
             };
-            let left = seat.map_or(Left::Nothing, |id| line.kept.give_back(id, now, wanted));
-            line.give(places);
-            (left, line.kept.wants_watch())
+            let freed = slot.map_or(Freed::Nothing, |id| state.slots.give_back(id, now, demand));
+            state.give(places);
+            (freed, state.slots.wants_watch())
         };
-        match left {
-            Left::Nothing if self.seekers.load(Ordering::Relaxed) == 0 => {}
-            Left::Nothing => self.changed.notify_one(),
-            Left::Start(slot) => {
+        match freed {
+            Freed::Nothing if self.looking.load(Ordering::Relaxed) == 0 => {}
+            Freed::Nothing => self.changed.notify_one(),
+            Freed::Start(slot) => {
                 drop(slot);
                 self.changed.notify_waiters();
             }
-            Left::Instance(instance) => {
+            Freed::Instance(instance) => {
                 self.changed.notify_waiters();
                 close_later(instance);
             }
-            Left::ForOthers(instance) => {
-                if let Some(room) = self.factory.room() {
-                    room.leave();
+            Freed::ForOthers(instance) => {
+                if let Some(capacity) = self.factory.capacity() {
+                    capacity.note_leaving();
                 }
                 self.changed.notify_waiters();
                 close_later(instance);
@@ -332,39 +331,39 @@ impl<F: InstanceFactory> Pool<F> {
         }
     }
 
-    /// Has somebody look after idle instances, where there are any and nobody does.
+    /// Starts the task that stops idle instances, if there are any and it does not run.
     fn watch(self: &Arc<Self>) {
-        if let Some(room) = self.factory.room() {
-            room.offer();
+        if let Some(capacity) = self.factory.capacity() {
+            capacity.note_idle();
         }
-        if self.line().kept.wants_watch() {
+        if self.lock().slots.wants_watch() {
             self.begin_watch();
         }
     }
 
     fn begin_watch(self: &Arc<Self>) {
-        // Without a runtime, the next call that ends in one sees to it.
+        // Without a tokio runtime it is left to the next call that ends within one.
         match (Handle::try_current(), self.limits.idle) {
             (Ok(runtime), Some(policy)) => {
                 let task = runtime.spawn(idle::watch(Arc::downgrade(self), policy));
-                self.watcher().replace(Driver(task.abort_handle()));
+                self.watcher().replace(AbortOnDrop(task.abort_handle()));
             }
-            _ => self.line().kept.unwatch(),
+            _ => self.lock().slots.unwatch(),
         }
     }
 
-    fn watcher(&self) -> MutexGuard<'_, Option<Driver>> {
+    fn watcher(&self) -> MutexGuard<'_, Option<AbortOnDrop>> {
         self.watcher.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes out of use what has been idle for too long, and tells when to look again.
+    /// Takes instances out of use that have been idle for too long, and returns when to look again.
     pub(crate) fn take_idle(&self, policy: Idle) -> (Numbered<F::Instance>, Option<Instant>) {
-        self.line().kept.idle(policy, Instant::now())
+        self.lock().slots.idle(policy, Instant::now())
     }
 
-    /// An instance that was taken out of use has ended.
+    /// Removes an instance that was taken out of use and has ended.
     pub(crate) fn forget(&self, id: u64) {
-        let slot = self.line().kept.remove(id);
+        let slot = self.lock().slots.remove(id);
         // Without the lock.
         drop(slot);
         self.changed.notify_waiters();
@@ -375,54 +374,54 @@ impl<F: InstanceFactory> Pool<F> {
         let _all = self.drained().await?;
         self.until_closed().await;
         let (old, instances) = {
-            let mut line = self.line();
-            let slots = &mut line.kept;
-            // A start that goes on by itself has the configuration before.
+            let mut state = self.lock();
+            let slots = &mut state.slots;
+            // A start that goes on without a call uses the previous configuration.
             let dropped = (slots.remove_dead(Instant::now()), slots.drop_starts());
             let found = (slots.config.clone(), slots.instances());
-            drop(line);
+            drop(state);
             drop(dropped);
             found
         };
         if instances.is_empty() {
-            // Whoever configures a plugin that crashed has mended it, or wants to know that it is not.
+            // Whoever configures a crashed plugin has fixed it, or wants to see whether it is fixed.
             let begun = Instant::now();
             let instance = self.in_time(make(self.factory(), Some(&config))).await?;
-            let mut line = self.open_line()?;
-            line.kept.restarts.forget();
-            line.kept.add(instance, begun, Instant::now());
+            let mut state = self.lock_open()?;
+            state.slots.restarts.forget();
+            state.slots.add(instance, begun, Instant::now());
         }
-        let mut touched = Touched { pool: self, instances: Vec::new() };
+        let mut reconfigured = Reconfigured { pool: self, instances: Vec::new() };
         for (id, instance) in instances {
-            touched.instances.push((id, Arc::clone(&instance)));
+            reconfigured.instances.push((id, Arc::clone(&instance)));
             if let Err(error) = instance.initialize(&config).await {
-                // The one that failed says that it kept the old configuration; it is told again all the same.
-                self.roll_back(&touched.instances, old.as_deref()).await;
-                touched.instances.clear();
+                // The instance that failed should have slots the old configuration; it gets it again to be safe.
+                self.roll_back(&reconfigured.instances, old.as_deref()).await;
+                reconfigured.instances.clear();
                 return Err(error);
             }
         }
-        touched.instances.clear();
-        drop(touched);
-        self.line().kept.config = Some(Arc::new(config));
+        reconfigured.instances.clear();
+        drop(reconfigured);
+        self.lock().slots.config = Some(Arc::new(config));
         self.watch();
         Ok(())
     }
 
-    /// Waits until those that were idle have ended.
+    /// Waits until the idle instances that are being stopped have ended.
     async fn until_closed(&self) {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if !self.line().kept.is_closing() {
+            if !self.lock().slots.is_closing() {
                 return;
             }
             changed.await;
         }
     }
 
-    /// Puts the old configuration back; an instance that refuses it is ended, and the next call makes another.
+    /// Restores the old configuration. An instance that refuses it is ended, and the next call makes another.
     async fn roll_back(&self, instances: &[(u64, Arc<F::Instance>)], old: Option<&Value>) {
         for (id, instance) in instances {
             let restored = match old {
@@ -430,27 +429,27 @@ impl<F: InstanceFactory> Pool<F> {
                 None => false,
             };
             if !restored {
-                drop(self.line().kept.remove(*id));
+                drop(self.lock().slots.remove(*id));
                 instance.close().await;
             }
         }
     }
 
-    /// Waits until no call runs; calls made meanwhile wait behind, for as long as what is given is held.
+    /// Waits until no call runs. Calls made meanwhile wait until the returned value is dropped.
     pub(crate) async fn drained(&self) -> Result<Drained<'_, F>> {
         self.queue.wait_for(Self::places_of(self.limits)).await?;
         Ok(Drained(self))
     }
 
-    /// Refuses further calls and closes every instance, also those that still run a call.
+    /// Refuses further calls and closes every instance, even those that still run a call.
     pub(crate) async fn close(&self) {
         let watcher = self.watcher().take();
         drop(watcher);
         let slots = {
-            let mut line = self.line();
-            line.close();
-            line.kept.closed = true;
-            line.kept.drain()
+            let mut state = self.lock();
+            state.close();
+            state.slots.closed = true;
+            state.slots.drain()
         };
         self.changed.notify_waiters();
         let instances: Vec<_> = slots.iter().filter_map(|slot| slot.instance().map(Arc::clone)).collect();
@@ -458,42 +457,43 @@ impl<F: InstanceFactory> Pool<F> {
         join_all(instances.iter().map(|instance| instance.close())).await;
     }
 
-    /// Where a call stands that waits for a place.
+    /// The position of a call that waits for a place.
     pub(crate) fn position(&self, call: CallId) -> Option<usize> {
         self.queue.position(call)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.line().kept.closed
+        self.lock().slots.closed
     }
 
     pub(crate) async fn stats(&self) -> Result<Stats> {
         let mut stats = Stats::default();
         stats.waiting = self.queue.waiting();
-        let known = self.line().kept.tell(&mut stats, Instant::now());
+        let known = self.lock().slots.fill(&mut stats, Instant::now());
         let stats_of = |known: Known<F::Instance>| {
             let mut stats = known.instance.stats();
             stats.start_s = known.start.as_secs_f64();
             stats.idle_s = known.idle.map(|idle| idle.as_secs_f64());
             stats
         };
-        // Without the lock, and on a thread that may block: measuring processes takes its time.
+        // Without the lock, and on a blocking thread: measuring processes takes time.
         let measured = tokio::task::spawn_blocking(move || known.into_iter().map(stats_of).collect()).await;
-        stats.instances =
-            measured.map_err(|error| PluginError::internal(format!("its figures were not measured: {error}")))?;
+        stats.instances = measured.map_err(|error| {
+            PluginError::internal(format!("the statistics of its instances could not be measured: {error}"))
+        })?;
         Ok(stats)
     }
 }
 
-impl<F: InstanceFactory> Spare for Pool<F> {
+impl<F: InstanceFactory> IdleInstances for Pool<F> {
     fn idle_since(&self) -> Option<Instant> {
-        self.line().kept.idle_since()
+        self.lock().slots.idle_since()
     }
 
     fn stop_idle(&self) -> bool {
-        let taken = self.line().kept.take_idle();
+        let taken = self.lock().slots.take_idle();
         let Some((id, instance)) = taken else { return false };
-        let pool = self.own.clone();
+        let pool = self.weak_self.clone();
         match Handle::try_current() {
             Ok(runtime) => {
                 runtime.spawn(async move {
@@ -509,33 +509,33 @@ impl<F: InstanceFactory> Spare for Pool<F> {
     }
 }
 
-/// All places of a pool, until it is dropped: no call runs.
+/// Holds all places of a pool until it is dropped, so that no call runs.
 pub(crate) struct Drained<'a, F: InstanceFactory>(&'a Pool<F>);
 
 impl<F: InstanceFactory> Drop for Drained<'_, F> {
     fn drop(&mut self) {
-        self.0.line().give(Pool::<F>::places_of(self.0.limits));
+        self.0.lock().give(Pool::<F>::places_of(self.0.limits));
     }
 }
 
-/// One that has a place and looks for an instance, while it lives.
-struct Seeker<'a>(&'a AtomicUsize);
+/// Counts a call that has a place and looks for an instance, while it lives.
+struct Looking<'a>(&'a AtomicUsize);
 
-impl<'a> Seeker<'a> {
-    /// To be made before one looks: whoever lets go of an instance later sees that somebody seeks one.
-    fn new(seekers: &'a AtomicUsize) -> Self {
-        seekers.fetch_add(1, Ordering::Relaxed);
-        Self(seekers)
+impl<'a> Looking<'a> {
+    /// Must be made before the call looks: whoever gives back an instance later then sees that a call looks for one.
+    fn new(looking: &'a AtomicUsize) -> Self {
+        looking.fetch_add(1, Ordering::Relaxed);
+        Self(looking)
     }
 }
 
-impl Drop for Seeker<'_> {
+impl Drop for Looking<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// An instance, configured if there is a configuration.
+/// Makes an instance, and configures it if there is a configuration.
 async fn make<F: InstanceFactory>(factory: &F, config: Option<&Value>) -> Result<Arc<F::Instance>> {
     let instance = Arc::new(factory.create().await?);
     if let Some(config) = config
@@ -547,23 +547,23 @@ async fn make<F: InstanceFactory>(factory: &F, config: Option<&Value>) -> Result
     Ok(instance)
 }
 
-/// Instances that a change of configuration has reached. Dropped in the middle of the change, it ends them, since
-/// nobody knows which configuration they have: the next call makes others with the one in force.
-struct Touched<'a, F: InstanceFactory> {
+/// Instances that a change of configuration has reached. If it is dropped in the middle of the change it ends them, since their
+/// configuration is unknown: the next call makes others with the one in force.
+struct Reconfigured<'a, F: InstanceFactory> {
     pool: &'a Pool<F>,
     instances: Numbered<F::Instance>,
 }
 
-impl<F: InstanceFactory> Drop for Touched<'_, F> {
+impl<F: InstanceFactory> Drop for Reconfigured<'_, F> {
     fn drop(&mut self) {
         for (id, instance) in self.instances.drain(..) {
-            drop(self.pool.line().kept.remove(id));
+            drop(self.pool.lock().slots.remove(id));
             close_later(instance);
         }
     }
 }
 
-/// Closes an instance where nobody waits for it. Without a runtime, dropping it must do.
+/// Closes an instance in the background. Without a tokio runtime it is only dropped.
 fn close_later<I: Instance>(instance: Arc<I>) {
     if let Ok(runtime) = Handle::try_current() {
         runtime.spawn(async move { instance.close().await });

@@ -1,8 +1,8 @@
-//! [`Protected`]: what no plugin may be granted, whatever its manifest says: the host's own files, those of other plugins, and where
-//! the kernel shows itself.
+//! [`Protected`]: directories that no plugin may be granted, whatever its manifest says: the host's own files, those of other
+//! plugins, and the kernel's file systems.
 //!
-//! A grant at or beneath one of these places is refused, for components and workers alike. A grant above them is good without them:
-//! each road keeps its plugins from them in its own way, or refuses it.
+//! A grant of such a directory, or beneath it, is refused for components and workers alike. A grant above one is allowed, but does
+//! not include it: each runtime keeps its plugins out of it in its own way, or refuses the grant.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,30 +10,30 @@ use std::sync::Arc;
 use bivium_exchange::Exchange;
 use bivium_interface::{PluginError, Result};
 
-/// What the kernel shows of itself and of processes, and memory that all processes of a user share.
+/// File systems of the kernel, with its devices and processes, and memory that all processes of a user share.
 const KERNEL: &[(&str, &str)] = &[
-    ("/dev/shm", "memory that others share"),
+    ("/dev/shm", "memory that processes share"),
     ("/dev", "devices"),
     ("/proc", "the kernel's view of processes"),
     ("/sys", "the kernel's view of the machine"),
 ];
 
-const EXCHANGE: &str = "the exchange, where plugins' data passes";
+const EXCHANGE: &str = "the exchange, with the data of plugins";
 
-/// What no plugin may be granted. Cheap to clone.
+/// The directories that no plugin may be granted. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Protected(Arc<Places>);
 
 #[derive(Debug, Clone)]
 struct Places {
-    /// Each with what it holds.
+    /// Each with a description of its content.
     named: Vec<(PathBuf, &'static str)>,
-    /// Where hosts have their parts of the exchange, by names that tell.
+    /// Directories in which hosts make their session directories of the exchange, which are recognized by name.
     exchanges: Vec<PathBuf>,
 }
 
 impl Default for Protected {
-    /// The kernel's places, this user's directories of Bivium, and the exchanges in the usual places.
+    /// The kernel's file systems, this user's directories of Bivium, and the exchanges in their usual places.
     fn default() -> Self {
         let own = directories::ProjectDirs::from("", "", "bivium");
         let home = directories::BaseDirs::new();
@@ -50,27 +50,27 @@ impl Default for Protected {
 }
 
 impl Protected {
-    /// With one more place, if there is one.
+    /// Adds a directory, if there is one.
     #[must_use]
     pub fn and(mut self, path: Option<impl Into<PathBuf>>, what: &'static str) -> Self {
         if let Some(path) = path.map(Into::into) {
-            // By what it is, not by what it is called; one that is not there yet by its name.
+            // With links resolved; a directory that does not exist yet counts by its name.
             Arc::make_mut(&mut self.0).named.push((path.canonicalize().unwrap_or(path), what));
         }
         self
     }
 
-    /// With the places of this exchange.
+    /// Adds the directories of this exchange.
     #[must_use]
     pub fn and_exchange(mut self, exchange: &Exchange) -> Self {
         Arc::make_mut(&mut self.0).exchanges.extend(exchange.roots());
         self
     }
 
-    /// Refuses a directory, free of links, that lies in one of the places.
+    /// Refuses a directory (a path without links) that lies in a protected one.
     ///
     /// # Errors
-    /// `denied`, naming the grant and what is there.
+    /// `denied`, with the grant and the protected directory.
     pub fn check(&self, granted: &Path) -> Result<()> {
         let Some((place, what)) = self.around(granted) else { return Ok(()) };
         let message =
@@ -78,31 +78,31 @@ impl Protected {
         Err(PluginError::denied(message).with_help("grant a directory that lies elsewhere"))
     }
 
-    /// Whether a path, free of links, lies in one of the places.
+    /// Whether a path without links lies in a protected directory.
     #[must_use]
     pub fn holds(&self, path: &Path) -> bool {
         self.around(path).is_some()
     }
 
-    /// A place that lies in this directory, or may come to lie there, and what it holds.
+    /// A protected directory that lies in this one, or may be made in it, and a description of its content.
     #[must_use]
     pub fn beneath(&self, granted: &Path) -> Option<(PathBuf, &'static str)> {
         let exchanges = self.0.exchanges.iter().map(|root| (root, EXCHANGE));
         let named = self.0.named.iter().map(|(path, what)| (path, *what));
         let mut all = named.chain(exchanges).filter(|(place, _)| place.starts_with(granted));
-        // One that is there says more.
+        // Prefers one that exists.
         let found = all.clone().find(|(place, _)| place.exists()).or_else(|| all.next());
         found.map(|(place, what)| (place.clone(), what))
     }
 
-    /// The places that exist, each with what it holds.
+    /// The protected directories that exist, each with a description of its content.
     pub fn existing(&self) -> impl Iterator<Item = (PathBuf, &'static str)> {
         let exchanges = self.0.exchanges.iter().flat_map(|root| Exchange::sessions_in(root));
         let all = exchanges.map(|path| (path, EXCHANGE)).chain(self.0.named.iter().cloned());
         all.filter(|(place, _)| place.is_dir())
     }
 
-    /// The place in which a path lies.
+    /// The protected directory in which a path lies.
     fn around(&self, path: &Path) -> Option<(PathBuf, &'static str)> {
         let named = self.0.named.iter().find(|(place, _)| path.starts_with(place)).cloned();
         named.or_else(|| path.ancestors().find(|above| Exchange::is_session(above)).map(|at| (at.to_owned(), EXCHANGE)))
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grants_at_or_beneath_are_refused_and_those_above_are_known() {
+    fn grants_at_or_beneath_are_refused_and_grants_above_are_reported() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().canonicalize().unwrap();
         let exchange = Exchange::builder().root(&root).open().unwrap();

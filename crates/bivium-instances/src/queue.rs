@@ -1,7 +1,7 @@
-//! [`Queue`]: the calls that wait for a place, in order, no more than a limit of them.
+//! [`Queue`]: the calls that wait for a place, in order and up to a limit.
 //!
-//! One short lock keeps the places, the line, and what else must change together with them: a call that need not wait
-//! pays for one lock when it comes and for one when it goes.
+//! One short lock protects the places, the waiting calls, and what must change together with them. A call that need not wait
+//! locks once when it comes and once when it ends.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,23 +9,23 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bivium_interface::{CallHandle, CallId, PluginError, Progress, Result};
 use tokio::sync::{oneshot, watch};
 
-/// Hands out places to calls, first come, first served. A call waits under its deadline and its cancellation, and
-/// one that would be a waiter too many is refused.
+/// Gives places to calls, first come, first served. A call waits under its deadline and its cancellation. If too many wait
+/// already, it is refused.
 #[repr(C, align(64))]
 pub(crate) struct Queue<S> {
-    line: Mutex<Line<S>>,
+    state: Mutex<QueueState<S>>,
     limit: u32,
-    /// Told whenever the line moves.
+    /// Notified whenever a waiting call leaves.
     moved: watch::Sender<()>,
 }
 
-/// The places, and who waits for them. What every call writes lies together, and so in one line of a processor's cache:
-/// the lock, `free`, and what `kept` begins with.
+/// The places, and who waits for them. What every call writes lies together in one line of the processor's cache: the lock,
+/// `free`, and the first fields of `slots`.
 #[repr(C)]
-pub(crate) struct Line<S> {
+pub(crate) struct QueueState<S> {
     free: usize,
-    /// What is kept under the same lock.
-    pub(crate) kept: S,
+    /// What the same lock protects.
+    pub(crate) slots: S,
     waiting: BTreeMap<u64, Waiter>,
     /// How many of those are calls.
     calls: usize,
@@ -36,12 +36,12 @@ pub(crate) struct Line<S> {
 struct Waiter {
     call: Option<CallId>,
     wants: usize,
-    /// Told once the places are its own.
+    /// Notified once the waiter has its places.
     give: oneshot::Sender<()>,
 }
 
-impl<S> Line<S> {
-    /// Whether so many places are there and nobody waits for any.
+impl<S> QueueState<S> {
+    /// Whether this many places are free and nobody waits for any.
     fn has(&self, places: usize) -> bool {
         self.free >= places && self.waiting.is_empty()
     }
@@ -60,19 +60,19 @@ impl<S> Line<S> {
         taken
     }
 
-    /// Gives so many places back, and on to those that wait.
+    /// Gives places back, and passes them on to those that wait.
     pub(crate) fn give(&mut self, places: usize) {
         self.free += places;
         while let Some(first) = self.waiting.first_entry().filter(|first| first.get().wants <= self.free) {
             let waiter = first.remove();
             self.free -= waiter.wants;
             self.calls -= usize::from(waiter.call.is_some());
-            // A ticket that is dropped before it hears of it gives them back.
+            // A ticket that is dropped before it is notified gives them back.
             let _ = waiter.give.send(());
         }
     }
 
-    /// Refuses all that wait and all that come.
+    /// Refuses all that wait and all later ones.
     pub(crate) fn close(&mut self) {
         self.closed = true;
         self.calls = 0;
@@ -81,23 +81,23 @@ impl<S> Line<S> {
 }
 
 impl<S> Queue<S> {
-    /// A queue for so many places, in which at most `limit` calls wait.
-    pub(crate) fn new(kept: S, places: usize, limit: u32) -> Self {
-        let line = Line { free: places, kept, waiting: BTreeMap::new(), calls: 0, next: 0, closed: false };
-        Self { line: Mutex::new(line), limit, moved: watch::Sender::new(()) }
+    /// A queue for this many places, in which at most `limit` calls wait.
+    pub(crate) fn new(slots: S, places: usize, limit: u32) -> Self {
+        let state = QueueState { free: places, slots, waiting: BTreeMap::new(), calls: 0, next: 0, closed: false };
+        Self { state: Mutex::new(state), limit, moved: watch::Sender::new(()) }
     }
 
-    pub(crate) fn line(&self) -> MutexGuard<'_, Line<S>> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn lock(&self) -> MutexGuard<'_, QueueState<S>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a place for a call, which goes back by [`Line::give`]. A call whose progress somebody watches is told how many are
-    /// before it.
+    /// Waits for a place for a call; [`QueueState::give`] gives it back. If somebody listens to the call's progress, it is told how
+    /// many calls are before it.
     ///
     /// # Errors
     /// `resource-exhausted` if too many wait already; `unavailable` once the queue is closed; `cancelled`; `timeout`.
     pub(crate) async fn wait(&self, call: &CallHandle) -> Result<()> {
-        let ticket = self.line_up(Some(call.id()), 1)?;
+        let ticket = self.join(Some(call.id()), 1)?;
         let number = ticket.number;
         let mut listened = false;
         let place = {
@@ -107,7 +107,7 @@ impl<S> Queue<S> {
                 while call.has_listener() {
                     listened = true;
                     call.report(Progress::new(None, self.describe(number)));
-                    // The sender lives as long as we do.
+                    // The sender lives as long as the queue.
                     let _ = moved.changed().await;
                 }
                 std::future::pending().await
@@ -124,52 +124,52 @@ impl<S> Queue<S> {
         place
     }
 
-    /// Waits for so many places at once, without a call, behind all that wait and whatever their number. They go back
-    /// by [`Line::give`].
+    /// Waits for this many places at once, without a call, behind all that wait already and without a limit on their number.
+    /// [`QueueState::give`] gives them back.
     ///
     /// # Errors
     /// `unavailable` once the queue is closed.
     pub(crate) async fn wait_for(&self, places: usize) -> Result<()> {
-        self.line_up(None, places)?.places().await
+        self.join(None, places)?.places().await
     }
 
     /// How many calls wait.
     pub(crate) fn waiting(&self) -> u64 {
-        self.line().calls as u64
+        self.lock().calls as u64
     }
 
-    /// Where a call stands that waits: 1 is the next to get a place.
+    /// The position of a waiting call: 1 is the next to get a place.
     pub(crate) fn position(&self, call: CallId) -> Option<usize> {
-        let line = self.line();
-        let mut calls = line.waiting.values().filter_map(|waiter| waiter.call);
+        let state = self.lock();
+        let mut calls = state.waiting.values().filter_map(|waiter| waiter.call);
         calls.position(|waiting| waiting == call).map(|before| before + 1)
     }
 
     fn describe(&self, number: u64) -> String {
-        match self.line().waiting.range(..number).filter(|(_, waiter)| waiter.call.is_some()).count() {
+        match self.lock().waiting.range(..number).filter(|(_, waiter)| waiter.call.is_some()).count() {
             0 => "waiting: it is the next".to_owned(),
             1 => "waiting: 1 call is before it".to_owned(),
             before => format!("waiting: {before} calls are before it"),
         }
     }
 
-    fn line_up(&self, call: Option<CallId>, wants: usize) -> Result<Ticket<'_, S>> {
-        let mut line = self.line();
-        if line.closed {
+    fn join(&self, call: Option<CallId>, wants: usize) -> Result<Ticket<'_, S>> {
+        let mut state = self.lock();
+        if state.closed {
             return Err(closed());
         }
-        if call.is_some() && line.calls >= self.limit as usize && !line.has(wants) {
-            let message = format!("{} calls wait already, and `limits.queue` allows no more", line.calls);
+        if call.is_some() && state.calls >= self.limit as usize && !state.has(wants) {
+            let message = format!("{} calls are waiting already, and `limits.queue` allows no more", state.calls);
             return Err(PluginError::resource_exhausted(message)
                 .with_help("try again later, or raise `limits.queue` in the plugin's manifest"));
         }
         let (give, given) = oneshot::channel();
-        let number = line.next;
-        line.next += 1;
-        line.calls += usize::from(call.is_some());
-        line.waiting.insert(number, Waiter { call, wants, give });
-        // What it wants may be there.
-        line.give(0);
+        let number = state.next;
+        state.next += 1;
+        state.calls += usize::from(call.is_some());
+        state.waiting.insert(number, Waiter { call, wants, give });
+        // The places that it wants may be free.
+        state.give(0);
         Ok(Ticket { queue: self, number, wants, given })
     }
 }
@@ -178,7 +178,7 @@ fn closed() -> PluginError {
     PluginError::unavailable("the plugin is unloaded").with_help("load it again")
 }
 
-/// A waiter's place in the line while it lives.
+/// A waiter in the queue, until it is dropped.
 struct Ticket<'a, S> {
     queue: &'a Queue<S>,
     number: u64,
@@ -194,16 +194,16 @@ impl<S> Ticket<'_, S> {
 
 impl<S> Drop for Ticket<'_, S> {
     fn drop(&mut self) {
-        let mut line = self.queue.line();
-        let unheard = match line.waiting.remove(&self.number) {
+        let mut state = self.queue.lock();
+        let unheard = match state.waiting.remove(&self.number) {
             Some(waiter) => {
-                line.calls -= usize::from(waiter.call.is_some());
+                state.calls -= usize::from(waiter.call.is_some());
                 0
             }
             None => self.given.try_recv().map_or(0, |()| self.wants),
         };
-        line.give(unheard);
-        drop(line);
+        state.give(unheard);
+        drop(state);
         self.queue.moved.send_replace(());
     }
 }
@@ -219,12 +219,12 @@ mod tests {
 
     type Queue = super::Queue<()>;
 
-    /// A place that goes back when it is dropped.
+    /// A place that is given back when it is dropped.
     struct Place(Arc<Queue>);
 
     impl Drop for Place {
         fn drop(&mut self) {
-            self.0.line().give(1);
+            self.0.lock().give(1);
         }
     }
 
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn calls_stand_in_line_and_one_too_many_is_refused() {
+    async fn calls_wait_in_order_and_one_too_many_is_refused() {
         let queue = Arc::new(Queue::new((), 1, 2));
         let (first, second, third) = (Call::new(), Call::new(), Call::new());
         let held = enter(&queue, first.handle()).await.unwrap();
@@ -261,7 +261,7 @@ mod tests {
 
         let error = enter(&queue, Call::new().handle()).await.unwrap_err();
         assert_eq!(error.code(), ErrorCode::ResourceExhausted);
-        assert!(error.message().contains("2 calls wait") && error.message().contains("limits.queue"), "{error}");
+        assert!(error.message().contains("2 calls are waiting") && error.message().contains("limits.queue"), "{error}");
 
         second.handle().cancel();
         let [second, third_waits] = waits;
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_watched_call_hears_where_it_stands() {
+    async fn a_call_with_a_listener_reports_its_position() {
         let queue = Arc::new(Queue::new((), 1, 9));
         let held = enter(&queue, Call::new().handle()).await.unwrap();
         let (before, watched) = (Call::new(), Call::new());
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_wants_all_waits_for_all_and_others_wait_behind() {
+    async fn a_waiter_for_all_places_waits_for_all_and_others_wait_behind_it() {
         let queue = Arc::new(Queue::new((), 2, 9));
         let held =
             [enter(&queue, Call::new().handle()).await.unwrap(), enter(&queue, Call::new().handle()).await.unwrap()];
@@ -303,7 +303,7 @@ mod tests {
             let queue = Arc::clone(&queue);
             tokio::spawn(async move { queue.wait_for(2).await })
         };
-        while queue.line().waiting.is_empty() {
+        while queue.lock().waiting.is_empty() {
             tokio::task::yield_now().await;
         }
         let call = Call::new();
@@ -312,20 +312,20 @@ mod tests {
         assert_eq!(queue.position(call.id()), Some(1), "only calls count");
         let [first, second] = held;
         drop(first);
-        assert_eq!(queue.line().free, 1, "neither has enough or its turn");
+        assert_eq!(queue.lock().free, 1, "neither has enough or its turn");
         drop(second);
         all.await.unwrap().unwrap();
         assert!(!behind.is_finished());
-        queue.line().give(2);
+        queue.lock().give(2);
         drop(behind.await.unwrap().unwrap());
-        assert_eq!(queue.line().free, 2);
+        assert_eq!(queue.lock().free, 2);
     }
 
     #[tokio::test]
-    async fn a_place_that_was_given_to_a_waiter_that_left_is_given_on() {
+    async fn a_place_given_to_a_waiter_that_left_is_passed_on() {
         let queue = Arc::new(Queue::new((), 1, 9));
         let held = enter(&queue, Call::new().handle()).await.unwrap();
-        let unheard = queue.line_up(Some(CallId::next()), 1).unwrap();
+        let unheard = queue.join(Some(CallId::next()), 1).unwrap();
         let call = Call::new();
         let behind = wait(&queue, &call);
         until_waiting(&queue, 2).await;
@@ -333,16 +333,16 @@ mod tests {
         assert_eq!(queue.waiting(), 1, "the first has it");
         drop(unheard);
         drop(behind.await.unwrap().unwrap());
-        assert_eq!(queue.line().free, 1);
+        assert_eq!(queue.lock().free, 1);
     }
 
     #[tokio::test]
-    async fn a_closed_queue_refuses_those_that_wait_and_those_that_come() {
+    async fn a_closed_queue_refuses_waiting_and_new_calls() {
         let queue = Arc::new(Queue::new((), 1, 9));
         let held = enter(&queue, Call::new().handle()).await.unwrap();
         let waits = wait(&queue, &Call::new());
         until_waiting(&queue, 1).await;
-        queue.line().close();
+        queue.lock().close();
         assert_eq!(waits.await.unwrap().unwrap_err().code(), ErrorCode::Unavailable);
         drop(held);
         assert_eq!(enter(&queue, Call::new().handle()).await.unwrap_err().code(), ErrorCode::Unavailable);

@@ -1,8 +1,8 @@
-//! Which of several equals a thread used last.
+//! [`Recent`]: which slot a thread used last.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// For each thread the index that it used last. Threads beyond [`Recent::THREADS`] share one with others: it is a hint.
+/// For each thread the index that it used last. It is a hint: threads beyond [`Recent::THREADS`] share an entry.
 pub(crate) struct Recent([usize; Recent::THREADS]);
 
 impl Default for Recent {
@@ -14,7 +14,7 @@ impl Default for Recent {
 impl Recent {
     const THREADS: usize = 64;
 
-    /// That of the thread that asks.
+    /// The entry of the current thread.
     pub(crate) fn of_this_thread(&mut self) -> Option<&mut usize> {
         static THREADS: AtomicUsize = AtomicUsize::new(0);
         thread_local! {

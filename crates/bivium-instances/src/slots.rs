@@ -1,4 +1,4 @@
-//! What a pool has: its instances and those being started, who holds which, under one short lock.
+//! [`Slots`]: the instances of a pool and those that are being started, and which calls use them, under one short lock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,18 +9,18 @@ use serde_json::Value;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::capacity::TURN;
 use crate::recent::Recent;
-use crate::restart::{Leave, Restarts};
-use crate::room::TURN;
+use crate::restart::{Restarts, StartDecision};
 use crate::{Idle, Instance, PoolLimits};
 
-/// An instance on its way, shared by the calls that wait for it: dropped with the last of them.
+/// An instance that is being made, shared by the calls that wait for it and dropped with the last of them.
 pub(crate) type Started<I> = Shared<BoxFuture<'static, bivium_interface::Result<Arc<I>>>>;
 
 /// Instances, each with the id of its slot.
 pub(crate) type Numbered<I> = Vec<(u64, Arc<I>)>;
 
-/// What every call writes comes first: see [`Line`](crate::queue::Line).
+/// What every call writes comes first: see [`QueueState`](crate::queue::QueueState).
 #[repr(C)]
 pub(crate) struct Slots<I: Instance> {
     pub(crate) calls: Calls,
@@ -31,7 +31,7 @@ pub(crate) struct Slots<I: Instance> {
     /// None until the first configuration.
     pub(crate) config: Option<Arc<Value>>,
     pub(crate) closed: bool,
-    /// Whether a task looks after idle instances.
+    /// Whether the task that stops idle instances runs.
     watched: bool,
     replaced: u64,
     idle_stops: u64,
@@ -54,15 +54,15 @@ impl Calls {
         self.begun += 1;
     }
 
-    /// The call has not begun in that instance after all.
+    /// Takes a begun call back, since it did not run on that instance after all.
     pub(crate) fn withdraw(&mut self) {
         self.begun -= 1;
     }
 
-    pub(crate) fn end(&mut self, work: &Work, now: Instant) {
+    pub(crate) fn end(&mut self, record: &CallRecord, now: Instant) {
         self.ended += 1;
-        self.busy += now.saturating_duration_since(work.begun);
-        match work.ended {
+        self.busy += now.saturating_duration_since(record.begun);
+        match record.ended {
             Some((_, Ok(()))) => {}
             None | Some((_, Err(ErrorCode::Cancelled))) => self.cancelled += 1,
             Some((_, Err(_))) => self.failed += 1,
@@ -70,14 +70,14 @@ impl Calls {
     }
 }
 
-/// A call that got an instance.
-pub(crate) struct Work {
+/// Times and outcome of a call that got an instance.
+pub(crate) struct CallRecord {
     begun: Instant,
-    /// None where it is dropped in the middle, and so cancelled.
+    /// None if the call is dropped in the middle, which counts as cancelled.
     ended: Option<(Instant, Result<(), ErrorCode>)>,
 }
 
-impl Work {
+impl CallRecord {
     pub(crate) fn new() -> Self {
         Self { begun: Instant::now(), ended: None }
     }
@@ -91,15 +91,15 @@ impl Work {
     }
 }
 
-/// A place for one instance. No two lie in one line of a processor's cache: different processors write them.
+/// One instance. No two slots lie in one line of the processor's cache, since different processors write them.
 #[repr(align(64))]
 pub(crate) struct Slot<I: Instance> {
     pub(crate) id: u64,
-    /// See [`Restarts::age`].
-    pub(crate) age: u64,
-    /// Calls that hold it or wait for it.
+    /// See [`Restarts::generation`].
+    pub(crate) generation: u64,
+    /// How many calls use it or wait for it.
     held: u32,
-    /// When its start began; once it has ended, when it was last used.
+    /// When its start began; after the start, when it was last used.
     since: Instant,
     start: Duration,
     /// When it was made.
@@ -108,53 +108,53 @@ pub(crate) struct Slot<I: Instance> {
 }
 
 enum Phase<I: Instance> {
-    /// `driver` goes on with the start where no call waits for it any more.
+    /// `task` goes on with the start when no call waits for it any more.
     Starting {
         started: Started<I>,
-        driver: Option<Driver>,
+        task: Option<AbortOnDrop>,
     },
     Ready(Arc<I>),
-    /// Stopped since it was idle; it still counts as one of the pool's until it has ended.
+    /// Being stopped because it was idle. It counts as one of the pool's until it has ended.
     Closing(Arc<I>),
 }
 
 /// A task that ends when its handle is dropped.
-pub(crate) struct Driver(pub(crate) AbortHandle);
+pub(crate) struct AbortOnDrop(pub(crate) AbortHandle);
 
-impl Drop for Driver {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-/// What a call that needs a place is to do.
+/// What a call that needs an instance should do.
 pub(crate) enum Next<I: Instance> {
     Take(u64, Arc<I>),
-    /// The call holds a place in an instance that is being started.
+    /// Wait for an instance that is being started; the call is counted in its slot.
     Await(u64, Started<I>),
-    /// Look again then, or when something has changed.
+    /// Look again at that time, or when something has changed.
     Later(Instant),
     /// Look again when something has changed.
     Wait,
     Refused(PluginError),
 }
 
-/// What is left of a slot that was given back for good; to be dropped or closed without the lock.
-pub(crate) enum Left<I: Instance> {
+/// What a call frees when it gives its slot back. It must be dropped or closed without the lock.
+pub(crate) enum Freed<I: Instance> {
     Nothing,
-    /// A start that nobody waits for.
+    /// A start that no call waits for.
     Start(Slot<I>),
     Instance(Arc<I>),
-    /// The same, for others that want its room.
+    /// An instance that ends because other plugins need its capacity.
     ForOthers(Arc<I>),
 }
 
-/// Whether other plugins want the room of an instance.
+/// Whether other plugins need the capacity of an instance.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    No,
-    /// They do, and calls of its own plugin wait for it too.
-    AfterItsTurn,
+pub(crate) enum Demand {
+    None,
+    /// They do, but calls of its own plugin wait for it too.
+    AfterTurn,
     Now,
 }
 
@@ -176,7 +176,7 @@ impl<I: Instance> Slots<I> {
     }
 
     fn position(&mut self, id: u64) -> Option<usize> {
-        // Nearly always that which this thread took last.
+        // Nearly always the one that this thread took last.
         let recent = self.recent.of_this_thread().copied();
         let is_it = |at: &usize| self.list.get(*at).is_some_and(|slot| slot.id == id);
         recent.filter(is_it).or_else(|| self.list.iter().position(|slot| slot.id == id))
@@ -192,8 +192,8 @@ impl<I: Instance> Slots<I> {
         Some(self.list.remove(at))
     }
 
-    /// A live instance with room for a call: the one that this thread used last, where that counts; else of several the
-    /// youngest, so that those that are not needed stay idle.
+    /// A live instance that can take another call: the one that this thread used last, if that is preferred; else the youngest, so
+    /// that instances that are not needed stay idle.
     pub(crate) fn take(&mut self) -> Option<(u64, Arc<I>)> {
         let per_instance = self.limits.calls_per_instance;
         let recent = self.recent.of_this_thread();
@@ -211,8 +211,8 @@ impl<I: Instance> Slots<I> {
         Some(taken)
     }
 
-    /// What a call does that found no free instance. Takes a place for it where there is one to take; `start` begins
-    /// a start where one is needed, for a slot of that id.
+    /// What a call should do now. Counts the call in a slot if there is one for it; `start` begins a start for a slot of that id if
+    /// one is needed.
     pub(crate) fn next(&mut self, now: Instant, start: impl FnOnce(u64, Option<Arc<Value>>) -> Started<I>) -> Next<I> {
         if let Some((id, instance)) = self.take() {
             return Next::Take(id, instance);
@@ -224,7 +224,7 @@ impl<I: Instance> Slots<I> {
                 return Next::Await(slot.id, started.clone());
             }
         }
-        // One that died still has calls that let go of it soon; it makes room for another already.
+        // A dead instance is not counted, although its calls have not given it back yet.
         let counts = |slot: &&Slot<I>| match &slot.phase {
             Phase::Ready(instance) => instance.is_alive(),
             _ => true,
@@ -232,32 +232,32 @@ impl<I: Instance> Slots<I> {
         if self.list.iter().filter(counts).count() >= self.limits.instances as usize {
             return Next::Wait;
         }
-        match self.restarts.leave(now, self.starting() > 0) {
-            Leave::Now => {
+        match self.restarts.may_start(now, self.starting() > 0) {
+            StartDecision::Now => {
                 self.next_id += 1;
                 let (id, started) = (self.next_id, start(self.next_id, self.config.clone()));
-                let phase = Phase::Starting { started: started.clone(), driver: None };
-                let age = self.restarts.age();
+                let phase = Phase::Starting { started: started.clone(), task: None };
+                let generation = self.restarts.generation();
                 if let Some(recent) = self.recent.of_this_thread() {
                     *recent = self.list.len();
                 }
-                self.list.push(Slot { id, age, held: 1, since: now, start: Duration::ZERO, made: now, phase });
+                self.list.push(Slot { id, generation, held: 1, since: now, start: Duration::ZERO, made: now, phase });
                 Next::Await(id, started)
             }
-            Leave::At(then) => Next::Later(then),
-            Leave::AfterTheOther => Next::Wait,
-            // The others that live take the calls, one after another.
-            Leave::Open(then) if self.list.iter().any(Slot::is_live) => Next::Later(then),
-            Leave::Open(_) => Next::Refused(self.restarts.refusal(now)),
+            StartDecision::At(then) => Next::Later(then),
+            StartDecision::AfterTheOther => Next::Wait,
+            // The live instances take the calls, one after another.
+            StartDecision::Open(then) if self.list.iter().any(Slot::is_live) => Next::Later(then),
+            StartDecision::Open(_) => Next::Refused(self.restarts.refusal(now)),
         }
     }
 
-    /// Enters an instance that no call waits for.
+    /// Adds an instance that no call waits for.
     pub(crate) fn add(&mut self, instance: Arc<I>, begun: Instant, now: Instant) {
         self.next_id += 1;
         self.list.push(Slot {
             id: self.next_id,
-            age: self.restarts.age(),
+            generation: self.restarts.generation(),
             held: 0,
             since: now,
             start: now.saturating_duration_since(begun),
@@ -266,7 +266,7 @@ impl<I: Instance> Slots<I> {
         });
     }
 
-    /// The start of that slot has made its instance. False if nobody wants it any more.
+    /// The start of that slot has made its instance. False if the slot is gone.
     pub(crate) fn ready(&mut self, id: u64, instance: &Arc<I>, now: Instant) -> bool {
         match self.find(id) {
             Some(slot) => {
@@ -280,83 +280,84 @@ impl<I: Instance> Slots<I> {
         }
     }
 
-    /// Has `drive` go on with a start that a call leaves for a better place.
-    pub(crate) fn keep(&mut self, id: u64, drive: impl FnOnce(Started<I>) -> Driver) {
+    /// Lets a task go on with a start whose call has found another instance.
+    pub(crate) fn keep(&mut self, id: u64, drive: impl FnOnce(Started<I>) -> AbortOnDrop) {
         if let Some(slot) = self.find(id)
-            && let Phase::Starting { started, driver: driver @ None } = &mut slot.phase
+            && let Phase::Starting { started, task: task @ None } = &mut slot.phase
         {
-            *driver = Some(drive(started.clone()));
+            *task = Some(drive(started.clone()));
         }
     }
 
-    /// A call lets go of its place. Where others want `room`, an instance that no other call is in goes for them.
-    pub(crate) fn give_back(&mut self, id: u64, now: Instant, room: Wanted) -> Left<I> {
+    /// A call gives its slot back. If other plugins need capacity, an instance without calls ends for them.
+    pub(crate) fn give_back(&mut self, id: u64, now: Instant, demand: Demand) -> Freed<I> {
         let (single_use, closed) = (self.limits.single_use, self.closed);
-        let Some(slot) = self.find(id) else { return Left::Nothing };
+        let Some(slot) = self.find(id) else { return Freed::Nothing };
         slot.held = slot.held.saturating_sub(1);
-        let (age, unheld) = (slot.age, slot.held == 0);
+        let (generation, unheld) = (slot.generation, slot.held == 0);
         match &slot.phase {
-            Phase::Starting { driver: None, .. } if unheld => self.remove(id).map_or(Left::Nothing, Left::Start),
+            Phase::Starting { task: None, .. } if unheld => self.remove(id).map_or(Freed::Nothing, Freed::Start),
             Phase::Ready(instance) => {
                 let alive = instance.is_alive();
                 let turn_over = now.saturating_duration_since(slot.made) >= TURN;
-                let goes = matches!(room, Wanted::Now) || (matches!(room, Wanted::AfterItsTurn) && turn_over);
-                let stays = !unheld || (alive && !single_use && !closed && !goes);
+                let ends_for_others =
+                    matches!(demand, Demand::Now) || (matches!(demand, Demand::AfterTurn) && turn_over);
+                let stays = !unheld || (alive && !single_use && !closed && !ends_for_others);
                 let ended = (!stays).then(|| Arc::clone(instance));
                 slot.since = now;
                 if alive {
-                    self.restarts.lives(age);
+                    self.restarts.lives(generation);
                 }
-                let Some(instance) = ended else { return Left::Nothing };
+                let Some(instance) = ended else { return Freed::Nothing };
                 self.remove(id);
                 if !alive {
-                    self.died(&instance, age, now);
-                    return Left::Instance(instance);
+                    self.died(&instance, generation, now);
+                    return Freed::Instance(instance);
                 }
-                if goes {
+                if ends_for_others {
                     self.idle_stops += 1;
-                    return Left::ForOthers(instance);
+                    return Freed::ForOthers(instance);
                 }
-                Left::Instance(instance)
+                Freed::Instance(instance)
             }
-            _ => Left::Nothing,
+            _ => Freed::Nothing,
         }
     }
 
-    /// Takes out an instance that lives and is to be closed. False if there is no such.
-    pub(crate) fn take_out(&mut self, id: u64) -> bool {
+    /// Removes a live instance that is going to be closed. False if there is none.
+    pub(crate) fn remove_live(&mut self, id: u64) -> bool {
         let Some(slot) = self.find(id).filter(|slot| slot.is_live()) else { return false };
-        let age = slot.age;
-        self.restarts.lives(age);
+        let generation = slot.generation;
+        self.restarts.lives(generation);
         self.remove(id).is_some()
     }
 
-    /// Takes out what died while no call was in it.
+    /// Removes instances that died while no call used them.
     pub(crate) fn remove_dead(&mut self, now: Instant) -> Vec<Slot<I>> {
         let dead: Vec<_> = self.list.extract_if(.., |slot| slot.held == 0 && slot.is_dead()).collect();
         for slot in &dead {
             if let Phase::Ready(instance) = &slot.phase {
-                self.died(instance, slot.age, now);
+                self.died(instance, slot.generation, now);
             }
         }
         dead
     }
 
-    fn died(&mut self, instance: &I, age: u64, now: Instant) {
+    fn died(&mut self, instance: &I, generation: u64, now: Instant) {
         self.replaced += 1;
         if let Some(error) = instance.crash() {
-            self.crashed(age, error, now);
+            self.crashed(generation, error, now);
         }
     }
 
     /// Notes a crash.
-    pub(crate) fn crashed(&mut self, age: u64, error: PluginError, now: Instant) {
-        // Without random numbers, in the middle.
+    pub(crate) fn crashed(&mut self, generation: u64, error: PluginError, now: Instant) {
+        // Without random numbers: the middle.
         let chance = getrandom::u32().map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX));
-        self.restarts.crashed(age, error, now, chance);
+        self.restarts.crashed(generation, error, now, chance);
     }
 
-    /// The instances in use, with what they are known by.
+    /// The instances that are ready, with their slots' ids.
     pub(crate) fn instances(&self) -> Numbered<I> {
         let in_use = |slot: &Slot<I>| match &slot.phase {
             Phase::Ready(instance) => Some((slot.id, Arc::clone(instance))),
@@ -370,17 +371,17 @@ impl<I: Instance> Slots<I> {
         self.list.iter().any(|slot| matches!(slot.phase, Phase::Closing(_)))
     }
 
-    /// Takes out the starts that go on without a call that waits.
+    /// Removes the starts that no call waits for.
     pub(crate) fn drop_starts(&mut self) -> Vec<Slot<I>> {
         self.list.extract_if(.., |slot| slot.instance().is_none()).collect()
     }
 
-    /// Takes everything out.
+    /// Removes everything.
     pub(crate) fn drain(&mut self) -> Vec<Slot<I>> {
         std::mem::take(&mut self.list)
     }
 
-    /// Whether a task should begin to look after idle instances.
+    /// Whether the task that stops idle instances should be started.
     pub(crate) fn wants_watch(&mut self) -> bool {
         let wants = !self.watched
             && !self.closed
@@ -390,13 +391,13 @@ impl<I: Instance> Slots<I> {
         wants
     }
 
-    /// No task looks after idle instances after all.
+    /// The task that stops idle instances was not started after all.
     pub(crate) fn unwatch(&mut self) {
         self.watched = false;
     }
 
-    /// Takes the instances out of use that have been idle for too long, and tells when to look again; if nothing is
-    /// left to look after, the task is to end.
+    /// Takes instances out of use that have been idle for too long, and returns when to look again; if there is nothing left to
+    /// watch, the task should end.
     pub(crate) fn idle(&mut self, policy: Idle, now: Instant) -> (Numbered<I>, Option<Instant>) {
         let mut due = Vec::new();
         loop {
@@ -425,7 +426,7 @@ impl<I: Instance> Slots<I> {
         self.list.iter_mut().filter(|slot| slot.held == 0 && slot.is_live()).min_by_key(|slot| slot.since)
     }
 
-    /// Since when the instance has been idle that has been so for longest.
+    /// Since when the longest idle instance has been idle.
     pub(crate) fn idle_since(&mut self) -> Option<Instant> {
         self.longest_idle().map(|slot| slot.since)
     }
@@ -444,8 +445,8 @@ impl<I: Instance> Slots<I> {
         self.list.iter().filter(|slot| matches!(slot.phase, Phase::Starting { .. })).count()
     }
 
-    /// Adds what is known here to a plugin's statistics, and gives the instances, to be asked without the lock.
-    pub(crate) fn tell(&self, stats: &mut Stats, now: Instant) -> Vec<Known<I>> {
+    /// Adds the pool's own figures to a plugin's statistics, and returns the instances, which are asked without the lock.
+    pub(crate) fn fill(&self, stats: &mut Stats, now: Instant) -> Vec<Known<I>> {
         stats.calls = self.calls.ended;
         stats.failed = self.calls.failed;
         stats.cancelled = self.calls.cancelled;
@@ -470,7 +471,7 @@ impl<I: Instance> Slots<I> {
 pub(crate) struct Known<I> {
     pub(crate) instance: Arc<I>,
     pub(crate) start: Duration,
-    /// None while a call is in it.
+    /// None while a call uses it.
     pub(crate) idle: Option<Duration>,
 }
 

@@ -25,7 +25,7 @@ async fn callers_share_instances_up_to_the_limits() {
     let (world, plugin) = pool(2, 3, false);
     plugin.initialize(json!({})).await.unwrap();
     let calls = waiting_calls(&plugin, 6).await;
-    assert_eq!(world.made.load(Ordering::SeqCst), 2, "six calls on two instances of three");
+    assert_eq!(world.made.load(Ordering::SeqCst), 2, "six calls on two instances with three places each");
 
     let seventh = Call::new().timeout(Duration::from_millis(20));
     let id = seventh.id();
@@ -91,7 +91,7 @@ async fn a_configuration_reaches_all_instances_or_none() {
     let (world, plugin) = pool(2, 1, false);
     plugin.initialize(json!({"n": 1})).await.unwrap();
     let calls = waiting_calls(&plugin, 2).await;
-    // It waits for running calls.
+    // The configuration waits for running calls.
     let change = tokio::spawn({
         let plugin = Arc::clone(&plugin);
         async move { plugin.initialize(json!({"n": 2})).await }
@@ -170,10 +170,14 @@ async fn a_thread_keeps_to_the_instance_that_it_used_last() {
     });
     let others = others.await.unwrap();
     world.gate.add_permits(1);
-    let ours = first.await.unwrap().unwrap().json["instance"].clone();
-    assert_ne!(ours, others);
+    let used_last = first.await.unwrap().unwrap().json["instance"].clone();
+    assert_ne!(used_last, others);
     for _ in 0..2 {
-        assert_eq!(plugin.execute(Call::new()).await.unwrap().json["instance"], ours, "though the other is younger");
+        assert_eq!(
+            plugin.execute(Call::new()).await.unwrap().json["instance"],
+            used_last,
+            "though the other is younger"
+        );
     }
     go_on.send(()).unwrap();
     assert_eq!(thread.join().unwrap(), [others.clone(), others]);

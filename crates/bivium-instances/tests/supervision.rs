@@ -1,4 +1,4 @@
-//! How instances are started side by side, made again after crashes, and stopped when idle.
+//! How instances are started at the same time, made again after crashes, and stopped when idle.
 
 #![allow(
     clippy::unwrap_used,
@@ -42,7 +42,11 @@ async fn starts_run_side_by_side_and_no_more_than_the_waiting_calls_can_use() {
     world.slow.store(true, SeqCst);
     let calls: Vec<_> = (0..3).map(|_| start(&plugin, Call::new())).collect();
     until(async || starting(&world) == 2).await;
-    assert_eq!((stats(&plugin).await.starting, world.made.load(SeqCst)), (2, 2), "three calls need two of two");
+    assert_eq!(
+        (stats(&plugin).await.starting, world.made.load(SeqCst)),
+        (2, 2),
+        "three calls need two instances of two places each"
+    );
     world.starts.add_permits(2);
     for call in calls {
         call.await.unwrap().unwrap();
@@ -51,7 +55,7 @@ async fn starts_run_side_by_side_and_no_more_than_the_waiting_calls_can_use() {
 }
 
 #[tokio::test]
-async fn a_start_goes_with_the_last_call_that_waits_for_it() {
+async fn a_start_ends_with_the_last_call_that_waits_for_it() {
     let (world, plugin) = pool(1, 2, false);
     world.slow.store(true, SeqCst);
     let (first, second) = (Call::new(), Call::new());
@@ -70,7 +74,7 @@ async fn a_start_goes_with_the_last_call_that_waits_for_it() {
 }
 
 #[tokio::test]
-async fn a_call_takes_what_becomes_free_and_the_slow_start_goes_on_for_the_next() {
+async fn a_call_takes_a_freed_instance_and_the_slow_start_goes_on_for_the_next_call() {
     let (world, plugin) = pool(2, 1, false);
     let mut calls = waiting_calls(&plugin, 1).await;
     world.slow.store(true, SeqCst);
@@ -84,7 +88,7 @@ async fn a_call_takes_what_becomes_free_and_the_slow_start_goes_on_for_the_next(
     until(async || stats(&plugin).await.instances.len() == 2).await;
     assert_eq!(world.made.load(SeqCst), 2);
 
-    // One that goes on by itself ends with the plugin.
+    // A start that goes on without a call ends with the plugin.
     let (world, plugin) = pool(2, 1, false);
     let mut calls = waiting_calls(&plugin, 1).await;
     world.slow.store(true, SeqCst);
@@ -98,7 +102,7 @@ async fn a_call_takes_what_becomes_free_and_the_slow_start_goes_on_for_the_next(
 }
 
 #[tokio::test]
-async fn a_start_that_fails_tells_all_that_wait_for_it() {
+async fn a_failed_start_fails_all_calls_that_wait_for_it() {
     let (world, plugin) = pool(1, 3, false);
     world.slow.store(true, SeqCst);
     world.failing.store(true, SeqCst);
@@ -171,7 +175,7 @@ async fn a_deadline_holds_while_a_restart_is_delayed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn traps_cost_an_instance_and_no_time() {
+async fn a_trap_costs_an_instance_and_no_delay() {
     let (world, plugin) = pool_of(PoolLimits { restart: POLICY, ..PoolLimits::default() });
     for _ in 0..20 {
         let (took, result) = timed(&plugin, "trap").await;
@@ -182,7 +186,7 @@ async fn traps_cost_an_instance_and_no_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn replicas_that_live_serve_while_another_cannot_be_made() {
+async fn live_instances_serve_while_another_cannot_be_made() {
     let (world, plugin) = pool_of(PoolLimits { instances: 2, restart: POLICY, ..PoolLimits::default() });
     let mut calls = waiting_calls(&plugin, 1).await;
     world.failing.store(true, SeqCst);
@@ -192,15 +196,15 @@ async fn replicas_that_live_serve_while_another_cannot_be_made() {
     assert_eq!(stats(&plugin).await.circuit, CircuitState::Open);
     let waits = start(&plugin, Call::new());
     tokio::task::yield_now().await;
-    assert!(!waits.is_finished(), "it is not refused, for there is one that lives");
+    assert!(!waits.is_finished(), "it is not refused, since another instance lives");
     world.gate.add_permits(1);
     calls.pop().unwrap().1.await.unwrap().unwrap();
     assert_eq!(waits.await.unwrap().unwrap().json["instance"], 0);
-    assert_eq!(stats(&plugin).await.circuit, CircuitState::Open, "it says nothing about a new one");
+    assert_eq!(stats(&plugin).await.circuit, CircuitState::Open, "that says nothing about a new instance");
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_crash_there_is_one_try_at_a_time() {
+async fn after_a_crash_there_is_one_attempt_at_a_time() {
     let (world, plugin) = pool_of(PoolLimits { instances: 3, restart: POLICY, ..PoolLimits::default() });
     world.failing.store(true, SeqCst);
     assert_eq!(code(plugin.execute(Call::new()).await), ErrorCode::Crashed);
@@ -239,7 +243,7 @@ fn idle(instances: u32, keep: u32) -> PoolLimits {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_idle_is_stopped_and_made_again_with_the_configuration() {
+async fn idle_instances_are_stopped_and_made_again_with_the_configuration() {
     let (world, plugin) = pool_of(idle(1, 0));
     plugin.initialize(json!({"kept": true})).await.unwrap();
     tokio::time::sleep(Duration::from_secs(9)).await;
@@ -258,7 +262,7 @@ async fn what_is_idle_is_stopped_and_made_again_with_the_configuration() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_busy_is_not_idle_and_some_are_kept() {
+async fn busy_instances_are_not_idle_and_some_are_kept() {
     let (world, plugin) = pool_of(idle(3, 1));
     let mut calls = waiting_calls(&plugin, 3).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
@@ -276,7 +280,7 @@ async fn one_that_is_busy_is_not_idle_and_some_are_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_stopped_has_ended_before_another_is_made() {
+async fn an_idle_instance_has_ended_before_another_is_made() {
     let (world, plugin) = pool_of(idle(1, 0));
     plugin.execute(Call::new()).await.unwrap();
     world.slow_close.store(true, SeqCst);

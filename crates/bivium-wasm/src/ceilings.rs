@@ -3,7 +3,7 @@
 //! Both ways of making instances, from pools and on demand, have the same ceilings and say the same: the pools hold any
 //! component that is taken here.
 
-use bivium_instances::Room;
+use bivium_instances::Capacity;
 use bivium_interface::{PluginError, Result};
 use wasmtime::component::Component;
 
@@ -11,7 +11,7 @@ use crate::store::StoreLimits;
 use crate::text;
 
 /// What an instance of the component takes of the engine's room: one place, memories, tables.
-pub(crate) fn needs(component: &Component, limits: &StoreLimits, room: &Room) -> Result<[u32; 3]> {
+pub(crate) fn needs(component: &Component, limits: &StoreLimits, capacity: &Capacity) -> Result<[u32; 3]> {
     // None for one that imports core modules, which the linker refuses.
     let (memories, tables) =
         component.resources_required().map_or((0, 0), |needs| (needs.num_memories, needs.num_tables));
@@ -23,7 +23,7 @@ pub(crate) fn needs(component: &Component, limits: &StoreLimits, room: &Room) ->
         }
     }
     let needs = [1, memories, tables];
-    match room.lacks(&needs) {
+    match capacity.exceeded_by(&needs) {
         Some((what, total)) => Err(PluginError::resource_exhausted(format!(
             "an instance of the component needs more {what} than the engine's pools have, which is {total}"
         ))

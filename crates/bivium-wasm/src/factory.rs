@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bivium_exchange::Exchange;
 use bivium_instances::document::blocking;
-use bivium_instances::{Idle, InstanceFactory, PluginContext, PoolLimits, RestartPolicy, Room};
+use bivium_instances::{Capacity, Idle, InstanceFactory, PluginContext, PoolLimits, RestartPolicy};
 use bivium_interface::manifest::{Isolation, WasmPlugin};
 use bivium_interface::{ErrorCode, Manifest, PluginError, Result};
 use bivium_records::PluginLog;
@@ -81,8 +81,8 @@ impl ComponentFactory {
         let limits = StoreLimits::new(&context.granted.limits);
         let path = request.path.clone();
         let (guest, compiled) = guest(&engine, request).await.map_err(named)?;
-        let needs =
-            ceilings::needs(&compiled.component, &limits, engine.room()).map_err(|error| named(at(&path, error)))?;
+        let needs = ceilings::needs(&compiled.component, &limits, engine.capacity())
+            .map_err(|error| named(at(&path, error)))?;
         let granted = Arc::clone(&context.granted);
         let cache = engine.cache().map(|cache| cache.directory);
         let protected = context.protected.clone().and_exchange(exchange).and(cache, "the host's cache");
@@ -135,8 +135,8 @@ impl InstanceFactory for ComponentFactory {
         self.pool
     }
 
-    fn room(&self) -> Option<&Arc<Room>> {
-        Some(self.engine.room())
+    fn capacity(&self) -> Option<&Arc<Capacity>> {
+        Some(self.engine.capacity())
     }
 
     /// What is over a limit fails before it has cost much, and is to be told to each call.
@@ -145,7 +145,7 @@ impl InstanceFactory for ComponentFactory {
     }
 
     async fn create(&self) -> Result<ComponentInstance> {
-        let seat = self.engine.room().enter(&self.needs).await;
+        let reservation = self.engine.capacity().reserve(&self.needs).await;
         let id = self.instances.fetch_add(1, Ordering::Relaxed) + 1;
         let memory = MemoryGauge::default();
         let limiter = Limiter::new(self.limits, Arc::clone(&memory));
@@ -172,7 +172,7 @@ impl InstanceFactory for ComponentFactory {
             .map_err(|error| trap::explain(&error, store.data()))?
             .map_err(|error| refusal::wrong_type(&error))?;
         let schema = Arc::clone(&self.schema);
-        Ok(ComponentInstance::new(id, store, guest, seat, self.limits, memory, schema))
+        Ok(ComponentInstance::new(id, store, guest, reservation, self.limits, memory, schema))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bivium_instances::Room;
+use bivium_instances::Capacity;
 use bivium_interface::manifest::Limits;
 use bivium_interface::{PluginError, Result};
 use rustix::process::{Resource, getrlimit};
@@ -102,9 +102,9 @@ impl Pools {
     }
 
     /// The room that pools have, or, without pools, for as many instances. Heaps are not in it: there is one for each instance.
-    pub(crate) fn room(self, pooling: bool) -> Arc<Room> {
+    pub(crate) fn capacity(self, pooling: bool) -> Arc<Capacity> {
         let pools = pooling.then(|| [("memories", self.memories()), ("tables", self.tables())]);
-        Room::new([("component instances", self.instances)].into_iter().chain(pools.into_iter().flatten()))
+        Capacity::new([("component instances", self.instances)].into_iter().chain(pools.into_iter().flatten()))
     }
 
     /// Memories and tables have addresses set aside. Core instances are only counted: by the limits of each instance, as

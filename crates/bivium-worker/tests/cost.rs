@@ -161,7 +161,7 @@ async fn a_manifest_says_how_much_an_answer_may_cost() {
     let many = ask(json!({"payload_mb": 400}), "[]").await.unwrap();
     assert_eq!(many.as_array().unwrap().len(), (15 << 20) / 3);
     let error = ask(json!({"memory_mb": 400}), r#"{"a":{}}"#).await.unwrap_err();
-    assert!(error.to_string().contains("more than 416 MiB as the host holds it"), "{error}");
+    assert!(error.to_string().contains("more than 416 MiB in the host's memory"), "{error}");
 }
 
 /// What is resident now; from here on the most is counted anew.

@@ -1,16 +1,16 @@
-//! What JSON values take up in the host's memory: counted before they are made.
+//! How much of the host's memory JSON values take. It is counted before they are made.
 //!
-//! Everything is counted as the allocator rounds it, so that the count is never below what is really taken.
+//! Sizes are rounded up as the allocator does it, so that the count is never too low.
 
 use serde_json::Value;
 
-/// One value, in the place where it lies.
+/// One value, without what it owns on the heap.
 pub const VALUE: usize = size_of::<Value>();
 /// A key, its value and its hash, as an object keeps them.
 const ENTRY: usize = size_of::<String>() + size_of::<Value>() + size_of::<usize>();
 
-/// One allocation of this many bytes: allocators have a word of their own for each, a smallest piece and whole pages
-/// for large ones.
+/// One allocation of this many bytes. Allocators add a word to each, have a smallest size, and use whole pages for large
+/// ones.
 #[must_use]
 pub const fn heap(bytes: usize) -> usize {
     const LEAST: usize = 32;
@@ -24,19 +24,19 @@ pub const fn heap(bytes: usize) -> usize {
     }
 }
 
-/// An array of this many values, what they own not counted.
+/// An array of this many values, without what they own.
 #[must_use]
 pub const fn array(items: usize) -> usize {
     heap(items.saturating_mul(VALUE))
 }
 
-/// An object with room for this many keys, what keys and values own not counted.
+/// An object with space for this many keys, without what keys and values own.
 #[must_use]
 pub const fn object(keys: usize) -> usize {
     if keys == 0 {
         return 0;
     }
-    // A table of indices, at most seven eighths full, with a byte of its own for each place.
+    // A hash table of indices, at most seven eighths full, with one more byte for each entry.
     let places = match keys.saturating_mul(8).div_ceil(7).checked_next_power_of_two() {
         Some(places) if places > 4 => places,
         _ => 4,
@@ -52,39 +52,39 @@ pub struct Budget {
     limit: usize,
 }
 
-/// There is not so much left of a [`Budget`].
+/// A [`Budget`] has fewer bytes left than were wanted.
 #[derive(Debug)]
 pub struct Spent;
 
 impl Budget {
-    /// So many bytes.
+    /// A budget of this many bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self { left: limit, limit }
     }
 
-    /// What may be taken in all.
+    /// How many bytes may be taken in all.
     #[must_use]
     pub fn limit(&self) -> usize {
         self.limit
     }
 
-    /// What may still be taken.
+    /// How many bytes may still be taken.
     #[must_use]
     pub fn left(&self) -> usize {
         self.left
     }
 
-    /// What has been taken.
+    /// How many bytes have been taken.
     #[must_use]
     pub fn taken(&self) -> usize {
         self.limit - self.left
     }
 
-    /// Takes some of it.
+    /// Takes this many bytes.
     ///
     /// # Errors
-    /// [`Spent`] if there is not so much left.
+    /// [`Spent`] if fewer are left.
     pub fn take(&mut self, bytes: usize) -> Result<(), Spent> {
         self.left = self.left.checked_sub(bytes).ok_or(Spent)?;
         Ok(())

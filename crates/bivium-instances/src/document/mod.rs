@@ -1,10 +1,10 @@
-//! JSON documents on their way between the host and plugins, whatever runs these: how much of them there may be, and for
-//! how long they may be worked on.
+//! JSON documents that cross between the host and plugins of either runtime: how large they may be, and for how long the host
+//! may work on them.
 //!
-//! Plugins are strangers'. A text of theirs becomes many times its length in the host's memory (72 bytes for each `1,`), so
-//! what its values take up is counted before they are made ([`cost`]). Nothing of this work waits for anything: it looks
-//! at the clock and at the cancel by itself ([`Pace`]), and what takes long is done on a thread that may block
-//! ([`aside`]), so that other calls go on meanwhile.
+//! Plugins are not trusted. A JSON text takes many times its length in the host's memory (72 bytes for each `1,`), so the
+//! memory of its values is counted before they are made ([`cost`]). This work never waits, so nothing else can interrupt it:
+//! it checks the clock and the cancel itself ([`Pace`]). Long work runs on a blocking thread ([`aside`]), so that other calls
+//! go on meanwhile.
 
 pub mod cost;
 mod pace;
@@ -20,22 +20,22 @@ pub use pace::Pace;
 pub use read::{Document, Unread, counted, list, read};
 pub use write::{Bounded, Unwritten, are_many, measure, write};
 
-/// A text of as many bytes is read in place, and its values are not counted: to hand it to another thread takes longer, and
-/// it becomes some 4 MiB at most.
+/// A text of at most this many bytes is read in place, and its values are not counted: handing it to another thread takes
+/// longer, and its values take at most some 4 MiB.
 pub const SHORT: usize = 128 << 10;
 
-/// How much JSON may cross at once, one way.
+/// How large one JSON document may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DocumentLimits {
     /// The longest text, in bytes.
     pub text: usize,
-    /// What the host may hold for its values, in bytes. Together with the text that is no more than twice what memory and
+    /// How many bytes its values may take in the host's memory. Together with the text that is at most twice what memory and
     /// payloads may take.
     pub held: usize,
 }
 
 impl DocumentLimits {
-    /// What a policy granted; what it leaves open is the default, for components as for workers.
+    /// The limits that a policy granted, and the defaults for those that it leaves open. The same for both runtimes.
     #[must_use]
     pub fn of(granted: &Limits) -> Self {
         let limits = granted.clone().or(&HostPolicy::DEFAULTS);
@@ -45,8 +45,8 @@ impl DocumentLimits {
         Self { text, held: bytes(limits.memory_mb).saturating_add(text) }
     }
 
-    /// The error of a text that is too long: `found` says how long. `what` completes "… 20 MiB of JSON", for example "the
-    /// result is".
+    /// The error for a text that is too long; `found` is its length. `what` is the beginning of the message up to its verb, for
+    /// example "the result is".
     #[must_use]
     pub fn too_long(&self, what: &str, found: &str) -> PluginError {
         let message = format!("{what} {found} of JSON, over the limit of {} MiB", self.text >> 20);
@@ -54,11 +54,11 @@ impl DocumentLimits {
             .with_help("pass large data as a blob, or raise `limits.payload_mb` in the plugin's manifest")
     }
 
-    /// The error of values for which the host would hold too much. `what` is as for [`too_long`](Self::too_long).
+    /// The error for values that would take too much of the host's memory. `what` is as for [`too_long`](Self::too_long).
     #[must_use]
     pub fn too_large(&self, what: &str) -> PluginError {
         PluginError::resource_exhausted(format!(
-            "{what} more than {} MiB as the host holds it, over what `limits.memory_mb` and `limits.payload_mb` allow \
+            "{what} more than {} MiB in the host's memory, over what `limits.memory_mb` and `limits.payload_mb` allow \
              together",
             self.held >> 20
         ))
@@ -73,7 +73,7 @@ impl DocumentLimits {
         if len <= self.text { Ok(()) } else { Err(self.too_long(what, &format!("{} MiB", len.div_ceil(1 << 20)))) }
     }
 
-    /// The error of a document that was not written. `what` is as for [`too_long`](Self::too_long).
+    /// The error for a document that was not written. `what` is as for [`too_long`](Self::too_long).
     #[must_use]
     pub fn unwritten(&self, what: &str, why: Unwritten) -> PluginError {
         match why {
@@ -84,8 +84,8 @@ impl DocumentLimits {
     }
 }
 
-/// Runs work in place, or, if it takes long, on a thread that may block. There it goes on by itself where nobody waits any
-/// more, until it looks at its [`Pace`].
+/// Runs work in place, or on a blocking thread if it takes long. If nobody waits for it any more it goes on there until it
+/// checks its [`Pace`].
 ///
 /// # Errors
 /// `internal` if that thread panics, or the runtime ends.
@@ -93,21 +93,21 @@ pub async fn aside<T: Send + 'static>(takes_long: bool, work: impl FnOnce() -> T
     if takes_long { blocking(work).await } else { Ok(work()) }
 }
 
-/// Runs work that takes long and cannot leave its thread. Where the runtime has several threads, another one takes over the
-/// tasks of this one meanwhile.
+/// Runs long work that cannot move to another thread. If the runtime has several threads, another one takes over this one's
+/// tasks meanwhile.
 pub fn in_place<T>(work: impl FnOnce() -> T) -> T {
     let has_others = Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
-    // Only a thread of the runtime's own can hand its tasks over; tokio panics on some of the others.
+    // Only a worker thread of the runtime can hand its tasks over; on some other threads tokio panics.
     if has_others && worker_index().is_some() { block_in_place(work) } else { work() }
 }
 
-/// Runs work on a thread that may block.
+/// Runs work on a blocking thread.
 ///
 /// # Errors
 /// As for [`aside`].
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| PluginError::internal(format!("work on another thread did not end: {error}")))
+    done.map_err(|error| PluginError::internal(format!("work on a blocking thread did not finish: {error}")))
 }
 
 #[cfg(test)]
@@ -123,7 +123,7 @@ mod tests {
     /// Whether another task of the runtime runs while this one works in place.
     async fn others_run() -> bool {
         let (ran, runs) = channel();
-        // In the line of this very thread.
+        // In the queue of this very thread.
         let other = tokio::spawn(async move { ran.send(()) });
         let seen = in_place(|| runs.recv_timeout(Duration::from_secs(60)));
         other.await.unwrap().is_ok() && seen.is_ok()
@@ -133,7 +133,7 @@ mod tests {
     fn other_tasks_go_on_while_one_works_in_place() {
         let runtime = Builder::new_multi_thread().worker_threads(1).build().unwrap();
         assert!(runtime.block_on(async { tokio::spawn(others_run()).await.unwrap() }));
-        // Where nobody can take over, it is done all the same.
+        // If no other thread can take over, the work is done all the same.
         runtime.block_on(async { in_place(|| ()) });
         LocalSet::new().block_on(&runtime, async { in_place(|| ()) });
         Builder::new_current_thread().build().unwrap().block_on(async { in_place(|| ()) });

@@ -1,16 +1,16 @@
-//! [`Pace`]: looks at the clock and at the cancel while values are read and written.
+//! [`Pace`]: checks the clock and the cancel while values are read and written.
 //!
-//! Nothing of this work waits for anything, so nobody else can end it.
+//! That work never waits, so nothing else can interrupt it.
 
 use std::time::Duration;
 
 use bivium_interface::{CallHandle, PluginError, Result};
 use tokio::time::Instant;
 
-/// Steps between two looks. A step is a value: some tens of nanoseconds.
+/// Steps between two checks. A step is one value: some tens of nanoseconds.
 const STEPS: usize = 1 << 12;
 
-/// How long work for one call may go on.
+/// Decides how long the work for one call may go on.
 #[derive(Debug, Clone, Default)]
 pub struct Pace {
     call: Option<CallHandle>,
@@ -20,31 +20,31 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Until the call is cancelled or this deadline has passed.
+    /// The work may go on until the call is cancelled or this deadline has passed.
     #[must_use]
     pub fn new(call: Option<CallHandle>, deadline: Option<Instant>) -> Self {
         Self { call, deadline, taken: 0, takes_long: false }
     }
 
-    /// Until the call is cancelled or its own deadline has passed.
+    /// The work may go on until the call is cancelled or its own deadline has passed.
     #[must_use]
     pub fn of(call: &CallHandle) -> Self {
         Self::new(Some(call.clone()), call.deadline())
     }
 
-    /// For work that belongs to no call.
+    /// For work that belongs to no call: no limit.
     #[must_use]
     pub fn endless() -> Self {
         Self::default()
     }
 
-    /// How much time is left; none if the work has no deadline.
+    /// How much time is left; `None` if the work has no deadline.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// To be called for every value.
+    /// Must be called for every value.
     ///
     /// # Errors
     /// `cancelled`; `timeout`.
@@ -52,7 +52,7 @@ impl Pace {
         self.steps(1)
     }
 
-    /// To be called for so many values at once, as long as they take no longer than some thousands.
+    /// Must be called for this many values at once; use it only for work that is as short as some thousand values.
     ///
     /// # Errors
     /// `cancelled`; `timeout`.
@@ -66,13 +66,13 @@ impl Pace {
         self.look()
     }
 
-    /// Whether so many steps have been taken that others should not wait for the rest: see [`in_place`](super::in_place).
+    /// Whether the work has taken so long that other tasks should not wait for the rest: see [`in_place`](super::in_place).
     #[must_use]
     pub fn takes_long(&self) -> bool {
         self.takes_long
     }
 
-    /// To be called around work whose length has nothing to do with the number of values.
+    /// Must be called around work whose duration does not depend on the number of values.
     ///
     /// # Errors
     /// `cancelled`; `timeout`.
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn it_looks_once_in_some_thousand_steps() {
+    async fn it_checks_once_in_some_thousand_steps() {
         let call = Call::new().timeout(Duration::from_secs(1));
         let mut pace = Pace::of(call.handle());
         let most = |pace: &mut Pace| (0..2 * STEPS).find_map(|_| pace.step().err());

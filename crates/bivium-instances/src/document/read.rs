@@ -1,4 +1,5 @@
-//! JSON texts from plugins, of which the host holds many times what they are long: counted while they are read.
+//! Reads JSON texts from plugins. Their values take many times the text's length in memory, so they are counted while they are
+//! read.
 
 use std::cell::Cell;
 use std::fmt;
@@ -17,25 +18,25 @@ use super::pace::Pace;
 /// Why a text was not read.
 #[derive(Debug)]
 pub enum Unread {
-    /// It is no JSON, or not what was asked for.
+    /// It is not JSON, or not of the expected form.
     Invalid(serde_json::Error),
-    /// It holds what is not held exactly: an integer beyond 64 bits, a number beyond every float, a key that stands twice.
+    /// It has a value that cannot be kept exactly: an integer beyond 64 bits, a number beyond every float, or a key twice.
     Inexact(Inexact),
-    /// The host would hold more for it than it may.
+    /// Its values would take more of the host's memory than they may.
     TooLarge,
     /// The call is over.
     Over(PluginError),
 }
 
 thread_local! {
-    /// What is left to the text that this thread is reading: serde hands nothing on to the fields of a type.
+    /// The budget of the text that this thread is reading; a thread local, since serde passes no context to the fields of a type.
     static READING: Cell<Option<Reading>> = const { Cell::new(None) };
-    /// Whether a value that this thread has read may not be what the text says.
+    /// Whether a value that this thread has read may differ from the text.
     static IN_DOUBT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What a text says. Its values, where they are read by [`counted`] and [`list`], may take up `held` bytes of the host's
-/// memory, and are exact. For a short text nothing is counted: it becomes a few MiB at most.
+/// Reads a text. Values that are read by [`counted`] and [`list`] may take `held` bytes of the host's memory, and are exact. For
+/// a short text nothing is counted, since its values take a few MiB at most.
 ///
 /// # Errors
 /// [`Unread`].
@@ -44,7 +45,7 @@ pub fn read<T: DeserializeOwned>(text: &[u8], held: usize, pace: &Pace) -> Resul
     let read = uncertain(text, held, pace);
     let is_doubtful = match &read {
         Ok(_) => IN_DOUBT.get(),
-        // A number beyond every float is no JSON to serde_json.
+        // serde_json reports a number beyond every float as a syntax error.
         Err(Unread::Invalid(error)) => error.is_syntax(),
         Err(_) => false,
     };
@@ -67,10 +68,10 @@ fn uncertain<T: DeserializeOwned>(text: &[u8], held: usize, pace: &Pace) -> Resu
     read.map_err(|error| stopped.unwrap_or(Unread::Invalid(error)))
 }
 
-/// Any value, counted: for serde's `deserialize_with`.
+/// Reads any value and counts it; for serde's `deserialize_with`.
 ///
 /// # Errors
-/// Those of the text; one of no account where [`read`] stops, which says why.
+/// Those of the text. If [`read`] stops early, the error here has no meaning: [`read`] returns the reason.
 pub fn counted<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
     let Some(mut reading) = READING.take() else { return Counted(&mut Uncounted).deserialize(deserializer) };
     let value = Counted(&mut reading).deserialize(deserializer);
@@ -78,7 +79,8 @@ pub fn counted<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::E
     value
 }
 
-/// A list of which each item takes up no more than itself and two short texts, counted: for serde's `deserialize_with`.
+/// Reads a list whose items take no more memory than themselves and two short texts, and counts it; for serde's
+/// `deserialize_with`.
 ///
 /// # Errors
 /// As for [`counted`].
@@ -89,24 +91,24 @@ pub fn list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> 
     items
 }
 
-/// Any value, counted.
+/// Any value; it is counted while it is read.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
 pub struct Document(#[serde(deserialize_with = "counted")] pub Value);
 
-/// What is asked before a value is made.
+/// Counts a value before it is made.
 trait Account {
-    /// Makes room for so many bytes.
+    /// Counts this many bytes.
     fn take<E: Error>(&mut self, bytes: usize) -> Result<(), E>;
 
     /// Called for each value.
     fn step<E: Error>(&mut self) -> Result<(), E>;
 
-    /// Makes room for one more item of a list.
+    /// Counts the space for one more item of a list.
     fn grow<T, E: Error>(&mut self, list: &mut Vec<T>) -> Result<(), E>;
 }
 
-/// Of a short text.
+/// For a short text: counts nothing.
 struct Uncounted;
 
 impl Account for Uncounted {
@@ -146,7 +148,7 @@ impl Account for Reading {
 
     fn grow<T, E: Error>(&mut self, list: &mut Vec<T>) -> Result<(), E> {
         if list.len() == list.capacity() {
-            // Half as much again: while it grows, both lists are there.
+            // Grows by half: while it grows, the old and the new list exist.
             let more = (list.len() / 2).max(4);
             self.take(cost::heap(more.saturating_mul(size_of::<T>())))?;
             list.reserve_exact(more);
@@ -238,12 +240,12 @@ impl<'de, B: Account> Visitor<'de> for Counted<'_, B> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let (mut object, mut room) = (Map::new(), 0);
+        let (mut object, mut counted) = (Map::new(), 0);
         while let Some(key) = entries.next_key::<String>()? {
-            if object.len() == room {
-                // As a table of indices grows.
-                room = (room * 2).max(4);
-                self.0.take(cost::object(room))?;
+            if object.len() == counted {
+                // The table of indices doubles.
+                counted = (counted * 2).max(4);
+                self.0.take(cost::object(counted))?;
             }
             self.0.take(cost::heap(key.len()))?;
             let value = entries.next_value_seed(Counted(&mut *self.0))?;
@@ -282,7 +284,7 @@ mod tests {
         assert!(document(&numbers, 256 << 20).is_ok());
     }
 
-    /// As the answers of workers have them: what is beside the values is no account of theirs.
+    /// As in the answers of workers: only the values count, not what is beside them.
     #[test]
     fn values_and_lists_within_a_type_are_counted_together() {
         #[derive(Debug, Deserialize)]
@@ -308,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_held_exactly_is_refused_with_its_place() {
+    fn inexact_values_are_refused_with_their_place() {
         for filler in [String::new(), "0,".repeat(SHORT)] {
             for (last, told) in [
                 ("18446744073709551615", None),
@@ -333,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_is_over_is_read_no_further() {
+    fn reading_stops_when_the_call_is_over() {
         let call = Call::new();
         let text = format!("[{}1]", "1,".repeat(SHORT));
         let over = |call: &Call| read::<Document>(text.as_bytes(), usize::MAX, &Pace::of(call.handle()));

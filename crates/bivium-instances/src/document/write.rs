@@ -1,4 +1,4 @@
-//! JSON texts for plugins: no longer than may be, and no longer written than the call lasts.
+//! Writes JSON texts for plugins, within a limit and only while the call lasts.
 
 use std::io;
 
@@ -8,9 +8,9 @@ use serde_json::{Map, Value};
 
 use super::pace::Pace;
 
-/// So many values are read and written in place: to hand them to another thread takes longer.
+/// Up to this many values are read and written in place: handing them to another thread takes longer.
 const FEW_VALUES: usize = 4 << 10;
-/// Bytes of a string that take as long as a value.
+/// This many bytes of a string take as long as one value.
 const LIKE_A_VALUE: usize = 64;
 
 /// Why a text was not written.
@@ -18,13 +18,13 @@ const LIKE_A_VALUE: usize = 64;
 pub enum Unwritten {
     /// It cannot be written as JSON.
     Invalid(serde_json::Error),
-    /// It is longer than may be.
+    /// It is longer than the limit.
     TooLong,
     /// The call is over.
     Over(PluginError),
 }
 
-/// The document as text of at most so many bytes.
+/// The document as a text of at most `limit` bytes.
 ///
 /// # Errors
 /// [`Unwritten`].
@@ -34,8 +34,8 @@ pub fn write(document: &impl Serialize, limit: usize, pace: &Pace) -> Result<Vec
     Ok(text.bytes.unwrap_or_default())
 }
 
-/// Refuses a document whose text would be longer, without keeping it. The document is written only where the longest text
-/// that such values can have is over the limit.
+/// Refuses a document whose text would be longer than `limit`, without keeping the text. It is written only if the longest text
+/// that such values can have exceeds the limit.
 ///
 /// # Errors
 /// [`Unwritten`].
@@ -50,7 +50,7 @@ pub fn measure(document: &impl Bounded, limit: usize, pace: &Pace) -> Result<(),
 
 /// A document whose longest possible text is known without writing it.
 pub trait Bounded: Serialize {
-    /// Takes the longest text that it can have from `left`; false if there is not so much left.
+    /// Subtracts the length of its longest possible text from `left`; false if less is left.
     ///
     /// # Errors
     /// As for [`Pace::step`].
@@ -72,7 +72,7 @@ impl Bounded for Value {
 
 impl Bounded for Vec<Value> {
     fn fits(&self, left: &mut usize, pace: &mut Pace) -> Result<bool, PluginError> {
-        // Brackets, and a comma for each.
+        // Brackets, and a comma for each item.
         let mut fits = take(left, self.len().saturating_add(2));
         for item in self {
             fits = fits && item.fits(left, pace)?;
@@ -92,7 +92,7 @@ impl Bounded for Map<String, Value> {
     }
 }
 
-/// The text of `-2.2250738585072014e-308`, which is as long as that of any 64-bit number.
+/// The length of `-2.2250738585072014e-308`, which no 64-bit number exceeds.
 const LONGEST_NUMBER: usize = 24;
 
 /// Quotation marks, and `\u0000` for each byte.
@@ -104,7 +104,7 @@ fn take(left: &mut usize, bytes: usize) -> bool {
     left.checked_sub(bytes).map(|rest| *left = rest).is_some()
 }
 
-/// Whether there are so many values that to read or to write them takes long.
+/// Whether there are so many values that reading or writing them takes long.
 #[must_use]
 pub fn are_many<'a>(values: impl IntoIterator<Item = &'a Value>) -> bool {
     fn within(value: &Value, left: &mut usize) -> bool {
@@ -132,9 +132,9 @@ pub fn are_many<'a>(values: impl IntoIterator<Item = &'a Value>) -> bool {
     !values.into_iter().all(|value| within(value, &mut left))
 }
 
-/// Takes a text in; says no where it is too long or too late.
+/// Receives a text, and stops it when it is too long or too late.
 struct Text {
-    /// None if it is only measured.
+    /// `None` if the text is only measured.
     bytes: Option<Vec<u8>>,
     left: usize,
     pace: Pace,
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_has_no_longer_text() {
+    fn a_document_that_fits_has_no_longer_text() {
         let numbers = json!([0, -1, u64::MAX, i64::MIN, -f64::MIN_POSITIVE, -f64::MAX, f64::EPSILON, 0.1, 1e300]);
         let strings = json!(["", "\u{0}\u{1f}\"\\\u{7f}", "é", "\u{1f600}", "\n\n\n"]);
         let rest = json!({"": null, "\u{0}": [true, false, [], {}, [[]]], "a": {"b": {"c": [null]}}});
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_is_over_is_written_no_further() {
+    fn writing_stops_when_the_call_is_over() {
         let late = Call::new().timeout(Duration::ZERO);
         for document in [json!(vec![1; 10_000]), json!("x".repeat(1 << 20))] {
             assert!(are_many([&document]));
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn few_values_are_told_from_many() {
+    fn few_values_are_distinguished_from_many() {
         let few = [json!(1), json!("x".repeat(64 << 10)), json!({"a": vec![1; 1000]})];
         assert!(!are_many(&few));
         assert!(!are_many([]));

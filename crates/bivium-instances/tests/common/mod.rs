@@ -1,4 +1,4 @@
-//! A road as short as can be, which the tests of the pool steer.
+//! The smallest runtime possible, which the tests of the pool control.
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
@@ -16,7 +16,7 @@ use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-/// What the test steers and sees.
+/// What the test controls and observes.
 pub struct World {
     pub made: AtomicU32,
     pub closed: AtomicU32,
@@ -27,7 +27,7 @@ pub struct World {
     /// A start goes on when it gets a permit, if starts are slow.
     pub slow: AtomicBool,
     pub starts: Semaphore,
-    /// Starts under way.
+    /// Starts that are going on.
     pub starting: AtomicU32,
     /// Starts fail.
     pub failing: AtomicBool,
@@ -36,7 +36,7 @@ pub struct World {
     pub closes: Semaphore,
 }
 
-pub struct Copy {
+pub struct TestInstance {
     world: Arc<World>,
     id: u32,
     alive: AtomicBool,
@@ -44,12 +44,12 @@ pub struct Copy {
     config: Mutex<Option<Value>>,
 }
 
-impl Instance for Copy {
+impl Instance for TestInstance {
     async fn initialize(&self, config: &Value) -> Result<()> {
         let mut current = self.config.lock().unwrap();
         let stubborn = self.id >= self.world.stubborn_from.load(Ordering::SeqCst);
         if stubborn && current.as_ref().is_some_and(|current| current != config) {
-            return Err(PluginError::invalid_config("this instance is stubborn"));
+            return Err(PluginError::invalid_config("this instance refuses every other configuration"));
         }
         *current = Some(config.clone());
         Ok(())
@@ -121,7 +121,7 @@ pub struct Factory {
 
 #[async_trait]
 impl InstanceFactory for Factory {
-    type Instance = Copy;
+    type Instance = TestInstance;
 
     fn name(&self) -> &str {
         "sample"
@@ -135,7 +135,7 @@ impl InstanceFactory for Factory {
         self.limits
     }
 
-    async fn create(&self) -> Result<Copy> {
+    async fn create(&self) -> Result<TestInstance> {
         let id = self.world.made.fetch_add(1, Ordering::SeqCst);
         let _starting = Starting::new(&self.world);
         tokio::task::yield_now().await;
@@ -146,7 +146,7 @@ impl InstanceFactory for Factory {
             return Err(PluginError::crashed("exited with status 1"));
         }
         let (world, alive) = (Arc::clone(&self.world), AtomicBool::new(true));
-        Ok(Copy { world, id, alive, crash: Mutex::default(), config: Mutex::default() })
+        Ok(TestInstance { world, id, alive, crash: Mutex::default(), config: Mutex::default() })
     }
 }
 
@@ -187,7 +187,7 @@ pub fn pool_of(limits: PoolLimits) -> (Arc<World>, Arc<PooledPlugin<Factory>>) {
     (world, Arc::new(PooledPlugin::new(factory).drain(Duration::from_millis(20))))
 }
 
-/// Waits for a state that other tasks bring about by themselves.
+/// Waits for a state that other tasks reach by themselves.
 pub async fn until(mut is: impl AsyncFnMut() -> bool) {
     for _ in 0..100_000 {
         if is().await {
@@ -195,10 +195,10 @@ pub async fn until(mut is: impl AsyncFnMut() -> bool) {
         }
         tokio::task::yield_now().await;
     }
-    panic!("what was waited for did not come");
+    panic!("the expected state was not reached");
 }
 
-/// Starts `n` calls that wait at the gate, and gives them once all of them run.
+/// Starts `n` calls that wait at the gate, and returns them once all of them run.
 pub async fn waiting_calls(
     plugin: &Arc<PooledPlugin<Factory>>,
     n: u64,

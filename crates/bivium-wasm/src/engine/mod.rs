@@ -7,7 +7,7 @@ mod config;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bivium_instances::Room;
+use bivium_instances::Capacity;
 use bivium_interface::manifest::Limits;
 use bivium_interface::{PluginError, Result};
 use wasmtime::Engine;
@@ -32,7 +32,7 @@ struct EngineState {
     config: WasmConfig,
     pooling: bool,
     loader: Loader,
-    room: Arc<Room>,
+    capacity: Arc<Capacity>,
     ticker: Arc<Ticker>,
     /// Held by every store.
     stores: Arc<()>,
@@ -56,10 +56,21 @@ impl WasmEngine {
         let (engine, pooling) = settings::start(config.is_pooling().then(|| config.pools()), kind)?;
         let linker =
             link(&engine).map_err(|error| PluginError::internal(format!("cannot build the linker: {error:#}")))?;
-        let room = config.pools().room(pooling);
+        let capacity = config.pools().capacity(pooling);
         let ticker = Arc::new(Ticker::start(&engine)?);
         let (stores, others) = (Arc::default(), Mutex::default());
-        Ok(Self(Arc::new(EngineState { engine, linker, config, pooling, loader, room, ticker, stores, kind, others })))
+        Ok(Self(Arc::new(EngineState {
+            engine,
+            linker,
+            config,
+            pooling,
+            loader,
+            capacity,
+            ticker,
+            stores,
+            kind,
+            others,
+        })))
     }
 
     /// The engine of the same host for a plugin with these limits: one whose stores count fuel, if it has some, and with as
@@ -110,8 +121,8 @@ impl WasmEngine {
     }
 
     /// What its instances share.
-    pub(crate) fn room(&self) -> &Arc<Room> {
-        &self.0.room
+    pub(crate) fn capacity(&self) -> &Arc<Capacity> {
+        &self.0.capacity
     }
 
     pub(crate) fn ticker(&self) -> &Arc<Ticker> {

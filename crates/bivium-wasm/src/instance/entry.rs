@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use bivium_instances::Seat;
+use bivium_instances::Reservation;
 use bivium_interface::{Call, CallHandle, Payload, PluginError, Result};
 use futures_util::lock::{Mutex, MutexGuard, OwnedMutexGuard};
 use serde_json::Value;
@@ -39,7 +39,7 @@ pub(super) struct Live {
     pub(super) store: Store<HostState>,
     pub(super) guest: Box<dyn Guest>,
     /// Goes after the store, whose place it is.
-    _seat: Seat,
+    _reservation: Reservation,
 }
 
 /// How an entry into the guest ended: abandoned, with a trap, or with the plugin's answer.
@@ -84,7 +84,7 @@ impl ComponentInstance {
         id: u64,
         store: Store<HostState>,
         guest: Box<dyn Guest>,
-        seat: Seat,
+        reservation: Reservation,
         limits: StoreLimits,
         memory: MemoryGauge,
         schema: Arc<OnceLock<Value>>,
@@ -98,7 +98,7 @@ impl ComponentInstance {
             alive: AtomicBool::new(true),
             reach: Arc::clone(&store.data().store.reach),
             schema,
-            slot: Arc::new(Mutex::new(Some(Live { store, guest, _seat: seat }))),
+            slot: Arc::new(Mutex::new(Some(Live { store, guest, _reservation: reservation }))),
         }
     }
 
