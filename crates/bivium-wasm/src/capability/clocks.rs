@@ -1,5 +1,5 @@
-//! The time. Without `permissions.clocks` both clocks begin at fixed instants, and only what the guest sleeps moves them:
-//! every run sees the same times. Sleep itself takes as long as it says, and is under the call's deadline.
+//! The clocks. Without `permissions.clocks` both clocks begin at fixed instants, and only the guest's own sleep moves them, so every
+//! run sees the same times. A sleep takes its real time, and the call's deadline limits it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,13 +10,12 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::clocks::{WasiClocksCtx, WasiClocksCtxView};
 use wasmtime_wasi::p2::Pollable;
 
-/// When the wall clock that is no clock begins: 2000-01-01, after everything that calls itself too old for certificates
-/// and archives.
+/// The start of the fixed wall clock: 2000-01-01, which is late enough for certificates and archives.
 const BEGIN: Duration = Duration::from_secs(946_684_800);
 
 /// The clocks of one instance.
 pub(crate) enum Clocks {
-    /// The machine's.
+    /// The machine's clocks.
     Real(RealClocks),
     Fixed(FixedClock),
 }
@@ -27,7 +26,7 @@ impl Clocks {
     }
 }
 
-/// The machine's clocks, begun at their first use.
+/// The machine's clocks, made at the first use.
 pub(crate) struct RealClocks(Option<Box<WasiClocksCtx>>);
 
 impl RealClocks {
@@ -36,7 +35,7 @@ impl RealClocks {
     }
 }
 
-/// A clock that stands still but for what its guest sleeps: nanoseconds since the instance was made.
+/// A clock that only the guest's sleep moves: nanoseconds since the instance was made.
 #[derive(Default, Clone)]
 pub(crate) struct FixedClock(Arc<AtomicU64>);
 
@@ -66,12 +65,12 @@ impl Pollable for Sleep {
     async fn ready(&mut self) {
         let left = self.until.saturating_sub(self.clock.monotonic());
         if left > 0 {
-            // A sleep that is given up for another event begins anew when it is polled again: meanwhile the guest's
-            // clock stood still.
+            // A sleep that was dropped for another event begins again when it is polled again: meanwhile the guest's clock did not
+            // move.
             tokio::time::sleep(Duration::from_nanos(left)).await;
             self.clock.0.fetch_max(self.until, Ordering::Relaxed);
         } else if !self.yielded {
-            // A guest that polls in a loop leaves the thread to others.
+            // Lets other tasks run if the guest polls in a loop.
             self.yielded = true;
             tokio::task::yield_now().await;
         }

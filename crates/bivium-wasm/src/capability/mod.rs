@@ -1,7 +1,7 @@
 //! What a component can reach beyond its own memory.
 //!
-//! Each capability is a module with the state of one instance and, where it can be granted, the grant of one component, from which
-//! that state is made. Its logic is methods of these. A capability knows what every store has, and neither the other capabilities
+//! Each capability is a module with the state of one instance and, if it can be granted, the grant of one component, from which that
+//! state is made. Its logic is in methods of these two. A capability uses the state of the store, but neither the other capabilities
 //! nor the interfaces by which a guest calls it: those are implemented in `wasi/` and `world/`.
 
 pub(crate) mod blobs;
@@ -21,7 +21,7 @@ use cli::CliGrant;
 use files::FilesGrant;
 use network::NetworkGrant;
 
-/// What one component is granted, set up once when it is loaded.
+/// The grants of one component, set up once when it is loaded.
 pub(crate) struct Grants {
     pub(crate) files: Arc<FilesGrant>,
     pub(crate) cli: Arc<CliGrant>,
@@ -46,19 +46,19 @@ impl Grants {
         })
     }
 
-    /// What a guest misses by its own words, has asked for, and has nothing of.
+    /// What the guest lacks according to its own error, if it has asked for that and was granted nothing of it.
     pub(crate) fn missed(&self, witness: &Witness, error: &PluginError) -> Option<String> {
         missed(&self.files, &self.cli, witness, error)
     }
 }
 
-/// The host does not see which file or variable a guest missed: a standard library asks for all that there is, once and whatever the
-/// plugin does, and looks there by itself.
+/// The host does not see which file or variable a guest looked for: a standard library asks once for all directories and variables,
+/// whatever the plugin does, and then searches by itself.
 fn missed(files: &FilesGrant, cli: &CliGrant, witness: &Witness, error: &PluginError) -> Option<String> {
     let words = error.message().to_lowercase();
     let missed = [files.missed(witness, &words), cli.missed(witness, &words)];
     let missed: Vec<String> = missed.into_iter().flatten().collect();
-    let granted = || format!("the plugin has asked for what it is not granted: it has {}", missed.join(" and "));
+    let granted = || format!("the plugin asked for something that it is not granted: it has {}", missed.join(" and "));
     (!missed.is_empty()).then(granted)
 }
 

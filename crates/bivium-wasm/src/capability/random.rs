@@ -1,5 +1,5 @@
-//! Random numbers. Without `permissions.random` they are the same in every run and in every instance: good for hash
-//! tables and for tests, and no secret to anybody.
+//! Random numbers. Without `permissions.random` they are the same in every run and in every instance: good enough for hash tables and
+//! tests, but not secret.
 
 use bivium_interface::PluginError;
 use wasmtime_wasi::p2::bindings::random::insecure::Host as _;
@@ -7,12 +7,12 @@ use wasmtime_wasi::p2::bindings::random::insecure_seed::Host as _;
 use wasmtime_wasi::p2::bindings::random::random::Host as _;
 use wasmtime_wasi::random::WasiRandomCtx;
 
-/// The most that a guest gets at once: that takes milliseconds, during which the thread serves nobody else.
+/// The most bytes at once: they take milliseconds, during which the thread runs nothing else.
 const MAX_BYTES: u64 = 8 << 20;
 
 /// The random numbers of one instance.
 pub(crate) enum Random {
-    /// Made at the first use.
+    /// The machine's random numbers, set up at the first use.
     Real(Option<Box<WasiRandomCtx>>),
     Fixed(Sequence),
 }
@@ -63,7 +63,7 @@ impl Random {
     }
 }
 
-/// Numbers that only look random: SplitMix64, whose sequence no update of a library changes.
+/// Pseudo-random numbers: SplitMix64, whose sequence does not change with the version of a library.
 pub(crate) struct Sequence(u64);
 
 impl Default for Sequence {
@@ -92,7 +92,7 @@ impl Sequence {
     }
 }
 
-/// Refuses more than a guest gets at once. WASI has no error for it: the guest traps with this one.
+/// Refuses a request for too many bytes. WASI has no error for it, so the guest traps with this one.
 fn check(len: u64) -> wasmtime::Result<()> {
     if len <= MAX_BYTES {
         return Ok(());

@@ -170,7 +170,7 @@ async fn hostile_a_secret_does_not_go_in_the_clear() {
     // To loopback it may; the second answer leads beyond.
     probe.run("request", json!({"to": format!("{to}/")})).await.unwrap();
     let error = probe.fails("request", json!({"to": format!("{to}/")}), ErrorCode::Denied).await;
-    says(&error, &["API_KEY", "https only", SECRETS]);
+    says(&error, &["API_KEY", "only over https", SECRETS]);
     probe.was(Decision::Denied, SECRETS, &format!("API_KEY for {to}"));
     assert_eq!(server.seen().requests, 1);
 }

@@ -45,9 +45,9 @@ async fn hostile_sockets_reach_nothing_else() {
         assert_eq!(probe.last(NETWORK).decision, Decision::Denied);
     }
     for (method, address, why) in [
-        ("tcp-bind", "127.0.0.1", "its own address"),
-        ("tcp-bind", "0.0.0.0", "its own address"),
-        ("tcp-listen", "127.0.0.1", "its own address"),
+        ("tcp-bind", "127.0.0.1", "its local address"),
+        ("tcp-bind", "0.0.0.0", "its local address"),
+        ("tcp-listen", "127.0.0.1", "its local address"),
     ] {
         let error = probe.fails(method, json!({"address": address, "port": port + 1}), ErrorCode::Denied).await;
         says(&error, &["access-denied", why]);

@@ -1,12 +1,12 @@
-//! What stands behind a guest's handles to blobs, whatever the version of its world.
+//! The host's side of a guest's handles to blobs, for every version of the world.
 //!
-//! A handle is a capability. One that was lent for a call holds its blob weakly: the call owns it, and when the call
-//! ends the handle, and every clone of it, reads nothing more. What the guest wrote itself is its own until it drops
-//! the handle or returns it.
+//! A handle is a capability. A handle that was lent for a call holds its blob weakly: the call owns the blob, and when the call
+//! ends the handle and all its clones stop working. A blob that the guest wrote belongs to the guest until it drops the handle or
+//! returns it.
 //!
-//! The exchange's own files lie in memory or on a local disk: a read of at most 1 MiB from them, and a small write, is
-//! done in place, since handing it to another thread costs more than it takes. A file that a caller passed by reference
-//! may lie anywhere, for example on a network that hangs: it is read on a blocking thread, under the call's deadline.
+//! The exchange's own files lie in memory or on a local disk. A read of at most 1 MiB, and a small write, is done in place, since
+//! handing it to another thread costs more than the work. A file that a caller passed by reference may lie anywhere, for example
+//! on a network that does not answer: it is read on a blocking thread, under the call's deadline.
 
 use std::fs::File;
 use std::io;
@@ -16,12 +16,12 @@ use bivium_exchange::{BlobWriter, Exchange};
 use bivium_instances::document::blocking;
 use bivium_interface::{Blob, PluginError, Result};
 
-/// The most that one read gives.
+/// The most bytes that one read returns.
 const MAX_READ: u32 = 1 << 20;
-/// The most that is written in place.
+/// The most bytes that are written in place.
 const WRITE_IN_PLACE: usize = 256 << 10;
 
-/// A blob and its file, opened when it is first read.
+/// A blob and its file, which is opened at the first read.
 #[expect(unreachable_pub)]
 pub struct OpenBlob {
     blob: Blob,
@@ -81,7 +81,7 @@ impl BlobHandle {
     }
 }
 
-/// All of a blob. Blocks: see above for where that is right.
+/// The whole content of a blob. Blocks: see the module's description.
 pub(crate) fn read_all(blob: &Blob) -> Result<Vec<u8>> {
     let len = usize::try_from(blob.size()).unwrap_or(usize::MAX);
     blob.open().and_then(|file| bivium_exchange::read_at(&file, 0, len)).map_err(unreadable)
@@ -91,19 +91,19 @@ fn unreadable(error: io::Error) -> PluginError {
     match error.kind() {
         io::ErrorKind::NotFound => PluginError::not_found("the blob's file is gone"),
         io::ErrorKind::PermissionDenied => PluginError::denied("the blob's file may not be read"),
-        // The path is not the plugin's to know.
+        // Without the path, which the plugin should not know.
         _ => PluginError::unavailable(format!("the blob cannot be read: {error}")),
     }
 }
 
-/// A guest's handle to a blob in the making. Its file is made at the first write: a constructor cannot fail.
+/// A guest's handle to a blob that is being written. Its file is made at the first write, since a constructor cannot fail.
 #[expect(unreachable_pub)]
 pub enum WriterHandle {
     New {
         media_type: String,
     },
     Open(Box<BlobWriter>),
-    /// A write failed or was given up in the middle; nothing more comes of it.
+    /// A write failed or was abandoned. Further writes fail.
     Broken,
 }
 
@@ -120,7 +120,7 @@ impl WriterHandle {
         Ok(())
     }
 
-    /// Ends the writing.
+    /// Ends the writing and makes the blob.
     pub(crate) fn finish(mut self, exchange: &Exchange) -> Result<BlobHandle> {
         let blob = self.take(exchange)?.finish()?;
         Ok(BlobHandle::Own(OpenBlob::new(blob)))

@@ -1,4 +1,4 @@
-//! [`Blobs`]: the blobs that are lent for the running call, and those that the guest writes.
+//! [`Blobs`]: the blobs that are lent for the running call, and the blobs that the guest writes.
 
 pub(crate) mod handle;
 
@@ -13,7 +13,7 @@ use handle::{BlobHandle, OpenBlob, WriterHandle};
 
 use crate::store::{StoreLimits, StoreState};
 
-/// The media type of bytes of which nothing is known.
+/// The media type of bytes of unknown content.
 const BYTES: &str = "application/octet-stream";
 
 /// The blobs of one instance.
@@ -30,13 +30,13 @@ impl Blobs {
 
     /// Refuses a call with more blobs than a guest may hold.
     pub(crate) fn admit(blobs: &[Blob], limits: &StoreLimits) -> Result<()> {
-        // As many clones of them must fit too.
+        // There must be space for as many clones.
         let most = limits.blobs / 2;
         if blobs.len() <= most {
             return Ok(());
         }
-        Err(PluginError::resource_exhausted(format!("the call brings {} blobs, over the limit of {most}", blobs.len()))
-            .with_help("raise `limits.blobs`, twice that number, in the plugin's manifest"))
+        Err(PluginError::resource_exhausted(format!("the call has {} blobs, over the limit of {most}", blobs.len()))
+            .with_help("raise `limits.blobs` in the plugin's manifest; a call may have half as many blobs"))
     }
 
     /// Lends blobs to the guest for the running call.
@@ -61,7 +61,7 @@ impl Blobs {
         self.lent.clear();
     }
 
-    /// Appends bytes to a blob in the making.
+    /// Appends bytes to a blob that is being written.
     pub(crate) async fn write(
         &self,
         store: &mut StoreState,
@@ -74,7 +74,7 @@ impl Blobs {
         Ok(store.table.get_mut(handle)?.write(&self.exchange, bytes).await)
     }
 
-    /// Makes a blob of what was written.
+    /// Makes a blob from what was written.
     pub(crate) fn finish(
         &self,
         store: &mut StoreState,
@@ -91,7 +91,7 @@ impl Blobs {
         let most = store.limits.blobs;
         if bytes.len() > most {
             return Err(PluginError::resource_exhausted(format!(
-                "the result has {} lists of bytes that are handed on as blobs, over the limit of {most} blobs",
+                "the result has {} lists of bytes that become blobs, over the limit of {most} blobs",
                 bytes.len()
             ))
             .with_help("raise `limits.blobs` in its manifest"));
@@ -107,19 +107,19 @@ impl Blobs {
     }
 }
 
-/// Takes back the handles that the guest returns. All are taken, also where one of them has ended.
+/// Takes the handles that the guest returns. All are taken, even if one of them has ended.
 pub(crate) fn take(store: &mut StoreState, handles: Vec<Resource<BlobHandle>>) -> wasmtime::Result<Result<Vec<Blob>>> {
     let mut taken = Vec::with_capacity(handles.len());
     for handle in handles {
         taken.push(store.table.delete(handle)?.blob());
     }
     let blobs: Result<Vec<Blob>> = taken.into_iter().collect();
-    Ok(blobs.map_err(|_| PluginError::protocol("the plugin hands back a blob that was lent for an earlier call")))
+    Ok(blobs.map_err(|_| PluginError::protocol("the plugin returned a blob that was lent for an earlier call")))
 }
 
-/// Books bytes that the guest writes into blobs.
+/// Counts bytes that the guest writes into blobs.
 fn charge(store: &StoreState, bytes: usize) -> Result<()> {
-    // Outside of a call there is nobody to whom a blob could go.
+    // Outside a call nobody could receive the blob.
     if store.call().is_none() {
         return Err(PluginError::denied("blobs can only be written during a call"));
     }

@@ -1,5 +1,5 @@
-//! [`Cli`]: what a component has of a command line: environment variables that are granted by name, a program's arguments, and the
-//! standard streams.
+//! [`Cli`]: the command line of a component: environment variables that are granted by name, a program's arguments, and the standard
+//! streams.
 
 mod output;
 mod program;
@@ -28,17 +28,17 @@ pub(crate) struct CliGrant {
 
 impl CliGrant {
     pub(crate) fn new(permissions: &Permissions) -> Self {
-        // What is not set, or is no text, the guest does not see.
+        // The guest does not see variables that are not set or are not text.
         let variables = permissions.env.iter().filter_map(|name| Some((name.clone(), env::var(name).ok()?)));
         Self { variables: variables.collect() }
     }
 
-    /// What a guest misses that has asked for its variables and, as it says in its error, looked for one in vain.
+    /// What the guest lacks, if it has asked for its variables and its error says that one was not found.
     pub(crate) fn missed(&self, witness: &Witness, error: &str) -> Option<String> {
         /// How standard libraries say that a variable is not there.
         const NO_VARIABLE: &[&str] = &["environment variable", "notpresent", "keyerror", "getenv", "environ"];
-        let misses = || NO_VARIABLE.iter().any(|said| error.contains(said));
-        let missed = self.variables.is_empty() && witness.has_used(ENV) && misses();
+        let not_found = || NO_VARIABLE.iter().any(|said| error.contains(said));
+        let missed = self.variables.is_empty() && witness.has_used(ENV) && not_found();
         missed.then(|| format!("no environment variable (`{ENV}`)"))
     }
 }
@@ -46,7 +46,7 @@ impl CliGrant {
 /// The command line of one instance.
 pub(crate) struct Cli {
     pub(crate) grant: Arc<CliGrant>,
-    /// What a program has of its call; none in any other component.
+    /// A program's arguments and streams; `None` in any other component.
     pub(crate) program: Option<Arc<ProgramIo>>,
 }
 
@@ -67,7 +67,7 @@ impl Cli {
         self.program.as_ref().map(|program| program.arguments()).unwrap_or_default()
     }
 
-    /// Connects the standard streams: what is printed goes to the log, and of a program its standard output to the result of the call.
+    /// Connects the standard streams. Output goes to the log; a program's standard output is the result of its call.
     pub(crate) fn connect(&self, store: &StoreState, builder: &mut WasiCtxBuilder) {
         let log = &store.log;
         builder.stdout(LineStream::new(log, Printed::Stdout)).stderr(LineStream::new(log, Printed::Stderr));

@@ -12,14 +12,14 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use crate::store::{GuestLog, Printed};
 
-/// A standard output whose lines become log records. Every stream that the guest opens on it is the same one.
+/// An output stream whose lines become log records. All streams that the guest opens on it are the same.
 #[derive(Clone)]
 pub(super) struct LineStream {
     log: Arc<GuestLog>,
     printed: Printed,
 }
 
-/// Bytes that one write may bring.
+/// The most bytes of one write.
 const MAX_WRITE: usize = 64 << 10;
 
 impl LineStream {

@@ -11,22 +11,22 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 
-/// Bytes that one write may bring.
+/// The most bytes of one write.
 const MAX_WRITE: usize = 64 << 10;
 
-/// What a program has of its call.
+/// The arguments and streams of a program in its call.
 pub(crate) struct ProgramIo(Mutex<Streams>);
 
 struct Streams {
     arguments: Vec<String>,
     input: Bytes,
     output: Vec<u8>,
-    /// The longest output.
+    /// The most bytes of output.
     most: usize,
 }
 
 impl ProgramIo {
-    /// The standard output may have so many bytes.
+    /// `most` is the limit of the standard output, in bytes.
     pub(crate) fn new(most: usize) -> Self {
         let (arguments, input, output) = (Vec::new(), Bytes::new(), Vec::new());
         Self(Mutex::new(Streams { arguments, input, output, most }))
@@ -36,7 +36,7 @@ impl ProgramIo {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A call begins: its arguments, with the program's name first, and its standard input.
+    /// Begins a call with these arguments, the program's name first, and this standard input.
     pub(crate) fn begin(&self, arguments: Vec<String>, input: Bytes) {
         let mut streams = self.streams();
         (streams.arguments, streams.input) = (arguments, input);
@@ -67,7 +67,7 @@ impl ProgramIo {
     }
 }
 
-/// A program's standard input. All streams on it read on where the others have stopped.
+/// A program's standard input. All streams on it share one position.
 pub(super) struct Stdin(pub(super) Arc<ProgramIo>);
 
 /// A program's standard output.

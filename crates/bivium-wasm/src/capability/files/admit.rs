@@ -1,4 +1,4 @@
-//! What is looked at before an operation, and after something was opened.
+//! Checks before an operation, and after something was opened.
 
 use std::sync::Arc;
 
@@ -13,22 +13,22 @@ use super::kernel;
 use super::refused::{Denial, Refused};
 use super::view::{Fd, FilesView};
 
-/// What a new file, directory or link counts as written, however small: it takes about that on disk.
+/// How many written bytes a new file, directory or link counts for: about what it takes on disk.
 pub(crate) const ENTRY: u64 = 4096;
 
 impl FilesView<'_> {
-    /// Refuses one more open file where there are too many.
+    /// Refuses to open one more file past the limit.
     pub(crate) fn admit_open(&mut self) -> Result<(), Refused> {
         let most = self.store.limits.files;
         if self.files.has_room(most) {
             return Ok(());
         }
-        let error = PluginError::resource_exhausted(format!("the plugin holds {most} files open, which is its limit"));
+        let error = PluginError::resource_exhausted(format!("the plugin has {most} files open, which is its limit"));
         self.store.witness.refuse(error.with_help("raise `limits.files` in its manifest"));
         Err(Refused::TooManyOpen)
     }
 
-    /// Refuses what was opened if it lies where no plugin may reach.
+    /// Refuses what was opened if it lies in a place that no plugin may reach.
     pub(crate) async fn admit_opened(&mut self, fd: &Fd, path: &str, opened: Fd) -> Result<Fd, Refused> {
         let file = match self.store.table.get(&opened)? {
             Descriptor::File(file) => Arc::clone(&file.file),
@@ -47,7 +47,7 @@ impl FilesView<'_> {
         Err(Refused::NotPermitted)
     }
 
-    /// Refuses a path that leads where no plugin may reach, for operations that open nothing.
+    /// Refuses a path to a place that no plugin may reach, for operations that open nothing.
     pub(crate) async fn admit_path(&mut self, fd: &Fd, path: &str) -> Result<(), Refused> {
         let guarded = self.origin(fd).and_then(|directory| directory.guarded.clone());
         if let (Some(guarded), Descriptor::Dir(dir)) = (guarded, self.store.table.get(fd)?) {
@@ -64,7 +64,7 @@ impl FilesView<'_> {
         }
         let (follow, how) = (PathFlags::SYMLINK_FOLLOW, OpenFlags::DIRECTORY);
         let (again, flags) = (Resource::new_borrow(fd.rep()), DescriptorFlags::READ);
-        // What cannot be opened is told by the operation itself.
+        // If it cannot be opened, the operation itself reports that.
         match self.wasi().open_at(again, follow, directory.to_owned(), how, flags).await {
             Ok(opened) => {
                 let opened = self.admit_opened(fd, path, opened).await?;
@@ -75,7 +75,7 @@ impl FilesView<'_> {
         }
     }
 
-    /// Refuses what would go from one granted directory into another.
+    /// Refuses an operation between two granted directories.
     pub(crate) fn within_one(&mut self, old: &Fd, new: &Fd, path: &str) -> Result<(), Refused> {
         for fd in [old, new] {
             if self.is_read_only(fd) {
@@ -89,7 +89,7 @@ impl FilesView<'_> {
         Err(Refused::CrossDevice)
     }
 
-    /// Books bytes that are going to be written, unless the directory lets none be.
+    /// Counts bytes that are going to be written, unless the directory is read-only.
     pub(crate) fn charge(&mut self, fd: &Fd, bytes: u64) -> Result<(), Refused> {
         if !self.origin(fd).is_some_and(Directory::is_writable) {
             return Ok(());

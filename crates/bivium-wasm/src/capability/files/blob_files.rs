@@ -1,9 +1,9 @@
-//! The blobs of a call as read-only files, for guests that know only files (`permissions.blob_files`).
+//! The blobs of a call as read-only files, for guests that only know files (`permissions.blob_files`).
 //!
-//! A guest sees the directory [`GUEST`], and in it the n-th blob of its call by two names: `n`, and `n` with the extension
-//! of its media type. Nothing is copied or linked: what the guest opens is the blob's own file, wherever it lies. On disk
-//! there is a directory in the exchange with empty files of the same names, put there when the guest lists it; none of them
-//! is ever opened. What is open when the call ends reads nothing more, but for a stream on it that the guest keeps.
+//! A guest sees the directory [`GUEST`], and in it the n-th blob of its call under two names: `n`, and `n` with the extension of its
+//! media type. Nothing is copied or linked: the guest opens the blob's own file, wherever it lies. On disk there is a directory in
+//! the exchange with empty files of the same names, which are made when the guest lists the directory and are never opened. After
+//! the call a file that is still open reads as empty, except through a stream that the guest keeps.
 
 use std::fs::{self, File};
 use std::io;
@@ -24,7 +24,7 @@ pub(super) const GUEST: &str = "/blobs";
 pub(super) struct BlobFiles {
     pub(super) directory: Directory,
     area: Area,
-    /// What takes the place of a blob whose call has ended.
+    /// Replaces a blob whose call has ended.
     pub(super) nothing: Arc<File>,
 }
 
@@ -51,7 +51,7 @@ impl BlobFiles {
         self.area.is_there()
     }
 
-    /// What puts the names of these blobs into the directory. Blocks on the file system.
+    /// Returns a function that makes files with the names of these blobs in the directory. It blocks on the file system.
     pub(super) fn lister(&self, blobs: &[Blob]) -> impl FnOnce() -> io::Result<()> + Send + 'static {
         let path = self.area.path().to_owned();
         let names: Vec<String> = blobs.iter().enumerate().map(|(n, blob)| format!("{n}{}", suffix(blob))).collect();
@@ -75,12 +75,12 @@ fn suffix(blob: &Blob) -> String {
     suffix_of_media_type(blob.media_type())
 }
 
-/// What a path in the directory of blobs stands for.
+/// What a path in the directory of blobs names.
 pub(crate) enum Named {
     Blob(usize, Blob),
-    /// A blob that the call has not got.
+    /// A blob that the call does not have.
     Missing,
-    /// No blob: the directory itself, or a way out of it.
+    /// Not a blob: the directory itself, or a path out of it.
     Other,
 }
 
@@ -91,7 +91,7 @@ impl Named {
         if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) || extension.contains('/') {
             return Self::Other;
         }
-        // One name for each number.
+        // Each number has one spelling.
         let canonical = digits == "0" || !digits.starts_with('0');
         match digits.parse().ok().and_then(|n: usize| Some((n, blobs.get(n)?))) {
             Some((n, blob)) if canonical && (extension.is_empty() || extension == suffix(blob)) => {

@@ -1,4 +1,4 @@
-//! The blobs of the running call, where they are files of the guest's.
+//! The blobs of the running call, if they are shown to the guest as files.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::refused::Refused;
 use super::view::{Fd, FilesView, Origin};
 
 impl FilesView<'_> {
-    /// Makes the directory of blobs again if somebody has removed it, behind the descriptors that the guest has of it.
+    /// Makes the directory of blobs again if somebody has removed it, and updates the guest's descriptors of it.
     pub(super) fn restore_blob_files(&mut self) -> Result<(), Refused> {
         if self.files.blob_files.as_ref().is_none_or(BlobFiles::is_there) {
             return Ok(());
@@ -31,7 +31,7 @@ impl FilesView<'_> {
         Ok(())
     }
 
-    /// The call has ended, and with it what its blobs are open as.
+    /// The call has ended: its blobs' open files read as empty from now on.
     pub(crate) fn hide_blobs(&mut self) {
         if self.files.blobs.is_empty() {
             return;
@@ -46,7 +46,7 @@ impl FilesView<'_> {
         }
     }
 
-    /// The blob that a path means, if it lies in the directory of blobs.
+    /// The blob that a path names, if it lies in the directory of blobs.
     pub(crate) fn blob(&self, fd: &Fd, path: &str) -> Named {
         match (self.files.origins.get(&fd.rep()), self.store.table.get(fd)) {
             (Some(Origin::Blobs), Ok(Descriptor::Dir(_))) => Named::find(path, &self.files.blobs),
@@ -54,7 +54,7 @@ impl FilesView<'_> {
         }
     }
 
-    /// Opens a blob that lies in the directory `fd`, for reading.
+    /// Opens a blob in the directory `fd` for reading.
     pub(crate) async fn open_blob(&mut self, fd: &Fd, blob: Blob) -> Result<Fd, Refused> {
         let descriptor = spawn_blocking(move || blob_files::open(&blob)).await?;
         let opened = self.store.table.push(descriptor)?;

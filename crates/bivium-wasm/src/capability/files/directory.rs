@@ -1,7 +1,7 @@
 //! [`Directory`]: a granted directory, opened once.
 //!
-//! Its path was made free of symbolic links when it was held against the host's policy. It is opened step by step without following
-//! any, so that what is opened is what was granted, whatever has been put in its place since; and it is never opened again.
+//! Symbolic links in its path were resolved when it was checked against the host's policy. It is opened step by step without following
+//! links, so that the directory that was granted is opened, even if something has been put in its place since; and it is opened once.
 
 use std::fs::File;
 use std::io;
@@ -18,11 +18,11 @@ use wasmtime_wasi::{FsPerms, OpenMode};
 use super::guarded::{Guarded, place_of};
 use super::kernel;
 
-/// The keys of the permissions, as they stand in manifests, errors and the audit log.
+/// The keys of the permissions, as in manifests, errors and the audit log.
 pub(crate) const FILESYSTEM: &str = "permissions.filesystem";
 pub(super) const BLOB_FILES: &str = "permissions.blob_files";
 
-/// Where the kernel shows itself, whatever is mounted there.
+/// The directories of the kernel's file systems, whatever is mounted there.
 const IN_KERNEL: [&str; 2] = ["/proc", "/sys"];
 
 /// A granted directory.
@@ -31,11 +31,11 @@ pub(super) struct Directory {
     pub(super) key: &'static str,
     /// The path that the guest sees.
     pub(super) guest: String,
-    /// For people: what is granted of which directory of the host.
+    /// For people: what is granted, and of which directory of the host.
     pub(super) shown: String,
-    /// Whether a path beneath it may lead to where the kernel shows itself.
+    /// Whether a path beneath it may lead to one of the kernel's file systems.
     pub(super) leads_to_kernel: bool,
-    /// What lies beneath it and is to be had by nobody.
+    /// Protected directories beneath it, which the guest must not reach.
     pub(super) guarded: Option<Arc<Guarded>>,
     pub(super) dir: Dir,
 }
@@ -55,15 +55,15 @@ impl Directory {
             let message =
                 format!("the directory {} that `{FILESYSTEM}` names cannot be opened: {error}", path.display());
             match error.kind() {
-                io::ErrorKind::NotFound => PluginError::not_found(message).with_help("make it, or mend the path"),
+                io::ErrorKind::NotFound => PluginError::not_found(message).with_help("make it, or correct the path"),
                 io::ErrorKind::PermissionDenied => PluginError::denied(message)
                     .with_help("let the host's user read it, or take it out of the manifest"),
                 _ => PluginError::invalid_manifest(message).with_help("name a directory"),
             }
         })?;
         if kernel::may_hold(&file) || IN_KERNEL.iter().any(|place| path.starts_with(place)) {
-            let message = format!("`{FILESYSTEM}` grants {}, where the kernel shows itself", path.display());
-            return Err(PluginError::denied(message).with_help("grant a directory of a disk"));
+            let message = format!("`{FILESYSTEM}` grants {}, which is a file system of the kernel", path.display());
+            return Err(PluginError::denied(message).with_help("grant a directory on a disk"));
         }
         let guarded = guard(permission, &file, protected)?;
         let (perms, open_mode) = match mode {
@@ -76,14 +76,14 @@ impl Directory {
             leads_to_kernel: kernel::is_mounted_beneath(path),
             guarded,
             shown: format!("{} {} as {guest}", mode.verb(), path.display()),
-            // Never on the thread that drives the guest: its deadline must hold while a disk hangs.
+            // Never on the thread that drives the guest: its deadline must hold even if a disk does not answer.
             dir: Dir::new(file, perms, open_mode, false),
         })
     }
 }
 
-/// What keeps a guest from protected places beneath a directory. One that may write there could move them, or what lies above them,
-/// while its host looks at the way to something.
+/// Keeps a guest out of protected directories beneath a granted one. A guest that may write there could move them, or a directory
+/// above them, while the host checks a path; such a grant is refused.
 fn guard(permission: &FilesystemPermission, file: &File, protected: &Protected) -> Result<Option<Arc<Guarded>>> {
     let FilesystemPermission { path, mode, .. } = permission;
     let Some((place, what)) = protected.beneath(path) else { return Ok(None) };
@@ -91,23 +91,22 @@ fn guard(permission: &FilesystemPermission, file: &File, protected: &Protected) 
         let (path, place) = (path.display(), place.display());
         PluginError::denied(format!("{FILESYSTEM} grants {path}{how}, and {place} ({what}) lies in it: {why}"))
     };
-    let each = "the directories in it that the plugin needs, each by itself";
+    let each = "only the directories in it that the plugin needs";
     match mode {
-        FilesystemMode::Write => {
-            Err(refused(" for writing", "a component that may write there cannot be kept from that")
-                .with_help(format!("grant it with `\"mode\": \"read\"`, or {each}")))
-        }
+        FilesystemMode::Write => Err(refused(" for writing", "a component that may write there could reach it")
+            .with_help(format!("grant it with `\"mode\": \"read\"`, or {each}"))),
         FilesystemMode::Read if place_of(file).is_none() => {
-            Err(refused("", "without /proc a component cannot be kept from that").with_help(format!("grant {each}")))
+            Err(refused("", "without /proc the host cannot keep a component out of it")
+                .with_help(format!("grant {each}")))
         }
         FilesystemMode::Read => Ok(Some(Arc::new(Guarded::new(protected)))),
     }
 }
 
-/// Opens an absolute path, following no symbolic link.
+/// Opens an absolute path without following symbolic links.
 fn walk(path: &Path) -> io::Result<File> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    // To go through a directory takes less than to read it.
+    // Going through a directory needs fewer rights than reading it.
     #[cfg(target_os = "linux")]
     let through = flags | OFlags::PATH;
     #[cfg(not(target_os = "linux"))]

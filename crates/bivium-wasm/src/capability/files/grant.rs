@@ -15,9 +15,9 @@ use crate::store::Witness;
 #[derive(Default)]
 pub(crate) struct FilesGrant {
     pub(super) directories: Vec<Directory>,
-    /// Whether the blobs of a call are files.
+    /// Whether the blobs of a call are shown as files.
     pub(super) blob_files: bool,
-    /// Held while a symbolic link is made, or something is moved: what is looked at first must not change meanwhile.
+    /// Locked while a symbolic link is made or something is moved: what was checked must not change meanwhile.
     pub(super) moves: Arc<Mutex<()>>,
 }
 
@@ -25,12 +25,12 @@ impl FilesGrant {
     /// Opens what is granted. Blocks on the file system.
     ///
     /// # Errors
-    /// `not-found`, `denied` or `invalid-manifest` if a directory cannot be opened or granted, naming it and the permission.
+    /// `not-found`, `denied` or `invalid-manifest` if a directory cannot be opened or granted; the error names it and the permission.
     pub(crate) fn open(permissions: &Permissions, protected: &Protected) -> Result<Self> {
         let granted = &permissions.filesystem;
         if permissions.blob_files && granted.iter().any(|directory| directory.guest == blob_files::GUEST) {
             return Err(PluginError::invalid_manifest(format!(
-                "`{FILESYSTEM}` names {}, where `{BLOB_FILES}` shows the blobs of a call",
+                "`{FILESYSTEM}` uses the guest path {}, which `{BLOB_FILES}` uses for the blobs of a call",
                 blob_files::GUEST
             ))
             .with_help("give the directory another `guest` path"));
@@ -45,7 +45,7 @@ impl FilesGrant {
         })
     }
 
-    /// What a guest misses that has asked for its directories and, as it says in its error, looked for a file in vain.
+    /// What the guest lacks, if it has asked for its directories and its error says that a file was not found.
     pub(crate) fn missed(&self, witness: &Witness, error: &str) -> Option<String> {
         /// How standard libraries say that a file is not there.
         const NO_FILE: &[&str] = &[
@@ -61,7 +61,7 @@ impl FilesGrant {
             "not permitted",
         ];
         let has_none = self.directories.is_empty() && !self.blob_files;
-        let misses = || NO_FILE.iter().any(|said| error.contains(said));
-        (has_none && witness.has_used(FILESYSTEM) && misses()).then(|| format!("no directory (`{FILESYSTEM}`)"))
+        let not_found = || NO_FILE.iter().any(|said| error.contains(said));
+        (has_none && witness.has_used(FILESYSTEM) && not_found()).then(|| format!("no directory (`{FILESYSTEM}`)"))
     }
 }

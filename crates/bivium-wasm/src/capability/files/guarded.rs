@@ -1,9 +1,9 @@
-//! [`Guarded`]: keeps a guest from what no plugin may have, where that lies beneath a directory that it may read.
+//! [`Guarded`]: keeps a guest out of protected directories beneath a directory that it may read.
 //!
-//! What was opened is asked for its path, whatever way led to it: the kernel knows it, through links and `..`, and after a directory was
-//! moved. So is the way to what is not opened. A path leads to a protected place if it lies in one by its name, or if a directory on
-//! it is one under another name, as by a bind mount. Only a guest that may write could change the way in between, and none may write
-//! above a protected place.
+//! The kernel tells the real path of an opened file, through links and `..`, and even after a directory was moved. That path is
+//! checked, and so is the path of an operation that opens nothing. A path leads to a protected directory if it lies in one by its
+//! name, or if a directory on the path is one under another name, for example a bind mount. Only a guest that may write could change
+//! the path after the check, and no guest may write above a protected directory.
 
 use std::fs::{File, Metadata};
 use std::os::fd::AsRawFd as _;
@@ -12,33 +12,33 @@ use std::path::{Path, PathBuf};
 
 use bivium_instances::Protected;
 
-/// What lies protected beneath a granted directory.
+/// The protected directories beneath a granted one.
 pub(super) struct Guarded {
     protected: Protected,
-    /// The protected places that there are, by device and number.
+    /// Those that exist, by device and inode.
     places: Vec<(u64, u64)>,
 }
 
 impl Guarded {
-    /// Blocks on the file system, as all of it does.
+    /// Blocks on the file system, as all functions here.
     pub(super) fn new(protected: &Protected) -> Self {
         let places = protected.existing().filter_map(|(place, _)| place.metadata().ok()).map(|found| id(&found));
         Self { protected: protected.clone(), places: places.collect() }
     }
 
-    /// Whether an open file or directory lies in a protected place, or may do so.
+    /// Whether an open file or directory lies in a protected directory, or may do so.
     pub(super) fn holds(&self, file: &File) -> bool {
         place_of(file).is_none_or(|path| self.holds_path(&path))
     }
 
-    /// Whether a path that starts at an open directory leads there, with its last part followed or not.
+    /// Whether a path from an open directory leads to a protected one, whether or not its last part is followed.
     pub(super) fn is_reached(&self, dir: &File, path: &str) -> bool {
         let Some(base) = place_of(dir) else { return true };
-        // An absolute one is refused by whoever goes it.
+        // An absolute path is refused by the operation itself.
         let full = base.join(path.trim_start_matches('/'));
         let unfollowed = full.parent().zip(full.file_name());
         let unfollowed = unfollowed.and_then(|(parent, name)| Some(parent.canonicalize().ok()?.join(name)));
-        // Of what is not there the way to it counts, so that nobody learns what is.
+        // If it does not exist, its nearest existing parent is checked, so that the guest cannot find out what exists.
         let followed = full.ancestors().find_map(|part| part.canonicalize().ok());
         self.holds_path(&base) || [unfollowed, followed].into_iter().flatten().any(|path| self.holds_path(&path))
     }
@@ -53,7 +53,7 @@ fn id(found: &Metadata) -> (u64, u64) {
     (found.dev(), found.ino())
 }
 
-/// Where an open file or directory lies now. None where the kernel does not say so.
+/// The present path of an open file or directory. `None` if the kernel does not tell it.
 pub(super) fn place_of(file: &File) -> Option<PathBuf> {
     let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
     path.is_absolute().then_some(path)
@@ -104,13 +104,13 @@ mod tests {
         for path in [".", "..", "sub", "sub/file", "none", "none/at/all", "sub/.."] {
             assert!(!reached(path), "{path}");
         }
-        // What has another name now, and what was opened before it came there.
+        // A directory under another name, and one that was opened before it was moved there.
         let (data, sub) = (File::open(root.join("data/deep")).unwrap(), File::open(root.join("open/sub")).unwrap());
         fs::rename(root.join("data"), root.join("renamed")).unwrap();
         fs::rename(root.join("open"), root.join("later")).unwrap();
         assert!(guarded.holds(&data) && guarded.is_reached(&data, "file") && holds("renamed/deep/file"));
         assert!(guarded.holds(&sub) && guarded.is_reached(&sub, ".") && guarded.is_reached(&open, "sub/file"));
-        // What is gone counts by the name that it had.
+        // A removed directory counts by the name that it had.
         fs::remove_dir_all(root.join("later")).unwrap();
         assert!(guarded.holds(&sub));
     }

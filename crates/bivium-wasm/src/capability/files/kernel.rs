@@ -1,5 +1,5 @@
-//! File systems in which the kernel shows itself: processes with their memory and environment, devices, settings of the
-//! machine. No granted directory leads there, whatever lies above: the host's own secrets would be among it.
+//! The kernel's own file systems: processes with their memory and environment, devices, settings of the machine. No path in a granted
+//! directory may lead there: the host's own secrets are among it.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 
 use rustix::fs::{fstat, fstatfs, stat};
 
-/// What `statfs` calls them (`linux/magic.h`).
+/// Their types in `statfs` (`linux/magic.h`).
 const TYPES: &[u64] = &[
     0x9fa0,      // proc
     0x6265_6572, // sysfs
@@ -36,7 +36,7 @@ const TYPES: &[u64] = &[
     0x5049_4446, // pidfs
 ];
 
-/// The device of `/dev`, where that is a file system of its own: `statfs` calls it memory.
+/// The device of `/dev`, if it is a file system of its own: its type in `statfs` is that of memory.
 static DEVICES: LazyLock<Option<u64>> = LazyLock::new(|| {
     let device = |path: &str| stat(path).ok().map(|found| found.st_dev);
     device("/dev").filter(|devices| device("/") != Some(*devices))
@@ -49,7 +49,7 @@ pub(super) fn holds(file: impl AsFd) -> io::Result<bool> {
         || DEVICES.is_some_and(|devices| fstat(&file).is_ok_and(|found| found.st_dev == devices)))
 }
 
-/// Whether something is mounted beneath a directory, by which a path could lead there.
+/// Whether something is mounted beneath a directory, so that a path could lead to one of them.
 pub(super) fn is_mounted_beneath(directory: &Path) -> bool {
     let Ok(mounts) = std::fs::read("/proc/self/mountinfo") else { return true };
     let point = |line: &[u8]| line.split(|byte| *byte == b' ').nth(4).map(unescaped);
@@ -57,7 +57,7 @@ pub(super) fn is_mounted_beneath(directory: &Path) -> bool {
     points.into_iter().any(|point| point.starts_with(directory) && point != directory)
 }
 
-/// A path of the list of mounts, in which some characters are written as `\040`.
+/// Decodes a path of the list of mounts, in which some characters are written as `\040`.
 fn unescaped(path: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(path.len());
     let mut left = path;
@@ -77,7 +77,7 @@ fn unescaped(path: &[u8]) -> PathBuf {
     OsString::from_vec(bytes).into()
 }
 
-/// As [`holds`]; what cannot be told counts as if it did.
+/// As [`holds`], but true if it cannot be found out.
 pub(super) fn may_hold(file: &File) -> bool {
     holds(file).unwrap_or(true)
 }

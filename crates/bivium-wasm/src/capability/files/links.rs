@@ -1,9 +1,9 @@
 //! Symbolic links that a guest makes or moves: none may lead out of the granted directory.
 //!
-//! No guest gets out by a link: `wasmtime-wasi` resolves every path beneath its directory. But the host, or another program,
-//! may follow one later that the guest has left there. So a link's target is relative, goes up only at its beginning, and no
-//! further than to the granted directory; and what is moved to another directory, or linked there, is held to the same. What
-//! other processes do with the directory meanwhile is not held: [`FilesGrant`](super::FilesGrant) lets the instances of one plugin
+//! A guest cannot get out through a link, since `wasmtime-wasi` resolves every path beneath its directory. But the host or another
+//! program may later follow a link that the guest has left there. So a link's target must be relative, may have `..` only at its
+//! beginning, and may go up at most to the granted directory. The same holds for what is moved or linked to another directory.
+//! Changes by other processes at the same time are not prevented; [`FilesGrant`](super::FilesGrant) lets the instances of one plugin
 //! do this one at a time.
 
 use std::ffi::OsStr;
@@ -18,20 +18,20 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, readlinka
 
 use super::list::MAX_LISTED;
 
-/// Directories within each other in a tree that is moved: each is held open meanwhile.
+/// The most nested directories in a tree that is moved; each is held open meanwhile.
 pub(super) const MAX_DEPTH: usize = 64;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// What is to be made of a request.
+/// The result of a check.
 pub(super) enum Verdict {
     Fine,
     LeadsOut,
-    /// There is more in the directory than anybody has time to look at.
+    /// The directory has too many entries to check.
     TooMuch,
 }
 
-/// A path of the guest's, and the granted directory that it lies in.
+/// A path of the guest, and the granted directory in which it lies.
 pub(super) struct PathWithin {
     pub(super) dir: Arc<File>,
     pub(super) root: Arc<File>,
@@ -39,7 +39,7 @@ pub(super) struct PathWithin {
 }
 
 impl PathWithin {
-    /// The directory in which the last part of the path lies.
+    /// The directory that holds the last part of the path.
     fn parent(&self) -> io::Result<Dir> {
         let dir = Dir::from_std_file(self.dir.try_clone()?);
         match Path::new(&self.path).parent() {
@@ -71,29 +71,29 @@ impl PathWithin {
     }
 }
 
-/// How far up a link's target goes before it goes down; none if it may lead anywhere.
+/// How many levels a link's target goes up at its beginning; `None` if it could lead anywhere.
 pub(super) fn climb(target: &Path) -> Option<usize> {
     let is_up = |part: &Component<'_>| matches!(part, Component::ParentDir);
     let parts = || target.components().filter(|part| !matches!(part, Component::CurDir));
     let up = parts().take_while(is_up).count();
-    // `a/..` may be anywhere where `a` is a link.
+    // `a/..` may lead anywhere if `a` is a link.
     parts().skip(up).all(|part| matches!(part, Component::Normal(_))).then_some(up)
 }
 
-/// Whether a link that lies so deep may go up so far.
+/// Whether a link at this depth may go up so many levels.
 fn within(climb: usize, depth: usize) -> Verdict {
     if climb <= depth { Verdict::Fine } else { Verdict::LeadsOut }
 }
 
-/// Whether a link may be made there that goes so far up.
+/// Whether a link that goes up so many levels may be made at this place.
 pub(super) fn made(climb: usize, place: &PathWithin) -> io::Result<Verdict> {
     Ok(within(climb, place.depth(&place.parent()?)?))
 }
 
-/// What may be moved or linked from one place to another.
+/// Whether something may be moved or linked from one place to another.
 pub(super) fn moved(from: &PathWithin, to: &PathWithin) -> io::Result<Verdict> {
     let (source, target) = (from.parent()?, to.parent()?);
-    // What a link leads to depends on the directory that it lies in.
+    // The target of a link depends on the link's directory.
     if same(&fstat(&source)?, &fstat(&target)?) {
         return Ok(Verdict::Fine);
     }
@@ -111,7 +111,7 @@ fn link(dir: &Dir, name: &OsStr, depth: usize) -> io::Result<Verdict> {
     Ok(climb.map_or(Verdict::LeadsOut, |climb| within(climb, depth)))
 }
 
-/// Every link in a tree that is going to lie `depth` below the granted directory.
+/// Checks every link in a tree that is going to lie `depth` levels below the granted directory.
 fn tree(dir: &Dir, depth: usize, level: usize, seen: &mut usize) -> io::Result<Verdict> {
     if level == MAX_DEPTH {
         return Ok(Verdict::TooMuch);

@@ -1,4 +1,4 @@
-//! Lists: the granted directories, and the entries of a directory.
+//! Lists of the granted directories, and of the entries of a directory.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use super::directory::{BLOB_FILES, FILESYSTEM};
 use super::refused::Refused;
 use super::view::{Fd, FilesView, Origin};
 
-/// Entries in the lists of directories that an instance holds: each list is made whole, in the host's memory.
+/// The most entries in all listings that an instance holds: each listing is made as a whole in the host's memory.
 pub(super) const MAX_LISTED: usize = 1 << 16;
 
 impl FilesView<'_> {
-    /// The granted directories, as descriptors of their own.
+    /// The granted directories, each as a new descriptor.
     pub(crate) fn directories(&mut self) -> wasmtime::Result<Vec<(Fd, String)>> {
         let Self { files, store } = self;
         let grant = Arc::clone(&files.grant);
@@ -46,7 +46,7 @@ impl FilesView<'_> {
         Ok(directories)
     }
 
-    /// To be done before a directory is listed. Gives how many entries it has.
+    /// Must be called before a directory is listed. Returns how many entries it has.
     pub(crate) async fn prepare_list(&mut self, fd: &Fd) -> Result<usize, Refused> {
         if self.files.origins.get(&fd.rep()) == Some(&Origin::Blobs) {
             self.restore_blob_files()?;
@@ -62,11 +62,11 @@ impl FilesView<'_> {
         let Descriptor::Dir(dir) = self.store.table.get(fd)? else { return Ok(0) };
         let dir = Arc::clone(&dir.dir);
         let held: usize = self.files.lists.values().sum();
-        let room = MAX_LISTED.saturating_sub(held);
-        let counted = spawn_blocking(move || count_entries(&dir, room)).await?;
+        let left = MAX_LISTED.saturating_sub(held);
+        let counted = spawn_blocking(move || count_entries(&dir, left)).await?;
         counted.ok_or_else(|| {
             self.store.witness.refuse(PluginError::resource_exhausted(format!(
-                "the directories that the plugin lists have more than {MAX_LISTED} entries together"
+                "the directories that the plugin lists have more than {MAX_LISTED} entries in all"
             )));
             Refused::TooMuch
         })
@@ -79,7 +79,7 @@ fn count_entries(dir: &File, most: usize) -> std::io::Result<Option<usize>> {
     for entry in unix::Dir::read_from(dir)? {
         entry?;
         count += 1;
-        // `.` and `..` are among them.
+        // `.` and `..` are counted too.
         if count > most + 2 {
             return Ok(None);
         }

@@ -1,15 +1,15 @@
-//! Files beneath the granted directories: what lies between a guest and `wasmtime-wasi`.
+//! Files beneath the granted directories: the checks between a guest and `wasmtime-wasi`.
 //!
-//! `wasmtime-wasi` does the work: it resolves every path beneath its directory (`..`, absolute paths and symbolic links
-//! never leave it) and holds a read-only directory read-only. Added here is what it leaves to its host:
+//! `wasmtime-wasi` does the operations: it resolves every path beneath its directory (`..`, absolute paths and symbolic links never
+//! lead out of it) and keeps a read-only directory read-only. This module adds what it leaves to its host:
 //!
-//! - which granted directory a descriptor came from. A hard link or a rename from one into another is refused, as between
-//!   two disks; what is denied is told with the permission that is missing.
-//! - quotas: files held open (a stream holds its file too), entries of directories held in memory, bytes written.
-//! - no symbolic link that leads out of its directory is made or moved there ([`links`]);
-//! - nothing of what no plugin may have is reached: where the kernel shows itself ([`kernel`]), the host's own files and those of
-//!   other plugins ([`guarded`]);
-//! - no pipes, devices and sockets: opening or reading one can wait for ever on a thread that nothing can stop.
+//! - It knows which granted directory a descriptor came from. A hard link or a rename from one into another is refused, as between
+//!   two disks, and an error about a denied operation names the missing permission.
+//! - Quotas: open files (a stream keeps its file open too), entries of directory listings in memory, bytes written.
+//! - No symbolic link that leads out of its directory may be made or moved there ([`links`]).
+//! - No plugin reaches the kernel's file systems ([`kernel`]), the host's own files, or those of other plugins
+//!   ([`guarded`]).
+//! - No pipes, devices and sockets: opening or reading one can block a thread for ever.
 
 mod admit;
 mod blob_files;

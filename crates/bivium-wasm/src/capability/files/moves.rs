@@ -1,4 +1,4 @@
-//! What is looked at before a guest makes a link or moves something.
+//! Checks before a guest makes a link or moves something.
 
 use std::io;
 use std::path::Path;
@@ -14,23 +14,23 @@ use super::list::MAX_LISTED;
 use super::refused::{Denial, Refused};
 use super::view::{Fd, FilesView};
 
-/// While this lives, no other instance of the plugin makes a link or moves something.
-pub(crate) type Moving = OwnedMutexGuard<()>;
+/// While this lock is held, no other instance of the plugin makes a link or moves something.
+pub(crate) type MoveLock = OwnedMutexGuard<()>;
 
 impl FilesView<'_> {
-    /// The place that a path means. None where the operation fails by itself.
+    /// The place of a path. `None` if the operation itself is going to fail.
     fn place(&self, fd: &Fd, path: &str) -> Option<PathWithin> {
         let Ok(Descriptor::Dir(dir)) = self.store.table.get(fd) else { return None };
         let root = &self.origin(fd)?.dir;
         Some(PathWithin { dir: Arc::clone(&dir.dir), root: Arc::clone(&root.dir), path: path.to_owned() })
     }
 
-    fn moving(&self) -> impl Future<Output = Moving> + use<> {
+    fn moving(&self) -> impl Future<Output = MoveLock> + use<> {
         Arc::clone(&self.files.grant.moves).lock_owned()
     }
 
-    /// Refuses a new link that would lead out.
-    pub(crate) async fn admit_symlink(&mut self, fd: &Fd, target: &str, path: &str) -> Result<Moving, Refused> {
+    /// Refuses a new link that would lead out of the granted directory.
+    pub(crate) async fn admit_symlink(&mut self, fd: &Fd, target: &str, path: &str) -> Result<MoveLock, Refused> {
         let moving = self.moving().await;
         let verdict = match links::climb(Path::new(target)) {
             Some(0) => Ok(Verdict::Fine),
@@ -43,8 +43,8 @@ impl FilesView<'_> {
         self.answer(fd, path, verdict).map(|()| moving)
     }
 
-    /// Refuses to move, or to link, what would lead out from its new place.
-    pub(crate) async fn admit_move(&mut self, fd: &Fd, path: &str, to: &Fd, new: &str) -> Result<Moving, Refused> {
+    /// Refuses to move or link something if a link in it would then lead out of the granted directory.
+    pub(crate) async fn admit_move(&mut self, fd: &Fd, path: &str, to: &Fd, new: &str) -> Result<MoveLock, Refused> {
         let moving = self.moving().await;
         let (Some(from), Some(to)) = (self.place(fd, path), self.place(to, new)) else { return Ok(moving) };
         let verdict = spawn_blocking(move || links::moved(&from, &to)).await;

@@ -1,4 +1,4 @@
-//! Why an operation on files is refused: for the guest by a code, for people by a sentence.
+//! Why an operation on files is refused: a code for the guest, a sentence for people.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use wasmtime::component::ResourceTableError;
 use super::directory::{BLOB_FILES, Directory, FILESYSTEM};
 use crate::text;
 
-/// What a guest is told. Each version of WASI has a code for it.
+/// The result for the guest. Each version of WASI has a code for it.
 pub(crate) enum Refused {
     NotPermitted,
     NoEntry,
@@ -16,15 +16,15 @@ pub(crate) enum Refused {
     CrossDevice,
     /// Too many files are open.
     TooManyOpen,
-    /// There is more than the host can hold in memory.
+    /// More than the host can hold in memory.
     TooMuch,
     /// The call has written as much as it may.
     NoSpace,
-    /// It did not work.
+    /// The operation failed.
     Failed,
-    /// The operating system's own.
+    /// An error of the operating system.
     System(io::Error),
-    /// The handle is none: the host's fault.
+    /// The handle does not exist: a fault of the host.
     NoHandle(ResourceTableError),
 }
 
@@ -52,13 +52,13 @@ pub(crate) enum Denial {
 }
 
 impl Denial {
-    /// The reason, and what would have to be granted, for a directory that the guest knows by this name.
+    /// The reason, and which permission would be needed. `guest` is the guest's name for the directory.
     pub(super) fn explain(self, directory: &Directory, guest: &str) -> (&'static str, String) {
         let key = directory.key;
         match self {
             Self::ReadOnly if key == BLOB_FILES => (
-                "the blobs of a call are there to be read",
-                "write a blob through the world's `blob-writer`, or files where `permissions.filesystem` lets it"
+                "the blobs of a call are read-only",
+                "write a blob with the world's `blob-writer`, or a file in a directory of `permissions.filesystem`"
                     .to_owned(),
             ),
             Self::ReadOnly => (
@@ -66,25 +66,27 @@ impl Denial {
                 format!("`{key}` would have to grant {guest} with `\"mode\": \"write\"`"),
             ),
             Self::Outside => (
-                "a path leads out of the directory, or the operating system forbids it",
-                format!("`{FILESYSTEM}` would have to name the directory that is meant"),
+                "the path leads out of the directory, or the operating system forbids it",
+                format!("`{FILESYSTEM}` would have to grant the directory that the path leads to"),
             ),
-            Self::Host => {
-                ("the operating system forbids it to the host", format!("`{key}` gives no more than the host has"))
-            }
+            Self::Host => (
+                "the operating system denies it to the host",
+                format!("`{key}` gives no more rights than the host has"),
+            ),
             Self::Kernel => (
-                "the kernel shows itself there (as in /proc, /sys and /dev)",
-                format!("`{key}` gives files and directories of disks"),
+                "it is in a file system of the kernel (such as /proc, /sys and /dev)",
+                format!("`{key}` gives only files and directories on disks"),
             ),
-            Self::Protected => (
-                "the host has its own files there, or those of other plugins",
-                format!("`{key}` gives a plugin what is its own"),
-            ),
-            Self::Special => ("it is neither a file nor a directory", format!("`{key}` gives nothing else")),
+            Self::Protected => {
+                ("it holds files of the host or of other plugins", format!("`{key}` never gives access to these"))
+            }
+            Self::Special => {
+                ("it is neither a file nor a directory", format!("`{key}` gives only files and directories"))
+            }
         }
     }
 
-    /// What is told of something in a directory, with what to do.
+    /// The message for a path in a directory.
     pub(super) fn message(reason: &str, guest: &str, path: &str) -> String {
         let what = if path.is_empty() { guest.to_owned() } else { format!("`{}` in {guest}", text::name(path)) };
         format!("the plugin may not use {what}: {reason}")

@@ -1,4 +1,4 @@
-//! [`Files`]: the files of one instance, and [`FilesView`]: the same together with its store.
+//! [`Files`]: the files of one instance, and [`FilesView`]: the same with its store.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -24,22 +24,22 @@ pub(crate) struct Files {
     pub(super) exchange: Exchange,
     wasi: WasiFilesystemCtx,
     pub(super) origins: HashMap<u32, Origin>,
-    /// Files and directories that were opened; a dead one is closed.
+    /// Files and directories that were opened; one without owners is closed.
     open: Vec<Weak<File>>,
-    /// The number of entries in each list.
+    /// The number of entries in each listing.
     pub(super) lists: HashMap<u32, usize>,
     /// None until the guest asks for its directories.
     pub(super) blob_files: Option<BlobFiles>,
-    /// The blobs of the running call, where they are files.
+    /// The blobs of the running call, if they are shown as files.
     pub(super) blobs: Vec<Blob>,
 }
 
 /// Which granted directory a descriptor came from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// One of the manifest's, by its place in the list.
+    /// A directory of the manifest, by its index.
     Granted(usize),
-    /// The blobs of the call.
+    /// The directory of the call's blobs.
     Blobs,
 }
 
@@ -65,24 +65,24 @@ impl Files {
         self.open.len() < most
     }
 
-    /// The blobs of a call that begins.
+    /// Shows the blobs of a call that begins.
     pub(crate) fn show(&mut self, blobs: &[Blob]) {
         if self.grant.blob_files {
             self.blobs = blobs.to_vec();
         }
     }
 
-    /// A descriptor is dropped.
+    /// Called when a descriptor is dropped.
     pub(crate) fn forget(&mut self, fd: &Fd) {
         self.origins.remove(&fd.rep());
     }
 
-    /// A list of a directory with so many entries is made.
+    /// Called when a listing with so many entries is made.
     pub(crate) fn note_list(&mut self, list: u32, entries: usize) {
         self.lists.insert(list, entries);
     }
 
-    /// A list is dropped.
+    /// Called when a listing is dropped.
     pub(crate) fn forget_list(&mut self, list: u32) {
         self.lists.remove(&list);
     }
@@ -95,7 +95,7 @@ pub(crate) struct FilesView<'a> {
 }
 
 impl FilesView<'_> {
-    /// For the functions of `wasmtime-wasi`.
+    /// The view that the functions of `wasmtime-wasi` need.
     pub(crate) fn wasi(&mut self) -> WasiFilesystemCtxView<'_> {
         WasiFilesystemCtxView { ctx: &mut self.files.wasi, table: &mut self.store.table }
     }
@@ -113,7 +113,7 @@ impl FilesView<'_> {
         self.origin(fd).is_some_and(|directory| !directory.is_writable())
     }
 
-    /// Tells of what is denied.
+    /// Reports what is denied.
     pub(crate) fn deny(&mut self, fd: &Fd, path: &str, denial: Denial) {
         let Some(directory) = self.origin(fd) else { return };
         let guest = text::name(&directory.guest);
@@ -123,7 +123,7 @@ impl FilesView<'_> {
         self.store.witness.denied_once(key, &shown, reason, error);
     }
 
-    /// Counts what was opened from `fd`.
+    /// Counts a file or directory that was opened from `fd`.
     pub(crate) fn note_open(&mut self, fd: &Fd, opened: &Fd) -> Result<(), Refused> {
         let file = match self.store.table.get(opened)? {
             Descriptor::File(file) => &file.file,

@@ -1,4 +1,4 @@
-//! [`ResponseBody`]: the body of a response, measured and timed.
+//! [`ResponseBody`]: the body of a response, with a limit of its size and of the time between two pieces.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,7 +12,7 @@ use wasmtime_wasi_http::Error;
 
 use crate::store::Use;
 
-/// No more than `limits.response_mb`, and no longer between two pieces than the guest wants to wait.
+/// At most `limits.response_mb`, and no longer between two pieces than the guest is willing to wait.
 pub(super) struct ResponseBody {
     incoming: Incoming,
     asked: Use,
@@ -24,7 +24,7 @@ pub(super) struct ResponseBody {
 
 impl ResponseBody {
     /// # Errors
-    /// If the server says at once that there is more.
+    /// If the server announces more.
     pub(super) fn new(incoming: Incoming, asked: Use, limit: u64, between: Duration) -> Result<Self, Error> {
         let body = Self { incoming, asked, left: limit, limit, between, waiting: None };
         if body.incoming.size_hint().lower() > limit { Err(body.too_large()) } else { Ok(body) }

@@ -1,4 +1,4 @@
-//! The connections that a guest holds open: whatever stands for one in its table of resources.
+//! Counts the connections that a guest holds open, in its table of resources.
 
 use std::any::Any;
 
@@ -9,7 +9,7 @@ use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostIncomingResp
 
 use super::lookup::Lookup;
 
-/// The connections behind what the guest holds: sockets, requests under way, responses not read to their end.
+/// How many connections the guest holds: sockets, requests under way, responses that are not read to their end.
 pub(super) fn open(table: &mut ResourceTable) -> usize {
     table.iter_mut().filter(|entry| is_connection(*entry)).count()
 }

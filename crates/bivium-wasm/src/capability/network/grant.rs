@@ -1,4 +1,4 @@
-//! [`NetworkGrant`]: the rules of one plugin, which its instances share.
+//! [`NetworkGrant`]: the network rules of one plugin, which its instances share.
 
 use std::io;
 use std::net::IpAddr;
@@ -14,15 +14,15 @@ use super::secrets::Secret;
 use super::target::Target;
 use super::tls::Tls;
 
-/// The manifest's key that all of this hangs on.
+/// The manifest's key of the permission.
 pub(super) const PERMISSION: &str = "permissions.network";
 
 /// What one plugin may do on the network.
 pub(crate) struct NetworkGrant {
     rules: Vec<NetworkRule>,
-    /// Whether names may lead to private addresses.
+    /// Whether names may resolve to private addresses.
     private: bool,
-    /// What the manifest asks for and the host's policy does not grant.
+    /// Rules that the manifest asks for and the host's policy does not grant.
     withheld: Vec<NetworkRule>,
     pub(super) secrets: Vec<Secret>,
     pub(super) tls: Tls,
@@ -31,9 +31,9 @@ pub(crate) struct NetworkGrant {
 }
 
 impl NetworkGrant {
-    /// Lookups of one plugin that run at once. One cannot be broken off, and each has a thread.
+    /// The most lookups of one plugin at a time. A lookup cannot be interrupted, and each uses a thread.
     const LOOKUPS: usize = 8;
-    /// Addresses of a name that are looked at.
+    /// The most addresses of a name that are used.
     const ADDRESSES: usize = 32;
 
     /// # Errors
@@ -53,7 +53,7 @@ impl NetworkGrant {
         })
     }
 
-    /// Whether any rule is of this scheme.
+    /// Whether any rule has this scheme.
     pub(super) fn speaks(&self, scheme: Scheme) -> bool {
         self.rules.iter().any(|rule| rule.scheme == scheme)
     }
@@ -62,7 +62,7 @@ impl NetworkGrant {
         self.rules.iter().filter(|rule| rule.allows(target.scheme, &target.host, target.port))
     }
 
-    /// Whether a rule allows the connection; else why not.
+    /// Whether a rule allows the connection; the error says why not.
     pub(super) fn admit(&self, target: &Target) -> Result<(), &'static str> {
         if self.allowing(target).next().is_some() {
             return Ok(());
@@ -71,7 +71,7 @@ impl NetworkGrant {
         Err(if withheld { "the host's policy does not grant it" } else { "its manifest does not list this address" })
     }
 
-    /// Whether this very address may be connected to where the rules allow the name that led there; else why not.
+    /// Whether the plugin may connect to this address, if the rules allow the name that resolved to it; the error says why not.
     pub(super) fn admit_address(&self, target: &Target, address: IpAddr) -> Result<(), String> {
         if !is_private(address) || self.private || self.names(target, address) {
             return Ok(());
@@ -86,12 +86,12 @@ impl NetworkGrant {
         )
     }
 
-    /// Whether a rule that allows the connection names this very address.
+    /// Whether a rule that allows the connection names this address itself.
     pub(super) fn names(&self, target: &Target, address: IpAddr) -> bool {
         self.allowing(target).any(|rule| rule.names_address(address))
     }
 
-    /// Whether sockets may look this name up: one of their rules must mean it, whatever the port.
+    /// Whether sockets may look this name up: one of their rules must match it, for any port.
     pub(super) fn admit_lookup(&self, name: &str) -> bool {
         self.of_sockets(name).next().is_some()
     }
@@ -109,7 +109,7 @@ impl NetworkGrant {
         self.rules.iter().filter(sockets).filter(|rule| rule.host.matches(name))
     }
 
-    /// The addresses of the host. An address is its own.
+    /// The addresses of the host. A host that is an address is its own.
     pub(super) async fn addresses(&self, target: &Target) -> io::Result<Vec<IpAddr>> {
         match target.address() {
             Some(address) => Ok(vec![address]),
@@ -117,7 +117,7 @@ impl NetworkGrant {
         }
     }
 
-    /// Asks the resolver. A lookup that nobody waits for any more keeps its place until it ends.
+    /// Asks the resolver. A lookup that nobody waits for any more still counts until it ends.
     pub(super) async fn look_up(&self, name: String) -> io::Result<Vec<IpAddr>> {
         let place = Arc::clone(&self.lookups).acquire_owned().await.map_err(io::Error::other)?;
         let resolver = Arc::clone(&self.outside.resolver);

@@ -1,10 +1,10 @@
-//! Headers of a request that the guest may not write, and names that servers take for one another.
+//! Headers of a request that the guest may not set, and names that servers may confuse.
 
 use http::{HeaderName, header};
 use wasmtime_wasi_http::DEFAULT_FORBIDDEN_HEADERS;
 
-/// Headers that belong to the connection, which is the host's, and names that a server may take for one of them. Trailers
-/// need the header that announces them: so they go no other way either.
+/// Headers of the connection, which belongs to the host, and names that a server may confuse with them. Trailers need the header that
+/// announces them, so they are not possible either.
 pub(super) fn is_forbidden(name: &HeaderName) -> bool {
     let known = DEFAULT_FORBIDDEN_HEADERS;
     let mut known = known.iter().chain(&[header::TE, header::TRAILER]);
@@ -13,8 +13,8 @@ pub(super) fn is_forbidden(name: &HeaderName) -> bool {
     is_proxys || is_length || known.any(|known| read_alike(name.as_str(), known.as_str()))
 }
 
-/// Whether a server may take one header's name for the other's: CGI, and whoever follows its example, tells only letters
-/// and digits apart. Both are in lower case.
+/// Whether a server may confuse two header names: CGI and similar interfaces distinguish only letters and digits. Both are in lower
+/// case.
 pub(super) fn read_alike(one: &str, other: &str) -> bool {
     let read = |byte: u8| if byte.is_ascii_alphanumeric() { byte } else { b'-' };
     one.bytes().map(read).eq(other.bytes().map(read))

@@ -1,4 +1,4 @@
-//! WASI's HTTP client: what a request must be before anything is done for it.
+//! WASI's HTTP client: checks a request before it is sent.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub(super) struct Http {
 }
 
 impl Http {
-    /// As much as one set of headers that a guest makes may take up, about: a guest may hold many.
+    /// About the most bytes that one set of headers of a guest may take; a guest may hold many sets.
     const FIELDS: usize = 32 << 10;
 
     pub(super) fn new(grant: &Arc<NetworkGrant>, witness: &Arc<Witness>, response_bytes: u64) -> Self {
@@ -42,7 +42,7 @@ impl Hooks {
         mut request: Request<WasiBody>,
         options: RequestOptions,
     ) -> Result<impl Future<Output = Result<Answer, Error>> + Send + use<>, Error> {
-        // CONNECT makes a tunnel of the connection. What TRACE sends comes back, secrets included.
+        // CONNECT turns the connection into a tunnel. TRACE returns what it sends, secrets included.
         let method = request.method().as_str();
         if ["CONNECT", "TRACE", "TRACK"].iter().any(|refused| method.eq_ignore_ascii_case(refused)) {
             return Err(Error::HttpRequestMethodInvalid);
@@ -55,7 +55,7 @@ impl Hooks {
             Error::HttpRequestDenied
         })?;
         request.headers_mut().insert(header::HOST, host);
-        // Only a proxy wants to see the whole of it.
+        // Only a proxy needs the whole URI.
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         *request.uri_mut() = path.parse().map_err(|_| Error::HttpRequestUriInvalid)?;
         Ok(send::send(Arc::clone(&self.grant), asked, target, request, options, self.response_bytes))
@@ -128,7 +128,7 @@ impl WasiHttpHooks for Hooks {
     }
 }
 
-/// Where the request goes. None if that is not plain: a user's name before the host, a port that is none.
+/// The target of a request. `None` if the authority is not plain: it has a user's name, or an invalid port.
 fn target(uri: &Uri) -> Option<Target> {
     let scheme = match uri.scheme_str() {
         Some("https") => Scheme::Https,
@@ -145,7 +145,7 @@ fn target(uri: &Uri) -> Option<Target> {
     (!bare.is_empty()).then(|| Target::new(scheme, bare, port))
 }
 
-/// What stands in the header `Host`: the authority as the guest wrote it.
+/// The value of the header `Host`: the authority as the guest wrote it.
 fn host_header(uri: &Uri) -> Option<HeaderValue> {
     HeaderValue::from_str(uri.authority()?.as_str()).ok()
 }

@@ -1,4 +1,4 @@
-//! WASI's name lookup, for the names that a rule of the plugin's sockets means.
+//! WASI's name lookup, for names that a rule of the plugin's sockets matches.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::grant::PERMISSION;
 use super::sockets::Sockets;
 use crate::store::Use;
 
-/// Why a lookup gives no address.
+/// Why a lookup returns no address.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum NoAddress {
     NotAName,
@@ -21,7 +21,7 @@ pub(crate) enum NoAddress {
     NotYet,
 }
 
-/// The addresses of a name, as soon as they are there.
+/// The addresses of a name, as soon as they are known.
 pub(crate) enum Lookup {
     Pending(AbortOnDropJoinHandle<Result<Vec<IpAddr>, NoAddress>>),
     Done(Result<vec::IntoIter<IpAddr>, NoAddress>),
@@ -29,7 +29,7 @@ pub(crate) enum Lookup {
 
 impl Lookup {
     /// # Errors
-    /// If it is not a name, or no rule means it.
+    /// If it is not a name, or no rule matches it.
     pub(super) fn start(sockets: &Arc<Sockets>, name: &str) -> Result<Self, NoAddress> {
         let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
         if let Ok(address) = bare.parse::<IpAddr>() {
@@ -41,14 +41,14 @@ impl Lookup {
         }
         let asked = sockets.witness.asks(PERMISSION, format!("dns://{name}"));
         if !sockets.grant.admit_lookup(&name) {
-            asked.denied("no `tcp` or `udp` rule of its manifest means it");
+            asked.denied("no `tcp` or `udp` rule of its manifest matches it");
             return Err(NoAddress::Denied);
         }
         let sockets = Arc::clone(sockets);
         Ok(Self::Pending(runtime::spawn(async move { find(&sockets, &asked, name).await })))
     }
 
-    /// The next address; none at the end.
+    /// The next address; `None` at the end.
     pub(crate) fn next(&mut self) -> Result<Option<IpAddr>, NoAddress> {
         match self {
             Self::Pending(_) => Err(NoAddress::NotYet),
@@ -58,7 +58,7 @@ impl Lookup {
     }
 }
 
-/// Letters beyond ASCII are turned into these by whoever wants to look them up.
+/// ASCII only: whoever looks up another name must encode it first (IDNA).
 fn is_name(name: &str) -> bool {
     let part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     (1..=253).contains(&name.len()) && name.bytes().all(part)

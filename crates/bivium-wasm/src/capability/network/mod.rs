@@ -1,11 +1,11 @@
-//! The network, as far as `permissions.network` reaches.
+//! Network access, as far as `permissions.network` grants it.
 //!
-//! Guests find WASI's HTTP client, its sockets and its name lookup always linked; each request, connection and lookup is
-//! held against the plugin's rules. A name that is allowed is looked up once, the addresses that come back are checked,
-//! and the connection goes to one of these very addresses: no second answer of a name server can bend it. What a guest
-//! holds open is counted in its table of resources, so that dropping it there frees its place at once.
+//! WASI's HTTP client, its sockets and its name lookup are always linked. Each request, connection and lookup is checked against the
+//! plugin's rules. An allowed name is looked up once, its addresses are checked, and the connection goes to one of these addresses, so
+//! that a second answer of a name server cannot redirect it. The connections that a guest holds are counted in its table of resources,
+//! so that dropping one frees its place at once.
 //!
-//! No proxy variables of the host's environment are used.
+//! Proxy variables in the host's environment are not used.
 
 mod body;
 mod connections;
@@ -37,7 +37,7 @@ use crate::store::{StoreState, Witness};
 use http::Http;
 use sockets::Sockets;
 
-/// One instance's side of the network. What it needs is made at its first use.
+/// The network access of one instance. Its parts are made at their first use.
 pub(crate) struct Network {
     grant: Arc<NetworkGrant>,
     witness: Arc<Witness>,
@@ -72,18 +72,19 @@ impl Network {
         Lookup::start(self.sockets(), name)
     }
 
-    /// Whether one connection more fits under `limits.connections`.
+    /// Whether one more connection is allowed by `limits.connections`.
     pub(crate) fn has_room(&self, store: &mut StoreState) -> bool {
         let most = store.limits.connections;
         let has_room = connections::open(&mut store.table) < most;
         if !has_room {
-            let error = PluginError::resource_exhausted(format!("the plugin holds {most} connections open, its limit"));
+            let error =
+                PluginError::resource_exhausted(format!("the plugin has {most} connections open, which is its limit"));
             self.witness.refuse(error.with_help("raise `limits.connections` in its manifest"));
         }
         has_room
     }
 
-    /// Has the sockets of a context ask us.
+    /// Makes the sockets of a context ask [`Sockets::check`].
     pub(crate) fn watch(&mut self, builder: &mut WasiCtxBuilder) {
         let sockets = Arc::clone(self.sockets());
         builder
@@ -91,7 +92,7 @@ impl Network {
                 let allowed = sockets.check(address, wish);
                 Box::pin(std::future::ready(allowed))
             })
-            // `create-tcp-socket` and `create-udp-socket` are ours and decide; so is the lookup.
+            // The host's own `create-tcp-socket`, `create-udp-socket` and lookup decide.
             .allow_tcp(true)
             .allow_udp(true)
             .allow_ip_name_lookup(false);

@@ -1,4 +1,4 @@
-//! [`Resolver`]: where the addresses of names come from. [`Outside`] is that and the authorities whose certificates count.
+//! [`Resolver`]: looks up the addresses of names. [`Outside`]: the resolver and the certificate authorities.
 
 use std::fmt;
 use std::io;
@@ -8,16 +8,16 @@ use std::sync::Arc;
 
 use super::tls::Roots;
 
-/// Turns names of hosts into addresses. What it gives is checked before anything connects.
+/// Resolves host names to addresses. The addresses are checked before anything connects.
 pub trait Resolver: Send + Sync {
-    /// The addresses of a name, best first. Called on a thread that may block.
+    /// The addresses of a name, best first. Called on a blocking thread.
     ///
     /// # Errors
-    /// If there is no such name, or no answer.
+    /// If the name does not exist, or there is no answer.
     fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>>;
 }
 
-/// Asks the machine.
+/// Uses the machine's resolver.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemResolver;
 
@@ -27,7 +27,7 @@ impl Resolver for SystemResolver {
     }
 }
 
-/// What a host takes from the world outside for all its plugins. Clones share it.
+/// The host's network settings, for all its plugins. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Outside {
     pub(super) resolver: Arc<dyn Resolver>,

@@ -1,4 +1,4 @@
-//! [`Secret`]: a header that the host puts into a plugin's requests, so that the plugin never sees its value.
+//! [`Secret`]: a header that the host adds to a plugin's requests, so that the plugin never sees its value.
 
 use super::headers::{is_forbidden, read_alike};
 use super::target::Target;
@@ -16,7 +16,8 @@ pub(super) struct Secret {
 
 impl Secret {
     /// # Errors
-    /// `invalid-config` if the host has no such secret, or it cannot stand in that header.
+    /// `invalid-config` if the host has no such secret, or its value is not valid in a header; `invalid-manifest` for a header that the
+    /// plugin must not set.
     pub(super) fn new(permission: &SecretPermission, secrets: &Secrets) -> Result<Self> {
         let name = &permission.name;
         let secret = secrets.granted(name)?;
@@ -24,13 +25,13 @@ impl Secret {
         let header = permission.header.parse::<HeaderName>().ok().filter(may_carry);
         let header = header.ok_or_else(|| {
             PluginError::invalid_manifest(format!(
-                "the secret `{name}` cannot go into the header {:?}",
+                "the secret `{name}` cannot be sent in the header {:?}",
                 permission.header
             ))
             .with_help("name another header in `permissions.secrets`")
         })?;
         let mut value = HeaderValue::from_str(&permission.format.replace("{}", secret)).map_err(|_| {
-            PluginError::invalid_config(format!("the secret `{name}` has characters that no header can carry"))
+            PluginError::invalid_config(format!("the secret `{name}` has characters that are not allowed in a header"))
                 .with_help("look for a line break at its end")
         })?;
         value.set_sensitive(true);
@@ -41,29 +42,31 @@ impl Secret {
         &self.permission.name
     }
 
-    /// Whether it goes to this host; an error says why it must not, in the way the request goes. `is_safe` says whether nobody in
-    /// between can read it, or the rules name who can.
-    pub(super) fn goes(&self, target: &Target, is_safe: impl FnOnce() -> bool) -> Result<bool, &'static str> {
+    /// Whether it is sent to this host; an error says why it must not be sent in this way. `is_safe` says whether nobody in between can
+    /// read it, or the rules name the address.
+    pub(super) fn is_for(&self, target: &Target, is_safe: impl FnOnce() -> bool) -> Result<bool, &'static str> {
         if !self.permission.covers(&target.host) {
             return Ok(false);
         }
         if is_safe() {
             return Ok(true);
         }
-        Err("a secret goes over https only, but for loopback and addresses that `permissions.network` names")
+        Err(
+            "a secret is sent only over https, except to loopback addresses and addresses that `permissions.network` names",
+        )
     }
 }
 
-/// A header that the guest wrote and that the server may take for a secret's, though it has another name.
-pub(super) fn beside<'a>(headers: &'a HeaderMap, secrets: &[&Secret]) -> Option<&'a HeaderName> {
-    let is_beside = |name: &HeaderName| {
+/// A header of the guest that the server may confuse with a secret's header, though its name is different.
+pub(super) fn confusable<'a>(headers: &'a HeaderMap, secrets: &[&Secret]) -> Option<&'a HeaderName> {
+    let is_confusable = |name: &HeaderName| {
         secrets.iter().any(|secret| *name != secret.header && read_alike(name.as_str(), secret.header.as_str()))
             && !secrets.iter().any(|secret| *name == secret.header)
     };
-    headers.keys().find(|name| is_beside(name))
+    headers.keys().find(|name| is_confusable(name))
 }
 
-/// Puts secrets into the headers, in place of what the guest put there.
+/// Adds secrets to the headers, in place of what the guest put there.
 pub(super) fn fill(headers: &mut HeaderMap, secrets: &[&Secret]) {
     for secret in secrets {
         headers.remove(&secret.header);

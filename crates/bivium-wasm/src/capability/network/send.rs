@@ -1,7 +1,7 @@
-//! One request on its way: look up, check, put in secrets, connect, send, and give the response.
+//! Sends one request: looks up the host, checks the addresses, adds secrets, connects, sends, and returns the response.
 //!
-//! Each request has a connection of its own. Its task belongs to the guest's handles: when these go, with the guest's
-//! own drop or with its store, the task is aborted and the connection closes.
+//! Each request has its own connection. The connection's task belongs to the guest's handles: when the guest drops them, or its store
+//! is dropped, the task is aborted and the connection closes.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -26,15 +26,15 @@ use super::target::Target;
 use crate::store::Use;
 use crate::text;
 
-/// How long connecting may take, lookup and TLS included, and no longer whatever the guest says.
+/// How long connecting may take, with lookup and TLS. The guest can only shorten it.
 const CONNECT: Duration = Duration::from_secs(30);
-/// How long the first byte, and each further one, may take. A call's own deadline comes first where it is shorter.
+/// How long the first byte, and each further one, may take. A call's own deadline applies as well.
 const READ: Duration = Duration::from_secs(600);
-/// The head of a response, in bytes, and the number of its headers.
+/// The limits of a response's head, in bytes, and of the number of its headers.
 const HEAD: usize = 64 << 10;
 const HEADERS: usize = 256;
 
-/// A response, and what must run beside it until it has been read.
+/// A response, and a future that must run until it has been read.
 pub(super) type Answer = (Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
 
 pub(super) async fn send(
@@ -48,10 +48,10 @@ pub(super) async fn send(
     let until = Instant::now() + options.connect_timeout.unwrap_or(CONNECT).min(CONNECT);
     let connecting = async {
         let addresses = addresses(&grant, &asked, &target).await?;
-        let secrets = fitting(&grant, &asked, &target, &addresses)?;
-        if let Some(name) = secrets::beside(request.headers(), &secrets) {
+        let secrets = applicable(&grant, &asked, &target, &addresses)?;
+        if let Some(name) = secrets::confusable(request.headers(), &secrets) {
             let name = text::name(name.as_str());
-            let why = format!("its own header `{name}` is one that servers may take for the header of a secret");
+            let why = format!("servers may confuse its own header `{name}` with the header of a secret");
             asked.with("permissions.secrets", target.to_string()).denied(&why);
             return Err(Error::HttpRequestDenied);
         }
@@ -59,7 +59,7 @@ pub(super) async fn send(
             return Err(Error::HttpRequestDenied);
         }
         let stream = connect(&grant, &target, &addresses, until).await.inspect_err(|error| asked.failed(error))?;
-        // Nothing can go wrong any more that would lead elsewhere.
+        // The target cannot change any more.
         for secret in &secrets {
             if !asked.with("permissions.secrets", format!("{} for {target}", secret.name())).granted() {
                 return Err(Error::HttpRequestDenied);
@@ -93,7 +93,7 @@ pub(super) async fn send(
     let body = ResponseBody::new(incoming, asked, response_bytes, between)?;
     let beside = async move {
         if connected {
-            // What went wrong shows in the body.
+            // The body reports what went wrong.
             let _ = connection.await;
         }
         Ok(())
@@ -101,8 +101,8 @@ pub(super) async fn send(
     Ok((Response::from_parts(head, body.boxed_unsync()), Box::new(beside)))
 }
 
-/// The addresses of the target, all of which the rules allow. A name that leads to one that they do not is refused
-/// whole: a public address beside a private one is how a name server gets at the latter.
+/// The addresses of the target, all of which the rules allow. A name with one address that they do not allow is refused completely:
+/// a name server could otherwise put a private address beside a public one.
 async fn addresses(grant: &NetworkGrant, asked: &Use, target: &Target) -> Result<Vec<IpAddr>, Error> {
     let addresses = grant.addresses(target).await.map_err(|error| {
         let error = Error::DnsError { rcode: Some(error.to_string()), info_code: None };
@@ -118,8 +118,8 @@ async fn addresses(grant: &NetworkGrant, asked: &Use, target: &Target) -> Result
     Ok(addresses)
 }
 
-/// The secrets that the request gets.
-fn fitting<'a>(
+/// The secrets that are sent with the request.
+fn applicable<'a>(
     grant: &'a NetworkGrant,
     asked: &Use,
     target: &Target,
@@ -127,10 +127,10 @@ fn fitting<'a>(
 ) -> Result<Vec<&'a Secret>, Error> {
     let named = |address: &IpAddr| address.is_loopback() || grant.names(target, *address);
     let is_safe = || target.scheme == Scheme::Https || addresses.iter().all(named);
-    let mut fitting = Vec::new();
+    let mut applicable = Vec::new();
     for secret in &grant.secrets {
-        match secret.goes(target, is_safe) {
-            Ok(true) => fitting.push(secret),
+        match secret.is_for(target, is_safe) {
+            Ok(true) => applicable.push(secret),
             Ok(false) => {}
             Err(why) => {
                 asked.with("permissions.secrets", format!("{} for {target}", secret.name())).denied(why);
@@ -138,26 +138,26 @@ fn fitting<'a>(
             }
         }
     }
-    Ok(fitting)
+    Ok(applicable)
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 
-/// To the first of the addresses that answers. All together have until `until`, and no one more than its share.
+/// Connects to the first address that answers. All attempts together must end by `until`, and each gets an equal share of the time.
 async fn connect(
     grant: &NetworkGrant,
     target: &Target,
     addresses: &[IpAddr],
     until: Instant,
-) -> Result<Box<dyn Stream>, Error> {
+) -> Result<Box<dyn Transport>, Error> {
     let mut refused = io::Error::from(io::ErrorKind::TimedOut);
     for (tried, address) in addresses.iter().enumerate() {
         let left = until.saturating_duration_since(Instant::now());
         let share = left / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
         match timeout(share, TcpStream::connect(SocketAddr::new(*address, target.port))).await {
             Ok(Ok(stream)) => {
-                // A request is written at once, and its end must not wait for an acknowledgement.
+                // A request is written at once, and its end must not wait for an acknowledgement (Nagle's algorithm).
                 let _ = stream.set_nodelay(true);
                 return Ok(match target.scheme {
                     Scheme::Https => Box::new(grant.tls.connect(&target.host, stream).await.map_err(Error::Tls)?),

@@ -1,7 +1,7 @@
-//! [`Sockets`]: WASI's sockets, each address held against the rules before anything is sent there.
+//! [`Sockets`]: WASI's sockets. Each address is checked against the rules before anything is sent to it.
 //!
-//! A socket knows only addresses. Those that a lookup gave for an allowed name are remembered for the life of the
-//! instance, and may be connected to on the ports that the name's rules allow.
+//! A socket only knows addresses. Those that a lookup returned for an allowed name are remembered for the life of the instance, and the
+//! guest may connect to them on the ports that the name's rules allow.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -23,14 +23,14 @@ pub(super) struct Sockets {
 
 #[derive(Default)]
 struct Known {
-    /// The names that led to an address.
+    /// The names that resolved to an address.
     names: BTreeMap<IpAddr, BTreeSet<String>>,
-    /// Peers to which the guest sends datagrams, each told once.
+    /// Peers to which the guest sends datagrams; each is recorded once.
     peers: BTreeSet<SocketAddr>,
 }
 
 impl Known {
-    /// Entries of each kind; when there are more, it begins anew.
+    /// The most entries of each kind; when there are more, the list is cleared.
     const MOST: usize = 1024;
 
     fn remember(&mut self, name: &str, addresses: &[IpAddr]) {
@@ -63,7 +63,7 @@ impl Sockets {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a lookup of an allowed name gave.
+    /// Remembers what a lookup of an allowed name returned.
     pub(super) fn remember(&self, name: &str, addresses: &[IpAddr]) {
         self.known().remember(name, addresses);
     }
@@ -73,27 +73,27 @@ impl Sockets {
         let speaks = self.grant.speaks(scheme);
         if !speaks {
             let resource = format!("{}://*", scheme.as_str());
-            self.witness.denied(PERMISSION, &resource, "its manifest names no such connection");
+            self.witness.denied(PERMISSION, &resource, "its manifest lists no address of this kind");
         }
         speaks
     }
 
-    /// Whether a socket may do this with that address.
-    pub(super) fn check(&self, address: SocketAddr, wish: SocketAddrUse) -> bool {
-        match wish {
+    /// Whether a socket may use this address in this way.
+    pub(super) fn check(&self, address: SocketAddr, usage: SocketAddrUse) -> bool {
+        match usage {
             SocketAddrUse::TcpConnect => self.connect(Scheme::Tcp, address, true),
             SocketAddrUse::UdpSend => {
                 let new = self.known().meet(address);
                 self.connect(Scheme::Udp, address, new)
             }
-            // What comes unasked is dropped, and nobody's doing.
+            // Unexpected datagrams are dropped without a record.
             SocketAddrUse::UdpReceive => self.allowing(Scheme::Udp, address).is_ok(),
-            // Before it connects or sends, a socket is bound to any address and a port of the system's choice.
+            // Before it connects or sends, a socket is bound to the unspecified address and a port that the system chooses.
             SocketAddrUse::TcpBind | SocketAddrUse::UdpBind if address.ip().is_unspecified() && address.port() == 0 => {
                 true
             }
             SocketAddrUse::TcpBind | SocketAddrUse::UdpBind => {
-                self.refuse(address, "a plugin cannot choose its own address")
+                self.refuse(address, "a plugin cannot choose its local address")
             }
             SocketAddrUse::TcpListen | SocketAddrUse::TcpAccept => self.refuse(address, "a plugin cannot listen"),
         }
@@ -104,9 +104,9 @@ impl Sockets {
         false
     }
 
-    fn connect(&self, scheme: Scheme, address: SocketAddr, told: bool) -> bool {
+    fn connect(&self, scheme: Scheme, address: SocketAddr, recorded: bool) -> bool {
         match self.allowing(scheme, address) {
-            Ok(target) => !told || self.witness.granted(PERMISSION, target.to_string()),
+            Ok(target) => !recorded || self.witness.granted(PERMISSION, target.to_string()),
             Err((target, why)) => {
                 self.witness.denied(PERMISSION, &target.to_string(), &why);
                 false
@@ -114,7 +114,7 @@ impl Sockets {
         }
     }
 
-    /// The target by whose address or name the rules allow it; else the address, and why not.
+    /// The target whose address or name the rules allow; else the address, and why not.
     fn allowing(&self, scheme: Scheme, address: SocketAddr) -> Result<Target, (Target, String)> {
         let ip = address.ip().to_canonical();
         let target = |host: &str| Target::new(scheme, host, address.port());

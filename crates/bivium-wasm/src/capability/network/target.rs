@@ -1,11 +1,11 @@
-//! [`Target`]: where a guest wants to connect to.
+//! [`Target`]: the destination of a connection.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use bivium_interface::policy::Scheme;
 
-/// Where a guest wants to connect to. The host is a name in lower case without a last dot, or an address without brackets.
+/// The destination of a connection. The host is a name in lower case without a final dot, or an address without brackets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) scheme: Scheme,
@@ -19,7 +19,7 @@ impl Target {
         Self { scheme, host, port }
     }
 
-    /// The address, where the host is one.
+    /// The address, if the host is one.
     pub(super) fn address(&self) -> Option<IpAddr> {
         self.host.parse().ok().map(|address: IpAddr| address.to_canonical())
     }

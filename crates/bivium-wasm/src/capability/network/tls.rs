@@ -13,10 +13,10 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-/// The authorities, read at the first use.
+/// The certificate authorities, read at the first use.
 #[derive(Default, Debug)]
 pub(super) struct Roots {
-    /// In place of the machine's.
+    /// The file to use in place of the machine's authorities.
     file: Option<PathBuf>,
     store: OnceCell<Arc<RootCertStore>>,
 }
@@ -48,14 +48,14 @@ fn read(file: Option<PathBuf>) -> io::Result<Arc<RootCertStore>> {
         return Err(io::Error::new(
             io::ErrorKind::NotFound,
             format!(
-                "{place} has no certificates of authorities{why} (install the package ca-certificates, or set SSL_CERT_FILE)"
+                "{place} has no certificates of authorities{why} (install the package `ca-certificates`, or set `SSL_CERT_FILE`)"
             ),
         ));
     }
     Ok(Arc::new(store))
 }
 
-/// One plugin's TLS: sessions are resumed within it and not across plugins.
+/// One plugin's TLS. Sessions are resumed within the plugin, not across plugins.
 pub(super) struct Tls {
     roots: Arc<Roots>,
     config: OnceLock<Arc<ClientConfig>>,
@@ -80,7 +80,7 @@ impl Tls {
         Ok(Arc::clone(self.config.get_or_init(|| Arc::new(config))))
     }
 
-    /// Shakes hands. The certificate must be for `host`, a name or an address.
+    /// Does the TLS handshake. The certificate must be valid for `host`, a name or an address.
     pub(super) async fn connect(&self, host: &str, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         TlsConnector::from(self.config().await?).connect(name, stream).await
