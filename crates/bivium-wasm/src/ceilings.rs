@@ -1,7 +1,7 @@
-//! What a component needs of the engine, held against its limits when it is loaded.
+//! What a component needs of the engine, checked against its limits when it is loaded.
 //!
-//! Both ways of making instances, from pools and on demand, have the same ceilings and say the same: the pools hold any
-//! component that is taken here.
+//! Instances come from pools or are made on demand; the limits and the errors are the same for both. The pools can hold any component
+//! that passes this check.
 
 use bivium_instances::Capacity;
 use bivium_interface::{PluginError, Result};
@@ -10,9 +10,9 @@ use wasmtime::component::Component;
 use crate::store::StoreLimits;
 use crate::text;
 
-/// What an instance of the component takes of the engine's room: one place, memories, tables.
+/// What an instance of the component takes of the engine's capacity: one instance, memories, tables.
 pub(crate) fn needs(component: &Component, limits: &StoreLimits, capacity: &Capacity) -> Result<[u32; 3]> {
-    // None for one that imports core modules, which the linker refuses.
+    // `None` for a component that imports core modules, which the linker refuses.
     let (memories, tables) =
         component.resources_required().map_or((0, 0), |needs| (needs.num_memories, needs.num_tables));
     for (what, has, limit, key) in
@@ -25,20 +25,20 @@ pub(crate) fn needs(component: &Component, limits: &StoreLimits, capacity: &Capa
     let needs = [1, memories, tables];
     match capacity.exceeded_by(&needs) {
         Some((what, total)) => Err(PluginError::resource_exhausted(format!(
-            "an instance of the component needs more {what} than the engine's pools have, which is {total}"
+            "an instance of the component needs more {what} than the {total} in the engine's pools"
         ))
         .with_help("raise the host's `WasmConfig::instances`")),
         None => Ok(needs),
     }
 }
 
-/// The component has more of something than the limit with that key allows.
+/// The error for a component that has more of something than the limit with that key allows.
 pub(crate) fn over(what: &str, has: u64, limit: u64, key: &str) -> PluginError {
     PluginError::resource_exhausted(format!("the component has {has} {what}, over its limit of {limit}"))
         .with_help(format!("raise `limits.{key}` in its manifest"))
 }
 
-/// The engine does not take code that it has compiled itself: what the component needs does not fit into its pools.
+/// The error if the engine does not accept code that it compiled itself: the component does not fit into its pools.
 pub(crate) fn unfit(error: &wasmtime::Error) -> Option<PluginError> {
     let reason = text::reason(error);
     if !reason.contains("pooling allocator") {

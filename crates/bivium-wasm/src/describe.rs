@@ -1,4 +1,4 @@
-//! [`describe`]: what a component's file says of it. None of its code runs, and none is compiled.
+//! [`describe`]: what a component's file shows about it. None of its code runs, and none is compiled.
 
 use bivium_interface::manifest::{Limits, WasmPlugin};
 use bivium_interface::{MethodInfo, PluginError, Result};
@@ -9,10 +9,10 @@ use crate::engine::WasmEngine;
 use crate::kind::{self, Kind};
 use crate::{command, refusal, text};
 
-/// Names of one component that are told.
-const MOST: usize = 1000;
+/// The most names of one component that are listed.
+const MAX_NAMES: usize = 1000;
 
-/// What a component's file says of it.
+/// What a component's file shows about it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Description {
@@ -20,7 +20,7 @@ pub struct Description {
     pub imports: Vec<Import>,
     /// What it exports.
     pub exports: Vec<String>,
-    /// Its functions, if it is a typed component; one of a world of Bivium's tells its methods when it runs.
+    /// Its functions, if it is a typed component or a program. A component of Bivium's world lists its methods only when it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub methods: Option<Vec<MethodInfo>>,
     /// Why this host would not load it.
@@ -34,12 +34,12 @@ pub struct Description {
 pub struct Import {
     /// An interface, or a function.
     pub name: String,
-    /// The key of the permission without which it finds nothing there.
+    /// The key of the permission that the interface needs to give access to anything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub permission: Option<&'static str>,
 }
 
-/// Which imports find nothing without which permission.
+/// The permission that each interface needs to give access to anything.
 const PERMISSIONS: &[(&str, &str)] = &[
     ("wasi:cli/environment", "permissions.env"),
     ("wasi:clocks/", "permissions.clocks"),
@@ -52,8 +52,8 @@ const PERMISSIONS: &[(&str, &str)] = &[
 /// Describes the component of the plugin of this name.
 ///
 /// # Errors
-/// As [`load`](crate::load) has them for a file that cannot be read or is no component. What else keeps it from being loaded
-/// is the description's `problem`.
+/// Those of [`load`](crate::load) for a file that cannot be read or is not a component. Any other reason why it could not be loaded is
+/// the description's `problem`.
 pub async fn describe(engine: &WasmEngine, name: &str, plugin: &WasmPlugin, limits: &Limits) -> Result<Description> {
     let engine = engine.for_limits(limits)?;
     let request = Request::of(name, plugin, limits, engine.config().compile_memory());
@@ -61,8 +61,8 @@ pub async fn describe(engine: &WasmEngine, name: &str, plugin: &WasmPlugin, limi
     let component = engine.loader().types(engine.wasmtime(), request).await?;
     let ty = component.component_type();
     let mut described = Description {
-        imports: ty.imports(engine.wasmtime()).take(MOST).map(|(name, _)| import(name)).collect(),
-        exports: ty.exports(engine.wasmtime()).take(MOST).map(|(name, _)| text::name(name)).collect(),
+        imports: ty.imports(engine.wasmtime()).take(MAX_NAMES).map(|(name, _)| import(name)).collect(),
+        exports: ty.exports(engine.wasmtime()).take(MAX_NAMES).map(|(name, _)| text::name(name)).collect(),
         ..Description::default()
     };
     let checked = kind::find(&component, engine.wasmtime()).and_then(|kind| {

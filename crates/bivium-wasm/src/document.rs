@@ -1,5 +1,5 @@
-//! JSON texts on their way in and out, held to the limits. Long ones are read and written on a thread that may block,
-//! which looks at the clock by itself.
+//! JSON texts that go in and out, held to the limits. Long ones are read and written on a blocking thread, which checks the clock
+//! itself.
 
 use std::mem;
 
@@ -10,12 +10,12 @@ use serde_json::Value;
 
 const ARGUMENTS: &str = "the arguments are";
 
-/// Whether a call has so many arguments that to write them takes long.
+/// Whether a call has so many arguments that writing them takes long.
 pub(crate) fn are_many(call: &Call) -> bool {
     document::are_many(call.positional.iter().chain(call.named.values()))
 }
 
-/// Takes a call's arguments out of it, as the text that a plugin takes. There is a pace if they are many.
+/// Takes the arguments out of a call, as the text that a plugin gets. `pace` is set if they are many.
 pub(crate) async fn arguments(call: &mut Call, limits: DocumentLimits, pace: Option<Pace>) -> Result<String> {
     if !call.positional.is_empty() && !call.named.is_empty() {
         return call.document().map(|both| both.to_string());
@@ -35,13 +35,13 @@ pub(crate) async fn arguments(call: &mut Call, limits: DocumentLimits, pace: Opt
             document::write(&positional, limits.text, &pace)
         };
         let text = text.map_err(|why| limits.unwritten(ARGUMENTS, why))?;
-        String::from_utf8(text).map_err(|error| PluginError::internal(format!("JSON that is no text: {error}")))
+        String::from_utf8(text).map_err(|error| PluginError::internal(format!("the JSON is not UTF-8: {error}")))
     };
-    // In a box, so that what each call moves about stays small.
+    // Boxed, so that the future of each call stays small.
     Box::pin(blocking(written)).await?
 }
 
-/// A short document as text. `what` completes "… 20 MiB of JSON", for example "the arguments are".
+/// A short document as text. `what` is the beginning of the error up to its verb, for example "the arguments are".
 pub(crate) fn write(what: &str, document: &impl Serialize, limits: DocumentLimits) -> Result<String> {
     let text =
         serde_json::to_string(document).map_err(|error| limits.unwritten(what, document::Unwritten::Invalid(error)))?;
@@ -49,7 +49,7 @@ pub(crate) fn write(what: &str, document: &impl Serialize, limits: DocumentLimit
     Ok(text)
 }
 
-/// What a plugin returned. `what` completes "… 20 MiB of JSON", for example "the result is".
+/// Reads what a plugin returned. `what` is the beginning of the error up to its verb, for example "the result is".
 pub(crate) async fn read(what: &'static str, text: String, limits: DocumentLimits, pace: Pace) -> Result<Value> {
     aside(is_long(&text), move || parse(what, &text, limits, &pace)).await?
 }
@@ -59,7 +59,7 @@ fn parse(what: &str, text: &str, limits: DocumentLimits, pace: &Pace) -> Result<
     let read = document::read(text.as_bytes(), limits.held, pace);
     read.map(|Document(value)| value).map_err(|unread| match unread {
         Unread::Inexact(inexact) => {
-            let what = format!("{what} not to be had exactly: {}", inexact.below("result"));
+            let what = format!("{what} not exact in JSON: {}", inexact.below("result"));
             PluginError::new(ErrorCode::PluginFailed, what)
         }
         Unread::Invalid(error) => PluginError::protocol(format!("{what} not valid JSON: {error}")),
@@ -68,12 +68,12 @@ fn parse(what: &str, text: &str, limits: DocumentLimits, pace: &Pace) -> Result<
     })
 }
 
-/// Whether a text is so long that to read it takes long.
+/// Whether a text is so long that reading it takes long.
 pub(crate) fn is_long(text: &str) -> bool {
     text.len() > SHORT
 }
 
-/// A result and its blobs. There is a pace if the text is long.
+/// A result and its blobs. `pace` is set if the text is long.
 pub(crate) async fn payload(
     text: String,
     blobs: Vec<Blob>,
@@ -89,7 +89,7 @@ pub(crate) async fn payload(
 fn checked(text: &str, blobs: Vec<Blob>, limits: DocumentLimits, pace: &Pace) -> Result<Payload> {
     let payload = Payload { json: parse("the plugin's result is", text, limits, pace)?, blobs };
     payload.check().map_err(|error| match error.code() {
-        // To a caller the index would be wrong input; here the plugin wrote it.
+        // From a caller a wrong index would be invalid input; here the plugin wrote it.
         ErrorCode::InvalidInput => PluginError::protocol(format!("the plugin's result is wrong: {}", error.message())),
         _ => error,
     })?;

@@ -1,4 +1,4 @@
-//! [`ComponentFactory`]: a component, read, checked and compiled once, from which instances are made.
+//! [`ComponentFactory`]: a component that was read, checked and compiled once, and from which instances are made.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -26,10 +26,10 @@ use crate::state::HostState;
 use crate::store::{Bounds, GuestLog, Limiter, MemoryGauge, StoreLimits, StoreState, TICKS_TO_YIELD, Witness};
 use crate::{ceilings, command, refusal, trap, typed};
 
-/// Instances beyond the first are freed when no call has needed them for this time.
+/// Instances beyond the first are stopped when no call has needed them for this time.
 const IDLE: Idle = Idle { after: Duration::from_secs(60), keep: 1 };
 
-/// Making an instance is cheap, and one that cannot be made now (others may hold what it needs) may be made soon.
+/// Short delays, since making an instance is cheap and may soon succeed again when other plugins free what it needs.
 const RESTART: RestartPolicy = RestartPolicy {
     delay: Duration::from_millis(10),
     open_after: 5,
@@ -46,26 +46,28 @@ pub struct ComponentFactory {
     pool: PoolLimits,
     engine: WasmEngine,
     guest: Box<dyn GuestPre>,
-    /// What an instance takes of the engine's room.
+    /// What an instance takes of the engine's capacity.
     needs: [u32; 3],
     exchange: Exchange,
     context: PluginContext,
     grants: Arc<Grants>,
     instances: AtomicU64,
-    /// The plugin's answer, asked for once: it is the same for every instance.
+    /// The plugin's schema, which is asked for once: it is the same for every instance.
     schema: Arc<OnceLock<Value>>,
 }
 
 impl ComponentFactory {
-    /// Gets a plugin's component out of the cache or compiles it, and checks it; `plugin` is the manifest's own part for a component.
+    /// Takes a plugin's component from the cache or compiles it, and checks it. `plugin` is the part of the manifest for a component.
     /// Dropping the future stops a compiler in a child process.
     ///
     /// # Errors
-    /// `not-found` or `denied` if the file cannot be read, `resource-exhausted` if it is too large or needs too much
-    /// memory to compile, `timeout` if it takes too long to compile, `invalid-manifest` if it has another digest than
-    /// the manifest says, is no component, is one of another world or version, or imports what the host does not have;
-    /// any of the first three if a directory that is granted to it cannot be opened; `invalid-config` if the host does
-    /// not have a secret that is granted to it.
+    /// - `not-found` or `denied` if the file cannot be read;
+    /// - `resource-exhausted` if it is too large or needs too much memory to compile;
+    /// - `timeout` if compiling takes too long;
+    /// - `invalid-manifest` if its digest differs from the manifest's, it is not a component, its world or version is not supported, or
+    ///   it imports something that the host does not have;
+    /// - `not-found`, `denied` or `invalid-manifest` if a granted directory cannot be opened;
+    /// - `invalid-config` if the host does not have a granted secret.
     pub async fn load(
         engine: &WasmEngine,
         manifest: &Manifest,
@@ -76,7 +78,8 @@ impl ComponentFactory {
         let named = |error: PluginError| error.with_plugin(&manifest.name);
         let limits = &context.granted.limits;
         let engine = engine.for_limits(limits).map_err(named)?;
-        let request = Request::of(&manifest.name, plugin, limits, engine.config().compile_memory()).told(&context.log);
+        let request =
+            Request::of(&manifest.name, plugin, limits, engine.config().compile_memory()).with_log(&context.log);
         let network = NetworkGrant::new(&context, engine.config().outside()).map_err(named)?;
         let limits = StoreLimits::new(&context.granted.limits);
         let path = request.path.clone();
@@ -139,7 +142,7 @@ impl InstanceFactory for ComponentFactory {
         Some(self.engine.capacity())
     }
 
-    /// What is over a limit fails before it has cost much, and is to be told to each call.
+    /// A component that exceeds a limit fails early and cheaply, and each call should get that error.
     fn is_crash(&self, error: &PluginError) -> bool {
         error.code() != ErrorCode::ResourceExhausted
     }
@@ -158,7 +161,7 @@ impl InstanceFactory for ComponentFactory {
         store.limiter(|state| &mut state.store.limiter);
         store.set_hostcall_fuel(self.limits.handed);
         store.set_max_component_handles(self.limits.all_handles());
-        // By tokio's own yield all others that are ready go first, and the runtime looks after its timers and sockets.
+        // With tokio's own yield all other ready tasks run first, and the runtime checks its timers and sockets.
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(TICKS_TO_YIELD, Box::pin(yield_now()))));
         store.set_epoch_deadline(TICKS_TO_YIELD);
 
@@ -176,7 +179,7 @@ impl InstanceFactory for ComponentFactory {
     }
 }
 
-/// Gets the component compiled, and looks whether it is a plugin that this host can run.
+/// Gets the compiled component, and checks whether it is a plugin that this host can run.
 pub(crate) async fn guest(engine: &WasmEngine, request: Request) -> Result<(Box<dyn GuestPre>, Compiled)> {
     let path = request.path.clone();
     let in_file = |error: PluginError| at(&path, error);

@@ -1,4 +1,4 @@
-//! What the fuzz targets in `fuzz/` and the tests reach into. No part of the interface: it may change at any time.
+//! For the fuzz targets in `fuzz/` and the tests. Not a part of the public interface: it may change at any time.
 
 pub use crate::typed::fuzzing::{Laid, Written, read, schema, write};
 pub use crate::typed::{Int, Part, Shape};

@@ -1,4 +1,4 @@
-//! [`Guest`]: the exports of a component, in the terms of `bivium-interface`, whatever they look like in the component.
+//! [`Guest`]: the exports of a component in the types of `bivium-interface`, for all kinds of components.
 
 use async_trait::async_trait;
 use bivium_interface::{Call, MethodInfo, Payload, PluginError, Result};
@@ -12,14 +12,14 @@ pub(crate) trait GuestPre: Send + Sync {
     /// Runs the component's start code. The inner error says which export has the wrong type.
     async fn instantiate(&self, store: &mut Store<HostState>) -> wasmtime::Result<wasmtime::Result<Box<dyn Guest>>>;
 
-    /// Whether an instance serves one call and no other, whatever the manifest says.
+    /// Whether an instance serves only one call, whatever the manifest says.
     fn is_single_use(&self) -> bool {
         false
     }
 }
 
-/// The exports of one instance, each looked up once. The outer error of every method is a trap, after which the store
-/// is of no more use; the inner one is the plugin's answer, or says why the plugin was not entered.
+/// The exports of one instance, each looked up once. The outer error of every method is a trap, after which the store cannot be used
+/// any more. The inner one is the plugin's own error, or says why the plugin was not called.
 #[async_trait]
 pub(crate) trait Guest: Send + Sync {
     async fn methods(&self, store: &mut Store<HostState>) -> wasmtime::Result<Vec<MethodInfo>>;
@@ -33,8 +33,8 @@ pub(crate) trait Guest: Send + Sync {
     /// `config` is JSON text.
     async fn initialize(&self, store: &mut Store<HostState>, config: String) -> wasmtime::Result<Result<()>>;
 
-    /// Takes out of the call what goes in, as does `execute_stream`, and puts the answer into `result`: it is large, and
-    /// each of the futures around this one would move it.
+    /// Takes the arguments out of the call, as `execute_stream` does. It writes the answer to `result`, since a large return value would
+    /// be moved by each of the futures around this one.
     async fn execute(
         &self,
         store: &mut Store<HostState>,
@@ -59,18 +59,18 @@ pub(crate) trait Guest: Send + Sync {
 /// A stream that a guest holds open.
 #[async_trait]
 pub(crate) trait GuestStream: Send + Sync {
-    /// Puts the next result into `result`, or none at the end.
+    /// Writes the next result to `result`, or `None` at the end.
     async fn next(
         &mut self,
         store: &mut Store<HostState>,
         result: &mut Option<Payload>,
     ) -> wasmtime::Result<Result<()>>;
 
-    /// Has the guest drop it.
+    /// Makes the guest drop the stream.
     async fn end(self: Box<Self>, store: &mut Store<HostState>) -> wasmtime::Result<()>;
 }
 
-/// The one result of a call that was asked for as a stream.
+/// The single result of a call that was started as a stream.
 struct OneResult(Option<Payload>);
 
 #[async_trait]
@@ -89,7 +89,7 @@ impl GuestStream for OneResult {
     }
 }
 
-/// The schema of a configuration that has nothing in it.
+/// The schema of an empty configuration.
 pub(crate) const NO_CONFIG_SCHEMA: &str = r#"{"type":"object","properties":{},"additionalProperties":false}"#;
 
 /// Refuses a configuration that is not empty. `what` completes "… has no configuration".

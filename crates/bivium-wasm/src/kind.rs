@@ -1,4 +1,4 @@
-//! [`Kind`]: what a component is made for, told by its imports and exports.
+//! [`Kind`]: what kind of plugin a component is, found from its imports and exports.
 
 use bivium_interface::{PluginError, Result};
 use wasmtime::Engine;
@@ -8,30 +8,30 @@ use crate::typed::Methods;
 use crate::world::{self, GUEST, PACKAGE, WORLDS, World};
 use crate::{command, text};
 
-/// What a component is made for.
+/// What kind of plugin a component is.
 pub(crate) enum Kind {
-    /// A published version of our world.
+    /// It implements a published version of Bivium's world.
     World(&'static World),
-    /// A program, whose `run` this is.
+    /// It is a program with this export `run`.
     Command(ComponentExportIndex),
-    /// None of ours: it exports functions of its own.
+    /// It exports functions of its own.
     Typed(Methods),
 }
 
-/// Looks at what the component imports and exports of our package, and finds what it is made for.
+/// Finds the kind of a component from its imports and exports.
 pub(crate) fn find(component: &Component, engine: &Engine) -> Result<Kind> {
     let ty = component.component_type();
     let names = ty.imports(engine).chain(ty.exports(engine)).map(|(name, _)| name);
-    if let Some(version) = names.filter_map(version_of_ours).find(|version| world::of_version(version).is_none()) {
+    if let Some(version) = names.filter_map(version_in).find(|version| world::of_version(version).is_none()) {
         return Err(PluginError::invalid_manifest(format!(
-            "the component is made for version {} of {PACKAGE}, and this host runs {}",
+            "the component is built for version {} of {PACKAGE}, and this host runs {}",
             text::name(version),
             versions()
         ))
         .with_help("build it against this host's wit/, or use a host of its version"));
     }
-    let ours = format!("{PACKAGE}/{GUEST}@");
-    let version = ty.exports(engine).find_map(|(name, _)| name.strip_prefix(&ours));
+    let interface = format!("{PACKAGE}/{GUEST}@");
+    let version = ty.exports(engine).find_map(|(name, _)| name.strip_prefix(&interface));
     if let Some(world) = version.and_then(world::of_version) {
         return Ok(Kind::World(world));
     }
@@ -56,8 +56,8 @@ fn versions() -> String {
     format!("version{} {}", if known.len() == 1 { "" } else { "s" }, known.join(" and "))
 }
 
-/// The version in the name of one of our interfaces.
-fn version_of_ours(name: &str) -> Option<&str> {
+/// The version in the name of an interface of Bivium's package.
+fn version_in(name: &str) -> Option<&str> {
     let interface = name.strip_prefix(PACKAGE)?.strip_prefix('/')?;
     Some(interface.split_once('@').map_or("", |(_, version)| version))
 }

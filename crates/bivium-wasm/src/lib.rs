@@ -1,12 +1,11 @@
 //! WebAssembly components in a deny-by-default sandbox.
 //!
-//! A [`WasmEngine`] is made once for a host. [`load`] reads the component that a manifest names, refuses what is no
-//! plugin with one sentence that says why, compiles it and gives a [`ComponentPlugin`]: a pool of instances behind
-//! `PluginInterface`.
+//! A [`WasmEngine`] is made once for a host. [`load`] reads the component of a manifest, refuses anything that is not a plugin with one
+//! clear sentence, compiles the component and returns a [`ComponentPlugin`]: a pool of instances behind `PluginInterface`.
 //!
-//! A component reaches nothing but what its world imports: its log, its progress, the blobs that it was handed. Memory,
-//! time, handles and what it writes are bounded; a guest that computes without end yields at every tick and is stopped
-//! at its deadline; one that traps takes its own instance with it and nothing else.
+//! A component can use only its imports: its log, its progress, the blobs that it was given, and WASI as far as permissions grant it.
+//! Memory, time, handles and output are limited. A guest that computes without end yields at every tick and is stopped at its deadline.
+//! A guest that traps ends only its own instance.
 
 mod capability;
 mod ceilings;
@@ -47,7 +46,8 @@ pub use instance::ComponentInstance;
 /// A WebAssembly component behind `PluginInterface`.
 pub type ComponentPlugin = PooledPlugin<ComponentFactory>;
 
-/// Loads the component that a manifest names; `plugin` is the manifest's own part for a component. No instance is made yet, so none of its code has run.
+/// Loads the component of a manifest; `plugin` is the part of the manifest for a component. No instance is made yet, so none of its
+/// code has run.
 ///
 /// # Errors
 /// Those of [`ComponentFactory::load`].
@@ -61,7 +61,7 @@ pub async fn load(
     Ok(PooledPlugin::new(ComponentFactory::load(engine, manifest, plugin, exchange, context).await?))
 }
 
-/// Compiles the component of the plugin of this name, unless it lies in the cache already, and checks that it can be loaded.
+/// Compiles the component of the plugin of this name, unless it is in the cache already, and checks that it can be loaded.
 ///
 /// # Errors
 /// Those of [`ComponentFactory::load`].

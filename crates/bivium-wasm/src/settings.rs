@@ -1,4 +1,4 @@
-//! Settings of wasmtime's engine: what it counts, how much stack functions have, and where the memory of instances comes from.
+//! Settings of wasmtime's engine: what it counts, the stack of functions, and the source of instances' memory.
 
 use std::sync::Arc;
 
@@ -10,17 +10,17 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConf
 
 use crate::store::limits;
 
-/// What only an engine as a whole can have: plugins that need it share one.
+/// Settings that apply to a whole engine: plugins with the same settings share one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Kind {
-    /// Whether fuel is counted.
+    /// Whether the engine counts fuel.
     fuel: bool,
     /// Stack of a guest's functions, in bytes.
     stack: usize,
 }
 
 impl Kind {
-    /// What a plugin with these limits needs.
+    /// The settings for a plugin with these limits.
     pub(crate) fn of(limits: &Limits) -> Self {
         Self { fuel: limits.fuel.is_some(), stack: limits::stack(limits) }
     }
@@ -32,22 +32,22 @@ impl Default for Kind {
     }
 }
 
-/// Where the memory of instances comes from.
+/// How the memory of instances is allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Memory {
-    /// From pools: addresses are set aside for all instances at the start.
+    /// From pools: address space is reserved for all instances at the start.
     Pooled(Pools),
-    /// Each memory sets aside the addresses that it may ever have.
+    /// Each memory reserves the address space that it may ever need.
     OnDemand,
-    /// Each memory has the addresses that it has, and moves when it grows. Its code checks each access and is slower.
+    /// Each memory has only the address space that it uses, and moves when it grows. The code checks each access and is slower.
     Short,
 }
 
 impl Memory {
-    /// Under this one counts gigabytes of addresses: the four that a memory sets aside, and the program's own.
+    /// A limit of address space below this is short: a memory reserves 4 GiB, and the program needs some itself.
     const SHORT: u64 = 64 << 30;
 
-    /// What to do without pools here.
+    /// How to allocate without pools on this machine.
     fn without_pools() -> Self {
         match getrlimit(Resource::As).current {
             Some(limit) if limit < Self::SHORT => Self::Short,
@@ -56,7 +56,7 @@ impl Memory {
     }
 
     fn config(self, kind: Kind) -> Config {
-        // What the host's own functions need of a stack, when a guest calls them.
+        // The stack that the host's own functions need when a guest calls them.
         const HOST_STACK: usize = 1536 << 10;
         let mut config = Config::new();
         config.epoch_interruption(true).consume_fuel(kind.fuel).memory_init_cow(true).wasm_component_model_map(true);
@@ -79,15 +79,15 @@ impl Memory {
     }
 }
 
-/// The sizes of the pools, such that every instance can be of a component with an interpreter compiled in, and one of any component
-/// that is taken. Measured: JavaScript in QuickJS has 13 core instances, 3 memories and 3 tables, Python 38, 1 and 2.
+/// The sizes of the pools. Every instance can be a component with an interpreter in it, and one instance can be any component that is
+/// accepted. Measured: JavaScript in QuickJS has 13 core instances, 3 memories and 3 tables; Python has 38, 1 and 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pools {
     instances: u32,
 }
 
 impl Pools {
-    /// For so many instances at once.
+    /// For this many instances at once.
     pub(crate) fn of(instances: u32) -> Self {
         Self { instances }
     }
@@ -97,27 +97,27 @@ impl Pools {
     }
 
     fn tables(self) -> u32 {
-        // The engine wants as many as one module may have.
+        // The engine needs at least as many as one module may have.
         self.instances.saturating_mul(8).max(limits::PER_MODULE)
     }
 
-    /// The room that pools have, or, without pools, for as many instances. Heaps are not in it: there is one for each instance.
+    /// The capacity of the pools; without pools only the number of instances. Heaps are not counted, since there is one for each instance.
     pub(crate) fn capacity(self, pooling: bool) -> Arc<Capacity> {
         let pools = pooling.then(|| [("memories", self.memories()), ("tables", self.tables())]);
         Capacity::new([("component instances", self.instances)].into_iter().chain(pools.into_iter().flatten()))
     }
 
-    /// Memories and tables have addresses set aside. Core instances are only counted: by the limits of each instance, as
-    /// everything else that a component may have.
+    /// The pools reserve address space for memories and tables. Core instances, and everything else that a component may have, are only
+    /// counted, by the limits of each instance.
     fn allocation(self) -> PoolingAllocationConfig {
-        // No bound of its own: what an instance may take is looked at before it is compiled.
+        // No limit here: the size of an instance is checked before it is compiled.
         const INSTANCE_BYTES: usize = 1 << 30;
         let mut pools = PoolingAllocationConfig::new();
         pools
             .total_component_instances(self.instances)
             .total_stacks(self.instances)
             .total_core_instances(u32::MAX)
-            // Each instance may have a heap with a garbage collector besides, which lies in one of these.
+            // Each instance may also have a garbage-collected heap, which lies in one of these.
             .total_memories(self.memories().saturating_add(self.instances))
             .total_gc_heaps(self.instances)
             .total_tables(self.tables())
@@ -133,13 +133,13 @@ impl Pools {
     }
 }
 
-/// Starts an engine. Whether it has its pools is said beside it: where the address space is too short, it has none.
+/// Starts an engine, and returns whether it has pools: it has none if there is too little address space.
 pub(crate) fn start(pools: Option<Pools>, kind: Kind) -> Result<(Engine, bool)> {
     if let Some(pools) = pools {
         match Engine::new(&Memory::Pooled(pools).config(kind)) {
             Ok(engine) => return Ok((engine, true)),
             Err(error) => tracing::warn!(
-                "no room for pools of component memory, instances are made on demand and start slower \
+                "not enough address space for pools of component memory; instances are made on demand and start slower \
                  (raise the limit of address space, or lower `WasmConfig::instances`): {error:#}"
             ),
         }
@@ -147,7 +147,7 @@ pub(crate) fn start(pools: Option<Pools>, kind: Kind) -> Result<(Engine, bool)> 
     Ok((Memory::without_pools().engine(kind)?, false))
 }
 
-/// Engines that compile for others and run nothing, one for each setting that shows in the code. Pools and stacks do not.
+/// Engines that only compile, one for each combination of settings that affects the code. Pools and stacks do not.
 pub(crate) fn to_compile() -> impl Iterator<Item = Result<Engine>> {
     let settings = [Memory::OnDemand, Memory::Short].into_iter().flat_map(|memory| [(memory, false), (memory, true)]);
     settings.map(|(memory, fuel)| memory.engine(Kind { fuel, ..Kind::default() }))

@@ -1,4 +1,4 @@
-//! [`HostState`]: what the host keeps beside one guest, in its store.
+//! [`HostState`]: the host's data of one guest, in its store.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub(crate) struct HostState {
     pub(crate) cli: Cli,
     pub(crate) network: Network,
     grants: Arc<Grants>,
-    /// None until the guest first uses WASI.
+    /// `None` until the guest first uses WASI.
     pub(crate) wasi: Option<Box<WasiCtx>>,
 }
 
@@ -48,7 +48,7 @@ impl HostState {
         FilesView { files: &mut self.files, store: &mut self.store }
     }
 
-    /// The guest works for this call from now on, or for the host itself.
+    /// From now on the guest works for this call, or for the host itself.
     pub(crate) fn begin(&mut self, call: Option<&CallHandle>) {
         self.store.begin(call);
         self.blobs.end_loans();
@@ -62,8 +62,8 @@ impl HostState {
         self.store.log.end_call();
     }
 
-    /// The error of a call, with what only the host knows of its cause: what it refused to the guest, or that the guest has nothing
-    /// of that which it misses.
+    /// Adds to the error of a call what only the host knows about its cause: what it refused to the guest, or what the guest lacks because
+    /// it was not granted.
     pub(crate) fn explain(&self, error: PluginError) -> PluginError {
         let error = self.store.witness.explain(error);
         if error.help().is_some() || !matches!(error.code(), ErrorCode::PluginFailed | ErrorCode::Crashed) {

@@ -1,24 +1,24 @@
-//! Text from strangers, made fit for messages.
+//! Makes untrusted text safe for messages.
 
 pub(crate) use bivium_interface::clip;
 use bivium_interface::head;
 
-/// A name that a stranger chose: escaped and not for ever long.
+/// A name from a component, escaped and cut.
 pub(crate) fn name(name: &str) -> String {
     clip(head(name, 200).escape_debug().to_string(), 200)
 }
 
-/// Why the engine refuses something, on one line: it repeats names that a stranger chose.
+/// The engine's error message on one line. It may contain names from a component.
 pub(crate) fn reason(error: &wasmtime::Error) -> String {
     line(&format!("{error:#}"), 500)
 }
 
-/// What a stranger says, on one line of at most this many bytes.
+/// Untrusted text on one line of at most this many bytes.
 pub(crate) fn line(text: &str, most: usize) -> String {
     harmless(text.trim_start(), most)
 }
 
-/// The same with the space before it.
+/// The same, but keeps the space before it.
 pub(crate) fn indented(text: &str, most: usize) -> String {
     harmless(text, most)
 }

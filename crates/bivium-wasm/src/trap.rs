@@ -1,4 +1,4 @@
-//! What a trap was: the limit that it ran into, or how the plugin crashed.
+//! Turns a trap into an error: the limit that was exceeded, or how the plugin crashed.
 
 use std::io;
 
@@ -13,9 +13,9 @@ use crate::{ceilings, text};
 
 /// The longest cause, in bytes.
 const MAX_CAUSE: usize = 2 << 10;
-/// Frames of a backtrace that are told.
+/// The most frames of a backtrace that are shown.
 const FRAMES: usize = 32;
-/// The longest backtrace, in bytes: function names are the plugin's.
+/// The longest backtrace, in bytes, since the plugin chooses the names of functions.
 const MAX_BACKTRACE: usize = 16 << 10;
 
 /// The error of a call that ended in `trap`.
@@ -25,7 +25,7 @@ pub(crate) fn explain(trap: &wasmtime::Error, state: &HostState) -> PluginError 
 }
 
 fn exhausted(trap: &wasmtime::Error, state: &HostState) -> Option<PluginError> {
-    // A host function's own.
+    // A host function's own error.
     if let Some(error) = trap.downcast_ref::<PluginError>() {
         return Some(error.clone());
     }
@@ -46,7 +46,7 @@ fn exhausted(trap: &wasmtime::Error, state: &HostState) -> Option<PluginError> {
     }
     if let (Some(Trap::OutOfFuel), Some(fuel)) = (trap.downcast_ref(), state.store.limits.fuel) {
         return Some(
-            PluginError::resource_exhausted(format!("the plugin used up its {fuel} units of fuel"))
+            PluginError::resource_exhausted(format!("the plugin used all of its {fuel} units of fuel"))
                 .with_help("raise `limits.fuel` in its manifest"),
         );
     }
@@ -65,12 +65,12 @@ fn exhausted(trap: &wasmtime::Error, state: &HostState) -> Option<PluginError> {
                 .with_help("unload plugins, or raise the limit of address space (`ulimit -v`)"),
         );
     }
-    // The engine has no type for this one.
+    // The engine has no type for this error.
     if trap.root_cause().to_string().contains("fuel allocated for hostcalls") {
         return Some(
             PluginError::resource_exhausted(format!(
-                "the plugin handed the host more data at once than its payloads may have, over the limit of {} MiB as \
-                 the host holds it",
+                "the plugin passed more data to the host at once than its payloads may have: more than {} MiB in \
+                 the host's memory",
                 state.store.limits.handed >> 20
             ))
             .with_help("pass large data as a blob, written in pieces, or raise `limits.payload_mb` in its manifest"),
@@ -79,7 +79,7 @@ fn exhausted(trap: &wasmtime::Error, state: &HostState) -> Option<PluginError> {
     None
 }
 
-/// Whether it was endless recursion or deep, nobody can tell: the backtrace shows what calls itself.
+/// The host cannot tell endless from deep recursion; the backtrace shows the functions that call each other.
 fn no_stack(trap: &wasmtime::Error, state: &HostState) -> PluginError {
     let message = format!(
         "call stack exhausted: the component's functions took more than their limit of {} KiB of stack",
@@ -89,7 +89,7 @@ fn no_stack(trap: &wasmtime::Error, state: &HostState) -> PluginError {
     let failure = Failure::new("trap", "call stack exhausted").with_traceback(traceback);
     PluginError::resource_exhausted(message)
         .with_failure(failure)
-        .with_help("if its recursion has an end, raise `limits.stack_kb` in its manifest")
+        .with_help("if its recursion is finite, raise `limits.stack_kb` in its manifest")
 }
 
 fn is_out_of_memory(trap: &wasmtime::Error) -> bool {
@@ -98,7 +98,7 @@ fn is_out_of_memory(trap: &wasmtime::Error) -> bool {
         || trap.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::OutOfMemory)
 }
 
-/// The engine counts what a store has, and has no types for what is too much.
+/// Errors of the engine's own counters of a store, for which it has no types.
 fn over_a_count(trap: &wasmtime::Error, state: &HostState) -> Option<PluginError> {
     let cause = trap.root_cause().to_string();
     if cause.contains("cannot allocate another handle") || cause.contains("store handle limit exceeded") {
@@ -122,12 +122,12 @@ fn over_a_count(trap: &wasmtime::Error, state: &HostState) -> Option<PluginError
 
 fn crashed(trap: &wasmtime::Error, state: &HostState) -> PluginError {
     let cause = match (trap.downcast_ref::<I32Exit>(), trap.downcast_ref::<Trap>()) {
-        (Some(I32Exit(status)), _) => format!("ended itself by exit({status})"),
+        (Some(I32Exit(status)), _) => format!("called exit({status})"),
         (_, Some(trap)) => format!("trapped: {}", trap.to_string().trim_start_matches("wasm trap: ")),
         _ if trap.is::<ThrownException>() => "threw an exception that none of its functions caught".to_owned(),
         _ => format!("trapped: {}", text::line(&trap.root_cause().to_string(), MAX_CAUSE)),
     };
-    // A guest's runtime says why before it traps.
+    // A guest's runtime writes the reason before it traps.
     let (sentence, said) = state.store.log.last_words(|words| (words.sentence(), words.text()));
     let message = match &sentence {
         Some(sentence) => format!("{sentence} (the component {cause})"),

@@ -748,10 +748,7 @@ async fn hostile_what_no_plugin_may_have_is_not_read_through_a_directory_above_i
     let denials = probe.denials();
     assert!(denials.iter().any(|denial| denial.contains("it holds files of the host")), "{denials:?}");
     let error = probe.run("read", json!({"dir": "/g", "path": "secret/note.txt"})).await.unwrap_err();
-    says(
-        &error,
-        &["may not use `secret/note.txt` in /g", "it holds files of the host", "permissions.filesystem"],
-    );
+    says(&error, &["may not use `secret/note.txt` in /g", "it holds files of the host", "permissions.filesystem"]);
     drop(alias);
 }
 

@@ -184,5 +184,5 @@ async fn wasi_of_a_later_version() {
         (func (export "f") (canon lift (core func $i "f"))))"#;
     let error = refused(text).await.error;
     assert_eq!(error.code(), ErrorCode::InvalidManifest);
-    says(&error, &["made for WASI 0.3", "wasi:random/random@0.3.0", "wasm32-wasip2"]);
+    says(&error, &["built for WASI 0.3", "wasi:random/random@0.3.0", "wasm32-wasip2"]);
 }

@@ -9,18 +9,18 @@ use serde_json::Value;
 
 use crate::text;
 
-/// Another name of the one method.
+/// Another name of the only method.
 const METHOD: &str = "run";
 
 /// What a call passes to a program.
 pub(super) struct Invocation {
-    /// The program's name first.
+    /// With the program's name first.
     pub(super) arguments: Vec<String>,
     pub(super) input: Bytes,
 }
 
 impl Invocation {
-    /// Takes the arguments of the program of this name out of a call. What is wrong with them is its caller's fault.
+    /// Takes the arguments for the program of this name out of a call. Errors are the caller's fault.
     pub(super) async fn take(program: &str, call: &mut Call, limits: DocumentLimits) -> Result<Self> {
         if call.method != Call::EXECUTE && call.method != METHOD {
             let method = &call.method;
@@ -32,14 +32,14 @@ impl Invocation {
         let mut values = std::mem::take(&mut call.positional);
         match named.swap_remove("args") {
             Some(Value::Array(more)) => values.extend(more),
-            Some(_) => return Err(wrong("`args` is no array")),
+            Some(_) => return Err(wrong("`args` is not an array")),
             None => {}
         }
         let input = match named.swap_remove("stdin") {
             None | Some(Value::Null) => Bytes::new(),
             Some(Value::String(text)) => text.into(),
             Some(value) => {
-                let blob = blobs.blob(&value).ok_or_else(|| wrong("`stdin` is neither a text nor a blob"))?.clone();
+                let blob = blobs.blob(&value).ok_or_else(|| wrong("`stdin` is neither text nor a blob"))?.clone();
                 document::aside(true, move || read(&blob, limits)).await??
             }
         };
@@ -52,10 +52,10 @@ impl Invocation {
                 Value::String(text) => text,
                 Value::Number(number) => number.to_string(),
                 Value::Bool(bool) => bool.to_string(),
-                _ => return Err(wrong(&format!("the argument {n} is neither a text nor a number"))),
+                _ => return Err(wrong(&format!("the argument {n} is neither text nor a number"))),
             };
             if argument.contains('\0') {
-                return Err(wrong(&format!("the argument {n} has a NUL character in it")));
+                return Err(wrong(&format!("the argument {n} contains a NUL character")));
             }
             size = size.saturating_add(argument.len());
             arguments.push(argument);
@@ -76,7 +76,7 @@ fn wrong(what: &str) -> PluginError {
 fn read(blob: &Blob, limits: DocumentLimits) -> Result<Bytes> {
     let over = || {
         PluginError::resource_exhausted(format!(
-            "the blob for standard input has more than {} MiB, as much as a payload may have",
+            "the blob for standard input has more than {} MiB, which is the limit of a payload",
             limits.text >> 20
         ))
         .with_help("raise `limits.payload_mb`, or have the program read the file in /blobs (`permissions.blob_files`)")

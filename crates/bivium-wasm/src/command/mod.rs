@@ -1,8 +1,8 @@
 //! Command components: programs, which export `wasi:cli/run` and nothing that a host calls more than once.
 //!
-//! A call runs the program in an instance of its own, since the run-time library of a program starts once. The call's
-//! arguments are the program's, its text or its blob is the standard input, and the standard output is the result. What the
-//! program writes on standard error goes to the log, as with any component; a status other than 0 is the plugin's failure.
+//! Each call runs the program in a new instance, since the runtime library of a program starts only once. The call's arguments are the
+//! program's arguments, a text or a blob is its standard input, and its standard output is the result. What it writes on standard error
+//! goes to the log, as with any component. An exit status other than 0 is an error of the plugin.
 
 mod invocation;
 
@@ -33,7 +33,7 @@ pub(crate) fn find(component: &Component, engine: &Engine) -> Option<ComponentEx
     component.get_export_index(Some(&interface), "run")
 }
 
-/// The one method, for people and programs.
+/// The description of the only method.
 pub(crate) fn methods() -> Vec<MethodInfo> {
     let blob = json!({
         "type": "object",
@@ -66,7 +66,7 @@ pub(crate) fn methods() -> Vec<MethodInfo> {
 pub(crate) struct GuestPre {
     instance: InstancePre<HostState>,
     run: ComponentExportIndex,
-    /// Its first argument.
+    /// Its own name, which is its first argument.
     name: String,
 }
 
@@ -101,7 +101,7 @@ struct Guest {
     io: Arc<ProgramIo>,
 }
 
-/// The failure of a program that ended with another status than 0.
+/// The error of a program that ended with a status other than 0.
 fn failed(status: i32, state: &HostState) -> PluginError {
     let (sentence, said) = state.store.log.last_words(|words| (words.sentence(), words.text()));
     let message = sentence.unwrap_or_else(|| "it wrote nothing on standard error".to_owned());
@@ -146,7 +146,7 @@ impl guest::Guest for Guest {
         let status = match run.call_async(&mut *store, ()).await {
             Ok((Ok(()),)) => 0,
             Ok((Err(()),)) => 1,
-            // The end of most programs, though it comes as a trap.
+            // Most programs end this way, although it arrives as a trap.
             Err(trap) => match trap.downcast_ref::<I32Exit>() {
                 Some(I32Exit(status)) => *status,
                 None => return Err(trap),

@@ -1,4 +1,4 @@
-//! Compiling, on a thread of this process or in a child, into the cache if there is one.
+//! Compiles a component, on a thread of this process or in a child, and stores the code in the cache if there is one.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -31,14 +31,14 @@ pub(super) fn here(cache: Cached<'_>, engine: &Engine, binary: &Binary) -> Resul
                     return Ok(Compiled { was_cached: false, ..found });
                 }
             }
-            Err(error) => cache.cannot_keep(&error),
+            Err(error) => cache.warn_not_stored(&error),
         }
     }
     let component = code::from_memory(engine, &compiled).map_err(|error| not_taken(&error))?;
     Ok(Compiled { component, was_cached: false, bytes: compiled.len() as u64 })
 }
 
-/// Has a child process compile.
+/// Compiles in a child process.
 pub(super) async fn in_child(
     cache: Cached<'_>,
     engine: &Engine,
@@ -60,25 +60,25 @@ pub(super) async fn in_child(
     let engine = engine.clone();
     blocking(move || {
         let key = Key::new(&engine, binary.digest);
-        // Mapped before it is put in place, so that nothing is kept that the engine does not take.
+        // Mapped before it is installed in the cache, so that the cache only keeps code that the engine accepts.
         let code = Code::trusted(place.file()?, None);
         let component = code.component(&engine).map_err(|error| not_taken(&error))?;
-        place.keep(key);
+        place.install(key);
         Ok(Compiled { component, was_cached: false, bytes: code.bytes() })
     })
     .await
 }
 
-/// Runs work that blocks on a thread that may.
+/// Runs blocking work on a blocking thread.
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|error| PluginError::internal(format!("the compilation of the component did not end: {error}")))?
+        .map_err(|error| PluginError::internal(format!("compiling the component failed: {error}")))?
 }
 
 fn not_taken(error: &wasmtime::Error) -> PluginError {
     if let Some(unfit) = ceilings::unfit(error) {
         return unfit;
     }
-    PluginError::internal(format!("the engine does not take the compiled component: {error:#}"))
+    PluginError::internal(format!("the engine does not accept the compiled component: {error:#}"))
 }

@@ -1,4 +1,4 @@
-//! The host's side of a compiler in a child process: what it is given, how it is held, and what its end means.
+//! Runs the compiler in a child process: its input, its limits, and the meaning of its exit.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -19,15 +19,15 @@ use super::cache::{Cache, Draft, Key};
 use super::request::CompileLimits;
 use super::worker::{NOT_WRITTEN, Order, REFUSED, compatibility};
 
-/// Threads of one child: a component's functions are compiled side by side.
+/// The most threads of one child, which compile a component's functions in parallel.
 const THREADS: usize = 4;
-/// What a child may say about its end.
-const LAST_WORDS: u64 = 16 << 10;
-/// How many bytes of code there may be for each byte of WebAssembly, and how many at least: measured, it is 2 to 4.
+/// The most bytes of the child's error output that are read.
+const ERROR_BYTES: u64 = 16 << 10;
+/// The most bytes of code for each byte of WebAssembly (measured: 2 to 4), and the limit for small components.
 const CODE_FACTOR: u64 = 32;
 const LEAST_CODE: u64 = 64 << 20;
 
-/// Where a child writes: an entry of the cache that is being made, or a file without a name.
+/// Where a child writes: a new entry of the cache, or a file without a name.
 pub(super) enum Destination {
     Entry(Draft, Arc<Cache>),
     Unnamed(File),
@@ -38,7 +38,7 @@ impl Destination {
         if let Some(cache) = cache {
             match cache.draft() {
                 Ok(draft) => return Ok(Self::Entry(draft, Arc::clone(cache))),
-                Err(error) => cache.cannot_keep(&error),
+                Err(error) => cache.warn_not_stored(&error),
             }
         }
         let file = tempfile::tempfile().or_else(|_| in_memory());
@@ -46,16 +46,15 @@ impl Destination {
             .map_err(|error| PluginError::internal(format!("cannot make a file for the compiled component: {error}")))
     }
 
-    /// Another place, if it was this one that the compiler could not write to: in memory, for the next disk may be as full.
+    /// Another destination, if the compiler could not write to this one. It is in memory, since another disk may be full too.
     pub(super) fn elsewhere(&self, error: &PluginError) -> Option<Result<Self>> {
         if error.code() != NOT_WRITTEN {
             return None;
         }
         if let Self::Entry(_, cache) = self {
-            cache.cannot_keep(&std::io::Error::other(error.message()));
+            cache.warn_not_stored(&std::io::Error::other(error.message()));
         }
-        let no_room =
-            |second| PluginError::resource_exhausted(format!("{}, and not in memory: {second}", error.message()));
+        let no_room = |second| PluginError::resource_exhausted(format!("{}, nor in memory: {second}", error.message()));
         Some(in_memory().map(Self::Unnamed).map_err(no_room))
     }
 
@@ -64,15 +63,15 @@ impl Destination {
             Self::Entry(draft, _) => draft.code(),
             Self::Unnamed(file) => file,
         };
-        file.try_clone().map_err(|error| PluginError::internal(format!("cannot hand a file on: {error}")))
+        file.try_clone().map_err(|error| PluginError::internal(format!("cannot pass a file to the compiler: {error}")))
     }
 
-    /// Keeps what was written, if this is a place where it can be.
-    pub(super) fn keep(self, key: Key) {
+    /// Installs the code in the cache, if this is an entry of it.
+    pub(super) fn install(self, key: Key) {
         if let Self::Entry(draft, cache) = self
             && let Err(error) = draft.install(key)
         {
-            cache.cannot_keep(&error);
+            cache.warn_not_stored(&error);
         }
     }
 }
@@ -87,7 +86,7 @@ fn in_memory() -> std::io::Result<File> {
     Err(std::io::ErrorKind::Unsupported.into())
 }
 
-/// Compiles `component` into `output`. The child is killed when its time is up, and when this future is dropped.
+/// Compiles `component` into `output`. The child is killed when its time is over, and when this future is dropped.
 pub(super) async fn compile(
     engine: &Engine,
     program: &Path,
@@ -106,7 +105,7 @@ pub(super) async fn compile(
         .env("RAYON_NUM_THREADS", threads.to_string())
         .env("MALLOC_ARENA_MAX", threads.to_string())
         .current_dir("/")
-        // Away from the terminal: what a key press means is for the host to say.
+        // In its own process group, so that signals from the terminal only reach the host.
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(output)
@@ -118,31 +117,31 @@ pub(super) async fn compile(
         component_bytes: component.len() as u64,
         compatibility: compatibility(engine),
         memory_bytes: limits.memory_bytes,
-        // It computes on all its threads at once. A host that is killed meanwhile cannot stop it: this does.
+        // For all its threads together. If the host is killed meanwhile, this limit stops the child.
         cpu_s: (limits.time.as_secs() + 1).saturating_mul(threads as u64),
         file_bytes: (component.len() as u64).saturating_mul(CODE_FACTOR).max(LEAST_CODE),
     };
     let (mut input, errors) = (child.stdin.take(), child.stderr.take());
     let work = async {
         let feed = async {
-            // An error means that it has ended. The pipe stays open: closing it is the order to end.
+            // An error means that the child has ended. The pipe stays open, since closing it tells the child to end.
             if let Some(input) = &mut input {
                 let _ = input.write_all(&order.to_line()).await;
                 let _ = input.write_all(component).await;
             }
         };
-        let ((), words, status) = tokio::join!(feed, last_words(errors), child.wait());
+        let ((), words, status) = tokio::join!(feed, read_errors(errors), child.wait());
         status.map(|status| (status, words))
     };
     let ended = timeout(limits.time, work).await;
     let Ok(ended) = ended else {
-        // Waited for, so that it writes no more when the file goes.
+        // Waits for its end, so that it no longer writes when the file is removed.
         let _ = child.kill().await;
         return Err(limits.too_slow());
     };
     let (status, words) = ended.map_err(|error| match error.raw_os_error() {
         Some(number) if number == Errno::CHILD.raw_os_error() => {
-            PluginError::internal("nobody learns how the compiler ended, since this host ignores SIGCHLD")
+            PluginError::internal("the host cannot learn how the compiler ended, since it ignores SIGCHLD")
                 .with_help("let the host handle SIGCHLD, or compile in its own process (`Compiler::InProcess`)")
         }
         _ => failed(error),
@@ -150,11 +149,11 @@ pub(super) async fn compile(
     verdict(status, &words, limits)
 }
 
-/// The beginning of what a child says; the rest is read and forgotten, so that it can end.
-async fn last_words(errors: Option<impl AsyncRead + Unpin>) -> String {
+/// The beginning of the child's error output. The rest is read and discarded, so that the child can end.
+async fn read_errors(errors: Option<impl AsyncRead + Unpin>) -> String {
     let mut words = Vec::new();
     if let Some(mut errors) = errors {
-        let _ = (&mut errors).take(LAST_WORDS).read_to_end(&mut words).await;
+        let _ = (&mut errors).take(ERROR_BYTES).read_to_end(&mut words).await;
         let _ = tokio::io::copy(&mut errors, &mut tokio::io::sink()).await;
     }
     String::from_utf8_lossy(&words).into_owned()
@@ -170,23 +169,23 @@ fn verdict(status: ExitStatus, words: &str, limits: &CompileLimits) -> Result<()
     if status.code() == Some(i32::from(REFUSED)) {
         return Err(serde_json::from_str(words).unwrap_or_else(|_| crashed(status, words)));
     }
-    // What the allocator of a Rust program says before it aborts, and what the system says otherwise.
+    // The messages of Rust's allocator before it aborts, and of the system.
     let no_memory = ["memory allocation of", "Cannot allocate memory", "os error 12"];
     if no_memory.iter().any(|said| words.contains(said)) {
         return Err(out_of_memory(limits));
     }
     Err(match status.signal() {
         Some(SIGXCPU) => limits.too_slow(),
-        // Not by us: the kernel does that when memory runs short.
+        // The host did not send it: the kernel does so when memory runs out.
         Some(SIGKILL) => out_of_memory(limits),
         Some(SIGXFSZ) if getrlimit(Resource::Fsize).current.is_some() => {
-            PluginError::resource_exhausted("the compiled component is larger than a file may be here")
+            PluginError::resource_exhausted("the compiled component is larger than this machine's limit of file size")
                 .with_help("raise the limit of file size (`ulimit -f`)")
         }
-        Some(SIGXFSZ) => PluginError::resource_exhausted("the component's compiled code is far larger than is usual")
+        Some(SIGXFSZ) => PluginError::resource_exhausted("the component's compiled code is far larger than usual")
             .with_help("compile components that you trust with `Compiler::InProcess`"),
         _ if words.contains("has overflowed its stack") => {
-            PluginError::resource_exhausted("compiling the component takes more stack than there is")
+            PluginError::resource_exhausted("compiling the component needs more stack than the compiler has")
         }
         _ => crashed(status, words),
     })
@@ -194,7 +193,7 @@ fn verdict(status: ExitStatus, words: &str, limits: &CompileLimits) -> Result<()
 
 fn out_of_memory(limits: &CompileLimits) -> PluginError {
     PluginError::resource_exhausted(format!(
-        "compiling the component takes more memory than its limit of {} MiB",
+        "compiling the component needs more memory than its limit of {} MiB",
         limits.memory_bytes >> 20
     ))
     .with_help("raise the host's `WasmConfig::compile_memory_bytes`")
@@ -203,5 +202,5 @@ fn out_of_memory(limits: &CompileLimits) -> PluginError {
 fn crashed(status: ExitStatus, words: &str) -> PluginError {
     let words = clip(words.trim().escape_debug().to_string(), 500);
     PluginError::internal(format!("the compiler ended with {status}: {words}"))
-        .with_help("if the component is not to blame, report this as a fault of Bivium")
+        .with_help("if the component is valid, report this as a bug of Bivium")
 }

@@ -1,5 +1,4 @@
-//! [`Code`]: a compiled component in a file. To take such a file for what the engine itself has written is `unsafe`, here
-//! and nowhere else.
+//! [`Code`]: a compiled component in a file. Trusting such a file to be the engine's own output is `unsafe`; it is done only here.
 
 use std::fs::File;
 use std::io;
@@ -12,19 +11,19 @@ use wasmtime::component::Component;
 
 use super::digest::Digest;
 
-/// The open file of a compiled component, made by us or found in the cache as we left it there.
+/// The open file of a compiled component, which this host has just made or found unchanged in the cache.
 ///
-/// Whoever makes one vouches for its content. It lies in a directory of ours that nobody else can enter, or has no
-/// name; and nobody opens it for writing again. That is all the protection there is: the engine runs what is in it.
+/// Whoever makes one guarantees its content. The file lies in a directory that only this user can enter, or has no name, and nobody
+/// opens it for writing again. There is no other protection: the engine runs what is in the file.
 #[derive(Debug)]
 pub(crate) struct Code {
     file: File,
-    /// What it had to be when it was looked at, for the case that it must be read once more.
+    /// Its digest when it was checked, in case it must be read again.
     digest: Option<Digest>,
 }
 
 impl Code {
-    /// A file that this process had made for it, with the digest that it has, if that is known.
+    /// A file that was compiled for this process, with its digest if that is known.
     pub(super) fn trusted(file: File, digest: Option<Digest>) -> Self {
         Self { file, digest }
     }
@@ -34,8 +33,8 @@ impl Code {
         self.file.metadata().map_or(0, |found| found.len())
     }
 
-    /// Maps the component. The very file that was looked at is mapped, by its handle; its name is not asked again.
-    /// Where it cannot be mapped (no `/proc`, or a file system that nothing may be run from) it is read.
+    /// Maps the component through the file's handle, so that it is the same file that was checked. If it cannot be mapped (no `/proc`, or
+    /// a file system without execution) it is read.
     pub(crate) fn component(&self, engine: &Engine) -> wasmtime::Result<Component> {
         let handles = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
         let path = PathBuf::from(format!("{handles}/{}", self.file.as_raw_fd()));
@@ -54,13 +53,13 @@ impl Code {
         let mut bytes = vec![0; len];
         self.file.read_exact_at(&mut bytes, 0)?;
         match self.digest {
-            Some(digest) if Digest::of(&bytes) != digest => Err(io::Error::other("it has changed")),
+            Some(digest) if Digest::of(&bytes) != digest => Err(io::Error::other("the file has changed")),
             _ => Ok(bytes),
         }
     }
 }
 
-/// A component from what this engine's compiler has just made.
+/// A component from the output of this engine's compiler.
 pub(super) fn from_memory(engine: &Engine, compiled: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: the bytes are the compiler's own, or were read from a file that stands for them, see `Code`.
     #[expect(unsafe_code, reason = "the engine cannot check compiled code; it was made here")]

@@ -1,4 +1,4 @@
-//! [`Compiler`]: where components are compiled, and what of it is told.
+//! [`Compiler`]: where components are compiled, and the public results of compiling.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,27 +9,27 @@ use bivium_interface::{PluginError, Result};
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub enum Compiler {
-    /// On a thread of this process. It cannot be stopped: one that takes longer than its limit is left behind, and
-    /// goes on until it ends by itself. What memory it takes is not limited.
+    /// On a thread of this process. It cannot be stopped: after its time limit the host stops waiting, and the thread goes on until the
+    /// compilation ends. Its memory is not limited.
     #[default]
     InProcess,
-    /// In a child process with limits of its own, which is killed when its time is up or nobody waits any more.
+    /// In a child process with its own limits. It is killed when its time is over or nobody waits for it any more.
     Child {
-        /// The absolute path of a program that ends in [`compiler_main`](crate::compiler_main) when it is run with `args`. It must be of the
-        /// same build as the host.
+        /// The absolute path of a program that calls [`compiler_main`](crate::compiler_main) when it is run with `args`. It must be of
+        /// the same build as the host.
         program: PathBuf,
-        /// What makes it do that.
+        /// The arguments that make it do so.
         args: Vec<OsString>,
     },
 }
 
 impl Compiler {
-    /// This very program, run with these arguments, as a child.
+    /// This program itself, run with these arguments, as a child.
     ///
     /// # Errors
-    /// `internal` if the system does not tell where it is.
+    /// `internal` if the path of this program cannot be found.
     pub fn this_program(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Self> {
-        // On Linux by its handle: the file may have been replaced by a newer version meanwhile.
+        // On Linux through its handle, since the file may have been replaced by a newer version meanwhile.
         let own = Path::new("/proc/self/exe");
         let program = if own.exists() {
             own.to_owned()
@@ -41,26 +41,26 @@ impl Compiler {
     }
 }
 
-/// What compiling a component ahead came to.
+/// The result of compiling a component in advance.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Compilation {
-    /// Whether it lay in the cache already.
+    /// Whether it was in the cache already.
     pub was_cached: bool,
     /// The size of the compiled component.
     pub bytes: u64,
-    /// The directory where it lies now; none if this host keeps nothing.
+    /// The directory of the cache; `None` if this host has no cache.
     pub cache: Option<PathBuf>,
 }
 
-/// What a cache of compiled components holds.
+/// The content of a cache of compiled components.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CacheUsage {
     /// Its directory.
     pub directory: PathBuf,
-    /// Compiled components in it.
+    /// How many compiled components it holds.
     pub entries: usize,
-    /// Their bytes.
+    /// Their size in bytes.
     pub bytes: u64,
 }

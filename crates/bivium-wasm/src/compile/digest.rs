@@ -1,4 +1,4 @@
-//! [`Digest`]: the SHA-256 of a file, by which components and compiled files are named.
+//! [`Digest`]: a SHA-256, by which components and compiled files are named.
 
 use std::fmt;
 use std::fs::File;
@@ -19,7 +19,7 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// Of a file from its beginning; where the file is read elsewhere does not move.
+    /// The digest of a whole file; does not move the file's position.
     pub(crate) fn of_file(file: &File) -> io::Result<Self> {
         let mut hash = Sha256::new();
         let mut buffer = vec![0; 256 << 10];
@@ -37,7 +37,7 @@ impl Digest {
         }
     }
 
-    /// Of anything that can be hashed, and some words before it.
+    /// The digest of some words and a value that implements `Hash`.
     pub(crate) fn of_hashed(words: &[&str], value: &impl Hash) -> Self {
         struct Absorb(Sha256);
         impl Hasher for Absorb {

@@ -1,4 +1,4 @@
-//! A first look at a component: whether it is in the cache already.
+//! Looks for a component in the cache.
 
 use std::sync::Arc;
 
@@ -24,13 +24,13 @@ pub(crate) struct Compiled {
     pub(crate) bytes: u64,
 }
 
-/// What a first look came to.
+/// The result of looking for a component in the cache.
 pub(super) enum Found {
     Compiled(Compiled),
     Binary(Binary),
 }
 
-/// Opens the component, and looks for it in the cache. It is read only if it must be.
+/// Opens the component and looks for it in the cache. It reads the file only if that is necessary.
 pub(super) fn look(cache: Cached<'_>, engine: &Engine, request: &Request) -> Result<Found> {
     let in_file = |error| at(&request.path, error);
     let expected = request.sha256.as_deref();
@@ -49,7 +49,7 @@ pub(super) fn look(cache: Cached<'_>, engine: &Engine, request: &Request) -> Res
     checked(cache, engine, source.read()?, expected).map_err(in_file)
 }
 
-/// Looks for a component that was read in the cache.
+/// Checks a component that was read, and looks for it in the cache.
 fn checked(cache: Cached<'_>, engine: &Engine, binary: Binary, expected: Option<&str>) -> Result<Found> {
     check_digest(binary.digest, expected)?;
     refusal::check_header(&binary.bytes)?;
@@ -70,8 +70,8 @@ pub(super) fn cached(cache: Cached<'_>, engine: &Engine, digest: Digest) -> Opti
     match code.component(engine) {
         Ok(component) => Some(Compiled { component, was_cached: true, bytes: code.bytes() }),
         Err(error) => {
-            // As it was made, and yet the engine does not take it: there is no room for it, most likely.
-            tracing::warn!(%key, "cannot map a compiled component of the cache, it is compiled anew: {error:#}");
+            // It is unchanged, but the engine does not accept it: most likely there is no address space for it.
+            tracing::warn!(%key, "cannot map a compiled component of the cache; it is compiled again: {error:#}");
             None
         }
     }
@@ -82,7 +82,7 @@ fn check_digest(found: Digest, expected: Option<&str>) -> Result<()> {
         Some(expected) if Digest::parse(expected) != Some(found) => {
             let message = format!("the file has SHA-256 {found}, not the one in the manifest");
             Err(PluginError::invalid_manifest(message).with_help(
-                "put back the file that the manifest was written for, or, if the change is meant, mend `sha256`",
+                "restore the file that the manifest was written for, or, if the change is intended, correct `sha256`",
             ))
         }
         _ => Ok(()),

@@ -1,4 +1,4 @@
-//! [`Loader`]: gets components out of the cache, or compiles them.
+//! [`Loader`]: takes components from the cache, or compiles them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use super::request::{CompileLimits, Request};
 use super::source::{Binary, at};
 use super::strip;
 
-/// Components that one engine compiles at the same time. Each compilation uses several threads.
+/// How many components one engine compiles at the same time. Each compilation uses several threads.
 const AT_ONCE: usize = 2;
 
-/// Components of fewer bytes are compiled in a moment, of which nothing is said.
+/// Smaller components are compiled in a moment, so the log does not mention them.
 const WORTH_SAYING: usize = 300_000;
 
-/// Gets components out of the cache, or compiles them.
+/// Takes components from the cache, or compiles them.
 #[derive(Clone)]
 pub(crate) struct Loader {
     cache: Option<Arc<Cache>>,
@@ -34,14 +34,14 @@ pub(crate) struct Loader {
 }
 
 impl Loader {
-    /// Where the cache cannot be used, components are compiled at each load, and a warning says so.
+    /// If the cache cannot be used, components are compiled at each load, and a warning says so.
     pub(crate) fn new(cache: Option<(&Path, u64)>, compiler: Compiler) -> Self {
         let cache = cache.and_then(|(path, limit)| match Cache::open(path, limit) {
             Ok(cache) => Some(Arc::new(cache)),
             Err(error) => {
                 tracing::warn!(
                     path = %path.display(), %error,
-                    "the cache of compiled components cannot be used, each load compiles anew"
+                    "the cache of compiled components cannot be used; each load compiles again"
                 );
                 None
             }
@@ -49,14 +49,14 @@ impl Loader {
         Self { cache, compiler, slots: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
-    /// What the cache holds.
+    /// The content of the cache.
     pub(crate) fn usage(&self) -> Option<CacheUsage> {
         let cache = self.cache.as_ref()?;
         let (entries, bytes) = cache.usage().unwrap_or_default();
         Some(CacheUsage { directory: cache.path().to_owned(), entries, bytes })
     }
 
-    /// Empties the cache, and gives what it held.
+    /// Empties the cache, and returns what it held.
     pub(crate) fn clear(&self) -> Result<Option<CacheUsage>> {
         let Some(cache) = &self.cache else { return Ok(None) };
         let directory = cache.path().to_owned();
@@ -64,7 +64,7 @@ impl Loader {
             let message = format!("cannot empty the cache {}: {error}", directory.display());
             match error.kind() {
                 std::io::ErrorKind::ResourceBusy => {
-                    PluginError::unavailable(message).with_help("try again when it has ended")
+                    PluginError::unavailable(message).with_help("try again when that has ended")
                 }
                 std::io::ErrorKind::PermissionDenied => PluginError::denied(message),
                 _ => PluginError::internal(message),
@@ -73,7 +73,7 @@ impl Loader {
         Ok(Some(CacheUsage { directory, entries, bytes }))
     }
 
-    /// Gets the component. A future that is dropped stops what it can.
+    /// Gets the component. Dropping the future stops the compiler if it can be stopped.
     pub(crate) async fn component(&self, engine: &Engine, request: Request) -> Result<Compiled> {
         let (loader, engine, limits, path) = (self.clone(), engine.clone(), request.limits, request.path.clone());
         let (log, in_file) = (request.log.clone(), |error: PluginError| at(&path, error));
@@ -88,8 +88,8 @@ impl Loader {
         self.compiled(engine, binary, &limits, log).await.map_err(in_file)
     }
 
-    /// Gets what stands for the component as long as only its types are asked for: itself if it is in the cache, else what
-    /// is left of it without its code, which takes no time to compile and is kept nowhere.
+    /// A component with the same types, for describing it: the component itself if it is in the cache, else a copy without code, which
+    /// needs no time to compile and is not stored.
     pub(crate) async fn types(&self, engine: &Engine, request: Request) -> Result<Component> {
         let (loader, own, limits, path) = (self.clone(), engine.clone(), request.limits, request.path.clone());
         let look = move || match find::look(loader.cache.as_ref(), &own, &request)? {
@@ -145,7 +145,7 @@ impl Loader {
         match timeout(limits.time, slot).await {
             Ok(slot) => slot.map_err(|_| PluginError::internal("the compiler is gone")),
             Err(_) => Err(PluginError::timeout(format!(
-                "it waited {} s for a free compiler slot, as long as compiling it may take",
+                "it waited {} s, its limit of compilation, for a free compiler slot",
                 limits.time.as_secs()
             ))
             .with_help("load it again, or raise `limits.compile_s` in its manifest")),
@@ -161,7 +161,7 @@ impl Loader {
     ) -> Result<Compiled> {
         let (loader, engine) = (self.clone(), engine.clone());
         let work = blocking(move || {
-            // Held for as long as the thread computes, whether somebody waits for it or not.
+            // Held until the thread has ended, even if nobody waits for it any more.
             let _slot = slot;
             build::here(loader.cache.as_ref(), &engine, &binary)
         });
@@ -169,7 +169,7 @@ impl Loader {
     }
 }
 
-/// A size for people.
+/// A size in words for people.
 fn size(bytes: usize) -> String {
     match bytes {
         0..=999_999 => format!("{} kB", bytes.div_ceil(1000)),

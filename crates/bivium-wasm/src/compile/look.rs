@@ -1,4 +1,5 @@
-//! Whether a file can be a component, by its header and the lengths of its sections: nothing of it is compiled, and hardly any of it read.
+//! Checks quickly whether a file can be a component, by its header and the lengths of its sections. Nothing is compiled, and little is
+//! read.
 
 use std::io::{self, BufReader, ErrorKind, Read as _};
 use std::path::Path;
@@ -8,17 +9,17 @@ use bivium_interface::Result;
 use super::source::{Source, at, failed};
 use crate::refusal;
 
-/// A component has some tens of sections. Of one that has more the rest is not looked at.
+/// The most sections that are checked. A component has some tens of them.
 const MOST_SECTIONS: usize = 10_000;
-/// Bytes of a header.
+/// The length of the header, in bytes.
 const HEADER: u64 = 8;
-/// Bytes of a length, at most.
+/// The most bytes of an encoded length.
 const LENGTH: usize = 5;
 
-/// Looks whether a file can be a component. Blocks on the file system.
+/// Checks whether a file can be a component. Blocks on the file system.
 ///
 /// # Errors
-/// Those of loading it: `not-found` or `denied` if it cannot be read; `invalid-manifest` if it is something else, or cut short.
+/// As for loading it: `not-found` or `denied` if it cannot be read; `invalid-manifest` if it is not a component, or is cut short.
 pub fn check_component(path: &Path) -> Result<()> {
     let source = Source::open(path, u64::MAX)?;
     let size = source.stamp().size;
@@ -34,7 +35,7 @@ pub fn check_component(path: &Path) -> Result<()> {
     }
 }
 
-/// Goes from section to section: each is its kind, its length and so many bytes.
+/// Goes from section to section: each is a kind, a length and that many bytes.
 fn is_whole(file: &mut BufReader<std::fs::File>, size: u64) -> io::Result<bool> {
     let mut end = HEADER;
     for _ in 0..MOST_SECTIONS {

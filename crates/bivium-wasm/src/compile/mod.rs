@@ -1,9 +1,9 @@
-//! From a component's file to code that the engine runs: out of the cache if it was compiled before, else compiled
-//! within limits and put there.
+//! From a component's file to code that the engine runs: taken from the cache if it was compiled before, else compiled within limits
+//! and stored there.
 //!
-//! Components are strangers'. Compiling one may take more time and memory than anybody has, so it is done in a child
-//! process that can be stopped where the host has a program for it ([`Compiler::Child`]), and else on a thread that
-//! nobody waits for longer than the limit. Reading and checking the cache happens on blocking threads.
+//! Components are not trusted. Compiling one may take very long and much memory, so it is done in a child process that can be stopped,
+//! if the host names a program for it ([`Compiler::Child`]), and otherwise on a thread that the host stops waiting for after the limit.
+//! Reading and checking the cache happens on blocking threads.
 
 mod build;
 mod cache;

@@ -1,4 +1,4 @@
-//! [`Request`]: a component that is wanted, and what compiling it may take.
+//! [`Request`]: a component to load, and the limits of compiling it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use bivium_interface::manifest::{Component, WasmPlugin};
 use bivium_interface::{HostPolicy, PluginError, manifest};
 use bivium_records::PluginLog;
 
-/// What compiling one component may take.
+/// The limits of compiling one component.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CompileLimits {
     pub(crate) component_bytes: u64,
@@ -26,7 +26,7 @@ impl CompileLimits {
         }
     }
 
-    /// It was not compiled in its time.
+    /// The error if compiling took too long.
     pub(super) fn too_slow(&self) -> PluginError {
         let seconds = self.time.as_secs_f64();
         PluginError::timeout(format!("compilation exceeded its limit of {seconds} s"))
@@ -34,22 +34,22 @@ impl CompileLimits {
     }
 }
 
-/// A component that is wanted.
+/// A component to load.
 #[derive(Clone)]
 pub(crate) struct Request {
-    /// Its file; its name where it is in memory.
+    /// Its file, or the plugin's name if the component is in memory.
     pub(crate) path: PathBuf,
-    /// Its bytes, if it lies in no file.
+    /// Its bytes, if it is in memory.
     pub(crate) bytes: Option<Arc<[u8]>>,
-    /// What the manifest says that the file's SHA-256 is.
+    /// The SHA-256 that the manifest gives.
     pub(crate) sha256: Option<String>,
     pub(crate) limits: CompileLimits,
-    /// Where it is said that compiling begins, if it takes longer than a moment.
+    /// The log that mentions the start of a longer compilation.
     pub(crate) log: Option<PluginLog>,
 }
 
 impl Request {
-    /// The component of the plugin of this name, within the limits that it was granted. Compiling it may take so much memory, in bytes.
+    /// The component of the plugin of this name, with the limits that it was granted. `memory_bytes` limits the memory of the compiler.
     pub(crate) fn of(name: &str, plugin: &WasmPlugin, granted: &manifest::Limits, memory_bytes: u64) -> Self {
         let (path, bytes) = match &plugin.component {
             Component::File(file) => (file.clone(), None),
@@ -59,8 +59,8 @@ impl Request {
         Self { path, bytes, sha256: plugin.sha256.clone(), limits, log: None }
     }
 
-    /// Says in the plugin's log that compiling begins.
-    pub(crate) fn told(self, log: &PluginLog) -> Self {
+    /// Mentions the start of a longer compilation in this log.
+    pub(crate) fn with_log(self, log: &PluginLog) -> Self {
         Self { log: Some(log.clone()), ..self }
     }
 }

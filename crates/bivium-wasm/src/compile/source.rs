@@ -1,5 +1,4 @@
-//! [`Source`]: the component's own file, opened once. What is compiled is what was hashed, whatever happens to the
-//! name meanwhile.
+//! [`Source`]: the component's file, opened once, so that what is compiled is what was hashed, even if the file is replaced meanwhile.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -13,8 +12,8 @@ use rustix::fs::OFlags;
 use super::digest::Digest;
 use super::stamp::Stamp;
 
-/// How long ago a component must have changed for its digest to be remembered: longer than any file system's tick,
-/// and than the clocks of a file server and of this machine should be apart.
+/// How long ago a component must have changed for its digest to be remembered: longer than the tick of any file system, and than the
+/// difference between the clocks of a file server and of this machine should be.
 const SETTLED: Duration = Duration::from_secs(2);
 
 /// An open component.
@@ -30,10 +29,10 @@ impl Source {
     /// Opens a component of at most `limit` bytes.
     pub(crate) fn open(path: &Path, limit: u64) -> Result<Self> {
         let failed = |error| failed(path, &error);
-        // Before it is opened: opening a device may do something.
+        // Before it is opened, since opening a device can have effects.
         check_regular(path, &path.metadata().map_err(failed)?)?;
         let mut options = OpenOptions::new();
-        // A pipe put there meanwhile is not waited for.
+        // Does not block on a pipe that was put there meanwhile.
         let options = options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
         let file = options.open(path).map_err(failed)?;
         check_regular(path, &file.metadata().map_err(failed)?)?;
@@ -45,7 +44,7 @@ impl Source {
         Ok(Self { path: path.to_owned(), file, stamp, is_settled, limit })
     }
 
-    /// As it was when it was opened.
+    /// The stamp at the time when it was opened.
     pub(crate) fn stamp(&self) -> &Stamp {
         &self.stamp
     }
@@ -55,7 +54,7 @@ impl Source {
         self.file
     }
 
-    /// The bytes and their digest, and whether the stamp stands for that digest from now on.
+    /// The bytes and their digest, and the stamp if it may stand for that digest later.
     pub(crate) fn read(mut self) -> Result<Binary> {
         let mut bytes = Vec::with_capacity(usize::try_from(self.stamp.size).unwrap_or_default());
         let limit = self.limit.saturating_add(1);
@@ -74,12 +73,12 @@ impl Source {
 pub(crate) struct Binary {
     pub(crate) bytes: Vec<u8>,
     pub(crate) digest: Digest,
-    /// The stamp by which a file with this digest will be known again, if there is one.
+    /// The stamp by which the file can be recognized later, if there is one.
     pub(crate) stamp: Option<Stamp>,
 }
 
 impl Binary {
-    /// One of at most `limit` bytes that lies in no file.
+    /// A component of at most `limit` bytes that is not in a file.
     pub(crate) fn in_memory(bytes: &[u8], name: &Path, limit: u64) -> Result<Self> {
         if bytes.len() as u64 > limit {
             return Err(too_large(name, limit));
@@ -88,7 +87,7 @@ impl Binary {
     }
 }
 
-/// Puts the file's path before the message.
+/// Puts the file's path in front of the message.
 pub(crate) fn at(path: &Path, error: PluginError) -> PluginError {
     let located = PluginError::new(error.code(), format!("{}: {}", path.display(), error.message()));
     match error.help() {
@@ -109,7 +108,7 @@ pub(super) fn failed(path: &Path, error: &io::Error) -> PluginError {
     let message = format!("cannot read the component {}: {error}", path.display());
     match error.kind() {
         io::ErrorKind::NotFound => {
-            PluginError::not_found(message).with_help("build it, or mend `component` in the manifest")
+            PluginError::not_found(message).with_help("build it, or correct `component` in the manifest")
         }
         io::ErrorKind::PermissionDenied => PluginError::denied(message),
         _ => PluginError::internal(message),

@@ -1,8 +1,8 @@
-//! [`Stamp`]: what the file system says of a file, by which a change is noticed without reading the file.
+//! [`Stamp`]: the metadata of a file by which a change is noticed without reading the file.
 //!
-//! Whoever changes a file changes the time of its last change, and no program can set that time. But it is only as
-//! fine as the kernel's tick: what happens within one tick has one time. So a stamp is good for a comparison later on
-//! only if it was taken, and the file read after that, when the last change lay some ticks back.
+//! Every change of a file sets the time of its last change, and no program can choose that time. But that time is only as precise as
+//! the kernel's tick: changes within one tick have the same time. So a stamp is reliable for a later comparison only if the last
+//! change was some ticks ago when the stamp was taken, and the file was read after that.
 
 use std::fs::File;
 use std::io;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-/// A file as it was at one time.
+/// The metadata of a file at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Stamp {
@@ -35,8 +35,8 @@ impl Stamp {
         })
     }
 
-    /// Whether the last change lies so far back that a change from now on is seen. A file system that counts in
-    /// seconds is never believed, nor is a time to come.
+    /// Whether the last change is so long ago that every later change will be visible. False for a file system that counts in whole
+    /// seconds, and for a time in the future.
     pub(crate) fn is_settled(&self, margin: Duration) -> bool {
         let now = clock_gettime(ClockId::Realtime);
         let now = nanoseconds(now.tv_sec, now.tv_nsec);

@@ -1,8 +1,8 @@
-//! A component without its code: each function's body is one `unreachable`, and there is no data. Its types, imports and
-//! exports are the same, and the engine takes it in in no time, so that a component can be looked at without being compiled.
+//! A component without its code: each function's body is only `unreachable`, and there is no data. Its types, imports and exports are
+//! the same, and the engine needs no time for it, so that a component can be described without being compiled.
 
-/// Components lie in components. The engine takes no deeper ones.
-const MOST_DEEP: usize = 100;
+/// The deepest nesting of components. The engine accepts no deeper one.
+const MAX_DEPTH: usize = 100;
 /// An entry of a code section: its length, no locals, `unreachable`, `end`.
 const BODY: [u8; 4] = [3, 0, 0x00, 0x0b];
 
@@ -17,7 +17,7 @@ const NESTED: u8 = 4;
 
 const CUSTOM: u8 = 0;
 
-/// None of what is not made of sections: the engine says what is wrong with it.
+/// `None` if the file does not consist of sections: then the engine reports what is wrong with it.
 pub(super) fn code(binary: &[u8]) -> Option<Vec<u8>> {
     let mut stripped = Vec::new();
     strip(binary, 0, &mut stripped)?;
@@ -27,7 +27,7 @@ pub(super) fn code(binary: &[u8]) -> Option<Vec<u8>> {
 fn strip(binary: &[u8], depth: usize, out: &mut Vec<u8>) -> Option<()> {
     let (header, mut rest) = binary.split_at_checked(MODULE.len())?;
     let is_component = header == COMPONENT;
-    if depth > MOST_DEEP || !is_component && header != MODULE {
+    if depth > MAX_DEPTH || !is_component && header != MODULE {
         return None;
     }
     out.extend_from_slice(header);
@@ -44,7 +44,7 @@ fn strip(binary: &[u8], depth: usize, out: &mut Vec<u8>) -> Option<()> {
             }
             (false, CODE) => {
                 let (functions, _) = number(section)?;
-                // A body has a byte at least.
+                // A body has at least one byte.
                 if functions > section.len() {
                     return None;
                 }
@@ -64,7 +64,7 @@ fn put(id: u8, section: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(section);
 }
 
-/// A number in LEB128 at the beginning, and what follows it.
+/// Reads a number in LEB128 from the beginning, and returns the rest.
 fn number(bytes: &[u8]) -> Option<(usize, &[u8])> {
     let mut number = 0_u64;
     for (n, byte) in bytes.iter().take(5).enumerate() {
@@ -128,7 +128,7 @@ mod tests {
     fn what_is_damaged_has_none() {
         let whole = wat::parse_str("(component (core module (func nop)))").unwrap();
         for len in 0..whole.len() {
-            // Whatever is left must not be read past its end; cut between sections it is whole.
+            // What is left must not be read beyond its end. If the cut is between sections, the file is valid.
             let _ = code(&whole[..len]);
         }
         assert_eq!(code(b""), None);

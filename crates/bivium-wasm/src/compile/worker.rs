@@ -1,5 +1,5 @@
-//! The compiler's own side, in a child process: it takes its limits upon itself before it sees the component, compiles
-//! it, writes the code to its standard output and ends.
+//! The compiler in the child process: it sets its own limits before it reads the component, compiles it, writes the code to standard
+//! output and ends.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, Read, Write as _};
@@ -15,20 +15,20 @@ use super::count;
 use super::digest::Digest;
 use crate::{refusal, settings};
 
-/// The exit status that says that standard error holds an error as JSON.
+/// The exit status that means that standard error has an error as JSON.
 pub(super) const REFUSED: u8 = 3;
-/// The code of the error that says that there is no room for what was compiled: no other has it.
+/// The error code that means that the code could not be written. No other error has it.
 pub(super) const NOT_WRITTEN: ErrorCode = ErrorCode::Unavailable;
-/// No order is longer.
+/// The longest order.
 const ORDER_BYTES: u64 = 4096;
-/// Address space beyond memory in use: the program, its libraries, stacks, the allocator's arenas.
+/// Address space in addition to the memory limit: the program, its libraries, stacks, the allocator's arenas.
 const ADDRESSES: u64 = 2 << 30;
 
-/// What a child is told: one line of JSON on its standard input, with the component behind it.
+/// The order for a child: one line of JSON on its standard input, with the component after it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
     pub(super) component_bytes: u64,
-    /// For which engine: see [`compatibility`].
+    /// The engine's [`compatibility`].
     pub(super) compatibility: Digest,
     pub(super) memory_bytes: u64,
     pub(super) cpu_s: u64,
@@ -37,21 +37,20 @@ pub(super) struct Order {
 
 impl Order {
     pub(super) fn to_line(&self) -> Vec<u8> {
-        // Numbers and digits alone: this does not fail.
+        // It only has numbers and digits, so this does not fail.
         let mut line = serde_json::to_vec(self).unwrap_or_default();
         line.push(b'\n');
         line
     }
 }
 
-/// Stands for the version and settings of an engine, as far as they are in the code.
+/// Identifies the version and those settings of an engine that affect the code.
 pub(super) fn compatibility(engine: &Engine) -> Digest {
     Digest::of_hashed(&[], &engine.precompile_compatibility_hash())
 }
 
-/// Compiles one component that the host sends on standard input. A program that is named by
-/// [`Compiler::Child`](crate::Compiler::Child) ends in this when it is run with the arguments named there, before it
-/// has started threads or opened files.
+/// Compiles one component that the host sends on standard input. The program of [`Compiler::Child`](crate::Compiler::Child) must call
+/// this when it is run with the arguments given there, before it starts threads or opens files, and end with the returned code.
 #[must_use]
 pub fn compiler_main() -> ExitCode {
     match run() {
@@ -67,14 +66,14 @@ fn run() -> Result<()> {
     let mut input = io::stdin().lock();
     let mut line = Vec::new();
     let order = (&mut input).take(ORDER_BYTES).read_until(b'\n', &mut line);
-    let order: Order = order
-        .and_then(|_| Ok(serde_json::from_slice(&line)?))
-        .map_err(|error| PluginError::protocol(format!("this is for hosts that compile a component: {error}")))?;
+    let order: Order = order.and_then(|_| Ok(serde_json::from_slice(&line)?)).map_err(|error| {
+        PluginError::protocol(format!("only a host may run this command, to compile a component: {error}"))
+    })?;
     confine(&order).map_err(|error| PluginError::internal(format!("cannot limit the compiler: {error}")))?;
     let mut component = Vec::new();
     let read = (&mut input).take(order.component_bytes).read_to_end(&mut component);
     if read.is_ok_and(|read| read as u64 != order.component_bytes) {
-        return Err(PluginError::protocol("the host has not sent the whole component"));
+        return Err(PluginError::protocol("the host did not send the whole component"));
     }
     drop(input);
     end_with_the_host()?;
@@ -94,18 +93,18 @@ fn engine_for(order: &Order) -> Result<Engine> {
             return Ok(engine);
         }
     }
-    Err(PluginError::internal("the compiler is of another build than the host, or was built with other settings")
+    Err(PluginError::internal("the compiler is not of the same build as the host, or was built with other settings")
         .with_help("name a program of the same build as `Compiler::Child`"))
 }
 
-/// Limits that the kernel holds, and no way to more rights.
+/// Sets limits that the kernel enforces, and gives up any way to more rights.
 fn confine(order: &Order) -> io::Result<()> {
     let limit = |resource, most: u64| {
-        // One that is tighter already stays.
+        // A lower limit that is already set stays.
         let most = getrlimit(resource).maximum.map_or(most, |given| given.min(most));
         setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
     };
-    // Too small for a file, and unlike 0 also for a program that the kernel would hand it to (`core_pattern` with `|`).
+    // 1 instead of 0 also prevents a core dump to a program (`core_pattern` with `|`).
     limit(Resource::Core, 1)?;
     limit(Resource::Cpu, order.cpu_s)?;
     limit(Resource::Fsize, order.file_bytes)?;

@@ -1,4 +1,4 @@
-//! [`WasmConfig`]: how large the engine's pools are, what compiling may take, and where compiled components lie.
+//! [`WasmConfig`]: the size of the engine's pools, the limits of compiling, and the cache of compiled components.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::capability::network::{Outside, Resolver};
 use crate::compile::{CacheUsage, Compiler, Loader};
 use crate::settings::Pools;
 
-/// Sizes of a [`WasmEngine`](super::WasmEngine). The defaults suit a host of some hundred plugins on a 64-bit machine.
+/// Settings of a [`WasmEngine`](super::WasmEngine). The defaults suit a host of some hundred plugins on a 64-bit machine.
 #[derive(Debug, Clone)]
 pub struct WasmConfig {
     instances: u32,
@@ -21,7 +21,7 @@ pub struct WasmConfig {
     outside: Outside,
 }
 
-/// Where compiled components lie.
+/// The directory of the cache.
 #[derive(Debug, Clone)]
 enum CacheDir {
     Platform,
@@ -50,69 +50,68 @@ impl WasmConfig {
         Self::default()
     }
 
-    /// How many component instances of all plugins together may live at once; calls that need one more wait, under their
-    /// deadlines. Each sets aside 16 GiB of address space, but no memory.
+    /// How many component instances of all plugins together may exist at once. Calls that need one more wait, under their deadlines. Each
+    /// reserves 16 GiB of address space, but no memory.
     #[must_use]
     pub fn instances(mut self, instances: u32) -> Self {
         self.instances = instances.max(1);
         self
     }
 
-    /// Whether memory for instances is set aside at the start (fast) or made for each (works in a short address
-    /// space). An engine that finds the address space too short goes over to the second by itself.
+    /// Whether memory for instances is reserved at the start (fast), or when each is made (needs less address space). An engine that finds
+    /// too little address space uses the second way by itself.
     #[must_use]
     pub fn pooling(mut self, pooling: bool) -> Self {
         self.pooling = pooling;
         self
     }
 
-    /// How much memory compiling one component may take, in bytes. It holds for a compiler in a child process.
+    /// How much memory compiling one component may take, in bytes. Only a compiler in a child process is limited by it.
     #[must_use]
     pub fn compile_memory_bytes(mut self, bytes: u64) -> Self {
         self.compile_memory_bytes = bytes;
         self
     }
 
-    /// Where components are compiled. In this process, unless said otherwise; a host of components that strangers
-    /// wrote should name a [`Compiler::Child`].
+    /// Where components are compiled; the default is this process. A host of components that it does not trust should set a
+    /// [`Compiler::Child`].
     #[must_use]
     pub fn compiler(mut self, compiler: Compiler) -> Self {
         self.compiler = compiler;
         self
     }
 
-    /// Keeps compiled components in `dir`, in place of the platform's cache directory. They lie in its subdirectory
-    /// `components`, which is made for this user alone; one that others can get at is not used.
+    /// Stores compiled components in `dir`, in place of the platform's cache directory. They lie in its subdirectory `components`, which is
+    /// made for this user alone. If other users have access to it, it is not used.
     #[must_use]
     pub fn cache_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.cache = CacheDir::Given(dir.into());
         self
     }
 
-    /// Compiles at each load and keeps nothing.
+    /// Compiles at each load and stores nothing.
     #[must_use]
     pub fn no_cache(mut self) -> Self {
         self.cache = CacheDir::None;
         self
     }
 
-    /// How many bytes of compiled components are kept; those that were not used for longest go first. A component
-    /// with an interpreter compiled in has some 35 MB.
+    /// How many bytes of compiled components are kept; the least recently used ones are removed first. A component with an interpreter in
+    /// it takes some 35 MB.
     #[must_use]
     pub fn cache_bytes(mut self, bytes: u64) -> Self {
         self.cache_bytes = bytes;
         self
     }
 
-    /// Looks up the names of hosts that plugins connect to by this, in place of the machine's own way.
+    /// Resolves the host names that plugins connect to, in place of the machine's resolver.
     #[must_use]
     pub fn resolver(mut self, resolver: impl Resolver + 'static) -> Self {
         self.outside = self.outside.with_resolver(Arc::new(resolver));
         self
     }
 
-    /// Trusts the certificate authorities in this file of PEM, in place of the machine's, for the https requests of
-    /// plugins.
+    /// Trusts the certificate authorities in this PEM file for the https requests of plugins, in place of the machine's.
     #[must_use]
     pub fn certificates(mut self, file: impl Into<PathBuf>) -> Self {
         self.outside = self.outside.with_certificates(file.into());
@@ -127,14 +126,14 @@ impl WasmConfig {
         self.compile_memory_bytes
     }
 
-    /// What the cache of compiled components holds, if there is one. Blocks on the file system.
+    /// The content of the cache of compiled components, if there is one. Blocks on the file system.
     #[must_use]
     pub fn cache_usage(&self) -> Option<CacheUsage> {
         self.loader().usage()
     }
 
-    /// Empties the cache of compiled components, and gives what it held. Hosts that run go on with what they have loaded. Blocks
-    /// on the file system.
+    /// Empties the cache of compiled components, and returns what it held. Running hosts keep what they have loaded. Blocks on the file
+    /// system.
     ///
     /// # Errors
     /// `unavailable` while a host compiles a component into it; `denied` or `internal` if it cannot be emptied.
@@ -153,7 +152,7 @@ impl WasmConfig {
         Loader::new(dir.as_deref().map(|dir| (dir, self.cache_bytes)), self.compiler.clone())
     }
 
-    /// How large the pools would be.
+    /// The sizes of the pools, if they are used.
     pub(super) fn pools(&self) -> Pools {
         Pools::of(self.instances)
     }

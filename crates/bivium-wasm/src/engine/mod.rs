@@ -1,7 +1,7 @@
-//! [`WasmEngine`]: the one wasmtime engine of a host, its linker and its ticker.
+//! [`WasmEngine`]: a host's wasmtime engine, its linker and its ticker.
 //!
-//! All components of a host share it: pools of memory and stacks, the epoch by which busy guests are made to yield,
-//! and the linker with everything that a component may import. It knows no plugin.
+//! All components of a host share it: the pools of memory and stacks, the epoch that makes busy guests yield, and the linker with
+//! everything that a component may import. It does not know the plugins.
 
 mod config;
 
@@ -21,8 +21,8 @@ use crate::state::HostState;
 use crate::store::Ticker;
 use crate::{wasi, world};
 
-/// One wasmtime engine for a host. Cheap to clone; clones are the same engine. Its ticker thread ends when the last
-/// clone and the last component made with it are gone.
+/// A host's wasmtime engine. Cheap to clone; clones are the same engine. Its ticker thread ends when the last clone, and the last
+/// component made with it, are dropped.
 #[derive(Clone)]
 pub struct WasmEngine(Arc<EngineState>);
 
@@ -37,16 +37,16 @@ struct EngineState {
     /// Held by every store.
     stores: Arc<()>,
     kind: Kind,
-    /// Engines of the other kinds that plugins of this host need, each made for the first of them.
+    /// Engines of other kinds, each made for the first plugin that needs it.
     others: Mutex<Vec<WasmEngine>>,
 }
 
 impl WasmEngine {
-    /// Sets the pools aside, builds the linker and starts the ticker. Where the address space is too short for the
-    /// pools, instances are made on demand, and a warning says so.
+    /// Reserves the pools, builds the linker and starts the ticker. If there is too little address space for the pools, instances are made
+    /// on demand, and a warning says so.
     ///
     /// # Errors
-    /// `internal` if the machine has no wasmtime support, no thread can be started, or the like.
+    /// `internal` if wasmtime does not support the machine, no thread can be started, or for a similar error.
     pub fn new(config: WasmConfig) -> Result<Self> {
         let loader = config.loader();
         Self::make(config, loader, Kind::default())
@@ -73,8 +73,7 @@ impl WasmEngine {
         })))
     }
 
-    /// The engine of the same host for a plugin with these limits: one whose stores count fuel, if it has some, and with as
-    /// much stack.
+    /// The engine of the same host for a plugin with these limits: with fuel if the plugin has some, and with the stack that it needs.
     pub(crate) fn for_limits(&self, limits: &Limits) -> Result<Self> {
         let kind = Kind::of(limits);
         if kind == self.0.kind {
@@ -93,13 +92,13 @@ impl WasmEngine {
         self.0.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Component instances that live now.
+    /// How many component instances exist now.
     #[must_use]
     pub fn instances(&self) -> usize {
         Arc::strong_count(&self.0.stores) - 1 + self.others().iter().map(Self::instances).sum::<usize>()
     }
 
-    /// Counts one more for as long as what is given back lives.
+    /// Counts one more instance until the returned value is dropped.
     pub(crate) fn count_store(&self) -> Arc<()> {
         Arc::clone(&self.0.stores)
     }
@@ -110,7 +109,7 @@ impl WasmEngine {
         self.0.pooling
     }
 
-    /// The cache of compiled components, if there is one.
+    /// The content of the cache of compiled components, if there is one.
     #[must_use]
     pub fn cache(&self) -> Option<CacheUsage> {
         self.0.loader.usage()
@@ -120,7 +119,7 @@ impl WasmEngine {
         &self.0.engine
     }
 
-    /// What its instances share.
+    /// The capacity that its instances share.
     pub(crate) fn capacity(&self) -> &Arc<Capacity> {
         &self.0.capacity
     }
@@ -133,7 +132,7 @@ impl WasmEngine {
         &self.0.linker
     }
 
-    /// Where compiled components come from.
+    /// The loader of compiled components.
     pub(crate) fn loader(&self) -> &Loader {
         &self.0.loader
     }

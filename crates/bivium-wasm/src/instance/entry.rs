@@ -1,8 +1,8 @@
-//! [`ComponentInstance`]: one store and the guest in it, and how the guest is entered.
+//! [`ComponentInstance`]: one store and the guest in it, and how the host calls the guest.
 //!
-//! The store lies in a slot behind a lock. Whoever enters the guest holds the lock for that long and no longer: between
-//! the results of a stream the slot is free, so that an instance can be closed at any time. A guest that trapped or was
-//! abandoned in the middle leaves an empty slot and a dead instance; nothing of it is entered again.
+//! The store is in a slot behind a lock, which is held only while the host is in the guest. Between the results of a stream it is free,
+//! so that an instance can be closed at any time. After a guest has trapped or was abandoned in the middle, the slot is empty and the
+//! instance is dead; it is never called again.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -38,34 +38,34 @@ pub struct ComponentInstance {
 pub(super) struct Live {
     pub(super) store: Store<HostState>,
     pub(super) guest: Box<dyn Guest>,
-    /// Goes after the store, whose place it is.
+    /// Dropped after the store, for which it was made.
     _reservation: Reservation,
 }
 
-/// How an entry into the guest ended: abandoned, with a trap, or with the plugin's answer.
+/// How a call into the guest ended: abandoned, with a trap, or with the plugin's answer.
 pub(super) type Outcome<T> = Result<wasmtime::Result<Result<T>>>;
 
 impl Live {
-    /// The guest works for this call from now on, or for the host itself.
+    /// From now on the guest works for this call, or for the host itself.
     pub(super) fn begin(&mut self, call: Option<&CallHandle>) {
         let state = self.store.data_mut();
         state.begin(call);
         if let Some(fuel) = state.store.limits.fuel
             && let Err(error) = self.store.set_fuel(fuel)
         {
-            tracing::error!("fuel is to be counted on an engine that does not: {error}");
+            tracing::error!("fuel cannot be set, since the engine does not count it: {error}");
         }
     }
 
-    /// To be called before each entry. A warm call then seldom meets a tick, which would cost it a trip through the
-    /// scheduler.
+    /// Must be called before each call into the guest. It resets the epoch deadline, so that a short call rarely meets a tick, which would
+    /// cost a trip through the scheduler.
     pub(super) fn enter(&mut self, bounds: &Bounds) {
         self.store.set_epoch_deadline(TICKS_TO_YIELD);
         self.store.data_mut().store.enter(bounds.deadline());
     }
 }
 
-/// Marks the instance dead unless the entry came to its end.
+/// Marks the instance as dead unless the call into the guest came to its end.
 struct Entry<'a>(Option<&'a AtomicBool>);
 
 impl Drop for Entry<'_> {
@@ -115,10 +115,10 @@ impl ComponentInstance {
         outcome
     }
 
-    /// Makes one result of an outcome, and frees a store that is of no more use.
+    /// Turns an outcome into one result, and frees a store that cannot be used any more.
     pub(super) fn settle<T>(&self, slot: &mut Option<Live>, bounds: &Bounds, outcome: Outcome<T>) -> Result<T> {
         if let Some(live) = slot.as_ref().filter(|live| live.store.data().store.call().is_none()) {
-            // No call's end would do it.
+            // Outside a call nothing else flushes it.
             live.store.data().store.log.flush();
         }
         let witnessed = |error| match slot.as_ref() {
@@ -150,11 +150,11 @@ impl ComponentInstance {
         if let Some(live) = slot {
             live.store.data_mut().end_call();
         }
-        // Whoever holds the slot is the only one to count.
+        // Only the holder of the slot counts, so this needs no atomic addition.
         self.calls.store(self.calls.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
-    /// Begins an entry that belongs to no call.
+    /// Begins work in the guest that belongs to no call.
     pub(super) fn control<'a>(&self, slot: &'a mut Option<Live>) -> Result<(&'a mut Live, Bounds)> {
         let live = slot.as_mut().ok_or_else(ended)?;
         let bounds = Bounds::of_control(&self.limits);
@@ -188,8 +188,8 @@ impl ComponentInstance {
         Ok(result)
     }
 
-    /// The slot, as soon as nobody else is in the guest: nearly always now, and then without the lock's own future, which
-    /// would cost a result of a stream some 2 %.
+    /// The slot, as soon as nobody else is in the guest. It is nearly always free, and then this avoids the lock's future, which would cost
+    /// some 2 % of a stream's result.
     pub(super) async fn enter(&self) -> MutexGuard<'_, Option<Live>> {
         match self.slot.try_lock() {
             Some(slot) => slot,
@@ -206,14 +206,14 @@ impl ComponentInstance {
         SlotGuard(Arc::clone(&self.slot).lock_owned().await)
     }
 
-    /// Has the guest drop a stream, and ends its call.
+    /// Makes the guest drop a stream, and ends its call.
     pub(super) async fn end_stream(&self, mut slot: SlotGuard, stream: Box<dyn GuestStream>) {
         if let Some(live) = slot.0.as_mut().filter(|_| self.lives()) {
             let mut bounds = Bounds::of_control(&self.limits).at_most(Self::DROP_STREAM);
             live.enter(&bounds);
             let work = async { stream.end(&mut live.store).await.map(Ok) };
             let outcome = self.drive(&mut bounds, work).await;
-            // Nobody waits for the answer; what went wrong shows in the instance's death.
+            // Nobody waits for the answer; if it failed, the instance is dead.
             if let Err(error) = self.settle(&mut slot.0, &bounds, outcome) {
                 tracing::debug!(instance = self.id, "a guest could not drop its stream: {error}");
             }
@@ -225,13 +225,13 @@ impl ComponentInstance {
         self.alive.load(Ordering::Acquire)
     }
 
-    /// Gives the instance up where its guest cannot be entered any more.
+    /// Marks the instance as dead, because its guest cannot be called any more.
     pub(super) fn abandon(&self) {
         self.alive.store(false, Ordering::Release);
     }
 }
 
-/// The right to enter the guest.
+/// The right to call the guest.
 pub(super) struct SlotGuard(OwnedMutexGuard<Option<Live>>);
 
 pub(super) fn ended() -> PluginError {

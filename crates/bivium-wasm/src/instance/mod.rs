@@ -1,4 +1,4 @@
-//! One live copy of a component, as the pool of instances knows it.
+//! One live copy of a component, for the pool of instances.
 
 mod entry;
 mod stream;
@@ -91,7 +91,7 @@ impl Instance for ComponentInstance {
     }
 
     async fn close(&self) {
-        // Whoever is in the guest leaves at once.
+        // Interrupts whoever is in the guest.
         self.reach.closing.cancel();
         let mut slot = self.slot.lock().await;
         if let Some(live) = slot.as_mut().filter(|_| self.lives()) {

@@ -1,4 +1,4 @@
-//! A guest's stream on the host's side: pulled when its reader pulls, dropped when its reader drops it.
+//! The host's side of a guest's stream: it produces a result when its reader asks for one, and is dropped when its reader drops it.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::store::Bounds;
 /// A stream that the guest holds open for its call.
 pub(super) struct RunningStream {
     instance: Arc<ComponentInstance>,
-    /// None once the guest has dropped it.
+    /// `None` once the guest has dropped it.
     stream: Option<Box<dyn GuestStream>>,
     bounds: Bounds,
 }
@@ -23,7 +23,7 @@ impl RunningStream {
     }
 
     pub(super) fn into_payloads(self) -> PayloadStream {
-        // Boxed, since it is moved in and out for each result.
+        // Boxed, since it is moved for each result.
         PayloadStream::new(stream::unfold(Box::new(self), |mut running| async move {
             let item = running.next().await?;
             Some((item, running))
@@ -34,7 +34,7 @@ impl RunningStream {
         let stream = self.stream.as_mut()?;
         let item = self.instance.next(stream.as_mut(), &mut self.bounds).await;
         if !matches!(item, Ok(Some(_))) {
-            // Once and large: in a box, so that what each result moves about stays small.
+            // Runs once and is large: boxed, so that the future of each result stays small.
             Box::pin(self.finish()).await;
         }
         item.transpose()
@@ -49,11 +49,11 @@ impl RunningStream {
 }
 
 impl Drop for RunningStream {
-    /// Between two results the guest is asked to drop its stream, and the instance serves on. In the middle of one the
-    /// instance is dead already.
+    /// Between two results the guest is asked to drop its stream, and the instance stays in use. In the middle of a result the instance is
+    /// dead already.
     fn drop(&mut self) {
         let Some(stream) = self.stream.take() else { return };
-        // Taken here and now: the next call must wait until the guest is done.
+        // The slot is taken here: the next call must wait until the guest is done.
         match (tokio::runtime::Handle::try_current(), self.instance.try_slot()) {
             (Ok(runtime), Some(slot)) if self.instance.lives() => {
                 let instance = Arc::clone(&self.instance);

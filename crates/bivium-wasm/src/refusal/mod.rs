@@ -1,7 +1,6 @@
-//! Why a file is no component that this host can run, in one sentence each.
+//! The errors of components that this host cannot run, one sentence each.
 //!
-//! What is refused here is refused at load, before any code of the component runs. Names in a component are a stranger's
-//! and are escaped.
+//! A component is refused when it is loaded, before any of its code runs. Names in a component are not trusted and are escaped.
 
 mod off;
 
@@ -14,33 +13,34 @@ const MAGIC: &[u8] = b"\0asm";
 /// What follows them in a core module.
 const MODULE: &[u8] = &[1, 0, 0, 0];
 
-/// Looks at the header only.
+/// Checks only the header.
 pub(crate) fn check_header(bytes: &[u8]) -> Result<()> {
     let Some(rest) = bytes.strip_prefix(MAGIC) else {
         return Err(PluginError::invalid_manifest("the file is not WebAssembly")
-            .with_help("name a component's `.wasm` file as `component`"));
+            .with_help("set `component` to a component's `.wasm` file"));
     };
     if rest.starts_with(MODULE) {
-        return Err(PluginError::invalid_manifest("the file is a core module, not a component")
-            .with_help("make a component of it with `wasm-tools component new`, or link it with `wasm-component-ld`"));
+        return Err(PluginError::invalid_manifest("the file is a core module, not a component").with_help(
+            "make a component from it with `wasm-tools component new`, or link it with `wasm-component-ld`",
+        ));
     }
     Ok(())
 }
 
-/// The file is shorter than it says.
+/// The error for a file that is shorter than its sections say.
 pub(crate) fn cut_short() -> PluginError {
     PluginError::invalid_manifest("the file ends in the middle of the component").with_help("build or copy it again")
 }
 
-/// The engine cannot compile it.
+/// The error for a component that the engine cannot compile.
 pub(crate) fn malformed(error: &wasmtime::Error) -> PluginError {
-    /// How the engine says that there is too much of something.
+    /// Words in the engine's messages about too much of something.
     const OVER_A_LIMIT: [&str; 7] =
         ["limit", "exceed", "too deep", "too many", "too large", "size out of bounds", "size is out of bounds"];
     let reason = text::reason(error);
     if OVER_A_LIMIT.iter().any(|over| reason.contains(over)) {
         return PluginError::invalid_manifest(format!(
-            "the component is over a limit of the WebAssembly engine: {reason}"
+            "the component exceeds a limit of the WebAssembly engine: {reason}"
         ))
         .with_help("build it smaller: docs/sandbox.md lists what a component may consist of");
     }
@@ -52,54 +52,54 @@ pub(crate) fn malformed(error: &wasmtime::Error) -> PluginError {
         .with_help(off.cure);
     }
     PluginError::invalid_manifest(format!(
-        "the component is damaged, or of a newer WebAssembly than this host knows: {reason}"
+        "the component is damaged, or needs a newer version of WebAssembly than this host has: {reason}"
     ))
     .with_help("build it again, for WebAssembly 3.0 and WASI 0.2 at most")
 }
 
-/// A function of a typed component cannot be called with JSON. `unfit` completes "the function `f` has …".
+/// The error for a typed component whose functions cannot be called with JSON. `unfit` completes "the function `f` has …".
 pub(crate) fn unfit(function: &str, unfit: &str) -> PluginError {
     PluginError::invalid_manifest(format!(
-        "the component is no plugin: its function `{}` has {unfit}",
+        "the component is not a plugin: its function `{}` has {unfit}",
         text::name(function)
     ))
     .with_help("export only functions of plain values, or implement world `bivium:plugin/plugin`")
 }
 
-/// The error of a call of such a function, where others of the component can be called.
+/// The error of a call of such a function, if other functions of the component can be called.
 pub(crate) fn not_callable(function: &str, unfit: &str) -> PluginError {
     PluginError::invalid_input(format!("the method `{}` cannot be called: it has {unfit}", text::name(function)))
-        .with_help("only functions of plain values are called; `bivium info` lists them")
+        .with_help("only functions of plain values can be called; `bivium info` lists them")
 }
 
-/// "did you mean `x`?", if a method that a call names is not there and is like one that is.
-pub(crate) fn meant<'k>(method: &str, known: impl IntoIterator<Item = &'k str>) -> Option<String> {
-    // A call that names none runs `execute`.
+/// "did you mean `x`?", if a call names a method that does not exist and a similar one does.
+pub(crate) fn did_you_mean<'k>(method: &str, known: impl IntoIterator<Item = &'k str>) -> Option<String> {
+    // A call without a method runs `execute`.
     let meant = if method == Call::EXECUTE { None } else { nearest(method, known) };
     meant.map(|meant| format!("did you mean `{}`?", text::name(meant)))
 }
 
-/// The linker has not got what the component imports.
+/// The error for an import that the linker does not have.
 pub(crate) fn missing_import(error: &wasmtime::Error) -> PluginError {
-    // The linker's first sentence names the import; the sentences under it say what of it is missing or different.
+    // The linker's first sentence names the import; the following ones say what of it is missing or different.
     let reason = text::reason(error);
     if reason.contains("`wasi:") && reason.contains("@0.3.") {
         return PluginError::invalid_manifest(format!(
-            "the component is made for WASI 0.3, and this host has WASI 0.2: {reason}"
+            "the component is built for WASI 0.3, and this host has WASI 0.2: {reason}"
         ))
         .with_help("build it for WASI 0.2 (in Rust for the target `wasm32-wasip2`)");
     }
     PluginError::invalid_manifest(format!("the component needs an import that this host does not provide: {reason}"))
-        .with_help("build it for world `bivium:plugin/plugin`, with no other imports than WASI 0.2")
+        .with_help("build it for world `bivium:plugin/plugin`, with no imports besides WASI 0.2")
 }
 
-/// An export of the world is not there.
+/// The error for a missing export of the world.
 pub(crate) fn missing_export(error: &wasmtime::Error) -> PluginError {
-    PluginError::invalid_manifest(format!("the component is not complete: {error:#}"))
+    PluginError::invalid_manifest(format!("the component lacks an export: {error:#}"))
         .with_help("implement every function of world `bivium:plugin/plugin`")
 }
 
-/// An export of the world has other parameters or results.
+/// The error for an export with other parameters or results than the world's.
 pub(crate) fn wrong_type(error: &wasmtime::Error) -> PluginError {
     let reason = text::reason(error);
     PluginError::invalid_manifest(format!("the component exports a function of the wrong type: {reason}"))

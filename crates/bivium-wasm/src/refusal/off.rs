@@ -1,87 +1,87 @@
-//! What of WebAssembly this host does not run, by name.
+//! Features of WebAssembly that this host does not run.
 
-/// A proposal that is off.
-pub(super) struct Off {
-    /// What the engine's words for it have in them.
+/// A feature that is disabled.
+pub(super) struct DisabledFeature {
+    /// Words in the engine's message about it.
     words: &'static [&'static str],
     /// Completes "the component uses …".
     pub(super) name: &'static str,
     pub(super) cure: &'static str,
 }
 
-/// The first that fits counts. `every_row_is_what_the_engine_says` holds each against the engine.
-const OFF: &[Off] = &[
-    Off {
+/// The first match counts. `every_row_is_what_the_engine_says` checks each row against the engine.
+const DISABLED: &[DisabledFeature] = &[
+    DisabledFeature {
         words: &["component model async", "component model more async builtins"],
         name: "asynchronous functions, streams or futures of components (WASI 0.3)",
-        cure: "build it for WASI 0.2 with synchronous functions (with componentize-qjs by its option `--sync`)",
+        cure: "build it for WASI 0.2 with synchronous functions (in componentize-qjs use its option `--sync`)",
     },
-    Off {
+    DisabledFeature {
         words: &["component model threading"],
         name: "threads of components",
         cure: "build it without threads (no target `…-threads`, no `-pthread`)",
     },
-    Off {
+    DisabledFeature {
         words: &["threads must be enabled", "threads support is not enabled", "shared-everything-threads"],
         name: "threads and shared memory",
         cure: "build it without threads (no target `…-threads`, no `-pthread`, no `--shared-memory`)",
     },
-    Off {
+    DisabledFeature {
         words: &["error-context"],
         name: "error contexts of components",
         cure: "build it for WASI 0.2, where errors are values of `result`",
     },
-    Off {
+    DisabledFeature {
         words: &["component model gc", "`cm-gc`"],
         name: "garbage-collected values between components (the option `gc`)",
         cure: "build it with its values in linear memory; within a module the garbage collector is on",
     },
-    Off {
+    DisabledFeature {
         words: &["component model 64-bit", "`cm64`"],
         name: "memories of 64 bits between components",
         cure: "build it for `wasm32`",
     },
-    Off {
+    DisabledFeature {
         words: &["fixed-length lists"],
         name: "lists of a fixed length (`list<T, N>`)",
         cure: "use `list<T>` or a tuple in its WIT",
     },
-    Off {
+    DisabledFeature {
         words: &["component model `value`s"],
         name: "values of components (`value` imports and exports)",
         cure: "export functions that give the values",
     },
-    Off {
+    DisabledFeature {
         words: &["stack switching", "continuation refs"],
         name: "stack switching",
         cure: "build it without continuations (no `-wasmfx`, no option for stack switching)",
     },
-    Off {
+    DisabledFeature {
         words: &["legacy exceptions", "legacy_exceptions"],
-        name: "the exceptions of before WebAssembly 3.0",
-        cure: "build it with `-mllvm -wasm-use-legacy-eh=false`, or convert it by `wasm-opt --translate-to-exnref`",
+        name: "the exceptions from before WebAssembly 3.0",
+        cure: "build it with `-mllvm -wasm-use-legacy-eh=false`, or convert it with `wasm-opt --translate-to-exnref`",
     },
-    Off {
+    DisabledFeature {
         words: &["custom page sizes"],
         name: "memories with pages of another size",
         cure: "build it with pages of 64 KiB (no `--page-size`)",
     },
-    Off {
+    DisabledFeature {
         words: &["wide arithmetic"],
         name: "wide arithmetic",
-        cure: "build it without it (no `-mwide-arithmetic`, no `-Ctarget-feature=+wide-arithmetic`)",
+        cure: "build it without wide arithmetic (no `-mwide-arithmetic`, no `-Ctarget-feature=+wide-arithmetic`)",
     },
-    Off { words: &["memory control"], name: "memory control", cure: "build it without `memory.discard`" },
-    Off {
+    DisabledFeature { words: &["memory control"], name: "memory control", cure: "build it without `memory.discard`" },
+    DisabledFeature {
         words: &["custom descriptors"],
         name: "custom descriptors of types",
         cure: "build it without them; the garbage collector without descriptors is on",
     },
 ];
 
-/// What the engine refuses with these words, if it is off.
-pub(super) fn find(reason: &str) -> Option<&'static Off> {
-    OFF.iter().find(|off| off.words.iter().any(|words| reason.contains(words)))
+/// The disabled feature that the engine's message is about.
+pub(super) fn find(reason: &str) -> Option<&'static DisabledFeature> {
+    DISABLED.iter().find(|off| off.words.iter().any(|words| reason.contains(words)))
 }
 
 #[cfg(test)]
@@ -91,7 +91,7 @@ mod tests {
 
     use super::*;
 
-    /// One component for each.
+    /// One component for each feature.
     const USES: &[(&str, &str)] = &[
         (
             "asynchronous functions",
@@ -130,7 +130,7 @@ mod tests {
         ("values of components", r#"(component (import "v" (value u8)))"#),
         ("stack switching", "(component (core module (type $f (func)) (type (cont $f))))"),
         ("stack switching", "(component (core module (func (drop (ref.null cont)))))"),
-        ("exceptions of before", "(component (core module (func try catch_all end)))"),
+        ("exceptions from before", "(component (core module (func try catch_all end)))"),
         ("pages of another size", "(component (core module (memory 1 (pagesize 1))))"),
         (
             "wide arithmetic",
@@ -159,12 +159,12 @@ mod tests {
             !told.as_ref().is_ok_and(|told| told.starts_with("the component uses ") && told.contains(**name))
         });
         assert_eq!(wrong.collect::<Vec<_>>(), []);
-        for off in OFF {
+        for off in DISABLED {
             assert!(USES.iter().any(|(name, _)| off.name.contains(name)), "{} has no example", off.name);
         }
     }
 
-    /// What WebAssembly 3.0 and WASI 0.2 have is on.
+    /// The features of WebAssembly 3.0 and WASI 0.2 are enabled.
     #[test]
     fn what_is_on_is_taken() {
         let engine = crate::settings::to_compile().next().unwrap().unwrap();

@@ -110,7 +110,7 @@ impl Methods {
         n.and_then(|n| self.methods.get(n)).ok_or_else(|| {
             let names = || self.methods.iter().map(|method| method.name.as_str());
             let known = listed(names());
-            let help = match refusal::meant(name, names()) {
+            let help = match refusal::did_you_mean(name, names()) {
                 Some(meant) => format!("{meant} Its methods are {known}"),
                 None => format!("its methods are {known}"),
             };

@@ -1,4 +1,4 @@
-//! A directory that is ours alone, and work on what is in it through its handle, without following links.
+//! A directory that only this user can enter. All work in it goes through open handles and follows no links.
 
 use std::ffi::CString;
 use std::fs::{DirBuilder, File};
@@ -12,18 +12,18 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-/// No file of ours that is read into memory is larger: seals and remembered digests.
+/// The longest file that is read into memory: seals and remembered digests.
 const NOTE_BYTES: u64 = 4096;
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const PRIVATE: Mode = Mode::RWXU;
 
-/// Makes the directory and what is missing above it, and opens it.
+/// Makes the directory and its missing parents, and opens it.
 pub(super) fn make(path: &Path) -> io::Result<OwnedFd> {
     DirBuilder::new().recursive(true).mode(PRIVATE.as_raw_mode()).create(path)?;
     check_directory(rustix::fs::open(path, DIRECTORY, Mode::empty())?)
 }
 
-/// Makes a directory in another, or takes the one that is there.
+/// Makes a directory in another one, or opens an existing one.
 pub(super) fn make_in(parent: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
     match mkdirat(parent, name, PRIVATE) {
         Ok(()) | Err(Errno::EXIST) => open_in(parent, name),
@@ -40,28 +40,28 @@ fn check_directory(dir: OwnedFd) -> io::Result<OwnedFd> {
     Ok(dir)
 }
 
-/// Opens a file for reading, if it is a regular one of ours with one name.
+/// Opens a file for reading, if it is a regular file of this user with one name.
 pub(super) fn open_file(parent: BorrowedFd<'_>, name: &str) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(openat(parent, name, flags, Mode::empty())?);
     let stat = fstat(&file)?;
     check(&stat, FileType::RegularFile)?;
     if stat.st_nlink != 1 {
-        return Err(refused("it has another name besides (a hard link)"));
+        return Err(refused("it has another name (a hard link)"));
     }
     Ok(file)
 }
 
-/// Ours, and closed to everybody else.
+/// Checks that it belongs to this user and that nobody else has any rights.
 fn check(stat: &Stat, kind: FileType) -> io::Result<()> {
     if FileType::from_raw_mode(stat.st_mode) != kind {
-        return Err(refused("it is of another kind than expected"));
+        return Err(refused("it has another file type than expected"));
     }
     if stat.st_uid != rustix::process::geteuid().as_raw() {
         return Err(refused("it belongs to another user"));
     }
     if Mode::from_raw_mode(stat.st_mode).intersects(Mode::RWXG | Mode::RWXO) {
-        return Err(refused("others can get at it (chmod go= makes it private)"));
+        return Err(refused("other users have access to it (`chmod go=` makes it private)"));
     }
     Ok(())
 }
@@ -70,13 +70,13 @@ fn refused(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, why)
 }
 
-/// Makes a file that is not there yet.
+/// Makes a file that does not exist yet.
 pub(super) fn create_file(parent: BorrowedFd<'_>, name: &str) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(File::from(openat(parent, name, flags, Mode::RUSR | Mode::WUSR)?))
 }
 
-/// A small file's text; none if there is no such file.
+/// The text of a small file; `None` if it does not exist.
 pub(super) fn read_note(parent: BorrowedFd<'_>, name: &str) -> io::Result<Option<String>> {
     let file = match open_file(parent, name) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -87,7 +87,7 @@ pub(super) fn read_note(parent: BorrowedFd<'_>, name: &str) -> io::Result<Option
     Ok(Some(text))
 }
 
-/// Puts a small file in the place of the one that may be there, as a whole.
+/// Writes a small file, and replaces an existing one atomically.
 pub(super) fn write_note(parent: BorrowedFd<'_>, name: &str, text: &str) -> io::Result<()> {
     let fresh = hidden_name()?;
     let written = create_file(parent, &fresh)
@@ -99,7 +99,7 @@ pub(super) fn write_note(parent: BorrowedFd<'_>, name: &str, text: &str) -> io::
     written
 }
 
-/// Removes a directory of ours with the files in it, at once for everybody who looks for it by its name.
+/// Removes a directory with the files in it. Its name is free at once.
 pub(super) fn remove(parent: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     let gone = hidden_name()?;
     match renameat(parent, name, parent, &gone) {
@@ -109,7 +109,7 @@ pub(super) fn remove(parent: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     remove_hidden(parent, &gone)
 }
 
-/// Removes what nobody looks for any more: a directory with files in it, a file, or a link.
+/// Removes a hidden entry: a directory with files in it, a file, or a link.
 pub(super) fn remove_hidden(parent: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     match unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
@@ -125,7 +125,7 @@ pub(super) fn remove_hidden(parent: BorrowedFd<'_>, name: &str) -> io::Result<()
         Ok(unlinkat(parent, name, AtFlags::REMOVEDIR)?)
     };
     match emptied() {
-        // Somebody else does the same.
+        // Another process removes it too.
         Err(error) if io::Error::kind(&error) == io::ErrorKind::NotFound => Ok(()),
         emptied => emptied,
     }
@@ -143,14 +143,14 @@ pub(super) fn names(dir: BorrowedFd<'_>) -> io::Result<Vec<CString>> {
     Ok(names)
 }
 
-/// When a file was last written to, or a directory marked as used, and how large it is.
+/// When a file was last written to, or a directory was last marked as used, and its size.
 pub(super) fn look_at(parent: BorrowedFd<'_>, name: &str) -> io::Result<(Timespec, u64)> {
     let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
     let (tv_sec, tv_nsec) = (stat.st_mtime, stat.st_mtime_nsec.cast_signed());
     Ok((Timespec { tv_sec, tv_nsec }, u64::try_from(stat.st_size).unwrap_or_default()))
 }
 
-/// A name that no other has, for what is not in its place yet or any more.
+/// A new unique name for an entry that is not in its place yet, or not any more.
 pub(super) fn hidden_name() -> io::Result<String> {
     let random = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
     Ok(format!(".{random:016x}"))

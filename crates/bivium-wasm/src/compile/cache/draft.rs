@@ -1,4 +1,4 @@
-//! [`Draft`]: an entry that is being made.
+//! [`Draft`]: an entry of the cache that is being made.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -13,15 +13,15 @@ use super::{CODE, Cache, Key, SEAL, SETTLED, Seal, dir};
 use crate::compile::digest::Digest;
 use crate::compile::stamp::Stamp;
 
-/// How long to wait for the file system's clock to move on.
+/// How long to wait for the file system's clock to advance.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 const LOOKS: u32 = 30;
-/// How long another host may tidy.
+/// The longest time that another host may hold the lock to tidy the cache.
 const TIDYING: Duration = Duration::from_secs(2);
-/// Others may put their own entry in place at the same time.
+/// Attempts to put an entry in place, since others may do so at the same time.
 const ATTEMPTS: u32 = 4;
 
-/// Takes the lock beside others. Whoever tidies has it for a moment; one that was stopped meanwhile is not waited for.
+/// Takes the shared lock. A host that tidies holds it only for a moment; one that was stopped meanwhile is not waited for.
 fn share(lock: &File) -> io::Result<()> {
     let start = Instant::now();
     loop {
@@ -29,21 +29,21 @@ fn share(lock: &File) -> io::Result<()> {
             Ok(()) => return Ok(()),
             Err(TryLockError::Error(error)) => return Err(error),
             Err(TryLockError::WouldBlock) if start.elapsed() > TIDYING => {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "another host does not give its lock back"));
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "another host does not release its lock"));
             }
             Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK_EVERY),
         }
     }
 }
 
-/// An entry under a hidden name. It goes when it is dropped, unless it was put in place.
+/// An entry under a hidden name. Dropping it removes the entry, unless it was put in place.
 #[derive(Debug)]
 pub(crate) struct Draft {
     cache: Arc<Cache>,
     name: String,
     dir: OwnedFd,
     code: File,
-    /// While it is held nobody takes the draft for one that a killed host has left.
+    /// While it is held, no other host removes the draft as one that a killed host has left.
     _lock: File,
 }
 
@@ -57,19 +57,19 @@ impl Draft {
         Ok(Self { cache, name, dir, code, _lock: lock })
     }
 
-    /// Where the compiled component is to be written.
+    /// The file for the compiled component.
     pub(crate) fn code(&self) -> &File {
         &self.code
     }
 
-    /// Seals what was written and puts it in place, unless another was quicker: it then takes the other's place only
-    /// if that one is spoiled. Then the cache is tidied.
+    /// Seals the entry and puts it in place. If another host was faster, its entry is replaced only if it is damaged. Then the cache is
+    /// tidied.
     pub(crate) fn install(self, key: Key) -> io::Result<()> {
-        // Without this a power cut could leave a file of the right size and time, full of zeros, under a good seal.
+        // Otherwise a power failure could leave a file of the right size and time, but full of zeros, under a valid seal.
         fchmod(&self.code, Mode::RUSR)?;
         self.code.sync_all()?;
         let stamp = self.settled_stamp()?;
-        // Read back, so that it is the file that is sealed and not what should be in it.
+        // Read back, so that the seal is that of the file's real content.
         let sha256 = Digest::of_file(&self.code)?;
         Seal { sha256, stamp }.write(self.dir.as_fd(), SEAL)?;
         self.put_in_place(key)?;
@@ -79,7 +79,7 @@ impl Draft {
         Ok(())
     }
 
-    /// The stamp, once a change from now on would be seen.
+    /// The stamp, once every later change would be visible in it.
     fn settled_stamp(&self) -> io::Result<Option<Stamp>> {
         for _ in 0..LOOKS {
             let stamp = Stamp::of(&self.code)?;
@@ -109,7 +109,7 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // Not there any more if it was put in place.
+        // If it was put in place, it no longer exists under this name.
         if let Err(error) = dir::remove_hidden(self.cache.dir.as_fd(), &self.name) {
             tracing::warn!(cache = %self.cache.path.display(), %error, "cannot remove an unfinished entry");
         }

@@ -1,19 +1,19 @@
-//! [`Cache`]: compiled components on disk, so that a second host maps what a first one compiled.
+//! [`Cache`]: compiled components on disk, so that a second host can reuse what a first one compiled.
 //!
 //! ```text
-//! components/            0700, ours
-//!   KEY/                 one entry; KEY is the SHA-256 of the component's own, the engine's version and settings
+//! components/            0700, of this user
+//!   KEY/                 one entry; KEY is the SHA-256 of the component's SHA-256, the engine's version and its settings
 //!     code               the compiled component, read-only
-//!     seal               its SHA-256, and its stamp when that was made
-//!   digests/             for component files that do not change, the SHA-256, so that a load need not read them
-//!   lock                 held shared by whoever makes an entry, alone by whoever tidies
-//!   .RANDOM              what is being made, or thrown away
+//!     seal               its SHA-256, and its stamp at the time when that was computed
+//!   digests/             the SHA-256 of component files that do not change, so that a load need not read them
+//!   lock                 shared by hosts that make an entry, exclusive for a host that tidies
+//!   .RANDOM              an entry that is being made or removed
 //! ```
 //!
-//! An entry is made under a hidden name and takes its place in one rename. None is ever written to after that, so that
-//! what a process has mapped stays as it is; removing one takes away names only. When an entry is opened, its stamp is
-//! compared with the seal's; if it differs, the digest is; if that differs too, the entry is thrown away. What holds
-//! others off is the directory: who can write there can be this user, and could change the host itself as well.
+//! An entry is made under a hidden name and put in place by one rename. It is never written to after that, so that the code that a
+//! process has mapped stays the same; removing an entry only removes names. When an entry is opened, its stamp is compared with the
+//! seal's. If it differs, the SHA-256 is compared; if that differs too, the entry is removed. The protection is the directory's mode:
+//! whoever can write there has this user's rights, and could change the host itself as well.
 
 mod dir;
 mod draft;
@@ -36,14 +36,14 @@ use super::stamp::Stamp;
 
 pub(crate) use draft::Draft;
 
-/// Counts up when what an entry consists of changes.
+/// Changes when the format of an entry changes.
 const FORMAT: &str = "bivium compiled component 1";
 const CODE: &str = "code";
 const SEAL: &str = "seal";
 const DIGESTS: &str = "digests";
 const LOCK: &str = "lock";
 
-/// How long ago a file must have changed for its stamp to be believed: above the tick of any kernel.
+/// How long ago a file must have changed for its stamp to be reliable: more than the tick of any kernel.
 const SETTLED: Duration = Duration::from_millis(20);
 
 /// The name of an entry.
@@ -51,7 +51,7 @@ const SETTLED: Duration = Duration::from_millis(20);
 pub(crate) struct Key(Digest);
 
 impl Key {
-    /// The key under which an engine's code of a component lies.
+    /// The key of a component's code for an engine.
     pub(crate) fn new(engine: &Engine, component: Digest) -> Self {
         Self(Digest::of_hashed(&[FORMAT, &component.to_string()], &engine.precompile_compatibility_hash()))
     }
@@ -63,12 +63,12 @@ impl std::fmt::Display for Key {
     }
 }
 
-/// What was found out of a file, and how the file was then.
+/// The SHA-256 of a file, and the file's stamp at that time.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Seal {
     sha256: Digest,
-    /// None where the file system's times are too coarse: the digest is then checked each time.
+    /// `None` if the file system's times are too coarse: then the SHA-256 is computed each time.
     stamp: Option<Stamp>,
 }
 
@@ -89,10 +89,10 @@ pub(crate) struct Cache {
     path: PathBuf,
     dir: OwnedFd,
     digests: OwnedFd,
-    /// Bytes of compiled code that are kept.
+    /// The most bytes of compiled code that are kept.
     limit: u64,
-    /// Whether it was told that something cannot be kept.
-    told: Once,
+    /// For the warning that something cannot be stored, which is written once.
+    warned: Once,
 }
 
 impl Cache {
@@ -100,15 +100,15 @@ impl Cache {
     pub(crate) fn open(path: &Path, limit: u64) -> io::Result<Self> {
         let dir = dir::make(path)?;
         let digests = dir::make_in(dir.as_fd(), DIGESTS)?;
-        Ok(Self { path: path.to_owned(), dir, digests, limit, told: Once::new() })
+        Ok(Self { path: path.to_owned(), dir, digests, limit, warned: Once::new() })
     }
 
-    /// Says, once, that something cannot be kept: the disk may be full, or read-only.
-    pub(crate) fn cannot_keep(&self, error: &io::Error) {
-        self.told.call_once(|| {
+    /// Warns once that something cannot be stored: the disk may be full or read-only.
+    pub(crate) fn warn_not_stored(&self, error: &io::Error) {
+        self.warned.call_once(|| {
             tracing::warn!(
                 cache = %self.path.display(), %error,
-                "a compiled component cannot be kept in the cache, the next load compiles it anew"
+                "a compiled component cannot be stored in the cache; the next load compiles it again"
             );
         });
     }
@@ -117,7 +117,7 @@ impl Cache {
         &self.path
     }
 
-    /// The code of an entry, if it is there and as it was made. One that is not is thrown away, with a warning.
+    /// The code of an entry, if it exists and is unchanged. A changed entry is removed, with a warning.
     pub(crate) fn find(&self, key: Key) -> Option<Code> {
         let error = match self.open_entry(key) {
             Ok(code) => return Some(code),
@@ -125,7 +125,10 @@ impl Cache {
         };
         if error.kind() != io::ErrorKind::NotFound {
             let entry = self.path.join(key.to_string());
-            tracing::warn!(entry = %entry.display(), %error, "a compiled component was changed in the cache; it is thrown away and compiled anew");
+            tracing::warn!(
+                entry = %entry.display(), %error,
+                "a compiled component was changed in the cache; it is removed and compiled again"
+            );
         }
         self.discard(key);
         None
@@ -135,13 +138,13 @@ impl Cache {
         let changed = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what);
         let entry = dir::open_in(self.dir.as_fd(), &key.to_string())?;
         let file = dir::open_file(entry.as_fd(), CODE)?;
-        let seal = Seal::read(entry.as_fd(), SEAL)?.ok_or_else(|| changed("its seal is gone"))?;
+        let seal = Seal::read(entry.as_fd(), SEAL)?.ok_or_else(|| changed("its seal is missing"))?;
         let stamp = Stamp::of(&file)?;
         if seal.stamp != Some(stamp) {
             if Digest::of_file(&file)? != seal.sha256 {
-                return Err(changed("its SHA-256 is not the one that it had"));
+                return Err(changed("its SHA-256 is different"));
             }
-            // Copied or restored from a backup, say. A seal that cannot be written costs time, no more.
+            // Copied or restored from a backup, for example. If the seal cannot be written, the next load is only slower.
             let stamp = stamp.is_settled(SETTLED).then_some(stamp);
             let _ = Seal { stamp, ..seal }.write(entry.as_fd(), SEAL);
         }
@@ -155,14 +158,14 @@ impl Cache {
         }
     }
 
-    /// Begins a new entry. Waits while another host tidies, which does not take long.
+    /// Begins a new entry. Waits while another host tidies, which is short.
     pub(crate) fn draft(self: &Arc<Self>) -> io::Result<Draft> {
         Draft::new(Arc::clone(self))
     }
 
     /// The digest that a file with this stamp had when it was last read.
     pub(crate) fn remembered(&self, stamp: &Stamp) -> Option<Digest> {
-        // What cannot be read is not known.
+        // A note that cannot be read counts as missing.
         let known = Seal::read(self.digests.as_fd(), &name_of(stamp)).ok()??;
         (known.stamp == Some(*stamp)).then_some(known.sha256)
     }
@@ -183,16 +186,16 @@ impl Cache {
     }
 }
 
-/// One note for each file, whatever it becomes.
+/// There is one note for each file, also after the file changes.
 fn name_of(stamp: &Stamp) -> String {
     format!("{:x}-{:x}", stamp.device, stamp.inode)
 }
 
-/// The time at which an entry was last used is its directory's.
+/// The time of an entry's last use is the modification time of its directory.
 fn mark_as_used(entry: &OwnedFd) {
     let time = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
     let now = Timestamps { last_access: time(UTIME_OMIT), last_modification: time(UTIME_NOW) };
-    // If not, it goes earlier than it need.
+    // If this fails, the entry is only removed earlier than necessary.
     let _ = futimens(entry, &now);
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::*;
 
-/// What stands for compiled code here: the cache does not look into it.
+/// Stands for compiled code: the cache does not look into it.
 const ONE: &[u8] = b"one component's code";
 const OTHER: &[u8] = b"other code of a size";
 
@@ -25,7 +25,7 @@ impl Place {
         Self { cache, directory }
     }
 
-    /// As another process has it open.
+    /// The same cache, opened as by another process.
     fn reopened(&self) -> Arc<Cache> {
         Arc::new(Cache::open(self.cache.path(), self.cache.limit).unwrap())
     }
@@ -51,7 +51,7 @@ fn install(cache: &Arc<Cache>, key: Key, code: &[u8]) {
     draft.install(key).unwrap();
 }
 
-/// What the cache gives for a key, read as the engine would map it.
+/// The code that the cache returns for a key, read as the engine would map it.
 fn found(cache: &Cache, key: Key) -> Option<Vec<u8>> {
     cache.find(key).map(|code| code.read().unwrap())
 }
@@ -68,7 +68,7 @@ fn the_cache_is_emptied_unless_an_entry_is_being_made() {
     fs::create_dir(place.cache.path().join(".left")).unwrap();
     assert_eq!(place.cache.clear().unwrap(), (1, ONE.len() as u64));
     assert_eq!((place.names(), place.cache.usage().unwrap()), (Vec::new(), (0, 0)));
-    assert_eq!(mapped.read().unwrap(), ONE, "who has it open goes on with it");
+    assert_eq!(mapped.read().unwrap(), ONE, "a process that has it open goes on using it");
     place.install("one", ONE);
     assert_eq!(found(&place.cache, key("one")).as_deref(), Some(ONE));
 }
@@ -83,7 +83,7 @@ fn what_is_put_in_is_found_by_other_hosts_and_left_as_it_is() {
     assert_eq!(fs::metadata(place.cache.path()).unwrap().mode() & 0o777, 0o700);
     assert_eq!(found(&place.reopened(), key("a")).as_deref(), Some(ONE));
 
-    // Somebody else was quicker: what is there stays, since others may have it mapped.
+    // Another host was faster: its entry stays, since others may have it mapped.
     install(&place.reopened(), key("a"), OTHER);
     assert_eq!(fs::metadata(entry.join(CODE)).unwrap().ino(), stat.ino());
     assert_eq!(found(&place.cache, key("a")).as_deref(), Some(ONE));
@@ -94,11 +94,11 @@ fn what_is_put_in_is_found_by_other_hosts_and_left_as_it_is() {
 fn a_file_that_is_unchanged_is_not_read_again() {
     let place = Place::new(1 << 20);
     let entry = place.install("a", ONE);
-    // A wrong digest under the right stamp shows whether the digest was asked.
+    // A wrong digest with the right stamp shows whether the digest was used.
     let seal = fs::read_to_string(entry.join(SEAL)).unwrap();
     fs::write(entry.join(SEAL), seal.replace(&Digest::of(ONE).to_string(), &Digest::of(OTHER).to_string())).unwrap();
     assert!(place.cache.find(key("a")).is_some());
-    // Touched, it is read: and now found to be another.
+    // After a change of its mode it is read, and the difference is found.
     fs::set_permissions(entry.join(CODE), Permissions::from_mode(0o600)).unwrap();
     assert!(place.cache.find(key("a")).is_none());
     assert!(!entry.exists());
@@ -156,7 +156,7 @@ fn hostile_a_spoiled_entry_is_never_given_out() {
             fs::set_permissions(entry.join(CODE), Permissions::from_mode(0o644)).unwrap();
         }),
         ("no seal", |entry| fs::remove_file(entry.join(SEAL)).unwrap()),
-        ("a seal that is none", |entry| fs::write(entry.join(SEAL), "{\"sha256\": 7}").unwrap()),
+        ("an invalid seal", |entry| fs::write(entry.join(SEAL), "{\"sha256\": 7}").unwrap()),
     ];
     let place = Place::new(1 << 20);
     for (how, spoil) in spoils {
@@ -166,13 +166,13 @@ fn hostile_a_spoiled_entry_is_never_given_out() {
         assert_eq!(found(&place.cache, key("a")), None, "{how}");
         assert_eq!(place.names(), [""; 0], "{how}");
     }
-    // The entry itself is a link to a good one.
+    // The entry itself is a link to a valid one.
     let entry = place.install("a", ONE);
     fs::rename(&entry, place.directory.path().join("elsewhere")).unwrap();
     symlink(place.directory.path().join("elsewhere"), &entry).unwrap();
     assert_eq!(found(&place.cache, key("a")), None);
     assert!(!entry.is_symlink() && place.directory.path().join("elsewhere").join(CODE).exists());
-    // A draft takes the place of a spoiled one.
+    // A draft replaces a damaged entry.
     fs::write(&entry, "not even a directory").unwrap();
     place.install("a", ONE);
     assert_eq!(found(&place.cache, key("a")).as_deref(), Some(ONE));
@@ -206,9 +206,9 @@ fn what_was_not_used_for_longest_goes_first() {
     place.cache.find(key("c")).unwrap();
     place.install("d", ONE);
     assert_eq!(found(&place.cache, key("b")), None);
-    assert_eq!(mapped.read().unwrap(), ONE, "who has it open keeps it");
+    assert_eq!(mapped.read().unwrap(), ONE, "a process that has it open keeps it");
     assert_eq!(place.cache.usage().unwrap(), (3, 3 * ONE.len() as u64));
-    // One that is too large for the whole cache is kept until the next.
+    // An entry that is too large for the whole cache is kept until the next one.
     place.install("large", &ONE.repeat(9));
     assert_eq!(place.names(), [key("large").to_string()]);
     place.install("e", ONE);
@@ -224,12 +224,12 @@ fn drafts_of_the_dead_are_cleared_away_and_those_of_the_living_are_not() {
     let other = place.reopened();
     let living = other.draft().unwrap();
     place.install("a", ONE);
-    assert!(dead.exists(), "nobody tells the dead from the living while one of these works");
+    assert!(dead.exists(), "a dead draft cannot be distinguished from a live one while another host makes an entry");
     living.code().write_all(ONE).unwrap();
     living.install(key("b")).unwrap();
     assert!(!dead.exists());
     assert_eq!(place.names().len(), 2);
-    // One that is given up leaves nothing.
+    // A dropped draft leaves nothing.
     drop(place.cache.draft().unwrap());
     assert_eq!(place.names().len(), 2);
 }
@@ -246,7 +246,7 @@ fn hosts_that_make_and_spoil_the_same_entry_at_the_same_time_never_see_half_of_o
                 for round in 0..12 {
                     install(&cache, key("a"), code);
                     if let Some(found) = cache.find(key("a")) {
-                        // An entry that was removed meanwhile is whole all the same.
+                        // An entry that was removed meanwhile is complete all the same.
                         assert!(codes.contains(&found.read().unwrap()));
                     }
                     if round % 3 == 0 {
@@ -258,7 +258,7 @@ fn hosts_that_make_and_spoil_the_same_entry_at_the_same_time_never_see_half_of_o
     });
     place.install("a", &codes[0]);
     assert!(codes.contains(&found(&place.cache, key("a")).unwrap()));
-    assert_eq!(place.names().len(), 1, "nothing is left lying about");
+    assert_eq!(place.names().len(), 1, "nothing is left over");
 }
 
 #[test]

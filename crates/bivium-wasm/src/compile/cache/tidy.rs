@@ -1,6 +1,6 @@
-//! Keeping the cache within its size: what was not used for longest goes first, and what killed hosts left behind.
+//! Keeps the cache within its size: removes the least recently used entries, and what killed hosts left behind.
 //!
-//! A file that some process has mapped may go, too: it stays there for that process. Only names are removed.
+//! A file that a process has mapped may be removed too: the process keeps it. Only names are removed.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -10,7 +10,7 @@ use rustix::fs::Timespec;
 use super::{CODE, Cache, Key, dir};
 use crate::compile::digest::Digest;
 
-/// Digests of component files that are remembered.
+/// The most remembered digests of component files.
 const DIGESTS: usize = 1024;
 
 struct Entry {
@@ -20,8 +20,7 @@ struct Entry {
 }
 
 impl Cache {
-    /// Removes what is too much, but for `kept`. Left to others while one of them makes an entry: the last one to end
-    /// tidies.
+    /// Removes entries past the limit, except `kept`. Does nothing while another host makes an entry: the last one to finish does it.
     pub(super) fn tidy(&self, kept: Key) {
         if let Err(error) = self.try_tidy(kept) {
             tracing::warn!(cache = %self.path.display(), %error, "cannot tidy the cache of compiled components");
@@ -41,14 +40,14 @@ impl Cache {
             if total <= self.limit || entry.key == kept {
                 break;
             }
-            tracing::debug!(key = %entry.key, "a compiled component leaves the cache");
+            tracing::debug!(key = %entry.key, "a compiled component is removed from the cache");
             self.discard(entry.key);
             total = total.saturating_sub(entry.bytes);
         }
         self.forget()
     }
 
-    /// Removes what killed hosts have left. To be called while nobody makes an entry.
+    /// Removes what killed hosts have left. Must only be called while nobody makes an entry.
     fn remove_left(&self) -> io::Result<()> {
         for name in dir::names(self.dir.as_fd())? {
             if let Some(name) = name.to_str().ok().filter(|name| name.starts_with('.')) {
@@ -58,12 +57,11 @@ impl Cache {
         Ok(())
     }
 
-    /// Removes everything that nobody makes now, and gives what it was: entries and their bytes. What a process has mapped stays
-    /// there for that process.
+    /// Removes everything, and returns the number of entries and their bytes. A process keeps the code that it has mapped.
     pub(crate) fn clear(&self) -> io::Result<(usize, u64)> {
         let lock = self.lock_file()?;
         lock.try_lock()
-            .map_err(|_| io::Error::new(io::ErrorKind::ResourceBusy, "another host compiles a component"))?;
+            .map_err(|_| io::Error::new(io::ErrorKind::ResourceBusy, "another host is compiling a component"))?;
         self.remove_left()?;
         for name in dir::names(self.digests.as_fd())? {
             name.to_str().map_or(Ok(()), |name| dir::remove_hidden(self.digests.as_fd(), name))?;
@@ -76,7 +74,7 @@ impl Cache {
         Ok((count, bytes))
     }
 
-    /// Removes the oldest of too many remembered digests.
+    /// Removes the oldest remembered digests past the limit.
     fn forget(&self) -> io::Result<()> {
         let notes = dir::names(self.digests.as_fd())?;
         let names = notes.iter().filter_map(|name| name.to_str().ok());
@@ -90,7 +88,7 @@ impl Cache {
     fn entries(&self) -> io::Result<Vec<Entry>> {
         let names = dir::names(self.dir.as_fd())?;
         let keys = names.iter().filter_map(|name| Digest::parse(name.to_str().ok()?)).map(Key);
-        // One that is removed meanwhile does not count.
+        // An entry that is removed meanwhile is not counted.
         let entry = |key: Key| {
             let (used, _) = dir::look_at(self.dir.as_fd(), &key.to_string()).ok()?;
             let code = dir::look_at(self.dir.as_fd(), &format!("{key}/{CODE}"));

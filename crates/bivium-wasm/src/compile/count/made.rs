@@ -1,13 +1,13 @@
-//! [`Made`]: what instantiating a module or a component makes, and what it takes of the host's memory.
+//! [`Footprint`]: what instantiating a module or a component creates, and how much of the host's memory that takes.
 
 use bivium_interface::PluginError;
 use wasmparser::{ComponentType, Payload};
 
-/// What wasmtime keeps for a function between components and the host, and for a type of resources, in bytes.
+/// The bytes that wasmtime keeps for a function between components and the host, and for a resource type.
 const CROSSING: u64 = 64;
 const RESOURCE: u64 = 64;
 
-/// What instantiating a module or a component makes.
+/// What instantiating a module or a component creates.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Made {
     pub(super) core_instances: u64,
@@ -35,7 +35,7 @@ impl Made {
     }
 }
 
-/// Why the count ends before its end.
+/// Why the count stops early.
 pub(super) enum Stop {
     Malformed,
     Refused(PluginError),
@@ -47,7 +47,7 @@ impl From<wasmparser::BinaryReaderError> for Stop {
     }
 }
 
-/// What a section of a component defines by itself.
+/// What a section of a component defines itself.
 pub(super) fn defined(payload: &Payload<'_>) -> Result<Made, Stop> {
     let (definitions, bytes) = match payload {
         Payload::ComponentAliasSection(section) => (section.count(), 0),

@@ -1,5 +1,5 @@
-//! A count of what an instance of a component would consist of, before the component is compiled: a file of a few hundred
-//! bytes can ask for millions of core instances, each in memory that no limit of the instance counts.
+//! Counts what an instance of a component would consist of, before the component is compiled: a file of a few hundred bytes can ask for
+//! millions of core instances, and no limit of an instance counts their memory.
 
 mod made;
 mod module;
@@ -14,20 +14,20 @@ use crate::ceilings;
 use made::{Made, Stop, defined};
 use module::Module;
 
-/// Core instances in one instance, whatever a policy allows.
+/// The most core instances in one instance, whatever a policy allows.
 const CORE_INSTANCES: u64 = 10_000;
-/// Instances of components within one instance.
+/// The most component instances within one instance.
 const COMPONENT_INSTANCES: u64 = 10_000;
-/// What the components of one instance define together, each as often as it is instantiated: the compiler goes through
-/// all of it.
+/// The most definitions of all components of one instance, each counted as often as it is instantiated: the compiler processes all of
+/// them.
 const DEFINITIONS: u64 = 1_000_000;
-/// Memory of the host for the globals, functions, resources, tables, tags and segments of one instance, without what the
-/// tables hold.
+/// The most memory of the host for the globals, functions, resources, tables, tags and segments of one instance, without the elements
+/// of tables.
 const BOOKKEEPING: u64 = 4 << 20;
-/// What wasmtime keeps for an instance of a component, in bytes.
+/// The bytes that wasmtime keeps for a component instance.
 const COMPONENT_INSTANCE: u64 = 256;
 
-/// Items of a component by index; none for one that comes from outside of it.
+/// The items of a component by index; `None` for one that comes from outside the component.
 type Space = Vec<Option<Made>>;
 
 enum Frame {
@@ -35,7 +35,7 @@ enum Frame {
     Component { modules: Space, components: Space, made: Made },
 }
 
-/// Refuses a component of which an instance would be larger than any may be. What is malformed is the compiler's to tell.
+/// Refuses a component whose instances would be too large. A malformed component is left to the compiler.
 pub(super) fn check(component: &[u8]) -> Result<()> {
     let Ok(made) = Counter::default().take(component)? else { return Ok(()) };
     if made.core_instances > CORE_INSTANCES {
@@ -48,7 +48,7 @@ pub(super) fn check(component: &[u8]) -> Result<()> {
     for (what, has, limit) in counts {
         if has > limit {
             let message = format!("the component has {has} {what}, over the limit of {limit}");
-            return Err(PluginError::resource_exhausted(message).with_help("build it of fewer components"));
+            return Err(PluginError::resource_exhausted(message).with_help("build it from fewer components"));
         }
     }
     if made.bytes > BOOKKEEPING {
@@ -66,7 +66,7 @@ pub(super) fn check(component: &[u8]) -> Result<()> {
 #[derive(Default)]
 struct Counter {
     frames: Vec<Frame>,
-    /// The largest that the file has of each: stands for those that come from outside of a component.
+    /// The largest module and component in the file: used for those that come from outside a component.
     largest_module: Made,
     largest_component: Made,
 }
@@ -161,7 +161,7 @@ impl Counter {
         Ok(())
     }
 
-    /// A module or component of the component that is so many further out.
+    /// A module or component of the component that is `count` levels further out.
     fn outer(&self, kind: ComponentExternalKind, count: u32, index: u32) -> Option<Made> {
         let Frame::Component { modules, components, .. } = self.frames.iter().rev().nth(count as usize)? else {
             return None;
@@ -190,7 +190,7 @@ impl Counter {
         }
     }
 
-    /// A module or component ends. Gives what the outermost one makes.
+    /// Ends a module or component. Returns the footprint of the outermost one.
     fn end(&mut self) -> Result<Option<Made>, Stop> {
         match self.frames.pop().ok_or(Stop::Malformed)? {
             Frame::Module(module) => {
@@ -260,7 +260,7 @@ mod tests {
         }
     }
 
-    /// Ten in ten in ten and so on: a compiler that makes a list of them has no memory left.
+    /// Ten in ten in ten and so on: a compiler that makes a list of them runs out of memory.
     #[test]
     fn what_multiplies_is_refused_before_it_is_compiled() {
         let mut text = String::from("(component $c0 (core module $m) (core instance (instantiate $m)))");
@@ -275,11 +275,11 @@ mod tests {
         };
         let told = refused(&text);
         assert!(told.contains("`limits.core_instances`"), "{told}");
-        // Without a single module.
+        // The same without any module.
         let empty = text.replace("(core module $m) (core instance (instantiate $m))", "");
         let told = refused(&empty);
         assert!(told.contains("component instances, over the limit of 10000"), "{told}");
-        // Few instances of much.
+        // Few instances, but of large components.
         let many = "(type u8)".repeat(10_000);
         let told = refused(&format!("(component (component $c {many}) {})", "(instance (instantiate $c))".repeat(101)));
         assert!(told.contains("1010101 definitions"), "{told}");

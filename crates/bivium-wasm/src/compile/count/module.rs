@@ -1,4 +1,4 @@
-//! [`Module`]: counts what instantiating a core module makes.
+//! [`ModuleCount`]: counts what instantiating a core module creates.
 
 use bivium_interface::PluginError;
 use wasmparser::{AbstractHeapType, Element, ElementItems, ElementKind, HeapType, Payload, RefType, ValType};
@@ -6,11 +6,11 @@ use wasmparser::{AbstractHeapType, Element, ElementItems, ElementKind, HeapType,
 use super::made::{Made, Stop};
 use crate::store::limits;
 
-/// The most that one memory may begin with.
+/// The most bytes with which one memory may begin.
 const MEMORY_BYTES: u64 = limits::ONE_MEMORY as u64;
 const PAGE: u64 = 64 << 10;
 
-/// What wasmtime keeps in each core instance, in bytes.
+/// The bytes that wasmtime keeps in each core instance for one of each.
 pub(super) const GLOBAL: u64 = 16;
 pub(super) const FUNCTION: u64 = 32;
 pub(super) const MEMORY_OR_TABLE: u64 = 32;
@@ -18,7 +18,7 @@ pub(super) const TAG: u64 = 32;
 pub(super) const DATA_SEGMENT: u64 = 16;
 pub(super) const PASSIVE_SEGMENT: u64 = 48;
 pub(super) const PASSIVE_ELEMENT: u64 = 16;
-/// For a place that the garbage collector begins at: its list of them grows by doubling.
+/// For a root of the garbage collector; its list of roots grows by doubling.
 pub(super) const ROOT: u64 = 32;
 pub(super) const CORE_INSTANCE: u64 = 512;
 
@@ -30,7 +30,7 @@ pub(super) struct Module {
     defined: u64,
     referenced: u64,
     others: u64,
-    /// Those of what is counted as it is met.
+    /// The bytes of items that are counted one by one.
     bytes: u64,
 }
 
@@ -93,7 +93,7 @@ impl Module {
         Ok(())
     }
 
-    /// The module has ended.
+    /// The footprint of an instance of the module.
     pub(super) fn made(&self) -> Made {
         let functions = self.imported + self.defined.min(self.referenced);
         let counted = GLOBAL * self.globals + FUNCTION * functions + MEMORY_OR_TABLE * self.others;
@@ -101,11 +101,11 @@ impl Module {
     }
 }
 
-/// What the collector needs for a place that holds such a reference.
+/// What the garbage collector needs for a place that holds such a reference.
 fn root(ty: RefType) -> u64 {
     match ty.heap_type() {
         HeapType::Abstract { ty: AbstractHeapType::Func | AbstractHeapType::NoFunc, .. } => 0,
-        // A type of the module's own may be one of functions; then this is too much.
+        // A type that the module defines may be a function type; then this counts too much.
         _ => ROOT,
     }
 }

@@ -44,7 +44,7 @@ async fn that_compiling_a_large_component_begins_is_said_in_the_plugins_log_and_
     let said = async |text: &str| {
         std::fs::write(&path, wat::parse_str(text).unwrap()).unwrap();
         let log = PluginLog::new("p");
-        loader.component(&engine, request(&path, Duration::from_secs(300)).told(&log)).await.unwrap();
+        loader.component(&engine, request(&path, Duration::from_secs(300)).with_log(&log)).await.unwrap();
         log.tail(10).into_iter().map(|record| record.message).collect::<Vec<_>>()
     };
     let large = format!(r#"(component (@custom "x" "{}"))"#, "x".repeat(400_000));

@@ -124,7 +124,7 @@ impl Guest {
         let known = self.exports().call_describe(store).await?.methods;
         let known = || std::iter::once(Call::EXECUTE).chain(known.iter().map(|method| method.name.as_str()));
         let is_known = known().any(|known| known == method);
-        Ok(match refusal::meant(method, known()).filter(|_| !is_known) {
+        Ok(match refusal::did_you_mean(method, known()).filter(|_| !is_known) {
             Some(meant) => error.with_help(meant),
             None => error,
         })
