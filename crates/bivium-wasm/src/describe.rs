@@ -4,9 +4,9 @@ use bivium_interface::manifest::{Limits, WasmPlugin};
 use bivium_interface::{MethodInfo, PluginError, Result};
 use serde::Serialize;
 
-use crate::compile::{Request, at};
+use crate::compile::{ComponentRequest, at};
 use crate::engine::WasmEngine;
-use crate::kind::{self, Kind};
+use crate::kind::{self, ComponentKind};
 use crate::{command, refusal, text};
 
 /// The most names of one component that are listed.
@@ -56,7 +56,7 @@ const PERMISSIONS: &[(&str, &str)] = &[
 /// the description's `problem`.
 pub async fn describe(engine: &WasmEngine, name: &str, plugin: &WasmPlugin, limits: &Limits) -> Result<Description> {
     let engine = engine.for_limits(limits)?;
-    let request = Request::of(name, plugin, limits, engine.config().compile_memory());
+    let request = ComponentRequest::of(name, plugin, limits, engine.config().compile_memory());
     let path = request.path.clone();
     let component = engine.loader().types(engine.wasmtime(), request).await?;
     let ty = component.component_type();
@@ -68,9 +68,11 @@ pub async fn describe(engine: &WasmEngine, name: &str, plugin: &WasmPlugin, limi
     let checked = kind::find(&component, engine.wasmtime()).and_then(|kind| {
         let linked = engine.linker().instantiate_pre(&component).map_err(|error| refusal::missing_import(&error))?;
         match kind {
-            Kind::World(world) => (world.guest)(linked).map(drop).map_err(|error| refusal::missing_export(&error))?,
-            Kind::Command(_) => described.methods = Some(command::methods()),
-            Kind::Typed(methods) => described.methods = Some(methods.list()),
+            ComponentKind::World(world) => {
+                (world.guest)(linked).map(drop).map_err(|error| refusal::missing_export(&error))?
+            }
+            ComponentKind::Command(_) => described.methods = Some(command::methods()),
+            ComponentKind::Typed(methods) => described.methods = Some(methods.list()),
         }
         Ok(())
     });

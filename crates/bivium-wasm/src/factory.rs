@@ -17,13 +17,13 @@ use wasmtime::{Store, UpdateDeadline};
 
 use crate::capability::Grants;
 use crate::capability::network::NetworkGrant;
-use crate::compile::{Compiled, Request, at};
+use crate::compile::{Compiled, ComponentRequest, at};
 use crate::engine::WasmEngine;
 use crate::guest::GuestPre;
 use crate::instance::ComponentInstance;
-use crate::kind::{self, Kind};
+use crate::kind::{self, ComponentKind};
 use crate::state::HostState;
-use crate::store::{Bounds, GuestLog, Limiter, MemoryGauge, StoreLimits, StoreState, TICKS_TO_YIELD, Witness};
+use crate::store::{AccessRecorder, Bounds, GuestLog, Limiter, MemoryGauge, StoreLimits, StoreState, TICKS_TO_YIELD};
 use crate::{ceilings, command, refusal, trap, typed};
 
 /// Instances beyond the first are stopped when no call has needed them for this time.
@@ -78,9 +78,9 @@ impl ComponentFactory {
         let named = |error: PluginError| error.with_plugin(&manifest.name);
         let limits = &context.granted.limits;
         let engine = engine.for_limits(limits).map_err(named)?;
-        let request =
-            Request::of(&manifest.name, plugin, limits, engine.config().compile_memory()).with_log(&context.log);
-        let network = NetworkGrant::new(&context, engine.config().outside()).map_err(named)?;
+        let request = ComponentRequest::of(&manifest.name, plugin, limits, engine.config().compile_memory())
+            .with_log(&context.log);
+        let network = NetworkGrant::new(&context, engine.config().network()).map_err(named)?;
         let limits = StoreLimits::new(&context.granted.limits);
         let path = request.path.clone();
         let (guest, compiled) = guest(&engine, request).await.map_err(named)?;
@@ -153,9 +153,9 @@ impl InstanceFactory for ComponentFactory {
         let memory = MemoryGauge::default();
         let limiter = Limiter::new(self.limits, Arc::clone(&memory));
         let log = Arc::new(GuestLog::new(self.context.log.clone(), id, self.limits.log_records));
-        let witness = Arc::new(Witness::new(self.context.audit.clone(), log));
+        let access = Arc::new(AccessRecorder::new(self.context.audit.clone(), log));
         let (ticker, counted) = (self.engine.ticker(), self.engine.count_store());
-        let state = StoreState::new(self.limits, limiter, witness, ticker, counted);
+        let state = StoreState::new(self.limits, limiter, access, ticker, counted);
         let state = HostState::new(state, &self.exchange, Arc::clone(&self.grants));
         let mut store = Store::new(self.engine.wasmtime(), state);
         store.limiter(|state| &mut state.store.limiter);
@@ -168,9 +168,9 @@ impl InstanceFactory for ComponentFactory {
         if let Some(fuel) = self.limits.fuel {
             store.set_fuel(fuel).map_err(|error| PluginError::internal(format!("cannot count fuel: {error}")))?;
         }
-        let reach = Arc::clone(&store.data().store.reach);
+        let signals = Arc::clone(&store.data().store.signals);
         let guest = Bounds::of_control(&self.limits)
-            .drive(&reach, self.guest.instantiate(&mut store))
+            .drive(&signals, self.guest.instantiate(&mut store))
             .await?
             .map_err(|error| trap::explain(&error, store.data()))?
             .map_err(|error| refusal::wrong_type(&error))?;
@@ -180,7 +180,7 @@ impl InstanceFactory for ComponentFactory {
 }
 
 /// Gets the compiled component, and checks whether it is a plugin that this host can run.
-pub(crate) async fn guest(engine: &WasmEngine, request: Request) -> Result<(Box<dyn GuestPre>, Compiled)> {
+pub(crate) async fn guest(engine: &WasmEngine, request: ComponentRequest) -> Result<(Box<dyn GuestPre>, Compiled)> {
     let path = request.path.clone();
     let in_file = |error: PluginError| at(&path, error);
     let compiled = engine.loader().component(engine.wasmtime(), request).await?;
@@ -188,12 +188,14 @@ pub(crate) async fn guest(engine: &WasmEngine, request: Request) -> Result<(Box<
     let linked = engine.linker().instantiate_pre(&compiled.component);
     let linked = linked.map_err(|error| in_file(refusal::missing_import(&error)))?;
     let guest: Box<dyn GuestPre> = match kind {
-        Kind::World(world) => (world.guest)(linked).map_err(|error| in_file(refusal::missing_export(&error)))?,
-        Kind::Command(run) => {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            Box::new(command::GuestPre::new(linked, run, name))
+        ComponentKind::World(world) => {
+            (world.guest)(linked).map_err(|error| in_file(refusal::missing_export(&error)))?
         }
-        Kind::Typed(methods) => Box::new(typed::GuestPre::new(linked, methods)),
+        ComponentKind::Command(run) => {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            Box::new(command::ProgramGuestPre::new(linked, run, name))
+        }
+        ComponentKind::Typed(methods) => Box::new(typed::TypedGuestPre::new(linked, methods)),
     };
     Ok((guest, compiled))
 }

@@ -34,7 +34,7 @@ use bivium_exchange::Exchange;
 use bivium_instances::{PluginContext, PooledPlugin};
 use bivium_interface::manifest::{Limits, WasmPlugin};
 use bivium_interface::{Manifest, Result};
-use compile::Request;
+use compile::ComponentRequest;
 
 pub use capability::network::{Resolver, SystemResolver};
 pub use compile::{CacheUsage, Compilation, Compiler, check_component, compiler_main};
@@ -67,7 +67,7 @@ pub async fn load(
 /// Those of [`ComponentFactory::load`].
 pub async fn compile(engine: &WasmEngine, name: &str, plugin: &WasmPlugin, limits: &Limits) -> Result<Compilation> {
     let engine = engine.for_limits(limits)?;
-    let request = Request::of(name, plugin, limits, engine.config().compile_memory());
+    let request = ComponentRequest::of(name, plugin, limits, engine.config().compile_memory());
     let (_, compiled) = factory::guest(&engine, request).await?;
     Ok(Compilation {
         was_cached: compiled.was_cached,

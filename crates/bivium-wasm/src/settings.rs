@@ -12,21 +12,21 @@ use crate::store::limits;
 
 /// Settings that apply to a whole engine: plugins with the same settings share one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Kind {
+pub(crate) struct EngineKind {
     /// Whether the engine counts fuel.
     fuel: bool,
     /// Stack of a guest's functions, in bytes.
     stack: usize,
 }
 
-impl Kind {
+impl EngineKind {
     /// The settings for a plugin with these limits.
     pub(crate) fn of(limits: &Limits) -> Self {
         Self { fuel: limits.fuel.is_some(), stack: limits::stack(limits) }
     }
 }
 
-impl Default for Kind {
+impl Default for EngineKind {
     fn default() -> Self {
         Self::of(&Limits::default())
     }
@@ -34,7 +34,7 @@ impl Default for Kind {
 
 /// How the memory of instances is allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Memory {
+enum MemorySource {
     /// From pools: address space is reserved for all instances at the start.
     Pooled(Pools),
     /// Each memory reserves the address space that it may ever need.
@@ -43,7 +43,7 @@ enum Memory {
     Short,
 }
 
-impl Memory {
+impl MemorySource {
     /// A limit of address space below this is short: a memory reserves 4 GiB, and the program needs some itself.
     const SHORT: u64 = 64 << 30;
 
@@ -55,7 +55,7 @@ impl Memory {
         }
     }
 
-    fn config(self, kind: Kind) -> Config {
+    fn config(self, kind: EngineKind) -> Config {
         // The stack that the host's own functions need when a guest calls them.
         const HOST_STACK: usize = 1536 << 10;
         let mut config = Config::new();
@@ -73,7 +73,7 @@ impl Memory {
         config
     }
 
-    fn engine(self, kind: Kind) -> Result<Engine> {
+    fn engine(self, kind: EngineKind) -> Result<Engine> {
         Engine::new(&self.config(kind))
             .map_err(|error| PluginError::internal(format!("cannot start the WebAssembly engine: {error:#}")))
     }
@@ -134,9 +134,9 @@ impl Pools {
 }
 
 /// Starts an engine, and returns whether it has pools: it has none if there is too little address space.
-pub(crate) fn start(pools: Option<Pools>, kind: Kind) -> Result<(Engine, bool)> {
+pub(crate) fn start(pools: Option<Pools>, kind: EngineKind) -> Result<(Engine, bool)> {
     if let Some(pools) = pools {
-        match Engine::new(&Memory::Pooled(pools).config(kind)) {
+        match Engine::new(&MemorySource::Pooled(pools).config(kind)) {
             Ok(engine) => return Ok((engine, true)),
             Err(error) => tracing::warn!(
                 "not enough address space for pools of component memory; instances are made on demand and start slower \
@@ -144,11 +144,12 @@ pub(crate) fn start(pools: Option<Pools>, kind: Kind) -> Result<(Engine, bool)> 
             ),
         }
     }
-    Ok((Memory::without_pools().engine(kind)?, false))
+    Ok((MemorySource::without_pools().engine(kind)?, false))
 }
 
 /// Engines that only compile, one for each combination of settings that affects the code. Pools and stacks do not.
 pub(crate) fn to_compile() -> impl Iterator<Item = Result<Engine>> {
-    let settings = [Memory::OnDemand, Memory::Short].into_iter().flat_map(|memory| [(memory, false), (memory, true)]);
-    settings.map(|(memory, fuel)| memory.engine(Kind { fuel, ..Kind::default() }))
+    let settings =
+        [MemorySource::OnDemand, MemorySource::Short].into_iter().flat_map(|memory| [(memory, false), (memory, true)]);
+    settings.map(|(memory, fuel)| memory.engine(EngineKind { fuel, ..EngineKind::default() }))
 }

@@ -65,11 +65,11 @@ impl HostState {
     /// Adds to the error of a call what only the host knows about its cause: what it refused to the guest, or what the guest lacks because
     /// it was not granted.
     pub(crate) fn explain(&self, error: PluginError) -> PluginError {
-        let error = self.store.witness.explain(error);
+        let error = self.store.access.explain(error);
         if error.help().is_some() || !matches!(error.code(), ErrorCode::PluginFailed | ErrorCode::Crashed) {
             return error;
         }
-        match self.grants.missed(&self.store.witness, &error) {
+        match self.grants.missed(&self.store.access, &error) {
             Some(help) => error.with_help(help),
             None => error,
         }

@@ -128,7 +128,7 @@ fn crashed(trap: &wasmtime::Error, state: &HostState) -> PluginError {
         _ => format!("trapped: {}", text::line(&trap.root_cause().to_string(), MAX_CAUSE)),
     };
     // A guest's runtime writes the reason before it traps.
-    let (sentence, said) = state.store.log.last_words(|words| (words.sentence(), words.text()));
+    let (sentence, said) = state.store.log.last_output(|last| (last.sentence(), last.text()));
     let message = match &sentence {
         Some(sentence) => format!("{sentence} (the component {cause})"),
         None => format!("the component {cause}"),

@@ -102,7 +102,7 @@ async fn functions_of_types_without_measure() {
     let text = function(&format!("(type $t0 (option u8)) {deep}"), r#"(param "it" (list $t59))"#);
     let error = refused(&text).await.error;
     assert_eq!(error.code(), ErrorCode::InvalidManifest);
-    says(&error, &["function `acme:tools/api@1.0.0#f`", "too deep in each other"]);
+    says(&error, &["function `acme:tools/api@1.0.0#f`", "nested too deeply"]);
 
     // Few types, each twice in the next.
     let wide: String = (1..16).map(|n| format!("(type $t{n} (tuple $t{0} $t{0}))", n - 1)).collect();
@@ -128,7 +128,7 @@ async fn another_version_of_the_world() {
 async fn a_world_that_is_not_complete() {
     let error = refused(r#"(component (instance $i) (export "bivium:plugin/guest@0.1.0" (instance $i)))"#).await.error;
     assert_eq!(error.code(), ErrorCode::InvalidManifest);
-    says(&error, &["not complete", "describe"]);
+    says(&error, &["lacks an export", "describe"]);
 }
 
 #[tokio::test]
@@ -146,7 +146,7 @@ async fn wasi_is_no_reason() {
     let text = r#"(component
         (import "wasi:random/random@0.2.0" (instance (export "get-random-u64" (func (result u64)))))
         (instance $i) (export "bivium:plugin/guest@0.1.0" (instance $i)))"#;
-    says(&refused(text).await.error, &["not complete"]);
+    says(&refused(text).await.error, &["lacks an export"]);
 }
 
 #[tokio::test]

@@ -233,7 +233,7 @@ async fn a_wrong_argument_is_told_with_its_place_its_type_and_its_value() {
     let error = plugin.execute(method("greet").arg("a").arg("b").arg("c")).await.unwrap_err();
     says(&error, &["3 positional arguments", "takes 2"]);
     let error = plugin.execute(method("greet").arg("a").named("name", "b")).await.unwrap_err();
-    says(&error, &["`name` is given by its position and by its name"]);
+    says(&error, &["`name` is given both by position and by name"]);
     let error = plugin.execute(method("echo.of-list").arg(json!([1]))).await.unwrap_err();
     says(&error, &["/0/0", "string"]);
     assert_eq!(plugin.stats().await.unwrap().restarts, 0, "none of them reached the guest");
@@ -298,7 +298,7 @@ async fn an_err_of_a_function_is_the_plugins_own_failure() {
         (method("wrong.with-text").arg("no luck"), "", "no luck"),
         (method("wrong.with-reason").arg("bored"), "bored", ""),
         (method("wrong.with-record").arg(3), "", r#"[3,"YWJj"]"#),
-        (method("wrong.with-nothing"), "", "the function gave an error and did not say which"),
+        (method("wrong.with-nothing"), "", "the function returned an error without a description"),
         (resize(9999).unwrap(), "too-large", "1048576"),
         (resize(1).unwrap(), "other", "stretching and blurring are too much"),
     ] {

@@ -45,7 +45,7 @@ async fn hostile_trap_in_cleanup() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_proc_exit() {
     let scene = Scene::of(&guest("probe"), json!({})).await;
-    scene.fails_in("exit", ErrorCode::Crashed, &["ended itself by exit(1)"]).await;
+    scene.fails_in("exit", ErrorCode::Crashed, &["called exit(1)"]).await;
     scene.execute(bivium::Call::new().method("now")).await.unwrap();
     scene.end().await;
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use bivium_instances::Protected;
 use bivium_interface::{Granted, PluginError, Result};
 
-use crate::store::Witness;
+use crate::store::AccessRecorder;
 use cli::CliGrant;
 use files::FilesGrant;
 use network::NetworkGrant;
@@ -47,16 +47,16 @@ impl Grants {
     }
 
     /// What the guest lacks according to its own error, if it has asked for that and was granted nothing of it.
-    pub(crate) fn missed(&self, witness: &Witness, error: &PluginError) -> Option<String> {
-        missed(&self.files, &self.cli, witness, error)
+    pub(crate) fn missed(&self, access: &AccessRecorder, error: &PluginError) -> Option<String> {
+        missed(&self.files, &self.cli, access, error)
     }
 }
 
 /// The host does not see which file or variable a guest looked for: a standard library asks once for all directories and variables,
 /// whatever the plugin does, and then searches by itself.
-fn missed(files: &FilesGrant, cli: &CliGrant, witness: &Witness, error: &PluginError) -> Option<String> {
+fn missed(files: &FilesGrant, cli: &CliGrant, access: &AccessRecorder, error: &PluginError) -> Option<String> {
     let words = error.message().to_lowercase();
-    let missed = [files.missed(witness, &words), cli.missed(witness, &words)];
+    let missed = [files.missed(access, &words), cli.missed(access, &words)];
     let missed: Vec<String> = missed.into_iter().flatten().collect();
     let granted = || format!("the plugin asked for something that it is not granted: it has {}", missed.join(" and "));
     (!missed.is_empty()).then(granted)
@@ -77,24 +77,24 @@ mod tests {
 
         let log = PluginLog::new("p");
         let guest = Arc::new(crate::store::GuestLog::new(log.clone(), 1, 1000));
-        let witness = Arc::new(Witness::new(Auditor::new("p", None, log), guest));
+        let access = Arc::new(AccessRecorder::new(Auditor::new("p", None, log), guest));
         let (files, cli) = (FilesGrant::default(), CliGrant::default());
         let failed = |message: &str| PluginError::plugin_failed(Failure::new("", message));
         let no_file = failed("No such file or directory (os error 44)");
-        assert_eq!(missed(&files, &cli, &witness, &no_file), None, "it has not asked");
+        assert_eq!(missed(&files, &cli, &access, &no_file), None, "it has not asked");
         for permission in [FILESYSTEM, ENV] {
-            assert!(witness.granted_once(permission, std::iter::empty()));
+            assert!(access.granted_once(permission, std::iter::empty()));
         }
-        let told = missed(&files, &cli, &witness, &no_file).unwrap();
+        let told = missed(&files, &cli, &access, &no_file).unwrap();
         assert!(told.contains("`permissions.filesystem`") && !told.contains(ENV), "{told}");
-        let told = missed(&files, &cli, &witness, &failed("KeyError: 'HOME'")).unwrap();
+        let told = missed(&files, &cli, &access, &failed("KeyError: 'HOME'")).unwrap();
         assert!(told.contains("`permissions.env`") && !told.contains(FILESYSTEM), "{told}");
         for other in ["ValueError: no such thing", "index out of bounds", ""] {
-            assert_eq!(missed(&files, &cli, &witness, &failed(other)), None, "{other}");
+            assert_eq!(missed(&files, &cli, &access, &failed(other)), None, "{other}");
         }
         let mut permissions = Permissions::default();
         permissions.env = vec!["PATH".to_owned()];
         let some = CliGrant::new(&permissions);
-        assert_eq!(missed(&files, &some, &witness, &failed("KeyError: 'HOME'")), None, "it has some");
+        assert_eq!(missed(&files, &some, &access, &failed("KeyError: 'HOME'")), None, "it has some");
     }
 }

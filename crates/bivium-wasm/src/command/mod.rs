@@ -18,7 +18,7 @@ use wasmtime_wasi::I32Exit;
 
 use crate::capability::cli::ProgramIo;
 use crate::state::HostState;
-use crate::store::Printed;
+use crate::store::StdStream;
 use crate::{guest, refusal};
 use invocation::Invocation;
 
@@ -63,21 +63,21 @@ pub(crate) fn methods() -> Vec<MethodInfo> {
 }
 
 /// A program whose imports are resolved.
-pub(crate) struct GuestPre {
+pub(crate) struct ProgramGuestPre {
     instance: InstancePre<HostState>,
     run: ComponentExportIndex,
     /// Its own name, which is its first argument.
     name: String,
 }
 
-impl GuestPre {
+impl ProgramGuestPre {
     pub(crate) fn new(instance: InstancePre<HostState>, run: ComponentExportIndex, name: String) -> Self {
         Self { instance, run, name }
     }
 }
 
 #[async_trait]
-impl guest::GuestPre for GuestPre {
+impl guest::GuestPre for ProgramGuestPre {
     async fn instantiate(
         &self,
         store: &mut Store<HostState>,
@@ -86,7 +86,7 @@ impl guest::GuestPre for GuestPre {
         let io = Arc::new(ProgramIo::new(state.store.limits.document.text));
         state.cli.program = Some(Arc::clone(&io));
         let instance = self.instance.instantiate_async(store).await?;
-        Ok(Ok(Box::new(Guest { instance, run: self.run, name: self.name.clone(), io })))
+        Ok(Ok(Box::new(ProgramGuest { instance, run: self.run, name: self.name.clone(), io })))
     }
 
     fn is_single_use(&self) -> bool {
@@ -94,7 +94,7 @@ impl guest::GuestPre for GuestPre {
     }
 }
 
-struct Guest {
+struct ProgramGuest {
     instance: Instance,
     run: ComponentExportIndex,
     name: String,
@@ -103,14 +103,14 @@ struct Guest {
 
 /// The error of a program that ended with a status other than 0.
 fn failed(status: i32, state: &HostState) -> PluginError {
-    let (sentence, said) = state.store.log.last_words(|words| (words.sentence(), words.text()));
+    let (sentence, said) = state.store.log.last_output(|last| (last.sentence(), last.text()));
     let message = sentence.unwrap_or_else(|| "it wrote nothing on standard error".to_owned());
     let failure = Failure::new(format!("exit status {status}"), message);
     PluginError::plugin_failed(failure.with_traceback(said.unwrap_or_default()))
 }
 
 #[async_trait]
-impl guest::Guest for Guest {
+impl guest::Guest for ProgramGuest {
     async fn methods(&self, _store: &mut Store<HostState>) -> wasmtime::Result<Vec<MethodInfo>> {
         Ok(methods())
     }
@@ -155,7 +155,7 @@ impl guest::Guest for Guest {
         let output = self.io.take_output();
         let state = store.data_mut();
         if status != 0 {
-            state.store.log.print(Printed::Stdout, &output);
+            state.store.log.print(StdStream::Stdout, &output);
             return Ok(Err(failed(status, state)));
         }
         let pace = state.store.pace();

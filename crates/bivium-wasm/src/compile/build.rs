@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bivium_interface::{PluginError, Result};
 use wasmtime::Engine;
 
-use super::cache::Key;
+use super::cache::CacheKey;
 use super::code::{self, Code};
 use super::find::{Cached, Compiled, cached};
 use super::request::CompileLimits;
@@ -20,7 +20,7 @@ pub(super) fn here(cache: Cached<'_>, engine: &Engine, binary: &Binary) -> Resul
     count::check(&binary.bytes)?;
     let compiled = engine.precompile_component(&binary.bytes).map_err(|error| refusal::malformed(&error))?;
     if let Some(cache) = cache {
-        let key = Key::new(engine, binary.digest);
+        let key = CacheKey::new(engine, binary.digest);
         let kept = cache.draft().and_then(|draft| {
             std::io::Write::write_all(&mut draft.code(), &compiled)?;
             draft.install(key)
@@ -59,7 +59,7 @@ pub(super) async fn in_child(
     }
     let engine = engine.clone();
     blocking(move || {
-        let key = Key::new(&engine, binary.digest);
+        let key = CacheKey::new(&engine, binary.digest);
         // Mapped before it is installed in the cache, so that the cache only keeps code that the engine accepts.
         let code = Code::trusted(place.file()?, None);
         let component = code.component(&engine).map_err(|error| not_taken(&error))?;

@@ -15,7 +15,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 use wasmtime::Engine;
 
-use super::cache::{Cache, Draft, Key};
+use super::cache::{Cache, CacheKey, Draft};
 use super::request::CompileLimits;
 use super::worker::{NOT_WRITTEN, Order, REFUSED, compatibility};
 
@@ -67,7 +67,7 @@ impl Destination {
     }
 
     /// Installs the code in the cache, if this is an entry of it.
-    pub(super) fn install(self, key: Key) {
+    pub(super) fn install(self, key: CacheKey) {
         if let Self::Entry(draft, cache) = self
             && let Err(error) = draft.install(key)
         {
@@ -130,8 +130,8 @@ pub(super) async fn compile(
                 let _ = input.write_all(component).await;
             }
         };
-        let ((), words, status) = tokio::join!(feed, read_errors(errors), child.wait());
-        status.map(|status| (status, words))
+        let ((), stderr, status) = tokio::join!(feed, read_errors(errors), child.wait());
+        status.map(|status| (status, stderr))
     };
     let ended = timeout(limits.time, work).await;
     let Ok(ended) = ended else {
@@ -139,27 +139,27 @@ pub(super) async fn compile(
         let _ = child.kill().await;
         return Err(limits.too_slow());
     };
-    let (status, words) = ended.map_err(|error| match error.raw_os_error() {
+    let (status, stderr) = ended.map_err(|error| match error.raw_os_error() {
         Some(number) if number == Errno::CHILD.raw_os_error() => {
             PluginError::internal("the host cannot learn how the compiler ended, since it ignores SIGCHLD")
                 .with_help("let the host handle SIGCHLD, or compile in its own process (`Compiler::InProcess`)")
         }
         _ => failed(error),
     })?;
-    verdict(status, &words, limits)
+    outcome(status, &stderr, limits)
 }
 
 /// The beginning of the child's error output. The rest is read and discarded, so that the child can end.
 async fn read_errors(errors: Option<impl AsyncRead + Unpin>) -> String {
-    let mut words = Vec::new();
+    let mut stderr = Vec::new();
     if let Some(mut errors) = errors {
-        let _ = (&mut errors).take(ERROR_BYTES).read_to_end(&mut words).await;
+        let _ = (&mut errors).take(ERROR_BYTES).read_to_end(&mut stderr).await;
         let _ = tokio::io::copy(&mut errors, &mut tokio::io::sink()).await;
     }
-    String::from_utf8_lossy(&words).into_owned()
+    String::from_utf8_lossy(&stderr).into_owned()
 }
 
-fn verdict(status: ExitStatus, words: &str, limits: &CompileLimits) -> Result<()> {
+fn outcome(status: ExitStatus, stderr: &str, limits: &CompileLimits) -> Result<()> {
     const SIGKILL: i32 = 9;
     const SIGXCPU: i32 = 24;
     const SIGXFSZ: i32 = 25;
@@ -167,11 +167,11 @@ fn verdict(status: ExitStatus, words: &str, limits: &CompileLimits) -> Result<()
         return Ok(());
     }
     if status.code() == Some(i32::from(REFUSED)) {
-        return Err(serde_json::from_str(words).unwrap_or_else(|_| crashed(status, words)));
+        return Err(serde_json::from_str(stderr).unwrap_or_else(|_| crashed(status, stderr)));
     }
     // The messages of Rust's allocator before it aborts, and of the system.
     let no_memory = ["memory allocation of", "Cannot allocate memory", "os error 12"];
-    if no_memory.iter().any(|said| words.contains(said)) {
+    if no_memory.iter().any(|said| stderr.contains(said)) {
         return Err(out_of_memory(limits));
     }
     Err(match status.signal() {
@@ -184,10 +184,10 @@ fn verdict(status: ExitStatus, words: &str, limits: &CompileLimits) -> Result<()
         }
         Some(SIGXFSZ) => PluginError::resource_exhausted("the component's compiled code is far larger than usual")
             .with_help("compile components that you trust with `Compiler::InProcess`"),
-        _ if words.contains("has overflowed its stack") => {
+        _ if stderr.contains("has overflowed its stack") => {
             PluginError::resource_exhausted("compiling the component needs more stack than the compiler has")
         }
-        _ => crashed(status, words),
+        _ => crashed(status, stderr),
     })
 }
 
@@ -199,8 +199,8 @@ fn out_of_memory(limits: &CompileLimits) -> PluginError {
     .with_help("raise the host's `WasmConfig::compile_memory_bytes`")
 }
 
-fn crashed(status: ExitStatus, words: &str) -> PluginError {
-    let words = clip(words.trim().escape_debug().to_string(), 500);
-    PluginError::internal(format!("the compiler ended with {status}: {words}"))
+fn crashed(status: ExitStatus, stderr: &str) -> PluginError {
+    let stderr = clip(stderr.trim().escape_debug().to_string(), 500);
+    PluginError::internal(format!("the compiler ended with {status}: {stderr}"))
         .with_help("if the component is valid, report this as a bug of Bivium")
 }

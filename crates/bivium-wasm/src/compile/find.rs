@@ -6,10 +6,10 @@ use bivium_interface::{PluginError, Result};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::cache::{Cache, Key};
+use super::cache::{Cache, CacheKey};
 use super::digest::Digest;
-use super::request::Request;
-use super::source::{Binary, Source, at};
+use super::request::ComponentRequest;
+use super::source::{Binary, ComponentFile, at};
 use crate::refusal;
 
 /// The cache, if there is one.
@@ -31,14 +31,14 @@ pub(super) enum Found {
 }
 
 /// Opens the component and looks for it in the cache. It reads the file only if that is necessary.
-pub(super) fn look(cache: Cached<'_>, engine: &Engine, request: &Request) -> Result<Found> {
+pub(super) fn look(cache: Cached<'_>, engine: &Engine, request: &ComponentRequest) -> Result<Found> {
     let in_file = |error| at(&request.path, error);
     let expected = request.sha256.as_deref();
     if let Some(bytes) = &request.bytes {
         let binary = Binary::in_memory(bytes, &request.path, request.limits.component_bytes)?;
         return checked(cache, engine, binary, expected).map_err(in_file);
     }
-    let source = Source::open(&request.path, request.limits.component_bytes)?;
+    let source = ComponentFile::open(&request.path, request.limits.component_bytes)?;
     let known = cache.and_then(|cache| cache.remembered(source.stamp()));
     if let Some(digest) = known {
         check_digest(digest, expected).map_err(in_file)?;
@@ -65,7 +65,7 @@ fn checked(cache: Cached<'_>, engine: &Engine, binary: Binary, expected: Option<
 /// Looks for a component in the cache.
 pub(super) fn cached(cache: Cached<'_>, engine: &Engine, digest: Digest) -> Option<Compiled> {
     let cache = cache?;
-    let key = Key::new(engine, digest);
+    let key = CacheKey::new(engine, digest);
     let code = cache.find(key)?;
     match code.component(engine) {
         Ok(component) => Some(Compiled { component, was_cached: true, bytes: code.bytes() }),

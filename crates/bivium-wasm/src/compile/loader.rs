@@ -15,7 +15,7 @@ use super::cache::Cache;
 use super::compiler::{CacheUsage, Compiler};
 use super::digest::Digest;
 use super::find::{self, Compiled, Found};
-use super::request::{CompileLimits, Request};
+use super::request::{CompileLimits, ComponentRequest};
 use super::source::{Binary, at};
 use super::strip;
 
@@ -74,7 +74,7 @@ impl Loader {
     }
 
     /// Gets the component. Dropping the future stops the compiler if it can be stopped.
-    pub(crate) async fn component(&self, engine: &Engine, request: Request) -> Result<Compiled> {
+    pub(crate) async fn component(&self, engine: &Engine, request: ComponentRequest) -> Result<Compiled> {
         let (loader, engine, limits, path) = (self.clone(), engine.clone(), request.limits, request.path.clone());
         let (log, in_file) = (request.log.clone(), |error: PluginError| at(&path, error));
         let work = {
@@ -90,7 +90,7 @@ impl Loader {
 
     /// A component with the same types, for describing it: the component itself if it is in the cache, else a copy without code, which
     /// needs no time to compile and is not stored.
-    pub(crate) async fn types(&self, engine: &Engine, request: Request) -> Result<Component> {
+    pub(crate) async fn types(&self, engine: &Engine, request: ComponentRequest) -> Result<Component> {
         let (loader, own, limits, path) = (self.clone(), engine.clone(), request.limits, request.path.clone());
         let look = move || match find::look(loader.cache.as_ref(), &own, &request)? {
             Found::Binary(Binary { bytes, .. }) => {

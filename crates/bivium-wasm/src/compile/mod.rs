@@ -14,7 +14,7 @@ mod count;
 mod digest;
 mod find;
 mod loader;
-mod look;
+mod precheck;
 mod request;
 mod source;
 mod stamp;
@@ -23,9 +23,9 @@ mod worker;
 
 pub(crate) use find::Compiled;
 pub(crate) use loader::Loader;
-pub(crate) use request::Request;
+pub(crate) use request::ComponentRequest;
 pub(crate) use source::at;
 
 pub use compiler::{CacheUsage, Compilation, Compiler};
-pub use look::check_component;
+pub use precheck::check_component;
 pub use worker::compiler_main;

@@ -1,4 +1,4 @@
-//! [`Request`]: a component to load, and the limits of compiling it.
+//! [`ComponentRequest`]: a component to load, and the limits of compiling it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ impl CompileLimits {
 
 /// A component to load.
 #[derive(Clone)]
-pub(crate) struct Request {
+pub(crate) struct ComponentRequest {
     /// Its file, or the plugin's name if the component is in memory.
     pub(crate) path: PathBuf,
     /// Its bytes, if it is in memory.
@@ -48,7 +48,7 @@ pub(crate) struct Request {
     pub(crate) log: Option<PluginLog>,
 }
 
-impl Request {
+impl ComponentRequest {
     /// The component of the plugin of this name, with the limits that it was granted. `memory_bytes` limits the memory of the compiler.
     pub(crate) fn of(name: &str, plugin: &WasmPlugin, granted: &manifest::Limits, memory_bytes: u64) -> Self {
         let (path, bytes) = match &plugin.component {

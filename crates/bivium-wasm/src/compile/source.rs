@@ -1,4 +1,5 @@
-//! [`Source`]: the component's file, opened once, so that what is compiled is what was hashed, even if the file is replaced meanwhile.
+//! [`ComponentFile`]: the file of a component, opened once, so that what is compiled is what was hashed, even if the file is replaced
+//! meanwhile.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -10,22 +11,22 @@ use bivium_interface::{PluginError, Result};
 use rustix::fs::OFlags;
 
 use super::digest::Digest;
-use super::stamp::Stamp;
+use super::stamp::FileStamp;
 
 /// How long ago a component must have changed for its digest to be remembered: longer than the tick of any file system, and than the
 /// difference between the clocks of a file server and of this machine should be.
 const SETTLED: Duration = Duration::from_secs(2);
 
 /// An open component.
-pub(crate) struct Source {
+pub(crate) struct ComponentFile {
     path: PathBuf,
     file: File,
-    stamp: Stamp,
+    stamp: FileStamp,
     is_settled: bool,
     limit: u64,
 }
 
-impl Source {
+impl ComponentFile {
     /// Opens a component of at most `limit` bytes.
     pub(crate) fn open(path: &Path, limit: u64) -> Result<Self> {
         let failed = |error| failed(path, &error);
@@ -36,7 +37,7 @@ impl Source {
         let options = options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
         let file = options.open(path).map_err(failed)?;
         check_regular(path, &file.metadata().map_err(failed)?)?;
-        let stamp = Stamp::of(&file).map_err(failed)?;
+        let stamp = FileStamp::of(&file).map_err(failed)?;
         let is_settled = stamp.is_settled(SETTLED);
         if stamp.size > limit {
             return Err(too_large(path, limit));
@@ -45,7 +46,7 @@ impl Source {
     }
 
     /// The stamp at the time when it was opened.
-    pub(crate) fn stamp(&self) -> &Stamp {
+    pub(crate) fn stamp(&self) -> &FileStamp {
         &self.stamp
     }
 
@@ -62,7 +63,7 @@ impl Source {
         if bytes.len() as u64 > self.limit {
             return Err(too_large(&self.path, self.limit));
         }
-        let unchanged = Stamp::of(&self.file).is_ok_and(|stamp| stamp == self.stamp);
+        let unchanged = FileStamp::of(&self.file).is_ok_and(|stamp| stamp == self.stamp);
         let digest = Digest::of(&bytes);
         let stamp = (self.is_settled && unchanged).then_some(self.stamp);
         Ok(Binary { bytes, digest, stamp })
@@ -74,7 +75,7 @@ pub(crate) struct Binary {
     pub(crate) bytes: Vec<u8>,
     pub(crate) digest: Digest,
     /// The stamp by which the file can be recognized later, if there is one.
-    pub(crate) stamp: Option<Stamp>,
+    pub(crate) stamp: Option<FileStamp>,
 }
 
 impl Binary {

@@ -1,4 +1,4 @@
-//! [`Stamp`]: the metadata of a file by which a change is noticed without reading the file.
+//! [`FileStamp`]: the metadata of a file by which a change is noticed without reading the file.
 //!
 //! Every change of a file sets the time of its last change, and no program can choose that time. But that time is only as precise as
 //! the kernel's tick: changes within one tick have the same time. So a stamp is reliable for a later comparison only if the last
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 /// The metadata of a file at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Stamp {
+pub(crate) struct FileStamp {
     pub(crate) device: u64,
     pub(crate) inode: u64,
     pub(crate) size: u64,
@@ -23,7 +23,7 @@ pub(crate) struct Stamp {
     changed_ns: i64,
 }
 
-impl Stamp {
+impl FileStamp {
     pub(crate) fn of(file: &File) -> io::Result<Self> {
         let found = file.metadata()?;
         Ok(Self {
@@ -63,21 +63,21 @@ mod tests {
         file.write_all(b"one").unwrap();
         let margin = Duration::from_millis(20);
         let settled = || loop {
-            let stamp = Stamp::of(file.as_file()).unwrap();
+            let stamp = FileStamp::of(file.as_file()).unwrap();
             if stamp.is_settled(margin) {
                 return stamp;
             }
             std::thread::sleep(Duration::from_millis(1));
         };
         let first = settled();
-        assert_eq!(Stamp::of(&File::open(file.path()).unwrap()).unwrap(), first);
+        assert_eq!(FileStamp::of(&File::open(file.path()).unwrap()).unwrap(), first);
         assert!(!first.is_settled(Duration::from_secs(3600)));
 
         let writer = File::options().write(true).open(file.path()).unwrap();
         let times = std::fs::FileTimes::new().set_modified(file.path().metadata().unwrap().modified().unwrap());
         (&writer).write_all(b"two").unwrap();
         writer.set_times(times).unwrap();
-        let second = Stamp::of(&writer).unwrap();
+        let second = FileStamp::of(&writer).unwrap();
         assert_eq!((second.size, second.modified_ns), (first.size, first.modified_ns));
         assert_ne!(second, first, "its modification time was set back, the time of its change cannot be");
         assert!(!second.is_settled(Duration::from_secs(3600)));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bivium_interface::Result;
 
-use crate::capability::network::{Outside, Resolver};
+use crate::capability::network::{NetworkConfig, Resolver};
 use crate::compile::{CacheUsage, Compiler, Loader};
 use crate::settings::Pools;
 
@@ -18,7 +18,7 @@ pub struct WasmConfig {
     compiler: Compiler,
     cache: CacheDir,
     cache_bytes: u64,
-    outside: Outside,
+    network: NetworkConfig,
 }
 
 /// The directory of the cache.
@@ -38,7 +38,7 @@ impl Default for WasmConfig {
             compiler: Compiler::default(),
             cache: CacheDir::Platform,
             cache_bytes: 1 << 30,
-            outside: Outside::default(),
+            network: NetworkConfig::default(),
         }
     }
 }
@@ -107,19 +107,19 @@ impl WasmConfig {
     /// Resolves the host names that plugins connect to, in place of the machine's resolver.
     #[must_use]
     pub fn resolver(mut self, resolver: impl Resolver + 'static) -> Self {
-        self.outside = self.outside.with_resolver(Arc::new(resolver));
+        self.network = self.network.with_resolver(Arc::new(resolver));
         self
     }
 
     /// Trusts the certificate authorities in this PEM file for the https requests of plugins, in place of the machine's.
     #[must_use]
     pub fn certificates(mut self, file: impl Into<PathBuf>) -> Self {
-        self.outside = self.outside.with_certificates(file.into());
+        self.network = self.network.with_certificates(file.into());
         self
     }
 
-    pub(crate) fn outside(&self) -> &Outside {
-        &self.outside
+    pub(crate) fn network(&self) -> &NetworkConfig {
+        &self.network
     }
 
     pub(crate) fn compile_memory(&self) -> u64 {

@@ -16,7 +16,7 @@ use wasmtime::component::Linker;
 pub use config::WasmConfig;
 
 use crate::compile::{CacheUsage, Loader};
-use crate::settings::{self, Kind};
+use crate::settings::{self, EngineKind};
 use crate::state::HostState;
 use crate::store::Ticker;
 use crate::{wasi, world};
@@ -36,7 +36,7 @@ struct EngineState {
     ticker: Arc<Ticker>,
     /// Held by every store.
     stores: Arc<()>,
-    kind: Kind,
+    kind: EngineKind,
     /// Engines of other kinds, each made for the first plugin that needs it.
     others: Mutex<Vec<WasmEngine>>,
 }
@@ -49,10 +49,10 @@ impl WasmEngine {
     /// `internal` if wasmtime does not support the machine, no thread can be started, or for a similar error.
     pub fn new(config: WasmConfig) -> Result<Self> {
         let loader = config.loader();
-        Self::make(config, loader, Kind::default())
+        Self::make(config, loader, EngineKind::default())
     }
 
-    fn make(config: WasmConfig, loader: Loader, kind: Kind) -> Result<Self> {
+    fn make(config: WasmConfig, loader: Loader, kind: EngineKind) -> Result<Self> {
         let (engine, pooling) = settings::start(config.is_pooling().then(|| config.pools()), kind)?;
         let linker =
             link(&engine).map_err(|error| PluginError::internal(format!("cannot build the linker: {error:#}")))?;
@@ -75,7 +75,7 @@ impl WasmEngine {
 
     /// The engine of the same host for a plugin with these limits: with fuel if the plugin has some, and with the stack that it needs.
     pub(crate) fn for_limits(&self, limits: &Limits) -> Result<Self> {
-        let kind = Kind::of(limits);
+        let kind = EngineKind::of(limits);
         if kind == self.0.kind {
             return Ok(self.clone());
         }

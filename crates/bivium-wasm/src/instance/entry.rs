@@ -15,7 +15,7 @@ use futures_util::lock::{Mutex, MutexGuard, OwnedMutexGuard};
 use serde_json::Value;
 use wasmtime::Store;
 
-use crate::store::{Bounds, MemoryGauge, Reach, StoreLimits, TICKS_TO_YIELD};
+use crate::store::{Bounds, MemoryGauge, Signals, StoreLimits, TICKS_TO_YIELD};
 
 use crate::capability::blobs::Blobs;
 use crate::guest::{Guest, GuestStream};
@@ -30,12 +30,12 @@ pub struct ComponentInstance {
     pub(super) calls: AtomicU64,
     pub(super) made: Instant,
     alive: AtomicBool,
-    pub(super) reach: Arc<Reach>,
+    pub(super) signals: Arc<Signals>,
     pub(super) schema: Arc<OnceLock<Value>>,
-    pub(super) slot: Arc<Mutex<Option<Live>>>,
+    pub(super) slot: Arc<Mutex<Option<LiveGuest>>>,
 }
 
-pub(super) struct Live {
+pub(super) struct LiveGuest {
     pub(super) store: Store<HostState>,
     pub(super) guest: Box<dyn Guest>,
     /// Dropped after the store, for which it was made.
@@ -43,9 +43,9 @@ pub(super) struct Live {
 }
 
 /// How a call into the guest ended: abandoned, with a trap, or with the plugin's answer.
-pub(super) type Outcome<T> = Result<wasmtime::Result<Result<T>>>;
+pub(super) type GuestResult<T> = Result<wasmtime::Result<Result<T>>>;
 
-impl Live {
+impl LiveGuest {
     /// From now on the guest works for this call, or for the host itself.
     pub(super) fn begin(&mut self, call: Option<&CallHandle>) {
         let state = self.store.data_mut();
@@ -66,9 +66,9 @@ impl Live {
 }
 
 /// Marks the instance as dead unless the call into the guest came to its end.
-struct Entry<'a>(Option<&'a AtomicBool>);
+struct EntryGuard<'a>(Option<&'a AtomicBool>);
 
-impl Drop for Entry<'_> {
+impl Drop for EntryGuard<'_> {
     fn drop(&mut self) {
         if let Some(alive) = self.0 {
             alive.store(false, Ordering::Release);
@@ -96,9 +96,9 @@ impl ComponentInstance {
             calls: AtomicU64::new(0),
             made: Instant::now(),
             alive: AtomicBool::new(true),
-            reach: Arc::clone(&store.data().store.reach),
+            signals: Arc::clone(&store.data().store.signals),
             schema,
-            slot: Arc::new(Mutex::new(Some(Live { store, guest, _reservation: reservation }))),
+            slot: Arc::new(Mutex::new(Some(LiveGuest { store, guest, _reservation: reservation }))),
         }
     }
 
@@ -106,9 +106,9 @@ impl ComponentInstance {
         &self,
         bounds: &mut Bounds,
         work: impl Future<Output = wasmtime::Result<Result<T>>>,
-    ) -> Outcome<T> {
-        let mut entry = Entry(Some(&self.alive));
-        let outcome = bounds.drive(&self.reach, work).await;
+    ) -> GuestResult<T> {
+        let mut entry = EntryGuard(Some(&self.alive));
+        let outcome = bounds.drive(&self.signals, work).await;
         if matches!(outcome, Ok(Ok(_))) {
             entry.0 = None;
         }
@@ -116,20 +116,25 @@ impl ComponentInstance {
     }
 
     /// Turns an outcome into one result, and frees a store that cannot be used any more.
-    pub(super) fn settle<T>(&self, slot: &mut Option<Live>, bounds: &Bounds, outcome: Outcome<T>) -> Result<T> {
+    pub(super) fn settle<T>(
+        &self,
+        slot: &mut Option<LiveGuest>,
+        bounds: &Bounds,
+        outcome: GuestResult<T>,
+    ) -> Result<T> {
         if let Some(live) = slot.as_ref().filter(|live| live.store.data().store.call().is_none()) {
             // Outside a call nothing else flushes it.
             live.store.data().store.log.flush();
         }
-        let witnessed = |error| match slot.as_ref() {
+        let explained = |error| match slot.as_ref() {
             Some(live) => bounds.explain(live.store.data().explain(error)),
             None => error,
         };
         let unrecorded = slot.as_ref().and_then(|live| live.store.data().store.unrecorded());
         let error = match outcome {
-            Ok(Ok(answer)) => return unrecorded.map_or_else(|| answer.map_err(witnessed), Err),
+            Ok(Ok(answer)) => return unrecorded.map_or_else(|| answer.map_err(explained), Err),
             Ok(Err(trap)) => match slot.as_ref() {
-                Some(live) => witnessed(trap::explain(&trap, live.store.data())),
+                Some(live) => explained(trap::explain(&trap, live.store.data())),
                 None => ended(),
             },
             Err(interruption) => interruption,
@@ -138,7 +143,7 @@ impl ComponentInstance {
         Err(error)
     }
 
-    pub(super) fn free(&self, slot: &mut Option<Live>) {
+    pub(super) fn free(&self, slot: &mut Option<LiveGuest>) {
         self.alive.store(false, Ordering::Release);
         if let Some(live) = slot.take() {
             live.store.data().store.log.end_call();
@@ -146,7 +151,7 @@ impl ComponentInstance {
         self.memory.store(0, Ordering::Relaxed);
     }
 
-    pub(super) fn end_call(&self, slot: &mut Option<Live>) {
+    pub(super) fn end_call(&self, slot: &mut Option<LiveGuest>) {
         if let Some(live) = slot {
             live.store.data_mut().end_call();
         }
@@ -155,7 +160,7 @@ impl ComponentInstance {
     }
 
     /// Begins work in the guest that belongs to no call.
-    pub(super) fn control<'a>(&self, slot: &'a mut Option<Live>) -> Result<(&'a mut Live, Bounds)> {
+    pub(super) fn control<'a>(&self, slot: &'a mut Option<LiveGuest>) -> Result<(&'a mut LiveGuest, Bounds)> {
         let live = slot.as_mut().ok_or_else(ended)?;
         let bounds = Bounds::of_control(&self.limits);
         live.begin(None);
@@ -164,7 +169,7 @@ impl ComponentInstance {
     }
 
     /// Begins a call.
-    pub(super) fn call<'a>(&self, slot: &'a mut Option<Live>, call: &Call) -> Result<(&'a mut Live, Bounds)> {
+    pub(super) fn call<'a>(&self, slot: &'a mut Option<LiveGuest>, call: &Call) -> Result<(&'a mut LiveGuest, Bounds)> {
         let live = slot.as_mut().ok_or_else(ended)?;
         let bounds = Bounds::of_call(call.handle(), &self.limits);
         bounds.check()?;
@@ -190,7 +195,7 @@ impl ComponentInstance {
 
     /// The slot, as soon as nobody else is in the guest. It is nearly always free, and then this avoids the lock's future, which would cost
     /// some 2 % of a stream's result.
-    pub(super) async fn enter(&self) -> MutexGuard<'_, Option<Live>> {
+    pub(super) async fn enter(&self) -> MutexGuard<'_, Option<LiveGuest>> {
         match self.slot.try_lock() {
             Some(slot) => slot,
             None => self.slot.lock().await,
@@ -232,7 +237,7 @@ impl ComponentInstance {
 }
 
 /// The right to call the guest.
-pub(super) struct SlotGuard(OwnedMutexGuard<Option<Live>>);
+pub(super) struct SlotGuard(OwnedMutexGuard<Option<LiveGuest>>);
 
 pub(super) fn ended() -> PluginError {
     PluginError::unavailable("the instance has ended").with_help("call again")

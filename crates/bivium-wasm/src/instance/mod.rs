@@ -92,7 +92,7 @@ impl Instance for ComponentInstance {
 
     async fn close(&self) {
         // Interrupts whoever is in the guest.
-        self.reach.closing.cancel();
+        self.signals.closing.cancel();
         let mut slot = self.slot.lock().await;
         if let Some(live) = slot.as_mut().filter(|_| self.lives()) {
             let mut bounds = Bounds::of_cleanup(&self.limits);

@@ -2,7 +2,7 @@
 //!
 //! A component is refused when it is loaded, before any of its code runs. Names in a component are not trusted and are escaped.
 
-mod off;
+mod disabled;
 
 use bivium_interface::{Call, PluginError, Result, nearest};
 
@@ -44,12 +44,12 @@ pub(crate) fn malformed(error: &wasmtime::Error) -> PluginError {
         ))
         .with_help("build it smaller: docs/sandbox.md lists what a component may consist of");
     }
-    if let Some(off) = off::find(&reason) {
+    if let Some(feature) = disabled::find(&reason) {
         return PluginError::invalid_manifest(format!(
             "the component uses {}, which this host does not run: {reason}",
-            off.name
+            feature.name
         ))
-        .with_help(off.cure);
+        .with_help(feature.cure);
     }
     PluginError::invalid_manifest(format!(
         "the component is damaged, or needs a newer version of WebAssembly than this host has: {reason}"

@@ -1,7 +1,7 @@
-//! [`Limiter`]: holds one store to its memory and its tables.
+//! [`Limiter`]: enforces a store's limits of memory and tables.
 //!
-//! A refused growth is no trap: the guest sees `memory.grow` fail and most often aborts. The limiter remembers that it
-//! refused, so that the abort can be told as what it is.
+//! A refused growth is not a trap: the guest sees `memory.grow` fail, and most guests abort then. The limiter remembers the refusal, so
+//! that the error of the abort can name the limit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,14 +12,14 @@ use wasmtime::ResourceLimiter;
 use super::limits::{ONE_MEMORY, StoreLimits};
 use crate::text;
 
-/// Bytes of the host for each element of a table: 8 for itself, and its place in the garbage collector's list of where it begins, which
-/// grows by doubling.
+/// The host's bytes for each element of a table: 8 for itself, and its place in the garbage collector's list of roots, which grows by
+/// doubling.
 const ELEMENT: u64 = 40;
 
-/// Memory in use by one instance: the limiter writes it, statistics read it.
+/// The memory of one instance: the limiter writes it, statistics read it.
 pub(crate) type MemoryGauge = Arc<AtomicU64>;
 
-/// Watches over one store.
+/// The limiter of one store.
 pub(crate) struct Limiter {
     limits: StoreLimits,
     memory: MemoryGauge,
@@ -34,7 +34,7 @@ enum LimitReached {
     Table {
         wanted: usize,
     },
-    /// Within the limit, and the machine has no more.
+    /// The growth is within the limit, but the machine has no more memory.
     Machine {
         reason: String,
     },
@@ -45,12 +45,12 @@ impl Limiter {
         Self { limits, memory, refused: None }
     }
 
-    /// Forgets what was refused: a new call begins.
+    /// Forgets refusals when a new call begins.
     pub(crate) fn reset(&mut self) {
         self.refused = None;
     }
 
-    /// Books bytes. A growth that fails after it was allowed stays booked: too much rather than too little.
+    /// Counts bytes. If the growth fails after it was allowed, it stays counted: rather too much than too little.
     fn charge(&mut self, bytes: u64) -> bool {
         let total = self.memory.load(Ordering::Relaxed).saturating_add(bytes);
         if total > self.limits.memory_bytes {
@@ -61,7 +61,7 @@ impl Limiter {
         true
     }
 
-    /// The error that a trap after a refusal stands for.
+    /// The error for a trap that follows a refusal.
     pub(crate) fn error(&self) -> Option<PluginError> {
         Some(match self.refused.as_ref()? {
             LimitReached::Memory { wanted } => PluginError::resource_exhausted(format!(
@@ -71,7 +71,7 @@ impl Limiter {
             ))
             .with_help("raise `limits.memory_mb` in its manifest"),
             LimitReached::OneMemory => PluginError::resource_exhausted(format!(
-                "the component asked for more than one memory may have, which is {} MiB",
+                "the component asked for a memory larger than {} MiB, the most that one memory may have",
                 ONE_MEMORY >> 20
             ))
             .with_help("keep large data in blobs, or in several memories"),
@@ -91,7 +91,7 @@ impl Limiter {
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         if maximum.is_some_and(|maximum| desired > maximum && maximum < ONE_MEMORY) {
-            // The component's own bound, not ours.
+            // The component's own maximum, not a limit of the host.
             return Ok(false);
         }
         if desired > ONE_MEMORY && self.limits.memory_bytes >= ONE_MEMORY as u64 {
@@ -143,7 +143,7 @@ mod tests {
         let mut limiter = Limiter::new(StoreLimits::new(&limits), MemoryGauge::default());
         assert!(limiter.memory_growing(0, 1 << 20, None).unwrap());
         assert!(!limiter.memory_growing(0, 1 << 20, Some(1 << 10)).unwrap());
-        assert!(limiter.error().is_none(), "the component's own maximum is no limit of ours");
+        assert!(limiter.error().is_none(), "the component's own maximum is not a limit of the host");
         assert!(limiter.memory_growing(0, 1 << 20, None).unwrap());
         assert!(!limiter.memory_growing(1 << 20, (1 << 20) + 1, None).unwrap());
         let error = limiter.error().unwrap();

@@ -1,11 +1,11 @@
-//! What a guest writes, on its way to the plugin's log: with the call's id, and no more of it than the host can bear.
+//! Passes what a guest writes to the plugin's log: with the call's id, and with a limit on the number of records.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bivium_interface::{CallId, LogLevel, LogSource};
 use bivium_records::{InstanceLog, Line, PluginLog};
 
-use super::words::LastWords;
+use super::last_output::LastOutput;
 
 /// The log of one instance.
 pub(crate) struct GuestLog {
@@ -16,20 +16,20 @@ pub(crate) struct GuestLog {
 #[derive(Default)]
 struct State {
     call: Option<CallId>,
-    /// Since the call began.
-    words: LastWords,
+    /// What the guest has written since the call began.
+    last_output: LastOutput,
     stdout: Line,
     stderr: Line,
 }
 
-/// A stream on which a guest prints.
+/// A standard stream of a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Printed {
+pub(crate) enum StdStream {
     Stdout,
     Stderr,
 }
 
-impl Printed {
+impl StdStream {
     fn kind(self) -> (LogLevel, LogSource) {
         match self {
             Self::Stdout => (LogLevel::Info, LogSource::Stdout),
@@ -47,12 +47,12 @@ impl GuestLog {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The records from now on belong to this call, or to none.
+    /// Later records belong to this call, or to none.
     pub(crate) fn set_call(&self, call: Option<CallId>) {
         let mut state = self.state();
         self.flush_lines(&mut state);
         state.call = call;
-        state.words.clear();
+        state.last_output.clear();
     }
 
     pub(crate) fn instance(&self) -> u64 {
@@ -63,55 +63,55 @@ impl GuestLog {
         self.state().call
     }
 
-    /// Looks at what the guest has said since the call began. A line that has no end yet ends by it.
-    pub(crate) fn last_words<T>(&self, look: impl FnOnce(&LastWords) -> T) -> T {
+    /// Calls `look` with what the guest has written since the call began. An unfinished line counts as ended.
+    pub(crate) fn last_output<T>(&self, look: impl FnOnce(&LastOutput) -> T) -> T {
         let mut state = self.state();
         self.flush_lines(&mut state);
-        look(&state.words)
+        look(&state.last_output)
     }
 
-    /// Writes a record, unless the instance has written too many of late.
+    /// Writes a record, unless the instance has recently written too many.
     pub(crate) fn write(&self, level: LogLevel, source: LogSource, message: &str) {
         let call = {
             let mut state = self.state();
             if level == LogLevel::Error {
-                state.words.record(message);
+                state.last_output.record(message);
             }
             state.call
         };
         self.log.push(level, source, call, message);
     }
 
-    /// What the guest prints: a record for each line that ends.
-    pub(crate) fn print(&self, from: Printed, bytes: &[u8]) {
+    /// Prints bytes: each finished line becomes a record.
+    pub(crate) fn print(&self, from: StdStream, bytes: &[u8]) {
         let mut state = self.state();
-        let State { call, words, stdout, stderr } = &mut *state;
+        let State { call, last_output, stdout, stderr } = &mut *state;
         match from {
-            Printed::Stdout => stdout.push(bytes, |line| self.printed(from, *call, line, words)),
-            Printed::Stderr => stderr.push(bytes, |line| self.printed(from, *call, line, words)),
+            StdStream::Stdout => stdout.push(bytes, |line| self.printed(from, *call, line, last_output)),
+            StdStream::Stderr => stderr.push(bytes, |line| self.printed(from, *call, line, last_output)),
         }
     }
 
-    /// Makes records of lines that have no end yet.
+    /// Makes records of unfinished lines.
     pub(crate) fn flush(&self) {
         self.flush_lines(&mut self.state());
     }
 
     fn flush_lines(&self, state: &mut State) {
-        let State { call, words, stdout, stderr } = state;
-        stdout.end(|line| self.printed(Printed::Stdout, *call, line, words));
-        stderr.end(|line| self.printed(Printed::Stderr, *call, line, words));
+        let State { call, last_output, stdout, stderr } = state;
+        stdout.end(|line| self.printed(StdStream::Stdout, *call, line, last_output));
+        stderr.end(|line| self.printed(StdStream::Stderr, *call, line, last_output));
     }
 
-    fn printed(&self, from: Printed, call: Option<CallId>, line: &str, words: &mut LastWords) {
+    fn printed(&self, from: StdStream, call: Option<CallId>, line: &str, last_output: &mut LastOutput) {
         let (level, source) = from.kind();
-        if from == Printed::Stderr {
-            words.line(line);
+        if from == StdStream::Stderr {
+            last_output.line(line);
         }
         self.log.push(level, source, call, line);
     }
 
-    /// The call ends: what it has printed of a line is its own. Tells now of what was dropped.
+    /// Ends the call: an unfinished line belongs to it. Reports records that were dropped.
     pub(crate) fn end_call(&self) {
         let call = {
             let mut state = self.state();
@@ -141,7 +141,7 @@ mod tests {
         for n in 0..3000 {
             guest.write(LogLevel::Error, LogSource::Log, &n.to_string());
         }
-        assert_eq!(guest.last_words(LastWords::sentence).unwrap(), "2999");
+        assert_eq!(guest.last_output(LastOutput::sentence).unwrap(), "2999");
         guest.end_call();
         let last = log.tail(1).remove(0);
         assert_eq!((last.source, last.call, last.instance), (LogSource::Host, Some(call), 7));
@@ -155,10 +155,10 @@ mod tests {
         let guest = GuestLog::new(log.clone(), 1, 1000);
         let (first, second) = (CallId::next(), CallId::next());
         guest.set_call(Some(first));
-        guest.print(Printed::Stdout, b"half");
+        guest.print(StdStream::Stdout, b"half");
         guest.end_call();
         guest.set_call(Some(second));
-        guest.print(Printed::Stdout, b"another");
+        guest.print(StdStream::Stdout, b"another");
         guest.set_call(None);
         let records: Vec<_> = log.tail(10).into_iter().map(|record| (record.call, record.message)).collect();
         assert_eq!(records, [(Some(first), "half".to_owned()), (Some(second), "another".to_owned())]);

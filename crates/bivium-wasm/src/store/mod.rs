@@ -1,23 +1,23 @@
-//! What holds for every store: its limits, its deadline, its log, and the record of what its guest was allowed and refused.
+//! The parts of every store: its limits, its deadline, its log, and the record of what its guest was granted and refused.
 
+mod access;
 mod bounds;
+mod last_output;
 mod limiter;
 pub(crate) mod limits;
 mod log;
-mod quota;
-mod reach;
+mod signals;
 mod state;
 mod ticker;
-mod witness;
-mod words;
 mod work;
+mod write_quota;
 
+pub(crate) use access::{AccessRecorder, Use};
 pub(crate) use bounds::Bounds;
 pub(crate) use limiter::{Limiter, MemoryGauge};
 pub(crate) use limits::StoreLimits;
-pub(crate) use log::{GuestLog, Printed};
-pub(crate) use quota::Written;
-pub(crate) use reach::Reach;
+pub(crate) use log::{GuestLog, StdStream};
+pub(crate) use signals::Signals;
 pub(crate) use state::StoreState;
 pub(crate) use ticker::{TICKS_TO_YIELD, Ticker};
-pub(crate) use witness::{Use, Witness};
+pub(crate) use write_quota::WriteQuota;

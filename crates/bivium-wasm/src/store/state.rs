@@ -1,4 +1,4 @@
-//! [`StoreState`]: what one store has whatever its guest may do: the table of handles, limits, the running call.
+//! [`StoreState`]: the parts of a store that do not depend on its guest's permissions: the table of handles, limits, the running call.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,24 +8,24 @@ use bivium_interface::{CallHandle, PluginError};
 use tokio::time::Instant;
 use wasmtime::component::ResourceTable;
 
+use super::access::AccessRecorder;
 use super::limiter::Limiter;
 use super::limits::StoreLimits;
 use super::log::GuestLog;
-use super::quota::Written;
-use super::reach::Reach;
+use super::signals::Signals;
 use super::ticker::Ticker;
-use super::witness::Witness;
+use super::write_quota::WriteQuota;
 
-/// What one store has, whatever its guest may do.
+/// The parts of a store that do not depend on its guest's permissions.
 pub(crate) struct StoreState {
     pub(crate) table: ResourceTable,
     pub(crate) limiter: Limiter,
     pub(crate) limits: StoreLimits,
     pub(crate) log: Arc<GuestLog>,
-    pub(crate) witness: Arc<Witness>,
-    /// What the running call has written, into blobs and files.
-    pub(crate) written: Arc<Written>,
-    pub(crate) reach: Arc<Reach>,
+    pub(crate) access: Arc<AccessRecorder>,
+    /// How much the running call has written, into blobs and files.
+    pub(crate) written: Arc<WriteQuota>,
+    pub(crate) signals: Arc<Signals>,
     call: Option<RunningCall>,
     _counted: Arc<()>,
 }
@@ -41,7 +41,7 @@ impl StoreState {
     pub(crate) fn new(
         limits: StoreLimits,
         limiter: Limiter,
-        witness: Arc<Witness>,
+        access: Arc<AccessRecorder>,
         ticker: &Arc<Ticker>,
         counted: Arc<()>,
     ) -> Self {
@@ -51,25 +51,25 @@ impl StoreState {
             table,
             limiter,
             limits,
-            log: Arc::clone(witness.log()),
-            witness,
-            written: Arc::new(Written::new(limits.blob_bytes)),
-            reach: Arc::new(Reach::new(ticker)),
+            log: Arc::clone(access.log()),
+            access,
+            written: Arc::new(WriteQuota::new(limits.blob_bytes)),
+            signals: Arc::new(Signals::new(ticker)),
             call: None,
             _counted: counted,
         }
     }
 
-    /// The guest works for this call from now on, or for the host itself.
+    /// From now on the guest works for this call, or for the host itself.
     pub(crate) fn begin(&mut self, call: Option<&CallHandle>) {
         self.log.set_call(call.map(CallHandle::id));
-        self.witness.begin();
-        self.reach.asked.store(false, Ordering::Relaxed);
+        self.access.begin();
+        self.signals.asked.store(false, Ordering::Relaxed);
         self.written.reset();
         self.call = call.map(|handle| RunningCall { handle: handle.clone(), deadline: None });
     }
 
-    /// The guest is entered and must have returned by then.
+    /// Called before each call into the guest, which must return by the deadline.
     pub(crate) fn enter(&mut self, deadline: Option<Instant>) {
         self.limiter.reset();
         if let Some(call) = &mut self.call {
@@ -77,7 +77,7 @@ impl StoreState {
         }
     }
 
-    /// No call is running any more. Its log is ended by [`GuestLog::end_call`].
+    /// Called when no call runs any more. [`GuestLog::end_call`] ends its log.
     pub(crate) fn forget_call(&mut self) {
         self.call = None;
     }
@@ -90,13 +90,13 @@ impl StoreState {
         self.call.as_ref()?.deadline
     }
 
-    /// For work of the host's on what crosses in the running call.
+    /// The pace for the host's work on data of the running call.
     pub(crate) fn pace(&self) -> Pace {
         Pace::new(self.call().cloned(), self.deadline())
     }
 
-    /// Why a call fails though its guest did not: a use could not be recorded.
+    /// Why a call fails although its guest did not: a use of a permission could not be recorded.
     pub(crate) fn unrecorded(&self) -> Option<PluginError> {
-        self.witness.take_unrecorded()
+        self.access.take_unrecorded()
     }
 }

@@ -1,5 +1,5 @@
-//! The ticker: one thread that moves the engine's epoch on while guests run, so that a guest which computes without end
-//! yields to the others, sees its call cancelled and meets its deadline. It sleeps while no guest runs.
+//! The ticker: one thread that advances the engine's epoch while guests run, so that a guest that computes without end yields to others,
+//! notices its cancellation and is stopped at its deadline. It sleeps while no guest runs.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -9,24 +9,23 @@ use std::time::{Duration, Instant};
 use bivium_interface::{PluginError, Result};
 use wasmtime::{Engine, EngineWeak};
 
-/// How long a guest computes before it yields. Short against the 50 ms within which a call must end after its cancel,
-/// long against a yield (about a microsecond).
+/// How long a guest computes before it yields. Short compared to the 50 ms within which a cancelled call must end, long compared to a
+/// yield (about a microsecond).
 const TICK: Duration = Duration::from_millis(5);
 
-/// The same while cancelled guests have their grace: many of them must get their turn within it.
+/// The same while cancelled guests have their grace time, within which many of them must get a turn.
 const SHORT_TICK: Duration = Duration::from_millis(1);
 
 /// Ticks after which a running guest yields.
 pub(crate) const TICKS_TO_YIELD: u64 = 1;
 
-/// The thread goes to sleep after so many ticks in which no guest ran: a host that is called all the time wakes it
-/// seldom.
+/// The thread sleeps after so many ticks in which no guest ran, so that a host that is called all the time rarely wakes it.
 const IDLE_TICKS: u32 = 20;
 
-/// Counters of running guests. Threads that enter guests at the same time write different ones.
+/// The number of counters of running guests. Different threads usually write different ones.
 const SHARDS: usize = 16;
 
-/// The clock of one engine. Its thread ends once this is dropped.
+/// The ticker of one engine. Its thread ends when this is dropped.
 pub(crate) struct Ticker {
     shared: Arc<Shared>,
     engine: EngineWeak,
@@ -67,11 +66,11 @@ impl Ticker {
         Ok(Self { shared, engine: weak })
     }
 
-    /// To be called whenever a guest gets a thread; it runs until what is given is dropped. The engine ticks
+    /// Must be called whenever a guest gets a thread; the guest counts as running until the returned value is dropped. The engine ticks
     /// meanwhile.
     pub(crate) fn running(&self) -> Running<'_> {
         let shard = self.shared.shard();
-        // In one order with `asleep`: either the thread sees this guest before it sleeps, or this sees that it sleeps.
+        // Ordered with `asleep`: either the thread sees this guest before it sleeps, or this sees that the thread sleeps.
         shard.0.fetch_add(1, Ordering::SeqCst);
         if self.shared.asleep.load(Ordering::SeqCst) {
             self.shared.wake();
@@ -79,15 +78,15 @@ impl Ticker {
         Running(shard)
     }
 
-    /// Has all guests that run yield now, which costs each a microsecond.
+    /// Makes all running guests yield now, which costs each a microsecond.
     pub(crate) fn tick(&self) {
         if let Some(engine) = self.engine.upgrade() {
             (0..TICKS_TO_YIELD).for_each(|_| engine.increment_epoch());
         }
     }
 
-    /// Has all guests that run yield often for so long.
-    pub(crate) fn hurry(&self, time: Duration) {
+    /// Makes all running guests yield often for this time.
+    pub(crate) fn tick_fast(&self, time: Duration) {
         let until = self.shared.begun.elapsed() + time;
         self.shared.short_until.fetch_max(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
         self.shared.wake();
@@ -101,7 +100,7 @@ impl Drop for Ticker {
     }
 }
 
-/// A guest has a thread while this lives.
+/// Marks a guest as running, until it is dropped.
 pub(crate) struct Running<'a>(&'a Shard);
 
 impl Drop for Running<'_> {

@@ -1,4 +1,4 @@
-//! [`Work`]: the guest at work, and the processor time that it takes.
+//! [`Work`]: a running guest, and its processor time.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -10,11 +10,11 @@ use tokio::time::Instant;
 
 use super::ticker::Ticker;
 
-/// How long a cancelled guest may go on that has asked whether it is cancelled: to see it and to end by itself. Its
-/// instance then lives on.
+/// How long a cancelled guest may go on if it has asked whether it is cancelled, so that it can end by itself. Its instance then stays
+/// in use.
 const GRACE: Duration = Duration::from_millis(20);
 
-/// The guest at work, and the processor time that it takes where that counts.
+/// A running guest, and its processor time if that is limited.
 pub(super) struct Work<'a, F> {
     pub(super) work: F,
     pub(super) cpu: Option<Duration>,
@@ -23,7 +23,7 @@ pub(super) struct Work<'a, F> {
 
 impl<F: Future + Unpin> Work<'_, F> {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<F::Output> {
-        // A guest runs on the thread that polls it, and from one poll to its end on no other.
+        // During one poll the guest runs on this thread only.
         let before = self.cpu.map(|_| processor_time());
         let _running = self.ticker.running();
         let polled = Pin::new(&mut self.work).poll(cx);
@@ -33,10 +33,10 @@ impl<F: Future + Unpin> Work<'_, F> {
         polled
     }
 
-    /// What it still does within [`GRACE`]; none if it does not end.
-    pub(super) async fn for_a_grace(&mut self) -> Option<F::Output> {
-        // Others may have been cancelled with it: each has its turn in time.
-        self.ticker.hurry(GRACE);
+    /// Its result if it ends within [`GRACE`]; `None` if not.
+    pub(super) async fn within_grace(&mut self) -> Option<F::Output> {
+        // Others may have been cancelled at the same time: each should get a turn.
+        self.ticker.tick_fast(GRACE);
         let end = Instant::now() + GRACE;
         let mut timer = pin!(tokio::time::sleep_until(end));
         poll_fn(|cx| match self.poll(cx) {
@@ -48,9 +48,9 @@ impl<F: Future + Unpin> Work<'_, F> {
     }
 }
 
-/// Processor time of this thread.
+/// The processor time of this thread.
 pub(super) fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
-    // Neither is negative, and the second is below a thousand million.
+    // Neither is negative, and the second is below 10^9.
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }

@@ -1,14 +1,14 @@
-//! How values cross: the engine's traits for types that are known when a program is compiled, implemented for types that
-//! are known when a component is loaded.
+//! Passes values to the component and back: implements the engine's traits, which are meant for types known at compile time, for types
+//! that are known when a component is loaded.
 //!
-//! The engine's own form for these is `Val`: at least 32 bytes for each bool, and made for a whole result before anybody
-//! can count it, look at the clock or stop it. So arguments are copied from an [`Image`] instead, and results are read
-//! where they lie in the component's memory.
+//! The engine's own dynamic type is `Val`: it takes at least 32 bytes even for a bool, and is made for a whole result before the host can
+//! count it, check the clock or stop. So arguments are copied from an [`Image`] instead, and results are read where they lie in the
+//! component's memory.
 //!
-//! The traits are unsafe since the engine calls a component's function with as many numbers as [`Lower::Lower`] holds.
-//! This is always enough: whatever its types are, a function takes at most 16 numbers and gives at most one; what
-//! needs more lies in memory. All of them are written before the call. What the numbers mean is up to the guest, which
-//! cannot do more with a wrong one than with a right one.
+//! The traits are unsafe, since the engine calls a component's function with as many numbers as [`Lower::Lower`] holds. This is always
+//! enough: whatever its types are, a function takes at most 16 numbers and returns at most one; anything larger lies in memory. All
+//! numbers are written before the call. A wrong number only has a meaning to the guest, which can do no more with it than with a right
+//! one.
 //!
 //! [`Lower::Lower`]: ComponentType::Lower
 
@@ -23,15 +23,15 @@ use wasmtime::{Result, Store, ValRaw, bail};
 
 use super::flat;
 use super::image::{self, Data, Image};
-use super::memory::{Memory, aligned};
+use super::memory::{GuestMemory, aligned};
 use super::method::{Method, Outcome};
 use super::write::Writer;
 use crate::state::HostState;
 
-/// Numbers that a function takes, at most.
+/// The most numbers that a function takes.
 const PARAMS: usize = 16;
 
-/// What one call needs to read its result.
+/// The data that a call needs to read its result.
 pub(super) struct Lifting {
     pub(super) method: Arc<Method>,
     pub(super) limits: DocumentLimits,
@@ -39,7 +39,7 @@ pub(super) struct Lifting {
 }
 
 tokio::task_local! {
-    /// Of the call that is being polled: the engine's trait has no place for it.
+    /// The data of the call that is being polled; a task local, since the engine's trait passes no context.
     static LIFTING: Lifting;
 }
 
@@ -60,7 +60,7 @@ pub(super) async fn call(
 /// The arguments of one call.
 struct Lowering {
     method: Arc<Method>,
-    /// Gone once it has been copied.
+    /// `None` once it has been copied.
     image: Mutex<Option<Image>>,
     pace: Pace,
 }
@@ -68,7 +68,7 @@ struct Lowering {
 /// The result of one call.
 struct Lifted(bivium_interface::Result<Outcome>);
 
-/// How the engine sees this many numbers that are passed as such.
+/// The layout of this many numbers that are passed directly.
 const fn numbers(count: u8) -> CanonicalAbiInfo {
     CanonicalAbiInfo { flat_count: Some(count), ..CanonicalAbiInfo::ZERO }
 }
@@ -80,7 +80,7 @@ unsafe impl ComponentType for Lowering {
     #[expect(clippy::cast_possible_truncation, reason = "16")]
     const ABI: CanonicalAbiInfo = numbers(PARAMS as u8);
 
-    /// Held against the real type when it is lowered.
+    /// Checked against the real type when it is lowered.
     fn typecheck(_: &InterfaceType, _: &InstanceType<'_>) -> Result<()> {
         Ok(())
     }
@@ -115,7 +115,7 @@ unsafe impl Lower for Lowering {
 }
 
 impl Lowering {
-    /// Copies the image into the component's memory and gives the numbers to call the function with.
+    /// Copies the image into the component's memory, and returns the numbers with which the function is called.
     fn lower<T>(&self, cx: &mut LowerContext<'_, T>, image: Image) -> Result<Vec<ValRaw>> {
         let in_numbers = self.method.frame().flat_count(PARAMS).is_some();
         let mut places: Vec<usize> = Vec::with_capacity(image.blocks.len());
@@ -129,7 +129,7 @@ impl Lowering {
                     (0, 0)
                 }
                 Data::Bytes(bytes) => {
-                    let place = room(cx, bytes.len(), block.align)?;
+                    let place = allocate(cx, bytes.len(), block.align)?;
                     copy(cx.as_slice_mut(), place, &bytes)?;
                     (place, block.count)
                 }
@@ -145,21 +145,21 @@ impl Lowering {
             match places.get(parent) {
                 _ if parent == image::ROOT && in_numbers => copy(&mut root, at, &pair)?,
                 Some(parent) => copy(cx.as_slice_mut(), parent.saturating_add(at), &pair)?,
-                None => bail!("a block before the one that points to it"),
+                None => bail!("a block comes before the one that points to it"),
             }
         }
         if !in_numbers {
             let place = places.first().copied().unwrap_or_default();
             return Ok(vec![ValRaw::u32(u32::try_from(place)?)]);
         }
-        self.method.flatten(&root).ok_or_else(|| wasmtime::format_err!("arguments that are not laid out"))
+        self.method.flatten(&root).ok_or_else(|| wasmtime::format_err!("the arguments are not laid out correctly"))
     }
 
-    /// A string, which the engine writes in the component's encoding.
+    /// Writes a string; the engine converts it to the component's encoding.
     fn text<T>(&self, cx: &mut LowerContext<'_, T>, text: &str) -> Result<(usize, u32)> {
         let mut pair = MaybeUninit::new([ValRaw::u64(0); 2]);
         text.linear_lower_to_flat(cx, InterfaceType::String, &mut pair)
-            .or_else(|error| no_room(cx, text.len(), error))?;
+            .or_else(|error| no_allocate(cx, text.len(), error))?;
         #[expect(unsafe_code, reason = "it was written when it was made")]
         // SAFETY: it was written when it was made.
         let [place, count] = unsafe { pair.assume_init() };
@@ -170,18 +170,18 @@ impl Lowering {
 fn copy(memory: &mut [u8], at: usize, bytes: &[u8]) -> Result<()> {
     match memory.get_mut(at..at.saturating_add(bytes.len())) {
         Some(to) => to.copy_from_slice(bytes),
-        None => bail!("a place beyond the component's memory"),
+        None => bail!("an address outside the component's memory"),
     }
     Ok(())
 }
 
-/// Asks the guest for memory.
-fn room<T>(cx: &mut LowerContext<'_, T>, size: usize, align: u32) -> Result<usize> {
-    cx.realloc(0, 0, align, size).or_else(|error| no_room(cx, size, error))
+/// Allocates memory in the guest.
+fn allocate<T>(cx: &mut LowerContext<'_, T>, size: usize, align: u32) -> Result<usize> {
+    cx.realloc(0, 0, align, size).or_else(|error| no_allocate(cx, size, error))
 }
 
-/// An allocator that gives a place beyond its memory for more than the whole of it has no bug but no memory.
-fn no_room<T, O>(cx: &mut LowerContext<'_, T>, size: usize, error: wasmtime::Error) -> Result<O> {
+/// If the guest's allocator returns an address outside its memory for more than the whole memory, it has no bug but too little memory.
+fn out_of_memory<T, O>(cx: &mut LowerContext<'_, T>, size: usize, error: wasmtime::Error) -> Result<O> {
     let has = cx.as_slice_mut().len();
     if size <= has || error.is::<wasmtime::Trap>() {
         return Err(error);
@@ -189,12 +189,12 @@ fn no_room<T, O>(cx: &mut LowerContext<'_, T>, size: usize, error: wasmtime::Err
     let mib = |bytes: usize| bytes.div_ceil(1 << 20);
     Err(wasmtime::Error::new(
         PluginError::resource_exhausted(format!(
-            "the arguments take {} MiB in one piece in the component's memory, which has {} MiB and did not grow",
+            "the arguments need {} MiB in one piece of the component's memory, which has {} MiB and did not grow",
             mib(size),
             mib(has)
         ))
         .with_help(
-            "hand large data over in pieces, or build the component with a memory that grows, up to \
+            "pass large data in pieces, or build the component with a memory that grows, up to \
                     `limits.memory_mb` of its manifest",
         ),
     ))
@@ -206,7 +206,7 @@ unsafe impl ComponentType for Lifted {
     type Lower = [ValRaw; 1];
     const ABI: CanonicalAbiInfo = numbers(1);
 
-    /// Held against the real type when it is lifted.
+    /// Checked against the real type when it is lifted.
     fn typecheck(_: &InterfaceType, _: &InstanceType<'_>) -> Result<()> {
         Ok(())
     }
@@ -247,7 +247,7 @@ impl Lifting {
             (cx.memory(), number.get_u32() as usize)
         };
         aligned(at, result.align()).map_err(returned)?;
-        let writer = Writer::new(Memory::new(memory, encoding), self.limits, self.pace.clone());
+        let writer = Writer::new(GuestMemory::new(memory, encoding), self.limits, self.pace.clone());
         self.method.outcome(writer, at).map(Lifted).map_err(returned)
     }
 }
@@ -256,8 +256,8 @@ fn returned(broken: super::memory::Broken) -> wasmtime::Error {
     wasmtime::format_err!("it returned {}", broken.0)
 }
 
-/// The layout that the engine computed must be the one by which values were laid out.
-fn same_layout(engines: &CanonicalAbiInfo, ours: &CanonicalAbiInfo) -> Result<()> {
+/// The engine's layout must be the same as the one with which the values were laid out.
+fn same_layout(engine: &CanonicalAbiInfo, computed: &CanonicalAbiInfo) -> Result<()> {
     let of = |abi: &CanonicalAbiInfo| (abi.size32, abi.align32, abi.flat_count(PARAMS));
-    if of(engines) == of(ours) { Ok(()) } else { bail!("the engine lays these types out otherwise") }
+    if of(engine) == of(computed) { Ok(()) } else { bail!("the engine uses another layout for these types") }
 }

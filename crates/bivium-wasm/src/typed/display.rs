@@ -1,4 +1,4 @@
-//! Types as WIT writes them.
+//! Types in WIT syntax.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use indexmap::IndexSet;
 
 use super::shape::{Part, Shape};
 
-/// As in WIT, types without their names: the engine does not know those.
+/// In WIT syntax, without the names of types, which the engine does not know.
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,4 +1,4 @@
-//! Values in registers: as long as they are few, the canonical ABI passes them as numbers and not in memory.
+//! Values as numbers: the canonical ABI passes few values directly, not in memory.
 
 use wasmtime::ValRaw;
 
@@ -6,7 +6,7 @@ use super::layout::{Places, discriminant};
 use super::memory::Broken;
 use super::shape::{Int, Part, Shape};
 
-/// Appends the numbers that stand for the value that lies at `at` in `bytes`.
+/// Appends the numbers for the value that lies at `at` in `bytes`.
 pub(super) fn flatten(part: &Part, bytes: &[u8], at: usize, to: &mut Vec<ValRaw>) -> Option<()> {
     let array = |at: usize| bytes.get(at..)?.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes));
     let long = |at: usize| bytes.get(at..)?.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes));
@@ -70,7 +70,7 @@ pub(super) fn flatten(part: &Part, bytes: &[u8], at: usize, to: &mut Vec<ValRaw>
     Some(())
 }
 
-/// A case and what it carries. What other cases would need more is zero.
+/// The numbers of a case and its payload, filled with zeros up to the size of the largest case.
 fn one_of(part: &Part, case: u32, carried: Option<&Part>, bytes: &[u8], at: usize, to: &mut Vec<ValRaw>) -> Option<()> {
     let end = to.len() + usize::from(part.abi().flat_count?);
     to.push(ValRaw::u32(case));
@@ -88,7 +88,7 @@ fn small(bytes: &[u8], at: usize, size: usize) -> Option<u32> {
     Some(u32::from_le_bytes(number))
 }
 
-/// The bytes that would lie in memory for a value that came as one number, and how many of them count.
+/// The bytes in memory of a value that was returned as one number, and how many of them count.
 pub(super) fn lay_out(part: &Part, number: &ValRaw) -> Result<([u8; 8], usize), Broken> {
     let size = part.size();
     if size > 4 {
@@ -96,15 +96,15 @@ pub(super) fn lay_out(part: &Part, number: &ValRaw) -> Result<([u8; 8], usize), 
     }
     let bytes = number.get_u32();
     let is_case = matches!(**only(part), Shape::Enum(_) | Shape::Variant(_) | Shape::Option(_) | Shape::Result(..));
-    // Of other types the higher bits do not count.
+    // For other types the higher bits do not count.
     if is_case && size < 4 && bytes >> (8 * size) != 0 {
-        return Err(Broken("a discriminant of no case"));
+        return Err(Broken("a discriminant without a case"));
     }
     let [a, b, c, d] = bytes.to_le_bytes();
     Ok(([a, b, c, d, 0, 0, 0, 0], size))
 }
 
-/// What a value of one number is where it is wrapped in others.
+/// The innermost type of a value that is one number.
 fn only(part: &Part) -> &Part {
     match &**part {
         Shape::Tuple(parts) => parts.first().map_or(part, only),

@@ -1,4 +1,4 @@
-//! Values without a guest: JSON to a memory such as one would have, and from any memory to JSON.
+//! Converts values without a guest: JSON to a memory like a guest's, and any memory to JSON.
 
 use std::borrow::Cow;
 
@@ -8,16 +8,16 @@ use serde_json::Value;
 use wasmtime::component::__internal::wasmtime_environ::component::StringEncoding;
 
 use super::image::{Data, Image};
-use super::memory::Memory;
+use super::memory::GuestMemory;
 use super::read::{MemoryPlace, Reader};
 use super::schema;
 use super::shape::Part;
 use super::write::{Unwritten, Writer};
 
-/// A value as it will lie in a component's memory.
+/// A value laid out for a component's memory.
 pub struct Laid {
     image: Image,
-    /// What was counted for it, in bytes of the host's memory.
+    /// The bytes of the host's memory that were counted for it.
     pub counted: usize,
 }
 
@@ -26,14 +26,14 @@ pub struct Laid {
 pub struct Written {
     /// The JSON.
     pub json: Value,
-    /// What was counted for it, in bytes of the host's memory.
+    /// The bytes of the host's memory that were counted for it.
     pub counted: usize,
 }
 
-/// The value that `json` stands for, which may take up `limit` bytes.
+/// Lays out the value of `json`, which may take up to `limit` bytes.
 ///
 /// # Errors
-/// `invalid-input`, naming the place; `resource-exhausted`.
+/// `invalid-input`, with the place; `resource-exhausted`.
 pub fn read(part: &Part, json: Value, limit: usize) -> Result<Laid> {
     let params = [("value".to_owned(), part.clone())];
     let mut reader = Reader::new(&params, Payload::default(), limit, Pace::endless())?;
@@ -44,14 +44,14 @@ pub fn read(part: &Part, json: Value, limit: usize) -> Result<Laid> {
 }
 
 impl Laid {
-    /// A memory with the value, and where it lies in there: what the engine does with a guest's.
+    /// A memory with the value in it and its address, as the engine does it in a guest.
     ///
     /// # Panics
-    /// If a block points nowhere.
+    /// If a block's pointer is invalid.
     #[must_use]
     #[expect(clippy::expect_used, clippy::indexing_slicing, reason = "only tests come here")]
     pub fn memory(self) -> (Vec<u8>, usize) {
-        // Nothing lies at zero.
+        // Nothing has address zero.
         let mut memory = vec![0; 16];
         let mut places: Vec<usize> = Vec::new();
         for block in self.image.blocks {
@@ -73,12 +73,12 @@ impl Laid {
     }
 }
 
-/// The JSON that stands for the value at `at` in a memory; none if the bytes there are not a value of this type, or take up
-/// more than `limit` bytes as text or in the host.
+/// The JSON of the value at `at` in a memory; `None` if the bytes are not a value of this type, or if it takes more than `limit` bytes
+/// as text or in the host.
 #[must_use]
 pub fn write(part: &Part, memory: &[u8], at: usize, limit: usize) -> Option<Written> {
-    let memory = Memory::new(memory, StringEncoding::Utf8);
-    let mut writer = Writer::new(memory, DocumentLimits { text: limit, held: limit }, Pace::endless()).in_words(limit);
+    let memory = GuestMemory::new(memory, StringEncoding::Utf8);
+    let mut writer = Writer::new(memory, DocumentLimits { text: limit, held: limit }, Pace::endless()).inline(limit);
     match writer.write(part, at) {
         Ok(json) => Some(Written { json, counted: writer.taken() }),
         Err(Unwritten::TooLong | Unwritten::TooLarge | Unwritten::Over(_) | Unwritten::Broken(_)) => None,

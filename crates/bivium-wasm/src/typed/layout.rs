@@ -1,8 +1,8 @@
-//! The places of values in a component's memory, by the rules of the canonical ABI.
+//! The offsets of values in a component's memory, by the rules of the canonical ABI.
 
 use super::shape::Part;
 
-/// The places of values that follow one another, as in a record.
+/// The offsets of consecutive values, as in a record.
 pub(super) struct Places(usize);
 
 impl Places {
@@ -17,7 +17,7 @@ impl Places {
     }
 }
 
-/// Bytes of the number that says which of so many cases it is.
+/// The size of the discriminant for this many cases, in bytes.
 pub(super) fn discriminant(cases: usize) -> usize {
     match cases {
         0..=0x100 => 1,

@@ -1,25 +1,25 @@
-//! [`Memory`]: a component's memory, of which nothing is believed.
+//! [`GuestMemory`]: reads a component's memory, which is not trusted.
 
 use wasmtime::component::__internal::wasmtime_environ::component::StringEncoding;
 
-/// The bytes that a guest wrote are not a value of their type. Completes "the component returned …".
+/// The guest's bytes are not a value of the type. Completes "the component returned …".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Broken(pub(super) &'static str);
 
-const OUTSIDE: Broken = Broken("a pointer or a length out of bounds of its memory");
+const OUTSIDE: Broken = Broken("a pointer or a length outside its memory");
 const UNALIGNED: Broken = Broken("a pointer that is not aligned");
-const NO_TEXT: Broken = Broken("a string that is not in its encoding");
+const NO_TEXT: Broken = Broken("a string that is not valid in its encoding");
 
-/// Says that a string of encoding `latin1+utf16` is in UTF-16.
+/// The flag in the length of a `latin1+utf16` string that means UTF-16.
 const UTF16: usize = 1 << 31;
 
 #[derive(Clone, Copy)]
-pub(super) struct Memory<'a> {
+pub(super) struct GuestMemory<'a> {
     bytes: &'a [u8],
     encoding: StringEncoding,
 }
 
-impl<'a> Memory<'a> {
+impl<'a> GuestMemory<'a> {
     pub(super) fn new(bytes: &'a [u8], encoding: StringEncoding) -> Self {
         Self { bytes, encoding }
     }
@@ -37,7 +37,7 @@ impl<'a> Memory<'a> {
         self.bytes.get(at..end).ok_or(OUTSIDE)
     }
 
-    /// Where the items of the list lie to which the place points, all of them in the memory, and how many.
+    /// The address and the number of items of the list that the pointer at `at` refers to; all of them are inside the memory.
     pub(super) fn list(self, at: usize, size: usize, align: u32) -> Result<(usize, usize), Broken> {
         let (start, len) = (self.u32(at)? as usize, self.u32(at.saturating_add(4))? as usize);
         self.slice(start, len.checked_mul(size).ok_or(OUTSIDE)?)?;
@@ -45,7 +45,7 @@ impl<'a> Memory<'a> {
         Ok((start, len))
     }
 
-    /// The string to which the place points.
+    /// The string that the pointer at `at` refers to.
     pub(super) fn text(self, at: usize) -> Result<Text<'a>, Broken> {
         let (start, len) = (self.u32(at)? as usize, self.u32(at.saturating_add(4))? as usize);
         let wide = |len: usize| len.checked_mul(2).ok_or(OUTSIDE);
@@ -72,7 +72,7 @@ enum Form {
     Latin1,
 }
 
-/// A string that is in the memory and has not been read yet.
+/// A string in the memory that has not been read yet.
 #[derive(Clone, Copy)]
 pub(super) struct Text<'a> {
     bytes: &'a [u8],
@@ -80,7 +80,7 @@ pub(super) struct Text<'a> {
 }
 
 impl Text<'_> {
-    /// Bytes that it has in UTF-8, at least.
+    /// The fewest bytes that it can have in UTF-8.
     pub(super) fn least(self) -> usize {
         match self.form {
             Form::Utf8 | Form::Latin1 => self.bytes.len(),
@@ -88,7 +88,7 @@ impl Text<'_> {
         }
     }
 
-    /// Bytes that it has in UTF-8, at most.
+    /// The most bytes that it can have in UTF-8.
     pub(super) fn most(self) -> usize {
         match self.form {
             Form::Utf8 => self.bytes.len(),
@@ -112,7 +112,7 @@ impl Text<'_> {
         Ok(text)
     }
 
-    /// Its first bytes only; what is no text is shown as such.
+    /// Its first bytes only; invalid text is shown with replacement characters.
     pub(super) fn beginning(self, bytes: usize) -> String {
         let cut = self.bytes.get(..bytes.saturating_mul(2)).unwrap_or(self.bytes);
         match (Self { bytes: cut, ..self }.read(), self.form) {

@@ -35,7 +35,7 @@ pub(super) struct Method {
     pub(super) export: ComponentExportIndex,
 }
 
-/// What a call passes to a function.
+/// The arguments of a call.
 pub(super) struct Arguments {
     positional: Vec<Value>,
     named: Map<String, Value>,
@@ -50,20 +50,20 @@ impl Arguments {
     }
 }
 
-/// What a function gave.
+/// The result of a function.
 #[derive(Default)]
 pub(super) struct Outcome {
     pub(super) json: Value,
     /// Bytes for the blobs that the JSON names.
     pub(super) blobs: Vec<Vec<u8>>,
-    /// The text of the JSON has at least as many bytes.
+    /// The counted bytes of the JSON's text: it has at least this many.
     pub(super) counted: usize,
 }
 
 impl Outcome {
     const RESULT: &str = "the plugin's result is";
 
-    /// Refuses JSON whose text is longer than may be.
+    /// Refuses JSON whose text is too long.
     pub(super) fn check(self, limits: DocumentLimits, pace: &Pace) -> Result<Self> {
         let measured = document::measure(&self.json, limits.text, pace);
         measured.map_err(|why| limits.unwritten(Self::RESULT, why))?;
@@ -72,13 +72,13 @@ impl Outcome {
 }
 
 impl Method {
-    /// One that has no name yet.
+    /// A method without a name so far.
     pub(super) fn new(params: Vec<(String, Part)>, result: Option<Part>, export: ComponentExportIndex) -> Self {
         let frame = frame(params.iter().map(|(_, part)| part));
         Self { name: String::new(), params, frame, result, export }
     }
 
-    /// What is told of it under this name.
+    /// Its description under this name.
     pub(super) fn info(&self, name: &str) -> MethodInfo {
         MethodInfo::new(name)
             .with_signature(self.signature())
@@ -113,11 +113,11 @@ impl Method {
             let to = MemoryPlace::argument(places.next(part));
             match (positional.next(), named.swap_remove(name)) {
                 (Some(_), Some(_)) => {
-                    return Err(wrong(format!("the argument `{name}` is given by its position and by its name")));
+                    return Err(wrong(format!("the argument `{name}` is given both by position and by name")));
                 }
                 (Some((n, value)), None) => reader.argument(Cow::Owned(n.to_string()), part, value, to)?,
                 (None, Some(value)) => reader.argument(Cow::Borrowed(name), part, value, to)?,
-                // None, as everything is made of zeros.
+                // The zeros that are there already mean none.
                 (None, None) if matches!(**part, Shape::Option(_)) => {}
                 (None, None) => return Err(wrong(format!("the argument `{name}` is missing"))),
             }
@@ -130,7 +130,7 @@ impl Method {
         &self.frame
     }
 
-    /// The numbers that stand for the arguments that lie in `bytes`.
+    /// The numbers of the arguments that lie in `bytes`.
     pub(super) fn flatten(&self, bytes: &[u8]) -> Option<Vec<ValRaw>> {
         let (mut numbers, mut places) = (Vec::new(), Places::from(0));
         for (_, part) in &self.params {
@@ -143,8 +143,8 @@ impl Method {
         self.result.as_ref()
     }
 
-    /// The JSON of the result that lies at `at`, and bytes for the blobs that it names. The error of a `result` is the
-    /// plugin's own.
+    /// The JSON of the result that lies at `at`, and bytes for the blobs that it names. The error case of a `result` is an error of the
+    /// plugin.
     pub(super) fn outcome(&self, mut writer: Writer<'_>, at: usize) -> Result<Result<Outcome>, Broken> {
         let limits = writer.limits();
         let written = match &self.result {
@@ -168,7 +168,7 @@ impl Method {
         })
     }
 
-    /// As WIT writes it.
+    /// In WIT syntax.
     fn signature(&self) -> String {
         text::clip(self.to_string(), 500)
     }
@@ -183,7 +183,7 @@ impl fmt::Display for Method {
     }
 }
 
-/// The error that a function gave as its result: the case of a variant or an enum is its type.
+/// The error that a function returned as its result. The case of a variant or an enum is the error's type.
 fn failure(part: Option<&Part>, writer: Writer<'_>, at: usize) -> Result<PluginError, Broken> {
     let (kind, message) = match part.map(|part| (part, &**part)) {
         Some((_, Shape::Enum(names))) => {
@@ -193,25 +193,25 @@ fn failure(part: Option<&Part>, writer: Writer<'_>, at: usize) -> Result<PluginE
         Some((part, Shape::Variant(cases))) => {
             let case = writer.case(at, cases.len())?;
             match cases.get_index(case) {
-                Some((name, Some(carried))) => (name.clone(), told(carried, writer, at + part.carried_at())?),
+                Some((name, Some(carried))) => (name.clone(), error_text(carried, writer, at + part.carried_at())?),
                 Some((name, None)) => (name.clone(), String::new()),
                 None => (String::new(), String::new()),
             }
         }
-        Some((part, _)) => (String::new(), told(part, writer, at)?),
-        None => (String::new(), "the function gave an error and did not say which".to_owned()),
+        Some((part, _)) => (String::new(), error_text(part, writer, at)?),
+        None => (String::new(), "the function returned an error without a description".to_owned()),
     };
     let (kind, message) = (text::clip(kind, MAX_MESSAGE), text::clip(message, MAX_MESSAGE));
     Ok(PluginError::plugin_failed(Failure::new(kind, message)))
 }
 
-/// An error's value in words: a string as it is, anything else as JSON.
-fn told(part: &Part, writer: Writer<'_>, at: usize) -> Result<String, Broken> {
+/// An error's value as text: a string as it is, anything else as JSON.
+fn error_text(part: &Part, writer: Writer<'_>, at: usize) -> Result<String, Broken> {
     if **part == Shape::String {
-        // A character more, so that it is seen that some were cut off.
+        // One more character, so that it is visible that some were cut off.
         return writer.memory().text(at).map(|text| text.beginning(MAX_MESSAGE + 4));
     }
-    match writer.in_words(MAX_MESSAGE).write(part, at) {
+    match writer.inline(MAX_MESSAGE).write(part, at) {
         Ok(json) => Ok(json.to_string()),
         Err(Unwritten::Broken(broken)) => Err(broken),
         Err(_) => Ok("the error's value is too long to be shown".to_owned()),

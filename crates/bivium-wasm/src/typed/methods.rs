@@ -9,28 +9,28 @@ use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{Component, ComponentExportIndex};
 
 use super::method::Method;
-use super::told::listed;
+use super::shown::listed;
 use super::types::{Types, Unfit};
 use crate::{refusal, text};
 
-/// Functions of one component, at most.
+/// The most functions of one component.
 const MAX_METHODS: usize = 1000;
 
 /// The functions of one component, in its own order.
 pub(crate) struct Methods {
     methods: Vec<Arc<Method>>,
-    /// Every name by which one can be called.
+    /// Every name by which a function can be called.
     names: HashMap<String, usize>,
-    /// What a call of no particular method runs.
+    /// The function for a call without a method.
     default: Option<usize>,
     /// Functions that cannot be called, by each of their names.
     unfit: HashMap<String, Unfit>,
-    /// The names under which those are listed.
+    /// The names under which they are listed.
     listed: Vec<String>,
 }
 
 impl Methods {
-    /// Takes in what the component exports. A function that has types without a JSON form is listed and cannot be called.
+    /// Finds the component's functions. A function with types that have no JSON form is listed but cannot be called.
     ///
     /// # Errors
     /// `invalid-manifest` if no function can be called, or if there are too many. The error names a function.
@@ -118,7 +118,7 @@ impl Methods {
         })
     }
 
-    /// What is told of them.
+    /// The descriptions of all functions.
     pub(crate) fn list(&self) -> Vec<MethodInfo> {
         let unfit = |name: &String| {
             MethodInfo::new(name).with_not_callable(self.unfit.get(name).map(|unfit| format!("it has {unfit}")))
@@ -149,7 +149,7 @@ struct Found<'a> {
 
 impl Found<'_> {
     fn add(&mut self, interface: Option<&str>, function: &str, func: &ComponentFunc) -> Result<()> {
-        if is_plumbing(interface, function, func) {
+        if is_of_toolchain(interface, function, func) {
             return Ok(());
         }
         let names = Names {
@@ -164,7 +164,7 @@ impl Found<'_> {
             function: function.to_owned(),
         };
         if self.methods.len() + self.unfit.len() == MAX_METHODS {
-            return Err(refusal::unfit(&names.full, "too many others beside it"));
+            return Err(refusal::unfit(&names.full, "too many other functions beside it"));
         }
         match self.method(interface, function, func) {
             Ok(method) => self.methods.push((names, method)),
@@ -182,7 +182,7 @@ impl Found<'_> {
             return Err("several results");
         }
         let index = |within: Option<&ComponentExportIndex>, name: &str| {
-            self.component.get_export_index(within, name).ok_or("a name under which it is not found")
+            self.component.get_export_index(within, name).ok_or("a name by which it cannot be found")
         };
         let interface = interface.map(|interface| index(None, interface)).transpose()?;
         let export = index(interface.as_ref(), function)?;
@@ -190,9 +190,9 @@ impl Found<'_> {
     }
 }
 
-/// Whether a function is what a toolchain exports for itself: those of componentize-qjs and componentize-py make the snapshot with
-/// which the component begins, and nobody calls them again.
-fn is_plumbing(interface: Option<&str>, function: &str, func: &ComponentFunc) -> bool {
+/// Whether a toolchain exports this function for itself: those of componentize-qjs and componentize-py make the snapshot with which the
+/// component begins, and are never called again.
+fn is_of_toolchain(interface: Option<&str>, function: &str, func: &ComponentFunc) -> bool {
     let params: Vec<&str> = func.params().map(|(name, _)| name).collect();
     matches!(
         (interface, function, params.as_slice()),

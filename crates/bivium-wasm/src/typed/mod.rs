@@ -1,11 +1,10 @@
-//! Typed components: any component that exports functions, without a world of ours, is a plugin whose methods they are.
+//! Typed components: any component that exports functions, but not Bivium's world, is a plugin whose methods are these functions.
 //!
-//! At load the types of the functions are taken in ([`types`]), with their layout in memory ([`shape`]), and what has
-//! no JSON form is refused; JSON Schemas are made from them ([`schema`]). A call's arguments are read against those types
-//! before the guest is entered ([`read`]), as they will lie in its memory ([`image`]); what it returns is written as JSON
-//! straight from there ([`write`]). What that takes up in the host is counted before it is made ([`cost`](document::cost)), and the
-//! clock is looked at all the while ([`Pace`]). Calls run in the same instances and under the same bounds as those of a
-//! plugin of the world; `docs/typed-components.md` has the rules for users.
+//! When it is loaded, the types of the functions are read ([`types`]) and laid out for memory ([`shape`]), functions with types that have
+//! no JSON form are refused, and JSON Schemas are made ([`schema`]). A call's arguments are checked against the types before the guest is
+//! called ([`read`]), and laid out for its memory ([`image`]); the result is written as JSON directly from that memory ([`write`]). Its
+//! size in the host is counted before it is made ([`cost`](document::cost)), and the clock is checked meanwhile ([`Pace`]). Calls run in
+//! the same instances and within the same limits as those of a plugin of the world; `docs/typed-components.md` has the rules for users.
 
 mod cross;
 mod display;
@@ -20,7 +19,7 @@ mod numbers;
 mod read;
 mod schema;
 mod shape;
-mod told;
+mod shown;
 mod types;
 mod write;
 
@@ -41,42 +40,42 @@ pub use shape::{Int, Part, Shape};
 use crate::guest::{self, NO_CONFIG_SCHEMA, no_config};
 use crate::state::HostState;
 
-/// Blobs of the exchange that are so small together are read in place.
+/// Blobs of the exchange of at most this many bytes together are read in place.
 const READ_IN_PLACE: u64 = 1 << 20;
 
-/// A result whose text is as long is measured in place: to hand it to another thread takes longer.
+/// A result whose text has at most this many bytes is measured in place: handing it to another thread takes longer.
 const SHORT_TEXT: usize = 4 << 10;
 
 /// A typed component whose imports are resolved.
-pub(crate) struct GuestPre {
+pub(crate) struct TypedGuestPre {
     instance: InstancePre<HostState>,
     methods: Arc<Methods>,
 }
 
-impl GuestPre {
+impl TypedGuestPre {
     pub(crate) fn new(instance: InstancePre<HostState>, methods: Methods) -> Self {
         Self { instance, methods: Arc::new(methods) }
     }
 }
 
 #[async_trait]
-impl guest::GuestPre for GuestPre {
+impl guest::GuestPre for TypedGuestPre {
     async fn instantiate(
         &self,
         store: &mut Store<HostState>,
     ) -> wasmtime::Result<wasmtime::Result<Box<dyn guest::Guest>>> {
         let instance = self.instance.instantiate_async(store).await?;
-        Ok(Ok(Box::new(Guest { instance, methods: Arc::clone(&self.methods) })))
+        Ok(Ok(Box::new(TypedGuest { instance, methods: Arc::clone(&self.methods) })))
     }
 }
 
-struct Guest {
+struct TypedGuest {
     instance: Instance,
     methods: Arc<Methods>,
 }
 
 #[async_trait]
-impl guest::Guest for Guest {
+impl guest::Guest for TypedGuest {
     async fn methods(&self, _store: &mut Store<HostState>) -> wasmtime::Result<Vec<MethodInfo>> {
         Ok(self.methods.list())
     }
@@ -109,7 +108,7 @@ impl guest::Guest for Guest {
             Err(error) => return Ok(Err(error)),
         };
         let Some(function) = self.instance.get_func(&mut *store, method.export) else {
-            return Ok(Err(PluginError::internal("the component has lost a function")));
+            return Ok(Err(PluginError::internal("a function of the component is missing")));
         };
         let lifting = Lifting { method, limits, pace: pace.clone() };
         let outcome = match cross::call(store, function, image, lifting).await? {
@@ -130,7 +129,7 @@ impl guest::Guest for Guest {
     }
 }
 
-/// A call's arguments; where they are many or its blobs may take long to read, on a thread that may block.
+/// A call's arguments, laid out; on a blocking thread if they are many or its blobs may take long to read.
 async fn arguments(method: &Arc<Method>, call: &mut Call, limits: DocumentLimits, pace: &Pace) -> Result<Image> {
     let size: u64 = call.blobs.iter().map(Blob::size).fold(0, u64::saturating_add);
     let in_place = size <= READ_IN_PLACE
@@ -140,7 +139,7 @@ async fn arguments(method: &Arc<Method>, call: &mut Call, limits: DocumentLimits
     document::aside(!in_place, move || method.arguments(arguments, limits, &pace)).await?
 }
 
-/// Holds a result against the limit of its text; a long one on a thread that may block.
+/// Checks a result against the limit of its text; a long one on a blocking thread.
 async fn checked(outcome: Outcome, limits: DocumentLimits, pace: Pace) -> Result<Outcome> {
     document::aside(outcome.counted > SHORT_TEXT, move || outcome.check(limits, &pace)).await?
 }

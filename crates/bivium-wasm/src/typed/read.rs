@@ -1,8 +1,8 @@
-//! JSON to component values.
+//! Reads JSON into component values.
 //!
-//! Values are a caller's: every one is held against its type before the guest sees any of them, and an error names the
-//! place, the type and what stood there. They are written as they will lie in the component's memory ([`Image`]). What
-//! that takes up is counted before it is made: a list counts as a whole, with all that its items leave out.
+//! Values come from a caller. Each is checked against its type before the guest sees any of them, and an error names the place, the type
+//! and the value. They are laid out as in the component's memory ([`Image`]). Memory is counted before it is allocated: for a list as a
+//! whole, with fields that its items leave out.
 
 use std::borrow::Cow;
 
@@ -19,11 +19,11 @@ use super::image::{self, Data, Image};
 use super::layout::{Places, discriminant};
 use super::numbers::{AT_ONCE, MAX_EXACT, whole};
 use super::shape::{Int, Part, Shape, frame};
-use super::told::{Pointer, Step, listed, shown, shown_shape};
+use super::shown::{Pointer, Step, listed, shown, shown_shape};
 use crate::capability::blobs;
 use crate::text;
 
-/// Padding may be left out, as many encoders do.
+/// Padding is optional, since many encoders omit it.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -31,7 +31,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// Reads the values of one call.
 pub(crate) struct Reader<'a> {
-    /// What `{"$blob": n}` stands for.
+    /// The blobs that `{"$blob": n}` names.
     blobs: Payload,
     image: Image,
     budget: Budget,
@@ -39,7 +39,7 @@ pub(crate) struct Reader<'a> {
     path: Vec<Step<'a>>,
 }
 
-/// The place of a value: a block of the image, and where in it.
+/// The place of a value: a block of the image, and the offset in it.
 #[derive(Clone, Copy)]
 pub(super) struct MemoryPlace {
     block: usize,
@@ -47,7 +47,7 @@ pub(super) struct MemoryPlace {
 }
 
 impl MemoryPlace {
-    /// Of an argument.
+    /// The place of an argument.
     pub(super) fn argument(at: usize) -> Self {
         Self { block: image::ROOT, at }
     }
@@ -58,7 +58,7 @@ impl MemoryPlace {
 }
 
 impl<'a> Reader<'a> {
-    /// For arguments of these types. `limit` is what all values together may take up on the host, in bytes.
+    /// A reader for arguments of these types. `limit` is how many bytes all values together may take on the host.
     pub(super) fn new(params: &[(String, Part)], blobs: Payload, limit: usize, pace: Pace) -> Result<Self> {
         let frame = frame(params.iter().map(|(_, part)| part));
         let size = frame.size32 as usize;
@@ -73,12 +73,12 @@ impl<'a> Reader<'a> {
         self.image
     }
 
-    /// What has been counted.
+    /// The bytes that have been counted.
     pub(super) fn taken(&self) -> usize {
         self.budget.taken()
     }
 
-    /// The value at `name`, the name of an argument or its position.
+    /// Reads the argument `name`, which is its name or its position.
     pub(super) fn argument(&mut self, name: Cow<'a, str>, part: &'a Part, value: Value, to: MemoryPlace) -> Result<()> {
         self.within(Step::Name(name), part, value, to)
     }
@@ -167,7 +167,7 @@ impl<'a> Reader<'a> {
                     }
                     // `null` stands for nothing.
                     (None, Value::Null) => {}
-                    (None, _) => return Err(self.error(format!("gives `{name}` a value, and it has none: write null"))),
+                    (None, _) => return Err(self.error(format!("gives `{name}` a value, but it has none: write null"))),
                 }
             }
             (_, value) => return Err(self.wrong(part, &value, "it is of another type")),
@@ -175,10 +175,10 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The items of a list of numbers: as they mostly are at once, others in the way of all values.
+    /// Reads the items of a list of numbers: plain numbers together, and from the first other value on one by one.
     fn numbers(&mut self, item: &'a Part, values: Vec<Value>, first: MemoryPlace) -> Result<()> {
         let size = item.size();
-        // The first so many are plain numbers of this type.
+        // The number of items at the beginning that are plain numbers of this type.
         let plain = match &**item {
             Shape::Int(Int::U8) => self.plain(&values, first, |n| u8::try_from(n.as_u64()?).ok().map(u8::to_le_bytes)),
             Shape::Int(Int::U16) => {
@@ -210,14 +210,14 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Lays out numbers of `N` bytes, up to the first that is none of them; gives how many they are.
+    /// Lays out numbers of `N` bytes, up to the first item that is not one; returns how many there are.
     fn plain<const N: usize>(
         &mut self,
         values: &[Value],
         first: MemoryPlace,
         number: impl Fn(&Number) -> Option<[u8; N]>,
     ) -> Result<usize> {
-        let places = self.image.room(first.block, first.at).as_chunks_mut::<N>().0;
+        let places = self.image.bytes_from(first.block, first.at).as_chunks_mut::<N>().0;
         let mut count = 0;
         for (values, places) in values.chunks(AT_ONCE).zip(places.chunks_mut(AT_ONCE)) {
             self.pace.steps(values.len())?;
@@ -235,13 +235,13 @@ impl<'a> Reader<'a> {
         self.image.put(to.block, to.at, bytes);
     }
 
-    /// Writes which of so many cases it is.
+    /// Writes the discriminant of a case.
     fn case(&mut self, to: MemoryPlace, cases: usize, case: usize) {
         let bytes = u32::try_from(case).unwrap_or(u32::MAX).to_le_bytes();
         self.put(to, bytes.get(..discriminant(cases)).unwrap_or_default());
     }
 
-    /// Makes room for so many items, to which `to` will point.
+    /// Adds a block for this many items, to which `to` will point.
     fn block(&mut self, to: MemoryPlace, items: usize, size: usize, align: u32) -> Result<MemoryPlace> {
         let bytes = items.saturating_mul(size);
         self.charge(cost::heap(bytes).saturating_add(image::BLOCK))?;
@@ -259,18 +259,18 @@ impl<'a> Reader<'a> {
         let (_, least, greatest) = int.range();
         let number = match value {
             Value::Number(number) => whole(number),
-            // As the large ones are written, so that what one call gave another takes.
+            // Large numbers are written as strings, so that the result of one call can be the argument of another.
             Value::String(digits) if greatest > MAX_EXACT => digits.parse().ok(),
             _ => None,
         };
         let number = number.ok_or_else(|| {
-            let or_text = if greatest > MAX_EXACT { ", nor one as a string" } else { "" };
-            self.wrong(&Shape::Int(int), value, &format!("it is no whole number{or_text}"))
+            let or_text = if greatest > MAX_EXACT { ", also not one as a string" } else { "" };
+            self.wrong(&Shape::Int(int), value, &format!("it is not a whole number{or_text}"))
         })?;
         if !(least..=greatest).contains(&number) {
             return Err(self.wrong(&Shape::Int(int), value, &format!("it is not from {least} to {greatest}")));
         }
-        // In range, so that what is cut off says nothing.
+        // It is in range, so the bytes that are cut off have no meaning.
         let bytes = number.to_le_bytes();
         self.put(to, bytes.get(..int.size()).unwrap_or_default());
         Ok(())
@@ -291,11 +291,13 @@ impl<'a> Reader<'a> {
                 "NaN" => Ok(F::from(f32::NAN)),
                 "Infinity" => Ok(F::from(f32::INFINITY)),
                 "-Infinity" => Ok(F::from(f32::NEG_INFINITY)),
-                _ => {
-                    Err(self.wrong(shape, value, "of strings only \"NaN\", \"Infinity\" and \"-Infinity\" are numbers"))
-                }
+                _ => Err(self.wrong(
+                    shape,
+                    value,
+                    "only the strings \"NaN\", \"Infinity\" and \"-Infinity\" are numbers",
+                )),
             },
-            _ => Err(self.wrong(shape, value, "it is no number")),
+            _ => Err(self.wrong(shape, value, "it is not a number")),
         }
     }
 
@@ -324,7 +326,7 @@ impl<'a> Reader<'a> {
                         self.pace.step()?;
                         match value.as_u64().and_then(|number| u8::try_from(number).ok()) {
                             Some(byte) => bytes.push(byte),
-                            // In its other form, or an error that says why.
+                            // A whole number in another form, or an error that says why it is not one.
                             None => bytes.push(self.byte(n, &value)?),
                         }
                     }
@@ -353,7 +355,7 @@ impl<'a> Reader<'a> {
         };
         number.ok_or_else(|| {
             self.path.push(Step::Index(n));
-            self.wrong(&Shape::Int(Int::U8), value, "it is no whole number from 0 to 255")
+            self.wrong(&Shape::Int(Int::U8), value, "it is not a whole number from 0 to 255")
         })
     }
 
@@ -402,13 +404,13 @@ impl<'a> Reader<'a> {
 
     fn fields(&mut self, fields: &'a [(String, Part)], mut object: Map<String, Value>, to: MemoryPlace) -> Result<()> {
         if object.is_empty() && fields.iter().all(|(_, part)| part.may_be_null()) {
-            // All of them none, as everything is made of zeros.
+            // All fields are none, which the zeros that are there already mean.
             return self.pace.steps(fields.len());
         }
         let mut places = Places::from(to.at);
         for (name, part) in fields {
             let at = places.next(part);
-            // In no order that matters: what is left over is an error.
+            // The order does not matter; a field that is left over is an error.
             match (object.swap_remove(name), &**part) {
                 (Some(value), _) => {
                     self.within(Step::Name(name.into()), part, value, MemoryPlace { at, ..to })?;
@@ -455,12 +457,12 @@ impl<'a> Reader<'a> {
             (Some(carried), None) => {
                 Err(self.error(format!("is the case `{name}` without its value ({})", shown_shape(carried))))
             }
-            (None, Some(_)) => Err(self.error(format!("gives the case `{name}` a value, and it has none"))),
+            (None, Some(_)) => Err(self.error(format!("gives the case `{name}` a value, but it has none"))),
         }
     }
 
     fn flags(&mut self, part: &'a Part, names: &IndexSet<String>, values: Vec<Value>, to: MemoryPlace) -> Result<()> {
-        // A bit for each name; those of a word lie in the order of their bytes.
+        // One bit for each name, in the order of the bytes of each word.
         let mut bits = vec![0_u8; part.size()];
         for value in values {
             self.pace.step()?;
@@ -484,13 +486,13 @@ impl<'a> Reader<'a> {
         Err(self.unknown(name, what, names.iter().map(String::as_str)))
     }
 
-    /// The one key of an object, which must be one of these, and its value.
+    /// The only key of an object, which must be one of these, and its value.
     fn tagged(&self, shape: &Shape, value: Value, names: &[&'static str]) -> Result<(&'static str, Value)> {
         let forms = || names.iter().map(|name| format!("{{\"{name}\": …}}")).collect::<Vec<_>>().join(" or ");
         match only(value) {
             Ok((key, value)) => match names.iter().find(|name| **name == key) {
                 Some(name) => Ok((name, value)),
-                None => Err(self.error(format!("is a {} and not {}", shown_shape(shape), forms()))),
+                None => Err(self.error(format!("is a {}, but not written as {}", shown_shape(shape), forms()))),
             },
             Err(other) => Err(self.wrong(shape, &other, &format!("write {}", forms()))),
         }
@@ -500,7 +502,7 @@ impl<'a> Reader<'a> {
         match len {
             Some(len) if found != len as usize => {
                 let shape = shown_shape(shape);
-                Err(self.error(format!("has {found} items, and {shape} has {len}")))
+                Err(self.error(format!("has {found} items, but {shape} has {len}")))
             }
             _ => Ok(()),
         }
@@ -509,21 +511,21 @@ impl<'a> Reader<'a> {
     fn charge(&mut self, bytes: usize) -> Result<()> {
         self.budget.take(bytes).map_err(|_| {
             PluginError::resource_exhausted(format!(
-                "the arguments take more than {} MiB as component values, over what `limits.memory_mb` and \
+                "the arguments need more than {} MiB as component values, over what `limits.memory_mb` and \
                  `limits.payload_mb` allow together",
                 self.budget.limit() >> 20
             ))
-            .with_help("hand large data over in pieces, or raise `limits.memory_mb` in the plugin's manifest")
+            .with_help("pass large data in pieces, or raise `limits.memory_mb` in the plugin's manifest")
         })
     }
 
-    /// What is wrong with the value at the present place.
+    /// The error for the value at the current place.
     fn error(&self, what: String) -> PluginError {
         PluginError::invalid_input(format!("the argument at {} {what}", Pointer(&self.path)))
     }
 
     fn wrong(&self, shape: &Shape, value: &Value, why: &str) -> PluginError {
-        self.error(format!("is {}, which is no {}: {why}", shown(value), shown_shape(shape)))
+        self.error(format!("is {}, which is not of type {}: {why}", shown(value), shown_shape(shape)))
     }
 
     fn unknown<'n>(&self, name: &str, what: &str, known: impl Iterator<Item = &'n str>) -> PluginError {

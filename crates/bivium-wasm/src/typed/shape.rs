@@ -1,17 +1,17 @@
 //! [`Shape`]: a WIT type, and [`Part`]: the same with its layout in a component's memory.
 //!
-//! The engine hands types out piece by piece, each behind a reference count; a shape is the whole tree. Types of a
-//! component are a graph in which a stranger can use one type many times over, so the size of the tree is bounded. What
-//! has no JSON form (handles, streams) has no shape: such a component is refused before it runs.
+//! The engine gives types piece by piece, each behind a reference count; a shape is the whole tree. The types of a component are a graph in
+//! which one type can be used many times, so the size of the tree is limited. Types without a JSON form (handles, streams) have no shape:
+//! a function with one is refused before the component runs.
 //!
-//! The engine computes the layout itself; each call holds the engine's own against this one before a value crosses.
+//! The engine computes the layout itself; each call compares the engine's layout with this one before a value is passed.
 
 use std::ops::Deref;
 
 use indexmap::{IndexMap, IndexSet};
 use wasmtime::component::__internal::CanonicalAbiInfo;
 
-/// A type of values that can be written as JSON.
+/// A type whose values can be written as JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shape {
     /// `bool`.
@@ -36,7 +36,7 @@ pub enum Shape {
     Tuple(Vec<Part>),
     /// `record`: names and types of the fields.
     Record(Vec<(String, Part)>),
-    /// `variant`: names of the cases and the types of what they carry.
+    /// `variant`: the names of the cases and the types of their payloads.
     Variant(IndexMap<String, Option<Part>>),
     /// `enum`: the names.
     Enum(IndexSet<String>),
@@ -66,7 +66,7 @@ impl Int {
     /// Every type.
     pub const ALL: [Self; 8] = [Self::S8, Self::U8, Self::S16, Self::U16, Self::S32, Self::U32, Self::S64, Self::U64];
 
-    /// The name in WIT, the least value and the greatest.
+    /// The name in WIT, the smallest value and the largest.
     #[must_use]
     pub fn range(self) -> (&'static str, i128, i128) {
         match self {
@@ -83,7 +83,7 @@ impl Int {
 }
 
 impl Int {
-    /// Bytes of a value.
+    /// The size of a value in bytes.
     pub(super) fn size(self) -> usize {
         match self {
             Self::S8 | Self::U8 => 1,
@@ -95,7 +95,7 @@ impl Int {
 }
 
 impl Shape {
-    /// Whether `null` stands for one of its values. An option of such a type needs a form of its own.
+    /// Whether `null` is one of its values. An option of such a type needs a special form.
     #[must_use]
     pub fn may_be_null(&self) -> bool {
         matches!(self, Self::Option(_))
@@ -115,7 +115,7 @@ pub struct Part {
 }
 
 impl Part {
-    /// Lays a type out.
+    /// Computes the layout of a type.
     #[must_use]
     pub fn new(shape: Shape) -> Self {
         let abi = abi_of(&shape);
@@ -126,7 +126,7 @@ impl Part {
         &self.abi
     }
 
-    /// Bytes of one value, where it lies.
+    /// The size of one value in memory, in bytes.
     pub(super) fn size(&self) -> usize {
         self.abi.size32 as usize
     }
@@ -135,8 +135,8 @@ impl Part {
         self.abi.align32
     }
 
-    /// Where what a case carries lies in a variant, an option or a result of this type. The discriminant lies at the
-    /// beginning and is never aligned more strictly than the whole.
+    /// The offset of a case's payload in a variant, an option or a result of this type. The discriminant is at the beginning, and its
+    /// alignment is never larger than that of the whole.
     pub(super) fn carried_at(&self) -> usize {
         self.abi.align32 as usize
     }
@@ -156,7 +156,7 @@ impl Deref for Part {
     }
 }
 
-/// The layout of values that follow one another.
+/// The layout of consecutive values.
 pub(super) fn frame<'a>(parts: impl Iterator<Item = &'a Part>) -> CanonicalAbiInfo {
     CanonicalAbiInfo::record(parts.map(Part::abi))
 }

@@ -1,22 +1,22 @@
-//! [`Types`]: takes in the types of a component when it is loaded, as long as they are not too large.
+//! [`Types`]: reads the types of a component when it is loaded, with a limit on their size.
 
 use wasmtime::component::Type;
 
 use super::shape::{Int, Part, Shape};
 
-/// Why a type has no shape; completes "the function `f` has …".
+/// Why a type has no shape. Completes "the function `f` has …".
 pub(super) type Unfit = &'static str;
 
-/// Takes in the types of one component, as long as they are not too large together.
+/// Reads the types of one component, with a limit on their total size.
 pub(super) struct Types {
     left: usize,
 }
 
-/// What one type weighs in a tree, its name not counted.
+/// What one type counts for, without its name.
 const NODE: usize = 64;
-/// What all types of a component may weigh together. The larger half of the published WASI interfaces would fit.
+/// The most that all types of a component may count for. The larger half of the published WASI interfaces would fit.
 const MAX_WEIGHT: usize = 1 << 20;
-/// How deep types may lie in each other. The JSON of a value is at most twice as deep, which parsers take.
+/// The deepest nesting of types. The JSON of a value is at most twice as deep, which parsers accept.
 const MAX_DEPTH: usize = 48;
 
 impl Types {
@@ -35,7 +35,7 @@ impl Types {
 
     fn at(&mut self, ty: &Type, depth: usize) -> Result<Part, Unfit> {
         if depth > MAX_DEPTH {
-            return Err("types that lie too deep in each other");
+            return Err("types that are nested too deeply");
         }
         self.left = self.left.checked_sub(NODE).ok_or("types that are too large")?;
         let depth = depth + 1;

@@ -1,8 +1,8 @@
-//! Component values to JSON.
+//! Writes component values as JSON.
 //!
-//! Values are a guest's and are read where they lie in its memory: nothing of what it says is believed before it is
-//! checked. One pass makes the JSON and nothing else. What the JSON takes up in the host is counted before it is made,
-//! and so is the length of its text. Bytes stand in the JSON as base64 as long as they are few, else as a blob.
+//! Values come from a guest and are read where they lie in its memory; nothing is trusted before it is checked. One pass makes only the
+//! JSON. Its memory in the host, and the length of its text, are counted before it is made. A few bytes are written as base64, more as a
+//! blob.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,38 +13,38 @@ use indexmap::IndexSet;
 use serde_json::{Map, Number, Value};
 
 use super::layout::{Places, discriminant};
-use super::memory::{Broken, Memory};
+use super::memory::{Broken, GuestMemory};
 use super::numbers::{AT_ONCE, MAX_EXACT};
 use super::shape::{Int, Part, Shape, frame};
 
-/// The longest `list<u8>` that stands in the JSON itself.
+/// The longest `list<u8>` that is written into the JSON itself.
 pub(super) const MAX_INLINE: usize = 16 << 10;
 
 /// Writes the values of one result.
 pub(super) struct Writer<'a> {
-    memory: Memory<'a>,
+    memory: GuestMemory<'a>,
     /// Bytes for the blobs that the JSON names, in their order.
     pub(super) blobs: Vec<Vec<u8>>,
     max_inline: usize,
-    /// Bytes of JSON that may still be written.
+    /// The budget of the JSON's text.
     text: Budget,
-    /// What it may take up in the host.
+    /// The budget of the host's memory.
     budget: Budget,
     pace: Pace,
-    /// Whether this thread's other tasks are taken care of.
+    /// Whether another thread has taken over this thread's tasks.
     aside: bool,
 }
 
 /// Why a value was not written.
 #[derive(Debug)]
 pub(super) enum Unwritten {
-    /// It is more JSON than may be.
+    /// The text is longer than the limit.
     TooLong,
-    /// The host would hold more for it than may be.
+    /// It takes more of the host's memory than the limit.
     TooLarge,
     /// The call is over.
     Over(PluginError),
-    /// The bytes there are not a value of its type.
+    /// The bytes are not a value of the type.
     Broken(Broken),
 }
 
@@ -69,17 +69,17 @@ impl From<Broken> for Unwritten {
 type Written = Result<Value, Unwritten>;
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(memory: Memory<'a>, limits: DocumentLimits, pace: Pace) -> Self {
+    pub(super) fn new(memory: GuestMemory<'a>, limits: DocumentLimits, pace: Pace) -> Self {
         let (text, budget) = (Budget::new(limits.text), Budget::new(limits.held));
         Self { memory, blobs: Vec::new(), max_inline: MAX_INLINE, text, budget, pace, aside: false }
     }
 
-    /// Writes a short text that has all bytes in it.
-    pub(super) fn in_words(self, text: usize) -> Self {
+    /// For a short text with all bytes inline.
+    pub(super) fn inline(self, text: usize) -> Self {
         Self { max_inline: usize::MAX, text: Budget::new(text), ..self }
     }
 
-    pub(super) fn memory(&self) -> Memory<'a> {
+    pub(super) fn memory(&self) -> GuestMemory<'a> {
         self.memory
     }
 
@@ -87,28 +87,28 @@ impl<'a> Writer<'a> {
         DocumentLimits { text: self.text.limit(), held: self.budget.limit() }
     }
 
-    /// Bytes of the text that have been counted: it has at least as many.
+    /// The counted bytes of the text, which has at least this many.
     pub(super) fn counted(&self) -> usize {
         self.text.taken()
     }
 
-    /// What has been counted of what the host holds.
+    /// The counted bytes of the host's memory.
     pub(super) fn taken(&self) -> usize {
         self.budget.taken()
     }
 
-    /// What stands for the value at this place.
+    /// The JSON of the value at this address.
     pub(super) fn write(&mut self, part: &Part, at: usize) -> Written {
         self.pace.step()?;
-        // A character and a comma.
-        self.say(2)?;
+        // At least a character and a comma.
+        self.count_text(2)?;
         Ok(match &**part {
             Shape::Bool => (self.memory.array::<1>(at)? != [0]).into(),
             Shape::Int(int) => self.int(*int, at)?,
             Shape::F32 => of_f32(f32::from_le_bytes(self.memory.array(at)?)),
             Shape::F64 => of_f64(f64::from_le_bytes(self.memory.array(at)?)),
             Shape::Char => {
-                let one = char::from_u32(self.memory.u32(at)?).ok_or(Broken("a number that is no character"))?;
+                let one = char::from_u32(self.memory.u32(at)?).ok_or(Broken("a number that is not a character"))?;
                 self.budget.take(cost::heap(one.len_utf8()))?;
                 one.to_string().into()
             }
@@ -166,7 +166,7 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// Which of so many cases it is.
+    /// The case of a value with this many cases.
     pub(super) fn case(&self, at: usize, cases: usize) -> Result<usize, Broken> {
         let case = match discriminant(cases) {
             1 => u32::from(u8::from_le_bytes(self.memory.array(at)?)),
@@ -196,17 +196,17 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// A string of the guest's.
+    /// A string of the guest.
     pub(super) fn string(&mut self, at: usize) -> Result<String, Unwritten> {
         let text = self.memory.text(at)?;
-        self.say(text.least())?;
+        self.count_text(text.least())?;
         self.budget.take(cost::heap(text.most()))?;
         Ok(text.read()?)
     }
 
     fn bytes(&mut self, bytes: &[u8]) -> Written {
         if bytes.len() > self.max_inline {
-            // The list of them grows too.
+            // The list of blobs grows too.
             self.budget.take(cost::heap(bytes.len()).saturating_add(3 * size_of::<Vec<u8>>()))?;
             self.budget.take(cost::object(1).saturating_add(cost::heap("$blob".len())))?;
             self.pace.look()?;
@@ -214,7 +214,7 @@ impl<'a> Writer<'a> {
             return Ok(Payload::reference(self.blobs.len() - 1));
         }
         let encoded = bytes.len().div_ceil(3).saturating_mul(4);
-        self.say(encoded)?;
+        self.count_text(encoded)?;
         self.budget.take(cost::heap(encoded))?;
         Ok(STANDARD.encode(bytes).into())
     }
@@ -236,11 +236,11 @@ impl<'a> Writer<'a> {
         self.made(all, items).map(Value::Array)
     }
 
-    /// Adds so many numbers that lie one after another.
+    /// Adds consecutive numbers.
     fn numbers(&mut self, item: &Part, at: usize, count: usize, to: &mut Vec<Value>) -> Result<(), Unwritten> {
         self.pace.steps(count)?;
-        // A character and a comma each.
-        self.say(2 * count)?;
+        // At least a character and a comma for each.
+        self.count_text(2 * count)?;
         let bytes = self.memory.slice(at, count * item.size())?;
         match &**item {
             Shape::Int(Int::S8) => to.extend(bytes.iter().map(|byte| Value::from(byte.cast_signed()))),
@@ -251,19 +251,19 @@ impl<'a> Writer<'a> {
             Shape::Int(Int::U32) => to.extend(of(bytes, |bytes| u32::from_le_bytes(bytes).into())),
             Shape::F32 => to.extend(of(bytes, |bytes| of_f32(f32::from_le_bytes(bytes)))),
             Shape::F64 => to.extend(of(bytes, |bytes| of_f64(f64::from_le_bytes(bytes)))),
-            // Large ones are strings, which are counted.
+            // Large numbers are strings, which are counted.
             Shape::Int(int @ (Int::S64 | Int::U64)) => {
                 for n in 0..count {
                     to.push(self.int(*int, at + n * item.size())?);
                 }
             }
-            _ => return Err(Broken("a value that is no number").into()),
+            _ => return Err(Broken("a value that is not a number").into()),
         }
         Ok(())
     }
 
-    /// Does it for so many. Where it takes long, another thread takes over this one's tasks for the rest: the engine gives
-    /// the memory for as long as it waits here, and no longer.
+    /// Calls `one` for each index. If it takes long, another thread takes over this thread's tasks for the rest: the engine lends the
+    /// memory only while this function runs here.
     fn each(
         &mut self,
         len: usize,
@@ -281,7 +281,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// What was made, or, if there was an error, nothing of it any more: to give many values back takes long, too.
+    /// Returns what was made, or drops it if there was an error: freeing many values takes long too.
     fn made<T>(&self, all: Result<(), Unwritten>, made: T) -> Result<T, Unwritten> {
         match all {
             Ok(()) => Ok(made),
@@ -316,7 +316,7 @@ impl<'a> Writer<'a> {
         let mut object = self.object(len)?;
         let all = self.each(len, |writer, n| {
             let (key_at, value_at) = places(n);
-            writer.say(3)?;
+            writer.count_text(3)?;
             let name = writer.string(key_at)?;
             // Of entries with the same key the last one counts, as in the component model.
             writer.budget.take(cost::heap(name.len() + 1))?;
@@ -332,14 +332,14 @@ impl<'a> Writer<'a> {
         let mut set = self.array(count)?;
         for (n, name) in names.iter().enumerate() {
             if is_set(n) {
-                self.say(3)?;
+                self.count_text(3)?;
                 set.push(self.name(name)?);
             }
         }
         Ok(Value::Array(set))
     }
 
-    /// An object of this one key; `null` where nothing is carried.
+    /// An object with this single key; its value is `null` if there is no payload.
     fn tagged(&mut self, name: &str, carried: Option<&Part>, at: usize) -> Written {
         let mut object = self.object(1)?;
         let key = self.key(name)?;
@@ -352,19 +352,19 @@ impl<'a> Writer<'a> {
     }
 
     fn name(&mut self, name: &str) -> Written {
-        self.say(name.len())?;
+        self.count_text(name.len())?;
         self.budget.take(cost::heap(name.len()))?;
         Ok(name.into())
     }
 
     fn key(&mut self, name: &str) -> Result<String, Unwritten> {
-        self.say(name.len() + 3)?;
+        self.count_text(name.len() + 3)?;
         self.budget.take(cost::heap(name.len()))?;
         Ok(name.to_owned())
     }
 
     fn array(&mut self, items: usize) -> Result<Vec<Value>, Unwritten> {
-        // Said here too, so that nothing is made for what is too long.
+        // Checked here too, so that nothing is allocated for a text that is too long.
         if items.saturating_mul(2) > self.text.left() {
             return Err(Unwritten::TooLong);
         }
@@ -380,17 +380,17 @@ impl<'a> Writer<'a> {
         Ok(Map::with_capacity(keys))
     }
 
-    fn say(&mut self, bytes: usize) -> Result<(), Unwritten> {
+    fn count_text(&mut self, bytes: usize) -> Result<(), Unwritten> {
         self.text.take(bytes).map_err(|Spent| Unwritten::TooLong)
     }
 }
 
-/// What stands for each of the numbers of `N` bytes.
+/// The JSON of each number of `N` bytes.
 fn of<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> Value) -> impl Iterator<Item = Value> {
     bytes.as_chunks::<N>().0.iter().map(move |bytes| value(*bytes))
 }
 
-const NO_CASE: Broken = Broken("a discriminant of no case");
+const NO_CASE: Broken = Broken("a discriminant without a case");
 
 fn of_f64(value: f64) -> Value {
     match Number::from_f64(value) {

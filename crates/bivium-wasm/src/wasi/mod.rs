@@ -1,10 +1,10 @@
 //! WASI, which is linked but grants nothing until a permission does.
 //!
 //! A plugin needs no WASI, but the standard libraries of most languages import it. Without permissions they find no directory, no
-//! environment, no arguments, no input, no network, a clock that only the guest's own sleep moves, and numbers that are the same in
-//! every run. What they print becomes log records.
+//! environment, no arguments, no input and no network, a clock that only the guest's own sleep moves, and random numbers that are the same
+//! in every run. Output becomes log records.
 //!
-//! Each version of WASI is a module that implements its interfaces by calling the capabilities.
+//! Each version of WASI is a module that implements its interfaces with the capabilities.
 
 mod p2;
 
@@ -23,7 +23,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
 
 impl WasiView for HostState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        // Made at the first use: most components never ask, and it would double what a fresh instance costs.
+        // Made at the first use: most components never need it, and it would double the cost of a new instance.
         let Self { store, network, wasi, cli, .. } = self;
         let ctx = wasi.get_or_insert_with(|| Box::new(context(store, network, cli)));
         WasiCtxView { ctx, table: &mut store.table }

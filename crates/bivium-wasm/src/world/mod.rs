@@ -1,8 +1,8 @@
 //! The worlds that this host runs: one module for each published version of package `bivium:plugin`.
 //!
-//! A module holds the generated bindings of its version, the host's side of its imports, and its [`Guest`](crate::guest::Guest).
-//! Nothing above knows which version a component was built for. A new version is a new module and a line in [`WORLDS`]; the older ones
-//! stay, so that what was built for them goes on running.
+//! A module has the generated bindings of its version, the host's implementation of its imports, and its [`Guest`](crate::guest::Guest).
+//! No module above depends on the version for which a component was built. A new version is a new module and a line in [`WORLDS`]; the
+//! older ones stay, so that existing components go on running.
 
 mod v0_1_0;
 
@@ -11,10 +11,10 @@ use wasmtime::component::{InstancePre, Linker};
 use crate::guest::GuestPre;
 use crate::state::HostState;
 
-/// The package whose worlds are run.
+/// The package of these worlds.
 pub(crate) const PACKAGE: &str = "bivium:plugin";
 /// The interface that a plugin exports.
-pub(crate) const GUEST: &str = "guest";
+pub(crate) const GUEST_INTERFACE: &str = "guest";
 
 /// The published versions, oldest first.
 pub(crate) const WORLDS: &[World] =
@@ -33,8 +33,8 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
     WORLDS.iter().try_for_each(|world| (world.add_to_linker)(linker))
 }
 
-/// The world in which a component built for `version` finds what it needs: by the rules of semantic versioning, below
-/// 1.0 the minor version must be the same.
+/// The world for a component that was built for `version`, by the rules of semantic versioning: below 1.0 the minor version must be the
+/// same.
 pub(crate) fn of_version(version: &str) -> Option<&'static World> {
     fn line(version: &str) -> Option<(u64, Option<u64>)> {
         let mut parts = version.split('.').map(|part| part.parse::<u64>().ok());

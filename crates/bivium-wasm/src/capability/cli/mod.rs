@@ -12,7 +12,7 @@ use wasmtime_wasi::WasiCtxBuilder;
 
 pub(crate) use program::ProgramIo;
 
-use crate::store::{Printed, StoreState, Witness};
+use crate::store::{AccessRecorder, StdStream, StoreState};
 use output::LineStream;
 use program::{Stdin, Stdout};
 
@@ -34,11 +34,11 @@ impl CliGrant {
     }
 
     /// What the guest lacks, if it has asked for its variables and its error says that one was not found.
-    pub(crate) fn missed(&self, witness: &Witness, error: &str) -> Option<String> {
+    pub(crate) fn missed(&self, access: &AccessRecorder, error: &str) -> Option<String> {
         /// How standard libraries say that a variable is not there.
         const NO_VARIABLE: &[&str] = &["environment variable", "notpresent", "keyerror", "getenv", "environ"];
         let not_found = || NO_VARIABLE.iter().any(|said| error.contains(said));
-        let missed = self.variables.is_empty() && witness.has_used(ENV) && not_found();
+        let missed = self.variables.is_empty() && access.has_used(ENV) && not_found();
         missed.then(|| format!("no environment variable (`{ENV}`)"))
     }
 }
@@ -58,7 +58,7 @@ impl Cli {
     /// Names and values of the variables that the guest may see.
     pub(crate) fn environment(&self, store: &StoreState) -> Vec<(String, String)> {
         let names = self.grant.variables.iter().map(|(name, _)| name.as_str());
-        let may_see = store.witness.granted_once(ENV, names);
+        let may_see = store.access.granted_once(ENV, names);
         if may_see { self.grant.variables.clone() } else { Vec::new() }
     }
 
@@ -70,7 +70,7 @@ impl Cli {
     /// Connects the standard streams. Output goes to the log; a program's standard output is the result of its call.
     pub(crate) fn connect(&self, store: &StoreState, builder: &mut WasiCtxBuilder) {
         let log = &store.log;
-        builder.stdout(LineStream::new(log, Printed::Stdout)).stderr(LineStream::new(log, Printed::Stderr));
+        builder.stdout(LineStream::new(log, StdStream::Stdout)).stderr(LineStream::new(log, StdStream::Stderr));
         if let Some(program) = &self.program {
             builder.stdin(Stdin(Arc::clone(program))).stdout(Stdout(Arc::clone(program)));
         }

@@ -10,20 +10,20 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use crate::store::{GuestLog, Printed};
+use crate::store::{GuestLog, StdStream};
 
 /// An output stream whose lines become log records. All streams that the guest opens on it are the same.
 #[derive(Clone)]
 pub(super) struct LineStream {
     log: Arc<GuestLog>,
-    printed: Printed,
+    printed: StdStream,
 }
 
 /// The most bytes of one write.
 const MAX_WRITE: usize = 64 << 10;
 
 impl LineStream {
-    pub(super) fn new(log: &Arc<GuestLog>, printed: Printed) -> Self {
+    pub(super) fn new(log: &Arc<GuestLog>, printed: StdStream) -> Self {
         Self { log: Arc::clone(log), printed }
     }
 

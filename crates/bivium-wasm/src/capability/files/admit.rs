@@ -24,7 +24,7 @@ impl FilesView<'_> {
             return Ok(());
         }
         let error = PluginError::resource_exhausted(format!("the plugin has {most} files open, which is its limit"));
-        self.store.witness.refuse(error.with_help("raise `limits.files` in its manifest"));
+        self.store.access.refuse(error.with_help("raise `limits.files` in its manifest"));
         Err(Refused::TooManyOpen)
     }
 
@@ -95,7 +95,7 @@ impl FilesView<'_> {
             return Ok(());
         }
         self.store.written.charge(bytes).map_err(|error| {
-            self.store.witness.refuse(error);
+            self.store.access.refuse(error);
             Refused::NoSpace
         })
     }

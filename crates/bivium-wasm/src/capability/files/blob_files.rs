@@ -76,7 +76,7 @@ fn suffix(blob: &Blob) -> String {
 }
 
 /// What a path in the directory of blobs names.
-pub(crate) enum Named {
+pub(crate) enum BlobName {
     Blob(usize, Blob),
     /// A blob that the call does not have.
     Missing,
@@ -84,7 +84,7 @@ pub(crate) enum Named {
     Other,
 }
 
-impl Named {
+impl BlobName {
     pub(super) fn find(path: &str, blobs: &[Blob]) -> Self {
         let name = path.strip_prefix("./").unwrap_or(path);
         let (digits, extension) = name.split_at(name.find('.').unwrap_or(name.len()));
@@ -114,10 +114,10 @@ mod tests {
     #[test]
     fn a_blob_has_two_names_and_nothing_else_is_one() {
         let blobs = [Blob::new("/x".into(), "audio/wav", 1, None), Blob::new("/y".into(), "text/plain", 1, None)];
-        let found = |path: &str| match Named::find(path, &blobs) {
-            Named::Blob(n, blob) => format!("{n} {}", blob.path().display()),
-            Named::Missing => "missing".to_owned(),
-            Named::Other => "other".to_owned(),
+        let found = |path: &str| match BlobName::find(path, &blobs) {
+            BlobName::Blob(n, blob) => format!("{n} {}", blob.path().display()),
+            BlobName::Missing => "missing".to_owned(),
+            BlobName::Other => "other".to_owned(),
         };
         for path in ["0", "0.wav", "./0.wav"] {
             assert_eq!(found(path), "0 /x");

@@ -7,7 +7,7 @@ use wasmtime::component::Resource;
 use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::runtime::spawn_blocking;
 
-use super::blob_files::{self, BlobFiles, Named};
+use super::blob_files::{self, BlobFiles, BlobName};
 use super::refused::Refused;
 use super::view::{Fd, FilesView, Origin};
 
@@ -18,7 +18,7 @@ impl FilesView<'_> {
             return Ok(());
         }
         let blobs = BlobFiles::new(&self.files.exchange).map_err(|error| {
-            self.store.witness.refuse(error);
+            self.store.access.refuse(error);
             Refused::Failed
         })?;
         let of_blobs = self.files.origins.iter().filter(|(_, origin)| **origin == Origin::Blobs);
@@ -47,10 +47,10 @@ impl FilesView<'_> {
     }
 
     /// The blob that a path names, if it lies in the directory of blobs.
-    pub(crate) fn blob(&self, fd: &Fd, path: &str) -> Named {
+    pub(crate) fn blob(&self, fd: &Fd, path: &str) -> BlobName {
         match (self.files.origins.get(&fd.rep()), self.store.table.get(fd)) {
-            (Some(Origin::Blobs), Ok(Descriptor::Dir(_))) => Named::find(path, &self.files.blobs),
-            _ => Named::Other,
+            (Some(Origin::Blobs), Ok(Descriptor::Dir(_))) => BlobName::find(path, &self.files.blobs),
+            _ => BlobName::Other,
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 use super::blob_files;
 use super::directory::{BLOB_FILES, Directory, FILESYSTEM};
-use crate::store::Witness;
+use crate::store::AccessRecorder;
 
 /// What one component is granted.
 #[derive(Default)]
@@ -46,7 +46,7 @@ impl FilesGrant {
     }
 
     /// What the guest lacks, if it has asked for its directories and its error says that a file was not found.
-    pub(crate) fn missed(&self, witness: &Witness, error: &str) -> Option<String> {
+    pub(crate) fn missed(&self, access: &AccessRecorder, error: &str) -> Option<String> {
         /// How standard libraries say that a file is not there.
         const NO_FILE: &[&str] = &[
             "no such file",
@@ -62,6 +62,6 @@ impl FilesGrant {
         ];
         let has_none = self.directories.is_empty() && !self.blob_files;
         let not_found = || NO_FILE.iter().any(|said| error.contains(said));
-        (has_none && witness.has_used(FILESYSTEM) && not_found()).then(|| format!("no directory (`{FILESYSTEM}`)"))
+        (has_none && access.has_used(FILESYSTEM) && not_found()).then(|| format!("no directory (`{FILESYSTEM}`)"))
     }
 }

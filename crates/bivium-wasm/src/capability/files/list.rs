@@ -21,7 +21,7 @@ impl FilesView<'_> {
     pub(crate) fn directories(&mut self) -> wasmtime::Result<Vec<(Fd, String)>> {
         let Self { files, store } = self;
         let grant = Arc::clone(&files.grant);
-        if !store.witness.granted_once(FILESYSTEM, grant.directories.iter().map(|directory| &*directory.shown)) {
+        if !store.access.granted_once(FILESYSTEM, grant.directories.iter().map(|directory| &*directory.shown)) {
             return Ok(Vec::new());
         }
         let mut directories = Vec::with_capacity(grant.directories.len());
@@ -35,7 +35,7 @@ impl FilesView<'_> {
                 Some(blobs) => blobs,
                 None => BlobFiles::new(&files.exchange).map_err(|error| wasmtime::format_err!("{error}"))?,
             };
-            if !store.witness.granted_once(BLOB_FILES, std::iter::once(&*blobs.directory.shown)) {
+            if !store.access.granted_once(BLOB_FILES, std::iter::once(&*blobs.directory.shown)) {
                 return Ok(directories);
             }
             let fd = store.table.push(Descriptor::Dir(blobs.directory.dir.clone()))?;
@@ -65,7 +65,7 @@ impl FilesView<'_> {
         let left = MAX_LISTED.saturating_sub(held);
         let counted = spawn_blocking(move || count_entries(&dir, left)).await?;
         counted.ok_or_else(|| {
-            self.store.witness.refuse(PluginError::resource_exhausted(format!(
+            self.store.access.refuse(PluginError::resource_exhausted(format!(
                 "the directories that the plugin lists have more than {MAX_LISTED} entries in all"
             )));
             Refused::TooMuch

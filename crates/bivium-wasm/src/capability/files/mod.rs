@@ -25,7 +25,7 @@ mod refused;
 mod view;
 
 pub(crate) use admit::ENTRY;
-pub(crate) use blob_files::Named;
+pub(crate) use blob_files::BlobName;
 #[cfg(test)]
 pub(crate) use directory::FILESYSTEM;
 pub(crate) use grant::FilesGrant;

@@ -55,7 +55,7 @@ impl FilesView<'_> {
         match verdict {
             Ok(Verdict::Fine) => return Ok(()),
             Ok(Verdict::TooMuch) => {
-                self.store.witness.refuse(PluginError::resource_exhausted(format!(
+                self.store.access.refuse(PluginError::resource_exhausted(format!(
                     "a directory with more than {MAX_LISTED} entries, or {MAX_DEPTH} directories within each other, cannot be \
                      moved to another directory"
                 )));

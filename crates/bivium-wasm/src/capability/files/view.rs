@@ -120,7 +120,7 @@ impl FilesView<'_> {
         let (reason, cure) = denial.explain(directory, &guest);
         let (key, shown) = (directory.key, directory.shown.clone());
         let error = PluginError::denied(Denial::message(reason, &guest, path)).with_help(cure);
-        self.store.witness.denied_once(key, &shown, reason, error);
+        self.store.access.denied_once(key, &shown, reason, error);
     }
 
     /// Counts a file or directory that was opened from `fd`.

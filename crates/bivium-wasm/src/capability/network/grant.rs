@@ -9,7 +9,7 @@ use bivium_interface::policy::{NetworkRule, Scheme, is_private};
 use bivium_interface::{PluginError, Result};
 use tokio::sync::Semaphore;
 
-use super::resolver::Outside;
+use super::resolver::NetworkConfig;
 use super::secrets::Secret;
 use super::target::Target;
 use super::tls::Tls;
@@ -26,7 +26,7 @@ pub(crate) struct NetworkGrant {
     withheld: Vec<NetworkRule>,
     pub(super) secrets: Vec<Secret>,
     pub(super) tls: Tls,
-    outside: Outside,
+    config: NetworkConfig,
     lookups: Arc<Semaphore>,
 }
 
@@ -38,7 +38,7 @@ impl NetworkGrant {
 
     /// # Errors
     /// `invalid-config` if the host has no value for a secret that the plugin is granted.
-    pub(crate) fn new(context: &PluginContext, outside: &Outside) -> Result<Self> {
+    pub(crate) fn new(context: &PluginContext, config: &NetworkConfig) -> Result<Self> {
         let granted = &context.granted;
         let withheld = granted.refused.iter().filter(|refusal| refusal.key == PERMISSION);
         let secrets = granted.permissions.secrets.iter().map(|secret| Secret::new(secret, &context.secrets));
@@ -47,8 +47,8 @@ impl NetworkGrant {
             private: granted.permissions.private_network,
             withheld: withheld.filter_map(|refusal| refusal.wanted.parse().ok()).collect(),
             secrets: secrets.collect::<Result<_, PluginError>>()?,
-            tls: Tls::new(&outside.roots),
-            outside: outside.clone(),
+            tls: Tls::new(&config.roots),
+            config: config.clone(),
             lookups: Arc::new(Semaphore::new(Self::LOOKUPS)),
         })
     }
@@ -120,7 +120,7 @@ impl NetworkGrant {
     /// Asks the resolver. A lookup that nobody waits for any more still counts until it ends.
     pub(super) async fn look_up(&self, name: String) -> io::Result<Vec<IpAddr>> {
         let place = Arc::clone(&self.lookups).acquire_owned().await.map_err(io::Error::other)?;
-        let resolver = Arc::clone(&self.outside.resolver);
+        let resolver = Arc::clone(&self.config.resolver);
         let found = tokio::task::spawn_blocking(move || {
             let _place = place;
             resolver.resolve(&name)

@@ -11,7 +11,7 @@ use super::grant::{NetworkGrant, PERMISSION};
 use super::headers::is_forbidden;
 use super::send::{self, Answer};
 use super::target::Target;
-use crate::store::Witness;
+use crate::store::AccessRecorder;
 
 /// The HTTP side of one instance.
 pub(super) struct Http {
@@ -23,16 +23,16 @@ impl Http {
     /// About the most bytes that one set of headers of a guest may take; a guest may hold many sets.
     const FIELDS: usize = 32 << 10;
 
-    pub(super) fn new(grant: &Arc<NetworkGrant>, witness: &Arc<Witness>, response_bytes: u64) -> Self {
+    pub(super) fn new(grant: &Arc<NetworkGrant>, access: &Arc<AccessRecorder>, response_bytes: u64) -> Self {
         let mut ctx = WasiHttpCtx::new();
         ctx.set_field_size_limit(Self::FIELDS);
-        Self { ctx, hooks: Hooks { grant: Arc::clone(grant), witness: Arc::clone(witness), response_bytes } }
+        Self { ctx, hooks: Hooks { grant: Arc::clone(grant), access: Arc::clone(access), response_bytes } }
     }
 }
 
 pub(super) struct Hooks {
     grant: Arc<NetworkGrant>,
-    witness: Arc<Witness>,
+    access: Arc<AccessRecorder>,
     response_bytes: u64,
 }
 
@@ -49,7 +49,7 @@ impl Hooks {
         }
         let target = target(request.uri()).ok_or(Error::HttpRequestUriInvalid)?;
         let host = host_header(request.uri()).ok_or(Error::HttpRequestUriInvalid)?;
-        let asked = self.witness.asks(PERMISSION, target.to_string());
+        let asked = self.access.asks(PERMISSION, target.to_string());
         self.grant.admit(&target).map_err(|why| {
             asked.denied(why);
             Error::HttpRequestDenied

@@ -39,7 +39,7 @@ impl Lookup {
         if !is_name(&name) {
             return Err(NoAddress::NotAName);
         }
-        let asked = sockets.witness.asks(PERMISSION, format!("dns://{name}"));
+        let asked = sockets.access.asks(PERMISSION, format!("dns://{name}"));
         if !sockets.grant.admit_lookup(&name) {
             asked.denied("no `tcp` or `udp` rule of its manifest matches it");
             return Err(NoAddress::Denied);

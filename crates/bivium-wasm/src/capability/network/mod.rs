@@ -30,17 +30,17 @@ use wasmtime_wasi_http::WasiHttpCtxView;
 
 pub(crate) use grant::NetworkGrant;
 pub(crate) use lookup::{Lookup, NoAddress};
-pub(crate) use resolver::Outside;
+pub(crate) use resolver::NetworkConfig;
 pub use resolver::{Resolver, SystemResolver};
 
-use crate::store::{StoreState, Witness};
+use crate::store::{AccessRecorder, StoreState};
 use http::Http;
 use sockets::Sockets;
 
 /// The network access of one instance. Its parts are made at their first use.
 pub(crate) struct Network {
     grant: Arc<NetworkGrant>,
-    witness: Arc<Witness>,
+    access: Arc<AccessRecorder>,
     response_bytes: u64,
     http: Option<Box<Http>>,
     sockets: Option<Arc<Sockets>>,
@@ -48,19 +48,19 @@ pub(crate) struct Network {
 
 impl Network {
     pub(crate) fn new(grant: Arc<NetworkGrant>, store: &StoreState) -> Self {
-        let (witness, response_bytes) = (Arc::clone(&store.witness), store.limits.response_bytes);
-        Self { grant, witness, response_bytes, http: None, sockets: None }
+        let (access, response_bytes) = (Arc::clone(&store.access), store.limits.response_bytes);
+        Self { grant, access, response_bytes, http: None, sockets: None }
     }
 
     pub(crate) fn http<'a>(&'a mut self, table: &'a mut ResourceTable) -> WasiHttpCtxView<'a> {
-        let Self { grant, witness, response_bytes, http, .. } = self;
-        let http = http.get_or_insert_with(|| Box::new(Http::new(grant, witness, *response_bytes)));
+        let Self { grant, access, response_bytes, http, .. } = self;
+        let http = http.get_or_insert_with(|| Box::new(Http::new(grant, access, *response_bytes)));
         WasiHttpCtxView { ctx: &mut http.ctx, hooks: &mut http.hooks, table }
     }
 
     fn sockets(&mut self) -> &Arc<Sockets> {
-        let Self { grant, witness, sockets, .. } = self;
-        sockets.get_or_insert_with(|| Arc::new(Sockets::new(grant, witness)))
+        let Self { grant, access, sockets, .. } = self;
+        sockets.get_or_insert_with(|| Arc::new(Sockets::new(grant, access)))
     }
 
     /// Whether sockets of this scheme may be made.
@@ -79,7 +79,7 @@ impl Network {
         if !has_room {
             let error =
                 PluginError::resource_exhausted(format!("the plugin has {most} connections open, which is its limit"));
-            self.witness.refuse(error.with_help("raise `limits.connections` in its manifest"));
+            self.access.refuse(error.with_help("raise `limits.connections` in its manifest"));
         }
         has_room
     }

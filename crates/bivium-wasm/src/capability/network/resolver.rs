@@ -1,4 +1,4 @@
-//! [`Resolver`]: looks up the addresses of names. [`Outside`]: the resolver and the certificate authorities.
+//! [`Resolver`]: looks up the addresses of names. [`NetworkConfig`]: the resolver and the certificate authorities.
 
 use std::fmt;
 use std::io;
@@ -29,18 +29,18 @@ impl Resolver for SystemResolver {
 
 /// The host's network settings, for all its plugins. Clones share them.
 #[derive(Clone)]
-pub(crate) struct Outside {
+pub(crate) struct NetworkConfig {
     pub(super) resolver: Arc<dyn Resolver>,
     pub(super) roots: Arc<Roots>,
 }
 
-impl Default for Outside {
+impl Default for NetworkConfig {
     fn default() -> Self {
         Self { resolver: Arc::new(SystemResolver), roots: Arc::default() }
     }
 }
 
-impl Outside {
+impl NetworkConfig {
     pub(crate) fn with_resolver(self, resolver: Arc<dyn Resolver>) -> Self {
         Self { resolver, ..self }
     }
@@ -50,8 +50,8 @@ impl Outside {
     }
 }
 
-impl fmt::Debug for Outside {
+impl fmt::Debug for NetworkConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outside").field("roots", &self.roots).finish_non_exhaustive()
+        f.debug_struct("NetworkConfig").field("roots", &self.roots).finish_non_exhaustive()
     }
 }

@@ -12,12 +12,12 @@ use wasmtime_wasi::sockets::SocketAddrUse;
 
 use super::grant::{NetworkGrant, PERMISSION};
 use super::target::Target;
-use crate::store::Witness;
+use crate::store::AccessRecorder;
 
 /// The sockets of one instance.
 pub(super) struct Sockets {
     pub(super) grant: Arc<NetworkGrant>,
-    pub(super) witness: Arc<Witness>,
+    pub(super) access: Arc<AccessRecorder>,
     known: Mutex<Known>,
 }
 
@@ -55,8 +55,8 @@ impl Known {
 }
 
 impl Sockets {
-    pub(super) fn new(grant: &Arc<NetworkGrant>, witness: &Arc<Witness>) -> Self {
-        Self { grant: Arc::clone(grant), witness: Arc::clone(witness), known: Mutex::default() }
+    pub(super) fn new(grant: &Arc<NetworkGrant>, access: &Arc<AccessRecorder>) -> Self {
+        Self { grant: Arc::clone(grant), access: Arc::clone(access), known: Mutex::default() }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -73,7 +73,7 @@ impl Sockets {
         let speaks = self.grant.speaks(scheme);
         if !speaks {
             let resource = format!("{}://*", scheme.as_str());
-            self.witness.denied(PERMISSION, &resource, "its manifest lists no address of this kind");
+            self.access.denied(PERMISSION, &resource, "its manifest lists no address of this kind");
         }
         speaks
     }
@@ -100,15 +100,15 @@ impl Sockets {
     }
 
     fn refuse(&self, address: SocketAddr, why: &str) -> bool {
-        self.witness.denied(PERMISSION, &format!("the local address {address}"), why);
+        self.access.denied(PERMISSION, &format!("the local address {address}"), why);
         false
     }
 
     fn connect(&self, scheme: Scheme, address: SocketAddr, recorded: bool) -> bool {
         match self.allowing(scheme, address) {
-            Ok(target) => !recorded || self.witness.granted(PERMISSION, target.to_string()),
+            Ok(target) => !recorded || self.access.granted(PERMISSION, target.to_string()),
             Err((target, why)) => {
-                self.witness.denied(PERMISSION, &target.to_string(), &why);
+                self.access.denied(PERMISSION, &target.to_string(), &why);
                 false
             }
         }

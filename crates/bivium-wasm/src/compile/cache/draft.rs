@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, fchmod, renameat};
 use rustix::io::Errno;
 
-use super::{CODE, Cache, Key, SEAL, SETTLED, Seal, dir};
+use super::{CODE, Cache, CacheKey, SEAL, SETTLED, Seal, dir};
 use crate::compile::digest::Digest;
-use crate::compile::stamp::Stamp;
+use crate::compile::stamp::FileStamp;
 
 /// How long to wait for the file system's clock to advance.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
@@ -64,7 +64,7 @@ impl Draft {
 
     /// Seals the entry and puts it in place. If another host was faster, its entry is replaced only if it is damaged. Then the cache is
     /// tidied.
-    pub(crate) fn install(self, key: Key) -> io::Result<()> {
+    pub(crate) fn install(self, key: CacheKey) -> io::Result<()> {
         // Otherwise a power failure could leave a file of the right size and time, but full of zeros, under a valid seal.
         fchmod(&self.code, Mode::RUSR)?;
         self.code.sync_all()?;
@@ -80,9 +80,9 @@ impl Draft {
     }
 
     /// The stamp, once every later change would be visible in it.
-    fn settled_stamp(&self) -> io::Result<Option<Stamp>> {
+    fn settled_stamp(&self) -> io::Result<Option<FileStamp>> {
         for _ in 0..LOOKS {
-            let stamp = Stamp::of(&self.code)?;
+            let stamp = FileStamp::of(&self.code)?;
             if stamp.is_settled(SETTLED) {
                 return Ok(Some(stamp));
             }
@@ -91,7 +91,7 @@ impl Draft {
         Ok(None)
     }
 
-    fn put_in_place(&self, key: Key) -> io::Result<()> {
+    fn put_in_place(&self, key: CacheKey) -> io::Result<()> {
         let parent = &self.cache.dir;
         for _ in 0..ATTEMPTS {
             match renameat(parent, &self.name, parent, key.to_string()) {

@@ -32,7 +32,7 @@ use wasmtime::Engine;
 
 use super::code::Code;
 use super::digest::Digest;
-use super::stamp::Stamp;
+use super::stamp::FileStamp;
 
 pub(crate) use draft::Draft;
 
@@ -48,16 +48,16 @@ const SETTLED: Duration = Duration::from_millis(20);
 
 /// The name of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Key(Digest);
+pub(crate) struct CacheKey(Digest);
 
-impl Key {
+impl CacheKey {
     /// The key of a component's code for an engine.
     pub(crate) fn new(engine: &Engine, component: Digest) -> Self {
         Self(Digest::of_hashed(&[FORMAT, &component.to_string()], &engine.precompile_compatibility_hash()))
     }
 }
 
-impl std::fmt::Display for Key {
+impl std::fmt::Display for CacheKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
     }
@@ -69,7 +69,7 @@ impl std::fmt::Display for Key {
 struct Seal {
     sha256: Digest,
     /// `None` if the file system's times are too coarse: then the SHA-256 is computed each time.
-    stamp: Option<Stamp>,
+    stamp: Option<FileStamp>,
 }
 
 impl Seal {
@@ -118,7 +118,7 @@ impl Cache {
     }
 
     /// The code of an entry, if it exists and is unchanged. A changed entry is removed, with a warning.
-    pub(crate) fn find(&self, key: Key) -> Option<Code> {
+    pub(crate) fn find(&self, key: CacheKey) -> Option<Code> {
         let error = match self.open_entry(key) {
             Ok(code) => return Some(code),
             Err(error) => error,
@@ -134,12 +134,12 @@ impl Cache {
         None
     }
 
-    fn open_entry(&self, key: Key) -> io::Result<Code> {
+    fn open_entry(&self, key: CacheKey) -> io::Result<Code> {
         let changed = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what);
         let entry = dir::open_in(self.dir.as_fd(), &key.to_string())?;
         let file = dir::open_file(entry.as_fd(), CODE)?;
         let seal = Seal::read(entry.as_fd(), SEAL)?.ok_or_else(|| changed("its seal is missing"))?;
-        let stamp = Stamp::of(&file)?;
+        let stamp = FileStamp::of(&file)?;
         if seal.stamp != Some(stamp) {
             if Digest::of_file(&file)? != seal.sha256 {
                 return Err(changed("its SHA-256 is different"));
@@ -152,7 +152,7 @@ impl Cache {
         Ok(Code::trusted(file, Some(seal.sha256)))
     }
 
-    fn discard(&self, key: Key) {
+    fn discard(&self, key: CacheKey) {
         if let Err(error) = dir::remove(self.dir.as_fd(), &key.to_string()) {
             tracing::warn!(cache = %self.path.display(), %error, "cannot remove an entry of the cache");
         }
@@ -164,14 +164,14 @@ impl Cache {
     }
 
     /// The digest that a file with this stamp had when it was last read.
-    pub(crate) fn remembered(&self, stamp: &Stamp) -> Option<Digest> {
+    pub(crate) fn remembered(&self, stamp: &FileStamp) -> Option<Digest> {
         // A note that cannot be read counts as missing.
         let known = Seal::read(self.digests.as_fd(), &name_of(stamp)).ok()??;
         (known.stamp == Some(*stamp)).then_some(known.sha256)
     }
 
     /// Remembers the digest of a file that has settled.
-    pub(crate) fn remember(&self, stamp: &Stamp, sha256: Digest) {
+    pub(crate) fn remember(&self, stamp: &FileStamp, sha256: Digest) {
         let known = Seal { sha256, stamp: Some(*stamp) };
         if let Err(error) = known.write(self.digests.as_fd(), &name_of(stamp)) {
             tracing::debug!(cache = %self.path.display(), %error, "cannot remember the digest of a component");
@@ -187,7 +187,7 @@ impl Cache {
 }
 
 /// There is one note for each file, also after the file changes.
-fn name_of(stamp: &Stamp) -> String {
+fn name_of(stamp: &FileStamp) -> String {
     format!("{:x}-{:x}", stamp.device, stamp.inode)
 }
 

@@ -9,8 +9,8 @@ use super::*;
 const ONE: &[u8] = b"one component's code";
 const OTHER: &[u8] = b"other code of a size";
 
-fn key(name: &str) -> Key {
-    Key(Digest::of(name.as_bytes()))
+fn key(name: &str) -> CacheKey {
+    CacheKey(Digest::of(name.as_bytes()))
 }
 
 struct Place {
@@ -45,14 +45,14 @@ impl Place {
     }
 }
 
-fn install(cache: &Arc<Cache>, key: Key, code: &[u8]) {
+fn install(cache: &Arc<Cache>, key: CacheKey, code: &[u8]) {
     let draft = cache.draft().unwrap();
     draft.code().write_all(code).unwrap();
     draft.install(key).unwrap();
 }
 
 /// The code that the cache returns for a key, read as the engine would map it.
-fn found(cache: &Cache, key: Key) -> Option<Vec<u8>> {
+fn found(cache: &Cache, key: CacheKey) -> Option<Vec<u8>> {
     cache.find(key).map(|code| code.read().unwrap())
 }
 
@@ -265,12 +265,12 @@ fn hosts_that_make_and_spoil_the_same_entry_at_the_same_time_never_see_half_of_o
 fn a_digest_is_remembered_for_the_file_as_it_was() {
     let place = Place::new(1 << 20);
     let mut file = tempfile::tempfile().unwrap();
-    let before = Stamp::of(&file).unwrap();
+    let before = FileStamp::of(&file).unwrap();
     assert_eq!(place.cache.remembered(&before), None);
     place.cache.remember(&before, Digest::of(b"x"));
     assert_eq!(place.reopened().remembered(&before), Some(Digest::of(b"x")));
     file.write_all(b"y").unwrap();
-    assert_eq!(place.cache.remembered(&Stamp::of(&file).unwrap()), None);
+    assert_eq!(place.cache.remembered(&FileStamp::of(&file).unwrap()), None);
     fs::write(place.cache.path().join(DIGESTS).join(name_of(&before)), "no note").unwrap();
     assert_eq!(place.cache.remembered(&before), None);
 }
@@ -279,7 +279,7 @@ fn a_digest_is_remembered_for_the_file_as_it_was() {
 fn an_engine_with_other_settings_has_other_keys() {
     let engine = |fuel| Engine::new(wasmtime::Config::new().consume_fuel(fuel)).unwrap();
     let component = Digest::of(b"a component");
-    assert_eq!(Key::new(&engine(false), component), Key::new(&engine(false), component));
-    assert_ne!(Key::new(&engine(false), component), Key::new(&engine(true), component));
-    assert_ne!(Key::new(&engine(false), component), Key::new(&engine(false), Digest::of(b"another")));
+    assert_eq!(CacheKey::new(&engine(false), component), CacheKey::new(&engine(false), component));
+    assert_ne!(CacheKey::new(&engine(false), component), CacheKey::new(&engine(true), component));
+    assert_ne!(CacheKey::new(&engine(false), component), CacheKey::new(&engine(false), Digest::of(b"another")));
 }

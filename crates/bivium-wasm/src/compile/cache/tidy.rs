@@ -7,27 +7,27 @@ use std::os::fd::AsFd as _;
 
 use rustix::fs::Timespec;
 
-use super::{CODE, Cache, Key, dir};
+use super::{CODE, Cache, CacheKey, dir};
 use crate::compile::digest::Digest;
 
 /// The most remembered digests of component files.
 const DIGESTS: usize = 1024;
 
 struct Entry {
-    key: Key,
+    key: CacheKey,
     used: Timespec,
     bytes: u64,
 }
 
 impl Cache {
     /// Removes entries past the limit, except `kept`. Does nothing while another host makes an entry: the last one to finish does it.
-    pub(super) fn tidy(&self, kept: Key) {
+    pub(super) fn tidy(&self, kept: CacheKey) {
         if let Err(error) = self.try_tidy(kept) {
             tracing::warn!(cache = %self.path.display(), %error, "cannot tidy the cache of compiled components");
         }
     }
 
-    fn try_tidy(&self, kept: Key) -> io::Result<()> {
+    fn try_tidy(&self, kept: CacheKey) -> io::Result<()> {
         let lock = self.lock_file()?;
         if lock.try_lock().is_err() {
             return Ok(());
@@ -87,9 +87,9 @@ impl Cache {
 
     fn entries(&self) -> io::Result<Vec<Entry>> {
         let names = dir::names(self.dir.as_fd())?;
-        let keys = names.iter().filter_map(|name| Digest::parse(name.to_str().ok()?)).map(Key);
+        let keys = names.iter().filter_map(|name| Digest::parse(name.to_str().ok()?)).map(CacheKey);
         // An entry that is removed meanwhile is not counted.
-        let entry = |key: Key| {
+        let entry = |key: CacheKey| {
             let (used, _) = dir::look_at(self.dir.as_fd(), &key.to_string()).ok()?;
             let code = dir::look_at(self.dir.as_fd(), &format!("{key}/{CODE}"));
             Some(Entry { key, used, bytes: code.map_or(0, |(_, bytes)| bytes) })

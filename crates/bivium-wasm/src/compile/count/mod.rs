@@ -1,7 +1,7 @@
 //! Counts what an instance of a component would consist of, before the component is compiled: a file of a few hundred bytes can ask for
 //! millions of core instances, and no limit of an instance counts their memory.
 
-mod made;
+mod footprint;
 mod module;
 
 use bivium_interface::{PluginError, Result};
@@ -11,8 +11,8 @@ use wasmparser::{
 };
 
 use crate::ceilings;
-use made::{Made, Stop, defined};
-use module::Module;
+use footprint::{Footprint, Stop, defined};
+use module::ModuleCount;
 
 /// The most core instances in one instance, whatever a policy allows.
 const CORE_INSTANCES: u64 = 10_000;
@@ -28,11 +28,11 @@ const BOOKKEEPING: u64 = 4 << 20;
 const COMPONENT_INSTANCE: u64 = 256;
 
 /// The items of a component by index; `None` for one that comes from outside the component.
-type Space = Vec<Option<Made>>;
+type Space = Vec<Option<Footprint>>;
 
 enum Frame {
-    Module(Module),
-    Component { modules: Space, components: Space, made: Made },
+    Module(ModuleCount),
+    Component { modules: Space, components: Space, made: Footprint },
 }
 
 /// Refuses a component whose instances would be too large. A malformed component is left to the compiler.
@@ -67,13 +67,13 @@ pub(super) fn check(component: &[u8]) -> Result<()> {
 struct Counter {
     frames: Vec<Frame>,
     /// The largest module and component in the file: used for those that come from outside a component.
-    largest_module: Made,
-    largest_component: Made,
+    largest_module: Footprint,
+    largest_component: Footprint,
 }
 
 impl Counter {
     /// The outer error is a refusal; the inner one means that the component is malformed.
-    fn take(mut self, component: &[u8]) -> Result<Result<Made, ()>> {
+    fn take(mut self, component: &[u8]) -> Result<Result<Footprint, ()>> {
         for payload in Parser::new(0).parse_all(component) {
             let Ok(payload) = payload else { return Ok(Err(())) };
             match self.note(payload) {
@@ -86,12 +86,12 @@ impl Counter {
         Ok(Err(()))
     }
 
-    fn note(&mut self, payload: Payload<'_>) -> Result<Option<Made>, Stop> {
+    fn note(&mut self, payload: Payload<'_>) -> Result<Option<Footprint>, Stop> {
         match payload {
             Payload::Version { encoding, .. } => self.frames.push(match encoding {
-                wasmparser::Encoding::Module => Frame::Module(Module::default()),
+                wasmparser::Encoding::Module => Frame::Module(ModuleCount::default()),
                 wasmparser::Encoding::Component => {
-                    Frame::Component { modules: Vec::new(), components: Vec::new(), made: Made::default() }
+                    Frame::Component { modules: Vec::new(), components: Vec::new(), made: Footprint::default() }
                 }
             }),
             Payload::End(_) => return self.end(),
@@ -152,7 +152,11 @@ impl Counter {
                     if let ComponentInstance::Instantiate { component_index, .. } = instance? {
                         let made = self.outer(ComponentExternalKind::Component, 0, component_index);
                         self.make(made.unwrap_or(self.largest_component));
-                        self.make(Made { component_instances: 1, bytes: COMPONENT_INSTANCE, ..Made::default() });
+                        self.make(Footprint {
+                            component_instances: 1,
+                            bytes: COMPONENT_INSTANCE,
+                            ..Footprint::default()
+                        });
                     }
                 }
             }
@@ -162,7 +166,7 @@ impl Counter {
     }
 
     /// A module or component of the component that is `count` levels further out.
-    fn outer(&self, kind: ComponentExternalKind, count: u32, index: u32) -> Option<Made> {
+    fn outer(&self, kind: ComponentExternalKind, count: u32, index: u32) -> Option<Footprint> {
         let Frame::Component { modules, components, .. } = self.frames.iter().rev().nth(count as usize)? else {
             return None;
         };
@@ -174,7 +178,7 @@ impl Counter {
         *space.get(index as usize)?
     }
 
-    fn push(&mut self, kind: ComponentExternalKind, made: Option<Made>) {
+    fn push(&mut self, kind: ComponentExternalKind, made: Option<Footprint>) {
         if let Some(Frame::Component { modules, components, .. }) = self.frames.last_mut() {
             match kind {
                 ComponentExternalKind::Module => modules.push(made),
@@ -184,17 +188,17 @@ impl Counter {
         }
     }
 
-    fn make(&mut self, more: Made) {
+    fn make(&mut self, more: Footprint) {
         if let Some(Frame::Component { made, .. }) = self.frames.last_mut() {
             made.add(more);
         }
     }
 
     /// Ends a module or component. Returns the footprint of the outermost one.
-    fn end(&mut self) -> Result<Option<Made>, Stop> {
+    fn end(&mut self) -> Result<Option<Footprint>, Stop> {
         match self.frames.pop().ok_or(Stop::Malformed)? {
             Frame::Module(module) => {
-                let made = module.made();
+                let made = module.footprint();
                 self.largest_module = self.largest_module.max(made);
                 self.push(ComponentExternalKind::Module, Some(made));
             }
@@ -218,7 +222,7 @@ mod tests {
     use super::*;
     use bivium_interface::ErrorCode;
 
-    fn count(text: &str) -> Made {
+    fn count(text: &str) -> Footprint {
         Counter::default().take(&wat::parse_str(text).unwrap()).unwrap().unwrap()
     }
 

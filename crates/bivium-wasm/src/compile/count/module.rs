@@ -3,7 +3,7 @@
 use bivium_interface::PluginError;
 use wasmparser::{AbstractHeapType, Element, ElementItems, ElementKind, HeapType, Payload, RefType, ValType};
 
-use super::made::{Made, Stop};
+use super::footprint::{Footprint, Stop};
 use crate::store::limits;
 
 /// The most bytes with which one memory may begin.
@@ -24,7 +24,7 @@ pub(super) const CORE_INSTANCE: u64 = 512;
 
 /// The count of one module.
 #[derive(Default)]
-pub(super) struct Module {
+pub(super) struct ModuleCount {
     globals: u64,
     imported: u64,
     defined: u64,
@@ -34,7 +34,7 @@ pub(super) struct Module {
     bytes: u64,
 }
 
-impl Module {
+impl ModuleCount {
     /// Counts one of its sections.
     pub(super) fn note(&mut self, payload: Payload<'_>) -> Result<(), Stop> {
         match payload {
@@ -94,10 +94,10 @@ impl Module {
     }
 
     /// The footprint of an instance of the module.
-    pub(super) fn made(&self) -> Made {
+    pub(super) fn footprint(&self) -> Footprint {
         let functions = self.imported + self.defined.min(self.referenced);
         let counted = GLOBAL * self.globals + FUNCTION * functions + MEMORY_OR_TABLE * self.others;
-        Made { core_instances: 1, bytes: CORE_INSTANCE + counted + self.bytes, ..Made::default() }
+        Footprint { core_instances: 1, bytes: CORE_INSTANCE + counted + self.bytes, ..Footprint::default() }
     }
 }
 

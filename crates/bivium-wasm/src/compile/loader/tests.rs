@@ -7,9 +7,9 @@ use super::*;
 #[path = "../../../tests/common/slow.rs"]
 mod slow;
 
-fn request(path: &Path, time: Duration) -> Request {
+fn request(path: &Path, time: Duration) -> ComponentRequest {
     let limits = CompileLimits { component_bytes: 1 << 20, time, memory_bytes: 1 << 30 };
-    Request { path: path.to_owned(), bytes: None, sha256: None, limits, log: None }
+    ComponentRequest { path: path.to_owned(), bytes: None, sha256: None, limits, log: None }
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! `wasi:cli/environment`. The rest of `wasi:cli` is that of `wasmtime-wasi`, on the streams that [`Cli`](crate::capability::cli::Cli)
-//! gives it.
+//! `wasi:cli/environment`. The rest of `wasi:cli` comes from `wasmtime-wasi`, with the streams of
+//! [`Cli`](crate::capability::cli::Cli).
 
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime_wasi::p2::bindings::cli::environment;

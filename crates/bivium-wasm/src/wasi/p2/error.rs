@@ -1,4 +1,4 @@
-//! Errors of streams: what happened, in one line.
+//! Errors of streams, as one line.
 
 use wasmtime::component::{HasSelf, Linker, Resource};
 use wasmtime_wasi::p2::bindings::io::error::{self, Error};
@@ -13,7 +13,7 @@ impl error::Host for HostState {}
 
 impl error::HostError for HostState {
     fn to_debug_string(&mut self, error: Resource<Error>) -> wasmtime::Result<String> {
-        // Not its `Debug`, which where the host's environment asks for it has a backtrace of the host.
+        // Not `Debug`: depending on the host's environment that contains a backtrace of the host.
         Ok(format!("{:#}", self.store.table.get(&error)?))
     }
 

@@ -1,4 +1,4 @@
-//! `wasi:http`: the interfaces of `wasmtime-wasi-http`, on a client that holds each request against the rules.
+//! `wasi:http`: the interfaces of `wasmtime-wasi-http`, with a client that checks each request against the rules.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
@@ -24,13 +24,13 @@ impl WasiHttpView for HostState {
     }
 }
 
-type Options = Option<Resource<RequestOptions>>;
-type Response = Result<Resource<HostFutureIncomingResponse>, types::ErrorCode>;
+type HandleOptions = Option<Resource<RequestOptions>>;
+type HandleResult = Result<Resource<HostFutureIncomingResponse>, types::ErrorCode>;
 
 fn handle(
     mut store: StoreContextMut<'_, HostState>,
-    (request, options): (Resource<HostOutgoingRequest>, Options),
-) -> wasmtime::Result<(Response,)> {
+    (request, options): (Resource<HostOutgoingRequest>, HandleOptions),
+) -> wasmtime::Result<(HandleResult,)> {
     let state = store.data_mut();
     if !state.network.has_room(&mut state.store) {
         state.store.table.delete(request)?;

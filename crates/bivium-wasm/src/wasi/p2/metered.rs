@@ -1,4 +1,4 @@
-//! [`Metered`]: a stream into a file, counted against what one call may write.
+//! [`Metered`]: a stream into a file, whose bytes are counted against the call's limit.
 
 use std::io;
 use std::sync::Arc;
@@ -7,23 +7,23 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamError, StreamResult};
 
-use crate::store::{Witness, Written};
+use crate::store::{AccessRecorder, WriteQuota};
 
 pub(super) struct Metered {
     inner: DynOutputStream,
-    written: Arc<Written>,
-    witness: Arc<Witness>,
+    written: Arc<WriteQuota>,
+    access: Arc<AccessRecorder>,
 }
 
 impl Metered {
-    pub(super) fn new(inner: DynOutputStream, written: &Arc<Written>, witness: &Arc<Witness>) -> Self {
-        Self { inner, written: Arc::clone(written), witness: Arc::clone(witness) }
+    pub(super) fn new(inner: DynOutputStream, written: &Arc<WriteQuota>, access: &Arc<AccessRecorder>) -> Self {
+        Self { inner, written: Arc::clone(written), access: Arc::clone(access) }
     }
 
     fn charge(&self, bytes: &Bytes) -> StreamResult<()> {
         self.written.charge(bytes.len() as u64).map_err(|error| {
-            self.witness.refuse(error);
-            // As a full disk: no code of WASI's streams says "quota".
+            self.access.refuse(error);
+            // The error of a full disk, since WASI's streams have no code for a quota.
             StreamError::LastOperationFailed(io::Error::from(rustix::io::Errno::NOSPC).into())
         })
     }

@@ -1,4 +1,4 @@
-//! WASI 0.2: the interfaces of `wasmtime-wasi`, with the host's own in place of those that give something away.
+//! WASI 0.2: the interfaces of `wasmtime-wasi`, with the host's own implementations of those that give access to something.
 
 mod cli;
 mod clocks;

@@ -1,4 +1,4 @@
-//! `wasi:sockets`: the interfaces of `wasmtime-wasi`, but for the functions that make sockets and look up names.
+//! `wasi:sockets`: the interfaces of `wasmtime-wasi`, except the functions that make sockets and look up names.
 
 use bivium_interface::policy::Scheme;
 use wasmtime::StoreContextMut;
@@ -15,9 +15,9 @@ pub(super) const TCP: &str = "wasi:sockets/tcp-create-socket@0.2.12";
 pub(super) const UDP: &str = "wasi:sockets/udp-create-socket@0.2.12";
 pub(super) const LOOKUP: &str = "wasi:sockets/ip-name-lookup@0.2.12";
 
-type Store<'a> = StoreContextMut<'a, HostState>;
+type StoreCtx<'a> = StoreContextMut<'a, HostState>;
 
-/// Takes the place of what makes sockets and looks up names.
+/// Replaces the functions that make sockets and look up names.
 pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     linker.instance(TCP)?.func_wrap("create-tcp-socket", create_tcp_socket)?;
     linker
@@ -35,7 +35,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
 }
 
 fn create_tcp_socket(
-    mut store: Store<'_>,
+    mut store: StoreCtx<'_>,
     (family,): (IpAddressFamily,),
 ) -> wasmtime::Result<(Result<Resource<TcpSocket>, ErrorCode>,)> {
     let state = store.data_mut();
@@ -49,7 +49,7 @@ fn create_tcp_socket(
 }
 
 async fn create_udp_socket(
-    mut store: Store<'_>,
+    mut store: StoreCtx<'_>,
     (family,): (IpAddressFamily,),
 ) -> wasmtime::Result<(Result<Resource<UdpSocket>, ErrorCode>,)> {
     let state = store.data_mut();
@@ -63,7 +63,7 @@ async fn create_udp_socket(
 }
 
 fn resolve_addresses(
-    mut store: Store<'_>,
+    mut store: StoreCtx<'_>,
     (network, name): (Resource<Network>, String),
 ) -> wasmtime::Result<(Result<Resource<Lookup>, ErrorCode>,)> {
     let state = store.data_mut();
@@ -78,18 +78,18 @@ fn resolve_addresses(
 }
 
 fn resolve_next_address(
-    mut store: Store<'_>,
+    mut store: StoreCtx<'_>,
     (lookup,): (Resource<Lookup>,),
 ) -> wasmtime::Result<(Result<Option<IpAddress>, ErrorCode>,)> {
     let next = store.data_mut().store.table.get_mut(&lookup)?.next();
     Ok((next.map(|address| address.map(Into::into)).map_err(code),))
 }
 
-fn subscribe(mut store: Store<'_>, (lookup,): (Resource<Lookup>,)) -> wasmtime::Result<(Resource<DynPollable>,)> {
+fn subscribe(mut store: StoreCtx<'_>, (lookup,): (Resource<Lookup>,)) -> wasmtime::Result<(Resource<DynPollable>,)> {
     Ok((wasmtime_wasi::p2::subscribe(&mut store.data_mut().store.table, lookup)?,))
 }
 
-/// A socket of this scheme may be made, or the guest is told why not.
+/// Checks whether a socket of this scheme may be made; the error is the guest's.
 fn admit(state: &mut HostState, scheme: Scheme) -> Result<(), ErrorCode> {
     if !state.network.speaks(scheme) {
         return Err(ErrorCode::AccessDenied);

@@ -1,7 +1,7 @@
-//! The host's side of `blobs`.
+//! The host's implementation of `blobs`.
 //!
-//! wasmtime has checked that a handle which arrives here is the guest's own and of the right type; an error of the
-//! table is therefore a fault of the host and traps.
+//! wasmtime has checked that each handle belongs to the guest and has the right type; an error of the table is therefore a fault of the
+//! host and traps.
 
 use bivium_interface::clip;
 use wasmtime::component::Resource;
@@ -17,7 +17,7 @@ impl wit::blobs::Host for HostState {}
 
 impl wit::blobs::HostBlob for HostState {
     fn media_type(&mut self, handle: Resource<BlobHandle>) -> wasmtime::Result<String> {
-        // A handle whose call has ended has neither type nor size; its `read` says so.
+        // After its call has ended a handle has neither type nor size; its `read` returns the error.
         Ok(self.store.table.get(&handle)?.blob().map(|blob| blob.media_type().to_owned()).unwrap_or_default())
     }
 
@@ -47,7 +47,7 @@ impl wit::blobs::HostBlob for HostState {
 
 impl wit::blobs::HostBlobWriter for HostState {
     fn new(&mut self, media_type: String) -> wasmtime::Result<Resource<WriterHandle>> {
-        // What is too long is no media type, as the first write says; handles keep no more of it.
+        // A longer text is not a media type, and the first write refuses it; the handle keeps no more of it.
         let media_type = clip(media_type, MAX_MEDIA_TYPE);
         Ok(self.store.table.push(WriterHandle::New { media_type })?)
     }

@@ -1,6 +1,6 @@
-//! The WIT variant `error` and [`PluginError`], one for one.
+//! Converts between the WIT variant `error` and [`PluginError`], case by case.
 //!
-//! What a guest says is taken at its word as to the code; its text is bounded, since it goes on to logs and callers.
+//! The guest's code is used as it is. Its text is cut, since it goes to logs and callers.
 
 use bivium_interface::{ErrorCode, Failure, PluginError, clip};
 
@@ -39,7 +39,7 @@ impl From<PluginError> for types::Error {
             ErrorCode::ResourceExhausted => Self::ResourceExhausted(message),
             ErrorCode::Timeout => Self::Timeout(message),
             ErrorCode::Cancelled => Self::Cancelled(message),
-            // A fault of the host's is none of the guest's: what it asked for is not to be had at present.
+            // The guest should not see a fault of the host: what it asked for is not available now.
             _ => Self::Unavailable(message),
         }
     }
@@ -74,6 +74,6 @@ mod tests {
         let failure = error.failure().unwrap();
         assert_eq!((failure.kind.as_str(), failure.traceback.as_str()), ("E", "t"));
         assert_eq!(failure.message.len(), Failure::MAX_MESSAGE);
-        assert!(failure.message.capacity() <= 2 * Failure::MAX_MESSAGE, "what was cut off is kept");
+        assert!(failure.message.capacity() <= 2 * Failure::MAX_MESSAGE, "the part that was cut off is freed");
     }
 }

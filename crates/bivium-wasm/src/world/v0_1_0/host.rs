@@ -1,4 +1,4 @@
-//! The host's side of `host` and `types`.
+//! The host's implementation of `host` and `types`.
 
 use std::sync::atomic::Ordering;
 
@@ -31,7 +31,7 @@ impl wit::host::Host for HostState {
     }
 
     fn is_cancelled(&mut self) -> wasmtime::Result<bool> {
-        self.store.reach.asked.store(true, Ordering::Relaxed);
+        self.store.signals.asked.store(true, Ordering::Relaxed);
         Ok(self.store.call().is_some_and(|call| call.is_cancelled()))
     }
 

@@ -18,8 +18,8 @@ use crate::{document, guest, refusal};
 use bindings::bivium::plugin as wit;
 use bindings::exports::bivium::plugin::guest::Guest as Exports;
 
-/// What wasmtime generates from `wit/`. Its only unsafe code turns a function whose type was checked at
-/// instantiation into a typed one without checking it again.
+/// The bindings that wasmtime generates from `wit/`. Their only unsafe code turns a function, whose type was checked at instantiation,
+/// into a typed one without another check.
 #[allow(missing_docs, unreachable_pub, unsafe_code, clippy::all, clippy::indexing_slicing)]
 mod bindings {
     wasmtime::component::bindgen!({
@@ -41,9 +41,9 @@ mod bindings {
 
 /// The interface of [`signatures`].
 const SIGNATURES: &str = "bivium:plugin/signatures@0.1.0";
-/// Methods of one plugin that are told.
+/// The most methods of one plugin that are listed.
 const MOST_METHODS: usize = 1000;
-/// A longer text is not read.
+/// The longest text of signatures that is read, in bytes.
 const MOST_SIGNATURES: usize = 1 << 20;
 
 pub(super) const VERSION: &str = "0.1.0";
@@ -56,32 +56,32 @@ pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
 /// Finds the exports; an error says which is missing.
 pub(super) fn guest(instance: InstancePre<HostState>) -> wasmtime::Result<Box<dyn guest::GuestPre>> {
     let exports = bindings::PluginIndices::new(&instance)?;
-    Ok(Box::new(GuestPre { instance, exports }))
+    Ok(Box::new(WorldGuestPre { instance, exports }))
 }
 
-struct GuestPre {
+struct WorldGuestPre {
     instance: InstancePre<HostState>,
     exports: bindings::PluginIndices,
 }
 
 #[async_trait]
-impl guest::GuestPre for GuestPre {
+impl guest::GuestPre for WorldGuestPre {
     async fn instantiate(
         &self,
         store: &mut Store<HostState>,
     ) -> wasmtime::Result<wasmtime::Result<Box<dyn guest::Guest>>> {
         let instance = self.instance.instantiate_async(&mut *store).await?;
-        let guest = |exports| Box::new(Guest { plugin: Arc::new(exports), instance }) as _;
+        let guest = |exports| Box::new(WorldGuest { plugin: Arc::new(exports), instance }) as _;
         Ok(self.exports.load(store, &instance).map(guest))
     }
 }
 
-/// A method, with what the component tells of its signature.
-fn method(name: String, description: String, told: &Value) -> MethodInfo {
-    let told = |key: &str| told.get(&name)?.get(key);
-    let schema = |key: &str| told(key).filter(|schema| schema.is_object()).cloned();
+/// A method with its signature from `signatures`, if the component gives one.
+fn method(name: String, description: String, signatures: &Value) -> MethodInfo {
+    let signature = |key: &str| signatures.get(&name)?.get(key);
+    let schema = |key: &str| signature(key).filter(|schema| schema.is_object()).cloned();
     let (parameters, returns) = (schema("parameters"), schema("returns"));
-    let streams = told("streams").and_then(Value::as_bool).unwrap_or_default();
+    let streams = signature("streams").and_then(Value::as_bool).unwrap_or_default();
     MethodInfo::new(name)
         .with_description(description)
         .with_parameters(parameters)
@@ -89,29 +89,29 @@ fn method(name: String, description: String, told: &Value) -> MethodInfo {
         .with_streams(streams)
 }
 
-/// The function that tells how the plugin is called, where the component has it.
+/// The function that returns the signatures, if the component has it.
 fn signatures(store: &mut Store<HostState>, instance: &Instance) -> Option<TypedFunc<(), (String,)>> {
     let interface = instance.get_export_index(&mut *store, None, SIGNATURES)?;
     let function = instance.get_export_index(&mut *store, Some(&interface), "signatures")?;
     instance.get_typed_func(store, function).ok()
 }
 
-struct Guest {
+struct WorldGuest {
     plugin: Arc<bindings::Plugin>,
     instance: Instance,
 }
 
-struct GuestStream {
+struct WorldGuestStream {
     plugin: Arc<bindings::Plugin>,
     handle: ResourceAny,
 }
 
-impl Guest {
+impl WorldGuest {
     fn exports(&self) -> &Exports {
         self.plugin.bivium_plugin_guest()
     }
 
-    /// What a call is answered that the guest does not take: with the method that was meant, where it has none of this name.
+    /// The error of a call that the guest refused, with a similar method's name if there is no method of this name.
     async fn refused(
         &self,
         store: &mut Store<HostState>,
@@ -132,22 +132,22 @@ impl Guest {
 }
 
 #[async_trait]
-impl guest::Guest for Guest {
+impl guest::Guest for WorldGuest {
     async fn methods(&self, store: &mut Store<HostState>) -> wasmtime::Result<Vec<MethodInfo>> {
         let description = self.exports().call_describe(&mut *store).await?;
-        let told = match signatures(&mut *store, &self.instance) {
+        let text = match signatures(&mut *store, &self.instance) {
             Some(signatures) => signatures.call_async(&mut *store, ()).await?.0,
             None => String::new(),
         };
-        // One that is no JSON, or too long, says nothing: the methods are there all the same.
-        let told: Value = match told.len() {
-            1..=MOST_SIGNATURES => serde_json::from_str(&told).unwrap_or_default(),
+        // Signatures that are not JSON, or too long, are ignored: the methods are listed all the same.
+        let signatures: Value = match text.len() {
+            1..=MOST_SIGNATURES => serde_json::from_str(&text).unwrap_or_default(),
             _ => Value::Null,
         };
         let execute = (Call::EXECUTE.to_owned(), description.summary);
         let others = description.methods.into_iter().map(|method| (method.name, method.description));
         let all = std::iter::once(execute).chain(others).take(MOST_METHODS);
-        Ok(all.map(|(name, description)| method(name, description, &told)).collect())
+        Ok(all.map(|(name, description)| method(name, description, &signatures)).collect())
     }
 
     async fn config_schema(&self, store: &mut Store<HostState>) -> wasmtime::Result<String> {
@@ -188,7 +188,7 @@ impl guest::Guest for Guest {
             Err(error) => return Ok(Err(error)),
         };
         match self.exports().call_execute_stream(&mut *store, &call.method, &input).await? {
-            Ok(handle) => Ok(Ok(Box::new(GuestStream { plugin: Arc::clone(&self.plugin), handle }))),
+            Ok(handle) => Ok(Ok(Box::new(WorldGuestStream { plugin: Arc::clone(&self.plugin), handle }))),
             Err(error) => self.refused(store, &call.method, error.into()).await.map(Err),
         }
     }
@@ -199,7 +199,7 @@ impl guest::Guest for Guest {
 }
 
 #[async_trait]
-impl guest::GuestStream for GuestStream {
+impl guest::GuestStream for WorldGuestStream {
     async fn next(
         &mut self,
         store: &mut Store<HostState>,
@@ -218,7 +218,7 @@ impl guest::GuestStream for GuestStream {
     }
 }
 
-/// The method and the input of a call; the inner error is one of its arguments.
+/// The input of a call for the guest; the inner error is one of its arguments.
 async fn lend(store: &mut Store<HostState>, call: &mut Call) -> wasmtime::Result<Result<wit::blobs::Payload>> {
     let limits = store.data().store.limits.document;
     let pace = document::are_many(call).then(|| store.data().store.pace());

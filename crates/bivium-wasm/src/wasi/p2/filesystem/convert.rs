@@ -1,4 +1,4 @@
-//! What the capability says, in the terms of `wasi:filesystem`.
+//! Converts the capability's results to the types of `wasi:filesystem`.
 
 use bivium_interface::Blob;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
@@ -25,7 +25,7 @@ impl From<Refused> for FsError {
     }
 }
 
-/// Whether a blob may be opened so.
+/// Whether a blob may be opened in this way: only for reading.
 pub(super) fn for_reading(how: OpenFlags, flags: DescriptorFlags) -> FsResult<()> {
     let writes = DescriptorFlags::WRITE | DescriptorFlags::MUTATE_DIRECTORY;
     if how.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE | OpenFlags::EXCLUSIVE) || flags.intersects(writes) {
@@ -45,7 +45,7 @@ pub(super) fn stat(blob: &Blob) -> DescriptorStat {
     }
 }
 
-/// Tells the blobs of a call apart.
+/// A hash that is different for each blob of a call.
 pub(super) fn hash(n: usize) -> MetadataHashValue {
     MetadataHashValue { lower: n as u64, upper: 0x626c_6f62 }
 }

@@ -1,4 +1,4 @@
-//! `wasi:filesystem`: each function hands on to `wasmtime-wasi` what [`files`](crate::capability::files) lets through.
+//! `wasi:filesystem`: each function passes on to `wasmtime-wasi` what [`files`](crate::capability::files) allows.
 
 mod convert;
 
@@ -11,7 +11,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult, ReaddirIterator};
 
 use super::metered::Metered;
-use crate::capability::files::{Denial, ENTRY, Fd, Named, Refused};
+use crate::capability::files::{BlobName, Denial, ENTRY, Fd, Refused};
 use crate::state::HostState;
 use convert::{for_reading, hash, stat};
 
@@ -22,7 +22,7 @@ enum Access {
     Write,
 }
 
-/// The same descriptor once more, to look at.
+/// The same descriptor again, as a borrowed handle.
 fn again(fd: &Fd) -> Fd {
     Resource::new_borrow(fd.rep())
 }
@@ -48,31 +48,31 @@ impl types::Host for HostState {
     }
 }
 
-/// Operations on a descriptor that are handed on; what they are denied is told.
-macro_rules! handed_on {
+/// Operations on a descriptor that are passed on; denials are reported.
+macro_rules! forwarded {
     ($($name:ident($($argument:ident: $type:ty),*) $how:ident -> $result:ty;)*) => {
         $(async fn $name(&mut self, fd: Fd, $($argument: $type),*) -> FsResult<$result> {
             let result = self.files().wasi().$name(again(&fd), $($argument),*).await;
-            self.told(&fd, "", Access::$how, result)
+            self.report(&fd, "", Access::$how, result)
         })*
     };
 }
 
 /// The same with a path.
-macro_rules! handed_on_at {
+macro_rules! forwarded_at {
     ($($name:ident([$($before:ident: $type:ty)?] path $(, $after:ident: $after_type:ty)*) $how:ident -> $result:ty;)*) => {
         $(async fn $name(
             &mut self, fd: Fd, $($before: $type,)? path: String $(, $after: $after_type)*
         ) -> FsResult<$result> {
             self.files().admit_path(&fd, &path).await?;
             let result = self.files().wasi().$name(again(&fd), $($before,)? path.clone() $(, $after)*).await;
-            self.told(&fd, &path, Access::$how, result)
+            self.report(&fd, &path, Access::$how, result)
         })*
     };
 }
 
 impl HostDescriptor for HostState {
-    handed_on! {
+    forwarded! {
         advise(offset: Filesize, len: Filesize, advice: Advice) Read -> ();
         sync_data() Read -> ();
         sync() Read -> ();
@@ -84,7 +84,7 @@ impl HostDescriptor for HostState {
         set_times(accessed: NewTimestamp, modified: NewTimestamp) Write -> ();
     }
 
-    handed_on_at! {
+    forwarded_at! {
         readlink_at([] path) Read -> String;
         set_times_at([flags: PathFlags] path, accessed: NewTimestamp, modified: NewTimestamp) Write -> ();
         remove_directory_at([] path) Write -> ();
@@ -93,24 +93,24 @@ impl HostDescriptor for HostState {
 
     async fn stat_at(&mut self, fd: Fd, flags: PathFlags, path: String) -> FsResult<DescriptorStat> {
         match self.files().blob(&fd, &path) {
-            Named::Blob(_, blob) => Ok(stat(&blob)),
-            Named::Missing => Err(ErrorCode::NoEntry.into()),
-            Named::Other => {
+            BlobName::Blob(_, blob) => Ok(stat(&blob)),
+            BlobName::Missing => Err(ErrorCode::NoEntry.into()),
+            BlobName::Other => {
                 self.files().admit_path(&fd, &path).await?;
                 let result = self.files().wasi().stat_at(again(&fd), flags, path.clone()).await;
-                self.told(&fd, &path, Access::Read, result)
+                self.report(&fd, &path, Access::Read, result)
             }
         }
     }
 
     async fn metadata_hash_at(&mut self, fd: Fd, flags: PathFlags, path: String) -> FsResult<MetadataHashValue> {
         match self.files().blob(&fd, &path) {
-            Named::Blob(n, _) => Ok(hash(n)),
-            Named::Missing => Err(ErrorCode::NoEntry.into()),
-            Named::Other => {
+            BlobName::Blob(n, _) => Ok(hash(n)),
+            BlobName::Missing => Err(ErrorCode::NoEntry.into()),
+            BlobName::Other => {
                 self.files().admit_path(&fd, &path).await?;
                 let result = self.files().wasi().metadata_hash_at(again(&fd), flags, path.clone()).await;
-                self.told(&fd, &path, Access::Read, result)
+                self.report(&fd, &path, Access::Read, result)
             }
         }
     }
@@ -129,17 +129,17 @@ impl HostDescriptor for HostState {
     ) -> FsResult<Fd> {
         self.files().admit_open()?;
         match self.files().blob(&fd, &path) {
-            Named::Blob(_, blob) => {
-                self.told(&fd, &path, Access::Write, for_reading(how, flags))?;
+            BlobName::Blob(_, blob) => {
+                self.report(&fd, &path, Access::Write, for_reading(how, flags))?;
                 return Ok(self.files().open_blob(&fd, blob).await?);
             }
-            Named::Missing => return Err(ErrorCode::NoEntry.into()),
-            Named::Other => {}
+            BlobName::Missing => return Err(ErrorCode::NoEntry.into()),
+            BlobName::Other => {}
         }
         self.files().admit_path(&fd, &path).await?;
         match self.files().wasi().stat_at(again(&fd), path_flags, path.clone()).await {
             Ok(DescriptorStat { type_, .. }) => {
-                // A link that is not followed fails by itself.
+                // Opening a link without following it fails by itself.
                 use DescriptorType::{Directory, RegularFile, SymbolicLink};
                 if !matches!(type_, Directory | RegularFile | SymbolicLink) {
                     self.files().deny(&fd, &path, Denial::Special);
@@ -147,12 +147,12 @@ impl HostDescriptor for HostState {
                 }
             }
             Err(_) if how.contains(OpenFlags::CREATE) => self.files().charge(&fd, ENTRY)?,
-            // Opening it says what is wrong.
+            // Opening it reports what is wrong.
             Err(_) => {}
         }
         let writes = how.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE) || flags.contains(DescriptorFlags::WRITE);
         let result = self.files().wasi().open_at(again(&fd), path_flags, path.clone(), how, flags).await;
-        let opened = self.told(&fd, &path, if writes { Access::Write } else { Access::Read }, result)?;
+        let opened = self.report(&fd, &path, if writes { Access::Write } else { Access::Read }, result)?;
         let opened = self.files().admit_opened(&fd, &path, opened).await?;
         self.files().note_open(&fd, &opened)?;
         Ok(opened)
@@ -165,40 +165,40 @@ impl HostDescriptor for HostState {
 
     fn read_via_stream(&mut self, fd: Fd, offset: Filesize) -> FsResult<Resource<DynInputStream>> {
         let result = self.files().wasi().read_via_stream(again(&fd), offset);
-        self.told(&fd, "", Access::Read, result)
+        self.report(&fd, "", Access::Read, result)
     }
 
     fn write_via_stream(&mut self, fd: Fd, offset: Filesize) -> FsResult<Resource<DynOutputStream>> {
         let result = self.files().wasi().write_via_stream(again(&fd), offset);
-        let stream = self.told(&fd, "", Access::Write, result)?;
+        let stream = self.report(&fd, "", Access::Write, result)?;
         self.metered(stream)
     }
 
     fn append_via_stream(&mut self, fd: Fd) -> FsResult<Resource<DynOutputStream>> {
         let result = self.files().wasi().append_via_stream(again(&fd));
-        let stream = self.told(&fd, "", Access::Write, result)?;
+        let stream = self.report(&fd, "", Access::Write, result)?;
         self.metered(stream)
     }
 
     async fn write(&mut self, fd: Fd, bytes: Vec<u8>, offset: Filesize) -> FsResult<Filesize> {
         self.files().charge(&fd, bytes.len() as u64)?;
         let result = self.files().wasi().write(again(&fd), bytes, offset).await;
-        self.told(&fd, "", Access::Write, result)
+        self.report(&fd, "", Access::Write, result)
     }
 
     async fn set_size(&mut self, fd: Fd, size: Filesize) -> FsResult<()> {
         let now = self.files().wasi().stat(again(&fd)).await?.size;
         self.files().charge(&fd, size.saturating_sub(now))?;
         let result = self.files().wasi().set_size(again(&fd), size).await;
-        self.told(&fd, "", Access::Write, result)
+        self.report(&fd, "", Access::Write, result)
     }
 
     async fn read_directory(&mut self, fd: Fd) -> FsResult<Resource<ReaddirIterator>> {
-        // A directory that was opened before may have been moved.
+        // A directory that was opened earlier may have been moved.
         self.files().admit_path(&fd, ".").await?;
         let count = self.files().prepare_list(&fd).await?;
         let result = self.files().wasi().read_directory(again(&fd)).await;
-        let list = self.told(&fd, "", Access::Read, result)?;
+        let list = self.report(&fd, "", Access::Read, result)?;
         self.files.note_list(list.rep(), count);
         Ok(list)
     }
@@ -207,7 +207,7 @@ impl HostDescriptor for HostState {
         self.files().admit_path(&fd, &path).await?;
         self.files().charge(&fd, ENTRY)?;
         let result = self.files().wasi().create_directory_at(again(&fd), path.clone()).await;
-        self.told(&fd, &path, Access::Write, result)
+        self.report(&fd, &path, Access::Write, result)
     }
 
     async fn symlink_at(&mut self, fd: Fd, target: String, path: String) -> FsResult<()> {
@@ -215,7 +215,7 @@ impl HostDescriptor for HostState {
         let _moving = self.files().admit_symlink(&fd, &target, &path).await?;
         self.files().charge(&fd, ENTRY)?;
         let result = self.files().wasi().symlink_at(again(&fd), target, path.clone()).await;
-        self.told(&fd, &path, Access::Write, result)
+        self.report(&fd, &path, Access::Write, result)
     }
 
     async fn link_at(&mut self, fd: Fd, flags: PathFlags, path: String, to: Fd, new: String) -> FsResult<()> {
@@ -225,7 +225,7 @@ impl HostDescriptor for HostState {
         let _moving = self.files().admit_move(&fd, &path, &to, &new).await?;
         self.files().charge(&to, ENTRY)?;
         let result = self.files().wasi().link_at(again(&fd), flags, path.clone(), again(&to), new).await;
-        self.told(&fd, &path, Access::Write, result)
+        self.report(&fd, &path, Access::Write, result)
     }
 
     async fn rename_at(&mut self, fd: Fd, path: String, to: Fd, new: String) -> FsResult<()> {
@@ -234,7 +234,7 @@ impl HostDescriptor for HostState {
         self.files().admit_path(&to, &new).await?;
         let _moving = self.files().admit_move(&fd, &path, &to, &new).await?;
         let result = self.files().wasi().rename_at(again(&fd), path.clone(), again(&to), new).await;
-        self.told(&fd, &path, Access::Write, result)
+        self.report(&fd, &path, Access::Write, result)
     }
 }
 
@@ -250,8 +250,8 @@ impl HostDirectoryEntryStream for HostState {
 }
 
 impl HostState {
-    /// Tells of what was denied.
-    fn told<T>(&mut self, fd: &Fd, path: &str, how: Access, result: FsResult<T>) -> FsResult<T> {
+    /// Reports a denied operation.
+    fn report<T>(&mut self, fd: &Fd, path: &str, how: Access, result: FsResult<T>) -> FsResult<T> {
         if let Err(error) = &result {
             let mut files = self.files();
             let denial = match error.downcast_ref() {
@@ -272,10 +272,10 @@ impl HostState {
         result
     }
 
-    /// A stream that counts what goes through it.
+    /// A stream that counts the bytes written to it.
     fn metered(&mut self, stream: Resource<DynOutputStream>) -> FsResult<Resource<DynOutputStream>> {
         let inner = self.store.table.delete(stream)?;
-        let metered: DynOutputStream = Box::new(Metered::new(inner, &self.store.written, &self.store.witness));
+        let metered: DynOutputStream = Box::new(Metered::new(inner, &self.store.written, &self.store.access));
         Ok(self.store.table.push(metered)?)
     }
 }

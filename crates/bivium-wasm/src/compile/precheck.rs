@@ -6,7 +6,7 @@ use std::path::Path;
 
 use bivium_interface::Result;
 
-use super::source::{Source, at, failed};
+use super::source::{ComponentFile, at, failed};
 use crate::refusal;
 
 /// The most sections that are checked. A component has some tens of them.
@@ -21,7 +21,7 @@ const LENGTH: usize = 5;
 /// # Errors
 /// As for loading it: `not-found` or `denied` if it cannot be read; `invalid-manifest` if it is not a component, or is cut short.
 pub fn check_component(path: &Path) -> Result<()> {
-    let source = Source::open(path, u64::MAX)?;
+    let source = ComponentFile::open(path, u64::MAX)?;
     let size = source.stamp().size;
     let mut file = BufReader::new(source.into_file());
     let mut header = Vec::new();

@@ -9,14 +9,14 @@ const RESOURCE: u64 = 64;
 
 /// What instantiating a module or a component creates.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Made {
+pub(super) struct Footprint {
     pub(super) core_instances: u64,
     pub(super) component_instances: u64,
     pub(super) definitions: u64,
     pub(super) bytes: u64,
 }
 
-impl Made {
+impl Footprint {
     fn with(self, other: Self, both: impl Fn(u64, u64) -> u64) -> Self {
         Self {
             core_instances: both(self.core_instances, other.core_instances),
@@ -48,7 +48,7 @@ impl From<wasmparser::BinaryReaderError> for Stop {
 }
 
 /// What a section of a component defines itself.
-pub(super) fn defined(payload: &Payload<'_>) -> Result<Made, Stop> {
+pub(super) fn defined(payload: &Payload<'_>) -> Result<Footprint, Stop> {
     let (definitions, bytes) = match payload {
         Payload::ComponentAliasSection(section) => (section.count(), 0),
         Payload::ComponentImportSection(section) => (section.count(), 0),
@@ -68,5 +68,5 @@ pub(super) fn defined(payload: &Payload<'_>) -> Result<Made, Stop> {
         }
         _ => (0, 0),
     };
-    Ok(Made { definitions: definitions.into(), bytes, ..Made::default() })
+    Ok(Footprint { definitions: definitions.into(), bytes, ..Footprint::default() })
 }

@@ -1,7 +1,7 @@
-//! [`LastWords`]: what a guest says before it crashes, kept for the report of the crash.
+//! [`LastOutput`]: what a guest wrote before it crashed, kept for the error.
 //!
-//! A trap says nothing of its cause: the toolchains' runtimes write that on standard error, or into the log, and then execute
-//! `unreachable`. What they write is known here as far as it matters to find the sentence in it that tells most.
+//! A trap does not say its cause: the languages' runtimes write it on standard error, or into the log, and then execute `unreachable`. This
+//! module knows their output well enough to find the most informative sentence in it.
 
 use std::collections::VecDeque;
 
@@ -9,35 +9,35 @@ use bivium_interface::head;
 
 use crate::text;
 
-/// What a guest has said on standard error and as errors in its log since its call began, as far as it is kept.
+/// The last part of what a guest has written on standard error, and as errors in its log, since its call began.
 #[derive(Default)]
-pub(crate) struct LastWords {
+pub(crate) struct LastOutput {
     said: VecDeque<Said>,
     bytes: usize,
 }
 
 struct Said {
     text: String,
-    /// A record of the log, and not a line.
+    /// It is a record of the log, not a line.
     is_record: bool,
 }
 
-impl LastWords {
-    /// Bytes that are kept.
+impl LastOutput {
+    /// The most bytes that are kept.
     const MOST: usize = 16 << 10;
-    /// Of one line or record.
+    /// The most bytes of one line or record.
     const MOST_OF_ONE: usize = 4 << 10;
-    /// What each takes besides its text.
+    /// The bytes that each takes in addition to its text.
     const EACH: usize = 64;
-    /// The longest sentence.
+    /// The longest sentence, in bytes.
     const SENTENCE: usize = 2 << 10;
 
-    /// A line on standard error.
+    /// Adds a line of standard error.
     pub(crate) fn line(&mut self, text: &str) {
         self.push(text, false);
     }
 
-    /// An error in the log.
+    /// Adds an error of the log.
     pub(crate) fn record(&mut self, text: &str) {
         self.push(text, true);
     }
@@ -57,7 +57,7 @@ impl LastWords {
         self.bytes = 0;
     }
 
-    /// What it said last, in one line: the exception, the panic, the assertion that failed.
+    /// The last message in one line: the exception, the panic, the assertion that failed.
     pub(crate) fn sentence(&self) -> Option<String> {
         let last = self.said.back()?;
         if last.is_record {
@@ -66,10 +66,10 @@ impl LastWords {
         let lines = self.said.iter().rev().take_while(|said| !said.is_record).map(|said| said.text.as_str());
         let mut lines: Vec<&str> = lines.collect();
         lines.reverse();
-        Some(text::line(&telling(&lines), Self::SENTENCE)).filter(|sentence| !sentence.is_empty())
+        Some(text::line(&informative(&lines), Self::SENTENCE)).filter(|sentence| !sentence.is_empty())
     }
 
-    /// All that is kept, a line each, where that is more than one.
+    /// Everything that is kept, one entry per line, if there is more than one.
     pub(crate) fn text(&self) -> Option<String> {
         let lines = self.said.iter().flat_map(|said| said.text.lines());
         let lines: Vec<String> = lines.map(|line| text::indented(line, Self::MOST_OF_ONE)).collect();
@@ -77,24 +77,24 @@ impl LastWords {
     }
 }
 
-/// The lines that tell most, together.
-fn telling(lines: &[&str]) -> String {
+/// The most informative lines, joined.
+fn informative(lines: &[&str]) -> String {
     let (before, panic) = match lines.iter().rposition(|line| begins_a_panic(line)) {
         Some(at) => lines.split_at(at),
         None => (lines, [].as_slice()),
     };
-    // A runtime in Rust panics because of an exception, which it has printed just before.
+    // A runtime written in Rust panics because of an exception that it printed just before.
     if let Some(exception) = exception(before) {
         return exception.join(" ");
     }
     if !panic.is_empty() {
         return panic.iter().take_while(|line| !ends_a_panic(line)).copied().collect::<Vec<_>>().join(" ");
     }
-    let is_telling = |line: &&&str| !is_frame(line) && !line.trim().eq_ignore_ascii_case("stack:");
-    lines.iter().rev().find(is_telling).or(lines.last()).copied().unwrap_or_default().to_owned()
+    let is_informative = |line: &&&str| !is_frame(line) && !line.trim().eq_ignore_ascii_case("stack:");
+    lines.iter().rev().find(is_informative).or(lines.last()).copied().unwrap_or_default().to_owned()
 }
 
-/// The exception with which these lines end, if they end with a traceback of Python's.
+/// The exception at the end of these lines, if they end with a Python traceback.
 fn exception<'l>(lines: &'l [&'l str]) -> Option<&'l [&'l str]> {
     let at = lines.iter().rposition(|line| line.trim_end() == "Traceback (most recent call last):")?;
     let (_, after) = lines.split_at_checked(at + 1)?;
@@ -103,7 +103,7 @@ fn exception<'l>(lines: &'l [&'l str]) -> Option<&'l [&'l str]> {
     (!exception.is_empty()).then_some(exception)
 }
 
-/// How Rust, Go and C++ begin to say why they end the program.
+/// The first words of Rust, Go and C++ when they end the program.
 fn begins_a_panic(line: &str) -> bool {
     (line.starts_with("thread ") && line.contains(" panicked at "))
         || line.starts_with("panicked at ")
@@ -115,7 +115,7 @@ fn ends_a_panic(line: &str) -> bool {
     line.starts_with("note: ") || line.starts_with("stack backtrace:") || line.starts_with("goroutine ")
 }
 
-/// Whether a line is part of a stack.
+/// Whether a line is part of a stack trace.
 fn is_frame(line: &str) -> bool {
     line.starts_with([' ', '\t']) || line.starts_with("at ")
 }
@@ -125,9 +125,9 @@ mod tests {
     use super::*;
 
     fn sentence(said: &str) -> Option<String> {
-        let mut words = LastWords::default();
-        said.lines().filter(|line| !line.is_empty()).for_each(|line| words.line(line));
-        words.sentence()
+        let mut output = LastOutput::default();
+        said.lines().filter(|line| !line.is_empty()).for_each(|line| output.line(line));
+        output.sentence()
     }
 
     #[test]
@@ -160,30 +160,30 @@ mod tests {
 
     #[test]
     fn an_error_in_the_log_is_told_whole_if_it_was_the_last() {
-        let mut words = LastWords::default();
-        words.line("a line");
-        words.record("why:\n  because\nof that");
-        assert_eq!(words.sentence().unwrap(), "why:   because of that");
-        assert_eq!(words.text().unwrap(), "a line\nwhy:\n  because\nof that");
-        words.line("and then");
-        assert_eq!(words.sentence().unwrap(), "and then");
-        words.clear();
-        assert_eq!((words.sentence(), words.text()), (None, None));
+        let mut output = LastOutput::default();
+        output.line("a line");
+        output.record("why:\n  because\nof that");
+        assert_eq!(output.sentence().unwrap(), "why:   because of that");
+        assert_eq!(output.text().unwrap(), "a line\nwhy:\n  because\nof that");
+        output.line("and then");
+        assert_eq!(output.sentence().unwrap(), "and then");
+        output.clear();
+        assert_eq!((output.sentence(), output.text()), (None, None));
     }
 
     #[test]
     fn no_more_is_kept_than_fits_and_nothing_acts_on_a_terminal() {
-        let mut words = LastWords::default();
+        let mut output = LastOutput::default();
         for n in 0..100_000 {
-            words.line(&format!("\u{1b}[2J{n}{}", "x".repeat(n % 7000)));
-            words.line("");
+            output.line(&format!("\u{1b}[2J{n}{}", "x".repeat(n % 7000)));
+            output.line("");
         }
-        assert!(words.bytes <= LastWords::MOST && words.said.len() <= LastWords::MOST / LastWords::EACH);
-        words.line("\u{1b}[31mthe end\u{7}");
-        let (sentence, text) = (words.sentence().unwrap(), words.text().unwrap());
+        assert!(output.bytes <= LastOutput::MOST && output.said.len() <= LastOutput::MOST / LastOutput::EACH);
+        output.line("\u{1b}[31mthe end\u{7}");
+        let (sentence, text) = (output.sentence().unwrap(), output.text().unwrap());
         assert_eq!(sentence, "\\u{1b}[31mthe end\\u{7}");
-        assert!(text.len() < 8 * LastWords::MOST && text.ends_with(&sentence) && !text.contains('\u{1b}'));
-        words.record(&"long ".repeat(10_000));
-        assert!(words.sentence().unwrap().len() <= LastWords::SENTENCE);
+        assert!(text.len() < 8 * LastOutput::MOST && text.ends_with(&sentence) && !text.contains('\u{1b}'));
+        output.record(&"long ".repeat(10_000));
+        assert!(output.sentence().unwrap().len() <= LastOutput::SENTENCE);
     }
 }

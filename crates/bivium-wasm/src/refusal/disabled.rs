@@ -81,7 +81,7 @@ const DISABLED: &[DisabledFeature] = &[
 
 /// The disabled feature that the engine's message is about.
 pub(super) fn find(reason: &str) -> Option<&'static DisabledFeature> {
-    DISABLED.iter().find(|off| off.words.iter().any(|words| reason.contains(words)))
+    DISABLED.iter().find(|feature| feature.words.iter().any(|words| reason.contains(words)))
 }
 
 #[cfg(test)]
@@ -159,8 +159,8 @@ mod tests {
             !told.as_ref().is_ok_and(|told| told.starts_with("the component uses ") && told.contains(**name))
         });
         assert_eq!(wrong.collect::<Vec<_>>(), []);
-        for off in DISABLED {
-            assert!(USES.iter().any(|(name, _)| off.name.contains(name)), "{} has no example", off.name);
+        for feature in DISABLED {
+            assert!(USES.iter().any(|(name, _)| feature.name.contains(name)), "{} has no example", feature.name);
         }
     }
 

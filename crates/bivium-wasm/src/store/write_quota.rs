@@ -1,33 +1,33 @@
-//! [`Written`]: what one call has written to disk, into blobs and files together.
+//! [`WriteQuota`]: how much one call has written to disk, into blobs and files together.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bivium_interface::{PluginError, Result};
 
-/// Bytes written since the call began, and how many there may be. Shared with the streams that write.
-pub(crate) struct Written {
+/// The bytes written since the call began, and their limit. Shared with the streams that write.
+pub(crate) struct WriteQuota {
     bytes: AtomicU64,
     limit: u64,
 }
 
-impl Written {
+impl WriteQuota {
     pub(crate) fn new(limit: u64) -> Self {
         Self { bytes: AtomicU64::new(0), limit }
     }
 
-    /// A new call begins.
+    /// Starts again for a new call.
     pub(crate) fn reset(&self) {
         self.bytes.store(0, Ordering::Relaxed);
     }
 
-    /// Books bytes before they are written.
+    /// Counts bytes before they are written.
     pub(crate) fn charge(&self, bytes: u64) -> Result<()> {
         let total = |written: u64| written.checked_add(bytes).filter(|total| *total <= self.limit);
         if self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, total).is_ok() {
             return Ok(());
         }
         Err(PluginError::resource_exhausted(format!(
-            "the blobs and files that this call writes are over the limit of {} MiB",
+            "this call writes more than its limit of {} MiB into blobs and files",
             self.limit >> 20
         ))
         .with_help("raise `limits.blob_mb` in its manifest"))
@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn what_a_call_writes_is_bounded() {
-        let written = Written::new(10);
+        let written = WriteQuota::new(10);
         written.charge(9).unwrap();
         written.charge(1).unwrap();
         for bytes in [1, u64::MAX] {

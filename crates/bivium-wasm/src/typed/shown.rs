@@ -1,4 +1,4 @@
-//! What errors say of values, of their types and of where they stand.
+//! Text in errors about values, their types and their places.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,13 +9,13 @@ use serde_json::Value;
 use super::shape::Shape;
 use crate::text;
 
-/// A step on the way to a value.
+/// A step of the path to a value.
 pub(super) enum Step<'a> {
     Name(Cow<'a, str>),
     Index(usize),
 }
 
-/// A value in a message: its beginning.
+/// The beginning of a value, for a message.
 pub(super) fn shown(value: &Value) -> String {
     const MOST: usize = 60;
     let shown = match value {
@@ -45,7 +45,7 @@ pub(super) fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// A JSON Pointer (RFC 6901) of the way to a value.
+/// A JSON Pointer (RFC 6901) to a value.
 pub(super) struct Pointer<'a>(pub(super) &'a [Step<'a>]);
 
 impl fmt::Display for Pointer<'_> {

@@ -1,7 +1,7 @@
-//! [`Witness`]: what became of the things that a guest asked for beyond its own memory.
+//! [`AccessRecorder`]: records which permissions a guest used, and what it was refused.
 //!
-//! Grants and denials go to the audit log with their call. The last thing that the host refused is remembered, too: a
-//! guest sees no more than an error code and most often fails with it, and the call's error then says what lay behind.
+//! Grants and denials go to the audit log with their call. The last refusal is remembered too: a guest only sees an error code and often
+//! fails with it, and then the call's error names the refusal.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -13,30 +13,30 @@ use bivium_records::Auditor;
 
 use super::log::GuestLog;
 
-/// The witness of one instance. Tasks that work for the guest hold it, too.
-pub(crate) struct Witness {
+/// The recorder of one instance. Tasks that work for the guest hold it too.
+pub(crate) struct AccessRecorder {
     audit: Auditor,
     log: Arc<GuestLog>,
     refused: Mutex<Option<PluginError>>,
-    /// Whether there is any: each call asks when it begins.
+    /// Whether there is a refusal; each call checks this when it begins.
     has_refused: AtomicBool,
-    /// Why a use could not be recorded, where that must not be: the call fails by it, whatever the guest makes of it.
+    /// Why a use could not be recorded, if it must be: then the call fails, whatever the guest does.
     unrecorded: Mutex<Option<PluginError>>,
     is_unrecorded: AtomicBool,
     known: Mutex<Known>,
 }
 
-/// What was told of one instance and need not be told again.
+/// What was already recorded for one instance.
 #[derive(Default)]
 struct Known {
-    /// Permissions of which the guest has asked what it has.
+    /// Permissions whose grants the guest has asked for.
     used: Vec<&'static str>,
     /// Denials by permission, resource and reason.
     denied: HashSet<(&'static str, String)>,
 }
 
-impl Witness {
-    /// Denials that are remembered. Resources whose names a guest makes up are not among them.
+impl AccessRecorder {
+    /// The most denials that are remembered. Resources whose names the guest chooses are not among them.
     const MAX_KNOWN: usize = 256;
 
     pub(crate) fn new(audit: Auditor, log: Arc<GuestLog>) -> Self {
@@ -63,7 +63,7 @@ impl Witness {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A new call begins.
+    /// Starts again for a new call.
     pub(crate) fn begin(&self) {
         self.take_unrecorded();
         if self.has_refused.load(Ordering::Relaxed) {
@@ -81,7 +81,7 @@ impl Witness {
         false
     }
 
-    /// Why the call fails, though the guest may not know it: something could not be recorded.
+    /// Why the call fails, although the guest may not know it: something could not be recorded.
     pub(crate) fn take_unrecorded(&self) -> Option<PluginError> {
         if !self.is_unrecorded.load(Ordering::Relaxed) {
             return None;
@@ -90,19 +90,19 @@ impl Witness {
         self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// The guest asks for the use of a permission, whose key in the manifest this is.
+    /// The guest asks to use a permission; `permission` is its key in the manifest.
     pub(crate) fn asks(self: &Arc<Self>, permission: &'static str, resource: impl Into<String>) -> Use {
-        let (witness, call) = (Arc::clone(self), self.log.call());
-        Use { witness, call, permission, resource: resource.into() }
+        let (access, call) = (Arc::clone(self), self.log.call());
+        Use { access, call, permission, resource: resource.into() }
     }
 
-    /// The guest is going to use a permission. False if that must not happen.
+    /// Records that the guest is going to use a permission. If this is false, it must not.
     #[must_use]
     pub(crate) fn granted(self: &Arc<Self>, permission: &'static str, resource: impl Into<String>) -> bool {
         self.asks(permission, resource).granted()
     }
 
-    /// The guest asks what it has of a permission: told once an instance. False if it must not see it.
+    /// Records, once for each instance, that the guest asked for all grants of a permission. If this is false, it must not see them.
     #[must_use]
     pub(crate) fn granted_once<'a>(
         self: &Arc<Self>,
@@ -119,13 +119,13 @@ impl Witness {
         recorded
     }
 
-    /// The guest asked for what it may not have.
+    /// Records that the guest asked for something that it may not have.
     pub(crate) fn denied(self: &Arc<Self>, permission: &'static str, resource: &str, reason: &str) {
         self.asks(permission, resource).denied(reason);
     }
 
-    /// The same for what a guest repeats at will: logs hear once an instance of a resource and a reason. `error` is that of
-    /// a call that fails by it.
+    /// The same for operations that a guest can repeat at will: each resource and reason is logged once for each instance. `error` is the
+    /// error of a call that fails because of it.
     pub(crate) fn denied_once(&self, permission: &'static str, resource: &str, reason: &str, error: PluginError) {
         let new = {
             let mut known = self.known();
@@ -140,18 +140,18 @@ impl Witness {
         self.refuse(error);
     }
 
-    /// Whether the guest has asked what it has of a permission.
+    /// Whether the guest has asked for its grants of a permission.
     pub(crate) fn has_used(&self, permission: &'static str) -> bool {
         self.known().used.contains(&permission)
     }
 
-    /// The guest asked for more than it may have.
+    /// Remembers that the guest exceeded a limit.
     pub(crate) fn refuse(&self, error: PluginError) {
         *self.refused() = Some(error);
         self.has_refused.store(true, Ordering::Relaxed);
     }
 
-    /// The error of a call that failed with `error`: a guest that gives up after it was refused something fails by that.
+    /// The error of a call that failed with `error`: if something was refused to the guest before, that is the cause.
     pub(crate) fn explain(&self, error: PluginError) -> PluginError {
         if !matches!(error.code(), ErrorCode::PluginFailed | ErrorCode::Crashed) {
             return error;
@@ -169,9 +169,9 @@ impl Witness {
     }
 }
 
-/// One use of a permission, which belongs to the call that asked for it, however long it takes to decide.
+/// One use of a permission. It belongs to the call that asked for it, however long the decision takes.
 pub(crate) struct Use {
-    witness: Arc<Witness>,
+    access: Arc<AccessRecorder>,
     call: Option<CallId>,
     permission: &'static str,
     resource: String,
@@ -184,41 +184,41 @@ impl Use {
 
     /// Another permission that the same use needs.
     pub(crate) fn with(&self, permission: &'static str, resource: String) -> Self {
-        Self { witness: Arc::clone(&self.witness), call: self.call, permission, resource }
+        Self { access: Arc::clone(&self.access), call: self.call, permission, resource }
     }
 
-    /// It is allowed. False if it must not happen all the same, since it could not be recorded.
+    /// The use is allowed. If this is false, it must not happen all the same, since it could not be recorded.
     #[must_use]
     pub(crate) fn granted(&self) -> bool {
-        let Witness { audit, log, .. } = &*self.witness;
+        let AccessRecorder { audit, log, .. } = &*self.access;
         let told = audit.granted(log.instance(), self.call, self.permission, self.resource.as_str());
         self.recorded(told)
     }
 
     fn recorded(&self, told: Result<(), PluginError>) -> bool {
-        // An earlier call's use, which goes on beside this one, does not end this one.
-        if self.call == self.witness.log.call() { self.witness.recorded(told) } else { told.is_ok() }
+        // A use of an earlier call that still goes on does not end this call.
+        if self.call == self.access.log.call() { self.access.recorded(told) } else { told.is_ok() }
     }
 
     pub(crate) fn denied(&self, reason: &str) {
-        let Self { witness, call, permission, resource } = self;
-        if !self.recorded(witness.audit.denied(witness.log.instance(), *call, permission, resource.as_str(), reason)) {
+        let Self { access, call, permission, resource } = self;
+        if !self.recorded(access.audit.denied(access.log.instance(), *call, permission, resource.as_str(), reason)) {
             return;
         }
         let error = PluginError::denied(format!("the plugin may not use {resource}: {reason}"));
-        self.refuse(error.with_help(format!("`{permission}` in its manifest and the host's policy decide")));
+        self.refuse(error.with_help(format!("`{permission}` in its manifest and the host's policy decide this")));
     }
 
-    /// The use is within the permission, and beyond a limit.
+    /// The use is within the permission but exceeds a limit.
     pub(crate) fn refuse(&self, error: PluginError) {
-        if self.call == self.witness.log.call() {
-            self.witness.refuse(error);
+        if self.call == self.access.log.call() {
+            self.access.refuse(error);
         }
     }
 
-    /// The use was granted and came to nothing. The guest learns no more than a code; the plugin's log has the reason.
+    /// The use was granted but failed. The guest only gets a code; the plugin's log has the reason.
     pub(crate) fn failed(&self, why: &dyn fmt::Display) {
-        self.witness.log.write(LogLevel::Warn, LogSource::Host, &format!("{}: {why}", self.resource));
+        self.access.log.write(LogLevel::Warn, LogSource::Host, &format!("{}: {why}", self.resource));
     }
 }
 
@@ -232,16 +232,16 @@ mod tests {
     fn a_guest_that_gives_up_after_a_refusal_failed_by_it() {
         let log = PluginLog::new("p");
         let audit = Auditor::new("p", None, log.clone());
-        let witness = Arc::new(Witness::new(audit, Arc::new(GuestLog::new(log.clone(), 3, 1000))));
+        let access = Arc::new(AccessRecorder::new(audit, Arc::new(GuestLog::new(log.clone(), 3, 1000))));
         let failed = || {
             let failure = Failure::new("io", "no luck");
             PluginError::plugin_failed(failure)
         };
-        assert_eq!(witness.explain(failed()), failed());
-        witness.denied("permissions.network", "https://example.com", "no rule allows it");
+        assert_eq!(access.explain(failed()), failed());
+        access.denied("permissions.network", "https://example.com", "no rule allows it");
         let own = PluginError::invalid_input("what it says of its input is no answer to a refusal");
-        assert_eq!(witness.explain(own.clone()), own);
-        let error = witness.explain(failed());
+        assert_eq!(access.explain(own.clone()), own);
+        let error = access.explain(failed());
         assert_eq!(error.code(), ErrorCode::Denied);
         let text = error.to_string();
         for part in ["https://example.com", "no rule allows it", "io: no luck", "`permissions.network`"] {
@@ -249,8 +249,8 @@ mod tests {
         }
         assert_eq!(error.failure().unwrap().message, "no luck");
         assert_eq!(log.tail(1)[0].instance, 3);
-        witness.denied("permissions.network", "https://example.com", "no rule allows it");
-        witness.begin();
-        assert_eq!(witness.explain(failed()), failed(), "it was an earlier call");
+        access.denied("permissions.network", "https://example.com", "no rule allows it");
+        access.begin();
+        assert_eq!(access.explain(failed()), failed(), "it was an earlier call");
     }
 }
