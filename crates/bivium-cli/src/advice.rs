@@ -54,7 +54,8 @@ fn advice(error: &PluginError, text: &Text) -> Option<String> {
     let Some(value) = value else {
         let is_wanted = said.contains(&format!(" {key} must be a text, and is an object"))
             || said.contains(&format!(" {key}: invalid type: map, expected a string"))
-            || said.starts_with(&format!("the argument at {place} is ")) && said.contains(", which is not of type string: ");
+            || said.starts_with(&format!("the argument at {place} is "))
+                && said.contains(", which is not of type string: ");
         return is_wanted.then(|| Wanted::Text.sentence(key, None));
     };
     let quoted = Value::from(value.as_str()).to_string();
@@ -105,10 +106,13 @@ mod tests {
         assert_eq!(misfit("name must be a number, and is an object"), None);
         let of_types = "the argument at /name is {\"$blob\": 0}, which is not of type string: it is of another type";
         assert_eq!(help(PluginError::invalid_input(of_types)), of_a_file);
-        let typed = PluginError::invalid_input("the argument at /n is \"3\", which is not of type u32: it is not a whole number");
+        let typed = PluginError::invalid_input(
+            "the argument at /n is \"3\", which is not of type u32: it is not a whole number",
+        );
         assert!(help(typed.with_help("mend it")).unwrap().starts_with("mend it; `n=…` passes a text: write `n:=3`"));
-        let bytes =
-            PluginError::invalid_input("the argument at /text is \"hi\", which is not of type list<u8>: it is not base64");
+        let bytes = PluginError::invalid_input(
+            "the argument at /text is \"hi\", which is not of type list<u8>: it is not base64",
+        );
         assert!(help(bytes).unwrap().contains("`text@=FILE`"));
         let problem = |message: &str| Problem::new("/n", message);
         let schema = |message: &str| help(PluginError::invalid_config("no").with_problems(vec![problem(message)]));

@@ -1,4 +1,4 @@
-//! Compiled components on disk: mapped by the next host, never run when they were changed, no matter what happens to the
+//! Compiled components on disk: they are reused by the next host and never run after they were changed, whatever happens to the
 //! component's own file meanwhile.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use small_disk::SmallDisk;
 use tempfile::TempDir;
 
-/// A directory with a component of its own and a cache.
+/// A directory with a component and a cache.
 struct Place(TempDir);
 
 impl Place {
@@ -40,7 +40,7 @@ impl Place {
         self.0.path().join("cache/components")
     }
 
-    /// As a new host has it.
+    /// The engine of a new host.
     fn engine(&self) -> WasmEngine {
         WasmEngine::new(WasmConfig::new().instances(4).cache_dir(self.0.path().join("cache"))).unwrap()
     }
@@ -50,7 +50,7 @@ impl Place {
         compile(&self.engine(), &manifest.name, manifest.wasm().unwrap(), &Limits::default()).await.unwrap()
     }
 
-    /// The one file of compiled code that there is.
+    /// The only file of compiled code.
     fn code(&self) -> PathBuf {
         let entries = fs::read_dir(self.cache()).unwrap().map(|entry| entry.unwrap().path().join("code"));
         let codes: Vec<PathBuf> = entries.filter(|code| code.exists()).collect();
@@ -95,7 +95,7 @@ async fn a_full_or_read_only_disk_is_done_without_and_filled_once_there_is_room(
     let Some(disk) = SmallDisk::new() else { return };
     let place = Place::new();
     let engine = || WasmEngine::new(WasmConfig::new().instances(4).cache_dir(disk.path().join("cache"))).unwrap();
-    // Open before the disk is full, and after.
+    // With a cache that was opened before the disk was full, and after.
     let early = engine();
     disk.fill();
     for engine in [early, engine()] {
@@ -108,7 +108,7 @@ async fn a_full_or_read_only_disk_is_done_without_and_filled_once_there_is_room(
     let names = |path: PathBuf| fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
     let left = names(disk.path().join("cache/components"));
     assert!(left.iter().all(|name| !name.to_str().unwrap().starts_with('.')), "{left:?}");
-    // Nor does a cache that was removed under the host stop it.
+    // A cache that was removed while the host runs does not stop it either.
     let cleaned = engine();
     fs::remove_dir_all(disk.path().join("cache")).unwrap();
     echoes(&load(&cleaned, &place.component(), json!({})).await, "without a directory").await;
@@ -140,7 +140,7 @@ async fn hostile_tampered_and_truncated_cache_file() {
             code[middle] ^= 0xff;
             code
         },
-        // What a program of an attacker's would be: a whole file of the engine's, from another component.
+        // Like an attacker's program: a complete file of the engine, but of another component.
         |_| {
             let engine = wasmtime::Engine::default();
             engine.precompile_component(&wat::parse_str("(component)").unwrap()).unwrap()
@@ -152,7 +152,7 @@ async fn hostile_tampered_and_truncated_cache_file() {
         let code = place.code();
         let (whole, times) = (fs::read(&code).unwrap(), fs::metadata(&code).unwrap().modified().unwrap());
         let running = load(&place.engine(), &place.component(), json!({})).await;
-        // As somebody does who can write there at all, and knows how to hide it.
+        // As by somebody who can write there and knows how to hide it.
         fs::remove_file(&code).unwrap();
         fs::write(&code, spoil(&whole)).unwrap();
         fs::File::options().write(true).open(&code).unwrap().set_modified(times).unwrap();
@@ -200,7 +200,7 @@ async fn hostile_component_swapped_on_disk_while_in_use() {
         let original = fs::read(place.component()).unwrap();
         let other = fs::read(guest("twin")).unwrap();
 
-        // In place, under the same name and inode, dated back; then another file in its place; then none.
+        // Changed in place with the old times; then replaced by another file; then removed.
         fs::write(place.component(), &other).unwrap();
         fs::File::options().write(true).open(place.component()).unwrap().set_times(old).unwrap();
         for swap in 0..3 {
@@ -221,7 +221,7 @@ async fn hostile_component_swapped_on_disk_while_in_use() {
                 _ => drop(fs::remove_file(place.component())),
             }
         }
-        // A new instance is of what was loaded, too.
+        // A new instance also uses the component that was loaded.
         running.plugin.initialize(json!({"greeting": "> "})).await.unwrap();
         echoes(&running, "to the end").await;
         fs::write(place.component(), original).unwrap();
@@ -242,7 +242,7 @@ async fn hosts_that_start_at_the_same_time_compile_once_or_more_and_all_run() {
     place.code();
 }
 
-/// Makes numbers that look random and are the same each time.
+/// Makes pseudo-random numbers that are the same each time.
 struct Dice(u64);
 
 impl Dice {
@@ -296,7 +296,7 @@ async fn hostile_malformed_truncated_and_bit_flipped_binaries() {
                     assert_eq!(error.to_string().lines().count(), 1, "{error}");
                     refused += 1;
                 }
-                // What was hit is data or code that is still valid: the sandbox holds it like any other.
+                // The changed bits are data or code that is still valid: the sandbox confines it as any other.
                 Ok(loaded) => drop(loaded.plugin.initialize(json!({})).await),
             }
         }

@@ -1,4 +1,4 @@
-//! A plugin that behaves: calls, configuration, blobs, streams, logs and statistics.
+//! A plugin that behaves well: calls, configuration, blobs, streams, logs and statistics.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
@@ -32,7 +32,7 @@ async fn a_call_and_its_configuration() {
     let error = plugin.initialize(json!({"greeting": "wrong"})).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::InvalidConfig);
     let result = plugin.execute(Call::new().named("text", "again")).await.unwrap();
-    assert_eq!(result.json, json!({"text": "hello again"}), "the configuration before stays in force");
+    assert_eq!(result.json, json!({"text": "hello again"}), "the previous configuration stays in force");
     plugin.cleanup().await.unwrap();
 }
 
@@ -76,7 +76,7 @@ async fn blobs_in_and_out() {
     assert_eq!(read, text.to_uppercase());
     drop(result);
 
-    // A caller's own file takes the other way to be read.
+    // A caller's own file is read in another way.
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.txt");
     std::fs::write(&path, "by reference").unwrap();
@@ -92,7 +92,7 @@ async fn blobs_in_and_out() {
 }
 
 #[tokio::test]
-async fn a_method_that_there_is_not_and_the_one_that_was_meant() {
+async fn an_unknown_method_and_a_similar_one_that_exists() {
     let loaded = load("echo", json!({})).await;
     let plugin: &dyn PluginInterface = &loaded.plugin;
     plugin.initialize(json!({})).await.unwrap();

@@ -1,5 +1,5 @@
-//! What a component may consist of: each ceiling is told with its name, where instances come from pools and where they are
-//! made on demand.
+//! The limits of what a component may consist of: each error names its limit, whether instances come from pools or are made on
+//! demand.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
@@ -26,7 +26,7 @@ fn engines() -> &'static [WasmEngine; 2] {
     })
 }
 
-/// A component with a function `f` that gives 7, and these further parts.
+/// A component with a function `f` that returns 7, and these further parts.
 fn component(parts: &str) -> String {
     format!(
         r#"(component $outer {parts}
@@ -40,7 +40,7 @@ fn times(count: usize, part: &str) -> String {
     part.repeat(count)
 }
 
-/// A core module of these parts, instantiated so often.
+/// A core module of these parts, instantiated this many times.
 fn module(parts: &str, instances: usize) -> String {
     format!("(core module $m {parts}) {}", times(instances, "(core instance (instantiate $m))"))
 }
@@ -59,11 +59,11 @@ impl File {
     }
 }
 
-/// What becomes of it on an engine: the error of its load, or of its first call.
+/// The result on an engine: the error of its load, or of its first call.
 async fn outcome(engine: &WasmEngine, file: &File, more: Value) -> Result<Value, (&'static str, PluginError)> {
     let loaded = try_load(engine, &file.path(), more).await.map_err(|error| ("load", error))?;
     let mut result = loaded.plugin.execute(Call::new().method("f")).await;
-    // As often as one likes: what is over a limit opens no circuit.
+    // Repeated: exceeding a limit opens no circuit.
     for _ in 0..8 {
         if result.is_err() {
             result = loaded.plugin.execute(Call::new().method("f")).await;
@@ -101,7 +101,7 @@ async fn memories() {
     is_refused(&spread, json!({}), "load", EXHAUSTED, &["9 memories", "limits.memories"]).await;
     let own = json!({"limits": {"memories": 2}});
     is_refused(&memories(3), own, "load", EXHAUSTED, &["3 memories", "limit of 2", "limits.memories"]).await;
-    // More than WebAssembly has.
+    // More than WebAssembly allows.
     is_refused(&memories(101), json!({}), "load", ErrorCode::InvalidManifest, &["memories", "100"]).await;
 }
 
@@ -149,7 +149,7 @@ async fn elements_of_tables() {
     is_refused(&table(4_000_000_000), json!({}), "load", EXHAUSTED, &["limits.table_elements"]).await;
     let own = json!({"limits": {"table_elements": 10}});
     is_refused(&table(11), own, "call", EXHAUSTED, &["11 elements", "limit of 10", "limits.table_elements"]).await;
-    // They are memory of the host, and counted as such.
+    // They are memory of the host, and are counted as such.
     let many = component(&module(&times(60, "(table 60000 funcref)"), 1));
     let small = json!({"limits": {"memory_mb": 16}});
     is_refused(&many, small, "call", EXHAUSTED, &["limit of 16 MiB", "limits.memory_mb"]).await;
@@ -157,7 +157,7 @@ async fn elements_of_tables() {
 
 #[tokio::test]
 async fn core_instances() {
-    // One more is that of `f`.
+    // One more is that of the function `f`.
     is_taken(&component(&module("", 99)), json!({})).await;
     let many = component(&module("", 100));
     is_refused(&many, json!({}), "call", EXHAUSTED, &["101 core instances", "limit of 100", "limits.core_instances"])
@@ -165,7 +165,7 @@ async fn core_instances() {
     let own = json!({"limits": {"core_instances": 3}});
     let few = component(&module("", 3));
     is_refused(&few, own, "call", EXHAUSTED, &["4 core instances", "limit of 3", "limits.core_instances"]).await;
-    // Thousands, each a component of its own in another.
+    // Thousands, each a component in another one.
     let nested = component(&format!(
         "(core module $m) \
          (component $one (alias outer $outer 0 (core module $m)) {}) \
@@ -188,7 +188,7 @@ async fn globals_and_functions() {
         .await;
 }
 
-/// An instance keeps what its code may read at any time, each element in the host's memory.
+/// An instance keeps passive segments, each element in the host's memory, since its code may read them at any time.
 #[tokio::test]
 async fn passive_segments_and_tags() {
     let elements = |count: usize| format!("(func $f) (elem func{})", times(count, " $f"));
@@ -235,12 +235,12 @@ async fn the_stack() {
         (core instance $i (instantiate $m))
         (func (export "f") (result u32) (canon lift (core func $i "f"))))"#;
     is_refused(text, json!({}), "call", EXHAUSTED, &["call stack exhausted", "512 KiB", "limits.stack_kb"]).await;
-    // Also where it is met before the first call.
+    // Also if it is reached before the first call.
     let start = component("(core module $m (func $f (call $f) (call $f)) (start $f)) (core instance (instantiate $m))");
     is_refused(&start, json!({}), "call", EXHAUSTED, &["call stack exhausted", "limits.stack_kb"]).await;
 }
 
-/// Recursion that is deep and has an end.
+/// Recursion that is deep but finite.
 #[tokio::test]
 async fn a_policy_raises_the_stack() {
     let file = File::of(
@@ -305,7 +305,7 @@ async fn instances_of_components() {
     is_refused(&many(3), json!({}), "load", EXHAUSTED, &words).await;
 }
 
-/// What WebAssembly itself bounds is told as such.
+/// Errors about WebAssembly's own limits say so.
 #[tokio::test]
 async fn what_no_engine_takes() {
     let in_module = |parts: &str| component(&module(parts, 1));
@@ -328,7 +328,7 @@ async fn what_no_engine_takes() {
     }
 }
 
-/// A host that allows more by its policy, and whose pools have them.
+/// A host whose policy allows more, and whose pools are large enough.
 #[tokio::test]
 async fn a_policy_raises_them() {
     let file = File::of(&component(

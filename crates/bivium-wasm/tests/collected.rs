@@ -1,5 +1,5 @@
-//! Components with a garbage collector and exceptions, as Kotlin's and C++'s compilers make them: they work, and the limits hold
-//! for them as for any other.
+//! Components with garbage collection and exceptions, as the compilers of Kotlin and C++ make them: they work, and the same limits
+//! hold as for others.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
@@ -13,7 +13,7 @@ use bivium_wasm::{WasmConfig, WasmEngine};
 use common::{Loaded, says, try_load};
 use serde_json::{Value, json};
 
-/// Generous against a busy machine; what is not stopped never ends.
+/// Long enough for a busy machine; a guest that is not stopped never ends.
 const STOPPED: Duration = Duration::from_secs(60);
 
 /// With pools and without.
@@ -25,7 +25,7 @@ fn engines() -> &'static [WasmEngine; 2] {
     })
 }
 
-/// A component of this core module, whose function `f` it exports.
+/// A component of this core module that exports its function `f`.
 fn component(module: &str) -> String {
     format!(
         r#"(component
@@ -47,7 +47,7 @@ async fn call(loaded: &Loaded, call: Call) -> Result<Payload, PluginError> {
     result.expect("it is not stopped")
 }
 
-/// A list of as many nodes as it is asked for, each with a number and 64 bytes more; gives the sum.
+/// Makes a list of this many nodes, each with a number and 64 more bytes; returns the sum.
 const LIST: &str = r#"
     (rec (type $node (struct (field $n i32) (field $more (ref $bytes)) (field $next (ref null $node))))
          (type $bytes (array (mut i8))))
@@ -87,10 +87,10 @@ async fn a_heap_that_grows_for_ever_meets_the_limit_of_memory() {
         let error = call(&loaded, Call::new().arg(0)).await.unwrap_err();
         assert_eq!(error.code(), ErrorCode::ResourceExhausted, "{error}");
         says(&error, &["limits.memory_mb", "64 MiB"]);
-        // The other tests of this file take some meanwhile.
+        // The other tests of this file use some of it meanwhile.
         #[cfg(target_os = "linux")]
         assert!(common::peak() - before < 256, "{} MiB", common::peak() - before);
-        // The next call has an instance of its own.
+        // The next call gets a new instance.
         assert_eq!(call(&loaded, Call::new().arg(3)).await.unwrap().json, json!(3));
     }
 }
@@ -115,7 +115,7 @@ async fn one_array_meets_the_limit_of_memory_wherever_it_is_made() {
                 says(&error, &["limits.memory_mb", "32 MiB"]);
             }
         }
-        // Longer than any may be: no limit of ours, and the plugin's own fault.
+        // Longer than any array may be: not a limit of the host, but the plugin's own fault.
         let loaded = load(engine, &in_code, json!({"limits": {"memory_mb": 4096}})).await;
         let error = call(&loaded, Call::new().arg(u32::MAX)).await.unwrap_err();
         assert_eq!(error.code(), ErrorCode::Crashed, "{error}");
@@ -123,7 +123,7 @@ async fn one_array_meets_the_limit_of_memory_wherever_it_is_made() {
     }
 }
 
-/// Its garbage is collected all the time.
+/// Its garbage is collected continuously.
 #[tokio::test]
 async fn garbage_without_end_meets_the_deadline() {
     let module = r#"
@@ -159,7 +159,7 @@ async fn throwing_and_catching_without_end_meets_the_deadline_and_the_cancel() {
         let cancelled = Call::new().arg(0);
         let handle = cancelled.handle().clone();
         let (result, ()) = tokio::join!(call(&loaded, cancelled), async {
-            // The guest runs by then: the other branch was polled first.
+            // The guest is running by now: the other branch was polled first.
             tokio::task::yield_now().await;
             handle.cancel();
         });
@@ -188,7 +188,7 @@ async fn an_exception_is_caught_by_the_component_or_crashes_it() {
     }
 }
 
-/// While it starts, and deep in its own functions.
+/// While it starts, and deep inside its own functions.
 #[tokio::test]
 async fn an_exception_crashes_a_component_wherever_it_is_thrown() {
     let at_start = r#"
@@ -211,7 +211,7 @@ async fn an_exception_crashes_a_component_wherever_it_is_thrown() {
     }
 }
 
-/// Values on the stack are where the collector begins: it keeps a list of them in the host's memory.
+/// Values on the stack are roots of the collector, which keeps a list of them in the host's memory.
 #[tokio::test]
 async fn a_deep_stack_of_references_is_collected_within_the_limits() {
     let module = r#"
@@ -234,7 +234,7 @@ async fn a_deep_stack_of_references_is_collected_within_the_limits() {
     }
 }
 
-/// Each instance that an engine has room for may have a heap, whatever memories it has besides.
+/// Each instance of an engine may have a heap, in addition to its memories.
 #[tokio::test]
 async fn every_instance_has_a_heap() {
     let module = format!("(memory 1) (memory 1) (memory 1) {LIST}");

@@ -11,8 +11,8 @@ use common::{Loaded, engine, says, try_load};
 use futures_util::TryStreamExt;
 use serde_json::json;
 
-/// A program that writes its arguments, a line each, and its input on standard output, or does what its second argument says:
-/// ends by `exit` with success or not, returns a failure, or traps. It starts once, as the library of a program does.
+/// A program that writes its arguments, one per line, and its input to standard output, or does what its second argument says: calls
+/// `exit` with success or not, returns a failure, or traps. It starts only once, as a runtime library of a program does.
 const PROGRAM: &str = r#"(component
     (import "wasi:io/error@0.2.0" (instance $errors (export "error" (type (sub resource)))))
     (alias export $errors "error" (type $error))
@@ -152,7 +152,7 @@ async fn arguments_and_input_go_in_and_the_output_comes_out_call_after_call() {
 }
 
 #[tokio::test]
-async fn a_status_is_success_or_the_plugins_failure() {
+async fn an_exit_status_is_success_or_an_error_of_the_plugin() {
     let loaded = program().await;
     for _ in 0..2 {
         assert_eq!(run(&loaded, Call::new().arg("exit")).await.unwrap().json, "");
@@ -171,7 +171,7 @@ async fn a_status_is_success_or_the_plugins_failure() {
 }
 
 #[tokio::test]
-async fn what_a_program_does_not_take() {
+async fn arguments_that_a_program_cannot_take_are_refused() {
     let loaded = program().await;
     for (call, code, words) in [
         (Call::new().method("main"), ErrorCode::NotFound, "no method `main`"),
@@ -181,7 +181,7 @@ async fn what_a_program_does_not_take() {
         (Call::new().named("args", "one"), ErrorCode::InvalidInput, "`args`"),
         (Call::new().named("stdin", 1), ErrorCode::InvalidInput, "`stdin`"),
         (Call::new().named("stdin", "x".repeat(2 << 20)), ErrorCode::ResourceExhausted, "limits.payload_mb"),
-        // The name stands before it.
+        // The program's name is the first argument.
         (Call::new().named("stdin", "x".repeat(1 << 20)), ErrorCode::ResourceExhausted, "standard output"),
     ] {
         let error = run(&loaded, call).await.unwrap_err();

@@ -1,5 +1,5 @@
-//! Components that take what no limit seems to count: time before their first call, and the host's memory behind what they
-//! ask of it.
+//! Components that use resources that seem to have no limit: time before their first call, and the host's memory behind their
+//! requests.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
@@ -11,7 +11,7 @@ use bivium_interface::{Call, CircuitState, ErrorCode, PluginError, PluginInterfa
 use common::{Loaded, engine, says, try_load};
 use serde_json::{Value, json};
 
-/// Generous against a busy machine; what is not stopped never ends.
+/// Long enough for a busy machine; a guest that is not stopped never ends.
 const STOPPED: Duration = Duration::from_secs(30);
 
 async fn load(text: &str, more: Value) -> Loaded {
@@ -99,7 +99,7 @@ async fn too_many_random_numbers_at_once_are_refused_by_name() {
     }
 }
 
-/// Handles to blobs in the making keep a media type each: here of 16 MiB, two hundred times.
+/// Handles to blobs that are being written keep a media type each: here of 16 MiB, two hundred times.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn handles_keep_no_long_texts() {

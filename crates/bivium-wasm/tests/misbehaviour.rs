@@ -12,7 +12,7 @@ use common::{Loaded, guest, load, says, try_load};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
-/// Generous against a busy machine; a guest that is not stopped never ends.
+/// Long enough for a busy machine; a guest that is not stopped never ends.
 const STOPPED: Duration = Duration::from_secs(20);
 
 struct Misbehave(Loaded);
@@ -39,7 +39,7 @@ impl Misbehave {
         error
     }
 
-    /// The next call is served; by another instance if the last one had to go.
+    /// The next call is served, by another instance if the last one ended.
     async fn serves(&self, restarts: u64) {
         let call = Call::new().method("echo").named("a", 1);
         assert_eq!(self.run(call).await.unwrap().json, json!({"a": 1}));
@@ -131,7 +131,7 @@ async fn a_guest_in_host_calls_meets_its_deadline() {
     // A slow disk may not take so much in that time; a fast one may meet the limit first.
     assert!(matches!(error.code(), ErrorCode::Timeout | ErrorCode::ResourceExhausted), "{error}");
     plugin.serves(u64::from(error.code() == ErrorCode::Timeout)).await;
-    // A write that was under way on its own thread ends there.
+    // A write on another thread ends now.
     let all_gone = async {
         while plugin.0.exchange.usage().blobs > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -147,7 +147,7 @@ async fn a_cancelled_busy_loop_is_stopped_and_a_cooperative_one_keeps_its_instan
         let call = Call::new().method(method);
         let handle = call.handle().clone();
         let (result, ()) = tokio::join!(plugin.run(call), async {
-            // The guest runs by then: the other branch was polled first.
+            // The guest is running by now: the other branch was polled first.
             tokio::task::yield_now().await;
             handle.cancel();
         });
@@ -286,7 +286,7 @@ async fn cleanup_ends_whatever_the_plugin_does_in_it() {
     }
 }
 
-/// All that a stream gives before it ends, and how it ends.
+/// All items of a stream, and how it ends.
 async fn drain(plugin: &Misbehave, call: Call) -> (Vec<Value>, Option<PluginError>) {
     let mut stream = plugin.0.plugin.execute_stream(call).await.unwrap();
     let mut items = Vec::new();
@@ -403,7 +403,7 @@ async fn a_busy_loop_uses_up_its_fuel_and_each_call_has_its_own() {
     plugin.serves(1).await;
 }
 
-/// All threads are busy with guests that never end; the runtime's timers are then looked after seldom.
+/// All threads are busy with guests that never end, so the runtime rarely checks its timers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn many_busy_loops_on_one_thread_meet_their_deadlines_and_let_others_run() {
     let spinners = Misbehave::new(json!({"instances": {"max": 8}})).await;

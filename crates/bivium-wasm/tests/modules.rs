@@ -1,11 +1,11 @@
-//! The modules of the crate have an order: each imports what lies below it, and nothing above.
+//! The modules of the crate are in layers: each imports only modules below it.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// From below. Modules of one line do not import each other.
+/// From the lowest. Modules of one layer do not import each other.
 const LAYERS: &[&[&str]] = &[
     &["text", "document"],
     &["refusal", "store"],
@@ -28,7 +28,7 @@ fn sources(dir: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
 }
 
-/// The modules that a source names by `crate::`, its tests left out.
+/// The modules that a source names with `crate::`, without its tests.
 fn imports(source: &str) -> Vec<String> {
     let source = source.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
     let lines = source.lines().map(|line| line.split("//").next().unwrap_or_default());

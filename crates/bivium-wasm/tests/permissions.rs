@@ -1,4 +1,4 @@
-//! What a component reaches through WASI: with no permission nothing, with one what it names and no more.
+//! What a component can reach through WASI: nothing without a permission, and with one only what it grants.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
@@ -43,22 +43,22 @@ impl Probe {
         message
     }
 
-    /// A call that goes over a quota: it fails with these words.
+    /// A call that exceeds a quota: the error contains these words.
     async fn goes_over(&self, method: &'static str, arguments: Value, words: &[&str]) {
         let error = self.run(method, arguments).await.unwrap_err();
         assert_eq!(error.code(), ErrorCode::ResourceExhausted, "{error}");
         says(&error, words);
     }
 
-    /// What the plugin's log has of denials.
+    /// The denials in the plugin's log.
     fn denials(&self) -> Vec<String> {
         let messages = self.0.log.tail(usize::MAX).into_iter().map(|record| record.message);
         messages.filter(|message| message.starts_with("denied: ")).collect()
     }
 }
 
-/// Directories of the host: `data`, `other` and `read`, each with a file `note.txt`, and beside them what is granted to
-/// nobody.
+/// Directories of the host: `data`, `other` and `read`, each with a file `note.txt`, and beside them what is not granted to
+/// anybody.
 struct Place(tempfile::TempDir);
 
 impl Place {
@@ -172,7 +172,7 @@ async fn hostile_paths_never_leave_their_directory() {
             for method in ["read", "open", "truncate", "write", "list", "stat"] {
                 let arguments = json!({"dir": "/data", "path": path, "follow": follow, "text": "x"});
                 let error = probe.fails(method, arguments).await;
-                // A link at the end that is not followed is no way out, but no file either.
+                // A link as the last part that is not followed leads nowhere, but is not a file either.
                 let expected =
                     if follow || path != "beside" { ["not-permitted"; 2] } else { ["loop", "not-permitted"] };
                 assert!(expected.contains(&error.as_str()), "{method} {path}: {error}");
@@ -181,7 +181,7 @@ async fn hostile_paths_never_leave_their_directory() {
         let out = json!({"dir": "/data", "path": "note.txt", "to-dir": "/data", "to": path});
         let into = json!({"dir": "/data", "path": path, "to-dir": "/data", "to": "stolen.txt"});
         for (method, arguments) in [("rename", &out), ("rename", &into), ("link", &out), ("link", &into)] {
-            // The links themselves may be renamed and linked: they lead nowhere for the plugin.
+            // The links themselves may be renamed and linked: the plugin cannot use them.
             if path != "beside" {
                 let error = probe.fails(method, arguments.clone()).await;
                 assert!(["not-permitted", "busy"].contains(&error.as_str()), "{method} {arguments}: {error}");
@@ -198,7 +198,7 @@ async fn hostile_paths_never_leave_their_directory() {
     says(&error, &["may not use `up/secret/note.txt` in /data", "permissions.filesystem"]);
     assert_eq!(place.text("secret/note.txt"), "secret");
     assert_eq!(place.text("data/note.txt"), "data");
-    // Told by directory, not by operation.
+    // Recorded by directory, not by operation.
     let denials = probe.denials();
     assert_eq!(denials.len(), 1, "{denials:?}");
     assert!(denials[0].contains("permissions.filesystem") && denials[0].contains("/data"), "{denials:?}");
@@ -210,7 +210,7 @@ async fn hostile_no_link_that_leads_out_is_planted_for_others_to_follow() {
     for dir in ["data/sub", "data/sub/deep", "data/sub/own"] {
         std::fs::create_dir(place.path(dir)).unwrap();
     }
-    // The owner's own: the first leads to the granted directory from where it is, the second out of it.
+    // Links of the owner: the first leads to the granted directory from where it is, the second out of it.
     let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, place.path("data").join(name)).unwrap();
     link("../note.txt", "sub/up");
     link("../../note.txt", "sub/own/up");
@@ -251,7 +251,7 @@ async fn hostile_no_link_that_leads_out_is_planted_for_others_to_follow() {
         }
     }
     for (path, to) in [("sub/deep", "deep"), ("sub/own", "own"), ("sub", "here2"), ("sub", "here/other")] {
-        // Within its directory it may have another name, with all that is in it.
+        // Within its directory it may be renamed, with all its content.
         if path == "sub" {
             moved("rename", path, to).await.unwrap();
             moved("rename", to, path).await.unwrap();
@@ -259,7 +259,7 @@ async fn hostile_no_link_that_leads_out_is_planted_for_others_to_follow() {
         }
         says(&moved("rename", path, to).await.expect_err(path), &["leads out of the directory"]);
     }
-    // Further down they lead to less.
+    // Deeper in the tree, links that go up the same number of levels are allowed.
     probe.run("make-directory", json!({"dir": "/data", "path": "sub/further"})).await.unwrap();
     moved("rename", "sub/deep", "sub/further/deep").await.unwrap();
     moved("link", "sub/up", "sub/further/up").await.unwrap();
@@ -272,7 +272,7 @@ async fn hostile_no_link_that_leads_out_is_planted_for_others_to_follow() {
     }
 }
 
-/// Everything below a directory, links not followed.
+/// Everything below a directory, without following links.
 fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
     entries
@@ -333,7 +333,7 @@ async fn hostile_a_directory_for_reading_is_not_written() {
     assert_eq!(place.text("read/note.txt"), "read");
     assert_eq!(std::fs::read_dir(place.path("read")).unwrap().count(), 1);
     assert_eq!(probe.denials().len(), 1, "{:?}", probe.denials());
-    // A call that succeeds is not blamed, nor is the next that fails for another reason.
+    // A successful call has no such error, nor has the next call that fails for another reason.
     let error = probe.run("read", json!({"dir": "/read", "path": "none"})).await.unwrap_err();
     assert!(error.help().is_none(), "{error}");
 }
@@ -369,7 +369,7 @@ async fn hostile_open_files_meet_their_limit_streams_too() {
     let out = json!({"dir": "/data", "path": "note.txt", "times": 9, "out": true});
     probe.goes_over("keep-streams", out, &["limits.files"]).await;
     probe.run("drop-kept", json!({})).await.unwrap();
-    // What the guest survives is no error.
+    // A refusal that the guest handles is not an error.
     let steps = json!({"steps": [
         {"do": "keep-open", "dir": "/data", "path": "note.txt", "times": 9},
         {"do": "drop-kept"},
@@ -408,7 +408,7 @@ async fn hostile_what_a_call_writes_into_files_meets_its_limit() {
         .await;
     let text = "x".repeat(usize::try_from(mib).unwrap());
     probe.goes_over("write", json!({"dir": "/data", "path": "new", "text": text}), &["limits.blob_mb"]).await;
-    // A new call begins anew, and names count too, however small they are.
+    // A new call starts again from zero, and names count too, however short they are.
     let steps: Vec<Value> =
         (0..300).map(|n| json!({"do": "make-directory", "dir": "/data", "path": format!("d{n}")})).collect();
     let outcomes = probe.run("steps", json!({"steps": steps})).await.unwrap();
@@ -506,7 +506,7 @@ async fn the_blobs_of_a_call_are_files_while_it_runs() {
         assert_eq!(error.code() == ErrorCode::Denied, expected == "not-permitted", "{error}");
     }
     assert_eq!(place.text("secret/note.txt"), "secret");
-    // What stays open after the call has nothing in it, and holds no blob.
+    // A file that stays open after the call is empty, and holds no blob.
     assert_eq!(run("keep-open", json!({"path": "0", "times": 2})).await.unwrap(), 2);
     assert_eq!(probe.run("read-kept", json!({})).await.unwrap(), "");
     assert_eq!(probe.run("list", json!({"dir": "/blobs", "path": "."})).await.unwrap(), json!([]));
@@ -584,12 +584,12 @@ async fn hostile_no_granted_directory_leads_to_where_the_kernel_shows_itself() {
         beneath("sys/kernel/mm/transparent_hugepage/enabled"),
     ] {
         for method in ["read", "stat"] {
-            // By a link at the end, `stat` tells of a file and shows nothing of it.
+            // Through a link as the last part, `stat` reports a file but shows nothing of it.
             if method == "stat" && path.ends_with("data/environ") {
                 continue;
             }
             let error = probe.fails(method, json!({"dir": "/", "path": path, "follow": true, "text": "x"})).await;
-            // The kernel's own links are not followed by anybody.
+            // Links of the kernel are never followed.
             let is_refused = error == "not-permitted" || error == "loop" && path.contains("self/root");
             assert!(is_refused, "{method} {path}: {error}");
         }
@@ -600,17 +600,17 @@ async fn hostile_no_granted_directory_leads_to_where_the_kernel_shows_itself() {
         assert_eq!(error, "not-permitted", "list {path}");
     }
     let note = beneath("note.txt");
-    // What lies on disks is there.
+    // Files on disks can be read.
     probe.run("read", json!({"dir": "/", "path": note})).await.unwrap();
     let denials = probe.denials();
     assert!(denials[0].contains("permissions.filesystem"), "{denials:?}");
 }
 
-/// Something of the machine's that is mounted at a second place.
+/// A directory of the machine that is mounted at a second place.
 struct Mounted(PathBuf);
 
 impl Mounted {
-    /// None, and a word about it, where that is not allowed.
+    /// `None`, with a message, if mounting is not allowed.
     fn at(path: PathBuf, what: &Path) -> Option<Self> {
         std::fs::create_dir(&path).unwrap();
         let done = std::process::Command::new("mount").arg("--bind").arg(what).arg(&path).output();
@@ -624,7 +624,7 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        // Or else the directory would be removed with all that is mounted there.
+        // Otherwise the directory would be removed with everything that is mounted there.
         assert!(std::process::Command::new("umount").arg("-l").arg(&self.0).status().unwrap().success());
     }
 }
@@ -655,7 +655,7 @@ async fn hostile_what_the_kernel_shows_beneath_a_directory_is_not_written() {
     probe.run("read", json!({"dir": "/data", "path": "note.txt"})).await.unwrap();
 }
 
-/// The probe with this directory for reading, in a host whose exchange and whose plugins' data lie beneath it.
+/// The probe with this directory for reading, in a host whose exchange and plugin data lie beneath it.
 async fn above(place: &Place, exchange: &Exchange, grant: &Path, mode: &str) -> Result<Probe, PluginError> {
     let permissions = json!({"filesystem": [{"path": grant, "guest": "/g", "mode": mode}]});
     let manifest = manifest("p", &guest("probe"), json!({"permissions": permissions}));
@@ -682,7 +682,7 @@ async fn hostile_what_no_plugin_may_have_is_not_read_through_a_directory_above_i
     std::fs::create_dir(root.join("secret/deep")).unwrap();
     std::fs::write(root.join("secret/deep/note.txt"), "secret").unwrap();
     let probe = above(&place, &exchange, &root, "read").await.unwrap();
-    // Another host comes, and somebody shows the same directory at another place.
+    // Another host starts, and somebody mounts the same directory at another place.
     let other = Exchange::builder().root(&root).open().unwrap();
     let others = other.write(b"of another host", "text/plain").unwrap();
     let within = |path: &Path| path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
@@ -725,7 +725,7 @@ async fn hostile_what_no_plugin_may_have_is_not_read_through_a_directory_above_i
                 assert_eq!(error, "not-permitted", "{method} {path}");
             }
         }
-        // Nor is it told what there is and what is not.
+        // Nor can it find out what exists there.
         let error = probe.fails("read", json!({"dir": "/g", "path": format!("{path}/none")})).await;
         assert_eq!(error, "not-permitted", "{path}");
     }
@@ -740,7 +740,7 @@ async fn hostile_what_no_plugin_may_have_is_not_read_through_a_directory_above_i
         }
     }
     assert_eq!((place.text("secret/note.txt"), place.text("read/note.txt")), ("secret".into(), "read".into()));
-    // All else is there.
+    // Everything else can be read.
     for path in ["read/note.txt", "to/../read/note.txt", "data/note.txt"] {
         probe.run("read", json!({"dir": "/g", "path": path})).await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! What components print: records of the call that printed it, line by line, and the reason of a crash.
+//! What components print becomes records of the call that printed it, line by line, and explains a crash.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
@@ -36,7 +36,7 @@ async fn a_line_without_an_end_is_the_calls_that_printed_it() {
         let call = Call::new().method(method);
         expected.extend(lines.into_iter().map(|line| (source, Some(call.id()), line.to_owned())));
         assert_eq!(loaded.plugin.execute(call).await.is_ok(), works, "{method}");
-        // It is all there when the call has ended.
+        // All records are there when the call has ended.
         let records = loaded.log.tail(10).into_iter().filter(|record| record.source != LogSource::Host);
         let records: Vec<_> = records.map(|record| (record.source, record.call, record.message)).collect();
         assert_eq!(records, expected);

@@ -1,4 +1,4 @@
-//! What is refused at load, each with one sentence that says why and what to do.
+//! Components that are refused when they are loaded, each with one sentence that says why and what to do.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
@@ -56,7 +56,7 @@ async fn nothing_exported() {
     says(&error, &["exports nothing", "`bivium:plugin/guest` of version 0.1.0", "functions of its own"]);
 }
 
-/// A component with these types that exports one function of them, `f`.
+/// A component with these types that exports one function with them, `f`.
 fn function(types: &str, params: &str) -> String {
     format!(
         r#"(component {types}
@@ -104,7 +104,7 @@ async fn functions_of_types_without_measure() {
     assert_eq!(error.code(), ErrorCode::InvalidManifest);
     says(&error, &["function `acme:tools/api@1.0.0#f`", "nested too deeply"]);
 
-    // Few types, each twice in the next.
+    // A few types, each used twice in the next one.
     let wide: String = (1..16).map(|n| format!("(type $t{n} (tuple $t{0} $t{0}))", n - 1)).collect();
     let text = function(&format!("(type $t0 (tuple u8 u8)) {wide}"), r#"(param "it" (list $t15))"#);
     let error = refused(&text).await.error;

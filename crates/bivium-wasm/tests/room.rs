@@ -1,5 +1,5 @@
-//! More plugins than an engine has room for: calls wait for their own plugin's instance or for room, under their deadlines,
-//! and all end well.
+//! More plugins than an engine has capacity for: calls wait for their own plugin's instance or for capacity, under their deadlines,
+//! and all of them end.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
@@ -16,10 +16,10 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-/// Generous against a busy machine; what waits for what does not come never ends.
+/// Long enough for a busy machine; a call that waits for something that never happens would not end.
 const LONG: Duration = Duration::from_secs(60);
 
-/// An engine of so many instances, and plugins on it. Compiled once.
+/// An engine for this many instances, and plugins on it. Compiled once.
 struct House {
     engine: WasmEngine,
     _cache: tempfile::TempDir,
@@ -36,7 +36,10 @@ impl House {
 
     async fn plugin(&self, more: Value) -> Loaded {
         let loaded = try_load(&self.engine, &guest("misbehave"), more).await.unwrap();
-        tokio::time::timeout(LONG, loaded.plugin.initialize(json!({}))).await.expect("no room is made").unwrap();
+        tokio::time::timeout(LONG, loaded.plugin.initialize(json!({})))
+            .await
+            .expect("no capacity becomes free")
+            .unwrap();
         loaded
     }
 }
@@ -47,7 +50,7 @@ fn call(method: &'static str) -> Call {
 
 async fn stats(loaded: &Loaded) -> Stats {
     let stats = loaded.plugin.stats().await.unwrap();
-    assert_eq!((stats.crashes, stats.circuit), (0, CircuitState::Closed), "waiting for room is no crash");
+    assert_eq!((stats.crashes, stats.circuit), (0, CircuitState::Closed), "waiting for capacity is not a crash");
     stats
 }
 
@@ -79,7 +82,7 @@ async fn many_plugins_share_few_places_and_every_call_ends_well() {
 async fn a_call_that_waits_for_room_meets_its_deadline_and_its_cancel() {
     for pooling in [true, false] {
         let house = House::new(1, pooling);
-        // Its instance is stopped for the second one's.
+        // Its instance is stopped for the second plugin.
         let waiting = house.plugin(json!({})).await;
         let busy = house.plugin(json!({})).await;
         let spin = call("spin");
@@ -136,12 +139,12 @@ async fn the_instance_that_was_idle_for_longest_goes() {
     first.plugin.execute(call("echo")).await.unwrap();
     let third = house.plugin(json!({})).await;
     assert_eq!([stats(&first).await.idle_stops, stats(&second).await.idle_stops], [0, 1]);
-    // It comes back when it is called, with its configuration.
+    // A call makes it again, with its configuration.
     second.plugin.execute(call("echo")).await.unwrap();
     assert_eq!([stats(&first).await.idle_stops, stats(&third).await.idle_stops], [1, 0]);
 }
 
-/// A plugin whose calls never cease gives its instance up in turn.
+/// A plugin with calls all the time gives its instance up in turn.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plugin_that_is_always_busy_does_not_keep_others_out() {
     let house = House::new(1, true);

@@ -1,4 +1,4 @@
-//! The thread by which busy guests are made to yield sleeps while none runs. Alone in its process, where its engine is the
+//! The thread that makes busy guests yield sleeps while no guest runs. This test is alone in its process, so that its engine is the
 //! only one.
 
 #![cfg(target_os = "linux")]
@@ -26,7 +26,7 @@ fn switches() -> u64 {
 /// Forty ticks long.
 const SPAN: Duration = Duration::from_millis(200);
 
-/// Waits until the thread does not wake for a span, and sees that it does not for another.
+/// Waits until the thread does not wake for a while, and checks that it does not for another while.
 async fn rests() {
     let begun = Instant::now();
     loop {
@@ -34,10 +34,10 @@ async fn rests() {
         tokio::time::sleep(SPAN).await;
         if switches() == before {
             tokio::time::sleep(SPAN).await;
-            assert_eq!(switches(), before, "it woke, and no guest ran");
+            assert_eq!(switches(), before, "it woke although no guest ran");
             return;
         }
-        assert!(begun.elapsed() < Duration::from_secs(20), "it does not come to rest");
+        assert!(begun.elapsed() < Duration::from_secs(20), "it does not stop waking");
     }
 }
 
@@ -56,10 +56,10 @@ async fn the_ticker_sleeps_while_no_guest_runs_and_wakes_for_the_first() {
     rests().await;
     meets_its_deadline(&spinner).await;
     rests().await;
-    // A guest that waits in the host is not one that runs.
+    // A guest that waits in a host function does not count as running.
     let call = Call::new().method("sleep").named("ns", u64::MAX);
     let handle = call.handle().clone();
-    // A task of its own, which is not polled with this one.
+    // A separate task, which is not polled together with this one.
     let waits = tokio::spawn(async move { sleeper.plugin.execute(call).await });
     rests().await;
     meets_its_deadline(&spinner).await;

@@ -1,4 +1,4 @@
-//! Components of worlds that are not ours: their functions are methods.
+//! Components that do not implement Bivium's world: their functions are methods.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
@@ -20,7 +20,7 @@ fn method(name: &'static str) -> Call {
     Call::new().method(name)
 }
 
-/// What `echo.NAME` gives for `value`.
+/// What `echo.NAME` returns for `value`.
 async fn echoed(plugin: &dyn PluginInterface, name: &str, value: Value) -> Result<Value, PluginError> {
     let call = Call::new().method(format!("echo.{name}")).named("value", value);
     plugin.execute(call).await.map(|payload| payload.json)
@@ -45,7 +45,7 @@ async fn a_function_is_a_method_by_its_short_and_its_full_name() {
         assert_eq!(plugin.execute(method(name).arg(7)).await.unwrap().json, 7);
     }
     for n in 1..3 {
-        assert_eq!(plugin.execute(method("count")).await.unwrap().json, n, "the instance serves on");
+        assert_eq!(plugin.execute(method("count")).await.unwrap().json, n, "the instance stays in use");
     }
     let error = plugin.execute(Call::new()).await.unwrap_err();
     assert_eq!((error.code(), error.plugin()), (ErrorCode::NotFound, Some("p")));
@@ -98,7 +98,7 @@ async fn values_fit_the_schemas_that_are_made_for_them() {
     }
 }
 
-/// Values of each type that come back as they went in.
+/// Values of each type that are returned unchanged.
 fn samples() -> Vec<(&'static str, Value)> {
     let leaf = json!({"id": 9_007_199_254_740_992_u64, "label": null});
     vec![
@@ -165,7 +165,7 @@ async fn every_type_there_and_back() {
     for value in [json!({"ok": null}), json!({"err": null})] {
         assert_eq!(echoed(plugin, "of-bare-result", value.clone()).await.unwrap(), json!([value]));
     }
-    // What can be written in several ways.
+    // Values that can be written in several ways.
     for (name, value, expected) in [
         ("of-u8", json!(3.0), json!(3)),
         ("of-u64", json!(u64::MAX), json!("18446744073709551615")),
@@ -224,7 +224,7 @@ async fn a_wrong_argument_is_told_with_its_place_its_type_and_its_value() {
     ];
     for (name, arguments, words) in wrong {
         let call = Call::new().method(format!("echo.{name}")).named_from(arguments.clone().into());
-        // Of a blob that did not come with it the call itself knows.
+        // A blob that is missing is found when the call is made.
         let Ok(call) = call else { continue };
         let error = plugin.execute(call).await.expect_err(&arguments.to_string());
         assert_eq!(error.code(), ErrorCode::InvalidInput, "{arguments}: {error}");
@@ -260,7 +260,7 @@ async fn bytes_are_base64_while_they_are_few_and_blobs_when_they_are_many() {
     assert_eq!((blob.media_type(), blob.size()), ("application/octet-stream", 100_000));
     assert_eq!(bytes_of(blob), vec![b'x'; 100_000]);
 
-    // From one call to the next, as in a pipeline; and a file of the caller's own.
+    // Passed from one call to the next, as in a pipeline; and a caller's own file.
     let again = plugin.execute(job(1).named_from(Payload { json: json!({"image": {"$blob": 0}}), ..large }).unwrap());
     assert_eq!(again.await.unwrap().json.as_str().unwrap(), base64_of(&[b'x'; 100]));
     let directory = tempfile::tempdir().unwrap();
@@ -318,7 +318,7 @@ async fn calls_end_in_time_and_traps_end_one_instance() {
     assert_eq!(error.code(), ErrorCode::Timeout);
     says(&error, &["limits.call_ms"]);
 
-    // Time is not what these are about.
+    // These tests are not about time.
     let loaded = typed().await;
     let plugin: &dyn PluginInterface = &loaded.plugin;
     let call = method("wrong.spin");
@@ -385,7 +385,7 @@ async fn there_is_nothing_to_configure() {
     plugin.cleanup().await.unwrap();
 }
 
-/// A component in the text format, loaded.
+/// Loads a component in the text format.
 async fn text(component: &str) -> common::Loaded {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("c.wasm");
@@ -395,7 +395,7 @@ async fn text(component: &str) -> common::Loaded {
 
 #[tokio::test]
 async fn maps_are_objects_or_pairs() {
-    // Gives back the pointer and the length that it gets.
+    // Returns the pointer and the length that it gets.
     let loaded = text(
         r#"(component
         (core module $m
@@ -442,7 +442,7 @@ async fn maps_are_objects_or_pairs() {
 #[tokio::test]
 async fn strings_cross_in_every_encoding() {
     for encoding in ["utf8", "utf16", "latin1+utf16"] {
-        // Gives back the pointer and the length that it gets; what is allocated again grows or shrinks where it lies.
+        // Returns the pointer and the length that it gets; a reallocation grows or shrinks in place.
         let loaded = text(&format!(
             r#"(component
             (core module $m
@@ -478,7 +478,7 @@ async fn strings_cross_in_every_encoding() {
     }
 }
 
-/// An interface that exports functions of these names, each with a result of its own.
+/// An interface that exports functions of these names, each with a different result.
 fn interface(name: &str, functions: &[(&str, u32)]) -> String {
     let mut text = String::new();
     let mut exports = String::new();
@@ -509,7 +509,7 @@ async fn the_default_method_is_execute_or_the_only_function() {
     assert_eq!(call(&twice, "execute").await.unwrap_err().code(), ErrorCode::NotFound);
     assert_eq!(call(&twice, "d.execute").await.unwrap(), 2);
 
-    // Interfaces whose short names are the same are told apart by the full ones.
+    // Interfaces with the same short name are distinguished by their full names.
     let alike = [interface("a:b/c@1.0.0", &[("f", 1)]), interface("x:y/c", &[("f", 2), ("g", 3)])];
     let error = call(&alike, "c.f").await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::NotFound);
@@ -520,8 +520,8 @@ async fn the_default_method_is_execute_or_the_only_function() {
 }
 
 #[tokio::test]
-async fn a_stranger_to_wasi_and_a_command_are_plugins_too() {
-    // As a program's `main` looks from outside.
+async fn a_command_is_a_plugin_too() {
+    // Looks like a program's `main`.
     let command = r#"(component
         (import "wasi:cli/environment@0.2.0" (instance (export "get-arguments" (func (result (list string))))))
         (core module $m (func (export "run") (result i32) (i32.const 1)))
@@ -535,7 +535,7 @@ async fn a_stranger_to_wasi_and_a_command_are_plugins_too() {
     assert_eq!(loaded.plugin.methods().await.unwrap()[0].name, "execute");
 }
 
-/// One function that is called, one that takes a resource, and one that componentize-qjs exports for itself.
+/// One function that can be called, one that takes a resource, and one that componentize-qjs exports for itself.
 const MIXED: &str = r#"(component
     (type $thing (resource (rep i32)))
     (export $exported "thing" (type $thing))
@@ -566,7 +566,7 @@ async fn what_cannot_be_called_refuses_itself_alone() {
         listed,
         [("execute", None), ("seven", None), ("use-it", Some("it has a resource among its parameters or results"))]
     );
-    // The only one is run by a call that names none.
+    // A call without a method runs the only one.
     for call in [Call::new(), method("seven")] {
         assert_eq!(plugin.execute(call).await.unwrap().json, 7);
     }
@@ -575,5 +575,5 @@ async fn what_cannot_be_called_refuses_itself_alone() {
     says(&error, &["`use-it` cannot be called", "a resource"]);
     let error = plugin.execute(method("init")).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::NotFound);
-    assert_eq!(plugin.execute(Call::new()).await.unwrap().json, 7, "the instance serves on");
+    assert_eq!(plugin.execute(Call::new()).await.unwrap().json, 7, "the instance stays in use");
 }

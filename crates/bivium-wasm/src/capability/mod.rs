@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_permission_is_told_where_the_guest_misses_it() {
+    fn an_error_names_the_permission_that_the_guest_lacks() {
         use bivium_interface::Failure;
         use bivium_interface::manifest::Permissions;
         use bivium_records::{Auditor, PluginLog};

@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sequence_is_that_of_splitmix64_and_lengths_are_exact() {
+    fn the_sequence_is_splitmix64_and_lengths_are_exact() {
         // Reference values of the algorithm's authors for the seed 1234567.
         let mut random = Sequence(1_234_567);
         let values: Vec<u64> = (0..3).map(|_| random.next()).collect();

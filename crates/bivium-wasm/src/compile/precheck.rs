@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_component_is_told_by_its_first_bytes_and_its_length() {
+    fn a_file_that_is_not_a_component_is_recognized_by_its_header_and_length() {
         let dir = tempfile::tempdir().unwrap();
         let told = |bytes: &[u8]| {
             let path = dir.path().join("x.wasm");

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn code_and_data_go_and_the_rest_stays() {
+    fn code_and_data_are_removed_and_the_rest_stays() {
         let text = r#"(component
             (core module $m (memory 1) (data (i32.const 0) "secret") (func $f (export "f") (param i32) (result i64)
                 i64.const 1234567890123) (func (export "g")) (start 1))
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_has_none() {
+    fn a_damaged_component_is_not_stripped() {
         let whole = wat::parse_str("(component (core module (func nop)))").unwrap();
         for len in 0..whole.len() {
             // What is left must not be read beyond its end. If the cut is between sections, the file is valid.

@@ -229,7 +229,7 @@ mod tests {
     use bivium_records::PluginLog;
 
     #[test]
-    fn a_guest_that_gives_up_after_a_refusal_failed_by_it() {
+    fn a_guest_that_fails_after_a_refusal_failed_because_of_it() {
         let log = PluginLog::new("p");
         let audit = Auditor::new("p", None, log.clone());
         let access = Arc::new(AccessRecorder::new(audit, Arc::new(GuestLog::new(log.clone(), 3, 1000))));

@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_limit_counts_what_the_guest_computes_and_not_its_readers_pauses() {
+    async fn the_limit_counts_the_guests_time_and_not_its_readers_pauses() {
         let limit = 30;
         let ((_call, mut bounds), signals) = (call_with(Some(limit)), signals());
         bounds.drive(&signals, async {}).await.unwrap();
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cancelled_guest_has_a_grace() {
+    async fn a_cancelled_guest_has_a_grace_time() {
         let ((call, mut bounds), signals) = (call_with(None), signals());
         call.handle().cancel();
         assert_eq!(bounds.check().unwrap_err().code(), ErrorCode::Cancelled);
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn processor_time_counts_over_all_entries_and_waiting_does_not() {
+    async fn processor_time_counts_over_the_whole_call_and_waiting_does_not() {
         let mut limits = Limits::default();
         limits.cpu_ms = Some(40);
         let limits = StoreLimits::new(&limits);

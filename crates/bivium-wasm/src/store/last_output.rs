@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sentence_that_tells_most() {
+    fn the_most_informative_sentence_is_found() {
         let rust = "starting\n\nthread 'main' (1) panicked at src/lib.rs:5:9:\nno more\napples\n\
                     note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace";
         assert_eq!(sentence(rust).unwrap(), "thread 'main' (1) panicked at src/lib.rs:5:9: no more apples");
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_in_the_log_is_told_whole_if_it_was_the_last() {
+    fn the_last_error_in_the_log_is_shown_completely() {
         let mut output = LastOutput::default();
         output.line("a line");
         output.record("why:\n  because\nof that");
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_kept_than_fits_and_nothing_acts_on_a_terminal() {
+    fn the_kept_output_is_limited_and_control_characters_are_escaped() {
         let mut output = LastOutput::default();
         for n in 0..100_000 {
             output.line(&format!("\u{1b}[2J{n}{}", "x".repeat(n % 7000)));

@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_of_all_memories_counts_together_and_a_refusal_is_told() {
+    fn all_memories_count_together_and_a_refusal_is_reported() {
         let mut limits = manifest::Limits::default();
         limits.memory_mb = Some(2);
         let mut limiter = Limiter::new(StoreLimits::new(&limits), MemoryGauge::default());

@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_is_cut_and_told() {
+    fn a_flood_of_records_is_cut_and_reported() {
         let log = PluginLog::new("p");
         let guest = GuestLog::new(log.clone(), 7, 1000);
         let call = CallId::next();
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_an_end_is_its_calls() {
+    fn an_unfinished_line_belongs_to_its_call() {
         let log = PluginLog::new("p");
         let guest = GuestLog::new(log.clone(), 1, 1000);
         let (first, second) = (CallId::next(), CallId::next());

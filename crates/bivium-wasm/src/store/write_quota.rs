@@ -40,7 +40,7 @@ mod tests {
     use bivium_interface::ErrorCode;
 
     #[test]
-    fn what_a_call_writes_is_bounded() {
+    fn the_bytes_that_a_call_writes_are_limited() {
         let written = WriteQuota::new(10);
         written.charge(9).unwrap();
         written.charge(1).unwrap();

@@ -511,7 +511,7 @@ impl<'a> Reader<'a> {
     fn charge(&mut self, bytes: usize) -> Result<()> {
         self.budget.take(bytes).map_err(|_| {
             PluginError::resource_exhausted(format!(
-                "the arguments need more than {} MiB as component values, over what `limits.memory_mb` and \
+                "the arguments take more than {} MiB as component values, over what `limits.memory_mb` and \
                  `limits.payload_mb` allow together",
                 self.budget.limit() >> 20
             ))

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_is_run_by_the_world_of_its_line() {
+    fn a_version_is_run_by_the_compatible_world() {
         for version in ["0.1.0", "0.1.7"] {
             assert_eq!(of_version(version).unwrap().version, "0.1.0");
         }
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_worlds_are_of_one_line() {
+    fn no_two_worlds_are_compatible() {
         for world in WORLDS {
             assert_eq!(of_version(world.version).unwrap().version, world.version);
         }

@@ -1,6 +1,6 @@
-//! What the tests of this crate share: an engine, an exchange, and the guests of `tests/guests`.
+//! Shared by the tests of this crate: an engine, an exchange, and the guests of `tests/guests`.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file takes it in as a module and uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test file includes it as a module and uses a part of it")]
 
 pub mod speaker;
 
@@ -56,7 +56,7 @@ pub async fn load(name: &str, more: Value) -> Loaded {
     try_load(engine(), &guest(name), more).await.unwrap()
 }
 
-/// Whether the message and the help of an error have these words, and it is one line.
+/// Asserts that the message and the help of an error contain these words, and that it is one line.
 #[track_caller]
 pub fn says(error: &PluginError, words: &[&str]) {
     let text = error.to_string();
@@ -66,7 +66,7 @@ pub fn says(error: &PluginError, words: &[&str]) {
     }
 }
 
-/// The most memory that this process has had, in MiB.
+/// The peak memory of this process, in MiB.
 #[cfg(target_os = "linux")]
 pub fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();

@@ -1,7 +1,7 @@
-//! A component that is small and takes very long to compile, made for it: one function of loops within loops, each of
-//! which carries every local variable on.
+//! A small component that takes very long to compile: one function of nested loops, each of which carries every local variable
+//! on.
 
-/// The component with that many loops: the time grows with more than their square. A thousand take half a minute.
+/// The component with this many loops. The time grows with more than their square; a thousand take half a minute.
 pub(crate) fn slow_to_compile(loops: u32) -> Vec<u8> {
     let mut dice = 0x2545_f491_4f6c_dd1d_u64;
     let mut local = |op: u8, code: &mut Vec<u8>| {

@@ -1,6 +1,6 @@
-//! A typed component whose functions print what they are told to, and then return or trap.
+//! A typed component whose functions print given texts, and then return or trap.
 
-/// What one function does: its name, what it prints, on which stream (`stdout` or `stderr`), and whether it traps then.
+/// One function: its name, the text, the stream (`stdout` or `stderr`), and whether it traps then.
 pub struct Speech<'a> {
     pub name: &'a str,
     pub stream: &'a str,

@@ -1,6 +1,6 @@
-//! What a component reaches over the network: what its rules name, at addresses that they allow, within its limits.
+//! What a component can reach over the network: the destinations of its rules, at addresses that they allow, within its limits.
 //!
-//! Names are looked up in a table of the test's own; nothing leaves this machine.
+//! Names are looked up in a table of the test; nothing leaves this machine.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
@@ -25,10 +25,10 @@ use bivium_records::{AuditRecord, AuditSink, Auditor, Decision, PluginLog, Secre
 use bivium_wasm::{ComponentPlugin, Resolver, WasmConfig, WasmEngine};
 use serde_json::{Value, json};
 
-/// Generous against a busy machine; a guest that is not stopped never ends.
+/// Long enough for a busy machine; a guest that is not stopped never ends.
 const STOPPED: Duration = Duration::from_secs(30);
 
-/// Names of hosts: each lookup of one gives the next of its answers, the last one for ever.
+/// Names of hosts: each lookup of a name returns the next of its answers, and then always the last one.
 static NAMES: Mutex<BTreeMap<&str, Vec<Vec<IpAddr>>>> = Mutex::new(BTreeMap::new());
 
 fn name(name: &'static str, answers: &[&[&str]]) {
@@ -52,7 +52,7 @@ static ENGINE: LazyLock<WasmEngine> = LazyLock::new(|| {
     WasmEngine::new(config).unwrap()
 });
 
-/// Takes records, but for those of the permission that is set.
+/// Accepts records, except those of the permission that is set.
 #[derive(Clone, Default)]
 struct Records(Arc<Mutex<Vec<AuditRecord>>>, Arc<Mutex<Option<&'static str>>>);
 
@@ -66,7 +66,7 @@ impl AuditSink for Records {
     }
 }
 
-/// The guest that asks, with these further keys in its manifest.
+/// The guest that makes the requests, with these further keys in its manifest.
 struct Probe {
     plugin: ComponentPlugin,
     log: PluginLog,
@@ -111,7 +111,7 @@ impl Probe {
         error
     }
 
-    /// The last thing that was decided.
+    /// The last decision.
     fn last(&self, permission: &str) -> AuditRecord {
         let records = self.audit.0.lock().unwrap();
         records.iter().rfind(|record| record.permission == permission).cloned().expect("nothing was decided")

@@ -1,4 +1,4 @@
-//! Limits and time.
+//! Limits of connections, sizes and time.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn hostile_connections_over_their_limit_are_refused() {
     let error = probe.fails("tcp-keep", json!({"times": 1}), ErrorCode::ResourceExhausted).await;
     says(&error, &["limits.connections", "new-socket-limit"]);
     server.sees(|seen| seen.connections == 2).await;
-    // What is dropped is free at once, and closed.
+    // A dropped connection is closed and its place is free at once.
     probe.run("tcp-drop", json!({})).await.unwrap();
     probe.run("request-drop", json!({})).await.unwrap();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Secrets: they go to their hosts in the host's hand, and nowhere else.
+//! Secrets: the host sends them to their servers, and to nobody else.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ async fn hostile_a_secret_goes_to_its_host_only_and_the_guest_sees_it_not() {
     let to_its = json!({"to": its.url("/"), "headers": {"authorization": "Bearer guess"}});
     let own = probe.run("request-headers", to_its.clone()).await.unwrap();
     assert_eq!(own, json!({"authorization": "Bearer guess"}));
-    // This server says what it got; only so does the guest learn it.
+    // This server returns what it received; the guest learns the secret only because of that.
     let got = probe.run("request", to_its).await.unwrap()["body"].as_str().unwrap().to_owned();
     assert!(got.contains(&format!("Bearer {VALUE}\r\n")) && !got.contains("guess"), "{got}");
     probe.was(Decision::Granted, SECRETS, &format!("API_KEY for {}", its.url("")));
@@ -65,7 +65,7 @@ async fn hostile_no_header_of_the_guests_passes_for_the_secrets() {
         assert!(!error.to_string().contains(VALUE));
     }
     assert_eq!(its.seen().connections, 0, "nothing was sent");
-    // Where no secret goes it is a header like any other.
+    // Where no secret is sent it is an ordinary header.
     let asked = json!({"to": format!("http://localhost:{}/", other.port), "headers": {"x_api_key": "mine"}});
     let got = probe.run("request", asked).await.unwrap()["body"].as_str().unwrap().to_lowercase();
     assert!(got.contains("x_api_key: mine"), "{got}");
@@ -137,7 +137,7 @@ async fn what_cannot_be_recorded_does_not_happen_where_that_is_enforced() {
     assert_eq!(server.seen().requests, 4, "those of the one that need not be recorded");
     let error = |probe: &Probe| probe.log.tail(usize::MAX).iter().any(|one| one.message.contains("is not written"));
     assert!(error(&lax) && error(&strict));
-    // What the guest does not take for an error fails its call as well, and its next call does not see it either.
+    // The call fails even if the guest ignores the error, and its next call is not affected.
     *strict.audit.1.lock().unwrap() = Some("permissions.env");
     for _ in 0..2 {
         strict.fails("environment", json!({}), ErrorCode::ResourceExhausted).await;
@@ -151,7 +151,7 @@ async fn what_cannot_be_recorded_does_not_happen_where_that_is_enforced() {
 async fn hostile_a_redirect_and_an_error_show_no_secret() {
     let server = Server::start().await;
     let probe = probe(&ENGINE, json!([server.url(""), "http://127.0.0.1:1"]), json!([HOST])).await;
-    // It is for the guest to follow, by a request of its own that is held against the rules.
+    // The guest must follow it with a request of its own, which is checked against the rules.
     let answer = probe.run("request", json!({"to": server.url("/elsewhere")})).await.unwrap();
     assert_eq!(answer["status"], 302);
     assert!(!answer.to_string().contains(VALUE), "{answer}");
@@ -167,7 +167,7 @@ async fn hostile_a_secret_does_not_go_in_the_clear() {
     name("clear.test", &[&["127.0.0.1"], &["127.0.0.1", "10.0.0.1"]]);
     let to = format!("http://clear.test:{}", server.port);
     let probe = probe(&ENGINE, json!([to]), json!(["*.test"])).await;
-    // To loopback it may; the second answer leads beyond.
+    // To loopback it may be sent; the second answer is another address.
     probe.run("request", json!({"to": format!("{to}/")})).await.unwrap();
     let error = probe.fails("request", json!({"to": format!("{to}/")}), ErrorCode::Denied).await;
     says(&error, &["API_KEY", "only over https", SECRETS]);
@@ -185,7 +185,7 @@ async fn a_secret_that_the_host_has_not_is_told_at_load() {
     says(&error, &["NO_SUCH", "BIVIUM_SECRET_NO_SUCH", "ManagerBuilder::secret"]);
 }
 
-/// An authority of the test's own, in a file of PEM, and a server's side of TLS with its certificate for a name.
+/// A certificate authority of the test, in a PEM file, and a server's side of TLS with its certificate for a name.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -220,7 +220,7 @@ async fn hostile_over_tls_a_secret_goes_to_whom_the_certificate_names() {
     let server = Server::start_tls(authority.acceptor("api.tls.test")).await;
     let thief = Server::start_tls(authority.acceptor("thief.tls.test")).await;
     let stranger = Server::start_tls(Authority::new().acceptor("api.tls.test")).await;
-    // The second and third lookup are answered by whoever has taken over the name.
+    // Whoever has taken over the name answers the second and third lookup.
     name("api.tls.test", &[&["127.0.0.1"]]);
     let to = |server: &Server| format!("https://api.tls.test:{}/", server.port);
     let probe = probe(&engine, json!(["https://api.tls.test:*"]), json!(["api.tls.test"])).await;
@@ -233,7 +233,7 @@ async fn hostile_over_tls_a_secret_goes_to_whom_the_certificate_names() {
         wrong.sees(|seen| seen.closed == 1).await;
         assert_eq!(wrong.seen().requests, 0);
     }
-    // The machine's own authorities do not know this one.
+    // The machine's own authorities do not include this one.
     let elsewhere = super::secrets::probe(&ENGINE, json!(["https://api.tls.test:*"]), json!(["api.tls.test"])).await;
     elsewhere.fails("request", json!({"to": to(&server)}), ErrorCode::PluginFailed).await;
     assert_eq!(server.seen().requests, 1);

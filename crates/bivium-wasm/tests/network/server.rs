@@ -1,4 +1,4 @@
-//! A server on this machine that does to its clients what a test wants, and says what it saw.
+//! A server on this machine that treats its clients as a test wants, and reports what it received.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 pub(crate) const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-/// Generous against a busy machine.
+/// Long enough for a busy machine.
 const SOON: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Server {
         *self.seen.borrow()
     }
 
-    /// Waits until it has seen that much.
+    /// Waits until it has received this much.
     pub(crate) async fn sees(&self, enough: impl Fn(&Seen) -> bool) {
         let mut seen = self.seen.clone();
         let waited = tokio::time::timeout(SOON, seen.wait_for(|seen| enough(seen))).await;
@@ -88,7 +88,7 @@ impl Server {
     }
 }
 
-/// Serves one connection until its client goes.
+/// Serves one connection until its client closes it.
 async fn connection(mut stream: Box<dyn Stream>, sees: &watch::Sender<Seen>) {
     let mut head = Vec::new();
     while !head.windows(4).any(|window| window == b"\r\n\r\n") {
@@ -101,7 +101,7 @@ async fn connection(mut stream: Box<dyn Stream>, sees: &watch::Sender<Seen>) {
     let head = String::from_utf8(head).unwrap();
     let path = head.split(' ').nth(1).unwrap();
     let _ = answer(&mut *stream, path, &head).await;
-    // Nothing more is said; the client's end is the end.
+    // Sends nothing more; waits until the client closes.
     let mut rest = [0; 4096];
     while matches!(stream.read(&mut rest).await, Ok(1..)) {}
 }
@@ -137,7 +137,7 @@ async fn answer(stream: &mut dyn Stream, path: &str, head: &str) -> std::io::Res
                 stream.write_all(b"\r\n").await?;
             }
         }
-        // What the request was.
+        // Returns the request.
         _ => {
             let length = head.len();
             stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{head}").as_bytes()).await

@@ -16,7 +16,7 @@ fn case(name: &str, component: String, list: Vec<Value>, (memory_mb, payload_mb)
 const DEFAULT: (u64, u64) = (256, 16);
 const SMALL: (u64, u64) = (32, 4);
 
-/// Records of so many options.
+/// Records of this many options.
 fn records(options: usize) -> String {
     let fields: String = names(options).iter().map(|name| format!("(field \"{name}\" $o)")).collect();
     let types = format!("(type $o (option bool)) {}", named("r", &format!("(record {fields})")));
@@ -30,7 +30,7 @@ pub(crate) fn cases() -> Vec<Case> {
     let pairs = "(type $p (tuple string string))";
     let lists = "(type $i (list string))";
     let cases = vec![
-        // Whose memory never grows, whatever its allocator is asked for.
+        // Its memory never grows, whatever its allocator is asked for.
         case("argument records that do not fit", stuck(4000), many(json!({}), 10_000), DEFAULT, End::Refused(MEMORY)),
         case("argument many records of options", records(4000), many(json!({}), 40_000), DEFAULT, End::Refused(MEMORY)),
         case("argument more records of options", records(4000), many(json!({}), 30_000), SMALL, End::Refused(MEMORY)),
@@ -64,7 +64,7 @@ pub(crate) fn cases() -> Vec<Case> {
     cases
 }
 
-/// A component that says of any place that it is its own.
+/// A component whose allocator returns any address.
 fn stuck(options: usize) -> String {
     records(options).replace("(local $at i32)", "(local $at i32) (return (i32.const 1024))")
 }

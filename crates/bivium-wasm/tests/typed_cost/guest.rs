@@ -1,8 +1,8 @@
-//! Components that give or take values of a type.
+//! Components that return or take values of a type.
 
 use std::fmt::Write as _;
 
-/// What lies in a guest's memory before it returns.
+/// The content of a guest's memory before it returns.
 pub(crate) enum Fill {
     /// The same byte many times.
     Bytes { at: u32, byte: u8, count: u32 },
@@ -57,7 +57,7 @@ pub(crate) fn returns(types: &str, result: &str, fills: &[Fill], words: &[u32], 
     )
 }
 
-/// A component whose function takes a list `l` of items of this type and gives their number. Its memory grows.
+/// A component whose function takes a list `l` of items of this type and returns their number. Its memory grows.
 pub(crate) fn takes(types: &str, item: &str) -> String {
     format!(
         r#"(component
@@ -91,12 +91,12 @@ pub(crate) fn named(name: &str, ty: &str) -> String {
     format!(r#"(type $a-{name} {ty}) (export ${name} "{name}" (type $a-{name}))"#)
 }
 
-/// So many names.
+/// This many names.
 pub(crate) fn names(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("n{n}")).collect()
 }
 
-/// Options in one another, this deep: `$t0` is an option of a bool.
+/// Nested options of this depth: `$t0` is an option of a bool.
 pub(crate) fn nested_options(depth: usize) -> String {
     let mut types = "(type $t0 (option bool))".to_owned();
     for n in 1..=depth {

@@ -1,8 +1,8 @@
-//! What values cost the host while they cross: memory and time.
+//! The memory and time that values cost the host while they are passed.
 //!
-//! The cases of a kind run one after another in a process that does nothing else. Its largest resident memory is read
-//! before and after each call. It may grow by twice what memory and payloads may take together, the guest's own memory,
-//! the JSON and its text included; and the call must be over soon after its deadline or its cancel.
+//! The cases of a kind run one after another in a process of their own. Its peak resident memory is read before and after each call. It may
+//! grow by twice what memory and payloads may take together, with the guest's own memory, the JSON and its text; and the call must end
+//! soon after its deadline or its cancel.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
@@ -51,7 +51,7 @@ pub(crate) enum End {
     Fits,
     /// With `resource-exhausted`, and with this limit's name in the message.
     Refused(&'static str),
-    /// With an error of the plugin's own.
+    /// With an error of the plugin.
     Failed,
     /// At its deadline.
     Late(Duration),
@@ -59,11 +59,11 @@ pub(crate) enum End {
     Cancelled(Duration),
 }
 
-/// How much later a call may be over than it should, on a machine that is busy with other tests: what is lifted at the
-/// deadline goes on for a few thousand values, and what was made of it is given back.
+/// How late a call may end on a machine that is busy with other tests: lifting a value goes on for a few thousand values after the
+/// deadline, and its memory is freed.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// The variable that tells a child the kind of its cases: how their names begin.
+/// The variable that gives a child the kind of its cases: the beginning of their names.
 const KIND: &str = "BIVIUM_TYPED_COST_KIND";
 
 /// Code, stacks and tables of the engine that are first touched in the call.
@@ -128,11 +128,11 @@ async fn others_go_on_while_a_long_result_is_read() {
     assert!(longest < took / 2, "for {longest:?} of {took:?} nothing else ran");
 }
 
-/// Runs the cases that the environment names; nothing on its own.
+/// Runs the cases that the environment names; does nothing on its own.
 #[test]
 fn a_child() {
     let Ok(kind) = std::env::var(KIND) else { return };
-    // A single thread: nothing but the work itself can look at the clock.
+    // A single thread: only the work itself can check the clock.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut failed = Vec::new();
     for case in cases().into_iter().filter(|case| case.name.starts_with(&kind)) {
@@ -184,7 +184,7 @@ async fn run(case: Case) -> Result<(), String> {
     let start = Instant::now();
     let result = ask(plugin, case.ask, call).await;
     let took = start.elapsed();
-    // As whoever called prints it.
+    // As a caller would print it.
     let result = result.map(|payload| (payload.json.to_string().len(), payload));
     let grown = most_resident().saturating_sub(before);
 
@@ -210,10 +210,10 @@ async fn run(case: Case) -> Result<(), String> {
         (End::Cancelled(_), Err(error)) => error.code() == ErrorCode::Cancelled,
         _ => false,
     };
-    if is_right { Ok(()) } else { Err(format!("it ended otherwise than it should: {end}")) }
+    if is_right { Ok(()) } else { Err(format!("it should have ended in another way: {end}")) }
 }
 
-/// What is resident now; from here on the most is counted anew.
+/// The resident memory now; from here on the peak is counted from zero.
 #[allow(unsafe_code, reason = "what the allocator keeps would hide what the call takes")]
 fn resident() -> u64 {
     // SAFETY: it has no preconditions.

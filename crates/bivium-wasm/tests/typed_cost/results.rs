@@ -35,7 +35,7 @@ fn flags(count: usize) -> String {
     named("fl", &format!("(flags {})", names(count).iter().map(|name| format!("\"{name}\" ")).collect::<String>()))
 }
 
-/// The cases that were first seen to take gigabytes, or most of a minute.
+/// The cases that first took gigabytes, or most of a minute.
 fn given() -> Vec<Case> {
     vec![
         case("result flags of 32 names", list(&flags(32), "$fl", 4, 255, 1_000_000), DEFAULT, End::Refused(PAYLOAD)),
@@ -54,7 +54,7 @@ fn given() -> Vec<Case> {
     ]
 }
 
-/// Types without pointers: each once so often that it must be refused, and once so seldom that it must not.
+/// Types without pointers: each with so many items that it must be refused, and with so few that it must not.
 fn plain() -> Vec<Case> {
     let variant = named("v", r#"(variant (case "a" bool) (case "b" bool) (case "c"))"#);
     let wide = named(
@@ -99,7 +99,7 @@ fn plain() -> Vec<Case> {
     cases
 }
 
-/// Defines what is in brackets in one another, innermost first.
+/// Defines nested types in brackets, the innermost first.
 fn spelled(types: &str, item: &str) -> (String, String) {
     let (mut types, mut item) = (types.to_owned(), item.to_owned());
     let mut count = 0;
@@ -112,7 +112,7 @@ fn spelled(types: &str, item: &str) -> (String, String) {
     (types, item)
 }
 
-/// Types with pointers, all of which point to the same: a little memory of the guest's stands for much of the host's.
+/// Types with pointers that all point to the same place: a little of the guest's memory becomes much of the host's.
 fn pointers() -> Vec<Case> {
     let text = |count, len| {
         [Fill::Bytes { at: START, byte: b'x', count: len }, Fill::Pairs { at: 1 << 20, count, pointer: START, len }]
@@ -171,7 +171,7 @@ fn pointers() -> Vec<Case> {
     ]
 }
 
-/// What is only ever shown in an error.
+/// Values that are only shown in an error.
 fn errors() -> Vec<Case> {
     let types = "(type $list (list string))";
     let fills = [
@@ -187,7 +187,7 @@ fn errors() -> Vec<Case> {
     ]
 }
 
-/// Work that would go on for longer than it may.
+/// Work that would take longer than it may.
 fn timed() -> Vec<Case> {
     let (soon, large) = (Duration::from_millis(30), (1024, 256));
     let bools = || list("", "bool", 1, 1, 12_000_000);

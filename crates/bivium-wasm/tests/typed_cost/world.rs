@@ -1,4 +1,4 @@
-//! Components of world `bivium:plugin/plugin`, whose results are texts of JSON: short for what they cost the host.
+//! Components of world `bivium:plugin/plugin`, whose results are JSON texts that are short for what they cost the host.
 
 use std::time::Duration;
 
@@ -30,12 +30,12 @@ const FUNCTIONS: &str = r#"
     (type $execute-stream (func (param "method" string) (param "input" $payload) (result $started)))
     (type $next (func (param "self" $self) (result $next-result)))"#;
 
-/// A component whose every answer is `["item,item,…,item"]` of so many MiB, with this item.
+/// A component whose every answer is `["item,item,…,item"]` of this many MiB, with this item.
 fn component(item: &str, mib: u32) -> String {
     let piece = format!("{item},").repeat(1000);
     let (len, count) = (u32::try_from(piece.len()).unwrap(), (mib << 20) / u32::try_from(piece.len()).unwrap());
     let quoted = piece.replace('\\', "\\\\").replace('"', "\\\"");
-    // After the piece, and room for what is read in.
+    // After the piece, with space for the arguments.
     let at = 1 << 20;
     let text = len * count + 1;
     let pages = (at + text).div_ceil(65536) + 1;
@@ -191,7 +191,7 @@ pub(crate) fn cases() -> Vec<Case> {
     cases
 }
 
-/// A component whose result takes the host longest to read.
+/// A component whose result takes the host the longest time to read.
 pub(crate) fn slow() -> Case {
     case("result", Ask::Call, "0.123456789e-300", 30, (256, 64), End::Fits)
 }

@@ -1,4 +1,4 @@
-//! What is counted for values is never less than what they take.
+//! The counted memory of values is never less than what they take.
 
 #![allow(unsafe_code, reason = "an allocator that counts")]
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::LIMIT;
 use crate::types::{parts, values};
 
-/// Counts what each thread holds, and how much that was at most.
+/// Counts the memory that each thread holds, and its peak.
 struct Counting;
 
 #[global_allocator]
@@ -52,14 +52,14 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // Both are there for a while.
+        // Both exist for a while.
         count(signed(size));
         count(-signed(layout.size()));
         unsafe { System.realloc(pointer, layout, size) }
     }
 }
 
-/// What this thread holds after `work`, and what it held at most meanwhile, beyond what it held before.
+/// The memory that this thread holds after `work`, and its peak meanwhile, beyond what it held before.
 fn held<T>(work: impl FnOnce() -> T) -> (T, isize, isize) {
     let before = HELD.get();
     MOST.set(before);
@@ -76,7 +76,7 @@ fn is_counted(part: &Part, json: &Value) -> Result<(), TestCaseError> {
         Ok(())
     };
     let (json, owned, _) = held(|| json.clone());
-    // What the JSON owned is given back, or goes over into the value.
+    // The memory of the JSON is freed, or moves to the value.
     let (laid, more, _) = held(|| read(part, json, LIMIT).unwrap());
     holds(owned + more, laid.counted)?;
     let (memory, at) = laid.memory();
@@ -87,7 +87,7 @@ fn is_counted(part: &Part, json: &Value) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    /// Many times the same value, so that nothing that is not counted is hidden by what is counted too high.
+    /// The same value many times, so that uncounted memory is not hidden by memory that is counted too high.
     #[test]
     fn what_is_counted_is_what_is_taken(
         (part, json) in parts().prop_flat_map(|part| (Just(part.clone()), values(&part)))

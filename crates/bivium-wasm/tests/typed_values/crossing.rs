@@ -1,4 +1,4 @@
-//! What the engine does with its own values, and what is done here, come to the same in a guest's memory.
+//! The engine's own values and the values of this crate give the same content of a guest's memory.
 
 use std::fmt::Write as _;
 
@@ -14,8 +14,8 @@ use wasmtime::{Config, Engine, Store};
 use crate::common;
 use crate::types::{parts, values};
 
-/// The text of a component for a type, with these functions: `dump` gives all of its memory, with the numbers that it was
-/// called with at 64; `same` gives back the list that it gets; `one` gives back its argument, where that is one number.
+/// The text of a component for a type, with these functions: `dump` returns all of its memory, with the numbers of its call at 64;
+/// `same` returns the list that it gets; `one` returns its argument, if that is one number.
 struct Guest {
     types: String,
     count: usize,
@@ -232,7 +232,7 @@ fn val(part: &Part, json: &Value) -> Val {
     }
 }
 
-/// What the engine alone gives for a call of `dump`.
+/// What the engine alone returns for a call of `dump`.
 fn dumped(component: &[u8], value: Val) -> Vec<u8> {
     let engine = Engine::new(Config::new().wasm_component_model_map(true)).unwrap();
     let mut store = Store::new(&engine, ());
@@ -279,7 +279,7 @@ async fn crosses(part: &Part, json: &Value) {
     assert_eq!(bytes, dumped(&component, val(part, json)), "{part}: {json}");
     let list = json!([json, json, json]);
     assert_eq!(call("same", list.clone()).await.json, list, "{part}");
-    // An `err` would be the call's own.
+    // An `err` would be the error of the call.
     if numbers(part).len() == 1 && !matches!(**part, Shape::Result(..)) {
         assert_eq!(call("one", json.clone()).await.json, *json, "{part}");
     }

@@ -1,5 +1,5 @@
-//! JSON and component values, of any type: what is written is read back as it was, takes up no more than is counted for
-//! it, and crosses as the engine itself would have it cross.
+//! JSON and component values of any type: what is written is read back unchanged, takes no more memory than is counted for it, and is
+//! passed as the engine itself would do it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
@@ -16,7 +16,7 @@ use types::{any_json, parts, values};
 
 const LIMIT: usize = 64 << 20;
 
-/// JSON, there and back.
+/// Converts JSON to a value and back.
 fn back(part: &Part, json: Value) -> Option<Value> {
     let (memory, at) = read(part, json, LIMIT).ok()?.memory();
     Some(write(part, &memory, at, LIMIT).expect("what was read can be written").json)
@@ -31,7 +31,7 @@ proptest! {
         let parsed: Value = serde_json::from_str(&text).unwrap();
         let again = back(&part, parsed);
         prop_assert_eq!(again.as_ref(), Some(&json), "{} as {}", part, text);
-        // A schema knows nothing of the outermost result's error, and none of the types is one here.
+        // A schema leaves out the error of the outermost result, and none of the types is one here.
         let wrapped = Part::new(Shape::Tuple(vec![part]));
         let validator = jsonschema::draft202012::new(&schema(&wrapped)).unwrap();
         prop_assert!(validator.is_valid(&json!([json])), "{} is not valid for {}", json, wrapped);
@@ -107,7 +107,7 @@ fn numbers_are_exact_to_the_last_digit() {
     assert_eq!(back(&Shape::F64.into(), json.clone()).unwrap(), json);
 }
 
-/// Found by a property test: the smallest of all integers has no absolute value.
+/// Found by a property test: the smallest integer has no absolute value.
 #[test]
 fn a_number_beyond_all_integers_is_refused_and_no_panic() {
     for far in [-2.15e84, 2.15e84, f64::MIN, f64::MAX] {

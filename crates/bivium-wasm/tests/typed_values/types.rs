@@ -1,4 +1,4 @@
-//! Any types, and values of them as they are written.
+//! Types of any kind, and their values in written form.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,7 +11,7 @@ fn names() -> impl Strategy<Value = IndexSet<String>> {
     prop::collection::hash_set("[a-z]{1,3}(-[a-z]{1,2})?", 1..5).prop_map(|names| names.into_iter().collect())
 }
 
-/// More names than one byte, or one word of flags, can tell apart.
+/// More names than one byte, or one word of flags, can hold.
 fn many_names() -> impl Strategy<Value = IndexSet<String>> {
     (1_usize..33).prop_map(|count| (0..count).map(|n| format!("n{n}")).collect())
 }
@@ -57,7 +57,7 @@ pub(crate) fn parts() -> impl Strategy<Value = Part> {
     })
 }
 
-/// Values of a type, as they are written.
+/// Values of a type in written form.
 pub(crate) fn values(part: &Part) -> BoxedStrategy<Value> {
     let listed = |len: Option<u32>, item: BoxedStrategy<Value>| {
         let sizes = len.map_or(0..=3, |len| len as usize..=len as usize);
@@ -131,7 +131,7 @@ fn tagged(name: String, value: BoxedStrategy<Value>) -> BoxedStrategy<Value> {
     value.prop_map(move |value| Value::Object(Map::from_iter([(name.clone(), value)]))).boxed()
 }
 
-/// Whole numbers that not every program holds exactly are written as strings.
+/// Whole numbers that not every program can hold exactly are written as strings.
 fn whole(number: i128) -> Value {
     match i64::try_from(number) {
         Ok(small) if small.unsigned_abs() <= 1 << 53 => small.into(),

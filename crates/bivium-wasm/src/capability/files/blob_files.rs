@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_blob_has_two_names_and_nothing_else_is_one() {
+    fn a_blob_has_two_names_and_no_other() {
         let blobs = [Blob::new("/x".into(), "audio/wav", 1, None), Blob::new("/y".into(), "text/plain", 1, None)];
         let found = |path: &str| match BlobName::find(path, &blobs) {
             BlobName::Blob(n, blob) => format!("{n} {}", blob.path().display()),

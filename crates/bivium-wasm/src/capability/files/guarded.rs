@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_protected_place_is_known_by_its_name_and_by_itself() {
+    fn a_protected_directory_is_recognized_by_name_and_by_inode() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().canonicalize().unwrap();
         for dir in ["data/deep", "open/sub", "bivium-7-0123456789ab/blobs"] {

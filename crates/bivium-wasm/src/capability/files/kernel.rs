@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernels_file_systems_are_known_and_disks_and_memory_are_none() {
+    fn the_kernels_file_systems_are_recognized_and_disks_and_memory_are_not() {
         let holds = |path: &str| holds(File::open(path).unwrap()).unwrap();
         for path in ["/proc", "/proc/self/environ", "/proc/self/fd", "/sys", "/sys/kernel", "/dev", "/dev/null"] {
             assert!(holds(path), "{path}");
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn mounts_beneath_a_directory_are_known() {
+    fn mounts_beneath_a_directory_are_found() {
         assert!(is_mounted_beneath(Path::new("/")));
         let dir = tempfile::tempdir().unwrap();
         assert!(!is_mounted_beneath(dir.path()));

@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_goes_up_at_its_beginning_only() {
+    fn a_links_target_goes_up_only_at_its_beginning() {
         for (target, expected) in [
             ("a/b", Some(0)),
             ("./a", Some(0)),

@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_of_the_connection_are_not_the_guests() {
+    fn headers_of_the_connection_cannot_be_set_by_the_guest() {
         for name in ["host", "connection", "proxy-authorization", "proxy-anything", "transfer-encoding", "upgrade"] {
             assert!(is_forbidden(&name.parse().unwrap()), "{name}");
         }

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_takes_the_place_of_what_the_guest_wrote_and_shows_nowhere() {
+    fn a_secret_replaces_the_guests_header_and_is_not_shown() {
         let secret = Secret::new(&permission("Authorization"), &Secrets::default().with("KEY", "s3cret")).unwrap();
         let mut headers = HeaderMap::new();
         headers.append("authorization", HeaderValue::from_static("Basic guess"));
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_is_read_as_the_secrets_is_found_under_any_name() {
+    fn a_header_that_servers_confuse_with_the_secrets_is_found() {
         let secret = Secret::new(&permission("X-Api-Key"), &Secrets::default().with("KEY", "s3cret")).unwrap();
         let found = |name: &'static str| {
             let mut headers = HeaderMap::new();
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_cannot_be_sent_is_refused_by_name_and_not_by_value() {
+    fn a_secret_that_cannot_be_sent_is_refused_without_its_value() {
         let error = |header, secrets: Secrets| Secret::new(&permission(header), &secrets).map(drop).unwrap_err();
         let missing = error("Authorization", Secrets::default());
         assert_eq!(missing.code(), ErrorCode::InvalidConfig);

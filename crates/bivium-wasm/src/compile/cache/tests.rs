@@ -74,7 +74,7 @@ fn the_cache_is_emptied_unless_an_entry_is_being_made() {
 }
 
 #[test]
-fn what_is_put_in_is_found_by_other_hosts_and_left_as_it_is() {
+fn an_entry_is_found_by_other_hosts_and_stays_unchanged() {
     let place = Place::new(1 << 20);
     assert_eq!(found(&place.cache, key("a")), None);
     let entry = place.install("a", ONE);
@@ -91,7 +91,7 @@ fn what_is_put_in_is_found_by_other_hosts_and_left_as_it_is() {
 }
 
 #[test]
-fn a_file_that_is_unchanged_is_not_read_again() {
+fn an_unchanged_file_is_not_read_again() {
     let place = Place::new(1 << 20);
     let entry = place.install("a", ONE);
     // A wrong digest with the right stamp shows whether the digest was used.
@@ -105,7 +105,7 @@ fn a_file_that_is_unchanged_is_not_read_again() {
 }
 
 #[test]
-fn an_entry_from_a_backup_is_sealed_anew() {
+fn an_entry_from_a_backup_is_sealed_again() {
     let place = Place::new(1 << 20);
     let entry = place.install("a", ONE);
     let stamp = || Seal::read(File::open(&entry).unwrap().as_fd(), SEAL).unwrap().unwrap().stamp.unwrap();
@@ -196,7 +196,7 @@ fn hostile_a_directory_that_others_can_get_at_is_not_used() {
 }
 
 #[test]
-fn what_was_not_used_for_longest_goes_first() {
+fn the_least_recently_used_entry_is_removed_first() {
     let place = Place::new(3 * ONE.len() as u64);
     for name in ["a", "b", "c"] {
         place.install(name, ONE);
@@ -216,7 +216,7 @@ fn what_was_not_used_for_longest_goes_first() {
 }
 
 #[test]
-fn drafts_of_the_dead_are_cleared_away_and_those_of_the_living_are_not() {
+fn drafts_of_dead_hosts_are_removed_and_those_of_running_hosts_are_not() {
     let place = Place::new(1 << 20);
     let dead = place.cache.path().join(".0123456789abcdef");
     fs::create_dir(&dead).unwrap();
@@ -235,7 +235,7 @@ fn drafts_of_the_dead_are_cleared_away_and_those_of_the_living_are_not() {
 }
 
 #[test]
-fn hosts_that_make_and_spoil_the_same_entry_at_the_same_time_never_see_half_of_one() {
+fn hosts_that_make_and_remove_the_same_entry_at_once_never_see_an_incomplete_one() {
     let place = Place::new(1 << 20);
     let codes: Vec<Vec<u8>> = (0..4_u8).map(|n| vec![n; 100_000]).collect();
     std::thread::scope(|scope| {
@@ -262,7 +262,7 @@ fn hosts_that_make_and_spoil_the_same_entry_at_the_same_time_never_see_half_of_o
 }
 
 #[test]
-fn a_digest_is_remembered_for_the_file_as_it_was() {
+fn a_digest_is_remembered_only_for_the_unchanged_file() {
     let place = Place::new(1 << 20);
     let mut file = tempfile::tempfile().unwrap();
     let before = FileStamp::of(&file).unwrap();

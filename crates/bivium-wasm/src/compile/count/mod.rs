@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_instance_keeps_of_its_segments_tags_and_references_is_counted() {
+    fn segments_tags_and_references_of_an_instance_are_counted() {
         let bytes = |module: &str| {
             count(&format!("(component (core module $m {module}) (core instance (instantiate $m)))")).bytes
         };
@@ -266,7 +266,7 @@ mod tests {
 
     /// Ten in ten in ten and so on: a compiler that makes a list of them runs out of memory.
     #[test]
-    fn what_multiplies_is_refused_before_it_is_compiled() {
+    fn a_component_that_multiplies_instances_is_refused_before_it_is_compiled() {
         let mut text = String::from("(component $c0 (core module $m) (core instance (instantiate $m)))");
         for level in 1..30 {
             let inner = (0..10).map(|_| format!("(instance (instantiate $c{}))", level - 1)).collect::<String>();
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_is_left_to_the_compiler() {
+    fn a_malformed_component_is_left_to_the_compiler() {
         let whole = wat::parse_str("(component (core module $m) (core instance (instantiate $m)))").unwrap();
         for end in 0..whole.len() {
             check(&whole[..end]).unwrap();

@@ -13,7 +13,7 @@ fn request(path: &Path, time: Duration) -> ComponentRequest {
 }
 
 #[tokio::test]
-async fn a_thread_that_compiles_too_long_is_left_behind_and_counts_until_it_ends() {
+async fn a_thread_that_compiles_too_long_keeps_its_slot_until_it_ends() {
     let directory = tempfile::tempdir().unwrap();
     let [slow, quick] = ["slow.wasm", "quick.wasm"].map(|name| directory.path().join(name));
     std::fs::write(&slow, slow::slow_to_compile(300)).unwrap();
@@ -36,7 +36,7 @@ async fn a_thread_that_compiles_too_long_is_left_behind_and_counts_until_it_ends
 }
 
 #[tokio::test]
-async fn that_compiling_a_large_component_begins_is_said_in_the_plugins_log_and_only_then() {
+async fn only_the_compilation_of_a_large_component_is_mentioned_in_the_plugins_log() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("c.wasm");
     let engine = Engine::default();

@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_taken_the_place_of_is_there() {
+    fn the_replaced_functions_exist() {
         let engine = wasmtime::Engine::default();
         let mut linker = Linker::<HostState>::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker).unwrap();

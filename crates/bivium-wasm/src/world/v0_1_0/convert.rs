@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_that_both_sides_have_survive_both_ways() {
+    fn common_error_codes_survive_both_conversions() {
         for code in ErrorCode::ALL {
             let there = types::Error::from(PluginError::new(code, "why"));
             let back = PluginError::from(there);
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guests_failure_keeps_its_parts_and_no_more_of_them_than_fits() {
+    fn a_guests_failure_keeps_its_parts_up_to_their_limits() {
         let failure = types::Failure { kind: "E".into(), message: "m".repeat(1 << 20), trace: "t".into() };
         let error = PluginError::from(types::Error::PluginFailed(failure));
         let failure = error.failure().unwrap();
