@@ -94,7 +94,7 @@ impl Places {
     }
 
     /// The session to which a blob moves from `session` when that is full, if there is another.
-    pub(crate) fn beyond(&self, session: &Arc<Session>) -> Result<Option<Arc<Session>>> {
+    pub(crate) fn overflow_from(&self, session: &Arc<Session>) -> Result<Option<Arc<Session>>> {
         match &self.overflow {
             Some(overflow) if !overflow.has(session) => overflow.session().map(Some),
             _ => Ok(None),

@@ -171,9 +171,9 @@ mod tests {
             return; // Only root can give a directory away.
         }
         let root = root();
-        let foreign = dead(root.path(), &format!("{}0123456789ab", prefix()));
-        std::os::unix::fs::chown(&foreign, Some(12345), None).unwrap();
+        let other = dead(root.path(), &format!("{}0123456789ab", prefix()));
+        std::os::unix::fs::chown(&other, Some(12345), None).unwrap();
         assert_eq!(reclaim(root.path()).unwrap(), 0);
-        assert!(foreign.join("lock").exists());
+        assert!(other.join("lock").exists());
     }
 }

@@ -39,8 +39,8 @@ impl BlobWriter {
         let mut stored = Stored::unnamed(Arc::clone(&session), charge(), media_type)?;
         let file = match stored.create() {
             Err(error) if error.code() == ErrorCode::ResourceExhausted => {
-                let Some(beyond) = exchange.places.beyond(&session)? else { return Err(error) };
-                (stored, max_here) = (Stored::unnamed(beyond, charge(), media_type)?, u64::MAX);
+                let Some(session) = exchange.places.overflow_from(&session)? else { return Err(error) };
+                (stored, max_here) = (Stored::unnamed(session, charge(), media_type)?, u64::MAX);
                 stored.create()?
             }
             file => file?,
@@ -107,7 +107,7 @@ impl BlobWriter {
 
     /// Moves what is written to the place for large files. False if it lies there already.
     fn move_on(&mut self) -> Result<bool> {
-        let Some(session) = self.exchange.places.beyond(&self.stored.session)? else {
+        let Some(session) = self.exchange.places.overflow_from(&self.stored.session)? else {
             return Ok(false);
         };
         self.move_to(&session)?;

@@ -333,7 +333,7 @@ mod tests {
             ),
             "{wrong}"
         );
-        assert_eq!(times.config(), json!({"factor": 2}), "and no secret is told");
+        assert_eq!(times.config(), json!({"factor": 2}), "and no secret is shown");
         assert_eq!(times.execute(&json!({"count": 2}), &[]).unwrap().0["result"], 4);
         times.configure(&json!({"factor": 5})).unwrap();
         assert_eq!(times.execute(&json!({"count": 2}), &[]).unwrap().0["result"], 10);

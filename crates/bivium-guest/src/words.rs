@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn errors_of_serde_become_plain_words() {
-        for (value, told) in [
+        for (value, expected) in [
             (json!({"text": {}}), "text must be a text, and is an object"),
             (json!({"text": [1]}), "text must be a text, and is a list"),
             (json!({"text": null}), "text must be a text, and is null"),
@@ -146,7 +146,7 @@ mod tests {
             (json!("all"), "it must be an object, and is the text \"all\""),
             (json!({}), "`text` is missing"),
         ] {
-            assert_eq!(says::<Input>(value), told);
+            assert_eq!(says::<Input>(value), expected);
         }
         let unknown = says::<Input>(json!({"text": "", "coutn": 1}));
         assert_eq!(unknown, "there is no `coutn`; there is `text`, `count`, `mode`, `pair`, `inner`");

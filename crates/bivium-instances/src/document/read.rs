@@ -312,7 +312,7 @@ mod tests {
     #[test]
     fn inexact_values_are_refused_with_their_place() {
         for filler in [String::new(), "0,".repeat(SHORT)] {
-            for (last, told) in [
+            for (last, message) in [
                 ("18446744073709551615", None),
                 ("1e20", None),
                 ("18446744073709551616", Some("].id is 18446744073709551616, an integer")),
@@ -326,8 +326,8 @@ mod tests {
                     Err(Unread::Inexact(inexact)) => Some(inexact.to_string()),
                     Err(other) => panic!("{other:?}"),
                 };
-                assert_eq!(found.is_some(), told.is_some(), "{last}: {found:?}");
-                assert!(found.unwrap_or_default().contains(told.unwrap_or_default()), "{last}");
+                assert_eq!(found.is_some(), message.is_some(), "{last}: {found:?}");
+                assert!(found.unwrap_or_default().contains(message.unwrap_or_default()), "{last}");
             }
         }
         let broken = document("[18446744073709551616", 1 << 20);

@@ -85,10 +85,10 @@ mod tests {
         for permission in [FILESYSTEM, ENV] {
             assert!(access.granted_once(permission, std::iter::empty()));
         }
-        let told = missed(&files, &cli, &access, &no_file).unwrap();
-        assert!(told.contains("`permissions.filesystem`") && !told.contains(ENV), "{told}");
-        let told = missed(&files, &cli, &access, &failed("KeyError: 'HOME'")).unwrap();
-        assert!(told.contains("`permissions.env`") && !told.contains(FILESYSTEM), "{told}");
+        let help = missed(&files, &cli, &access, &no_file).unwrap();
+        assert!(help.contains("`permissions.filesystem`") && !help.contains(ENV), "{help}");
+        let help = missed(&files, &cli, &access, &failed("KeyError: 'HOME'")).unwrap();
+        assert!(help.contains("`permissions.env`") && !help.contains(FILESYSTEM), "{help}");
         for other in ["ValueError: no such thing", "index out of bounds", ""] {
             assert_eq!(missed(&files, &cli, &access, &failed(other)), None, "{other}");
         }

@@ -47,23 +47,23 @@ pub(super) async fn in_child(
     binary: Arc<Binary>,
     limits: &CompileLimits,
 ) -> Result<Compiled> {
-    let mut place = {
+    let mut destination = {
         let cache = cache.cloned();
         blocking(move || child::Destination::new(cache.as_ref())).await?
     };
     let compile = |output| child::compile(engine, program, args, &binary.bytes, output, limits);
-    if let Err(error) = compile(place.file()?).await {
-        let Some(elsewhere) = place.elsewhere(&error) else { return Err(error) };
-        place = elsewhere?;
-        compile(place.file()?).await?;
+    if let Err(error) = compile(destination.file()?).await {
+        let Some(in_memory) = destination.in_memory_instead(&error) else { return Err(error) };
+        destination = in_memory?;
+        compile(destination.file()?).await?;
     }
     let engine = engine.clone();
     blocking(move || {
         let key = CacheKey::new(&engine, binary.digest);
         // Mapped before it is installed in the cache, so that the cache only keeps code that the engine accepts.
-        let code = Code::trusted(place.file()?, None);
+        let code = Code::trusted(destination.file()?, None);
         let component = code.component(&engine).map_err(|error| not_taken(&error))?;
-        place.install(key);
+        destination.install(key);
         Ok(Compiled { component, was_cached: false, bytes: code.bytes() })
     })
     .await

@@ -47,7 +47,7 @@ impl Destination {
     }
 
     /// Another destination, if the compiler could not write to this one. It is in memory, since another disk may be full too.
-    pub(super) fn elsewhere(&self, error: &PluginError) -> Option<Result<Self>> {
+    pub(super) fn in_memory_instead(&self, error: &PluginError) -> Option<Result<Self>> {
         if error.code() != NOT_WRITTEN {
             return None;
         }

@@ -31,7 +31,7 @@ pub(super) enum Found {
 }
 
 /// Opens the component and looks for it in the cache. It reads the file only if that is necessary.
-pub(super) fn look(cache: Cached<'_>, engine: &Engine, request: &ComponentRequest) -> Result<Found> {
+pub(super) fn open(cache: Cached<'_>, engine: &Engine, request: &ComponentRequest) -> Result<Found> {
     let in_file = |error| at(&request.path, error);
     let expected = request.sha256.as_deref();
     if let Some(bytes) = &request.bytes {

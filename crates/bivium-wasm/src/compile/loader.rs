@@ -79,7 +79,7 @@ impl Loader {
         let (log, in_file) = (request.log.clone(), |error: PluginError| at(&path, error));
         let work = {
             let engine = engine.clone();
-            move || find::look(loader.cache.as_ref(), &engine, &request)
+            move || find::open(loader.cache.as_ref(), &engine, &request)
         };
         let binary = match blocking(work).await? {
             Found::Compiled(compiled) => return Ok(compiled),
@@ -92,7 +92,7 @@ impl Loader {
     /// needs no time to compile and is not stored.
     pub(crate) async fn types(&self, engine: &Engine, request: ComponentRequest) -> Result<Component> {
         let (loader, own, limits, path) = (self.clone(), engine.clone(), request.limits, request.path.clone());
-        let look = move || match find::look(loader.cache.as_ref(), &own, &request)? {
+        let look = move || match find::open(loader.cache.as_ref(), &own, &request)? {
             Found::Binary(Binary { bytes, .. }) => {
                 let bytes = strip::code(&bytes).unwrap_or(bytes);
                 Ok(Found::Binary(Binary { digest: Digest::of(&bytes), bytes, stamp: None }))

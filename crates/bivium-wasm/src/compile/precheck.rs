@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn a_file_that_is_not_a_component_is_recognized_by_its_header_and_length() {
         let dir = tempfile::tempdir().unwrap();
-        let told = |bytes: &[u8]| {
+        let message_of = |bytes: &[u8]| {
             let path = dir.path().join("x.wasm");
             std::fs::write(&path, bytes).unwrap();
             check_component(&path)
@@ -75,15 +75,19 @@ mod tests {
         };
         let component = b"\0asm\x0d\0\x01\0";
         for whole in [&b""[..], b"\0\x03\x01ab", b"\0\x03\x01ab\0\x82\x00\x01a"] {
-            assert_eq!(told(&[component, whole].concat()), "", "{whole:?}");
+            assert_eq!(message_of(&[component, whole].concat()), "", "{whole:?}");
         }
         for cut in [&b"\0"[..], b"\0\x03", b"\0\x03\x01a", b"\0\x80", b"\0\xff\xff\xff\xff\x0f"] {
-            assert_eq!(told(&[component, cut].concat()), "x: the file ends in the middle of the component", "{cut:?}");
+            assert_eq!(
+                message_of(&[component, cut].concat()),
+                "x: the file ends in the middle of the component",
+                "{cut:?}"
+            );
         }
-        assert_eq!(told(b"\0asm\x0d"), "x: the file ends in the middle of the component");
-        assert_eq!(told(b"\0asm\x01\0\0\0"), "x: the file is a core module, not a component");
+        assert_eq!(message_of(b"\0asm\x0d"), "x: the file ends in the middle of the component");
+        assert_eq!(message_of(b"\0asm\x01\0\0\0"), "x: the file is a core module, not a component");
         for other in [&b""[..], b"a text", b"\x7fELF"] {
-            assert_eq!(told(other), "x: the file is not WebAssembly");
+            assert_eq!(message_of(other), "x: the file is not WebAssembly");
         }
         let directory = check_component(dir.path()).unwrap_err();
         assert!(directory.message().ends_with(" is not a regular file"), "{directory}");

@@ -148,15 +148,16 @@ mod tests {
     #[test]
     fn every_row_is_what_the_engine_says() {
         let engine = crate::settings::to_compile().next().unwrap().unwrap();
-        let told = |text: &str| {
+        let message_of = |text: &str| {
             let component = wat::parse_str(text).map_err(|error| error.to_string())?;
             let error = engine.precompile_component(&component).err().ok_or("it is on")?;
             let error = malformed(&error);
             assert!(error.code() == ErrorCode::InvalidManifest && error.help().is_some(), "{error}");
             Ok::<_, String>(error.message().to_owned())
         };
-        let wrong = USES.iter().map(|(name, text)| (name, text, told(text))).filter(|(name, _, told)| {
-            !told.as_ref().is_ok_and(|told| told.starts_with("the component uses ") && told.contains(**name))
+        let wrong = USES.iter().map(|(name, text)| (name, text, message_of(text))).filter(|(name, _, message)| {
+            let is_right = |message: &String| message.starts_with("the component uses ") && message.contains(**name);
+            !message.as_ref().is_ok_and(is_right)
         });
         assert_eq!(wrong.collect::<Vec<_>>(), []);
         for feature in DISABLED {

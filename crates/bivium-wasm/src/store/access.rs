@@ -73,8 +73,8 @@ impl AccessRecorder {
     }
 
     /// Remembers that something could not be recorded that must be.
-    fn recorded(&self, told: Result<(), PluginError>) -> bool {
-        let Err(error) = told else { return true };
+    fn recorded(&self, result: Result<(), PluginError>) -> bool {
+        let Err(error) = result else { return true };
         self.refuse(error.clone());
         *self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         self.is_unrecorded.store(true, Ordering::Relaxed);
@@ -132,8 +132,8 @@ impl AccessRecorder {
             known.denied.len() < Self::MAX_KNOWN && known.denied.insert((permission, format!("{resource}: {reason}")))
         };
         if new {
-            let told = self.audit.denied(self.log.instance(), self.log.call(), permission, resource, reason);
-            if !self.recorded(told) {
+            let result = self.audit.denied(self.log.instance(), self.log.call(), permission, resource, reason);
+            if !self.recorded(result) {
                 return;
             }
         }
@@ -191,13 +191,13 @@ impl Use {
     #[must_use]
     pub(crate) fn granted(&self) -> bool {
         let AccessRecorder { audit, log, .. } = &*self.access;
-        let told = audit.granted(log.instance(), self.call, self.permission, self.resource.as_str());
-        self.recorded(told)
+        let result = audit.granted(log.instance(), self.call, self.permission, self.resource.as_str());
+        self.recorded(result)
     }
 
-    fn recorded(&self, told: Result<(), PluginError>) -> bool {
+    fn recorded(&self, result: Result<(), PluginError>) -> bool {
         // A use of an earlier call that still goes on does not end this call.
-        if self.call == self.access.log.call() { self.access.recorded(told) } else { told.is_ok() }
+        if self.call == self.access.log.call() { self.access.recorded(result) } else { result.is_ok() }
     }
 
     pub(crate) fn denied(&self, reason: &str) {

@@ -46,7 +46,7 @@ impl Known {
     }
 
     /// Whether the peer is new.
-    fn meet(&mut self, peer: SocketAddr) -> bool {
+    fn is_new_peer(&mut self, peer: SocketAddr) -> bool {
         if self.peers.len() >= Self::MOST {
             self.peers.clear();
         }
@@ -83,7 +83,7 @@ impl Sockets {
         match usage {
             SocketAddrUse::TcpConnect => self.connect(Scheme::Tcp, address, true),
             SocketAddrUse::UdpSend => {
-                let new = self.known().meet(address);
+                let new = self.known().is_new_peer(address);
                 self.connect(Scheme::Udp, address, new)
             }
             // Unexpected datagrams are dropped without a record.

@@ -277,16 +277,17 @@ mod tests {
             assert_eq!(error.code(), ErrorCode::ResourceExhausted);
             error.to_string()
         };
-        let told = refused(&text);
-        assert!(told.contains("`limits.core_instances`"), "{told}");
+        let message = refused(&text);
+        assert!(message.contains("`limits.core_instances`"), "{message}");
         // The same without any module.
         let empty = text.replace("(core module $m) (core instance (instantiate $m))", "");
-        let told = refused(&empty);
-        assert!(told.contains("component instances, over the limit of 10000"), "{told}");
+        let message = refused(&empty);
+        assert!(message.contains("component instances, over the limit of 10000"), "{message}");
         // Few instances, but of large components.
         let many = "(type u8)".repeat(10_000);
-        let told = refused(&format!("(component (component $c {many}) {})", "(instance (instantiate $c))".repeat(101)));
-        assert!(told.contains("1010101 definitions"), "{told}");
+        let message =
+            refused(&format!("(component (component $c {many}) {})", "(instance (instantiate $c))".repeat(101)));
+        assert!(message.contains("1010101 definitions"), "{message}");
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(super) struct ModuleCount {
     imported: u64,
     defined: u64,
     referenced: u64,
-    others: u64,
+    memories_and_tables: u64,
     /// The bytes of items that are counted one by one.
     bytes: u64,
 }
@@ -63,7 +63,7 @@ impl ModuleCount {
             Payload::TagSection(section) => self.bytes += TAG * u64::from(section.count()),
             Payload::DataSection(section) => self.bytes += DATA_SEGMENT * u64::from(section.count()),
             Payload::MemorySection(section) => {
-                self.others += u64::from(section.count());
+                self.memories_and_tables += u64::from(section.count());
                 for memory in section {
                     let memory = memory?;
                     let page = memory.page_size_log2.map_or(PAGE, |log2| 1_u64.checked_shl(log2).unwrap_or(PAGE));
@@ -80,7 +80,7 @@ impl ModuleCount {
                 }
             }
             Payload::TableSection(section) => {
-                self.others += u64::from(section.count());
+                self.memories_and_tables += u64::from(section.count());
                 for table in section {
                     let (elements, most) = (table?.ty.initial, crate::store::limits::TABLE_ELEMENTS as u64);
                     if elements > most {
@@ -96,7 +96,7 @@ impl ModuleCount {
     /// The footprint of an instance of the module.
     pub(super) fn footprint(&self) -> Footprint {
         let functions = self.imported + self.defined.min(self.referenced);
-        let counted = GLOBAL * self.globals + FUNCTION * functions + MEMORY_OR_TABLE * self.others;
+        let counted = GLOBAL * self.globals + FUNCTION * functions + MEMORY_OR_TABLE * self.memories_and_tables;
         Footprint { core_instances: 1, bytes: CORE_INSTANCE + counted + self.bytes, ..Footprint::default() }
     }
 }
