@@ -149,7 +149,7 @@ pub struct Resources {
     /// Free host memory needed, in MiB.
     #[schemars(range(max = 16_777_216))]
     pub min_system_ram_mb: Option<u64>,
-    /// Processor slots that a call takes.
+    /// Processor slots that a call takes: for calls that compute. The host has one for each logical processor unless it says otherwise.
     #[schemars(range(max = 4096))]
     pub cpu_slots: Option<u32>,
     /// Operating systems on which it runs; any if empty.

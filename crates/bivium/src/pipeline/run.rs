@@ -20,7 +20,6 @@ struct Run<'a> {
     pipeline: &'a Pipeline,
     inputs: Payload,
     deadline: Option<Instant>,
-    options: &'a RunOptions,
     on_event: &'a (dyn Fn(Event<'_>) + Send + Sync),
     /// What each step gave, once it is all there.
     results: BTreeMap<&'a str, SetOnce<Payload>>,
@@ -54,7 +53,7 @@ impl Pipeline {
         let start = Instant::now();
         let deadline = options.timeout.and_then(|timeout| start.checked_add(timeout));
         // Of the pipeline's own: what loads, or waits for another step, is under no call of a step.
-        let whole = call_with(Call::new(), deadline, options).handle().clone();
+        let whole = until(deadline, Call::new().cancellation(options.cancellation.clone())).handle().clone();
         self.load(manager, &whole).await?;
         let loaded = Instant::now();
         let run = Run {
@@ -62,7 +61,6 @@ impl Pipeline {
             pipeline: self,
             inputs,
             deadline,
-            options,
             on_event,
             results: self.steps.iter().map(|step| (step.id.as_str(), SetOnce::new())).collect(),
             reports: self.steps.iter().map(|_| Mutex::default()).collect(),
@@ -136,8 +134,7 @@ impl Pipeline {
     }
 }
 
-fn call_with(call: Call, deadline: Option<Instant>, options: &RunOptions) -> Call {
-    let call = call.cancellation(options.cancellation.clone());
+fn until(deadline: Option<Instant>, call: Call) -> Call {
     match deadline {
         Some(deadline) => call.deadline(deadline),
         None => call,
@@ -250,7 +247,8 @@ impl<'a> Run<'a> {
         if let Some(method) = &step.method {
             call = call.method(method.clone());
         }
-        let call = call_with(call, self.deadline, self.options);
+        // A cancel of the whole run drops this.
+        let call = until(self.deadline, call);
         self.report(step, |report| report.calls += 1);
         // Before the call begins: a road leaves progress out where nobody listens.
         let progress = call.handle().progress();

@@ -11,8 +11,8 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::Need;
 use super::recent::{Age, Pending, Recent};
+use super::{Admission, Need};
 use crate::monitor::{Monitor, SystemSnapshot};
 use crate::turns::{Turn, Turns};
 
@@ -226,9 +226,17 @@ impl Ledger {
         line.find(|(_, waiter)| waiter.need.cpu_slots <= free).map(|(ticket, waiter)| (*ticket, waiter.need.clone()))
     }
 
+    /// Admits a call at once that asks for nothing, or whose place needs no look at the machine.
+    pub(super) fn admit_at_once(self: &Arc<Self>, need: &Need) -> Option<Admission> {
+        match need.is_nothing() {
+            true => Some(Admission::default()),
+            false => self.place_at_once(need).map(Admission::new),
+        }
+    }
+
     /// A place where the last look, and all that was promised since, leave no doubt that the need fits. Takes no look at the
     /// machine; where the last one is no longer new, another begins in the background.
-    pub(super) fn place_at_once(self: &Arc<Self>, need: &Need) -> Option<Reservation> {
+    fn place_at_once(self: &Arc<Self>, need: &Need) -> Option<Reservation> {
         let books = self.books();
         if need.concerns_memory() {
             let recent = books.recent.as_ref()?;

@@ -32,7 +32,7 @@ impl Scheduler for PermissiveScheduler {
 pub struct RefuseScheduler(Arc<Ledger>);
 
 impl RefuseScheduler {
-    /// Over this machine; `cpu_slots` calls' worth of processors, or one for each logical processor.
+    /// Over this machine; `cpu_slots` are the processor slots that it has, by default one for each logical processor.
     #[must_use]
     pub fn new(monitor: Arc<dyn Monitor>, cpu_slots: Option<u32>) -> Self {
         Self(Ledger::new(monitor, cpu_slots))
@@ -50,7 +50,7 @@ impl Scheduler for RefuseScheduler {
     }
 
     fn admit_at_once(&self, need: &Need) -> Option<Admission> {
-        self.0.place_at_once(need).map(Admission::new)
+        self.0.admit_at_once(need)
     }
 }
 
@@ -62,7 +62,7 @@ impl QueueScheduler {
     /// How often a waiting call looks at the machine by itself: memory is also freed by others, who tell nobody.
     const LOOK: Duration = Duration::from_millis(250);
 
-    /// Over this machine; `cpu_slots` calls' worth of processors, or one for each logical processor.
+    /// Over this machine; `cpu_slots` are the processor slots that it has, by default one for each logical processor.
     #[must_use]
     pub fn new(monitor: Arc<dyn Monitor>, cpu_slots: Option<u32>) -> Self {
         Self(Ledger::new(monitor, cpu_slots))
@@ -80,7 +80,7 @@ impl Scheduler for QueueScheduler {
     }
 
     fn admit_at_once(&self, need: &Need) -> Option<Admission> {
-        self.0.place_at_once(need).map(Admission::new)
+        self.0.admit_at_once(need)
     }
 }
 

@@ -27,6 +27,8 @@ struct SchedulerAdmit {
     plugin: Arc<dyn PluginInterface>,
     /// What the manifest asks for.
     resources: Option<Resources>,
+    /// What a call needs whatever the plugin holds.
+    plain: Need,
     is_for_streams: bool,
     weight: Arc<LastWeight>,
     scheduler: Arc<dyn Scheduler>,
@@ -42,9 +44,11 @@ impl Admitted {
     ) -> Self {
         let weight = Arc::default();
         let admit = |is_for_streams| -> Arc<dyn Admit> {
+            let resources = manifest.as_ref().map(|manifest| manifest.resources.clone());
             Arc::new(SchedulerAdmit {
                 plugin: Arc::clone(&plugin),
-                resources: manifest.as_ref().map(|manifest| manifest.resources.clone()),
+                plain: need(plugin.name(), resources.as_ref(), Weight::default(), is_for_streams),
+                resources,
                 is_for_streams,
                 weight: Arc::clone(&weight),
                 scheduler: Arc::clone(scheduler),
@@ -96,23 +100,25 @@ impl Wrapper for Admitted {
 impl Admit for SchedulerAdmit {
     /// By what the plugin was seen to hold a moment ago.
     fn admit_at_once(&self) -> Option<Admission> {
-        let weight = match self.weighed() {
-            Some(resources) => self.weight.recent(&self.plugin, self.gpus(resources))?,
-            None => Weight::default(),
-        };
-        self.scheduler.admit_at_once(&self.need(weight))
+        match self.weighed() {
+            Some(resources) => {
+                let weight = self.weight.recent(&self.plugin, self.gpus(resources))?;
+                self.scheduler.admit_at_once(&self.need(weight))
+            }
+            None => self.scheduler.admit_at_once(&self.plain),
+        }
     }
 
     /// By what the plugin holds now.
     async fn admit(&self, call: &CallHandle) -> Result<Admission> {
-        let weight = match self.weighed() {
+        match self.weighed() {
             Some(resources) => {
                 let now = self.weight.now(&*self.plugin, self.gpus(resources));
-                call.guard(async { Ok(now.await) }).await?
+                let weight = call.unless_interrupted(now).await?;
+                self.scheduler.admit(&self.need(weight), call).await
             }
-            None => Weight::default(),
-        };
-        self.scheduler.admit(&self.need(weight), call).await
+            None => self.scheduler.admit(&self.plain, call).await,
+        }
     }
 }
 
@@ -129,21 +135,22 @@ impl SchedulerAdmit {
         resources.min_gpu_vram_mb.map(|_| &self.monitor)
     }
 
-    /// What a call needs beyond what the plugin's instances hold already: a model that is loaded has its memory.
     fn need(&self, weight: Weight) -> Need {
-        let name = self.plugin.name();
-        let mut need = match &self.resources {
-            Some(resources) => {
-                let Weight { pids, held } = weight;
-                Need::new(name, resources, pids, held.memory_bytes, held.gpu_memory_bytes.unwrap_or(0))
-            }
-            None => Need { plugin: name.to_owned(), cpu_slots: 1, ..Need::default() },
-        };
-        if self.is_for_streams {
-            // A stream works when it is read, and its reader may make calls in between: a slot that it kept would be one that they
-            // wait for.
-            need.cpu_slots = 0;
-        }
-        need
+        need(self.plugin.name(), self.resources.as_ref(), weight, self.is_for_streams)
     }
+}
+
+/// What a call needs beyond what the plugin's instances hold already: a model that is loaded has its memory.
+fn need(plugin: &str, resources: Option<&Resources>, weight: Weight, is_for_streams: bool) -> Need {
+    let Weight { pids, held } = weight;
+    let mut need = match resources {
+        Some(resources) => Need::new(plugin, resources, pids, held.memory_bytes, held.gpu_memory_bytes.unwrap_or(0)),
+        None => Need { plugin: plugin.to_owned(), ..Need::default() },
+    };
+    if is_for_streams {
+        // A stream works when it is read, and its reader may make calls in between: a slot that it kept would be one that they
+        // wait for.
+        need.cpu_slots = 0;
+    }
+    need
 }
