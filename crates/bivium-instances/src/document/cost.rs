@@ -54,7 +54,7 @@ pub struct Budget {
 
 /// A [`Budget`] has fewer bytes left than were wanted.
 #[derive(Debug)]
-pub struct Spent;
+pub struct OverBudget;
 
 impl Budget {
     /// A budget of this many bytes.
@@ -84,9 +84,9 @@ impl Budget {
     /// Takes this many bytes.
     ///
     /// # Errors
-    /// [`Spent`] if fewer are left.
-    pub fn take(&mut self, bytes: usize) -> Result<(), Spent> {
-        self.left = self.left.checked_sub(bytes).ok_or(Spent)?;
+    /// [`OverBudget`] if fewer are left.
+    pub fn take(&mut self, bytes: usize) -> Result<(), OverBudget> {
+        self.left = self.left.checked_sub(bytes).ok_or(OverBudget)?;
         Ok(())
     }
 }

@@ -97,7 +97,7 @@ pub fn list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> 
 pub struct Document(#[serde(deserialize_with = "counted")] pub Value);
 
 /// Counts a value before it is made.
-trait Account {
+trait Counter {
     /// Counts this many bytes.
     fn take<E: Error>(&mut self, bytes: usize) -> Result<(), E>;
 
@@ -111,7 +111,7 @@ trait Account {
 /// For a short text: counts nothing.
 struct Uncounted;
 
-impl Account for Uncounted {
+impl Counter for Uncounted {
     fn take<E: Error>(&mut self, _: usize) -> Result<(), E> {
         Ok(())
     }
@@ -131,7 +131,7 @@ struct Reading {
     stopped: Option<Unread>,
 }
 
-impl Account for Reading {
+impl Counter for Reading {
     fn take<E: Error>(&mut self, bytes: usize) -> Result<(), E> {
         self.budget.take(bytes).map_err(|_| {
             self.stopped = Some(Unread::TooLarge);
@@ -181,7 +181,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Items<'_, T> {
 
 struct Counted<'a, A>(&'a mut A);
 
-impl<'de, A: Account> DeserializeSeed<'de> for Counted<'_, A> {
+impl<'de, A: Counter> DeserializeSeed<'de> for Counted<'_, A> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -190,7 +190,7 @@ impl<'de, A: Account> DeserializeSeed<'de> for Counted<'_, A> {
     }
 }
 
-impl<'de, B: Account> Visitor<'de> for Counted<'_, B> {
+impl<'de, B: Counter> Visitor<'de> for Counted<'_, B> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

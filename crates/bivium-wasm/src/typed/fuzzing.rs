@@ -15,7 +15,7 @@ use super::shape::Part;
 use super::write::{Unwritten, Writer};
 
 /// A value laid out for a component's memory.
-pub struct Laid {
+pub struct LaidOut {
     image: Image,
     /// The bytes of the host's memory that were counted for it.
     pub counted: usize,
@@ -23,7 +23,7 @@ pub struct Laid {
 
 /// The JSON that was written for a value.
 #[derive(Debug)]
-pub struct Written {
+pub struct WrittenJson {
     /// The JSON.
     pub json: Value,
     /// The bytes of the host's memory that were counted for it.
@@ -34,16 +34,16 @@ pub struct Written {
 ///
 /// # Errors
 /// `invalid-input`, with the place; `resource-exhausted`.
-pub fn read(part: &Part, json: Value, limit: usize) -> Result<Laid> {
+pub fn read(part: &Part, json: Value, limit: usize) -> Result<LaidOut> {
     let params = [("value".to_owned(), part.clone())];
     let mut reader = Reader::new(&params, Payload::default(), limit, Pace::endless())?;
     let [(name, part)] = &params;
     reader.argument(Cow::Borrowed(name), part, json, MemoryPlace::argument(0))?;
     let counted = reader.taken();
-    Ok(Laid { image: reader.finish(), counted })
+    Ok(LaidOut { image: reader.finish(), counted })
 }
 
-impl Laid {
+impl LaidOut {
     /// A memory with the value in it and its address, as the engine does it in a guest.
     ///
     /// # Panics
@@ -76,11 +76,11 @@ impl Laid {
 /// The JSON of the value at `at` in a memory; `None` if the bytes are not a value of this type, or if it takes more than `limit` bytes
 /// as text or in the host.
 #[must_use]
-pub fn write(part: &Part, memory: &[u8], at: usize, limit: usize) -> Option<Written> {
+pub fn write(part: &Part, memory: &[u8], at: usize, limit: usize) -> Option<WrittenJson> {
     let memory = GuestMemory::new(memory, StringEncoding::Utf8);
     let mut writer = Writer::new(memory, DocumentLimits { text: limit, held: limit }, Pace::endless()).inline(limit);
     match writer.write(part, at) {
-        Ok(json) => Some(Written { json, counted: writer.taken() }),
+        Ok(json) => Some(WrittenJson { json, counted: writer.taken() }),
         Err(Unwritten::TooLong | Unwritten::TooLarge | Unwritten::Over(_) | Unwritten::Broken(_)) => None,
     }
 }

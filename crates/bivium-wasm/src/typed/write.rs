@@ -6,7 +6,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bivium_instances::document::cost::{self, Budget, Spent};
+use bivium_instances::document::cost::{self, Budget, OverBudget};
 use bivium_instances::document::{DocumentLimits, Pace, in_place};
 use bivium_interface::{Payload, PluginError, escape_key};
 use indexmap::IndexSet;
@@ -48,8 +48,8 @@ pub(super) enum Unwritten {
     Broken(Broken),
 }
 
-impl From<Spent> for Unwritten {
-    fn from(_: Spent) -> Self {
+impl From<OverBudget> for Unwritten {
+    fn from(_: OverBudget) -> Self {
         Self::TooLarge
     }
 }
@@ -381,7 +381,7 @@ impl<'a> Writer<'a> {
     }
 
     fn count_text(&mut self, bytes: usize) -> Result<(), Unwritten> {
-        self.text.take(bytes).map_err(|Spent| Unwritten::TooLong)
+        self.text.take(bytes).map_err(|OverBudget| Unwritten::TooLong)
     }
 }
 
