@@ -144,7 +144,7 @@ impl<'a> Reader<'a> {
                 self.case(to, names.len(), case);
             }
             (Shape::Flags(names), Value::Array(values)) => self.flags(part, names, values, to)?,
-            // As everything is made of zeros.
+            // The zeros that are there already mean none.
             (Shape::Option(_), Value::Null) => {}
             (Shape::Option(some), value) => {
                 self.case(to, 2, 1);
@@ -415,7 +415,7 @@ impl<'a> Reader<'a> {
                 (Some(value), _) => {
                     self.within(Step::Name(name.into()), part, value, MemoryPlace { at, ..to })?;
                 }
-                // None, as everything is made of zeros.
+                // The zeros that are there already mean none.
                 (None, Shape::Option(_)) => self.pace.step()?,
                 (None, shape) => {
                     return Err(self.error(format!("has no field `{}` ({})", name, shown_shape(shape))));
