@@ -82,7 +82,7 @@ fn a_manifest_of_another_name_than_its_directorys_is_told_by_list_validate_and_r
         "manifests/greeter/manifets.json",
         r#"{"name": "greeter", "version": "1", "component": "greeter.wasm"}"#,
     );
-    let listed = "One manifest there has a name by which it is not found; `bivium validate DIR` says why.\n";
+    let listed = "One manifest there is not found, because of its file's name; `bivium validate DIR` says why.\n";
     assert_eq!(place.run(&["list"]).assert_status(0).stderr, listed);
     let told = "manifests/greeter/manifets.json: passed over, a manifest that is not looked for: in a subdirectory the only \
                 one is named as the directory, NAME/NAME.json\n";
@@ -106,7 +106,7 @@ fn what_lies_among_manifests_and_is_none_is_passed_over() {
     assert_eq!(
         ran.assert_status(0).stderr,
         "`bivium pipeline list` lists the pipelines there.\n\
-         2 files there are no manifests and were passed over; `bivium validate DIR` says why.\n"
+         2 files there are not manifests and were passed over; `bivium validate DIR` says why.\n"
     );
     assert_eq!(place.run(&["list", "-q"]).stderr, "");
     let json = place.run(&["list", "--output=json"]).json();
@@ -116,7 +116,7 @@ fn what_lies_among_manifests_and_is_none_is_passed_over() {
     0
     --- stdout
     [DIR]/manifests/redact.json: ok, plugin redact
-    [DIR]/manifests/redact.json: warning: component: [DIR]/manifests/redact.wasm is not there
+    [DIR]/manifests/redact.json: warning: component: [DIR]/manifests/redact.wasm does not exist
     [DIR]/manifests/whisper.json: ok, plugin whisper
     manifests/._redact.json: passed over, a hidden file
     manifests/captions.json: ok, pipeline captions
@@ -152,7 +152,7 @@ fn info_shows_the_manifest_without_starting_anything() {
       manifest      [DIR]/manifests/whisper.json
       enabled       yes
       needs         a GPU, 4096 MiB of GPU memory
-      permissions   unconfined: it may do what you may
+      permissions   unconfined: it may do everything that you may
       limits        cache_mb 32768
     --- stderr
     ");
@@ -265,10 +265,10 @@ fn validate_reports_every_problem_of_every_file() {
     0
     --- stdout
     [DIR]/manifests/redact.json: ok, plugin redact
-    [DIR]/manifests/redact.json: warning: component: [DIR]/manifests/redact.wasm is not there
+    [DIR]/manifests/redact.json: warning: component: [DIR]/manifests/redact.wasm does not exist
     [DIR]/manifests/whisper.json: ok, plugin whisper
     manifests/redact.json: ok, plugin redact
-    manifests/redact.json: warning: component: [DIR]/manifests/redact.wasm is not there
+    manifests/redact.json: warning: component: [DIR]/manifests/redact.wasm does not exist
     pipeline.json: ok, pipeline captions
     --- stderr
     ");
@@ -287,7 +287,7 @@ fn validate_reports_every_problem_of_every_file() {
     steps.json: line 1: steps.0.for_each: "y" is no earlier step
     missing.json: there is no manifest missing.json; check the path, or see `bivium list`
     manifests/redact.json: ok, plugin redact
-    manifests/redact.json: warning: component: [DIR]/manifests/redact.wasm is not there
+    manifests/redact.json: warning: component: [DIR]/manifests/redact.wasm does not exist
     --- stderr
     "#);
     let json = place.run(&["validate", "broken.json", "--output=json"]).assert_status(4).json();
@@ -311,12 +311,12 @@ fn validate_warns_of_what_a_manifest_names_and_is_not_there() {
     0
     --- stdout
     [DIR]/manifests/a.json: ok, plugin a
-    [DIR]/manifests/a.json: warning: python_path: [DIR]/manifests/venv/bin/python is not there
-    [DIR]/manifests/a.json: warning: source: [DIR]/manifests/src is not there
+    [DIR]/manifests/a.json: warning: python_path: [DIR]/manifests/venv/bin/python does not exist
+    [DIR]/manifests/a.json: warning: source: [DIR]/manifests/src does not exist
     [DIR]/manifests/b.json: ok, plugin b
     [DIR]/manifests/b.json: warning: module: the module words is not in [DIR]/manifests
     [DIR]/manifests/c.json: ok, plugin c
-    [DIR]/manifests/c.json: warning: permissions.filesystem: /srv/none is not there
+    [DIR]/manifests/c.json: warning: permissions.filesystem: /srv/none does not exist
     --- stderr
     ");
     let json = place.run(&["validate", "manifests/a.json", "--output=json"]).assert_status(0).json();
@@ -337,7 +337,7 @@ fn doctor_finds_what_is_missing() {
     let fails: Vec<&str> = ran.assert_status(1).stdout.lines().filter(|line| line.starts_with("FAIL")).collect();
     insta::assert_snapshot!(fails.join("\n"), @"
     FAIL  manifests: [DIR]/manifests/other.json is not a valid manifest: line 1: this is not JSON: EOF while parsing an object at column 1
-    FAIL  manifests: redact cannot start: [DIR]/manifests/redact.wasm is not there
+    FAIL  manifests: redact cannot start: [DIR]/manifests/redact.wasm does not exist
     ");
     assert_eq!(place.run(&["doctor", "--output", "json"]).assert_status(1).json()["ok"], false);
     place.assert_clean();

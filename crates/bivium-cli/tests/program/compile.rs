@@ -90,7 +90,7 @@ fn a_component_is_compiled_ahead_and_mapped_by_every_later_run() {
     let again = place.run(&["compile", "manifests/echo.wasm"]);
     let bytes = first["bytes"].as_u64().unwrap().div_ceil(1000);
     let expected =
-        format!("manifests/echo.wasm: was compiled already, {bytes} kB of code in [DIR]/.cache/bivium/components\n");
+        format!("manifests/echo.wasm: already compiled, {bytes} kB of code in [DIR]/.cache/bivium/components\n");
     assert_eq!(again.assert_status(0).stdout, expected);
     assert_eq!(codes().len(), 1);
     // Code that counts fuel is other code, and the compiler in its process knows which is wanted.

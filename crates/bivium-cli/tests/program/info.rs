@@ -143,8 +143,8 @@ fn what_a_component_imports_is_held_against_its_permissions() {
     assert_eq!(import("bivium:plugin/types@"), (None, Value::Null, Value::Null));
     let text = place.run(&["info", "asks", "--policy", "policy.json"]);
     for (name, key, how) in [
-        ("wasi:http/outgoing-handler@", "permissions.network", "not asked for: it finds nothing there"),
-        ("wasi:random/random@", "permissions.random", "asked for, and not granted"),
+        ("wasi:http/outgoing-handler@", "permissions.network", "not asked for, so nothing is granted"),
+        ("wasi:random/random@", "permissions.random", "asked for, but not granted"),
         ("wasi:clocks/wall-clock@", "permissions.clocks", "granted"),
     ] {
         let is_it = |line: &&str| line.trim().starts_with(name) && line.ends_with(&format!("{key} {how}"));
@@ -181,13 +181,13 @@ fn a_class_is_shown_as_its_source_declares_it() {
     for part in [
         "trap 1\n  runtime       python\n  class         Trap in trap\n  file          [DIR]/manifests/../source/trap.py\n",
         "  python        [DIR]/manifests/../python\n  manifest      [DIR]/manifests/trap.json\n  enabled       yes\n",
-        "  permissions   unconfined: it may do what you may\n  limits        cache_mb 32768\nMethods:\n  execute       (text: str, times=1) -> str",
+        "  permissions   unconfined: it may do everything that you may\n  limits        cache_mb 32768\nMethods:\n  execute       (text: str, times=1) -> str",
         "    $ bivium run trap",
         "Configuration:\n  n             3 How often\n",
     ] {
         assert!(ran.assert_status(0).stdout.contains(part), "{part}: {}", ran.all());
     }
-    let hint = "Nothing of it has run. --load starts it and asks it for its methods and its configuration.\n";
+    let hint = "None of its code has run. --load starts it and asks it for its methods and its configuration.\n";
     assert_eq!(ran.stderr, hint);
     let info = place.run(&["info", "trap", "--output=json"]).json();
     let execute = &info["methods"][0];
@@ -221,7 +221,7 @@ fn the_environment_of_requirements_is_shown_as_far_as_it_is_made() {
     info("not made yet: the first load makes it");
     made("00000000000000cc", stamp(json!(["a==1", "b==2"]), false));
     let path = "[DIR]/made/00000000000000cc (1 KiB, made with /usr/bin/python3";
-    info(&format!("{path}, damaged: it is made anew at the next load)"));
+    info(&format!("{path}, damaged: it is made again at the next load)"));
     place.write("made/00000000000000cc/pyvenv.cfg", "");
     std::os::unix::fs::symlink("/bin/sh", place.path("made/00000000000000cc/bin/python")).unwrap();
     info(&format!("{path})"));

@@ -80,7 +80,7 @@ fn what_libraries_keep_is_shown_and_removed_unless_a_plugin_is_loaded() {
     lines.next().unwrap().unwrap();
     let ran = place.run(&["cache", "clean"]);
     assert!(ran.assert_status(0).stdout.ends_with("removed 0 caches of plugins, 0 KiB\n"), "{}", ran.all());
-    assert!(ran.stderr.contains("Left, since a host uses them: trusted (trusted)."), "{}", ran.all());
+    assert!(ran.stderr.contains("Not removed, because a host uses them: trusted (trusted)."), "{}", ran.all());
     signal(&child, "INT");
     place.ended(child).assert_status(130);
     place.run(&["cache", "clean"]).assert_status(0);
@@ -112,7 +112,11 @@ fn environments_are_shown_and_removed_unless_a_plugin_uses_them() {
     let path = place.path("environments").join(key);
     let ran = run(&["env", "clean"]);
     assert!(ran.assert_status(0).stdout.starts_with("removed 0 environments"), "{}", ran.all());
-    assert!(ran.stderr.contains(&format!("Left, since a host uses them: {key}.")) && path.is_dir(), "{}", ran.all());
+    assert!(
+        ran.stderr.contains(&format!("Not removed, because a host uses them: {key}.")) && path.is_dir(),
+        "{}",
+        ran.all()
+    );
     signal(&child, "INT");
     place.ended(child).assert_status(130);
     assert_eq!((&listed[0]["plugins"], &listed[0]["wheels_only"]), (&json!(["probe"]), &false.into()), "{listed}");

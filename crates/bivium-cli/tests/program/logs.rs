@@ -70,7 +70,7 @@ fn a_plugins_debug_records_can_be_asked_for() {
     assert!(String::from_utf8_lossy(&by_environment("debug").stderr).contains("whispered ship"));
     let wrong = by_environment("loud");
     let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
-    assert!(wrong.status.success() && said.contains("BIVIUM_PLUGIN_LOG is no level"), "{said}");
+    assert!(wrong.status.success() && said.contains("BIVIUM_PLUGIN_LOG is not a level"), "{said}");
     place.assert_clean();
 }
 
@@ -131,13 +131,13 @@ fn a_name_that_stands_for_nothing_has_status_3_and_one_without_a_log_says_so() {
     3
     --- stdout
     --- stderr
-    bivium: there is no plugin "nothing", and no log of one; `bivium list` shows the plugins that there are
+    bivium: there is no plugin "nothing", and no log of such a plugin; `bivium list` shows all plugins
     "#);
     insta::assert_snapshot!(place.run(&["logs", "probe"]).all(), @r"
     0
     --- stdout
     --- stderr
-    probe has no log yet: no run of it has kept one in [DIR]/data/logs.
+    probe has no log yet: none is stored in [DIR]/data/logs.
     ");
     let ran = place.run(&["logs", "prob"]);
     assert!(ran.assert_status(3).stderr.contains("did you mean \"probe\"?"), "{}", ran.all());
@@ -149,17 +149,13 @@ fn a_log_without_a_record_to_show_says_why() {
     let place = Place::with_probe();
     let told = |args: &[&str]| place.run(&[&["logs", "probe"], args].concat()).assert_status(0).stderr.clone();
     place.run(&["run", "probe", "text=x"]).assert_status(0);
-    let silent =
-        "probe has run and has printed nothing; `bivium logs probe --level debug` shows what the host noted.\n";
+    let silent = "probe has run and printed nothing; `bivium logs probe --level debug` shows the host's records.\n";
     assert_eq!(told(&[]), silent);
     assert_eq!((told(&["--level", "debug"]), told(&["-n", "0"])), (String::new(), String::new()));
     assert_eq!(told(&["--call", "00000000000000ff"]), "The log of probe has no record of the call 00000000000000ff.\n");
     let whisper = ["run", "probe", "--method", "whisper", "word=ship", "--log-level", "debug"];
     place.run(&whisper).assert_status(0);
-    assert_eq!(
-        told(&[]),
-        "The log of probe has records, and none of level info or above; `--level` asks for others.\n"
-    );
+    assert_eq!(told(&[]), "The log of probe has records, and none of level info or above; `--level` selects others.\n");
     for file in std::fs::read_dir(place.path("data/logs")).unwrap() {
         std::fs::write(file.unwrap().path(), "").unwrap();
     }

@@ -35,7 +35,7 @@ fn check_tells_problems_of_all_kinds_at_once() {
       line 2: steps.0.args.zzz: execute of words takes no argument "zzz"; it takes text, times
       line 4: steps.2.method: words has no method "ani"; did you mean "any"?
       line 5: steps.3.for_each: "none" is no earlier step
-      line 5: steps.3.plugin: probe is disabled; `bivium enable probe` lets calls through again
+      line 5: steps.3.plugin: probe is disabled; `bivium enable probe` enables it
       line 6: steps[4].stream must be true or false, not 7
       line 7: steps.5.plugin: there is no plugin "nobody"; known are probe, words; searched [DIR]/manifests
     "#);
@@ -80,15 +80,20 @@ fn a_text_where_a_step_takes_another_form_is_told_by_check_and_by_the_steps_erro
     let pipeline = json!({"name": "p", "steps": [{"id": "a", "plugin": "words", "args": args}]});
     place.write("p.json", &pipeline.to_string());
     let check = place.run(&["pipeline", "check", "p.json"]);
-    let told = "line 1: steps.0.args.times: execute of words takes no text as \"times\": write 3, without quotes";
+    let told =
+        "line 1: steps.0.args.times: execute of words does not take a text as \"times\": write 3, without quotes";
     assert!(check.assert_status(4).stderr.contains(told), "{}", check.all());
     assert!(
-        check.stderr.contains("takes a file as \"image\", and this is a text: write {\"$from\": "),
+        check.stderr.contains("takes a file as \"image\", but this is a text: write {\"$from\": "),
         "{}",
         check.all()
     );
     let ran = place.run(&["pipeline", "run", "p.json"]);
-    assert!(ran.assert_status(1).stderr.contains("execute takes no text as \"times\": write 3"), "{}", ran.all());
+    assert!(
+        ran.assert_status(1).stderr.contains("execute does not take a text as \"times\": write 3"),
+        "{}",
+        ran.all()
+    );
     place.assert_clean();
 }
 

@@ -54,9 +54,9 @@ fn validate_tells_what_would_keep_a_plugin_from_loading_as_loading_does() {
     --- stdout
     [DIR]/manifests/grants.json: permissions.filesystem grants /proc, which lies in /proc: the kernel's view of processes; grant a directory that lies elsewhere
     [DIR]/manifests/grants.json: permissions.filesystem grants /sys/none, which lies in /sys: the kernel's view of the machine; grant a directory that lies elsewhere
-    [DIR]/manifests/grants.json: permissions.filesystem: /sys/none is not there
+    [DIR]/manifests/grants.json: permissions.filesystem: /sys/none does not exist
     [DIR]/manifests/reads.json: permissions.filesystem grants /dev, which lies in /dev: devices; grant a directory that lies elsewhere
-    [DIR]/manifests/reads.json: component: [DIR]/manifests/reads.wasm is not there
+    [DIR]/manifests/reads.json: component: [DIR]/manifests/reads.wasm does not exist
     [DIR]/manifests/schema.json: schema: the plugin's configuration schema is not valid: "nonsense" is not valid under any of the schemas listed in the 'anyOf' keyword; mend `config_schema` in the manifest or in the plugin
     [DIR]/manifests/trusted.json: ok, plugin trusted
     manifests/needs.json: line 1: requirements[1], "numpy >>> 2", has versions that PEP 440 does not know: Failed to parse version: no such comparison operator ">>>", must be one of ~= == != <= >= < > ===
@@ -118,16 +118,16 @@ fn validate_tells_what_a_python_manifest_names_wrongly_all_at_once() {
     [DIR]/manifests/class.json: ok, plugin class
     [DIR]/manifests/class.json: warning: class: the module words has no class Wrods; did you mean `Words`?
     [DIR]/manifests/file.json: ok, plugin file
-    [DIR]/manifests/file.json: warning: source: [DIR]/manifests/words.py is a file: name the directory that it lies in
+    [DIR]/manifests/file.json: warning: source: [DIR]/manifests/words.py is a file: name its directory
     [DIR]/manifests/file.json: warning: module: words.py is the name of a file: write that of the module, `words`
     [DIR]/manifests/init.json: init: its constructor needs `model`, and takes no `siez` (did you mean `size`?); give what it takes in `init_args` in [DIR]/manifests/init.json
     [DIR]/manifests/module.json: ok, plugin module
     [DIR]/manifests/module.json: warning: module: the module wrods is not in [DIR]/manifests; did you mean `words`?
     [DIR]/manifests/place.json: ok, plugin place
-    [DIR]/manifests/place.json: warning: source: [DIR]/manifests/lib is not there; relative paths begin at the manifest's directory: write `../lib` for [DIR]/lib
+    [DIR]/manifests/place.json: warning: source: [DIR]/manifests/lib does not exist; relative paths start at the manifest's directory: write `../lib` for [DIR]/lib
     [DIR]/manifests/python.json: ok, plugin python
-    [DIR]/manifests/python.json: warning: python_path: [DIR]/manifests/venv is a directory and no program: write [DIR]/manifests/venv/bin/python
-    [DIR]/manifests/python.json: warning: source: [DIR]/manifests/../lip is not there; did you mean `lib`?
+    [DIR]/manifests/python.json: warning: python_path: [DIR]/manifests/venv is a directory, not a program: write [DIR]/manifests/venv/bin/python
+    [DIR]/manifests/python.json: warning: source: [DIR]/manifests/../lip does not exist; did you mean `lib`?
     --- stderr
     ");
     let ran = place.run(&["run", "module", "text=a"]);

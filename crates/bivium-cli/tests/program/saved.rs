@@ -62,7 +62,7 @@ fn keys_of_a_saved_configuration_are_taken_out_and_all_of_it_is_forgotten() {
     place.run(&["config", "set", "any", "a=1", "b=2", "c=3"]).assert_status(0);
     let ran = place.run(&["config", "unset", "any", "a", "never"]);
     assert!(
-        ran.assert_status(3).stderr.contains("no setting \"never\" is saved; what is saved is a, b, c"),
+        ran.assert_status(3).stderr.contains("no setting \"never\" is saved; its saved settings are a, b, c"),
         "{}",
         ran.all()
     );

@@ -398,8 +398,8 @@ fn a_plugin_of_the_directory_in_place_of_the_users_own_is_told() {
     let own = json!({"module": "own", "class": "Own", "source": "../.."});
     project.manifest("home/.bivium/manifests/py.json", "py", own.clone());
     project.manifest("home/.bivium/manifests/other.json", "other", own);
-    let told = "bivium: warning: py: [DIR]/work/.bivium/manifests/py/py.json is taken, and your own \
-                [DIR]/home/.bivium/manifests/py.json is passed over\n";
+    let told = "bivium: warning: py: [DIR]/work/.bivium/manifests/py/py.json is used, and your own \
+    [DIR]/home/.bivium/manifests/py.json is ignored\n";
     for args in [&["run", "py"] as &[_], &["info", "py", "--no-load"], &["list"]] {
         assert_eq!(project.run(args).assert_status(0).stderr, told, "{args:?}");
     }
@@ -409,7 +409,7 @@ fn a_plugin_of_the_directory_in_place_of_the_users_own_is_told() {
     let json = project.run(&["list", "--output=json"]).json();
     assert_eq!(json["shadowed"][0]["name"], "py");
     let ran = project.run(&["run", "py", "--output=json"]);
-    assert!(ran.assert_status(0).stderr.contains("is passed over"), "{}", ran.all());
+    assert!(ran.assert_status(0).stderr.contains("is ignored"), "{}", ran.all());
     fs::remove_file(path("tmp/ran")).unwrap();
 
     // A stranger's does not take its place.

@@ -77,7 +77,7 @@ fn variables_of_ours_make_one_sentence_or_no_difference() {
         }
     }
     let ran = place.ran(place.command(&["list"]).env("BIVIUM_LOG", hidden()).output().unwrap());
-    assert!(ran.assert_status(0).stderr.contains("BIVIUM_LOG is no valid filter"), "{}", ran.all());
+    assert!(ran.assert_status(0).stderr.contains("BIVIUM_LOG is not a valid filter"), "{}", ran.all());
     assert_harmless(&ran, "BIVIUM_LOG");
 }
 

@@ -108,14 +108,14 @@ fn input_that_is_no_object_has_status_4() {
     4
     --- stdout
     --- stderr
-    bivium: the arguments in standard input are no JSON object: it is another JSON value
+    bivium: the arguments in standard input are not a JSON object: they are another JSON value
     ");
     let ran = place.run_with_input(&["run", "x", "--json", "-", "--output=json"], "{");
     insta::assert_snapshot!(ran.all(), @r#"
     4
     --- stdout
     --- stderr
-    {"code":"invalid-input","message":"the arguments in standard input are no JSON object: EOF while parsing an object at line 1 column 1"}
+    {"code":"invalid-input","message":"the arguments in standard input are not a JSON object: EOF while parsing an object at line 1 column 1"}
     "#);
 }
 

@@ -40,7 +40,7 @@ fn a_python_method_that_fails_is_told_which_form_its_parameters_take_and_a_file_
     assert!(!ran.stderr.contains("`text="), "{}", ran.all());
     place.write("in.txt", "a");
     let ran = place.run(&["run", "words", "text@=in.txt"]);
-    let told = "words takes a text there: `text@=…` passes a file: write `text=TEXT` to pass a text.\n";
+    let told = "words expects a text there: `text@=…` passes a file: write `text=TEXT` to pass a text.\n";
     assert_eq!(ran.assert_status(0).stderr, told);
     assert_eq!(place.run(&["run", "words", "text@=in.txt", "-q"]).assert_status(0).stderr, "");
     place.assert_clean();
@@ -121,7 +121,7 @@ fn files_of_the_result_are_kept_where_asked() {
       }
     }
     --- stderr
-    The result's files are gone by now: --out DIR keeps them.
+    The files of the result were not kept; --out DIR keeps them.
     "#);
     let ran = place.run(&["run", "probe", "--method", "make", "text=hello", "--out", "out"]);
     insta::assert_snapshot!(ran.all(), @r#"
@@ -245,7 +245,7 @@ fn the_second_signal_ends_the_program_at_once_and_the_next_one_tidies_up() {
     let worker = pid_in(&place);
     signal(&child, "INT");
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
-    assert_eq!(said.next().unwrap().unwrap(), "bivium: stopping; once more to stop at once");
+    assert_eq!(said.next().unwrap().unwrap(), "bivium: stopping; interrupt again to stop at once");
     signal(&child, "INT");
     place.ended(child).assert_status(130);
     gone(&worker);
@@ -367,7 +367,7 @@ fn a_pipeline_prints_what_comes_and_where_the_time_went() {
     place.write("p.json", &pipeline.to_string());
     let ran = place.run(&["pipeline", "run", "p.json", "--out", "out"]);
     assert!(ran.assert_status(0).stderr.starts_with("chunks: chunk 0\nchunks: chunk 1\n"), "{}", ran.all());
-    assert!(ran.stderr.contains("STEP    PLUGIN  ROAD    CALLS  RESULTS"), "{}", ran.all());
+    assert!(ran.stderr.contains("STEP    PLUGIN  RUNTIME  CALLS  RESULTS"), "{}", ran.all());
     assert_eq!(ran.json()["file"]["$blob"]["path"], "out/file.txt");
     assert_eq!(std::fs::read_to_string(place.path("out/file.txt")).unwrap(), "chunk 1");
 

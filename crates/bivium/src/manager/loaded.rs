@@ -274,7 +274,7 @@ impl Loaded {
 pub(super) fn disabled(name: &str) -> PluginError {
     PluginError::unavailable("the plugin is disabled")
         .with_plugin(name)
-        .with_help(format!("`bivium enable {name}` lets calls through again"))
+        .with_help(format!("`bivium enable {name}` enables it"))
 }
 
 /// Keeps a call on its plugin's list.
