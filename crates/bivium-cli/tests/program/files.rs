@@ -76,7 +76,7 @@ fn what_is_no_such_file_or_class_is_told() {
     assert!(told(&["run", "./none.json"], 3).contains("there is no file ./none.json"));
     assert_eq!(
         told(&["run", "words.py"], 4),
-        "bivium: words.py may have several classes and functions; name one: words.py:NAME\n"
+        "bivium: words.py may have several classes and functions; name the class or function: words.py:NAME\n"
     );
     assert!(told(&["run", "words.py:None"], 4).contains("'None'; it has: Words"));
     place.write("my-words.py", WORDS);

@@ -48,8 +48,10 @@ fn what_a_policy_refuses_is_recorded_and_an_error_of_it_names_the_policy_and_the
         skipped("this machine cannot hold files");
         return;
     }
-    let cure =
-        format!("the host's policy policy.json does not grant {} (permissions.filesystem): change it there", refused.1);
+    let cure = format!(
+        "the host's policy policy.json does not grant {} (permissions.filesystem): change the policy",
+        refused.1
+    );
     assert!(ran.assert_status(5).stderr.contains(&cure), "{}", ran.all());
     place.assert_clean();
 }

@@ -59,9 +59,9 @@ fn validate_tells_what_would_keep_a_plugin_from_loading_as_loading_does() {
     [DIR]/manifests/reads.json: component: [DIR]/manifests/reads.wasm does not exist
     [DIR]/manifests/schema.json: schema: the plugin's configuration schema is not valid: "nonsense" is not valid under any of the schemas listed in the 'anyOf' keyword; mend `config_schema` in the manifest or in the plugin
     [DIR]/manifests/trusted.json: ok, plugin trusted
-    manifests/needs.json: line 1: requirements[1], "numpy >>> 2", has versions that PEP 440 does not know: Failed to parse version: no such comparison operator ">>>", must be one of ~= == != <= >= < > ===
+    manifests/needs.json: line 1: requirements[1], "numpy >>> 2", has versions that PEP 440 does not allow: Failed to parse version: no such comparison operator ">>>", must be one of ~= == != <= >= < > ===
     manifests/needs.json: line 1: requirements[2], "x[a", has extras that are not a list of names in brackets
-    manifests/needs.json: line 1: requires_python, ">>3", has versions that PEP 440 does not know: Failed to parse version: no such comparison operator ">>", must be one of ~= == != <= >= < > ===; an example is ">=3.9,<3.14"
+    manifests/needs.json: line 1: requires_python, ">>3", has versions that PEP 440 does not allow: Failed to parse version: no such comparison operator ">>", must be one of ~= == != <= >= < > ===; an example is ">=3.9,<3.14"
     --- stderr
     "#);
     for (name, status) in [("schema", 4), ("needs", 4), ("grants", 5)] {

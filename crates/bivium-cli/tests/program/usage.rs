@@ -180,14 +180,14 @@ fn a_number_that_is_not_held_exactly_is_refused_with_its_place() {
     let place = Place::new();
     let file = place.path("in.json");
     std::fs::write(&file, r#"{"text": "x", "n": [{"id": 18446744073709551616}]}"#).unwrap();
-    let told = "n[0].id is 18446744073709551616, an integer that JSON does not hold exactly here";
+    let told = "n[0].id is 18446744073709551616, an integer outside the range of exact JSON integers";
     let ran = place.run(&["run", "redact", "--json", file.to_str().unwrap()]);
     assert_eq!(ran.status, 4, "{}", ran.stderr);
     assert!(ran.stderr.contains(told) && ran.stderr.contains("give it as a text"), "{}", ran.stderr);
     for (args, told) in [
         (["run", "redact", r#"n:=[{"id": 18446744073709551616}]"#], told),
         (["run", "redact", "--arg=-9223372036854775809"], "the value is -9223372036854775809, an integer"),
-        (["run", "redact", r#"n:={"a": 1, "a": 2}"#], "the key n.a is there twice in JSON"),
+        (["run", "redact", r#"n:={"a": 1, "a": 2}"#], "the key n.a occurs twice in JSON"),
     ] {
         let ran = place.run(&args);
         assert_eq!(ran.status, 2, "{}", ran.stderr);
@@ -214,7 +214,7 @@ fn a_file_that_never_ends_or_that_nobody_writes_is_refused_with_a_sentence() {
     }
     let zero = std::fs::File::open("/dev/zero").unwrap();
     let child = place.command(&["run", "redact", "--json", "-"]).stdin(zero).spawn().unwrap();
-    assert!(place.ended(child).assert_status(4).stderr.contains("it is no text (byte 0 is 0)"));
+    assert!(place.ended(child).assert_status(4).stderr.contains("it is not a text (byte 0 is 0)"));
     let ran = run_for_a_while(&place, &["run", "redact", "file@=pipe"]);
     assert!(ran.assert_status(4).stderr.contains("is not a regular file"), "{}", ran.all());
     assert!(start.elapsed() < LONG);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use bivium_interface::manifest::CheckedText;
-use bivium_interface::{PluginError, Problem, Result, head, read_text, token};
+use bivium_interface::{PluginError, Problem, Result, head, read_text, reference_token};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde::Deserialize as _;
@@ -164,12 +164,12 @@ impl Pipeline {
         }
         for (name, input) in &self.inputs {
             if input.default.is_some() && input.file.is_some() {
-                report(format!("/inputs/{}", token(name)), "has both a default and a file".to_owned());
+                report(format!("/inputs/{}", reference_token(name)), "has both a default and a file".to_owned());
             }
         }
         let plugins: BTreeSet<&str> = self.steps.iter().map(|step| step.plugin.as_str()).collect();
         for name in self.configs.keys().filter(|name| !plugins.contains(name.as_str())) {
-            report(format!("/configs/{}", token(name)), "no step calls a plugin of this name".to_owned());
+            report(format!("/configs/{}", reference_token(name)), "no step calls a plugin of this name".to_owned());
         }
         let mut before: BTreeMap<&str, &Step> = BTreeMap::new();
         for (n, step) in self.steps.iter().enumerate() {
@@ -195,13 +195,15 @@ impl Pipeline {
             for (name, template) in &step.args {
                 let item = step.for_each.is_some();
                 self.check_places(template, &before, item, |message| {
-                    report(format!("{at}/args/{}", token(name)), message)
+                    report(format!("{at}/args/{}", reference_token(name)), message)
                 });
             }
             before.entry(&step.id).or_insert(step);
         }
         for (name, template) in &self.outputs {
-            self.check_places(template, &before, false, |message| report(format!("/outputs/{}", token(name)), message));
+            self.check_places(template, &before, false, |message| {
+                report(format!("/outputs/{}", reference_token(name)), message)
+            });
         }
         problems
     }
@@ -392,7 +394,7 @@ mod tests {
         };
         let most = told(Pipeline::MAX_STEPS);
         assert_eq!(most.len(), 101);
-        assert_eq!(most[100].message, "there are more than 100 problems; mend these first");
+        assert_eq!(most[100].message, "there are more than 100 problems; correct these first");
         let [many] = told(Pipeline::MAX_STEPS + 1).try_into().unwrap();
         assert_eq!(many.message, "steps: there are 1001 steps, and 1000 are the most");
     }

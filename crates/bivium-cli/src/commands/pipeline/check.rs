@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bivium::pipeline::{Draft, Pipeline, Step};
 use bivium::{Call, ErrorCode, Inspection, MethodInfo, PluginError, Problem};
-use bivium_interface::{exact, nearest, token};
+use bivium_interface::{exact, nearest, reference_token};
 use serde_json::{Value, json};
 
 use crate::args::{Global, NamedPipeline};
@@ -38,7 +38,7 @@ async fn missing(host: &Host, pipeline: &Pipeline) -> Vec<Problem> {
     for (name, input) in &pipeline.inputs {
         if let Some(path) = input.file.as_ref().map(|path| pipeline.dir.join(path)).filter(|path| !path.is_file()) {
             problems.push(Problem::new(
-                format!("/inputs/{}/file", token(name)),
+                format!("/inputs/{}/file", reference_token(name)),
                 format!("there is no file {}", path.display()),
             ));
         }
@@ -63,8 +63,9 @@ async fn missing(host: &Host, pipeline: &Pipeline) -> Vec<Problem> {
 /// reported for its steps, not here.
 fn unfit_config(host: &Host, name: &str, config: &Value) -> Vec<Problem> {
     let Err(error) = host.manager.check_config(name, config.clone()) else { return Vec::new() };
-    let place =
-        |problem: &Problem| Problem::new(format!("/configs/{}{}", token(name), problem.location), &problem.message);
+    let place = |problem: &Problem| {
+        Problem::new(format!("/configs/{}{}", reference_token(name), problem.location), &problem.message)
+    };
     error.problems().iter().filter(|_| error.code() == ErrorCode::InvalidConfig).map(place).collect()
 }
 
@@ -99,7 +100,7 @@ fn unfit(n: usize, step: &Step, methods: &[MethodInfo]) -> Vec<Problem> {
     let given = step.args.iter().filter_map(|(argument, value)| Some((argument, value.as_str()?)));
     let of_form = given.filter_map(|(argument, text)| {
         let message = format!("{name} of {} {}", step.plugin, unfit_text(method, argument, text)?);
-        Some(Problem::new(format!("/steps/{n}/args/{}", token(argument)), message))
+        Some(Problem::new(format!("/steps/{n}/args/{}", reference_token(argument)), message))
     });
     let mut problems: Vec<Problem> = of_form.collect();
     let schema = method.parameters.as_ref().filter(|schema| schema.get("additionalProperties") == Some(&false.into()));
@@ -114,7 +115,7 @@ fn unfit(n: usize, step: &Step, methods: &[MethodInfo]) -> Vec<Problem> {
             short(argument),
             meant(argument, "takes", &taken)
         );
-        Problem::new(format!("/steps/{n}/args/{}", token(argument)), message)
+        Problem::new(format!("/steps/{n}/args/{}", reference_token(argument)), message)
     }));
     problems
 }

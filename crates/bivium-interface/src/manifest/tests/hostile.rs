@@ -22,7 +22,7 @@ fn problems_are_bounded() {
     let keys: Vec<String> = (0..20_000).map(|n| format!("\"key{n}\": 1")).collect();
     let found = problems(&format!("{{{}}}", keys.join(",\n")));
     assert_eq!(found.len(), 101);
-    assert_eq!(found[100], ": there are more than 100 problems; mend these first");
+    assert_eq!(found[100], ": there are more than 100 problems; correct these first");
 }
 
 #[test]
