@@ -70,7 +70,7 @@ fn an_audit_log_that_cannot_be_written_is_told_and_where_it_is_enforced_nothing_
     let args = ["run", "probe", "text=hello", "--audit", "/dev/full"];
     let ran = place.run(&args);
     ran.assert_status(0);
-    assert!(ran.stderr.contains("the audit log is not written"), "{}", ran.all());
+    assert!(ran.stderr.contains("the audit log cannot be written"), "{}", ran.all());
     assert!(ran.stderr.contains("/dev/full"), "{}", ran.all());
     // A component of which everything can be held, on any machine.
     place.echo();

@@ -101,7 +101,7 @@ fn with_enforce_no_use_happens_that_is_one_too_many_to_be_recorded_and_denials_a
         for error in refused {
             assert_eq!((error.code(), error.plugin()), (ErrorCode::ResourceExhausted, Some("p")));
             let text = error.to_string();
-            for part in ["nothing that is not recorded", &format!("takes 1000 {name}"), "take `enforce` out"] {
+            for part in ["nothing that is not recorded", &format!("records at most 1000 {name}"), "remove `enforce`"] {
                 assert!(text.contains(part), "{text}");
             }
         }
@@ -183,7 +183,7 @@ fn a_full_disk_is_told_once_and_by_how_much_and_with_enforce_nothing_is_allowed(
         }
     });
     assert_eq!(
-        said.matches("the audit log is not written").count(),
+        said.matches("the audit log cannot be written").count(),
         2 * 2,
         "once for each, and once by its log: {said}"
     );
