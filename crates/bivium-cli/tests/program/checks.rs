@@ -89,7 +89,7 @@ fn a_manifest_of_another_name_than_its_directorys_is_told_by_list_validate_and_r
     let validated = place.run(&["validate", "manifests"]);
     assert!(validated.assert_status(0).stdout.contains(told), "{}", validated.all());
     let ran = place.run(&["run", "greeter"]);
-    let told = "there is no plugin \"greeter\"; [DIR]/manifests/greeter/manifets.json is not looked for: ";
+    let told = "there is no plugin \"greeter\"; [DIR]/manifests/greeter/manifets.json is not read, because a manifest in a subdirectory";
     assert!(ran.assert_status(3).stderr.contains(told), "{}", ran.all());
     std::fs::rename(place.path("manifests/greeter/manifets.json"), place.path("manifests/greeter/greeter.json"))
         .unwrap();
@@ -284,7 +284,7 @@ fn validate_reports_every_problem_of_every_file() {
     broken.json: line 2: unknown key "versoin"; did you mean `version`?
     broken.json: line 3: instances.max must be from 1 to 1000, not 0
     steps.json: line 1: steps.0.id: "inputs" cannot be the id of a step
-    steps.json: line 1: steps.0.for_each: "y" is no earlier step
+    steps.json: line 1: steps.0.for_each: "y" is not an earlier step
     missing.json: there is no manifest missing.json; check the path, or see `bivium list`
     manifests/redact.json: ok, plugin redact
     manifests/redact.json: warning: component: [DIR]/manifests/redact.wasm does not exist

@@ -115,7 +115,7 @@ fn what_cannot_be_compiled_is_told_in_one_sentence() {
         ("manifests/text.wasm", 4, "the file is not WebAssembly"),
         ("manifests/none.wasm", 3, "cannot read the component manifests/none.wasm"),
         ("none", 3, "there is no plugin"),
-        ("python", 4, "a Python plugin has nothing to compile"),
+        ("python", 4, "a Python plugin has no component to compile"),
     ] {
         let ran = place.run(&["compile", what]);
         assert!(ran.assert_status(status).stderr.contains(said), "{}", ran.all());

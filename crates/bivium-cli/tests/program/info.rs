@@ -151,7 +151,7 @@ fn what_a_component_imports_is_held_against_its_permissions() {
         assert!(text.stdout.lines().any(|line| is_it(&line)), "{name}: {}", text.all());
     }
     assert!(
-        text.stdout.contains("  note          it tells its methods and its configuration when it runs"),
+        text.stdout.contains("  note          its methods and its configuration are known only when it runs"),
         "{}",
         text.all()
     );

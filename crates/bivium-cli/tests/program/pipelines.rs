@@ -34,10 +34,10 @@ fn check_tells_problems_of_all_kinds_at_once() {
       line 2: steps.0.args.txet: execute of words takes no argument "txet"; did you mean "text"?
       line 2: steps.0.args.zzz: execute of words takes no argument "zzz"; it takes text, times
       line 4: steps.2.method: words has no method "ani"; did you mean "any"?
-      line 5: steps.3.for_each: "none" is no earlier step
+      line 5: steps.3.for_each: "none" is not an earlier step
       line 5: steps.3.plugin: probe is disabled; `bivium enable probe` enables it
       line 6: steps[4].stream must be true or false, not 7
-      line 7: steps.5.plugin: there is no plugin "nobody"; known are probe, words; searched [DIR]/manifests
+      line 7: steps.5.plugin: there is no plugin "nobody"; known plugins are probe, words; searched in [DIR]/manifests
     "#);
     let json = place.run(&["pipeline", "check", "steps.json", "--output=json"]);
     let error: serde_json::Value = serde_json::from_str(&json.assert_status(4).stderr).unwrap();
@@ -65,7 +65,7 @@ fn check_holds_configurations_against_the_plugins_schemas_all_at_once() {
       line 3: configs.probe.mask: 7 is not of type "string"
       line 3: configs.probe: there is no setting "tims"; did you mean "times"?
       line 4: configs.probe.times: 0 is less than the minimum of 1
-      line 6: configs.other: no step calls a plugin of this name
+      line 6: configs.other: no step calls a plugin with this name
     "#);
 }
 

@@ -42,7 +42,7 @@ fn saved_settings_that_are_broken_are_named() {
     4
     --- stdout
     --- stderr
-    bivium: redact: the saved settings [DIR]/data/settings/redact.json are not valid: EOF while parsing an object at line 1 column 1; mend or delete that file
+    bivium: redact: the saved settings [DIR]/data/settings/redact.json are not valid: EOF while parsing an object at line 1 column 1; correct or delete that file
     ");
 }
 

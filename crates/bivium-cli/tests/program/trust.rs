@@ -442,7 +442,7 @@ fn the_sentence_names_the_path_the_reason_and_the_cure() {
     --- stdout
     --- stderr
     bivium: warning: .bivium/manifests is not read: [DIR]/work/.bivium belongs to another user (54321); if you trust it, name its directory with `--manifests`, BIVIUM_MANIFESTS or `ManagerBuilder::manifests`
-    bivium: there is no plugin "py"; no manifest lies in .bivium/manifests or [DIR]/home/.bivium/manifests; .bivium/manifests is not read: [DIR]/work/.bivium belongs to another user (54321)
+    bivium: there is no plugin "py"; there is no manifest in .bivium/manifests or [DIR]/home/.bivium/manifests; .bivium/manifests is not read: [DIR]/work/.bivium belongs to another user (54321)
     "#);
     project.own("work/.bivium", ME);
     project.own("work/.bivium/manifests/comp.json", STRANGER);

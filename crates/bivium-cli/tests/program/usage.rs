@@ -60,20 +60,20 @@ fn an_unknown_plugin_has_status_3() {
     3
     --- stdout
     --- stderr
-    bivium: there is no plugin "redact"; no manifest lies in [DIR]/manifests
+    bivium: there is no plugin "redact"; there is no manifest in [DIR]/manifests
     "#);
     place.component("redact", serde_json::json!({}));
     insta::assert_snapshot!(place.run(&["info", "reduct", "--no-load"]).all(), @r#"
     3
     --- stdout
     --- stderr
-    bivium: there is no plugin "reduct"; did you mean "redact"? known are redact; searched [DIR]/manifests
+    bivium: there is no plugin "reduct"; did you mean "redact"? known plugins are redact; searched in [DIR]/manifests
     "#);
     insta::assert_snapshot!(place.run(&["enable", "reduct", "--output", "json"]).all(), @r#"
     3
     --- stdout
     --- stderr
-    {"code":"not-found","message":"there is no plugin \"reduct\"","help":"did you mean \"redact\"? known are redact; searched [DIR]/manifests"}
+    {"code":"not-found","message":"there is no plugin \"reduct\"","help":"did you mean \"redact\"? known plugins are redact; searched in [DIR]/manifests"}
     "#);
     place.assert_clean();
 }

@@ -35,8 +35,8 @@ texts! {
         "must begin with a letter or digit and contain only letters, digits, '-', '_' and '.', at most 64 characters";
     /// A version, of whatever scheme.
     Version: r"^[!-~]([ -~]{0,126}[!-~])?$", "must be 1 to 128 printable ASCII characters, for example \"1.0.0\"";
-    /// Text for people. Terminals show it, so it must not contain escape sequences, or characters that are invisible or change the direction
-    /// of writing.
+    /// Text for people. Terminals show it, so it must not contain escape sequences, or characters that are invisible or change the
+    /// direction of writing.
     Prose: r"^[^\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]*$", "must be text without control characters";
     /// The same, on one line.
     Label: r"^[^\u0000-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]+$", "must be one line without control characters";

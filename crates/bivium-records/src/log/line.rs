@@ -12,8 +12,8 @@ impl Line {
     /// The longest line, in bytes. A longer line is split into pieces of about this length, between characters.
     const MAX: usize = PluginLog::MAX_MESSAGE;
 
-    /// Adds printed text, and calls `each` for each complete line, without its line end. Empty lines are left out. For a progress bar, which
-    /// returns to the beginning of its line, the line is what it showed last.
+    /// Adds printed text, and calls `each` for each complete line, without its line end. Empty lines are left out. For a progress bar,
+    /// which returns to the beginning of its line, the line is what it showed last.
     pub fn push(&mut self, printed: &[u8], mut each: impl FnMut(&str)) {
         for piece in printed.split_inclusive(|byte| *byte == b'\n') {
             let (mut piece, ended) = match piece.strip_suffix(b"\n") {

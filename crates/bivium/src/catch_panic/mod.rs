@@ -1,7 +1,7 @@
-//! [`Caught`]: what a host registers, so that a panic in it is an error of the call that met it, and ends nobody else.
+//! [`CatchPanic`]: wraps objects of the host's own, so that a panic in them becomes an error of the call in which it happened.
 //!
-//! A panic that nobody catches would unwind through the manager into a caller who called another plugin, or end a task of the
-//! manager's own. (A program that is built with `panic = "abort"` ends all the same.)
+//! Otherwise the panic would unwind through the manager into the caller of another plugin, or end a task of the manager. (A program
+//! that is built with `panic = "abort"` still ends.)
 
 mod plugin;
 
@@ -17,22 +17,22 @@ use futures_util::FutureExt as _;
 use crate::monitor::{Monitor, SystemSnapshot};
 use crate::scheduler::{Admission, Need, Scheduler};
 
-pub(crate) use plugin::CaughtPlugin;
+pub(crate) use plugin::CatchPanicPlugin;
 
-/// The longest message of a panic that is told, in bytes.
+/// The longest message of a panic in an error, in bytes.
 const LONGEST: usize = 8 << 10;
 
-/// Something of the host's own that may panic.
-pub(crate) struct Caught<T: ?Sized>(pub(crate) Arc<T>);
+/// An object of the host's own that may panic.
+pub(crate) struct CatchPanic<T: ?Sized>(pub(crate) Arc<T>);
 
 #[async_trait]
-impl Scheduler for Caught<dyn Scheduler> {
+impl Scheduler for CatchPanic<dyn Scheduler> {
     async fn admit(&self, need: &Need, call: &CallHandle) -> Result<Admission> {
         later(self.0.admit(need, call)).await.unwrap_or_else(|panic| Err(fault("scheduler", &panic)))
     }
 
     fn admit_at_once(&self, need: &Need) -> Option<Admission> {
-        // One that panics here is asked again by `admit`, which has an error to tell it by.
+        // After a panic here `admit` is called, which can return an error.
         now(|| self.0.admit_at_once(need)).unwrap_or(None)
     }
 
@@ -41,8 +41,8 @@ impl Scheduler for Caught<dyn Scheduler> {
     }
 }
 
-/// One that panics knows nothing of the machine, and the log says so.
-impl Monitor for Caught<dyn Monitor> {
+/// A monitor that panics returns default values, and the panic is logged.
+impl Monitor for CatchPanic<dyn Monitor> {
     fn snapshot(&self) -> SystemSnapshot {
         now(|| self.0.snapshot()).unwrap_or_else(|panic| told("monitor", &panic))
     }
@@ -52,18 +52,18 @@ impl Monitor for Caught<dyn Monitor> {
     }
 }
 
-impl AuditSink for Caught<dyn AuditSink> {
+impl AuditSink for CatchPanic<dyn AuditSink> {
     fn record(&self, record: &AuditRecord) -> Result<()> {
         now(|| self.0.record(record)).unwrap_or_else(|panic| Err(fault("audit sink", &panic)))
     }
 }
 
-/// Does something that may panic. What it says of its state after that is its own affair.
+/// Runs code that may panic. The object itself is responsible for its state after a panic.
 fn now<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| message(&*panic))
 }
 
-/// The same for what takes its time.
+/// As [`now`], for a future.
 async fn later<T>(work: impl Future<Output = T>) -> Result<T, String> {
     AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| message(&*panic))
 }

@@ -167,7 +167,7 @@ async fn a_scheduler_that_admits_at_once_is_asked_nothing_else_unless_it_panics(
 fn a_panic_of_an_audit_sink_is_a_record_that_was_not_written() {
     let broken = Arc::<Broken>::default();
     broken.0.store(true, Ordering::SeqCst);
-    let sink = Caught(broken as Arc<dyn AuditSink>);
+    let sink = CatchPanic(broken as Arc<dyn AuditSink>);
     let record = AuditRecord::new("p", "permissions.network", "");
     assert!(sink.record(&record).unwrap_err().to_string().contains("the host's audit sink panicked"));
 }
