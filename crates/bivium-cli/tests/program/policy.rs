@@ -99,7 +99,7 @@ fn a_policy_that_does_not_confine_says_whom_it_does_not_hold() {
     let place = place(json!({}));
     let file = place.write("note.txt", "here");
     let path = format!("path={}", file.display());
-    let warning = "the host's policy policy.json has `permissions` and no `confine`";
+    let warning = "the host's policy policy.json has `permissions` but no `confine`";
     for (policy, is_told) in [(r#"{"permissions": {}}"#, true), (r#"{"limits": {}}"#, false)] {
         place.write("policy.json", policy);
         let ran = place.run(&[RUN.as_slice(), &[&path]].concat());
