@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_is_neither_met_nor_missed() {
+    fn a_goal_without_a_measurement_is_neither_met_nor_missed() {
         let peers = [("a", Measured::Missing { missing: "not installed".to_owned() })];
         let both = [goal(Against::Floor, 1.5), goal(Against::Peer("a"), 1.0)];
         assert_eq!(entry(Better::Lower, 3.0, &peers).judged(&both).met, None);

@@ -79,7 +79,7 @@ mod tests {
     use super::number;
 
     #[test]
-    fn numbers_have_three_digits_that_count() {
+    fn numbers_have_three_significant_digits() {
         assert_eq!(
             [0.0, 0.01234, 1.5, 12.345, 987.6, 65536.0].map(number),
             ["0.00", "0.0123", "1.50", "12.3", "988", "65536"]

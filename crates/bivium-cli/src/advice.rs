@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_form_that_is_wanted_is_named() {
+    fn the_expected_form_is_named() {
         let text = |key: &str, value: &str| Text { key: key.to_owned(), value: Some(value.to_owned()) };
         let file = Text { key: "name".to_owned(), value: None };
         let texts = [text("text", "hi"), text("n", "3"), text("m", "many"), file];

@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_refused() {
+    fn paths_that_are_not_files_are_refused() {
         let code = |value| lifted(value, &mut Vec::new()).unwrap_err().code();
         for wrong in [json!({"$blob": 0}), json!([{"$blob": {"path": 1}}]), json!({"$blob": {"path": "x"}, "y": 1})] {
             assert_eq!(code(wrong.clone()), ErrorCode::InvalidInput, "{wrong}");

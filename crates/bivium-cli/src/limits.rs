@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_names_the_limit_that_is_behind_it() {
+    fn an_error_names_the_limit_that_caused_it() {
         let error =
             advise(PluginError::internal("cannot run x: Too many open files (os error 24)").with_help("mend it"));
         assert_eq!(error.help(), Some("mend it; raise the limit of open files (`ulimit -n`)"));

@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_form_that_a_parameter_wants() {
+    fn the_form_that_a_parameter_expects() {
         let properties = json!({
             "text": {"type": "string"}, "n": {"type": "integer"}, "auto": {"type": "integer", "default": "auto"},
             "audio": {"type": "string"}, "maybe": {"anyOf": [{"type": "integer"}, {"type": "null"}]},

@@ -593,7 +593,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn work_that_always_has_something_ready_is_interrupted_all_the_same() {
+    async fn work_that_is_always_ready_is_interrupted_too() {
         for code in [ErrorCode::Cancelled, ErrorCode::Timeout] {
             let call = Call::new().timeout(Duration::from_millis(10));
             let mut done = 0;
@@ -619,7 +619,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_handle_taken_before_the_deadline_or_a_token_is_of_the_same_call() {
+    async fn a_handle_taken_before_the_deadline_or_a_token_was_set_sees_both() {
         for code in [ErrorCode::Cancelled, ErrorCode::Timeout] {
             let call = Call::new();
             let early = call.handle().clone();

@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_cut_off_takes_no_memory() {
+    fn text_that_is_cut_off_takes_no_memory() {
         let mut roomy = String::with_capacity(1 << 20);
         roomy.push('é');
         for (text, kept) in

@@ -482,7 +482,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_codes_survive_both_ways() {
+    fn codes_have_names_and_names_have_codes() {
         for code in ErrorCode::ALL {
             assert_eq!(ErrorCode::from_name(code.as_str()), Some(code));
             assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());

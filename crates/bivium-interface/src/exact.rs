@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_exactly_is_read() {
+    fn exact_values_are_read() {
         for (text, value) in [
             ("18446744073709551615", json!(u64::MAX)),
             ("[-9223372036854775808, 1e20, 1E+3, -0.5]", json!([i64::MIN, 1e20, 1e3, -0.5])),
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_is_refused_with_its_place() {
+    fn inexact_values_are_refused_with_their_place() {
         assert_eq!(
             told("18446744073709551616"),
             "the value is 18446744073709551616, an integer outside the range of exact JSON integers (-2**63 to 2**64-1): give it as \

@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_known_is_left_out_and_all_else_is_read_again() {
+    fn unknown_values_are_left_out_and_all_others_are_read_again() {
         assert_eq!(json!(MethodInfo::new("a")), json!({"name": "a", "streams": false}));
         let whole = MethodInfo::new("a")
             .with_description("Counts.")

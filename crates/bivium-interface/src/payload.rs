@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_indices_that_are_not_there() {
+    fn indices_without_a_blob_are_refused() {
         let payload = |json| Payload { json, blobs: blobs(2) }.checked();
         assert!(payload(json!({"a": [{"$blob": 1}], "b": {"$$blob": 9}})).is_ok());
         for wrong in [
@@ -261,7 +261,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_pointer_leads_where_that_of_serde_json_does(data in any_json(), pointer in any_pointer()) {
+        fn a_pointer_finds_the_same_value_as_that_of_serde_json(data in any_json(), pointer in any_pointer()) {
             prop_assert_eq!(at(&data, &pointer), data.pointer(&pointer));
             prop_assert_eq!(at(&data, pointer.trim_start_matches('/')), data.pointer(pointer.trim_start_matches('/')));
         }

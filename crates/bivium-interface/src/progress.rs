@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_without_a_fraction_says_nothing_of_the_pace() {
+    fn a_report_without_a_fraction_does_not_change_the_rate() {
         let (begin, mut pace) = (Instant::now(), Pace::default());
         let at = |seconds| begin + Duration::from_secs(seconds);
         pace.observe(at(0), Some(0.0));
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_brought_in_range() {
+    fn fractions_and_messages_are_brought_into_range() {
         assert_eq!(Progress::new(Some(7.0), "").fraction, Some(1.0));
         assert_eq!(Progress::new(Some(-1.0), "").fraction, Some(0.0));
         assert_eq!(Progress::new(Some(f64::NAN), "").fraction, None);

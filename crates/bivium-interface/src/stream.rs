@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_held_goes_with_the_last_item_the_first_error_or_the_stream() {
+    async fn held_values_are_dropped_with_the_last_item_the_first_error_or_the_stream() {
         let call = Call::new();
         let failed = || Err(PluginError::invalid_input("no"));
         for results in [vec![Ok(json!(1).into())], vec![failed(), Ok(json!(1).into())]] {

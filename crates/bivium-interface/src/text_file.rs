@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_never_ends_or_never_comes_is_refused() {
+    fn files_that_never_end_and_pipes_without_a_writer_are_refused() {
         let told = |path: &str| read_text(Path::new(path), 1 << 20).unwrap_err().to_string();
         assert_eq!(told("/dev/zero"), "it is a device, not a file");
         assert_eq!(told("/"), "it is a directory");

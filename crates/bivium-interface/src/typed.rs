@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn data_does_not_pass_for_a_blob() {
+    fn data_is_not_taken_as_a_blob() {
         let key = "\0blob-0000000000000000";
         for data in [json!({"$$blob": 0}), json!({key: 0}), json!({}), json!("x"), json!({"$blob": 0, "x": 1})] {
             let payload = Payload { json: data.clone(), blobs: vec![blob("/a")] };
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_told() {
+    fn a_result_that_does_not_fit_is_an_error() {
         let error = Payload::from(json!({"width": "wide"})).parse::<BTreeMap<String, u32>>().unwrap_err();
         assert_eq!(error.code(), ErrorCode::Protocol);
         assert!(error.to_string().contains("expected u32"), "{error}");

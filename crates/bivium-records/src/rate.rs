@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_too_much_is_counted_and_told_once() {
+    fn records_over_the_limit_are_counted_and_reported_once() {
         let rate = Rate::new(2);
         assert_eq!([rate.admit(), rate.admit(), rate.admit(), rate.admit()], [Some(0), Some(0), None, None]);
         assert_eq!((rate.dropped(), rate.dropped()), (2, 0));

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_shows_no_value_and_a_secret_that_is_missing_is_told_with_its_cure() {
+    fn debug_shows_no_value_and_the_error_for_a_missing_secret_says_how_to_set_it() {
         let secrets = Secrets::default().with("KEY", "s3cret");
         assert_eq!(format!("{secrets:?}"), r#"{"KEY"}"#);
         assert_eq!(secrets.granted("KEY").unwrap(), "s3cret");

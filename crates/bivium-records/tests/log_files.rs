@@ -135,7 +135,7 @@ fn hosts_that_share_a_directory_lose_no_record_and_break_no_line() {
 }
 
 #[test]
-fn half_a_line_costs_no_more_than_itself() {
+fn an_incomplete_line_loses_no_other_record() {
     let own = tempfile::tempdir().unwrap();
     let file = own.path().join("p.jsonl");
     fs::write(&file, "{\"time_ms\":17,\"level\":\"in").unwrap();
@@ -153,7 +153,7 @@ fn half_a_line_costs_no_more_than_itself() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_written_costs_no_record_in_memory() {
+fn a_directory_that_cannot_be_written_loses_no_record_in_memory() {
     let own = tempfile::tempdir().unwrap();
     let dir = own.path().join("logs");
     fs::write(&dir, "no directory").unwrap();
@@ -176,7 +176,7 @@ fn a_directory_that_cannot_be_written_costs_no_record_in_memory() {
 }
 
 #[test]
-fn a_plugin_that_floods_never_waits_and_what_is_missing_is_told() {
+fn a_plugin_that_logs_too_much_never_waits_and_missing_records_are_counted() {
     let own = tempfile::tempdir().unwrap();
     let files = LogFiles::new(own.path());
     let log = PluginLog::kept("p", Some(files.clone()));

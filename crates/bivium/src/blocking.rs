@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_waits_is_missing_here() {
+    fn every_async_method_has_a_blocking_form() {
         let here = "src/blocking.rs";
         for (block, path, ours) in [
             ("impl PluginManager", "src/manager", "impl PluginManager"),

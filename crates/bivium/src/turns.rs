@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_shares_a_measurement_that_was_given_up() {
+    async fn a_dropped_measurement_is_not_shared() {
         let turns = Turns::default();
         let first = turns.try_next().unwrap();
         let (mut second, mut third) = (pin!(turns.next()), pin!(turns.next()));

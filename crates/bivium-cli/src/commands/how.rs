@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_left_out() {
+    fn unknown_values_are_left_out() {
         let execute = MethodInfo::new("execute").with_streams(true);
         assert_eq!(
             (command_line(&["bivium"], "p", &execute, &[]), parameters(&execute)),

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_seen_is_written_out() {
+    fn invisible_characters_are_escaped() {
         assert_eq!(printable("a\u{1b}[2J\u{9b}é\tb\n"), "a\\u{1b}[2J\\u{9b}é\tb\n");
         assert_eq!(on_one_line(" a\r\n  b\u{7}\t"), "a b\\u{7}");
         assert_eq!((short("a\n b\u{1b}"), short(&"é".repeat(1 << 19)).len()), ("a b\\u{1b}".to_owned(), 103));
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_character_that_is_not_seen_is_known() {
+    fn every_kind_of_invisible_character_is_known() {
         let unseen = ('\0'..'\u{9}')
             .chain('\u{b}'..' ')
             .chain('\u{7f}'..='\u{9f}')
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_value_is_not_laid_out() {
+    fn a_long_value_is_not_indented() {
         assert_eq!(super::json(&json!([1, 2]), true), "[\n  1,\n  2\n]");
         let long = super::json(&Value::from(vec![1; LAID_OUT]), true);
         assert_eq!((long.lines().count(), long.len()), (1, 2 * LAID_OUT + 1));

@@ -15,7 +15,7 @@ fn place_with_two() -> Place {
 }
 
 #[test]
-fn list_is_a_table_and_warns_of_what_is_no_manifest() {
+fn list_is_a_table_and_warns_about_files_that_are_not_manifests() {
     let place = place_with_two();
     place.write("manifests/other.json", "{");
     insta::assert_snapshot!(place.run(&["list"]).all(), @"
@@ -97,7 +97,7 @@ fn a_manifest_of_another_name_than_its_directorys_is_told_by_list_validate_and_r
 }
 
 #[test]
-fn what_lies_among_manifests_and_is_none_is_passed_over() {
+fn other_files_among_manifests_are_passed_over() {
     let place = place_with_two();
     place.write("manifests/._redact.json", "\0\u{5}");
     place.write("manifests/package.json", r#"{"name": "x", "version": "1", "private": true}"#);
@@ -295,7 +295,7 @@ fn validate_reports_every_problem_of_every_file() {
 }
 
 #[test]
-fn validate_warns_of_what_a_manifest_names_and_is_not_there() {
+fn validate_warns_about_missing_files() {
     let place = Place::new();
     let manifest = |name: &str, keys: serde_json::Value| {
         let mut manifest = json!({"name": name, "version": "1", "module": "words", "class": "Words"});

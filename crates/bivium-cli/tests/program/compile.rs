@@ -106,7 +106,7 @@ fn a_component_is_compiled_ahead_and_mapped_by_every_later_run() {
 }
 
 #[test]
-fn what_cannot_be_compiled_is_told_in_one_sentence() {
+fn a_component_that_cannot_be_compiled_is_one_clear_sentence() {
     let place = Place::new();
     place.write("manifests/text.wasm", "no component");
     let python = json!({"name": "python", "version": "1", "module": "m", "class": "C"});
@@ -183,7 +183,7 @@ async fn hostile_a_component_that_takes_all_memory_to_compile() {
 }
 
 #[tokio::test]
-async fn a_load_that_is_given_up_kills_its_compiler() {
+async fn a_load_that_is_dropped_kills_its_compiler() {
     let place = Place::new();
     place.endless(json!({}));
     let (engine, mark) = place.engine(WasmConfig::new());
@@ -242,7 +242,7 @@ fn a_compiler_ends_with_its_host_however_that_ends() {
 }
 
 #[test]
-fn where_address_space_is_short_components_run_without_pools() {
+fn with_little_address_space_components_run_without_pools() {
     let place = Place::new();
     place.echo();
     // In KiB: too little for the pools, and for what one memory sets aside usually; then too little for the pools alone.

@@ -84,7 +84,7 @@ fn blocks(text: &str) -> String {
 }
 
 #[test]
-fn what_the_help_texts_show_works() {
+fn command_lines_in_help_texts_work() {
     let place = clone();
     let mut seen = 0;
     for command in [
@@ -119,7 +119,7 @@ fn what_the_help_texts_show_works() {
 }
 
 #[test]
-fn what_the_readme_shows_works_in_its_order() {
+fn command_lines_in_the_readme_work_in_their_order() {
     let place = clone();
     let lines = command_lines(&blocks(&std::fs::read_to_string(root().join("README.md")).unwrap()));
     assert!(lines.len() > 8, "{lines:?}");
@@ -129,7 +129,7 @@ fn what_the_readme_shows_works_in_its_order() {
 }
 
 #[test]
-fn what_the_documents_show_works() {
+fn command_lines_in_documents_work() {
     let place = clone();
     let documents = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let mut seen = 0;

@@ -68,7 +68,7 @@ fn a_class_in_a_python_file_runs_as_the_file_would() {
 }
 
 #[test]
-fn what_is_no_such_file_or_class_is_told() {
+fn a_missing_file_or_class_is_an_error() {
     let place = place();
     let told = |args: &[&str], status: i32| place.run(args).assert_status(status).stderr.clone();
     assert_eq!(told(&["run", "./none.py:Words"], 3), "bivium: there is no file ./none.py\n");

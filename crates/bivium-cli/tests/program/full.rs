@@ -65,7 +65,7 @@ fn settings_and_results_that_cannot_be_written_are_errors_that_name_the_file() {
 }
 
 #[test]
-fn an_audit_log_that_cannot_be_written_is_told_and_where_it_is_enforced_nothing_runs() {
+fn an_audit_log_that_cannot_be_written_is_reported_and_with_enforce_nothing_runs() {
     let place = Place::with_probe();
     let args = ["run", "probe", "text=hello", "--audit", "/dev/full"];
     let ran = place.run(&args);

@@ -159,7 +159,7 @@ fn what_a_component_imports_is_held_against_its_permissions() {
 }
 
 #[test]
-fn an_import_that_the_host_has_not_is_the_problem() {
+fn an_import_that_the_host_does_not_have_is_the_problem() {
     let place = Place::new();
     let text = r#"(component
         (import "evil:host/everything@1.0.0" (instance (export "run" (func))))
@@ -256,7 +256,7 @@ fn a_class_that_cannot_be_made_has_no_command_line_and_says_what_is_missing() {
 }
 
 #[test]
-fn what_is_not_there_is_said() {
+fn missing_audit_records_are_reported() {
     let place = Place::new();
     place.component("gone", json!({}));
     let ran = place.run(&["info", "gone"]);
@@ -419,7 +419,7 @@ fn the_command_line_of_a_method_that_takes_a_file_works_as_printed() {
 }
 
 #[test]
-fn a_loaded_plugin_is_shown_with_all_that_is_shown_of_its_files() {
+fn a_loaded_plugin_is_shown_with_everything_that_its_files_tell() {
     let place = Place::new();
     place.write("manifests/code.py", "class C:\n    def execute(self, n: int):\n        return n\n");
     place.write("manifests/c.json", r#"{"name": "c", "version": "1", "module": "code", "class": "C", "source": "."}"#);

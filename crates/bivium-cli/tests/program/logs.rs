@@ -16,7 +16,7 @@ fn having_said(place: &Place, word: &str) {
 }
 
 #[test]
-fn what_a_plugin_said_is_read_by_a_later_run_with_its_worker_and_call() {
+fn a_later_run_shows_a_plugins_records_with_worker_and_call() {
     let place = Place::with_probe();
     having_said(&place, "word=ship");
     let said = records(&place.run(&["logs", "probe", "--output", "json"]).assert_status(0).stdout);
@@ -41,7 +41,7 @@ fn what_a_plugin_said_is_read_by_a_later_run_with_its_worker_and_call() {
 }
 
 #[test]
-fn whoever_runs_a_plugin_sees_what_it_prints_unless_quiet() {
+fn output_of_a_plugin_is_shown_unless_quiet() {
     let place = Place::with_probe();
     let say = ["run", "probe", "--method", "say", "word=ship"];
     let ran = place.run(&say);
@@ -112,7 +112,7 @@ fn following_shows_what_other_runs_write_until_interrupted() {
 }
 
 #[test]
-fn a_flood_is_cut_and_the_cut_is_told() {
+fn too_many_records_are_dropped_and_their_number_is_reported() {
     let place = Place::with_probe();
     place.run(&["run", "probe", "--method", "flood", "count:=50000"]).assert_status(0);
     let said = records(&place.run(&["logs", "probe", "-n", "1000000", "--output", "json"]).assert_status(0).stdout);
@@ -125,7 +125,7 @@ fn a_flood_is_cut_and_the_cut_is_told() {
 }
 
 #[test]
-fn a_name_that_stands_for_nothing_has_status_3_and_one_without_a_log_says_so() {
+fn an_unknown_name_has_status_3_and_a_plugin_without_a_log_says_so() {
     let place = Place::with_probe();
     insta::assert_snapshot!(place.run(&["logs", "nothing"]).all(), @r#"
     3
@@ -164,7 +164,7 @@ fn a_log_without_a_record_to_show_says_why() {
 }
 
 #[test]
-fn a_data_directory_that_cannot_be_written_costs_no_call() {
+fn a_data_directory_that_cannot_be_written_stops_no_call() {
     let place = Place::with_probe();
     place.write("data/logs", "no directory");
     let ran = place.run(&["run", "probe", "--method", "say", "word=x"]);

@@ -45,7 +45,7 @@ fn check_tells_problems_of_all_kinds_at_once() {
 }
 
 #[test]
-fn check_holds_configurations_against_the_plugins_schemas_all_at_once() {
+fn check_compares_all_configurations_with_the_plugins_schemas() {
     let place = Place::with_probe();
     let schema = json!({"type": "object", "properties": {"mask": {"type": "string"}, "times": {"type": "integer", "minimum": 1}},
         "additionalProperties": false});
@@ -98,7 +98,7 @@ fn a_text_where_a_step_takes_another_form_is_told_by_check_and_by_the_steps_erro
 }
 
 #[test]
-fn a_strange_name_of_a_pipeline_is_shown_bounded_and_escaped() {
+fn a_hostile_name_of_a_pipeline_is_shortened_and_escaped() {
     let place = Place::with_probe();
     for name in ["x".repeat(900_000), "a\nbivium: all is well\u{1b}[2J\u{202e}".to_owned()] {
         let pipeline = json!({"name": name, "steps": [{"id": "a", "plugin": "probe"}], "description": name});

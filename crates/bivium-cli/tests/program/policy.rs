@@ -32,7 +32,7 @@ fn denials(place: &Place) -> Vec<(String, String, String)> {
 const RUN: [&str; 6] = ["run", "--policy", "policy.json", "--audit", "audit.jsonl", "reads"];
 
 #[test]
-fn what_a_policy_refuses_is_recorded_and_an_error_of_it_names_the_policy_and_the_rule() {
+fn refusals_of_a_policy_are_recorded_and_errors_name_the_policy_and_the_rule() {
     let data = tempfile::tempdir_in("/var/tmp").unwrap();
     let file = data.path().join("model.bin");
     std::fs::write(&file, "here").unwrap();
@@ -95,7 +95,7 @@ fn a_component_that_meets_the_policys_limit_is_told_to_raise_it_there() {
 }
 
 #[test]
-fn a_policy_that_does_not_confine_says_whom_it_does_not_hold() {
+fn a_policy_that_does_not_confine_warns_about_trusted_plugins() {
     let place = place(json!({}));
     let file = place.write("note.txt", "here");
     let path = format!("path={}", file.display());

@@ -18,7 +18,7 @@ fn python(place: &Place, name: &str, keys: Value) {
 }
 
 #[test]
-fn validate_warns_of_a_file_that_is_no_component() {
+fn validate_warns_about_a_file_that_is_not_a_component() {
     let place = Place::new();
     let files: [(&str, &[u8]); 4] =
         [("core", b"\0asm\x01\0\0\0"), ("cut", b"\0asm\x0d\0\x01\0\0\x7f"), ("empty", b""), ("text", b"hello")];
@@ -41,7 +41,7 @@ fn validate_warns_of_a_file_that_is_no_component() {
 }
 
 #[test]
-fn validate_tells_what_would_keep_a_plugin_from_loading_as_loading_does() {
+fn validate_reports_the_errors_that_loading_would_have() {
     let place = place();
     python(&place, "schema", json!({"config_schema": {"type": "nonsense"}}));
     python(&place, "needs", json!({"requirements": ["numpy>=2", "numpy >>> 2", "x[a"], "requires_python": ">>3"}));
@@ -82,7 +82,7 @@ fn validate_tells_what_would_keep_a_plugin_from_loading_as_loading_does() {
 }
 
 #[test]
-fn validate_tells_all_that_keeps_a_confined_plugin_from_its_modules_and_packages() {
+fn validate_reports_everything_that_a_confined_plugin_cannot_import() {
     let place = place();
     std::fs::create_dir_all(place.path("manifests/own")).unwrap();
     let requirements = json!(["a @ git+https://e.example/a", "b", "c @ https://e.example/c.tar.gz"]);
@@ -100,7 +100,7 @@ fn validate_tells_all_that_keeps_a_confined_plugin_from_its_modules_and_packages
 }
 
 #[test]
-fn validate_tells_what_a_python_manifest_names_wrongly_all_at_once() {
+fn validate_reports_all_wrong_names_in_a_python_manifest() {
     let place = place();
     std::fs::create_dir_all(place.path("lib")).unwrap();
     place.write("lib/code.py", "class Model:\n    def __init__(self, model, size=1): ...\n");

@@ -86,7 +86,7 @@ fn keys_of_a_saved_configuration_are_taken_out_and_all_of_it_is_forgotten() {
 }
 
 #[test]
-fn a_setting_that_the_plugin_does_not_have_is_refused_and_warned_of_where_nobody_knows() {
+fn a_setting_that_the_plugin_does_not_have_is_refused_or_warned_about_without_a_schema() {
     let place = Place::new();
     open_minded(&place);
     let manifest = json!({"name": "closed", "version": "1.0.0", "module": "any_plugin", "class": "Any", "source": "..",
@@ -162,7 +162,7 @@ fn many_programs_that_save_at_once_lose_no_update() {
 }
 
 #[test]
-fn a_program_that_is_killed_while_it_saves_leaves_whole_settings() {
+fn a_program_that_is_killed_while_it_saves_leaves_complete_settings() {
     let place = Place::new();
     place.component("redact", json!({}));
     for n in 0..40 {

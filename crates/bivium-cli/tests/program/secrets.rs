@@ -148,7 +148,7 @@ fn a_status_is_the_same_with_secrets() {
 }
 
 #[test]
-fn a_descriptor_that_is_none_of_ours_is_left_alone() {
+fn a_descriptor_of_another_file_is_not_read_or_closed() {
     let place = Place::new();
     place.component("redact", json!({}));
     let expected = place.run(&["list"]);

@@ -215,7 +215,7 @@ fn what_a_stranger_can_write_to_is_not_read() {
 }
 
 #[test]
-fn a_list_of_others_who_can_write_counts_as_well() {
+fn access_control_lists_are_checked_too() {
     let Some(project) = Project::of(0) else { return };
     // Version 2; the owner, a user, the group, the mask, others: tag, permissions, id.
     let mut list = 2_u32.to_le_bytes().to_vec();
@@ -253,7 +253,7 @@ fn a_directory_with_a_sticky_bit_above_is_no_danger() {
 }
 
 #[test]
-fn a_link_counts_with_its_owner_and_with_what_it_leads_to() {
+fn the_owners_of_a_link_and_of_its_target_are_checked() {
     let Some(project) = Project::of(ME) else { return };
     let path = |name: &str| project.place.path(name);
     fs::create_dir(path("theirs")).unwrap();
@@ -278,7 +278,7 @@ fn a_link_counts_with_its_owner_and_with_what_it_leads_to() {
 }
 
 #[test]
-fn a_package_that_a_link_leads_to_is_gone_through() {
+fn a_package_behind_a_link_is_checked() {
     let Some(project) = Project::of(ME) else { return };
     let path = |name: &str| project.place.path(name);
     fs::create_dir_all(path("elsewhere/inner")).unwrap();
@@ -356,7 +356,7 @@ fn a_file_system_that_a_stranger_serves_is_not_read_whatever_it_says() {
 }
 
 #[test]
-fn what_is_named_on_purpose_is_trusted() {
+fn files_named_on_purpose_are_trusted() {
     let Some(project) = Project::of(ME) else { return };
     project.own("work/.bivium", STRANGER);
     project.assert_refused("work/.bivium", &["comp", "py", "interp"], "belongs to another user");
@@ -389,7 +389,7 @@ fn under_sudo_the_caller_is_trusted_and_only_then() {
 }
 
 #[test]
-fn a_plugin_of_the_directory_in_place_of_the_users_own_is_told() {
+fn a_plugin_of_the_directory_that_replaces_the_users_own_is_reported() {
     let Some(project) = Project::of(0) else { return };
     let path = |name: &str| -> PathBuf { project.place.path(name) };
     fs::create_dir_all(path("home/.bivium/manifests")).unwrap();

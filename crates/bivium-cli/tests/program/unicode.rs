@@ -64,7 +64,7 @@ fn unrelated_variables_make_no_difference_to_any_command() {
 }
 
 #[test]
-fn variables_of_ours_make_one_sentence_or_no_difference() {
+fn variables_of_bivium_that_are_not_utf8_give_one_sentence_or_no_difference() {
     let place = place();
     for name in ["MANIFESTS", "DATA_DIR", "ENVIRONMENTS", "POLICY", "AUDIT", "CACHE", "LOG", "SECRETS_FD"] {
         for (args, _) in COMMANDS {
@@ -136,7 +136,7 @@ fn arguments_are_refused_or_taken_as_paths() {
 }
 
 #[test]
-fn manifests_below_a_directory_without_a_proper_name_are_shown_all_the_same() {
+fn manifests_below_a_directory_whose_name_is_not_utf8_are_shown() {
     let place = place();
     let dir: PathBuf = place.path("").join(OsStr::from_bytes(b"odd\xff"));
     std::fs::create_dir(&dir).unwrap();

@@ -176,7 +176,7 @@ fn an_argument_may_be_negative() {
 }
 
 #[test]
-fn a_number_that_is_not_held_exactly_is_refused_with_its_place() {
+fn a_number_that_cannot_be_represented_exactly_is_refused_with_its_place() {
     let place = Place::new();
     let file = place.path("in.json");
     std::fs::write(&file, r#"{"text": "x", "n": [{"id": 18446744073709551616}]}"#).unwrap();
@@ -256,7 +256,7 @@ fn global_options_are_listed_in_the_programs_help_alone() {
 }
 
 #[test]
-fn what_is_not_there_has_one_status() {
+fn a_missing_file_has_the_same_status_in_every_command() {
     let place = Place::new();
     place.component("gone", serde_json::json!({}));
     let python =
@@ -324,7 +324,7 @@ fn a_limit_that_is_too_low_is_named() {
 }
 
 #[test]
-fn too_few_processes_are_told() {
+fn a_limit_of_processes_that_is_too_low_is_reported() {
     use std::os::unix::process::CommandExt as _;
     // Root has as many as it likes.
     let user = if rustix::process::geteuid().is_root() { 23_457 } else { rustix::process::geteuid().as_raw() };
@@ -343,7 +343,7 @@ fn too_few_processes_are_told() {
 }
 
 #[test]
-fn a_place_of_the_audit_log_that_is_no_file_and_json_in_place_of_a_file_are_told_plainly() {
+fn an_audit_log_that_is_not_a_file_and_json_in_place_of_a_file_are_clear_errors() {
     let place = Place::new();
     for file in ["manifests", "/", &"x".repeat(300)] {
         let ran = place.run(&["list", "--audit", file]);

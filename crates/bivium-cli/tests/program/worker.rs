@@ -194,7 +194,7 @@ fn a_plugins_own_error_has_status_1_and_its_traceback() {
 }
 
 #[test]
-fn what_a_plugin_writes_and_warns_of_is_marked_as_its_own_and_said_once() {
+fn output_and_warnings_of_a_plugin_are_marked_and_shown_once() {
     let place = Place::new();
     let source = "import logging, os, sys\nclass Dies:\n    def execute(self):\n        logging.warning('beware')\n        \
                   print('last\\nwords', file=sys.stderr, flush=True)\n        os._exit(3)\n";
@@ -317,7 +317,7 @@ fn a_configuration_is_checked_saved_and_used() {
 }
 
 #[test]
-fn whoever_starts_the_program_may_have_it_ignore_how_children_end() {
+fn the_program_works_when_started_with_sigchld_ignored() {
     let place = Place::with_probe();
     let small = r#"(component (core module $m (func (export "f"))) (core instance $i (instantiate $m))
         (func (export "f") (canon lift (core func $i "f"))))"#;
@@ -358,7 +358,7 @@ fn a_disabled_plugin_is_unavailable() {
 }
 
 #[test]
-fn a_pipeline_prints_what_comes_and_where_the_time_went() {
+fn a_pipeline_prints_its_results_and_the_time_of_each_step() {
     let place = Place::with_probe();
     let pipeline = json!({"name": "p", "inputs": {"count": {"default": 2}}, "steps": [
         {"id": "chunks", "plugin": "probe", "stream": true, "args": {"count": {"$from": "inputs/count"}}},
@@ -392,7 +392,7 @@ fn gone(pid: &str) {
 }
 
 #[test]
-fn nothing_is_left_in_the_users_home_where_other_places_are_named() {
+fn nothing_is_left_in_the_users_home_if_other_directories_are_given() {
     let place = Place::with_probe();
     let (home, own) = (place.path("home"), place.path("own"));
     std::fs::create_dir_all(&home).unwrap();

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_component_in_memory_lies_in_no_file() {
+    fn a_component_in_memory_has_no_file() {
         let manifest = Manifest::of_component_bytes("in-memory", *b"\0asm").unwrap();
         assert_eq!(manifest.name, "in-memory");
         assert_eq!(manifest.path, Path::new(""));
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_says_what_it_means() {
+    fn a_path_selects_the_kind_of_manifest() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         std::fs::write(path("words.py"), "class Words: pass\n").unwrap();

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_lies_at_a_pointer_has_its_line() {
+    fn the_value_at_a_pointer_has_a_line() {
         let text = "{\n  \"a\": [\n    1,\n    {\"b/c\": 2}\n  ]\n}";
         let checked = CheckedText::read(text, &json!({}), "a test").ok().unwrap();
         for (pointer, line) in

@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn two_rules_meet_where_one_lies_within_the_other() {
+    fn two_rules_intersect_if_one_covers_the_other() {
         let meet = |one: &str, other: &str| rule(one).intersection(&rule(other)).map(|met| met.to_string());
         let api = Some("https://api.example.com".to_owned());
         assert_eq!(meet("https://*.example.com:*", "https://api.example.com"), api);
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn private_addresses_are_known_in_every_disguise() {
+    fn private_addresses_are_known_in_every_form() {
         for text in [
             "127.0.0.1",
             "10.1.2.3",

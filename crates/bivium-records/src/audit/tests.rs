@@ -60,7 +60,7 @@ fn records_are_lines_of_json_for_this_user_alone() {
 }
 
 #[test]
-fn no_flood_of_one_kind_hides_another_and_what_is_left_out_is_told_though_nothing_follows() {
+fn many_records_of_one_kind_do_not_hide_another_and_the_count_of_missing_ones_is_recorded() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
     let auditor = Auditor::new("p", file(&path), PluginLog::new("p"));
@@ -128,7 +128,7 @@ fn with_enforce_no_use_happens_that_is_one_too_many_to_be_recorded_and_denials_a
 }
 
 #[test]
-fn what_is_left_out_is_told_at_the_plugins_end() {
+fn the_count_of_missing_records_is_recorded_at_the_plugins_end() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
     let auditor = Auditor::new("p", file(&path), PluginLog::new("p"));
@@ -165,7 +165,7 @@ fn told(work: impl FnOnce()) -> String {
 }
 
 #[test]
-fn a_full_disk_is_told_once_and_by_how_much_and_with_enforce_nothing_is_allowed() {
+fn a_full_disk_is_reported_once_with_a_count_and_with_enforce_nothing_is_allowed() {
     let log = PluginLog::new("p");
     let said = told(|| {
         let auditor = Auditor::new("p", file(Path::new("/dev/full")), log.clone());
@@ -193,7 +193,7 @@ fn a_full_disk_is_told_once_and_by_how_much_and_with_enforce_nothing_is_allowed(
 }
 
 #[test]
-fn once_there_is_room_again_the_log_goes_on_and_tells_what_is_missing() {
+fn when_the_disk_has_space_again_the_log_continues_and_counts_missing_records() {
     let Some(disk) = SmallDisk::new() else { return };
     let path = disk.path().join("audit.jsonl");
     let auditor = Auditor::new("p", file(&path), PluginLog::new("p"));

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_host_left_half_written_is_replaced_and_a_failed_change_writes_nothing() {
+    fn an_incomplete_file_of_a_killed_host_is_replaced_and_a_failed_change_writes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let store = SettingsStore::new(dir.path());
         let left = dir.path().join("settings/.p.json.new");
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_says_so_and_leaves_what_was_there() {
+    fn a_full_disk_is_an_error_and_existing_files_stay() {
         let Some(disk) = crate::small_disk::SmallDisk::new() else { return };
         let store = SettingsStore::new(disk.path());
         store.change("p", disable).unwrap();

@@ -401,7 +401,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn no_more_are_done_at_once_than_may_be_and_all_in_the_end() {
+    async fn all_futures_run_but_no_more_than_the_limit_at_once() {
         let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let one = async |n: usize| {
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);

@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_of_a_hostile_file_is_bounded() {
+    fn messages_about_a_hostile_file_are_bounded() {
         let long = "x".repeat(100_000);
         let step = json!({"id": long, "plugin": long, "for_each": long, "args": {&long: {"$from": long}}});
         let odd = json!({"id": "a\nb", "plugin": "p"});
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn problems_of_all_kinds_are_told_together() {
+    fn problems_of_all_kinds_are_reported_together() {
         let text = "{\"name\": \"p\", \"stepz\": 1, \"steps\": [\n{\"id\": \"a\", \"plugin\": 7},\n{\"id\": \"b\", \"plugin\": \"x\", \
             \"method\": \"m\", \"foreach\": \"a\",\n\"args\": {\"v\": {\"$from\": \"a/words\"}, \"w\": {\"$from\": \"none\"}}}]}";
         let draft = Draft::parse(text, Path::new(""), "p.json: ".to_owned()).unwrap();
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_limit_to_steps_and_to_what_is_told() {
+    fn there_is_a_limit_to_steps_and_to_reported_problems() {
         let step = |n: usize| json!({"id": format!("s{n}"), "plugin": "x", "args": {"v": {"$from": "none"}}});
         let told = |steps: usize| {
             let steps: Vec<Value> = (0..steps).map(step).collect();

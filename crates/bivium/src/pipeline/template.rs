@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_in_the_key_of_a_reference_does_not_pass_for_data() {
+    fn a_mistyped_key_of_a_reference_is_not_taken_as_data() {
         for slip in [json!({"$form": "one"}), json!({"from": "inputs/text"}), json!({"from": "item/text"})] {
             let told = place_of(&slip).unwrap().unwrap_err();
             assert!(told.ends_with("did you mean `$from`?"), "{told}");

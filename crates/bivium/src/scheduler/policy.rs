@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn permissive_admits_what_could_never_fit() {
+    async fn permissive_admits_calls_that_could_never_fit() {
         assert!(admit(&PermissiveScheduler, &gpu_need(1000 * GIB)).await.is_ok());
     }
 
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_promised_and_is_taken_counts_once() {
+    async fn memory_that_was_promised_and_is_taken_counts_once() {
         let machine = machine();
         let scheduler = RefuseScheduler::new(Arc::clone(&machine) as _, None);
         let asks = |bytes| Need { cpu_slots: 0, ..gpu_need(bytes) };
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn queue_gives_places_in_order_and_past_those_that_need_more() {
+    async fn queue_serves_calls_in_order_but_smaller_ones_may_overtake() {
         let scheduler = Arc::new(QueueScheduler::new(machine(), None));
         let slots = |n| Need { cpu_slots: n, ..Need::default() };
         let (first, second) =
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn queue_waits_for_the_machine_and_no_longer_than_the_deadline() {
+    async fn queue_waits_for_memory_but_not_longer_than_the_deadline() {
         let machine = machine();
         let scheduler = QueueScheduler::new(Arc::clone(&machine) as _, None);
         machine.change(|snapshot| snapshot.gpus[0].memory_free_bytes = GIB);
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_in_doubt_after_the_last_measurement_starts_another() {
+    async fn a_call_that_may_not_fit_starts_another_measurement() {
         let machine = counted();
         let scheduler = RefuseScheduler::new(Arc::clone(&machine) as _, Some(2));
         drop(admit(&scheduler, &gpu_need(8 * GIB)).await.unwrap());
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_and_a_scheduler_may_outlive_the_runtime() {
+    fn a_reservation_and_a_scheduler_may_outlive_the_runtime() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let scheduler = QueueScheduler::new(machine(), None);
         let place = runtime.block_on(admit(&scheduler, &gpu_need(5 * GIB))).unwrap();

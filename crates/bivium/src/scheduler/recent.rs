@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ended_calls_may_have_taken_counts_against_others_and_once_for_their_own_plugin() {
+    fn memory_that_ended_calls_may_have_taken_counts_for_other_plugins() {
         let mut recent = Recent::new(Instant::now(), machine(50), std::iter::empty());
         for _ in 0..3 {
             assert!(recent.leaves_room(&need("a", 30), host(0)));
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_during_a_measurement_may_not_have_been_seen() {
+    fn calls_that_end_during_a_measurement_still_count() {
         let mut pending = Pending::default();
         pending.ends("a", host(30));
         pending.ends("a", host(10));

@@ -51,7 +51,7 @@ fn the_manifests_of_the_design_are_read() {
 }
 
 #[test]
-fn the_runtime_is_told_by_the_keys() {
+fn the_runtime_follows_from_the_keys() {
     let wasm = parse(r#"{"name": "a", "version": "1", "component": "a.wasm", "runtime": null}"#).unwrap();
     assert_eq!(wasm.runtime.kind(), RuntimeKind::Wasm);
     let python = parse(r#"{"name": "a", "version": "1", "module": "a", "class": "A"}"#).unwrap();

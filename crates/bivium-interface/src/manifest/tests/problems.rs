@@ -14,7 +14,7 @@ fn wasm(lines: &str) -> String {
 }
 
 #[test]
-fn every_problem_is_told_at_once() {
+fn all_problems_are_reported_together() {
     let text = r#"{
   "name": "-redact",
   "runtime": "wasn",
@@ -48,7 +48,7 @@ fn every_problem_is_told_at_once() {
 }
 
 #[test]
-fn text_that_is_no_json_has_a_line_and_a_column() {
+fn text_that_is_not_json_has_a_line_and_a_column() {
     assert_eq!(
         problems("{\n  \"name\": \"a\"\n  \"version\": 1\n}"),
         ["3: this is not JSON: expected `,` or `}` at column 3"]
@@ -71,7 +71,7 @@ fn unknown_keys_name_the_nearest_or_their_place() {
 }
 
 #[test]
-fn keys_that_are_there_twice() {
+fn keys_that_occur_twice() {
     assert_eq!(
         problems(&wasm("\"limits\": {\n\"fuel\": 1,\n\"fuel\": 2}, \"name\": \"b\"")),
         ["4: the key \"fuel\" occurs twice; keep one of them", "4: the key \"name\" occurs twice; keep one of them",]

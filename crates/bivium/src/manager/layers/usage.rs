@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_measurement_of_a_process_that_has_ended_will_not_do() {
+    async fn a_measurement_of_a_process_that_has_ended_is_not_used() {
         let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
         let (plugin, last) = growing(vec![child.id()]);
         last.now(&*plugin, None).await;
