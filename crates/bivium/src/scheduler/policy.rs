@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn calls_that_surely_fit_start_no_measurement() {
+    async fn calls_that_surely_fit_take_no_look_of_their_own() {
         let machine = counted();
         let scheduler = QueueScheduler::new(Arc::clone(&machine) as _, Some(1000));
         let need = gpu_need(8 * GIB);
