@@ -564,7 +564,7 @@ mod tests {
 
     #[test]
     fn ids_of_several_threads_differ() {
-        // More than a thread takes at once.
+        // More ids than a thread takes at once.
         let ids = || (0..3000).map(|_| CallId::next()).collect::<Vec<_>>();
         let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(ids)).collect();
         let all: std::collections::HashSet<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();

@@ -338,7 +338,7 @@ mod tests {
             ("00000000000000000000", Value::Null),
         ] {
             match from_str::<Value>(text) {
-                // As text: to numbers of the other kind `-0.0` is 0.
+                // Compared as text, because as numbers `-0.0` and 0 are equal.
                 Ok(read) => assert_eq!(read.to_string(), value.to_string(), "{text}"),
                 Err(error) => assert!(value.is_null() && matches!(error, Unread::Invalid(_)), "{text}: {error}"),
             }
@@ -386,7 +386,7 @@ mod tests {
         fn no_text_is_too_strange(text in r#"[\[\]{},:"0-9eE.\\u -]{0,64}"#) {
             let found = find(text.as_bytes());
             if let Ok(value) = serde_json::from_str::<Value>(&text) && found.is_none() {
-                // Whatever is read is what is written: read again it is the same.
+                // A value that is read, written and read again is the same.
                 proptest::prop_assert_eq!(&serde_json::from_str::<Value>(&value.to_string()).unwrap(), &value);
             }
         }

@@ -253,7 +253,7 @@ mod tests {
         })
     }
 
-    /// Pointers that lead somewhere, and such that must not.
+    /// Pointers that find a value, and pointers that must not.
     fn any_pointer() -> impl Strategy<Value = String> {
         let step = prop::sample::select(vec!["", "0", "1", "2", "01", "+1", "-", "$blob", "~0", "~1", "x$blob", "$"]);
         prop::collection::vec(step, 0..4).prop_map(|steps| steps.iter().map(|step| format!("/{step}")).collect())

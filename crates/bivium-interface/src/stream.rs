@@ -282,7 +282,7 @@ mod tests {
         }
         assert_eq!(stream.next().await.unwrap().unwrap_err().code(), ErrorCode::Cancelled);
         assert!(stream.next().await.is_none());
-        // What comes too late is not kept.
+        // A value that is held after the end is dropped at once.
         let (late, late_held) = held();
         let stream = stream.holding(call.handle(), late);
         assert!(!late_held());

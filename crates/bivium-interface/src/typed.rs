@@ -270,7 +270,7 @@ mod tests {
         assert!(error.to_string().contains("expected u32"), "{error}");
         let keys: BTreeMap<Vec<u8>, u8> = [(vec![1], 1)].into();
         assert_eq!(Payload::new(keys).unwrap_err().code(), ErrorCode::InvalidInput);
-        // What failed half-way leaves nothing behind.
+        // A conversion that failed midway leaves nothing behind.
         assert!(OUTGOING.with_borrow(Option::is_none) && INCOMING.with_borrow(Option::is_none));
     }
 

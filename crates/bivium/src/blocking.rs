@@ -423,8 +423,8 @@ mod tests {
         }
     }
 
-    /// The names of the public methods of the blocks that begin with this, in all Rust files of this directory or in this file:
-    /// those that wait if `waits`.
+    /// The names of the public methods in blocks that begin with this line, in this file or in all Rust files of this directory. With
+    /// `waits`, only async methods.
     fn methods_of(block: &str, path: &str, waits: bool) -> BTreeSet<String> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
         let entries = path.is_dir().then(|| std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
@@ -432,7 +432,7 @@ mod tests {
         let (mut names, is_trait) = (BTreeSet::new(), block.starts_with("pub trait"));
         for file in files.iter().filter(|path| path.is_file()) {
             let text = std::fs::read_to_string(file).unwrap();
-            // rustfmt has a block end with a brace at the beginning of a line.
+            // With rustfmt, a block ends with a brace at the beginning of a line.
             for block in text.split(&format!("\n{block} {{\n")).skip(1).map(|rest| rest.split("\n}\n").next().unwrap())
             {
                 for function in block.split("\n    ").filter(|line| line.contains("fn ")) {
@@ -456,7 +456,7 @@ mod tests {
         ] {
             let (waits, has) = (methods_of(block, path, true), methods_of(ours, here, false));
             assert!(waits.len() > 8 && has.len() > 8, "{waits:?} {has:?}");
-            // As an iterator it has a name of its own; a plugin here ends when it is dropped.
+            // The iterator has a different name, and a blocking plugin ends when it is dropped.
             let elsewhere = ["execute_stream", "cleanup"];
             let missing: Vec<&String> =
                 waits.difference(&has).filter(|name| !elsewhere.contains(&name.as_str())).collect();

@@ -61,7 +61,7 @@ mod tests {
         assert!((&mut second).now_or_never().is_none() && (&mut third).now_or_never().is_none());
         assert!(turns.try_next().is_none(), "somebody measures");
         first.finish();
-        // The first began before they asked.
+        // The first measurement began before they asked.
         second.await.unwrap().finish();
         assert!(third.await.is_none(), "the second began after the third asked");
         assert!(turns.next().await.is_some());

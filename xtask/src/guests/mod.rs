@@ -168,10 +168,10 @@ mod tests {
         }
     }
 
-    /// The guests of worlds of their own.
+    /// The guests with their own worlds.
     const TYPED: &[&str] = &["typed"];
 
-    /// The guests that are there to ask WASI.
+    /// The guests that test WASI.
     const WASI: &[&str] = &["probe"];
 
     #[test]

@@ -1,4 +1,4 @@
-//! `list`, `info`, `validate` and `doctor`, none of which needs a plugin that starts.
+//! `list`, `info`, `validate` and `doctor`, which do not need a plugin that starts.
 
 use serde_json::json;
 
@@ -70,7 +70,7 @@ fn two_manifests_of_one_name_in_a_directory_are_refused_with_both_paths() {
         "{}",
         ran.all()
     );
-    // Either is taken where it is named.
+    // Each can be used if it is given by its path.
     place.run(&["info", "manifests/mask.json", "--no-load"]).assert_status(0);
 }
 

@@ -1,4 +1,4 @@
-//! Confined Python plugins as the program's users meet them.
+//! Confined Python plugins as the program's users see them.
 
 use std::path::Path;
 

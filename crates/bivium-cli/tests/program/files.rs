@@ -38,7 +38,7 @@ fn a_component_runs_without_a_manifest_and_is_granted_nothing() {
         let ran = place.run(&["run", file, "--method", "add", "a:=-8", "b:=3"]);
         assert_eq!(ran.assert_status(0).json(), json!(-5), "{}", ran.all());
     }
-    // What lies in a directory of manifests is not in its way, and what it is called is no plugin's name.
+    // Files in a directory of manifests do not matter, and its name is not the name of a plugin.
     place.component("add.wasm", json!({"component": "other.wasm"}));
     assert_eq!(place.run(&["run", "./add.wasm", "--method", "add", "a:=1", "b:=1"]).assert_status(0).json(), json!(2));
     let info = place.run(&["info", "./add.wasm"]);
@@ -60,7 +60,7 @@ fn a_class_in_a_python_file_runs_as_the_file_would() {
     assert!(result["home"].is_string(), "{home}: it is trusted");
     let info = place.run(&["info", "./words.py:Words"]);
     assert!(info.assert_status(0).stdout.contains("unconfined: it may do everything that you may"), "{}", info.all());
-    // A policy holds for it as for any other.
+    // A policy applies to it as to any other plugin.
     place.write("policy.json", r#"{"permissions": {}, "confine": true}"#);
     let info = place.run(&["info", "./words.py:Words", "--policy", "policy.json"]);
     assert!(info.assert_status(0).stdout.contains("permissions   none"), "{}", info.all());

@@ -1,4 +1,4 @@
-//! `info` helps to judge a plugin before it is trusted: nothing of it runs unless `--load` says so.
+//! `info` helps to judge a plugin before it is trusted: none of its code runs without `--load`.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::executable::write_executable;
 use crate::place::{Place, Ran};
 
-/// What a plugin's code would leave behind.
+/// The file that a plugin's code would leave behind.
 const RAN: &str = "tmp/ran";
 
 /// A typed component whose start function does this.
@@ -27,7 +27,7 @@ fn starting(with: &str) -> Vec<u8> {
 }
 
 impl Place {
-    /// A Python plugin, and an interpreter of its own, that leave something behind when they run.
+    /// A Python plugin and its own interpreter, both of which leave a file behind when they run.
     fn trap(&self) {
         let ran = self.path(RAN);
         fs::create_dir(self.path("source")).unwrap();
@@ -75,7 +75,7 @@ fn no_command_runs_a_python_plugin_or_its_interpreter_without_saying_so() {
     }
     place.run(&["compile", "trap"]).assert_status(4);
     assert!(!ran.exists());
-    // What it would have been found by.
+    // The file that it would have left behind.
     place.run(&["info", "trap", "--load"]).assert_status(0);
     assert!(ran.exists());
     fs::remove_file(ran).unwrap();
@@ -332,7 +332,7 @@ fn every_kind_of_plugin_lists_execute_in_the_same_way() {
         manifest.as_object_mut().unwrap().extend(object.as_object().unwrap().clone());
         place.write(&format!("manifests/{name}.json"), &manifest.to_string());
     }
-    // What a component of `bivium:plugin` says of itself is known when it runs.
+    // The methods of a component of `bivium:plugin` are known only when it runs.
     for (name, ways) in [
         ("world", &["--load"] as &[_]),
         ("typed", &["--load", "--quiet"]),

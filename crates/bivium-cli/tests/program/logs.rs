@@ -1,4 +1,4 @@
-//! `bivium logs`: what plugins said, in this run and in earlier ones.
+//! `bivium logs`: the records of plugins, in this run and in earlier ones.
 
 use std::io::{BufRead as _, BufReader};
 
@@ -10,7 +10,7 @@ fn records(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The place's plugin has said a word, in a run of its own.
+/// Runs the place's plugin once, so that it has printed something.
 fn having_said(place: &Place, word: &str) {
     place.run(&["run", "probe", "--method", "say", word]).assert_status(0);
 }
@@ -87,7 +87,7 @@ fn a_plugins_text_neither_moves_the_cursor_nor_passes_for_another_record() {
     );
     let json = place.run(&["logs", "probe", "--output", "json"]).stdout;
     assert!(!json.chars().any(|c| c.is_control() && c != '\n'), "{json:?}");
-    // Nor where log records pass by while the plugin runs.
+    // Nor do log records that are shown while the plugin runs.
     let ran = place.run(&["run", "probe", "-v", "--method", "say", "word=y"]);
     assert!(ran.stderr.contains("printed y") && !ran.stderr.chars().any(|c| c.is_control() && c != '\n'), "{ran:?}");
 }

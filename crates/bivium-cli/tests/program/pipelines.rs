@@ -1,4 +1,4 @@
-//! `pipeline check`, and pipelines and plugins that are taken for each other.
+//! `pipeline check`, and errors when a pipeline is given for a plugin or a plugin for a pipeline.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! A host's policy as its operator meets it: what it refuses is recorded, and errors name it and not the manifest.
+//! A host's policy as its operator sees it: its refusals are recorded, and errors name the policy and not the manifest.
 
 use serde_json::{Value, json};
 

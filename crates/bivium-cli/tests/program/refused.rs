@@ -1,10 +1,10 @@
-//! What `validate` and `info` say of plugins that would not load, without loading them.
+//! `validate` and `info` report plugins that would not load, without loading them.
 
 use serde_json::{Value, json};
 
 use crate::place::Place;
 
-/// With a module `words`, and a way to write manifests of plugins in it.
+/// A place with a module `words`, and a function that writes manifests of plugins in it.
 fn place() -> Place {
     let place = Place::new();
     place.write("manifests/words.py", "class Words:\n    def execute(self, text: str): return text\n");
@@ -74,7 +74,7 @@ fn validate_reports_the_errors_that_loading_would_have() {
     }
     let json = place.run(&["validate", "manifests/schema.json", "--output=json"]).assert_status(4).json();
     assert_eq!((&json[0]["error"]["code"], &json[0]["valid"]), (&"invalid-config".into(), &false.into()));
-    // What lies beneath a directory that the command line names is the host's own, too.
+    // Directories that the command line names belong to the host, too.
     python(&place, "grants", json!({"permissions": {"filesystem": [{"path": "/srv/data/x", "guest": "/p"}]}}));
     place.run(&["validate", "manifests/grants.json"]).assert_status(0);
     let ran = place.run(&["validate", "manifests/grants.json", "--data-dir", "/srv/data"]);

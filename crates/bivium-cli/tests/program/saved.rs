@@ -1,4 +1,4 @@
-//! What is kept from one run to the next.
+//! Settings that are saved for later runs.
 
 use serde_json::json;
 
@@ -46,7 +46,7 @@ fn saved_settings_that_are_broken_are_named() {
     ");
 }
 
-/// A plugin of which every setting is accepted.
+/// A plugin that accepts every setting.
 fn open_minded(place: &Place) {
     let source = "class Any:\n    def initialize(self, config): self.config = config\n    def execute(self): return self.config\n";
     place.write("any_plugin.py", source);
@@ -103,7 +103,7 @@ fn a_setting_that_the_plugin_does_not_have_is_refused_or_warned_about_without_a_
     assert!(ran.assert_status(4).stderr.contains("`n=…` passes a text: write `n:=3`"), "{}", ran.all());
     let ran = place.run(&["run", "closed", "--config", "n=3"]);
     assert!(ran.assert_status(4).stderr.contains("write `n:=3`"), "{}", ran.all());
-    // What an older version had saved can be taken out.
+    // Keys that an older version has saved can be removed.
     std::fs::create_dir_all(place.path("data/settings")).unwrap();
     place.write("data/settings/closed.json", r#"{"config": {"old": 1, "mask": "x"}}"#);
     place.run(&["config", "set", "closed", "old:=null", "n:=3"]).assert_status(0);
@@ -167,7 +167,7 @@ fn a_program_that_is_killed_while_it_saves_leaves_complete_settings() {
     place.component("redact", json!({}));
     for n in 0..40 {
         let mut program = place.command(&[if n % 2 == 0 { "disable" } else { "enable" }, "redact"]).spawn().unwrap();
-        // At another moment of its life each time.
+        // At a different time of its life in each round.
         std::thread::sleep(std::time::Duration::from_micros(500 * n));
         program.kill().unwrap();
         program.wait().unwrap();

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::place::{Place, Ran};
 
-/// No UTF-8, and with a part that is found again wherever it is shown.
+/// Not UTF-8, with a part that can be found wherever it is shown.
 const HIDDEN: &[u8] = b"\xff\xfehidden-value";
 
 fn hidden() -> &'static OsStr {
@@ -22,7 +22,7 @@ fn place() -> Place {
     place
 }
 
-/// A command line of every command, and the status that it has here.
+/// A command line for every command, and its status here.
 const COMMANDS: &[(&[&str], i32)] = &[
     (&["list"], 0),
     (&["list", "--output=json"], 0),

@@ -1,10 +1,10 @@
-//! Wrong command lines and what is not there: one clear sentence and the documented status.
+//! Wrong command lines and missing files: one clear sentence and the documented status.
 
 use std::time::Instant;
 
 use crate::place::{LONG, Place, Ran, until};
 
-/// Runs what might never end.
+/// Runs a command that might never end.
 fn run_for_a_while(place: &Place, args: &[&str]) -> Ran {
     let mut child = place.command(args).spawn().unwrap();
     until(&format!("the end of {args:?}"), || child.try_wait().unwrap().is_some());
@@ -286,7 +286,7 @@ fn a_missing_file_has_the_same_status_in_every_command() {
     ] {
         place.run(args).assert_status(3);
     }
-    // Something worse is there, too.
+    // There is a worse problem, too.
     place.write("broken.json", "{");
     place.run(&["validate", "none.json", "broken.json"]).assert_status(4);
 }
@@ -315,7 +315,7 @@ fn a_limit_that_is_too_low_is_named() {
         assert!(ran.assert_status(6).stderr.contains(raise), "{limit}: {}", ran.all());
         assert_eq!(ran.stderr.lines().filter(|line| line.starts_with("bivium:")).count(), 1, "{}", ran.all());
     }
-    // What a stack may take is the program's own matter.
+    // The program sets its own stack size.
     run_limited(&place, "-s 256", &["run", "probe", "a=1"]).assert_status(0);
     run_limited(&place, "-v 1000000", &["run", "probe", "a=1"]).assert_status(0);
     std::fs::write(place.path("empty.wasm"), wat::parse_str(crate::files::ADD).unwrap()).unwrap();
@@ -326,7 +326,7 @@ fn a_limit_that_is_too_low_is_named() {
 #[test]
 fn a_limit_of_processes_that_is_too_low_is_reported() {
     use std::os::unix::process::CommandExt as _;
-    // Root has as many as it likes.
+    // The limit does not apply to root.
     let user = if rustix::process::geteuid().is_root() { 23_457 } else { rustix::process::geteuid().as_raw() };
     let program = std::fs::File::open(env!("CARGO_BIN_EXE_bivium")).unwrap();
     let mut command = std::process::Command::new("bash");

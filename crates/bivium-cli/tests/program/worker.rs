@@ -1,4 +1,4 @@
-//! `run`, `stream` and `config` over a real worker, and how they end.
+//! `run`, `stream` and `config` with a real worker, and how they end.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ fn a_python_method_that_fails_is_told_which_form_its_parameters_take_and_a_file_
     place.assert_clean();
 }
 
-/// A link to the program that `python3` leads to.
+/// A link to the program that `python3` is.
 fn python(place: &Place) -> PathBuf {
     let asked = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().unwrap();
     let link = place.path("python");
@@ -92,7 +92,7 @@ fn what_an_interpreter_said_is_kept_for_the_next_run() {
     let kept: Vec<_> = std::fs::read_dir(place.path("cache/interpreters")).unwrap().collect();
     let [Ok(kept)] = &*kept else { panic!("{kept:?}") };
     run().assert_status(0);
-    // A second run asks nobody: it believes what is kept.
+    // A second run does not ask the interpreter: it uses the stored answer.
     std::fs::write(kept.path(), r#"{"version": "3.8.1", "tag": "cpython-38", "prctl": true}"#).unwrap();
     let ran = run();
     assert!(
@@ -143,7 +143,7 @@ fn files_of_the_result_are_kept_where_asked() {
     place.run(&["run", "probe", "--method", "make", "text=again", "--out", "out", "--force"]).assert_status(0);
     assert_eq!(std::fs::read_to_string(place.path("out/made.txt")).unwrap(), "again");
 
-    // What one run prints another reads.
+    // One run reads what another run has printed.
     let made =
         place.run(&["run", "probe", "--method=make", "text=four", "--out=new", "--output=json"]).json()["made"].clone();
     let file = json!({"file": made}).to_string().replace("[DIR]", place.path("").to_str().unwrap());
@@ -206,7 +206,7 @@ fn output_and_warnings_of_a_plugin_are_marked_and_shown_once() {
     lines.sort_unstable();
     let told = "bivium: dies: the worker exited with status 3 in the middle of a call; its stderr says: words";
     assert_eq!(lines, [told, "dies | last", "dies | warn: root: beware", "dies | words"], "{}", ran.all());
-    // Where they were not shown, they come with the error.
+    // If they were not shown, the error has them.
     let quiet = place.run(&["run", "dies", "--quiet"]);
     assert_eq!(quiet.assert_status(7).stderr, format!("{told}\nlast\nwords\n"));
     place.assert_clean();
@@ -290,7 +290,7 @@ fn a_configuration_is_checked_saved_and_used() {
     let ran = place.run(&["config", "set", "probe", "mask=*", "times:=2"]);
     assert_eq!(ran.assert_status(0).json(), json!({"mask": "*", "times": 2}));
     assert_eq!(place.run(&["run", "probe"]).json()["config"], json!({"mask": "*", "times": 2}));
-    // For one run only, over what is saved.
+    // For one run only, as a change of the saved configuration.
     let ran = place.run(&["run", "probe", "--config", "times:=3"]);
     assert_eq!(ran.json()["config"], json!({"mask": "*", "times": 3}));
     let ran = place.run(&["config", "set", "probe", "mask:=7", "more=x"]);
@@ -410,7 +410,7 @@ fn nothing_is_left_in_the_users_home_if_other_directories_are_given() {
         assert!(own.join("cache").read_dir().unwrap().count() > 0 && own.join("data").is_dir());
         std::fs::remove_dir_all(&own).unwrap();
     }
-    // What lies in its `manifests` is found, after the usual places.
+    // Manifests in its `manifests` are found, after those in the default search paths.
     std::fs::create_dir_all(own.join("manifests")).unwrap();
     std::fs::copy(place.path("manifests/probe.json"), own.join("manifests/probe.json")).unwrap();
     let mut command = place.command(&["info", "probe", "--output=json"]);
@@ -452,7 +452,7 @@ fn a_pipeline_that_would_not_run_is_told_before_it_runs() {
         slip.all()
     );
     assert_eq!(place.run(&["pipeline", "schema", "--output", "json"]).json()["title"], "Bivium pipeline");
-    // And what fails says where, with the steps so far.
+    // A failure says where, with the steps so far.
     let failing = json!({"name": "p", "steps": [{"id": "one", "plugin": "probe", "method": "fail"}]}).to_string();
     place.write("failing.json", &failing);
     let ran = place.run(&["pipeline", "run", "failing.json"]);

@@ -37,7 +37,7 @@ fn until(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
-/// What is told to be missing, by what it is.
+/// The recorded number of missing records of one kind.
 fn left_out(lines: &[Value], what: &str) -> u64 {
     let told = lines.iter().filter(|line| line["decision"] == "left-out" && line["resource"] == what);
     told.map(|line| line["left_out"].as_u64().unwrap()).sum()
@@ -74,7 +74,7 @@ fn many_records_of_one_kind_do_not_hide_another_and_the_count_of_missing_ones_is
     }
     let count = |what: &str, lines: &[Value]| lines.iter().filter(|line| line["permission"] == what).count() as u64;
     assert_eq!(count("permissions.secrets", &lines(&path)), 1);
-    // Nothing follows, and the auditor lives on.
+    // No further record is written, and the auditor is not dropped.
     until("the count is told", || {
         let lines = lines(&path);
         left_out(&lines, "denials") + left_out(&lines, "grants") + count("permissions.network", &lines) == 2 * flood
@@ -132,7 +132,7 @@ fn the_count_of_missing_records_is_recorded_at_the_plugins_end() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
     let auditor = Auditor::new("p", file(&path), PluginLog::new("p"));
-    // The thread that tells is not waited for.
+    // The thread that records the count is not waited for.
     auditor.0.settles.store(true, Ordering::Relaxed);
     for _ in 0..Auditor::RECORDS * 2 {
         use_secret(&auditor).unwrap();
@@ -143,7 +143,7 @@ fn the_count_of_missing_records_is_recorded_at_the_plugins_end() {
     assert_eq!(written(&lines) as u64 + left_out(&lines, "uses of secrets"), u64::from(Auditor::RECORDS) * 2);
 }
 
-/// Says what `tracing` is told on this thread.
+/// Returns what is logged with `tracing` on this thread.
 fn told(work: impl FnOnce()) -> String {
     #[derive(Clone, Default)]
     struct Said(Arc<Mutex<Vec<u8>>>);
@@ -200,7 +200,7 @@ fn when_the_disk_has_space_again_the_log_continues_and_counts_missing_records() 
     let enforced = Auditor::new("q", file(&path), PluginLog::new("q")).enforced();
     use_secret(&auditor).unwrap();
     disk.fill();
-    // What is left of the last page takes some.
+    // The rest of the last page has room for some records.
     until("the disk is full", || use_secret(&enforced).is_err());
     let before = lines_of(&path).len();
     for _ in 0..3 {
@@ -214,7 +214,7 @@ fn when_the_disk_has_space_again_the_log_continues_and_counts_missing_records() 
     assert_eq!(lines.len(), before + 4, "two counts, two records");
 }
 
-/// Half a line is none.
+/// The complete lines. An incomplete line is left out.
 fn lines_of(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap();
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
@@ -231,11 +231,11 @@ fn a_disk_that_became_read_only_is_an_error_and_a_file_that_was_taken_away_is_ma
     std::fs::remove_file(&path).unwrap();
     use_secret(&auditor).unwrap();
     assert_eq!(lines(&path).len(), 1);
-    // Half a line of another host that was killed.
+    // An incomplete line of another host that was killed.
     let other = Auditor::new("p", file(&path), PluginLog::new("p"));
     for records in 1..4 {
         std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"time_ms\":").unwrap();
-        // To one that has the file open as well.
+        // Also for an auditor that has the file open.
         use_secret(&other).unwrap();
         assert_eq!(lines_of(&path).len(), 1 + records);
     }

@@ -405,7 +405,7 @@ mod tests {
         let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let one = async |n: usize| {
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            // Those that begin earlier end later.
+            // Futures that begin earlier end later.
             for _ in n..20 {
                 tokio::task::yield_now().await;
             }

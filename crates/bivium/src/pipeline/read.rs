@@ -352,7 +352,7 @@ mod tests {
         );
     }
 
-    /// `UPDATE_DOCS=1 cargo test` writes the file anew.
+    /// `UPDATE_DOCS=1 cargo test` writes the file again.
     #[test]
     fn the_published_schema_is_the_one_in_force_and_takes_the_example() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");

@@ -319,7 +319,7 @@ mod tests {
 
     use super::*;
 
-    /// Streams `count` numbers; gives its arguments back; waits to be cancelled.
+    /// Streams `count` numbers, returns its arguments, or waits to be cancelled.
     struct Sample;
 
     #[async_trait]

@@ -185,7 +185,7 @@ mod tests {
                 gpu.processes = held;
             });
         };
-        // A context that it has before its model.
+        // A GPU context that it has before its model.
         hold(&[(7, GIB)]);
         let _first = admit(&scheduler, &need(7, GIB)).await.unwrap();
         assert!(admit(&scheduler, &asks(5 * GIB)).await.is_err(), "seven are free, and three promised");
@@ -195,7 +195,7 @@ mod tests {
         hold(&[(7, 4 * GIB), (8, 2 * GIB)]);
         let error = admit(&scheduler, &asks(2 * GIB)).await.err().unwrap();
         assert!(error.to_string().contains("and 1024 are free"), "{error}");
-        // What it has not taken at its end is free again.
+        // The part that it has not taken at its end is free again.
         drop(second);
         assert!(admit(&scheduler, &asks(2 * GIB)).await.is_ok());
     }
@@ -271,7 +271,7 @@ mod tests {
 
         let need = gpu_need(2 * GIB);
         let freed = async {
-            // Once the first has measured and waits, the second frees the memory, which tells nobody.
+            // When the first has measured and waits, the second frees the memory without notice.
             while scheduler.0.waiting() == 0 {
                 tokio::task::yield_now().await;
             }
@@ -345,7 +345,7 @@ mod tests {
     async fn calls_that_come_at_the_same_moment_are_promised_no_more_than_there_is() {
         for _ in 0..50 {
             let scheduler = QueueScheduler::new(machine(), Some(100));
-            // Of eight, five may be taken by a call that has ended.
+            // Five of eight may be taken by a call that has ended.
             drop(admit(&scheduler, &gpu_need(5 * GIB)).await.unwrap());
             let (runtime, start) = (tokio::runtime::Handle::current(), std::sync::Barrier::new(8));
             let come = |n: u8| {

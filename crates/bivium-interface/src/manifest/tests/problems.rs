@@ -153,7 +153,7 @@ fn forms_of_text() {
         problems(&python("\"requirements\": [\"numpy\",\n\"--index-url=http://evil\"]")),
         ["3: requirements[1] must be a PEP 508 requirement, for example \"numpy>=2\", not \"--index-url=http://evil\""]
     );
-    // All at once, by the pattern and by what installers take.
+    // Checked both with the pattern and with the rules for installers, and reported together.
     assert_eq!(
         problems(&python(
             "\"requirements\": [\"-e .\",\n\"numpy>>2\", \"ok\",\n\"a @ file:///a\"],\n\"requires_python\": \">>3\""

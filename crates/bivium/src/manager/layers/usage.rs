@@ -99,7 +99,7 @@ mod tests {
 
     use super::*;
 
-    /// Holds one byte more each time it is measured.
+    /// Uses one byte more each time it is measured.
     struct Growing {
         measured: AtomicU64,
         pids: Vec<u32>,
@@ -125,7 +125,7 @@ mod tests {
 
         async fn stats(&self) -> Result<Stats> {
             let memory_bytes = self.measured.fetch_add(1, Ordering::SeqCst) + 1;
-            // Others run in between.
+            // Other tasks run in between.
             tokio::task::yield_now().await;
             let (mut stats, mut one) = (Stats::default(), InstanceStats::default());
             (one.memory_bytes, one.pids) = (memory_bytes, self.pids.clone());
@@ -181,7 +181,7 @@ mod tests {
         let (plugin, last) = growing(Vec::new());
         let aging = Instant::now().checked_sub(Duration::from_millis(150)).unwrap();
         *last.last() = Some((aging, Usage::default()));
-        // None where this test was held up for too long.
+        // `None` if this test was delayed for too long.
         drop(last.recent(&plugin, None));
         assert!(last.turns.try_next().is_some());
     }
