@@ -144,10 +144,10 @@ fn the_count_of_missing_records_is_recorded_at_the_plugins_end() {
 }
 
 /// Returns what is logged with `tracing` on this thread.
-fn told(work: impl FnOnce()) -> String {
+fn logged(work: impl FnOnce()) -> String {
     #[derive(Clone, Default)]
-    struct Said(Arc<Mutex<Vec<u8>>>);
-    impl std::io::Write for Said {
+    struct Captured(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Captured {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().unwrap().extend(bytes);
             Ok(bytes.len())
@@ -156,7 +156,7 @@ fn told(work: impl FnOnce()) -> String {
             Ok(())
         }
     }
-    let said = Said::default();
+    let said = Captured::default();
     let writer = said.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     tracing::subscriber::with_default(subscriber, work);
@@ -167,7 +167,7 @@ fn told(work: impl FnOnce()) -> String {
 #[test]
 fn a_full_disk_is_reported_once_with_a_count_and_with_enforce_nothing_is_allowed() {
     let log = PluginLog::new("p");
-    let said = told(|| {
+    let said = logged(|| {
         let auditor = Auditor::new("p", file(Path::new("/dev/full")), log.clone());
         for _ in 0..5 {
             use_secret(&auditor).unwrap();
