@@ -17,6 +17,6 @@ class TimedTranscribe(Transcribe):
             self.spent_s += time.perf_counter() - begun
 
     def take_spent(self):
-        """The seconds since the last call of this method."""
+        """The seconds that its code has run since the last call of this method."""
         spent, self.spent_s = self.spent_s, 0.0
         return {"spent_s": spent}
