@@ -81,7 +81,7 @@ pub(crate) fn named(inputs: &Inputs) -> Result<Payload, Failure> {
             return Err(Failure::Usage(format!("the argument {key:?} is given twice")));
         }
         let value = match value {
-            Given::Json(value) => lifted(value.clone(), &mut blobs)?,
+            Given::Json(value) => take_files(value.clone(), &mut blobs)?,
             Given::File(path) => add(Blob::by_reference(path, None)?, &mut blobs),
         };
         named.insert(key.clone(), value);
@@ -93,7 +93,7 @@ pub(crate) fn named(inputs: &Inputs) -> Result<Payload, Failure> {
 pub(crate) fn call(run: &Run) -> Result<Call, Failure> {
     let mut call = Call::new().method(run.method.clone()).named_from(named(&run.inputs)?)?;
     for value in &run.positional {
-        let value = lifted(value.clone(), &mut call.blobs)?;
+        let value = take_files(value.clone(), &mut call.blobs)?;
         call.positional.push(value);
     }
     if let Some(control) = patch(run.control.clone()) {
@@ -127,7 +127,7 @@ fn object(file: &Path, blobs: &mut Vec<Blob>) -> Result<Map<String, Value>, Plug
         Unread::Inexact(inexact) => PluginError::invalid_input(format!("the arguments in {name}: {inexact}")),
         error => wrong(&error),
     })? {
-        Value::Object(object) => match lifted(Value::Object(object), blobs)? {
+        Value::Object(object) => match take_files(Value::Object(object), blobs)? {
             Value::Object(object) => Ok(object),
             _ => Err(wrong(&"they are a reference to one file")),
         },
@@ -136,13 +136,13 @@ fn object(file: &Path, blobs: &mut Vec<Blob>) -> Result<Map<String, Value>, Plug
 }
 
 /// Replaces each object that stands for a file by a reference to a blob, and adds the blob.
-fn lifted(value: Value, blobs: &mut Vec<Blob>) -> Result<Value, PluginError> {
+fn take_files(value: Value, blobs: &mut Vec<Blob>) -> Result<Value, PluginError> {
     match value {
-        Value::Array(items) => items.into_iter().map(|item| lifted(item, blobs)).collect(),
+        Value::Array(items) => items.into_iter().map(|item| take_files(item, blobs)).collect(),
         Value::Object(object) => match object.get(BLOB) {
             Some(blob) if object.len() == 1 => Ok(add(file(blob)?, blobs)),
             Some(_) => Err(not_a_file(&Value::Object(object))),
-            None => object.into_iter().map(|(key, item)| Ok((key, lifted(item, blobs)?))).collect(),
+            None => object.into_iter().map(|(key, item)| Ok((key, take_files(item, blobs)?))).collect(),
         },
         other => Ok(other),
     }
@@ -218,12 +218,12 @@ mod tests {
 
     #[test]
     fn paths_that_are_not_files_are_refused() {
-        let code = |value| lifted(value, &mut Vec::new()).unwrap_err().code();
+        let code = |value| take_files(value, &mut Vec::new()).unwrap_err().code();
         for wrong in [json!({"$blob": 0}), json!([{"$blob": {"path": 1}}]), json!({"$blob": {"path": "x"}, "y": 1})] {
             assert_eq!(code(wrong.clone()), ErrorCode::InvalidInput, "{wrong}");
         }
         assert_eq!(code(json!({"$blob": {"path": "/no/such"}})), ErrorCode::NotFound);
-        let unkept = lifted(json!({"$blob": {"media_type": "a/b", "size": 1}}), &mut Vec::new()).unwrap_err();
+        let unkept = take_files(json!({"$blob": {"media_type": "a/b", "size": 1}}), &mut Vec::new()).unwrap_err();
         assert!(unkept.to_string().contains("--out"), "{unkept}");
     }
 }

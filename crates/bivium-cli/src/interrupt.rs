@@ -9,7 +9,7 @@ use crate::output::Screen;
 
 /// Makes the kernel keep the exit status of child processes until it is asked for, even if the program was started with SIGCHLD
 /// ignored.
-pub(crate) fn heed_children() {
+pub(crate) fn keep_child_status() {
     // The handler stays for the program's whole life. An error means that SIGCHLD stays as it was.
     let _ = signal(SignalKind::child());
 }
@@ -40,7 +40,7 @@ pub(crate) fn first() -> Result<impl Future<Output = ()>> {
 }
 
 /// From now on, writing a file past the limit of `ulimit -f` is an error of that write, and does not end the program.
-pub(crate) fn outlive_size_limit() -> Option<Signal> {
+pub(crate) fn catch_size_signal() -> Option<Signal> {
     signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).ok()
 }
 

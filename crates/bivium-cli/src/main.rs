@@ -66,8 +66,8 @@ fn run(secrets: bivium::Result<Secrets>) -> ExitCode {
         Err(error) => return exit::end(Err(error.into()), &output),
     };
     let result = runtime.block_on(async {
-        interrupt::heed_children();
-        let _signals = interrupt::outlive_size_limit();
+        interrupt::keep_child_status();
+        let _signals = interrupt::catch_size_signal();
         commands::run(cli, &output).await
     });
     runtime.shutdown_timeout(BACKGROUND_WORK);

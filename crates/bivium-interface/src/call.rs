@@ -98,7 +98,7 @@ struct Control {
     /// Created when the first task waits for it or cancels the call. Most calls end without it.
     cancel: OnceLock<CancellationToken>,
     /// Other tokens that cancel the call too.
-    tied: OnceLock<Mutex<Vec<CancellationToken>>>,
+    tokens: OnceLock<Mutex<Vec<CancellationToken>>>,
     deadline: Deadline,
     /// Notified when a deadline or a token is added, so that waiting tasks take it into account.
     changed: Notify,
@@ -144,7 +144,7 @@ impl CallHandle {
         Self(Arc::new(Control {
             id: CallId::next(),
             cancel: OnceLock::new(),
-            tied: OnceLock::new(),
+            tokens: OnceLock::new(),
             deadline: Deadline(AtomicU64::new(Deadline::NONE)),
             changed: Notify::const_new(),
             progress: OnceLock::new(),
@@ -152,15 +152,15 @@ impl CallHandle {
     }
 
     /// The control of another call with the same deadline and the same tokens that cancel it.
-    fn again(&self) -> Self {
-        let again = Self::new();
+    fn with_same_limits(&self) -> Self {
+        let other = Self::new();
         if let Some(deadline) = self.deadline() {
-            again.0.deadline.bring_forward(deadline);
+            other.0.deadline.bring_forward(deadline);
         }
-        for token in self.tied() {
-            again.tie(token);
+        for token in self.tokens() {
+            other.add_token(token);
         }
-        again
+        other
     }
 
     fn bring_forward(&self, deadline: Instant) {
@@ -168,16 +168,16 @@ impl CallHandle {
         self.0.changed.notify_waiters();
     }
 
-    fn tie(&self, token: CancellationToken) {
-        let tied = self.0.tied.get_or_init(Mutex::default);
-        tied.lock().unwrap_or_else(PoisonError::into_inner).push(token);
+    fn add_token(&self, token: CancellationToken) {
+        let tokens = self.0.tokens.get_or_init(Mutex::default);
+        tokens.lock().unwrap_or_else(PoisonError::into_inner).push(token);
         self.0.changed.notify_waiters();
     }
 
     /// The other tokens that cancel the call.
-    fn tied(&self) -> Vec<CancellationToken> {
-        let tied = self.0.tied.get();
-        tied.map(|tied| tied.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap_or_default()
+    fn tokens(&self) -> Vec<CancellationToken> {
+        let tokens = self.0.tokens.get();
+        tokens.map(|tokens| tokens.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap_or_default()
     }
 
     /// The call's id.
@@ -197,9 +197,9 @@ impl CallHandle {
         if self.0.cancel.get().is_some_and(CancellationToken::is_cancelled) {
             return true;
         }
-        let tied = self.0.tied.get();
-        tied.is_some_and(|tied| {
-            tied.lock().unwrap_or_else(PoisonError::into_inner).iter().any(CancellationToken::is_cancelled)
+        let tokens = self.0.tokens.get();
+        tokens.is_some_and(|tokens| {
+            tokens.lock().unwrap_or_else(PoisonError::into_inner).iter().any(CancellationToken::is_cancelled)
         })
     }
 
@@ -216,8 +216,8 @@ impl CallHandle {
     async fn next_end(&self, counts: bool) -> Option<PluginError> {
         let mut changed = pin!(self.0.changed.notified());
         changed.as_mut().enable();
-        let mut tied: Vec<_> = self.tied().into_iter().map(|token| Box::pin(token.cancelled_owned())).collect();
-        let others = poll_fn(|cx| match tied.iter_mut().any(|token| token.as_mut().poll(cx).is_ready()) {
+        let mut tokens: Vec<_> = self.tokens().into_iter().map(|token| Box::pin(token.cancelled_owned())).collect();
+        let others = poll_fn(|cx| match tokens.iter_mut().any(|token| token.as_mut().poll(cx).is_ready()) {
             true => Poll::Ready(()),
             false => Poll::Pending,
         });
@@ -373,7 +373,7 @@ impl Clone for Call {
             named: self.named.clone(),
             blobs: self.blobs.clone(),
             envelope: self.envelope.clone(),
-            handle: self.handle.again(),
+            handle: self.handle.with_same_limits(),
             admit: self.admit.clone(),
         }
     }
@@ -487,7 +487,7 @@ impl Call {
     /// Makes `token` cancel the call too, beside its handles and other tokens. Cancelling the call does not cancel `token`.
     #[must_use]
     pub fn cancellation(self, token: CancellationToken) -> Self {
-        self.handle.tie(token);
+        self.handle.add_token(token);
         self
     }
 
@@ -652,17 +652,17 @@ mod tests {
     async fn a_clone_is_another_call() {
         let token = CancellationToken::new();
         let call = Call::new().arg(1).timeout(Duration::from_secs(60)).cancellation(token.clone());
-        let again = call.clone();
-        assert_ne!(call.id(), again.id());
-        assert_eq!((&again.positional, again.handle().deadline()), (&call.positional, call.handle().deadline()));
+        let other = call.clone();
+        assert_ne!(call.id(), other.id());
+        assert_eq!((&other.positional, other.handle().deadline()), (&call.positional, call.handle().deadline()));
         let listener = call.handle().progress();
-        again.handle().report(Progress::new(Some(0.5), ""));
+        other.handle().report(Progress::new(Some(0.5), ""));
         assert_eq!(*listener.borrow(), Progress::default());
         call.handle().cancel();
-        assert!(!again.handle().is_cancelled());
+        assert!(!other.handle().is_cancelled());
         token.cancel();
-        assert!(again.handle().is_cancelled());
-        again.handle().cancelled().await;
+        assert!(other.handle().is_cancelled());
+        other.handle().cancelled().await;
     }
 
     #[test]

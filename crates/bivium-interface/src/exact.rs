@@ -154,7 +154,7 @@ pub fn find(text: &[u8]) -> Option<Inexact> {
                     Some(Level::Object { keys, key, .. }) => {
                         *key = string;
                         if !keys.insert(hash) {
-                            return Some(scan.told(InexactKind::Key));
+                            return Some(scan.inexact(InexactKind::Key));
                         }
                     }
                     _ => return None,
@@ -182,7 +182,7 @@ pub fn find(text: &[u8]) -> Option<Inexact> {
             }
             b'-' | b'0'..=b'9' => {
                 if let Some(kind) = kind(scan.number()) {
-                    return Some(scan.told(kind));
+                    return Some(scan.inexact(kind));
                 }
             }
             _ => scan.at += 1,
@@ -263,7 +263,7 @@ impl<'t> Scan<'t> {
         rest.get(..len).unwrap_or_default()
     }
 
-    fn told(&self, kind: InexactKind) -> Inexact {
+    fn inexact(&self, kind: InexactKind) -> Inexact {
         let mut place = String::new();
         for level in &self.open {
             match level {
@@ -317,7 +317,7 @@ mod tests {
 
     use super::*;
 
-    fn told(text: &str) -> String {
+    fn message(text: &str) -> String {
         from_str::<Value>(text).unwrap_err().to_string()
     }
 
@@ -348,7 +348,7 @@ mod tests {
     #[test]
     fn inexact_values_are_refused_with_their_place() {
         assert_eq!(
-            told("18446744073709551616"),
+            message("18446744073709551616"),
             "the value is 18446744073709551616, an integer outside the range of exact JSON integers (-2**63 to 2**64-1): give it as \
              a text"
         );
@@ -359,12 +359,12 @@ mod tests {
             (r#"{"a": [1], "b" : 2, "a": 3}"#, "the key a occurs twice in JSON: keep one"),
             (r#"[{"x": {"é": 1, "\u00e9": 3}}]"#, "the key [0].x[\"é\"] occurs twice in JSON"),
         ] {
-            assert!(told(text).starts_with(begin), "{text}: {}", told(text));
+            assert!(message(text).starts_with(begin), "{text}: {}", message(text));
         }
         let long = format!(r#"{{"a": [1{}]}}"#, "0".repeat(400));
-        assert!(told(&long).starts_with("a[0] is a number of 401 digits, an integer"), "{}", told(&long));
+        assert!(message(&long).starts_with("a[0] is a number of 401 digits, an integer"), "{}", message(&long));
         let deep = format!("{}[99999999999999999999]{}", r#"{"level":"#.repeat(100), "}".repeat(100));
-        assert!(told(&deep).starts_with("level.level") && told(&deep).len() < 400, "{}", told(&deep));
+        assert!(message(&deep).starts_with("level.level") && message(&deep).len() < 400, "{}", message(&deep));
         let below = find(b"[99999999999999999999]").unwrap().below("ids").place;
         assert_eq!(
             (below.as_str(), find(b"{\"a\": 99999999999999999999}").unwrap().below("x").place.as_str()),

@@ -187,7 +187,7 @@ impl Auditor {
         resource: impl Into<String>,
     ) -> Result<()> {
         match self.0.sink {
-            Some(_) => self.tell(&self.0.record(instance, call, permission, resource.into())),
+            Some(_) => self.submit(&self.0.record(instance, call, permission, resource.into())),
             None => Ok(()),
         }
     }
@@ -205,19 +205,19 @@ impl Auditor {
         reason: impl Into<String>,
     ) -> Result<()> {
         let record = self.0.record(instance, call, permission, resource.into());
-        self.tell(&AuditRecord { decision: Decision::Denied, reason: reason.into(), ..record })
+        self.submit(&AuditRecord { decision: Decision::Denied, reason: reason.into(), ..record })
     }
 
-    fn tell(&self, record: &AuditRecord) -> Result<()> {
+    fn submit(&self, record: &AuditRecord) -> Result<()> {
         let kind = Kind::of(record);
         let Some(dropped) = self.0.rate(kind).admit() else {
             self.settle_soon();
             let must_be_recorded = self.0.enforce && record.decision == Decision::Granted;
             return if must_be_recorded { Err(self.0.over_budget(kind)) } else { Ok(()) };
         };
-        let told = self.0.tell_left_out(kind, dropped);
+        let recorded = self.0.record_left_out(kind, dropped);
         let written = self.0.write(record).map_err(|error| self.0.unrecorded(&error, 1));
-        if self.0.enforce { told.and(written) } else { Ok(()) }
+        if self.0.enforce { recorded.and(written) } else { Ok(()) }
     }
 
     /// Schedules a record of what was left out, about a second from now.
@@ -263,7 +263,7 @@ impl Inner {
         AuditRecord { instance, call, ..AuditRecord::new(self.plugin.clone(), permission, resource) }
     }
 
-    fn tell_left_out(&self, kind: Kind, left_out: u64) -> Result<()> {
+    fn record_left_out(&self, kind: Kind, left_out: u64) -> Result<()> {
         if left_out == 0 {
             return Ok(());
         }
@@ -272,8 +272,8 @@ impl Inner {
         let what = if self.enforce && !matches!(kind, Kind::Denial) { "refused and not recorded" } else { "left out" };
         let reason = format!("{left_out} {name} were {what}: more than {most} in a second");
         let record = self.record(0, None, "audit", name.to_owned());
-        let told = self.write(&AuditRecord { decision: Decision::LeftOut, reason, left_out, ..record });
-        told.map_err(|error| self.unrecorded(&error, left_out))
+        let written = self.write(&AuditRecord { decision: Decision::LeftOut, reason, left_out, ..record });
+        written.map_err(|error| self.unrecorded(&error, left_out))
     }
 
     /// Records now how much was left out.
@@ -281,7 +281,7 @@ impl Inner {
         for kind in Kind::ALL {
             let left_out = self.rate(kind).dropped();
             // Errors are logged there.
-            let _ = self.tell_left_out(kind, left_out);
+            let _ = self.record_left_out(kind, left_out);
         }
     }
 
@@ -298,8 +298,8 @@ impl Inner {
         let missing = self.unwritten.load(Ordering::Relaxed);
         if missing > 0 {
             let reason = format!("{missing} records could not be written");
-            let told = self.record(0, None, "audit", "records".to_owned());
-            sink.record(&AuditRecord { decision: Decision::LeftOut, reason, left_out: missing, ..told })?;
+            let missing_records = self.record(0, None, "audit", "records".to_owned());
+            sink.record(&AuditRecord { decision: Decision::LeftOut, reason, left_out: missing, ..missing_records })?;
             self.unwritten.fetch_sub(missing, Ordering::Relaxed);
         }
         sink.record(record)?;

@@ -13,8 +13,8 @@ use bivium::{
 };
 use serde_json::{Value, json};
 
-use super::how::{How, parameters};
 use super::kept::{self, size};
+use super::method_help::{MethodHelp, parameters};
 use crate::args::{Global, Info};
 use crate::exit::Failure;
 use crate::host::Host;
@@ -76,9 +76,9 @@ pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Resul
     let known = if args.no_load { Known::default() } else { look(host, &name, args.load).await? };
     // A plugin that would not load cannot be called.
     let loads = refusals.is_empty() && known.problem().is_none();
-    let how = How::new(global, &args.named.plugin, manifest.runtime.kind(), loads);
+    let help = MethodHelp::new(global, &args.named.plugin, manifest.runtime.kind(), loads);
     if output.is_json() {
-        let mut info = as_json(&manifest, &rights, enabled, &known, &how);
+        let mut info = as_json(&manifest, &rights, enabled, &known, &help);
         if let (Value::Object(info), false) = (&mut info, refusals.is_empty()) {
             info.insert("refusals".to_owned(), json!(refusals));
         }
@@ -87,7 +87,7 @@ pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Resul
         }
         return output.value(&info);
     }
-    output.line(&as_text(&manifest, &rights, enabled, &known, &how, environments))?;
+    output.line(&as_text(&manifest, &rights, enabled, &known, &help, environments))?;
     if let Some(Err(_)) = known.loaded {
         // The reason why it did not load already says the first refusal.
         refusals.clear();
@@ -140,7 +140,13 @@ async fn ask(host: &Host, name: &str, call: &CallHandle) -> Result<Loaded> {
     Ok(Loaded { methods, schema: host.manager.config_schema(name)?, config: host.manager.config(name)? })
 }
 
-fn as_json(manifest: &Arc<Manifest>, rights: &Rights, enabled: Option<bool>, known: &Known, how: &How<'_>) -> Value {
+fn as_json(
+    manifest: &Arc<Manifest>,
+    rights: &Rights,
+    enabled: Option<bool>,
+    known: &Known,
+    help: &MethodHelp<'_>,
+) -> Value {
     let Rights { granted, not_held } = rights;
     let mut info = json!({"manifest": **manifest, "path": manifest.path.display().to_string(), "enabled": enabled,
         "confined": granted.confined, "granted": granted, "not_held": not_held, "loaded": known.loaded.is_some()});
@@ -152,7 +158,7 @@ fn as_json(manifest: &Arc<Manifest>, rights: &Rights, enabled: Option<bool>, kno
     let mut more = json!(known.inspection.as_ref());
     if let Some(more) = more.as_object_mut() {
         more.extend(manifest.config_schema.iter().map(|schema| ("config_schema".to_owned(), schema.clone())));
-        more.extend(known.methods().map(|methods| ("methods".to_owned(), how.as_json(methods))));
+        more.extend(known.methods().map(|methods| ("methods".to_owned(), help.as_json(methods))));
         if let Some(loaded) = known.loaded() {
             // The loaded plugin knows these.
             more.remove("notes");
@@ -173,7 +179,7 @@ fn as_text(
     rights: &Rights,
     enabled: Option<bool>,
     known: &Known,
-    how: &How<'_>,
+    help: &MethodHelp<'_>,
     environments: Environments,
 ) -> String {
     let mut text = Text(vec![format!("{} {}", manifest.name, manifest.version)]);
@@ -218,7 +224,7 @@ fn as_text(
     text.item("needs", Some(needs(manifest)).filter(|needs| !needs.is_empty()));
     text.rights(manifest, rights);
     if let Some(inspection) = &known.inspection {
-        text.inspection(how, inspection, known);
+        text.inspection(help, inspection, known);
     }
     match (known.loaded(), &manifest.config_schema) {
         (Some(loaded), _) => text.settings(&loaded.schema, Some(&loaded.config)),
@@ -319,13 +325,13 @@ impl Text {
     }
 
     /// What the plugin's files say, and its methods.
-    fn inspection(&mut self, how: &How<'_>, inspection: &Inspection, known: &Known) {
+    fn inspection(&mut self, help: &MethodHelp<'_>, inspection: &Inspection, known: &Known) {
         // About a loaded plugin everything is known.
         for note in inspection.notes.iter().filter(|_| known.loaded().is_none()) {
             self.item("note", Some(note.clone()));
         }
         if let Some(methods) = known.methods() {
-            self.methods(how, methods);
+            self.methods(help, methods);
         }
         if !inspection.imports.is_empty() {
             self.0.push("Imports:".to_owned());
@@ -338,9 +344,9 @@ impl Text {
     }
 
     /// Each method: its name with its signature, what it does, what it takes, and how it is called.
-    fn methods(&mut self, how: &How<'_>, methods: &[MethodInfo]) {
+    fn methods(&mut self, help: &MethodHelp<'_>, methods: &[MethodInfo]) {
         self.0.push("Methods:".to_owned());
-        for method in how.all(methods) {
+        for method in help.all(methods) {
             let (signature, description) = (on_one_line(&method.signature), on_one_line(&method.description));
             if let Some(why) = &method.not_callable {
                 self.item(&on_one_line(&method.name), Some(format!("not callable: {}", on_one_line(why))));
@@ -354,7 +360,7 @@ impl Text {
             }
             self.0
                 .extend(parameters(&method).into_iter().flatten().map(|parameter| format!("    {}", parameter.line())));
-            self.0.extend(how.command_lines(&method).iter().map(|line| format!("    $ {line}")));
+            self.0.extend(help.command_lines(&method).iter().map(|line| format!("    $ {line}")));
         }
     }
 

@@ -41,7 +41,7 @@ pub(super) fn print_now(text: &str) -> io::Result<()> {
 }
 
 /// Writes to standard error. Errors are ignored: there is no other place to report them.
-pub(super) fn say(text: &[u8]) {
+pub(super) fn print_error(text: &[u8]) {
     if UNREAD.load(Ordering::SeqCst) {
         return;
     }

@@ -9,7 +9,7 @@ use console::Term;
 use indicatif::{MultiProgress, ProgressDrawTarget, TermLike};
 use tokio::sync::watch;
 
-use super::pipe::say;
+use super::pipe::print_error;
 use super::text::{indented, printable};
 
 /// How often bars are drawn per second, at most.
@@ -126,7 +126,7 @@ impl Screen {
 
     /// Writes a line. Errors are ignored: there is no other place to report them.
     fn write_line(&self, line: &str) {
-        self.suspend(|| say(format!("{line}\n").as_bytes()));
+        self.suspend(|| print_error(format!("{line}\n").as_bytes()));
     }
 
     /// Writes a message of the program itself.

@@ -218,8 +218,8 @@ impl Writer {
                     continue;
                 }
             };
-            let told = if missing > 0 { self.tell(&plugin, missing, &record) } else { Ok(()) };
-            let written = told.and_then(|()| self.append(&plugin, &record));
+            let written = if missing > 0 { self.write_missing(&plugin, missing, &record) } else { Ok(()) };
+            let written = written.and_then(|()| self.append(&plugin, &record));
             waiting.fetch_sub(RECORD_BYTES + record.message.len(), Ordering::Relaxed);
             match written {
                 Ok(()) => {
@@ -237,7 +237,7 @@ impl Writer {
         }
     }
 
-    fn tell(&mut self, plugin: &Arc<str>, missing: u64, near: &LogRecord) -> io::Result<()> {
+    fn write_missing(&mut self, plugin: &Arc<str>, missing: u64, near: &LogRecord) -> io::Result<()> {
         let message = format!("{missing} log records are missing here, because the disk was slower than the plugin");
         let (level, source) = (LogLevel::Warn, LogSource::Host);
         let mut record = LogRecord::new(level, source, near.instance, None, message);

@@ -36,16 +36,16 @@ impl InstanceLog {
     /// Adds a record, unless there were too many in the last second.
     pub fn push(&self, level: LogLevel, source: LogSource, call: Option<CallId>, message: &str) {
         let Some(dropped) = self.rate.admit() else { return };
-        self.tell(dropped, call);
+        self.log_dropped(dropped, call);
         self.log.push(level, source, self.instance(), call, message);
     }
 
     /// Logs now how many records were dropped, because the call or the instance ends.
     pub fn settle(&self, call: Option<CallId>) {
-        self.tell(self.rate.dropped(), call);
+        self.log_dropped(self.rate.dropped(), call);
     }
 
-    fn tell(&self, dropped: u64, call: Option<CallId>) {
+    fn log_dropped(&self, dropped: u64, call: Option<CallId>) {
         if dropped > 0 {
             let most = self.rate.most();
             let message = format!(

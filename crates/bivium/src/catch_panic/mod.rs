@@ -28,43 +28,43 @@ pub(crate) struct CatchPanic<T: ?Sized>(pub(crate) Arc<T>);
 #[async_trait]
 impl Scheduler for CatchPanic<dyn Scheduler> {
     async fn admit(&self, need: &Need, call: &CallHandle) -> Result<Admission> {
-        later(self.0.admit(need, call)).await.unwrap_or_else(|panic| Err(fault("scheduler", &panic)))
+        catch_async(self.0.admit(need, call)).await.unwrap_or_else(|panic| Err(fault("scheduler", &panic)))
     }
 
     fn admit_at_once(&self, need: &Need) -> Option<Admission> {
         // After a panic here `admit` is called, which can return an error.
-        now(|| self.0.admit_at_once(need)).unwrap_or(None)
+        catch(|| self.0.admit_at_once(need)).unwrap_or(None)
     }
 
     fn weighs_memory(&self) -> bool {
-        now(|| self.0.weighs_memory()).unwrap_or(true)
+        catch(|| self.0.weighs_memory()).unwrap_or(true)
     }
 }
 
 /// A monitor that panics returns default values, and the panic is logged.
 impl Monitor for CatchPanic<dyn Monitor> {
     fn snapshot(&self) -> SystemSnapshot {
-        now(|| self.0.snapshot()).unwrap_or_else(|panic| told("monitor", &panic))
+        catch(|| self.0.snapshot()).unwrap_or_else(|panic| log_panic("monitor", &panic))
     }
 
     fn memory_of(&self, pids: &[u32]) -> u64 {
-        now(|| self.0.memory_of(pids)).unwrap_or_else(|panic| told("monitor", &panic))
+        catch(|| self.0.memory_of(pids)).unwrap_or_else(|panic| log_panic("monitor", &panic))
     }
 }
 
 impl AuditSink for CatchPanic<dyn AuditSink> {
     fn record(&self, record: &AuditRecord) -> Result<()> {
-        now(|| self.0.record(record)).unwrap_or_else(|panic| Err(fault("audit sink", &panic)))
+        catch(|| self.0.record(record)).unwrap_or_else(|panic| Err(fault("audit sink", &panic)))
     }
 }
 
 /// Runs code that may panic. The object itself is responsible for its state after a panic.
-fn now<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| message(&*panic))
 }
 
-/// As [`now`], for a future.
-async fn later<T>(work: impl Future<Output = T>) -> Result<T, String> {
+/// As [`catch`], for a future.
+async fn catch_async<T>(work: impl Future<Output = T>) -> Result<T, String> {
     AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| message(&*panic))
 }
 
@@ -78,7 +78,7 @@ fn fault(what: &str, panic: &str) -> PluginError {
     PluginError::internal(format!("the host's {what} panicked: {panic}"))
 }
 
-fn told<T: Default>(what: &str, panic: &str) -> T {
+fn log_panic<T: Default>(what: &str, panic: &str) -> T {
     tracing::error!(panic, "the host's {what} panicked");
     T::default()
 }

@@ -27,7 +27,7 @@ impl CatchPanicPlugin {
     /// # Errors
     /// `plugin-failed` if it panics.
     pub(crate) fn new(plugin: Arc<dyn PluginInterface>) -> Result<Self> {
-        let asked = now(|| (plugin.name().to_owned(), plugin.version().to_owned()));
+        let asked = catch(|| (plugin.name().to_owned(), plugin.version().to_owned()));
         let (name, version) = asked.map_err(|panic| failed(&panic))?;
         Ok(Self { plugin, name, version })
     }
@@ -38,12 +38,12 @@ impl CatchPanicPlugin {
     /// `plugin-failed` if one of them panics.
     pub(crate) fn layered(plugin: Arc<dyn PluginInterface>, layers: &[Arc<dyn Layer>]) -> Result<Self> {
         let name = plugin.name().to_owned();
-        let wrapped = now(|| layers.iter().rev().fold(plugin, |plugin, layer| layer.layer(plugin)));
+        let wrapped = catch(|| layers.iter().rev().fold(plugin, |plugin, layer| layer.layer(plugin)));
         wrapped.map_err(|panic| failed(&panic)).and_then(Self::new).map_err(|error| error.with_plugin(name))
     }
 
     async fn catching<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        later(work).await.unwrap_or_else(|panic| Err(failed(&panic).with_plugin(&self.name)))
+        catch_async(work).await.unwrap_or_else(|panic| Err(failed(&panic).with_plugin(&self.name)))
     }
 }
 
@@ -94,11 +94,11 @@ impl PluginInterface for CatchPanicPlugin {
     }
 
     fn position(&self, call: CallId) -> Option<usize> {
-        now(|| self.plugin.position(call)).unwrap_or(None)
+        catch(|| self.plugin.position(call)).unwrap_or(None)
     }
 
     async fn is_alive(&self) -> bool {
-        later(async { self.plugin.is_alive().await }).await.unwrap_or(false)
+        catch_async(async { self.plugin.is_alive().await }).await.unwrap_or(false)
     }
 
     async fn cleanup(&self) -> Result<()> {
@@ -121,7 +121,7 @@ impl Stream for CatchPanicStream {
         polled.unwrap_or_else(|panic| {
             // It is not polled again, and it is dropped here, where a second panic does no harm.
             let rest = self.stream.take();
-            let _ = now(|| drop(rest));
+            let _ = catch(|| drop(rest));
             Poll::Ready(Some(Err(failed(&message(&*panic)).with_plugin(&self.plugin))))
         })
     }

@@ -24,7 +24,7 @@ pub(in super::super) async fn run(global: &Global, output: &Output, args: &Pipel
     host.scope(async |host: &Host| {
         let mut outcome = {
             let watcher = Watcher { output, bars: Bars::new(output.screen()) };
-            let ended = pipeline.run(&host.manager, inputs, &options, &|event| watcher.see(&event)).await;
+            let ended = pipeline.run(&host.manager, inputs, &options, &|event| watcher.show(&event)).await;
             match ended {
                 Ok(outcome) => outcome,
                 Err(error) => return Err(advised(host, &pipeline, error).await.into()),
@@ -60,7 +60,7 @@ struct Watcher<'a> {
 }
 
 impl Watcher<'_> {
-    fn see(&self, event: &Event<'_>) {
+    fn show(&self, event: &Event<'_>) {
         match event {
             Event::Started { step } => self.bars.show(&step.id, &bivium::Progress::default()),
             Event::Progress { step, progress } => self.bars.show(&step.id, progress),

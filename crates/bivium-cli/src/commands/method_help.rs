@@ -1,4 +1,4 @@
-//! How a method is called: its parameters, and a command line. The command line can be run unchanged if no parameter is a file.
+//! MethodHelp a method is called: its parameters, and a command line. The command line can be run unchanged if no parameter is a file.
 
 use bivium::manifest::RuntimeKind;
 use bivium::{Call, MethodInfo};
@@ -7,17 +7,17 @@ use serde_json::{Map, Value, json};
 use crate::args::Global;
 use crate::output::on_one_line;
 
-/// How deep an example value nests.
+/// MethodHelp deep an example value nests.
 const DEEPEST: usize = 6;
-/// How deep a type is shown.
+/// MethodHelp deep a type is shown.
 const SHOWN: usize = 4;
-/// How many keys of an object are shown.
+/// MethodHelp many keys of an object are shown.
 const MOST_FIELDS: usize = 8;
-/// How many command lines are shown for a method.
+/// MethodHelp many command lines are shown for a method.
 const MOST_LINES: usize = 8;
 
-/// How the methods of one plugin are called.
-pub(super) struct How<'a> {
+/// MethodHelp the methods of one plugin are called.
+pub(super) struct MethodHelp<'a> {
     /// The program's name, and the global options that it needs to find the plugin.
     program: Vec<&'a str>,
     plugin: &'a str,
@@ -26,7 +26,7 @@ pub(super) struct How<'a> {
     loads: bool,
 }
 
-impl<'a> How<'a> {
+impl<'a> MethodHelp<'a> {
     /// `plugin` is the plugin's name as given on the command line.
     pub(super) fn new(global: &'a Global, plugin: &'a str, runtime: RuntimeKind, loads: bool) -> Self {
         let manifests = global.manifests.iter().filter_map(|path| path.to_str());
@@ -344,7 +344,7 @@ mod tests {
             "text": {"type": ["string", "null"]}, "segments": {"type": "array"}, "n": {"type": "integer"}},
             "required": ["n"], "oneOf": [{"required": ["text"]}, {"required": ["segments"]}]});
         let method = method("execute", &parameters);
-        let mut how = How { program: vec!["bivium"], plugin: "p", runtime: RuntimeKind::Wasm, loads: true };
+        let mut how = MethodHelp { program: vec!["bivium"], plugin: "p", runtime: RuntimeKind::Wasm, loads: true };
         let lines = ["bivium run p text=TEXT n:=1", "bivium run p 'segments:=[]' n:=1"];
         assert_eq!(how.command_lines(&method), lines);
         let told = how.as_json(&[method.clone(), MethodInfo::new("other")]);
