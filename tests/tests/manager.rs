@@ -386,6 +386,73 @@ class P:
     }
 }
 
+/// A Python plugin whose call ends once the file `go` is there, and says before that it has begun.
+const WAITS: &str = "
+import time, os
+class P:
+    def execute(self, marks, own):
+        open(marks + '/' + own, 'w').close()
+        while not os.path.exists(marks + '/go'):
+            time.sleep(0.01)
+        return {}
+";
+
+/// A manager with two processor slots over three plugins that wait, with these keys in their manifests.
+async fn three_that_wait(dir: &std::path::Path, keys: Value) -> PluginManager {
+    let names = ["one", "two", "three"];
+    for name in names {
+        plugin(dir, name, WAITS, keys.clone());
+    }
+    let monitor = Arc::new(SimulatedMonitor::new(gpu_machine(8)));
+    let builder = PluginManager::builder().manifests(dir).data_dir(dir.join("data"));
+    let manager = builder.scheduler(Arc::new(QueueScheduler::new(monitor, Some(2)))).build().unwrap();
+    assert!(manager.load_all().await.iter().all(|report| report.result.is_ok()));
+    manager
+}
+
+fn waits(
+    manager: &PluginManager,
+    dir: &std::path::Path,
+    name: &'static str,
+) -> tokio::task::JoinHandle<Result<Payload>> {
+    let (manager, call) = (manager.clone(), call().named("marks", dir.to_str().unwrap()).named("own", name));
+    tokio::spawn(async move { manager.execute(name, call).await })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_waits_delays_no_other_plugin() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = three_that_wait(dir.path(), json!({})).await;
+    let all = ["one", "two", "three"].map(|name| (name, waits(&manager, dir.path(), name)));
+    for (name, _) in &all {
+        wait_until(|| dir.path().join(name).exists()).await;
+    }
+    std::fs::write(dir.path().join("go"), "").unwrap();
+    for (_, call) in all {
+        call.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_takes_the_processor_slots_that_its_manifest_asks_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = three_that_wait(dir.path(), json!({"resources": {"cpu_slots": 1}})).await;
+    let first = ["one", "two"].map(|name| (name, waits(&manager, dir.path(), name)));
+    for (name, _) in &first {
+        wait_until(|| dir.path().join(name).exists()).await;
+    }
+    let third = manager.execute("three", call().named("marks", dir.path().to_str().unwrap()).named("own", "three"));
+    tokio::pin!(third);
+    assert!((&mut third).now_or_never().is_none());
+    let running = manager.get("three").unwrap().stats().await.unwrap().running;
+    assert_eq!(running, 0, "it waits for a slot");
+    std::fs::write(dir.path().join("go"), "").unwrap();
+    for (_, call) in first {
+        call.await.unwrap().unwrap();
+    }
+    third.await.unwrap();
+}
+
 /// Notes what calls need; admits at once every other time.
 #[derive(Default)]
 struct Notes(Mutex<Vec<Need>>);

@@ -12,6 +12,7 @@ mod demo;
 mod environment;
 mod fuzz;
 mod guests;
+mod packages;
 mod soak;
 mod test;
 
@@ -30,6 +31,8 @@ cargo xtask bench [--quick] [--only NAME] [--json FILE]
     Measures every case, its floor and its peers, and reports which goals are met. Installs the peers (PyPI, npm).
 cargo xtask book
     Makes the book of docs/ with mdbook, which it installs the first time.
+cargo xtask packages
+    Makes the packages for crates.io and checks what they contain.
 cargo xtask guests [--from-source] [--update-prebuilt]
     Puts the example components where their manifests expect them: built from source, or else the prebuilt copies.
 cargo xtask guests --languages
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         ["soak", options @ ..] => Some(soak::run_soak(options)),
         ["bench", options @ ..] => Some(bench::run_bench(options)),
         ["book"] => Some(book::make()),
+        ["packages"] => Some(packages::check()),
         ["fuzz", options @ ..] => fuzz::Options::parse(options).map(|options| fuzz::run_targets(&options)),
         ["test", "--cjm"] => Some(cjm::run_tests()),
         ["guests", options @ ..] => guests::Options::parse(options).map(guests::run),

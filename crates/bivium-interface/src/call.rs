@@ -6,7 +6,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
@@ -95,6 +95,8 @@ pub struct CallHandle(Arc<Control>);
 
 struct Control {
     id: CallId,
+    /// Whether a handle has cancelled the call. Code that runs a call asks often, and asking a token takes a lock.
+    is_cancelled: AtomicBool,
     /// Created when the first task waits for it or cancels the call. Most calls end without it.
     cancel: OnceLock<CancellationToken>,
     /// Other tokens that cancel the call too.
@@ -143,6 +145,7 @@ impl CallHandle {
         Deadline::base();
         Self(Arc::new(Control {
             id: CallId::next(),
+            is_cancelled: AtomicBool::new(false),
             cancel: OnceLock::new(),
             tokens: OnceLock::new(),
             deadline: Deadline(AtomicU64::new(Deadline::NONE)),
@@ -188,13 +191,14 @@ impl CallHandle {
 
     /// Asks the call to stop and returns at once. The call ends with `cancelled` soon after.
     pub fn cancel(&self) {
+        self.0.is_cancelled.store(true, Ordering::Release);
         self.token().cancel();
     }
 
     /// Whether the call has been asked to stop.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        if self.0.cancel.get().is_some_and(CancellationToken::is_cancelled) {
+        if self.0.is_cancelled.load(Ordering::Acquire) {
             return true;
         }
         let tokens = self.0.tokens.get();

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -40,13 +41,14 @@ type AtEnd = Box<dyn FnOnce(Result<()>) -> Result<()> + Send>;
 /// reader is slow, and even if the reader has stopped reading.
 struct Bound {
     call: CallHandle,
-    ending: CancellationToken,
     shared: Arc<Shared>,
     watch: AbortHandle,
 }
 
 struct Shared {
     state: Mutex<State>,
+    /// Set by the watch when the plugin ends. If results are always ready, the reader holds `state` and the watch cannot get it.
+    is_unloading: AtomicBool,
     /// Values that are dropped after the stream has ended; `None` from then on.
     held: SyncMutex<Option<Vec<Box<dyn Any + Send>>>>,
     /// Woken when the watch has ended the stream.
@@ -80,11 +82,9 @@ impl PayloadStream {
     ) -> Self {
         let state = State { inner: Some(self), at_end: Some(Box::new(at_end)), error: None };
         let (state, held) = (Mutex::new(state), SyncMutex::new(Some(Vec::new())));
-        let shared = Arc::new(Shared { state, held, reader: AtomicWaker::new() });
-        // A child token, so that streams of one plugin do not contend for one token.
-        let ending = ending.child_token();
+        let shared = Arc::new(Shared { state, is_unloading: AtomicBool::new(false), held, reader: AtomicWaker::new() });
         let watch = tokio::spawn(watch(Arc::clone(&shared), call.clone(), ending.clone())).abort_handle();
-        Self(Kind::Bound(Bound { call: call.clone(), ending, shared, watch }))
+        Self(Kind::Bound(Bound { call: call.clone(), shared, watch }))
     }
 
     /// Ends this stream with its call, as [`bound`](Self::bound) does, and holds `held` until the stream has ended.
@@ -173,7 +173,10 @@ impl Shared {
 async fn watch(shared: Arc<Shared>, call: CallHandle, ending: CancellationToken) {
     let error = tokio::select! {
         biased;
-        () = ending.cancelled() => None,
+        () = ending.cancelled() => {
+            shared.is_unloading.store(true, Ordering::Release);
+            None
+        }
         error = call.interrupted() => Some(error),
     };
     let mut state = shared.state.lock().await;
@@ -206,7 +209,7 @@ impl Bound {
                 }
             }
         };
-        if state.inner.is_some() && self.ending.is_cancelled() {
+        if state.inner.is_some() && self.shared.is_unloading.load(Ordering::Acquire) {
             return Poll::Ready(self.shared.end(&mut state, Err(PluginError::unloading())).map(Err));
         }
         let item = self.shared.poll(&mut state, cx, self.call.interruption());

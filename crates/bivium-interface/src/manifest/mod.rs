@@ -148,7 +148,7 @@ pub struct Resources {
     /// Free host memory that it needs, in MiB.
     #[schemars(range(max = 16_777_216))]
     pub min_system_ram_mb: Option<u64>,
-    /// Processor slots that a call occupies.
+    /// Processor slots that a call occupies, for plugins that compute. By default a host has one slot for each logical processor.
     #[schemars(range(max = 4096))]
     pub cpu_slots: Option<u32>,
     /// Operating systems on which it runs. Empty means all.

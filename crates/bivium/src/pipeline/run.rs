@@ -20,7 +20,6 @@ struct Run<'a> {
     pipeline: &'a Pipeline,
     inputs: Payload,
     deadline: Option<Instant>,
-    options: &'a RunOptions,
     on_event: &'a (dyn Fn(Event<'_>) + Send + Sync),
     /// The complete result of each step that has ended.
     results: BTreeMap<&'a str, SetOnce<Payload>>,
@@ -53,7 +52,7 @@ impl Pipeline {
         let start = Instant::now();
         let deadline = options.timeout.and_then(|timeout| start.checked_add(timeout));
         // A call for the pipeline itself, because loading plugins and waiting for other steps belong to no step's call.
-        let whole = call_with(Call::new(), deadline, options).handle().clone();
+        let whole = until(deadline, Call::new().cancellation(options.cancellation.clone())).handle().clone();
         self.load(manager, &whole).await?;
         let loaded = Instant::now();
         let run = Run {
@@ -61,7 +60,6 @@ impl Pipeline {
             pipeline: self,
             inputs,
             deadline,
-            options,
             on_event,
             results: self.steps.iter().map(|step| (step.id.as_str(), SetOnce::new())).collect(),
             reports: self.steps.iter().map(|_| Mutex::default()).collect(),
@@ -135,8 +133,7 @@ impl Pipeline {
     }
 }
 
-fn call_with(call: Call, deadline: Option<Instant>, options: &RunOptions) -> Call {
-    let call = call.cancellation(options.cancellation.clone());
+fn until(deadline: Option<Instant>, call: Call) -> Call {
     match deadline {
         Some(deadline) => call.deadline(deadline),
         None => call,
@@ -249,7 +246,8 @@ impl<'a> Run<'a> {
         if let Some(method) = &step.method {
             call = call.method(method.clone());
         }
-        let call = call_with(call, self.deadline, self.options);
+        // Cancelling the whole run drops this future.
+        let call = until(self.deadline, call);
         self.report(step, |report| report.calls += 1);
         // Subscribed before the call begins, because a runtime may leave out progress if nobody listens.
         let progress = call.handle().progress();

@@ -11,8 +11,8 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::Need;
 use super::recent::{Age, Pending, Recent};
+use super::{Admission, Need};
 use crate::monitor::{Monitor, SystemSnapshot};
 use crate::turns::{Turn, Turns};
 
@@ -226,9 +226,17 @@ impl Ledger {
         queue.find(|(_, waiter)| waiter.need.cpu_slots <= free).map(|(ticket, waiter)| (*ticket, waiter.need.clone()))
     }
 
+    /// Admits a call at once if it asks for nothing, or if its need surely fits without a measurement.
+    pub(super) fn admit_at_once(self: &Arc<Self>, need: &Need) -> Option<Admission> {
+        match need.is_nothing() {
+            true => Some(Admission::default()),
+            false => self.reserve_at_once(need).map(Admission::new),
+        }
+    }
+
     /// A reservation, if the need surely fits by the last measurement and all promises since. Does not measure the machine. If the last
     /// measurement is aging, a new one is started in the background.
-    pub(super) fn reserve_at_once(self: &Arc<Self>, need: &Need) -> Option<Reservation> {
+    fn reserve_at_once(self: &Arc<Self>, need: &Need) -> Option<Reservation> {
         let accounts = self.accounts();
         if need.concerns_memory() {
             let recent = accounts.recent.as_ref()?;

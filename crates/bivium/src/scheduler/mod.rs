@@ -20,7 +20,7 @@ pub(crate) use recent::Age;
 pub struct Need {
     /// The plugin's name, for messages.
     pub plugin: String,
-    /// Processor slots.
+    /// Processor slots; 0 unless the plugin's manifest asks for them (`resources.cpu_slots`).
     pub cpu_slots: u32,
     /// Host memory in bytes.
     pub memory_bytes: u64,
@@ -48,7 +48,7 @@ impl Need {
         let mib = |mb: Option<u64>| mb.unwrap_or(0).saturating_mul(1 << 20);
         Self {
             plugin: plugin.to_owned(),
-            cpu_slots: resources.cpu_slots.unwrap_or(1),
+            cpu_slots: resources.cpu_slots.unwrap_or(0),
             memory_bytes: mib(resources.min_system_ram_mb).saturating_sub(held_bytes),
             gpu_memory_bytes: mib(resources.min_gpu_vram_mb).saturating_sub(held_gpu_bytes),
             requires_gpu: resources.requires_gpu,
@@ -64,6 +64,11 @@ impl Need {
 
     fn asks_for_memory(&self) -> bool {
         self.memory_bytes > 0 || self.gpu_memory_bytes > 0
+    }
+
+    /// Whether the call asks for nothing, so that only the plugin's own capacity limits its calls.
+    fn is_nothing(&self) -> bool {
+        self.cpu_slots == 0 && !self.concerns_memory()
     }
 
     /// Whether the machine must be measured to decide whether the need fits.

@@ -32,7 +32,7 @@ impl Scheduler for PermissiveScheduler {
 pub struct RefuseScheduler(Arc<Ledger>);
 
 impl RefuseScheduler {
-    /// A scheduler for this machine. Without `cpu_slots` it has one slot for each logical processor.
+    /// A scheduler for this machine. `cpu_slots` is its number of processor slots, by default one for each logical processor.
     #[must_use]
     pub fn new(monitor: Arc<dyn Monitor>, cpu_slots: Option<u32>) -> Self {
         Self(Ledger::new(monitor, cpu_slots))
@@ -50,7 +50,7 @@ impl Scheduler for RefuseScheduler {
     }
 
     fn admit_at_once(&self, need: &Need) -> Option<Admission> {
-        self.0.reserve_at_once(need).map(Admission::new)
+        self.0.admit_at_once(need)
     }
 }
 
@@ -62,7 +62,7 @@ impl QueueScheduler {
     /// How often a waiting call measures the machine by itself, because other programs free memory without notice.
     const RETRY: Duration = Duration::from_millis(250);
 
-    /// A scheduler for this machine. Without `cpu_slots` it has one slot for each logical processor.
+    /// A scheduler for this machine. `cpu_slots` is its number of processor slots, by default one for each logical processor.
     #[must_use]
     pub fn new(monitor: Arc<dyn Monitor>, cpu_slots: Option<u32>) -> Self {
         Self(Ledger::new(monitor, cpu_slots))
@@ -80,7 +80,7 @@ impl Scheduler for QueueScheduler {
     }
 
     fn admit_at_once(&self, need: &Need) -> Option<Admission> {
-        self.0.reserve_at_once(need).map(Admission::new)
+        self.0.admit_at_once(need)
     }
 }
 

@@ -27,6 +27,8 @@ struct SchedulerAdmit {
     plugin: Arc<dyn PluginInterface>,
     /// The resources in the manifest.
     resources: Option<Resources>,
+    /// What a call needs if the memory that the plugin uses does not matter.
+    plain: Need,
     is_for_streams: bool,
     usage: Arc<LastUsage>,
     scheduler: Arc<dyn Scheduler>,
@@ -42,9 +44,11 @@ impl Admitted {
     ) -> Self {
         let usage = Arc::default();
         let admit = |is_for_streams| -> Arc<dyn Admit> {
+            let resources = manifest.as_ref().map(|manifest| manifest.resources.clone());
             Arc::new(SchedulerAdmit {
                 plugin: Arc::clone(&plugin),
-                resources: manifest.as_ref().map(|manifest| manifest.resources.clone()),
+                plain: need(plugin.name(), resources.as_ref(), Usage::default(), is_for_streams),
+                resources,
                 is_for_streams,
                 usage: Arc::clone(&usage),
                 scheduler: Arc::clone(scheduler),
@@ -96,23 +100,25 @@ impl Wrapper for Admitted {
 impl Admit for SchedulerAdmit {
     /// Uses the last measurement of the plugin's memory, if it is recent.
     fn admit_at_once(&self) -> Option<Admission> {
-        let usage = match self.memory_needs() {
-            Some(resources) => self.usage.recent(&self.plugin, self.gpus(resources))?,
-            None => Usage::default(),
-        };
-        self.scheduler.admit_at_once(&self.need(usage))
+        match self.memory_needs() {
+            Some(resources) => {
+                let usage = self.usage.recent(&self.plugin, self.gpus(resources))?;
+                self.scheduler.admit_at_once(&self.need(usage))
+            }
+            None => self.scheduler.admit_at_once(&self.plain),
+        }
     }
 
     /// Measures the plugin's memory now.
     async fn admit(&self, call: &CallHandle) -> Result<Admission> {
-        let usage = match self.memory_needs() {
+        match self.memory_needs() {
             Some(resources) => {
                 let now = self.usage.now(&*self.plugin, self.gpus(resources));
-                call.guard(async { Ok(now.await) }).await?
+                let usage = call.unless_interrupted(now).await?;
+                self.scheduler.admit(&self.need(usage), call).await
             }
-            None => Usage::default(),
-        };
-        self.scheduler.admit(&self.need(usage), call).await
+            None => self.scheduler.admit(&self.plain, call).await,
+        }
     }
 }
 
@@ -129,21 +135,22 @@ impl SchedulerAdmit {
         resources.min_gpu_vram_mb.map(|_| &self.monitor)
     }
 
-    /// What a call needs in addition to the memory that the plugin's instances already use, for a loaded model, for example.
     fn need(&self, usage: Usage) -> Need {
-        let name = self.plugin.name();
-        let mut need = match &self.resources {
-            Some(resources) => {
-                let Usage { pids, held } = usage;
-                Need::new(name, resources, pids, held.memory_bytes, held.gpu_memory_bytes.unwrap_or(0))
-            }
-            None => Need { plugin: name.to_owned(), cpu_slots: 1, ..Need::default() },
-        };
-        if self.is_for_streams {
-            // A stream runs only while it is read, and its reader may make other calls meanwhile, which would wait for a slot that the
-            // stream holds.
-            need.cpu_slots = 0;
-        }
-        need
+        need(self.plugin.name(), self.resources.as_ref(), usage, self.is_for_streams)
     }
+}
+
+/// What a call needs in addition to the memory that the plugin's instances already use, for a loaded model, for example.
+fn need(plugin: &str, resources: Option<&Resources>, usage: Usage, is_for_streams: bool) -> Need {
+    let Usage { pids, held } = usage;
+    let mut need = match resources {
+        Some(resources) => Need::new(plugin, resources, pids, held.memory_bytes, held.gpu_memory_bytes.unwrap_or(0)),
+        None => Need { plugin: plugin.to_owned(), ..Need::default() },
+    };
+    if is_for_streams {
+        // A stream runs only while it is read, and its reader may make other calls meanwhile, which would wait for a slot that the
+        // stream holds.
+        need.cpu_slots = 0;
+    }
+    need
 }
