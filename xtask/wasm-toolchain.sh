@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # wasm-toolchain.sh DIR
-# Makes in DIR a Rust toolchain with a standard library for wasm32-unknown-unknown, from Debian's packages alone, for
-# machines where `rustup target add wasm32-unknown-unknown` is not to be had. Then DIR/bin/rustc builds the guests.
+# Makes a Rust toolchain with a standard library for wasm32-unknown-unknown in DIR, only from Debian's packages, for machines where
+# `rustup target add wasm32-unknown-unknown` does not work. Then DIR/bin/rustc builds the guests.
 #
-# Debian's rustc-web and rust-web-src belong together: the library's source is built by the compiler it was written for.
-# The linkers (wasm-component-ld, and the wasm-ld that it calls) come from a rustup toolchain if there is one, else from
-# crates.io and Debian's lld. About two minutes; a stamp makes the next run a no-op.
+# Debian's rustc-web and rust-web-src have the same version, so the compiler can build the library. The linkers (wasm-component-ld, and
+# wasm-ld, which it calls) come from a rustup toolchain if there is one, or else from crates.io and Debian's lld. This takes about two
+# minutes. A stamp file makes later runs do nothing.
 set -euo pipefail
 DIR=$(mkdir -p "${1:?usage: $0 DIR}" && cd "$1" && pwd)
 TARGET=wasm32-unknown-unknown
@@ -22,7 +22,7 @@ install() {
 }
 
 command -v apt-get >/dev/null || { echo "$0: this is no Debian; use rustup target add $TARGET" >&2; exit 1; }
-# One at a time: two runs would tear down each other's work.
+# Only one run at a time, because two runs would delete each other's files.
 exec 9>"$DIR/lock"; flock 9
 
 install rustc-web cargo-web rust-web-src
@@ -32,7 +32,7 @@ SOURCE=$($RUSTC --print sysroot)/lib/rustlib/src/rust
 [ -f "$SOURCE/library/std/Cargo.toml" ] || { echo "$0: no source of std at $SOURCE" >&2; exit 1; }
 rm -rf "$DIR/stamp" "$DIR/bin" "$DIR/lib" "$DIR/build"
 
-# Debian's compiler and host library, by link, and the linkers.
+# Links to Debian's compiler and host library, and the linkers.
 LIB=$DIR/lib/rustlib
 mkdir -p "$DIR/bin" "$LIB/$HOST/bin" "$LIB/src"
 ln -s "$($RUSTC --print target-libdir)" "$LIB/$HOST/lib"
@@ -56,7 +56,7 @@ for tool in "$RUSTC" "$RUSTDOC"; do
   chmod +x "$DIR/bin/$(basename "$tool")"
 done
 
-# The standard library: what an empty crate pulls in. Panic messages shall not hold this machine's paths.
+# The standard library, built as the dependency of an empty crate. Panic messages must not contain paths of this machine.
 FLAGS="-Cembed-bitcode=yes"$'\x1f'"--remap-path-prefix=$SOURCE=/rustc"
 for dir in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do FLAGS+=$'\x1f'"--remap-path-prefix=$dir=/rust/deps"; done
 mkdir -p "$DIR/build/src"

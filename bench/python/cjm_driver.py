@@ -1,5 +1,5 @@
-"""Drives cjm-plugin-system or cjm-substrate, whichever the environment has: a host with their manager in it, which runs
-`cjm_echo.py` in a worker of theirs."""
+"""Drives cjm-plugin-system or cjm-substrate, whichever the environment has: a host with the peer's manager, which runs
+`cjm_echo.py` in the peer's worker."""
 
 import os
 import threading
@@ -15,7 +15,7 @@ host = Host(Echo)
 
 
 def caller(through, how):
-    """What calls `execute` with a text."""
+    """A function that calls `execute` with a text."""
     end = "" if how == "sync" else "_async"
     if through == "proxy":
         execute = getattr(host.proxy(ECHO), "execute" + end)
@@ -35,7 +35,7 @@ def concurrent(through, how, size, callers, seconds):
 
 
 def start(through):
-    """From nothing to a worker that answers: by the proxy's constructor, or by the manager's loading."""
+    """The time from nothing to a worker that answers: with the proxy's constructor, or with the manager's method that loads."""
     if host.proxy(ECHO) is not None:
         host.method("unload_NOUN")(ECHO)
     begun = perf_counter()
@@ -51,7 +51,7 @@ def start(through):
 
 
 async def stream(count):
-    """By the manager, which has it for coroutines only."""
+    """With the manager, which has this only for coroutines."""
     begun = perf_counter()
     first, found = None, 0
     async for chunk in host.method("execute_NOUN_stream")(ECHO, count=count):
@@ -67,7 +67,7 @@ async def stream(count):
 
 
 def cancel(mark, calls):
-    """From the request until the call has ended, of a loop that asks whether it is cancelled each time round."""
+    """The time from the request until the call has ended, for a loop that checks in each iteration whether it is cancelled."""
     times = [cancelled(mark) for _ in range(calls)]
     return {"time": times, "slowest": [max(times)]}
 
@@ -97,7 +97,7 @@ def cancelled(mark):
 
 
 def workers(count):
-    """So many workers that have done a call: their pids."""
+    """Starts this many workers, each of which runs a call, and returns their pids."""
     pids = []
     for n in range(count):
         name = "echo-%d" % n

@@ -1,5 +1,5 @@
-"""The plugin of `echo.py` for cjm-plugin-system and cjm-substrate, whichever the environment has: their base class, their
-one method, their way to be cancelled."""
+"""The plugin of `echo.py` for cjm-plugin-system and cjm-substrate, whichever the environment has: with the peer's base class, its
+one method and its way of cancelling."""
 
 from cjm_plugin import Plain
 
@@ -10,7 +10,7 @@ class Echo(Plain):
             return {"text": text}
         open(mark, "w").close()
         while True:
-            # Without this, nothing but the end of its process stops it.
+            # Without this, only the end of its process stops it.
             self.check_cancel()
 
     def execute_stream(self, count):

@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 
 ROOT = next(name for name in ("cjm_plugin_system", "cjm_substrate") if importlib.util.find_spec(name))
 NOUN = "plugin" if ROOT == "cjm_plugin_system" else "capability"
-# What is left in the temp directory is to go with ours, which lies in it.
+# Files left in the temp directory are deleted with the benchmark's own directory.
 os.environ["TMPDIR"] = os.getcwd()
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -24,7 +24,7 @@ def part(name):
 
 
 def write_manifest(folder, plugin, path):
-    """Of a class of theirs, which is found on these further paths."""
+    """Makes the manifest of a plugin class, which is found on these further paths."""
     made, surface = part("manifest_format"), part("capability").derive_structural_surface
     now = datetime.now(timezone.utc).isoformat()
     example = plugin()
@@ -57,7 +57,7 @@ def write_manifest(folder, plugin, path):
 
 
 class Host:
-    """Their manager, which has found these classes as plugins."""
+    """The peer's manager, which has found these classes as plugins."""
 
     def __init__(self, *plugins, path=()):
         folder = pathlib.Path.cwd()
@@ -71,7 +71,7 @@ class Host:
         self.found = {meta.name: meta for meta in self.manager.discover_manifests()}
 
     def method(self, name):
-        """A method of the manager's; `NOUN` in its name is their word for a plugin."""
+        """A method of the manager; `NOUN` in its name stands for the peer's word for a plugin."""
         return getattr(self.manager, name.replace("NOUN", NOUN))
 
     def load(self, name, instance=None):

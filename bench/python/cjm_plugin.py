@@ -1,4 +1,4 @@
-"""What every plugin here says of itself in the form of cjm-plugin-system or cjm-substrate, whichever the environment has."""
+"""The metadata of every plugin here in the form of cjm-plugin-system or cjm-substrate, whichever the environment has."""
 
 try:
     from cjm_plugin_system.core.capability import ToolCapability
@@ -7,7 +7,7 @@ except ImportError:
 
 
 class Plain(ToolCapability):
-    """Is named as its class and has nothing to configure."""
+    """A plugin that has the name of its class and no configuration."""
 
     @property
     def name(self):

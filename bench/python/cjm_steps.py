@@ -1,5 +1,5 @@
-"""Three steps from speech to subtitles as plugins of cjm-plugin-system: `transcribe` is the example's own class, before and
-behind it stands what its two neighbours need to do. Each says how long its own code has run."""
+"""Three steps from speech to subtitles as plugins of cjm-plugin-system. `transcribe` is the example's own class; the steps before and
+after it do the least that is needed. Each reports how long its own code has run."""
 
 import os
 import re
@@ -22,7 +22,7 @@ class Step(Plain):
 
 
 class Cut(Step):
-    """Cuts a WAV file where it is told to, and makes 16 kHz of it."""
+    """Cuts a WAV file at the given times, and converts it to 16 kHz."""
 
     def run(self, audio, cuts):
         with wave.open(audio) as speech:
@@ -43,7 +43,7 @@ class Words(Step):
     """Recognizes one segment."""
 
     def __init__(self):
-        # Their `initialize` is called where there is a configuration only.
+        # The peer calls `initialize` only if there is a configuration.
         from transcribe import Transcribe
 
         self.transcribe = Transcribe()

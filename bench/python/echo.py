@@ -1,4 +1,4 @@
-"""What is measured of our Python road: a plugin that does next to nothing, as any author would write it."""
+"""The plugin that is measured in the Python runtime. It does almost nothing, and is written as any author would write it."""
 
 import itertools
 import os
@@ -15,13 +15,13 @@ class Echo:
         return {"text": text}
 
     def constant(self, size, text):
-        """The same answer each time, whatever the text: what a floor asks for."""
+        """Returns the same answer for every text, for a floor."""
         if size not in self._answers:
             self._answers[size] = {"text": "x" * size}
         return self._answers[size]
 
     def log(self, count):
-        # Here, so that a start is measured without it.
+        # Imported here, so that it is not part of a measured start.
         import logging
 
         return {"us": time_of_each(logging.getLogger(__name__), count)}
@@ -31,18 +31,18 @@ class Echo:
             yield {"n": n}
 
     def busy(self, mark):
-        """Says by a file that it runs, and never looks up from its work again."""
+        """Creates a file to show that it runs, and then never leaves its loop."""
         open(mark, "w").close()
         for _ in itertools.count():
             pass
 
     def wait(self, mark):
-        """Says by a file which process runs it, and waits."""
+        """Writes its process id to a file, and waits."""
         _tell_process(mark)
         threading.Event().wait()
 
     def stubborn(self, mark):
-        """The same, and goes on whatever is raised in it."""
+        """The same, but goes on after any exception."""
         _tell_process(mark)
         while True:
             try:

@@ -11,7 +11,7 @@ PASSES = 10
 """How often a round passes data on."""
 
 WRITES = 5
-"""How often a round writes data of each size and does no more."""
+"""How often a round only writes data of each size."""
 
 MIB = 1 << 20
 
@@ -21,12 +21,12 @@ def ones(mib):
 
 
 def expected(mib):
-    """The sum of so many ones, read as 64-bit numbers."""
+    """The sum of this many ones, read as 64-bit numbers."""
     return mib * MIB // 8 * 0x0101010101010101 % (1 << 32)
 
 
 def repeats(mib):
-    """How often a round measures the whole: what is short, more often."""
+    """How often a round measures the whole time; short ones more often."""
     return max(1, min(10, 32 // mib))
 
 
@@ -40,7 +40,7 @@ class Round:
         self.samples.setdefault("%s %d" % (measure, mib), []).append(value)
 
     def summed(self, mib, work, after=None):
-        """Times `work`, which gives the sum; `after` it, and not timed, is what tidies up."""
+        """Measures the time of `work`, which returns the sum. `after` cleans up and is not measured."""
         for _ in range(repeats(mib)):
             begun = time.perf_counter()
             found = work()
@@ -50,7 +50,7 @@ class Round:
             assert found == expected(mib), found
 
     def passed(self, works):
-        """Times what passes data on, by size, in turns."""
+        """Measures the time of functions that pass data on, by size, in turn."""
         for _ in range(PASSES):
             for mib, work in works.items():
                 begun = time.perf_counter()

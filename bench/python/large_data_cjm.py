@@ -13,7 +13,7 @@ host = Host(Sums)
 
 
 class Numbers:
-    """As `FileBackedDTO` of cjm_plugin_system.core.wire has it. Nobody but us deletes the file."""
+    """As in `FileBackedDTO` of cjm_plugin_system.core.wire. The peer does not delete the file, so this program does."""
 
     def __init__(self, data):
         self.data = data
@@ -56,7 +56,7 @@ def host_bytes(sizes):
 
 
 def component_output(sizes):
-    """There are no components: one worker's file goes on to another worker."""
+    """The peer has no components: one worker's file is passed on to another worker."""
     found = Round()
     paths = {}
     for mib in sizes:

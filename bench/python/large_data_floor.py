@@ -1,4 +1,4 @@
-"""The floor of the case "large data": a file is mapped and summed by the process that wants the sum."""
+"""The floor of the case "large data": the process that needs the sum maps the file and sums it."""
 
 import time
 

@@ -36,7 +36,7 @@ def host_bytes(sizes):
 
 
 def component_output(sizes):
-    """What the service has made goes on to the service."""
+    """Data that the service has made is sent back to the service."""
     found = Round()
     for mib in sizes:
         found.summed(mib, lambda: posted(made(mib)))

@@ -1,4 +1,4 @@
-"""How every peer is called: one after another, and by many callers for a while."""
+"""Calls a peer: one call after another, and by many callers for some time."""
 
 import asyncio
 import math
@@ -20,7 +20,7 @@ def serial(call, size, calls):
 
 
 async def serial_async(call, size, calls):
-    """The same from a coroutine."""
+    """The same for a coroutine."""
     text = "x" * size
     times = []
     for n in range(WARM_UP + calls):
@@ -31,7 +31,7 @@ async def serial_async(call, size, calls):
 
 
 def note(times, n, took, result, text):
-    """Keeps the time of the n-th call, unless it warmed up."""
+    """Stores the time of the n-th call, unless it belongs to the warm-up."""
     if result["text"] != text:
         raise ValueError("another answer came")
     if n >= WARM_UP:
@@ -39,7 +39,7 @@ def note(times, n, took, result, text):
 
 
 def threads(call, size, callers, seconds):
-    """Calls a second by so many threads, each with one call at a time."""
+    """Calls per second with this many threads, each with one call at a time."""
     text = "x" * size
     times = []
     failures = []
@@ -66,7 +66,7 @@ def threads(call, size, callers, seconds):
 
 
 async def tasks(call, size, callers, seconds):
-    """Calls a second by so many tasks."""
+    """Calls per second with this many tasks."""
     text = "x" * size
     times = []
     begun = perf_counter()
@@ -84,5 +84,5 @@ async def tasks(call, size, callers, seconds):
 
 def told(times, took):
     times.sort()
-    # The nearest rank, as the benchmark takes its own.
+    # The nearest-rank method, as in the benchmark.
     return {"calls": [len(times) / took], "p99": [times[math.ceil(len(times) * 0.99) - 1] * 1e6]}

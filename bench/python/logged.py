@@ -1,4 +1,4 @@
-"""What both sides of the case "a worker's log record" do: they log, and say what each record took."""
+"""Used by both sides of the case "a worker's log record": logs records and returns the time for each."""
 
 import time
 

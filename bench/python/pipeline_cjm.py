@@ -10,11 +10,11 @@ from cjm_steps import Captions, Cut, Words
 
 hosts = []
 loading = []
-"""How long the plugins took to load, until it is told."""
+"""The time for loading the plugins, until it is reported."""
 
 
 def load(examples):
-    # For the manifests, which are made of the classes.
+    # For the manifests, which are made from the classes.
     sys.path.append(examples)
     host = Host(Cut, Words, Captions, path=[examples])
     hosts.append(host)

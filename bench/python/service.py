@@ -1,5 +1,5 @@
-"""A service of FastAPI's, served by uvicorn with its defaults but the line that it prints for each request, and called by
-an httpx client that is kept open."""
+"""A service with FastAPI, served by uvicorn with its defaults, except that it prints no line for each request. It is called by an
+httpx client that is kept open."""
 
 import os
 import socket
@@ -12,7 +12,7 @@ import httpx
 
 class Service:
     def __init__(self, app, **options):
-        """`options` are the client's."""
+        """`options` are options of the client."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -22,7 +22,7 @@ class Service:
         self.process = subprocess.Popen(command, cwd=os.path.dirname(os.path.abspath(__file__)))
 
     def ready(self):
-        """Waits until it answers."""
+        """Waits until the service answers."""
         until = time.monotonic() + 30
         while True:
             try:

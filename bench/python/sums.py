@@ -1,4 +1,4 @@
-"""The sum of a file's numbers, by numpy: what every side of the case "large data" works out."""
+"""Sums a file's numbers with numpy, as every side of the case "large data" does."""
 
 import numpy
 
@@ -11,16 +11,16 @@ def total(array):
 
 
 def total_of_file(path):
-    """With the file mapped: nothing is copied."""
+    """Maps the file, so that nothing is copied."""
     return total(numpy.memmap(path, dtype=NUMBER, mode="r"))
 
 
 class Sums:
-    """Our plugin."""
+    """The plugin of our side."""
 
     def execute(self, data):
         return {"sum": total(data.numpy(NUMBER))}
 
     def take(self, data):
-        """Has the numbers as an array, and looks at none of them."""
+        """Gets the numbers as an array, and reads none of them."""
         return {"count": len(data.numpy(NUMBER))}

@@ -1,5 +1,5 @@
-"""The example plugin `transcribe`, which also says how long its own code has run: the time between two lines of Python
-here, whatever its host does around them."""
+"""The example plugin `transcribe`, which also reports how long its own code has run: the time between two lines of Python here, without
+anything that its host does."""
 
 import time
 
@@ -17,6 +17,6 @@ class TimedTranscribe(Transcribe):
             self.spent_s += time.perf_counter() - begun
 
     def take_spent(self):
-        """Seconds since this was last asked."""
+        """The seconds that its code has run since the last call of this method."""
         spent, self.spent_s = self.spent_s, 0.0
         return {"spent_s": spent}

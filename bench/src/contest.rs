@@ -1,7 +1,7 @@
-//! [`Contest`]: measures the sides of one comparison in turns.
+//! [`Contest`]: measures the sides of one comparison in turn.
 //!
-//! Each round asks every side once, so that the machine's drift hits all alike: A B C, B C A, …. A side gives samples of one
-//! or more measures; each measure becomes an [`Entry`].
+//! Each round measures every side once, so that changes of the machine's speed affect all sides equally: A B C, B C A, …. A side gives
+//! samples of one or more measures; each measure becomes an [`Entry`].
 
 use std::collections::BTreeMap;
 
@@ -14,35 +14,35 @@ use crate::stats::Stats;
 /// Samples by measure.
 pub type Samples = BTreeMap<String, Vec<f64>>;
 
-/// One that is measured.
+/// A side that is measured.
 #[async_trait(?Send)]
 pub trait Side {
-    /// Adds some samples. What warms up is not among them.
+    /// Adds some samples, without warm-up.
     ///
     /// # Errors
-    /// If what was to be measured failed: then nothing of this side is reported but that.
+    /// If the measured work failed. Then only this failure is reported for the side.
     async fn round(&mut self, samples: &mut Samples) -> Result<()>;
 
-    /// Ends what the side has started.
+    /// Ends everything that the side has started.
     ///
     /// # Errors
-    /// If something may be left.
+    /// If something may still run.
     async fn end(self: Box<Self>) -> Result<()> {
         Ok(())
     }
 }
 
-/// Who a side is.
+/// The role of a side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
     Ours,
     Floor,
     Peer(String),
-    /// Stands beside, with no goal upon it.
+    /// A further measurement, without a goal.
     Also(String),
 }
 
-/// A measure that the sides give samples of.
+/// A measure for which the sides give samples.
 pub struct Measure {
     key: String,
     variant: String,
@@ -52,17 +52,17 @@ pub struct Measure {
 }
 
 impl Measure {
-    /// A measure of which less is better.
+    /// A measure for which lower is better.
     pub fn lower(key: impl Into<String>, variant: impl Into<String>, unit: &'static str) -> Self {
         Self { key: key.into(), variant: variant.into(), unit, better: Better::Lower, goals: Vec::new() }
     }
 
-    /// A measure of which more is better.
+    /// A measure for which higher is better.
     pub fn higher(key: impl Into<String>, variant: impl Into<String>, unit: &'static str) -> Self {
         Self { better: Better::Higher, ..Self::lower(key, variant, unit) }
     }
 
-    /// Ours is to be so many times what it is compared with, or better.
+    /// Sets a goal: our value must be at most (or at least, if higher is better) this many times the compared value.
     #[must_use]
     pub fn goal(mut self, against: Against, times: f64) -> Self {
         self.goals.push(Goal { against, times });
@@ -78,23 +78,23 @@ pub struct Contest {
 }
 
 impl Contest {
-    /// A comparison by these measures.
+    /// A comparison with these measures.
     #[must_use]
     pub fn new(case: &'static str, measures: Vec<Measure>) -> Self {
         Self { case, measures, sides: Vec::new() }
     }
 
-    /// Adds a side. One that could not be set up is reported as missing; ours and the floor must not be.
+    /// Adds a side. A side that could not be set up is reported as missing; our side and the floor must not be missing.
     #[must_use]
     pub fn side(mut self, role: Role, side: Result<impl Side + 'static>) -> Self {
         self.sides.push((role, side.map(|side| Box::new(side) as Box<dyn Side>)));
         self
     }
 
-    /// Measures, ends the sides, and gives one entry for each measure.
+    /// Measures, ends the sides, and returns one entry for each measure.
     ///
     /// # Errors
-    /// If ours or the floor failed.
+    /// If our side or the floor failed.
     pub async fn run(self, rounds: usize) -> Result<Vec<Entry>> {
         let mut sides = Vec::new();
         for (role, side) in self.sides {
@@ -105,8 +105,8 @@ impl Contest {
             }
             sides.push((role, side, Samples::new()));
         }
-        // In another order each round, the same in every run: whoever always came after the same neighbour would have to
-        // bear what that leaves behind, in caches and in sleeping processors.
+        // Each round has another order, which is the same in every run: otherwise a side would always suffer from the state of caches and
+        // processors that the same other side leaves behind.
         let mut order = fastrand::Rng::with_seed(0);
         let mut turns: Vec<usize> = (0..sides.len()).collect();
         for _ in 0..rounds {
@@ -143,7 +143,7 @@ fn entry(case: &'static str, measure: &Measure, sides: &[(Role, Samples, Option<
         let measured = match (failure, samples.get(&measure.key).and_then(|samples| Stats::of(samples))) {
             (Some(failure), _) => Measured::Missing { missing: failure.clone() },
             (None, Some(stats)) => Measured::Stats(stats),
-            // This side has no such measure.
+            // This side does not have this measure.
             (None, None) => continue,
         };
         match role {

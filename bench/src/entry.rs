@@ -1,4 +1,4 @@
-//! [`Entry`]: one line of the results, as it stands in the JSON file.
+//! [`Entry`]: one line of the results, as in the JSON file.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::stats::Stats;
 
-/// Which way is good.
+/// Whether lower or higher is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Better {
@@ -14,7 +14,7 @@ pub enum Better {
     Higher,
 }
 
-/// What was measured of a peer, or why nothing was.
+/// The measurement of a side, or why it is missing.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Measured {
@@ -32,18 +32,18 @@ impl Measured {
     }
 }
 
-/// What a goal compares ours with.
+/// What a goal compares our value with.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Against {
     Floor,
     Peer(&'static str),
-    /// The best of the peers whose names begin so.
+    /// The best of the peers whose names begin with this.
     BestOf(&'static str),
     /// The unit itself.
     Value,
 }
 
-/// Ours must be at most (where lower is better) or at least (where higher is) this many times what it is compared with.
+/// Our value must be at most (if lower is better) or at least (if higher is better) this many times the compared value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Goal {
     pub against: Against,
@@ -61,22 +61,22 @@ pub struct Entry {
     /// The least that the same work can cost; see the case.
     pub floor: Option<Measured>,
     pub peers: BTreeMap<String, Measured>,
-    /// Other measurements of ours or of floors that say more; no goal is set on them.
+    /// Further measurements of our side or of floors, without goals.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub also: BTreeMap<String, Measured>,
-    /// Ours by the floor, of the medians.
+    /// Our median divided by the floor's.
     pub ratio_to_floor: Option<f64>,
-    /// Ours by the peer named by `peer`, of the medians.
+    /// Our median divided by that of the peer in `peer`.
     pub ratio_to_peer: Option<f64>,
-    /// The peer of `ratio_to_peer`: the one that the goal names, else the best one.
+    /// The peer of `ratio_to_peer`: the one that the goal names, or else the best one.
     pub peer: Option<String>,
     pub goal: Option<String>,
-    /// None where there is no goal, or where what it compares with was not measured.
+    /// Whether the goal is met. `None` if there is no goal, or if the compared side was not measured.
     pub met: Option<bool>,
 }
 
 impl Entry {
-    /// Of which nothing is measured yet.
+    /// An entry without measurements.
     #[must_use]
     pub fn new(case: &'static str, variant: String, unit: &'static str, better: Better) -> Self {
         Self {
@@ -96,7 +96,7 @@ impl Entry {
         }
     }
 
-    /// Works out the ratios and whether the goals are met.
+    /// Computes the ratios and whether the goals are met.
     #[must_use]
     pub fn judged(mut self, goals: &[Goal]) -> Self {
         let ours = self.ours.stats().map(|stats| stats.median);
@@ -116,7 +116,7 @@ impl Entry {
             (!goals.is_empty()).then(|| goals.iter().map(|goal| self.text(goal)).collect::<Vec<_>>().join(", "));
         let mut met = (!goals.is_empty()).then_some(true);
         for goal in goals {
-            let theirs = match goal.against {
+            let compared = match goal.against {
                 Against::Floor => floor,
                 Against::Value => Some(1.0),
                 Against::Peer(name) => self.peers.get(name).and_then(Measured::stats).map(|stats| stats.median),
@@ -124,11 +124,11 @@ impl Entry {
                     self.best(prefix).and_then(|name| self.peers.get(&name)?.stats()).map(|stats| stats.median)
                 }
             };
-            let this = ours.zip(theirs).map(|(ours, theirs)| match self.better {
-                Better::Lower => ours <= goal.times * theirs,
-                Better::Higher => ours >= goal.times * theirs,
+            let this = ours.zip(compared).map(|(ours, compared)| match self.better {
+                Better::Lower => ours <= goal.times * compared,
+                Better::Higher => ours >= goal.times * compared,
             });
-            // One that is missed counts even where another cannot be told.
+            // A goal that is missed counts even if another one is not known.
             met = match (met, this) {
                 (Some(false), _) | (_, Some(false)) => Some(false),
                 (None, _) | (_, None) => None,
@@ -139,7 +139,7 @@ impl Entry {
         self
     }
 
-    /// The best of the peers whose names begin so.
+    /// The best of the peers whose names begin with this.
     fn best(&self, prefix: &str) -> Option<String> {
         let measured = self.peers.iter().filter(|(name, _)| name.starts_with(prefix));
         let measured = measured.filter_map(|(name, peer)| Some((name, peer.stats()?.median)));
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_is_neither_met_nor_missed() {
+    fn a_goal_without_a_measurement_is_neither_met_nor_missed() {
         let peers = [("a", Measured::Missing { missing: "not installed".to_owned() })];
         let both = [goal(Against::Floor, 1.5), goal(Against::Peer("a"), 1.0)];
         assert_eq!(entry(Better::Lower, 3.0, &peers).judged(&both).met, None);

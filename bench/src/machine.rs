@@ -1,4 +1,4 @@
-//! What the results were measured on and with.
+//! Describes the machine and the versions of a measurement.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +8,7 @@ use sysinfo::System;
 
 use crate::site::Site;
 
-/// The machine, without names that would tell whose it is.
+/// The machine, without names that could identify its owner.
 #[must_use]
 pub fn describe() -> Value {
     let system = System::new_all().ok();
@@ -24,7 +24,7 @@ pub fn describe() -> Value {
     })
 }
 
-/// The versions of what was measured.
+/// The versions of everything that was measured.
 #[must_use]
 pub fn versions(site: &Site) -> Value {
     let mut versions = json!({

@@ -1,5 +1,5 @@
-//! The side-by-side benchmark: every case of ours beside its floor (the least that the same work can cost) and beside what
-//! users would pick instead, in turns, in one run on one machine. `cargo xtask bench` prepares what it needs and runs it.
+//! The benchmark. It compares every case of ours with its floor (the least that the same work can cost) and with peers (what users would
+//! choose instead), in turn, in one run on one machine. `cargo xtask bench` prepares what it needs and runs it.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -23,19 +23,19 @@ mod timing;
 use cases::component::density;
 use site::Site;
 
-/// What `cargo xtask bench` passes on, and what it has prepared.
+/// The options of `cargo xtask bench`, and what it has prepared.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Fewer and shorter rounds: shows that everything runs, not how fast.
+    /// Fewer and shorter rounds, to check that everything runs.
     #[arg(long)]
     quick: bool,
-    /// Only the cases whose names contain this.
+    /// Run only the cases whose names contain this.
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
-    /// Where the results go as JSON.
+    /// The file for the results as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// The interpreter of our Python plugins; it has numpy.
+    /// The interpreter of our Python plugins, which has numpy.
     #[arg(long, value_name = "FILE")]
     python: PathBuf,
     /// The interpreter of an environment with cjm-plugin-system.
@@ -47,10 +47,10 @@ struct Arguments {
     /// The interpreter of an environment with FastAPI, uvicorn and httpx.
     #[arg(long, value_name = "FILE")]
     fastapi: Option<PathBuf>,
-    /// A directory with components of other languages, for the cases that have them.
+    /// A directory with components in other languages, for the cases that use them.
     #[arg(long, value_name = "DIR")]
     languages: Option<PathBuf>,
-    /// The program `bivium`, for the case that runs it.
+    /// The program `bivium`, for the case that measures it.
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
 }
@@ -70,7 +70,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// One sample of a case that needs a process of its own for it.
+/// Takes one sample of a case whose samples need separate processes.
 fn run_sample(arguments: &[OsString]) -> Result<()> {
     let arguments: Vec<String> = arguments.iter().map(|argument| argument.display().to_string()).collect();
     runtime()?.block_on(density::sample(&arguments))

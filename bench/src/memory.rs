@@ -1,27 +1,27 @@
-//! The memory of process trees, by the kernel's own account.
+//! The memory of process trees, as the kernel reports it.
 
 use anyhow::{Context, Result};
 
-/// What processes hold, in MiB.
+/// The memory of processes, in MiB.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Memory {
-    /// Each page is counted in as many parts as processes have it.
+    /// Proportional share: a page that several processes use is divided among them.
     pub share: f64,
-    /// What no other process has: without code that is mapped from files which others map, too.
+    /// Memory that no other process uses. It does not contain code in files that other processes map too.
     pub private: f64,
 }
 
 impl Memory {
-    /// By how much it is more.
+    /// The difference to an earlier measurement.
     pub fn over(self, before: Self) -> Self {
         Self { share: self.share - before.share, private: self.private - before.private }
     }
 }
 
-/// What a process and everything below it holds.
+/// The memory of a process and all its descendants.
 ///
 /// # Errors
-/// Where the kernel does not tell: elsewhere than on Linux, or of a process that has gone.
+/// If the kernel does not report it: on other systems than Linux, or for a process that has ended.
 pub fn of_tree(root: u32) -> Result<Memory> {
     let mut memory = Memory::default();
     let mut left = vec![root];

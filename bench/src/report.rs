@@ -1,4 +1,4 @@
-//! The results as a table for people and as a JSON file.
+//! Writes the results as a table for people and as a JSON file.
 
 use std::path::Path;
 
@@ -27,7 +27,7 @@ pub fn write(path: &Path, site: &Site, results: &Results) -> Result<()> {
     std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Prints the table, in the form of Markdown.
+/// Prints the table as Markdown.
 pub fn print(entries: &[Entry]) {
     println!("| case | variant | ours (p10–p90) | floor | peers | ÷ floor | ÷ peer | goal | met |");
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
@@ -67,7 +67,7 @@ fn median(measured: &Measured) -> String {
     }
 }
 
-/// Three digits that count.
+/// A number with three significant digits.
 fn number(value: f64) -> String {
     let digits = if value == 0.0 { 0 } else { value.abs().log10().floor() as i32 };
     let decimals = usize::try_from(2 - digits).unwrap_or(0);
@@ -79,7 +79,7 @@ mod tests {
     use super::number;
 
     #[test]
-    fn numbers_have_three_digits_that_count() {
+    fn numbers_have_three_significant_digits() {
         assert_eq!(
             [0.0, 0.01234, 1.5, 12.345, 987.6, 65536.0].map(number),
             ["0.00", "0.0123", "1.50", "12.3", "988", "65536"]

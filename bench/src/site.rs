@@ -1,4 +1,4 @@
-//! [`Site`]: where what is measured lies, and a place for what a case writes.
+//! [`Site`]: the paths of everything that is measured, and directories for the files of cases.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::Arguments;
 
-/// What the cases share.
+/// What all cases use.
 pub struct Site {
     pub quick: bool,
     pub python: PathBuf,
@@ -23,7 +23,7 @@ pub struct Site {
 
 impl Site {
     /// # Errors
-    /// If no directory can be made.
+    /// If no directory can be created.
     pub fn new(arguments: &Arguments) -> Result<Self> {
         Ok(Self {
             quick: arguments.quick,
@@ -37,16 +37,16 @@ impl Site {
         })
     }
 
-    /// So many in a full run, and a few in a quick one.
+    /// The number of rounds: `full` in a full run, and a few in a quick one.
     #[must_use]
     pub fn rounds(&self, full: usize) -> usize {
         if self.quick { full.div_ceil(10).max(2) } else { full }
     }
 
-    /// A new directory, gone with the site.
+    /// A new directory, which is deleted with the site.
     ///
     /// # Errors
-    /// If it cannot be made.
+    /// If it cannot be created.
     pub fn directory(&self) -> Result<PathBuf> {
         Ok(tempfile::Builder::new().tempdir_in(&self.dir)?.keep())
     }
@@ -57,7 +57,7 @@ impl Site {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
     }
 
-    /// One of `bench/guests`.
+    /// A guest of `bench/guests`.
     #[must_use]
     pub fn guest(&self, name: &str) -> PathBuf {
         self.repository(&format!("bench/guests/target/guests/{name}.wasm"))
@@ -69,7 +69,7 @@ impl Site {
         json!({"name": "echo", "version": "1.0.0", "component": self.guest("echo")})
     }
 
-    /// What makes a manager over these manifests. Nothing is loaded.
+    /// A builder for a manager with these manifests. Nothing is loaded.
     ///
     /// # Errors
     /// If the manifests cannot be written.
@@ -82,11 +82,10 @@ impl Site {
         Ok(PluginManager::builder().manifests(&directory).data_dir(directory.join("data")))
     }
 
-    /// A manager over these manifests, with everything else as a host gets it by default, but its data, which is kept
-    /// out of the user's.
+    /// A manager with these manifests, loaded. Everything else has its default, except the data directory, which is not the user's.
     ///
     /// # Errors
-    /// If it cannot be made, or a plugin does not load.
+    /// If it cannot be created, or a plugin does not load.
     pub async fn manager(&self, manifests: &[Value]) -> Result<PluginManager> {
         let manager = self.builder(manifests)?.build()?;
         for manifest in manifests {

@@ -1,4 +1,4 @@
-//! [`Stats`]: what is kept of a series of samples.
+//! [`Stats`]: statistics of a series of samples.
 
 use serde::Serialize;
 
@@ -8,12 +8,12 @@ pub struct Stats {
     pub median: f64,
     pub p10: f64,
     pub p90: f64,
-    /// How many samples.
+    /// The number of samples.
     pub n: usize,
 }
 
 impl Stats {
-    /// None for an empty series.
+    /// The statistics of these samples; `None` if there are none.
     #[must_use]
     pub fn of(samples: &[f64]) -> Option<Self> {
         let mut sorted = samples.to_vec();
@@ -23,7 +23,7 @@ impl Stats {
     }
 }
 
-/// The smallest sample that is not below this share of a sorted series (the nearest rank).
+/// The quantile of a sorted series by the nearest-rank method.
 #[must_use]
 pub fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     let rank = (sorted.len() as f64 * share).ceil() as usize;

@@ -1,4 +1,4 @@
-//! Times one thing after another.
+//! Measures times.
 
 use std::time::{Duration, Instant};
 
@@ -16,10 +16,10 @@ pub fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// Does it `warm_up` times unseen, then gives the time of each of `count` more.
+/// Runs the work `warm_up` times, then `count` times more, and returns the time of each of the latter.
 ///
 /// # Errors
-/// The first of the work's own.
+/// The first error of the work.
 pub async fn each(warm_up: usize, count: usize, mut work: impl AsyncFnMut() -> Result<()>) -> Result<Vec<Duration>> {
     let mut times = Vec::with_capacity(count);
     for n in 0..warm_up + count {
@@ -31,10 +31,10 @@ pub async fn each(warm_up: usize, count: usize, mut work: impl AsyncFnMut() -> R
     Ok(times)
 }
 
-/// The same of work that waits for nothing.
+/// As [`each`], for work that is not async.
 ///
 /// # Errors
-/// The first of the work's own.
+/// The first error of the work.
 pub fn each_blocking(warm_up: usize, count: usize, mut work: impl FnMut() -> Result<()>) -> Result<Vec<Duration>> {
     let mut times = Vec::with_capacity(count);
     for n in 0..warm_up + count {
@@ -46,13 +46,13 @@ pub fn each_blocking(warm_up: usize, count: usize, mut work: impl FnMut() -> Res
     Ok(times)
 }
 
-/// What some callers got done in one stretch of time.
+/// The calls that several callers made in one stretch of time.
 pub struct Load {
     pub per_second: f64,
     pub p99_us: f64,
 }
 
-/// The load of callers that each give the times of their calls, all within `stretch`.
+/// The load from the times of each caller's calls within `stretch`.
 pub fn load(stretch: Duration, callers: Vec<Vec<Duration>>) -> Load {
     let mut times: Vec<f64> = callers.into_iter().flatten().map(us).collect();
     times.sort_unstable_by(f64::total_cmp);

@@ -12,13 +12,13 @@ use serde_json::Value;
 /// How many answers are kept of each plugin.
 const MOST: usize = 1000;
 
-/// Gives the answer that the plugin gave before to the same call. For plugins that answer the same each time.
+/// Returns the earlier answer to the same call. For plugins that always give the same answer to the same call.
 struct Cached {
     inner: Arc<dyn PluginInterface>,
     answers: Mutex<HashMap<String, Payload>>,
 }
 
-/// The layer: what is put around each plugin when it is loaded.
+/// The layer. It is put around each plugin when the plugin is loaded.
 pub fn cached(inner: Arc<dyn PluginInterface>) -> Arc<dyn PluginInterface> {
     Arc::new(Cached { inner, answers: Mutex::default() })
 }
@@ -30,7 +30,7 @@ impl Wrapper for Cached {
     }
 
     async fn execute(&self, call: Call) -> Result<Payload> {
-        // What is in a blob is not looked at here.
+        // The content of blobs is not part of the key, so calls with blobs are not cached.
         if !call.blobs.is_empty() {
             return self.inner.execute(call).await;
         }
@@ -48,7 +48,7 @@ impl Wrapper for Cached {
 
     async fn initialize(&self, config: Value) -> Result<()> {
         self.inner.initialize(config).await?;
-        // Whoever is configured may answer otherwise.
+        // With another configuration the answers may be different.
         self.answers().clear();
         Ok(())
     }

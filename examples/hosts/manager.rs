@@ -29,7 +29,7 @@ fn basic(plugins: &Path) -> Result<(), PluginError> {
     println!("one word only: {}", manager.execute("wordcount", Call::new().named("text", "a b a"))?.json);
     println!("unloaded: {}", manager.unload("wordcount")?);
     Ok(())
-    // Dropping the manager ends what is still loaded.
+    // Dropping the manager unloads all plugins.
 }
 
 async fn concurrent(plugins: &Path) -> Result<(), PluginError> {
@@ -38,7 +38,7 @@ async fn concurrent(plugins: &Path) -> Result<(), PluginError> {
     worker?;
     component?;
 
-    // The two roads side by side; the same code for both.
+    // Both runtimes at the same time, with the same code.
     let text = "call 555 123 4567 now";
     let both = ["wordcount", "redact"].map(|name| manager.execute(name, Call::new().named("text", text)));
     for result in futures_util::future::join_all(both).await {

@@ -1,4 +1,4 @@
-//! One plugin without a manager: blocking and as a scope that cleans up, then async with a stream.
+//! One plugin without a manager: first blocking, with cleanup at the end of a scope, then async with a stream.
 //!
 //! `cargo run --package bivium --example plugin`
 
@@ -17,7 +17,7 @@ fn main() -> Result<(), PluginError> {
     runtime.block_on(streaming(&manifest))
 }
 
-/// The plugin lives as long as the scope: its worker ends with it, also where an error leaves early.
+/// The plugin lives until the end of the scope. Then its worker ends, even after an early return with an error.
 fn scope(manifest: &Path) -> Result<(), PluginError> {
     let plugin = bivium::blocking::Plugin::open(manifest, json!({ "top": 1 }))?;
     println!("{} {}", plugin.plugin().name(), plugin.plugin().version());

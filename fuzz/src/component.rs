@@ -1,7 +1,7 @@
-//! Components: generated ones, and real ones with a few bytes changed.
+//! Components: generated ones, and real ones with a few changed bytes.
 //!
-//! Each is loaded as a plugin is, with the limits of one. What loads is asked for its methods and called, so that code
-//! which no compiler made runs in the sandbox and hands its values to the host.
+//! Each is loaded like a plugin, with a plugin's limits. If it loads, its methods are called, so that code which no compiler made runs in
+//! the sandbox and passes its values to the host.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -16,18 +16,18 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use wasm_smith::{Component, Config, Module};
 
-/// Methods of one component that are called.
+/// How many methods of one component are called.
 const CALLS: usize = 8;
 
-/// Loads a component: `data` itself if it begins as WebAssembly does, else one that is generated from it.
+/// Loads a component: `data` itself if it begins like WebAssembly, or else a component that is generated from it.
 pub fn run(data: &[u8]) {
     let component = if data.starts_with(b"\0asm") { Ok(data.to_vec()) } else { generated(data) };
-    // Too few bytes for one.
+    // Too few bytes for a component.
     let Ok(component) = component else { return };
     place().runtime.block_on(serve(&component));
 }
 
-/// What all runs share.
+/// What all runs use.
 struct Place {
     runtime: Runtime,
     engine: WasmEngine,
@@ -70,7 +70,7 @@ async fn serve(component: &[u8]) {
             return;
         }
     };
-    // That it fails is its own affair; that the host does is not.
+    // The component may fail, but the host must not.
     let check = |error: bivium_interface::PluginError| {
         assert_ne!(error.code(), ErrorCode::Internal, "{error}");
         assert_ne!(error.code(), ErrorCode::Protocol, "{error}");
@@ -90,7 +90,7 @@ async fn serve(component: &[u8]) {
     plugin.cleanup().await.map_or_else(check, drop);
 }
 
-/// A value that fits a schema of ours.
+/// A value that fits a schema made by the host.
 fn sample(schema: &Value) -> Value {
     let first = |forms: &Value| forms.get(0).map_or(Value::Null, sample);
     if let Some(constant) = schema.get("const") {
@@ -112,15 +112,15 @@ fn sample(schema: &Value) -> Value {
     }
 }
 
-/// With one half of the inputs any component, which is most often refused; with the other half one of a fixed type,
-/// whose code is anything that ends.
+/// For one half of the inputs any component, which is usually refused. For the other half a component with a fixed type and any code that
+/// ends.
 fn generated(data: &[u8]) -> Result<Vec<u8>> {
     let mut u = Unstructured::new(data);
     let mut config = Config {
         max_memory32_bytes: 1 << 20,
         max_modules: 3,
         max_components: 2,
-        // What the engine leaves off is refused before anything is looked at.
+        // Features that the engine does not enable would be refused before anything is tested.
         compact_imports_enabled: false,
         exceptions_enabled: false,
         gc_enabled: false,
@@ -138,7 +138,7 @@ fn generated(data: &[u8]) -> Result<Vec<u8>> {
     config.min_memories = 1;
     config.exports = Some(wat::parse_str(CORE).expect("it is a module"));
     let mut module = Module::new(config, &mut u)?;
-    // A module that leaves no room for the counter runs into its time.
+    // A module without space for the counter runs until its time limit.
     let _ = module.ensure_termination(1000);
     Ok(framed(&module.to_bytes()))
 }
@@ -171,15 +171,15 @@ fn framed(module: &[u8]) -> Vec<u8> {
         function("number", r#"(param "a" f32) (param "b" f64) (result f64)"#),
     );
     let frame = wat::parse_str(frame).expect("it is a component");
-    // The section of the empty module is the first; the module takes its place. The text format has no way to say that.
-    // (Nothing above has a name, for that would stand in the module too.)
+    // The section of the empty module is the first, and the module replaces it. The text format cannot express that.
+    // (Nothing above has a name, because the name would be in the module too.)
     let empty = b"\x01\x08\0asm\x01\0\0\0";
     let header = b"\0asm\x0d\0\x01\0";
     let rest = frame.strip_prefix(header).and_then(|frame| frame.strip_prefix(empty)).expect("the module comes first");
     [&header[..], &[1], &leb128(module.len()), module, rest].concat()
 }
 
-/// A length as binaries have it.
+/// A length in the form of the binary format.
 fn leb128(mut number: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     while number > 0x7f {

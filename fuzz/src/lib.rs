@@ -1,4 +1,4 @@
-//! The fuzz targets. Each is a function of bytes that must return whatever they are; what it finds wrong it panics with.
+//! The fuzz targets. Each is a function that must return for all bytes. It panics if something is wrong.
 
 pub mod component;
 pub mod manifest;
@@ -12,7 +12,7 @@ pub struct Target {
     pub name: &'static str,
     /// Tries one input.
     pub run: fn(&[u8]),
-    /// Files beside the corpus that inputs are made of, from this directory.
+    /// Further files from which inputs are made, relative to this directory.
     pub more: &'static [&'static str],
 }
 

@@ -1,7 +1,7 @@
-//! Runs one target without libFuzzer: its corpus first, then random changes to it for a while.
+//! Runs one target without libFuzzer: first its corpus, then random changes of it for some time.
 //!
-//! `bivium-fuzz TARGET [--seconds N] [--seed N]`, in this directory. What makes it fail is kept as a file under
-//! `artifacts/TARGET/`; `bivium-fuzz TARGET FILE` tries one file alone.
+//! `bivium-fuzz TARGET [--seconds N] [--seed N]`, in this directory. An input that fails is stored in `artifacts/TARGET/`;
+//! `bivium-fuzz TARGET FILE` runs only this file.
 
 use std::ffi::OsString;
 use std::fs;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bivium_fuzz::mutate::{Random, mutated};
 use bivium_fuzz::{TARGETS, Target};
 
-/// One input must not take longer.
+/// The longest time for one input.
 const SLOW: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
@@ -72,13 +72,13 @@ fn corpus(target: &Target) -> Result<Vec<Vec<u8>>, String> {
     let failed = |error: std::io::Error| format!("{}: {error}", dir.display());
     let mut files: Vec<PathBuf> =
         fs::read_dir(&dir).map_err(failed)?.map(|entry| Ok(entry?.path())).collect::<Result<_, _>>().map_err(failed)?;
-    // In the same order everywhere.
+    // Sorted, so that the order is the same on every machine.
     files.sort();
     files.extend(target.more.iter().map(PathBuf::from));
     files.iter().map(|file| fs::read(file).map_err(|error| format!("{}: {error}", file.display()))).collect()
 }
 
-/// Tries one input, and keeps it if it fails.
+/// Runs one input, and stores it if it fails.
 fn attempt(target: &Target, input: &[u8]) -> Result<(), String> {
     let start = Instant::now();
     let ended = catch_unwind(AssertUnwindSafe(|| (target.run)(input)));

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use bivium_interface::manifest::ManifestFile;
 
-/// Parses `data`. What is valid must stay what it is when it is written and parsed again; what is not must say so in a
-/// bounded number of words.
+/// Parses `data`. A valid manifest must be the same after it is written and parsed again. For an invalid one, the messages must be of
+/// limited length.
 pub fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let path = Path::new("/plugins/p.json");

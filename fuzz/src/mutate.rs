@@ -1,6 +1,6 @@
-//! Random changes to inputs, for where there is no libFuzzer.
+//! Random changes of inputs, for machines without libFuzzer.
 
-/// Numbers that are the same for the same seed (SplitMix64).
+/// Random numbers, the same for the same seed (SplitMix64).
 pub struct Random(pub u64);
 
 impl Random {
@@ -12,18 +12,18 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `end`; 0 if that is 0.
+    /// A number below `end`; 0 if `end` is 0.
     pub fn below(&mut self, end: usize) -> usize {
         if end == 0 { 0 } else { (self.number() % end as u64) as usize }
     }
 }
 
-/// Bytes at which programs stumble.
+/// Bytes that often cause errors.
 const SPECIAL: &[u8] = &[0, 1, 0x7f, 0x80, 0xff, b'"', b'{', b'}', b'[', b']', b'\\', b'$', b'0', b'-'];
 /// The longest input that is made.
 const LONGEST: usize = 64 << 10;
 
-/// An input made of one of `corpus`, or of none: a few bytes changed, put in, taken out, or taken from another one.
+/// An input made from an input of `corpus`, or from nothing: a few bytes are changed, added, removed, or copied from another input.
 pub fn mutated(corpus: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     let pick = |random: &mut Random| corpus.get(random.below(corpus.len())).cloned().unwrap_or_default();
     let mut input = match random.below(8) {

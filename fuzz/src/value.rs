@@ -1,16 +1,16 @@
-//! Values of any type, from JSON and to JSON.
+//! Values of any type, converted from JSON and to JSON.
 
 use arbitrary::{Result, Unstructured};
 use bivium_interface::ErrorCode;
 use bivium_wasm::fuzzing::{Int, Part, Shape, read, write};
 use serde_json::Value;
 
-/// What a value and its JSON may take up.
+/// How much memory a value and its JSON may use.
 const LIMIT: usize = 16 << 20;
 const DEPTH: usize = 5;
 
-/// The first bytes are a type. With one half of the inputs, those that follow are the memory of a guest, in which a value
-/// of it may lie or not; with the other half they are JSON. What is a value must survive being written and read.
+/// The first bytes are a type. For one half of the inputs, the other bytes are the memory of a guest, which may contain a value of that
+/// type. For the other half they are JSON. A value must be the same after it is written and read.
 pub fn run(data: &[u8]) {
     let mut u = Unstructured::new(data);
     // Too few bytes for anything.
@@ -43,7 +43,7 @@ fn survives(part: &Part, json: Value) {
             let again = write(part, &memory, at, LIMIT).map(|written| written.json);
             assert_eq!(again, Some(json), "{part} as {text}");
         }
-        // The JSON may be large where the value is small, and the other way round.
+        // The JSON may be large although the value is small, or the other way round.
         Err(error) => assert!(error.code() == ErrorCode::ResourceExhausted, "{error}: {part} as {text}"),
     }
 }
@@ -86,7 +86,7 @@ fn part(u: &mut Unstructured<'_>, depth: usize) -> Result<Part> {
     }))
 }
 
-/// Names as WIT has them, each once.
+/// Names that WIT allows, without duplicates.
 fn names(u: &mut Unstructured<'_>) -> Result<Vec<String>> {
     (0..u.int_in_range(1..=5)?)
         .map(|n| Ok(format!("{}{n}", *u.choose(&["a", "ok", "err", "some", "none", "two-words", "x"])?)))

@@ -1,4 +1,4 @@
-//! What a worker says, which may be anything.
+//! The messages of a worker, which may contain anything.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,7 +7,7 @@ use bivium_records::PluginLog;
 use bivium_worker::fuzzing::{answers, channel};
 use tokio::runtime::Runtime;
 
-/// What all runs share.
+/// What all runs use.
 struct Place {
     runtime: Runtime,
     log: PluginLog,
@@ -31,11 +31,11 @@ fn place() -> &'static Place {
     })
 }
 
-/// Reads `data` as what a worker writes to its channel, and as each of its answers.
+/// Reads `data` as a message on a worker's channel, and as each kind of answer.
 pub fn run(data: &[u8]) {
     let Place { runtime, log, area, directory, .. } = place();
     let exchange = directory.path().canonicalize().expect("a directory that is there");
-    // A file that answers can name.
+    // A file that an answer can name.
     std::fs::write(area.path().join("f"), "[1]").expect("there is room");
     runtime.block_on(async {
         if let Some(error) = channel(data, log).await {

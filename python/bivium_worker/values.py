@@ -75,8 +75,8 @@ class Encoder:
         if isinstance(value, int):
             if not LEAST <= value <= MOST:
                 raise unfit(
-                    "%s is %s, an integer that JSON does not hold exactly here (it holds those from -2**63 to 2**64-1): "
-                    "give it as a text" % (self.where, digits(value))
+                    "%s is %s, an integer outside the range of exact JSON integers (-2**63 to 2**64-1): give it as a "
+                    "text" % (self.where, digits(value))
                 )
             return value
         if isinstance(value, float):
@@ -121,7 +121,7 @@ class Encoder:
             path.append(text)
             if text in found:
                 raise unfit(
-                    "the key %s is there twice in JSON: keep one of the two, or give them texts that differ" % self.where
+                    "the key %s occurs twice in JSON: keep one of the two, or give them different names" % self.where
                 )
             found[text] = self._plain(item)
             path.pop()

@@ -91,8 +91,8 @@ class Values(ValueCase):
              {"00000000-0000-0000-0000-000000000001": 1, "2020-01-02": 2, "1.10": 3}),
         )  # fmt: skip
         self.refused(
-            ("{1: {1}, '1': 2}", "the key result.of[0][\"1\"] is there twice in JSON"),
-            ("{True: {1}, 'true': 2}", "the key result.of[0].true is there twice in JSON"),
+            ("{1: {1}, '1': 2}", "the key result.of[0][\"1\"] occurs twice in JSON"),
+            ("{True: {1}, 'true': 2}", "the key result.of[0].true occurs twice in JSON"),
             ("{(1, 2): 3}", " has a key of type tuple"),
             ("{b'a': 3}", " has a key of type bytes"),
             ("{10**5000: 3, 'a': {1}}", " has a key that is an integer of 16610 bits: give it as a text"),

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: prepares what `bench/` measures, builds it and runs it.
+//! `cargo xtask bench`: prepares, builds and runs the benchmark in `bench/`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,24 +8,24 @@ use anyhow::{Context, Result};
 use crate::command::{cargo, run};
 use crate::{environment, guests};
 
-/// Our own plugins' environment.
+/// The packages of the environment for this project's own plugins.
 const OURS: &[&str] = &["numpy==2.2.6"];
 
-/// What is measured beside ours: the option that names the interpreter, and what is installed for it.
+/// The peers: for each, the option of the benchmark that names its interpreter, and its packages.
 const PEERS: &[(&str, &[&str])] = &[
     ("cjm", &["cjm-plugin-system==0.0.46", "numpy==2.2.6", "pocketsphinx==5.1.1"]),
     ("substrate", &["cjm-substrate==0.0.74", "numpy==2.2.6"]),
     ("fastapi", &["fastapi==0.165.0", "uvicorn[standard]==0.54.0", "httpx==0.28.1", "numpy==2.2.6"]),
 ];
 
-/// Passes the options on: see `bench/src/main.rs`.
+/// Runs the benchmark with these options: see `bench/src/main.rs`.
 pub(crate) fn run_bench(options: &[&str]) -> Result<()> {
     let root = crate::root();
     guests::run(guests::Options::default())?;
     guests::prepare_languages();
     guests::run(guests::Options { languages: true, ..guests::Options::default() })?;
 
-    // Beside what is built of the repository's own workspace where the user has a place for that.
+    // If the user has chosen a target directory, in a subdirectory of it.
     let given = std::env::var_os("CARGO_TARGET_DIR").and_then(|dir| std::path::absolute(dir).ok());
     let target = given.as_ref().map_or_else(|| root.join("bench/target"), |dir| dir.join("bench"));
     let place = target.join("environments");
@@ -49,7 +49,7 @@ pub(crate) fn run_bench(options: &[&str]) -> Result<()> {
         }
     }
 
-    // The program takes minutes to build, and a quick run does without.
+    // Building the program takes minutes, so a quick run leaves it out.
     let program = if options.contains(&"--quick") {
         None
     } else {
@@ -57,7 +57,7 @@ pub(crate) fn run_bench(options: &[&str]) -> Result<()> {
         Some(given.unwrap_or_else(|| root.join("target")).join("release/bivium"))
     };
 
-    // In its own workspace, so that cargo reads its manifest.
+    // Runs in the benchmark's own workspace, so that cargo reads its configuration.
     let mut build = cargo(&["build", "--release", "--locked", "--target-dir"]);
     run(build.arg(&target).current_dir(root.join("bench")))?;
     let mut bench = Command::new(target.join("release/bivium-bench"));

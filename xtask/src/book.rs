@@ -1,4 +1,4 @@
-//! `cargo xtask book`: makes the book of docs/.
+//! `cargo xtask book`: makes the book from docs/.
 
 use std::process::Command;
 
@@ -6,10 +6,10 @@ use anyhow::Result;
 
 use crate::command::{cargo, run};
 
-/// The version of mdbook that is installed where there is none.
+/// The version of mdbook that is installed.
 const MDBOOK: &str = "0.5.4";
 
-/// Makes the book in the target directory, with an mdbook that is installed there the first time. That takes some minutes.
+/// Makes the book in the target directory. The first time, it installs mdbook there, which takes some minutes.
 pub(crate) fn make() -> Result<()> {
     let tools = crate::target().join("tools");
     let mdbook = tools.join("bin/mdbook");

@@ -1,5 +1,4 @@
-//! `cargo xtask test --cjm`: the published plugins of cjm-plugin-system and cjm-substrate, unmodified, in environments
-//! of their own.
+//! `cargo xtask test --cjm`: tests the published plugins of cjm-plugin-system and cjm-substrate, unmodified, in separate environments.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::command::{cargo, run};
 use crate::environment;
 
-/// An environment, what is installed in it, and what `cjm-ctl` writes manifests of.
+/// An environment, its packages, and the arguments for the program that writes manifests.
 struct Environment {
     name: &'static str,
     packages: &'static [&'static str],
@@ -61,8 +60,7 @@ const ENVIRONMENTS: &[Environment] = &[
     },
 ];
 
-/// Makes the environments, unless they are there, and an installation of theirs in the target directory; then runs
-/// the tests that use it.
+/// Makes the environments, unless they exist, and an installation in the target directory. Then runs the tests that use it.
 pub(crate) fn run_tests() -> Result<()> {
     if !has_program("ffmpeg") || !has_program("ffprobe") {
         bail!("the tests need ffmpeg and ffprobe: `apt-get install ffmpeg`");
@@ -73,7 +71,7 @@ pub(crate) fn run_tests() -> Result<()> {
     for environment in ENVIRONMENTS {
         environment.make(&place).with_context(|| format!("cannot make the environment {}", environment.name))?;
     }
-    // A test of one package does not build the other's program.
+    // A test of one package does not build the program of another one.
     run(&mut cargo(&["build", "--workspace", "--bin", "bivium"]))?;
     let mut tests = cargo(&["test", "--workspace", "--test", "cjm", "--", "--ignored"]);
     run(tests.env("BIVIUM_CJM", &place))
@@ -90,7 +88,7 @@ impl Environment {
             let mut writer = Command::new(&python);
             writer.arg(crate::root().join("tests/cjm/manifests.py")).arg(place.join(".cjm/manifests"));
             writer.arg(self.name).args(*what).current_dir(place).env("PYTHONDONTWRITEBYTECODE", "1");
-            // What their tools keep beside it goes where the rest is.
+            // Data of their tools goes into the same directory.
             run(writer.env("CJM_DATA_DIR", place.join(".cjm")))?;
         }
         Ok(())

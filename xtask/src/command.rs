@@ -1,4 +1,4 @@
-//! Running other programs from the repository's root.
+//! Runs other programs in the repository's root.
 
 use std::process::Command;
 
@@ -14,7 +14,7 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
 /// Runs a command to its end.
 ///
 /// # Errors
-/// If it cannot be started or ends badly, naming it.
+/// If it cannot be started or fails. The error names it.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = format!("{} {}", command.get_program().display(), shown_arguments(command));
     let status = command.status().with_context(|| format!("cannot start `{shown}`"))?;

@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: speech to subtitles, over both roads.
+//! `cargo xtask demo`: makes subtitles from speech, with plugins of both runtimes.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,8 +8,7 @@ use anyhow::Result;
 use crate::command::{cargo, run};
 use crate::guests;
 
-/// Builds the program and the components, and runs the sample pipeline; further arguments go to it, for example
-/// `audio@=my.wav`.
+/// Builds the program and the components, and runs the sample pipeline with these arguments, for example `audio@=my.wav`.
 pub(crate) fn run_demo(arguments: &[&str]) -> Result<()> {
     let root = crate::root();
     guests::run(guests::Options::default())?;
@@ -21,7 +20,7 @@ pub(crate) fn run_demo(arguments: &[&str]) -> Result<()> {
     bivium.args(["pipeline", "run"]).arg(pipeline.join("pipeline.json"));
     bivium.arg("--out").arg(&out).arg("--force").args(arguments);
     run(&mut bivium)?;
-    eprintln!("The subtitles lie in {}/srt.srt and {}/vtt.vtt.", out.display(), out.display());
+    eprintln!("The subtitles are in {}/srt.srt and {}/vtt.vtt.", out.display(), out.display());
     Ok(())
 }
 

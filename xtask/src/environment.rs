@@ -1,4 +1,4 @@
-//! Python environments with packages pinned by version, made once.
+//! Makes Python environments with pinned packages, once each.
 
 use std::env::consts::EXE_SUFFIX;
 use std::ffi::OsStr;
@@ -11,10 +11,10 @@ use sha2::{Digest, Sha256};
 
 use crate::command::run;
 
-/// The oldest and the first too new Python that the packages of cjm-plugin-system are made for.
+/// The versions of Python on which the packages of cjm-plugin-system run; the end is excluded.
 const PYTHON: std::ops::Range<(u32, u32)> = (3, 12)..(3, 14);
 
-/// Makes an environment with exactly these packages in `home`, unless it is there, and gives its interpreter.
+/// Makes an environment with exactly these packages in `home`, unless it exists, and returns its interpreter.
 pub(crate) fn make(home: &Path, python: &Path, packages: &[&str]) -> Result<PathBuf> {
     let interpreter = home.join("bin").join(format!("python{EXE_SUFFIX}"));
     let stamp = home.join("packages.sha256");
@@ -32,7 +32,7 @@ pub(crate) fn make(home: &Path, python: &Path, packages: &[&str]) -> Result<Path
     Ok(interpreter)
 }
 
-/// A Python that cjm-plugin-system runs on: on PATH, known to uv, or one of pyenv's.
+/// Finds a Python on which cjm-plugin-system runs: on PATH, with uv, or with pyenv.
 pub(crate) fn find_python() -> Result<PathBuf> {
     let mut candidates: Vec<PathBuf> =
         ["python3.12", "python3.13", "python3"].map(|name| format!("{name}{EXE_SUFFIX}").into()).into();
@@ -49,7 +49,7 @@ pub(crate) fn find_python() -> Result<PathBuf> {
     }
     let found = candidates.into_iter().find(|python| age(python.as_os_str()).is_some_and(|age| PYTHON.contains(&age)));
     found.context(
-        "no Python 3.12 or 3.13 is on PATH, known to uv or pyenv: install one, for example `uv python install 3.12`",
+        "neither PATH nor uv nor pyenv has Python 3.12 or 3.13: install one, for example with `uv python install 3.12`",
     )
 }
 

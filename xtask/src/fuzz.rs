@@ -1,6 +1,6 @@
-//! `cargo xtask fuzz`: runs the fuzz targets in `fuzz/`, by libFuzzer where cargo-fuzz and a nightly toolchain are, and
-//! else by the runner that comes with them: the committed corpus, then random changes to it. With `--python` those in
-//! `fuzz/python/`, by atheris.
+//! `cargo xtask fuzz`: runs the fuzz targets in `fuzz/`. It uses libFuzzer if cargo-fuzz and a nightly toolchain are installed. Otherwise
+//! it uses the built-in runner, which runs the committed corpus and then random changes of it. With `--python` it runs the targets
+//! in `fuzz/python/` with atheris.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -16,27 +16,27 @@ const PYTHON_CORPUS: &str = "fuzz/python/corpus";
 /// The fuzzer of Python code.
 const ATHERIS: &str = "atheris==3.0.0";
 
-/// Said where the built-in runner does what libFuzzer should.
+/// The message when the built-in runner is used instead of libFuzzer.
 const NO_LIBFUZZER: &str = "libFuzzer, which knows the code that an input reaches, is not used: it needs a nightly \
 toolchain and cargo-fuzz (`rustup toolchain install nightly --profile minimal && cargo install cargo-fuzz`)";
 
-/// What to run.
+/// The options of the task.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Options<'a> {
-    /// All targets if none.
+    /// The target; `None` for all targets.
     target: Option<&'a str>,
-    /// Only this input, from the repository's root.
+    /// Only this input file, relative to the repository's root.
     file: Option<&'a str>,
-    /// For each target.
+    /// Seconds for each target.
     seconds: u32,
-    /// Not by libFuzzer, wherever it is.
+    /// Do not use libFuzzer, even if it is installed.
     built_in: bool,
-    /// The targets of the Python worker.
+    /// Run the targets of the Python worker.
     python: bool,
 }
 
 impl<'a> Options<'a> {
-    /// None if they cannot be understood.
+    /// `None` if the arguments are wrong.
     pub(crate) fn parse(arguments: &[&'a str]) -> Option<Self> {
         let mut options = Self { target: None, file: None, seconds: 60, built_in: false, python: false };
         let mut arguments = arguments.iter();
@@ -51,7 +51,7 @@ impl<'a> Options<'a> {
                 _ => return None,
             }
         }
-        // They have no other runner.
+        // The Python targets have no other runner.
         (!(options.python && options.built_in)).then_some(options)
     }
 }
@@ -82,7 +82,7 @@ pub(crate) fn run_targets(options: &Options<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The targets' names: each has a corpus.
+/// The names of the targets. Each target has a directory in the corpus.
 fn targets(corpus: &str) -> Result<Vec<String>> {
     let dir = crate::root().join(corpus);
     let mut names = Vec::new();
@@ -93,7 +93,7 @@ fn targets(corpus: &str) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Runs targets of the Python worker in an environment that has atheris, which is made once.
+/// Runs targets of the Python worker in an environment with atheris, which is made once.
 fn python(targets: &[String], options: &Options<'_>) -> Result<()> {
     let root = crate::root();
     let interpreter = environment::make(&root.join("target/fuzz-python"), &environment::find_python()?, &[ATHERIS])?;
@@ -113,8 +113,8 @@ fn python(targets: &[String], options: &Options<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Gives the targets the repository's own versions of everything, so that they try what is shipped, and nothing is built
-/// twice. Cargo adds what only they need.
+/// Copies the repository's Cargo.lock for the targets, so that they test the versions that are shipped and nothing is built twice. Cargo
+/// adds packages that only the targets need.
 fn lock() -> Result<()> {
     let (own, copy) = (crate::root().join("Cargo.lock"), crate::root().join("fuzz/Cargo.lock"));
     let changed = |path| fs::metadata(path).and_then(|metadata| metadata.modified());
@@ -134,16 +134,16 @@ fn has_libfuzzer() -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// The nightly toolchain's cargo, which rustup finds.
+/// The cargo of the nightly toolchain, found by rustup.
 fn nightly() -> Command {
     let mut command = Command::new("cargo");
-    // Those of the toolchain that runs this task would win over the one that is asked for.
+    // These variables of the current toolchain would take precedence over the nightly toolchain.
     command.arg("+nightly").env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO").current_dir(crate::root());
     command
 }
 
 fn libfuzzer(target: &str, seconds: u32) -> Result<()> {
-    // What it finds of interest goes beside what was built, not among the committed.
+    // New inputs that it finds are stored in the target directory, not in the committed corpus.
     let found = crate::root().join("target/fuzz-corpus").join(target);
     fs::create_dir_all(&found)?;
     let mut command = nightly();
@@ -151,7 +151,7 @@ fn libfuzzer(target: &str, seconds: u32) -> Result<()> {
     command.arg(found).arg(format!("fuzz/corpus/{target}"));
     command.args(["--", &format!("-max_total_time={seconds}"), "-timeout=20", "-rss_limit_mb=4096"]);
     if target == "component" {
-        // Its threads come and go: what the C library notes for one that is just ending would be told as a leak.
+        // Its threads start and end: data of the C library for a thread that is just ending would be reported as a leak.
         command.arg("-detect_leaks=0");
     }
     run(&mut command)
@@ -160,7 +160,7 @@ fn libfuzzer(target: &str, seconds: u32) -> Result<()> {
 fn built_in(target: &str, options: &Options<'_>) -> Result<()> {
     let root = crate::root();
     let built = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
-    // The workspace's own, so that the engine is not built twice.
+    // The workspace's own target directory, so that the engine is not built twice.
     let mut command = cargo(&["run", "--quiet", "--bin", "bivium-fuzz", "--", target]);
     command.current_dir(root.join("fuzz")).env("CARGO_TARGET_DIR", built);
     match options.file {

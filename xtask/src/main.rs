@@ -1,4 +1,4 @@
-//! The repository's own tasks, as `cargo xtask TASK`. This file only finds the task; each has a module.
+//! Tasks for this repository, as `cargo xtask TASK`. Each task has a module; this file only selects it.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -18,28 +18,28 @@ mod test;
 
 const USAGE: &str = "\
 cargo xtask demo [audio@=FILE …]
-    Turns speech into subtitles, over both roads.
+    Makes subtitles from speech, with plugins of both runtimes.
 cargo xtask test [--from-source]
-    Does everything that the tests need (packages from PyPI among it), then runs them, and says at its end which were skipped
-    and why. --from-source builds the components or fails.
+    Prepares everything that the tests need (packages from PyPI, for example), runs the tests, and lists those that were skipped,
+    with the reasons. With --from-source, components are built from source, or the task fails.
 cargo xtask test --cjm
-    Runs published plugins of cjm-plugin-system in environments made for them (needs PyPI, Python 3.12, ffmpeg).
+    Tests published plugins of cjm-plugin-system in environments that it makes (needs PyPI, Python 3.12 and ffmpeg).
 cargo xtask soak [--seconds N] [--kills N] [--seed N]
-    Calls Python plugins and components while processes are killed and stopped, and directories of the exchange removed, at
-    random: 500 times in 20 minutes unless told otherwise.
+    Calls Python plugins and components while it kills and stops processes and removes directories of the exchange at random:
+    by default 500 times in 20 minutes.
 cargo xtask bench [--quick] [--only NAME] [--json FILE]
-    Measures every case beside its floor and its peers, which it installs (PyPI, npm), and says which goals are met.
+    Measures every case, its floor and its peers, and reports which goals are met. Installs the peers (PyPI, npm).
 cargo xtask book
-    Makes the book of docs/, by mdbook, which it installs the first time.
+    Makes the book of docs/ with mdbook, which it installs the first time.
 cargo xtask packages
-    Packages the crates as for crates.io, and checks what is in the packages.
+    Makes the packages for crates.io and checks what they contain.
 cargo xtask guests [--from-source] [--update-prebuilt]
-    Puts the example components where their manifests expect them: built, or else the prebuilt copies.
+    Puts the example components where their manifests expect them: built from source, or else the prebuilt copies.
 cargo xtask guests --languages
-    Builds the components of examples/plugins-other, as far as the tools of their languages are there.
+    Builds the components of examples/plugins-other for which the language's tools are installed.
 cargo xtask fuzz [TARGET [FILE]] [--seconds N] [--built-in | --python]
-    Runs the fuzz targets, 60 seconds each, by libFuzzer where cargo-fuzz and a nightly toolchain are installed.
-    With --python those of the Python worker, by atheris, which is installed in an environment of its own.";
+    Runs the fuzz targets for 60 seconds each, with libFuzzer if cargo-fuzz and a nightly toolchain are installed.
+    With --python, runs those of the Python worker with atheris, which it installs in its own environment.";
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -79,7 +79,7 @@ fn root() -> &'static Path {
     here.parent().unwrap_or(here)
 }
 
-/// Where cargo puts what it builds.
+/// The directory of cargo's build output.
 fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into)
 }

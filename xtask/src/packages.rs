@@ -1,4 +1,4 @@
-//! `cargo xtask packages`: packages the crates as for crates.io, and builds what is in the packages.
+//! `cargo xtask packages`: makes the packages of the crates for crates.io, and builds them.
 
 use std::fs;
 use std::path::Path;
@@ -8,10 +8,10 @@ use anyhow::{Context, Result, ensure};
 
 use crate::command::{cargo, run};
 
-/// Packages all crates that can be published, then checks them together, away from the repository. A file that a package lacks, for
-/// example the WIT or a file of the Python worker, fails here.
+/// Packages all crates that can be published, then checks them together, outside of the repository. Fails if a package lacks a file, for
+/// example the WIT or a file of the Python worker.
 ///
-/// `cargo package` itself would build each package with all dependencies anew.
+/// `cargo package` itself would build each package with all its dependencies again.
 pub(crate) fn check() -> Result<()> {
     let packages = crate::target().join("package");
     if packages.exists() {
@@ -47,7 +47,7 @@ fn size_of(path: &Path) -> Result<u64> {
     Ok(fs::metadata(path)?.len())
 }
 
-/// A workspace of the unpacked packages, each of which takes the others from it, with the profiles of the repository's manifest.
+/// The Cargo.toml of a workspace of the unpacked packages, which depend on each other. It has the profiles of the repository's Cargo.toml.
 fn workspace(names: &[String], manifest: &str) -> Result<String> {
     let mut text = "[workspace]\nresolver = \"3\"\nmembers = [\"bivium*\"]\n\n[patch.crates-io]\n".to_owned();
     for name in names {

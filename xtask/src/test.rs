@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that the tests need, then the tests, and at the end those that this machine left out.
+//! `cargo xtask test`: prepares everything that the tests need, runs the tests, and lists those that were skipped on this machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,21 +10,21 @@ use serde_json::Value;
 use crate::command::{cargo, run};
 use crate::{environment, guests};
 
-/// The example plugins whose requirements the tests of the Python side need. Those that need gigabytes (Torch) are not among them.
+/// The example plugins whose requirements the Python tests need. Plugins that need gigabytes (Torch) are left out.
 const PLUGINS: [&str; 2] = ["embed", "transcribe"];
 
-/// What else these tests need.
+/// Other packages that these tests need.
 const PACKAGES: [&str; 2] = ["pandas==2.3.3", "pydantic==2.12.5"];
 
-/// Names the file in which tests note that they were left out, and why: a line each.
+/// The variable that names a file. Tests that are skipped write a line with the reason into it.
 const SKIPPED: &str = "BIVIUM_SKIPPED";
 
-/// Runs the tests of the workspace, of the example components (on this machine's own target) and of the Python
-/// side. `--from-source` builds the components from source or fails.
+/// Runs the tests of the workspace, of the example components (compiled for this machine) and of the Python code. With `from_source`,
+/// components are built from source, or the task fails.
 pub(crate) fn run_tests(from_source: bool) -> Result<()> {
     guests::run(guests::Options { from_source, ..guests::Options::default() })?;
     fs::create_dir_all(crate::target())?;
-    // Tests run in directories of their own.
+    // An absolute path, because tests run in other directories.
     let target = crate::target().canonicalize()?;
     let python = python(&target);
     let skipped = target.join("skipped-tests.txt");
@@ -44,8 +44,8 @@ fn run_all(python: &Path, skipped: &Path) -> Result<()> {
     run(Command::new(python).arg("tests/python").env(SKIPPED, skipped).current_dir(crate::root()))
 }
 
-/// A Python with what the tests need, made once. Where it cannot be made, the `python3` on PATH, whose tests are left out that
-/// need more than it has.
+/// A Python with the packages that the tests need, made once. If that fails, the `python3` on PATH; then tests that need more packages are
+/// skipped.
 fn python(target: &Path) -> PathBuf {
     let system = PathBuf::from("python3");
     let made = requirements().and_then(|packages| {
@@ -54,7 +54,7 @@ fn python(target: &Path) -> PathBuf {
     });
     made.unwrap_or_else(|error| {
         eprintln!(
-            "test: what some Python tests need cannot be installed from PyPI, so these tests are skipped: {error:#}"
+            "test: packages for some Python tests cannot be installed from PyPI, so these tests are skipped: {error:#}"
         );
         system
     })

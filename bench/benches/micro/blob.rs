@@ -1,4 +1,4 @@
-//! Blobs: made, taken by reference, opened and read.
+//! Blobs: making, using by reference, opening and reading.
 
 use std::hint::black_box;
 

@@ -1,4 +1,4 @@
-//! JSON to what a typed component finds in its memory, and back.
+//! Conversion from JSON to the memory of a typed component, and back.
 
 use std::hint::black_box;
 

@@ -1,4 +1,5 @@
-//! Parts that every call goes through, on their own, where a change would otherwise go unseen: `cargo bench` in `bench/`.
+//! Measures parts that every call uses, separately, because changes of them are too small to be seen in a whole call: `cargo bench` in
+//! `bench/`.
 
 use criterion::{criterion_group, criterion_main};
 

@@ -1,4 +1,4 @@
-//! Manifests: read and checked.
+//! Reading and checking manifests.
 
 use std::hint::black_box;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Payloads to JSON text and back, as both roads do it.
+//! Payloads to JSON text and back, as both runtimes do it.
 
 use std::hint::black_box;
 
@@ -35,7 +35,7 @@ pub fn measure(c: &mut Criterion) {
     c.bench_function("payload/100 blobs moved up", |b| b.iter(|| black_box(payload.clone()).shifted(7)));
 }
 
-/// What a recognizer finds.
+/// Words as a speech recognizer returns them.
 pub fn words() -> Vec<Value> {
     (0..1000)
         .map(|n| json!({"word": format!("word{n}"), "start": f64::from(n) / 7.0, "end": f64::from(n) / 6.0}))

@@ -1,4 +1,4 @@
-//! The cases: what is compared, by which measures, and with which goals.
+//! The cases: what is compared, with which measures and which goals.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ mod worker;
 /// Runs a case.
 type Run = for<'a> fn(&'a Site) -> Pin<Box<dyn Future<Output = Result<Vec<Entry>>> + 'a>>;
 
-/// In the order of the report. Two of one name are the same question on the two roads.
+/// The cases in the order of the report. Two cases with the same name measure the same thing for the two runtimes.
 const CASES: &[(&str, Run)] = &[
     (component::warm_call::NAME, |site| Box::pin(component::warm_call::run(site))),
     (component::typed::NAME, |site| Box::pin(component::typed::run(site))),
@@ -48,11 +48,11 @@ const CASES: &[(&str, Run)] = &[
     (whole_pipeline::NAME, |site| Box::pin(whole_pipeline::run(site))),
 ];
 
-/// What came out of the cases.
+/// The results of the cases.
 #[derive(Default)]
 pub struct Results {
     pub entries: Vec<Entry>,
-    /// The cases of which nothing can be said, since ours or a floor failed.
+    /// The cases without a result, because our side or the floor failed.
     pub failures: Vec<Failure>,
 }
 
@@ -63,10 +63,10 @@ pub struct Failure {
     pub reason: String,
 }
 
-/// Runs the cases whose names contain `only`. One that fails does not keep the others from being measured.
+/// Runs the cases whose names contain `only`. If a case fails, the others are still measured.
 ///
 /// # Errors
-/// If there is none.
+/// If there is no such case.
 pub async fn run(site: &Site, only: Option<&str>) -> Result<Results> {
     let mut results = Results::default();
     let mut found = false;

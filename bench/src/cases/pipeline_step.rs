@@ -1,4 +1,4 @@
-//! What a pipeline costs beside the calls in it: two calls into a component, of which the second gets the result of the first.
+//! The cost of a pipeline in addition to its calls: two calls of a component, where the second gets the result of the first.
 
 use anyhow::{Context, Result, ensure};
 use async_trait::async_trait;

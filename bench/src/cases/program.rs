@@ -1,4 +1,4 @@
-//! `bivium run`: the whole program, from its start to its end, with what it keeps in its cache.
+//! `bivium run`: the whole program from start to end, with a filled cache.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

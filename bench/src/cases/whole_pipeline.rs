@@ -1,13 +1,13 @@
-//! The sample speech to subtitles, as `cargo xtask demo` does it: how much of the time no plugin works.
+//! The sample pipeline from speech to subtitles, as in `cargo xtask demo`: in how much of the time does no plugin work?
 //!
-//! The plugins' own times do not come from the host that is measured. The recognizer's is taken within its Python code, in
-//! the very run (`bench/python/timed_transcribe.py`), since it differs by more from run to run than all else takes. Those
-//! of the components come from bare wasmtime, on the same data. A run cannot end before the first segment is cut, all are
-//! recognized (meanwhile the others are cut), the numbers are masked and the captions written: the sum of these four is the
-//! work, and what the run takes beyond it lies outside.
+//! The plugins' own times are not measured by the host. The recognizer's time is measured in its Python code, in the same run
+//! (`bench/python/timed_transcribe.py`), because it varies more from run to run than all the rest takes. The components' times are
+//! measured with bare wasmtime on the same data. A run cannot end before the first segment is cut, all segments are recognized (meanwhile
+//! the others are cut), the numbers are masked and the captions are written. The sum of these four times is the work; the rest of the run
+//! is outside the plugins' work.
 //!
-//! Loading is told apart: it is done once, and most of it is the recognizer's models. It is measured where the environment
-//! is there and the components are compiled, as for all but a machine's first run.
+//! Loading is measured separately, because it is done once, and mostly loads the recognizer's models. The environment already exists and
+//! the components are already compiled, as in every run but the first on a machine.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ use crate::stats::Stats;
 
 pub const NAME: &str = "whole pipeline";
 
-/// How often a component's own time is taken in a round.
+/// How often a component's own time is measured in a round.
 const REPEATS: usize = 5;
 
 pub async fn run(site: &Site) -> Result<Vec<Entry>> {
@@ -52,7 +52,7 @@ pub async fn run(site: &Site) -> Result<Vec<Entry>> {
         .await
 }
 
-/// Three Python steps, of which the middle one is our example's own; the first is told where ours cuts.
+/// Three Python steps. The middle one is that of our example, and the first is told where our component cuts.
 async fn peer(site: &Site, ours: &mut Ours) -> Result<Asked> {
     let cuts = ours.cuts()?;
     let driver = Driver::start(site.cjm.as_ref(), "pipeline_cjm.py", &site.directory()?)?;
@@ -67,7 +67,7 @@ struct Ours {
     cut: FileComponent,
     mask: FileComponent,
     write: FileComponent,
-    /// The own work of the last run, in seconds.
+    /// The plugins' own work in the last run, in seconds.
     work: Rc<Cell<f64>>,
 }
 
@@ -87,14 +87,14 @@ impl Ours {
             let directory = site.directory()?;
             FileComponent::load(&examples.join(format!("target/guests/{name}.wasm")), &directory)
         };
-        // Where two have one name, the first place counts.
+        // If two manifests have the same name, the one in the first directory is used.
         let manager = PluginManager::builder()
             .manifests(&directory)
             .manifests(&examples)
             .data_dir(directory.join("data"))
             .build()?;
         let pipeline = Pipeline::read(&pipelines.join("pipeline.json"))?;
-        // An environment is made once on a machine, and a component compiled.
+        // Makes the environment and compiles the components, which happens once on a machine.
         for step in &pipeline.steps {
             manager.load(&step.plugin).await?;
         }
@@ -110,7 +110,7 @@ impl Ours {
         })
     }
 
-    /// Where the segments begin and end, in seconds.
+    /// The beginning and end of each segment, in seconds.
     fn cuts(&mut self) -> Result<Vec<Value>> {
         let mut segments = self.cut.stream(&json!({"audio": {"$blob": 0}}), &self.speech)?;
         let mut cuts = Vec::new();
@@ -120,8 +120,8 @@ impl Ours {
         Ok(cuts)
     }
 
-    /// The own times of the components in seconds, given what the recognizer found: up to the first segment, and from the
-    /// words to the captions, which are given too.
+    /// The components' own times in seconds for these words of the recognizer: until the first segment, and from the words to the captions.
+    /// Also returns the captions.
     fn components(&mut self, words: &Value) -> Result<(f64, Value)> {
         let mut times = Vec::new();
         let mut captions = Value::Null;
@@ -174,7 +174,7 @@ impl Side for Ours {
     }
 }
 
-/// Tells the work of the run before it.
+/// Returns the work of the previous run.
 struct Work(Rc<Cell<f64>>);
 
 #[async_trait(?Send)]

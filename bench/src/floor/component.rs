@@ -1,4 +1,4 @@
-//! A component called by bare wasmtime: no manager, no limits, no log, no deadlines.
+//! Calls a component with bare wasmtime: no manager, no limits, no log, no deadlines.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ mod synchronous {
     wasmtime::component::bindgen!({ path: "../wit", world: "plugin" });
 }
 
-/// How often the epoch advances; as in our own engine.
+/// How often the epoch advances, as in our own engine.
 const TICK: Duration = Duration::from_millis(5);
 
-/// An engine with pools, and what makes it advance its epoch.
+/// An engine with pools, and the thread that advances its epoch.
 pub struct Bare {
     engine: Engine,
     epochs: bool,
@@ -29,7 +29,7 @@ pub struct Bare {
 }
 
 impl Bare {
-    /// With `epochs` a busy guest yields at each tick, as a host that shares threads needs it.
+    /// With `epochs`, a busy guest yields at each tick, which a host with shared threads needs.
     pub fn new(epochs: bool) -> Result<Self> {
         let mut config = Config::new();
         config.epoch_interruption(epochs);
@@ -61,12 +61,11 @@ impl Bare {
     /// Maps a compiled component.
     #[allow(unsafe_code)]
     pub fn load(&self, file: &Path) -> Result<Component> {
-        // SAFETY: `compile_to` wrote it, into a directory of ours.
+        // SAFETY: `compile_to` wrote it, into a directory of this program.
         Ok(unsafe { Component::deserialize_file(&self.engine, file) }?)
     }
 
-    /// What a component's instances on asynchronous stores are linked to. What it imports traps: the guests here
-    /// call nothing.
+    /// The linker for instances on asynchronous stores. All imports trap, because the guests here call none.
     pub fn linker(&self, component: &Component) -> Result<AsyncLinker> {
         use asynchronous::bivium::plugin::blobs::{Blob, BlobWriter};
         Ok(AsyncLinker(self.traps::<Blob, BlobWriter>(component)?))
@@ -89,7 +88,7 @@ impl Bare {
         let mut blobs = linker.instance("bivium:plugin/blobs@0.1.0")?;
         blobs.resource("blob", ResourceType::host::<Blob>(), |_, _| Ok(()))?;
         blobs.resource("blob-writer", ResourceType::host::<BlobWriter>(), |_, _| Ok(()))?;
-        // The one thing that guests here use, and only to say what they do.
+        // The only import that guests here use: they report their progress.
         linker.instance("bivium:plugin/host@0.1.0")?.func_new("log", |_, _, _, _| Ok(()))?;
         linker.define_unknown_imports_as_traps(component)?;
         Ok(linker)
@@ -148,7 +147,7 @@ pub struct Instance {
     plugin: asynchronous::Plugin,
 }
 
-/// The arguments as one document.
+/// The arguments as one JSON document.
 macro_rules! payload {
     ($world:ident, $arguments:expr) => {
         $world::exports::bivium::plugin::guest::Payload { json: $arguments.to_string(), blobs: Vec::new() }
@@ -156,7 +155,7 @@ macro_rules! payload {
 }
 
 impl Instance {
-    /// The arguments as a JSON document in, the result as a value out.
+    /// Calls with the arguments as a JSON document and returns the result as a value.
     pub async fn execute(&mut self, arguments: &Value) -> Result<Value> {
         let guest = self.plugin.bivium_plugin_guest();
         let (method, input) = ("execute".to_owned(), payload!(asynchronous, arguments));
@@ -172,7 +171,7 @@ impl Instance {
         stream.ok().context("the guest failed")
     }
 
-    /// The stream's next result. None at its end.
+    /// The stream's next result; `None` at its end.
     pub async fn next(&mut self, stream: ResourceAny) -> Result<Option<Value>> {
         let guest = self.plugin.bivium_plugin_guest().payload_stream();
         let next = guest.call_next(&mut self.store, stream).await?.ok().context("the guest failed")?;

@@ -1,4 +1,4 @@
-//! A component that works on files, called by bare wasmtime: what it reads and writes are plain files in a directory.
+//! Calls a component that works on files with bare wasmtime. It reads and writes plain files in a directory.
 
 use std::fs::File;
 use std::io::Write;
@@ -28,7 +28,7 @@ mod bindings {
 
 const METHOD: &str = "execute";
 
-/// The most that one read gives.
+/// The most bytes that one read returns.
 const MAX_READ: u32 = 1 << 20;
 
 /// A component, instantiated and initialized.
@@ -38,7 +38,7 @@ pub struct FileComponent {
 }
 
 impl FileComponent {
-    /// Compiles it; its files go to `directory`.
+    /// Compiles a component. Its files go to `directory`.
     pub fn load(path: &Path, directory: &Path) -> Result<Self> {
         let engine = Engine::new(&Config::new())?;
         let component = Component::from_file(&engine, path)?;
@@ -57,7 +57,7 @@ impl FileComponent {
         Ok(serde_json::from_str(&self.call(METHOD, arguments, Vec::new())?.json)?)
     }
 
-    /// A call with this file as the blob that the arguments name, which gives a blob; as many bytes as that has.
+    /// Makes a call that returns a blob, with this file as the blob in the arguments. Returns the size of the result's blob.
     pub fn transform(&mut self, method: &str, arguments: &Value, file: &Path) -> Result<u64> {
         let blob = self.open(file, "application/octet-stream")?;
         let mut size = 0;
@@ -79,7 +79,7 @@ impl FileComponent {
         Ok(self.store.data_mut().table.push(FileBlob { file, size, media_type: media_type.to_owned() })?)
     }
 
-    /// Begins a call with this file as the blob that the arguments name.
+    /// Begins a streaming call with this file as the blob in the arguments.
     pub fn stream(&mut self, arguments: &Value, file: &Path) -> Result<Stream<'_>> {
         let blob = self.open(file, "audio/wav")?;
         let input = Payload { json: arguments.to_string(), blobs: vec![blob] };
@@ -90,14 +90,14 @@ impl FileComponent {
     }
 }
 
-/// A call's results, made when asked for.
+/// A call's results. Each is made when it is asked for.
 pub struct Stream<'a> {
     component: &'a mut FileComponent,
     stream: ResourceAny,
 }
 
 impl Stream<'_> {
-    /// The next result; none at the end.
+    /// The next result; `None` at the end.
     pub fn next(&mut self) -> Result<Option<Value>> {
         let FileComponent { store, plugin } = &mut *self.component;
         let next = plugin.bivium_plugin_guest().payload_stream().call_next(&mut *store, self.stream)?;

@@ -1,4 +1,4 @@
-//! A typed function called by bare wasmtime, as generated bindings call it.
+//! Calls a typed function with bare wasmtime, as generated bindings do.
 
 use anyhow::Result;
 use wasmtime::Store;
@@ -6,7 +6,7 @@ use wasmtime::component::{Component, Lift, Linker, Lower, TypedFunc};
 
 use super::component::Bare;
 
-/// A function that takes a list and gives one.
+/// A function that takes a list and returns a list.
 pub struct Typed<T: Lift + Lower + Send + Sync + 'static> {
     store: Store<()>,
     function: TypedFunc<(Vec<T>,), (Vec<T>,)>,

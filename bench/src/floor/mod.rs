@@ -1,4 +1,4 @@
-//! The least that the same work can cost, without a host around it.
+//! The floors: the least that the same work can cost, without a host.
 
 pub mod component;
 pub mod component_files;

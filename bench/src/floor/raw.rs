@@ -1,4 +1,4 @@
-//! A worker called by a plain blocking socket: one thread writes a request that was made before, and reads the answer.
+//! Calls a worker with a plain blocking socket: one thread writes a prepared request and reads the answer.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::worker::{TOKEN, Worker};
 
-/// A connection of a floor's.
+/// A connection to a worker.
 pub struct Raw {
     stream: TcpStream,
     request: Vec<u8>,
@@ -15,7 +15,7 @@ pub struct Raw {
 }
 
 impl Raw {
-    /// Connects, for requests with this body.
+    /// Connects and prepares requests with this body.
     pub fn connect(worker: &Worker, path: &str, body: &[u8]) -> Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", worker.port))?;
         stream.set_nodelay(true)?;
@@ -29,7 +29,7 @@ impl Raw {
         Ok(Self { stream, request, answer: vec![0; 1 << 20] })
     }
 
-    /// Sends the request and reads the answer, of which it gives the body.
+    /// Sends the request, reads the answer and returns its body.
     pub fn call(&mut self) -> Result<&[u8]> {
         self.stream.write_all(&self.request)?;
         let mut have = 0;
@@ -45,7 +45,7 @@ impl Raw {
     }
 }
 
-/// Where the body lies, once the head is there.
+/// The range of the body, once the head has been read.
 fn length(answer: &[u8]) -> Result<Option<std::ops::Range<usize>>> {
     let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
     let head = std::str::from_utf8(answer.get(..end).context("no head")?)?;

@@ -1,5 +1,5 @@
-//! Our own Python worker without a host around it: started bare, and called by a bare hyper client with bodies that were
-//! made before, whose answers nobody decodes.
+//! Our own Python worker without a host: started directly, and called by a bare hyper client with prepared bodies. The answers are not
+//! decoded.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
@@ -23,19 +23,19 @@ use crate::site::Site;
 
 pub const TOKEN: &str = "the token of a floor";
 
-/// What a worker, or less than one, is started with.
+/// The settings for starting a worker, or a part of one.
 #[derive(Clone)]
 pub struct Bare {
     python: PathBuf,
     package: PathBuf,
-    /// Where the plugin's module is.
+    /// The directory of the plugin's module.
     modules: PathBuf,
     /// The worker's own directory.
     exchange: PathBuf,
 }
 
 impl Bare {
-    /// With the same interpreter and plugin as ours.
+    /// Settings with the same interpreter and plugin as our side.
     pub fn new(site: &Site) -> Result<Self> {
         Ok(Self {
             python: site.python.clone(),
@@ -45,12 +45,12 @@ impl Bare {
         })
     }
 
-    /// Where a worker puts results that are too long for an answer.
+    /// The directory for results that are too long for an answer.
     pub fn exchange(&self) -> &Path {
         &self.exchange
     }
 
-    /// The interpreter with no more in its environment than it needs, in a process group of its own.
+    /// The interpreter, with only the environment variables that it needs, in its own process group.
     fn interpreter(&self) -> Command {
         let passed = std::env::vars_os().filter(|(name, _)| name == "PATH" || name == "HOME");
         let mut command = Command::new(&self.python);
@@ -58,13 +58,13 @@ impl Bare {
         command
     }
 
-    /// Starts a worker that runs so many calls at once, and waits until it is ready.
+    /// Starts a worker that runs this many calls at once, and waits until it is ready.
     pub fn worker(&self, concurrency: usize) -> Result<Worker> {
-        let (mut ours, theirs) = UnixStream::pair()?;
+        let (mut channel, worker_end) = UnixStream::pair()?;
         let child = self
             .interpreter()
             .arg(&self.package)
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdin(Stdio::from(OwnedFd::from(worker_end)))
             .stdout(Stdio::null())
             .spawn()
             .context("cannot start the interpreter")?;
@@ -79,17 +79,16 @@ impl Bare {
             "exchange": self.exchange,
             "concurrency": concurrency,
         });
-        writeln!(ours, "{settings}")?;
+        writeln!(channel, "{settings}")?;
         let mut line = String::new();
-        BufReader::new(&ours).read_line(&mut line)?;
+        BufReader::new(&channel).read_line(&mut line)?;
         let event: Value = serde_json::from_str(&line).with_context(|| format!("the worker said {line:?}"))?;
         let port = event.get("port").and_then(Value::as_u64).with_context(|| format!("the worker said {line:?}"))?;
-        Ok(Worker { child, channel: ours, port: u16::try_from(port)? })
+        Ok(Worker { child, channel, port: u16::try_from(port)? })
     }
 
-    /// Starts the least that is between a process and a Python plugin: an interpreter that has the plugin's module, a socket
-    /// to be reached by, and what a server written by hand needs: JSON and threads. It has said that it is there, and ends by
-    /// itself.
+    /// Starts the least that a worker needs: an interpreter that has imported the plugin's module, JSON and threads, and has opened a
+    /// socket. It reports that it is ready, and ends by itself.
     pub fn server(&self) -> Result<Child> {
         self.running(
             "import json, os, socket, sys, threading, echo\n\
@@ -127,7 +126,7 @@ pub fn end(mut child: Child) -> Result<()> {
 /// A running worker with the plugin of `bench/python/echo.py`.
 pub struct Worker {
     child: Child,
-    /// Closing it is the order to end.
+    /// Closing it makes the worker end.
     channel: UnixStream,
     pub port: u16,
 }
@@ -160,7 +159,7 @@ async fn sender(port: u16) -> Result<SendRequest<Full<Bytes>>> {
     Ok(sender)
 }
 
-/// A kept connection to a worker. One that the worker has closed, since it was not used for long, is opened again.
+/// A persistent connection to a worker. If the worker has closed it because it was not used for long, it is opened again.
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
     port: u16,
@@ -169,7 +168,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Sends a body, and gives the head of the answer.
+    /// Sends a body and returns the head of the answer.
     pub async fn post(&mut self, path: &str, body: &Bytes) -> Result<Response<Incoming>> {
         if self.sender.is_closed() {
             self.sender = sender(self.port).await?;
@@ -184,14 +183,14 @@ impl Connection {
         Ok(response)
     }
 
-    /// Sends a body, and gives the answer's.
+    /// Sends a body and returns the body of the answer.
     pub async fn call(&mut self, path: &str, body: &Bytes) -> Result<Bytes> {
         Ok(self.post(path, body).await?.into_body().collect().await?.to_bytes())
     }
 }
 
-/// The body of a call which carries as much as a call of ours, and is answered with a constant of the same size. Two
-/// calls under way need two ids.
+/// The body of a call with as much data as a call of our side. The answer is a constant of the same size. Calls that run at the same time
+/// need different ids.
 #[must_use]
 pub fn constant(id: usize, size: usize) -> Bytes {
     let body =

@@ -1,7 +1,6 @@
-//! [`Driver`]: a Python program that runs a peer and measures it from within, as its user would call it.
+//! [`Driver`]: a Python program that runs a peer and measures it in its own process, as a user of the peer would call it.
 //!
-//! `bench/python/driver.py` has the other end. The measured time is the driver's own: what the pipe between us costs is
-//! not in it.
+//! `bench/python/driver.py` is the other side. The driver measures the time, so the cost of the pipe to it is not included.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -17,12 +16,12 @@ use tokio::sync::Mutex;
 
 use crate::contest::{Samples, Side};
 
-/// A running driver. One that is dropped is not killed, for what it has started would outlive it: it ends by itself, since
-/// nobody can give it orders any more.
+/// A running driver. Dropping it does not kill it, because the processes that it has started would go on: it ends by itself, because its
+/// input is closed.
 pub struct Driver {
     script: String,
     child: Child,
-    orders: Option<ChildStdin>,
+    requests: Option<ChildStdin>,
     answers: Lines<BufReader<ChildStdout>>,
 }
 
@@ -34,8 +33,8 @@ enum Answer {
 }
 
 impl Driver {
-    /// Starts `bench/python/SCRIPT`, in `directory`, with its words going to a file there. None as the interpreter means
-    /// that the peer was not prepared.
+    /// Starts `bench/python/SCRIPT` in `directory`. Its standard error goes to a file there. If `python` is `None`, the peer was not
+    /// prepared.
     ///
     /// # Errors
     /// If it cannot be started.
@@ -52,18 +51,18 @@ impl Driver {
             .stderr(words)
             .spawn()
             .with_context(|| format!("cannot start {}", python.display()))?;
-        let orders = child.stdin.take();
+        let requests = child.stdin.take();
         let answers = child.stdout.take().context("a child without its pipe")?;
-        Ok(Self { script: script.to_owned(), child, orders, answers: BufReader::new(answers).lines() })
+        Ok(Self { script: script.to_owned(), child, requests, answers: BufReader::new(answers).lines() })
     }
 
-    /// Gives an order and waits for the answer.
+    /// Sends a request and waits for the answer.
     ///
     /// # Errors
-    /// If the driver says so or has ended.
-    pub async fn ask(&mut self, order: &Value) -> Result<std::collections::BTreeMap<String, Vec<f64>>> {
-        let line = format!("{order}\n");
-        self.orders.as_mut().context("the driver was told to end")?.write_all(line.as_bytes()).await?;
+    /// If the driver reports an error or has ended.
+    pub async fn ask(&mut self, request: &Value) -> Result<std::collections::BTreeMap<String, Vec<f64>>> {
+        let line = format!("{request}\n");
+        self.requests.as_mut().context("the driver was told to end")?.write_all(line.as_bytes()).await?;
         let Some(answer) = self.answers.next_line().await? else {
             bail!("{} ended with {}", self.script, self.child.wait().await?);
         };
@@ -73,12 +72,12 @@ impl Driver {
         }
     }
 
-    /// Lets it end by itself, which ends what it has started.
+    /// Closes its input, so that it ends itself and everything that it has started.
     ///
     /// # Errors
-    /// If it ends badly.
+    /// If it fails.
     pub async fn end(mut self) -> Result<()> {
-        drop(self.orders.take());
+        drop(self.requests.take());
         let status = self.child.wait().await?;
         if !status.success() {
             bail!("{} ended with {status}", self.script);
@@ -87,28 +86,28 @@ impl Driver {
     }
 }
 
-/// A side that gives its driver the same order each round.
+/// A side that sends its driver the same request in each round.
 pub struct Asked {
     driver: Rc<Mutex<Driver>>,
-    order: Value,
+    request: Value,
 }
 
 impl Asked {
     /// # Errors
-    /// Those of setting the driver up, which several sides may share.
-    pub fn new(driver: &Result<Rc<Mutex<Driver>>>, order: Value) -> Result<Self> {
+    /// Those of setting up the driver, which several sides may share.
+    pub fn new(driver: &Result<Rc<Mutex<Driver>>>, request: Value) -> Result<Self> {
         match driver {
-            Ok(driver) => Ok(Self { driver: Rc::clone(driver), order }),
+            Ok(driver) => Ok(Self { driver: Rc::clone(driver), request }),
             Err(error) => bail!("{error:#}"),
         }
     }
 
-    /// A driver for several sides, after its first order.
+    /// A driver for several sides, after its first request.
     ///
     /// # Errors
-    /// If it cannot be started, or the order fails.
-    pub async fn share(mut driver: Driver, order: Value) -> Result<Rc<Mutex<Driver>>> {
-        driver.ask(&order).await?;
+    /// If the request fails.
+    pub async fn share(mut driver: Driver, request: Value) -> Result<Rc<Mutex<Driver>>> {
+        driver.ask(&request).await?;
         Ok(Rc::new(Mutex::new(driver)))
     }
 }
@@ -116,14 +115,14 @@ impl Asked {
 #[async_trait(?Send)]
 impl Side for Asked {
     async fn round(&mut self, samples: &mut Samples) -> Result<()> {
-        for (measure, values) in self.driver.lock().await.ask(&self.order).await? {
+        for (measure, values) in self.driver.lock().await.ask(&self.request).await? {
             samples.entry(measure).or_default().extend(values);
         }
         Ok(())
     }
 
     async fn end(self: Box<Self>) -> Result<()> {
-        // The last side that shares it ends it.
+        // The last side that uses the driver ends it.
         match Rc::try_unwrap(self.driver) {
             Ok(driver) => driver.into_inner().end().await,
             Err(_) => Ok(()),

@@ -1,4 +1,4 @@
-//! Extism, by its Rust SDK.
+//! Extism, with its Rust SDK.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ fn builder(module: &Path) -> Result<PluginBuilder<'static>> {
     Ok(PluginBuilder::new(Manifest::new([Wasm::data(std::fs::read(module)?)])).with_wasi(false))
 }
 
-/// Compiles a plug-in, once for any number of instances.
+/// Compiles a plug-in once for any number of instances.
 pub fn compile(module: &Path) -> Result<CompiledPlugin> {
     builder(module)?.with_cache_disabled().compile()
 }
@@ -26,12 +26,12 @@ pub fn cache_in(directory: &Path) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// A plug-in from source, by Extism's cache as this file configures it.
+/// Loads a plug-in with Extism's cache, as this file configures it.
 pub fn load(module: &Path, cache: &Path) -> Result<Plugin> {
     builder(module)?.with_cache_config(cache).build()
 }
 
-/// The arguments as a JSON document in, the result as a value out.
+/// Calls with the arguments as a JSON document and returns the result as a value.
 pub fn execute(plugin: &mut Plugin, arguments: &Value) -> Result<Value> {
     let Json(output) = plugin.call::<Json<&Value>, Json<Value>>("execute", Json(arguments))?;
     Ok(output)

@@ -1,4 +1,4 @@
-//! What users would pick instead, set up as its own documentation says.
+//! The peers: what users would choose instead, set up as their own documentation says.
 
 pub mod driver;
 pub mod extism;

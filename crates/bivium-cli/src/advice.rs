@@ -1,11 +1,11 @@
-//! Advice on the form of arguments: a text was given where a number or a file is wanted, or a file where a text is.
+//! Advice on the form of arguments: a text was given where a number or a file is expected, or a file where a text is expected.
 
 use bivium::{ErrorCode, MethodInfo, PluginError, PluginManager};
 use serde_json::Value;
 
 use crate::wanted::{self, Wanted};
 
-/// A text or a file as it stands on the command line.
+/// A text or a file as it was given on the command line.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Text {
     pub(crate) key: String,
@@ -13,7 +13,7 @@ pub(crate) struct Text {
     pub(crate) value: Option<String>,
 }
 
-/// Adds to an error what form is wanted of the text that it is about, if it is about one.
+/// If the error is about one of these texts, adds to the error in which form that argument must be given.
 pub(crate) fn on_texts(error: PluginError, texts: &[Text]) -> PluginError {
     if !matches!(error.code(), ErrorCode::InvalidInput | ErrorCode::InvalidConfig) {
         return error;
@@ -24,7 +24,7 @@ pub(crate) fn on_texts(error: PluginError, texts: &[Text]) -> PluginError {
     }
 }
 
-/// The same for a Python plugin, whose method's parameters are known from its source and whose error says nothing of forms.
+/// The same for a Python plugin. Its error does not say which form is expected; the parameters are known from its source.
 pub(crate) async fn by_source(
     manager: &PluginManager,
     plugin: &str,
@@ -41,7 +41,7 @@ pub(crate) async fn by_source(
     advice.fold(error, PluginError::and_help)
 }
 
-/// What form a method wants of a text or a file.
+/// The form that a method expects in place of this text or file, as a sentence. `None` if it may be right.
 pub(crate) fn by_schema(method: &MethodInfo, Text { key, value }: &Text) -> Option<String> {
     let value = value.as_deref();
     Some(Wanted::by(method, key, value)?.sentence(key, value))
@@ -59,7 +59,7 @@ fn advice(error: &PluginError, text: &Text) -> Option<String> {
         return is_wanted.then(|| Wanted::Text.sentence(key, None));
     };
     let quoted = Value::from(value.as_str()).to_string();
-    // Of a schema, of a typed component, of a component with the SDK.
+    // The messages of a schema, of a typed component, and of a component that uses the SDK.
     let of_schema = error.problems().iter().any(|problem| {
         problem.location == place
             && problem.message.contains(" is not of type")
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_form_that_is_wanted_is_named() {
+    fn the_expected_form_is_named() {
         let text = |key: &str, value: &str| Text { key: key.to_owned(), value: Some(value.to_owned()) };
         let file = Text { key: "name".to_owned(), value: None };
         let texts = [text("text", "hi"), text("n", "3"), text("m", "many"), file];

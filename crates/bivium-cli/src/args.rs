@@ -1,4 +1,4 @@
-//! The command line, as clap reads it. The help texts are the program's manual.
+//! The command line as clap reads it. Its help texts are the program's manual.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -14,25 +14,25 @@ use crate::settings::Setting;
 
 const EXAMPLES: &str = "\
 Examples (in a clone of the repository, after `cargo xtask guests`, with BIVIUM_MANIFESTS=examples/plugins):
-  bivium list  # what plugins there are
-  bivium info redact  # what one is, what it may do, how it is called
-  bivium run redact text='call 555-0100'  # call one; its result is JSON on standard output
+  bivium list  # the plugins that are found
+  bivium info redact  # what a plugin is, what it may do, how it is called
+  bivium run redact text='call 555-0100'  # call a plugin; its result is JSON on standard output
   bivium stream wordcount text='one line'  # results as they come, one line of JSON each
-  bivium run examples/plugins/wordcount/wordcount.json text=hello  # a plugin by its manifest's path
+  bivium run examples/plugins/wordcount/wordcount.json text=hello  # a plugin, by the path of its manifest
   bivium run examples/plugins/target/guests/redact.wasm text=hello  # a component without a manifest
   bivium pipeline run examples/pipelines/transcribe/pipeline.json --out captions  # several plugins in a row
 
 Secrets:
-  BIVIUM_SECRET_NAME in the environment is the secret NAME of plugins whose manifests name it.
+  The environment variable BIVIUM_SECRET_NAME is the secret NAME, for plugins whose manifests ask for that secret.
 
 Exit status:
-  0 done, 1 the plugin failed, 2 wrong usage, 3 not found, 4 invalid manifest, configuration or input, 5 denied,
+  0 success, 1 the plugin failed, 2 wrong usage, 3 not found, 4 invalid manifest, configuration or input, 5 denied,
   6 resource exhausted, 7 unavailable, crashed or interrupted, 124 timed out, 130 cancelled";
 
 const FILES: &str = "\
 Files:
-  key@=PATH passes the file by reference, with no copy; its extension tells its media type. In JSON,
-  {\"$blob\": {\"path\": \"speech.wav\"}} stands for a file, as it does in results; a literal key $blob is $$blob.";
+  key@=PATH passes a file without copying it; its media type is taken from the file's extension. In JSON,
+  {\"$blob\": {\"path\": \"speech.wav\"}} stands for a file, as it does in results; write $$blob for a literal key $blob.";
 
 const RUN_EXAMPLES: &str = "\
 Examples (with the plugins of `bivium --help`):
@@ -56,17 +56,18 @@ Examples (with the plugins of `bivium --help`):
   bivium compile redact
   bivium compile examples/plugins/target/guests/redact.wasm --cache cache
 
-Compiled components are kept in the subdirectory `components` of the cache, which nobody but you can enter, and found
-there by any later run. What is not in it is compiled when it is loaded. A component is compiled in a process of its own,
-within its `limits.component_mb` and `limits.compile_s`.";
+Compiled components are stored in the subdirectory `components` of the cache, which only you can enter. Later runs use
+them from there; a component that is not in the cache is compiled when it is loaded. Each component is compiled in a
+separate process, within its `limits.component_mb` and `limits.compile_s`.";
 
 const LOGS_EXAMPLES: &str = "\
 Examples (with the plugins of `bivium --help`):
   bivium logs wordcount -f
   bivium logs redact -n 20 --level warn --output json
 
-Each record has its time (UTC), level, source (log, stdout, stderr, or host for what Bivium says of the plugin), the worker's
-process id or the instance's number, and the call. They are kept in the data directory, 32 MiB a plugin at most.";
+A record has a time (UTC), a level, a source (log, stdout, stderr, or host for messages of Bivium about the plugin), the
+worker's process id or the instance's number, and the call. Records are stored in the data directory, at most 32 MiB for
+each plugin.";
 
 const CONFIG_EXAMPLE: &str = "\
 Example (with the plugins of `bivium --help`):
@@ -74,7 +75,7 @@ Example (with the plugins of `bivium --help`):
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
-  source <(bivium completions bash)  # for this shell; in ~/.bashrc for all
+  source <(bivium completions bash)  # for this shell; write it into ~/.bashrc for every shell
   bivium completions zsh > _bivium  # into a directory of $fpath
   bivium completions fish > bivium.fish  # into ~/.config/fish/completions";
 
@@ -82,7 +83,7 @@ fn with_files(examples: &str) -> String {
     format!("{examples}\n\n{FILES}")
 }
 
-/// Runs plugins: WebAssembly components in a sandbox and Python classes in processes of their own.
+/// Runs plugins: WebAssembly components in a sandbox, and Python classes in separate processes.
 #[derive(Debug, Parser)]
 #[command(name = "bivium", version, after_help = EXAMPLES, max_term_width = 110)]
 pub(crate) struct Cli {
@@ -96,56 +97,60 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// Look for manifests in DIR (or take the one manifest), in place of ./.bivium/manifests and
-    /// ~/.bivium/manifests, of which only what is yours or root's is read; repeat it for more, nearest first
-    /// [env: BIVIUM_MANIFESTS, a list like PATH]. BIVIUM_HOME names one directory for all that follows: its `manifests` are looked at
-    /// after the usual ones, and its `data` and `cache` are used.
+    /// Look for manifests in DIR, or use this one manifest, in place of ./.bivium/manifests and ~/.bivium/manifests (there, only
+    /// files that belong to you or root are read). Can be repeated; the first DIR that has a plugin wins [env: BIVIUM_MANIFESTS, a
+    /// list like PATH]. BIVIUM_HOME names one directory for everything: its `manifests` are searched last, and its `data` and
+    /// `cache` are the default directories of the options below.
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) manifests: Vec<PathBuf>,
-    /// Keep saved configurations in DIR [env: BIVIUM_DATA_DIR].
+    /// Store saved configurations and logs in DIR [env: BIVIUM_DATA_DIR].
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) data_dir: Option<PathBuf>,
-    /// Keep environments made for Python plugins in DIR [env: BIVIUM_ENVIRONMENTS].
+    /// Store the environments of Python plugins in DIR [env: BIVIUM_ENVIRONMENTS].
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) environments: Option<PathBuf>,
-    /// Grant plugins at most what the policy in FILE grants; without it they get what their manifests declare [env: BIVIUM_POLICY].
+    /// Grant plugins at most what the policy in FILE allows. Without a policy they get all that their manifests ask for
+    /// [env: BIVIUM_POLICY].
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) policy: Option<PathBuf>,
-    /// Append what plugins are granted and denied to FILE, one line of JSON each [env: BIVIUM_AUDIT].
+    /// Append a line of JSON to FILE for each access that a plugin is granted or denied [env: BIVIUM_AUDIT].
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) audit: Option<PathBuf>,
-    /// Keep compiled components, environments, the worker's program and what libraries of Python plugins keep in DIR [env: BIVIUM_CACHE].
+    /// Store caches in DIR: compiled components, environments, the worker's program and the caches of libraries that Python plugins
+    /// use [env: BIVIUM_CACHE].
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) cache: Option<PathBuf>,
-    /// How results and errors are written: for people, or each as one line of JSON.
+    /// Write results and errors as text for people, or each as one line of JSON.
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t, global = true)]
     pub(crate) output: Format,
-    /// Log more on standard error (-vv: still more) [env: BIVIUM_LOG, a filter like bivium=debug].
+    /// Log more on standard error; -vv logs still more [env: BIVIUM_LOG, a filter like bivium=debug].
     #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet", global = true)]
     pub(crate) verbose: u8,
-    /// Ask plugins for their log records of this level and above, keep them for `bivium logs`, and show them on standard error;
-    /// without it Python plugins log from info on [env: BIVIUM_PLUGIN_LOG].
+    /// Ask plugins for log records of this level and above, store them for `bivium logs`, and show them on standard error. Without
+    /// it, Python plugins log at info and above [env: BIVIUM_PLUGIN_LOG].
     #[arg(long, value_name = "LEVEL", value_enum, global = true)]
     pub(crate) log_level: Option<Level>,
-    /// Say errors only: leave out warnings, hints and what plugins print.
+    /// Show errors only: no warnings, no hints, and nothing that plugins print.
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
     /// Show no progress bars on a terminal.
     #[arg(long, global = true)]
     pub(crate) no_progress: bool,
-    /// The directory that BIVIUM_HOME names. It holds `manifests`, and `data` and `cache` unless these have another place.
+    /// The directory that BIVIUM_HOME names. It holds `manifests`, and also `data` and `cache` unless other directories are given
+    /// for them.
     #[arg(skip)]
     pub(crate) home: Option<PathBuf>,
-    /// What BIVIUM_PLUGIN_LOG holds in place of a level.
+    /// The value of BIVIUM_PLUGIN_LOG if it is not a level.
     #[arg(skip)]
     pub(crate) wrong_log_level: Option<OsString>,
-    /// Those of the environment.
+    /// The secrets that the environment held.
     #[arg(skip)]
     pub(crate) secrets: Secrets,
 }
 
 impl Global {
-    /// Takes what the command line does not say from the environment. Clap would show what it finds there in its usage texts.
+    /// Takes options that the command line does not give from the environment. Clap could do it, but would show the variables'
+    /// values in its help texts.
     pub(crate) fn take_environment(&mut self) {
         for (option, variable) in [
             (&mut self.data_dir, "BIVIUM_DATA_DIR"),
@@ -191,54 +196,53 @@ pub(crate) enum Format {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List the plugins that there are.
+    /// List the plugins that are found.
     List(List),
-    /// Show what a plugin is, what it may do, its methods and its configuration, as far as that can be told without running
-    /// any of its code.
+    /// Show what a plugin is, what it may do, its methods and its configuration, as far as its files tell: none of its code runs.
     Info(Info),
     /// Call a plugin and print its result.
     #[command(after_help = with_files(RUN_EXAMPLES))]
     Run(Run),
-    /// Call a plugin and print its results as they come, one line of JSON each.
+    /// Call a plugin and print its results as they arrive, one line of JSON each.
     #[command(after_help = with_files(STREAM_EXAMPLES))]
     Stream(Run),
-    /// Check manifests and pipelines, and report everything that is wrong with them.
+    /// Check manifests, pipelines and policies, and report all problems.
     Validate(Validate),
     /// Show or change a plugin's saved configuration.
     #[command(subcommand)]
     Config(Config),
-    /// Load a plugin and show what it takes before its first call: memory, GPU memory, processes, time to start.
+    /// Load a plugin and show what it uses before its first call: memory, GPU memory, processes, time to start.
     Stats(Named),
-    /// Let calls to a plugin through again, from now on.
+    /// Allow calls to a plugin again, from now on.
     Enable(Named),
     /// Refuse calls to a plugin, from now on.
     Disable(Named),
-    /// Compile a plugin's component ahead of its first call.
+    /// Compile a plugin's component before its first call.
     #[command(after_help = COMPILE_EXAMPLES)]
     Compile(Compile),
-    /// Show what plugins printed and logged, in this run of the program and in earlier ones.
+    /// Show what a plugin printed and logged, in earlier runs and in those that are running.
     #[command(after_help = LOGS_EXAMPLES)]
     Logs(Logs),
-    /// Run several plugins in a row.
+    /// Run pipelines: several plugins, one after another.
     #[command(subcommand)]
     Pipeline(Pipeline),
-    /// Show what would be loaded of what cjm-plugin-system has installed; change nothing.
+    /// Show which plugins of an installation of cjm-plugin-system would be loaded; change nothing.
     ImportCjm(ImportCjm),
-    /// Check that this machine has what plugins need.
+    /// Check whether this machine has everything that plugins need.
     Doctor,
-    /// Show or empty the caches, which are made again when they are needed.
+    /// Show or empty the caches. Whatever is needed again is made again.
     #[command(subcommand)]
     Cache(Cache),
     /// Show or remove the environments that were made for Python plugins.
     #[command(subcommand)]
     Env(Env),
-    /// Print what a shell needs to complete this program's command lines.
+    /// Print a script for a shell that completes command lines of bivium.
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(Completions),
     /// Write the manual pages of all commands.
     #[command(after_help = "Example:\n  bivium man man  # `man -l man/bivium-run.1` shows one of them")]
     Man {
-        /// The directory for them, which is made if it is not there.
+        /// The directory for the pages. It is created if it does not exist.
         #[arg(value_name = "DIR")]
         dir: PathBuf,
     },
@@ -247,16 +251,16 @@ pub(crate) enum Command {
 /// What to do with the caches.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Cache {
-    /// Show what is kept, and how large it is.
+    /// Show what the caches hold, and how large they are.
     List,
-    /// Remove what is kept, but for the caches of plugins that a host has loaded.
+    /// Empty the caches, except those of plugins that a running host has loaded.
     Clean(CacheClean),
 }
 
 /// Options of `cache clean`.
 #[derive(Debug, Args)]
 pub(crate) struct CacheClean {
-    /// Only what the libraries of these plugins keep, such as models.
+    /// Empty only the caches of the libraries that these plugins use (downloaded models, for example).
     #[arg(value_name = "PLUGIN")]
     pub(crate) plugins: Vec<String>,
 }
@@ -264,19 +268,19 @@ pub(crate) struct CacheClean {
 /// What to do with environments.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Env {
-    /// Show the environments, their size, when a plugin last used them, and what is installed in them.
+    /// Show the environments: their size, when a plugin last used them, and what is installed in them.
     List,
-    /// Remove environments that no host uses now. A plugin that needs one later has it made anew.
+    /// Remove environments that no running host uses. If a plugin needs one later, it is made again.
     Clean(EnvClean),
 }
 
 /// Options of `env clean`.
 #[derive(Debug, Args)]
 pub(crate) struct EnvClean {
-    /// Only these, as `env list` names them.
+    /// Remove only the environments with these keys (see `env list`).
     #[arg(value_name = "KEY")]
     pub(crate) keys: Vec<String>,
-    /// Only what no plugin has begun to use for so many days.
+    /// Remove only environments that no plugin has started to use for this many days.
     #[arg(long, value_name = "DAYS")]
     pub(crate) unused_for: Option<u32>,
 }
@@ -284,7 +288,7 @@ pub(crate) struct EnvClean {
 /// Options of `completions`.
 #[derive(Debug, Args)]
 pub(crate) struct Completions {
-    /// Which shell.
+    /// The shell.
     #[arg(value_name = "SHELL", value_enum)]
     pub(crate) shell: clap_complete::Shell,
 }
@@ -292,8 +296,8 @@ pub(crate) struct Completions {
 /// A plugin.
 #[derive(Debug, Args)]
 pub(crate) struct Named {
-    /// The plugin's name, the path of its manifest, or a file without one: a component (FILE.wasm), which gets no permissions, or
-    /// a class or a function in Python (FILE.py:NAME, package.module:NAME), which runs with your rights as `python3 FILE.py` would.
+    /// The plugin's name, the path of its manifest, or a plugin without a manifest: a component (FILE.wasm), which gets no permissions,
+    /// or a Python class or function (FILE.py:NAME, package.module:NAME), which runs with all your rights, like `python3 FILE.py`.
     #[arg(value_name = "NAME")]
     pub(crate) plugin: String,
 }
@@ -301,7 +305,7 @@ pub(crate) struct Named {
 /// Options of `list`.
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// Only plugins of this category.
+    /// List only plugins of this category.
     #[arg(long)]
     pub(crate) category: Option<String>,
 }
@@ -311,8 +315,8 @@ pub(crate) struct List {
 pub(crate) struct Info {
     #[command(flatten)]
     pub(crate) named: Named,
-    /// Load the plugin too, and ask it for its methods and its configuration: its code runs, within its permissions if it
-    /// has some.
+    /// Load the plugin too, and ask it for its methods and its configuration. Its code runs, confined to its permissions if its
+    /// manifest has some.
     #[arg(long)]
     pub(crate) load: bool,
     /// Show only what the manifest says.
@@ -330,13 +334,13 @@ pub(crate) struct Run {
     /// Call this method.
     #[arg(long, value_name = "METHOD", default_value = bivium::Call::EXECUTE)]
     pub(crate) method: String,
-    /// A positional argument; repeat it for more.
+    /// A positional argument. Can be repeated.
     #[arg(long = "arg", value_name = "JSON", value_parser = json, allow_negative_numbers = true)]
     pub(crate) positional: Vec<Value>,
-    /// Change the configuration for this run only (key=value or key:=JSON, null removes); repeat it for more.
+    /// Change the configuration for this run only: key=value or key:=JSON, where null removes the key. Can be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) config: Vec<Setting>,
-    /// Set a flag that a plugin of cjm-plugin-system finds in its call's envelope (force:=true); repeat it for more.
+    /// Set a control flag in the envelope of the call, for plugins of cjm-plugin-system (force:=true). Can be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) control: Vec<Setting>,
     #[command(flatten)]
@@ -348,30 +352,29 @@ pub(crate) struct Run {
 /// Named arguments of a call or inputs of a pipeline.
 #[derive(Debug, Args)]
 pub(crate) struct Inputs {
-    /// What it takes: key=value is a string, key:=JSON any JSON value, key@=PATH a file.
+    /// An argument or input: key=value for a string, key:=JSON for any JSON value, key@=PATH for a file.
     #[arg(value_name = "KEY=VALUE")]
     pub(crate) assignments: Vec<Assignment>,
-    /// Take the named arguments from a JSON object in FILE (- for standard input); those on the command line are
-    /// added.
+    /// Read named arguments from a JSON object in FILE (- for standard input). Those on the command line are added to them.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 }
 
-/// How long it may take.
+/// How long the command may take.
 #[derive(Debug, Args)]
 pub(crate) struct Timeout {
-    /// Give up after this many seconds, loading included.
+    /// Stop after this many seconds. Loading counts too.
     #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     pub(crate) timeout: Option<Duration>,
 }
 
-/// Where results that are files go.
+/// Where files of results are stored.
 #[derive(Debug, Args)]
 pub(crate) struct Keep {
-    /// Keep the files of the result in DIR, named for where they stand in it. DIR is made, or must be empty.
+    /// Store the files of the result in DIR, named after their place in the result. DIR is created; if it exists, it must be empty.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Take a directory that holds files already, and replace those of the same names.
+    /// Accept a DIR that is not empty, and replace files that have the same names.
     #[arg(long, requires = "out")]
     pub(crate) force: bool,
 }
@@ -379,7 +382,7 @@ pub(crate) struct Keep {
 /// Options of `compile`.
 #[derive(Debug, Args)]
 pub(crate) struct Compile {
-    /// The plugin's name, the path of its manifest, or a component (a file named .wasm).
+    /// The plugin's name, the path of its manifest, or a component (FILE.wasm).
     #[arg(value_name = "NAME|FILE")]
     pub(crate) what: String,
 }
@@ -387,7 +390,7 @@ pub(crate) struct Compile {
 /// Options of `import-cjm`.
 #[derive(Debug, Args)]
 pub(crate) struct ImportCjm {
-    /// The directory of its cjm.yaml, its data directory (~/.cjm), or a directory of manifests.
+    /// The directory that has cjm.yaml, the data directory (~/.cjm), or a directory of manifests.
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
 }
@@ -397,21 +400,21 @@ pub(crate) struct ImportCjm {
 pub(crate) struct Logs {
     #[command(flatten)]
     pub(crate) named: Named,
-    /// Go on with what is written from now on, until interrupted.
+    /// Keep showing new records until interrupted.
     #[arg(short, long)]
     pub(crate) follow: bool,
-    /// Show the last N records (of those wanted).
+    /// Show the last N records (of those that the other options select).
     #[arg(short = 'n', long, value_name = "N", default_value_t = 100, allow_negative_numbers = true)]
     pub(crate) lines: usize,
-    /// Only records of this level and above.
+    /// Show only records of this level and above.
     #[arg(long, value_enum, default_value = "info")]
     pub(crate) level: Level,
-    /// Only records of this call.
+    /// Show only records of this call.
     #[arg(long, value_name = "ID")]
     pub(crate) call: Option<bivium::CallId>,
 }
 
-/// How much a log record matters.
+/// The level of a log record.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Level {
     Trace,
@@ -448,7 +451,7 @@ impl From<Level> for tracing::Level {
 /// Options of `validate`.
 #[derive(Debug, Args)]
 pub(crate) struct Validate {
-    /// Manifests, pipelines (JSON files with `steps`), or directories of manifests.
+    /// Manifests, pipelines (JSON files with `steps`), policies, or directories of them.
     #[arg(value_name = "PATH", required = true)]
     pub(crate) paths: Vec<PathBuf>,
 }
@@ -456,16 +459,16 @@ pub(crate) struct Validate {
 /// What to do with a configuration.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Config {
-    /// Print the configuration that a call would run with, defaults included; the plugin is started for it.
+    /// Print the configuration that a call would run with, defaults included. This starts the plugin.
     Get(Named),
-    /// Change the configuration and save it for later runs; the plugin is started with it, so that it can refuse it.
+    /// Change the configuration and save it for later runs. This starts the plugin with it, so that the plugin can refuse it.
     #[command(after_help = CONFIG_EXAMPLE)]
     Set(ConfigSet),
-    /// Take keys out of the saved configuration: they have their defaults again. The plugin is started without them.
+    /// Remove keys from the saved configuration, so that they have their defaults again. This starts the plugin without them.
     Unset(ConfigUnset),
-    /// Forget the whole saved configuration; the plugin is not started.
+    /// Delete the whole saved configuration. The plugin is not started.
     Reset(Named),
-    /// Print the JSON Schema of the configuration; the plugin is started for it if its manifest has none.
+    /// Print the JSON Schema of the configuration. This starts the plugin if its manifest has no schema.
     Schema(Named),
 }
 
@@ -474,8 +477,7 @@ pub(crate) enum Config {
 pub(crate) struct ConfigSet {
     #[command(flatten)]
     pub(crate) named: Named,
-    /// What changes: key=value is a string, key:=JSON any JSON value. Objects are merged and null removes a key
-    /// (RFC 7396).
+    /// A change: key=value for a string, key:=JSON for any JSON value. Objects are merged, and null removes a key (RFC 7396).
     #[arg(value_name = "KEY=VALUE", required = true)]
     pub(crate) settings: Vec<Setting>,
 }
@@ -485,7 +487,7 @@ pub(crate) struct ConfigSet {
 pub(crate) struct ConfigUnset {
     #[command(flatten)]
     pub(crate) named: Named,
-    /// What is taken out.
+    /// A key to remove.
     #[arg(value_name = "KEY", required = true)]
     pub(crate) keys: Vec<String>,
 }
@@ -496,9 +498,9 @@ pub(crate) enum Pipeline {
     /// Run a pipeline and print its outputs.
     #[command(after_help = with_files(PIPELINE_EXAMPLES))]
     Run(PipelineRun),
-    /// List the pipelines that lie among the manifests.
+    /// List the pipelines in the directories of manifests.
     List,
-    /// Check a pipeline and what it names: its plugins, their methods as far as files tell them, and its inputs' files. Nothing runs.
+    /// Check a pipeline, its plugins, their methods (as far as files tell) and its input files. Nothing runs.
     Check(NamedPipeline),
     /// Print the JSON Schema of pipelines, for editors.
     Schema,
@@ -507,7 +509,7 @@ pub(crate) enum Pipeline {
 /// A pipeline.
 #[derive(Debug, Args)]
 pub(crate) struct NamedPipeline {
-    /// The pipeline's JSON file, or the name of one that lies among the manifests.
+    /// The pipeline's JSON file, or the name of a pipeline in the directories of manifests.
     #[arg(value_name = "PIPELINE")]
     pub(crate) pipeline: PathBuf,
 }
@@ -525,17 +527,17 @@ pub(crate) struct PipelineRun {
     pub(crate) keep: Keep,
 }
 
-/// JSON on the command line.
+/// Reads JSON from the command line.
 pub(crate) fn json(text: &str) -> Result<Value, String> {
     json_of("", text)
 }
 
-/// The same of the argument with this name.
+/// Reads the JSON value of the argument with this name.
 pub(crate) fn json_of(key: &str, text: &str) -> Result<Value, String> {
     exact::from_str(text).map_err(|error| match error {
         Unread::Inexact(inexact) if key.is_empty() => inexact.to_string(),
         Unread::Inexact(inexact) => inexact.below(key).to_string(),
-        error => format!("not valid JSON ({error}); a string needs quotes of its own"),
+        error => format!("not valid JSON ({error}); a JSON string needs double quotes"),
     })
 }
 
@@ -544,7 +546,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
     if seconds.is_nan() || seconds <= 0.0 {
         return Err("must be more than 0 seconds".to_owned());
     }
-    // More than the clock can hold is for ever.
+    // A number too large for a duration means no limit.
     Ok(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
 }
 

@@ -1,8 +1,8 @@
 //! A call's arguments on the command line: `key=value`, `key:=JSON`, `key@=PATH`, a JSON object from a file.
 //!
 //! In the JSON that a user gives, `{"$blob": {"path": …}}` stands for a file. Results are printed in the same form
-//! (`output::result`), so that what one run prints another can read. It cannot be forged by a plugin: a payload's
-//! own `$blob` is an index, and plain data with such a key is escaped.
+//! (`output::result`), so that one run can read what another printed. A plugin cannot forge it: in a payload `$blob` is an
+//! index, and data with a key of that name is escaped.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,9 +18,9 @@ use crate::args::{Inputs, Run, json_of};
 use crate::exit::Failure;
 use crate::settings::patch;
 
-/// The key of what stands for a file.
+/// The key of an object that stands for a file.
 pub(crate) const BLOB: &str = "$blob";
-/// More is no list of arguments: large data goes into files.
+/// The largest JSON document of arguments, in bytes. Larger data belongs in files.
 const MOST_JSON: u64 = 1 << 30;
 
 /// One argument.
@@ -33,7 +33,7 @@ pub(crate) struct Assignment {
 /// An argument's value as it was given.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Given {
-    /// A string or any JSON.
+    /// A string or any JSON value.
     Json(Value),
     /// A file.
     File(PathBuf),
@@ -58,7 +58,7 @@ impl FromStr for Assignment {
     }
 }
 
-/// The arguments that are given as text or as a file.
+/// The arguments that were given as a text or as a file.
 pub(crate) fn texts(assignments: &[Assignment]) -> Vec<Text> {
     let text = |Assignment { key, value }: &Assignment| match value {
         Given::Json(Value::String(value)) => Some(Text { key: key.clone(), value: Some(value.clone()) }),
@@ -68,7 +68,7 @@ pub(crate) fn texts(assignments: &[Assignment]) -> Vec<Text> {
     assignments.iter().filter_map(text).collect()
 }
 
-/// What the named arguments are together. Reads standard input where that is asked for.
+/// All named arguments together. Reads standard input if `--json -` was given.
 pub(crate) fn named(inputs: &Inputs) -> Result<Payload, Failure> {
     let mut blobs = Vec::new();
     let mut named = match &inputs.json {
@@ -81,7 +81,7 @@ pub(crate) fn named(inputs: &Inputs) -> Result<Payload, Failure> {
             return Err(Failure::Usage(format!("the argument {key:?} is given twice")));
         }
         let value = match value {
-            Given::Json(value) => lifted(value.clone(), &mut blobs)?,
+            Given::Json(value) => take_files(value.clone(), &mut blobs)?,
             Given::File(path) => add(Blob::by_reference(path, None)?, &mut blobs),
         };
         named.insert(key.clone(), value);
@@ -89,11 +89,11 @@ pub(crate) fn named(inputs: &Inputs) -> Result<Payload, Failure> {
     Ok(Payload { json: Value::Object(named), blobs })
 }
 
-/// The whole call, without its time-out.
+/// The whole call, without its timeout.
 pub(crate) fn call(run: &Run) -> Result<Call, Failure> {
     let mut call = Call::new().method(run.method.clone()).named_from(named(&run.inputs)?)?;
     for value in &run.positional {
-        let value = lifted(value.clone(), &mut call.blobs)?;
+        let value = take_files(value.clone(), &mut call.blobs)?;
         call.positional.push(value);
     }
     if let Some(control) = patch(run.control.clone()) {
@@ -121,28 +121,28 @@ fn object(file: &Path, blobs: &mut Vec<Blob>) -> Result<Map<String, Value>, Plug
         }
     })?;
     let wrong = |what: &dyn std::fmt::Display| {
-        PluginError::invalid_input(format!("the arguments in {name} are no JSON object: {what}"))
+        PluginError::invalid_input(format!("the arguments in {name} are not a JSON object: {what}"))
     };
     match exact::from_str(&text).map_err(|error| match error {
         Unread::Inexact(inexact) => PluginError::invalid_input(format!("the arguments in {name}: {inexact}")),
         error => wrong(&error),
     })? {
-        Value::Object(object) => match lifted(Value::Object(object), blobs)? {
+        Value::Object(object) => match take_files(Value::Object(object), blobs)? {
             Value::Object(object) => Ok(object),
-            _ => Err(wrong(&"the whole is one file")),
+            _ => Err(wrong(&"they are a reference to one file")),
         },
-        _ => Err(wrong(&"it is another JSON value")),
+        _ => Err(wrong(&"they are another JSON value")),
     }
 }
 
-/// Puts a reference in the place of everything that stands for a file.
-fn lifted(value: Value, blobs: &mut Vec<Blob>) -> Result<Value, PluginError> {
+/// Replaces each object that stands for a file by a reference to a blob, and adds the blob.
+fn take_files(value: Value, blobs: &mut Vec<Blob>) -> Result<Value, PluginError> {
     match value {
-        Value::Array(items) => items.into_iter().map(|item| lifted(item, blobs)).collect(),
+        Value::Array(items) => items.into_iter().map(|item| take_files(item, blobs)).collect(),
         Value::Object(object) => match object.get(BLOB) {
             Some(blob) if object.len() == 1 => Ok(add(file(blob)?, blobs)),
             Some(_) => Err(not_a_file(&Value::Object(object))),
-            None => object.into_iter().map(|(key, item)| Ok((key, lifted(item, blobs)?))).collect(),
+            None => object.into_iter().map(|(key, item)| Ok((key, take_files(item, blobs)?))).collect(),
         },
         other => Ok(other),
     }
@@ -158,7 +158,7 @@ fn file(value: &Value) -> Result<Blob, PluginError> {
     match (value.as_object(), part("path")) {
         (Some(_), Some(path)) => Blob::by_reference(path, part("media_type")),
         (Some(_), None) if value.get("size").is_some() => {
-            Err(PluginError::invalid_input("the arguments hold a file that was not kept by the run that made it")
+            Err(PluginError::invalid_input("the arguments name a file that the run that made it did not keep")
                 .with_help("give that run `--out DIR`"))
         }
         _ => Err(not_a_file(value)),
@@ -217,13 +217,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_refused() {
-        let code = |value| lifted(value, &mut Vec::new()).unwrap_err().code();
+    fn paths_that_are_not_files_are_refused() {
+        let code = |value| take_files(value, &mut Vec::new()).unwrap_err().code();
         for wrong in [json!({"$blob": 0}), json!([{"$blob": {"path": 1}}]), json!({"$blob": {"path": "x"}, "y": 1})] {
             assert_eq!(code(wrong.clone()), ErrorCode::InvalidInput, "{wrong}");
         }
         assert_eq!(code(json!({"$blob": {"path": "/no/such"}})), ErrorCode::NotFound);
-        let unkept = lifted(json!({"$blob": {"media_type": "a/b", "size": 1}}), &mut Vec::new()).unwrap_err();
+        let unkept = take_files(json!({"$blob": {"media_type": "a/b", "size": 1}}), &mut Vec::new()).unwrap_err();
         assert!(unkept.to_string().contains("--out"), "{unkept}");
     }
 }

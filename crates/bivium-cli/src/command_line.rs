@@ -1,14 +1,14 @@
-//! Reads the command line: clap's command, made shorter where its help would repeat itself.
+//! Reads the command line. Shortens clap's help texts where they would repeat the global options.
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{Command, CommandFactory as _, Error, FromArgMatches as _};
 
 use crate::args::Cli;
 
-/// Stands where a command's help would list the global options again.
+/// Replaces the list of global options in the help of a command.
 const GLOBAL_OPTIONS: &str = "Global options (--manifests, --policy, --output json and others): bivium --help";
 
-/// The command line of this process. Ends the process where it makes no sense, and where it asks for help.
+/// The command line of this process. Ends the process if the command line is wrong or asks for help.
 pub(crate) fn read() -> Cli {
     let mut command = short();
     let matches = match command.try_get_matches_from_mut(std::env::args_os()) {
@@ -20,10 +20,10 @@ pub(crate) fn read() -> Cli {
     cli
 }
 
-/// The program's command. Only its own help lists the global options; those of its commands say where they are.
+/// The program's command. Only its own help lists the global options; the help of each subcommand refers to it.
 pub(crate) fn short() -> Command {
     let mut command = Cli::command();
-    // Global options become options of every command only now.
+    // Only this makes the global options options of every subcommand.
     command.build();
     command.mut_subcommands(shorten)
 }
@@ -37,7 +37,7 @@ fn shorten(command: Command) -> Command {
     command.after_help(after).mut_args(hide).mut_subcommands(shorten)
 }
 
-/// Of several similar commands the nearest is suggested. Clap sorts them, the nearest last.
+/// Suggests only the most similar of several commands. Clap sorts them; the most similar is last.
 fn suggest_one(mut error: Error) -> Error {
     if let Some(ContextValue::Strings(mut names)) = error.remove(ContextKind::SuggestedSubcommand)
         && let Some(nearest) = names.pop()

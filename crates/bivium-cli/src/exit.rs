@@ -1,4 +1,4 @@
-//! How a run ends: the one place that turns what went wrong into an exit status and a message.
+//! How a run ends. Only this module turns a failure into an exit status and a message.
 
 use std::process::ExitCode;
 
@@ -7,21 +7,21 @@ use bivium::{ErrorCode, PluginError};
 use crate::limits;
 use crate::output::Output;
 
-/// Everything that was asked for is done.
+/// Success.
 pub(crate) const DONE: u8 = 0;
-/// Something checked is not as it should be (`doctor`).
+/// A check failed (`doctor`).
 pub(crate) const FAILED: u8 = 1;
-/// The command line makes no sense. Also clap's own status.
+/// The command line is wrong. Clap uses the same status.
 pub(crate) const USAGE: u8 = 2;
 
-/// Why a command did not do what it was asked.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The library's or the plugin's error.
+    /// An error of the library or the plugin.
     Plugin(PluginError),
-    /// The command line makes no sense, in one clause.
+    /// The command line is wrong; says why, in one clause.
     Usage(String),
-    /// Whoever read standard output has gone: nothing is left to say, and nothing is wrong.
+    /// The reader of standard output has closed it. This is no error, and there is nothing to report.
     ReaderGone,
 }
 
@@ -51,12 +51,12 @@ pub(crate) fn status(code: ErrorCode) -> u8 {
         ErrorCode::Unavailable | ErrorCode::Crashed | ErrorCode::Interrupted => 7,
         ErrorCode::Timeout => 124,
         ErrorCode::Cancelled => 130,
-        // Those of the plugin itself, faults of ours, and codes that come later.
+        // Errors of the plugin itself, internal errors, and codes that are added later.
         _ => FAILED,
     }
 }
 
-/// Says what went wrong, if anything did, and gives the exit status.
+/// Reports the failure, if there is one, and gives the exit status.
 pub(crate) fn end(result: Result<u8, Failure>, output: &Output) -> ExitCode {
     ExitCode::from(match result {
         Ok(status) => status,

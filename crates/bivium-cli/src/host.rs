@@ -1,5 +1,5 @@
-//! The manager that a command works with, and its end: whatever happened, plugins are unloaded and the exchange is
-//! deleted before the program ends.
+//! The manager that a command works with. However the command ends, plugins are unloaded and the exchange is deleted before
+//! the program exits.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,28 +25,28 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// A host for whatever the search paths hold. Takes over the signals.
+    /// A host for all plugins in the search paths. From now on it handles the signals.
     pub(crate) fn open(global: &Global, output: &Output) -> Result<Self> {
         let host = Self::with(global, output, Place::Searched)?;
-        host.tell_of_search(global, output, None);
+        host.warn_of_search_paths(global, output, None);
         Ok(host)
     }
 
-    /// A host for one plugin, and the plugin's name: a path of a manifest stands for the plugin that it declares, and that of a
-    /// component or a Python file for itself.
+    /// A host for one plugin, and the plugin's name. The path of a manifest stands for the plugin that it declares; the path of a
+    /// component or a Python file is itself a plugin.
     pub(crate) fn for_plugin(global: &Global, output: &Output, named: &Named) -> Result<(Self, String)> {
         let Target { name, place } = Target::of(named)?;
         let is_searched = matches!(place, Place::Searched);
         let host = Self::with(global, output, place)?;
-        // What is given by its path is not searched for.
+        // A plugin that is given by its path is not searched for.
         if is_searched {
-            host.tell_of_search(global, output, Some(&name));
+            host.warn_of_search_paths(global, output, Some(&name));
             host.check_is_no_pipeline(&name)?;
         }
         Ok((host, name))
     }
 
-    /// Tells of a pipeline that was asked for as if it were a plugin.
+    /// Fails if the name is a pipeline's and no plugin has it.
     fn check_is_no_pipeline(&self, name: &str) -> Result<()> {
         if self.manager.manifest(name).err().is_none_or(|error| error.code() != ErrorCode::NotFound) {
             return Ok(());
@@ -55,28 +55,28 @@ impl Host {
         if !self.manager.discover().pipelines().any(is_meant) {
             return Ok(());
         }
-        Err(PluginError::not_found(format!("there is no plugin {name:?}, but a pipeline of this name"))
+        Err(PluginError::not_found(format!("there is no plugin {name:?}, but there is a pipeline with this name"))
             .with_help(format!("`bivium pipeline run {name}` runs it")))
     }
 
-    /// As [`for_plugin`](Self::for_plugin), for commands that keep something of the plugin for later runs.
+    /// As [`for_plugin`](Self::for_plugin), for commands that save something about the plugin for later runs.
     pub(crate) fn for_kept_plugin(global: &Global, output: &Output, named: &Named) -> Result<(Self, String)> {
         if let Target { name, place: Place::Bare(_) } = Target::of(named)? {
-            let message = format!("nothing is kept of {name}, which has no manifest");
+            let message = format!("nothing can be saved for {name}, because it has no manifest");
             return Err(PluginError::invalid_input(message)
                 .with_help("give --config to each run, or write a manifest that names the file"));
         }
         Self::for_plugin(global, output, named)
     }
 
-    /// Tells of what lies in the places that nobody has named and is not read, and of plugins of the current directory that
-    /// are taken in place of the user's own: of all, or of the one that is asked for.
-    fn tell_of_search(&self, global: &Global, output: &Output, asked: Option<&str>) {
+    /// Warns about the default search paths: about files in them that are not read, and about plugins of the current directory that
+    /// are used in place of the user's own. Warns about all of them, or only about the plugin that was asked for.
+    fn warn_of_search_paths(&self, global: &Global, output: &Output, asked: Option<&str>) {
         if !named_paths(global).is_empty() {
             return;
         }
         let discovery = self.manager.discover();
-        // Where it is the one that is asked for and there is no other, it is the error of the command.
+        // If it is the plugin that was asked for and there is no other, this becomes the error of the command.
         let is_error = |path: &Path| {
             asked.is_some_and(|name| {
                 !discovery.found.contains_key(name) && path.file_stem().is_some_and(|stem| stem == name)
@@ -89,7 +89,7 @@ impl Host {
         }
         let matters = |shadowed: &&Shadowed| asked.is_none_or(|name| shadowed.name == name);
         for Shadowed { name, path, by, .. } in discovery.shadowed.iter().filter(matters) {
-            let what = format!("{} is taken, and your own {} is passed over", by.display(), path.display());
+            let what = format!("{} is used, and your own {} is ignored", by.display(), path.display());
             output.caution(&PluginError::invalid_manifest(what).with_plugin(name));
         }
     }
@@ -104,9 +104,9 @@ impl Host {
         Ok(host)
     }
 
-    /// Loads a plugin, with changes to its configuration for this run, unless the call is interrupted first.
+    /// Loads a plugin, with changes to its configuration for this run only. Stops when the call is interrupted.
     pub(crate) async fn load(&self, name: &str, changes: Option<Value>, call: &CallHandle) -> Result<()> {
-        // An unknown name is no plugin's error.
+        // If the name is unknown, there is no plugin that the error could belong to.
         self.manager.manifest(name)?;
         let load = async {
             match changes {
@@ -117,18 +117,18 @@ impl Host {
         call.guard(load).await.map_err(|error| error.with_plugin(name))
     }
 
-    /// Does what a command does; then, however it ended, unloads every plugin.
+    /// Does the work of a command. Then unloads every plugin, however the work ended.
     pub(crate) async fn scope<T>(self, work: impl AsyncFnOnce(&Self) -> Result<T, Failure>) -> Result<T, Failure> {
         let result = work(&self).await;
         for report in self.manager.unload_all().await {
             if let Err(error) = report.result {
-                tracing::warn!(plugin = report.name, %error, "the plugin did not end as it should");
+                tracing::warn!(plugin = report.name, %error, "the plugin was not unloaded cleanly");
             }
         }
         result
     }
 
-    /// As [`scope`](Self::scope), with the plugin loaded, for as long as no signal comes.
+    /// As [`scope`](Self::scope), with the plugin loaded. A signal ends it.
     pub(crate) async fn scope_loaded<T>(
         self,
         name: &str,
@@ -143,7 +143,7 @@ impl Host {
         .await
     }
 
-    /// Warns of files that should be manifests. Of those that are not read it was told before.
+    /// Finds the plugins, and warns about files that should be manifests. The files that are not read were already reported.
     pub(crate) fn discover(&self, global: &Global, output: &Output) -> Discovery {
         let discovery = self.manager.discover();
         let is_told = |error: &PluginError| error.code() == ErrorCode::Denied && named_paths(global).is_empty();
@@ -154,7 +154,7 @@ impl Host {
     }
 }
 
-/// What a manager is made of, by the command line and the environment: without what it would write to.
+/// A manager's settings, from the command line and the environment, without the files that it would write to.
 pub(crate) fn builder(global: &Global, place: Place<'_>) -> Result<ManagerBuilder> {
     let mut builder = PluginManager::builder().wasm(wasm(global)?);
     builder = match place {
@@ -200,11 +200,11 @@ pub(crate) struct Target<'a> {
     pub(crate) place: Place<'a>,
 }
 
-/// Where it is to be found.
+/// Where the plugin is.
 pub(crate) enum Place<'a> {
-    /// Among the manifests.
+    /// In the search paths, by its name.
     Searched,
-    /// In the manifest of this path.
+    /// In the manifest with this path.
     Manifest(&'a Path),
     /// In a file that has no manifest.
     Bare(Box<Manifest>),
@@ -244,15 +244,15 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Where plugins' log records are kept.
+/// The directory of the plugins' log records.
 pub(crate) fn log_dir(global: &Global) -> Result<PathBuf> {
     let data_dir = global.data_dir.clone().or_else(bivium::default_data_dir);
     let missing = || PluginError::internal("this user has no home directory").with_help("name a --data-dir");
     Ok(data_dir.ok_or_else(missing)?.join("logs"))
 }
 
-/// How components are compiled, and where they are kept then. They are strangers': a process of its own holds each
-/// compilation.
+/// How components are compiled, and where compiled code is stored. Components are not trusted, so each is compiled in a separate
+/// process.
 pub(crate) fn wasm(global: &Global) -> Result<WasmConfig> {
     let config = WasmConfig::new().compiler(Compiler::this_program([crate::COMPILER])?);
     Ok(match &global.cache {
@@ -261,7 +261,7 @@ pub(crate) fn wasm(global: &Global) -> Result<WasmConfig> {
     })
 }
 
-/// Where to look for manifests: what the command line says, else the environment, else the usual places.
+/// Where to look for manifests: the directories of the command line, else those of the environment, else the default ones.
 pub(crate) fn search_paths(global: &Global) -> Vec<SearchPath> {
     let named = named_paths(global);
     if named.is_empty() {
@@ -271,7 +271,7 @@ pub(crate) fn search_paths(global: &Global) -> Vec<SearchPath> {
     named.into_iter().map(SearchPath::named).collect()
 }
 
-/// Refuses a place of the command line that is not there. What a variable lists may be made later.
+/// Refuses a path of the command line that does not exist. A path that the variable lists may be created later.
 ///
 /// # Errors
 /// `not-found`.
@@ -283,12 +283,12 @@ pub(crate) fn check_named(global: &Global) -> Result<()> {
     }
 }
 
-/// The manifests in BIVIUM_HOME, which whoever set it trusts.
+/// The manifests in BIVIUM_HOME. They are trusted, because the user set that variable.
 fn own_manifests(global: &Global) -> impl Iterator<Item = PathBuf> {
     global.home.iter().map(|home| home.join("manifests"))
 }
 
-/// The places that somebody has named.
+/// The search paths that the user has named.
 fn named_paths(global: &Global) -> Vec<PathBuf> {
     if !global.manifests.is_empty() {
         return global.manifests.clone();

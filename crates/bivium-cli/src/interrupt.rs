@@ -1,5 +1,5 @@
-//! Signals: the first asks the running work to stop, so that plugins are unloaded and files deleted; the second
-//! ends the program at once. Workers notice that their host is gone, and the next host deletes its files.
+//! Signals. The first asks the running work to stop, so that plugins are unloaded and files deleted. The second ends the program
+//! at once; then the workers notice that their host is gone, and the next host deletes its files.
 
 use bivium::{CancellationToken, ErrorCode, PluginError, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -7,14 +7,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::exit;
 use crate::output::Screen;
 
-/// Has the kernel keep how children end until that is asked for, also where whoever started the program has it ignore SIGCHLD.
-pub(crate) fn heed_children() {
-    // It listens for as long as the program lives. An error means that SIGCHLD stays as it was.
+/// Makes the kernel keep the exit status of child processes until it is asked for, even if the program was started with SIGCHLD
+/// ignored.
+pub(crate) fn keep_child_status() {
+    // The handler stays for the program's whole life. An error means that SIGCHLD stays as it was.
     let _ = signal(SignalKind::child());
 }
 
-/// From now on signals do not end the program by themselves; the first cancels the token. To be called when nothing
-/// blocks for ever any more (reading arguments from a terminal, for one).
+/// From now on signals do not end the program by themselves; the first cancels the token. Call it only after everything that can
+/// block for ever (reading arguments from a terminal, for example).
 pub(crate) fn watch(screen: &Screen) -> Result<CancellationToken> {
     let mut signals = listen()?;
     let token = CancellationToken::new();
@@ -22,9 +23,9 @@ pub(crate) fn watch(screen: &Screen) -> Result<CancellationToken> {
     tokio::spawn(async move {
         next(&mut signals).await;
         stop.cancel();
-        // Beside, since nobody may be reading it.
+        // On another thread, because nobody may be reading standard error.
         let noted = screen.clone();
-        tokio::task::spawn_blocking(move || noted.note("stopping; once more to stop at once"));
+        tokio::task::spawn_blocking(move || noted.note("stopping; interrupt again to stop at once"));
         next(&mut signals).await;
         screen.end_bars();
         std::process::exit(i32::from(exit::status(ErrorCode::Cancelled)));
@@ -32,15 +33,14 @@ pub(crate) fn watch(screen: &Screen) -> Result<CancellationToken> {
     Ok(token)
 }
 
-/// From now on signals do not end the program by themselves; the future is ready when the first has come.
+/// From now on signals do not end the program by themselves; the future is ready when the first signal has come.
 pub(crate) fn first() -> Result<impl Future<Output = ()>> {
     let mut signals = listen()?;
     Ok(async move { next(&mut signals).await })
 }
 
-/// From now on a file that would become larger than `ulimit -f` allows is an error of whoever writes it, and does not end the
-/// program.
-pub(crate) fn outlive_size_limit() -> Option<Signal> {
+/// From now on, writing a file past the limit of `ulimit -f` is an error of that write, and does not end the program.
+pub(crate) fn catch_size_signal() -> Option<Signal> {
     signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).ok()
 }
 

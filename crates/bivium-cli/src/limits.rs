@@ -1,4 +1,4 @@
-//! The limits of whoever started the program (`ulimit`): of what is too low it says which to raise.
+//! The resource limits of this process (`ulimit`). If one is too low, the error says which one to raise.
 
 use std::fs::File;
 use std::sync::mpsc;
@@ -7,24 +7,24 @@ use std::thread;
 use bivium::{PluginError, Result};
 use rustix::process::{Resource, getrlimit};
 
-/// The stack of the thread that the program runs in, whatever `ulimit -s` says.
+/// The stack size of the thread that the program runs in, whatever `ulimit -s` says.
 pub(crate) const STACK: usize = 8 << 20;
-/// Files that the program opens before it has done anything.
+/// The number of files that the program opens when it starts.
 const FILES: usize = 24;
-/// Threads that it starts at once.
+/// The number of threads that it starts at once.
 const THREADS: usize = 24;
 
 const RAISE_FILES: &str = "raise the limit of open files (`ulimit -n`)";
 const RAISE_THREADS: &str = "raise the limit of processes and threads (`ulimit -u`)";
 
-/// Refuses to begin where the program could not go on: libraries panic there.
+/// Fails if the limits are so low that libraries would panic.
 pub(crate) fn check() -> Result<()> {
     let files: std::io::Result<Vec<File>> = (0..FILES).map(|_| File::open("/dev/null")).collect();
     if let Err(error) = files {
         let message = format!("the program cannot open {FILES} files: {error}");
         return Err(PluginError::resource_exhausted(message).with_help(RAISE_FILES));
     }
-    // Threads cost more than files, and nearly nobody limits them.
+    // Threads cost more to try than files, and are rarely limited.
     if getrlimit(Resource::Nproc).current.is_some_and(|most| most < 1 << 12) {
         check_threads()?;
     }
@@ -36,7 +36,7 @@ fn check_threads() -> Result<()> {
     let held = std::sync::Arc::new(std::sync::Mutex::new(held));
     let wait = || {
         let held = std::sync::Arc::clone(&held);
-        // Ends with an error when the sender goes.
+        // Ends with an error when the sender is dropped.
         thread::Builder::new().stack_size(64 << 10).spawn(move || held.lock().map(|held| held.recv()).is_ok())
     };
     let threads: std::io::Result<Vec<_>> = (0..THREADS).map(|_| wait()).collect();
@@ -44,12 +44,12 @@ fn check_threads() -> Result<()> {
     threads.map(drop).map_err(|error| no_threads(&error))
 }
 
-/// A thread cannot be started.
+/// The error for a thread that could not be started.
 pub(crate) fn no_threads(error: &std::io::Error) -> PluginError {
     PluginError::resource_exhausted(format!("the program cannot start threads: {error}")).with_help(RAISE_THREADS)
 }
 
-/// Adds to an error which limit is behind it.
+/// Adds to an error which limit caused it.
 pub(crate) fn advise(error: PluginError) -> PluginError {
     let said = error.message();
     if error.help().is_some_and(|help| help.contains("ulimit")) {
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_names_the_limit_that_is_behind_it() {
+    fn an_error_names_the_limit_that_caused_it() {
         let error =
             advise(PluginError::internal("cannot run x: Too many open files (os error 24)").with_help("mend it"));
         assert_eq!(error.help(), Some("mend it; raise the limit of open files (`ulimit -n`)"));

@@ -1,9 +1,7 @@
-//! The `bivium` program: what a person, a script or a shell pipeline does with plugins, over the library of the
-//! same name. Results go to standard output as JSON, everything else to standard error, and the exit status says
-//! how it ended (`exit`).
+//! The `bivium` program: a command line for people and scripts, over the library of the same name. Results go to standard output as
+//! JSON, everything else goes to standard error, and the exit status says how the run ended (`exit`).
 //!
-//! It decides nothing about plugins itself: every command is a few calls of the library and a way to show what
-//! came back.
+//! It decides nothing about plugins itself: every command is a few calls of the library, and code that shows the results.
 
 mod advice;
 mod args;
@@ -26,19 +24,19 @@ use output::{Output, start_logging};
 use secrets::Secrets;
 use tokio::runtime::Builder;
 
-/// How long work that was left behind may take to notice before the program ends without it.
-const LEFT_BEHIND: Duration = Duration::from_millis(200);
-/// The one argument of a compiler of components.
+/// How long the program waits at its end for background work to stop.
+const BACKGROUND_WORK: Duration = Duration::from_millis(200);
+/// The one argument of a process that compiles a component.
 pub(crate) const COMPILER: &str = "compiler";
 /// The status of a Rust program that has panicked.
 const PANICKED: u8 = 101;
 
 fn main() -> ExitCode {
-    // First of all: it may start the program again, without them.
+    // Before anything else, because it may start the program again without the secrets in its environment.
     let secrets = Secrets::take();
     let program = std::thread::Builder::new().name("bivium".to_owned()).stack_size(limits::STACK);
     match program.spawn(move || run(secrets)) {
-        // Whoever panicked has said why.
+        // The panic has already printed its message.
         Ok(program) => program.join().unwrap_or(ExitCode::from(PANICKED)),
         Err(error) => {
             eprintln!("bivium: {}", limits::no_threads(&error));
@@ -48,7 +46,7 @@ fn main() -> ExitCode {
 }
 
 fn run(secrets: bivium::Result<Secrets>) -> ExitCode {
-    // Internal: compiles one component for a host, which says on standard input what to compile.
+    // Internal: compiles one component for a host, which describes it on standard input.
     if std::env::args_os().nth(1).is_some_and(|command| command == COMPILER) {
         return bivium::compiler_main();
     }
@@ -68,10 +66,10 @@ fn run(secrets: bivium::Result<Secrets>) -> ExitCode {
         Err(error) => return exit::end(Err(error.into()), &output),
     };
     let result = runtime.block_on(async {
-        interrupt::heed_children();
-        let _signals = interrupt::outlive_size_limit();
+        interrupt::keep_child_status();
+        let _signals = interrupt::catch_size_signal();
         commands::run(cli, &output).await
     });
-    runtime.shutdown_timeout(LEFT_BEHIND);
+    runtime.shutdown_timeout(BACKGROUND_WORK);
     exit::end(result, &output)
 }

@@ -1,10 +1,10 @@
-//! The secrets that the program is given in its environment, taken out of it.
+//! Takes the secrets out of the program's environment.
 //!
-//! A variable that a process removes still stands in its `/proc/PID/environ`, where the process itself, its children and
-//! whoever may read the file find it. So the first thing that the program does, before there is a second thread, is to put the
-//! secrets into a sealed file in memory and to start itself again (`exec`: the same process, arguments and open files)
-//! without them. The second start reads the file and closes it. Without such variables there is no second start. A core file would
-//! hold the secrets, too: a program that has any leaves none.
+//! A variable that a process removes can still be read in its `/proc/PID/environ`, by the process itself, by its children and by
+//! everybody who may read that file. So the program, before it has a second thread, writes the secrets into a sealed file in
+//! memory and starts itself again without them (`exec`: the same process, arguments and open files). The second start reads the
+//! file and closes it. If there are no such variables, there is no second start. A core file would hold the secrets too, so a
+//! program that has secrets writes none.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
@@ -22,13 +22,13 @@ use rustix::fs::{MemfdFlags, OFlags, SealFlags};
 use rustix::io::{Errno, FdFlags};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// In the environment of the second start: the descriptor of the file. It holds no secret.
-const HANDED_ON: &str = "BIVIUM_SECRETS_FD";
-/// How the file begins.
+/// The variable that tells the second start the file's descriptor. It holds no secret.
+const SECRETS_FD: &str = "BIVIUM_SECRETS_FD";
+/// The first bytes of the file.
 const MAGIC: &[u8] = b"bivium secrets 1\0";
-/// More than any environment holds.
+/// The largest file that is read, in bytes: larger than any environment.
 const LONGEST: u64 = 16 << 20;
-/// The program's own file, even where another has taken its name meanwhile.
+/// The program's own file, even if another file now has its path.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// Names and values of the variables.
@@ -42,7 +42,7 @@ impl fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// Takes the secrets out of the environment. To be called first of all: it may start the program again.
+    /// Takes the secrets out of the environment. Call it before anything else, because it may start the program again.
     ///
     /// # Errors
     /// `internal` if there are secrets and the program cannot be started again without them.
@@ -50,17 +50,17 @@ impl Secrets {
         let is_secret = |name: &OsStr| name.as_bytes().starts_with(SECRET_VARIABLE.as_bytes());
         let found = Self(std::env::vars_os().filter(|(name, _)| is_secret(name)).collect());
         if found.0.is_empty() {
-            return Ok(Self::handed_on().unwrap_or_default());
+            return Ok(Self::passed_on().unwrap_or_default());
         }
         let error = found.start_again();
         Err(PluginError::internal(format!("cannot take the secrets out of the program's environment: {error}"))
-            .with_help(format!("run it where {THIS_PROGRAM} is there, or without variables {SECRET_VARIABLE}…")))
+            .with_help(format!("run it where {THIS_PROGRAM} exists, or without variables {SECRET_VARIABLE}…")))
     }
 
     /// The name of each secret without its prefix, and its value.
     ///
     /// # Errors
-    /// `invalid-config` if one is not UTF-8, naming it; its value is shown nowhere.
+    /// `invalid-config` if one is not UTF-8. The error names it, but does not show its value.
     pub(crate) fn as_text(&self) -> Result<Vec<(&str, &str)>> {
         let text = |(name, value): &'_ (OsString, OsString)| {
             Err(PluginError::invalid_config(format!(
@@ -83,7 +83,7 @@ impl Secrets {
             .collect()
     }
 
-    /// Comes back only if it fails.
+    /// Returns only if it fails.
     fn start_again(&self) -> io::Error {
         let file = match self.sealed_file() {
             Ok(file) => file,
@@ -97,7 +97,7 @@ impl Secrets {
         for (name, _) in &self.0 {
             command.env_remove(name);
         }
-        command.args(arguments).env(HANDED_ON, file.as_raw_fd().to_string());
+        command.args(arguments).env(SECRETS_FD, file.as_raw_fd().to_string());
         match rustix::io::fcntl_setfd(&file, FdFlags::empty()) {
             Ok(()) => command.exec(),
             Err(error) => error.into(),
@@ -107,10 +107,10 @@ impl Secrets {
     fn sealed_file(&self) -> Result<File, Errno> {
         let sealable = MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC;
         let make = |flags| rustix::fs::memfd_create(c"bivium-secrets", flags);
-        // Kernels before 6.3 do not know that a file is never run.
+        // Kernels before 6.3 do not know this flag.
         let fd = make(sealable | MemfdFlags::NOEXEC_SEAL).or_else(|_| make(sealable))?;
         let mut file = File::from(fd);
-        // The kernel would call the second start by the name of the link that it is started by.
+        // Without this, the second start would have the name of the link in /proc as its process name.
         let called = std::fs::read("/proc/self/comm").unwrap_or_default();
         let mut bytes = [MAGIC, called.trim_ascii_end(), b"\0"].concat();
         for (name, value) in &self.0 {
@@ -124,11 +124,11 @@ impl Secrets {
         Ok(file)
     }
 
-    /// What a first start has handed on. A descriptor that is no such file is left alone: then the variable was inherited
-    /// from elsewhere.
-    fn handed_on() -> Option<Self> {
-        let fd: RawFd = std::env::var_os(HANDED_ON)?.to_str()?.parse().ok().filter(|fd| *fd > 2)?;
-        // Opened anew to be looked at: it may be anything, and must not be waited for.
+    /// Reads the secrets that the first start has passed on. If the descriptor is not such a file, it is left open: then the variable was
+    /// inherited from another program.
+    fn passed_on() -> Option<Self> {
+        let fd: RawFd = std::env::var_os(SECRETS_FD)?.to_str()?.parse().ok().filter(|fd| *fd > 2)?;
+        // It may be anything, so it is opened again for this check, in a way that cannot block.
         let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
         let mut file = OpenOptions::new().read(true).custom_flags(flags).open(format!("/proc/self/fd/{fd}")).ok()?;
         if !rustix::fs::fcntl_get_seals(&file).is_ok_and(|sealed| sealed.contains(seals())) {
@@ -137,13 +137,13 @@ impl Secrets {
         let mut bytes = Vec::new();
         (&mut file).take(LONGEST).read_to_end(&mut bytes).ok()?;
         let rest = bytes.strip_prefix(MAGIC)?;
-        // SAFETY: the descriptor is open, since it has just been opened anew. It was inherited for this, and nobody owns it:
-        // the program does nothing before this.
+        // SAFETY: the descriptor is open, because opening it again succeeded. The first start passed it on for this, and nothing else
+        // owns it: the program does nothing before this.
         #[expect(unsafe_code, reason = "there is no other way to close a descriptor that was inherited")]
         drop(unsafe { OwnedFd::from_raw_fd(fd) });
         let mut parts = rest.split(|byte| *byte == 0);
         if let Ok(called) = CString::new(parts.next()?) {
-            // It is for people who look at lists of processes.
+            // Only for people who look at lists of processes.
             let _ = rustix::thread::set_name(&called);
         }
         let mut secrets = Vec::new();
@@ -155,10 +155,11 @@ impl Secrets {
     }
 }
 
-/// Neither as a file nor for the program that the machine's `core_pattern` names, to which the kernel hands it at any size but 1.
+/// Disables core dumps, both to a file and to a program that the machine's `core_pattern` names: the kernel runs that program for any
+/// limit except 1.
 fn leave_no_core() {
     let maximum = getrlimit(Resource::Core).maximum;
-    // Who debugs the program can raise it again. An error means that it is 0 for good.
+    // A debugger can raise the limit again. An error means that it is 0 and stays so.
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(1), maximum });
 }
 

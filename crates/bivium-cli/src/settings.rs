@@ -27,12 +27,12 @@ impl FromStr for Setting {
 }
 
 impl Setting {
-    /// What it is called.
+    /// The key.
     pub(crate) fn key(&self) -> &str {
         &self.key
     }
 
-    /// Whether it takes something out.
+    /// Whether it removes the key.
     pub(crate) fn removes(&self) -> bool {
         self.value.is_null()
     }
@@ -45,7 +45,7 @@ pub(crate) fn texts(settings: &[Setting]) -> Vec<Text> {
     settings.iter().filter_map(text).collect()
 }
 
-/// All changes as one patch; of several for one key the last counts. None if there are no changes.
+/// All changes as one patch; if a key is given several times, the last one counts. `None` if there are no changes.
 pub(crate) fn patch(settings: Vec<Setting>) -> Option<Value> {
     let patch: Map<String, Value> = settings.into_iter().map(|setting| (setting.key, setting.value)).collect();
     (!patch.is_empty()).then_some(Value::Object(patch))

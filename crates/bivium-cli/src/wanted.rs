@@ -1,14 +1,14 @@
-//! What form a method's parameter wants of an argument, by the schema that is known of the method.
+//! The form of argument (text, file or JSON) that a method's parameter expects, by the method's schema.
 //!
-//! Of a Python method that is what its source says. Python does not hold callers to it, so nothing is refused for it: it is advice on
-//! a call that failed, and a problem of a pipeline that is checked.
+//! The schema of a Python method is made from its source. Python does not enforce it, so no call is refused because of it: it is used
+//! to advise on a call that failed, and to report a problem of a pipeline that is checked.
 
 use bivium::{ErrorCode, MethodInfo, PluginError, PluginManager};
 use serde_json::Value;
 
-use crate::commands::how::{forms, is_file, resolved};
+use crate::commands::method_help::{forms, is_file, resolved};
 
-/// The form that is wanted in place of another.
+/// The form that is expected in place of the one that was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wanted {
     /// A file in place of a text.
@@ -19,14 +19,14 @@ pub(crate) enum Wanted {
     Text,
 }
 
-/// How Python's own types of files and bytes end, which have no form in JSON Schema.
+/// The last parts of the names of Python types for files and bytes. JSON Schema has no type for them.
 const FILES: [&str; 5] = ["Blob", "Path", "PathLike", "bytes", "bytearray"];
-/// What names and descriptions of plain texts say. A `str` may as well be the path of a file.
+/// Words in names and descriptions of parameters that are plain texts. Without them, a `str` may be the path of a file.
 const TEXTS: [&str; 3] = ["text", "prompt", "sentence"];
 const PATHS: [&str; 2] = ["file", "path"];
 
 impl Wanted {
-    /// Of a parameter that is given this text; none for a file.
+    /// The form that the parameter `key` expects, if it is given this text, or a file if `value` is `None`.
     pub(crate) fn by(method: &MethodInfo, key: &str, value: Option<&str>) -> Option<Self> {
         let schema = method.parameters.as_ref()?;
         let property = schema.get("properties")?.get(key)?;
@@ -57,11 +57,11 @@ fn is_pythons_file(property: &Value) -> bool {
     FILES.contains(&named.rsplit('.').next().unwrap_or_default())
 }
 
-/// Whether a text may stand there: where the schema says nothing of it, it may.
+/// Whether the schema allows a text. It does if it says nothing about types.
 fn takes_text(schema: &Value, property: &Value, value: &str) -> bool {
     let property = resolved(schema, property);
     if let Some(values) = property.get("enum").and_then(Value::as_array) {
-        // One that is none of several texts is told by the plugin.
+        // If the text is not one of these values, the plugin reports that.
         return values.iter().any(Value::is_string) || values.is_empty();
     }
     if let Some(only) = property.get("const") {
@@ -78,7 +78,7 @@ fn takes_text(schema: &Value, property: &Value, value: &str) -> bool {
     }
 }
 
-/// Whether a file's path is surely not what is meant.
+/// Whether the parameter is a text that is surely not the path of a file.
 fn is_plain_text(key: &str, property: &Value) -> bool {
     let said =
         format!("{key} {}", property.get("description").and_then(Value::as_str).unwrap_or_default()).to_lowercase();
@@ -89,12 +89,12 @@ fn is_plain_text(key: &str, property: &Value) -> bool {
         && !says(&PATHS)
 }
 
-/// Whether wrong arguments may be behind an error of a Python plugin, which learns of them when it works with them.
+/// Whether wrong arguments may be the cause of this error of a Python plugin. It notices them only when it uses them.
 pub(crate) fn may_be_of_arguments(error: &PluginError) -> bool {
     matches!(error.code(), ErrorCode::InvalidInput | ErrorCode::PluginFailed)
 }
 
-/// The method of a Python plugin, as its source tells it. None of the plugin runs.
+/// The method of a Python plugin, as its source describes it. None of the plugin's code runs.
 pub(crate) async fn python_method(manager: &PluginManager, plugin: &str, method: &str) -> Option<MethodInfo> {
     manager.manifest(plugin).ok()?.python()?;
     let methods = manager.inspect(plugin).await.ok()?.methods?;
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_form_that_a_parameter_wants() {
+    fn the_form_that_a_parameter_expects() {
         let properties = json!({
             "text": {"type": "string"}, "n": {"type": "integer"}, "auto": {"type": "integer", "default": "auto"},
             "audio": {"type": "string"}, "maybe": {"anyOf": [{"type": "integer"}, {"type": "null"}]},

@@ -1,4 +1,4 @@
-//! [`Admit`]: lets a call through that has a place in its plugin.
+//! [`Admit`]: decides when a call that has a place in its plugin may start.
 
 use std::any::Any;
 use std::fmt;
@@ -7,22 +7,22 @@ use async_trait::async_trait;
 
 use crate::{CallHandle, Result};
 
-/// Lets a call through once it has a place in its plugin, and before an instance is taken or made for it: see
+/// Admits a call once it has a place in its plugin, and before an instance is taken or made for it: see
 /// [`Call::admitted_by`](crate::Call::admitted_by).
 #[async_trait]
 pub trait Admit: Send + Sync + 'static {
-    /// Lets the call through if it need not wait. Must not block. Where it gives none, the call comes to [`admit`](Self::admit).
+    /// Admits the call if it need not wait. Must not block. If it returns `None`, the call is passed to [`admit`](Self::admit).
     fn admit_at_once(&self) -> Option<Admission>;
 
     /// Waits until the call may start.
     ///
     /// # Errors
-    /// `resource-exhausted` if it may not; `cancelled`; `timeout`.
+    /// `resource-exhausted` if the call may never start; `cancelled`; `timeout`.
     async fn admit(&self, call: &CallHandle) -> Result<Admission>;
 }
 
 impl dyn Admit {
-    /// Lets the call through at once, or as soon as it may start.
+    /// Admits the call at once, or as soon as it may start.
     ///
     /// # Errors
     /// As [`admit`](Admit::admit).
@@ -34,12 +34,12 @@ impl dyn Admit {
     }
 }
 
-/// What a call holds that was let through, until it has ended. Dropping it gives back what was taken for the call.
+/// Held by an admitted call until it has ended. Dropping it releases what was reserved for the call.
 #[derive(Default)]
 pub struct Admission(#[allow(dead_code, reason = "held for its drop")] Option<Box<dyn Any + Send + Sync>>);
 
 impl Admission {
-    /// One that `place` gives back when it is dropped.
+    /// An admission that drops `place` when it is dropped.
     pub fn new(place: impl Any + Send + Sync) -> Self {
         Self(Some(Box::new(place)))
     }

@@ -24,18 +24,18 @@ struct BlobFile {
 }
 
 impl Blob {
-    /// A blob over an existing file; `keep` is dropped with the last handle. For those who own files.
+    /// A blob for an existing file. `keep` is dropped with the last handle; an owner of files can use it to delete the file.
     #[must_use]
     pub fn new(path: PathBuf, media_type: &str, size: u64, keep: Option<Box<dyn Any + Send + Sync>>) -> Self {
         Self(Arc::new(BlobFile { path, media_type: media_type.to_owned(), size, keep }))
     }
 
-    /// A file of the caller's, passed on with no copy. It must stay as it is while calls use it. Without a media
-    /// type the file name's extension decides.
+    /// A file of the caller, used without a copy. It must not change while calls use it. If no media type is given, it is taken
+    /// from the file name's extension.
     ///
     /// # Errors
-    /// `not-found` if the file is not there, `invalid-input` if it is no regular file, `denied` or `internal` if
-    /// it cannot be looked at.
+    /// `not-found` if the file does not exist, `invalid-input` if it is not a regular file, `denied` or `internal` if
+    /// it cannot be inspected.
     pub fn by_reference(path: impl AsRef<Path>, media_type: Option<&str>) -> Result<Self> {
         let path = path.as_ref();
         let failed = |error: io::Error| {
@@ -55,7 +55,7 @@ impl Blob {
         Ok(Self::new(absolute.clone(), media_type, metadata.len(), None))
     }
 
-    /// Where the file lies: an absolute path.
+    /// The file's absolute path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0.path
@@ -73,14 +73,14 @@ impl Blob {
         self.0.size
     }
 
-    /// Whether the file goes with the last handle.
+    /// Whether the file is deleted with the last handle.
     #[must_use]
     pub fn is_owned(&self) -> bool {
         self.0.keep.is_some()
     }
 
-    /// Opens the file for reading. Read it, do not map it: whoever wrote it may still be able to truncate it, and
-    /// a truncated map kills its reader.
+    /// Opens the file for reading. Do not map it into memory: its writer may still be able to truncate it, and reading a
+    /// truncated map kills the process.
     ///
     /// # Errors
     /// Those of [`File::open`].
@@ -95,23 +95,23 @@ impl fmt::Debug for Blob {
     }
 }
 
-/// Large data of a host's own type that can become a blob.
+/// A host's own type for large data that can be written to a file and so become a blob.
 pub trait FileBackedDto {
     /// The media type of the file.
     fn media_type(&self) -> &str {
         "application/octet-stream"
     }
 
-    /// Gives the path of a file with the data. A new file made in `dir` becomes the exchange's own and is deleted
-    /// with the last handle; a file elsewhere is passed by reference and stays.
+    /// Returns the path of a file with the data. A new file in `dir` belongs to the exchange and is deleted with the last handle; a
+    /// file elsewhere is used by reference and not deleted.
     ///
     /// # Errors
-    /// Whatever went wrong in writing.
+    /// The error of writing the file.
     fn to_temp_file(&self, dir: &Path) -> io::Result<PathBuf>;
 }
 
-/// Media types that plugins exchange most, with the file name extensions that Python's libraries expect. Types
-/// are those of the IANA registry, or in common use (`application/x-npy`).
+/// Common media types, with the file name extensions that Python libraries expect. The types are registered with IANA or in common
+/// use (`application/x-npy`).
 const MEDIA_TYPES: &[(&str, &str)] = &[
     ("wav", "audio/wav"),
     ("mp3", "audio/mpeg"),
@@ -136,7 +136,7 @@ const MEDIA_TYPES: &[(&str, &str)] = &[
     ("srt", "application/x-subrip"),
 ];
 
-/// The media type that a file name's extension stands for; `application/octet-stream` if unknown.
+/// The media type for a file name's extension; `application/octet-stream` if unknown.
 #[must_use]
 pub fn media_type_of_path(path: &Path) -> &'static str {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();

@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use crate::progress::Pace;
 use crate::{Admit, Blob, Payload, PluginError, Progress, Result};
 
-/// The id of a call, unique in this host and across hosts of one machine with overwhelming likelihood. Written as
-/// 16 hexadecimal digits.
+/// The id of a call. Unique in this host, and almost certainly among all hosts of a machine. Written as 16 hexadecimal
+/// digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallId(u64);
 
@@ -30,10 +30,10 @@ impl CallId {
     /// A new id.
     #[must_use]
     pub fn next() -> Self {
-        /// A thread takes so many at once: one counter for all would be what every call's thread waits for.
+        /// A thread takes this many ids at once, so that threads do not contend for one counter.
         const BLOCK: u64 = 1 << 10;
         static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| {
-            // The time in nanoseconds, spread by a hash's multiplier, keeps the ids of two hosts apart in shared logs.
+            // Starts from the time in nanoseconds, multiplied as in a hash, so that two hosts do not use the same ids in shared logs.
             let nanos = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos());
             let seed = u64::try_from(nanos & u128::from(u64::MAX)).unwrap_or_default();
             let seed = (seed ^ u64::from(std::process::id())).wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -72,7 +72,7 @@ impl FromStr for CallId {
         let digits = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
         let id = u64::from_str_radix(text, 16).ok().filter(|_| digits);
         id.map(Self)
-            .ok_or_else(|| PluginError::invalid_input(format!("{text:?} is no call id (16 hexadecimal digits)")))
+            .ok_or_else(|| PluginError::invalid_input(format!("{text:?} is not a call id (16 hexadecimal digits)")))
     }
 }
 
@@ -89,25 +89,25 @@ impl<'de> Deserialize<'de> for CallId {
     }
 }
 
-/// Steers and watches a call from outside, while the call itself is on its way. Cheap to clone.
+/// Controls and observes a call while it runs. Cheap to clone.
 #[derive(Clone)]
 pub struct CallHandle(Arc<Control>);
 
 struct Control {
     id: CallId,
-    /// Whether a handle has cancelled the call. Those who run a call ask often, and a token's answer takes a lock.
+    /// Whether a handle has cancelled the call. Code that runs a call asks often, and asking a token takes a lock.
     is_cancelled: AtomicBool,
-    /// Made when somebody first waits for it or cancels: most calls are over before.
+    /// Created when the first task waits for it or cancels the call. Most calls end without it.
     cancel: OnceLock<CancellationToken>,
-    /// Tokens of others that cancel the call too.
-    tied: OnceLock<Mutex<Vec<CancellationToken>>>,
+    /// Other tokens that cancel the call too.
+    tokens: OnceLock<Mutex<Vec<CancellationToken>>>,
     deadline: Deadline,
-    /// Told when a deadline or a token is added, so that those who wait take it into account.
+    /// Notified when a deadline or a token is added, so that waiting tasks take it into account.
     changed: Notify,
-    progress: OnceLock<Channel>,
+    progress: OnceLock<ProgressChannel>,
 }
 
-/// A point in time that may only become earlier; at first there is none. In nanoseconds since the first call of this process.
+/// A point in time that can only become earlier. At first there is none. In nanoseconds since the first call of this process.
 struct Deadline(AtomicU64);
 
 impl Deadline {
@@ -125,45 +125,45 @@ impl Deadline {
         }
     }
 
-    /// Sets it, unless an earlier one is set. One that lies some centuries ahead is none.
+    /// Sets it, unless an earlier one is set. A time some centuries ahead counts as no deadline.
     fn bring_forward(&self, to: Instant) {
         let nanos = to.saturating_duration_since(Self::base()).as_nanos();
         self.0.fetch_min(u64::try_from(nanos).unwrap_or(Self::NONE), Ordering::AcqRel);
     }
 }
 
-/// What is known of a call's progress, and how fast it gets on.
+/// The latest progress report of a call, and its pace.
 #[derive(Clone)]
-struct Channel {
+struct ProgressChannel {
     sender: watch::Sender<Progress>,
     pace: Arc<Mutex<Pace>>,
 }
 
 impl CallHandle {
     fn new() -> Self {
-        // No deadline lies before it.
+        // All deadlines are counted from this time, so it must be set before the first one.
         Deadline::base();
         Self(Arc::new(Control {
             id: CallId::next(),
             is_cancelled: AtomicBool::new(false),
             cancel: OnceLock::new(),
-            tied: OnceLock::new(),
+            tokens: OnceLock::new(),
             deadline: Deadline(AtomicU64::new(Deadline::NONE)),
             changed: Notify::const_new(),
             progress: OnceLock::new(),
         }))
     }
 
-    /// Of another call that has the same deadline and is cancelled by the same tokens.
-    fn again(&self) -> Self {
-        let again = Self::new();
+    /// The control of another call with the same deadline and the same tokens that cancel it.
+    fn with_same_limits(&self) -> Self {
+        let other = Self::new();
         if let Some(deadline) = self.deadline() {
-            again.0.deadline.bring_forward(deadline);
+            other.0.deadline.bring_forward(deadline);
         }
-        for token in self.tied() {
-            again.tie(token);
+        for token in self.tokens() {
+            other.add_token(token);
         }
-        again
+        other
     }
 
     fn bring_forward(&self, deadline: Instant) {
@@ -171,16 +171,16 @@ impl CallHandle {
         self.0.changed.notify_waiters();
     }
 
-    fn tie(&self, token: CancellationToken) {
-        let tied = self.0.tied.get_or_init(Mutex::default);
-        tied.lock().unwrap_or_else(PoisonError::into_inner).push(token);
+    fn add_token(&self, token: CancellationToken) {
+        let tokens = self.0.tokens.get_or_init(Mutex::default);
+        tokens.lock().unwrap_or_else(PoisonError::into_inner).push(token);
         self.0.changed.notify_waiters();
     }
 
-    /// The tokens of others that cancel the call.
-    fn tied(&self) -> Vec<CancellationToken> {
-        let tied = self.0.tied.get();
-        tied.map(|tied| tied.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap_or_default()
+    /// The other tokens that cancel the call.
+    fn tokens(&self) -> Vec<CancellationToken> {
+        let tokens = self.0.tokens.get();
+        tokens.map(|tokens| tokens.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap_or_default()
     }
 
     /// The call's id.
@@ -189,7 +189,7 @@ impl CallHandle {
         self.0.id
     }
 
-    /// Asks the call to stop. Returns at once; the call ends with `cancelled` soon after.
+    /// Asks the call to stop and returns at once. The call ends with `cancelled` soon after.
     pub fn cancel(&self) {
         self.0.is_cancelled.store(true, Ordering::Release);
         self.token().cancel();
@@ -201,9 +201,9 @@ impl CallHandle {
         if self.0.is_cancelled.load(Ordering::Acquire) {
             return true;
         }
-        let tied = self.0.tied.get();
-        tied.is_some_and(|tied| {
-            tied.lock().unwrap_or_else(PoisonError::into_inner).iter().any(CancellationToken::is_cancelled)
+        let tokens = self.0.tokens.get();
+        tokens.is_some_and(|tokens| {
+            tokens.lock().unwrap_or_else(PoisonError::into_inner).iter().any(CancellationToken::is_cancelled)
         })
     }
 
@@ -216,12 +216,12 @@ impl CallHandle {
         while self.next_end(false).await.is_none() {}
     }
 
-    /// Waits for a cancel and, if it `counts`, for the deadline; none where a deadline or a token was added meanwhile.
+    /// Waits for a cancel and, if `counts` is set, for the deadline. `None` if a deadline or a token was added meanwhile.
     async fn next_end(&self, counts: bool) -> Option<PluginError> {
         let mut changed = pin!(self.0.changed.notified());
         changed.as_mut().enable();
-        let mut tied: Vec<_> = self.tied().into_iter().map(|token| Box::pin(token.cancelled_owned())).collect();
-        let others = poll_fn(|cx| match tied.iter_mut().any(|token| token.as_mut().poll(cx).is_ready()) {
+        let mut tokens: Vec<_> = self.tokens().into_iter().map(|token| Box::pin(token.cancelled_owned())).collect();
+        let others = poll_fn(|cx| match tokens.iter_mut().any(|token| token.as_mut().poll(cx).is_ready()) {
             true => Poll::Ready(()),
             false => Poll::Pending,
         });
@@ -240,44 +240,44 @@ impl CallHandle {
         }
     }
 
-    /// When the call must have ended.
+    /// The time by which the call must have ended.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.0.deadline.get()
     }
 
-    /// The time left to the deadline, zero if it has passed; none if the call has no deadline.
+    /// The time left until the deadline, zero if it has passed; `None` if the call has no deadline.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         self.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// Says how far the call is. For those who run calls. The time to the end is worked out here.
+    /// Reports the call's progress. For code that runs calls. The time left is computed here.
     pub fn report(&self, mut progress: Progress) {
-        let Channel { sender, pace } = self.channel();
+        let ProgressChannel { sender, pace } = self.channel();
         let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
         progress.eta_s = pace.observe(Instant::now(), progress.fraction);
         sender.send_replace(progress);
     }
 
-    /// How far the call is, as last reported, and a way to wait for the next report.
+    /// The latest progress report, and a way to wait for the next one.
     #[must_use]
     pub fn progress(&self) -> watch::Receiver<Progress> {
         self.channel().sender.subscribe()
     }
 
-    /// Whether anybody listens to progress. A road that would have to pay for it may leave it out otherwise.
+    /// Whether anybody listens to progress. If not, a runtime may leave out reports that cost time.
     #[must_use]
     pub fn has_listener(&self) -> bool {
         self.0.progress.get().is_some_and(|channel| channel.sender.receiver_count() > 0)
     }
 
-    fn channel(&self) -> &Channel {
-        let new = || Channel { sender: watch::Sender::new(Progress::default()), pace: Arc::default() };
+    fn channel(&self) -> &ProgressChannel {
+        let new = || ProgressChannel { sender: watch::Sender::new(Progress::default()), pace: Arc::default() };
         self.0.progress.get_or_init(new)
     }
 
-    /// The error of a call that may not go on: it is cancelled, or its deadline has passed.
+    /// The error with which the call must end, if it is cancelled or its deadline has passed.
     #[must_use]
     pub fn interruption(&self) -> Option<PluginError> {
         match self.is_cancelled() {
@@ -286,7 +286,7 @@ impl CallHandle {
         }
     }
 
-    /// The error of a call whose deadline has passed.
+    /// The error of the call if its deadline has passed.
     #[must_use]
     pub fn overdue(&self) -> Option<PluginError> {
         let is_late = self.deadline().is_some_and(|deadline| deadline <= Instant::now());
@@ -301,7 +301,7 @@ impl CallHandle {
         PluginError::past_deadline().with_call(self.0.id)
     }
 
-    /// Waits until the call is cancelled or its deadline has passed, and gives the error that it then ends with.
+    /// Waits until the call is cancelled or its deadline has passed. Returns the error with which the call then ends.
     pub async fn interrupted(&self) -> PluginError {
         loop {
             if let Some(error) = self.next_end(true).await {
@@ -312,7 +312,7 @@ impl CallHandle {
 
     /// Runs `work` until it ends or the call is interrupted; then `work` is dropped.
     ///
-    /// The interruption is looked at first, each time: work that always has something ready ends all the same.
+    /// The interruption is checked before each poll of `work`, so work that is always ready ends too.
     ///
     /// # Errors
     /// `cancelled`; `timeout`.
@@ -325,13 +325,13 @@ impl CallHandle {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
                 return Poll::Ready(Ok(done));
             }
-            // What ends at once, as most does, pays for no timer and no waker.
+            // Most work ends at once, and then needs no timer and no waker.
             interrupted.get_or_insert_with(|| Box::pin(self.interrupted())).as_mut().poll(cx).map(Err)
         })
         .await
     }
 
-    /// The same for work that may fail.
+    /// As [`unless_interrupted`](Self::unless_interrupted), for work that may fail.
     ///
     /// # Errors
     /// Those of `work`; `cancelled`; `timeout`.
@@ -348,13 +348,13 @@ impl fmt::Debug for CallHandle {
 
 /// One execution of a plugin: a method, arguments, the blobs that they name, and a [`CallHandle`].
 ///
-/// In the arguments `{"$blob": n}` stands for the n-th of [`blobs`](Self::blobs); [`escape`](crate::escape) keeps
-/// data that merely looks like it apart.
+/// In the arguments `{"$blob": n}` stands for the n-th of [`blobs`](Self::blobs). Data that only looks like that is written with
+/// [`escape`](crate::escape).
 ///
-/// A clone is another call: it has an id, a progress and a cancel of its own, and the deadline and the tokens of the first.
+/// A clone is another call: it has its own id, progress and cancellation, and the same deadline and tokens as the original.
 #[non_exhaustive]
 pub struct Call {
-    /// The method; [`Call::EXECUTE`] unless named.
+    /// The method; [`Call::EXECUTE`] by default.
     pub method: Cow<'static, str>,
     /// Positional arguments.
     pub positional: Vec<Value>,
@@ -362,8 +362,8 @@ pub struct Call {
     pub named: Map<String, Value>,
     /// The blobs that the arguments name by index.
     pub blobs: Vec<Blob>,
-    /// What is said of the call beside its arguments, to plugins of cjm-plugin-system: their call envelope, with
-    /// `control`, `run_id`, `actor` and so on. Others do not see it.
+    /// Data about the call beside its arguments, for plugins of cjm-plugin-system: their call envelope, with `control`, `run_id`,
+    /// `actor` and so on. Other plugins do not see it.
     pub envelope: Map<String, Value>,
     handle: CallHandle,
     admit: Option<Arc<dyn Admit>>,
@@ -377,7 +377,7 @@ impl Clone for Call {
             named: self.named.clone(),
             blobs: self.blobs.clone(),
             envelope: self.envelope.clone(),
-            handle: self.handle.again(),
+            handle: self.handle.with_same_limits(),
             admit: self.admit.clone(),
         }
     }
@@ -445,17 +445,17 @@ impl Call {
         self.named(name, reference)
     }
 
-    /// Says something of the call beside its arguments ([`envelope`](Self::envelope)).
+    /// Adds a key to the call's envelope ([`envelope`](Self::envelope)).
     #[must_use]
     pub fn envelope(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
         self.envelope.insert(key.into(), value.into());
         self
     }
 
-    /// Takes the named arguments from a payload's object; its blobs are added to those already there.
+    /// Adds the keys of a payload's object as named arguments, and its blobs to the blobs of the call.
     ///
     /// # Errors
-    /// `invalid-input` if the payload is no object or names a blob that it does not have.
+    /// `invalid-input` if the payload is not an object or names a blob that it does not have.
     pub fn named_from(mut self, payload: Payload) -> Result<Self> {
         let offset = self.blobs.len();
         let payload = payload.checked()?.shifted(offset);
@@ -471,40 +471,39 @@ impl Call {
         Ok(self)
     }
 
-    /// Sets the deadline to `timeout` from now: it covers queueing, the start of an instance, the call and its
-    /// stream.
+    /// Sets the deadline to `timeout` from now. It covers waiting in the queue, starting an instance, the call and its stream.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
-        // A time-out too long to add up is none.
+        // A timeout that is too long to add means no deadline.
         match Instant::now().checked_add(timeout) {
             Some(deadline) => self.deadline(deadline),
             None => self,
         }
     }
 
-    /// Sets the deadline, unless an earlier one is set. Handles that were taken before have it too.
+    /// Sets the deadline, unless an earlier one is set. It also applies to handles that were taken before.
     #[must_use]
     pub fn deadline(self, deadline: Instant) -> Self {
         self.handle.bring_forward(deadline);
         self
     }
 
-    /// Lets `token` cancel the call, beside its handles and other tokens. Cancelling the call does not cancel `token`.
+    /// Makes `token` cancel the call too, beside its handles and other tokens. Cancelling the call does not cancel `token`.
     #[must_use]
     pub fn cancellation(self, token: CancellationToken) -> Self {
-        self.handle.tie(token);
+        self.handle.add_token(token);
         self
     }
 
-    /// Has `admit` let the call through once it has a place in its plugin. Plugins that are loaded from a manifest ask it, and hold
-    /// what it gives until the call or its stream has ended.
+    /// Makes `admit` decide when the call may start, once it has a place in its plugin. Plugins that are loaded from a manifest ask it,
+    /// and hold the [`Admission`](crate::Admission) until the call or its stream has ended.
     #[must_use]
     pub fn admitted_by(mut self, admit: Arc<dyn Admit>) -> Self {
         self.admit = Some(admit);
         self
     }
 
-    /// Takes what is to let the call through, out of the call. For those who run calls.
+    /// Takes [`admitted_by`](Self::admitted_by)'s value out of the call. For code that runs calls.
     pub fn take_admit(&mut self) -> Option<Arc<dyn Admit>> {
         self.admit.take()
     }
@@ -515,7 +514,7 @@ impl Call {
         self.handle.id()
     }
 
-    /// What steers and watches the call from outside.
+    /// The handle that controls and observes the call.
     #[must_use]
     pub fn handle(&self) -> &CallHandle {
         &self.handle
@@ -533,8 +532,8 @@ impl Call {
         })
     }
 
-    /// The arguments as one JSON document, for roads whose plugins take one: the object of the named arguments, or
-    /// the array of the positional ones.
+    /// The arguments as one JSON document, for plugins that take one: the object of the named arguments, or the array of the
+    /// positional ones.
     ///
     /// # Errors
     /// `invalid-input` if there are both.
@@ -543,7 +542,7 @@ impl Call {
             (true, _) => Ok(Value::Object(self.named.clone())),
             (false, true) => Ok(Value::Array(self.positional.clone())),
             (false, false) => Err(PluginError::invalid_input(
-                "this plugin takes either positional or named arguments, and the call has both",
+                "this plugin takes either positional or named arguments, but the call has both",
             )
             .with_call(self.id())),
         }
@@ -569,7 +568,7 @@ mod tests {
 
     #[test]
     fn ids_of_several_threads_differ() {
-        // More than a thread takes at once.
+        // More ids than a thread takes at once.
         let ids = || (0..3000).map(|_| CallId::next()).collect::<Vec<_>>();
         let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(ids)).collect();
         let all: std::collections::HashSet<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
@@ -598,7 +597,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn work_that_always_has_something_ready_is_interrupted_all_the_same() {
+    async fn work_that_is_always_ready_is_interrupted_too() {
         for code in [ErrorCode::Cancelled, ErrorCode::Timeout] {
             let call = Call::new().timeout(Duration::from_millis(10));
             let mut done = 0;
@@ -624,7 +623,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_handle_taken_before_the_deadline_or_a_token_is_of_the_same_call() {
+    async fn a_handle_taken_before_the_deadline_or_a_token_was_set_sees_both() {
         for code in [ErrorCode::Cancelled, ErrorCode::Timeout] {
             let call = Call::new();
             let early = call.handle().clone();
@@ -657,17 +656,17 @@ mod tests {
     async fn a_clone_is_another_call() {
         let token = CancellationToken::new();
         let call = Call::new().arg(1).timeout(Duration::from_secs(60)).cancellation(token.clone());
-        let again = call.clone();
-        assert_ne!(call.id(), again.id());
-        assert_eq!((&again.positional, again.handle().deadline()), (&call.positional, call.handle().deadline()));
+        let other = call.clone();
+        assert_ne!(call.id(), other.id());
+        assert_eq!((&other.positional, other.handle().deadline()), (&call.positional, call.handle().deadline()));
         let listener = call.handle().progress();
-        again.handle().report(Progress::new(Some(0.5), ""));
+        other.handle().report(Progress::new(Some(0.5), ""));
         assert_eq!(*listener.borrow(), Progress::default());
         call.handle().cancel();
-        assert!(!again.handle().is_cancelled());
+        assert!(!other.handle().is_cancelled());
         token.cancel();
-        assert!(again.handle().is_cancelled());
-        again.handle().cancelled().await;
+        assert!(other.handle().is_cancelled());
+        other.handle().cancelled().await;
     }
 
     #[test]

@@ -1,13 +1,13 @@
-//! Text from strangers, cut to what a host keeps of it.
+//! Cuts untrusted text to the length that a host stores.
 
-/// At most `most` bytes of a text, up to the end of a character.
+/// The first bytes of a text: at most `most`, and only whole characters.
 #[must_use]
 pub fn head(text: &str, most: usize) -> &str {
     text.get(..text.floor_char_boundary(most)).unwrap_or_default()
 }
 
-/// The same of a text that is kept, in memory of about that size: `String::truncate` would keep all that the whole text
-/// took.
+/// As [`head`], for a text that is stored. Its memory is about that size: `String::truncate` would keep the memory of the whole
+/// text.
 #[must_use]
 pub fn clip(mut text: String, most: usize) -> String {
     if text.len() > most {
@@ -19,8 +19,8 @@ pub fn clip(mut text: String, most: usize) -> String {
     text
 }
 
-/// How many of the first `most` bytes of a text are to be taken so that no character is cut: one that has not all its bytes
-/// among them is left for later. What is no UTF-8 counts byte by byte.
+/// How many of the first `most` bytes of a text to take so that no character is cut: an incomplete character at the end is not
+/// counted. Bytes that are not UTF-8 count one by one.
 #[must_use]
 pub fn whole(text: &[u8], most: usize) -> usize {
     let end = text.len().min(most);
@@ -33,7 +33,7 @@ pub fn whole(text: &[u8], most: usize) -> usize {
             _ => 1,
         };
         let has = before + 1;
-        // Of a text that is shorter than the character there is nothing else to take.
+        // The text is shorter than its first character, so there is nothing else to take.
         return if has < length && has < end { end - has } else { end };
     }
     end
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_cut_off_takes_no_memory() {
+    fn text_that_is_cut_off_takes_no_memory() {
         let mut roomy = String::with_capacity(1 << 20);
         roomy.push('é');
         for (text, kept) in

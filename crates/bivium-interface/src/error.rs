@@ -1,8 +1,8 @@
-//! [`PluginError`]: one error type with a stable code that survives every boundary.
+//! [`PluginError`]: the one error type. Its stable code is the same on both sides of every boundary.
 //!
-//! It is a struct around an [`ErrorCode`] and not an enum with data in its variants, as `std::io::Error` is, so
-//! that every error can name its plugin and its call and say what to do, and so that a code added later breaks no
-//! caller. The same shape is written as JSON by [`serde`], over HTTP and by the program.
+//! Like `std::io::Error` it is a struct with an [`ErrorCode`], not an enum with data in its variants. So every error can name its
+//! plugin and its call and say what to do, and a new code breaks no caller. [`serde`] writes it as JSON in the same form for HTTP
+//! and for the program.
 
 use std::{fmt, io};
 
@@ -11,23 +11,23 @@ use serde_json::{Map, Value};
 
 use crate::{CallId, clip, head};
 
-/// What kind of thing went wrong. The kebab-case names are stable: they are the cases of the WIT variant, the
-/// `code` of a worker's reply and of HTTP problem details, and they decide the program's exit status.
+/// The kind of error. The kebab-case names are stable: they are the cases of the WIT variant and the `code` of a worker's reply and of
+/// HTTP problem details, and they decide the program's exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ErrorCode {
-    /// No such plugin, method, blob or file.
+    /// There is no such plugin, method, blob or file.
     NotFound,
     /// A manifest is not valid; [`PluginError::problems`] lists every reason.
     InvalidManifest,
-    /// A configuration is not valid; the one before stays in force.
+    /// A configuration is not valid; the previous one stays in use.
     InvalidConfig,
     /// A call's arguments are not valid.
     InvalidInput,
     /// A permission is missing.
     Denied,
-    /// A limit or quota is reached.
+    /// A limit or quota has been reached.
     ResourceExhausted,
     /// A deadline passed.
     Timeout,
@@ -35,21 +35,21 @@ pub enum ErrorCode {
     Cancelled,
     /// The plugin's own error; [`PluginError::failure`] has its type, message and traceback.
     PluginFailed,
-    /// The instance ended: a trap, a signal, an exit.
+    /// The instance ended unexpectedly: a trap, a signal, an exit.
     Crashed,
-    /// The host ended the instance, and not for this call's sake: another call in it could not be stopped, for example.
-    /// Nothing is wrong with this one; it may be tried again.
+    /// The host ended the instance, but not because of this call: another call in the same instance could not be stopped, for example.
+    /// The call may be tried again.
     Interrupted,
-    /// The plugin cannot take calls at present.
+    /// The plugin cannot take calls at the moment.
     Unavailable,
-    /// The other side does not keep to the protocol.
+    /// The other side violated the protocol.
     Protocol,
-    /// A fault of Bivium or of the machine under it.
+    /// A fault of Bivium or of the machine.
     Internal,
 }
 
 impl ErrorCode {
-    /// Every code, in the order of the design.
+    /// All codes.
     pub const ALL: [Self; 14] = [
         Self::NotFound,
         Self::InvalidManifest,
@@ -113,56 +113,56 @@ pub struct Failure {
     /// The traceback or chain of causes; empty if there is none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub traceback: String,
-    /// What the error says beside its message. Those of cjm-plugin-system have `category`, `retriable`,
-    /// `fields_invalid`, `resource_shortfall` and `retry_after_seconds`.
+    /// Data of the error beside its message. Errors of cjm-plugin-system have `category`, `retriable`, `fields_invalid`,
+    /// `resource_shortfall` and `retry_after_seconds`.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub details: Map<String, Value>,
 }
 
 impl Failure {
-    /// The longest type and message that are taken from a plugin, in bytes.
+    /// The longest type and message that a host stores, in bytes.
     pub const MAX_MESSAGE: usize = 8 << 10;
-    /// The longest traceback.
+    /// The longest traceback that a host stores, in bytes.
     pub const MAX_TRACEBACK: usize = 64 << 10;
-    /// The longest JSON of all details together; of longer ones the first are kept.
+    /// The longest JSON of all details together, in bytes; of longer details the first are kept.
     pub const MAX_DETAILS: usize = 64 << 10;
 
-    /// Of this type and with this message.
+    /// A failure with this type and this message.
     #[must_use]
     pub fn new(kind: impl Into<String>, message: impl Into<String>) -> Self {
         Self { kind: kind.into(), message: message.into(), ..Self::default() }
     }
 
-    /// With this traceback.
+    /// Sets the traceback.
     #[must_use]
     pub fn with_traceback(self, traceback: impl Into<String>) -> Self {
         Self { traceback: traceback.into(), ..self }
     }
 
-    /// With these details.
+    /// Sets the details.
     #[must_use]
     pub fn with_details(self, details: Map<String, Value>) -> Self {
         Self { details, ..self }
     }
 
-    /// With no more of its texts than a host keeps of what a plugin says.
+    /// Cuts its texts to the lengths that a host stores.
     #[must_use]
     pub fn clipped(self) -> Self {
-        let mut room = Room(Self::MAX_DETAILS);
+        let mut allowance = Allowance(Self::MAX_DETAILS);
         let details = self.details.into_iter();
         Self {
             kind: clip(self.kind, Self::MAX_MESSAGE),
             message: clip(self.message, Self::MAX_MESSAGE),
             traceback: clip(self.traceback, Self::MAX_TRACEBACK),
-            details: details.take_while(|detail| serde_json::to_writer(&mut room, detail).is_ok()).collect(),
+            details: details.take_while(|detail| serde_json::to_writer(&mut allowance, detail).is_ok()).collect(),
         }
     }
 }
 
-/// So many bytes can be written to it, and are kept nowhere.
-struct Room(usize);
+/// A writer that accepts this many bytes and discards them: it measures whether a value is short enough.
+struct Allowance(usize);
 
-impl io::Write for Room {
+impl io::Write for Allowance {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0 = self.0.checked_sub(bytes.len()).ok_or(io::ErrorKind::StorageFull)?;
         Ok(bytes.len())
@@ -173,18 +173,18 @@ impl io::Write for Room {
     }
 }
 
-/// One of several reasons, and where it lies.
+/// One of several problems, and its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Problem {
-    /// Where: a JSON Pointer into a configuration, or a line of a manifest (`line 4`).
+    /// The place: a JSON Pointer into a configuration, or a line of a manifest (`line 4`).
     pub location: String,
-    /// What is wrong there and how to mend it.
+    /// What is wrong there and how to correct it.
     pub message: String,
 }
 
 impl Problem {
-    /// At this place; an empty one for the whole.
+    /// A problem at this place. An empty place means the whole document.
     #[must_use]
     pub fn new(location: impl Into<String>, message: impl Into<String>) -> Self {
         Self { location: location.into(), message: message.into() }
@@ -201,13 +201,13 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The step of a pipeline in which something went wrong.
+/// The step of a pipeline in which an error occurred.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct FailedStep {
-    /// Its id.
+    /// The step's id.
     pub id: String,
-    /// Which of the items that it runs for, from 0; none for a step without `for_each`.
+    /// The index of the item that the step ran for, from 0; none for a step without `for_each`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<usize>,
     /// The beginning of that item's JSON.
@@ -215,9 +215,9 @@ pub struct FailedStep {
     pub item: Option<String>,
 }
 
-/// What went wrong, with which plugin and call, and what to do.
+/// An error: what went wrong, in which plugin and call, and what to do.
 ///
-/// `Display` gives one sentence fit for a terminal or a log. Construct one by the function named for its code.
+/// `Display` writes one sentence for a terminal or a log. To make an error, use the function that is named after its code.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PluginError(Box<Report>);
@@ -250,15 +250,14 @@ macro_rules! constructors {
     )*};
 }
 
-/// A key as it stands in a JSON Pointer (RFC 6901).
+/// A key as a reference token of a JSON Pointer (RFC 6901), with `~` and `/` escaped.
 #[must_use]
-pub fn token(key: &str) -> String {
+pub fn reference_token(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
 impl PluginError {
-    /// An error of this code. `message` is one clause in lower case, without the plugin's name and without a
-    /// full stop.
+    /// An error with this code. `message` is one clause in lower case, without the plugin's name and without a full stop.
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self(Box::new(Report {
@@ -302,7 +301,7 @@ impl PluginError {
         internal => Internal;
     }
 
-    /// [`ErrorCode::PluginFailed`], with the plugin's own error.
+    /// An error with the code [`ErrorCode::PluginFailed`] and the plugin's own error.
     #[must_use]
     pub fn plugin_failed(failure: Failure) -> Self {
         let message = match (failure.kind.as_str(), failure.message.as_str()) {
@@ -321,7 +320,7 @@ impl PluginError {
         Self::timeout("the call did not end before its deadline")
     }
 
-    /// The error of a call whose plugin is unloaded under it.
+    /// The error of a call whose plugin is being unloaded.
     #[must_use]
     pub fn unloading() -> Self {
         Self::cancelled("the call was cancelled: its plugin is being unloaded")
@@ -341,14 +340,14 @@ impl PluginError {
         self
     }
 
-    /// Says what to do about it, unless that is said already.
+    /// Says what to do, unless the error already says it.
     #[must_use]
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.0.help.get_or_insert_with(|| help.into());
         self
     }
 
-    /// Says what to do besides.
+    /// Says what else to do.
     #[must_use]
     pub fn and_help(mut self, help: impl Into<String>) -> Self {
         let more = help.into();
@@ -359,7 +358,7 @@ impl PluginError {
         self
     }
 
-    /// Says this to do about it, whatever was said.
+    /// Replaces what the error says to do.
     pub(crate) fn replace_help(mut self, help: String) -> Self {
         self.0.help = Some(help);
         self
@@ -372,8 +371,8 @@ impl PluginError {
         self
     }
 
-    /// Names the step of a pipeline, and the item with its index where it runs for several, unless one is named already. The
-    /// message says it too.
+    /// Names the step of a pipeline, and the item with its index if the step runs for several items, unless a step is named already. The
+    /// message names them too.
     #[must_use]
     pub fn with_step(mut self, id: &str, item: Option<(usize, &Value)>) -> Self {
         if self.0.step.is_some() {
@@ -389,7 +388,7 @@ impl PluginError {
         self
     }
 
-    /// Lists every reason.
+    /// Lists all problems.
     #[must_use]
     pub fn with_problems(mut self, problems: Vec<Problem>) -> Self {
         self.0.problems = problems;
@@ -438,14 +437,14 @@ impl PluginError {
         self.0.step.as_ref()
     }
 
-    /// Every reason, where there are several.
+    /// All problems, if there are several.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         &self.0.problems
     }
 }
 
-/// The beginning of a value's JSON.
+/// The beginning of a value's JSON text.
 fn excerpt(value: &Value) -> String {
     const LONGEST: usize = 80;
     let text = value.to_string();
@@ -469,7 +468,7 @@ impl fmt::Display for PluginError {
     }
 }
 
-/// As `Display`: it is what a `main` that gives the error back shows, and `unwrap`. `{:#?}` shows every field.
+/// Like `Display`, because a `main` that returns the error and `unwrap` show this. `{:#?}` shows every field.
 impl fmt::Debug for PluginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if f.alternate() { self.0.fmt(f) } else { fmt::Display::fmt(self, f) }
@@ -483,7 +482,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_codes_survive_both_ways() {
+    fn codes_have_names_and_names_have_codes() {
         for code in ErrorCode::ALL {
             assert_eq!(ErrorCode::from_name(code.as_str()), Some(code));
             assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());

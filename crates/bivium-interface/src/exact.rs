@@ -1,8 +1,8 @@
-//! JSON text whose values are held exactly, or refused with their place.
+//! Reads JSON text exactly: a value that cannot be represented exactly is refused, with its place.
 //!
-//! `serde_json` makes a float of an integer beyond 64 bits, and of two keys that are the same it keeps the last one, both
-//! in silence. Here the text itself is looked at ([`find`]). Its feature `arbitrary_precision` would do the one, but it
-//! changes how every crate of an embedder's build reads JSON.
+//! `serde_json` silently turns an integer beyond 64 bits into a float, and silently keeps only the last of two equal keys. So this module
+//! checks the text itself ([`find`]). The feature `arbitrary_precision` of `serde_json` would solve the first, but it changes how
+//! every crate of an embedder's build reads JSON.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -12,19 +12,19 @@ use std::hash::BuildHasher as _;
 
 use serde::de::DeserializeOwned;
 
-/// From here on a float may stand for an integer that was written otherwise: see [`is_doubtful`].
+/// A float of this size or more may have been an integer in the text: see [`is_doubtful`].
 const DOUBTFUL: f64 = 9.2e18;
-/// A place is told with at most so many characters.
+/// The longest place in a message, in characters.
 const MAX_PLACE: usize = 200;
-/// A number is told with at most so many characters.
+/// The longest number in a message, in characters.
 const MAX_DIGITS: usize = 80;
-/// Values that lie deeper are not looked at: no reader here takes more than 128 levels.
+/// Values that are nested deeper are not checked: no reader here accepts more than 128 levels.
 const DEEPEST: usize = 512;
 
-/// What a text says that no value here holds exactly.
+/// Something in a JSON text that cannot be represented exactly.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inexact {
-    /// Where it stands, for example `items[3].id`; empty for the whole text.
+    /// Its place, for example `items[3].id`; empty for the whole text.
     pub place: String,
     /// What is wrong with it.
     pub kind: InexactKind,
@@ -34,16 +34,16 @@ pub struct Inexact {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InexactKind {
-    /// An integer below −2⁶³ or from 2⁶⁴ on: its digits, or their count where there are many.
+    /// An integer below −2⁶³, or 2⁶⁴ or more: its digits, or their count if there are many.
     Integer(String),
-    /// A number that is larger than every float.
+    /// A number that is too large for a float.
     Range(String),
-    /// A key that stands twice in its object: one of the two values would be lost.
+    /// A key that occurs twice in its object: one of the two values would be lost.
     Key,
 }
 
 impl Inexact {
-    /// The same with its place below another one, for example an argument's name.
+    /// The same, with its place below `root`, for example below an argument's name.
     #[must_use]
     pub fn below(mut self, root: &str) -> Self {
         let dot = if self.place.is_empty() || self.place.starts_with('[') { "" } else { "." };
@@ -58,14 +58,14 @@ impl fmt::Display for Inexact {
         match &self.kind {
             InexactKind::Integer(digits) => write!(
                 f,
-                "{place} is {digits}, an integer that JSON does not hold exactly here (it holds those from -2**63 to \
-                 2**64-1): give it as a text"
+                "{place} is {digits}, an integer outside the range of exact JSON integers (-2**63 to 2**64-1): give it \
+                 as a text"
             ),
             InexactKind::Range(digits) => {
-                write!(f, "{place} is {digits}, which is larger than every float: give it as a text")
+                write!(f, "{place} is {digits}, which is too large for a 64-bit float: give it as a text")
             }
             InexactKind::Key => {
-                write!(f, "the key {place} is there twice in JSON: keep one of the two, or give them texts that differ")
+                write!(f, "the key {place} occurs twice in JSON: keep one of the two, or give them different names")
             }
         }
     }
@@ -73,13 +73,13 @@ impl fmt::Display for Inexact {
 
 impl std::error::Error for Inexact {}
 
-/// Why a text was not read.
+/// Why a text could not be read.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Unread {
-    /// It is no JSON, or not what was asked for.
+    /// It is not JSON, or not JSON of the type that was asked for.
     Invalid(serde_json::Error),
-    /// It holds what is not held exactly.
+    /// It contains something that cannot be represented exactly.
     Inexact(Inexact),
 }
 
@@ -94,20 +94,20 @@ impl fmt::Display for Unread {
 
 impl std::error::Error for Unread {}
 
-/// What a JSON text says, exactly.
+/// Reads a JSON text exactly.
 ///
 /// # Errors
 /// [`Unread`].
 pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, Unread> {
-    // Looked at first: a number beyond every float is no JSON to the other reader, which does not say where.
+    // Checked first: serde_json refuses a number that is too large for a float, but does not say where it is.
     match find(text.as_bytes()) {
         Some(inexact) => Err(Unread::Inexact(inexact)),
         None => serde_json::from_str(&without_negative_zeros(text)).map_err(Unread::Invalid),
     }
 }
 
-/// The same text with `0` for each `-0`, which is an integer, and of which the other reader makes a float. It is as long, so that
-/// places in it stay what they are.
+/// The same text with `0` in place of each `-0`, which serde_json would turn into a float. The text keeps its length, so that places
+/// in it stay the same.
 fn without_negative_zeros(text: &str) -> Cow<'_, str> {
     if !text.contains("-0") {
         return text.into();
@@ -130,14 +130,14 @@ fn without_negative_zeros(text: &str) -> Cow<'_, str> {
     String::from_utf8(changed).map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
-/// Whether a float that was read may be an integer that the text writes otherwise, so that [`find`] is to look.
+/// Whether a float that was read may be an inexact integer, so that the text must be checked by [`find`].
 #[must_use]
 pub fn is_doubtful(number: f64) -> bool {
     number.abs() >= DOUBTFUL
 }
 
-/// The first thing in a JSON text that is not held exactly. A text that is no JSON is looked at as far as it makes sense.
-/// Takes time as the text is long, and 16 bytes for each key of the objects that it is in at a time.
+/// The first thing in a JSON text that cannot be represented exactly. A text that is not JSON is checked as far as possible. Takes
+/// time proportional to the text's length, and 16 bytes for each key of the objects that are open at a time.
 #[must_use]
 pub fn find(text: &[u8]) -> Option<Inexact> {
     let mut scan = Scan::of(text);
@@ -154,7 +154,7 @@ pub fn find(text: &[u8]) -> Option<Inexact> {
                     Some(Level::Object { keys, key, .. }) => {
                         *key = string;
                         if !keys.insert(hash) {
-                            return Some(scan.told(InexactKind::Key));
+                            return Some(scan.inexact(InexactKind::Key));
                         }
                     }
                     _ => return None,
@@ -182,7 +182,7 @@ pub fn find(text: &[u8]) -> Option<Inexact> {
             }
             b'-' | b'0'..=b'9' => {
                 if let Some(kind) = kind(scan.number()) {
-                    return Some(scan.told(kind));
+                    return Some(scan.inexact(kind));
                 }
             }
             _ => scan.at += 1,
@@ -195,7 +195,7 @@ fn kind(text: &[u8]) -> Option<InexactKind> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     let text = std::str::from_utf8(text).ok()?;
     if digits.iter().all(u8::is_ascii_digit) {
-        // Shorter ones fit.
+        // Shorter numbers fit.
         let fits = digits.len() < 19 || text.parse::<u64>().is_ok() || text.parse::<i64>().is_ok();
         return (!fits).then(|| InexactKind::Integer(shown(text, digits.len())));
     }
@@ -209,12 +209,12 @@ fn shown(text: &str, digits: usize) -> String {
 
 /// An array or object that is open.
 enum Level<'t> {
-    /// The index of the item at hand.
+    /// The index of the current item.
     Array(usize),
     Object {
         /// Hashes of the keys so far.
         keys: HashSet<u64>,
-        /// The key at hand, as it is written.
+        /// The current key, as it is written in the text.
         key: &'t [u8],
     },
 }
@@ -231,7 +231,7 @@ impl<'t> Scan<'t> {
         Self { text, at: 0, open: Vec::new(), hasher: RandomState::new() }
     }
 
-    /// The string that begins here, as it is written; nothing if it does not end.
+    /// The string that begins here, as it is written in the text; `None` if it does not end.
     fn string(&mut self) -> Option<&'t [u8]> {
         let start = self.at + 1;
         let mut at = start;
@@ -246,7 +246,7 @@ impl<'t> Scan<'t> {
         self.text.get(start..at)
     }
 
-    /// Whether what was read last is a key: a colon follows.
+    /// Whether a colon follows, so that the last string was a key.
     fn is_key_next(&mut self) -> bool {
         while self.text.get(self.at).is_some_and(u8::is_ascii_whitespace) {
             self.at += 1;
@@ -263,7 +263,7 @@ impl<'t> Scan<'t> {
         rest.get(..len).unwrap_or_default()
     }
 
-    fn told(&self, kind: InexactKind) -> Inexact {
+    fn inexact(&self, kind: InexactKind) -> Inexact {
         let mut place = String::new();
         for level in &self.open {
             match level {
@@ -285,12 +285,12 @@ pub(crate) fn push_key(place: &mut String, key: &str) {
     match (is_plain, place.is_empty()) {
         (true, true) => place.push_str(key),
         (true, false) => place.push_str(&format!(".{key}")),
-        // As text of JSON: what a stranger wrote moves no cursor.
+        // Written as a JSON string, so that it contains no control characters.
         (false, _) => place.push_str(&format!("[{}]", serde_json::Value::from(key))),
     }
 }
 
-/// Both ends of a long place.
+/// A place, with its middle left out if it is long.
 fn clipped(place: &str) -> String {
     let count = place.chars().count();
     if count <= MAX_PLACE {
@@ -300,7 +300,7 @@ fn clipped(place: &str) -> String {
     place.chars().take(half).chain(['…']).chain(place.chars().skip(count - half)).collect()
 }
 
-/// The text of a string that is written so.
+/// The text of a string as it is written in JSON.
 fn unescaped(written: &[u8]) -> Cow<'_, str> {
     if written.contains(&b'\\') {
         let quoted = [b"\"", written, b"\""].concat();
@@ -317,12 +317,12 @@ mod tests {
 
     use super::*;
 
-    fn told(text: &str) -> String {
+    fn message(text: &str) -> String {
         from_str::<Value>(text).unwrap_err().to_string()
     }
 
     #[test]
-    fn what_is_held_exactly_is_read() {
+    fn exact_values_are_read() {
         for (text, value) in [
             ("18446744073709551615", json!(u64::MAX)),
             ("[-9223372036854775808, 1e20, 1E+3, -0.5]", json!([i64::MIN, 1e20, 1e3, -0.5])),
@@ -338,7 +338,7 @@ mod tests {
             ("00000000000000000000", Value::Null),
         ] {
             match from_str::<Value>(text) {
-                // As text: to numbers of the other kind `-0.0` is 0.
+                // Compared as text, because as numbers `-0.0` and 0 are equal.
                 Ok(read) => assert_eq!(read.to_string(), value.to_string(), "{text}"),
                 Err(error) => assert!(value.is_null() && matches!(error, Unread::Invalid(_)), "{text}: {error}"),
             }
@@ -346,25 +346,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_is_refused_with_its_place() {
+    fn inexact_values_are_refused_with_their_place() {
         assert_eq!(
-            told("18446744073709551616"),
-            "the value is 18446744073709551616, an integer that JSON does not hold exactly here (it holds those from -2**63 \
-             to 2**64-1): give it as a text"
+            message("18446744073709551616"),
+            "the value is 18446744073709551616, an integer outside the range of exact JSON integers (-2**63 to 2**64-1): give it as \
+             a text"
         );
         for (text, begin) in [
             (r#"{"items": [1, {"id": -9223372036854775809}]}"#, "items[1].id is -9223372036854775809, an integer"),
             (r#"[[], [{"a b": {"\u0061": 99999999999999999999}}]]"#, r#"[1][0]["a b"].a is 99999999999999999999,"#),
-            (r#"{"a": "x", "b": ["y", 1e400]}"#, "b[1] is 1e400, which is larger than every float"),
-            (r#"{"a": [1], "b" : 2, "a": 3}"#, "the key a is there twice in JSON: keep one"),
-            (r#"[{"x": {"é": 1, "\u00e9": 3}}]"#, "the key [0].x[\"é\"] is there twice in JSON"),
+            (r#"{"a": "x", "b": ["y", 1e400]}"#, "b[1] is 1e400, which is too large for a 64-bit float"),
+            (r#"{"a": [1], "b" : 2, "a": 3}"#, "the key a occurs twice in JSON: keep one"),
+            (r#"[{"x": {"é": 1, "\u00e9": 3}}]"#, "the key [0].x[\"é\"] occurs twice in JSON"),
         ] {
-            assert!(told(text).starts_with(begin), "{text}: {}", told(text));
+            assert!(message(text).starts_with(begin), "{text}: {}", message(text));
         }
         let long = format!(r#"{{"a": [1{}]}}"#, "0".repeat(400));
-        assert!(told(&long).starts_with("a[0] is a number of 401 digits, an integer"), "{}", told(&long));
+        assert!(message(&long).starts_with("a[0] is a number of 401 digits, an integer"), "{}", message(&long));
         let deep = format!("{}[99999999999999999999]{}", r#"{"level":"#.repeat(100), "}".repeat(100));
-        assert!(told(&deep).starts_with("level.level") && told(&deep).len() < 400, "{}", told(&deep));
+        assert!(message(&deep).starts_with("level.level") && message(&deep).len() < 400, "{}", message(&deep));
         let below = find(b"[99999999999999999999]").unwrap().below("ids").place;
         assert_eq!(
             (below.as_str(), find(b"{\"a\": 99999999999999999999}").unwrap().below("x").place.as_str()),
@@ -386,7 +386,7 @@ mod tests {
         fn no_text_is_too_strange(text in r#"[\[\]{},:"0-9eE.\\u -]{0,64}"#) {
             let found = find(text.as_bytes());
             if let Ok(value) = serde_json::from_str::<Value>(&text) && found.is_none() {
-                // Whatever is read is what is written: read again it is the same.
+                // A value that is read, written and read again is the same.
                 proptest::prop_assert_eq!(&serde_json::from_str::<Value>(&value.to_string()).unwrap(), &value);
             }
         }

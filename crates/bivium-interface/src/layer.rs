@@ -1,4 +1,4 @@
-//! [`Layer`]: puts something around every call of a plugin, for example a cache, a retry or a trace.
+//! [`Layer`]: wraps a plugin to do something around each of its calls, for example a cache, a retry or a trace.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::{Call, CallId, MethodInfo, Payload, PayloadStream, PluginInterface, R
 
 /// Wraps a plugin in another one that does something around its calls, as a `tower::Layer` does around a service.
 ///
-/// A function from a plugin to a plugin is a layer. What it gives is most easily written as a [`Wrapper`].
+/// A function from a plugin to a plugin is a layer. The plugin that it returns is most easily written as a [`Wrapper`].
 ///
 /// ```
 /// use std::sync::Arc;
@@ -58,11 +58,11 @@ where
     }
 }
 
-/// A plugin around another one: whatever it does not define is the other one's.
+/// A plugin that wraps another one. Methods that it does not define call the inner plugin.
 ///
-/// A call that is passed on keeps its handle, and so its deadline, its cancel and its progress. A clone of a call is another call:
-/// pass it on where the first one may have been run already. A wrapper must end a call soon after it is interrupted
-/// ([`CallHandle::interrupted`](crate::CallHandle::interrupted)) where it waits for something else than the inner plugin.
+/// A call that is passed on keeps its handle, and so its deadline, its cancellation and its progress. A clone of a call is another
+/// call: use one to run a call again. If a wrapper waits for something other than the inner plugin, it must end the call soon
+/// after it is interrupted ([`CallHandle::interrupted`](crate::CallHandle::interrupted)).
 #[async_trait]
 pub trait Wrapper: Send + Sync + 'static {
     /// The plugin inside.

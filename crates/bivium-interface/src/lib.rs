@@ -1,12 +1,11 @@
-//! What a Bivium plugin is, for those who call one and those who make one.
+//! The types that a Bivium plugin, its caller and its host share.
 //!
-//! [`PluginInterface`] is the one trait behind which both roads hide: WebAssembly components in a sandbox and
-//! Python workers in processes of their own. The other types are what crosses it: a [`Call`] goes in, a
-//! [`Payload`] (a JSON document plus the [`Blob`]s that it names) or a stream of payloads comes out, a
-//! [`PluginError`] says what went wrong, and a [`Manifest`] declares the plugin.
+//! Every plugin is a [`PluginInterface`], in whichever runtime it runs: a WebAssembly component in a sandbox or a Python worker in
+//! its own process. A [`Call`] goes in. A [`Payload`] (a JSON document and the [`Blob`]s that it names) or a stream of payloads
+//! comes out. A [`PluginError`] says what went wrong, and a [`Manifest`] declares the plugin.
 //!
-//! Nothing here knows an engine, a process or HTTP, so a host's own Rust type can implement the trait without
-//! depending on any of them:
+//! This crate contains no engine, no processes and no HTTP, so a host's own Rust type can implement the trait without depending on
+//! any of them:
 //!
 //! ```
 //! use bivium_interface::{Call, Payload, PluginError, PluginInterface, Stats, async_trait};
@@ -59,7 +58,7 @@ pub use admission::{Admission, Admit};
 pub use blob::{Blob, FileBackedDto, media_type_of_path, suffix_of_media_type};
 pub use call::{Call, CallHandle, CallId};
 pub use clip::{clip, head, whole};
-pub use error::{ErrorCode, FailedStep, Failure, PluginError, Problem, token};
+pub use error::{ErrorCode, FailedStep, Failure, PluginError, Problem, reference_token};
 pub use layer::{Layer, Wrapper};
 pub use log::{LogLevel, LogRecord, LogSource};
 pub use manifest::Manifest;
@@ -74,5 +73,5 @@ pub use stream::{PayloadStream, TypedStream};
 pub use text_file::{read_text, read_text_from};
 pub use typed::typed;
 
-/// What every fallible operation on a plugin gives.
+/// The result of a fallible operation on a plugin.
 pub type Result<T, E = PluginError> = std::result::Result<T, E>;

@@ -6,24 +6,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::CallId;
 
-/// How much a log record matters.
+/// The level of a log record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogLevel {
-    /// For following every step.
+    /// Every step.
     Trace,
-    /// For finding a fault.
+    /// Details for finding a fault.
     Debug,
-    /// For the course of things.
+    /// Normal events.
     Info,
-    /// Something is not as it should be; work goes on.
+    /// Something is wrong, but work goes on.
     Warn,
     /// Something failed.
     Error,
 }
 
 impl LogLevel {
-    /// Its name, as JSON has it.
+    /// Its name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -70,21 +70,21 @@ pub struct LogRecord {
     /// When the host received it; in JSON `time_ms`, milliseconds since 1970 (UTC).
     #[serde(rename = "time_ms", with = "milliseconds")]
     pub time: SystemTime,
-    /// How much it matters.
+    /// Its level.
     pub level: LogLevel,
-    /// Where it came from.
+    /// Its source.
     pub source: LogSource,
-    /// The instance: a number of a component's instance or the process id of a worker.
+    /// The instance: the number of a component's instance or the process id of a worker.
     pub instance: u64,
-    /// The call during which it was written, where that is known.
+    /// The call during which it was written, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<CallId>,
-    /// What it says: one line, or several for a traceback.
+    /// The message: one line, or several for a traceback.
     pub message: String,
 }
 
 impl LogRecord {
-    /// That the host receives now.
+    /// A record that the host receives now.
     #[must_use]
     pub fn new(
         level: LogLevel,
@@ -103,7 +103,7 @@ mod milliseconds {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    /// The end of the year 9999: what is written as a date (RFC 3339) has four digits for the year.
+    /// The end of the year 9999: a date in the form of RFC 3339 has four digits for the year.
     const LAST: u64 = 253_402_300_799_999;
 
     pub(super) fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
@@ -114,7 +114,7 @@ mod milliseconds {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
         let since = u64::deserialize(deserializer)?;
         let time = UNIX_EPOCH.checked_add(Duration::from_millis(since)).filter(|_| since <= LAST);
-        time.ok_or_else(|| D::Error::custom("no clock shows that time"))
+        time.ok_or_else(|| D::Error::custom("the time is out of range"))
     }
 }
 

@@ -1,10 +1,10 @@
-//! Paths in JSON, for serde's `serialize_with`: what is not UTF-8 in one is replaced, where serde would give an error.
+//! Writes paths as JSON, for serde's `serialize_with`. Bytes that are not UTF-8 are replaced, where serde alone would fail.
 
 use std::path::Path;
 
 use serde::Serializer;
 
-/// A path as people are shown it.
+/// Writes a path.
 ///
 /// # Errors
 /// Those of the serializer.
@@ -12,7 +12,7 @@ pub fn path<S: Serializer>(path: impl AsRef<Path>, serializer: S) -> Result<S::O
     serializer.collect_str(&path.as_ref().display())
 }
 
-/// The same where there may be none.
+/// Writes a path, or null if there is none.
 ///
 /// # Errors
 /// Those of the serializer.
@@ -23,7 +23,7 @@ pub fn optional<S: Serializer>(path: &Option<impl AsRef<Path>>, serializer: S) -
     }
 }
 
-/// Several.
+/// Writes a list of paths.
 ///
 /// # Errors
 /// Those of the serializer.

@@ -1,4 +1,4 @@
-//! [`MethodInfo`]: what is told of a method.
+//! [`MethodInfo`]: describes a method.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -16,74 +16,74 @@ use serde_json::Value;
 pub struct MethodInfo {
     /// The name to put in [`Call::method`](crate::Call::method).
     pub name: String,
-    /// One sentence; empty if the plugin gives none.
+    /// A description in one sentence; empty if the plugin gives none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
-    /// All that the plugin says of it, where that is more than the description; else empty.
+    /// The plugin's whole documentation of it, if that is more than the description; else empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub doc: String,
-    /// What it takes and gives, as the plugin's own language writes it; empty if that is not known.
+    /// The signature in the plugin's own language; empty if it is not known.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub signature: String,
     /// JSON Schema of the named arguments, as far as it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<Value>,
-    /// JSON Schema of the result, or of each result where it streams, as far as it is known.
+    /// JSON Schema of the result, or of each result of a stream, as far as it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub returns: Option<Value>,
-    /// Whether it is known to give several results, one after another:
-    /// [`execute_stream`](crate::PluginInterface::execute_stream) gives each when it is made.
+    /// Whether it is known to return several results one after another:
+    /// [`execute_stream`](crate::PluginInterface::execute_stream) returns each result as soon as it exists.
     #[serde(default)]
     pub streams: bool,
-    /// Why it cannot be called, where the plugin has it and no call reaches it.
+    /// Why it cannot be called, if the plugin has the method but calls cannot reach it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_callable: Option<String>,
 }
 
 impl MethodInfo {
-    /// A method of which no more is known than its name.
+    /// A method of which only the name is known.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), ..Self::default() }
     }
 
-    /// With one sentence about it.
+    /// Sets the description, one sentence.
     #[must_use]
     pub fn with_description(self, description: impl Into<String>) -> Self {
         Self { description: description.into(), ..self }
     }
 
-    /// With all that the plugin says of it.
+    /// Sets the plugin's whole documentation of it.
     #[must_use]
     pub fn with_doc(self, doc: impl Into<String>) -> Self {
         Self { doc: doc.into(), ..self }
     }
 
-    /// With what it takes and gives, as the plugin's own language writes it.
+    /// Sets the signature in the plugin's own language.
     #[must_use]
     pub fn with_signature(self, signature: impl Into<String>) -> Self {
         Self { signature: signature.into(), ..self }
     }
 
-    /// With the JSON Schema of its named arguments.
+    /// Sets the JSON Schema of its named arguments.
     #[must_use]
     pub fn with_parameters(self, schema: impl Into<Option<Value>>) -> Self {
         Self { parameters: schema.into(), ..self }
     }
 
-    /// With the JSON Schema of its result.
+    /// Sets the JSON Schema of its result.
     #[must_use]
     pub fn with_returns(self, schema: impl Into<Option<Value>>) -> Self {
         Self { returns: schema.into(), ..self }
     }
 
-    /// With whether it gives several results, one after another.
+    /// Sets whether it returns several results, one after another.
     #[must_use]
     pub fn with_streams(self, streams: bool) -> Self {
         Self { streams, ..self }
     }
 
-    /// With why no call reaches it.
+    /// Sets why it cannot be called.
     #[must_use]
     pub fn with_not_callable(self, why: impl Into<Option<String>>) -> Self {
         Self { not_callable: why.into(), ..self }
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_known_is_left_out_and_all_else_is_read_again() {
+    fn unknown_values_are_left_out_and_all_others_are_read_again() {
         assert_eq!(json!(MethodInfo::new("a")), json!({"name": "a", "streams": false}));
         let whole = MethodInfo::new("a")
             .with_description("Counts.")

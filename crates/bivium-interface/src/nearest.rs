@@ -1,16 +1,16 @@
-//! [`nearest`]: of the names that there are the one that was most likely meant.
+//! [`nearest`]: suggests the name that was probably meant.
 
 use crate::head;
 
-/// How alike two names must be for the one to be a slip of the pen for the other.
+/// How similar two names must be for one to be a mistyped form of the other.
 pub(crate) const ALIKE: f64 = 0.8;
-/// As much of a name as is compared, in bytes.
+/// How much of a name is compared, in bytes.
 const LENGTH: usize = 100;
-/// As many names are compared.
+/// How many names are compared.
 const NAMES: usize = 10_000;
 
-/// Of `known` the name that was most likely meant by one that is not among them; none if nothing is like it. Of `group.name`
-/// the `name` alone may have been given. Case counts for nothing, and `_` is as good as `-`.
+/// The name among `known` that is most similar to `given`; `None` if none is similar. For a known name `group.name`, `name` alone is
+/// compared too. Upper and lower case count as equal, and so do `_` and `-`.
 #[must_use]
 pub fn nearest<'k>(given: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let given = plain(given);

@@ -1,9 +1,8 @@
-//! [`Payload`]: a JSON document plus the blobs that it names, and the rules of `{"$blob": n}`.
+//! [`Payload`]: a JSON document and the blobs that it names, and the rules for `{"$blob": n}`.
 //!
-//! In a payload's JSON an object with the one key `$blob` stands for a blob: its value is an index into the list
-//! beside it, never a path, so that nothing that a plugin writes can name a file. Data that itself has an object
-//! key `$blob`, `$$blob` and so on is written with one more `$` in front ([`escape`]) and read with one less
-//! ([`unescape`]).
+//! In a payload's JSON an object whose only key is `$blob` stands for a blob. The value is an index into the list of blobs, never a
+//! path, so a plugin cannot name a file. If data has an object key `$blob`, `$$blob` and so on, the key is written with one more
+//! `$` in front ([`escape`]) and read with one less ([`unescape`]).
 
 use serde_json::{Map, Value};
 
@@ -33,11 +32,11 @@ impl From<Blob> for Payload {
 }
 
 impl Payload {
-    /// The longest JSON text of a payload, in bytes, unless a manifest's `limits.payload_mb` says less or a host
-    /// says more: what is larger travels as a blob.
+    /// The longest JSON text of a payload, in bytes, unless a manifest's `limits.payload_mb` or the host sets another limit. Larger
+    /// data must be a blob.
     pub const MAX_JSON_BYTES: usize = 16 << 20;
 
-    /// What stands for the n-th blob.
+    /// The JSON object that stands for the n-th blob.
     #[must_use]
     pub fn reference(n: usize) -> Value {
         let mut object = Map::new();
@@ -45,7 +44,7 @@ impl Payload {
         Value::Object(object)
     }
 
-    /// Refuses a document that names a blob which is not beside it.
+    /// Checks that the document names only blobs that the payload has.
     ///
     /// # Errors
     /// `invalid-input` naming the index.
@@ -53,7 +52,7 @@ impl Payload {
         self.check().map(|()| self)
     }
 
-    /// The same for a payload that stays where it is.
+    /// As [`checked`](Self::checked), by reference.
     ///
     /// # Errors
     /// `invalid-input` naming the index.
@@ -61,16 +60,16 @@ impl Payload {
         visit(&self.json, &mut |n| match n {
             Some(n) if n < self.blobs.len() => Ok(()),
             Some(n) => Err(PluginError::invalid_input(format!(
-                "the payload names blob {n}, but only {} came with it",
+                "the payload names blob {n}, but it has only {} blobs",
                 self.blobs.len()
             ))),
             None => Err(PluginError::invalid_input(
-                "a `$blob` in the payload is not an object of that one key with an index",
+                "a `$blob` in the payload is not the only key of its object, or its value is not an index",
             )),
         })
     }
 
-    /// The same payload with all its indices moved up by `offset`, to be put behind other blobs.
+    /// The same payload with `offset` added to all indices, so that its blobs can be put after other blobs.
     #[must_use]
     pub fn shifted(mut self, offset: usize) -> Self {
         if offset > 0 && !self.blobs.is_empty() {
@@ -79,8 +78,8 @@ impl Payload {
         self
     }
 
-    /// The part of the document at a JSON Pointer (RFC 6901) with the blobs that it names and no others; none if nothing lies there, or if it names a blob that is not
-    /// beside the document.
+    /// The part of the document at a JSON Pointer (RFC 6901), with only the blobs that it names. `None` if there is nothing at that
+    /// place, or if the part names a blob that the payload does not have.
     #[must_use]
     pub fn part(&self, pointer: &str) -> Option<Self> {
         let mut json = at(&self.json, pointer)?.clone();
@@ -104,14 +103,14 @@ impl Payload {
         (!missing).then_some(Self { json, blobs })
     }
 
-    /// The blob that a value of this payload stands for, if it is a reference.
+    /// The blob that a value of this payload stands for, if the value is a reference.
     #[must_use]
     pub fn blob(&self, value: &Value) -> Option<&Blob> {
         self.blobs.get(index_of(value.as_object()?)?)
     }
 }
 
-/// What lies at a JSON Pointer. That of serde_json makes two texts for each step of the pointer, which few need.
+/// The value at a JSON Pointer. serde_json's own function allocates two strings for each step, which are rarely needed.
 fn at<'v>(value: &'v Value, pointer: &str) -> Option<&'v Value> {
     if pointer.is_empty() || pointer.contains('~') {
         return value.pointer(pointer);
@@ -132,7 +131,7 @@ pub(crate) fn index_of(object: &Map<String, Value>) -> Option<usize> {
     if object.len() == 1 { usize::try_from(n).ok() } else { None }
 }
 
-/// Calls `seen` for each object that has the key: with its index, or with none if it is malformed.
+/// Calls `seen` for each object that has the key `$blob`: with its index, or with `None` if it is malformed.
 fn visit(value: &Value, seen: &mut impl FnMut(Option<usize>) -> Result<()>) -> Result<()> {
     match value {
         Value::Array(items) => items.iter().try_for_each(|item| visit(item, seen)),
@@ -142,7 +141,7 @@ fn visit(value: &Value, seen: &mut impl FnMut(Option<usize>) -> Result<()>) -> R
     }
 }
 
-/// Puts `map(n)` in place of each index.
+/// Replaces each index `n` by `map(n)`.
 fn rewrite(value: &mut Value, map: &mut impl FnMut(usize) -> usize) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(|item| rewrite(item, map)),
@@ -156,24 +155,24 @@ fn rewrite(value: &mut Value, map: &mut impl FnMut(usize) -> usize) {
     }
 }
 
-/// Whether a key is `$blob` behind any number of further `$`.
+/// Whether a key is `$blob`, with any number of further `$` in front.
 pub(crate) fn is_reserved(key: &str) -> bool {
     key.strip_suffix(KEY).is_some_and(|front| front.bytes().all(|b| b == b'$'))
 }
 
-/// Makes plain data fit to stand in a payload: each object key that reads `$blob`, `$$blob`, … gets one more `$`.
+/// Escapes data for a payload: each object key `$blob`, `$$blob` and so on gets one more `$`.
 #[must_use]
 pub fn escape(value: Value) -> Value {
     rename(value, &escape_key)
 }
 
-/// [`escape`] for one key of plain data.
+/// [`escape`] for one key of data.
 #[must_use]
 pub fn escape_key(key: String) -> String {
     if is_reserved(&key) { format!("${key}") } else { key }
 }
 
-/// Takes back what [`escape`] did. References stay as they are.
+/// The reverse of [`escape`]. References do not change.
 #[must_use]
 pub fn unescape(value: Value) -> Value {
     rename(value, &unescape_key)
@@ -211,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_indices_that_are_not_there() {
+    fn indices_without_a_blob_are_refused() {
         let payload = |json| Payload { json, blobs: blobs(2) }.checked();
         assert!(payload(json!({"a": [{"$blob": 1}], "b": {"$$blob": 9}})).is_ok());
         for wrong in [
@@ -254,7 +253,7 @@ mod tests {
         })
     }
 
-    /// Pointers that lead somewhere, and such that must not.
+    /// Pointers that find a value, and pointers that must not.
     fn any_pointer() -> impl Strategy<Value = String> {
         let step = prop::sample::select(vec!["", "0", "1", "2", "01", "+1", "-", "$blob", "~0", "~1", "x$blob", "$"]);
         prop::collection::vec(step, 0..4).prop_map(|steps| steps.iter().map(|step| format!("/{step}")).collect())
@@ -262,7 +261,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_pointer_leads_where_that_of_serde_json_does(data in any_json(), pointer in any_pointer()) {
+        fn a_pointer_finds_the_same_value_as_that_of_serde_json(data in any_json(), pointer in any_pointer()) {
             prop_assert_eq!(at(&data, &pointer), data.pointer(&pointer));
             prop_assert_eq!(at(&data, pointer.trim_start_matches('/')), data.pointer(pointer.trim_start_matches('/')));
         }

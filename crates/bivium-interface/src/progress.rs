@@ -1,30 +1,30 @@
-//! How far a call is.
+//! Progress of a call.
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::clip;
 
-/// How far a call is, as its plugin says.
+/// The progress of a call, as its plugin reports it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Progress {
-    /// From 0 to 1; none where the plugin does not know.
+    /// From 0 to 1; none if the plugin does not know.
     pub fraction: Option<f64>,
-    /// What is being done; may be empty.
+    /// What the plugin is doing; may be empty.
     #[serde(default)]
     pub message: String,
-    /// Seconds to the end at the rate of the reports so far, where there is one. The host works it out.
+    /// Estimated seconds until the end. The host computes it from the rate of the reports so far; none if there is no rate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eta_s: Option<f64>,
 }
 
 impl Progress {
-    /// The longest message that is kept, in bytes: progress is shown on one line.
+    /// The longest message that is stored, in bytes: progress is shown on one line.
     const MAX_MESSAGE: usize = 1024;
 
-    /// A progress with its parts brought in range: a fraction that is no number becomes unknown, one outside 0 to 1
-    /// the nearer end, and a long message is cut.
+    /// A report with valid values: a fraction that is not a number becomes unknown, one outside 0 to 1 becomes 0 or 1, and a long
+    /// message is cut.
     #[must_use]
     pub fn new(fraction: Option<f64>, message: impl Into<String>) -> Self {
         let message = clip(message.into(), Self::MAX_MESSAGE);
@@ -33,22 +33,22 @@ impl Progress {
     }
 }
 
-/// How fast a call gets on: its rate, in which what was long ago counts little.
+/// The rate of a call's progress. Older reports count less.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     last: Option<(Instant, f64)>,
-    /// Of the whole per second, and how much of it has been seen: at first the weights do not add up to one.
+    /// The fraction of the work done per second, and the sum of the weights so far, which is less than one at first.
     rate: f64,
     weight: f64,
 }
 
 impl Pace {
-    /// What is so many seconds old counts a third.
+    /// A report of this age, in seconds, counts one third.
     const MEMORY_S: f64 = 15.0;
-    /// Reports closer together count as one.
+    /// Reports less than this many seconds apart count as one.
     const STEP_S: f64 = 0.01;
 
-    /// Takes a report in, and gives the seconds to the end.
+    /// Takes a report into account and returns the estimated seconds until the end.
     pub(crate) fn observe(&mut self, now: Instant, fraction: Option<f64>) -> Option<f64> {
         let fraction = fraction?;
         match self.last {
@@ -61,10 +61,10 @@ impl Pace {
                     self.last = Some((now, fraction));
                 }
             }
-            // The first one, or a step back: another round begins.
+            // The first report, or a step back: measuring starts again.
             _ => *self = Self { last: Some((now, fraction)), ..Self::default() },
         }
-        // No number before there is a rate, and none where nothing moves.
+        // No estimate before there is a rate, and none if there is no progress.
         let left = (1.0 - fraction) * self.weight / self.rate;
         left.is_finite().then_some(left)
     }
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_without_a_fraction_says_nothing_of_the_pace() {
+    fn a_report_without_a_fraction_does_not_change_the_rate() {
         let (begin, mut pace) = (Instant::now(), Pace::default());
         let at = |seconds| begin + Duration::from_secs(seconds);
         pace.observe(at(0), Some(0.0));
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_brought_in_range() {
+    fn fractions_and_messages_are_brought_into_range() {
         assert_eq!(Progress::new(Some(7.0), "").fraction, Some(1.0));
         assert_eq!(Progress::new(Some(-1.0), "").fraction, Some(0.0));
         assert_eq!(Progress::new(Some(f64::NAN), "").fraction, None);

@@ -9,29 +9,29 @@ use crate::PluginError;
 #[serde(default)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Calls that ended, however they did.
+    /// Calls that ended, in whatever way.
     pub calls: u64,
     /// Calls that ended in an error other than `cancelled`.
     pub failed: u64,
     /// Calls that ended as `cancelled`.
     pub cancelled: u64,
-    /// Calls that run now.
+    /// Calls that are running.
     pub running: u64,
-    /// Calls that wait for an instance now.
+    /// Calls that are waiting for an instance.
     pub waiting: u64,
-    /// Time that calls have spent in the plugin, in seconds, the sum over all of them.
+    /// Time that calls have spent in the plugin, in seconds, summed over all calls.
     pub busy_s: f64,
-    /// Instances that ended before their time, so that the next call needs another.
+    /// Instances that ended unexpectedly, so that the next call needs another one.
     pub restarts: u64,
-    /// Instances that ended by themselves or failed to start: see [`circuit`](Self::circuit).
+    /// Instances that crashed or failed to start: see [`circuit`](Self::circuit).
     pub crashes: u64,
-    /// Instances that were stopped since no call needed them.
+    /// Instances that were stopped because no call needed them.
     pub idle_stops: u64,
     /// Instances that are being started now.
     pub starting: u64,
-    /// Whether instances are made.
+    /// Whether new instances are made.
     pub circuit: CircuitState,
-    /// Seconds until an instance may be made again after crashes, where that is not now.
+    /// Seconds until an instance may be made again after crashes; none if one may be made now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_try_s: Option<f64>,
     /// The last crash.
@@ -41,33 +41,33 @@ pub struct Stats {
     pub instances: Vec<InstanceStats>,
 }
 
-/// Whether instances are made in place of those that crashed.
+/// Whether instances are made to replace those that crashed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CircuitState {
-    /// They are, after a delay where several crashed in a row.
+    /// Instances are made; after several crashes in a row, with a delay.
     #[default]
     Closed,
-    /// One is, to see whether it lives.
+    /// One instance is made, to see whether it works.
     HalfOpen,
-    /// None is; calls that need one are refused.
+    /// No instance is made; calls that need a new one are refused.
     Open,
 }
 
-/// A crash, looked back upon.
+/// The last crash.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LastCrash {
-    /// How the instance ended.
+    /// The error with which the instance ended.
     pub error: PluginError,
-    /// Seconds since then.
+    /// Seconds since the crash.
     pub ago_s: f64,
-    /// Crashes in a row, this one included; 0 once an instance has lived since.
+    /// Crashes in a row, this one included; 0 once an instance has worked since.
     pub in_a_row: u32,
 }
 
 impl LastCrash {
-    /// With this error, so many seconds ago, after so many in a row.
+    /// A crash with this error, `ago_s` seconds ago, the last of `in_a_row` crashes.
     #[must_use]
     pub fn new(error: PluginError, ago_s: f64, in_a_row: u32) -> Self {
         Self { error, ago_s, in_a_row }
@@ -93,27 +93,26 @@ impl Stats {
 #[serde(default)]
 #[non_exhaustive]
 pub struct InstanceStats {
-    /// Which: a number of a component's instance or the process id of a worker.
+    /// The number of a component's instance or the process id of a worker.
     pub id: u64,
     /// Memory in bytes: linear memory of a component, resident memory of a worker's whole process tree.
     pub memory_bytes: u64,
-    /// GPU memory in bytes, where it can be measured.
+    /// GPU memory in bytes, if it can be measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu_memory_bytes: Option<u64>,
-    /// Processor use in percent of one processor since an earlier look. None where it cannot be measured, and while the
-    /// instance is too young.
+    /// Processor use since an earlier measurement, in percent of one processor. None if it cannot be measured, or not yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_percent: Option<f32>,
     /// Processes of the instance; none for a component.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pids: Vec<u32>,
-    /// Calls that it has ended.
+    /// Calls that have ended in it.
     pub calls: u64,
-    /// Seconds since it was made.
+    /// Seconds since it was created.
     pub age_s: f64,
-    /// Seconds that its start took, configuration included.
+    /// Seconds that its start took, including its configuration.
     pub start_s: f64,
-    /// Seconds since its last call ended; none while it runs one.
+    /// Seconds since its last call ended; none while it runs a call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_s: Option<f64>,
 }

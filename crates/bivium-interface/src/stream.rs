@@ -16,14 +16,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{CallHandle, CallId, Payload, PluginError, Result};
 
-/// How long a stream may take to end once its call is interrupted. A component takes no time, a worker the 2 s after which it
-/// is ended, and the time that this takes. What goes on longer is dropped.
+/// How long a stream may take to end once its call is interrupted. A component ends at once. A worker is ended after 2 s, which
+/// itself takes some time. A stream that takes longer than this is dropped.
 const END_TIME: Duration = Duration::from_secs(8);
 
 type Results = Pin<Box<dyn Stream<Item = Result<Payload>> + Send>>;
 
-/// The results of a streaming call, in order. Made when asked for: a slow reader slows the plugin down. The first
-/// error ends the stream. Dropping it cancels the call.
+/// The results of a streaming call, in order. A result is made only when it is asked for, so a slow reader slows the plugin down. The
+/// first error ends the stream. Dropping the stream cancels the call.
 pub struct PayloadStream(Kind);
 
 enum Kind {
@@ -31,14 +31,14 @@ enum Kind {
     Bound(Bound),
 }
 
-/// The results of a streaming call, each read into the caller's own type. As [`PayloadStream`] otherwise.
+/// As [`PayloadStream`], with each result read into the caller's own type.
 pub type TypedStream<T> = Pin<Box<dyn Stream<Item = Result<T>> + Send>>;
 
-/// Told how the stream ended; gives the error as its reader is to see it.
+/// Called with the outcome when the stream ends; returns the outcome that its reader gets.
 type AtEnd = Box<dyn FnOnce(Result<()>) -> Result<()> + Send>;
 
-/// A stream that a call's deadline and cancellation, or its plugin's end, end at once: also where its reader is slower than
-/// the plugin, so that there is always something to read, and where its reader has stopped.
+/// A stream that ends at once when its call is interrupted or its plugin is unloaded, even if results are always ready because the
+/// reader is slow, and even if the reader has stopped reading.
 struct Bound {
     call: CallHandle,
     shared: Arc<Shared>,
@@ -47,9 +47,9 @@ struct Bound {
 
 struct Shared {
     state: Mutex<State>,
-    /// Set by the watch once the plugin ends: a reader that always finds something to read leaves it no turn at `state`.
+    /// Set by the watch when the plugin ends. If results are always ready, the reader holds `state` and the watch cannot get it.
     is_unloading: AtomicBool,
-    /// Let go after the stream has ended; none from then on.
+    /// Values that are dropped after the stream has ended; `None` from then on.
     held: SyncMutex<Option<Vec<Box<dyn Any + Send>>>>,
     /// Woken when the watch has ended the stream.
     reader: AtomicWaker,
@@ -57,22 +57,22 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// Dropped before what is held, which it may still use.
+    /// Dropped before the held values, because it may still use them.
     inner: Option<PayloadStream>,
     at_end: Option<AtEnd>,
-    /// The error that the watch ended it with, until it is read.
+    /// The error with which the watch ended the stream, until the reader takes it.
     error: Option<PluginError>,
 }
 
 impl PayloadStream {
-    /// The results that `results` gives. Where it is a plugin of the host's own type that makes it, the manager ends it with its call.
+    /// A stream of these results. If a plugin of the host's own type returns it, the manager ends it with its call.
     pub fn new(results: impl Stream<Item = Result<Payload>> + Send + 'static) -> Self {
         Self(Kind::Plain(Box::pin(results)))
     }
 
-    /// Ends this stream when its call is interrupted, or when `ending` is cancelled because the plugin is unloaded, whether
-    /// anybody reads it or not. `at_end` is told how the stream ended, and gives the error as the reader is to see it; it is dropped
-    /// instead where the stream is dropped. To be called within a tokio runtime.
+    /// Ends this stream when its call is interrupted, or when `ending` is cancelled because the plugin is unloaded, whether anybody
+    /// reads it or not. `at_end` is called with the outcome and returns the outcome that the reader gets. If the stream is dropped,
+    /// `at_end` is dropped without being called. Call it within a tokio runtime.
     #[must_use]
     pub fn bound(
         self,
@@ -87,7 +87,7 @@ impl PayloadStream {
         Self(Kind::Bound(Bound { call: call.clone(), shared, watch }))
     }
 
-    /// Ends this stream with its call, as [`bound`](Self::bound) does, and keeps `held` until then.
+    /// Ends this stream with its call, as [`bound`](Self::bound) does, and holds `held` until the stream has ended.
     #[must_use]
     pub fn holding(self, call: &CallHandle, held: impl Send + 'static) -> Self {
         let bound = match self.is_bound_to(call.id()) {
@@ -132,25 +132,25 @@ impl Shared {
             // The stream has ended.
             None => Some(held),
         };
-        // Without the lock.
+        // Dropped without the lock.
         drop(left);
     }
 
-    /// Ends the stream, of which this is the state, and lets go of what was held.
+    /// Ends the stream with this state, and drops the held values.
     fn end(&self, state: &mut State, outcome: Result<()>) -> Option<PluginError> {
         state.inner = None;
         let error = state.at_end.take().and_then(|at_end| at_end(outcome).err());
-        self.let_go();
+        self.release();
         error
     }
 
-    fn let_go(&self) {
+    fn release(&self) {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // Without the lock.
+        // Dropped without the lock.
         drop(held);
     }
 
-    /// The next item; none once a call that is interrupted gives another result.
+    /// The next item. If the call is interrupted, a further result is discarded and the stream ends.
     fn poll(
         &self,
         state: &mut State,
@@ -169,7 +169,7 @@ impl Shared {
     }
 }
 
-/// Ends the stream when its call must end, in its reader's place.
+/// Ends the stream when its call must end, even if the reader does not poll it.
 async fn watch(shared: Arc<Shared>, call: CallHandle, ending: CancellationToken) {
     let error = tokio::select! {
         biased;
@@ -183,7 +183,7 @@ async fn watch(shared: Arc<Shared>, call: CallHandle, ending: CancellationToken)
     let ended = match error {
         None => shared.end(&mut state, Err(PluginError::unloading())),
         Some(error) => {
-            // What runs a call looks at its interruption by itself, and says how it ended.
+            // The code that runs the call notices the interruption too, and knows best how the call ended.
             let last = std::future::poll_fn(|cx| shared.poll(&mut state, cx, Some(error.clone())));
             match tokio::time::timeout(END_TIME, last).await {
                 Ok(last) => last.and_then(Result::err),
@@ -201,7 +201,7 @@ impl Bound {
         let mut state = match self.shared.state.try_lock() {
             Some(state) => state,
             None => {
-                // The watch is at it, and wakes us after. It may have done so just now.
+                // The watch has the lock, and wakes this task afterwards. It may have done so just now.
                 self.shared.reader.register(cx.waker());
                 match self.shared.state.try_lock() {
                     Some(state) => state,
@@ -214,7 +214,7 @@ impl Bound {
         }
         let item = self.shared.poll(&mut state, cx, self.call.interruption());
         if item.is_pending() {
-            // The watch may take over.
+            // The watch may end the stream.
             self.shared.reader.register(cx.waker());
         }
         item
@@ -223,14 +223,14 @@ impl Bound {
 
 impl Drop for Bound {
     fn drop(&mut self) {
-        // If the watch has it, it ends it.
+        // If the watch has the lock, it ends the stream.
         if let Some(mut state) = self.shared.state.try_lock() {
             self.watch.abort();
             let State { inner, at_end, .. } = std::mem::take(&mut *state);
             drop(state);
             drop(inner);
             drop(at_end);
-            self.shared.let_go();
+            self.shared.release();
         }
     }
 }
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_held_goes_with_the_last_item_the_first_error_or_the_stream() {
+    async fn held_values_are_dropped_with_the_last_item_the_first_error_or_the_stream() {
         let call = Call::new();
         let failed = || Err(PluginError::invalid_input("no"));
         for results in [vec![Ok(json!(1).into())], vec![failed(), Ok(json!(1).into())]] {
@@ -285,7 +285,7 @@ mod tests {
         }
         assert_eq!(stream.next().await.unwrap().unwrap_err().code(), ErrorCode::Cancelled);
         assert!(stream.next().await.is_none());
-        // What comes too late is not kept.
+        // A value that is held after the end is dropped at once.
         let (late, late_held) = held();
         let stream = stream.holding(call.handle(), late);
         assert!(!late_held());

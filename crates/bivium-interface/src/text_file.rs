@@ -1,4 +1,4 @@
-//! Reading a text file that a person names: bounded, and without waiting for what may never come.
+//! Reads text files whose paths a user gives. The size is limited, and reading does not wait for a pipe that nobody writes to.
 
 use std::fs::OpenOptions;
 use std::io::{self, Error, ErrorKind, IsTerminal as _, Read};
@@ -7,16 +7,16 @@ use std::path::Path;
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-/// Read at once.
+/// How many bytes are read at once.
 const PIECE: u64 = 64 * 1024;
 
-/// The text of a file of at most `limit` bytes. A pipe is read to its end if somebody writes to it; a device other than a
-/// terminal is refused.
+/// The text of a file of at most `limit` bytes. A pipe is read to its end if it has a writer. A device other than a terminal is
+/// refused.
 ///
 /// # Errors
-/// Those of the file system, and what keeps the file from being a text of that length, each as a clause ("it is a device").
+/// Those of the file system; and reasons why the file is not a text of that length, each as a clause ("it is a device").
 pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
-    // Opening a pipe would wait for a writer.
+    // Otherwise opening a pipe would wait for a writer.
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
     let kind = file.metadata()?.file_type();
@@ -33,7 +33,7 @@ pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
     Ok(text)
 }
 
-/// The same of what is open already. Stops at the first byte 0, which no text holds and endless files are full of.
+/// As [`read_text`], for an open file. Stops at the first zero byte: a text has none, and endless files like `/dev/zero` have many.
 ///
 /// # Errors
 /// As [`read_text`].
@@ -46,7 +46,7 @@ pub fn read_text_from(file: impl Read, limit: u64) -> io::Result<String> {
         (&mut file).take(PIECE).read_to_end(&mut bytes)?;
         let piece = bytes.get(before..).unwrap_or_default();
         if let Some(at) = piece.iter().position(|byte| *byte == 0) {
-            return Err(invalid(format!("it is no text (byte {} is 0)", before + at)));
+            return Err(invalid(format!("it is not a text (byte {} is 0)", before + at)));
         }
         if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limit {
             return Err(invalid(format!("it is longer than {} MiB", limit >> 20)));
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_never_ends_or_never_comes_is_refused() {
+    fn files_that_never_end_and_pipes_without_a_writer_are_refused() {
         let told = |path: &str| read_text(Path::new(path), 1 << 20).unwrap_err().to_string();
         assert_eq!(told("/dev/zero"), "it is a device, not a file");
         assert_eq!(told("/"), "it is a directory");

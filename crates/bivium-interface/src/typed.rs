@@ -1,9 +1,8 @@
-//! A host's own types as arguments and results, by serde.
+//! Converts a host's own types to arguments, and results to a host's own types, with serde.
 //!
-//! On the wire `{"$blob": n}` stands for the n-th blob of the list beside the document, and data with such a key of its
-//! own has one more `$` in front. In a host's types neither is seen: a [`Blob`] stands for itself, and data reads as its
-//! writer meant it. In between a blob is an object with one key that is drawn anew each time, so that nothing that a
-//! plugin writes can pass for one.
+//! In a payload `{"$blob": n}` stands for the n-th blob in the list, and data that has such a key has one more `$` in front. A host's
+//! types contain neither: they contain [`Blob`]s and unescaped data. During the conversion a blob is an object with one random
+//! key, which is new each time, so that data from a plugin cannot look like a blob.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -21,20 +20,20 @@ use crate::stream::TypedStream;
 use crate::{Blob, Call, Payload, PayloadStream, PluginError, PluginInterface, Result, escape_key, unescape_key};
 
 thread_local! {
-    /// What the value that is being written holds; none outside [`Payload::new`].
+    /// The blobs of the value that is being written; `None` outside [`Payload::new`].
     static OUTGOING: RefCell<Option<Blobs>> = const { RefCell::new(None) };
-    /// What the document that is being read names; none outside [`Payload::parse`].
+    /// The blobs of the document that is being read; `None` outside [`Payload::parse`].
     static INCOMING: RefCell<Option<Blobs>> = const { RefCell::new(None) };
 }
 
-/// The blobs of one document, and the key of what stands for one.
+/// The blobs of one document, and the key of objects that stand for a blob.
 struct Blobs {
     key: String,
     list: Vec<Blob>,
 }
 
-/// Puts the blobs in their place until it is dropped, and then what was there before: a type's own `Serialize` may write
-/// another document.
+/// Sets the thread's blobs until it is dropped, and then restores the previous ones: a type's own `Serialize` may write another
+/// document.
 struct Scope {
     place: &'static LocalKey<RefCell<Option<Blobs>>>,
     key: String,
@@ -60,10 +59,10 @@ impl Drop for Scope {
 }
 
 impl Payload {
-    /// A payload made of the caller's own type. The [`Blob`]s in it become blobs of the payload.
+    /// A payload made from the caller's own type. The [`Blob`]s in it become blobs of the payload.
     ///
     /// # Errors
-    /// `invalid-input` if the type refuses to be written as JSON (a map whose keys are no strings).
+    /// `invalid-input` if the value cannot be written as JSON (a map whose keys are not strings, for example).
     pub fn new<T: Serialize>(value: T) -> Result<Self> {
         let scope = Scope::new(&OUTGOING, Vec::new());
         let json = serde_json::to_value(value)
@@ -71,11 +70,11 @@ impl Payload {
         Ok(Self { json: close(json, &scope.key), blobs: scope.blobs() })
     }
 
-    /// The payload, read into the caller's own type. A [`Blob`] in it is the blob that stands there.
+    /// Reads the payload into the caller's own type. References to blobs become [`Blob`]s.
     ///
     /// # Errors
-    /// `protocol` saying what does not fit: it is the plugin that made the payload. `invalid-input` if it names a blob that
-    /// it does not have.
+    /// `protocol` if the payload, which the plugin made, does not fit the type. `invalid-input` if it names a blob that it does not
+    /// have.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
         let parsed = if self.blobs.is_empty() && !has_reserved(&self.json) {
             T::deserialize(&self.json)
@@ -91,8 +90,8 @@ impl Payload {
 }
 
 impl Call {
-    /// A call with the arguments that the caller's own type holds: a struct or a map has named ones, a tuple or a list
-    /// positional ones, `()` none, and any other value is the one positional argument. [`Blob`]s in it go along.
+    /// A call with arguments from the caller's own type. A struct or a map gives named arguments, a tuple or a list gives positional
+    /// ones, `()` gives none, and any other value is the only positional argument. [`Blob`]s in it become blobs of the call.
     ///
     /// # Errors
     /// As [`Payload::new`].
@@ -112,8 +111,8 @@ impl Call {
 }
 
 impl dyn PluginInterface {
-    /// Calls `execute` with the arguments that `input` holds ([`Call::with`]), and reads its result into the caller's own
-    /// type ([`Payload::parse`]). For another method, a deadline or a handle make the [`Call`] yourself.
+    /// Calls `execute` with the arguments in `input` ([`Call::with`]), and reads its result into the caller's own type
+    /// ([`Payload::parse`]). For another method, a deadline or a handle, make a [`Call`].
     ///
     /// # Errors
     /// Those of `execute`; `invalid-input` and `protocol` where a type does not fit.
@@ -122,10 +121,10 @@ impl dyn PluginInterface {
         async move { self.execute(call?).await?.parse().map_err(|error| error.with_plugin(self.name())) }
     }
 
-    /// The same for the results of `execute_stream`.
+    /// As [`call_typed`](Self::call_typed), for the results of `execute_stream`.
     ///
     /// # Errors
-    /// As [`call_typed`](Self::call_typed); the stream's items carry those that come later.
+    /// As [`call_typed`](Self::call_typed). Later errors are items of the stream.
     pub fn stream_typed<Out: DeserializeOwned + 'static>(
         &self,
         input: impl Serialize,
@@ -135,7 +134,7 @@ impl dyn PluginInterface {
     }
 }
 
-/// The results, each read into the caller's own type. The first that does not fit ends the stream.
+/// The results, each read into the caller's own type. The first one that does not fit ends the stream.
 #[must_use]
 pub fn typed<Out: DeserializeOwned + 'static>(results: PayloadStream, plugin: &str) -> TypedStream<Out> {
     let plugin = plugin.to_owned();
@@ -154,12 +153,12 @@ fn has_reserved(value: &Value) -> bool {
     }
 }
 
-/// From the inner form to the wire's.
+/// From the conversion's form to the payload's form.
 fn close(value: Value, key: &str) -> Value {
     rename(value, &|name| if name == key { "$blob".to_owned() } else { escape_key(name) })
 }
 
-/// From the wire's form to the inner one.
+/// From the payload's form to the conversion's form.
 fn open(value: Value, key: &str) -> Value {
     match value {
         Value::Array(items) => Value::Array(items.into_iter().map(|item| open(item, key)).collect()),
@@ -206,7 +205,7 @@ impl<'de> Deserialize<'de> for Blob {
                     let n = n.as_u64().filter(|_| key == blobs.key)?;
                     blobs.list.get(usize::try_from(n).ok()?).cloned()
                 });
-                found.ok_or_else(|| A::Error::custom("here stands data, and a blob is wanted"))
+                found.ok_or_else(|| A::Error::custom("a blob is expected here, but there is data"))
             }
         }
         deserializer.deserialize_map(Reference)
@@ -252,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn data_does_not_pass_for_a_blob() {
+    fn data_is_not_taken_as_a_blob() {
         let key = "\0blob-0000000000000000";
         for data in [json!({"$$blob": 0}), json!({key: 0}), json!({}), json!("x"), json!({"$blob": 0, "x": 1})] {
             let payload = Payload { json: data.clone(), blobs: vec![blob("/a")] };
@@ -265,13 +264,13 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_told() {
+    fn a_result_that_does_not_fit_is_an_error() {
         let error = Payload::from(json!({"width": "wide"})).parse::<BTreeMap<String, u32>>().unwrap_err();
         assert_eq!(error.code(), ErrorCode::Protocol);
         assert!(error.to_string().contains("expected u32"), "{error}");
         let keys: BTreeMap<Vec<u8>, u8> = [(vec![1], 1)].into();
         assert_eq!(Payload::new(keys).unwrap_err().code(), ErrorCode::InvalidInput);
-        // What failed half-way leaves nothing behind.
+        // A conversion that failed midway leaves nothing behind.
         assert!(OUTGOING.with_borrow(Option::is_none) && INCOMING.with_borrow(Option::is_none));
     }
 

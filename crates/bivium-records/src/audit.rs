@@ -1,11 +1,11 @@
-//! The audit log: what plugins were granted and what they were denied, as it happens.
+//! The audit log: what plugins were granted and what they were denied, at the time when it happens.
 //!
-//! A record a use, by the measure of the thing: network by request or connection, files by directory, environment variables
-//! and secrets by name; what an instance is given for its life is told before it is given. Uses of secrets, other grants and
-//! denials each have [`Auditor::RECORDS`] a second of their own, so that no flood of the one hides the other. What is left out
-//! is counted, and the count is told within a second or so, whether anything follows or not. Records that cannot be written
-//! are told elsewhere. Where the plugin is to be enforced nothing is allowed without its record, be it for want of room or
-//! since there are too many.
+//! There is one record for each use: for the network, each request or connection; for files, each directory; for environment
+//! variables and secrets, each name. What an instance gets for its whole life is recorded before it gets it. Uses of secrets, other
+//! grants, and denials have separate budgets of [`Auditor::RECORDS`] per second, so that many records of one kind do not hide
+//! those of another. Records that are left out are counted, and the count is recorded about a second later, even if nothing else
+//! happens. If records cannot be written, the host's log says so. With `enforce`, nothing is allowed without its record, whether the
+//! record cannot be written or there are too many.
 
 mod file;
 
@@ -22,7 +22,7 @@ use crate::rate::Rate;
 
 pub use file::AuditFile;
 
-/// What became of a use.
+/// The decision about a use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decision {
@@ -30,11 +30,11 @@ pub enum Decision {
     Granted,
     /// It was refused.
     Denied,
-    /// It is not known: this many records are missing here.
+    /// Not known: records are missing here.
     LeftOut,
 }
 
-/// One use of a permission, or of one that is missing.
+/// One use of a permission, or one attempt without permission.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct AuditRecord {
@@ -42,27 +42,27 @@ pub struct AuditRecord {
     pub time_ms: u64,
     /// The plugin.
     pub plugin: String,
-    /// Which of its instances: a number of a component's instance or the process id of a worker's guard; 0 for none.
+    /// The instance: the number of a component's instance or the process id of a worker's guard; 0 for none.
     pub instance: u64,
-    /// The call, where the use belongs to one.
+    /// The call, if the use belongs to one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call: Option<CallId>,
     /// The manifest's key, for example `permissions.network`.
     pub permission: &'static str,
     /// What was used, for example `https://api.example.com`.
     pub resource: String,
-    /// What became of it.
+    /// The decision.
     pub decision: Decision,
     /// Why it was denied, or why records are missing; empty for a grant.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// How many records are missing; 0 for a use.
+    /// How many records are missing; 0 in the record of a use.
     #[serde(skip_serializing_if = "is_zero")]
     pub left_out: u64,
 }
 
 impl AuditRecord {
-    /// A use that is allowed, now, by no instance and in no call.
+    /// A use that is allowed now, without an instance and a call.
     #[must_use]
     pub fn new(plugin: impl Into<String>, permission: &'static str, resource: impl Into<String>) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -80,21 +80,21 @@ impl AuditRecord {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires this signature")]
 fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-/// Where audit records go. Called from the plugin's own threads: it must not block for long.
+/// Receives audit records. It is called on the plugin's threads, so it must not block for long.
 pub trait AuditSink: Send + Sync {
-    /// Takes a record.
+    /// Writes a record.
     ///
     /// # Errors
-    /// If it is not written: the host then says so, and what is enforced is not allowed.
+    /// If the record is not written. The host then logs that, and with `enforce` the use is not allowed.
     fn record(&self, record: &AuditRecord) -> Result<()>;
 }
 
-/// One plugin's way to the audit log. Cheap to clone.
+/// Writes one plugin's records to the audit log. Cheap to clone.
 #[derive(Clone)]
 pub struct Auditor(Arc<Inner>);
 
@@ -106,15 +106,15 @@ struct Inner {
     secrets: Rate,
     grants: Rate,
     denials: Rate,
-    /// Whether what was left out is going to be told.
+    /// Whether a record of what was left out is scheduled.
     settles: AtomicBool,
-    /// Records that the sink did not take.
+    /// The number of records that the sink did not write.
     unwritten: AtomicU64,
-    /// Whether that was told.
+    /// Whether that was logged.
     is_troubled: AtomicBool,
 }
 
-/// What a record is about, which decides whose budget it takes.
+/// The kind of a record. Each kind has its own budget.
 #[derive(Clone, Copy)]
 enum Kind {
     Secret,
@@ -143,16 +143,16 @@ impl Kind {
 }
 
 impl Auditor {
-    /// Records of each kind that one plugin may cause in a second; the rest are counted, and the count is told.
+    /// How many records of each kind one plugin may cause per second. The rest are counted, and the count is recorded.
     pub const RECORDS: u32 = 1000;
 
-    /// For this plugin. Without a sink denials still go to the plugin's log.
+    /// An auditor for this plugin. Without a sink, denials still go to the plugin's log.
     #[must_use]
     pub fn new(plugin: impl Into<String>, sink: Option<Arc<dyn AuditSink>>, log: PluginLog) -> Self {
         Self::with(plugin.into(), sink, log, false)
     }
 
-    /// The same where nothing may happen that is not recorded: the manifest or the policy says `enforce`.
+    /// As [`new`](Self::new), but nothing is allowed that is not recorded: the manifest or the policy has `enforce`.
     #[must_use]
     pub fn enforced(self) -> Self {
         Self::with(self.0.plugin.clone(), self.0.sink.clone(), self.0.log.clone(), true)
@@ -174,11 +174,11 @@ impl Auditor {
         }))
     }
 
-    /// A use that is allowed. To be called before it happens.
+    /// Records a use that is allowed. Call it before the use.
     ///
     /// # Errors
-    /// Where the plugin is enforced that of the sink, or `resource-exhausted` if it is more than [`RECORDS`](Self::RECORDS)
-    /// let through: the use must not happen, and its call fails.
+    /// Only with `enforce`: the sink's error, or `resource-exhausted` if there are more than [`RECORDS`](Self::RECORDS) per second. Then
+    /// the use must not happen, and its call fails.
     pub fn granted(
         &self,
         instance: u64,
@@ -187,15 +187,15 @@ impl Auditor {
         resource: impl Into<String>,
     ) -> Result<()> {
         match self.0.sink {
-            Some(_) => self.tell(&self.0.record(instance, call, permission, resource.into())),
+            Some(_) => self.submit(&self.0.record(instance, call, permission, resource.into())),
             None => Ok(()),
         }
     }
 
-    /// A use that is refused. The plugin's log tells it too.
+    /// Records a use that is refused, also in the plugin's log.
     ///
     /// # Errors
-    /// That of the sink, where the plugin is enforced. One too many to be recorded is counted.
+    /// Only with `enforce`: the sink's error. If there are too many denials, they are counted.
     pub fn denied(
         &self,
         instance: u64,
@@ -205,22 +205,22 @@ impl Auditor {
         reason: impl Into<String>,
     ) -> Result<()> {
         let record = self.0.record(instance, call, permission, resource.into());
-        self.tell(&AuditRecord { decision: Decision::Denied, reason: reason.into(), ..record })
+        self.submit(&AuditRecord { decision: Decision::Denied, reason: reason.into(), ..record })
     }
 
-    fn tell(&self, record: &AuditRecord) -> Result<()> {
+    fn submit(&self, record: &AuditRecord) -> Result<()> {
         let kind = Kind::of(record);
         let Some(dropped) = self.0.rate(kind).admit() else {
             self.settle_soon();
             let must_be_recorded = self.0.enforce && record.decision == Decision::Granted;
             return if must_be_recorded { Err(self.0.over_budget(kind)) } else { Ok(()) };
         };
-        let told = self.0.tell_left_out(kind, dropped);
+        let recorded = self.0.record_left_out(kind, dropped);
         let written = self.0.write(record).map_err(|error| self.0.unrecorded(&error, 1));
-        if self.0.enforce { told.and(written) } else { Ok(()) }
+        if self.0.enforce { recorded.and(written) } else { Ok(()) }
     }
 
-    /// Has what was left out told within a second or so, even if nothing follows.
+    /// Schedules a record of what was left out, about a second from now.
     fn settle_soon(&self) {
         static QUEUE: OnceLock<Option<Sender<Weak<Inner>>>> = OnceLock::new();
         if self.0.settles.swap(true, Ordering::Relaxed) {
@@ -229,7 +229,7 @@ impl Auditor {
         let start = || {
             let (sender, receiver) = channel();
             let thread = std::thread::Builder::new().name("bivium-audit".to_owned());
-            // Without it the next record tells, or the plugin's end.
+            // If there is no such thread, the next record or the plugin's end reports the count.
             thread.spawn(move || settle(&receiver)).ok().map(|_| sender)
         };
         if let Some(queue) = QUEUE.get_or_init(start) {
@@ -238,7 +238,7 @@ impl Auditor {
     }
 }
 
-/// Tells, a while after something was left out, how much that was.
+/// Records how much was left out, some time after it happened.
 fn settle(queue: &Receiver<Weak<Inner>>) {
     for first in queue {
         std::thread::sleep(Rate::WINDOW);
@@ -258,30 +258,30 @@ impl Inner {
         }
     }
 
-    /// A use that is allowed, now.
+    /// A record of a use that is allowed now.
     fn record(&self, instance: u64, call: Option<CallId>, permission: &'static str, resource: String) -> AuditRecord {
         AuditRecord { instance, call, ..AuditRecord::new(self.plugin.clone(), permission, resource) }
     }
 
-    fn tell_left_out(&self, kind: Kind, left_out: u64) -> Result<()> {
+    fn record_left_out(&self, kind: Kind, left_out: u64) -> Result<()> {
         if left_out == 0 {
             return Ok(());
         }
         let (name, most) = (kind.name(), Auditor::RECORDS);
-        // Denials happen whether they are recorded or not.
+        // A use can be denied without a record.
         let what = if self.enforce && !matches!(kind, Kind::Denial) { "refused and not recorded" } else { "left out" };
         let reason = format!("{left_out} {name} were {what}: more than {most} in a second");
         let record = self.record(0, None, "audit", name.to_owned());
-        let told = self.write(&AuditRecord { decision: Decision::LeftOut, reason, left_out, ..record });
-        told.map_err(|error| self.unrecorded(&error, left_out))
+        let written = self.write(&AuditRecord { decision: Decision::LeftOut, reason, left_out, ..record });
+        written.map_err(|error| self.unrecorded(&error, left_out))
     }
 
-    /// Tells now of what was left out.
+    /// Records now how much was left out.
     fn settle(&self) {
         for kind in Kind::ALL {
             let left_out = self.rate(kind).dropped();
-            // What goes wrong is told there.
-            let _ = self.tell_left_out(kind, left_out);
+            // Errors are logged there.
+            let _ = self.record_left_out(kind, left_out);
         }
     }
 
@@ -298,8 +298,8 @@ impl Inner {
         let missing = self.unwritten.load(Ordering::Relaxed);
         if missing > 0 {
             let reason = format!("{missing} records could not be written");
-            let told = self.record(0, None, "audit", "records".to_owned());
-            sink.record(&AuditRecord { decision: Decision::LeftOut, reason, left_out: missing, ..told })?;
+            let missing_records = self.record(0, None, "audit", "records".to_owned());
+            sink.record(&AuditRecord { decision: Decision::LeftOut, reason, left_out: missing, ..missing_records })?;
             self.unwritten.fetch_sub(missing, Ordering::Relaxed);
         }
         sink.record(record)?;
@@ -307,24 +307,24 @@ impl Inner {
         Ok(())
     }
 
-    /// The error of a use that is one too many to be recorded.
+    /// The error of a use for which there is no budget to record it.
     fn over_budget(&self, kind: Kind) -> PluginError {
         let (name, most) = (kind.name(), Auditor::RECORDS);
         PluginError::resource_exhausted(format!(
-            "it may do nothing that is not recorded, and the audit log takes {most} {name} of a plugin in a second"
+            "it may do nothing that is not recorded, and the audit log records at most {most} {name} of a plugin per second"
         ))
         .with_plugin(self.plugin.as_str())
-        .with_help("call it less often, or take `enforce` out of its manifest and the host's policy")
+        .with_help("call it less often, or remove `enforce` from its manifest and the host's policy")
     }
 
-    /// Counts records that were not written, says so once until one is written again, and gives the error of a use that
-    /// must not happen without.
+    /// Counts records that were not written and logs it, once until a record can be written again. Returns the error of a use that must not
+    /// happen without its record.
     fn unrecorded(&self, error: &PluginError, missing: u64) -> PluginError {
         let plugin = self.plugin.as_str();
         self.unwritten.fetch_add(missing, Ordering::Relaxed);
         if !self.is_troubled.swap(true, Ordering::Relaxed) {
-            tracing::error!(plugin, "the audit log is not written: {error}");
-            let message = format!("the audit log is not written: {error}");
+            tracing::error!(plugin, "the audit log cannot be written: {error}");
+            let message = format!("the audit log cannot be written: {error}");
             self.log.push(LogLevel::Error, LogSource::Host, 0, None, &message);
         }
         let message = format!("it may do nothing that is not recorded, and {}", error.message());

@@ -1,12 +1,12 @@
-//! What a host keeps about its plugins: their logs, the audit log, and the secrets that it holds for them.
+//! What a host stores about its plugins: their logs, the audit log and secrets.
 //!
-//! - A [`PluginLog`] has the last records of one plugin in memory, and hands each on to `tracing`, to followers and, if
-//!   the host has [`LogFiles`], to a file, which [`KeptLog`] reads. An [`InstanceLog`] bounds what one instance says.
-//! - An [`Auditor`] tells an [`AuditSink`], for example an [`AuditFile`], what one plugin was granted and what it was
-//!   denied. Denials stand in the plugin's log too.
-//! - [`Secrets`] are the host's secrets by name. A plugin gets those that it is granted.
+//! - A [`PluginLog`] has the last records of one plugin in memory. It passes each record to `tracing`, to followers and, if the host
+//!   has [`LogFiles`], to a file, which [`KeptLog`] reads. An [`InstanceLog`] limits how much one instance can log.
+//! - An [`Auditor`] writes what one plugin was granted and denied to an [`AuditSink`], for example an [`AuditFile`]. Denials are in the
+//!   plugin's log too.
+//! - [`Secrets`] has the host's secrets by name. A plugin gets only those that it is granted.
 //!
-//! This crate knows neither instances nor runtimes: those write here.
+//! This crate knows neither instances nor runtimes; they use it.
 //!
 //! ```
 //! use std::sync::Arc;

@@ -1,15 +1,15 @@
-//! [`Rate`]: how many records one source may write in a second.
+//! [`Rate`]: limits how many records one source may write per second.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Lets so many records a second through and counts the rest.
+/// Admits a number of records per second and counts the rest.
 #[derive(Debug)]
 pub(crate) struct Rate {
     most: u32,
     window: Mutex<Window>,
-    /// Since it was last told.
+    /// Since the count was last reported.
     dropped: AtomicU64,
 }
 
@@ -22,18 +22,18 @@ struct Window {
 impl Rate {
     pub(crate) const WINDOW: Duration = Duration::from_secs(1);
 
-    /// Lets `most` records a second through.
+    /// Admits `most` records per second.
     pub(crate) fn new(most: u32) -> Self {
         let window = Mutex::new(Window { since: Instant::now(), records: 0 });
         Self { most, window, dropped: AtomicU64::new(0) }
     }
 
-    /// How many it lets through in a second.
+    /// How many it admits per second.
     pub(crate) fn most(&self) -> u32 {
         self.most
     }
 
-    /// Whether one more may go through, and if so how many were dropped since that was last told.
+    /// Whether one more record is admitted. If so, returns how many were dropped since the count was last reported.
     pub(crate) fn admit(&self) -> Option<u64> {
         let mut window = self.window();
         if window.since.elapsed() >= Self::WINDOW {
@@ -49,9 +49,9 @@ impl Rate {
         Some(self.dropped())
     }
 
-    /// How many were dropped since that was last told.
+    /// How many were dropped since the count was last reported.
     pub(crate) fn dropped(&self) -> u64 {
-        // Each call asks at its end, and there are seldom any.
+        // Each call asks at its end, and rarely has anything been dropped.
         match self.dropped.load(Ordering::Relaxed) {
             0 => 0,
             _ => self.dropped.swap(0, Ordering::Relaxed),
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_too_much_is_counted_and_told_once() {
+    fn records_over_the_limit_are_counted_and_reported_once() {
         let rate = Rate::new(2);
         assert_eq!([rate.admit(), rate.admit(), rate.admit(), rate.admit()], [Some(0), Some(0), None, None]);
         assert_eq!((rate.dropped(), rate.dropped()), (2, 0));

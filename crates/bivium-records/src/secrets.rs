@@ -1,4 +1,4 @@
-//! [`Secrets`]: the host's secrets, of which each plugin gets those that it is granted.
+//! [`Secrets`]: the host's secrets. Each plugin gets only those that it is granted.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,29 +6,31 @@ use std::sync::Arc;
 
 use bivium_interface::{PluginError, Result};
 
-/// The host's secrets by name. Neither shown by `Debug` nor written anywhere. Cheap to clone.
+/// The host's secrets by name. `Debug` does not show them, and they are not written anywhere. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Secrets(Arc<BTreeMap<String, String>>);
 
 impl Secrets {
-    /// The value of this name.
+    /// The secret with this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 
-    /// The value of this name, which a plugin is granted.
+    /// The secret with this name, for a plugin that is granted it.
     ///
     /// # Errors
-    /// `invalid-config` if the host has no such secret, saying how to give it.
+    /// `invalid-config` if the host has no such secret. The error says how to set it.
     pub fn granted(&self, name: &str) -> Result<&str> {
         self.get(name).ok_or_else(|| {
-            PluginError::invalid_config(format!("the plugin is granted the secret `{name}`, and this host has none"))
-                .with_help(format!("set BIVIUM_SECRET_{name}, or give it with `ManagerBuilder::secret`"))
+            PluginError::invalid_config(format!(
+                "the plugin is granted the secret `{name}`, but this host does not have it"
+            ))
+            .with_help(format!("set the environment variable BIVIUM_SECRET_{name}, or use `ManagerBuilder::secret`"))
         })
     }
 
-    /// One more secret.
+    /// Adds a secret.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         Arc::make_mut(&mut self.0).insert(name.into(), value.into());
@@ -49,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_shows_no_value_and_a_secret_that_is_missing_is_told_with_its_cure() {
+    fn debug_shows_no_value_and_the_error_for_a_missing_secret_says_how_to_set_it() {
         let secrets = Secrets::default().with("KEY", "s3cret");
         assert_eq!(format!("{secrets:?}"), r#"{"KEY"}"#);
         assert_eq!(secrets.granted("KEY").unwrap(), "s3cret");

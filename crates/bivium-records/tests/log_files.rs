@@ -1,4 +1,4 @@
-//! Logs in files: several hosts over one directory, rotation under a reader's eyes, and what a crash may leave.
+//! Logs in files: several hosts with one directory, rotation while a file is read, and files after a crash.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test ends where it fails")]
 
@@ -80,7 +80,7 @@ fn a_reader_loses_nothing_to_rotation_and_old_files_go() {
     let mut read = Vec::new();
     for n in 0..400 {
         say(&log, &n.to_string());
-        // Every so often nothing is read for two rotations.
+        // From time to time nothing is read for two rotations.
         if n % 40 == 39 || n % 40 < 10 {
             files.flush(LONG);
             read.extend(messages(kept.read().unwrap()));
@@ -102,7 +102,7 @@ fn a_reader_loses_nothing_to_rotation_and_old_files_go() {
 #[test]
 fn hosts_that_share_a_directory_lose_no_record_and_break_no_line() {
     let own = tempfile::tempdir().unwrap();
-    // All records fit into what is kept, in three rotations.
+    // All records fit into the files of three rotations.
     std::thread::scope(|scope| {
         for host in 0..4 {
             let files = LogFiles::rotating_at(own.path(), 120_000);
@@ -135,7 +135,7 @@ fn hosts_that_share_a_directory_lose_no_record_and_break_no_line() {
 }
 
 #[test]
-fn half_a_line_costs_no_more_than_itself() {
+fn an_incomplete_line_loses_no_other_record() {
     let own = tempfile::tempdir().unwrap();
     let file = own.path().join("p.jsonl");
     fs::write(&file, "{\"time_ms\":17,\"level\":\"in").unwrap();
@@ -144,7 +144,7 @@ fn half_a_line_costs_no_more_than_itself() {
     files.flush(LONG);
     let mut kept = reader(own.path());
     assert_eq!(messages(kept.tail(9).unwrap()), ["whole"]);
-    // What is no record, and longer than one can be, is passed over; an emptied file is read from its start.
+    // Lines that are not records, or are too long, are ignored; an emptied file is read from its start.
     let line = fs::read_to_string(&file).unwrap().lines().last().unwrap().to_owned();
     fs::write(&file, format!("{}\n\n\0\n{line}\n", "x".repeat(1 << 20))).unwrap();
     assert_eq!(messages(kept.read().unwrap()), ["whole"]);
@@ -153,7 +153,7 @@ fn half_a_line_costs_no_more_than_itself() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_written_costs_no_record_in_memory() {
+fn a_directory_that_cannot_be_written_loses_no_record_in_memory() {
     let own = tempfile::tempdir().unwrap();
     let dir = own.path().join("logs");
     fs::write(&dir, "no directory").unwrap();
@@ -162,12 +162,12 @@ fn a_directory_that_cannot_be_written_costs_no_record_in_memory() {
     say(&log, "kept in memory");
     files.flush(LONG);
     assert_eq!(messages(log.tail(9)), ["kept in memory"]);
-    // It comes back by itself.
+    // The directory is created again.
     fs::remove_file(&dir).unwrap();
     say(&log, "kept in the file");
     files.flush(LONG);
     assert_eq!(messages(reader(&dir).tail(9).unwrap()), ["kept in the file"]);
-    // Neither a link nor a pipe is written to.
+    // It does not write to a link or a pipe.
     fs::remove_file(dir.join("p.jsonl")).unwrap();
     std::os::unix::fs::symlink(own.path().join("elsewhere"), dir.join("p.jsonl")).unwrap();
     say(&log, "not through a link");
@@ -176,11 +176,11 @@ fn a_directory_that_cannot_be_written_costs_no_record_in_memory() {
 }
 
 #[test]
-fn a_plugin_that_floods_never_waits_and_what_is_missing_is_told() {
+fn a_plugin_that_logs_too_much_never_waits_and_missing_records_are_counted() {
     let own = tempfile::tempdir().unwrap();
     let files = LogFiles::new(own.path());
     let log = PluginLog::kept("p", Some(files.clone()));
-    // More at once than may wait for the disk.
+    // More records at once than the queue can hold.
     let long = "x".repeat(PluginLog::MAX_MESSAGE);
     for _ in 0..5000 {
         say(&log, &long);

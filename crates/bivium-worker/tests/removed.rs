@@ -158,7 +158,7 @@ async fn a_worker_starts_only_if_that_is_recorded_where_it_is_enforced() {
         }
         let sample = load_in(manifest, context).await.unwrap();
         let asked = sample.ask("touched", &[]).await;
-        let told = log.tail(100).iter().any(|record| record.message.contains("the audit log is not written"));
+        let told = log.tail(100).iter().any(|record| record.message.contains("the audit log cannot be written"));
         assert!(told);
         if enforced {
             let error = asked.unwrap_err();

@@ -1,7 +1,7 @@
-//! The same for synchronous callers, with no runtime of theirs.
+//! The manager for synchronous callers, which need no async runtime.
 //!
-//! Every call here waits. Called from async code, where waiting would stall other tasks, it gives `unavailable`
-//! instead: use [`crate::PluginManager`] there.
+//! Every call here blocks until it is done. In async code, where this would stop other tasks, it fails with `unavailable`: use
+//! [`crate::PluginManager`] there.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use crate::pipeline::{Event, Outcome, Pipeline, RunOptions};
 use crate::{Freed, Inspection, LoadReport, ManagerBuilder, Source, UnloadReport};
 
-/// A runtime that ends without waiting for what others still run on it.
+/// A tokio runtime. Dropping it does not wait for tasks that still run on it.
 #[derive(Clone)]
 struct Waiter(Arc<OwnedRuntime>);
 
@@ -46,9 +46,9 @@ impl Waiter {
     }
 }
 
-/// [`crate::PluginManager`] for synchronous callers. When it is dropped every plugin is unloaded.
+/// [`crate::PluginManager`] for synchronous callers. Dropping it unloads every plugin.
 ///
-/// What needs no waiting is the async manager's own: see [`manager`](Self::manager).
+/// Methods that do not wait are those of the async manager: see [`manager`](Self::manager).
 pub struct PluginManager {
     waiter: Waiter,
     manager: crate::PluginManager,
@@ -63,7 +63,7 @@ impl PluginManager {
         Self::build(crate::PluginManager::builder())
     }
 
-    /// A manager with what was chosen.
+    /// A manager with the builder's settings.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -71,8 +71,8 @@ impl PluginManager {
         Ok(Self { waiter: Waiter::new()?, manager: builder.build()? })
     }
 
-    /// The manager behind: its methods that are not `async` serve synchronous callers as they are (discovery,
-    /// metadata, enabling, configurations, progress, cancelling, logs, the machine).
+    /// The async manager. Synchronous callers can use its methods that are not `async`: discovery, metadata, enabling, configurations,
+    /// progress, cancelling, logs, the machine.
     #[must_use]
     pub fn manager(&self) -> &crate::PluginManager {
         &self.manager
@@ -105,7 +105,7 @@ impl PluginManager {
     /// [`crate::PluginManager::load_all`].
     ///
     /// # Errors
-    /// `unavailable` from async code; what went wrong with a plugin is in its report.
+    /// `unavailable` from async code. Errors of a plugin are in its report.
     pub fn load_all(&self) -> Result<Vec<LoadReport>> {
         self.waiter.wait(async { Ok(self.manager.load_all().await) })
     }
@@ -118,7 +118,7 @@ impl PluginManager {
         self.waiter.wait(self.manager.register(plugin, config))
     }
 
-    /// [`crate::PluginManager::execute`]. Cancel it from another thread by its handle.
+    /// [`crate::PluginManager::execute`]. Another thread can cancel the call with its handle.
     ///
     /// # Errors
     /// As there.
@@ -233,7 +233,7 @@ impl PluginManager {
     /// [`crate::PluginManager::unload_all`].
     ///
     /// # Errors
-    /// `unavailable` from async code; what went wrong with a plugin is in its report.
+    /// `unavailable` from async code. Errors of a plugin are in its report.
     pub fn unload_all(&self) -> Result<Vec<UnloadReport>> {
         self.waiter.wait(async { Ok(self.manager.unload_all().await) })
     }
@@ -255,12 +255,12 @@ impl PluginManager {
 
 impl Drop for PluginManager {
     fn drop(&mut self) {
-        // From async code there is no waiting: dropping the plugins frees what they hold.
+        // In async code nothing can wait here; dropping the plugins frees what they hold.
         let _ = self.unload_all();
     }
 }
 
-/// The results of a streaming call: payloads, or values of the caller's own type. Dropping it cancels the call.
+/// The results of a streaming call: payloads, or values of the caller's own type. Dropping them cancels the call.
 pub struct Results<T = Payload> {
     waiter: Waiter,
     stream: TypedStream<T>,
@@ -274,14 +274,14 @@ impl<T> Iterator for Results<T> {
     }
 }
 
-/// One plugin without a manager, as a scope: it starts here and ends when this is dropped.
+/// One plugin without a manager. It is started by [`open`](Self::open) and ended when this is dropped.
 pub struct Plugin {
     waiter: Waiter,
     plugin: Arc<dyn PluginInterface>,
 }
 
 impl Plugin {
-    /// Starts a plugin, with this configuration as it is: see [`crate::open`] for what it is started from.
+    /// Starts a plugin from a [`Source`], with this configuration. See [`crate::open`].
     ///
     /// # Errors
     /// Those of [`crate::open`] and of `initialize`.
@@ -308,7 +308,7 @@ impl Plugin {
         Ok(Results { waiter: self.waiter.clone(), stream: Box::pin(stream) })
     }
 
-    /// Runs a call with types of the caller's own: see [`crate::PluginManager::call_typed`].
+    /// Runs a call with the caller's own types: see [`crate::PluginManager::call_typed`].
     ///
     /// # Errors
     /// As there.
@@ -316,7 +316,7 @@ impl Plugin {
         self.waiter.wait(self.plugin.call_typed(input))
     }
 
-    /// Starts a streaming call with types of the caller's own.
+    /// Starts a streaming call with the caller's own types.
     ///
     /// # Errors
     /// As [`crate::PluginManager::stream_typed`].
@@ -349,7 +349,7 @@ impl Plugin {
         self.waiter.wait(self.plugin.config_schema())
     }
 
-    /// The configuration in force.
+    /// The current configuration.
     ///
     /// # Errors
     /// As [`PluginInterface::current_config`].
@@ -365,13 +365,13 @@ impl Plugin {
         self.waiter.wait(self.plugin.stats())
     }
 
-    /// Where a call stands that waits for the plugin: 1 is the next.
+    /// The position of a waiting call in the plugin's queue, where 1 is next.
     #[must_use]
     pub fn position(&self, call: CallId) -> Option<usize> {
         self.plugin.position(call)
     }
 
-    /// Whether a call made now could run.
+    /// Whether the plugin could run a call now.
     ///
     /// # Errors
     /// `unavailable` from async code.
@@ -423,8 +423,8 @@ mod tests {
         }
     }
 
-    /// The names of the public methods of the blocks that begin with this, in all Rust files of this directory or in this file:
-    /// those that wait if `waits`.
+    /// The names of the public methods in blocks that begin with this line, in this file or in all Rust files of this directory. With
+    /// `waits`, only async methods.
     fn methods_of(block: &str, path: &str, waits: bool) -> BTreeSet<String> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
         let entries = path.is_dir().then(|| std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
@@ -432,7 +432,7 @@ mod tests {
         let (mut names, is_trait) = (BTreeSet::new(), block.starts_with("pub trait"));
         for file in files.iter().filter(|path| path.is_file()) {
             let text = std::fs::read_to_string(file).unwrap();
-            // rustfmt has a block end with a brace at the beginning of a line.
+            // With rustfmt, a block ends with a brace at the beginning of a line.
             for block in text.split(&format!("\n{block} {{\n")).skip(1).map(|rest| rest.split("\n}\n").next().unwrap())
             {
                 for function in block.split("\n    ").filter(|line| line.contains("fn ")) {
@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_waits_is_missing_here() {
+    fn every_async_method_has_a_blocking_form() {
         let here = "src/blocking.rs";
         for (block, path, ours) in [
             ("impl PluginManager", "src/manager", "impl PluginManager"),
@@ -456,7 +456,7 @@ mod tests {
         ] {
             let (waits, has) = (methods_of(block, path, true), methods_of(ours, here, false));
             assert!(waits.len() > 8 && has.len() > 8, "{waits:?} {has:?}");
-            // As an iterator it has a name of its own; a plugin here ends when it is dropped.
+            // The iterator has a different name, and a blocking plugin ends when it is dropped.
             let elsewhere = ["execute_stream", "cleanup"];
             let missing: Vec<&String> =
                 waits.difference(&has).filter(|name| !elsewhere.contains(&name.as_str())).collect();

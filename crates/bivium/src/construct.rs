@@ -1,4 +1,4 @@
-//! The one place that asks which runtime a plugin has, and which of them this host was built with.
+//! Constructs plugins. Only this module distinguishes the runtimes, and knows which of them this host was built with.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use bivium_interface::manifest::{PythonPlugin, Runtime, WasmPlugin};
 use bivium_interface::{Granted, HostPolicy, LogLevel, LogSource, Manifest, PluginError, PluginInterface, Result};
 use bivium_records::{AuditSink, Auditor, PluginLog, Secrets};
 
-use crate::explained::Explained;
+use crate::policy_errors::PolicyErrors;
 
-/// Makes plugins from manifests, and holds what they share: the exchange and the WebAssembly engine.
+/// Makes plugins from manifests. Holds what they share: the exchange and the WebAssembly engine.
 pub(crate) struct Constructor {
     exchange: Exchange,
-    /// Made with the first component: a host without components does without.
+    /// Created with the first component, because a host without components does not need it.
     #[cfg(feature = "wasm")]
     engine: tokio::sync::OnceCell<bivium_wasm::WasmEngine>,
     options: Options,
 }
 
-/// What a host chose for all its plugins.
+/// A host's settings for all its plugins.
 #[derive(Clone, Default)]
 pub(crate) struct Options {
     #[cfg(feature = "wasm")]
@@ -34,12 +34,12 @@ pub(crate) struct Options {
     pub(crate) policy: HostPolicy,
     pub(crate) audit: Option<Arc<dyn AuditSink>>,
     pub(crate) secrets: Secrets,
-    /// The level that plugins are asked to log at.
+    /// The log level that plugins are asked to use.
     pub(crate) log_level: Option<LogLevel>,
 }
 
 impl Options {
-    /// What plugins must not be granted of the host's own.
+    /// The host's own directories, which plugins must not be granted.
     pub(crate) fn protected(&self) -> Protected {
         let protected = Protected::default().and(self.data.clone(), "the data of plugins");
         #[cfg(feature = "python")]
@@ -72,15 +72,15 @@ impl Constructor {
         &self.options
     }
 
-    /// What the host's policy grants to a plugin.
+    /// What a plugin is granted by the host's policy.
     pub(crate) fn granted(&self, manifest: &Manifest) -> Granted {
         self.options.policy.grant(manifest)
     }
 
-    /// Records what the host's policy refuses of the manifest.
+    /// Makes the plugin's context, and records what the host's policy refuses of the manifest.
     ///
     /// # Errors
-    /// That of the audit log where the plugin is enforced.
+    /// With `enforce`, the error of the audit log.
     fn context(&self, manifest: &Manifest, granted: Granted, log: PluginLog) -> Result<PluginContext> {
         let audit = Auditor::new(&manifest.name, self.options.audit.clone(), log.clone());
         let audit = if granted.enforce { audit.enforced() } else { audit };
@@ -91,7 +91,8 @@ impl Constructor {
             let policy =
                 self.options.policy.file.as_ref().map_or_else(String::new, |file| format!(" {}", file.display()));
             let message = format!(
-                "the host's policy{policy} has `permissions` and no `confine`: a Python plugin without `permissions` is trusted, and not held by it"
+                "the host's policy{policy} has `permissions` but no `confine`, so it does not restrict Python plugins that have no \
+                 `permissions`: these are trusted"
             );
             log.push(LogLevel::Warn, LogSource::Host, 0, None, &message);
         }
@@ -100,7 +101,7 @@ impl Constructor {
         Ok(PluginContext { log, audit, granted: Arc::new(granted), secrets, protected, log_level })
     }
 
-    /// Component instances that live now.
+    /// The number of live component instances.
     pub(crate) fn component_instances(&self) -> usize {
         #[cfg(feature = "wasm")]
         let instances = self.engine.get().map_or(0, bivium_wasm::WasmEngine::instances);
@@ -109,7 +110,7 @@ impl Constructor {
         instances
     }
 
-    /// Makes the plugin with what it is granted, without a configuration and without a running instance.
+    /// Makes the plugin with its grants. It has no configuration and no running instance yet.
     pub(crate) async fn construct(
         &self,
         manifest: &Arc<Manifest>,
@@ -125,7 +126,7 @@ impl Constructor {
         };
         let plugin = plugin.map_err(|error| named(granted.explain(error)))?;
         let has_policy = self.options.policy != HostPolicy::default();
-        Ok(if has_policy { Arc::new(Explained { plugin, granted }) } else { plugin })
+        Ok(if has_policy { Arc::new(PolicyErrors { plugin, granted }) } else { plugin })
     }
 }
 
@@ -135,14 +136,14 @@ impl Constructor {
         self.engine.get_or_try_init(|| async { bivium_wasm::WasmEngine::new(self.options.wasm.clone()) }).await
     }
 
-    /// Compiles a plugin's component, and runs nothing.
+    /// Compiles a plugin's component. Runs nothing.
     pub(crate) async fn compile(&self, manifest: &Manifest, plugin: &WasmPlugin) -> Result<bivium_wasm::Compilation> {
         let granted = self.granted(manifest);
         let compiled = bivium_wasm::compile(self.engine().await?, &manifest.name, plugin, &granted.limits).await;
         compiled.map_err(|error| granted.explain(error))
     }
 
-    /// What a plugin's component says of itself; none of its code runs.
+    /// Describes a plugin's component. None of its code runs.
     pub(crate) async fn describe(&self, manifest: &Manifest, plugin: &WasmPlugin) -> Result<bivium_wasm::Description> {
         bivium_wasm::describe(self.engine().await?, &manifest.name, plugin, &self.granted(manifest).limits).await
     }
@@ -194,11 +195,11 @@ impl Constructor {
     }
 }
 
-/// What a plugin is told whose runtime this host was built without.
+/// The error of a plugin whose runtime this host was built without.
 #[cfg(not(all(feature = "wasm", feature = "python")))]
 pub(crate) fn absent(runtime: RuntimeKind) -> PluginError {
     let runtime = runtime.as_str();
-    let message = format!("this host cannot run plugins of the runtime {runtime:?}: it was built without it");
+    let message = format!("this host was built without the runtime {runtime:?}, so it cannot run this plugin");
     let help = format!("build it with the feature `{runtime}` of the crate `bivium`");
     PluginError::unavailable(message).with_help(help)
 }

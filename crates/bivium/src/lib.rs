@@ -1,17 +1,17 @@
-//! Bivium: a plugin host with two roads. Light and untrusted plugins are WebAssembly components in a
-//! deny-by-default sandbox; heavy ones are Python classes in worker processes, each in its own environment. Both
-//! hide behind [`PluginInterface`], and large data passes between them as files.
+//! Bivium: a plugin host with two runtimes. Light and untrusted plugins are WebAssembly components in a deny-by-default sandbox.
+//! Plugins with heavy dependencies are Python classes in worker processes, each in its own environment. Both are called through
+//! [`PluginInterface`], and large data is passed between them as files.
 //!
-//! [`PluginManager`] finds, loads, configures, schedules, runs, watches, reloads and unloads them;
-//! [`blocking`] does the same for synchronous callers, [`pipeline`] runs several in a row, and [`open`] starts one
-//! without a manager.
+//! [`PluginManager`] finds, loads, configures, schedules, runs, observes, reloads and unloads plugins. [`blocking`] does the same for
+//! synchronous callers, [`pipeline`] runs several plugins one after another, and [`open`] starts one plugin without a manager.
 //!
-//! [`exchange`] is where large data lies, and [`manifest`] and [`policy`] say what plugins ask for and get.
+//! [`exchange`] holds large data, [`manifest`] has what plugins ask for, and [`policy`] has what they are granted.
 //!
-//! Structs that will have more fields are `#[non_exhaustive]`: they are made by their constructors or from JSON, and their fields can be
-//! read and set.
+//! Structs that may get more fields are `#[non_exhaustive]`: make them with their constructors or from JSON. Their fields can be read
+//! and set.
 //!
-//! The features `wasm` and `python`, both on by default, say which runtimes are built; a plugin of the other one is `unavailable`.
+//! The features `wasm` and `python` select the runtimes that are built; both are on by default. A plugin of a runtime that was not built
+//! is `unavailable`.
 //!
 //! ```
 //! use bivium::{Call, PluginManager};
@@ -35,16 +35,16 @@
 //! ```
 
 pub mod blocking;
-mod caught;
+mod catch_panic;
 mod config;
 mod construct;
 mod discovery;
-mod explained;
 mod installation;
 mod manager;
 pub mod monitor;
 mod open;
 pub mod pipeline;
+mod policy_errors;
 pub mod scheduler;
 #[cfg(test)]
 #[path = "../../../tests/support/skipped.rs"]

@@ -1,4 +1,4 @@
-//! What the machine has and what of it is free, for the scheduler and for people.
+//! The machine's processors, memory and GPUs, and how much of them is free. For the scheduler and for people.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,11 +12,11 @@ pub struct SystemSnapshot {
     pub cpus: u32,
     /// Processor use in percent of all of them, since the last snapshot.
     pub cpu_percent: f32,
-    /// Host memory in bytes; 0 where it is not known.
+    /// Host memory in bytes; 0 if it is not known.
     pub memory_total_bytes: u64,
-    /// Host memory that can be had without swapping, in bytes.
+    /// Host memory that is available without swapping, in bytes.
     pub memory_available_bytes: u64,
-    /// The GPUs; empty where there is none or none can be seen.
+    /// The GPUs; empty if there are none or none are found.
     pub gpus: Vec<Gpu>,
 }
 
@@ -36,20 +36,19 @@ pub struct Gpu {
     pub processes: Vec<(u32, u64)>,
 }
 
-/// Tells what the machine has. A host with other means than these may bring its own.
+/// Measures the machine. A host may use its own implementation.
 pub trait Monitor: Send + Sync + 'static {
     /// The machine now. May take a few milliseconds.
     fn snapshot(&self) -> SystemSnapshot;
 
-    /// Host memory that these processes hold, in bytes; those that have ended hold none. A monitor that cannot tell
-    /// says 0.
+    /// Host memory that these processes use, in bytes. Processes that have ended count as 0. A monitor that cannot measure it returns 0.
     fn memory_of(&self, _pids: &[u32]) -> u64 {
         0
     }
 }
 
 impl Gpu {
-    /// With these many bytes in all and free.
+    /// A GPU with this total and free memory.
     #[must_use]
     pub fn new(index: u32, name: impl Into<String>, memory_total_bytes: u64, memory_free_bytes: u64) -> Self {
         Self { index, name: name.into(), memory_total_bytes, memory_free_bytes, processes: Vec::new() }
@@ -57,19 +56,19 @@ impl Gpu {
 }
 
 impl SystemSnapshot {
-    /// With so many processors and these many bytes of memory in all and available, and without a GPU.
+    /// A machine with these processors and this total and available memory, without a GPU.
     #[must_use]
     pub fn new(cpus: u32, memory_total_bytes: u64, memory_available_bytes: u64) -> Self {
         Self { cpus, memory_total_bytes, memory_available_bytes, ..Self::default() }
     }
 
-    /// With these GPUs.
+    /// Sets the GPUs.
     #[must_use]
     pub fn with_gpus(self, gpus: Vec<Gpu>) -> Self {
         Self { gpus, ..self }
     }
 
-    /// GPU memory that these processes hold, in bytes; none where there is no GPU.
+    /// GPU memory that these processes use, in bytes; `None` if there is no GPU.
     #[must_use]
     pub fn gpu_memory_of(&self, pids: &[u32]) -> Option<u64> {
         let used = self.gpus.iter().flat_map(|gpu| &gpu.processes).filter(|(pid, _)| pids.contains(pid));
@@ -77,9 +76,9 @@ impl SystemSnapshot {
     }
 }
 
-/// The real machine: sysinfo, and NVML where there is one.
+/// The real machine, measured with sysinfo and, if it exists, NVML.
 pub struct MachineMonitor {
-    /// None where the system cannot be asked: its figures are then 0, which means unknown.
+    /// `None` if the system is not supported. Its values are then 0, which means unknown.
     system: Option<Mutex<sysinfo::System>>,
     #[cfg(feature = "nvml")]
     nvml: Option<nvml_wrapper::Nvml>,
@@ -89,7 +88,7 @@ impl Default for MachineMonitor {
     fn default() -> Self {
         Self {
             system: sysinfo::System::new().ok().map(Mutex::new),
-            // A machine without the library has no GPU that we could see.
+            // Without the library no GPU can be found.
             #[cfg(feature = "nvml")]
             nvml: nvml_wrapper::Nvml::init().ok(),
         }
@@ -120,14 +119,14 @@ impl Monitor for MachineMonitor {
     }
 }
 
-/// The machine now, looked at by a thread that may block.
+/// Measures the machine on a thread that may block.
 pub(crate) async fn snapshot(monitor: &Arc<dyn Monitor>) -> SystemSnapshot {
     let monitor = Arc::clone(monitor);
-    // Fails only where the runtime ends.
+    // Fails only when the async runtime ends.
     tokio::task::spawn_blocking(move || monitor.snapshot()).await.unwrap_or_default()
 }
 
-/// The memory that processes have in use, from the one file of each that says so.
+/// The resident memory of processes, from one file in /proc for each.
 #[cfg(target_os = "linux")]
 fn resident(pids: &[u32]) -> u64 {
     let pages = |pid| {
@@ -149,7 +148,7 @@ fn resident(pids: &[u32]) -> u64 {
     pids.iter().filter_map(|pid| system.process(*pid)).map(sysinfo::Process::memory).sum()
 }
 
-/// The GPUs that NVML can see. One that fails to answer is left out: there may be others.
+/// The GPUs that NVML finds. A GPU that does not respond is left out, because there may be others.
 #[cfg(feature = "nvml")]
 fn gpus(nvml: &nvml_wrapper::Nvml) -> Vec<Gpu> {
     use nvml_wrapper::enums::device::UsedGpuMemory;
@@ -173,18 +172,18 @@ fn gpus(nvml: &nvml_wrapper::Nvml) -> Vec<Gpu> {
     (0..nvml.device_count().unwrap_or(0)).filter_map(gpu).collect()
 }
 
-/// A machine that is what its owner says: for simulations and tests.
+/// A machine with chosen values, for simulations and tests.
 #[derive(Default)]
 pub struct SimulatedMonitor(Mutex<SystemSnapshot>);
 
 impl SimulatedMonitor {
-    /// A machine as given.
+    /// A machine with these values.
     #[must_use]
     pub fn new(snapshot: SystemSnapshot) -> Self {
         Self(Mutex::new(snapshot))
     }
 
-    /// Changes the machine.
+    /// Changes the machine's values.
     pub fn change(&self, change: impl FnOnce(&mut SystemSnapshot)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }

@@ -11,12 +11,12 @@ use serde_json::Value;
 use crate::construct::{Constructor, Options};
 use crate::sources;
 
-/// One plugin without a manager: constructed and configured, with an exchange of its own. The configuration is applied as
-/// it is. It is opened from a path (of a manifest, of a component, or `FILE.py:NAME`) or from a [`Manifest`] in memory,
-/// which may hold the component too: see [`Source`]. Call `cleanup` when done; dropping the plugin frees what it holds, too.
+/// Starts one plugin without a manager, with its own exchange. The configuration is not completed with defaults. The plugin is given by a
+/// path (of a manifest, of a component, or `FILE.py:NAME`) or by a [`Manifest`] in memory, which may contain the component: see
+/// [`Source`]. Call `cleanup` at the end; dropping the plugin frees what it holds, too.
 ///
 /// # Errors
-/// `not-found`, `invalid-manifest`, and whatever keeps the plugin from starting.
+/// `not-found`, `invalid-manifest`, and every error of starting the plugin.
 pub async fn open(source: impl Into<Source>, config: Value) -> Result<Arc<dyn PluginInterface>> {
     let manifest = source.into().manifest()?;
     let constructor = Constructor::new(Exchange::open()?, Options::default());
@@ -30,14 +30,14 @@ pub async fn open(source: impl Into<Source>, config: Value) -> Result<Arc<dyn Pl
 
 /// What [`open`] opens: a file, or a manifest in memory.
 ///
-/// A path means what it means on the command line: a manifest, a component that has none (`FILE.wasm`), or a class or a function in
-/// Python (`FILE.py:NAME`, `package.module:NAME`). A component in memory is given by [`Manifest::of_component_bytes`].
+/// A path means the same as on the command line: a manifest, a component without a manifest (`FILE.wasm`), or a Python class or function
+/// (`FILE.py:NAME`, `package.module:NAME`). For a component in memory, use [`Manifest::of_component_bytes`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Source {
     /// A file.
     File(PathBuf),
-    /// A manifest in memory, for example of [`Manifest::parse`].
+    /// A manifest in memory, for example from [`Manifest::parse`].
     Manifest(Arc<Manifest>),
 }
 
@@ -47,7 +47,7 @@ impl Source {
         match self {
             Self::File(file) => {
                 let manifest = Manifest::of_file(&file)?;
-                // With the adapters that lie beside it.
+                // Together with the adapters in the same directory.
                 let has_adapters = manifest.ancestor().is_some();
                 Ok(Arc::new(if has_adapters { crate::discovery::read_adapted(&file, &[])? } else { manifest }))
             }

@@ -1,5 +1,5 @@
-//! The files that decide which code runs. A plugin that is held to its permissions must not write there: what it writes would run with
-//! the permissions that it gives itself.
+//! Protects the files that decide which code runs. A confined plugin must not be able to write them: otherwise it could run code with
+//! permissions that it grants itself.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use bivium_interface::{Granted, Manifest, PluginError, Result};
 
 use crate::discovery::{SearchPath, absolute};
 
-/// Refuses a plugin that is held to its permissions and could write where a host looks for manifests, or what the manifests that it has
-/// found name. Blocks on the file system, if the plugin may write anywhere.
+/// Refuses a confined plugin that could write into a directory where the host looks for manifests, or to a file that a known manifest
+/// names. Blocks on the file system if the plugin may write anywhere.
 ///
 /// # Errors
-/// `denied`, naming the grant and what lies in it.
+/// `denied`. The error names the grant and the file or directory in it.
 pub(crate) fn check(
     granted: &Granted,
     searched: &[SearchPath],
@@ -30,7 +30,7 @@ pub(crate) fn check(
     written.into_iter().try_for_each(|granted| check_one(granted, &searched, &named))
 }
 
-/// The files and directories that a manifest stands for, each with what it is.
+/// The files and directories that a manifest names, each with a description.
 fn named(manifest: &Manifest) -> Vec<(PathBuf, String)> {
     let parts = manifest.parts().map(|(key, path)| match key {
         "python_path" => (path, "the interpreter"),
@@ -45,26 +45,27 @@ fn named(manifest: &Manifest) -> Vec<(PathBuf, String)> {
 fn check_one(granted: &Path, searched: &[PathBuf], named: &[(PathBuf, String)]) -> Result<()> {
     let refused = |place: &Path, what: &str, help: &str| {
         let message = format!(
-            "permissions.filesystem grants {} for writing, and {} ({what}) is reached from there: whoever writes it decides \
-             which code runs",
+            "permissions.filesystem grants {} for writing, and {} ({what}) is in it: who can write it decides which code \
+            runs",
             granted.display(),
             place.display()
         );
         Err(PluginError::denied(message).with_help(help))
     };
-    let elsewhere = "grant it with `\"mode\": \"read\"`, or a directory without manifests and code of plugins";
+    let elsewhere =
+        "grant it with `\"mode\": \"read\"`, or grant a directory that has no manifests and no code of plugins";
     if let Some((place, what)) = named.iter().find(|(path, _)| path.starts_with(granted)) {
         return refused(place, what, elsewhere);
     }
     if let Some(place) = searched.iter().find(|place| place.starts_with(granted)) {
-        return refused(place, "manifests are looked for there", elsewhere);
+        return refused(place, "a directory that is searched for manifests", elsewhere);
     }
-    // Manifests are read in immediate subdirectories, too.
+    // Manifests in immediate subdirectories are read too.
     let own = granted.file_name().filter(|_| searched.iter().any(|place| granted.parent() == Some(place)));
     let Some(name) = own else { return Ok(()) };
     let manifest = granted.join(name).with_added_extension("json");
-    let apart = "put the plugin's manifest into a directory of its own (NAME/NAME.json), and what it writes into a directory there";
-    refused(&manifest, "where a manifest would be found", apart)
+    let apart = "move the plugin's manifest into its own directory (NAME/NAME.json), and let the plugin write into a directory beside it";
+    refused(&manifest, "a path where a manifest would be found", apart)
 }
 
 #[cfg(test)]

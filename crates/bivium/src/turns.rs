@@ -1,34 +1,34 @@
-//! [`Turns`]: one at a time measures what many ask for, and those who asked before it began share what it finds.
+//! [`Turns`]: lets one task at a time measure. Tasks that asked before a measurement began share its result.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-/// Who measures next.
+/// Gives tasks the right to measure, one at a time.
 #[derive(Default)]
 pub(crate) struct Turns {
-    /// How many measurements have begun.
+    /// The number of measurements that have begun.
     begun: AtomicU64,
-    /// The number of the last one that was finished. Locked while one is under way.
+    /// The number of the last measurement that was finished. Locked during a measurement.
     finished: Arc<Mutex<u64>>,
 }
 
-/// The right to measure, alone, until it is dropped.
+/// The exclusive right to measure, until it is dropped.
 pub(crate) struct Turn {
     number: u64,
     finished: OwnedMutexGuard<u64>,
 }
 
 impl Turns {
-    /// Waits for its turn. None if a measurement that began after this was asked is finished by then.
+    /// Waits for a turn. `None` if a measurement that began after this call has finished meanwhile.
     pub(crate) async fn next(&self) -> Option<Turn> {
         let begun = self.begun.load(Ordering::Acquire);
         let finished = Arc::clone(&self.finished).lock_owned().await;
         (*finished <= begun).then(|| self.begin(finished))
     }
 
-    /// A turn, unless somebody measures now.
+    /// A turn, unless another task is measuring.
     pub(crate) fn try_next(&self) -> Option<Turn> {
         Arc::clone(&self.finished).try_lock_owned().ok().map(|finished| self.begin(finished))
     }
@@ -39,7 +39,7 @@ impl Turns {
 }
 
 impl Turn {
-    /// What it measured is there for all. One that is dropped without this has measured nothing, and those who wait go themselves.
+    /// Marks the measurement as finished, so that waiting tasks use its result. If a turn is dropped without this, they measure themselves.
     pub(crate) fn finish(mut self) {
         *self.finished = self.number;
     }
@@ -61,14 +61,14 @@ mod tests {
         assert!((&mut second).now_or_never().is_none() && (&mut third).now_or_never().is_none());
         assert!(turns.try_next().is_none(), "somebody measures");
         first.finish();
-        // The first began before they asked.
+        // The first measurement began before they asked.
         second.await.unwrap().finish();
         assert!(third.await.is_none(), "the second began after the third asked");
         assert!(turns.next().await.is_some());
     }
 
     #[tokio::test]
-    async fn nobody_shares_a_measurement_that_was_given_up() {
+    async fn a_dropped_measurement_is_not_shared() {
         let turns = Turns::default();
         let first = turns.try_next().unwrap();
         let (mut second, mut third) = (pin!(turns.next()), pin!(turns.next()));

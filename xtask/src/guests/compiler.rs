@@ -1,4 +1,4 @@
-//! A Rust compiler that has the guests' target: found, or made.
+//! Finds or makes a Rust compiler that has the guests' target.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -10,17 +10,17 @@ use anyhow::{Context, Result, bail};
 
 pub(super) const TARGET: &str = "wasm32-unknown-unknown";
 
-/// Names a `rustc` that has the target, in place of the active toolchain's.
+/// The variable that names a `rustc` with the target, in place of the active toolchain's.
 const RUSTC: &str = "BIVIUM_WASM_RUSTC";
 
 /// A compiler that has the target.
 pub(super) struct Compiler {
-    /// None: the active toolchain's, as cargo finds it.
+    /// `None` means the active toolchain's, as cargo finds it.
     rustc: Option<PathBuf>,
 }
 
 impl Compiler {
-    /// The one that is named, or the active toolchain's if that has the target.
+    /// The compiler that the variable names, or the active toolchain's if it has the target.
     pub(super) fn find() -> Result<Option<Self>> {
         if let Some(rustc) = env::var_os(RUSTC) {
             if !has_target(&rustc) {
@@ -31,7 +31,7 @@ impl Compiler {
         Ok(has_target(&active()).then_some(Self { rustc: None }))
     }
 
-    /// One made by `xtask/wasm-toolchain.sh` and kept in the user's cache directory.
+    /// A compiler that `xtask/wasm-toolchain.sh` makes in the user's cache directory.
     pub(super) fn make() -> Result<Self> {
         let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".cache")));
         let cache = cache.context("there is neither XDG_CACHE_HOME nor a home directory to keep a toolchain in")?;
@@ -49,10 +49,10 @@ impl Compiler {
     /// Builds all guests of a workspace.
     pub(super) fn build(&self, workspace: &Path) -> Result<()> {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        // Run there, so that cargo reads the workspace's own .cargo/config.toml.
+        // Runs in the workspace, so that cargo reads its .cargo/config.toml.
         cargo.current_dir(workspace);
         cargo.args(["build", "--release", "--locked", "--target", TARGET, "--target-dir", "target"]);
-        // What RUSTFLAGS says is meant for the host's programs; this goes before it.
+        // RUSTFLAGS is meant for the host's programs; this variable takes precedence over it.
         cargo.env("CARGO_ENCODED_RUSTFLAGS", self.anonymous_paths()?.join("\x1f"));
         if let Some(rustc) = &self.rustc {
             cargo.env("RUSTC", rustc);
@@ -60,8 +60,8 @@ impl Compiler {
         run(&mut cargo)
     }
 
-    /// Flags that keep this machine's paths, which panic messages hold, out of the components. Cargo has unpacked
-    /// crates for this very program, so their directories are there.
+    /// Flags that keep paths of this machine out of the components: panic messages contain paths. The directories of crates exist, because
+    /// cargo has unpacked crates for this program.
     fn anonymous_paths(&self) -> Result<Vec<String>> {
         let mut known = vec![(crate::root().to_owned(), "bivium")];
         let home = env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".cargo")));
@@ -83,7 +83,7 @@ fn active() -> OsString {
     env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())
 }
 
-/// The path that a compiler answers; none if it cannot.
+/// The path that a compiler prints; `None` if it fails.
 fn ask(rustc: &OsStr, question: &[&str]) -> Option<PathBuf> {
     let said = Command::new(rustc).args(question).output().ok().filter(|said| said.status.success())?;
     Some(String::from_utf8_lossy(&said.stdout).trim().into())

@@ -1,5 +1,5 @@
-//! The components in other languages than Rust: `examples/plugins-other`. Each needs the tools of its language, and nobody
-//! has them all: what cannot be built is left out, aloud.
+//! Builds the components in languages other than Rust: `examples/plugins-other`. Each needs the tools of its language. Components whose
+//! tools are missing are left out, with a message.
 
 use std::env;
 use std::fs;
@@ -13,14 +13,14 @@ use crate::environment;
 
 const DIR: &str = "examples/plugins-other";
 
-/// How one of them is built.
+/// How a component is built.
 struct Recipe {
     name: &'static str,
-    /// The tool, where it may lie besides `PATH`, and how to get it.
+    /// The tool, another directory than those of `PATH` where it may be, and how to install it.
     tool: &'static str,
     places: &'static str,
     install: &'static str,
-    /// From `examples/plugins-other`; WIT and OUT stand for the world's directory and the component.
+    /// The arguments. Paths are relative to `examples/plugins-other`; WIT and OUT stand for the world's directory and the component.
     arguments: &'static [&'static str],
 }
 
@@ -38,7 +38,7 @@ const RECIPES: &[Recipe] = &[
             "plugin",
             "-o",
             "OUT",
-            // Without these it imports no WASI.
+            // Without these features it imports no WASI.
             "-d",
             "stdio",
             "random",
@@ -63,7 +63,7 @@ const RECIPES: &[Recipe] = &[
     },
 ];
 
-/// Installs the tools of the languages, as far as npm and Python are there; what fails is told.
+/// Installs the tools of the languages with npm and Python. Failures are reported, and are no error.
 pub(super) fn install() {
     let dir = crate::root().join(DIR);
     let npm =
@@ -85,17 +85,17 @@ pub(super) fn install() {
     }
 }
 
-/// Builds those whose tools are there.
+/// Builds the components whose tools are installed.
 pub(super) fn build() -> Result<()> {
     let dir = crate::root().join(DIR);
     let built = dir.join("target/guests");
     fs::create_dir_all(&built)?;
     for recipe in RECIPES {
         let Some(tool) = find(recipe.tool, &dir.join(recipe.places)) else {
-            eprintln!("guests: {} is left out, there is no {}: {}", recipe.name, recipe.tool, recipe.install);
+            eprintln!("guests: {} is left out, because there is no {}: {}", recipe.name, recipe.tool, recipe.install);
             continue;
         };
-        // Whole or not at all.
+        // Renamed at the end, so that an incomplete component never has the final name.
         let unfinished = built.join(format!("{}.tmp", recipe.name));
         let mut command = Command::new(tool);
         command.current_dir(&dir);

@@ -1,8 +1,7 @@
-//! `cargo xtask guests`: puts every component to `target/guests/NAME.wasm` of its workspace, which is where the
-//! manifests look.
+//! `cargo xtask guests`: puts every component into `target/guests/NAME.wasm` of its workspace, where the manifests expect it.
 //!
-//! From source where a compiler with the target is at hand, else from the committed copies in `prebuilt/`, so that a
-//! machine with plain Rust needs nothing more. Only `--update-prebuilt` writes to anything that git knows.
+//! Components are built from source if there is a compiler with the target. Otherwise the committed copies in `prebuilt/` are used, so that
+//! a machine with plain Rust is enough. Only `--update-prebuilt` changes files that git tracks.
 
 mod compiler;
 mod languages;
@@ -21,22 +20,22 @@ const WORKSPACES: &[&str] = &["examples/plugins", "tests/guests", "bench/guests"
 const COMPONENT: [u8; 8] = *b"\0asm\x0d\0\x01\0";
 const MODULE: [u8; 8] = *b"\0asm\x01\0\0\0";
 
-/// The guests that are core modules: plug-ins of another host, to measure ours against.
+/// The guests that are core modules: plug-ins of another host, for comparison in the benchmark.
 const MODULES: &[&str] = &["echo-extism"];
 
-/// How to get the components.
+/// The options of the task.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Options {
-    /// Build them, with a toolchain made for it if there is none, or fail.
+    /// Build the components from source, or fail. If there is no toolchain for it, make one.
     pub(crate) from_source: bool,
-    /// Build them and make them the committed copies.
+    /// Build the components and store them as the committed copies.
     pub(crate) update_prebuilt: bool,
-    /// Build those in other languages, as far as their tools are there, and nothing else.
+    /// Build only the components in other languages, if their tools are installed.
     pub(crate) languages: bool,
 }
 
 impl Options {
-    /// None if they cannot be understood.
+    /// `None` if the arguments are wrong.
     pub(crate) fn parse(arguments: &[&str]) -> Option<Self> {
         let mut options = Self::default();
         for argument in arguments {
@@ -82,12 +81,12 @@ pub(crate) fn run(options: Options) -> Result<()> {
     Ok(())
 }
 
-/// Installs what [`Options::languages`] builds with.
+/// Installs the tools that [`Options::languages`] needs.
 pub(crate) fn prepare_languages() {
     languages::install();
 }
 
-/// A Cargo workspace whose members are guests; each member's directory has its name.
+/// A Cargo workspace whose members are guests. Each member's directory has the guest's name.
 struct Workspace {
     dir: PathBuf,
     guests: Vec<String>,
@@ -112,14 +111,14 @@ impl Workspace {
         self.dir.join("target/guests").join(format!("{name}.wasm"))
     }
 
-    /// What cargo has just built.
+    /// The file that cargo has just built.
     fn built(&self, name: &str) -> Result<Vec<u8>> {
         let path =
             self.dir.join("target").join(TARGET).join("release").join(format!("{}.wasm", name.replace('-', "_")));
         let component = fs::read(&path).with_context(|| format!("cargo made no {}", path.display()))?;
         if !component.starts_with(beginning(name)) {
             bail!(
-                "{} is not what it should be: does .cargo/config.toml name the linker wasm-component-ld?",
+                "{} is not a file of the expected kind: does .cargo/config.toml name the linker wasm-component-ld?",
                 path.display()
             );
         }
@@ -127,12 +126,12 @@ impl Workspace {
     }
 }
 
-/// What the file of a guest begins with.
+/// The first bytes of a guest's file.
 fn beginning(name: &str) -> &'static [u8] {
     if MODULES.contains(&name) { &MODULE } else { &COMPONENT }
 }
 
-/// Writes a file whole or not at all, and leaves one alone that is right already.
+/// Writes a file whole or not at all. Does nothing if the file already has this content.
 fn write(path: &Path, content: &[u8]) -> Result<()> {
     if fs::read(path).is_ok_and(|present| present == content) {
         return Ok(());
@@ -169,10 +168,10 @@ mod tests {
         }
     }
 
-    /// The guests of worlds of their own.
+    /// The guests with their own worlds.
     const TYPED: &[&str] = &["typed"];
 
-    /// The guests that are there to ask WASI.
+    /// The guests that test WASI.
     const WASI: &[&str] = &["probe"];
 
     #[test]

@@ -1,8 +1,8 @@
-//! The committed copies and `digests.json`, which says of each what it was built from and what it is.
+//! The committed copies and `digests.json`, which has for each copy a digest of its sources and a digest of the file.
 //!
-//! The digest of the sources covers what an author edits: the guest, the SDK, the world, the guests' workspace and its
-//! lock file. It leaves out the repository's own `Cargo.toml`, which changes daily: what the SDK inherits from it comes
-//! to light in the lock file.
+//! The digest of the sources covers the files that an author edits: the guest, the SDK, the world, the guests' workspace and its lock
+//! file. The repository's own `Cargo.toml` is left out, because it changes often; what the SDK inherits from it is visible in the
+//! lock file.
 
 use std::fmt::Write;
 use std::fs;
@@ -14,28 +14,30 @@ use sha2::{Digest, Sha256};
 
 use super::Workspace;
 
-/// From the repository's root: what every guest is made of.
+/// Sources of every guest, relative to the repository's root.
 const SHARED: &[&str] = &["wit", "crates/bivium-guest/Cargo.toml", "crates/bivium-guest/src"];
-/// From a workspace of guests.
+/// Sources in a workspace of guests.
 const OF_WORKSPACE: &[&str] = &["Cargo.toml", "Cargo.lock", ".cargo/config.toml"];
-/// From a guest.
+/// Sources of one guest.
 const OF_GUEST: &[&str] = &["Cargo.toml", "build.rs", "src", "wit"];
 
 const SOURCES: &str = "sources_sha256";
 const WASM: &str = "wasm_sha256";
 
-/// The committed copy of a guest; a word on standard error if its sources have changed since.
+/// The committed copy of a guest. Prints a warning if its sources have changed since it was built.
 pub(super) fn read(workspace: &Workspace, name: &str) -> Result<Vec<u8>> {
     let path = copy(workspace, name);
     let component = fs::read(&path).with_context(|| format!("there is no prebuilt copy {}", path.display()))?;
     if recorded(workspace, name, WASM)? != hex(&Sha256::digest(&component)) {
         bail!(
-            "{} is not what digests.json says; restore it or run `cargo xtask guests --update-prebuilt`",
+            "{} does not have the digest in digests.json; restore it or run `cargo xtask guests --update-prebuilt`",
             path.display()
         );
     }
     if is_stale(workspace, name)? {
-        eprintln!("guests: the prebuilt copy of {name} is older than its sources: changes there have no effect");
+        eprintln!(
+            "guests: the prebuilt copy of {name} is older than its sources, so changes of the sources have no effect"
+        );
     }
     Ok(component)
 }
@@ -45,20 +47,20 @@ pub(super) fn is_stale(workspace: &Workspace, name: &str) -> Result<bool> {
     Ok(recorded(workspace, name, SOURCES)? != digest_of_sources(workspace, name)?)
 }
 
-/// Refuses copies of guests that are no more.
+/// Fails if there are copies of guests that no longer exist.
 #[cfg(test)]
 pub(super) fn only_known(workspace: &Workspace) -> Result<()> {
     for entry in fs::read_dir(workspace.dir.join("prebuilt"))? {
         let path = entry?.path();
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         if stem != "digests" && !workspace.guests.contains(&stem) {
-            bail!("{} is of no guest", path.display());
+            bail!("{} belongs to no guest", path.display());
         }
     }
     Ok(())
 }
 
-/// Makes what stands in the manifests' place the committed copies.
+/// Stores the components that the manifests use as the committed copies.
 pub(super) fn update(workspace: &Workspace) -> Result<()> {
     let mut records = Map::new();
     for name in &workspace.guests {
@@ -91,7 +93,7 @@ fn digest_of_sources(workspace: &Workspace, name: &str) -> Result<String> {
             list(&dir.join(part), &mut files)?;
         }
     }
-    // Names as they are on every system, in an order that is the same on every system.
+    // Names with `/`, sorted, so that the digest is the same on every system.
     let mut named = Vec::new();
     for file in files {
         let parts: Vec<_> = file.strip_prefix(root)?.iter().map(|part| part.to_string_lossy()).collect();
@@ -100,7 +102,7 @@ fn digest_of_sources(workspace: &Workspace, name: &str) -> Result<String> {
     named.sort();
     let mut digest = Sha256::new();
     for (name, file) in named {
-        // Git may have written the line ends of the system.
+        // Git may have converted the line ends to those of the system.
         let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let text = text.replace("\r\n", "\n");
         digest.update(format!("{name}\n{}\n{text}", text.len()));
@@ -114,7 +116,7 @@ fn list(path: &Path, into: &mut Vec<PathBuf>) -> Result<()> {
             list(&entry?.path(), into)?;
         }
     } else if path.exists() {
-        // A guest need not have each part.
+        // A guest does not need every one of these.
         into.push(path.to_owned());
     }
     Ok(())
@@ -122,7 +124,7 @@ fn list(path: &Path, into: &mut Vec<PathBuf>) -> Result<()> {
 
 fn hex(digest: &[u8]) -> String {
     digest.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = write!(text, "{byte:02x}");
         text
     })

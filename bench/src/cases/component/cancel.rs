@@ -1,4 +1,4 @@
-//! From the request to cancel a guest that computes without end, to its call's return.
+//! The time from the request to cancel until the call returns, for a guest that computes without end.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::timing::ms;
 
 pub const NAME: &str = "cancel";
 
-/// How long the guest computes before. Not a multiple of a tick.
+/// How long the guest computes before it is cancelled. Not a multiple of a tick.
 const BEFORE: Duration = Duration::from_millis(23);
 
 pub async fn run(site: &Site) -> Result<Vec<Entry>> {
@@ -60,7 +60,7 @@ impl Side for Target {
                 std::thread::scope(|scope| {
                     scope.spawn(move || {
                         let ended = plugin.call::<(), ()>("spin", ());
-                        // The receiver waits for it.
+                        // The receiver waits for the result.
                         let _ = sender.send((Instant::now(), ended.is_err()));
                     });
                     std::thread::sleep(BEFORE);

@@ -1,4 +1,4 @@
-//! A blob that a component reads and writes piece by piece.
+//! A component reads and writes a blob piece by piece.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -25,7 +25,7 @@ pub async fn run(site: &Site) -> Result<Vec<Entry>> {
     manifest["limits"] = json!({"blob_mb": 2 * MIB});
     let manager = site.manager(&[manifest]).await?;
     let source = manager.exchange().write(&vec![1; MIB << 20], "application/octet-stream")?;
-    // Where our blobs lie, too.
+    // The same directory as that of the blobs.
     let directory = source.path().parent().context("a file without a directory")?.to_owned();
     let component = FileComponent::load(&site.guest("echo"), &directory);
     let floor = component.map(|component| Floor { component, source: source.path().to_owned(), directory });
@@ -74,7 +74,7 @@ impl Side for Floor {
     }
 }
 
-/// Removes what the bare component has written, whose files have numbers for names.
+/// Removes the files that the bare component has written. Their names are numbers.
 fn remove_written(directory: &Path) -> Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;

@@ -51,8 +51,8 @@ pub async fn run(site: &Site) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-/// Each caller calls again as soon as it is answered: ours by one plugin of the manager, the others by an instance of
-/// its own.
+/// Each caller calls again as soon as it has its answer. Ours call one plugin of the manager; on the other sides each caller has its own
+/// instance.
 enum Target {
     Ours(Arc<dyn PluginInterface>, usize),
     ByName(PluginManager, usize),
@@ -60,7 +60,7 @@ enum Target {
     Extism(Vec<::extism::Plugin>),
 }
 
-/// The times of calls until `end`.
+/// The times of all calls until `end`.
 macro_rules! calls_until {
     ($end:expr, $call:expr) => {{
         let mut times = Vec::new();
@@ -120,7 +120,7 @@ impl Side for Target {
                     times.push(caller);
                 }
             }
-            // Its calls block: a thread for each caller.
+            // Its calls block, so each caller has a thread.
             Self::Extism(plugins) => {
                 std::thread::scope(|scope| {
                     let mut running = Vec::new();

@@ -1,7 +1,7 @@
-//! What an idle loaded component weighs. Each plugin has a component of its own: the same program, told apart by a
-//! custom section, as a host's plugins have different code.
+//! The memory of an idle loaded component. Each plugin has its own component: the same program with a different custom section, because the
+//! plugins of a host have different code.
 //!
-//! Memory is never given back as it was taken, so each sample is a process of its own: this program again.
+//! Freed memory is not completely returned to the system, so each sample is a separate process, which runs this program again.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,7 +19,7 @@ use crate::site::Site;
 
 pub const NAME: &str = "density";
 
-/// The argument by which this program becomes one sample: of `ours` or `extism`, how many, and a directory.
+/// The argument with which this program takes one sample. After it come `ours` or `extism`, the number of plugins, and a directory.
 pub const SAMPLE: &str = "density";
 
 pub async fn run(site: &Site) -> Result<Vec<Entry>> {
@@ -33,7 +33,7 @@ pub async fn run(site: &Site) -> Result<Vec<Entry>> {
                 std::fs::write(directory.join(format!("p{n}.wasm")), distinct(&site.guest(guest), n)?)?;
             }
             let sample = Sample { whose, count, directory };
-            // Fills the cache of compiled code: compiling leaves memory behind that says nothing of idle plugins.
+            // Fills the cache of compiled code: memory that compiling leaves behind does not belong to idle plugins.
             sample.take().with_context(|| format!("{whose} could not fill its cache"))?;
             Ok(sample)
         };
@@ -49,7 +49,7 @@ pub async fn run(site: &Site) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-/// A component or module with a custom section that no other has.
+/// A component or module with a unique custom section.
 fn distinct(path: &Path, n: usize) -> Result<Vec<u8>> {
     let mut bytes = std::fs::read(path)?;
     let content = format!("\x05bench{n:08}");
@@ -65,7 +65,7 @@ struct Sample {
 }
 
 impl Sample {
-    /// By how much a process grows.
+    /// The growth of a process.
     fn take(&self) -> Result<Memory> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args([SAMPLE, self.whose, &self.count.to_string()]).arg(&self.directory);
@@ -90,7 +90,8 @@ impl Side for Sample {
     }
 }
 
-/// Loads so many plugins, calls each once, and prints by how many MiB this process has grown: its share, and what is private.
+/// Loads this many plugins, calls each once, and prints by how many MiB this process has grown: its proportional share, and its private
+/// memory.
 ///
 /// # Errors
 /// If one of them fails.

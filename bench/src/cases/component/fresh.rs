@@ -1,4 +1,4 @@
-//! A new instance for each call: nothing that one call leaves behind is there for the next.
+//! A new instance for each call, so that no call sees what an earlier call left behind.
 
 use std::sync::Arc;
 

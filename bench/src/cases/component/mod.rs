@@ -1,4 +1,4 @@
-//! Cases of the WebAssembly road.
+//! Cases of the WebAssembly runtime.
 
 pub mod cancel;
 pub mod chunks;
@@ -14,7 +14,7 @@ pub mod warm_call;
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
-/// Refuses an answer that is not the text that was sent.
+/// Fails if the answer is not the text that was sent.
 fn check(answer: &Value, text: &str) -> Result<()> {
     ensure!(answer.get("text").and_then(Value::as_str) == Some(text), "another answer came");
     Ok(())

@@ -1,4 +1,4 @@
-//! From nothing loaded to a first result, with the compiled code in the cache.
+//! The time from a host with nothing loaded to the first result, with the compiled code in the cache.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ pub const NAME: &str = "start from cache";
 const WARM_UP: usize = 1;
 const STARTS: usize = 5;
 
-/// A component, and a call that it answers.
+/// A component, and a call for it.
 struct Guest {
     made_by: &'static str,
     component: PathBuf,

@@ -1,4 +1,4 @@
-//! Many guests that compute without end are cancelled together: from the first request until the last call has returned.
+//! Many guests that compute without end are cancelled together. Measures from the first request until the last call has returned.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ pub const NAME: &str = "cancel";
 
 const GUESTS: usize = 64;
 
-/// How long they compute before.
+/// How long they compute before they are cancelled.
 const BEFORE: Duration = Duration::from_millis(200);
 
 pub async fn run(site: &Site) -> Result<Vec<Entry>> {

@@ -1,4 +1,4 @@
-//! A thousand small results of one call.
+//! A call with a thousand small results.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use crate::timing::us;
 
 pub const NAME: &str = "stream";
 
-/// Of a stream before, unseen: what another side left in caches is nobody's business here.
+/// Results of a stream before the measured one, which is not measured: it refills caches after another side has run.
 const WARM_UP: u64 = 50;
 const CHUNKS: u64 = 1_000;
 
@@ -36,7 +36,7 @@ pub async fn run(site: &Site) -> Result<Vec<Entry>> {
     .side(Role::Floor, Ok(Target::Floor(Box::new(bare.instance(&pre).await?))))
     .run(site.rounds(100))
     .await?;
-    // By itself: tasks that wake each other leave caches and processors to the next side in another state than it left them.
+    // A separate contest: tasks that wake each other change the state of caches and processors for the side that comes next.
     entries.extend(
         Contest::new(
             NAME,
@@ -55,13 +55,13 @@ pub async fn run(site: &Site) -> Result<Vec<Entry>> {
 
 enum Target {
     Ours(PluginManager),
-    /// The guest's results, asked for by bare wasmtime and read as JSON, in the caller's own task: nothing can be less.
+    /// The guest's results, from bare wasmtime and read as JSON in the caller's own task. Nothing can be faster.
     Floor(Box<Instance>),
-    /// Values that are there, from one task to another by a channel with room for one, as they are asked for.
+    /// Ready values that one task sends to another through a channel for one value, as they are asked for.
     Channel,
 }
 
-/// What a stream took.
+/// The times of a stream.
 struct Took {
     first: Option<Duration>,
     all: Duration,
@@ -97,7 +97,7 @@ impl Target {
                 let (sender, mut receiver) = mpsc::channel(1);
                 tokio::spawn(async move {
                     for n in 0..chunks {
-                        // Whoever reads has gone: so do we.
+                        // The reader has gone, so this task ends too.
                         if sender.send(json!({"n": n})).await.is_err() {
                             return;
                         }

@@ -1,4 +1,4 @@
-//! Lists of values into a typed function and back.
+//! Lists of values passed to a typed function and back.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,7 +25,7 @@ const CALLS: usize = 8;
 const ITEMS: u32 = 100_000;
 const BYTES: usize = 1 << 20;
 
-/// One of `places`.
+/// An item of `places`.
 #[derive(Debug, Clone, PartialEq, ComponentType, Lift, Lower, Serialize, serde::Deserialize)]
 #[component(record)]
 struct Place {
@@ -130,7 +130,7 @@ impl Side for Ours {
 struct Floor<T: Lift + Lower + Send + Sync + 'static> {
     function: Typed<T>,
     list: Vec<T>,
-    /// The list as JSON; none where it is not made of JSON and into JSON.
+    /// The list as JSON; `None` if the list is not converted from and to JSON.
     json: Option<Value>,
 }
 

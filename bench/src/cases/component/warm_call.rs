@@ -1,4 +1,4 @@
-//! One call after another into a component that is there.
+//! One call after another to a loaded component.
 
 use std::sync::Arc;
 

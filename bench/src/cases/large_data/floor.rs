@@ -1,5 +1,5 @@
-//! The floor: one plain write of the data, where it is not a file yet, to where our blob of it lies; then one Python process
-//! maps the file and sums it. Nothing in between is counted.
+//! The floor: one plain write of the data (if it is not a file yet) to the directory of our blob; then one Python process maps the file and
+//! sums it. Time in between is not counted.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,17 +18,17 @@ use crate::timing::ms;
 pub struct Floor {
     driver: Shared,
     files: BTreeMap<usize, PathBuf>,
-    /// What is written to the files each time.
+    /// The data that is written to the files each time.
     data: Option<Bytes>,
 }
 
 impl Floor {
-    /// Of files that are there.
+    /// A floor for existing files.
     pub fn reading(scene: &Scene, files: BTreeMap<usize, PathBuf>) -> Self {
         Self { driver: Rc::clone(&scene.floor), files, data: None }
     }
 
-    /// Of data in memory.
+    /// A floor for data in memory.
     pub fn writing(scene: &Scene) -> Result<Self> {
         let mut files = BTreeMap::new();
         for mib in &scene.sizes {
@@ -38,7 +38,7 @@ impl Floor {
         Ok(Self { driver: Rc::clone(&scene.floor), files, data: Some(scene.data.clone()) })
     }
 
-    /// Writes the data, if it is in memory, and says how long it took.
+    /// Writes the data, if it is in memory, and returns the time.
     fn write(&self, mib: usize, path: &Path) -> Result<Option<Duration>> {
         let Some(data) = &self.data else { return Ok(None) };
         let begun = Instant::now();
@@ -53,8 +53,8 @@ impl Side for Floor {
         for (mib, path) in &self.files {
             for _ in 0..repeats(*mib) {
                 let wrote = self.write(*mib, path)?;
-                let order = json!({"do": "sum", "path": path, "expected": expected(*mib)});
-                let mut told = self.driver.lock().await.ask(&order).await?;
+                let request = json!({"do": "sum", "path": path, "expected": expected(*mib)});
+                let mut told = self.driver.lock().await.ask(&request).await?;
                 let summed = told.remove("sum").and_then(|times| times.first().copied()).context("no time was told")?;
                 add(samples, "summed", *mib, wrote.map_or(0.0, ms) + summed);
                 if wrote.is_some() {

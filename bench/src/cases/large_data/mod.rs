@@ -1,16 +1,15 @@
-//! Large data to a Python worker, which sums it by numpy: from the host's memory, from a component, from a file.
+//! Large data for a Python worker, which sums it with numpy: from the host's memory, from a component, from a file.
 //!
-//! Three things are told apart. *Summed* is all of it, from the data to the sum. *Written* is what it takes to make a blob
-//! of bytes in memory, beside one plain write to the same file system. *Passed on* is a call by which the worker gets what
-//! is a file already, as an array of which it looks at nothing: that must not take longer for more data, so its growth is
-//! measured too, the time for the largest by the time for the smallest in the same round.
+//! Three times are measured. *Summed* is the whole time, from the data to the sum. *Written* is the time to make a blob from bytes in
+//! memory, compared with one plain write to the same file system. *Passed on* is a call that gives the worker an existing file as an array,
+//! which it does not read. This must not take longer for more data, so its growth is measured too: the time for the largest data divided by
+//! the time for the smallest in the same round.
 //!
-//! A DTO of cjm's writes its file to the temp directory, as Python does by default; our blobs lie in memory, where there is
-//! room. On a disk a write ends in the page cache, which may have larger pages than `tmpfs` and then is faster, until the
-//! system makes writers wait for the disk.
+//! A DTO of cjm writes its file to the temp directory, as Python does by default. Our blobs are in memory if there is room. A write to a
+//! disk ends in the page cache, which may have larger pages than `tmpfs` and is then faster, until the system makes writers wait for the
+//! disk.
 //!
-//! JSON with base64 is measured up to 64 MiB: of 256 MiB there are several copies of over 300 MiB at once, and they say
-//! nothing new.
+//! JSON with base64 is measured up to 64 MiB. For 256 MiB there would be several copies of over 300 MiB at once, without new information.
 
 mod floor;
 mod ours;
@@ -37,14 +36,14 @@ pub const NAME: &str = "large data";
 const CJM: &str = "cjm-plugin-system proxy";
 const HTTP: &str = "FastAPI, JSON + base64";
 
-/// How many times longer the largest data may take to be passed on than the smallest: the noise of a call.
+/// How many times longer passing on the largest data may take than the smallest: only the noise of a call.
 const GROWTH: f64 = 1.2;
 
 /// In MiB.
 const SIZES: &[usize] = &[1, 64, 256];
 const LARGEST_AS_JSON: usize = 64;
 
-/// How often a round writes data of each size and does no more.
+/// How often a round only writes data of each size.
 const WRITES: usize = 5;
 
 type Shared = Rc<Mutex<Driver>>;
@@ -97,13 +96,13 @@ enum Kind {
     Passed,
 }
 
-/// What the variants share.
+/// What all variants use.
 struct Scene {
     sizes: Vec<usize>,
     manager: PluginManager,
-    /// As many ones as the largest size has bytes.
+    /// Bytes with the value one, as many as the largest size.
     data: Bytes,
-    /// Where files of the caller's lie.
+    /// The directory of the caller's files.
     directory: PathBuf,
     floor: Shared,
     cjm: Result<Shared>,
@@ -129,7 +128,7 @@ impl Scene {
             http: peer(site.fastapi.as_ref(), "large_data_http.py", site).await,
             sizes,
         };
-        // What is imported or compiled for a first call is not what is measured.
+        // Imports and compilation in a first call are not measured.
         let mut first = scene.ours(Source::Component);
         first.sizes.truncate(1);
         crate::contest::Side::round(&mut first, &mut Samples::new()).await?;
@@ -157,14 +156,14 @@ impl Scene {
         Ours { manager: self.manager.clone(), sizes: self.sizes.clone(), source }
     }
 
-    fn with_peers(&self, contest: Contest, order: impl Fn(&[usize]) -> Value) -> Contest {
+    fn with_peers(&self, contest: Contest, request: impl Fn(&[usize]) -> Value) -> Contest {
         let short: Vec<usize> = self.sizes.iter().copied().filter(|mib| *mib <= LARGEST_AS_JSON).collect();
         contest
-            .side(Role::Peer(CJM.to_owned()), Asked::new(&self.cjm, order(&self.sizes)))
-            .side(Role::Peer(HTTP.to_owned()), Asked::new(&self.http, order(&short)))
+            .side(Role::Peer(CJM.to_owned()), Asked::new(&self.cjm, request(&self.sizes)))
+            .side(Role::Peer(HTTP.to_owned()), Asked::new(&self.http, request(&short)))
     }
 
-    /// Files of the caller's, by size.
+    /// The caller's files, by size.
     fn files(&self) -> Result<BTreeMap<usize, PathBuf>> {
         let make = |mib: &usize| {
             let path = self.directory.join(format!("{mib}.bin"));
@@ -187,17 +186,17 @@ async fn peer(python: Option<&PathBuf>, script: &str, site: &Site) -> Result<Sha
     Asked::share(Driver::start(python, script, &site.directory()?)?, json!({"do": "prepare"})).await
 }
 
-/// So many MiB of the data.
+/// The first `mib` MiB of the data.
 fn bytes(data: &Bytes, mib: usize) -> Result<&[u8]> {
     data.get(..mib << 20).context("there is less data")
 }
 
-/// The sum of so many MiB of ones, read as 64-bit numbers; its lower half, as all sides give it.
+/// The sum of `mib` MiB of ones, read as 64-bit numbers; only the lower half, which all sides return.
 fn expected(mib: usize) -> u64 {
     ((mib as u64) << 17) * 0x0101_0101 % (1 << 32)
 }
 
-/// How often a round measures the whole: what is short, more often. (As in `bench/python/large_data.py`.)
+/// How often a round measures the whole time; short ones more often. (As in `bench/python/large_data.py`.)
 fn repeats(mib: usize) -> usize {
     (32 / mib).clamp(1, 10)
 }

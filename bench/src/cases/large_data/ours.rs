@@ -1,4 +1,4 @@
-//! Our side: the data becomes a blob, or is one, and goes to the worker.
+//! Our side: the data becomes a blob, or is one already, and goes to the worker.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -53,7 +53,7 @@ impl Ours {
         let blob = self.blob(mib).await?;
         let result = self.ask("execute", blob.clone()).await?;
         add(samples, "summed", mib, ms(begun.elapsed()));
-        // Only now, since the file goes with it.
+        // Dropped only now, because that deletes the file.
         drop(blob);
         ensure!(result == json!({"sum": expected(mib)}), "the sum came out as {result}");
         Ok(())
@@ -71,7 +71,7 @@ impl Ours {
         Ok(())
     }
 
-    /// Passes on what a component has made, or a file by its name.
+    /// Passes on a blob that a component has made, or a file by its path.
     async fn pass(&self, mib: usize, made: Option<&Blob>) -> Result<f64> {
         let begun = Instant::now();
         let blob = match made {

@@ -1,6 +1,5 @@
-//! From the request to cancel a call until its code has ended: a loop of pure Python that is in its plugin's code all the
-//! time. Ours does not look up from its work; those of the peers ask whether they are cancelled each time round, since
-//! nothing else would stop them.
+//! The time from the request to cancel a call until its code has ended: a loop of pure Python that never leaves the plugin's code. Our loop
+//! does not check for a cancel. The peers' loops check in each iteration, because nothing else would stop them.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -39,7 +38,7 @@ pub async fn run(site: &Site) -> Result<Vec<Entry>> {
 
 struct Ours {
     manager: PluginManager,
-    /// A file by which the loop says that it runs.
+    /// A file that the loop creates when it runs.
     mark: PathBuf,
 }
 

@@ -1,5 +1,5 @@
-//! Many callers of one worker, each with one call after another, for a while. The worker runs as many calls at once as there
-//! are callers, as those of the peers do; beside it stands one with the default, which is one call at a time.
+//! Many callers of one worker, each with one call after another, for some time. The worker runs as many calls at once as there are callers,
+//! as the peers' workers do. For comparison there is one with the default, one call at a time.
 
 use std::time::{Duration, Instant};
 
@@ -47,15 +47,15 @@ pub async fn run(site: &Site) -> Result<Vec<Entry>> {
         for (how, end) in [("sync", "threads"), ("async", "async")] {
             for through in ["proxy", "manager"] {
                 contest = peers.both(contest, &format!(" {through}, {end}"), |name| {
-                    // Where a call takes a twentieth of a second, a round is to have some.
+                    // If a call takes a twentieth of a second, the round is longer, so that it has several calls.
                     let seconds = ROUND.as_secs_f64() * if name == CJM { 2.0 } else { 1.0 };
                     json!({"do": "concurrent", "through": through, "how": how, "size": SIZE, "callers": callers,
                         "seconds": seconds})
                 });
             }
-            let order = json!({"do": "concurrent", "how": how, "size": SIZE, "callers": callers,
+            let request = json!({"do": "concurrent", "how": how, "size": SIZE, "callers": callers,
                 "seconds": ROUND.as_secs_f64()});
-            contest = contest.side(Role::Peer(format!("{FASTAPI}, {end}")), Asked::new(&fastapi, order));
+            contest = contest.side(Role::Peer(format!("{FASTAPI}, {end}")), Asked::new(&fastapi, request));
         }
         drop((peers, fastapi));
         entries.extend(contest.run(site.rounds(10)).await?);
@@ -65,7 +65,7 @@ pub async fn run(site: &Site) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-/// Enters what all callers of a round got done.
+/// Adds the calls of all callers of a round to the samples.
 async fn finish(begun: Instant, callers: JoinSet<Result<Vec<Duration>>>, samples: &mut Samples) -> Result<()> {
     let times = callers.join_all().await.into_iter().collect::<Result<_>>()?;
     let load = load(begun.elapsed(), times);

@@ -1,8 +1,7 @@
-//! The memory of a worker that has done a call and waits for the next: of all its processes, the guard included, each page
-//! counted in parts where several have it.
+//! The memory of a worker that has run a call and waits for the next: of all its processes, including the guard. A page that several
+//! processes share is counted in equal parts.
 //!
-//! Ten of each are there at once, so that what all interpreters share counts little: on a machine with many workers it
-//! does.
+//! There are ten of each at once, so that memory which all interpreters share counts little, as on a machine with many workers.
 
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -58,7 +57,7 @@ pub async fn run(site: &Site) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-/// Enters the memory of each tree, and what it has over an interpreter that has done nothing.
+/// Adds the memory of each process tree, and its difference to an interpreter that has done nothing.
 fn enter(samples: &mut Samples, roots: &[u32], alone: &[u32]) -> Result<()> {
     let mut bare = 0.0;
     for pid in alone {

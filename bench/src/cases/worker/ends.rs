@@ -1,4 +1,4 @@
-//! How soon an end is an end: a worker that is killed is noticed, and a call that does not obey a cancel takes its worker with it.
+//! How soon the host notices that a worker was killed, and how soon a call that does not obey a cancel is ended, together with its worker.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -69,7 +69,7 @@ fn read_pid(mark: &Path) -> Option<Pid> {
 #[async_trait(?Send)]
 impl Side for Ours {
     async fn round(&mut self, samples: &mut Samples) -> Result<()> {
-        // Crashes in a row would keep the plugin from being started again.
+        // After crashes in a row the plugin would not be started again.
         self.manager.execute(ECHO, Call::new().named("text", "x")).await?;
         let (running, _, pid) = self.begin("wait").await?;
         let begun = Instant::now();

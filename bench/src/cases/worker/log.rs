@@ -1,4 +1,4 @@
-//! What a record costs a Python plugin that logs by the standard library, beside a program that logs into a file.
+//! The cost of a log record in a Python plugin that logs with the standard library, compared with a program that logs to a file.
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;

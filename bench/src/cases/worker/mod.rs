@@ -1,4 +1,4 @@
-//! Cases of the Python road. Ours is `bench/python/echo.py` in a worker, through the manager by name.
+//! Cases of the Python runtime. Our side is `bench/python/echo.py` in a worker, called through the manager by name.
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -42,14 +42,14 @@ fn echo(site: &Site) -> Value {
     })
 }
 
-/// cjm-plugin-system and its successor, each a program of its own with the plugin loaded.
+/// cjm-plugin-system and its successor, each in a separate program with the plugin loaded.
 struct Peers {
     cjm: Result<Rc<Mutex<Driver>>>,
     substrate: Result<Rc<Mutex<Driver>>>,
 }
 
 impl Peers {
-    /// Starts those that were prepared.
+    /// Starts the peers that were prepared.
     async fn start(site: &Site) -> Self {
         Self {
             cjm: peer(site, site.cjm.as_ref(), "cjm_driver.py").await,
@@ -57,15 +57,15 @@ impl Peers {
         }
     }
 
-    /// Adds both, their names with this end, each with the order that `order` gives for it.
-    fn both(&self, contest: Contest, end: &str, order: impl Fn(&str) -> Value) -> Contest {
+    /// Adds both peers, with `end` appended to their names and the request from `request` for each.
+    fn both(&self, contest: Contest, end: &str, request: impl Fn(&str) -> Value) -> Contest {
         [(CJM, &self.cjm), (SUBSTRATE, &self.substrate)].into_iter().fold(contest, |contest, (name, driver)| {
-            contest.side(Role::Peer(format!("{name}{end}")), Asked::new(driver, order(name)))
+            contest.side(Role::Peer(format!("{name}{end}")), Asked::new(driver, request(name)))
         })
     }
 }
 
-/// FastAPI, a program of its own with its server started.
+/// FastAPI, in a separate program with its server started.
 async fn fastapi(site: &Site) -> Result<Rc<Mutex<Driver>>> {
     peer(site, site.fastapi.as_ref(), "fastapi_driver.py").await
 }

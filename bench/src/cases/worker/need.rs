@@ -1,4 +1,4 @@
-//! A call into a plugin that needs memory, which the scheduler looks for before it lets the call in, beside one that needs none.
+//! A call of a plugin that asks for memory, so that the scheduler checks it before the call, compared with a plugin that does not.
 
 use anyhow::{Result, ensure};
 use async_trait::async_trait;

@@ -1,4 +1,4 @@
-//! Ten megabytes of objects as JSON, there and back.
+//! Ten megabytes of objects as JSON, to the worker and back.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -55,7 +55,7 @@ impl Side for Ours {
     }
 }
 
-/// A bare client that makes the JSON and reads it.
+/// A bare client that writes and reads the JSON.
 struct Floor {
     bare: Worker,
     connection: Connection,
@@ -70,7 +70,7 @@ impl Side for Floor {
         let begun = Instant::now();
         let answer = self.connection.call("/execute", &Bytes::from(serde_json::to_vec(&body)?)).await?;
         let answer: Value = serde_json::from_slice(&answer)?;
-        // So long a result is a file.
+        // A result of this length is a file.
         let file = answer.pointer("/spilled/path").and_then(Value::as_str).context("no file came")?;
         let file = self.exchange.join(file);
         let result: Value = serde_json::from_slice(&std::fs::read(&file)?)?;

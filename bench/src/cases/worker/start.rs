@@ -1,4 +1,4 @@
-//! From nothing to a worker that is ready for calls.
+//! The time from nothing to a worker that is ready for calls.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ const STARTS: usize = 3;
 
 pub async fn run(site: &Site) -> Result<Vec<Entry>> {
     let manager = site.manager(&[echo(site)]).await?;
-    // What is asked of an interpreter once in a host is not asked again.
+    // A host inspects an interpreter only once, so a first start is not measured.
     manager.unload(ECHO).await?;
     let bare = Bare::new(site)?;
     let measure = Measure::lower("time", "manager's load", "ms").goal(Against::Floor, 1.3);
@@ -39,7 +39,7 @@ pub async fn run(site: &Site) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-/// A confined start forks the host, which costs the more the more memory it uses.
+/// Starting a confined worker forks the host, which takes longer the more memory the host uses.
 async fn confined(site: &Site) -> Result<Vec<Entry>> {
     let mut held = echo(site);
     held["permissions"] = json!({"filesystem": [{"path": site.repository("bench/python"), "guest": "/plugin"}]});

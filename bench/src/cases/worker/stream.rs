@@ -40,7 +40,7 @@ pub async fn run(site: &Site) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-/// Enters what was measured of a stream.
+/// Adds the times of a stream to the samples.
 fn enter(samples: &mut Samples, begun: Instant, first: Option<Instant>) {
     let took = begun.elapsed();
     samples.entry("chunks".to_owned()).or_default().push(CHUNKS as f64 / took.as_secs_f64());
@@ -76,7 +76,7 @@ struct Floor {
 
 #[async_trait(?Send)]
 impl Side for Floor {
-    /// The same worker's chunked reply, whose lines are counted.
+    /// Counts the lines of the chunked reply of the same worker.
     async fn round(&mut self, samples: &mut Samples) -> Result<()> {
         let body = Bytes::from(json!({"call": "1", "kwargs": {"count": CHUNKS}}).to_string());
         for _ in 0..STREAMS {
@@ -89,7 +89,7 @@ impl Side for Floor {
                 lines += data.iter().filter(|byte| **byte == b'\n').count();
             }
             enter(samples, begun, first);
-            // The last says that it is done.
+            // The last line says that the stream has ended.
             ensure!(lines == CHUNKS + 1, "{lines} events came");
         }
         Ok(())

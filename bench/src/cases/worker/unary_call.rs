@@ -1,4 +1,4 @@
-//! One call after another into a worker that is there.
+//! One call after another to a running worker.
 
 use std::sync::Arc;
 
@@ -41,17 +41,17 @@ pub async fn run(site: &Site) -> Result<Vec<Entry>> {
             );
         for through in ["proxy", "manager"] {
             contest = peers.both(contest, &format!(" {through}"), |name| {
-                // As many as do not keep the others waiting.
+                // Fewer calls for slow sides, so that the others do not wait.
                 let calls = if name == CJM { 5 } else { 50 };
                 json!({"do": "execute", "through": through, "how": "sync", "size": size, "calls": calls})
             });
         }
-        // The successor has its better figures here or there.
-        let order = json!({"do": "execute", "through": "proxy", "how": "async", "size": size, "calls": 50});
-        contest = contest.side(Role::Also(format!("{SUBSTRATE} proxy, async")), Asked::new(&peers.substrate, order));
+        // The successor is faster in some of these ways.
+        let request = json!({"do": "execute", "through": "proxy", "how": "async", "size": size, "calls": 50});
+        contest = contest.side(Role::Also(format!("{SUBSTRATE} proxy, async")), Asked::new(&peers.substrate, request));
         for (how, name) in [("sync", FASTAPI.to_owned()), ("async", format!("{FASTAPI}, async"))] {
-            let order = json!({"do": "execute", "how": how, "size": size, "calls": 100});
-            contest = contest.side(Role::Peer(name), Asked::new(&fastapi, order));
+            let request = json!({"do": "execute", "how": how, "size": size, "calls": 100});
+            contest = contest.side(Role::Peer(name), Asked::new(&fastapi, request));
         }
         drop((peers, fastapi));
         entries.extend(contest.run(site.rounds(30)).await?);

@@ -1,5 +1,5 @@
-//! One small call after another into a worker that is there, by each way in which a program can wait for a call, beside a plain
-//! blocking socket with the same bytes.
+//! One small call after another to a running worker, in each way in which a program can wait for a call, compared with a plain blocking
+//! socket that sends the same bytes.
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ const ONE_THREAD: &str = "ours on one thread";
 enum Way {
     /// A runtime that runs on the caller's thread.
     OneThread,
-    /// `block_on` of a runtime with threads of its own.
+    /// `block_on` of a multi-threaded runtime.
     BlockOn,
     /// A task of such a runtime.
     Spawned,
@@ -63,7 +63,7 @@ pub async fn run(site: &Site) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-/// Runs it where no runtime is: on a thread of its own.
+/// Runs it on a separate thread, outside of any runtime.
 fn apart<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     std::thread::scope(|scope| scope.spawn(work).join()).map_err(|_| anyhow::anyhow!("the thread panicked"))?
 }
@@ -114,7 +114,7 @@ impl Caller {
     }
 }
 
-/// The time of each call. Not by `each`: the compiler does not see that a task may run an asynchronous closure.
+/// The time of each call. Does not use `each`, because the compiler does not accept an async closure in a task.
 async fn timed(manager: PluginManager, text: String) -> Result<Vec<Duration>> {
     let mut times = Vec::with_capacity(WARM_UP + CALLS);
     for _ in 0..WARM_UP + CALLS {

@@ -1,4 +1,4 @@
-//! `bivium compile`: a component into the cache, ahead of its first call.
+//! `bivium compile`: compiles a component into the cache before its first call.
 
 use std::path::Path;
 use std::time::Instant;
@@ -36,10 +36,10 @@ pub(super) async fn compile(global: &Global, output: &Output, args: &Compile) ->
             "name": name, "cached": done.was_cached, "seconds": seconds, "bytes": done.bytes, "cache": place
         }));
     }
-    let how = if done.was_cached { "was compiled already".to_owned() } else { format!("compiled in {seconds:.1} s") };
+    let how = if done.was_cached { "already compiled".to_owned() } else { format!("compiled in {seconds:.1} s") };
     let size = format!("{} kB of code", done.bytes.div_ceil(1000));
     output.line(&match &done.cache {
         Some(cache) => format!("{name}: {how}, {size} in {}", cache.display()),
-        None => format!("{name}: {how}, {size}, not kept: there is no cache that can be used"),
+        None => format!("{name}: {how}, {size}, not stored, because no cache can be used"),
     })
 }

@@ -1,4 +1,4 @@
-//! `bivium completions` and `bivium man`: what shells and manuals know of the command line.
+//! `bivium completions` and `bivium man`: scripts that complete command lines in a shell, and manual pages.
 
 use std::path::Path;
 
@@ -31,7 +31,7 @@ pub(super) fn man(output: &Output, dir: &Path) -> Result<(), Failure> {
     std::fs::create_dir_all(dir).map_err(failed)?;
     clap_mangen::generate_to(command_line::short(), dir).map_err(failed)?;
     output.hint(&format!(
-        "Wrote the manual pages to {}; `man -l {}/bivium.1` shows the first.",
+        "Wrote the manual pages to {}; `man -l {}/bivium.1` shows the first one.",
         dir.display(),
         dir.display()
     ));

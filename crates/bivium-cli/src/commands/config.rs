@@ -1,7 +1,7 @@
 //! `bivium config`: the configuration that later runs start with.
 //!
-//! A plugin is started for it: only the plugin knows its schema where the manifest has none, and what it refuses
-//! is better refused now than at the next call.
+//! The plugin is started for most of this. If the manifest has no schema, only the plugin knows it; and a configuration that the
+//! plugin refuses is better refused now than at the next call.
 
 use bivium::{PluginError, PluginManager};
 use serde_json::{Value, json};
@@ -27,24 +27,24 @@ pub(super) async fn set(global: &Global, output: &Output, args: ConfigSet) -> Re
     saved.map_err(|failure| failure.map(|error| advice::on_texts(error, &texts)))
 }
 
-/// Changes the configuration and saves it, unless one of the keys is none of the plugin's.
+/// Changes the configuration and saves it. Fails if the plugin has no setting with one of the keys.
 async fn save(host: Host, output: &Output, name: &str, changes: Option<Value>, keys: &[String]) -> Result<(), Failure> {
-    // Loaded with the changes, so that a configuration that keeps the plugin from starting can be mended.
+    // Loaded with the changes, so that a saved configuration with which the plugin does not start can be repaired.
     let save = async |manager: &PluginManager| {
         let unclear = check_keys(&manager.config_schema(name)?, keys).map_err(|error| error.with_plugin(name))?;
         Ok((unclear, manager.save_config(name, json!({})).await?))
     };
     let (unclear, config) = host.scope_loaded(name, changes, save).await?;
     if !unclear.is_empty() {
-        let what = format!("it has no schema that says whether there is a setting {}", unclear.join(" or "));
+        let what = format!("its schema does not say whether there is a setting {}", unclear.join(" or "));
         output.warning(&PluginError::invalid_config(what).with_plugin(name));
     }
     output.hint(&format!("Saved the configuration of {name}:"));
     output.value(&config)
 }
 
-/// Refuses keys that the schema does not have, and gives those of which it says nothing. One that allows others says so itself
-/// (`additionalProperties`).
+/// Refuses keys that the schema does not have. Returns keys that may be right or wrong, because the schema lists no properties. A
+/// schema that allows other keys (`additionalProperties`, for example) allows them all.
 fn check_keys<'a>(schema: &Value, keys: &'a [String]) -> Result<Vec<&'a str>, PluginError> {
     let allows_others = ["additionalProperties", "patternProperties", "allOf", "anyOf", "oneOf", "$ref"];
     if allows_others.iter().any(|key| schema.get(*key).is_some()) {
@@ -68,8 +68,8 @@ pub(super) async fn unset(global: &Global, output: &Output, args: ConfigUnset) -
     let saved: Vec<&str> = saved.iter().filter_map(Value::as_object).flatten().map(|(key, _)| key.as_str()).collect();
     if let Some(key) = args.keys.iter().find(|key| !saved.contains(&key.as_str())) {
         let help = match saved.as_slice() {
-            [] => "nothing is saved of its configuration".to_owned(),
-            saved => format!("what is saved is {}", saved.join(", ")),
+            [] => "its configuration has no saved settings".to_owned(),
+            saved => format!("its saved settings are {}", saved.join(", ")),
         };
         return Err(PluginError::not_found(format!("no setting {key:?} is saved"))
             .with_plugin(&name)
@@ -94,7 +94,7 @@ pub(super) fn reset(global: &Global, output: &Output, named: &Named) -> Result<(
 
 pub(super) async fn schema(global: &Global, output: &Output, named: &Named) -> Result<(), Failure> {
     let (host, name) = Host::for_plugin(global, output, named)?;
-    // What the manifest says is the schema; nothing needs to start.
+    // The manifest has the schema, so the plugin need not start.
     if let Some(schema) = &host.manager.manifest(&name)?.config_schema {
         return output.value(schema);
     }

@@ -1,5 +1,5 @@
-//! `bivium doctor`: whether this machine has what plugins need. Nothing is changed, but for what every host does
-//! when it starts: files that killed hosts left behind are deleted.
+//! `bivium doctor`: checks whether this machine has everything that plugins need. It changes nothing, except that it deletes
+//! files that killed hosts left behind, as every host does when it starts.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -22,12 +22,12 @@ use crate::exit::{DONE, FAILED, Failure};
 use crate::host::{check_named, search_paths, wasm};
 use crate::output::{Output, on_one_line};
 
-/// How long another program may take to say which version it is.
+/// How long another program may take to print its version.
 const ANSWER: Duration = Duration::from_secs(10);
-/// Less free space than this is soon used up by audio or images.
+/// Less free space than this gives a warning: audio or images soon use it up.
 const LITTLE_SPACE: u64 = 256 << 20;
 
-/// What a check came to.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Level {
@@ -81,30 +81,31 @@ pub(super) async fn doctor(global: &Global, output: &Output) -> Result<u8, Failu
     Ok(if has_failed { FAILED } else { DONE })
 }
 
-/// The places of the exchange, and what room there is.
+/// The directories of the exchange, and their free space.
 fn exchange() -> Vec<Check> {
     let directories = match Exchange::open() {
         Ok(exchange) => exchange.directories(),
         Err(error) => return vec![Check::failed("exchange", &error)],
     };
     let mut roots: Vec<PathBuf> = directories.iter().filter_map(|dir| dir.parent().map(Path::to_owned)).collect();
-    // Big blobs go there, in a session made with the first of them.
+    // Large blobs are stored there, in a session that is created with the first of them.
     let temp = std::env::temp_dir();
     if !roots.contains(&temp) {
         roots.push(temp);
     }
-    // The session just closed tells how those of this user are named; any that are left have a host that lives.
+    // The names of this user's sessions begin like that of the session just closed. All others belong to hosts that are running.
     let name = directories.first().and_then(|dir| dir.file_name()?.to_str()).unwrap_or_default();
     let prefix = name.rfind('-').and_then(|at| name.get(..=at)).unwrap_or(name);
-    roots.iter().map(|root| room(root, others(root, prefix))).collect()
+    roots.iter().map(|root| free_space(root, sessions(root, prefix))).collect()
 }
 
-fn others(root: &Path, prefix: &str) -> usize {
+/// The number of sessions in a directory.
+fn sessions(root: &Path, prefix: &str) -> usize {
     let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
     entries.filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(prefix))).count()
 }
 
-fn room(root: &Path, others: usize) -> Check {
+fn free_space(root: &Path, others: usize) -> Check {
     let what = "exchange";
     let sessions = match others {
         0 => String::new(),
@@ -120,18 +121,18 @@ fn room(root: &Path, others: usize) -> Check {
     }
 }
 
-/// What holds Python plugins that have permissions.
+/// What this machine has to confine Python plugins that have permissions.
 fn confinement() -> Check {
     let ConfinementSupport { held, missing, .. } = ConfinementSupport::here();
     let (level, lacks) = match missing.is_empty() {
         true => (Level::Ok, String::new()),
         false => (Level::Warn, format!("; missing: {}", missing.join("; "))),
     };
-    let held = if held.is_empty() { "nothing" } else { &held.join(", ") };
-    Check::new(level, "confined workers", format!("they get {held}{lacks}"))
+    let held = if held.is_empty() { "by nothing" } else { &held.join(", ") };
+    Check::new(level, "confined workers", format!("confined with {held}{lacks}"))
 }
 
-/// The policy that is named, if one is.
+/// The policy, if one is given.
 fn policy(global: &Global) -> Option<Check> {
     let file = global.policy.as_ref()?;
     Some(match HostPolicy::read(file) {
@@ -145,7 +146,7 @@ fn data_dir(global: &Global) -> Check {
     let Some(dir) = global.data_dir.clone().or_else(default_data_dir) else {
         return Check::new(Level::Fail, what, "this user has no home directory; name one with --data-dir");
     };
-    // One that is not there yet is made when something is saved.
+    // If it does not exist yet, it is created when something is saved.
     let there = dir.ancestors().find(|dir| dir.is_dir()).unwrap_or(Path::new("/"));
     match tempfile::tempfile_in(there) {
         Ok(_) => Check::new(Level::Ok, what, dir.display().to_string()),
@@ -157,7 +158,7 @@ fn data_dir(global: &Global) -> Check {
     }
 }
 
-/// The engine, and the cache of what was compiled for it.
+/// The WebAssembly engine, and the cache of compiled components.
 fn engine(global: &Global) -> Vec<Check> {
     let what = "WebAssembly";
     let engine = match wasm(global).and_then(WasmEngine::new) {
@@ -170,7 +171,7 @@ fn engine(global: &Global) -> Vec<Check> {
         Check::new(
             Level::Warn,
             what,
-            "the engine starts, but there is no address space for pools: instances start slower (see `ulimit -v`)",
+            "the engine starts, but too little address space is allowed for pools: instances start slower (see `ulimit -v`)",
         )
     };
     let cache = match engine.cache() {
@@ -187,21 +188,21 @@ fn engine(global: &Global) -> Vec<Check> {
         None => Check::new(
             Level::Warn,
             "cache",
-            "there is no place for compiled components, they are compiled at each load; name one with --cache",
+            "no directory can store compiled components, so they are compiled at each load; name one with --cache",
         ),
     };
     vec![pools, cache]
 }
 
-/// The interpreter, and what makes environments. A host of components alone needs neither.
+/// The Python interpreter, and the tools that make environments. A host that has only components needs neither.
 async fn python() -> Vec<Check> {
     let probe = "import sys; print('%d.%d.%d' % sys.version_info[:3], sys.executable); \
                  sys.exit(3 if sys.version_info < (3, 9) else 0)";
     let mut checks = vec![match ask("python3", &["-I", "-c", probe]).await {
         Some((Some(0), said)) => Check::new(Level::Ok, "python", said),
         Some((Some(3), said)) => Check::new(Level::Warn, "python", format!("{said} is older than 3.9")),
-        Some(_) => Check::new(Level::Warn, "python", "python3 does not run as it should"),
-        None => Check::new(Level::Warn, "python", "there is no python3: Python plugins need one"),
+        Some(_) => Check::new(Level::Warn, "python", "python3 does not run"),
+        None => Check::new(Level::Warn, "python", "there is no python3, which Python plugins need"),
     }];
     let uv = ask("uv", &["--version"]).await;
     let venv = ask("python3", &["-I", "-c", "import venv, ensurepip"]).await;
@@ -212,14 +213,14 @@ async fn python() -> Vec<Check> {
             Level::Warn,
             "environments",
             "neither uv nor python3 -m venv works: plugins with `requirements` cannot start; \
-             install uv, or python3-venv where Debian's packages are used",
+             install uv, or the package python3-venv on Debian and Ubuntu",
         ),
     });
     checks
 }
 
-/// A program's exit status and what it says; none if there is no such program or it does not end. It runs in another
-/// directory than ours, which may be a stranger's: nothing that lies there is read or run.
+/// A program's exit status and its output; `None` if there is no such program or it does not end. It does not run in the current
+/// directory, because that may hold a stranger's files, which must not be read or run.
 async fn ask(program: &str, args: &[&str]) -> Option<(Option<i32>, String)> {
     let output = Command::new(program).args(args).current_dir("/").stdin(Stdio::null()).kill_on_drop(true).output();
     let output = timeout(ANSWER, output).await.ok()?.ok()?;
@@ -232,7 +233,7 @@ fn gpus() -> Check {
         format!("{} ({} of {} MiB free)", gpu.name, gpu.memory_free_bytes >> 20, gpu.memory_total_bytes >> 20)
     };
     let text = match gpus.as_slice() {
-        [] => "none that NVML can see: plugins that require one are refused".to_owned(),
+        [] => "NVML finds none: plugins that require one are refused".to_owned(),
         gpus => gpus.iter().map(gpu).collect::<Vec<_>>().join(", "),
     };
     Check::new(Level::Ok, "GPU", text)
@@ -245,10 +246,10 @@ fn manifests(paths: &[SearchPath]) -> Vec<Check> {
     let found = format!("{} found in {}", discovery.found.len(), shown.join(" and "));
     let mut checks = vec![Check::new(Level::Ok, what, found)];
     for Shadowed { name, path, by, .. } in &discovery.shadowed {
-        let text = format!("{name}: {} is taken, and {} is passed over", by.display(), path.display());
+        let text = format!("{name}: {} is used, and {} is ignored", by.display(), path.display());
         checks.push(Check::new(Level::Warn, what, text));
     }
-    // What is not read on purpose keeps no plugin of this user from anything.
+    // Files that are not read on purpose do not stop this user's plugins.
     let problem = |error: &PluginError| match error.code() {
         ErrorCode::Denied => Check::new(Level::Warn, what, error.to_string()),
         _ => Check::failed(what, error),
@@ -257,7 +258,7 @@ fn manifests(paths: &[SearchPath]) -> Vec<Check> {
     for manifest in discovery.found.values() {
         let cannot_start = manifest.parts().find(|(key, file)| *key != "source" && !file.exists());
         if let Some((_, file)) = cannot_start {
-            let text = format!("{} cannot start: {} is not there", manifest.name, file.display());
+            let text = format!("{} cannot start: {} does not exist", manifest.name, file.display());
             checks.push(Check::new(Level::Fail, what, text));
         }
         let outline = PythonManifest::of(manifest).map(|manifest| bivium::outline(&manifest));

@@ -1,7 +1,8 @@
 //! `bivium info`: what a plugin is, what it may do and how it is called.
 //!
-//! It helps to judge a plugin before it is trusted: without `--load` none of its code runs, nor an interpreter that it names.
-//! What its files say is shown. With `--load` it is asked; one that does not load is shown all the same, with the reason.
+//! It helps to judge a plugin before it is trusted. Without `--load`, it shows what the plugin's files say, and runs neither the
+//! plugin's code nor an interpreter that it names. With `--load`, it also asks the plugin; if the plugin does not load, the rest
+//! is shown, with the reason.
 
 use std::sync::Arc;
 
@@ -12,8 +13,8 @@ use bivium::{
 };
 use serde_json::{Value, json};
 
-use super::how::{How, parameters};
 use super::kept::{self, size};
+use super::method_help::{MethodHelp, parameters};
 use crate::args::{Global, Info};
 use crate::exit::Failure;
 use crate::host::Host;
@@ -22,19 +23,19 @@ use crate::output::{Output, on_one_line};
 /// What a plugin may do.
 struct Rights {
     granted: Granted,
-    /// What this machine cannot hold it to of that.
+    /// The restrictions that this machine cannot enforce.
     not_held: Vec<String>,
 }
 
-/// The environments that were made for a plugin's requirements; none where the host makes none for it.
+/// The environments that were made for a plugin's requirements; `None` if the host makes none for it.
 type Environments = Option<Vec<KeptEnvironment>>;
 
-/// What is known beyond the manifest.
+/// What is known about a plugin beside its manifest.
 #[derive(Default)]
 struct Known {
-    /// By its files.
+    /// From its files.
     inspection: Option<Inspection>,
-    /// By the loaded plugin, or why it did not load.
+    /// From the loaded plugin, or why it did not load.
     loaded: Option<Result<Loaded>>,
 }
 
@@ -43,13 +44,13 @@ impl Known {
         self.loaded.as_ref()?.as_ref().ok()
     }
 
-    /// Its methods, by the loaded plugin or else by its files.
+    /// Its methods, from the loaded plugin or else from its files.
     fn methods(&self) -> Option<&[MethodInfo]> {
         let inspected = || self.inspection.as_ref()?.methods.as_deref();
         self.loaded().map(|loaded| loaded.methods.as_slice()).or_else(inspected)
     }
 
-    /// Why it does not load, as far as is known: that it did not, or what its files say.
+    /// Why the plugin does not load, as far as is known: the error of loading it, or a problem in its files.
     fn problem(&self) -> Option<&PluginError> {
         match &self.loaded {
             Some(loaded) => loaded.as_ref().err(),
@@ -73,11 +74,11 @@ pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Resul
     let rights = Rights { granted: host.manager.granted(&name)?, not_held: host.manager.not_held(&name)? };
     let environments = environments(global, &manifest, &rights, args)?;
     let known = if args.no_load { Known::default() } else { look(host, &name, args.load).await? };
-    // A plugin that would not load is called in no way.
+    // A plugin that would not load cannot be called.
     let loads = refusals.is_empty() && known.problem().is_none();
-    let how = How::new(global, &args.named.plugin, manifest.runtime.kind(), loads);
+    let help = MethodHelp::new(global, &args.named.plugin, manifest.runtime.kind(), loads);
     if output.is_json() {
-        let mut info = as_json(&manifest, &rights, enabled, &known, &how);
+        let mut info = as_json(&manifest, &rights, enabled, &known, &help);
         if let (Value::Object(info), false) = (&mut info, refusals.is_empty()) {
             info.insert("refusals".to_owned(), json!(refusals));
         }
@@ -86,19 +87,19 @@ pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Resul
         }
         return output.value(&info);
     }
-    output.line(&as_text(&manifest, &rights, enabled, &known, &how, environments))?;
+    output.line(&as_text(&manifest, &rights, enabled, &known, &help, environments))?;
     if let Some(Err(_)) = known.loaded {
-        // Why it did not load says the first of them itself.
+        // The reason why it did not load already says the first refusal.
         refusals.clear();
     }
     refusals.iter().chain(known.problem()).for_each(|error| output.warning(error));
     if known.loaded.is_none() && known.inspection.is_some() {
-        output.hint("Nothing of it has run. --load starts it and asks it for its methods and its configuration.");
+        output.hint("None of its code has run. --load starts it and asks it for its methods and its configuration.");
     }
     Ok(())
 }
 
-/// What there is of an environment for the requirements. Nothing is made and nothing runs.
+/// The environments that exist for the requirements. Makes and runs nothing.
 fn environments(global: &Global, manifest: &Manifest, rights: &Rights, args: &Info) -> Result<Environments, Failure> {
     match manifest.requirements() {
         Some(requirements) if !args.no_load => {
@@ -109,14 +110,15 @@ fn environments(global: &Global, manifest: &Manifest, rights: &Rights, args: &In
     }
 }
 
-/// An environment, and in which state it is.
+/// An environment and its state, as text.
 fn environment(made: &KeptEnvironment) -> String {
     let python = made.python.as_ref().map_or_else(String::new, |path| format!(", made with {}", path.display()));
-    let state = if made.is_ready { "" } else { ", damaged: it is made anew at the next load" };
+    let state = if made.is_ready { "" } else { ", damaged: it is made again at the next load" };
     format!("{} ({}{python}{state})", made.path.display(), size(made.bytes))
 }
 
-/// Reads its files and, if it is to be loaded, asks it. That it does not start is an answer; that a signal came is none.
+/// Reads the plugin's files and, with `load`, asks the plugin. If it does not start, that is part of the result; a signal is an
+/// error.
 async fn look(host: Host, name: &str, load: bool) -> Result<Known, Failure> {
     let look = async |host: &Host| {
         let call = Call::new().cancellation(host.stop.clone()).handle().clone();
@@ -138,7 +140,13 @@ async fn ask(host: &Host, name: &str, call: &CallHandle) -> Result<Loaded> {
     Ok(Loaded { methods, schema: host.manager.config_schema(name)?, config: host.manager.config(name)? })
 }
 
-fn as_json(manifest: &Arc<Manifest>, rights: &Rights, enabled: Option<bool>, known: &Known, how: &How<'_>) -> Value {
+fn as_json(
+    manifest: &Arc<Manifest>,
+    rights: &Rights,
+    enabled: Option<bool>,
+    known: &Known,
+    help: &MethodHelp<'_>,
+) -> Value {
     let Rights { granted, not_held } = rights;
     let mut info = json!({"manifest": **manifest, "path": manifest.path.display().to_string(), "enabled": enabled,
         "confined": granted.confined, "granted": granted, "not_held": not_held, "loaded": known.loaded.is_some()});
@@ -150,9 +158,9 @@ fn as_json(manifest: &Arc<Manifest>, rights: &Rights, enabled: Option<bool>, kno
     let mut more = json!(known.inspection.as_ref());
     if let Some(more) = more.as_object_mut() {
         more.extend(manifest.config_schema.iter().map(|schema| ("config_schema".to_owned(), schema.clone())));
-        more.extend(known.methods().map(|methods| ("methods".to_owned(), how.as_json(methods))));
+        more.extend(known.methods().map(|methods| ("methods".to_owned(), help.as_json(methods))));
         if let Some(loaded) = known.loaded() {
-            // What could not be known is known now.
+            // The loaded plugin knows these.
             more.remove("notes");
             more.insert("config_schema".to_owned(), loaded.schema.clone());
             more.insert("config".to_owned(), loaded.config.clone());
@@ -171,7 +179,7 @@ fn as_text(
     rights: &Rights,
     enabled: Option<bool>,
     known: &Known,
-    how: &How<'_>,
+    help: &MethodHelp<'_>,
     environments: Environments,
 ) -> String {
     let mut text = Text(vec![format!("{} {}", manifest.name, manifest.version)]);
@@ -209,14 +217,14 @@ fn as_text(
         }
         made => made.iter().flatten().for_each(|made| text.item("environment", Some(environment(made)))),
     }
-    // One without a manifest is its own file.
+    // If there is no manifest, the path is that of the plugin's own file.
     let is_bare = manifest.path.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("json"));
     text.item("manifest", (!is_bare).then(|| manifest.path.display().to_string()));
     text.item("enabled", enabled.map(|enabled| if enabled { "yes" } else { "no" }.to_owned()));
     text.item("needs", Some(needs(manifest)).filter(|needs| !needs.is_empty()));
     text.rights(manifest, rights);
     if let Some(inspection) = &known.inspection {
-        text.inspection(how, inspection, known);
+        text.inspection(help, inspection, known);
     }
     match (known.loaded(), &manifest.config_schema) {
         (Some(loaded), _) => text.settings(&loaded.schema, Some(&loaded.config)),
@@ -226,7 +234,7 @@ fn as_text(
     text.0.join("\n")
 }
 
-/// The tasks that adapters of cjm-plugin-system make methods for.
+/// The tasks for which adapters of cjm-plugin-system make methods.
 fn tasks(manifest: &Manifest) -> Option<String> {
     let adapters = &manifest.ancestor()?.adapters;
     let shown = adapters.iter().map(|adapter| format!("{} by {}", adapter.task_name, adapter.class));
@@ -246,11 +254,11 @@ fn needs(manifest: &Manifest) -> String {
     needs.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// What permissions let a plugin do.
+/// What the permissions allow a plugin to do.
 fn listed(permissions: &Permissions, runtime: RuntimeKind) -> String {
     let mut all: Vec<String> = Vec::new();
     for directory in &permissions.filesystem {
-        // A process sees the host's paths.
+        // A worker process sees the host's paths.
         let seen = if runtime == RuntimeKind::Wasm { format!(" as {}", directory.guest) } else { String::new() };
         all.push(format!("{} {}{seen}", directory.mode.verb(), directory.path.display()));
     }
@@ -259,9 +267,9 @@ fn listed(permissions: &Permissions, runtime: RuntimeKind) -> String {
     let secrets = permissions.secrets.iter();
     all.extend(secrets.map(|secret| format!("use the secret {} at {}", secret.name, secret.hosts.join(", "))));
     for (has, what) in [
-        (permissions.private_network, "be led to private addresses"),
+        (permissions.private_network, "connect to names that resolve to private addresses"),
         (permissions.clocks, "read clocks"),
-        (permissions.random, "have random numbers"),
+        (permissions.random, "get random numbers"),
         (permissions.blob_files, "see blobs as files"),
     ] {
         all.extend(has.then(|| what.to_owned()));
@@ -273,18 +281,18 @@ fn each(limits: &Limits) -> impl Iterator<Item = (&'static str, u64)> {
     limits.each().filter_map(|(key, limit)| Some((key, limit?)))
 }
 
-/// An import, and whether the plugin finds anything there.
+/// An import, and whether it is granted.
 fn import(import: &Import) -> String {
     let Some(permission) = &import.permission else { return format!("  {}", import.name) };
     let how = match (permission.granted, permission.asked) {
         (true, _) => "granted",
-        (false, true) => "asked for, and not granted",
-        (false, false) => "not asked for: it finds nothing there",
+        (false, true) => "asked for, but not granted",
+        (false, false) => "not asked for, so nothing is granted",
     };
     format!("  {:<40} {} {how}", import.name, permission.key)
 }
 
-/// The lines of the text form.
+/// The lines of the text output.
 struct Text(Vec<String>);
 
 impl Text {
@@ -292,12 +300,12 @@ impl Text {
         self.0.extend(value.map(|value| format!("  {label:<13} {}", on_one_line(&value)).trim_end().to_owned()));
     }
 
-    /// What the manifest asks for, what the plugin gets of it, what it does not get, and what this machine cannot hold it to.
+    /// What the manifest asks for, what is granted, what is not granted, and which restrictions this machine cannot enforce.
     fn rights(&mut self, manifest: &Manifest, Rights { granted, not_held }: &Rights) {
         let declared = match &manifest.permissions {
             Some(permissions) => listed(permissions, manifest.runtime.kind()),
             None if granted.confined => "none".to_owned(),
-            None => "unconfined: it may do what you may".to_owned(),
+            None => "unconfined: it may do everything that you may".to_owned(),
         };
         self.item("permissions", Some(declared));
         if granted.confined && manifest.permissions.is_some() {
@@ -316,14 +324,14 @@ impl Text {
         }
     }
 
-    /// What the plugin's files say of it, and its methods.
-    fn inspection(&mut self, how: &How<'_>, inspection: &Inspection, known: &Known) {
-        // Of a loaded plugin all is known.
+    /// What the plugin's files say, and its methods.
+    fn inspection(&mut self, help: &MethodHelp<'_>, inspection: &Inspection, known: &Known) {
+        // About a loaded plugin everything is known.
         for note in inspection.notes.iter().filter(|_| known.loaded().is_none()) {
             self.item("note", Some(note.clone()));
         }
         if let Some(methods) = known.methods() {
-            self.methods(how, methods);
+            self.methods(help, methods);
         }
         if !inspection.imports.is_empty() {
             self.0.push("Imports:".to_owned());
@@ -336,9 +344,9 @@ impl Text {
     }
 
     /// Each method: its name with its signature, what it does, what it takes, and how it is called.
-    fn methods(&mut self, how: &How<'_>, methods: &[MethodInfo]) {
+    fn methods(&mut self, help: &MethodHelp<'_>, methods: &[MethodInfo]) {
         self.0.push("Methods:".to_owned());
-        for method in how.all(methods) {
+        for method in help.all(methods) {
             let (signature, description) = (on_one_line(&method.signature), on_one_line(&method.description));
             if let Some(why) = &method.not_callable {
                 self.item(&on_one_line(&method.name), Some(format!("not callable: {}", on_one_line(why))));
@@ -352,11 +360,11 @@ impl Text {
             }
             self.0
                 .extend(parameters(&method).into_iter().flatten().map(|parameter| format!("    {}", parameter.line())));
-            self.0.extend(how.command_lines(&method).iter().map(|line| format!("    $ {line}")));
+            self.0.extend(help.command_lines(&method).iter().map(|line| format!("    $ {line}")));
         }
     }
 
-    /// The settings that the schema names, with the values in force or, where the plugin is not loaded, the defaults.
+    /// The settings in the schema, with the current values or, if the plugin is not loaded, the defaults.
     fn settings(&mut self, schema: &Value, config: Option<&Value>) {
         let properties = schema.get("properties").and_then(Value::as_object);
         let Some(properties) = properties.filter(|properties| !properties.is_empty()) else { return };

@@ -1,5 +1,5 @@
-//! `bivium cache` and `bivium env`: what hosts keep and can make again, how large it is, and removing it. Nothing goes that a
-//! running host uses.
+//! `bivium cache` and `bivium env`: shows and removes caches and environments, which hosts can make again. What a running host uses is
+//! not removed.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -45,7 +45,7 @@ pub(super) fn clean_cache(global: &Global, output: &Output, args: &CacheClean) -
     let is_of = |cache: &KeptCache, name: &String| cache.plugin.as_ref() == Some(name);
     if let Some(name) = args.plugins.iter().find(|name| !kept.iter().any(|cache| is_of(cache, name))) {
         return Err(PluginError::not_found(format!("no plugin {name:?} has a cache"))
-            .with_help("`bivium cache list` shows those that there are")
+            .with_help("`bivium cache list` shows all caches")
             .into());
     }
     let compiled = if args.plugins.is_empty() { wasm(global)?.clear_cache()? } else { None };
@@ -68,12 +68,12 @@ pub(super) fn clean_cache(global: &Global, output: &Output, args: &CacheClean) -
     }
     output.line(&format!("removed {} caches of plugins, {}", removed.len(), size(bytes)))?;
     if !in_use.is_empty() {
-        output.hint(&format!("Left, since a host uses them: {}.", in_use.join(", ")));
+        output.hint(&format!("Not removed, because a host uses them: {}.", in_use.join(", ")));
     }
     Ok(())
 }
 
-/// Whose a cache is, in which form.
+/// The plugin that a cache belongs to, and in which form the plugin ran.
 fn of_plugin(cache: &KeptCache) -> String {
     let form = if cache.confined { "confined" } else { "trusted" };
     format!("{} ({form})", cache.plugin.as_deref().unwrap_or(&cache.key))
@@ -127,7 +127,7 @@ pub(super) fn list_environments(global: &Global, output: &Output) -> Result<(), 
     output.line(&table.lines().join("\n"))
 }
 
-/// The plugins that are found and have environments made for them.
+/// The plugins that are found and need environments.
 struct Plugins {
     found: Vec<Arc<Manifest>>,
     policy: HostPolicy,
@@ -140,7 +140,7 @@ impl Plugins {
         Ok(Self { found: found.filter(|manifest| manifest.requirements().is_some()).collect(), policy })
     }
 
-    /// The names of those that an environment was made for.
+    /// The names of the plugins that an environment was made for.
     fn of(&self, environment: &KeptEnvironment) -> Vec<&str> {
         let is_of = |manifest: &&Arc<Manifest>| {
             let requirements = manifest.requirements().unwrap_or_default();
@@ -154,7 +154,7 @@ pub(super) fn clean_environments(global: &Global, output: &Output, args: &EnvCle
     let kept = kept_environments(global.environments.as_deref())?;
     if let Some(key) = args.keys.iter().find(|key| !kept.iter().any(|one| one.key == **key)) {
         return Err(PluginError::not_found(format!("there is no environment {key:?}"))
-            .with_help("`bivium env list` shows those that there are")
+            .with_help("`bivium env list` shows all environments")
             .into());
     }
     let unused = |one: &KeptEnvironment| match args.unused_for {
@@ -173,7 +173,7 @@ pub(super) fn clean_environments(global: &Global, output: &Output, args: &EnvCle
     }
     output.line(&format!("removed {} environments, {}", removed.len(), size(bytes)))?;
     if !in_use.is_empty() {
-        output.hint(&format!("Left, since a host uses them: {}.", in_use.join(", ")));
+        output.hint(&format!("Not removed, because a host uses them: {}.", in_use.join(", ")));
     }
     Ok(())
 }
@@ -211,7 +211,7 @@ fn used(in_use: bool, ago: Option<Duration>) -> String {
     }
 }
 
-/// So many bytes, for people.
+/// A number of bytes, as text.
 pub(super) fn size(bytes: u64) -> String {
     if bytes < 1 << 20 {
         format!("{} KiB", bytes.div_ceil(1 << 10))

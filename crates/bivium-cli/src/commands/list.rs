@@ -1,4 +1,4 @@
-//! `bivium list`: what plugins there are. Files that should be manifests and are not are warned of.
+//! `bivium list`: the plugins that are found. Warns about files that should be manifests and are not.
 
 use std::path::PathBuf;
 
@@ -44,16 +44,18 @@ pub(super) async fn list(global: &Global, output: &Output, args: &List) -> Resul
     let misnamed = discovery.passed_over.iter().filter(|(_, kind)| *kind == FileKind::Misnamed).count();
     match misnamed {
         0 => {}
-        1 => output.hint("One manifest there has a name by which it is not found; `bivium validate DIR` says why."),
+        1 => {
+            output.hint("One manifest there is not found, because of its file's name; `bivium validate DIR` says why.")
+        }
         n => output.hint(&format!(
-            "{n} manifests there have names by which they are not found; `bivium validate DIR` says why."
+            "{n} manifests there are not found, because of their files' names; `bivium validate DIR` says why."
         )),
     }
     match discovery.passed_over.len().saturating_sub(pipelines + misnamed) {
         0 => {}
-        1 => output.hint("One file there is no manifest and was passed over; `bivium validate DIR` says why."),
+        1 => output.hint("One file there is not a manifest and was passed over; `bivium validate DIR` says why."),
         n => output
-            .hint(&format!("{n} files there are no manifests and were passed over; `bivium validate DIR` says why.")),
+            .hint(&format!("{n} files there are not manifests and were passed over; `bivium validate DIR` says why.")),
     }
     Ok(())
 }

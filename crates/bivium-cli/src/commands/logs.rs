@@ -1,4 +1,4 @@
-//! `bivium logs`: what hosts kept of a plugin's log, and with `-f` what they go on to keep.
+//! `bivium logs`: the log records of a plugin that hosts have stored, and with `-f` also those that they store from now on.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -15,16 +15,16 @@ use crate::host::{Place, Target, log_dir, search_paths};
 use crate::interrupt;
 use crate::output::{Output, indented};
 
-/// Other processes write the files, and any file system may hold them: they are looked at this often.
+/// How often the files are read again. Other processes write them, and not every file system can notify of changes.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// As many of the last records tell whether the plugin has said anything.
+/// How many of the last records are read to tell whether the plugin has written any.
 const MOST_LOOKED_AT: usize = 1000;
 
 pub(super) async fn logs(global: &Global, output: &Output, args: &Logs) -> Result<u8, Failure> {
     let Target { name, place } = Target::of(&args.named)?;
     let dir = log_dir(global)?;
     let filter = LogFilter::new(Some(args.level.into()), args.call);
-    // Before anything is shown: whoever sees the first record may interrupt us.
+    // Before anything is shown, because a user may interrupt as soon as the first record is seen.
     let interrupted = interrupt::first()?;
     let mut log = KeptLog::new(&dir, &name, filter);
     tokio::pin!(interrupted);
@@ -37,7 +37,7 @@ pub(super) async fn logs(global: &Global, output: &Output, args: &Logs) -> Resul
     }
     if !log.is_kept() {
         check_known(global, &place, &name)?;
-        output.hint(&format!("{name} has no log yet: no run of it has kept one in {}.", dir.display()));
+        output.hint(&format!("{name} has no log yet: none is stored in {}.", dir.display()));
     } else if last.is_empty() && args.lines > 0 {
         output.hint(&nothing(&dir, &name, args)?);
     }
@@ -57,7 +57,7 @@ pub(super) async fn logs(global: &Global, output: &Output, args: &Logs) -> Resul
     }
 }
 
-/// Refuses a name that stands for nothing. (The log of a plugin that is no more can be read.)
+/// Fails if there is no plugin with this name. (Not called if there is a log: the log of a removed plugin can be read.)
 fn check_known(global: &Global, place: &Place<'_>, name: &str) -> Result<()> {
     let paths = search_paths(global);
     let found = discover(&paths).found;
@@ -65,15 +65,15 @@ fn check_known(global: &Global, place: &Place<'_>, name: &str) -> Result<()> {
         return Ok(());
     }
     let meant = nearest(name, found.keys().map(String::as_str)).map(|nearest| format!("did you mean {nearest:?}? "));
-    let help = format!("{}`bivium list` shows the plugins that there are", meant.unwrap_or_default());
-    Err(PluginError::not_found(format!("there is no plugin {name:?}, and no log of one")).with_help(help))
+    let help = format!("{}`bivium list` shows all plugins", meant.unwrap_or_default());
+    Err(PluginError::not_found(format!("there is no plugin {name:?}, and no log of such a plugin")).with_help(help))
 }
 
-/// Why a log that is there has no record to show.
+/// Why a log that exists has no record to show.
 fn nothing(dir: &Path, name: &str, args: &Logs) -> Result<String> {
     let all = |call| KeptLog::new(dir, name, LogFilter::new(None, call)).tail(MOST_LOOKED_AT);
     let level = LogLevel::from(args.level).as_str();
-    let lower = format!("none of level {level} or above; `--level` asks for others");
+    let lower = format!("none of level {level} or above; `--level` selects others");
     if let Some(call) = args.call {
         let records = all(Some(call))?.len();
         return Ok(match records {
@@ -85,7 +85,7 @@ fn nothing(dir: &Path, name: &str, args: &Logs) -> Result<String> {
     Ok(if records.is_empty() {
         format!("The log of {name} is empty.")
     } else if records.iter().all(|record| record.source == LogSource::Host) {
-        format!("{name} has run and has printed nothing; `bivium logs {name} --level debug` shows what the host noted.")
+        format!("{name} has run and printed nothing; `bivium logs {name} --level debug` shows the host's records.")
     } else {
         format!("The log of {name} has records, and {lower}.")
     })
@@ -110,10 +110,10 @@ fn as_json(name: &str, record: &LogRecord) -> Value {
     object
 }
 
-/// One record, of which only the first line begins at the margin: no text of a plugin's can pass for another record.
+/// One record. Only its first line is not indented, so that a plugin's text cannot look like another record.
 fn as_text(record: &LogRecord) -> String {
     let mut text = String::new();
-    // A time that no calendar has is left out.
+    // A time that cannot be written as a date is left out.
     let _ = write!(text, "{}", humantime::format_rfc3339_millis(record.time));
     let call = record.call.map(|call| format!(" {call}")).unwrap_or_default();
     let (level, source, instance) = (record.level.as_str(), record.source.as_str(), record.instance);

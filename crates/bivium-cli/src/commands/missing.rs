@@ -1,24 +1,24 @@
-//! What a manifest names and is not there, or is something else. Nothing is run or compiled.
+//! Finds files and directories that a manifest names and that do not exist or are of another kind. Runs and compiles nothing.
 
 use std::path::{Component, Path, PathBuf};
 
 use bivium::{Manifest, Outline};
 use bivium_interface::nearest;
 
-/// Entries of one directory that are compared with a name.
+/// How many entries of a directory are compared with a name.
 const MOST_ENTRIES: usize = 10_000;
-/// Directories above the manifest's that are looked into for what is not there.
+/// How many parent directories of the manifest's directory are searched for a missing file.
 const MOST_ABOVE: usize = 2;
 
-/// The files without which the plugin cannot start, each as a clause; directories that it is granted and are not there; a file that is no
-/// component; and by the outline of a Python plugin, a module, class or function that does not seem to be there.
+/// What is missing, each as a clause: files without which the plugin cannot start; directories that it is granted and that do not
+/// exist; a file that is not a component; and, by the outline of a Python plugin, a module, class or function.
 pub(super) fn missing(manifest: &Manifest, outline: Option<&Outline>) -> Vec<String> {
     let granted = manifest.permissions.iter().flat_map(|permissions| &permissions.filesystem);
     let granted = granted.map(|directory| ("permissions.filesystem", directory.path.as_path()));
     let mut missing: Vec<String> = manifest
         .parts()
         .chain(granted)
-        .filter_map(|(key, path)| Some(format!("{key}: {}", amiss(manifest, key, path)?)))
+        .filter_map(|(key, path)| Some(format!("{key}: {}", problem(manifest, key, path)?)))
         .collect();
     if let Some(component) = manifest.wasm().and_then(|wasm| wasm.component.file()).filter(|path| path.exists())
         && let Err(error) = bivium::check_component(component)
@@ -35,33 +35,32 @@ pub(super) fn missing(manifest: &Manifest, outline: Option<&Outline>) -> Vec<Str
     missing
 }
 
-/// What is wrong with a path, if anything is.
-fn amiss(manifest: &Manifest, key: &str, path: &Path) -> Option<String> {
+/// What is wrong with a path, if anything.
+fn problem(manifest: &Manifest, key: &str, path: &Path) -> Option<String> {
     let shown = path.display();
     if !path.exists() {
-        return Some(format!("{shown} is not there{}", meant(manifest, key, path)));
+        return Some(format!("{shown} does not exist{}", meant(manifest, key, path)));
     }
     match key {
         "python_path" if path.is_dir() => {
             let python = path.join("bin/python");
             let cure =
                 if python.exists() { format!("write {}", python.display()) } else { "name the interpreter".into() };
-            Some(format!("{shown} is a directory and no program: {cure}"))
+            Some(format!("{shown} is a directory, not a program: {cure}"))
         }
         // Python imports modules from archives as well.
         "source" if path.extension().is_some_and(|ending| ["zip", "whl", "egg"].iter().any(|one| ending == *one)) => {
             None
         }
-        "source" if !path.is_dir() => Some(format!("{shown} is a file: name the directory that it lies in")),
+        "source" if !path.is_dir() => Some(format!("{shown} is a file: name its directory")),
         "permissions.filesystem" if !path.is_dir() => {
-            Some(format!("{shown} is a file, and directories are granted: name the one that it lies in"))
+            Some(format!("{shown} is a file, but only directories can be granted: name its directory"))
         }
         _ => None,
     }
 }
 
-/// What was likely meant by a path that is not there: a name that is like it, or the same relative path, where it begins at another
-/// directory than the manifest's.
+/// What was probably meant by a path that does not exist: a similar name, or the same relative path from a parent directory.
 fn meant(manifest: &Manifest, key: &str, path: &Path) -> String {
     if let Some(meant) = like(path, matches!(key, "source" | "permissions.filesystem")) {
         return format!("; did you mean `{meant}`?");
@@ -74,11 +73,11 @@ fn meant(manifest: &Manifest, key: &str, path: &Path) -> String {
     let others = std::env::current_dir().into_iter().chain(above).map(|other| other.join(relative));
     others.into_iter().find(|other| other.exists()).map_or_else(String::new, |there| {
         let (written, there) = (from(home, &there), there.display());
-        format!("; relative paths begin at the manifest's directory: write `{}` for {there}", written.display())
+        format!("; relative paths start at the manifest's directory: write `{}` for {there}", written.display())
     })
 }
 
-/// The name that is like a path's, of what lies beside it: of another directory, or of a file of the same kind.
+/// The most similar name in the same directory: of a directory, or of a file with the same extension.
 fn like(path: &Path, is_directory: bool) -> Option<String> {
     let name = path.file_name()?.to_str()?;
     let is_alike = |other: &Path| match is_directory {
@@ -91,7 +90,7 @@ fn like(path: &Path, is_directory: bool) -> Option<String> {
     nearest(name, names.iter().map(String::as_str)).map(str::to_owned)
 }
 
-/// The path that leads from a directory to what lies elsewhere.
+/// The relative path from the directory `home` to `there`.
 fn from(home: &Path, there: &Path) -> PathBuf {
     let common = home.components().zip(there.components()).take_while(|(one, other)| one == other).count();
     let up = home.components().skip(common).map(|_| Component::ParentDir);

@@ -1,15 +1,15 @@
-//! The commands, a file each. A command says how it ended by its exit status or its failure.
+//! The commands, one file each. A command returns its exit status or its failure.
 
 mod compile;
 mod completions;
 mod config;
 mod doctor;
-pub(crate) mod how;
 mod import_cjm;
 mod info;
 mod kept;
 mod list;
 mod logs;
+pub(crate) mod method_help;
 mod missing;
 mod pipeline;
 mod run;
@@ -21,7 +21,7 @@ use crate::args::{Cache, Cli, Command, Config, Env, Pipeline};
 use crate::exit::{DONE, Failure};
 use crate::output::Output;
 
-/// Does what the command line asks.
+/// Runs the command of the command line.
 pub(crate) async fn run(cli: Cli, output: &Output) -> Result<u8, Failure> {
     let global = &cli.global;
     match cli.command {

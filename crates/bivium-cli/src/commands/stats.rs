@@ -1,4 +1,4 @@
-//! `bivium stats`: what a plugin takes when it is loaded and does nothing.
+//! `bivium stats`: what a plugin uses when it is loaded and runs no call.
 
 use std::time::Instant;
 

@@ -1,5 +1,5 @@
-//! `bivium validate`: everything that is wrong with manifests, pipelines and policies, each with its line, what they name and is not
-//! there or is something else, and what would keep a plugin from being loaded. Nothing that they name is run or compiled.
+//! `bivium validate`: reports all problems of manifests, pipelines and policies with their lines, files that they name and that do not
+//! exist, and reasons why a plugin would not be loaded. Runs and compiles nothing.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,14 +18,14 @@ use crate::exit::{DONE, Failure, status};
 use crate::host::{Place, builder};
 use crate::output::{Output, on_one_line, short};
 
-/// What a file is found to be, or what is wrong with it.
+/// What a file is, or what is wrong with it.
 type Verdict = Result<Found, PluginError>;
 
-/// What a file is found to be.
+/// What a file is.
 enum Found {
-    /// A kind, a name, and what it names and is not there.
+    /// A valid file: its kind, its name, and what it names that does not exist.
     Valid(&'static str, String, Vec<String>),
-    /// What lies among manifests and is something else.
+    /// A file in a directory of manifests that is not a manifest.
     PassedOver(FileKind),
 }
 
@@ -70,7 +70,7 @@ pub(super) fn validate(global: &Global, output: &Output, args: &Validate) -> Res
     } else {
         let lines: Vec<String> = verdicts.iter().flat_map(as_lines).collect();
         if lines.is_empty() {
-            output.hint("There are no manifests and no pipelines there.");
+            output.hint("There are no manifests and no pipelines.");
         } else {
             output.line(&lines.join("\n"))?;
         }
@@ -80,7 +80,7 @@ pub(super) fn validate(global: &Global, output: &Output, args: &Validate) -> Res
     Ok(if codes.is_empty() {
         DONE
     } else if codes.iter().all(|code| *code == ErrorCode::NotFound) {
-        // Files that are not there have one status in every command.
+        // A file that does not exist gives the same status in every command.
         status(ErrorCode::NotFound)
     } else {
         status(ErrorCode::InvalidManifest)

@@ -11,39 +11,39 @@ pub(super) fn show(error: &PluginError, screen: &Screen) {
     rest(error, screen);
 }
 
-/// Shows what is not as it should be, though it stops nothing.
+/// Shows an error as a warning: the command goes on.
 pub(super) fn warn(error: &PluginError, screen: &Screen) {
     screen.warning(&sentence(error));
     rest(error, screen);
 }
 
-/// What stands below the sentence.
+/// The lines below the sentence.
 fn rest(error: &PluginError, screen: &Screen) {
     for problem in error.problems() {
         screen.line(&format!("  {}", on_one_line(&problem.to_string())));
     }
     let traceback = error.failure().map(traceback).unwrap_or_default();
-    // That of a worker that died is what it wrote last.
+    // The traceback of a worker that died is the last lines that it wrote.
     if !traceback.is_empty() && !screen.has_shown(&traceback) {
         screen.dimmed(&traceback);
     }
 }
 
-/// The traceback without the line that says the error again: the sentence has said it.
+/// The traceback without its last line, which would repeat the sentence.
 fn traceback(failure: &Failure) -> String {
     let whole = failure.traceback.trim_end();
     let Some(name) = failure.kind.rsplit('.').next().filter(|name| !name.is_empty()) else { return whole.to_owned() };
     let lines: Vec<&str> = whole.lines().collect();
     let is_of_it = |line: &&str| line.split(':').next().is_some_and(|kind| kind.rsplit('.').next() == Some(name));
     let Some(at) = lines.iter().rposition(is_of_it) else { return whole.to_owned() };
-    // A message of several lines goes on below; notes come after it.
+    // A message may have several lines, and notes may follow it.
     let more = failure.message.lines().skip(1);
     let below = lines.iter().skip(at + 1).zip(more).take_while(|(line, said)| *line == said).count();
     let kept = |(n, _): &(usize, &&str)| *n < at || *n > at + below;
     lines.iter().enumerate().filter(kept).map(|(_, line)| *line).collect::<Vec<_>>().join("\n")
 }
 
-/// The error on one line of JSON.
+/// The error as one line of JSON.
 pub(super) fn json(error: &PluginError) -> String {
     serde_json::to_value(error).map_or_else(|_| error.to_string(), |value| super::text::json(&value, false))
 }

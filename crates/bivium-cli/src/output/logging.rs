@@ -17,9 +17,9 @@ use crate::args::{Format, Global};
 /// The target of plugins' log records.
 const PLUGIN: &str = "bivium::plugin";
 
-/// Starts logging: warnings unless more or less is asked for. `BIVIUM_LOG` decides where it is set.
+/// Starts logging. Shows warnings, unless the options ask for more or less. If `BIVIUM_LOG` is set, it decides.
 pub(crate) fn start(global: &Global, screen: &Screen) {
-    // Other crates' detail is of no use to those who ask for ours: `bivium` also begins the names of our crates.
+    // Details of other crates would not help the user. All crates of the project have names that begin with `bivium`.
     let default = match (global.quiet, global.verbose) {
         (true, _) => "error",
         (false, 0) => "warn",
@@ -29,7 +29,7 @@ pub(crate) fn start(global: &Global, screen: &Screen) {
     };
     let asked = std::env::var_os("BIVIUM_LOG").filter(|filter| !filter.is_empty());
     let shows_notes = asked.is_none() && default == "warn" && global.output == Format::Text;
-    // Where notes are shown, what plugins say and what is said of them is a note.
+    // Notes show the plugins' records and the host's records about plugins, so the log need not show them too.
     let default = if shows_notes { "warn,bivium::plugin=off" } else { default };
     let (filter, wrong) = match asked.as_deref().map(read) {
         Some(Ok(filter)) => (filter, None),
@@ -47,14 +47,14 @@ pub(crate) fn start(global: &Global, screen: &Screen) {
     let asked = global.log_level.map(Level::from);
     let least = asked.unwrap_or(Level::INFO).max(Level::INFO);
     let is_note = filter_fn(move |event| event.target() == PLUGIN && *event.level() <= least);
-    let voice = Voice { screen: screen.clone(), shows_logs: asked.is_some() };
-    let voice = shows_notes.then(|| voice.with_filter(is_note));
-    tracing_subscriber::registry().with(records).with(voice).init();
+    let notes = Notes { screen: screen.clone(), shows_logs: asked.is_some() };
+    let notes = shows_notes.then(|| notes.with_filter(is_note));
+    tracing_subscriber::registry().with(records).with(notes).init();
     if let Some(level) = &global.wrong_log_level {
-        tracing::warn!(?level, "BIVIUM_PLUGIN_LOG is no level: it is one of trace, debug, info, warn and error");
+        tracing::warn!(?level, "BIVIUM_PLUGIN_LOG is not a level; the levels are trace, debug, info, warn and error");
     }
     if let Some(error) = wrong {
-        tracing::warn!(error, "BIVIUM_LOG is no valid filter");
+        tracing::warn!(error, "BIVIUM_LOG is not a valid filter");
     }
 }
 
@@ -63,14 +63,15 @@ fn read(filter: &OsStr) -> Result<EnvFilter, String> {
     EnvFilter::try_new(filter).map_err(|error| error.to_string())
 }
 
-/// Shows what the host itself does for a plugin that may take long (making an environment, compiling), what it warns of, and what the
-/// plugin prints and warns of, to those who did not ask for log records; and the plugin's other records if a level of them was asked for.
-struct Voice {
+/// Shows notes to users who did not ask for log records: work of the host for a plugin that may take long (making an environment,
+/// compiling), warnings of the host and of the plugin, and everything that the plugin prints. If a level was asked for, it also
+/// shows the plugin's other records.
+struct Notes {
     screen: Screen,
     shows_logs: bool,
 }
 
-impl<S: Subscriber> Layer<S> for Voice {
+impl<S: Subscriber> Layer<S> for Notes {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut note = Note::default();
         event.record(&mut note);
@@ -79,11 +80,11 @@ impl<S: Subscriber> Layer<S> for Voice {
         let is_warning = level <= Level::WARN;
         match source.as_str() {
             "Host" if is_warning => self.screen.warning(&on_one_line(&format!("{plugin}: {message}"))),
-            // A bar shows it, where there is one.
+            // If there is a progress bar, it shows the message.
             "Host" if level == Level::INFO && !self.screen.phase(&message) => {
                 self.screen.line(&on_one_line(&format!("{plugin}: {message}")));
             }
-            // No line of a plugin's passes for one of the host's.
+            // Marked, so that a plugin's line cannot look like one of the host.
             "Stdout" | "Stderr" => {
                 self.screen.line(&format!("{plugin} | {}", indented(&message)));
                 if source == "Stderr" {
@@ -99,7 +100,7 @@ impl<S: Subscriber> Layer<S> for Voice {
     }
 }
 
-/// The fields of a plugin's log record that make a note.
+/// The fields of a log record that are shown in a note.
 #[derive(Default)]
 struct Note {
     plugin: String,
@@ -119,7 +120,7 @@ impl Visit for Note {
             "message" => &mut self.message,
             _ => return,
         };
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = write!(part, "{value:?}");
     }
 }

@@ -1,7 +1,7 @@
-//! What the program says: results on standard output, everything else on standard error.
+//! The program's output: results on standard output, everything else on standard error.
 //!
-//! Plugins write much of what is shown here, and a plugin may be hostile: nothing of theirs reaches a terminal with its
-//! control characters or others that are not seen (`text`), and no name of theirs becomes a path (`result`).
+//! Much of the text comes from plugins, and a plugin may be hostile. Control characters and invisible characters are escaped before
+//! text reaches a terminal (`text`), and no name from a plugin becomes a path (`result`).
 
 mod error;
 mod logging;
@@ -26,15 +26,15 @@ use crate::exit::Failure;
 
 pub(crate) use logging::start as start_logging;
 pub(crate) use progress::{Bars, follow};
-pub(crate) use result::Shelf;
+pub(crate) use result::ResultFiles;
 pub(crate) use screen::Screen;
 pub(crate) use table::Table;
 pub(crate) use text::{indented, on_one_line, short};
 
-/// How long a result may take to be read once the program is to stop.
+/// How long the reader of a result may take once the program has been asked to stop.
 const LAST_READ: Duration = Duration::from_millis(200);
 
-/// Where everything is said, and how.
+/// Where the program writes, and in which format.
 pub(crate) struct Output {
     format: Format,
     quiet: bool,
@@ -52,9 +52,9 @@ impl Output {
         }
     }
 
-    /// From now on a result that nobody reads does not hold up the program once the token is cancelled.
+    /// From now on, once the token is cancelled, the program does not wait for a reader of its results.
     pub(crate) fn stops_with(&self, token: &CancellationToken) {
-        // Set once: a program has one host.
+        // Set only once, because a program has one host.
         let _ = self.stop.set(token.clone());
     }
 
@@ -63,12 +63,12 @@ impl Output {
         &self.screen
     }
 
-    /// Whether programs read it.
+    /// Whether the output is JSON, for programs.
     pub(crate) fn is_json(&self) -> bool {
         self.format == Format::Json
     }
 
-    /// Prints a result: laid out for people, or on one line for programs.
+    /// Prints a result: indented for people, or on one line for programs.
     pub(crate) fn value(&self, value: &Value) -> Result<(), Failure> {
         self.line(&text::json(value, !self.is_json()))
     }
@@ -78,7 +78,7 @@ impl Output {
         self.print(&text::json(value, false)).await
     }
 
-    /// Prints a line (or several), fit for a terminal, and lets it go out. Waits for whoever reads it, unless the program is to stop.
+    /// Prints a line (or several), escaped for a terminal. Waits for the reader, unless the program has been asked to stop.
     pub(crate) fn line(&self, line: &str) -> Result<(), Failure> {
         let Ok(runtime) = Handle::try_current() else {
             return Err(PluginError::internal("a result is printed after the program's end").into());
@@ -94,16 +94,16 @@ impl Output {
             tokio::select! {
                 biased;
                 printed = self.print(line) => printed,
-                () = stopped => Err(PluginError::cancelled("nobody reads the result, and the program was stopped").into()),
+                () = stopped => Err(PluginError::cancelled("the program was stopped before its result was read").into()),
             }
         };
         block_in_place(|| runtime.block_on(print))
     }
 
-    /// Prints a line (or several), fit for a terminal. Ready once it is read, or lies where it will be.
+    /// Prints a line (or several), escaped for a terminal. Ready once all of it is written.
     pub(crate) async fn print(&self, line: &str) -> Result<(), Failure> {
         let text = format!("{}\n", text::printable(line));
-        // Bars are in the way only of what is shown where they are.
+        // Progress bars matter only if standard output is a terminal too.
         let has_bars = self.screen.bars().is_some() && io::stdout().is_terminal();
         let printed = match has_bars {
             true => self.screen.suspend(|| pipe::print_now(&text)),
@@ -115,21 +115,21 @@ impl Output {
         })
     }
 
-    /// Says something by the way, on standard error, to people who want to hear it.
+    /// Shows a hint on standard error, in text format and without `--quiet`.
     pub(crate) fn hint(&self, hint: &str) {
         if !self.quiet && !self.is_json() {
             self.screen.line(hint);
         }
     }
 
-    /// Says that something is not as it should be, though the command goes on, to people who want to hear it.
+    /// Shows a warning on standard error, in text format and without `--quiet`.
     pub(crate) fn warning(&self, error: &PluginError) {
         if !self.quiet && !self.is_json() {
             error::warn(error, &self.screen);
         }
     }
 
-    /// The same where somebody may have put a plugin in the user's way: it is said in every format.
+    /// Shows a warning that a plugin may not be the one that the user expects. It is shown in every format.
     pub(crate) fn caution(&self, error: &PluginError) {
         if self.is_json() {
             tracing::warn!("{error}");
@@ -138,7 +138,7 @@ impl Output {
         }
     }
 
-    /// Says why the command failed.
+    /// Shows why the command failed.
     pub(crate) fn error(&self, error: &PluginError) {
         if self.is_json() {
             self.screen.line(&error::json(error));
@@ -147,7 +147,7 @@ impl Output {
         }
     }
 
-    /// Says why the command line makes no sense.
+    /// Shows why the command line is wrong.
     pub(crate) fn usage_error(&self, message: &str) {
         self.screen.marked("bivium:", screen::Style::Error, &format!("{message}; see `bivium help`"));
     }

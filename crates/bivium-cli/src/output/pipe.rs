@@ -1,7 +1,7 @@
-//! Writing to standard output and standard error without being held up by a reader that has stopped.
+//! Writes to standard output and standard error, and does not block the program when a reader has stopped reading.
 //!
-//! What fits into a pipe is written at once. What does not is written by a thread of its own, so that whoever waits for it
-//! can also wait for a deadline or a signal. A program that ends leaves such a thread behind.
+//! Text that fits into the pipe's buffer is written at once. Other text is written by a separate thread, so that the caller can also
+//! wait for a deadline or a signal. The program can exit while such a thread still waits.
 
 use std::io::{self, Write as _};
 use std::os::fd::AsFd;
@@ -12,23 +12,23 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::oneshot;
 
-/// What a pipe with any room takes whole (`PIPE_BUF`).
+/// The most bytes that a pipe takes in one write if it is ready for writing (`PIPE_BUF`).
 const ATOMIC: usize = 4096;
 
 /// How long a message waits for its reader.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Whether nobody has read standard error for that long. Further messages are left out until the one before is read.
+/// Whether nobody has read standard error for that long. Then messages are left out until the previous one is read.
 static UNREAD: AtomicBool = AtomicBool::new(false);
 
-/// Writes to standard output. The future is ready once all is written.
+/// Writes to standard output. The future is ready once all of the text is written.
 pub(super) async fn print(text: String) -> io::Result<()> {
     if takes_at_once(&io::stdout(), text.len()) {
         return print_now(&text);
     }
     let (sender, written) = oneshot::channel();
     on_a_thread(move || {
-        // Nobody there: whoever waited has given up.
+        // An error means that the caller no longer waits.
         let _ = sender.send(print_now(&text));
     })?;
     written.await.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
@@ -40,8 +40,8 @@ pub(super) fn print_now(text: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// Writes to standard error. Nothing can be done where nobody reads it.
-pub(super) fn say(text: &[u8]) {
+/// Writes to standard error. Errors are ignored: there is no other place to report them.
+pub(super) fn print_error(text: &[u8]) {
     if UNREAD.load(Ordering::SeqCst) {
         return;
     }
@@ -69,10 +69,10 @@ fn on_a_thread(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     std::thread::Builder::new().name("bivium-output".to_owned()).spawn(work).map(drop)
 }
 
-/// Whether a write of so many bytes cannot wait.
+/// Whether a write of this many bytes does not block.
 fn takes_at_once(file: &impl AsFd, length: usize) -> bool {
     let fd = file.as_fd();
-    // What is no pipe, socket or terminal waits for nobody.
+    // Only a pipe, a socket or a terminal can block.
     let is_file = rustix::fs::fstat(fd).is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file());
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     is_file

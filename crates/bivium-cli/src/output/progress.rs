@@ -1,5 +1,4 @@
-//! Progress bars, on a terminal only: where nothing is drawn nobody listens, and the plugin's road need not pay
-//! for reports.
+//! Progress bars, on a terminal only. Without a terminal nothing listens to progress, so the runtime can leave reports out.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -14,7 +13,7 @@ use super::text::on_one_line;
 const STEPS: u64 = 1000;
 const TICK: Duration = Duration::from_millis(100);
 
-/// Does `work` under a bar that shows what is being done and how far the call is. The bar goes when the work is done.
+/// Does `work` under a bar that shows the current phase and the call's progress. The bar is removed when the work is done.
 pub(crate) async fn follow<T>(screen: &Screen, label: &str, call: &CallHandle, work: impl Future<Output = T>) -> T {
     let Some(bars) = screen.bars() else { return work.await };
     let bar = Bar::new(bars, label);
@@ -35,7 +34,7 @@ pub(crate) async fn follow<T>(screen: &Screen, label: &str, call: &CallHandle, w
     }
 }
 
-/// A bar for each of several things that go on side by side.
+/// One bar for each of several tasks that run at the same time.
 pub(crate) struct Bars<'a> {
     bars: Option<&'a MultiProgress>,
     shown: Mutex<BTreeMap<String, Bar>>,
@@ -46,20 +45,20 @@ impl<'a> Bars<'a> {
         Self { bars: screen.bars(), shown: Mutex::default() }
     }
 
-    /// Shows how far something is, in a new bar if it has none.
+    /// Shows a task's progress, in a new bar if it has none.
     pub(crate) fn show(&self, label: &str, progress: &Progress) {
         let Some(bars) = self.bars else { return };
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         shown.entry(label.to_owned()).or_insert_with(|| Bar::new(bars, label)).show(progress);
     }
 
-    /// Takes a bar away.
+    /// Removes a task's bar.
     pub(crate) fn end(&self, label: &str) {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).remove(label);
     }
 }
 
-/// One bar, which goes when it is dropped.
+/// One bar. It is removed when it is dropped.
 struct Bar(ProgressBar);
 
 impl Bar {
@@ -85,7 +84,7 @@ impl Drop for Bar {
     }
 }
 
-/// What stands behind the bar: how long it will take, where that is known, and what is being done.
+/// The text after the bar: the time left, if known, and the current message.
 fn message(progress: &Progress) -> String {
     let message = on_one_line(&progress.message);
     match progress.eta_s.and_then(|left| Duration::try_from_secs_f64(left.ceil()).ok()) {
@@ -100,7 +99,7 @@ fn style(has_fraction: bool) -> ProgressStyle {
     } else {
         "{spinner} {prefix} {elapsed} {wide_msg}"
     };
-    // The templates are fixed; were one wrong, the plain bar would do.
+    // The templates are constants. If one were wrong, the default bar would be shown.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 

@@ -1,9 +1,9 @@
-//! Results as they are printed, and their files as they are kept.
+//! Prints results, and stores their files.
 //!
-//! In a printed result `{"$blob": {"media_type", "size", "path"}}` stands for a file, with its path where it is
-//! kept; without `--out` a file of the exchange goes when the program ends. Names of kept files are made from where
-//! the file stands in the result (`segments-0-audio.wav`), of letters, digits, `-` and `_` only: nothing that a
-//! plugin writes can name another directory or a hidden file. Each file appears whole or not at all.
+//! In a printed result `{"$blob": {"media_type", "size", "path"}}` stands for a file, and `path` is where it is stored. Without
+//! `--out`, files of the exchange are deleted when the program ends. The name of a stored file is made from its place in the result
+//! (`segments-0-audio.wav`) and has only letters, digits, `-` and `_`, so a plugin cannot choose another directory or a hidden
+//! file. A file is stored whole or not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
@@ -17,20 +17,19 @@ use serde_json::{Value, json};
 
 use crate::arguments::BLOB;
 
-/// The longest name of a kept file, without number and suffix.
+/// The longest name of a stored file, without number and suffix.
 const LONGEST_NAME: usize = 80;
 
-/// Where files of results are kept, if anywhere.
-pub(crate) struct Shelf {
+/// The directory for files of results, if `--out` gives one.
+pub(crate) struct ResultFiles {
     dir: Option<PathBuf>,
     force: bool,
     names: BTreeSet<String>,
     has_unkept: bool,
 }
 
-impl Shelf {
-    /// Makes the directory. One that holds something is refused before any work is done, unless replacing is
-    /// allowed.
+impl ResultFiles {
+    /// Creates the directory. Fails if it is not empty, unless `force` is set.
     pub(crate) fn new(dir: Option<&Path>, force: bool) -> Result<Self> {
         if let Some(dir) = dir {
             std::fs::create_dir_all(dir).map_err(|error| cannot("make", dir, &error))?;
@@ -44,13 +43,13 @@ impl Shelf {
         Ok(Self { dir: dir.map(Path::to_owned), force, names: BTreeSet::new(), has_unkept: false })
     }
 
-    /// Whether a result had a file that was not kept.
+    /// Whether a result had a file that was not stored.
     pub(crate) fn has_unkept(&self) -> bool {
         self.has_unkept
     }
 
-    /// The result as it is printed; its files are kept. `place` says which of several results it is. Takes the JSON out
-    /// of the result, which may be large. Blocks for as long as copying takes.
+    /// Stores the result's files and returns the JSON to print. `place` says which of several results it is. Takes the JSON, which may
+    /// be large, out of the result. Blocks while files are copied.
     pub(crate) fn present(&mut self, result: &mut Payload, place: &str) -> Result<Value> {
         let mut json = std::mem::take(&mut result.json);
         if !result.blobs.is_empty() {
@@ -73,7 +72,7 @@ impl Shelf {
         let len = place.len();
         let mut within = |item: &mut Value, step: &dyn fmt::Display| {
             place.push('-');
-            // Never fails for a string.
+            // Cannot fail for a string.
             let _ = write!(place, "{step}");
             let done = self.value(item, place, result, paths);
             place.truncate(len);
@@ -86,7 +85,7 @@ impl Shelf {
         }
     }
 
-    /// What stands for a file. A file that stands at several places of a result is kept once.
+    /// The JSON that stands for a file. A file that occurs several times in a result is stored once.
     fn file(&mut self, blob: &Blob, place: &str, paths: &mut BTreeMap<PathBuf, PathBuf>) -> Result<Value> {
         let mut shown = json!({"media_type": blob.media_type(), "size": blob.size()});
         let path = match (paths.get(blob.path()), self.dir.clone()) {
@@ -96,7 +95,7 @@ impl Shelf {
                 paths.insert(blob.path().to_owned(), path.clone());
                 Some(path)
             }
-            // The caller's own file, passed on: it stays where it is.
+            // A file of the caller that the plugin returned unchanged. It stays where it is.
             (None, None) if !blob.is_owned() => Some(blob.path().to_owned()),
             (None, None) => {
                 self.has_unkept = true;
@@ -174,8 +173,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("new/out");
         let json = json!({"../a b": {"$blob": 0}, "-a-b": {"$blob": 1}, "again": [{"$blob": 0}], "$$blob": 1});
-        let mut shelf = Shelf::new(Some(&out), false).unwrap();
-        let shown = shelf.present(&mut result(dir.path(), json), "").unwrap();
+        let mut result_files = ResultFiles::new(Some(&out), false).unwrap();
+        let shown = result_files.present(&mut result(dir.path(), json), "").unwrap();
         let path = |name: &str| out.join(name).to_string_lossy().into_owned();
         assert_eq!(shown["../a b"]["$blob"]["path"], path("a-b.wav"));
         assert_eq!(shown["-a-b"]["$blob"]["path"], path("a-b.bin"));
@@ -184,33 +183,33 @@ mod tests {
         assert_eq!(std::fs::read_to_string(out.join("a-b.bin")).unwrap(), "theirs");
         assert_eq!(std::fs::read_dir(&out).unwrap().count(), 2);
 
-        let shown = shelf.present(&mut result(dir.path(), json!({"$blob": 1})), "a-b").unwrap();
+        let shown = result_files.present(&mut result(dir.path(), json!({"$blob": 1})), "a-b").unwrap();
         assert_eq!(shown["$blob"]["path"], path("a-b-2.bin"));
     }
 
     #[test]
     fn without_a_directory_only_the_callers_files_have_a_path() {
         let dir = tempfile::tempdir().unwrap();
-        let mut shelf = Shelf::new(None, false).unwrap();
-        let mine = shelf.present(&mut result(dir.path(), json!({"$blob": 0})), "").unwrap();
-        assert!(!shelf.has_unkept() && mine["$blob"]["path"].is_string());
-        let theirs = shelf.present(&mut result(dir.path(), json!({"$blob": 1})), "").unwrap();
-        assert_eq!(theirs, json!({"$blob": {"media_type": "x/y", "size": 1}}));
-        assert!(shelf.has_unkept());
+        let mut result_files = ResultFiles::new(None, false).unwrap();
+        let own = result_files.present(&mut result(dir.path(), json!({"$blob": 0})), "").unwrap();
+        assert!(!result_files.has_unkept() && own["$blob"]["path"].is_string());
+        let exchanged = result_files.present(&mut result(dir.path(), json!({"$blob": 1})), "").unwrap();
+        assert_eq!(exchanged, json!({"$blob": {"media_type": "x/y", "size": 1}}));
+        assert!(result_files.has_unkept());
     }
 
     #[test]
     fn nothing_is_replaced_unless_that_is_allowed() {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("out");
-        let mut shelf = Shelf::new(Some(&out), false).unwrap();
+        let mut result_files = ResultFiles::new(Some(&out), false).unwrap();
         std::fs::write(out.join("result.wav"), "before").unwrap();
         let result = || result(dir.path(), json!({"$blob": 0}));
         let code = |result: Result<Value>| result.unwrap_err().code();
-        assert_eq!(code(shelf.present(&mut result(), "")), ErrorCode::InvalidInput);
-        assert_eq!(Shelf::new(Some(&out), false).err().unwrap().code(), ErrorCode::InvalidInput);
+        assert_eq!(code(result_files.present(&mut result(), "")), ErrorCode::InvalidInput);
+        assert_eq!(ResultFiles::new(Some(&out), false).err().unwrap().code(), ErrorCode::InvalidInput);
         assert_eq!(std::fs::read_to_string(out.join("result.wav")).unwrap(), "before");
-        Shelf::new(Some(&out), true).unwrap().present(&mut result(), "").unwrap();
+        ResultFiles::new(Some(&out), true).unwrap().present(&mut result(), "").unwrap();
         assert_eq!(std::fs::read_to_string(out.join("result.wav")).unwrap(), "mine");
         assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1);
     }

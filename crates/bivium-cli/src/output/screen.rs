@@ -1,4 +1,4 @@
-//! Standard error: shared by messages, log records and progress bars, none of which may break the others' lines.
+//! Standard error. Messages, log records and progress bars share it, and do not break each other's lines.
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal as _, Write};
@@ -9,17 +9,17 @@ use console::Term;
 use indicatif::{MultiProgress, ProgressDrawTarget, TermLike};
 use tokio::sync::watch;
 
-use super::pipe::say;
+use super::pipe::print_error;
 use super::text::{indented, printable};
 
-/// How often a second bars are drawn at most.
+/// How often bars are drawn per second, at most.
 const FRAMES: u8 = 20;
-/// Columns at the right that no bar fills. A terminal echoes `^C` behind the bar; in the last column it would begin a line of its
-/// own, and the one above would stay.
+/// The number of columns at the right that bars leave empty. A terminal echoes `^C` behind a bar; in the last column that would start a
+/// new line, and the bar above it would not be removed.
 const MARGIN: u16 = 6;
-/// How long the bars may take to go when the program ends at once.
+/// How long removing the bars may take when the program ends at once.
 const LAST_DRAW: Duration = Duration::from_millis(100);
-/// As many lines of plugins are remembered: an error has fewer of the last ones.
+/// How many lines of plugins are remembered. An error repeats fewer lines than this.
 const REMEMBERED: usize = 200;
 
 /// Standard error. Cheap to clone.
@@ -28,13 +28,13 @@ pub(crate) struct Screen {
     bars: MultiProgress,
     is_terminal: bool,
     shows_bars: bool,
-    /// What is being done for the plugin whose bar is shown.
+    /// The current phase of the plugin whose bar is shown.
     phase: watch::Sender<String>,
     /// The last lines of plugins' standard error that were shown.
     said: Arc<Mutex<VecDeque<String>>>,
 }
 
-/// How text stands out on a terminal. Errors and warnings have the colours that clap gives them.
+/// Styles of text on a terminal. Errors and warnings have the same colours as in clap.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Style {
     Error,
@@ -66,12 +66,12 @@ impl Screen {
         Self { bars, is_terminal: is_smart, shows_bars, phase, said: Arc::default() }
     }
 
-    /// The progress bars; none where there is no terminal to draw them on.
+    /// The progress bars; `None` if there is no terminal to draw them on.
     pub(super) fn bars(&self) -> Option<&MultiProgress> {
         self.shows_bars.then_some(&self.bars)
     }
 
-    /// Notes what a plugin wrote to its standard error and was shown.
+    /// Remembers lines of a plugin's standard error that were shown.
     pub(super) fn remember(&self, lines: &str) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         for line in lines.lines() {
@@ -82,23 +82,23 @@ impl Screen {
         }
     }
 
-    /// Whether plugins wrote all these lines and they were shown.
+    /// Whether all these lines came from plugins and were shown.
     pub(super) fn has_shown(&self, lines: &str) -> bool {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         lines.lines().all(|line| said.iter().any(|said| said == line))
     }
 
-    /// Says what is being done now, where a bar shows it. Whether one does.
+    /// Sets the current phase. Returns whether a bar shows it.
     pub(crate) fn phase(&self, phase: &str) -> bool {
         self.phase.send(phase.to_owned()).is_ok()
     }
 
-    /// What is being done, from now on.
+    /// Receives each new phase.
     pub(super) fn phases(&self) -> watch::Receiver<String> {
         self.phase.subscribe()
     }
 
-    /// Takes the bars away for good, unless the terminal is stopped.
+    /// Removes the bars for good, unless the terminal does not take output.
     pub(crate) fn end_bars(&self) {
         if !self.shows_bars {
             return;
@@ -114,37 +114,37 @@ impl Screen {
         }
     }
 
-    /// Does something with the bars out of the way.
+    /// Runs `work` while the bars are hidden.
     pub(super) fn suspend<T>(&self, work: impl FnOnce() -> T) -> T {
         if self.shows_bars { self.bars.suspend(work) } else { work() }
     }
 
-    /// Writes a line (or several), fit for a terminal.
+    /// Writes a line (or several), escaped for a terminal.
     pub(crate) fn line(&self, line: &str) {
         self.write_line(&printable(line));
     }
 
-    /// Nothing can be done where nobody reads it.
+    /// Writes a line. Errors are ignored: there is no other place to report them.
     fn write_line(&self, line: &str) {
-        self.suspend(|| say(format!("{line}\n").as_bytes()));
+        self.suspend(|| print_error(format!("{line}\n").as_bytes()));
     }
 
-    /// Writes a message of the program's own.
+    /// Writes a message of the program itself.
     pub(crate) fn note(&self, message: &str) {
         self.line(&format!("bivium: {message}"));
     }
 
-    /// Writes a line (or several) whose first words are in colour where there is colour.
+    /// Writes a line (or several) that begins with `mark`, in the colour of `style` if colours are used.
     pub(super) fn marked(&self, mark: &str, style: Style, line: &str) {
         self.write_line(&format!("{} {}", self.styled(mark, style), printable(line)));
     }
 
-    /// Writes a warning of the program's own.
+    /// Writes a warning of the program itself.
     pub(super) fn warning(&self, message: &str) {
         self.marked("bivium: warning:", Style::Warning, message);
     }
 
-    /// Writes text that matters less, dimmed where there is colour.
+    /// Writes less important text, dimmed if colours are used.
     pub(super) fn dimmed(&self, text: &str) {
         self.write_line(&self.styled(&printable(text), Style::Dim));
     }
@@ -155,7 +155,7 @@ impl Screen {
     }
 }
 
-/// For log records, each of which comes in one piece.
+/// For log records. Each record comes in one call of `write`.
 impl Write for Screen {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.write_line(&indented(&String::from_utf8_lossy(bytes)));
@@ -167,7 +167,7 @@ impl Write for Screen {
     }
 }
 
-/// A terminal that bars take for a narrower one.
+/// A terminal that reports a smaller width, so that bars leave columns empty.
 #[derive(Debug)]
 struct Narrow(Term);
 

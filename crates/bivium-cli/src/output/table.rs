@@ -1,8 +1,8 @@
-//! Tables for people: columns as wide as they need to be, two blanks apart.
+//! Tables for people. Columns are as wide as their longest cell and separated by two spaces.
 
 use super::text::cut;
 
-/// The longest cell, in bytes: longer than any path.
+/// The longest cell, in bytes. No path is longer.
 const LONGEST: usize = 5000;
 
 /// A table of text.
@@ -12,12 +12,12 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// An empty table with these column heads.
+    /// An empty table with these column headings.
     pub(crate) fn new<const N: usize>(heads: [&str; N]) -> Self {
         Self { rows: vec![heads.map(str::to_owned).into()], numbers_from: N }
     }
 
-    /// The columns from this one on hold numbers, which stand on the right.
+    /// The columns from this one on hold numbers, which are aligned to the right.
     pub(crate) fn numbers_from(mut self, column: usize) -> Self {
         self.numbers_from = column;
         self

@@ -1,7 +1,7 @@
-//! Text that strangers wrote, made fit for a terminal, and JSON as it is printed.
+//! Escapes untrusted text for a terminal, and formats JSON.
 //!
-//! [`is_unseen`] decides, alone, what does not reach a terminal as it is; [`Output::line`](super::Output::line) and
-//! [`Screen`](super::Screen) put everything through [`printable`].
+//! Only [`is_unseen`] decides which characters are escaped; [`Output::line`](super::Output::line) and
+//! [`Screen`](super::Screen) pass all text through [`printable`].
 
 use std::borrow::Cow;
 
@@ -9,23 +9,23 @@ use bivium_interface::head;
 use serde_json::Value;
 use unicode_general_category::{GeneralCategory, get_general_category};
 
-/// Whether a character is not seen but does something: control characters and escape sequences, marks that turn the
-/// direction of writing or have no width, separators of lines, and fillers that look like nothing.
+/// Whether a character is invisible but has an effect: control characters and escape sequences, marks that change the direction of
+/// writing or have no width, line separators, and characters that look empty.
 fn is_unseen(c: char) -> bool {
     use GeneralCategory::{Control, Format, LineSeparator, ParagraphSeparator};
     if c.is_ascii() {
         return c.is_ascii_control();
     }
-    // Letters and marks by their category, and yet empty.
+    // Unicode calls these letters or marks, but they look empty.
     const EMPTY: [char; 7] = ['\u{34f}', '\u{115f}', '\u{1160}', '\u{17b4}', '\u{17b5}', '\u{3164}', '\u{ffa0}'];
     matches!(get_general_category(c), Control | Format | LineSeparator | ParagraphSeparator) || EMPTY.contains(&c)
 }
 
-/// The text with every character that is not seen written out, but for line ends and tabs: nothing moves the cursor,
-/// changes colours, talks to the terminal, turns or hides what stands there.
+/// The text with every invisible character escaped, except line ends and tabs. Then nothing in it can move the cursor, change
+/// colours, send commands to the terminal, or reverse or hide text.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     let is_written_out = |c: char| is_unseen(c) && !matches!(c, '\n' | '\t');
-    // A result may be large, and needs no second copy.
+    // Avoids a copy, because a result may be large.
     if !text.chars().any(is_written_out) {
         return Cow::Borrowed(text);
     }
@@ -36,12 +36,12 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(fit)
 }
 
-/// The text on one line: white space of any kind and length becomes one blank.
+/// The text on one line: white space of any kind and length becomes one space.
 pub(crate) fn on_one_line(text: &str) -> String {
     printable(&text.split_whitespace().collect::<Vec<_>>().join(" ")).into_owned()
 }
 
-/// A name that a file's author chose freely, on one line and not too long.
+/// A name from a file, on one line and shortened. Its author could choose it freely.
 pub(crate) fn short(name: &str) -> String {
     cut(name, 100)
 }
@@ -52,22 +52,22 @@ pub(super) fn cut(text: &str, most: usize) -> String {
     format!("{}{dots}", on_one_line(head(text, most)))
 }
 
-/// The text of one record, of which only the first line begins at the margin: none can pass for another record.
+/// The text of one record, with all lines but the first indented, so that no line can look like another record.
 pub(crate) fn indented(text: &str) -> String {
     printable(text.trim_end()).replace('\n', "\n    ")
 }
 
-/// A longer text is not laid out: nobody reads it, and laid out it may be many times as long.
+/// A longer JSON text is not indented: indented it may be many times as long, and nobody reads it.
 const LAID_OUT: usize = 1 << 20;
 
-/// JSON with every character that is not seen escaped: the same value, whoever reads it. serde_json escapes those below
-/// the blank alone.
+/// JSON in which every invisible character is escaped. It reads as the same value. serde_json escapes only control characters below
+/// the space.
 pub(super) fn json(value: &Value, pretty: bool) -> String {
     let mut text = value.to_string();
     if pretty && text.len() <= LAID_OUT {
         text = format!("{value:#}");
     }
-    // Line ends are the layout's: those in strings are escaped by now.
+    // Line ends are only part of the indentation: in strings they are already escaped.
     let needs_escape = |c: char| c != '\n' && is_unseen(c);
     if !text.chars().any(needs_escape) {
         return text;
@@ -75,7 +75,7 @@ pub(super) fn json(value: &Value, pretty: bool) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         if needs_escape(c) {
-            // Outside of strings JSON has none of them.
+            // They occur only in strings, where an escape is allowed.
             escaped.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
         } else {
             escaped.push(c);
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_seen_is_written_out() {
+    fn invisible_characters_are_escaped() {
         assert_eq!(printable("a\u{1b}[2J\u{9b}é\tb\n"), "a\\u{1b}[2J\\u{9b}é\tb\n");
         assert_eq!(on_one_line(" a\r\n  b\u{7}\t"), "a b\\u{7}");
         assert_eq!((short("a\n b\u{1b}"), short(&"é".repeat(1 << 19)).len()), ("a b\\u{1b}".to_owned(), 103));
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_character_that_is_not_seen_is_known() {
+    fn every_kind_of_invisible_character_is_known() {
         let unseen = ('\0'..'\u{9}')
             .chain('\u{b}'..' ')
             .chain('\u{7f}'..='\u{9f}')
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_value_is_not_laid_out() {
+    fn a_long_value_is_not_indented() {
         assert_eq!(super::json(&json!([1, 2]), true), "[\n  1,\n  2\n]");
         let long = super::json(&Value::from(vec![1; LAID_OUT]), true);
         assert_eq!((long.lines().count(), long.len()), (1, 2 * LAID_OUT + 1));

@@ -1,4 +1,4 @@
-//! `list`, `info`, `validate` and `doctor`, none of which needs a plugin that starts.
+//! `list`, `info`, `validate` and `doctor`, which do not need a plugin that starts.
 
 use serde_json::json;
 
@@ -15,7 +15,7 @@ fn place_with_two() -> Place {
 }
 
 #[test]
-fn list_is_a_table_and_warns_of_what_is_no_manifest() {
+fn list_is_a_table_and_warns_about_files_that_are_not_manifests() {
     let place = place_with_two();
     place.write("manifests/other.json", "{");
     insta::assert_snapshot!(place.run(&["list"]).all(), @"
@@ -70,7 +70,7 @@ fn two_manifests_of_one_name_in_a_directory_are_refused_with_both_paths() {
         "{}",
         ran.all()
     );
-    // Either is taken where it is named.
+    // Each can be used if it is given by its path.
     place.run(&["info", "manifests/mask.json", "--no-load"]).assert_status(0);
 }
 
@@ -82,14 +82,14 @@ fn a_manifest_of_another_name_than_its_directorys_is_told_by_list_validate_and_r
         "manifests/greeter/manifets.json",
         r#"{"name": "greeter", "version": "1", "component": "greeter.wasm"}"#,
     );
-    let listed = "One manifest there has a name by which it is not found; `bivium validate DIR` says why.\n";
+    let listed = "One manifest there is not found, because of its file's name; `bivium validate DIR` says why.\n";
     assert_eq!(place.run(&["list"]).assert_status(0).stderr, listed);
     let told = "manifests/greeter/manifets.json: passed over, a manifest that is not looked for: in a subdirectory the only \
                 one is named as the directory, NAME/NAME.json\n";
     let validated = place.run(&["validate", "manifests"]);
     assert!(validated.assert_status(0).stdout.contains(told), "{}", validated.all());
     let ran = place.run(&["run", "greeter"]);
-    let told = "there is no plugin \"greeter\"; [DIR]/manifests/greeter/manifets.json is not looked for: ";
+    let told = "there is no plugin \"greeter\"; [DIR]/manifests/greeter/manifets.json is not read, because a manifest in a subdirectory";
     assert!(ran.assert_status(3).stderr.contains(told), "{}", ran.all());
     std::fs::rename(place.path("manifests/greeter/manifets.json"), place.path("manifests/greeter/greeter.json"))
         .unwrap();
@@ -97,7 +97,7 @@ fn a_manifest_of_another_name_than_its_directorys_is_told_by_list_validate_and_r
 }
 
 #[test]
-fn what_lies_among_manifests_and_is_none_is_passed_over() {
+fn other_files_among_manifests_are_passed_over() {
     let place = place_with_two();
     place.write("manifests/._redact.json", "\0\u{5}");
     place.write("manifests/package.json", r#"{"name": "x", "version": "1", "private": true}"#);
@@ -106,7 +106,7 @@ fn what_lies_among_manifests_and_is_none_is_passed_over() {
     assert_eq!(
         ran.assert_status(0).stderr,
         "`bivium pipeline list` lists the pipelines there.\n\
-         2 files there are no manifests and were passed over; `bivium validate DIR` says why.\n"
+         2 files there are not manifests and were passed over; `bivium validate DIR` says why.\n"
     );
     assert_eq!(place.run(&["list", "-q"]).stderr, "");
     let json = place.run(&["list", "--output=json"]).json();
@@ -116,7 +116,7 @@ fn what_lies_among_manifests_and_is_none_is_passed_over() {
     0
     --- stdout
     [DIR]/manifests/redact.json: ok, plugin redact
-    [DIR]/manifests/redact.json: warning: component: [DIR]/manifests/redact.wasm is not there
+    [DIR]/manifests/redact.json: warning: component: [DIR]/manifests/redact.wasm does not exist
     [DIR]/manifests/whisper.json: ok, plugin whisper
     manifests/._redact.json: passed over, a hidden file
     manifests/captions.json: ok, pipeline captions
@@ -152,7 +152,7 @@ fn info_shows_the_manifest_without_starting_anything() {
       manifest      [DIR]/manifests/whisper.json
       enabled       yes
       needs         a GPU, 4096 MiB of GPU memory
-      permissions   unconfined: it may do what you may
+      permissions   unconfined: it may do everything that you may
       limits        cache_mb 32768
     --- stderr
     ");
@@ -265,10 +265,10 @@ fn validate_reports_every_problem_of_every_file() {
     0
     --- stdout
     [DIR]/manifests/redact.json: ok, plugin redact
-    [DIR]/manifests/redact.json: warning: component: [DIR]/manifests/redact.wasm is not there
+    [DIR]/manifests/redact.json: warning: component: [DIR]/manifests/redact.wasm does not exist
     [DIR]/manifests/whisper.json: ok, plugin whisper
     manifests/redact.json: ok, plugin redact
-    manifests/redact.json: warning: component: [DIR]/manifests/redact.wasm is not there
+    manifests/redact.json: warning: component: [DIR]/manifests/redact.wasm does not exist
     pipeline.json: ok, pipeline captions
     --- stderr
     ");
@@ -284,10 +284,10 @@ fn validate_reports_every_problem_of_every_file() {
     broken.json: line 2: unknown key "versoin"; did you mean `version`?
     broken.json: line 3: instances.max must be from 1 to 1000, not 0
     steps.json: line 1: steps.0.id: "inputs" cannot be the id of a step
-    steps.json: line 1: steps.0.for_each: "y" is no earlier step
+    steps.json: line 1: steps.0.for_each: "y" is not an earlier step
     missing.json: there is no manifest missing.json; check the path, or see `bivium list`
     manifests/redact.json: ok, plugin redact
-    manifests/redact.json: warning: component: [DIR]/manifests/redact.wasm is not there
+    manifests/redact.json: warning: component: [DIR]/manifests/redact.wasm does not exist
     --- stderr
     "#);
     let json = place.run(&["validate", "broken.json", "--output=json"]).assert_status(4).json();
@@ -295,7 +295,7 @@ fn validate_reports_every_problem_of_every_file() {
 }
 
 #[test]
-fn validate_warns_of_what_a_manifest_names_and_is_not_there() {
+fn validate_warns_about_missing_files() {
     let place = Place::new();
     let manifest = |name: &str, keys: serde_json::Value| {
         let mut manifest = json!({"name": name, "version": "1", "module": "words", "class": "Words"});
@@ -311,12 +311,12 @@ fn validate_warns_of_what_a_manifest_names_and_is_not_there() {
     0
     --- stdout
     [DIR]/manifests/a.json: ok, plugin a
-    [DIR]/manifests/a.json: warning: python_path: [DIR]/manifests/venv/bin/python is not there
-    [DIR]/manifests/a.json: warning: source: [DIR]/manifests/src is not there
+    [DIR]/manifests/a.json: warning: python_path: [DIR]/manifests/venv/bin/python does not exist
+    [DIR]/manifests/a.json: warning: source: [DIR]/manifests/src does not exist
     [DIR]/manifests/b.json: ok, plugin b
     [DIR]/manifests/b.json: warning: module: the module words is not in [DIR]/manifests
     [DIR]/manifests/c.json: ok, plugin c
-    [DIR]/manifests/c.json: warning: permissions.filesystem: /srv/none is not there
+    [DIR]/manifests/c.json: warning: permissions.filesystem: /srv/none does not exist
     --- stderr
     ");
     let json = place.run(&["validate", "manifests/a.json", "--output=json"]).assert_status(0).json();
@@ -337,7 +337,7 @@ fn doctor_finds_what_is_missing() {
     let fails: Vec<&str> = ran.assert_status(1).stdout.lines().filter(|line| line.starts_with("FAIL")).collect();
     insta::assert_snapshot!(fails.join("\n"), @"
     FAIL  manifests: [DIR]/manifests/other.json is not a valid manifest: line 1: this is not JSON: EOF while parsing an object at column 1
-    FAIL  manifests: redact cannot start: [DIR]/manifests/redact.wasm is not there
+    FAIL  manifests: redact cannot start: [DIR]/manifests/redact.wasm does not exist
     ");
     assert_eq!(place.run(&["doctor", "--output", "json"]).assert_status(1).json()["ok"], false);
     place.assert_clean();

@@ -1,4 +1,4 @@
-//! `bivium compile`, the compiler's own process, and components that are made to wear it out.
+//! `bivium compile`, the compiler's process, and components that are made to use it up.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,11 +17,11 @@ use crate::place::{LONG, Place, until};
 #[path = "../../../bivium-wasm/tests/common/slow.rs"]
 mod slow;
 
-/// Compiles for far longer than anybody waits.
+/// Compiles for much longer than any test waits.
 const FOR_EVER: u32 = 5000;
 
 impl Place {
-    /// A plugin that gives back what it gets.
+    /// A plugin that returns its arguments.
     pub(crate) fn echo(&self) {
         let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/guests/target/guests/echo.wasm");
         assert!(guest.is_file(), "{} is not built: run `cargo xtask guests`", guest.display());
@@ -39,7 +39,7 @@ impl Place {
         bivium::Manifest::read(&self.path(&format!("manifests/{name}.json"))).unwrap()
     }
 
-    /// The engine of an embedder who lets our program compile, told by the mark from those of other tests.
+    /// The engine of an embedder that uses the program as its compiler. The mark distinguishes its compilers from those of other tests.
     fn engine(&self, config: WasmConfig) -> (WasmEngine, Mark) {
         let mark = self.path("mark");
         let args = ["compiler".into(), "--cache".into(), mark.clone().into_os_string()];
@@ -55,7 +55,7 @@ impl Place {
     }
 }
 
-/// What a compiler's command line has, of the tests of one place.
+/// A text in the command lines of the compilers of one test.
 struct Mark(PathBuf);
 
 impl Mark {
@@ -90,10 +90,10 @@ fn a_component_is_compiled_ahead_and_mapped_by_every_later_run() {
     let again = place.run(&["compile", "manifests/echo.wasm"]);
     let bytes = first["bytes"].as_u64().unwrap().div_ceil(1000);
     let expected =
-        format!("manifests/echo.wasm: was compiled already, {bytes} kB of code in [DIR]/.cache/bivium/components\n");
+        format!("manifests/echo.wasm: already compiled, {bytes} kB of code in [DIR]/.cache/bivium/components\n");
     assert_eq!(again.assert_status(0).stdout, expected);
     assert_eq!(codes().len(), 1);
-    // Code that counts fuel is other code, and the compiler in its process knows which is wanted.
+    // Code that counts fuel is different code, and the compiler in its process is told which is wanted.
     place.component("echo", json!({"limits": {"fuel": 1_000_000_000}}));
     assert!(place.run(&["compile", "echo"]).assert_status(0).stdout.contains("compiled in "));
     place.run(&["run", "echo", "text=hello"]).assert_status(0);
@@ -106,7 +106,7 @@ fn a_component_is_compiled_ahead_and_mapped_by_every_later_run() {
 }
 
 #[test]
-fn what_cannot_be_compiled_is_told_in_one_sentence() {
+fn a_component_that_cannot_be_compiled_is_one_clear_sentence() {
     let place = Place::new();
     place.write("manifests/text.wasm", "no component");
     let python = json!({"name": "python", "version": "1", "module": "m", "class": "C"});
@@ -115,12 +115,12 @@ fn what_cannot_be_compiled_is_told_in_one_sentence() {
         ("manifests/text.wasm", 4, "the file is not WebAssembly"),
         ("manifests/none.wasm", 3, "cannot read the component manifests/none.wasm"),
         ("none", 3, "there is no plugin"),
-        ("python", 4, "a Python plugin has nothing to compile"),
+        ("python", 4, "a Python plugin has no component to compile"),
     ] {
         let ran = place.run(&["compile", what]);
         assert!(ran.assert_status(status).stderr.contains(said), "{}", ran.all());
     }
-    // Whoever starts the compiler by hand learns what it is.
+    // A user who starts the compiler by hand is told what it is.
     let ran = place.run_with_input(&["compiler"], "hello\n");
     assert!(ran.assert_status(3).stderr.contains("only a host may run this command"), "{}", ran.all());
 }
@@ -183,7 +183,7 @@ async fn hostile_a_component_that_takes_all_memory_to_compile() {
 }
 
 #[tokio::test]
-async fn a_load_that_is_given_up_kills_its_compiler() {
+async fn a_load_that_is_dropped_kills_its_compiler() {
     let place = Place::new();
     place.endless(json!({}));
     let (engine, mark) = place.engine(WasmConfig::new());
@@ -207,10 +207,10 @@ async fn a_load_that_is_given_up_kills_its_compiler() {
     assert_eq!(place.drafts(), 0);
 }
 
-/// The first process below another.
+/// The first child of a process.
 fn child_of(pid: u32) -> Option<u32> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
-    // Any thread may have started it.
+    // Any of its threads may have started the child.
     let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
     let of_threads = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
     std::iter::once(children).chain(of_threads).find_map(|list| list.split_whitespace().next()?.parse().ok())
@@ -242,10 +242,10 @@ fn a_compiler_ends_with_its_host_however_that_ends() {
 }
 
 #[test]
-fn where_address_space_is_short_components_run_without_pools() {
+fn with_little_address_space_components_run_without_pools() {
     let place = Place::new();
     place.echo();
-    // In KiB: too little for the pools, and for what one memory sets aside usually; then too little for the pools alone.
+    // In KiB: too little for the pools and for the usual reservation of one memory; then too little only for the pools.
     for limit in [2 << 20, 80 << 20] {
         let limited = |args: &[&str]| {
             let own = place.command(args);
@@ -264,7 +264,7 @@ fn where_address_space_is_short_components_run_without_pools() {
             doctor.all()
         );
     }
-    // Their code is not the same: none was taken for the other's.
+    // Their code is different: neither was used for the other.
     let entries = fs::read_dir(place.path(".cache/bivium/components")).unwrap();
     assert_eq!(entries.filter(|entry| entry.as_ref().unwrap().path().join("code").exists()).count(), 2);
 }
@@ -284,6 +284,6 @@ async fn plugins_of_one_component_share_a_compilation() {
     for load in loads.collect::<Vec<_>>() {
         compiled += usize::from(!load.await.unwrap().was_cached);
     }
-    // Two are compiled at the same time, and the others find what these made.
+    // Two are compiled at the same time, and the others use their code.
     assert!((1..=2).contains(&compiled), "{compiled}");
 }

@@ -1,4 +1,4 @@
-//! What shells and manuals are given.
+//! Completion scripts for shells, and manual pages.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! Confined Python plugins as the program's users meet them.
+//! Confined Python plugins as the program's users see them.
 
 use std::path::Path;
 
@@ -59,7 +59,7 @@ fn one_is_found_by_a_link_and_by_a_path_with_two_dots() {
 }
 
 #[test]
-fn denials_are_told_by_the_audit_log_and_a_grant_by_the_hosts_path() {
+fn denials_are_in_the_audit_log_and_a_grant_has_the_hosts_path() {
     let place = place();
     let data = tempfile::tempdir_in("/var/tmp").unwrap();
     let there = data.path().join("model.bin");

@@ -1,4 +1,4 @@
-//! Every command line that the help texts and the documents show works as printed, in its order.
+//! Every command line in the help texts and the documents works as printed, in its order.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -6,8 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::place::Place;
 
-/// Documents whose commands need what is not in the repository: a project of cjm-plugin-system; the toolchains of other
-/// languages.
+/// Documents whose commands need things that are not in the repository: a project of cjm-plugin-system, or toolchains of other languages.
 const ELSEWHERE: [&str; 2] = ["docs/ancestor.md", "examples/plugins-other/README.md"];
 
 /// A program that succeeds at once.
@@ -48,27 +47,27 @@ fn assert_works(place: &Place, line: &str, document: &str) {
         [program.to_owned()].into_iter().chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
     );
     let manifests = std::env::join_paths([Path::new("examples/plugins"), Path::new("manifests")]).unwrap();
-    // What follows ends when it is told to.
+    // `-f` ends only when it is interrupted.
     let follows = line.contains(" -f");
     let (line, ended) =
         if follows { (format!("timeout --preserve-status -s INT 2 {line}"), 130) } else { (line.to_owned(), 0) };
     let mut command = Command::new("bash");
     command.args(["-c", &line]).current_dir(place.path("")).env("PATH", path.unwrap()).env("HOME", place.path(""));
     command.env("TMPDIR", place.path("tmp")).env("BIVIUM_MANIFESTS", manifests).env_remove("BIVIUM_DATA_DIR");
-    // What takes a minute to make is kept from one test to the next.
+    // Files that take a minute to make are shared between tests.
     let kept = directories().join("bivium/environments");
     command.env("BIVIUM_ENVIRONMENTS", kept).stdin(Stdio::null());
     let ran = place.ran(command.output().unwrap());
     assert_eq!(ran.status, ended, "{document}: {line}\n{}", ran.all());
 }
 
-/// The cache directory of whoever runs the tests.
+/// The cache directory of the user who runs the tests.
 fn directories() -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     cache.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"))
 }
 
-/// The command lines in a text: those of its lines that run the program. What stands behind two blanks explains.
+/// The command lines in a text: its lines that run the program. Text after two spaces is an explanation.
 fn command_lines(text: &str) -> Vec<String> {
     let runs = |line: &&str| line.starts_with("bivium ") || line.contains("| bivium ") || line.contains("<(bivium ");
     let command = |line: &str| line.split("  ").next().unwrap_or(line).trim().to_owned();
@@ -84,7 +83,7 @@ fn blocks(text: &str) -> String {
 }
 
 #[test]
-fn what_the_help_texts_show_works() {
+fn command_lines_in_help_texts_work() {
     let place = clone();
     let mut seen = 0;
     for command in [
@@ -119,7 +118,7 @@ fn what_the_help_texts_show_works() {
 }
 
 #[test]
-fn what_the_readme_shows_works_in_its_order() {
+fn command_lines_in_the_readme_work_in_their_order() {
     let place = clone();
     let lines = command_lines(&blocks(&std::fs::read_to_string(root().join("README.md")).unwrap()));
     assert!(lines.len() > 8, "{lines:?}");
@@ -129,7 +128,7 @@ fn what_the_readme_shows_works_in_its_order() {
 }
 
 #[test]
-fn what_the_documents_show_works() {
+fn command_lines_in_documents_work() {
     let place = clone();
     let documents = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let mut seen = 0;

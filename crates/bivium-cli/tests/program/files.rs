@@ -38,7 +38,7 @@ fn a_component_runs_without_a_manifest_and_is_granted_nothing() {
         let ran = place.run(&["run", file, "--method", "add", "a:=-8", "b:=3"]);
         assert_eq!(ran.assert_status(0).json(), json!(-5), "{}", ran.all());
     }
-    // What lies in a directory of manifests is not in its way, and what it is called is no plugin's name.
+    // Files in a directory of manifests do not matter, and its name is not the name of a plugin.
     place.component("add.wasm", json!({"component": "other.wasm"}));
     assert_eq!(place.run(&["run", "./add.wasm", "--method", "add", "a:=1", "b:=1"]).assert_status(0).json(), json!(2));
     let info = place.run(&["info", "./add.wasm"]);
@@ -59,8 +59,8 @@ fn a_class_in_a_python_file_runs_as_the_file_would() {
     assert_eq!((&result["words"], &result["config"]), (&json!(["a", "b"]), &json!({"n": 1})), "{}", ran.all());
     assert!(result["home"].is_string(), "{home}: it is trusted");
     let info = place.run(&["info", "./words.py:Words"]);
-    assert!(info.assert_status(0).stdout.contains("unconfined: it may do what you may"), "{}", info.all());
-    // A policy holds for it as for any other.
+    assert!(info.assert_status(0).stdout.contains("unconfined: it may do everything that you may"), "{}", info.all());
+    // A policy applies to it as to any other plugin.
     place.write("policy.json", r#"{"permissions": {}, "confine": true}"#);
     let info = place.run(&["info", "./words.py:Words", "--policy", "policy.json"]);
     assert!(info.assert_status(0).stdout.contains("permissions   none"), "{}", info.all());
@@ -68,7 +68,7 @@ fn a_class_in_a_python_file_runs_as_the_file_would() {
 }
 
 #[test]
-fn what_is_no_such_file_or_class_is_told() {
+fn a_missing_file_or_class_is_an_error() {
     let place = place();
     let told = |args: &[&str], status: i32| place.run(args).assert_status(status).stderr.clone();
     assert_eq!(told(&["run", "./none.py:Words"], 3), "bivium: there is no file ./none.py\n");
@@ -76,7 +76,7 @@ fn what_is_no_such_file_or_class_is_told() {
     assert!(told(&["run", "./none.json"], 3).contains("there is no file ./none.json"));
     assert_eq!(
         told(&["run", "words.py"], 4),
-        "bivium: words.py may have several classes and functions; name one: words.py:NAME\n"
+        "bivium: words.py may have several classes and functions; name the class or function: words.py:NAME\n"
     );
     assert!(told(&["run", "words.py:None"], 4).contains("'None'; it has: Words"));
     place.write("my-words.py", WORDS);

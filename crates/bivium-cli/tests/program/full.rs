@@ -1,11 +1,11 @@
-//! Disks that are full or read-only, and directories that vanish: the program goes on where it can, and says so.
+//! Disks that are full or read-only, and directories that vanish: the program goes on if it can, and reports the problem.
 
 use serde_json::{Value, json};
 
 use crate::place::{PROBE, Place};
 use crate::small_disk::SmallDisk;
 
-/// Full, read-only, and no directory at all.
+/// A full disk, a read-only disk, and a path that is not a directory.
 fn bad_disks() -> Option<[SmallDisk; 2]> {
     let (full, read_only) = (SmallDisk::new()?, SmallDisk::new()?);
     full.fill();
@@ -24,7 +24,7 @@ fn a_cache_that_cannot_be_written_stops_no_plugin_of_either_kind() {
         manifest.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         place.write(&format!("manifests/{name}.json"), &manifest.to_string());
     };
-    // A confined one has its modules beside its manifest.
+    // A confined plugin has its modules in the directory of its manifest.
     place.write("manifests/probe_plugin.py", PROBE);
     python("made", json!({"requirements": []}));
     python("confined", json!({"permissions": {}}));
@@ -65,14 +65,14 @@ fn settings_and_results_that_cannot_be_written_are_errors_that_name_the_file() {
 }
 
 #[test]
-fn an_audit_log_that_cannot_be_written_is_told_and_where_it_is_enforced_nothing_runs() {
+fn an_audit_log_that_cannot_be_written_is_reported_and_with_enforce_nothing_runs() {
     let place = Place::with_probe();
     let args = ["run", "probe", "text=hello", "--audit", "/dev/full"];
     let ran = place.run(&args);
     ran.assert_status(0);
-    assert!(ran.stderr.contains("the audit log is not written"), "{}", ran.all());
+    assert!(ran.stderr.contains("the audit log cannot be written"), "{}", ran.all());
     assert!(ran.stderr.contains("/dev/full"), "{}", ran.all());
-    // A component of which everything can be held, on any machine.
+    // A component, whose permissions and limits can be enforced on any machine.
     place.echo();
     place.component("echo", json!({"permissions": {"env": ["HOME"]}, "enforce": true}));
     place.run(&["run", "echo", "text=hello", "--audit", "/dev/full"]).assert_status(0);

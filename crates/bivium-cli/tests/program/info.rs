@@ -1,4 +1,4 @@
-//! `info` helps to judge a plugin before it is trusted: nothing of it runs unless `--load` says so.
+//! `info` helps to judge a plugin before it is trusted: none of its code runs without `--load`.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::executable::write_executable;
 use crate::place::{Place, Ran};
 
-/// What a plugin's code would leave behind.
+/// The file that a plugin's code would leave behind.
 const RAN: &str = "tmp/ran";
 
 /// A typed component whose start function does this.
@@ -27,7 +27,7 @@ fn starting(with: &str) -> Vec<u8> {
 }
 
 impl Place {
-    /// A Python plugin, and an interpreter of its own, that leave something behind when they run.
+    /// A Python plugin and its own interpreter, both of which leave a file behind when they run.
     fn trap(&self) {
         let ran = self.path(RAN);
         fs::create_dir(self.path("source")).unwrap();
@@ -75,7 +75,7 @@ fn no_command_runs_a_python_plugin_or_its_interpreter_without_saying_so() {
     }
     place.run(&["compile", "trap"]).assert_status(4);
     assert!(!ran.exists());
-    // What it would have been found by.
+    // The file that it would have left behind.
     place.run(&["info", "trap", "--load"]).assert_status(0);
     assert!(ran.exists());
     fs::remove_file(ran).unwrap();
@@ -143,15 +143,15 @@ fn what_a_component_imports_is_held_against_its_permissions() {
     assert_eq!(import("bivium:plugin/types@"), (None, Value::Null, Value::Null));
     let text = place.run(&["info", "asks", "--policy", "policy.json"]);
     for (name, key, how) in [
-        ("wasi:http/outgoing-handler@", "permissions.network", "not asked for: it finds nothing there"),
-        ("wasi:random/random@", "permissions.random", "asked for, and not granted"),
+        ("wasi:http/outgoing-handler@", "permissions.network", "not asked for, so nothing is granted"),
+        ("wasi:random/random@", "permissions.random", "asked for, but not granted"),
         ("wasi:clocks/wall-clock@", "permissions.clocks", "granted"),
     ] {
         let is_it = |line: &&str| line.trim().starts_with(name) && line.ends_with(&format!("{key} {how}"));
         assert!(text.stdout.lines().any(|line| is_it(&line)), "{name}: {}", text.all());
     }
     assert!(
-        text.stdout.contains("  note          it tells its methods and its configuration when it runs"),
+        text.stdout.contains("  note          its methods and its configuration are known only when it runs"),
         "{}",
         text.all()
     );
@@ -159,7 +159,7 @@ fn what_a_component_imports_is_held_against_its_permissions() {
 }
 
 #[test]
-fn an_import_that_the_host_has_not_is_the_problem() {
+fn an_import_that_the_host_does_not_have_is_the_problem() {
     let place = Place::new();
     let text = r#"(component
         (import "evil:host/everything@1.0.0" (instance (export "run" (func))))
@@ -181,13 +181,13 @@ fn a_class_is_shown_as_its_source_declares_it() {
     for part in [
         "trap 1\n  runtime       python\n  class         Trap in trap\n  file          [DIR]/manifests/../source/trap.py\n",
         "  python        [DIR]/manifests/../python\n  manifest      [DIR]/manifests/trap.json\n  enabled       yes\n",
-        "  permissions   unconfined: it may do what you may\n  limits        cache_mb 32768\nMethods:\n  execute       (text: str, times=1) -> str",
+        "  permissions   unconfined: it may do everything that you may\n  limits        cache_mb 32768\nMethods:\n  execute       (text: str, times=1) -> str",
         "    $ bivium run trap",
         "Configuration:\n  n             3 How often\n",
     ] {
         assert!(ran.assert_status(0).stdout.contains(part), "{part}: {}", ran.all());
     }
-    let hint = "Nothing of it has run. --load starts it and asks it for its methods and its configuration.\n";
+    let hint = "None of its code has run. --load starts it and asks it for its methods and its configuration.\n";
     assert_eq!(ran.stderr, hint);
     let info = place.run(&["info", "trap", "--output=json"]).json();
     let execute = &info["methods"][0];
@@ -221,7 +221,7 @@ fn the_environment_of_requirements_is_shown_as_far_as_it_is_made() {
     info("not made yet: the first load makes it");
     made("00000000000000cc", stamp(json!(["a==1", "b==2"]), false));
     let path = "[DIR]/made/00000000000000cc (1 KiB, made with /usr/bin/python3";
-    info(&format!("{path}, damaged: it is made anew at the next load)"));
+    info(&format!("{path}, damaged: it is made again at the next load)"));
     place.write("made/00000000000000cc/pyvenv.cfg", "");
     std::os::unix::fs::symlink("/bin/sh", place.path("made/00000000000000cc/bin/python")).unwrap();
     info(&format!("{path})"));
@@ -256,7 +256,7 @@ fn a_class_that_cannot_be_made_has_no_command_line_and_says_what_is_missing() {
 }
 
 #[test]
-fn what_is_not_there_is_said() {
+fn missing_audit_records_are_reported() {
     let place = Place::new();
     place.component("gone", json!({}));
     let ran = place.run(&["info", "gone"]);
@@ -332,7 +332,7 @@ fn every_kind_of_plugin_lists_execute_in_the_same_way() {
         manifest.as_object_mut().unwrap().extend(object.as_object().unwrap().clone());
         place.write(&format!("manifests/{name}.json"), &manifest.to_string());
     }
-    // What a component of `bivium:plugin` says of itself is known when it runs.
+    // The methods of a component of `bivium:plugin` are known only when it runs.
     for (name, ways) in [
         ("world", &["--load"] as &[_]),
         ("typed", &["--load", "--quiet"]),
@@ -419,7 +419,7 @@ fn the_command_line_of_a_method_that_takes_a_file_works_as_printed() {
 }
 
 #[test]
-fn a_loaded_plugin_is_shown_with_all_that_is_shown_of_its_files() {
+fn a_loaded_plugin_is_shown_with_everything_that_its_files_tell() {
     let place = Place::new();
     place.write("manifests/code.py", "class C:\n    def execute(self, n: int):\n        return n\n");
     place.write("manifests/c.json", r#"{"name": "c", "version": "1", "module": "code", "class": "C", "source": "."}"#);

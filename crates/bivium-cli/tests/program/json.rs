@@ -1,5 +1,5 @@
-//! Every JSON that the program prints, in snapshots: who adds, renames or removes a key sees it in the review.
-//! `INSTA_UPDATE=always cargo test --workspace --test program json::` writes them anew.
+//! Snapshots of all JSON that the program prints, so that every change of a key is visible in review.
+//! `INSTA_UPDATE=always cargo test --workspace --test program json::` updates them.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::files::ADD;
 use crate::place::Place;
 
-/// Keys whose values depend on the machine or on the moment.
+/// Keys whose values depend on the machine or on the time.
 const VARY: [&str; 18] = [
     "age_s",
     "busy_s",
@@ -68,7 +68,7 @@ class Words:
         raise ValueError("no good")
 "#;
 
-/// With a Python plugin and a component.
+/// A place with a Python plugin and a component.
 fn place() -> Place {
     let place = Place::new();
     place.write("manifests/words.py", WORDS);
@@ -80,7 +80,7 @@ fn place() -> Place {
     place
 }
 
-/// Holds what the program says to these command lines against the snapshot of this name.
+/// Compares the output of these command lines with the snapshot of this name.
 fn hold(name: &str, place: &Place, lines: &[&str]) {
     let told = |line: &&str| {
         let args: Vec<&str> = line.split(' ').collect();
@@ -99,12 +99,12 @@ fn document(line: &str) -> String {
 
 fn without_varying(key: Option<&str>, value: &Value) -> Value {
     match (key, value) {
-        // The steps of a pipeline have names as theirs.
+        // The steps of a pipeline are objects with names as keys.
         (Some("id"), Value::Number(_)) => "[id]".into(),
         (Some(key), value) if VARY.contains(&key) && !value.is_null() => format!("[{key}]").into(),
         (_, Value::Array(items)) => items.iter().map(|item| without_varying(None, item)).collect(),
         (_, Value::Object(object)) => {
-            // Known only where the worker has used some time.
+            // Known only if the worker has used some processor time.
             let kept = object.iter().filter(|(key, _)| *key != "cpu_percent");
             Value::Object(kept.map(|(key, value)| (key.clone(), without_varying(Some(key), value))).collect())
         }
@@ -113,7 +113,7 @@ fn without_varying(key: Option<&str>, value: &Value) -> Value {
     }
 }
 
-/// The names of directories that are made for what is in them.
+/// The names of directories that are made from their content.
 fn without_hash(part: &str) -> &str {
     let is_hash = part.len() >= 16 && part.chars().all(|digit| digit.is_ascii_hexdigit());
     if is_hash { "[hash]" } else { part }
@@ -237,7 +237,7 @@ fn what_is_kept() {
 fn the_machine() {
     let place = place();
     let mut report = place.run(&["doctor", "--output=json"]).json();
-    // Whether all is well and what the other checks say is the machine's.
+    // The results of the other checks depend on the machine.
     report["ok"] = report["ok"].is_boolean().into();
     report["checks"].as_array_mut().unwrap().retain(|check| check["what"] == "manifests");
     insta::assert_json_snapshot!(report, @r#"

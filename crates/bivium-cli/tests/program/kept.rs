@@ -1,4 +1,4 @@
-//! `cache` and `env`: what is kept, how large it is, and removing it.
+//! `cache` and `env`: showing and removing caches and environments.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -27,7 +27,7 @@ fn the_cache_of_components_is_shown_and_emptied() {
     run(&["compile", "empty.wasm"]).assert_status(0);
 }
 
-/// Keeps a file as a library does that downloads a model.
+/// Stores a file in the cache, like a library that downloads a model.
 const KEEPER: &str = r#"
 import os
 
@@ -80,7 +80,7 @@ fn what_libraries_keep_is_shown_and_removed_unless_a_plugin_is_loaded() {
     lines.next().unwrap().unwrap();
     let ran = place.run(&["cache", "clean"]);
     assert!(ran.assert_status(0).stdout.ends_with("removed 0 caches of plugins, 0 KiB\n"), "{}", ran.all());
-    assert!(ran.stderr.contains("Left, since a host uses them: trusted (trusted)."), "{}", ran.all());
+    assert!(ran.stderr.contains("Not removed, because a host uses them: trusted (trusted)."), "{}", ran.all());
     signal(&child, "INT");
     place.ended(child).assert_status(130);
     place.run(&["cache", "clean"]).assert_status(0);
@@ -112,7 +112,11 @@ fn environments_are_shown_and_removed_unless_a_plugin_uses_them() {
     let path = place.path("environments").join(key);
     let ran = run(&["env", "clean"]);
     assert!(ran.assert_status(0).stdout.starts_with("removed 0 environments"), "{}", ran.all());
-    assert!(ran.stderr.contains(&format!("Left, since a host uses them: {key}.")) && path.is_dir(), "{}", ran.all());
+    assert!(
+        ran.stderr.contains(&format!("Not removed, because a host uses them: {key}.")) && path.is_dir(),
+        "{}",
+        ran.all()
+    );
     signal(&child, "INT");
     place.ended(child).assert_status(130);
     assert_eq!((&listed[0]["plugins"], &listed[0]["wheels_only"]), (&json!(["probe"]), &false.into()), "{listed}");
@@ -127,7 +131,7 @@ fn environments_are_shown_and_removed_unless_a_plugin_uses_them() {
     run(&["env", "clean", "0123456789abcdef"]).assert_status(3);
     let ran = run(&["env", "clean", key, "--output=json"]).assert_status(0).json();
     assert!(ran["removed"] == json!([key]) && ran["bytes"].as_u64().unwrap() > 1000 && !path.exists(), "{ran}");
-    // It is made anew for who needs it.
+    // It is made again for a plugin that needs it.
     run(&["run", "probe"]).assert_status(0);
     assert!(path.is_dir());
     place.assert_clean();

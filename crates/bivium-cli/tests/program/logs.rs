@@ -1,4 +1,4 @@
-//! `bivium logs`: what plugins said, in this run and in earlier ones.
+//! `bivium logs`: the records of plugins, in this run and in earlier ones.
 
 use std::io::{BufRead as _, BufReader};
 
@@ -10,13 +10,13 @@ fn records(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The place's plugin has said a word, in a run of its own.
+/// Runs the place's plugin once, so that it has printed something.
 fn having_said(place: &Place, word: &str) {
     place.run(&["run", "probe", "--method", "say", word]).assert_status(0);
 }
 
 #[test]
-fn what_a_plugin_said_is_read_by_a_later_run_with_its_worker_and_call() {
+fn a_later_run_shows_a_plugins_records_with_worker_and_call() {
     let place = Place::with_probe();
     having_said(&place, "word=ship");
     let said = records(&place.run(&["logs", "probe", "--output", "json"]).assert_status(0).stdout);
@@ -41,7 +41,7 @@ fn what_a_plugin_said_is_read_by_a_later_run_with_its_worker_and_call() {
 }
 
 #[test]
-fn whoever_runs_a_plugin_sees_what_it_prints_unless_quiet() {
+fn output_of_a_plugin_is_shown_unless_quiet() {
     let place = Place::with_probe();
     let say = ["run", "probe", "--method", "say", "word=ship"];
     let ran = place.run(&say);
@@ -70,7 +70,7 @@ fn a_plugins_debug_records_can_be_asked_for() {
     assert!(String::from_utf8_lossy(&by_environment("debug").stderr).contains("whispered ship"));
     let wrong = by_environment("loud");
     let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
-    assert!(wrong.status.success() && said.contains("BIVIUM_PLUGIN_LOG is no level"), "{said}");
+    assert!(wrong.status.success() && said.contains("BIVIUM_PLUGIN_LOG is not a level"), "{said}");
     place.assert_clean();
 }
 
@@ -87,7 +87,7 @@ fn a_plugins_text_neither_moves_the_cursor_nor_passes_for_another_record() {
     );
     let json = place.run(&["logs", "probe", "--output", "json"]).stdout;
     assert!(!json.chars().any(|c| c.is_control() && c != '\n'), "{json:?}");
-    // Nor where log records pass by while the plugin runs.
+    // Nor do log records that are shown while the plugin runs.
     let ran = place.run(&["run", "probe", "-v", "--method", "say", "word=y"]);
     assert!(ran.stderr.contains("printed y") && !ran.stderr.chars().any(|c| c.is_control() && c != '\n'), "{ran:?}");
 }
@@ -112,7 +112,7 @@ fn following_shows_what_other_runs_write_until_interrupted() {
 }
 
 #[test]
-fn a_flood_is_cut_and_the_cut_is_told() {
+fn too_many_records_are_dropped_and_their_number_is_reported() {
     let place = Place::with_probe();
     place.run(&["run", "probe", "--method", "flood", "count:=50000"]).assert_status(0);
     let said = records(&place.run(&["logs", "probe", "-n", "1000000", "--output", "json"]).assert_status(0).stdout);
@@ -125,19 +125,19 @@ fn a_flood_is_cut_and_the_cut_is_told() {
 }
 
 #[test]
-fn a_name_that_stands_for_nothing_has_status_3_and_one_without_a_log_says_so() {
+fn an_unknown_name_has_status_3_and_a_plugin_without_a_log_says_so() {
     let place = Place::with_probe();
     insta::assert_snapshot!(place.run(&["logs", "nothing"]).all(), @r#"
     3
     --- stdout
     --- stderr
-    bivium: there is no plugin "nothing", and no log of one; `bivium list` shows the plugins that there are
+    bivium: there is no plugin "nothing", and no log of such a plugin; `bivium list` shows all plugins
     "#);
     insta::assert_snapshot!(place.run(&["logs", "probe"]).all(), @r"
     0
     --- stdout
     --- stderr
-    probe has no log yet: no run of it has kept one in [DIR]/data/logs.
+    probe has no log yet: none is stored in [DIR]/data/logs.
     ");
     let ran = place.run(&["logs", "prob"]);
     assert!(ran.assert_status(3).stderr.contains("did you mean \"probe\"?"), "{}", ran.all());
@@ -149,17 +149,13 @@ fn a_log_without_a_record_to_show_says_why() {
     let place = Place::with_probe();
     let told = |args: &[&str]| place.run(&[&["logs", "probe"], args].concat()).assert_status(0).stderr.clone();
     place.run(&["run", "probe", "text=x"]).assert_status(0);
-    let silent =
-        "probe has run and has printed nothing; `bivium logs probe --level debug` shows what the host noted.\n";
+    let silent = "probe has run and printed nothing; `bivium logs probe --level debug` shows the host's records.\n";
     assert_eq!(told(&[]), silent);
     assert_eq!((told(&["--level", "debug"]), told(&["-n", "0"])), (String::new(), String::new()));
     assert_eq!(told(&["--call", "00000000000000ff"]), "The log of probe has no record of the call 00000000000000ff.\n");
     let whisper = ["run", "probe", "--method", "whisper", "word=ship", "--log-level", "debug"];
     place.run(&whisper).assert_status(0);
-    assert_eq!(
-        told(&[]),
-        "The log of probe has records, and none of level info or above; `--level` asks for others.\n"
-    );
+    assert_eq!(told(&[]), "The log of probe has records, and none of level info or above; `--level` selects others.\n");
     for file in std::fs::read_dir(place.path("data/logs")).unwrap() {
         std::fs::write(file.unwrap().path(), "").unwrap();
     }
@@ -168,7 +164,7 @@ fn a_log_without_a_record_to_show_says_why() {
 }
 
 #[test]
-fn a_data_directory_that_cannot_be_written_costs_no_call() {
+fn a_data_directory_that_cannot_be_written_stops_no_call() {
     let place = Place::with_probe();
     place.write("data/logs", "no directory");
     let ran = place.run(&["run", "probe", "--method", "say", "word=x"]);

@@ -1,4 +1,4 @@
-//! The program as its users meet it: command lines in, standard output, standard error and exit status out.
+//! Tests of the program as its users see it: command lines, standard output, standard error and exit status.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! `pipeline check`, and pipelines and plugins that are taken for each other.
+//! `pipeline check`, and errors when a pipeline is given for a plugin or a plugin for a pipeline.
 
 use serde_json::json;
 
@@ -34,10 +34,10 @@ fn check_tells_problems_of_all_kinds_at_once() {
       line 2: steps.0.args.txet: execute of words takes no argument "txet"; did you mean "text"?
       line 2: steps.0.args.zzz: execute of words takes no argument "zzz"; it takes text, times
       line 4: steps.2.method: words has no method "ani"; did you mean "any"?
-      line 5: steps.3.for_each: "none" is no earlier step
-      line 5: steps.3.plugin: probe is disabled; `bivium enable probe` lets calls through again
+      line 5: steps.3.for_each: "none" is not an earlier step
+      line 5: steps.3.plugin: probe is disabled; `bivium enable probe` enables it
       line 6: steps[4].stream must be true or false, not 7
-      line 7: steps.5.plugin: there is no plugin "nobody"; known are probe, words; searched [DIR]/manifests
+      line 7: steps.5.plugin: there is no plugin "nobody"; known plugins are probe, words; searched in [DIR]/manifests
     "#);
     let json = place.run(&["pipeline", "check", "steps.json", "--output=json"]);
     let error: serde_json::Value = serde_json::from_str(&json.assert_status(4).stderr).unwrap();
@@ -45,7 +45,7 @@ fn check_tells_problems_of_all_kinds_at_once() {
 }
 
 #[test]
-fn check_holds_configurations_against_the_plugins_schemas_all_at_once() {
+fn check_compares_all_configurations_with_the_plugins_schemas() {
     let place = Place::with_probe();
     let schema = json!({"type": "object", "properties": {"mask": {"type": "string"}, "times": {"type": "integer", "minimum": 1}},
         "additionalProperties": false});
@@ -65,7 +65,7 @@ fn check_holds_configurations_against_the_plugins_schemas_all_at_once() {
       line 3: configs.probe.mask: 7 is not of type "string"
       line 3: configs.probe: there is no setting "tims"; did you mean "times"?
       line 4: configs.probe.times: 0 is less than the minimum of 1
-      line 6: configs.other: no step calls a plugin of this name
+      line 6: configs.other: no step calls a plugin with this name
     "#);
 }
 
@@ -80,20 +80,25 @@ fn a_text_where_a_step_takes_another_form_is_told_by_check_and_by_the_steps_erro
     let pipeline = json!({"name": "p", "steps": [{"id": "a", "plugin": "words", "args": args}]});
     place.write("p.json", &pipeline.to_string());
     let check = place.run(&["pipeline", "check", "p.json"]);
-    let told = "line 1: steps.0.args.times: execute of words takes no text as \"times\": write 3, without quotes";
+    let told =
+        "line 1: steps.0.args.times: execute of words does not take a text as \"times\": write 3, without quotes";
     assert!(check.assert_status(4).stderr.contains(told), "{}", check.all());
     assert!(
-        check.stderr.contains("takes a file as \"image\", and this is a text: write {\"$from\": "),
+        check.stderr.contains("takes a file as \"image\", but this is a text: write {\"$from\": "),
         "{}",
         check.all()
     );
     let ran = place.run(&["pipeline", "run", "p.json"]);
-    assert!(ran.assert_status(1).stderr.contains("execute takes no text as \"times\": write 3"), "{}", ran.all());
+    assert!(
+        ran.assert_status(1).stderr.contains("execute does not take a text as \"times\": write 3"),
+        "{}",
+        ran.all()
+    );
     place.assert_clean();
 }
 
 #[test]
-fn a_strange_name_of_a_pipeline_is_shown_bounded_and_escaped() {
+fn a_hostile_name_of_a_pipeline_is_shortened_and_escaped() {
     let place = Place::with_probe();
     for name in ["x".repeat(900_000), "a\nbivium: all is well\u{1b}[2J\u{202e}".to_owned()] {
         let pipeline = json!({"name": name, "steps": [{"id": "a", "plugin": "probe"}], "description": name});

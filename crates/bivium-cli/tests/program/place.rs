@@ -1,4 +1,4 @@
-//! A place of its own for each test: manifests, saved settings and temporary files.
+//! A separate directory for each test, with manifests, saved settings and temporary files.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub(crate) struct Place {
     dir: TempDir,
 }
 
-/// How a run ended. The place's directory reads `[DIR]` in what it said.
+/// How a run ended. In its output, `[DIR]` stands for the place's directory.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) status: i32,
@@ -27,7 +27,7 @@ pub(crate) struct Ran {
 }
 
 impl Place {
-    /// In memory where there is some: the exchange then has the test's directory as its only place.
+    /// In memory if possible: then the exchange uses only the test's directory.
     pub(crate) fn new() -> Self {
         let memory = Path::new("/dev/shm");
         let dir = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap();
@@ -57,7 +57,7 @@ impl Place {
         path
     }
 
-    /// A manifest of a component that is not there.
+    /// A manifest of a component that does not exist.
     pub(crate) fn component(&self, name: &str, more: Value) {
         let mut manifest = json!({"name": name, "version": "1.0.0", "component": format!("{name}.wasm")});
         manifest.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -69,7 +69,7 @@ impl Place {
         self.command_of(Path::new(env!("CARGO_BIN_EXE_bivium")), args)
     }
 
-    /// The program by another path, to be run in this place.
+    /// The program, by another path, to be run in this place.
     pub(crate) fn command_of(&self, program: &Path, args: &[&str]) -> Command {
         let mut command = Command::new(program);
         command
@@ -111,7 +111,7 @@ impl Place {
         Ran { status, stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 
-    /// Nothing is left of the exchange.
+    /// Checks that nothing is left of the exchange.
     pub(crate) fn assert_clean(&self) {
         let left: Vec<_> = std::fs::read_dir(self.path("tmp")).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert!(left.is_empty(), "{left:?}");
@@ -136,7 +136,7 @@ impl Ran {
     }
 }
 
-/// Waits until it is so.
+/// Waits until the condition holds.
 #[track_caller]
 pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -146,7 +146,7 @@ pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
-/// Sends a signal to a program that runs.
+/// Sends a signal to a running program.
 pub(crate) fn signal(child: &Child, name: &str) {
     let sent = Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap();
     assert!(sent.success());

@@ -1,4 +1,4 @@
-//! A host's policy as its operator meets it: what it refuses is recorded, and errors name it and not the manifest.
+//! A host's policy as its operator sees it: its refusals are recorded, and errors name the policy and not the manifest.
 
 use serde_json::{Value, json};
 
@@ -32,7 +32,7 @@ fn denials(place: &Place) -> Vec<(String, String, String)> {
 const RUN: [&str; 6] = ["run", "--policy", "policy.json", "--audit", "audit.jsonl", "reads"];
 
 #[test]
-fn what_a_policy_refuses_is_recorded_and_an_error_of_it_names_the_policy_and_the_rule() {
+fn refusals_of_a_policy_are_recorded_and_errors_name_the_policy_and_the_rule() {
     let data = tempfile::tempdir_in("/var/tmp").unwrap();
     let file = data.path().join("model.bin");
     std::fs::write(&file, "here").unwrap();
@@ -48,8 +48,10 @@ fn what_a_policy_refuses_is_recorded_and_an_error_of_it_names_the_policy_and_the
         skipped("this machine cannot hold files");
         return;
     }
-    let cure =
-        format!("the host's policy policy.json does not grant {} (permissions.filesystem): change it there", refused.1);
+    let cure = format!(
+        "the host's policy policy.json does not grant {} (permissions.filesystem): change the policy",
+        refused.1
+    );
     assert!(ran.assert_status(5).stderr.contains(&cure), "{}", ran.all());
     place.assert_clean();
 }
@@ -93,11 +95,11 @@ fn a_component_that_meets_the_policys_limit_is_told_to_raise_it_there() {
 }
 
 #[test]
-fn a_policy_that_does_not_confine_says_whom_it_does_not_hold() {
+fn a_policy_that_does_not_confine_warns_about_trusted_plugins() {
     let place = place(json!({}));
     let file = place.write("note.txt", "here");
     let path = format!("path={}", file.display());
-    let warning = "the host's policy policy.json has `permissions` and no `confine`";
+    let warning = "the host's policy policy.json has `permissions` but no `confine`";
     for (policy, is_told) in [(r#"{"permissions": {}}"#, true), (r#"{"limits": {}}"#, false)] {
         place.write("policy.json", policy);
         let ran = place.run(&[RUN.as_slice(), &[&path]].concat());

@@ -1,4 +1,4 @@
-//! Readers of standard output that are slow, or have stopped: a deadline and a signal end the program all the same.
+//! Readers of standard output that are slow or have stopped reading: a deadline and a signal still end the program.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Stdio};
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::place::{Place, signal, until};
 
-/// Far above what an end takes, far below what a plugin or a reader that never ends does.
+/// Much longer than the end of a run takes, and much shorter than a plugin or a reader that never ends.
 const SOON: Duration = Duration::from_secs(10);
 
 const ENDLESS: &str = "
@@ -51,8 +51,8 @@ fn worker(place: &Place) -> String {
     std::fs::read_to_string(flag).unwrap()
 }
 
-/// Starts the program with a deadline that comes after the plugin's call has begun: a busy machine may need longer to
-/// get there. Gives the program and its worker.
+/// Starts the program with a deadline after the beginning of the plugin's call; it tries longer deadlines on a busy machine. Returns the
+/// program and its worker.
 fn with_deadline<T>(place: &Place, args: &[&str], mut start: impl FnMut(&[&str]) -> (Child, T)) -> (Child, T, String) {
     let flag = place.path("flag");
     for seconds in ["2", "6", "18", "54"] {
@@ -69,7 +69,7 @@ fn with_deadline<T>(place: &Place, args: &[&str], mut start: impl FnMut(&[&str])
     panic!("the plugin's call did not begin");
 }
 
-/// Waits for the program's end, while nobody reads what it writes; gives its status.
+/// Waits for the program's end while nobody reads its output. Returns its status.
 #[track_caller]
 fn status_of(child: &mut Child) -> i32 {
     let begun = Instant::now();
@@ -104,13 +104,13 @@ fn a_slow_reader_meets_the_deadline_and_the_signal() {
         } else {
             (start(&args).0, worker(&place))
         };
-        // Some 500 lines a second, of which there are always more.
+        // About 500 lines per second; there are always more.
         let mut lines = BufReader::with_capacity(64, child.stdout.take().unwrap()).lines();
         let begun = Instant::now();
         let mut signalled = ends == "deadline";
         let mut count = 0_u64;
         for line in lines.by_ref() {
-            // The last may be cut.
+            // The last line may be cut.
             let line = line.unwrap();
             assert!(line == "1" || line.is_empty(), "{line}");
             count += 1;
@@ -119,7 +119,7 @@ fn a_slow_reader_meets_the_deadline_and_the_signal() {
                 signalled = true;
             }
             assert!(begun.elapsed() < Duration::from_secs(60), "it does not end");
-            // What lies in the pipe is read faster once the program has ended.
+            // After the end of the program, the rest of the pipe is read faster.
             if child.try_wait().unwrap().is_none() {
                 std::thread::sleep(Duration::from_millis(2));
             }
@@ -152,7 +152,7 @@ fn a_reader_that_has_stopped_holds_up_neither_the_deadline_nor_the_signal() {
                     (child, reader, worker(&place))
                 };
                 if ends != "deadline" {
-                    // Once the pipe is full.
+                    // After the pipe is full.
                     std::thread::sleep(Duration::from_millis(300));
                     signal(&child, ends);
                 }
@@ -177,7 +177,7 @@ fn a_result_that_is_not_read_holds_up_no_signal() {
     assert_eq!(status_of(&mut child), 130);
     is_gone(&place, &worker);
 
-    // Read on, it is whole.
+    // When it is read further, it is complete.
     let place = self::place();
     let ran = place.run(&["run", "endless"]);
     assert_eq!(ran.assert_status(0).json().as_str().unwrap().len(), 500_000);

@@ -1,10 +1,10 @@
-//! What `validate` and `info` say of plugins that would not load, without loading them.
+//! `validate` and `info` report plugins that would not load, without loading them.
 
 use serde_json::{Value, json};
 
 use crate::place::Place;
 
-/// With a module `words`, and a way to write manifests of plugins in it.
+/// A place with a module `words`, and a function that writes manifests of plugins in it.
 fn place() -> Place {
     let place = Place::new();
     place.write("manifests/words.py", "class Words:\n    def execute(self, text: str): return text\n");
@@ -18,7 +18,7 @@ fn python(place: &Place, name: &str, keys: Value) {
 }
 
 #[test]
-fn validate_warns_of_a_file_that_is_no_component() {
+fn validate_warns_about_a_file_that_is_not_a_component() {
     let place = Place::new();
     let files: [(&str, &[u8]); 4] =
         [("core", b"\0asm\x01\0\0\0"), ("cut", b"\0asm\x0d\0\x01\0\0\x7f"), ("empty", b""), ("text", b"hello")];
@@ -41,7 +41,7 @@ fn validate_warns_of_a_file_that_is_no_component() {
 }
 
 #[test]
-fn validate_tells_what_would_keep_a_plugin_from_loading_as_loading_does() {
+fn validate_reports_the_errors_that_loading_would_have() {
     let place = place();
     python(&place, "schema", json!({"config_schema": {"type": "nonsense"}}));
     python(&place, "needs", json!({"requirements": ["numpy>=2", "numpy >>> 2", "x[a"], "requires_python": ">>3"}));
@@ -54,14 +54,14 @@ fn validate_tells_what_would_keep_a_plugin_from_loading_as_loading_does() {
     --- stdout
     [DIR]/manifests/grants.json: permissions.filesystem grants /proc, which lies in /proc: the kernel's view of processes; grant a directory that lies elsewhere
     [DIR]/manifests/grants.json: permissions.filesystem grants /sys/none, which lies in /sys: the kernel's view of the machine; grant a directory that lies elsewhere
-    [DIR]/manifests/grants.json: permissions.filesystem: /sys/none is not there
+    [DIR]/manifests/grants.json: permissions.filesystem: /sys/none does not exist
     [DIR]/manifests/reads.json: permissions.filesystem grants /dev, which lies in /dev: devices; grant a directory that lies elsewhere
-    [DIR]/manifests/reads.json: component: [DIR]/manifests/reads.wasm is not there
+    [DIR]/manifests/reads.json: component: [DIR]/manifests/reads.wasm does not exist
     [DIR]/manifests/schema.json: schema: the plugin's configuration schema is not valid: "nonsense" is not valid under any of the schemas listed in the 'anyOf' keyword; mend `config_schema` in the manifest or in the plugin
     [DIR]/manifests/trusted.json: ok, plugin trusted
-    manifests/needs.json: line 1: requirements[1], "numpy >>> 2", has versions that PEP 440 does not know: Failed to parse version: no such comparison operator ">>>", must be one of ~= == != <= >= < > ===
+    manifests/needs.json: line 1: requirements[1], "numpy >>> 2", has versions that PEP 440 does not allow: Failed to parse version: no such comparison operator ">>>", must be one of ~= == != <= >= < > ===
     manifests/needs.json: line 1: requirements[2], "x[a", has extras that are not a list of names in brackets
-    manifests/needs.json: line 1: requires_python, ">>3", has versions that PEP 440 does not know: Failed to parse version: no such comparison operator ">>", must be one of ~= == != <= >= < > ===; an example is ">=3.9,<3.14"
+    manifests/needs.json: line 1: requires_python, ">>3", has versions that PEP 440 does not allow: Failed to parse version: no such comparison operator ">>", must be one of ~= == != <= >= < > ===; an example is ">=3.9,<3.14"
     --- stderr
     "#);
     for (name, status) in [("schema", 4), ("needs", 4), ("grants", 5)] {
@@ -74,7 +74,7 @@ fn validate_tells_what_would_keep_a_plugin_from_loading_as_loading_does() {
     }
     let json = place.run(&["validate", "manifests/schema.json", "--output=json"]).assert_status(4).json();
     assert_eq!((&json[0]["error"]["code"], &json[0]["valid"]), (&"invalid-config".into(), &false.into()));
-    // What lies beneath a directory that the command line names is the host's own, too.
+    // Directories that the command line names belong to the host, too.
     python(&place, "grants", json!({"permissions": {"filesystem": [{"path": "/srv/data/x", "guest": "/p"}]}}));
     place.run(&["validate", "manifests/grants.json"]).assert_status(0);
     let ran = place.run(&["validate", "manifests/grants.json", "--data-dir", "/srv/data"]);
@@ -82,7 +82,7 @@ fn validate_tells_what_would_keep_a_plugin_from_loading_as_loading_does() {
 }
 
 #[test]
-fn validate_tells_all_that_keeps_a_confined_plugin_from_its_modules_and_packages() {
+fn validate_reports_everything_that_a_confined_plugin_cannot_import() {
     let place = place();
     std::fs::create_dir_all(place.path("manifests/own")).unwrap();
     let requirements = json!(["a @ git+https://e.example/a", "b", "c @ https://e.example/c.tar.gz"]);
@@ -100,7 +100,7 @@ fn validate_tells_all_that_keeps_a_confined_plugin_from_its_modules_and_packages
 }
 
 #[test]
-fn validate_tells_what_a_python_manifest_names_wrongly_all_at_once() {
+fn validate_reports_all_wrong_names_in_a_python_manifest() {
     let place = place();
     std::fs::create_dir_all(place.path("lib")).unwrap();
     place.write("lib/code.py", "class Model:\n    def __init__(self, model, size=1): ...\n");
@@ -118,16 +118,16 @@ fn validate_tells_what_a_python_manifest_names_wrongly_all_at_once() {
     [DIR]/manifests/class.json: ok, plugin class
     [DIR]/manifests/class.json: warning: class: the module words has no class Wrods; did you mean `Words`?
     [DIR]/manifests/file.json: ok, plugin file
-    [DIR]/manifests/file.json: warning: source: [DIR]/manifests/words.py is a file: name the directory that it lies in
+    [DIR]/manifests/file.json: warning: source: [DIR]/manifests/words.py is a file: name its directory
     [DIR]/manifests/file.json: warning: module: words.py is the name of a file: write that of the module, `words`
     [DIR]/manifests/init.json: init: its constructor needs `model`, and takes no `siez` (did you mean `size`?); give what it takes in `init_args` in [DIR]/manifests/init.json
     [DIR]/manifests/module.json: ok, plugin module
     [DIR]/manifests/module.json: warning: module: the module wrods is not in [DIR]/manifests; did you mean `words`?
     [DIR]/manifests/place.json: ok, plugin place
-    [DIR]/manifests/place.json: warning: source: [DIR]/manifests/lib is not there; relative paths begin at the manifest's directory: write `../lib` for [DIR]/lib
+    [DIR]/manifests/place.json: warning: source: [DIR]/manifests/lib does not exist; relative paths start at the manifest's directory: write `../lib` for [DIR]/lib
     [DIR]/manifests/python.json: ok, plugin python
-    [DIR]/manifests/python.json: warning: python_path: [DIR]/manifests/venv is a directory and no program: write [DIR]/manifests/venv/bin/python
-    [DIR]/manifests/python.json: warning: source: [DIR]/manifests/../lip is not there; did you mean `lib`?
+    [DIR]/manifests/python.json: warning: python_path: [DIR]/manifests/venv is a directory, not a program: write [DIR]/manifests/venv/bin/python
+    [DIR]/manifests/python.json: warning: source: [DIR]/manifests/../lip does not exist; did you mean `lib`?
     --- stderr
     ");
     let ran = place.run(&["run", "module", "text=a"]);

@@ -1,4 +1,4 @@
-//! What is kept from one run to the next.
+//! Settings that are saved for later runs.
 
 use serde_json::json;
 
@@ -42,11 +42,11 @@ fn saved_settings_that_are_broken_are_named() {
     4
     --- stdout
     --- stderr
-    bivium: redact: the saved settings [DIR]/data/settings/redact.json are not valid: EOF while parsing an object at line 1 column 1; mend or delete that file
+    bivium: redact: the saved settings [DIR]/data/settings/redact.json are not valid: EOF while parsing an object at line 1 column 1; correct or delete that file
     ");
 }
 
-/// A plugin of which every setting is accepted.
+/// A plugin that accepts every setting.
 fn open_minded(place: &Place) {
     let source = "class Any:\n    def initialize(self, config): self.config = config\n    def execute(self): return self.config\n";
     place.write("any_plugin.py", source);
@@ -62,7 +62,7 @@ fn keys_of_a_saved_configuration_are_taken_out_and_all_of_it_is_forgotten() {
     place.run(&["config", "set", "any", "a=1", "b=2", "c=3"]).assert_status(0);
     let ran = place.run(&["config", "unset", "any", "a", "never"]);
     assert!(
-        ran.assert_status(3).stderr.contains("no setting \"never\" is saved; what is saved is a, b, c"),
+        ran.assert_status(3).stderr.contains("no setting \"never\" is saved; its saved settings are a, b, c"),
         "{}",
         ran.all()
     );
@@ -86,7 +86,7 @@ fn keys_of_a_saved_configuration_are_taken_out_and_all_of_it_is_forgotten() {
 }
 
 #[test]
-fn a_setting_that_the_plugin_does_not_have_is_refused_and_warned_of_where_nobody_knows() {
+fn a_setting_that_the_plugin_does_not_have_is_refused_or_warned_about_without_a_schema() {
     let place = Place::new();
     open_minded(&place);
     let manifest = json!({"name": "closed", "version": "1.0.0", "module": "any_plugin", "class": "Any", "source": "..",
@@ -103,7 +103,7 @@ fn a_setting_that_the_plugin_does_not_have_is_refused_and_warned_of_where_nobody
     assert!(ran.assert_status(4).stderr.contains("`n=…` passes a text: write `n:=3`"), "{}", ran.all());
     let ran = place.run(&["run", "closed", "--config", "n=3"]);
     assert!(ran.assert_status(4).stderr.contains("write `n:=3`"), "{}", ran.all());
-    // What an older version had saved can be taken out.
+    // Keys that an older version has saved can be removed.
     std::fs::create_dir_all(place.path("data/settings")).unwrap();
     place.write("data/settings/closed.json", r#"{"config": {"old": 1, "mask": "x"}}"#);
     place.run(&["config", "set", "closed", "old:=null", "n:=3"]).assert_status(0);
@@ -162,12 +162,12 @@ fn many_programs_that_save_at_once_lose_no_update() {
 }
 
 #[test]
-fn a_program_that_is_killed_while_it_saves_leaves_whole_settings() {
+fn a_program_that_is_killed_while_it_saves_leaves_complete_settings() {
     let place = Place::new();
     place.component("redact", json!({}));
     for n in 0..40 {
         let mut program = place.command(&[if n % 2 == 0 { "disable" } else { "enable" }, "redact"]).spawn().unwrap();
-        // At another moment of its life each time.
+        // At a different time of its life in each round.
         std::thread::sleep(std::time::Duration::from_micros(500 * n));
         program.kill().unwrap();
         program.wait().unwrap();

@@ -1,4 +1,4 @@
-//! Secrets of the environment: the program has them, and nothing else finds them.
+//! Secrets in the environment: the program has them, and no other process can read them.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
@@ -29,7 +29,7 @@ impl Place {
     }
 }
 
-/// A process and all that descend from it.
+/// A process and all its descendants.
 fn family(pid: u32) -> Vec<u32> {
     let mut family = vec![pid];
     let mut next = 0;
@@ -83,7 +83,7 @@ fn no_process_has_a_secret_in_its_environment_or_the_file_that_held_it() {
     let family = family(child.id());
     assert!(family.len() > 1, "no worker: {family:?}");
     assert_none_has_a_secret(&family);
-    // The process is the same one, by its number, its name and its command line.
+    // It is the same process, with the same id, name and command line.
     let line = fs::read_to_string(format!("/proc/{}/cmdline", child.id())).unwrap();
     let expected: Vec<&str> = std::iter::once(env!("CARGO_BIN_EXE_bivium")).chain(args).collect();
     assert_eq!(line.trim_end_matches('\0').split('\0').collect::<Vec<_>>(), expected);
@@ -117,7 +117,7 @@ fn a_program_that_has_secrets_leaves_no_core() {
             let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
             assert_eq!(core.split_whitespace().nth(4), Some(if with_key { "1" } else { "unlimited" }), "{pid}: {core}");
         }
-        // A core of a program this large takes long, and is of no use.
+        // Writing a core file of a program of this size takes long, and is not needed.
         signal(&child, if with_key { "ABRT" } else { "KILL" });
         assert!(!child.wait().unwrap().core_dumped());
     }
@@ -148,7 +148,7 @@ fn a_status_is_the_same_with_secrets() {
 }
 
 #[test]
-fn a_descriptor_that_is_none_of_ours_is_left_alone() {
+fn a_descriptor_of_another_file_is_not_read_or_closed() {
     let place = Place::new();
     place.component("redact", json!({}));
     let expected = place.run(&["list"]);
@@ -162,7 +162,7 @@ fn a_descriptor_that_is_none_of_ours_is_left_alone() {
             assert_eq!(place.ran(command.output().unwrap()).all(), expected.all(), "{fd}");
         }
     }
-    // A pipe that nobody writes to, and a file of the right content that is not sealed.
+    // A pipe without a writer, and a file with the right content that is not sealed.
     place.write("unsealed", "bivium secrets 1\0x\0BIVIUM_SECRET_KEY\0v\0");
     for (open, fd) in [("mkfifo fifo && exec 7<>fifo", "7"), ("exec 7<unsealed", "7"), ("exec 7</dev/zero", "7")] {
         let script = format!("{open}; BIVIUM_SECRETS_FD={fd} exec \"$0\" list");

@@ -1,4 +1,4 @@
-//! What strangers write, wherever the program shows it: nothing turns the direction of writing, hides or talks to the
+//! Untrusted text, wherever the program shows it: no character changes the direction of writing, hides text or sends commands to the
 //! terminal.
 
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use crate::place::{Place, Ran};
 
 const NASTY: &str = "cod\u{202e}gnp.exe\u{200b}\u{1b}[2J\u{9b}31m\u{2066}\u{feff}\u{e0041}\r";
 
-/// Says it in every way that a plugin has.
+/// Writes it in every way that a plugin has.
 const SOURCE: &str = "
 import logging, sys
 NASTY = 'cod\\u202egnp.exe\\u200b\\x1b[2J\\x9b31m\\u2066\\ufeff\\U000e0041\\r'
@@ -43,7 +43,7 @@ fn a_plugins_results_errors_and_records_are_shown_harmless() {
         let output = format!("--output={format}");
         let ran = place.run(&["run", "strange", &output, "-v"]);
         assert_harmless(ran.assert_status(0));
-        // The same value, though it is written otherwise.
+        // The same value, but escaped.
         assert_eq!(ran.json(), json!({NASTY: [NASTY]}));
         assert!(ran.stdout.contains(r"cod\u202egnp.exe\u200b"), "{}", ran.all());
         let ran = place.run(&["run", "strange", "fail:=true", &output]);
@@ -87,7 +87,7 @@ fn a_manifests_text_is_refused_or_shown_harmless() {
         let ran = place.run(&command);
         assert!(!ran.all().contains('\u{202e}'), "{}", ran.all());
     }
-    // A file's own name, and an argument of the command line.
+    // The name of a file, and an argument of the command line.
     place.write("manifests/od\u{202e}d.json", "{");
     for command in [["list", "--quiet"], ["run", "no\u{202e}ne"], ["validate", "manifests/od\u{202e}d.json"]] {
         let ran = place.run(&command);

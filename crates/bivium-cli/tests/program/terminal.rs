@@ -1,4 +1,4 @@
-//! A terminal for the program's standard error, and what stands on it in the end.
+//! A terminal for the program's standard error, and what it shows at the end.
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::place::{Place, until};
 
 const COLUMNS: usize = 100;
 
-/// Makes the terminal, starts the program, says what comes, and does what is asked for on its standard input.
+/// Makes the terminal, starts the program, prints its output, and obeys requests on its standard input.
 const MAKE: &str = r#"
 import fcntl, os, pty, struct, subprocess, sys, termios, threading
 master, slave = pty.openpty()
@@ -71,7 +71,7 @@ impl Terminal {
         String::from_utf8_lossy(&self.came.lock().unwrap()).into_owned()
     }
 
-    /// What the terminal does when somebody types it, but for the signal: it is not the program's own.
+    /// Does what the terminal does when this is typed, except sending the signal, because it is not the program's controlling terminal.
     fn type_interrupt(&mut self) {
         self.orders.write_all(b"type\n").unwrap();
     }
@@ -80,7 +80,7 @@ impl Terminal {
         self.orders.write_all(b"signal\n").unwrap();
     }
 
-    /// The status, and all that came.
+    /// The status, and all output.
     fn end(mut self) -> (Option<i32>, String) {
         let status = self.child.wait().unwrap().code();
         self.reader.join().unwrap();
@@ -89,7 +89,7 @@ impl Terminal {
     }
 }
 
-/// The lines that a person sees in the end.
+/// The lines that a person sees at the end.
 fn lines(text: &str) -> Vec<String> {
     let (mut screen, mut row, mut column) = (vec![Vec::new()], 0_usize, 0_usize);
     let mut chars = text.chars();
@@ -157,7 +157,7 @@ fn after_an_interruption_no_progress_is_left_on_the_terminal() {
     }
 }
 
-/// Makes a component so large that it is said that it is compiled: by a section of 300,000 bytes that says nothing.
+/// Makes a component so large that a message says that it is compiled: with a section of 300,000 bytes without meaning.
 fn enlarge(component: &Path) {
     let mut file = std::fs::OpenOptions::new().append(true).open(component).unwrap();
     file.write_all(&[&[0, 0xe0, 0xa7, 0x12, 1, b'x'], [0; 299_998].as_slice()].concat()).unwrap();
@@ -188,7 +188,7 @@ fn the_progress_names_what_is_being_done() {
     }
 }
 
-/// Where nothing is drawn it is a line, and only where something large is compiled.
+/// Without a terminal it is a line, and only if something large is compiled.
 #[test]
 fn without_a_terminal_a_line_says_that_compiling_begins() {
     let place = Place::new();

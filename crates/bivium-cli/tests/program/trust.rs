@@ -1,4 +1,4 @@
-//! What lies in `./.bivium/manifests` and `~/.bivium/manifests` is read only where no stranger can have put it.
+//! Files in `./.bivium/manifests` and `~/.bivium/manifests` are read only if no stranger can have put them there.
 
 use std::fs;
 use std::os::fd::AsRawFd as _;
@@ -16,14 +16,14 @@ use crate::skipped::skipped;
 const STRANGER: u32 = 54321;
 const ME: u32 = 12345;
 
-/// A project with plugins of its own, and a home.
+/// A project with its own plugins, and a home directory.
 struct Project {
     place: Place,
     user: u32,
     program: fs::File,
 }
 
-/// What a stranger may own or write to, so that nothing of the project's is taken: plugins of this name.
+/// Paths that, if a stranger owns or can write them, keep these plugins of the project from being used.
 const PARTS: &[(&str, &[&str])] = &[
     ("work", &["comp", "py", "interp"]),
     ("work/.bivium", &["comp", "py", "interp"]),
@@ -48,7 +48,7 @@ const PARTS: &[(&str, &[&str])] = &[
 ];
 
 impl Project {
-    /// None for who is not root: then nothing can be given to others.
+    /// `None` if the user is not root: then no file can be given to another user.
     fn of(user: u32) -> Option<Self> {
         if !rustix_is_root() {
             skipped("only root can give files to others");
@@ -88,7 +88,7 @@ impl Project {
         self.place.write(path, &manifest.to_string());
     }
 
-    /// Gives all of it to the user.
+    /// Makes the user the owner of all files.
     fn give(&self, path: &Path) {
         chown(path, Some(self.user), Some(self.user)).unwrap();
         let mode = path.metadata().unwrap().permissions().mode();
@@ -121,7 +121,7 @@ impl Project {
         command
     }
 
-    /// By its descriptor, because the user need not be able to reach the directory that it was built in.
+    /// Started by its descriptor, because the user may have no access to the directory where it was built.
     fn program(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.program.as_raw_fd()))
     }
@@ -135,7 +135,7 @@ impl Project {
         names(&self.run(&["list", "--output=json"]))
     }
 
-    /// Nothing of the project has run.
+    /// Checks that no code of the project has run.
     #[track_caller]
     fn assert_unused(&self) {
         assert!(!self.place.path("tmp/ran").exists());
@@ -187,7 +187,7 @@ fn what_belongs_to_a_stranger_is_not_read() {
             project.assert_refused(part, plugins, &format!("belongs to another user ({STRANGER})"));
             project.own(part, user);
         }
-        // What root owns is as good as one's own.
+        // Files of root are as trusted as the user's own.
         for (part, _) in PARTS {
             project.own(part, 0);
         }
@@ -215,9 +215,9 @@ fn what_a_stranger_can_write_to_is_not_read() {
 }
 
 #[test]
-fn a_list_of_others_who_can_write_counts_as_well() {
+fn access_control_lists_are_checked_too() {
     let Some(project) = Project::of(0) else { return };
-    // Version 2; the owner, a user, the group, the mask, others: tag, permissions, id.
+    // Version 2; then the owner, a user, the group, the mask and others, each with tag, permissions and id.
     let mut list = 2_u32.to_le_bytes().to_vec();
     for (tag, may, id) in
         [(1_u16, 7_u16, u32::MAX), (2, 7, STRANGER), (4, 5, u32::MAX), (16, 7, u32::MAX), (32, 5, u32::MAX)]
@@ -242,7 +242,7 @@ fn a_directory_with_a_sticky_bit_above_is_no_danger() {
     project.own("work", 0);
     project.set_mode("work", 0o1777);
     assert_eq!(project.found(), ["comp", "interp", "py"]);
-    // Others can add to it: what is read from it must be somebody's own.
+    // Others can add files to it, so files in it must belong to the user.
     for part in ["work/.bivium/manifests", "work/lib/src"] {
         let mode = project.mode(part);
         project.set_mode(part, 0o1777);
@@ -253,7 +253,7 @@ fn a_directory_with_a_sticky_bit_above_is_no_danger() {
 }
 
 #[test]
-fn a_link_counts_with_its_owner_and_with_what_it_leads_to() {
+fn the_owners_of_a_link_and_of_its_target_are_checked() {
     let Some(project) = Project::of(ME) else { return };
     let path = |name: &str| project.place.path(name);
     fs::create_dir(path("theirs")).unwrap();
@@ -268,7 +268,7 @@ fn a_link_counts_with_its_owner_and_with_what_it_leads_to() {
     std::os::unix::fs::lchown(&link, Some(STRANGER), None).unwrap();
     project.assert_refused("work/.bivium/manifests/comp.json", &["comp"], "belongs to another user");
     std::os::unix::fs::lchown(&link, Some(ME), None).unwrap();
-    // In a source too.
+    // Links in a source are checked too.
     symlink("/etc/hostname", path("work/lib/src/data")).unwrap();
     assert_eq!(project.found(), ["comp", "interp", "py"]);
     fs::write(path("theirs/code.py"), "").unwrap();
@@ -278,14 +278,14 @@ fn a_link_counts_with_its_owner_and_with_what_it_leads_to() {
 }
 
 #[test]
-fn a_package_that_a_link_leads_to_is_gone_through() {
+fn a_package_behind_a_link_is_checked() {
     let Some(project) = Project::of(ME) else { return };
     let path = |name: &str| project.place.path(name);
     fs::create_dir_all(path("elsewhere/inner")).unwrap();
     project.place.write("elsewhere/inner/mod.py", "");
     project.give(&path("elsewhere"));
     symlink(path("elsewhere"), path("work/lib/src/linked")).unwrap();
-    // In a circle.
+    // A circle of links.
     symlink("..", path("elsewhere/inner/up")).unwrap();
     assert_eq!(project.found(), ["comp", "interp", "py"]);
     for part in ["elsewhere/inner/mod.py", "elsewhere/inner", "elsewhere"] {
@@ -296,7 +296,7 @@ fn a_package_that_a_link_leads_to_is_gone_through() {
     }
 }
 
-/// Serves an empty directory, which says that it belongs to whoever is wanted, until it is stopped. Says when it does.
+/// Serves an empty directory that claims to belong to any given user, until it is stopped. Signals when it is ready.
 const SERVER: &str = r#"
 import ctypes, os, struct, sys
 path, owner, server = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -348,7 +348,7 @@ fn a_file_system_that_a_stranger_serves_is_not_read_whatever_it_says() {
         let problems = ran.json()["problems"].to_string();
         match why {
             Some(why) => assert!(problems.contains(&why), "{}", ran.all()),
-            // Nothing is there.
+            // There is no such file.
             None => assert_eq!(problems, "[]", "{}", ran.all()),
         }
     }
@@ -356,7 +356,7 @@ fn a_file_system_that_a_stranger_serves_is_not_read_whatever_it_says() {
 }
 
 #[test]
-fn what_is_named_on_purpose_is_trusted() {
+fn files_named_on_purpose_are_trusted() {
     let Some(project) = Project::of(ME) else { return };
     project.own("work/.bivium", STRANGER);
     project.assert_refused("work/.bivium", &["comp", "py", "interp"], "belongs to another user");
@@ -389,7 +389,7 @@ fn under_sudo_the_caller_is_trusted_and_only_then() {
 }
 
 #[test]
-fn a_plugin_of_the_directory_in_place_of_the_users_own_is_told() {
+fn a_plugin_of_the_directory_that_replaces_the_users_own_is_reported() {
     let Some(project) = Project::of(0) else { return };
     let path = |name: &str| -> PathBuf { project.place.path(name) };
     fs::create_dir_all(path("home/.bivium/manifests")).unwrap();
@@ -398,8 +398,8 @@ fn a_plugin_of_the_directory_in_place_of_the_users_own_is_told() {
     let own = json!({"module": "own", "class": "Own", "source": "../.."});
     project.manifest("home/.bivium/manifests/py.json", "py", own.clone());
     project.manifest("home/.bivium/manifests/other.json", "other", own);
-    let told = "bivium: warning: py: [DIR]/work/.bivium/manifests/py/py.json is taken, and your own \
-                [DIR]/home/.bivium/manifests/py.json is passed over\n";
+    let told = "bivium: warning: py: [DIR]/work/.bivium/manifests/py/py.json is used, and your own \
+    [DIR]/home/.bivium/manifests/py.json is ignored\n";
     for args in [&["run", "py"] as &[_], &["info", "py", "--no-load"], &["list"]] {
         assert_eq!(project.run(args).assert_status(0).stderr, told, "{args:?}");
     }
@@ -409,10 +409,10 @@ fn a_plugin_of_the_directory_in_place_of_the_users_own_is_told() {
     let json = project.run(&["list", "--output=json"]).json();
     assert_eq!(json["shadowed"][0]["name"], "py");
     let ran = project.run(&["run", "py", "--output=json"]);
-    assert!(ran.assert_status(0).stderr.contains("is passed over"), "{}", ran.all());
+    assert!(ran.assert_status(0).stderr.contains("is ignored"), "{}", ran.all());
     fs::remove_file(path("tmp/ran")).unwrap();
 
-    // A stranger's does not take its place.
+    // A stranger's plugin does not replace it.
     project.own("work/.bivium/manifests/py/py.json", STRANGER);
     let ran = project.run(&["run", "py"]);
     assert_eq!(ran.assert_status(0).json(), "own");
@@ -428,7 +428,7 @@ fn a_plugin_of_the_directory_in_place_of_the_users_own_is_told() {
 fn the_sentence_names_the_path_the_reason_and_the_cure() {
     let Some(project) = Project::of(ME) else { return };
     project.own("work/.bivium", STRANGER);
-    // It is not even parsed.
+    // The file is not even parsed.
     project.place.write("work/.bivium/manifests/py/py.json", "{");
     insta::assert_snapshot!(project.run(&["list"]).all(), @"
     0
@@ -442,7 +442,7 @@ fn the_sentence_names_the_path_the_reason_and_the_cure() {
     --- stdout
     --- stderr
     bivium: warning: .bivium/manifests is not read: [DIR]/work/.bivium belongs to another user (54321); if you trust it, name its directory with `--manifests`, BIVIUM_MANIFESTS or `ManagerBuilder::manifests`
-    bivium: there is no plugin "py"; no manifest lies in .bivium/manifests or [DIR]/home/.bivium/manifests; .bivium/manifests is not read: [DIR]/work/.bivium belongs to another user (54321)
+    bivium: there is no plugin "py"; there is no manifest in .bivium/manifests or [DIR]/home/.bivium/manifests; .bivium/manifests is not read: [DIR]/work/.bivium belongs to another user (54321)
     "#);
     project.own("work/.bivium", ME);
     project.own("work/.bivium/manifests/comp.json", STRANGER);

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::place::{Place, Ran};
 
-/// No UTF-8, and with a part that is found again wherever it is shown.
+/// Not UTF-8, with a part that can be found wherever it is shown.
 const HIDDEN: &[u8] = b"\xff\xfehidden-value";
 
 fn hidden() -> &'static OsStr {
@@ -22,7 +22,7 @@ fn place() -> Place {
     place
 }
 
-/// A command line of every command, and the status that it has here.
+/// A command line for every command, and its status here.
 const COMMANDS: &[(&[&str], i32)] = &[
     (&["list"], 0),
     (&["list", "--output=json"], 0),
@@ -64,7 +64,7 @@ fn unrelated_variables_make_no_difference_to_any_command() {
 }
 
 #[test]
-fn variables_of_ours_make_one_sentence_or_no_difference() {
+fn variables_of_bivium_that_are_not_utf8_give_one_sentence_or_no_difference() {
     let place = place();
     for name in ["MANIFESTS", "DATA_DIR", "ENVIRONMENTS", "POLICY", "AUDIT", "CACHE", "LOG", "SECRETS_FD"] {
         for (args, _) in COMMANDS {
@@ -77,7 +77,7 @@ fn variables_of_ours_make_one_sentence_or_no_difference() {
         }
     }
     let ran = place.ran(place.command(&["list"]).env("BIVIUM_LOG", hidden()).output().unwrap());
-    assert!(ran.assert_status(0).stderr.contains("BIVIUM_LOG is no valid filter"), "{}", ran.all());
+    assert!(ran.assert_status(0).stderr.contains("BIVIUM_LOG is not a valid filter"), "{}", ran.all());
     assert_harmless(&ran, "BIVIUM_LOG");
 }
 
@@ -136,7 +136,7 @@ fn arguments_are_refused_or_taken_as_paths() {
 }
 
 #[test]
-fn manifests_below_a_directory_without_a_proper_name_are_shown_all_the_same() {
+fn manifests_below_a_directory_whose_name_is_not_utf8_are_shown() {
     let place = place();
     let dir: PathBuf = place.path("").join(OsStr::from_bytes(b"odd\xff"));
     std::fs::create_dir(&dir).unwrap();

@@ -1,10 +1,10 @@
-//! Wrong command lines and what is not there: one clear sentence and the documented status.
+//! Wrong command lines and missing files: one clear sentence and the documented status.
 
 use std::time::Instant;
 
 use crate::place::{LONG, Place, Ran, until};
 
-/// Runs what might never end.
+/// Runs a command that might never end.
 fn run_for_a_while(place: &Place, args: &[&str]) -> Ran {
     let mut child = place.command(args).spawn().unwrap();
     until(&format!("the end of {args:?}"), || child.try_wait().unwrap().is_some());
@@ -60,20 +60,20 @@ fn an_unknown_plugin_has_status_3() {
     3
     --- stdout
     --- stderr
-    bivium: there is no plugin "redact"; no manifest lies in [DIR]/manifests
+    bivium: there is no plugin "redact"; there is no manifest in [DIR]/manifests
     "#);
     place.component("redact", serde_json::json!({}));
     insta::assert_snapshot!(place.run(&["info", "reduct", "--no-load"]).all(), @r#"
     3
     --- stdout
     --- stderr
-    bivium: there is no plugin "reduct"; did you mean "redact"? known are redact; searched [DIR]/manifests
+    bivium: there is no plugin "reduct"; did you mean "redact"? known plugins are redact; searched in [DIR]/manifests
     "#);
     insta::assert_snapshot!(place.run(&["enable", "reduct", "--output", "json"]).all(), @r#"
     3
     --- stdout
     --- stderr
-    {"code":"not-found","message":"there is no plugin \"reduct\"","help":"did you mean \"redact\"? known are redact; searched [DIR]/manifests"}
+    {"code":"not-found","message":"there is no plugin \"reduct\"","help":"did you mean \"redact\"? known plugins are redact; searched in [DIR]/manifests"}
     "#);
     place.assert_clean();
 }
@@ -108,14 +108,14 @@ fn input_that_is_no_object_has_status_4() {
     4
     --- stdout
     --- stderr
-    bivium: the arguments in standard input are no JSON object: it is another JSON value
+    bivium: the arguments in standard input are not a JSON object: they are another JSON value
     ");
     let ran = place.run_with_input(&["run", "x", "--json", "-", "--output=json"], "{");
     insta::assert_snapshot!(ran.all(), @r#"
     4
     --- stdout
     --- stderr
-    {"code":"invalid-input","message":"the arguments in standard input are no JSON object: EOF while parsing an object at line 1 column 1"}
+    {"code":"invalid-input","message":"the arguments in standard input are not a JSON object: EOF while parsing an object at line 1 column 1"}
     "#);
 }
 
@@ -176,18 +176,18 @@ fn an_argument_may_be_negative() {
 }
 
 #[test]
-fn a_number_that_is_not_held_exactly_is_refused_with_its_place() {
+fn a_number_that_cannot_be_represented_exactly_is_refused_with_its_place() {
     let place = Place::new();
     let file = place.path("in.json");
     std::fs::write(&file, r#"{"text": "x", "n": [{"id": 18446744073709551616}]}"#).unwrap();
-    let told = "n[0].id is 18446744073709551616, an integer that JSON does not hold exactly here";
+    let told = "n[0].id is 18446744073709551616, an integer outside the range of exact JSON integers";
     let ran = place.run(&["run", "redact", "--json", file.to_str().unwrap()]);
     assert_eq!(ran.status, 4, "{}", ran.stderr);
     assert!(ran.stderr.contains(told) && ran.stderr.contains("give it as a text"), "{}", ran.stderr);
     for (args, told) in [
         (["run", "redact", r#"n:=[{"id": 18446744073709551616}]"#], told),
         (["run", "redact", "--arg=-9223372036854775809"], "the value is -9223372036854775809, an integer"),
-        (["run", "redact", r#"n:={"a": 1, "a": 2}"#], "the key n.a is there twice in JSON"),
+        (["run", "redact", r#"n:={"a": 1, "a": 2}"#], "the key n.a occurs twice in JSON"),
     ] {
         let ran = place.run(&args);
         assert_eq!(ran.status, 2, "{}", ran.stderr);
@@ -214,7 +214,7 @@ fn a_file_that_never_ends_or_that_nobody_writes_is_refused_with_a_sentence() {
     }
     let zero = std::fs::File::open("/dev/zero").unwrap();
     let child = place.command(&["run", "redact", "--json", "-"]).stdin(zero).spawn().unwrap();
-    assert!(place.ended(child).assert_status(4).stderr.contains("it is no text (byte 0 is 0)"));
+    assert!(place.ended(child).assert_status(4).stderr.contains("it is not a text (byte 0 is 0)"));
     let ran = run_for_a_while(&place, &["run", "redact", "file@=pipe"]);
     assert!(ran.assert_status(4).stderr.contains("is not a regular file"), "{}", ran.all());
     assert!(start.elapsed() < LONG);
@@ -256,7 +256,7 @@ fn global_options_are_listed_in_the_programs_help_alone() {
 }
 
 #[test]
-fn what_is_not_there_has_one_status() {
+fn a_missing_file_has_the_same_status_in_every_command() {
     let place = Place::new();
     place.component("gone", serde_json::json!({}));
     let python =
@@ -286,7 +286,7 @@ fn what_is_not_there_has_one_status() {
     ] {
         place.run(args).assert_status(3);
     }
-    // Something worse is there, too.
+    // There is a worse problem, too.
     place.write("broken.json", "{");
     place.run(&["validate", "none.json", "broken.json"]).assert_status(4);
 }
@@ -315,7 +315,7 @@ fn a_limit_that_is_too_low_is_named() {
         assert!(ran.assert_status(6).stderr.contains(raise), "{limit}: {}", ran.all());
         assert_eq!(ran.stderr.lines().filter(|line| line.starts_with("bivium:")).count(), 1, "{}", ran.all());
     }
-    // What a stack may take is the program's own matter.
+    // The program sets its own stack size.
     run_limited(&place, "-s 256", &["run", "probe", "a=1"]).assert_status(0);
     run_limited(&place, "-v 1000000", &["run", "probe", "a=1"]).assert_status(0);
     std::fs::write(place.path("empty.wasm"), wat::parse_str(crate::files::ADD).unwrap()).unwrap();
@@ -324,9 +324,9 @@ fn a_limit_that_is_too_low_is_named() {
 }
 
 #[test]
-fn too_few_processes_are_told() {
+fn a_limit_of_processes_that_is_too_low_is_reported() {
     use std::os::unix::process::CommandExt as _;
-    // Root has as many as it likes.
+    // The limit does not apply to root.
     let user = if rustix::process::geteuid().is_root() { 23_457 } else { rustix::process::geteuid().as_raw() };
     let program = std::fs::File::open(env!("CARGO_BIN_EXE_bivium")).unwrap();
     let mut command = std::process::Command::new("bash");
@@ -343,7 +343,7 @@ fn too_few_processes_are_told() {
 }
 
 #[test]
-fn a_place_of_the_audit_log_that_is_no_file_and_json_in_place_of_a_file_are_told_plainly() {
+fn an_audit_log_that_is_not_a_file_and_json_in_place_of_a_file_are_clear_errors() {
     let place = Place::new();
     for file in ["manifests", "/", &"x".repeat(300)] {
         let ran = place.run(&["list", "--audit", file]);

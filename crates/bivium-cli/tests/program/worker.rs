@@ -1,4 +1,4 @@
-//! `run`, `stream` and `config` over a real worker, and how they end.
+//! `run`, `stream` and `config` with a real worker, and how they end.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
@@ -40,13 +40,13 @@ fn a_python_method_that_fails_is_told_which_form_its_parameters_take_and_a_file_
     assert!(!ran.stderr.contains("`text="), "{}", ran.all());
     place.write("in.txt", "a");
     let ran = place.run(&["run", "words", "text@=in.txt"]);
-    let told = "words takes a text there: `text@=…` passes a file: write `text=TEXT` to pass a text.\n";
+    let told = "words expects a text there: `text@=…` passes a file: write `text=TEXT` to pass a text.\n";
     assert_eq!(ran.assert_status(0).stderr, told);
     assert_eq!(place.run(&["run", "words", "text@=in.txt", "-q"]).assert_status(0).stderr, "");
     place.assert_clean();
 }
 
-/// A link to the program that `python3` leads to.
+/// A link to the program that `python3` is.
 fn python(place: &Place) -> PathBuf {
     let asked = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().unwrap();
     let link = place.path("python");
@@ -92,7 +92,7 @@ fn what_an_interpreter_said_is_kept_for_the_next_run() {
     let kept: Vec<_> = std::fs::read_dir(place.path("cache/interpreters")).unwrap().collect();
     let [Ok(kept)] = &*kept else { panic!("{kept:?}") };
     run().assert_status(0);
-    // A second run asks nobody: it believes what is kept.
+    // A second run does not ask the interpreter: it uses the stored answer.
     std::fs::write(kept.path(), r#"{"version": "3.8.1", "tag": "cpython-38", "prctl": true}"#).unwrap();
     let ran = run();
     assert!(
@@ -121,7 +121,7 @@ fn files_of_the_result_are_kept_where_asked() {
       }
     }
     --- stderr
-    The result's files are gone by now: --out DIR keeps them.
+    The files of the result were not kept; --out DIR keeps them.
     "#);
     let ran = place.run(&["run", "probe", "--method", "make", "text=hello", "--out", "out"]);
     insta::assert_snapshot!(ran.all(), @r#"
@@ -143,7 +143,7 @@ fn files_of_the_result_are_kept_where_asked() {
     place.run(&["run", "probe", "--method", "make", "text=again", "--out", "out", "--force"]).assert_status(0);
     assert_eq!(std::fs::read_to_string(place.path("out/made.txt")).unwrap(), "again");
 
-    // What one run prints another reads.
+    // One run reads what another run has printed.
     let made =
         place.run(&["run", "probe", "--method=make", "text=four", "--out=new", "--output=json"]).json()["made"].clone();
     let file = json!({"file": made}).to_string().replace("[DIR]", place.path("").to_str().unwrap());
@@ -194,7 +194,7 @@ fn a_plugins_own_error_has_status_1_and_its_traceback() {
 }
 
 #[test]
-fn what_a_plugin_writes_and_warns_of_is_marked_as_its_own_and_said_once() {
+fn output_and_warnings_of_a_plugin_are_marked_and_shown_once() {
     let place = Place::new();
     let source = "import logging, os, sys\nclass Dies:\n    def execute(self):\n        logging.warning('beware')\n        \
                   print('last\\nwords', file=sys.stderr, flush=True)\n        os._exit(3)\n";
@@ -206,7 +206,7 @@ fn what_a_plugin_writes_and_warns_of_is_marked_as_its_own_and_said_once() {
     lines.sort_unstable();
     let told = "bivium: dies: the worker exited with status 3 in the middle of a call; its stderr says: words";
     assert_eq!(lines, [told, "dies | last", "dies | warn: root: beware", "dies | words"], "{}", ran.all());
-    // Where they were not shown, they come with the error.
+    // If they were not shown, the error has them.
     let quiet = place.run(&["run", "dies", "--quiet"]);
     assert_eq!(quiet.assert_status(7).stderr, format!("{told}\nlast\nwords\n"));
     place.assert_clean();
@@ -245,7 +245,7 @@ fn the_second_signal_ends_the_program_at_once_and_the_next_one_tidies_up() {
     let worker = pid_in(&place);
     signal(&child, "INT");
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
-    assert_eq!(said.next().unwrap().unwrap(), "bivium: stopping; once more to stop at once");
+    assert_eq!(said.next().unwrap().unwrap(), "bivium: stopping; interrupt again to stop at once");
     signal(&child, "INT");
     place.ended(child).assert_status(130);
     gone(&worker);
@@ -290,7 +290,7 @@ fn a_configuration_is_checked_saved_and_used() {
     let ran = place.run(&["config", "set", "probe", "mask=*", "times:=2"]);
     assert_eq!(ran.assert_status(0).json(), json!({"mask": "*", "times": 2}));
     assert_eq!(place.run(&["run", "probe"]).json()["config"], json!({"mask": "*", "times": 2}));
-    // For one run only, over what is saved.
+    // For one run only, as a change of the saved configuration.
     let ran = place.run(&["run", "probe", "--config", "times:=3"]);
     assert_eq!(ran.json()["config"], json!({"mask": "*", "times": 3}));
     let ran = place.run(&["config", "set", "probe", "mask:=7", "more=x"]);
@@ -317,7 +317,7 @@ fn a_configuration_is_checked_saved_and_used() {
 }
 
 #[test]
-fn whoever_starts_the_program_may_have_it_ignore_how_children_end() {
+fn the_program_works_when_started_with_sigchld_ignored() {
     let place = Place::with_probe();
     let small = r#"(component (core module $m (func (export "f"))) (core instance $i (instantiate $m))
         (func (export "f") (canon lift (core func $i "f"))))"#;
@@ -358,7 +358,7 @@ fn a_disabled_plugin_is_unavailable() {
 }
 
 #[test]
-fn a_pipeline_prints_what_comes_and_where_the_time_went() {
+fn a_pipeline_prints_its_results_and_the_time_of_each_step() {
     let place = Place::with_probe();
     let pipeline = json!({"name": "p", "inputs": {"count": {"default": 2}}, "steps": [
         {"id": "chunks", "plugin": "probe", "stream": true, "args": {"count": {"$from": "inputs/count"}}},
@@ -367,7 +367,7 @@ fn a_pipeline_prints_what_comes_and_where_the_time_went() {
     place.write("p.json", &pipeline.to_string());
     let ran = place.run(&["pipeline", "run", "p.json", "--out", "out"]);
     assert!(ran.assert_status(0).stderr.starts_with("chunks: chunk 0\nchunks: chunk 1\n"), "{}", ran.all());
-    assert!(ran.stderr.contains("STEP    PLUGIN  ROAD    CALLS  RESULTS"), "{}", ran.all());
+    assert!(ran.stderr.contains("STEP    PLUGIN  RUNTIME  CALLS  RESULTS"), "{}", ran.all());
     assert_eq!(ran.json()["file"]["$blob"]["path"], "out/file.txt");
     assert_eq!(std::fs::read_to_string(place.path("out/file.txt")).unwrap(), "chunk 1");
 
@@ -392,7 +392,7 @@ fn gone(pid: &str) {
 }
 
 #[test]
-fn nothing_is_left_in_the_users_home_where_other_places_are_named() {
+fn nothing_is_left_in_the_users_home_if_other_directories_are_given() {
     let place = Place::with_probe();
     let (home, own) = (place.path("home"), place.path("own"));
     std::fs::create_dir_all(&home).unwrap();
@@ -410,7 +410,7 @@ fn nothing_is_left_in_the_users_home_where_other_places_are_named() {
         assert!(own.join("cache").read_dir().unwrap().count() > 0 && own.join("data").is_dir());
         std::fs::remove_dir_all(&own).unwrap();
     }
-    // What lies in its `manifests` is found, after the usual places.
+    // Manifests in its `manifests` are found, after those in the default search paths.
     std::fs::create_dir_all(own.join("manifests")).unwrap();
     std::fs::copy(place.path("manifests/probe.json"), own.join("manifests/probe.json")).unwrap();
     let mut command = place.command(&["info", "probe", "--output=json"]);
@@ -452,7 +452,7 @@ fn a_pipeline_that_would_not_run_is_told_before_it_runs() {
         slip.all()
     );
     assert_eq!(place.run(&["pipeline", "schema", "--output", "json"]).json()["title"], "Bivium pipeline");
-    // And what fails says where, with the steps so far.
+    // A failure says where, with the steps so far.
     let failing = json!({"name": "p", "steps": [{"id": "one", "plugin": "probe", "method": "fail"}]}).to_string();
     place.write("failing.json", &failing);
     let ran = place.run(&["pipeline", "run", "failing.json"]);

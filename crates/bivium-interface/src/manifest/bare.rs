@@ -1,4 +1,4 @@
-//! The manifest of a plugin that has none: a component, in a file or in memory, or a class or a function in Python.
+//! Makes a manifest for a plugin that has no manifest file: a component, in a file or in memory, or a Python class or function.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,26 +8,25 @@ use serde_json::{Value, json};
 use super::{Component, Manifest, PythonKind, Runtime, WasmPlugin};
 use crate::PluginError;
 
-/// The longest name that a manifest may have.
+/// The longest name of a plugin, in characters.
 const LONGEST_NAME: usize = 64;
 
 impl Manifest {
-    /// The manifest of a component's file that has none. The plugin is named as the file is (`redact.wasm`, which no plugin with a
-    /// manifest is by chance), gets no permissions, and has the limits of a manifest that sets none. Nothing is opened.
+    /// A manifest for a component's file. The plugin has the file's name, with its extension (`redact.wasm`), so that it is not confused
+    /// with a plugin that has a manifest. It gets no permissions and the default limits. No file is opened.
     ///
     /// # Errors
-    /// `invalid-input` if the file's name holds nothing that a plugin's name can be made of.
+    /// `invalid-input` if no plugin name can be made from the file's name.
     pub fn of_component(file: &Path) -> Result<Self, PluginError> {
         let mut manifest = bare(file, &json!({"component": "x.wasm"}))?;
         manifest.runtime = Runtime::wasm(WasmPlugin::of_file(&manifest.path));
         Ok(manifest)
     }
 
-    /// The manifest of a component that is in memory and in no file, under this name. As
-    /// [`of_component`](Self::of_component) otherwise.
+    /// A manifest for a component in memory, with this name. Otherwise like [`of_component`](Self::of_component).
     ///
     /// # Errors
-    /// `invalid-manifest` if the name cannot be a plugin's.
+    /// `invalid-manifest` if this cannot be a plugin's name.
     pub fn of_component_bytes(name: &str, bytes: impl Into<Arc<[u8]>>) -> Result<Self, PluginError> {
         let whole = json!({"name": name, "version": "0", "component": "x.wasm"});
         let mut manifest = Self::parse(&whole.to_string(), Path::new(name))?;
@@ -37,16 +36,18 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The manifest of a class or a function in a Python file that has none. The plugin is named as the file is, finds what lies
-    /// beside the file, runs with `python3` as `python3 FILE` would, and is trusted. Nothing is opened.
+    /// A manifest for a class or a function in a Python file. The plugin has the file's name, can import modules from the file's directory,
+    /// runs with `python3` as `python3 FILE` would, and is trusted. No file is opened.
     ///
     /// # Errors
-    /// `invalid-input` if Python cannot import a module from a file of this name, or the object's name is none.
+    /// `invalid-input` if Python cannot import a module from a file with this name, or `object` is not the name of an object.
     pub fn of_python(file: &Path, object: &str) -> Result<Self, PluginError> {
         let module = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         if module.is_empty() || !module.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
             let message = format!("Python cannot import a module from {}", file.display());
-            return Err(PluginError::invalid_input(message).with_help("name the file in letters, digits and `_`"));
+            return Err(
+                PluginError::invalid_input(message).with_help("use only letters, digits and `_` in the file's name")
+            );
         }
         let mut manifest = bare(file, &object_keys(module, object))?;
         let beside = manifest.path.parent().map(Path::to_owned);
@@ -56,11 +57,11 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The manifest of a class or a function in a module that `python3` finds, written `package.module:OBJECT`. The plugin is named
-    /// so, with `.` for `:`, and is trusted.
+    /// A manifest for a class or a function in a module that `python3` finds, written as `package.module:OBJECT`. The plugin's name is
+    /// that text with `.` for `:`. It is trusted.
     ///
     /// # Errors
-    /// `invalid-input` if the text is none.
+    /// `invalid-input` if the text does not have that form.
     pub fn of_python_module(text: &str) -> Result<Self, PluginError> {
         let (module, object) = text.split_once(':').unwrap_or((text, ""));
         let mut manifest = bare(Path::new(&text.replace(':', ".")), &object_keys(module, object))?;
@@ -68,7 +69,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Whether a text is such a name: `package.module:OBJECT`.
+    /// Whether a text has the form `package.module:OBJECT`.
     #[must_use]
     pub fn is_python_module(text: &str) -> bool {
         let is_name = |name: &str| {
@@ -79,8 +80,8 @@ impl Manifest {
         text.split_once(':').is_some_and(|(module, object)| are_names(module) && are_names(object))
     }
 
-    /// The manifest of whatever a path means: of a component (`FILE.wasm`), or of a class or a function (`FILE.py:OBJECT`,
-    /// `package.module:OBJECT`) that has none, and else the one that lies in the file.
+    /// The manifest for a path: one made for a component (`FILE.wasm`) or for a class or a function (`FILE.py:OBJECT`,
+    /// `package.module:OBJECT`), or else the one in the file.
     ///
     /// # Errors
     /// Those of [`read`](Self::read), [`of_component`](Self::of_component) and [`of_python`](Self::of_python); `not-found` if
@@ -104,22 +105,22 @@ impl Manifest {
         }
         if object.is_empty() {
             let message = format!("{} may have several classes and functions", python.display());
-            let help = format!("name one: {}:NAME", python.display());
+            let help = format!("name the class or function: {}:NAME", python.display());
             return Err(PluginError::invalid_input(message).with_help(help));
         }
         Self::of_python(python, object)
     }
 
-    /// Whether the plugin has no manifest of its own: it is what [`of_component`](Self::of_component),
+    /// Whether the plugin has no manifest file, and this manifest was made by [`of_component`](Self::of_component),
     /// [`of_component_bytes`](Self::of_component_bytes), [`of_python`](Self::of_python) or
-    /// [`of_python_module`](Self::of_python_module) made.
+    /// [`of_python_module`](Self::of_python_module).
     #[must_use]
     pub fn is_bare(&self) -> bool {
         self.is_bare
     }
 }
 
-/// The keys that name an object of a module. Only a function's name has dots.
+/// The manifest keys that name an object of a module. A name with dots can only be a function's.
 fn object_keys(module: &str, object: &str) -> Value {
     if object.contains('.') {
         return json!({"function": format!("{module}:{object}")});
@@ -137,7 +138,7 @@ fn bare(file: &Path, keys: &Value) -> Result<Manifest, PluginError> {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
     let name: String = name.chars().map(plain).collect();
     let name = name.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
-    // All of it is ASCII; the end says what kind of file it is.
+    // All of it is ASCII. The end is kept, because it has the file's extension.
     let name = name.get(name.len().saturating_sub(LONGEST_NAME)..).unwrap_or(name);
     let name = name.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
     let mut whole = json!({"name": name, "version": "0"});
@@ -149,7 +150,7 @@ fn bare(file: &Path, keys: &Value) -> Result<Manifest, PluginError> {
         PluginError::invalid_input(format!("{} cannot be run without a manifest: {why}", file.display()))
     })?;
     manifest.is_bare = true;
-    // Its name does not say whether it is a class.
+    // The name does not tell whether the object is a class.
     if let Some(python) = manifest.python_mut()
         && python.object.kind == PythonKind::Class
     {
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_component_in_memory_lies_in_no_file() {
+    fn a_component_in_memory_has_no_file() {
         let manifest = Manifest::of_component_bytes("in-memory", *b"\0asm").unwrap();
         assert_eq!(manifest.name, "in-memory");
         assert_eq!(manifest.path, Path::new(""));
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_says_what_it_means() {
+    fn a_path_selects_the_kind_of_manifest() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         std::fs::write(path("words.py"), "class Words: pass\n").unwrap();

@@ -1,4 +1,4 @@
-//! [`CheckedText`]: JSON text that is checked as a manifest is, for other files that people write.
+//! [`CheckedText`]: checks other JSON files that users write, in the same way as manifests.
 
 use serde_json::Value;
 
@@ -7,23 +7,23 @@ use super::node::{Kind, Node};
 use super::problems::Problems;
 use crate::{Problem, head};
 
-/// A problem's place is told with at most so many bytes.
+/// The longest place in a problem, in bytes.
 const MOST_PLACE: usize = 200;
-/// And what it says.
+/// The longest message of a problem, in bytes.
 const MOST_MESSAGE: usize = 2000;
 
-/// JSON text, the lines of what is in it, and where it does not fit a schema.
+/// JSON text with the line of each value, and the places where it does not fit a schema.
 pub struct CheckedText {
     root: Node,
     problems: Problems,
 }
 
 impl CheckedText {
-    /// Reads text and checks it against a schema that `schemars` made of a type. `what` is what it is to be, for example
-    /// `a pipeline`.
+    /// Reads text and checks it against a schema that `schemars` made from a type. `what` names the kind of document in messages, for
+    /// example `a pipeline`.
     ///
     /// # Errors
-    /// Where it is broken, if it is no JSON.
+    /// The place of the syntax error, if the text is not JSON.
     pub fn read(text: &str, schema: &Value, what: &str) -> Result<Self, Vec<Problem>> {
         let mut problems = Problems::default();
         let Some(root) = Node::read(text.strip_prefix('\u{feff}').unwrap_or(text), &mut problems) else {
@@ -33,7 +33,7 @@ impl CheckedText {
         Ok(Self { root, problems })
     }
 
-    /// Whether it fits.
+    /// Whether the text fits the schema.
     #[must_use]
     pub fn is_fit(&self) -> bool {
         self.problems.is_empty()
@@ -45,8 +45,8 @@ impl CheckedText {
         self.root.clone().into_value()
     }
 
-    /// Where it does not fit, and more problems at JSON Pointers (the first hundred): each with its line and its place as a person
-    /// writes it, in the order of the file. For an unknown key the nearest that is known is named.
+    /// The places where the text does not fit, together with `more` problems at JSON Pointers; a hundred at most. Each has its line and its
+    /// place in a readable form. They are in the order of the file. For an unknown key, the most similar known key is named.
     #[must_use]
     pub fn problems(&self, more: &[Problem]) -> Vec<Problem> {
         let mut all = self.problems.clone();
@@ -60,7 +60,7 @@ impl CheckedText {
         all.into_list()
     }
 
-    /// The line of what lies at a JSON Pointer, or of the nearest above it that is there.
+    /// The line of the value at a JSON Pointer. If there is none, that of the closest value above it.
     fn line(&self, pointer: &str) -> usize {
         let (mut node, mut line) = (&self.root, self.root.line);
         for part in pointer.split('/').skip(1) {
@@ -79,7 +79,7 @@ impl CheckedText {
     }
 }
 
-/// The beginning of a text that may be as long as its file.
+/// The beginning of a text, which may be as long as its file.
 fn bounded(text: &str, most: usize) -> String {
     let dots = if text.len() > most { "…" } else { "" };
     format!("{}{dots}", head(text, most))
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_lies_at_a_pointer_has_its_line() {
+    fn the_value_at_a_pointer_has_a_line() {
         let text = "{\n  \"a\": [\n    1,\n    {\"b/c\": 2}\n  ]\n}";
         let checked = CheckedText::read(text, &json!({}), "a test").ok().unwrap();
         for (pointer, line) in

@@ -1,4 +1,4 @@
-//! [`Document`]: the form of a manifest's file.
+//! [`Document`]: a manifest in the form of its file.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use super::{Ancestor, Component, Instances, Isolation, Limits, Manifest, Permiss
 use super::{PythonPlugin, Resources, Runtime, RuntimeKind, WasmPlugin, is_default, schema, text};
 use crate::lossy;
 
-/// A manifest as it stands in its file: the keys of both runtimes side by side.
+/// A manifest in the form of its file, with the keys of both runtimes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(
@@ -25,7 +25,7 @@ pub(super) struct Document {
     /// The plugin's version.
     #[schemars(with = "text::Version")]
     pub(super) version: String,
-    /// One sentence.
+    /// A description in one sentence.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(with = "text::Prose", !skip_serializing_if)]
     pub(super) description: String,
@@ -33,22 +33,22 @@ pub(super) struct Document {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<text::Label>")]
     pub(super) category: Option<String>,
-    /// Which runtime. In its absence a component implies `wasm`, and a module with a class, or a function, implies `python`.
+    /// The runtime. If it is missing, a component implies `wasm`, and a module with a class, or a function, implies `python`.
     #[schemars(with = "Option<RuntimeKind>")]
     pub(super) runtime: RuntimeKind,
     /// The component's file (`.wasm`).
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "lossy::optional")]
     #[schemars(with = "Option<text::FilePath>", extend("x-runtime" = "wasm"))]
     pub(super) component: Option<PathBuf>,
-    /// The component's SHA-256 in hexadecimal, in lower case once read; another file is refused.
+    /// The SHA-256 digest of the component, in hexadecimal. A file with another digest is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<text::Sha256>", extend("x-runtime" = "wasm"))]
     pub(super) sha256: Option<String>,
-    /// Whether an instance serves many calls or one.
+    /// Whether an instance serves many calls or only one.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(!skip_serializing_if, extend("x-runtime" = "wasm"))]
     pub(super) isolation: Isolation,
-    /// How many instances of a component there may be.
+    /// How many instances of a component there may be at once.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(!skip_serializing_if, extend("x-runtime" = "wasm"))]
     pub(super) instances: Instances,
@@ -56,7 +56,7 @@ pub(super) struct Document {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<text::Module>", extend("x-runtime" = "python"))]
     pub(super) module: Option<String>,
-    /// The class in it.
+    /// The class in the module.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<text::Class>", extend("x-runtime" = "python"))]
     pub(super) class: Option<String>,
@@ -71,24 +71,24 @@ pub(super) struct Document {
         extend("x-runtime" = "python", "maxProperties" = 256, "propertyNames" = schema::inline::<text::Argument>())
     )]
     pub(super) init_args: Map<String, Value>,
-    /// A directory for the worker's module path, where the plugin is no installed package.
+    /// A directory that is added to the worker's module path, for a plugin that is not an installed package.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "lossy::optional")]
     #[schemars(with = "Option<text::FilePath>", extend("x-runtime" = "python"))]
     pub(super) source: Option<PathBuf>,
-    /// The Python interpreter of an environment that exists already. Symbolic links in it are kept, since a
-    /// virtual environment's interpreter is one.
+    /// The Python interpreter of an existing environment. Symbolic links are not resolved, because the interpreter of a virtual
+    /// environment is one.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "lossy::optional")]
     #[schemars(with = "Option<text::FilePath>", extend("x-runtime" = "python"))]
     pub(super) python_path: Option<PathBuf>,
-    /// Requirements (PEP 508) of an environment that the host makes and keeps.
+    /// Requirements (PEP 508). The host makes an environment for them and keeps it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Vec<text::Requirement>>", length(max = 256), extend("x-runtime" = "python"))]
     pub(super) requirements: Option<Vec<String>>,
-    /// Which versions of Python will do (PEP 440).
+    /// The versions of Python with which the plugin works (PEP 440).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<text::PythonVersions>", extend("x-runtime" = "python"))]
     pub(super) requires_python: Option<String>,
-    /// Environment variables of the worker.
+    /// Environment variables that are set for the worker.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(
         with = "BTreeMap<String, text::EnvValue>",
@@ -96,8 +96,8 @@ pub(super) struct Document {
         extend("x-runtime" = "python", "maxProperties" = 256, "propertyNames" = schema::inline::<text::EnvName>())
     )]
     pub(super) env_vars: BTreeMap<String, String>,
-    /// Variables of the host's environment that a trusted worker gets, by name, or by a pattern with `*`. A confined one gets what
-    /// `permissions.env` names instead.
+    /// Variables of the host's environment that a trusted worker gets, by name or by a pattern with `*`. A confined worker gets those in
+    /// `permissions.env` instead.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<text::EnvPattern>", !skip_serializing_if, length(max = 256), extend("x-runtime" = "python"))]
     pub(super) pass_env: Vec<String>,
@@ -105,11 +105,11 @@ pub(super) struct Document {
     #[serde(default = "one", skip_serializing_if = "is_one")]
     #[schemars(!skip_serializing_if, range(min = 1, max = 64), extend("x-runtime" = "python"))]
     pub(super) concurrency: u32,
-    /// How many workers.
+    /// How many workers the plugin has.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     #[schemars(!skip_serializing_if, range(min = 1, max = 64), extend("x-runtime" = "python"))]
     pub(super) replicas: u32,
-    /// After how many idle seconds a worker is stopped until the next call; never, if absent.
+    /// After how many idle seconds a worker is stopped, until the next call. If it is missing, workers are not stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 31_536_000), extend("x-runtime" = "python"))]
     pub(super) idle_stop_s: Option<u64>,
@@ -117,20 +117,20 @@ pub(super) struct Document {
     #[serde(default = "start_s", skip_serializing_if = "is_start_s")]
     #[schemars(!skip_serializing_if, range(min = 1, max = 86_400), extend("x-runtime" = "python"))]
     pub(super) start_s: u64,
-    /// JSON Schema of the configuration; in its absence the plugin is asked.
+    /// JSON Schema of the configuration. If it is missing, the plugin is asked for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Map<String, Value>>")]
     pub(super) config_schema: Option<Value>,
-    /// What the plugin needs of the machine.
+    /// What the machine must have for the plugin.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) resources: Resources,
-    /// What the plugin may do. A component without them may do nothing; a Python plugin without them is trusted.
+    /// What the plugin may do. A component without permissions may do nothing; a Python plugin without permissions is trusted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) permissions: Option<Permissions>,
-    /// What the plugin may use up.
+    /// How much the plugin may use.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) limits: Limits,
-    /// Refuse to start a worker that cannot be held to its permissions and limits.
+    /// Whether to refuse to start a worker whose permissions and limits this machine cannot enforce.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(!skip_serializing_if)]
     pub(super) enforce: bool,
@@ -141,7 +141,7 @@ pub(super) struct Document {
 }
 
 impl Document {
-    /// The manifest; none where a key is missing that its runtime needs, which the rules have told.
+    /// The manifest; `None` if a key is missing that its runtime needs, which the rules have reported.
     pub(super) fn into_manifest(self) -> Option<Manifest> {
         let runtime = match self.runtime {
             RuntimeKind::Wasm => Runtime::wasm(WasmPlugin {
@@ -183,7 +183,7 @@ impl Document {
     }
 }
 
-/// The object that a function's name, or a module and a class, name.
+/// The Python object that `function`, or `module` and `class`, name.
 fn object(function: Option<String>, module: Option<String>, class: Option<String>) -> Option<PythonObject> {
     let (module, name, kind) = match function {
         Some(function) => {
@@ -268,7 +268,7 @@ fn start_s() -> u64 {
     60
 }
 
-// serde calls these with a reference.
+// serde calls these functions with a reference.
 #[expect(clippy::trivially_copy_pass_by_ref)]
 fn is_one(value: &u32) -> bool {
     *value == one()

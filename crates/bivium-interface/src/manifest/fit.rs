@@ -1,7 +1,7 @@
-//! Walks a file beside its schema and notes where they part.
+//! Compares a file with its schema and reports all differences.
 //!
-//! It knows the keywords that `schemars` makes of our types and no others; a general validator knows neither lines
-//! nor how to say these things in the words of someone who writes a manifest.
+//! It knows only the keywords that `schemars` makes from the types of this project. A general validator would know neither lines nor
+//! the words of authors of manifests.
 
 use regex_lite::Regex;
 use serde_json::{Number, Value};
@@ -11,15 +11,15 @@ use super::problems::{Problems, quoted};
 use super::schema::properties;
 use crate::nearest::ALIKE;
 
-/// What a manifest is called.
+/// The name of a manifest in messages.
 const MANIFEST: &str = "a manifest";
 
-/// Notes everything in which `node` does not fit `schema`.
+/// Reports every place where `node` does not fit `schema`.
 pub(super) fn check(node: &Node, schema: &Value, problems: &mut Problems) {
     check_as(node, schema, MANIFEST, problems);
 }
 
-/// The same for a file of another kind, which is named for messages.
+/// As [`check`], for a file of another kind, which `what` names in messages.
 pub(super) fn check_as(node: &Node, schema: &Value, what: &str, problems: &mut Problems) {
     Walk { root: schema, what, problems }.node(node, schema, "");
 }
@@ -31,7 +31,7 @@ struct Walk<'s, 'p> {
 }
 
 impl<'s> Walk<'s, '_> {
-    /// `at` is the way from the root, such as `permissions.filesystem[0].path`; empty for the root.
+    /// `at` is the path from the root, such as `permissions.filesystem[0].path`; empty for the root.
     fn node(&mut self, node: &Node, schema: &'s Value, at: &str) {
         if matches!(node.kind, Kind::Broken) || (matches!(node.kind, Kind::Null) && is_nullable(schema)) {
             return;
@@ -54,7 +54,7 @@ impl<'s> Walk<'s, '_> {
         }
     }
 
-    /// The schema meant by a reference or by "this or null".
+    /// The schema that a `$ref` names, or the one beside null in an `anyOf`.
     fn target(&self, schema: &'s Value) -> &'s Value {
         if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
             let found = reference.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer));
@@ -145,13 +145,13 @@ impl<'s> Walk<'s, '_> {
         }
     }
 
-    /// An unknown key is mostly a slip of the pen, or stands in the wrong object.
+    /// Reports an unknown key. Usually it is mistyped or in the wrong object.
     fn unknown(&mut self, entry: &Entry, schema: &'s Value, at: &str) {
         let key: String = entry.key.chars().take(64).collect();
         let elsewhere = properties(self.root)
             .find(|(_, inner)| properties(self.target(inner)).any(|(known, _)| *known == key))
             .filter(|(outer, _)| !at.starts_with(outer.as_str()))
-            .map(|(outer, _)| format!("it belongs into `{outer}`"));
+            .map(|(outer, _)| format!("it belongs in `{outer}`"));
         let nearest = || {
             let (likeness, known) = properties(schema)
                 .map(|(known, inner)| (strsim::jaro_winkler(&key, known), known, inner.get("deprecated").is_some()))
@@ -161,12 +161,12 @@ impl<'s> Walk<'s, '_> {
             Some(if likeness > ALIKE {
                 format!("did you mean `{known}`?")
             } else {
-                format!("the nearest that is known is `{known}`")
+                format!("the most similar known key is `{known}`")
             })
         };
         let within = if at.is_empty() { String::new() } else { format!(" in `{at}`") };
         let listed = if self.what == MANIFEST { "docs/manifest.md" } else { "its schema" };
-        let hint = elsewhere.or_else(nearest).unwrap_or_else(|| format!("{listed} lists the known ones"));
+        let hint = elsewhere.or_else(nearest).unwrap_or_else(|| format!("{listed} lists the known keys"));
         self.problems.add(entry.line, format!("unknown key {}{within}; {hint}", quoted(&entry.key)));
     }
 
@@ -211,7 +211,7 @@ fn has_type(node: &Node, schema: &Value) -> bool {
     types.is_empty() || types.contains(&name) || (name == "integer" && types.contains(&"number"))
 }
 
-/// The texts that a schema of an enum allows.
+/// The texts that the schema of an enum allows.
 fn choices(schema: &Value) -> Option<Vec<&str>> {
     if let Some(one) = schema.get("const") {
         return Some(one.as_str().into_iter().collect());

@@ -1,11 +1,11 @@
-//! What a plugin may use up. A manifest asks, a host's policy has the last word: [`HostPolicy`](crate::HostPolicy).
+//! How much a plugin may use. A manifest asks for limits; the host's policy decides ([`HostPolicy`](crate::HostPolicy)).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 macro_rules! limits {
     ($($(#[$meta:meta])* $name:ident,)*) => {
-        /// What the plugin may use up. None means the host's default.
+        /// How much the plugin may use. A missing limit has the host's default.
         #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         #[serde(default, deny_unknown_fields)]
         #[non_exhaustive]
@@ -14,7 +14,7 @@ macro_rules! limits {
         }
 
         impl Limits {
-            /// The keys as they stand in errors, in the order of [`each`](Self::each).
+            /// The keys as errors write them, in the order of [`each`](Self::each).
             pub(crate) const KEYS: &[&'static str] = &[$(concat!("limits.", stringify!($name))),*];
 
             /// Every limit with its key in a manifest.
@@ -45,16 +45,16 @@ limits! {
     /// Tables within one instance of a component.
     #[schemars(range(min = 1, max = 10_000), extend("x-runtime" = "wasm"))]
     tables,
-    /// Stack of a component's functions, in KiB, rounded up to 512, 1024, 2048 and so on.
+    /// The stack of a component's functions, in KiB. It is rounded up to 512, 1024, 2048 and so on.
     #[schemars(range(min = 512, max = 65_536), extend("x-runtime" = "wasm"))]
     stack_kb,
-    /// Wall time of one call, in milliseconds; a reader's pauses between the results of a stream do not count.
+    /// Wall-clock time of one call, in milliseconds. Pauses of the reader between the results of a stream do not count.
     #[schemars(range(min = 1, max = 2_592_000_000_u64))]
     call_ms,
     /// Processor time of one call, in milliseconds.
     #[schemars(range(min = 1, max = 2_592_000_000_u64), extend("x-runtime" = "wasm"))]
     cpu_ms,
-    /// Fuel of one call of a component; none means that fuel is not counted.
+    /// Fuel of one call of a component. If it is missing, fuel is not counted.
     #[schemars(range(min = 1), extend("x-runtime" = "wasm"))]
     fuel,
     /// Size of a component's file, in MiB.
@@ -66,28 +66,28 @@ limits! {
     /// JSON of one payload, in MiB.
     #[schemars(range(min = 1, max = 4096))]
     payload_mb,
-    /// What one call may write into blobs and files, in MiB.
+    /// How much one call may write into blobs and files, in MiB.
     #[schemars(range(min = 1, max = 16_777_216))]
     blob_mb,
-    /// Blobs, writers and streams that an instance of a component holds at once.
+    /// Blobs, writers and streams that an instance of a component may have at once.
     #[schemars(range(min = 1, max = 1_000_000), extend("x-runtime" = "wasm"))]
     blobs,
-    /// Files and directories that an instance holds open at once.
+    /// Files and directories that an instance may have open at once.
     #[schemars(range(min = 1, max = 1_000_000))]
     files,
-    /// Network connections that an instance holds open at once.
+    /// Network connections that an instance may have open at once.
     #[schemars(range(min = 1, max = 1_000_000), extend("x-runtime" = "wasm"))]
     connections,
     /// The body of one response that a component receives over HTTP, in MiB.
     #[schemars(range(min = 1, max = 1_048_576), extend("x-runtime" = "wasm"))]
     response_mb,
-    /// Log records a second of one instance; the rest are counted and dropped.
+    /// Log records of one instance per second. Further records are counted and dropped.
     #[schemars(range(min = 1, max = 1_000_000))]
     log_records,
     /// Processes and threads of a worker.
     #[schemars(range(min = 1, max = 1_000_000), extend("x-runtime" = "python"))]
     processes,
-    /// What a worker's libraries keep on disk for later (models, compiled kernels), in MiB.
+    /// Size of the cache on disk of a worker's libraries (models, compiled kernels), in MiB.
     #[schemars(range(min = 1, max = 16_777_216), extend("x-runtime" = "python"))]
     cache_mb,
     /// Calls that may wait for the plugin at once.
@@ -96,19 +96,19 @@ limits! {
 }
 
 impl Limits {
-    /// Each limit at the smaller of the two values; one that only one side names has that value.
+    /// Each limit with the smaller of the two values. A limit that only one of them sets has that value.
     #[must_use]
     pub fn tightest(mut self, other: &Self) -> Self {
-        for ((_, own), (_, theirs)) in self.each_mut().zip(other.each()) {
-            *own = match (*own, theirs) {
-                (Some(own), Some(theirs)) => Some(own.min(theirs)),
-                (own, theirs) => own.or(theirs),
+        for ((_, limit), (_, other)) in self.each_mut().zip(other.each()) {
+            *limit = match (*limit, other) {
+                (Some(limit), Some(other)) => Some(limit.min(other)),
+                (limit, other) => limit.or(other),
             };
         }
         self
     }
 
-    /// Each limit that is not named takes the value of `defaults`.
+    /// Each limit that is not set gets the value of `defaults`.
     #[must_use]
     pub fn or(mut self, defaults: &Self) -> Self {
         for ((_, own), (_, default)) in self.each_mut().zip(defaults.each()) {

@@ -1,15 +1,14 @@
 //! The manifest: the JSON file that declares a plugin.
 //!
-//! The types of this folder are the one place that says which keys there are, of what type, with which bounds and
-//! for which runtime (`x-runtime`). The schema that `schemars` makes of them ([`Manifest::json_schema`]) is what editors
-//! use and what a file is checked against, so the two cannot differ:
+//! Only the types in this folder define the keys, their types, their bounds and their runtimes (`x-runtime`). `schemars` makes a schema
+//! from them ([`Manifest::json_schema`]). Editors use this schema, and files are checked against it, so the two cannot differ:
 //!
-//! - `node` reads the JSON and keeps the lines,
+//! - `node` reads the JSON and records the lines,
 //! - `lift` turns the ancestor's two forms into ours,
-//! - `fit` walks the file beside the schema, `rules` knows what keys say of each other,
-//! - `resolve` makes the paths absolute.
+//! - `fit` compares the file with the schema, and `rules` checks how keys fit together,
+//! - `resolve` makes paths absolute.
 //!
-//! A manifest is untrusted: nothing here opens a file that it names, and every count and number in it is bounded.
+//! A manifest is untrusted. Nothing here opens a file that it names, and every count and number in it is limited.
 
 mod adapter;
 mod ancestor;
@@ -51,10 +50,10 @@ pub use python::{PythonKind, PythonObject, PythonPlugin};
 pub use requirement::requirement_fault;
 pub use runtime::{Component, Instances, Isolation, Runtime, RuntimeKind, WasmPlugin};
 
-/// What declares a plugin. Paths are absolute once read by [`Manifest::parse`].
+/// Declares a plugin. [`Manifest::parse`] makes the paths absolute.
 ///
-/// What every plugin has stands here, and in [`runtime`](Self::runtime) what only those of one runtime have. As JSON it is the file's
-/// form, in which the keys of both stand side by side.
+/// [`runtime`](Self::runtime) has what only plugins of one runtime have. Written as JSON, a manifest has the form of its file, with
+/// the keys of all parts in one object.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(into = "Document")]
 #[non_exhaustive]
@@ -63,30 +62,30 @@ pub struct Manifest {
     pub name: String,
     /// The plugin's version.
     pub version: String,
-    /// One sentence.
+    /// A description in one sentence.
     pub description: String,
     /// What kind of work it does, for example `transcription`.
     pub category: Option<String>,
-    /// How it runs.
+    /// How the plugin runs.
     pub runtime: Runtime,
-    /// JSON Schema of the configuration; in its absence the plugin is asked.
+    /// JSON Schema of the configuration. If it is missing, the plugin is asked for it.
     pub config_schema: Option<Value>,
-    /// What the plugin needs of the machine.
+    /// What the machine must have for the plugin.
     pub resources: Resources,
-    /// What the plugin may do. A component without them may do nothing; a Python plugin without them is trusted.
+    /// What the plugin may do. A component without permissions may do nothing; a Python plugin without permissions is trusted.
     pub permissions: Option<Permissions>,
-    /// What the plugin may use up.
+    /// How much the plugin may use.
     pub limits: Limits,
-    /// Refuse to start a worker that cannot be held to its permissions and limits.
+    /// Whether to refuse to start a worker whose permissions and limits this machine cannot enforce.
     pub enforce: bool,
     /// The manifest's own file.
     pub path: PathBuf,
-    /// Whether there is no such file.
+    /// Whether there is no manifest file.
     is_bare: bool,
 }
 
 impl Manifest {
-    /// What only a component's manifest has; none of a Python plugin's.
+    /// What only a component's manifest has; `None` for a Python plugin.
     #[must_use]
     pub fn wasm(&self) -> Option<&WasmPlugin> {
         match &self.runtime {
@@ -95,7 +94,7 @@ impl Manifest {
         }
     }
 
-    /// What only a Python plugin's manifest has; none of a component's.
+    /// What only a Python plugin's manifest has; `None` for a component.
     #[must_use]
     pub fn python(&self) -> Option<&PythonPlugin> {
         match &self.runtime {
@@ -116,7 +115,7 @@ impl Manifest {
         self.python()?.ancestor.as_ref()
     }
 
-    /// The files and directories that the plugin is made of, each with its key.
+    /// The files and directories that the plugin consists of, each with its key.
     pub fn parts(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         let component = self.wasm().and_then(|wasm| wasm.component.file());
         let (source, python) = match self.python() {
@@ -127,7 +126,7 @@ impl Manifest {
         all.into_iter().filter_map(|(key, path)| Some((key, path?)))
     }
 
-    /// What only a Python plugin's manifest has, to be changed.
+    /// What only a Python plugin's manifest has, as a mutable reference.
     pub fn python_mut(&mut self) -> Option<&mut PythonPlugin> {
         match &mut self.runtime {
             Runtime::Python(python) => Some(std::sync::Arc::make_mut(python)),
@@ -136,23 +135,23 @@ impl Manifest {
     }
 }
 
-/// What the plugin needs of the machine; the scheduler admits calls by it.
+/// What the machine must have for the plugin. The scheduler uses it to admit calls.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Resources {
     /// Whether it needs a GPU.
     pub requires_gpu: bool,
-    /// Free GPU memory needed, in MiB.
+    /// Free GPU memory that it needs, in MiB.
     #[schemars(range(max = 16_777_216))]
     pub min_gpu_vram_mb: Option<u64>,
-    /// Free host memory needed, in MiB.
+    /// Free host memory that it needs, in MiB.
     #[schemars(range(max = 16_777_216))]
     pub min_system_ram_mb: Option<u64>,
-    /// Processor slots that a call takes: for calls that compute. The host has one for each logical processor unless it says otherwise.
+    /// Processor slots that a call occupies, for plugins that compute. By default a host has one slot for each logical processor.
     #[schemars(range(max = 4096))]
     pub cpu_slots: Option<u32>,
-    /// Operating systems on which it runs; any if empty.
+    /// Operating systems on which it runs. Empty means all.
     #[schemars(with = "Vec<text::Label>", length(max = 64))]
     pub platforms: Vec<String>,
     /// Accelerators that it can use.

@@ -1,9 +1,8 @@
-//! JSON whose every value knows its line.
+//! Reads JSON so that every value has its line.
 //!
-//! The grammar is `serde_json`'s: it checks the whole text first and says where it is broken. The tree is then
-//! made level by level from raw slices of the text, whose place in it gives the line. Each level scans its slice
-//! again, so nesting is bounded by [`DEEPEST`], which also keeps the recursion off the end of the stack.
-//! A key that occurs twice in an object is a problem here, since no later step could see it.
+//! `serde_json` checks the whole text first and reports syntax errors. Then the tree is made level by level from slices of the text,
+//! whose positions give the lines. Each level scans its slice again, so the depth is limited by [`DEEPEST`]; this also limits the
+//! recursion. A key that occurs twice in an object is reported here, because no later step could see it.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -16,10 +15,10 @@ use serde_json::{Map, Number, Value};
 use super::problems::{Problems, quoted};
 use crate::exact;
 
-/// Deeper JSON is refused. JSON Schemas in a manifest rarely pass 20 levels.
+/// JSON that is nested deeper is refused. JSON Schemas in a manifest rarely have more than 20 levels.
 const DEEPEST: usize = 64;
 
-/// A value and the line in which it begins.
+/// A value and the line where it begins.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     pub(super) line: usize,
@@ -34,7 +33,7 @@ pub(super) enum Kind {
     String(String),
     Array(Vec<Node>),
     Object(Vec<Entry>),
-    /// A value with a problem of its own, which fits everything so that it causes no second one.
+    /// A value with a problem that was already reported. It fits every schema, so that it causes no second problem.
     Broken,
 }
 
@@ -47,7 +46,7 @@ pub(super) struct Entry {
 }
 
 impl Node {
-    /// Reads JSON; nothing if the text is no JSON at all.
+    /// Reads JSON; `None` if the text is not JSON.
     pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Self> {
         match serde_json::from_str::<&RawValue>(text) {
             Ok(raw) => Some(Reader::new(text, problems).node(raw)),
@@ -78,14 +77,14 @@ impl Node {
         self.entries().iter().find(|entry| entry.key == key && !matches!(entry.value.kind, Kind::Null))
     }
 
-    /// Takes a key out of an object.
+    /// Removes a key from an object.
     pub(super) fn remove(&mut self, key: &str) -> Option<Entry> {
         let Kind::Object(entries) = &mut self.kind else { return None };
         let index = entries.iter().position(|entry| entry.key == key)?;
         Some(entries.remove(index))
     }
 
-    /// Gives an object's key a value, which takes the object's line.
+    /// Sets an object's key. The value gets the object's line.
     pub(super) fn set(&mut self, key: &str, kind: Kind) {
         self.remove(key);
         let line = self.line;
@@ -115,23 +114,23 @@ impl Node {
     }
 }
 
-/// Adds entries to those of an object; a key that is there already is a problem and is left out.
+/// Adds entries to an object. A key that the object already has is reported and left out.
 pub(super) fn merge(into: &mut Vec<Entry>, from: Vec<Entry>, problems: &mut Problems) {
     let mut known: HashSet<String> = into.iter().map(|entry| entry.key.clone()).collect();
     for entry in from {
         if known.insert(entry.key.clone()) {
             into.push(entry);
         } else {
-            problems.add(entry.line, format!("the key {} is there twice; keep one of them", quoted(&entry.key)));
+            problems.add(entry.line, format!("the key {} occurs twice; keep one of them", quoted(&entry.key)));
         }
     }
 }
 
 struct Reader<'t, 'p> {
     text: &'t str,
-    /// Where each line but the first begins.
+    /// Where each line except the first begins.
     lines: Vec<usize>,
-    /// The way to the value at hand, such as `init_args.a[0]`, and how many levels it lies below the root.
+    /// The path to the current value, such as `init_args.a[0]`, and its depth below the root.
     way: String,
     depth: usize,
     problems: &'p mut Problems,
@@ -149,7 +148,7 @@ impl<'t, 'p> Reader<'t, 'p> {
         1 + self.lines.partition_point(|start| *start <= offset)
     }
 
-    /// What lies below the value at hand; `step` adds the last part of the way.
+    /// Reads a value below the current one. `step` adds the last part of the path.
     fn below(&mut self, raw: &'t RawValue, step: impl FnOnce(&mut String)) -> Node {
         let length = self.way.len();
         step(&mut self.way);
@@ -167,7 +166,7 @@ impl<'t, 'p> Reader<'t, 'p> {
             Kind::Broken
         } else {
             self.kind(raw).unwrap_or_else(|error| {
-                // The grammar is checked, so what is left is a number or an escape sequence that means nothing.
+                // The syntax is checked, so only a number or an escape sequence can be wrong here.
                 let what = if raw.get().starts_with('"') { "text" } else { "number" };
                 self.problems.add(line, format!("this {what} cannot be read: {}", without_place(&error)));
                 Kind::Broken
@@ -217,14 +216,14 @@ impl<'t, 'p> Reader<'t, 'p> {
     }
 }
 
-/// An error's words without its line and column, which count from the slice that was read.
+/// An error's message without its line and column, which are relative to the slice.
 fn without_place(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     message.strip_suffix(&place).unwrap_or(&message).to_owned()
 }
 
-/// An object's keys and values as they stand.
+/// An object's keys and values as raw text.
 struct Pairs;
 
 impl<'de> Visitor<'de> for Pairs {

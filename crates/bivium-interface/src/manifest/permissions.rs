@@ -1,5 +1,4 @@
-//! What a plugin may do, as its manifest asks for it. Everything not named is denied; what a host grants of it is
-//! the host's to say.
+//! The permissions that a manifest asks for. Everything else is denied. The host decides what it grants of them.
 
 use std::path::PathBuf;
 
@@ -9,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::text;
 use crate::lossy;
 
-/// What the plugin may do. Everything not named is denied.
+/// What the plugin may do. Everything that is not listed is denied.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -17,21 +16,21 @@ pub struct Permissions {
     /// Directories that it may use.
     #[schemars(length(max = 64))]
     pub filesystem: Vec<FilesystemPermission>,
-    /// Whither it may connect, for example `https://api.example.com:443`; see [`NetworkRule`](crate::NetworkRule).
+    /// Where it may connect to, for example `https://api.example.com:443`; see [`NetworkRule`](crate::NetworkRule).
     #[schemars(with = "Vec<text::Origin>", length(max = 256))]
     pub network: Vec<String>,
-    /// Whether names in `network` may lead to private, loopback and link-local addresses.
+    /// Whether names in `network` may resolve to private, loopback and link-local addresses.
     pub private_network: bool,
-    /// Environment variables that it may see.
+    /// Environment variables of the host that it may see.
     #[schemars(with = "Vec<text::EnvName>", length(max = 256))]
     pub env: Vec<String>,
-    /// Whether it may read the clocks; without, time stands still but for what it sleeps.
+    /// Whether it may read the clocks. Otherwise time passes only while it sleeps.
     pub clocks: bool,
-    /// Whether it may have random numbers; without, they are the same in every run.
+    /// Whether it gets random numbers. Otherwise its random numbers are the same in every run.
     pub random: bool,
-    /// Whether a component sees the blobs of its call as read-only files too, for guests that know only files.
+    /// Whether a component also sees the blobs of its call as read-only files, for guests that can only read files.
     pub blob_files: bool,
-    /// Secrets that the host puts into its requests.
+    /// Secrets that the host adds to its HTTP requests.
     #[schemars(length(max = 64))]
     pub secrets: Vec<SecretPermission>,
 }
@@ -54,7 +53,7 @@ pub struct FilesystemPermission {
 }
 
 impl FilesystemPermission {
-    /// This directory of the host, as the plugin sees it in `guest`.
+    /// Permission for this directory of the host, which the plugin sees as `guest`.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, guest: impl Into<String>, mode: FilesystemMode) -> Self {
         Self { path: path.into(), guest: guest.into(), mode }
@@ -72,7 +71,7 @@ pub enum FilesystemMode {
     Write,
 }
 
-/// A secret that the host puts into a plugin's requests, so that the plugin never sees it.
+/// A secret that the host adds to a plugin's HTTP requests, so that the plugin never sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -87,7 +86,7 @@ pub struct SecretPermission {
     #[serde(default = "bare_secret")]
     #[schemars(with = "text::SecretFormat")]
     pub format: String,
-    /// The hosts that it may go to.
+    /// The hosts that it may be sent to.
     #[schemars(with = "Vec<text::Host>", length(min = 1, max = 64))]
     pub hosts: Vec<String>,
 }

@@ -1,11 +1,11 @@
-//! The problems found in one file, with their lines.
+//! Collects the problems of one file, with their lines.
 
 use crate::Problem;
 
-/// More than this help nobody, and a hostile file could have a hundred thousand.
+/// The largest number of problems. More do not help, and a hostile file could have a hundred thousand.
 const MOST: usize = 100;
 
-/// What is wrong with a file, in the order found.
+/// The problems of a file, in the order in which they were found.
 #[derive(Default, Clone)]
 pub(super) struct Problems {
     found: Vec<(usize, String)>,
@@ -13,7 +13,7 @@ pub(super) struct Problems {
 }
 
 impl Problems {
-    /// Notes a problem in a line, counted from 1.
+    /// Adds a problem in a line, counted from 1.
     pub(super) fn add(&mut self, line: usize, message: impl Into<String>) {
         if self.is_full() {
             self.more = true;
@@ -22,7 +22,7 @@ impl Problems {
         }
     }
 
-    /// Whether further problems are no longer kept.
+    /// Whether no more problems are collected.
     pub(super) fn is_full(&self) -> bool {
         self.found.len() >= MOST
     }
@@ -42,14 +42,14 @@ impl Problems {
         if self.more {
             list.push(Problem {
                 location: String::new(),
-                message: format!("there are more than {MOST} problems; mend these first"),
+                message: format!("there are more than {MOST} problems; correct these first"),
             });
         }
         list
     }
 }
 
-/// A text of the file, quoted, escaped and cut for a message.
+/// A text of the file, quoted, escaped and shortened for a message.
 pub(crate) fn quoted(text: &str) -> String {
     const LONGEST: usize = 64;
     match text.char_indices().nth(LONGEST) {

@@ -1,16 +1,15 @@
-//! Requirements of a Python plugin: which of them an installer is given.
+//! Checks the requirements of a Python plugin before an installer gets them.
 //!
-//! A manifest is a stranger's. What it asks for becomes arguments of pip or uv, which read far more than PEP 508:
-//! options, paths, local archives, `file:` URLs, and (uv) `${NAME}` in a URL as an environment variable, which
-//! would send it to that URL's server. Taken are a name with extras, versions and a marker, or a name with an
-//! `https:` URL; all else is refused.
+//! A manifest is untrusted, and its requirements become arguments of pip or uv. These accept much more than PEP 508: options, paths,
+//! local archives, `file:` URLs, and (uv) `${NAME}` in a URL, which would send that environment variable to the URL's server. Only
+//! a name with extras, versions and a marker, or a name with an `https:` URL, is accepted.
 
 use pep440_rs::VersionSpecifiers;
 
 /// The longest requirement, in bytes.
 const LONGEST: usize = 2048;
 
-/// What is wrong with a requirement, going on from its text.
+/// What is wrong with a requirement, as the end of a sentence that begins with its text.
 #[must_use]
 pub fn requirement_fault(text: &str) -> Option<String> {
     if text.len() > LONGEST {
@@ -51,17 +50,17 @@ fn fault_of_url(text: &str) -> Option<String> {
         return Some("is neither from an index nor from an https URL".into());
     };
     if place.is_empty() || place.starts_with('/') || url.contains([' ', '"', '\\', '`', '<', '>']) {
-        return Some("has no proper URL".into());
+        return Some("has no valid URL".into());
     }
     url.contains(['$', '{', '}']).then(|| "has a URL with a variable in it".into())
 }
 
-/// What is wrong with the versions of a package or of Python (PEP 440), going on from their text.
+/// What is wrong with the versions of a package or of Python (PEP 440), as the end of a sentence that begins with their text.
 pub(super) fn fault_of_versions(text: &str) -> Option<String> {
     let inner = text.strip_prefix('(').and_then(|text| text.strip_suffix(')')).unwrap_or(text);
     let error = inner.parse::<VersionSpecifiers>().err()?.to_string();
     Some(format!(
-        "has versions that PEP 440 does not know: {}",
+        "has versions that PEP 440 does not allow: {}",
         error.lines().next().unwrap_or_default().trim_end_matches(':')
     ))
 }
@@ -113,8 +112,8 @@ mod tests {
             ("name @ http://example.com/x.whl", "https URL"),
             ("name @ git+ssh://git@example.com/x", "https URL"),
             ("name @ ../x", "https URL"),
-            ("name @ https:///x", "no proper URL"),
-            ("name @ https://e.example/x --pre", "no proper URL"),
+            ("name @ https:///x", "no valid URL"),
+            ("name @ https://e.example/x --pre", "no valid URL"),
             ("name @ https://e.example/${HOME}", "variable"),
             (&"x".repeat(LONGEST + 1), "longer"),
         ] {

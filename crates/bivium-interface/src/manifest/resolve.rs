@@ -1,13 +1,13 @@
 //! Makes a manifest's paths absolute.
 //!
-//! Lexically: no file is looked at and no symbolic link followed, since the interpreter of a virtual environment
-//! is a link whose target would be another environment. `..` is kept for the same reason.
+//! Only the text of the paths is used. No file is read and no symbolic link is followed, because the interpreter of a virtual environment
+//! is a link whose target belongs to another environment. `..` is kept for the same reason.
 
 use std::path::{Path, PathBuf};
 
 use super::document::Document;
 
-/// Makes every relative path start from the directory of the manifest, which lies at `path`.
+/// Makes every relative path absolute, from the directory of the manifest at `path`.
 pub(super) fn resolve(document: &mut Document, path: &Path) {
     let base = path.parent().map(Path::to_owned).unwrap_or_default();
     let filesystem = document.permissions.iter_mut().flat_map(|permissions| &mut permissions.filesystem);
@@ -19,7 +19,7 @@ pub(super) fn resolve(document: &mut Document, path: &Path) {
     }
 }
 
-/// The path from the root; as it stands where the working directory is gone.
+/// The absolute path; unchanged if the working directory no longer exists.
 pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

@@ -1,4 +1,4 @@
-//! What the keys of a manifest say of each other.
+//! Checks how the keys of a manifest fit together.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use super::{RuntimeKind, schema};
 use crate::NetworkRule;
 use crate::policy::SECRET_VARIABLE;
 
-/// Says which runtime the plugin has and notes what contradicts it; none if that cannot be told.
+/// The plugin's runtime. Reports everything that contradicts it; `None` if the runtime is not clear.
 pub(super) fn check(root: &Node, schema: &Value, problems: &mut Problems) -> Option<RuntimeKind> {
     if !matches!(root.kind, Kind::Object(_)) {
         return None;
@@ -43,7 +43,7 @@ fn runtime(root: &Node, problems: &mut Problems) -> Option<RuntimeKind> {
             RuntimeKind::Python => &[("module", module), ("class", class)],
         };
         for (key, _) in wanted.iter().filter(|(_, entry)| entry.is_none()) {
-            problems.add(line, format!("{key} is missing, which every {} plugin has", runtime.as_str()));
+            problems.add(line, format!("{key} is missing, which every {} plugin must have", runtime.as_str()));
         }
         Some(runtime)
     };
@@ -71,7 +71,7 @@ fn runtime(root: &Node, problems: &mut Problems) -> Option<RuntimeKind> {
     }
 }
 
-/// Keys that only plugins of the other runtime have.
+/// Reports keys that only plugins of the other runtime have.
 fn other_runtime(root: &Node, schema: &Value, runtime: RuntimeKind, problems: &mut Problems) {
     let (here, there) = match runtime {
         RuntimeKind::Wasm => ("a component", "Python plugins"),
@@ -84,9 +84,9 @@ fn other_runtime(root: &Node, schema: &Value, runtime: RuntimeKind, problems: &m
             let known = schema.get("properties").and_then(|known| known.get(&entry.key)?.get("x-runtime")?.as_str());
             if known.is_some_and(|known| known != runtime.as_str()) {
                 let instead = match entry.key.as_str() {
-                    "concurrency" | "replicas" => "; instances.max says how many calls it takes at once",
-                    "env_vars" | "pass_env" => "; permissions.env names what it may see",
-                    "instances" => "; replicas says how many workers it has",
+                    "concurrency" | "replicas" => "; instances.max sets how many calls run at once",
+                    "env_vars" | "pass_env" => "; permissions.env names the variables that it may see",
+                    "instances" => "; replicas sets how many workers it has",
                     _ => "",
                 };
                 problems.add(entry.line, format!("{within}{} is for {there}, and this is {here}{instead}", entry.key));
@@ -100,7 +100,7 @@ fn other_runtime(root: &Node, schema: &Value, runtime: RuntimeKind, problems: &m
     check(within("limits"), &schema::LIMITS, "limits.");
 }
 
-/// A function is alone: it names its module, nothing constructs it, and it takes no configuration.
+/// Reports keys that a function cannot have: it names its module, has no constructor, and takes no configuration.
 fn function(root: &Node, problems: &mut Problems) {
     if root.get("function").is_none() {
         return;
@@ -109,7 +109,7 @@ fn function(root: &Node, problems: &mut Problems) {
         ("module", "function names its module itself, as \"module:function\""),
         ("class", "a plugin is a class or a function"),
         ("init_args", "they are for the constructor of a class"),
-        ("config_schema", "a function takes no configuration: what it takes are arguments of the call"),
+        ("config_schema", "a function takes no configuration, only the arguments of the call"),
         ("ancestor", "a plugin of cjm-plugin-system is a class"),
     ] {
         if let Some(entry) = root.get(key) {
@@ -118,7 +118,8 @@ fn function(root: &Node, problems: &mut Problems) {
     }
 }
 
-/// What no installer is given, and versions of Python that are none. What a pattern of the schema refuses is told by that.
+/// Reports requirements that no installer is given, and invalid versions of Python. Texts that do not match the schema's pattern are
+/// reported with it.
 fn environment(root: &Node, problems: &mut Problems) {
     let is_control = |c: char| c < ' ';
     let requirements = root.get("requirements").map(|entry| entry.value.items()).unwrap_or_default();
@@ -139,7 +140,7 @@ fn environment(root: &Node, problems: &mut Problems) {
     }
 }
 
-/// Two directories cannot be seen in one place.
+/// Reports guest paths that occur twice.
 fn guests(root: &Node, problems: &mut Problems) {
     let Some(filesystem) = root.get("permissions").and_then(|permissions| permissions.value.get("filesystem")) else {
         return;
@@ -155,7 +156,7 @@ fn guests(root: &Node, problems: &mut Problems) {
     }
 }
 
-/// `pass_env` is for plugins that are trusted.
+/// Reports `pass_env` in a manifest with permissions.
 fn pass_env(root: &Node, problems: &mut Problems) {
     if let (Some(names), Some(permissions)) = (root.get("pass_env"), root.get("permissions"))
         && !names.value.items().is_empty()
@@ -166,13 +167,13 @@ fn pass_env(root: &Node, problems: &mut Problems) {
     }
 }
 
-/// The parts of an origin that a pattern does not check.
+/// Reports origins that are wrong in a way that the schema's pattern does not check.
 fn network(root: &Node, problems: &mut Problems) {
     let Some(permissions) = root.get("permissions") else { return };
     let Some(network) = permissions.value.get("network") else { return };
     let Kind::Array(origins) = &network.value.kind else { return };
     for origin in origins {
-        // What has no scheme is told by the pattern.
+        // A text without a scheme is reported with the pattern.
         if let Some(text) = origin.as_str().filter(|text| text.contains("://"))
             && let Err(why) = text.parse::<NetworkRule>()
         {
@@ -181,7 +182,7 @@ fn network(root: &Node, problems: &mut Problems) {
     }
 }
 
-/// The variables in which the program `bivium` is given secrets: no plugin names them, whatever for.
+/// Reports names of variables that hold secrets of the program `bivium`: a manifest must not name them anywhere.
 fn secrets(root: &Node, problems: &mut Problems) {
     let within = |object: &str, key: &str| Some(&root.get(object)?.value.get(key)?.value);
     let mut refuse = |key: &str, name: Option<&str>, line: usize| {

@@ -1,4 +1,4 @@
-//! [`Runtime`]: how a plugin runs, with what only plugins of that runtime have.
+//! [`Runtime`]: how a plugin runs, and the part of its manifest for that runtime.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PythonPlugin;
 
-/// How a plugin runs, with what its manifest says of that. Cheap to clone.
+/// How a plugin runs, and the part of its manifest for that runtime. Cheap to clone.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Runtime {
     /// As a WebAssembly component.
@@ -26,7 +26,7 @@ impl Runtime {
         Self::Python(Arc::new(plugin))
     }
 
-    /// Which of them it is.
+    /// The kind of runtime.
     #[must_use]
     pub fn kind(&self) -> RuntimeKind {
         match self {
@@ -36,7 +36,7 @@ impl Runtime {
     }
 }
 
-/// Which runtime a plugin has.
+/// The runtime of a plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "Runtime")]
@@ -48,7 +48,7 @@ pub enum RuntimeKind {
 }
 
 impl RuntimeKind {
-    /// The name in a manifest.
+    /// Its name in a manifest.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -64,16 +64,16 @@ impl RuntimeKind {
 pub struct WasmPlugin {
     /// The component.
     pub component: Component,
-    /// Its SHA-256 in hexadecimal, in lower case; another component is refused.
+    /// Its SHA-256 digest, in lower-case hexadecimal. A component with another digest is refused.
     pub sha256: Option<String>,
-    /// Whether an instance serves many calls or one.
+    /// Whether an instance serves many calls or only one.
     pub isolation: Isolation,
-    /// How many instances there may be.
+    /// How many instances there may be at once.
     pub instances: Instances,
 }
 
 impl WasmPlugin {
-    /// A component in a file, of which nothing else is said.
+    /// A component in a file, with defaults for everything else.
     #[must_use]
     pub fn of_file(file: &Path) -> Self {
         Self::of(Component::File(file.to_owned()))
@@ -94,7 +94,7 @@ pub enum Component {
 }
 
 impl Component {
-    /// The file; none of a component in memory.
+    /// The file; `None` for a component in memory.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
         match self {
@@ -104,18 +104,18 @@ impl Component {
     }
 }
 
-/// Whether an instance serves many calls or one.
+/// Whether an instance serves many calls or only one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Isolation {
-    /// Instances are kept and serve one call after another.
+    /// Instances are reused, and serve one call after another.
     #[default]
     Instance,
     /// Every call gets a new instance.
     Call,
 }
 
-/// How many instances of a component there may be.
+/// How many instances of a component there may be at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]

@@ -8,13 +8,13 @@ use serde_json::{Map, Value, json};
 use super::document::Document;
 use super::{AdapterManifest, Ancestor, Limits, Manifest};
 
-/// What a plugin's manifest is checked against.
+/// The schema for a plugin's manifest.
 pub(super) static PLUGIN: LazyLock<Value> = LazyLock::new(|| with_file_keys(of::<Document>()));
 
-/// What an adapter's manifest is checked against.
+/// The schema for an adapter's manifest.
 pub(super) static ADAPTER: LazyLock<Value> = LazyLock::new(of::<AdapterManifest>);
 
-/// What `limits` may hold.
+/// The schema for `limits`.
 pub(super) static LIMITS: LazyLock<Value> = LazyLock::new(of::<Limits>);
 
 impl Manifest {
@@ -39,7 +39,7 @@ pub(crate) fn of<T: JsonSchema>() -> Value {
     SchemaGenerator::new(SchemaSettings::draft2020_12()).into_root_schema_for::<T>().to_value()
 }
 
-/// The schema of a type, to stand inside another.
+/// The schema of a type, for use inside another schema.
 pub(super) fn inline<T: JsonSchema>() -> Value {
     T::json_schema(&mut SchemaGenerator::default()).to_value()
 }

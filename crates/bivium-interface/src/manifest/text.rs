@@ -1,9 +1,8 @@
-//! The forms of text in a manifest, each with what to say of a text that does not have it.
+//! The forms of text in a manifest. Each has a pattern, and a message for texts that do not match it.
 //!
-//! They are types without values that stand in for `String` and `PathBuf` in the schema only
-//! (`#[schemars(with = "text::Name")]`), so that the pattern which editors check is the pattern which
-//! [`super::fit`] checks. The patterns keep to what ECMA-262 and `regex-lite` both read alike.
-//! `patternErrorMessage` is the keyword that editors show; the words after the key's name in an error are the same.
+//! They are types without values, which replace `String` and `PathBuf` only in the schema (`#[schemars(with = "text::Name")]`). So
+//! editors and [`super::fit`] check the same pattern. The patterns use only syntax that ECMA-262 and `regex-lite` read in the same
+//! way. Editors show the keyword `patternErrorMessage`; errors use the same words after the key's name.
 
 use std::borrow::Cow;
 
@@ -33,18 +32,18 @@ macro_rules! texts {
 texts! {
     /// A plugin's name: it becomes part of file names and log lines.
     Name: r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
-        "must begin with a letter or digit and go on with letters, digits, '-', '_' and '.', at most 64 in all";
+        "must begin with a letter or digit and contain only letters, digits, '-', '_' and '.', at most 64 characters";
     /// A version, of whatever scheme.
     Version: r"^[!-~]([ -~]{0,126}[!-~])?$", "must be 1 to 128 printable ASCII characters, for example \"1.0.0\"";
-    /// Text for people. Terminals show it, so it holds no escape sequences, and nothing that
-    /// turns the direction of writing or hides.
-    Prose: r"^[^\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]*$", "must hold no control characters";
-    /// The same in one line.
+    /// Text for people. Terminals show it, so it must not contain escape sequences, or characters that are invisible or change the
+    /// direction of writing.
+    Prose: r"^[^\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]*$", "must be text without control characters";
+    /// The same, on one line.
     Label: r"^[^\u0000-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]+$", "must be one line without control characters";
     /// A path. Only a shell knows what `~` means.
     FilePath: r"^[^~\u0000][^\u0000]*$",
         "must be a path, absolute or relative to the manifest (`~` is not expanded: write the whole path)";
-    /// Where a directory appears to the plugin.
+    /// The path where the plugin sees a directory.
     GuestPath: r"^/$|^(/\.?[^./\u0000][^/\u0000]*)+$", "must be an absolute path without `..`, for example \"/data\"";
     /// A digest.
     Sha256: r"^[0-9A-Fa-f]{64}$", "must be a SHA-256 digest of 64 hexadecimal digits";
@@ -59,7 +58,7 @@ texts! {
     /// The name of an argument of a Python function.
     Argument: r"^[A-Za-z_][A-Za-z0-9_]*$",
         "must be the name of an argument";
-    /// A requirement. It becomes an argument of an installer, so it never looks like an option.
+    /// A requirement. It becomes an argument of an installer, so it must not look like an option.
     Requirement: r"^[A-Za-z0-9][^\u0000-\u001f]*$", "must be a PEP 508 requirement, for example \"numpy>=2\"";
     /// Versions of Python.
     PythonVersions: r"^[<>=!~][0-9A-Za-z.*<>=!~, ]*$", "must be a PEP 440 specifier, for example \">=3.9\"";
@@ -68,14 +67,14 @@ texts! {
     /// An environment variable's name, in which `*` stands for any characters.
     EnvPattern: r"^[^=\u0000-\u0020\u007f]{1,256}$", "must be the name of an environment variable, or a pattern such as \"MY_*\"";
     /// An environment variable's value.
-    EnvValue: r"^[^\u0000]*$", "must hold no NUL character";
-    /// Whither a plugin may connect.
+    EnvValue: r"^[^\u0000]*$", "must be text without NUL characters";
+    /// Where a plugin may connect to.
     Origin: r"^[a-z][a-z0-9+.-]*://[^\s/?#@]+$", "must be an origin, for example \"https://api.example.com:443\"";
     /// A host of an origin.
     Host: r"^[A-Za-z0-9*.:\[\]-]+$", "must be a host, for example \"api.example.com\"";
     /// A header's name.
     Header: r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", "must be the name of an HTTP header";
-    /// A header's value with a place for the secret.
+    /// A header's value, with a placeholder for the secret.
     SecretFormat: r"^[^\u0000-\u001f\u007f]*\{\}[^\u0000-\u001f\u007f]*$",
         "must be one line with {} where the secret goes, for example \"Bearer {}\"";
 }

@@ -1,48 +1,48 @@
-//! What a plugin gets: its manifest's demands, held against the host's policy.
+//! What a plugin is granted: what its manifest asks for, limited by the host's policy.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::told::{Decided, HOST};
+use super::explain::{Decided, HOST};
 use super::{HostPolicy, NetworkRule, SECRET_VARIABLE};
 use crate::Manifest;
 use crate::manifest::{FilesystemMode, FilesystemPermission, Limits, Permissions, SecretPermission};
 
-/// What one plugin may do and use up.
+/// What one plugin may do, and how much it may use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Granted {
-    /// Whether the plugin is held to its permissions and limits: every component, and every Python plugin that has some.
+    /// Whether the plugin is confined to its permissions: every component is, and every Python plugin that has permissions.
     pub confined: bool,
-    /// What it may do. The paths of `filesystem` are free of symbolic links.
+    /// What it may do. The paths of `filesystem` contain no symbolic links.
     pub permissions: Permissions,
-    /// The variables of the host's environment that a trusted worker gets, as `pass_env` names them, within the policy.
+    /// The variables of the host's environment that a trusted worker gets: those of `pass_env` that the policy allows.
     pub pass_env: Vec<String>,
-    /// What it may use up. A component has a value for all but `call_ms`, `cpu_ms`, `fuel`, `processes` and `cache_mb`; a Python
-    /// plugin for `cache_mb`, and what its manifest or the policy names.
+    /// Its limits. For a component, all limits except `call_ms`, `cpu_ms`, `fuel`, `processes` and `cache_mb` have a value; for a Python
+    /// plugin, `cache_mb` has one, and so have those that its manifest or the policy sets.
     pub limits: Limits,
-    /// Whether to refuse it where this machine cannot hold it to them.
+    /// Whether the plugin is refused on a machine that cannot enforce its permissions and limits.
     pub enforce: bool,
-    /// What its manifest asks for and the policy does not grant.
+    /// What its manifest asks for and is not granted.
     pub refused: Vec<Refusal>,
-    /// What the policy decides of all this, so that errors name the policy and not the manifest.
+    /// What the policy decides, so that errors can name the policy and not the manifest.
     #[serde(skip)]
     pub(super) decided: Decided,
 }
 
-/// Something that a manifest asks for and does not get.
+/// Something that a manifest asks for and that is not granted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Refusal {
     /// The manifest's key, for example `permissions.network`.
     pub key: &'static str,
-    /// What it asks for there.
+    /// What the manifest asks for there.
     pub wanted: String,
-    /// What it gets instead; nothing if empty.
+    /// What is granted instead; nothing if empty.
     pub instead: String,
-    /// Who refuses it: the host's policy with its file, or `the host`, which has rules and ceilings of its own.
+    /// Who refuses it: the host's policy with its file, or `the host`, which has its own rules and highest limits.
     pub by: String,
 }
 
@@ -58,7 +58,7 @@ impl fmt::Display for Refusal {
 }
 
 impl Refusal {
-    /// Why it is refused, for a record that names what is refused itself.
+    /// Why it is refused, for a record that already names what is refused.
     #[must_use]
     pub fn reason(&self) -> String {
         let Self { instead, by, .. } = self;
@@ -78,12 +78,12 @@ impl Granted {
 }
 
 fn rules(texts: &[String]) -> Vec<NetworkRule> {
-    // Manifests and policies with others are refused when they are read.
+    // Rules that cannot be parsed do not occur: manifests and policies with such rules are refused when they are read.
     texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
 
 impl HostPolicy {
-    /// What a plugin gets. Looks at the file system to see through symbolic links.
+    /// What a plugin is granted. Reads the file system to resolve symbolic links.
     #[must_use]
     pub fn grant(&self, manifest: &Manifest) -> Granted {
         let mut refused = Vec::new();
@@ -92,11 +92,11 @@ impl HostPolicy {
         let asks_for_limits = manifest.limits != Limits::default() || self.limits != Limits::default();
         let confined = is_component || wanted.is_some() || self.confine;
         let mut wanted = wanted.unwrap_or_default();
-        // Seen through once: whoever opens them follows no link again, so that what is opened is what was granted.
+        // Symbolic links are resolved once, here. Later no link is followed, so the directory that is opened is the one that was granted.
         for directory in &mut wanted.filesystem {
             directory.path = real(&directory.path);
         }
-        // A manifest that was read names none: this is for one that a host has made by itself.
+        // A manifest that was read from a file names no such variable; one that a host made in code may.
         wanted.env.retain(|name| {
             let is_secret = name.starts_with(SECRET_VARIABLE);
             if is_secret {
@@ -106,7 +106,7 @@ impl HostPolicy {
             !is_secret
         });
         let permissions = match &self.permissions {
-            Some(ceiling) => meet(wanted, ceiling, &self.shown(), &mut refused),
+            Some(ceiling) => intersect(wanted, ceiling, &self.shown(), &mut refused),
             None => wanted,
         };
         let (ceilings, defaults) = if is_component {
@@ -131,7 +131,7 @@ impl HostPolicy {
         Granted { confined, permissions, pass_env, limits, enforce, refused, decided }
     }
 
-    /// What of `pass_env` is within the policy: what the policy's own `env` names and one of the patterns means.
+    /// The variables of `pass_env` that the policy allows: those that its own `env` names and that match one of the patterns.
     fn passed(&self, wanted: &[String], refused: &mut Vec<Refusal>) -> Vec<String> {
         let Some(ceiling) = &self.permissions else { return wanted.to_vec() };
         for pattern in wanted.iter().filter(|pattern| !ceiling.env.contains(pattern)) {
@@ -144,7 +144,7 @@ impl HostPolicy {
     }
 }
 
-/// Whether a name is what a pattern means, in which `*` stands for any characters.
+/// Whether a name matches a pattern, in which `*` stands for any characters.
 #[must_use]
 pub fn matches_pattern(pattern: &str, name: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else { return pattern == name };
@@ -152,15 +152,15 @@ pub fn matches_pattern(pattern: &str, name: &str) -> bool {
     let mut parts = rest.split('*');
     let last = parts.next_back().unwrap_or_default();
     for part in parts {
-        // The earliest leaves the most for what follows.
+        // The earliest match leaves the most text for the rest of the pattern.
         let Some((_, after)) = left.split_once(part) else { return false };
         left = after;
     }
     left.ends_with(last)
 }
 
-/// What is both wanted and within the ceiling of the policy that is called so.
-fn meet(wanted: Permissions, ceiling: &Permissions, by: &str, refused: &mut Vec<Refusal>) -> Permissions {
+/// The permissions that are both wanted and allowed by the policy. `by` is the policy's name in messages.
+fn intersect(wanted: Permissions, ceiling: &Permissions, by: &str, refused: &mut Vec<Refusal>) -> Permissions {
     let mut refuse = |key: &'static str, wanted: String, instead: String| {
         refused.push(Refusal { key, wanted, instead, by: by.to_owned() });
     };
@@ -186,7 +186,8 @@ fn meet(wanted: Permissions, ceiling: &Permissions, by: &str, refused: &mut Vec<
             met.network.push(rule.to_string());
             continue;
         }
-        let within: Vec<String> = most.iter().filter_map(|most| rule.meet(most)).map(|rule| rule.to_string()).collect();
+        let within: Vec<String> =
+            most.iter().filter_map(|most| rule.intersection(most)).map(|rule| rule.to_string()).collect();
         refuse("permissions.network", rule.to_string(), within.join(", "));
         met.network.extend(within);
     }
@@ -222,7 +223,8 @@ fn meet(wanted: Permissions, ceiling: &Permissions, by: &str, refused: &mut Vec<
     met
 }
 
-/// The path without symbolic links; where there is none yet, the path of what is there and the rest without `..`. Blocks on the file system.
+/// The path without symbolic links. If the path does not exist, its existing part is resolved and the rest is kept. Blocks on the
+/// file system.
 #[must_use]
 pub fn real(path: &Path) -> PathBuf {
     if let Ok(real) = path.canonicalize() {
@@ -230,14 +232,14 @@ pub fn real(path: &Path) -> PathBuf {
     }
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => real(parent).join(name),
-        // A path that ends in `..` and is not there leads nowhere.
+        // A path that ends in `..` and does not exist has no meaning.
         (Some(_), None) => PathBuf::new(),
         _ => path.to_owned(),
     }
 }
 
 impl FilesystemMode {
-    /// What it lets a plugin do.
+    /// What it allows a plugin to do.
     #[must_use]
     pub fn verb(self) -> &'static str {
         match self {
@@ -248,7 +250,7 @@ impl FilesystemMode {
 }
 
 impl SecretPermission {
-    /// Whether the secret may go to this host: a name or an address, or a pattern that must lie within one of ours.
+    /// Whether the secret may be sent to this host: a name, an address, or a pattern that one of the secret's own patterns covers.
     #[must_use]
     pub fn covers(&self, host: &str) -> bool {
         let rule = |host: &str| format!("https://{host}").parse::<NetworkRule>();

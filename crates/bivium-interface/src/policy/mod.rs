@@ -1,11 +1,11 @@
-//! [`HostPolicy`]: what a host grants, whatever manifests ask for.
+//! [`HostPolicy`]: what a host grants at most, whatever manifests ask for.
 //!
-//! Effective rights are what the manifest declares and what the policy grants, both; effective limits the tighter of the two.
-//! [`HostPolicy::grant`] is the one place that works this out, for both roads, and [`Granted`] says what is missing and why.
+//! A plugin gets the permissions that both its manifest declares and the policy grants, and the lower limit of the two.
+//! [`HostPolicy::grant`] computes this for both runtimes, and [`Granted`] says what is not granted and why.
 
+mod explain;
 mod grant;
 mod network;
-mod told;
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -21,11 +21,11 @@ use crate::manifest::problems::quoted;
 use crate::manifest::{CheckedText, Limits, Permissions, schema};
 use crate::{Manifest, PluginError, Problem, Result};
 
-/// What the environment variables begin with in which the program `bivium` is given secrets. No plugin is granted one of
-/// them: a secret is asked for with `permissions.secrets`.
+/// The prefix of the environment variables that give the program `bivium` its secrets. No plugin is granted such a variable: a
+/// manifest asks for a secret with `permissions.secrets`.
 pub const SECRET_VARIABLE: &str = "BIVIUM_SECRET_";
 
-/// What a policy's file is checked against. A policy may set a limit to 0, which no manifest does.
+/// The JSON Schema of a policy's file. A policy may set a limit to 0; a manifest may not.
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     let mut schema = schema::of::<HostPolicy>();
     let limits = schema.pointer_mut("/$defs/Limits/properties").and_then(Value::as_object_mut);
@@ -35,33 +35,33 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     schema
 });
 
-/// No policy is longer.
+/// The largest policy file, in bytes.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// What a host grants at most. The default grants what each manifest declares, within [`HostPolicy::CEILINGS`]: whoever
-/// installs a manifest has read it. A host that takes manifests from strangers gives `permissions`.
+/// What a host grants at most. By default it grants what each manifest declares, within [`HostPolicy::CEILINGS`]: this assumes that the
+/// user has read a manifest before installing it. A host that takes manifests from strangers should set `permissions`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(title = "Bivium host policy")]
 #[non_exhaustive]
 pub struct HostPolicy {
-    /// What plugins may be granted, in the form in which manifests ask for it: directories cover those beneath them, `*` in
-    /// `network` covers names, a secret covers its name and hosts. What is not here is refused. Without it, manifests get
-    /// what they declare.
+    /// What plugins may be granted, in the same form as in a manifest. A directory covers everything beneath it, `*` in `network` covers
+    /// names, and a secret covers its name and hosts. Everything else is refused. Without `permissions`, manifests get what they
+    /// declare.
     pub permissions: Option<Permissions>,
-    /// The highest limits. A manifest that asks for more gets these.
+    /// The highest limits. A manifest that asks for more gets these values.
     pub limits: Limits,
-    /// Whether a Python plugin whose manifest has no `permissions` is held to having none, instead of being trusted.
+    /// Whether a Python plugin whose manifest has no `permissions` is confined and gets none, instead of being trusted.
     pub confine: bool,
-    /// Whether to refuse workers that this machine cannot hold to their permissions and limits.
+    /// Whether to refuse workers whose permissions and limits this machine cannot enforce.
     pub enforce: bool,
-    /// The file that it was read from, for messages.
+    /// The file that the policy was read from, for messages.
     #[serde(skip)]
     pub file: Option<PathBuf>,
 }
 
 impl HostPolicy {
-    /// The highest limits of a component where a policy does not say.
+    /// The highest limits of a component, unless a policy sets others.
     pub const CEILINGS: Limits = Limits {
         memory_mb: Some(4096),
         table_elements: Some(60_000),
@@ -86,10 +86,10 @@ impl HostPolicy {
         queue: Some(1_000_000),
     };
 
-    /// The limits of a component where its manifest does not say.
+    /// The limits of a component, unless its manifest sets others.
     pub const DEFAULTS: Limits = Limits {
         memory_mb: Some(256),
-        // A JavaScript engine compiled to WebAssembly has tens of thousands.
+        // A JavaScript engine compiled to WebAssembly needs tens of thousands.
         table_elements: Some(60_000),
         core_instances: Some(100),
         memories: Some(8),
@@ -98,7 +98,7 @@ impl HostPolicy {
         call_ms: None,
         cpu_ms: None,
         fuel: None,
-        // The largest components in common use, an interpreter compiled in, are 12 to 18 MB and take 6 to 17 s.
+        // The largest common components, which contain an interpreter, have 12 to 18 MB and take 6 to 17 s to compile.
         component_mb: Some(64),
         compile_s: Some(120),
         payload_mb: Some((crate::Payload::MAX_JSON_BYTES >> 20) as u64),
@@ -113,20 +113,20 @@ impl HostPolicy {
         queue: Some(1024),
     };
 
-    /// The highest limits of a Python plugin where a policy does not say.
+    /// The highest limits of a Python plugin, unless a policy sets others.
     #[must_use]
     pub fn worker_ceilings() -> Limits {
         Limits { cache_mb: Some(256 << 10), ..Limits::default() }
     }
 
-    /// The limits of a Python plugin where its manifest does not say.
+    /// The limits of a Python plugin, unless its manifest sets others.
     #[must_use]
     pub fn worker_defaults() -> Limits {
-        // Some large models.
+        // Room for some large models.
         Limits { cache_mb: Some(32 << 10), ..Limits::default() }
     }
 
-    /// A policy that grants no permission, for manifests that nobody has read.
+    /// A policy that grants no permissions, for manifests that nobody has read.
     #[must_use]
     pub fn deny_all() -> Self {
         Self { permissions: Some(Permissions::default()), confine: true, enforce: true, ..Self::default() }
@@ -135,11 +135,11 @@ impl HostPolicy {
     /// Reads a policy from a JSON file. Relative paths in it are relative to the file.
     ///
     /// # Errors
-    /// `not-found` or `denied` if it cannot be read; `invalid-config` if it is no policy, saying where.
+    /// `not-found` or `denied` if it cannot be read; `invalid-config`, with the places, if it is not a valid policy.
     pub fn read(path: &Path) -> Result<Self> {
         let failed = |what: &str| format!("the host policy {} {what}", path.display());
         let text = crate::read_text(path, MOST_BYTES).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => PluginError::not_found(failed("is not there")),
+            std::io::ErrorKind::NotFound => PluginError::not_found(failed("does not exist")),
             std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData => {
                 PluginError::invalid_config(failed(&format!("cannot be read: {error}")))
             }
@@ -148,7 +148,7 @@ impl HostPolicy {
         let invalid = |problems| {
             PluginError::invalid_config(failed("is not valid"))
                 .with_problems(problems)
-                .with_help("docs/sandbox.md shows what a policy may say")
+                .with_help("docs/sandbox.md describes what a policy may contain")
         };
         let checked = CheckedText::read(&text, &SCHEMA, "a host policy").map_err(invalid)?;
         if !checked.is_fit() {
@@ -175,7 +175,7 @@ impl HostPolicy {
         Ok(policy)
     }
 
-    /// Whether a JSON object of these keys has one of a policy's and none that only a manifest has.
+    /// Whether a JSON object with these keys is meant as a policy: it has a key of a policy and none that only a manifest has.
     #[must_use]
     pub fn is_meant<'k>(keys: impl IntoIterator<Item = &'k str> + Clone) -> bool {
         let has = |key: &str| SCHEMA.get("properties").is_some_and(|known| known.get(key).is_some());

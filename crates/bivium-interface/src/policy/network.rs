@@ -1,29 +1,29 @@
-//! [`NetworkRule`]: whither a plugin may connect.
+//! [`NetworkRule`]: where a plugin may connect to.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// `SCHEME://HOST[:PORT]`. The schemes are `http`, `https`, `tcp` and `udp`. The host is a name, a name behind `*.` (any name
-/// below it), `*` (any name), or an address (IPv6 in brackets). The port is a number or `*`; `http` and `https` have 80 and
-/// 443 where none is given, the others need one.
+/// `SCHEME://HOST[:PORT]`. The schemes are `http`, `https`, `tcp` and `udp`. The host is a name, a name after `*.` (any name below
+/// it), `*` (any name), or an address (IPv6 in brackets). The port is a number or `*`. `http` and `https` have the default ports 80
+/// and 443; the other schemes need a port.
 ///
-/// A name that is allowed still may not lead to a private, loopback or link-local address: that takes a rule with the address
-/// itself, `localhost` (loopback), or `private_network`.
+/// Even if a name is allowed, it must not resolve to a private, loopback or link-local address. To allow that, use a rule with the
+/// address itself, `localhost` (loopback), or `private_network`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NetworkRule {
     /// The scheme.
     pub scheme: Scheme,
     /// The host.
     pub host: HostPattern,
-    /// The port; none for any.
+    /// The port; `None` for any port.
     pub port: Option<u16>,
 }
 
-/// What is spoken over a connection.
+/// The protocol of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {
-    /// HTTP in the clear.
+    /// HTTP without encryption.
     Http,
     /// HTTP over TLS.
     Https,
@@ -34,7 +34,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// The name in a rule.
+    /// Its name in a rule.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -45,7 +45,7 @@ impl Scheme {
         }
     }
 
-    /// The port of a URL of this scheme that names none.
+    /// The port of a URL with this scheme and without a port.
     #[must_use]
     pub fn default_port(self) -> Option<u16> {
         match self {
@@ -56,12 +56,12 @@ impl Scheme {
     }
 }
 
-/// Which hosts a rule means.
+/// The hosts that a rule allows.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum HostPattern {
     /// Every name and every public address.
     Any,
-    /// Every name below this one, which is in lower case.
+    /// Every name below this one. In lower case.
     Below(String),
     /// This name, in lower case.
     Name(String),
@@ -84,7 +84,7 @@ impl HostPattern {
         }
     }
 
-    /// Whether the rule means this host, which is a name or an address without brackets.
+    /// Whether the pattern matches this host: a name, or an address without brackets.
     #[must_use]
     pub fn matches(&self, host: &str) -> bool {
         let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
@@ -144,8 +144,8 @@ impl FromStr for NetworkRule {
         let scheme = [Scheme::Http, Scheme::Https, Scheme::Tcp, Scheme::Udp]
             .into_iter()
             .find(|known| known.as_str() == scheme)
-            .ok_or_else(|| format!("{scheme:?} is none of http, https, tcp and udp"))?;
-        // The colons of an IPv6 address stand in brackets.
+            .ok_or_else(|| format!("{scheme:?} is not one of http, https, tcp and udp"))?;
+        // The colons of an IPv6 address are in brackets.
         let after = rest.rfind(']').map_or(0, |at| at + 1);
         let colon = rest.get(after..).and_then(|tail| tail.find(':')).map(|at| after + at);
         let (host, port) = match colon {
@@ -157,7 +157,7 @@ impl FromStr for NetworkRule {
             Some("*") => None,
             Some(number) => match number.parse::<u16>() {
                 Ok(port) if port > 0 => Some(port),
-                _ => return Err(format!("{number:?} is no port")),
+                _ => return Err(format!("{number:?} is not a port")),
             },
         };
         Ok(Self { scheme, host: HostPattern::parse(host)?, port })
@@ -182,7 +182,7 @@ impl NetworkRule {
         self.scheme == scheme && self.port.is_none_or(|own| own == port) && self.host.matches(host)
     }
 
-    /// Whether the rule speaks of this very address, which then may be a private one.
+    /// Whether the rule names this address itself, so that it may be a private one.
     #[must_use]
     pub fn names_address(&self, address: IpAddr) -> bool {
         match &self.host {
@@ -196,28 +196,28 @@ impl NetworkRule {
         self.scheme == other.scheme && (self.port.is_none() || self.port == other.port) && self.host.covers(&other.host)
     }
 
-    /// What both rules allow, where one lies within the other.
+    /// What both rules allow, if one covers the other's host.
     #[must_use]
-    pub fn meet(&self, other: &Self) -> Option<Self> {
+    pub fn intersection(&self, other: &Self) -> Option<Self> {
         let port = match (self.port, other.port) {
-            (Some(own), Some(theirs)) if own != theirs => return None,
-            (own, theirs) => own.or(theirs),
+            (Some(one), Some(two)) if one != two => return None,
+            (one, two) => one.or(two),
         };
         let within = |outer: &Self, inner: &Self| outer.host.covers(&inner.host).then(|| inner.host.clone());
         let host = within(self, other).or_else(|| within(other, self))?;
         (self.scheme == other.scheme).then_some(Self { scheme: self.scheme, host, port })
     }
 
-    /// Whether everything that `self` allows is allowed by one of `rules`.
+    /// Whether one of `rules` allows everything that this rule allows.
     #[must_use]
     pub fn is_within(&self, rules: &[Self]) -> bool {
         rules.iter().any(|rule| rule.covers(self))
     }
 }
 
-/// Whether an address lies outside of what the public internet routes: private, shared, loopback, link-local, unspecified,
-/// multicast, documentation and reserved ranges (IANA's special-purpose registries, RFC 6890), and the IPv6 forms that wrap
-/// an IPv4 address.
+/// Whether an address is not routed on the public internet: private, shared, loopback, link-local, unspecified, multicast,
+/// documentation and reserved ranges (IANA's special-purpose registries, RFC 6890), and IPv6 forms that contain such an IPv4
+/// address.
 #[must_use]
 pub fn is_private(address: IpAddr) -> bool {
     match address.to_canonical() {
@@ -311,8 +311,8 @@ mod tests {
     }
 
     #[test]
-    fn two_rules_meet_where_one_lies_within_the_other() {
-        let meet = |one: &str, other: &str| rule(one).meet(&rule(other)).map(|met| met.to_string());
+    fn two_rules_intersect_if_one_covers_the_other() {
+        let meet = |one: &str, other: &str| rule(one).intersection(&rule(other)).map(|met| met.to_string());
         let api = Some("https://api.example.com".to_owned());
         assert_eq!(meet("https://*.example.com:*", "https://api.example.com"), api);
         assert_eq!(meet("https://api.example.com", "https://*"), api);
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn private_addresses_are_known_in_every_disguise() {
+    fn private_addresses_are_known_in_every_form() {
         for text in [
             "127.0.0.1",
             "10.1.2.3",

@@ -11,21 +11,21 @@ use bivium_interface::{ErrorCode, PluginError, Result};
 use super::{AuditRecord, AuditSink};
 use crate::log::ends_in_half_a_line;
 
-/// Appends audit records to a file, one line of JSON each. Several hosts may append to the same one. A file that was moved
-/// away or deleted is made anew.
+/// Appends audit records to a file, one line of JSON each. Several hosts may append to the same file. If the file is moved or deleted, a
+/// new one is created.
 pub struct AuditFile {
     path: PathBuf,
     file: Mutex<File>,
 }
 
 impl AuditFile {
-    /// Opens the file, or makes it for this user only (0600). Blocks on the file system.
+    /// Opens the file, or creates it for this user only (0600). Blocks on the file system.
     ///
     /// # Errors
-    /// `not-found`, `denied` or `invalid-input` if it cannot be opened, naming it.
+    /// `not-found`, `denied` or `invalid-input` if the file cannot be opened. The error names it.
     pub fn open(path: &Path) -> Result<Self> {
         let file = opened(path).map_err(|error| match failed("open", path, &error) {
-            // What else keeps it from being opened lies in the path: a directory, or a name that is too long.
+            // Any other error is caused by the path: a directory, or a name that is too long.
             error if error.code() == ErrorCode::Internal => {
                 PluginError::invalid_input(error.message()).with_help("name a file")
             }
@@ -37,7 +37,7 @@ impl AuditFile {
 
 fn opened(path: &Path) -> io::Result<File> {
     match OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path) {
-        // One that this user may write to and not read.
+        // A file that this user may write but not read.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => OpenOptions::new().append(true).open(path),
         file => file,
     }
@@ -59,7 +59,7 @@ impl AuditSink for AuditFile {
                 *file = opened(&self.path)?;
             }
             let line = if ends_in_half_a_line(&file)? { format!("\n{json}\n") } else { format!("{json}\n") };
-            // One write a line: other hosts may append to the same file.
+            // One write for each line, because other hosts may append to the same file.
             if file.write(line.as_bytes())? < line.len() { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
         };
         write().map_err(|error| failed("write to", &self.path, &error))
@@ -73,9 +73,9 @@ fn failed(verb: &str, path: &Path, error: &io::Error) -> PluginError {
             PluginError::resource_exhausted(message).with_help("free some space there")
         }
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            PluginError::denied(message).with_help("let the host's user write there")
+            PluginError::denied(message).with_help("give the host's user permission to write there")
         }
-        ErrorKind::NotFound => PluginError::not_found(message).with_help("make its directory"),
+        ErrorKind::NotFound => PluginError::not_found(message).with_help("create its directory"),
         _ => PluginError::internal(message),
     }
 }

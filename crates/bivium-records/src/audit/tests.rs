@@ -37,7 +37,7 @@ fn until(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
-/// What is told to be missing, by what it is.
+/// The recorded number of missing records of one kind.
 fn left_out(lines: &[Value], what: &str) -> u64 {
     let told = lines.iter().filter(|line| line["decision"] == "left-out" && line["resource"] == what);
     told.map(|line| line["left_out"].as_u64().unwrap()).sum()
@@ -60,7 +60,7 @@ fn records_are_lines_of_json_for_this_user_alone() {
 }
 
 #[test]
-fn no_flood_of_one_kind_hides_another_and_what_is_left_out_is_told_though_nothing_follows() {
+fn many_records_of_one_kind_do_not_hide_another_and_the_count_of_missing_ones_is_recorded() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
     let auditor = Auditor::new("p", file(&path), PluginLog::new("p"));
@@ -74,7 +74,7 @@ fn no_flood_of_one_kind_hides_another_and_what_is_left_out_is_told_though_nothin
     }
     let count = |what: &str, lines: &[Value]| lines.iter().filter(|line| line["permission"] == what).count() as u64;
     assert_eq!(count("permissions.secrets", &lines(&path)), 1);
-    // Nothing follows, and the auditor lives on.
+    // No further record is written, and the auditor is not dropped.
     until("the count is told", || {
         let lines = lines(&path);
         left_out(&lines, "denials") + left_out(&lines, "grants") + count("permissions.network", &lines) == 2 * flood
@@ -101,7 +101,7 @@ fn with_enforce_no_use_happens_that_is_one_too_many_to_be_recorded_and_denials_a
         for error in refused {
             assert_eq!((error.code(), error.plugin()), (ErrorCode::ResourceExhausted, Some("p")));
             let text = error.to_string();
-            for part in ["nothing that is not recorded", &format!("takes 1000 {name}"), "take `enforce` out"] {
+            for part in ["nothing that is not recorded", &format!("records at most 1000 {name}"), "remove `enforce`"] {
                 assert!(text.contains(part), "{text}");
             }
         }
@@ -128,11 +128,11 @@ fn with_enforce_no_use_happens_that_is_one_too_many_to_be_recorded_and_denials_a
 }
 
 #[test]
-fn what_is_left_out_is_told_at_the_plugins_end() {
+fn the_count_of_missing_records_is_recorded_at_the_plugins_end() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
     let auditor = Auditor::new("p", file(&path), PluginLog::new("p"));
-    // The thread that tells is not waited for.
+    // The thread that records the count is not waited for.
     auditor.0.settles.store(true, Ordering::Relaxed);
     for _ in 0..Auditor::RECORDS * 2 {
         use_secret(&auditor).unwrap();
@@ -143,11 +143,11 @@ fn what_is_left_out_is_told_at_the_plugins_end() {
     assert_eq!(written(&lines) as u64 + left_out(&lines, "uses of secrets"), u64::from(Auditor::RECORDS) * 2);
 }
 
-/// Says what `tracing` is told on this thread.
-fn told(work: impl FnOnce()) -> String {
+/// Returns what is logged with `tracing` on this thread.
+fn logged(work: impl FnOnce()) -> String {
     #[derive(Clone, Default)]
-    struct Said(Arc<Mutex<Vec<u8>>>);
-    impl std::io::Write for Said {
+    struct Captured(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Captured {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().unwrap().extend(bytes);
             Ok(bytes.len())
@@ -156,7 +156,7 @@ fn told(work: impl FnOnce()) -> String {
             Ok(())
         }
     }
-    let said = Said::default();
+    let said = Captured::default();
     let writer = said.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     tracing::subscriber::with_default(subscriber, work);
@@ -165,9 +165,9 @@ fn told(work: impl FnOnce()) -> String {
 }
 
 #[test]
-fn a_full_disk_is_told_once_and_by_how_much_and_with_enforce_nothing_is_allowed() {
+fn a_full_disk_is_reported_once_with_a_count_and_with_enforce_nothing_is_allowed() {
     let log = PluginLog::new("p");
-    let said = told(|| {
+    let said = logged(|| {
         let auditor = Auditor::new("p", file(Path::new("/dev/full")), log.clone());
         for _ in 0..5 {
             use_secret(&auditor).unwrap();
@@ -183,7 +183,7 @@ fn a_full_disk_is_told_once_and_by_how_much_and_with_enforce_nothing_is_allowed(
         }
     });
     assert_eq!(
-        said.matches("the audit log is not written").count(),
+        said.matches("the audit log cannot be written").count(),
         2 * 2,
         "once for each, and once by its log: {said}"
     );
@@ -193,14 +193,14 @@ fn a_full_disk_is_told_once_and_by_how_much_and_with_enforce_nothing_is_allowed(
 }
 
 #[test]
-fn once_there_is_room_again_the_log_goes_on_and_tells_what_is_missing() {
+fn when_the_disk_has_space_again_the_log_continues_and_counts_missing_records() {
     let Some(disk) = SmallDisk::new() else { return };
     let path = disk.path().join("audit.jsonl");
     let auditor = Auditor::new("p", file(&path), PluginLog::new("p"));
     let enforced = Auditor::new("q", file(&path), PluginLog::new("q")).enforced();
     use_secret(&auditor).unwrap();
     disk.fill();
-    // What is left of the last page takes some.
+    // The rest of the last page has room for some records.
     until("the disk is full", || use_secret(&enforced).is_err());
     let before = lines_of(&path).len();
     for _ in 0..3 {
@@ -214,7 +214,7 @@ fn once_there_is_room_again_the_log_goes_on_and_tells_what_is_missing() {
     assert_eq!(lines.len(), before + 4, "two counts, two records");
 }
 
-/// Half a line is none.
+/// The complete lines. An incomplete line is left out.
 fn lines_of(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap();
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
@@ -231,11 +231,11 @@ fn a_disk_that_became_read_only_is_an_error_and_a_file_that_was_taken_away_is_ma
     std::fs::remove_file(&path).unwrap();
     use_secret(&auditor).unwrap();
     assert_eq!(lines(&path).len(), 1);
-    // Half a line of another host that was killed.
+    // An incomplete line of another host that was killed.
     let other = Auditor::new("p", file(&path), PluginLog::new("p"));
     for records in 1..4 {
         std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"time_ms\":").unwrap();
-        // To one that has the file open as well.
+        // Also for an auditor that has the file open.
         use_secret(&other).unwrap();
         assert_eq!(lines_of(&path).len(), 1 + records);
     }

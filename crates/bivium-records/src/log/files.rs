@@ -1,11 +1,11 @@
-//! [`LogFiles`]: plugins' log records in files, for `bivium logs` and for whoever comes later.
+//! [`LogFiles`]: plugins' log records in files, for `bivium logs` and later hosts.
 //!
-//! A plugin's records are lines of JSON in `NAME.jsonl`. Past [`LogFiles::BYTES`] the file becomes `NAME.jsonl.1`, and so
-//! on up to `.3`; what is older is deleted. Several hosts may write to the same directory: each line is one append,
-//! and before it a host looks whether the name still is the file that it holds; only one of them rotates at a time.
+//! A plugin's records are lines of JSON in `NAME.jsonl`. When the file is larger than [`LogFiles::BYTES`], it is renamed to
+//! `NAME.jsonl.1`, and so on up to `.3`; older files are deleted. Several hosts may write to the same directory. Each line is one
+//! append, and before it a host checks that the name still refers to its open file. Only one host rotates files at a time.
 //!
-//! A thread of its own writes, so that a slow disk keeps no plugin waiting: what does not fit into the queue before it
-//! is counted and dropped, and the file tells how much that was.
+//! A separate thread writes, so that no plugin waits for a slow disk. Records that do not fit into the thread's queue are counted and
+//! dropped, and the file says how many.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, TryLockError};
@@ -21,34 +21,34 @@ use bivium_interface::{LogLevel, LogRecord, LogSource};
 use rustix::fs::OFlags;
 use serde::Serialize;
 
-/// Where plugins' log records are kept. Nothing is made before the first record. Cheap to clone.
+/// Stores plugins' log records in files. Nothing is created before the first record. Cheap to clone.
 #[derive(Clone)]
 pub struct LogFiles(Arc<Inner>);
 
 struct Inner {
     layout: Layout,
-    /// The way to the writing thread; none where that could not be started.
-    writer: OnceLock<Option<Sender<Order>>>,
-    /// Bytes of the records that wait for it.
+    /// The queue of the writing thread; `None` if the thread could not be started.
+    writer: OnceLock<Option<Sender<Request>>>,
+    /// Bytes of the records in the queue.
     waiting: Arc<AtomicUsize>,
 }
 
-/// What the writing thread is told.
-enum Order {
+/// A request to the writing thread.
+enum Request {
     Write { plugin: Arc<str>, record: LogRecord, missing: u64 },
     Flush(Sender<()>),
 }
 
-/// What a record in the queue takes up besides its message.
-const RECORD_BYTES: usize = size_of::<Order>() + 32;
+/// The bytes that a record in the queue takes in addition to its message.
+const RECORD_BYTES: usize = size_of::<Request>() + 32;
 
 impl LogFiles {
-    /// A file that has become larger is rotated.
+    /// A file that is larger than this is rotated.
     pub const BYTES: u64 = 8 << 20;
-    /// Bytes of records that may wait for the disk.
+    /// The largest size of the queue, in bytes of records.
     const QUEUE: usize = 16 << 20;
 
-    /// In this directory, which is made for this user only (0700) if it is not there.
+    /// Log files in this directory, which is created for this user only (0700) if it does not exist.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self::rotating_at(dir, Self::BYTES)
@@ -61,7 +61,7 @@ impl LogFiles {
         Self(Arc::new(Inner { layout, writer: OnceLock::new(), waiting: Arc::default() }))
     }
 
-    /// Hands a record to the writing thread. Does not block; counts in `missing` what there is no room for.
+    /// Sends a record to the writing thread. Does not block. If the queue is full, the record is counted in `missing`.
     pub(super) fn write(&self, plugin: &Arc<str>, record: LogRecord, missing: &AtomicU64) {
         let waiting = &self.0.waiting;
         let Some(writer) = self.0.writer.get_or_init(|| start(&self.0.layout, waiting)) else { return };
@@ -72,26 +72,26 @@ impl LogFiles {
             return;
         }
         let missing = missing.swap(0, Ordering::Relaxed);
-        // The thread lives as long as there is somebody to send.
-        let _ = writer.send(Order::Write { plugin: Arc::clone(plugin), record, missing });
+        // The thread lives as long as there is a sender.
+        let _ = writer.send(Request::Write { plugin: Arc::clone(plugin), record, missing });
     }
 
-    /// Waits until what was handed over so far is in the files, but no longer than `patience`. Blocks.
+    /// Waits until all records so far are in the files, but no longer than `patience`. Blocks.
     pub fn flush(&self, patience: Duration) {
         let Some(Some(writer)) = self.0.writer.get() else { return };
         let (done, written) = channel();
-        let _ = writer.send(Order::Flush(done));
+        let _ = writer.send(Request::Flush(done));
         let _ = written.recv_timeout(patience);
     }
 }
 
-/// Starts the writing thread, which ends with the last sender.
-fn start(layout: &Layout, waiting: &Arc<AtomicUsize>) -> Option<Sender<Order>> {
-    let (sender, orders) = channel();
+/// Starts the writing thread. It ends when the last sender is dropped.
+fn start(layout: &Layout, waiting: &Arc<AtomicUsize>) -> Option<Sender<Request>> {
+    let (sender, requests) = channel();
     let writer = Writer { layout: layout.clone(), files: BTreeMap::new(), troubled: BTreeSet::new() };
     let waiting = Arc::clone(waiting);
     let thread = std::thread::Builder::new().name("bivium-log".to_owned());
-    match thread.spawn(move || writer.run(&orders, &waiting)) {
+    match thread.spawn(move || writer.run(&requests, &waiting)) {
         Ok(_) => Some(sender),
         Err(error) => {
             tracing::warn!(%error, "plugins' logs are not written to files: no thread can be started");
@@ -100,7 +100,7 @@ fn start(layout: &Layout, waiting: &Arc<AtomicUsize>) -> Option<Sender<Order>> {
     }
 }
 
-/// Where the files of a plugin's log lie.
+/// The paths of the files of plugins' logs.
 #[derive(Clone)]
 pub(super) struct Layout {
     pub(super) dir: PathBuf,
@@ -108,21 +108,21 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Full files that are kept.
+    /// How many full files are kept.
     pub(super) const KEPT: usize = 3;
 
     pub(super) fn reading(dir: PathBuf) -> Self {
         Self { dir, bytes: 0 }
     }
 
-    /// The file that is written to (0), or the one that was so many rotations ago. (A plugin's name is no path, and
-    /// ends in no `.jsonl.1` once `.jsonl` is behind it.)
+    /// The current file (0), or the file from `age` rotations ago. (A plugin's name is not a path, and with `.jsonl` appended it cannot end
+    /// in `.jsonl.1`.)
     pub(super) fn file(&self, plugin: &str, age: usize) -> PathBuf {
         let name = if age == 0 { format!("{plugin}.jsonl") } else { format!("{plugin}.jsonl.{age}") };
         self.dir.join(name)
     }
 
-    /// Puts the full file of a plugin away, unless another host has done so or is about to.
+    /// Rotates the full file of a plugin, unless another host has done so or is doing so.
     fn rotate(&self, plugin: &str, full: &File) -> io::Result<()> {
         let lock = OpenOptions::new().append(true).create(true).mode(0o600).open(self.dir.join(".lock"))?;
         match lock.try_lock() {
@@ -154,18 +154,18 @@ impl Layout {
             .custom_flags(i32::try_from(flags).unwrap_or_default())
             .open(self.file(plugin, 0))?;
         if !file.metadata()?.is_file() {
-            return Err(io::Error::other("it is no regular file"));
+            return Err(io::Error::other("it is not a regular file"));
         }
         Ok(file)
     }
 }
 
-/// How long another host may take over a line that it is writing. A reader sees the part of it that is there where it crosses a
-/// page of the file.
+/// How long another host may take to finish a line that it is writing. If the line crosses a page of the file, a reader can see only a part
+/// of it.
 const ONE_LINE: Duration = Duration::from_millis(20);
 
-/// Whether a host that was killed, or had no room left, has left half a line at the end. A file that cannot be read has
-/// none that anybody knows of. Blocks for [`ONE_LINE`] if there is one.
+/// Whether the file ends in an incomplete line, from a host that was killed or had no disk space left. False for a file that cannot be
+/// read. Blocks for [`ONE_LINE`] if there is one.
 pub(crate) fn ends_in_half_a_line(file: &File) -> io::Result<bool> {
     let begun = Instant::now();
     while ends_within_a_line(file)? {
@@ -183,7 +183,7 @@ fn ends_within_a_line(file: &File) -> io::Result<bool> {
     Ok(size > 0 && file.read_at(&mut last, size - 1).is_ok_and(|read| read == 1) && last != *b"\n")
 }
 
-/// Whether a path still names the file.
+/// Whether a path still refers to the file.
 pub(super) fn is_at(file: &Metadata, path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (file.dev(), file.ino()))
 }
@@ -192,11 +192,11 @@ pub(super) fn is_at(file: &Metadata, path: &Path) -> bool {
 struct Writer {
     layout: Layout,
     files: BTreeMap<Arc<str>, File>,
-    /// Plugins whose last record could not be written: that is told once, not for each record.
+    /// Plugins whose last record could not be written. This is logged once, not for each record.
     troubled: BTreeSet<Arc<str>>,
 }
 
-/// A line of a file.
+/// One line of a file.
 #[derive(Serialize)]
 struct Line<'a> {
     plugin: &'a str,
@@ -205,21 +205,21 @@ struct Line<'a> {
 }
 
 impl Writer {
-    /// Files that are held open.
+    /// How many files are kept open.
     const OPEN: usize = 64;
 
-    fn run(mut self, orders: &Receiver<Order>, waiting: &AtomicUsize) {
-        for order in orders {
-            let (plugin, record, missing) = match order {
-                Order::Write { plugin, record, missing } => (plugin, record, missing),
-                Order::Flush(done) => {
-                    // Nobody there: it has waited long enough.
+    fn run(mut self, requests: &Receiver<Request>, waiting: &AtomicUsize) {
+        for request in requests {
+            let (plugin, record, missing) = match request {
+                Request::Write { plugin, record, missing } => (plugin, record, missing),
+                Request::Flush(done) => {
+                    // An error means that the caller no longer waits.
                     let _ = done.send(());
                     continue;
                 }
             };
-            let told = if missing > 0 { self.tell(&plugin, missing, &record) } else { Ok(()) };
-            let written = told.and_then(|()| self.append(&plugin, &record));
+            let written = if missing > 0 { self.write_missing(&plugin, missing, &record) } else { Ok(()) };
+            let written = written.and_then(|()| self.append(&plugin, &record));
             waiting.fetch_sub(RECORD_BYTES + record.message.len(), Ordering::Relaxed);
             match written {
                 Ok(()) => {
@@ -237,8 +237,8 @@ impl Writer {
         }
     }
 
-    fn tell(&mut self, plugin: &Arc<str>, missing: u64, near: &LogRecord) -> io::Result<()> {
-        let message = format!("{missing} log records are missing here: the disk was slower than the plugin");
+    fn write_missing(&mut self, plugin: &Arc<str>, missing: u64, near: &LogRecord) -> io::Result<()> {
+        let message = format!("{missing} log records are missing here, because the disk was slower than the plugin");
         let (level, source) = (LogLevel::Warn, LogSource::Host);
         let mut record = LogRecord::new(level, source, near.instance, None, message);
         record.time = near.time;
@@ -255,7 +255,7 @@ impl Writer {
         file.write_all(&line)
     }
 
-    /// The file to append so many bytes to.
+    /// The file to which this many bytes are to be appended.
     fn file(&mut self, plugin: &Arc<str>, more: u64) -> io::Result<&File> {
         let mut file = match self.files.remove(plugin) {
             Some(file) if is_at(&file.metadata()?, &self.layout.file(plugin, 0)) => file,

@@ -1,4 +1,4 @@
-//! [`KeptLog`]: one plugin's log, read from its files, also while hosts write and rotate them.
+//! [`KeptLog`]: reads one plugin's log from its files, even while hosts write and rotate them.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,33 +10,33 @@ use bivium_interface::{CallId, LogLevel, LogRecord, PluginError, Result};
 
 use super::files::{Layout, is_at};
 
-/// The records of one plugin that hosts have kept, and those that they go on to write. Reading blocks on the file system.
+/// The records of one plugin that hosts have stored, and those that they write later. Reading blocks on the file system.
 pub struct KeptLog {
     layout: Layout,
     plugin: String,
     filter: LogFilter,
-    /// The newest file that was read, and how far.
+    /// The newest file that was read, with the position in it.
     current: Option<Lines>,
 }
 
-/// Which records of a log are wanted; all of them by default.
+/// Selects records of a log. By default all of them.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct LogFilter {
-    /// Those of this level and above.
+    /// Only records of this level and above.
     pub level: Option<LogLevel>,
-    /// Those of this call.
+    /// Only records of this call.
     pub call: Option<CallId>,
 }
 
 impl LogFilter {
-    /// Those of this level and above, and of this call, as far as they are given.
+    /// Selects records of this level and above, and of this call, if they are given.
     #[must_use]
     pub fn new(level: Option<LogLevel>, call: Option<CallId>) -> Self {
         Self { level, call }
     }
 
-    /// Whether a record is among them.
+    /// Whether a record is selected.
     #[must_use]
     pub fn admits(&self, record: &LogRecord) -> bool {
         self.level.is_none_or(|level| record.level >= level) && self.call.is_none_or(|call| record.call == Some(call))
@@ -44,23 +44,22 @@ impl LogFilter {
 }
 
 impl KeptLog {
-    /// The log of a plugin in the directory of a [`LogFiles`](super::LogFiles). Whether there is one is seen in reading.
+    /// The log of a plugin in the directory of a [`LogFiles`](super::LogFiles). Nothing is read yet.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>, plugin: impl Into<String>, filter: LogFilter) -> Self {
         Self { layout: Layout::reading(dir.into()), plugin: plugin.into(), filter, current: None }
     }
 
-    /// Whether the last reading found a file.
+    /// Whether there was a file when the log was last read.
     #[must_use]
     pub fn is_kept(&self) -> bool {
         self.current.is_some()
     }
 
-    /// The last `count` records that are wanted, oldest first; none if nothing was ever kept. From here on
-    /// [`read`](Self::read) goes on.
+    /// The last `count` selected records, oldest first. [`read`](Self::read) continues after them.
     ///
     /// # Errors
-    /// `denied` or `internal` if a file is there and cannot be read.
+    /// `denied` or `internal` if a file exists but cannot be read.
     pub fn tail(&mut self, count: usize) -> Result<Vec<LogRecord>> {
         let mut last = VecDeque::new();
         let mut keep = |record| {
@@ -75,7 +74,7 @@ impl KeptLog {
         Ok(last.into())
     }
 
-    /// The wanted records that have come since the last reading, oldest first.
+    /// The selected records that were written since the log was last read, oldest first.
     ///
     /// # Errors
     /// As [`tail`](Self::tail).
@@ -84,7 +83,7 @@ impl KeptLog {
         let mut current = self.current.take();
         if let Some(lines) = &mut current {
             let is_newest = lines.is_at(&self.layout.file(&self.plugin, 0));
-            // Looked at before it is read to its end: what is written after a rotation goes to the new file.
+            // Checked before the file is read to its end: after a rotation, records are written to the new file.
             self.drain(lines, &mut |record| new.push(record))?;
             if is_newest {
                 self.current = current;
@@ -95,7 +94,7 @@ impl KeptLog {
         Ok(new)
     }
 
-    /// Reads all files that are newer than `after`, and remembers the newest. With no file there `after` stays current.
+    /// Reads all files that are newer than `after`, and remembers the newest. If there is no file, `after` stays current.
     fn go_on(&mut self, after: Option<Lines>, each: &mut dyn FnMut(LogRecord)) -> Result<()> {
         let mut files: Vec<Lines> = Vec::new();
         for age in 0..=Layout::KEPT {
@@ -108,7 +107,7 @@ impl KeptLog {
             if after.as_ref().is_some_and(|after| after.id == lines.id) {
                 break;
             }
-            // Rotated while we looked: it was found under its younger name.
+            // The file was rotated meanwhile, and has already been read under its newer name.
             if files.iter().all(|known| known.id != lines.id) {
                 files.push(lines);
             }
@@ -122,7 +121,7 @@ impl KeptLog {
 
     fn drain(&self, lines: &mut Lines, each: &mut dyn FnMut(LogRecord)) -> Result<()> {
         let read = lines.drain(&mut |line| {
-            // A line that a host did not finish is none.
+            // A line that a host did not finish is not a record.
             if let Ok(record) = serde_json::from_slice::<LogRecord>(line)
                 && self.filter.admits(&record)
             {
@@ -133,16 +132,16 @@ impl KeptLog {
     }
 }
 
-/// A file that is read line by line to its present end, again and again.
+/// A file that is read line by line to its current end, repeatedly.
 struct Lines {
     file: File,
     id: (u64, u64),
-    /// What has come of a line.
+    /// The part of a line that has been read.
     line: Vec<u8>,
 }
 
 impl Lines {
-    /// A line is at most a message with each byte escaped, and what stands around it. Longer ones are passed over.
+    /// The longest line: a message with each byte escaped, and the rest of a record. Longer lines are ignored.
     const LONGEST: usize = 6 * super::PluginLog::MAX_MESSAGE + 1024;
 
     fn new(file: File) -> io::Result<Self> {
@@ -156,7 +155,7 @@ impl Lines {
 
     fn drain(&mut self, each: &mut dyn FnMut(&[u8])) -> io::Result<()> {
         if self.file.metadata()?.len() < self.file.stream_position()? {
-            // Somebody has emptied it.
+            // The file has been emptied.
             self.file.rewind()?;
             self.line.clear();
         }

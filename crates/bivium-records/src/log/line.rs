@@ -1,20 +1,19 @@
-//! [`Line`]: what a plugin prints, cut into lines.
+//! [`Line`]: splits what a plugin prints into lines.
 
 use bivium_interface::whole;
 
 use super::PluginLog;
 
-/// What was printed of a line that has no end yet.
+/// The beginning of a line that has not ended yet.
 #[derive(Debug, Default)]
 pub struct Line(Vec<u8>);
 
 impl Line {
-    /// The longest line, in bytes; what is longer comes in pieces of about this length, none of which begins or ends within a
-    /// character.
+    /// The longest line, in bytes. A longer line is split into pieces of about this length, between characters.
     const MAX: usize = PluginLog::MAX_MESSAGE;
 
-    /// Adds what was printed, and hands each line that ends by it to `each`, without its end. Empty ones are left out; of a
-    /// progress bar, which goes back to the beginning of its line, this is what it showed last.
+    /// Adds printed text, and calls `each` for each complete line, without its line end. Empty lines are left out. For a progress bar,
+    /// which returns to the beginning of its line, the line is what it showed last.
     pub fn push(&mut self, printed: &[u8], mut each: impl FnMut(&str)) {
         for piece in printed.split_inclusive(|byte| *byte == b'\n') {
             let (mut piece, ended) = match piece.strip_suffix(b"\n") {
@@ -36,7 +35,7 @@ impl Line {
         }
     }
 
-    /// What there is becomes a line: its writer is done.
+    /// Calls `each` for an incomplete last line, because nothing more will be printed.
     pub fn end(&mut self, mut each: impl FnMut(&str)) {
         if self.0.is_empty() {
             return;

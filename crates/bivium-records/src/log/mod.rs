@@ -1,5 +1,4 @@
-//! The log of one plugin: the last records in memory, a `tracing` event for each, and a line in a file where the host
-//! keeps them.
+//! The log of one plugin: the last records in memory, a `tracing` event for each record and, if the host stores logs, a line in a file.
 
 mod files;
 mod instance;
@@ -19,7 +18,7 @@ pub use instance::InstanceLog;
 pub use kept::{KeptLog, LogFilter};
 pub use line::Line;
 
-/// Keeps the last records of a plugin and hands each on to `tracing` (target `bivium::plugin`) and to followers.
+/// Keeps the last records of a plugin, and passes each to `tracing` (target `bivium::plugin`) and to followers.
 /// Cheap to clone; clones are the same log.
 #[derive(Clone)]
 pub struct PluginLog(Arc<Inner>);
@@ -29,26 +28,25 @@ struct Inner {
     records: Mutex<VecDeque<LogRecord>>,
     followers: broadcast::Sender<LogRecord>,
     files: Option<LogFiles>,
-    /// Records that did not reach the files.
+    /// The number of records that were not written to files.
     missing: AtomicU64,
 }
 
 impl PluginLog {
-    /// Records kept. A thousand lines are what one looks back over; at [`Self::MAX_MESSAGE`] each they stay under
-    /// 16 MiB a plugin.
+    /// How many records are kept: a thousand, which at [`Self::MAX_MESSAGE`] each take less than 16 MiB for each plugin.
     pub const CAPACITY: usize = 1000;
-    /// The longest message kept, in bytes; the rest is cut off.
+    /// The longest message, in bytes. The rest is cut off.
     pub const MAX_MESSAGE: usize = 16 << 10;
-    /// Records that a slow follower may lag behind before it loses the oldest.
+    /// How many records a slow follower may be behind before it loses the oldest.
     const FOLLOW: usize = 256;
 
-    /// An empty log of this plugin, in memory.
+    /// An empty log for this plugin, in memory only.
     #[must_use]
     pub fn new(plugin: impl Into<Arc<str>>) -> Self {
         Self::kept(plugin, None)
     }
 
-    /// As [`new`](Self::new), kept in files as well.
+    /// As [`new`](Self::new), with the records also stored in files.
     #[must_use]
     pub fn kept(plugin: impl Into<Arc<str>>, files: Option<LogFiles>) -> Self {
         Self(Arc::new(Inner {
@@ -74,7 +72,7 @@ impl PluginLog {
         if let Some(files) = &self.0.files {
             files.write(&self.0.plugin, record.clone(), &self.0.missing);
         }
-        // Nobody following is no fault.
+        // An error means that there is no follower.
         let _ = self.0.followers.send(record.clone());
         let mut records = self.0.records.lock().unwrap_or_else(PoisonError::into_inner);
         if records.len() == Self::CAPACITY {
@@ -114,7 +112,7 @@ impl PluginLog {
         records.iter().skip(records.len().saturating_sub(count)).cloned().collect()
     }
 
-    /// The records from now on. A follower that falls far behind loses the oldest.
+    /// Receives the records from now on. A follower that is far behind loses the oldest records.
     #[must_use]
     pub fn follow(&self) -> broadcast::Receiver<LogRecord> {
         self.0.followers.subscribe()

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use bivium_interface::token;
+use bivium_interface::reference_token;
 use serde_json::Value;
 
 use super::shape::Shape;
@@ -52,7 +52,7 @@ impl fmt::Display for Pointer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for step in self.0 {
             match step {
-                Step::Name(name) => write!(f, "/{}", text::name(&token(name)))?,
+                Step::Name(name) => write!(f, "/{}", text::name(&reference_token(name)))?,
                 Step::Index(n) => write!(f, "/{n}")?,
             }
         }

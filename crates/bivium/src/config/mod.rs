@@ -1,4 +1,4 @@
-//! Configurations: checked against the plugin's JSON Schema, completed with its defaults, and kept.
+//! Configurations: checked against the plugin's JSON Schema, completed with its defaults, and saved.
 
 mod schema;
 mod settings;

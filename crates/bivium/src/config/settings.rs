@@ -1,4 +1,4 @@
-//! What a host keeps of each plugin from one run to the next: its configuration and whether it is enabled.
+//! Saves settings of each plugin for later hosts: its configuration and whether it is enabled.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
@@ -12,9 +12,8 @@ use serde_json::Value;
 
 /// One small JSON file for each plugin, in the platform's data directory unless the host names another.
 ///
-/// A change reads the file, changes it and writes it while it holds the directory's lock, so that no change of another
-/// program is lost. The new file is written whole, brought to the disk and renamed into place: a reader or a killed host
-/// never sees half of one.
+/// The directory's lock is held while a file is read, changed and written, so that no change of another program is lost. The new file is
+/// written completely, synced to disk and renamed into place, so that nobody sees an incomplete file, even if the host is killed.
 #[derive(Clone)]
 pub(crate) struct SettingsStore {
     dir: PathBuf,
@@ -22,12 +21,12 @@ pub(crate) struct SettingsStore {
     patience: Duration,
 }
 
-/// The lock of the directory, beside the files: these are replaced, and a lock on one would go with it.
+/// The lock file of the directory. The settings files themselves cannot be locked, because they are replaced.
 const LOCK: &str = ".lock";
 const PATIENCE: Duration = Duration::from_secs(10);
 const TRY: Duration = Duration::from_millis(5);
 
-/// What is kept of one plugin.
+/// The saved settings of one plugin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SavedSettings {
@@ -53,7 +52,7 @@ impl SettingsStore {
     }
 
     fn file(&self, plugin: &str) -> PathBuf {
-        // Plugin names hold no separator and start with a letter or digit (`Manifest::parse`, `register`).
+        // Plugin names contain no path separator and start with a letter or digit (`Manifest::parse`, `register`).
         self.dir.join(format!("{plugin}.json"))
     }
 
@@ -66,16 +65,16 @@ impl SettingsStore {
         };
         exact::from_str(&text).map_err(|error| {
             PluginError::invalid_config(format!("the saved settings {} are not valid: {error}", file.display()))
-                .with_help("mend or delete that file")
+                .with_help("correct or delete that file")
         })
     }
 
-    /// Changes what is kept of a plugin, unless `change` fails. Blocks: on the disk, and on other programs that change
-    /// settings in the same directory.
+    /// Changes the saved settings of a plugin, unless `change` fails. Blocks on the disk, and on other programs that change settings in the
+    /// same directory.
     ///
     /// # Errors
-    /// `unavailable` if the lock cannot be had in ten seconds; `denied`, `resource-exhausted` or `internal` if the file
-    /// cannot be written; `invalid-config` if what is there cannot be read; those of `change`.
+    /// `unavailable` if another program holds the lock for ten seconds; `denied`, `resource-exhausted` or `internal` if the file cannot be
+    /// written; `invalid-config` if the existing file cannot be read; those of `change`.
     pub(crate) fn change<T>(&self, plugin: &str, change: impl FnOnce(&mut SavedSettings) -> Result<T>) -> Result<T> {
         let file = self.file(plugin);
         let lock = self.lock().map_err(|error| failed("write", &file, &error))?;
@@ -85,7 +84,7 @@ impl SettingsStore {
         Ok(changed)
     }
 
-    /// Takes the lock, which goes with the file that this gives.
+    /// Takes the lock. Dropping the returned file releases it.
     fn lock(&self) -> io::Result<File> {
         std::fs::create_dir_all(&self.dir)?;
         let lock = OpenOptions::new().append(true).create(true).mode(0o600).open(self.dir.join(LOCK))?;
@@ -105,8 +104,8 @@ impl SettingsStore {
         }
     }
 
-    /// Only one program writes at a time, so that the unfinished file may always have the same name: a killed one leaves
-    /// one file at most, which the next one replaces.
+    /// Only one program writes at a time, so the temporary file always has the same name. A killed program leaves at most one such file,
+    /// which the next one replaces.
     fn write(&self, plugin: &str, settings: &SavedSettings, _lock: &File) -> io::Result<()> {
         let unfinished = self.dir.join(format!(".{plugin}.json.new"));
         let mut text = serde_json::to_vec_pretty(settings)?;
@@ -191,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_host_left_half_written_is_replaced_and_a_failed_change_writes_nothing() {
+    fn an_incomplete_file_of_a_killed_host_is_replaced_and_a_failed_change_writes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let store = SettingsStore::new(dir.path());
         let left = dir.path().join("settings/.p.json.new");
@@ -208,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_says_so_and_leaves_what_was_there() {
+    fn a_full_disk_is_an_error_and_existing_files_stay() {
         let Some(disk) = crate::small_disk::SmallDisk::new() else { return };
         let store = SettingsStore::new(disk.path());
         store.change("p", disable).unwrap();

@@ -1,4 +1,4 @@
-//! What can be chosen about a manager.
+//! [`ManagerBuilder`]: the settings of a manager.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use bivium_wasm::WasmConfig;
 
 use super::layers::Layers;
 use super::{ManagerState, PluginManager};
-use crate::caught::Caught;
+use crate::catch_panic::CatchPanic;
 use crate::config::SettingsStore;
 use crate::construct::{Constructor, Options};
 use crate::discovery::{SearchPath, default_search_paths};
@@ -36,31 +36,30 @@ pub struct ManagerBuilder {
 }
 
 impl ManagerBuilder {
-    /// Adds a place to look for manifests, behind those added before: a directory or one file. What lies there is
-    /// trusted, whoever it belongs to. The first one added replaces the defaults ([`default_search_paths`]).
+    /// Adds a search path for manifests, after those added before: a directory or one file. Its files are trusted, whoever owns them. The
+    /// first path that is added replaces the defaults ([`default_search_paths`]).
     #[must_use]
     pub fn manifests(mut self, path: impl Into<PathBuf>) -> Self {
         self.search_paths.push(SearchPath::named(path));
         self
     }
 
-    /// Adds a plugin by a manifest that lies in no file, before all that is searched for.
+    /// Adds a plugin with a manifest in memory. It takes precedence over plugins in the search paths.
     #[must_use]
     pub fn manifest(mut self, manifest: Manifest) -> Self {
         self.given.insert(manifest.name.clone(), Arc::new(manifest));
         self
     }
 
-    /// Adds the default places to look for manifests, behind those added before. What a stranger could have put there is
-    /// not read.
+    /// Adds the default search paths for manifests, after those added before. Files that another user could have put there are not read.
     #[must_use]
     pub fn default_manifests(mut self) -> Self {
         self.search_paths.extend(default_search_paths());
         self
     }
 
-    /// (feature `python`) Adds the places of what cjm-plugin-system or cjm-substrate has installed, and lets its plugins go on with the
-    /// data and models that they have there.
+    /// (feature `python`) Adds the search paths of an installation of cjm-plugin-system or cjm-substrate. Its plugins keep using the data
+    /// and models that they have there.
     #[cfg(feature = "python")]
     #[must_use]
     pub fn installation(mut self, installation: &Installation) -> Self {
@@ -70,24 +69,23 @@ impl ManagerBuilder {
         self
     }
 
-    /// Where saved configurations and the data of plugins of cjm-plugin-system lie, in place of the platform's data
-    /// directory.
+    /// The directory for saved configurations and the data of plugins of cjm-plugin-system, in place of the platform's data directory.
     #[must_use]
     pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.data_dir = Some(dir.into());
         self
     }
 
-    /// Keeps plugins' log records in this directory, a few files for each plugin, which [`KeptLog`](crate::KeptLog) reads
-    /// (see [`LogFiles`](crate::LogFiles)). Without it they are kept in memory only.
+    /// Stores plugins' log records in this directory, in a few files for each plugin (see [`LogFiles`](crate::LogFiles)).
+    /// [`KeptLog`](crate::KeptLog) reads them. Without it, log records are in memory only.
     #[must_use]
     pub fn log_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.log_dir = Some(dir.into());
         self
     }
 
-    /// (feature `python`) Where the host keeps what it can make again for Python plugins: the worker's program, environments and what
-    /// their installers download, in place of the platform's cache directory.
+    /// (feature `python`) The directory for files of Python plugins that can be made again: the worker's program, environments and
+    /// downloads of installers, in place of the platform's cache directory.
     #[cfg(feature = "python")]
     #[must_use]
     pub fn worker_cache(mut self, dir: impl Into<PathBuf>) -> Self {
@@ -95,7 +93,7 @@ impl ManagerBuilder {
         self
     }
 
-    /// (feature `python`) Where environments made for `requirements` lie, in place of the platform's cache directory.
+    /// (feature `python`) The directory for environments made for `requirements`, in place of the platform's cache directory.
     #[cfg(feature = "python")]
     #[must_use]
     pub fn environments(mut self, dir: impl Into<PathBuf>) -> Self {
@@ -103,22 +101,22 @@ impl ManagerBuilder {
         self
     }
 
-    /// Asks plugins for their log records of this level and above, in place of their runtime's own level: a Python plugin's
-    /// root logger is set to it, in place of `info`. A component hands over what it logs whatever its level.
+    /// The level from which plugins are asked to log, in place of their runtime's default. A Python plugin's root logger is set to it
+    /// instead of `info`. A component always passes all its log records to the host.
     #[must_use]
     pub fn plugin_log_level(mut self, level: LogLevel) -> Self {
         self.options.log_level = Some(level);
         self
     }
 
-    /// The exchange to use, in place of a new one.
+    /// Uses this exchange, in place of a new one.
     #[must_use]
     pub fn exchange(mut self, exchange: Exchange) -> Self {
         self.exchange = Some(exchange);
         self
     }
 
-    /// (feature `wasm`) How the WebAssembly engine is sized.
+    /// (feature `wasm`) The configuration of the WebAssembly engine.
     #[cfg(feature = "wasm")]
     #[must_use]
     pub fn wasm(mut self, config: WasmConfig) -> Self {
@@ -126,54 +124,54 @@ impl ManagerBuilder {
         self
     }
 
-    /// What plugins are granted at most, in place of what their manifests declare.
+    /// What plugins are granted at most. Without it they are granted what their manifests declare.
     #[must_use]
     pub fn policy(mut self, policy: HostPolicy) -> Self {
         self.options.policy = policy;
         self
     }
 
-    /// Where grants and denials are told, for example an [`AuditFile`](crate::AuditFile).
+    /// Receives a record of each grant and denial, for example an [`AuditFile`](crate::AuditFile).
     #[must_use]
     pub fn audit(mut self, sink: Arc<dyn AuditSink>) -> Self {
-        self.options.audit = Some(Arc::new(Caught(sink)));
+        self.options.audit = Some(Arc::new(CatchPanic(sink)));
         self
     }
 
-    /// Adds a secret. Plugins whose manifests name it, and to which the policy grants it, have it put into their requests.
+    /// Adds a secret. The host adds it to the requests of plugins whose manifests name it and to which the policy grants it.
     #[must_use]
     pub fn secret(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.options.secrets = std::mem::take(&mut self.options.secrets).with(name, value);
         self
     }
 
-    /// What tells of the machine, in place of the machine itself.
+    /// Measures the machine, in place of a [`MachineMonitor`].
     #[must_use]
     pub fn monitor(mut self, monitor: Arc<dyn Monitor>) -> Self {
-        self.monitor = Some(Arc::new(Caught(monitor)));
+        self.monitor = Some(Arc::new(CatchPanic(monitor)));
         self
     }
 
-    /// When calls may start, in place of a [`QueueScheduler`].
+    /// Decides when calls may start, in place of a [`QueueScheduler`].
     #[must_use]
     pub fn scheduler(mut self, scheduler: Arc<dyn Scheduler>) -> Self {
-        self.scheduler = Some(Arc::new(Caught(scheduler)));
+        self.scheduler = Some(Arc::new(CatchPanic(scheduler)));
         self
     }
 
-    /// Puts a layer around every plugin, inside those added before: what it gives is what calls by name go to. It is passed before
-    /// a call waits for its plugin or for the scheduler, so a layer that answers by itself takes no place from others. A panic in it
-    /// is an error of that call.
+    /// Puts a layer around every plugin, inside the layers added before. Calls by name go through the layers before they wait for the
+    /// plugin or the scheduler, so a call that a layer answers itself takes no place from other calls. A panic in a layer is an error of
+    /// that call.
     #[must_use]
     pub fn layer(mut self, layer: impl Layer) -> Self {
         self.layers.push(Arc::new(layer));
         self
     }
 
-    /// Makes the manager. Nothing is loaded yet.
+    /// Makes the manager. It loads no plugin.
     ///
     /// # Errors
-    /// `internal` if the exchange cannot be made or there is no data directory.
+    /// `internal` if the exchange cannot be created or there is no data directory.
     pub fn build(mut self) -> Result<PluginManager> {
         let exchange = self.exchange.map_or_else(Exchange::open, Ok)?;
         let monitor = self.monitor.unwrap_or_else(|| Arc::new(MachineMonitor::default()));
@@ -201,8 +199,7 @@ impl ManagerBuilder {
     }
 }
 
-/// Where saved configurations lie unless a host says otherwise: the platform's data directory. None for a user
-/// without a home directory.
+/// The default directory for saved configurations: the platform's data directory. `None` for a user without a home directory.
 #[must_use]
 pub fn default_data_dir() -> Option<PathBuf> {
     directories::ProjectDirs::from("", "", "bivium").map(|dirs| dirs.data_dir().to_owned())

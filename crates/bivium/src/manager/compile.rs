@@ -1,4 +1,4 @@
-//! Compiling components ahead of their first load.
+//! Compiles components before their first load.
 
 use std::path::Path;
 
@@ -9,27 +9,27 @@ use bivium_wasm::Compilation;
 use super::PluginManager;
 
 impl PluginManager {
-    /// Compiles a plugin's component into the cache, unless it lies there already, and checks that it can be loaded.
-    /// None of its code runs. Dropping the future stops a compiler in a child process.
+    /// Compiles a plugin's component into the cache, unless it is there already, and checks that it can be loaded. None of its code runs.
+    /// Dropping the future stops a compiler in a child process.
     ///
     /// # Errors
-    /// `not-found`, `invalid-manifest`; `invalid-input` for a Python plugin; `resource-exhausted` and `timeout` past the
-    /// limits of compilation.
+    /// `not-found`, `invalid-manifest`; `invalid-input` for a Python plugin; `resource-exhausted` and `timeout` if compilation exceeds its
+    /// limits.
     pub async fn compile(&self, name: &str) -> Result<Compilation> {
         let manifest = self.manifest(name)?;
         let Some(plugin) = manifest.wasm() else {
-            return Err(PluginError::invalid_input("a Python plugin has nothing to compile").with_plugin(name));
+            return Err(PluginError::invalid_input("a Python plugin has no component to compile").with_plugin(name));
         };
         self.inner.constructor.compile(&manifest, plugin).await.map_err(|error| error.with_plugin(name))
     }
 
-    /// The same for a component's file that no manifest names, within the limits of one that sets none.
+    /// As [`compile`](Self::compile), for a component without a manifest. The default limits apply.
     ///
     /// # Errors
-    /// As [`compile`](Self::compile); `invalid-input` if nothing of the file's name can stand in a plugin's.
+    /// As [`compile`](Self::compile); `invalid-input` if no plugin name can be made from the file's name.
     pub async fn compile_file(&self, component: &Path) -> Result<Compilation> {
         let manifest = Manifest::of_component(component)?;
-        // Told as it was given.
+        // The error names the path as it was given.
         let plugin = WasmPlugin::of_file(component);
         self.inner.constructor.compile(&manifest, &plugin).await
     }

@@ -1,4 +1,4 @@
-//! Configurations of loaded plugins, and those saved for later hosts.
+//! Configurations of loaded plugins, and saved configurations.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::loaded::{Config, PluginCopy};
 use crate::config::{Schema, combine, merge};
 
 impl PluginManager {
-    /// The configuration in force, defaults included.
+    /// The current configuration, defaults included.
     ///
     /// # Errors
     /// `not-found`; `unavailable` if the plugin is not loaded.
@@ -35,24 +35,23 @@ impl PluginManager {
         Ok(self.loaded(name)?.copy()?.schema.document().clone())
     }
 
-    /// Whether a plugin could be loaded with this configuration, as far as its manifest's `config_schema` tells: nothing of it runs. One
-    /// whose manifest has no schema tells when it is loaded.
+    /// Checks a configuration against the `config_schema` in the plugin's manifest. None of the plugin's code runs. Without such a schema
+    /// nothing is checked; then the plugin checks the configuration when it is loaded.
     ///
     /// # Errors
-    /// `not-found`; `invalid-config` listing every violation.
+    /// `not-found`; `invalid-config`, which lists every violation.
     pub fn check_config(&self, name: &str, config: Value) -> Result<()> {
         let manifest = self.manifest(name)?;
         let Some(schema) = Schema::of_manifest(&manifest) else { return Ok(()) };
         schema.and_then(|schema| schema.complete(config)).map(drop).map_err(|error| error.with_plugin(name))
     }
 
-    /// Changes the configuration of a running plugin: `changes` is a JSON Merge Patch (RFC 7396) over the one in
-    /// force. The whole is checked, completed with defaults and applied to all instances or to none; an error
-    /// leaves everything as it was. Running calls end first, and calls made meanwhile wait. Gives the new
-    /// configuration.
+    /// Changes the configuration of a loaded plugin. `changes` is a JSON Merge Patch (RFC 7396) for the current configuration. The result
+    /// is checked, completed with defaults and applied to all instances or to none; after an error everything is as before. Running calls
+    /// end first, and calls made meanwhile wait. Returns the new configuration.
     ///
     /// # Errors
-    /// `invalid-config` listing every violation; those of the plugin's `initialize`.
+    /// `invalid-config`, which lists every violation; those of the plugin's `initialize`.
     pub async fn update_config(&self, name: &str, changes: Value) -> Result<Value> {
         let loaded = self.loaded(name)?;
         let _turn = loaded.turn.lock().await;
@@ -62,7 +61,7 @@ impl PluginManager {
 
     async fn apply(&self, name: &str, copy: &PluginCopy, changes: Value) -> Result<Config> {
         let named = |error: PluginError| error.with_plugin(name);
-        // Over what was given, not over what was completed: a default that was never chosen follows its schema.
+        // The patch applies to the configuration without defaults, so that defaults that were never set can change with the schema.
         let mut given = Value::clone(&copy.config().given);
         merge(&mut given, changes);
         let complete = copy.schema.complete(given.clone()).map_err(named)?;
@@ -72,13 +71,13 @@ impl PluginManager {
         Ok(config)
     }
 
-    /// As [`update_config`](Self::update_config), and saves the result for later hosts. What other programs have saved
-    /// since this host read it stays, but for what this host has changed too; the whole must fit the schema.
+    /// As [`update_config`](Self::update_config), and saves the result for later hosts. Changes that other programs have saved since this
+    /// host read the configuration are kept, except where this host has changed the same keys. The merged result must fit the schema.
     ///
     /// # Errors
-    /// As there, and those of saving, after which the new configuration is in force all the same: `invalid-config` if what
-    /// another program saved meanwhile does not go together with it; `denied`, `resource-exhausted`, `unavailable`
-    /// (another program holds the lock of the settings) or `internal` if it cannot be written.
+    /// As [`update_config`](Self::update_config). Errors of saving, after which the plugin still has the new configuration:
+    /// `invalid-config` if it cannot be merged with what another program has saved; `denied`, `resource-exhausted`, `unavailable` (another
+    /// program holds the lock of the settings) or `internal` if it cannot be written.
     pub async fn save_config(&self, name: &str, changes: Value) -> Result<Value> {
         let loaded = self.loaded(name)?;
         let _turn = loaded.turn.lock().await;
@@ -88,8 +87,8 @@ impl PluginManager {
         let given = Arc::clone(&config.given);
         let save = move || {
             store.change(&plugin, |saved| {
-                let theirs = saved.config.take().unwrap_or(Value::Null);
-                let merged = combine(&base, &given, &theirs);
+                let on_disk = saved.config.take().unwrap_or(Value::Null);
+                let merged = combine(&base, &given, &on_disk);
                 if merged != *given {
                     copy.schema.complete(merged.clone())?;
                 }
@@ -106,17 +105,17 @@ impl PluginManager {
         Ok(Value::clone(&config.complete))
     }
 
-    /// What is saved of the plugin's configuration, without defaults; none if nothing is. Blocks on the file system.
+    /// The plugin's saved configuration, without defaults; `None` if none is saved. Blocks on the file system.
     ///
     /// # Errors
-    /// `not-found`; `invalid-config` if what is saved cannot be read.
+    /// `not-found`; `invalid-config` if the saved configuration cannot be read.
     pub fn saved_config(&self, name: &str) -> Result<Option<Value>> {
         self.manifest(name)?;
         self.inner.settings.read(name).map(|saved| saved.config).map_err(|error| error.with_plugin(name))
     }
 
-    /// Forgets what was saved of the plugin's configuration: later loads start with its defaults. One that is loaded goes on as it
-    /// is. Says whether there was anything. Blocks while another program saves settings.
+    /// Deletes the plugin's saved configuration, so that later loads use its defaults. A loaded plugin is not changed. Returns whether
+    /// there was a saved configuration. Blocks while another program saves settings.
     ///
     /// # Errors
     /// `not-found`; `denied`, `resource-exhausted`, `unavailable` (another program holds the lock of the settings) or `internal`

@@ -1,4 +1,4 @@
-//! Calls by name. What is done around them is in `layers`.
+//! Calls by name. `layers` has what is done around each call.
 
 use bivium_interface::{Call, Payload, PayloadStream, Result, TypedStream, typed};
 use serde::Serialize;
@@ -7,12 +7,12 @@ use serde::de::DeserializeOwned;
 use super::PluginManager;
 
 impl PluginManager {
-    /// Runs a call and gives its result. The call's deadline covers the wait for the scheduler and for an
-    /// instance too. Dropping the future cancels the call.
+    /// Runs a call and returns its result. The call's deadline also covers waiting for the scheduler and for an instance. Dropping the
+    /// future cancels the call.
     ///
     /// # Errors
-    /// `not-found`; `unavailable` if the plugin is not loaded or disabled; `resource-exhausted` by the scheduler;
-    /// `cancelled`; `timeout`; and whatever the plugin gives.
+    /// `not-found`; `unavailable` if the plugin is not loaded or is disabled; `resource-exhausted` from the scheduler; `cancelled`;
+    /// `timeout`; those of the plugin.
     pub async fn execute(&self, name: &str, call: Call) -> Result<Payload> {
         let loaded = self.loaded(name)?;
         let serving = loaded.enter(call.handle()).await?;
@@ -21,11 +21,11 @@ impl PluginManager {
         result.map_err(|error| error.with_plugin(name).with_call(id))
     }
 
-    /// Starts a call with many results. The stream keeps the call's place until it ends or is dropped; dropping
-    /// it cancels the call.
+    /// Starts a call with many results. The stream holds the call's place in the plugin until it ends or is dropped. Dropping it cancels
+    /// the call.
     ///
     /// # Errors
-    /// As [`execute`](Self::execute); the stream's items carry those that come later.
+    /// As [`execute`](Self::execute). Later errors are items of the stream.
     pub async fn execute_stream(&self, name: &str, call: Call) -> Result<PayloadStream> {
         let handle = call.handle().clone();
         let loaded = self.loaded(name)?;
@@ -35,11 +35,11 @@ impl PluginManager {
         Ok(stream.holding(&handle, serving))
     }
 
-    /// Calls `execute` with the arguments that `input` holds ([`Call::with`]), and reads its result into the caller's own
-    /// type ([`Payload::parse`]). For another method, a deadline or a handle make the [`Call`] yourself.
+    /// Calls `execute` with the arguments in `input` ([`Call::with`]), and reads its result into the caller's own type
+    /// ([`Payload::parse`]). For another method, a deadline or a handle, make a [`Call`].
     ///
     /// # Errors
-    /// As [`execute`](Self::execute); `invalid-input` and `protocol` where a type does not fit.
+    /// As [`execute`](Self::execute); `invalid-input` and `protocol` if a type does not fit.
     pub fn call_typed<Out: DeserializeOwned>(
         &self,
         name: &str,
@@ -49,10 +49,10 @@ impl PluginManager {
         async move { self.execute(name, call?).await?.parse().map_err(|error| error.with_plugin(name)) }
     }
 
-    /// The same for the results of [`execute_stream`](Self::execute_stream).
+    /// As [`call_typed`](Self::call_typed), for the results of [`execute_stream`](Self::execute_stream).
     ///
     /// # Errors
-    /// As [`call_typed`](Self::call_typed); the stream's items carry those that come later.
+    /// As [`call_typed`](Self::call_typed). Later errors are items of the stream.
     pub fn stream_typed<Out: DeserializeOwned + 'static>(
         &self,
         name: &str,

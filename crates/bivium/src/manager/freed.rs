@@ -1,4 +1,4 @@
-//! The memory that a plugin gives back when it is unloaded, weighed before and after.
+//! [`Freed`]: the memory of a plugin before and after it was unloaded.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,33 +6,34 @@ use std::sync::Arc;
 use bivium_interface::PluginInterface;
 use serde::Serialize;
 
-use super::layers::Weight;
+use super::layers::Usage;
 use crate::monitor::{Monitor, snapshot};
 
-/// The memory that a plugin held before it was unloaded and holds after: 0, unless something of it is left.
+/// The memory that a plugin used before it was unloaded and uses afterwards: 0, unless some of its processes are left.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Freed {
-    /// Before.
+    /// Before unloading.
     pub before: Held,
-    /// After.
+    /// After unloading.
     pub after: Held,
 }
 
-/// The memory that a plugin holds.
+/// The memory that a plugin uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Held {
     /// Host memory in bytes.
     pub memory_bytes: u64,
-    /// GPU memory in bytes; none where there is no GPU.
+    /// GPU memory in bytes; none if there is no GPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu_memory_bytes: Option<u64>,
 }
 
 impl Freed {
-    /// What a plugin that held so much `before` its end holds now. It may know no more of processes that are still there.
-    pub(super) async fn since(before: Weight, plugin: &dyn PluginInterface, monitor: &Arc<dyn Monitor>) -> Self {
+    /// Measures a plugin after its end. Processes in `before` are measured too, because the plugin may no longer know them although they
+    /// still run.
+    pub(super) async fn since(before: Usage, plugin: &dyn PluginInterface, monitor: &Arc<dyn Monitor>) -> Self {
         let left = plugin.stats().await.unwrap_or_default().memory_bytes();
         let memory_bytes = left.max(monitor.memory_of(&before.pids));
         let gpu_memory_bytes = snapshot(monitor).await.gpu_memory_of(&before.pids);
@@ -52,6 +53,6 @@ impl fmt::Display for Held {
 
 impl fmt::Display for Freed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "it held {}, and holds {} now", self.before, self.after)
+        write!(f, "it used {}, and uses {} now", self.before, self.after)
     }
 }

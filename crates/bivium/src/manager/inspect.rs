@@ -1,4 +1,4 @@
-//! What can be known of a plugin without running it.
+//! Describes a plugin without running it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use serde::Serialize;
 
 use super::PluginManager;
 
-/// What a plugin's files say of it. None of its code has run, nor its interpreter.
+/// What a plugin's files say about it. Neither its code nor its interpreter has run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Inspection {
     /// The file that was read: the component, or the module with the class.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "lossy::optional")]
     pub file: Option<PathBuf>,
-    /// Its methods, where the file tells.
+    /// Its methods, if the file tells them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub methods: Option<Vec<MethodInfo>>,
     /// What a component imports.
@@ -27,21 +27,21 @@ pub struct Inspection {
     /// What a component exports.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub exports: Vec<String>,
-    /// What could not be known, and why.
+    /// What is not known, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// Why it would not load.
+    /// Why the plugin would not load.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<PluginError>,
 }
 
-/// Something that a component imports.
+/// An import of a component.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Import {
-    /// An interface, or a function.
+    /// The name of an interface or a function.
     pub name: String,
-    /// The permission without which it finds nothing there, if it is one that needs any.
+    /// The permission that the import needs, if it needs one.
     #[serde(skip_serializing_if = "Option::is_none", flatten)]
     pub permission: Option<ImportPermission>,
 }
@@ -53,19 +53,18 @@ pub struct ImportPermission {
     /// Its key, for example `permissions.network`.
     #[serde(rename = "permission")]
     pub key: &'static str,
-    /// Whether the manifest asks for any of it.
+    /// Whether the manifest asks for it, at least in part.
     pub asked: bool,
-    /// Whether the plugin gets any of it.
+    /// Whether the plugin is granted it, at least in part.
     pub granted: bool,
 }
 
 impl PluginManager {
-    /// What can be known of a plugin without running it: of a component, its types and imports; of a Python class, its methods
-    /// as its source declares them. Dropping the future stops what it can.
+    /// Describes a plugin without running it: a component by its types and imports, a Python class by the methods in its source. Dropping
+    /// the future stops the work as far as possible.
     ///
     /// # Errors
-    /// `not-found` or `invalid-manifest` if there is no such plugin. What is wrong with its files is the inspection's
-    /// `problem`.
+    /// `not-found` or `invalid-manifest` if there is no such plugin. Errors in its files are returned as the inspection's `problem`.
     pub async fn inspect(&self, name: &str) -> Result<Inspection> {
         let manifest = self.manifest(name)?;
         match &manifest.runtime {
@@ -73,7 +72,7 @@ impl PluginManager {
             Runtime::Python(plugin) => {
                 let (manifest, plugin) = (Arc::clone(&manifest), Arc::clone(plugin));
                 let outline = tokio::task::spawn_blocking(move || class(&manifest, &plugin)).await;
-                outline.map_err(|error| PluginError::internal(format!("reading its source did not end: {error}")))
+                outline.map_err(|error| PluginError::internal(format!("its source could not be read: {error}")))
             }
         }
     }
@@ -99,7 +98,7 @@ impl PluginManager {
         };
         let mut notes = Vec::new();
         if described.methods.is_none() && described.problem.is_none() {
-            notes.push("it tells its methods and its configuration when it runs".to_owned());
+            notes.push("its methods and its configuration are known only when it runs".to_owned());
         }
         let imports = described.imports.into_iter().map(|import| Import {
             name: import.name,
@@ -130,7 +129,7 @@ fn permission(key: &'static str, manifest: &Manifest, granted: &bivium_interface
     ImportPermission { key, asked, granted: is_in(&granted.permissions) }
 }
 
-/// The class as its source declares it; the methods of a plugin of cjm-plugin-system as its manifest has them.
+/// The class as its source declares it. For a plugin of cjm-plugin-system, the methods are those in its manifest.
 fn class(manifest: &Arc<Manifest>, plugin: &Arc<PythonPlugin>) -> Inspection {
     #[cfg(feature = "python")]
     let mut inspection = {
@@ -156,7 +155,9 @@ fn class(manifest: &Arc<Manifest>, plugin: &Arc<PythonPlugin>) -> Inspection {
             MethodInfo::new(&method.name).with_signature(&method.signature)
         };
         inspection.methods = Some(surface.methods.iter().map(method).collect());
-        inspection.notes.push("the methods are those that its manifest had when it was made".to_owned());
+        inspection
+            .notes
+            .push("the methods are those in its manifest, from the time when the manifest was made".to_owned());
     }
     inspection
 }

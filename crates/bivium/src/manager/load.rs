@@ -14,47 +14,47 @@ use tokio::time::timeout;
 
 use super::PluginManager;
 use super::freed::Freed;
-use super::layers::Weight;
+use super::layers::Usage;
 use super::loaded::{Config, Loaded, PluginCopy, disabled};
-use crate::caught::CaughtPlugin;
+use crate::catch_panic::CatchPanicPlugin;
 use crate::config::{Schema, merge};
 use crate::sources;
 
-/// So many plugins are loaded at once even where there are fewer processors: each waits for the disk now and then.
+/// At least this many plugins are loaded at once, even with fewer processors, because loading also waits for the disk.
 const FEWEST_AT_ONCE: usize = 4;
 
-/// How loading one of several plugins ended.
+/// The result of loading one of several plugins.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct LoadReport {
     /// The plugin.
     pub name: String,
-    /// Nothing, or why it is not loaded.
+    /// The error, if the plugin is not loaded.
     pub result: Result<()>,
 }
 
-/// How unloading one of several plugins ended.
+/// The result of unloading one of several plugins.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct UnloadReport {
     /// The plugin.
     pub name: String,
-    /// The memory that it gave back; or why its end was not a clean one.
+    /// The memory that it freed, or the error of its end.
     pub result: Result<Freed>,
 }
 
 impl PluginManager {
-    /// Loads a plugin with its saved configuration, or its defaults. One that is loaded already stays as it is.
-    /// Starts an instance, so that a plugin that cannot start is known here. Dropping the future leaves nothing.
+    /// Loads a plugin with its saved configuration or its defaults. Does nothing if it is loaded already. Starts an instance, so that a
+    /// plugin that cannot start fails here. Dropping the future stops loading and frees everything.
     ///
     /// # Errors
-    /// `not-found`, `invalid-manifest`, `invalid-config`, and whatever keeps the plugin from starting.
+    /// `not-found`, `invalid-manifest`, `invalid-config`, and every error of starting the plugin.
     pub async fn load(&self, name: &str) -> Result<()> {
         self.load_configured(name, |saved| saved).await
     }
 
-    /// Loads a plugin with a configuration of the caller's, which is not saved. It is checked against the
-    /// plugin's schema and completed with its defaults.
+    /// Loads a plugin with this configuration, which is not saved. It is checked against the plugin's schema and completed with its
+    /// defaults.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -91,14 +91,14 @@ impl PluginManager {
         let log = self.log(name);
         let base = saved.config.unwrap_or(Value::Null);
         let copy = self.make(&manifest, config(base.clone()), &log).await?;
-        // Read anew: it may have been disabled while it started.
+        // Read again, because it may have been disabled while it started.
         let enabled = self.inner.settings.read(name)?.enabled;
         self.loaded_map().insert(name.to_owned(), Loaded::new(name, log, enabled, base, copy));
         Ok(())
     }
 
-    /// Loads every plugin found that is enabled, as many at once as the machine has processors, and reports on each. One that fails
-    /// does not stop the others.
+    /// Loads every plugin that is found and enabled, as many at once as the machine has processors, and reports on each. A plugin that
+    /// fails does not stop the others.
     pub async fn load_all(&self) -> Vec<LoadReport> {
         let names: Vec<String> = self.discover().found.into_keys().collect();
         let loads = names.into_iter().map(|name| async move {
@@ -113,18 +113,18 @@ impl PluginManager {
         at_most(processors.max(FEWEST_AT_ONCE), loads).await.into_iter().flatten().collect()
     }
 
-    /// Takes a plugin of the host's own type under the manager's care, with this configuration. Where it panics, that is an error
-    /// of the call (`plugin-failed`, of the type `panic`), and nobody else's.
+    /// Adds a plugin of the host's own type to the manager, with this configuration. A panic in it becomes an error of the call
+    /// (`plugin-failed`, with the type `panic`).
     ///
     /// # Errors
-    /// `invalid-input` if a plugin of its name is loaded; `invalid-config`; those of its `initialize`.
+    /// `invalid-input` if a plugin with its name is loaded; `invalid-config`; those of its `initialize`.
     pub async fn register(&self, plugin: Arc<dyn PluginInterface>, config: Value) -> Result<()> {
-        let plugin: Arc<dyn PluginInterface> = Arc::new(CaughtPlugin::new(plugin)?);
+        let plugin: Arc<dyn PluginInterface> = Arc::new(CatchPanicPlugin::new(plugin)?);
         let name = plugin.name().to_owned();
         check_name(&name)?;
         let _turn = self.turn(&name).await;
         if self.loaded_map().contains_key(&name) {
-            return Err(PluginError::invalid_input("a plugin of this name is loaded already").with_plugin(name));
+            return Err(PluginError::invalid_input("a plugin with this name is already loaded").with_plugin(name));
         }
         let saved = self.inner.settings.read(&name)?;
         let copy = self.configured(plugin, None, config).await?;
@@ -133,7 +133,7 @@ impl PluginManager {
         Ok(())
     }
 
-    /// The plugin itself, for calls past the manager's scheduler and lists.
+    /// The plugin itself. Calls of it do not pass the manager's scheduler and lists.
     ///
     /// # Errors
     /// `not-found`; `unavailable` if it is not loaded.
@@ -141,15 +141,15 @@ impl PluginManager {
         Ok(Arc::clone(&self.loaded(name)?.copy()?.layered.admitted.plugin))
     }
 
-    /// Reads the manifest anew and puts a new copy in the old one's place, with the same configuration: the new
-    /// one first, then the swap; the old one ends when its calls have. If the new one fails the old one stays. No
-    /// call is refused meanwhile. Returns after the swap, without waiting for the old one.
+    /// Reads the manifest again and replaces the running copy of the plugin by a new copy with the same configuration. The new copy is
+    /// started first and then takes the new calls; the old copy ends when its calls have ended. If the new copy fails, the old one stays.
+    /// No call is refused meanwhile. Returns after the switch, without waiting for the end of the old copy.
     ///
-    /// A plugin that `requires_gpu` ends its old copy first, since two models may not fit: it waits for its calls,
-    /// and new calls wait for the new one. If that fails, a copy as before takes its place.
+    /// For a plugin with `requires_gpu`, the old copy ends first, because two models may not fit: its calls end, and new calls wait for the
+    /// new copy. If the new copy fails, a copy of the old one is started in its place.
     ///
     /// # Errors
-    /// Those of [`load`](Self::load); the plugin then runs as before, unless the error says otherwise.
+    /// Those of [`load`](Self::load). The plugin then runs as before, unless the error says otherwise.
     pub async fn reload(&self, name: &str) -> Result<()> {
         let loaded = self.loaded(name)?;
         let _turn = loaded.turn.lock().await;
@@ -192,7 +192,7 @@ impl PluginManager {
         config: Value,
     ) -> Result<()> {
         loaded.set_swapping();
-        // A reload that is dropped half-way must not leave calls waiting for ever.
+        // If the reload is dropped midway, calls must not wait for ever.
         let unfinished = Unfinished(Some(loaded));
         loaded.note_end(loaded.retire(old).await);
         let made = self.make(manifest, config.clone(), &loaded.log).await;
@@ -208,7 +208,7 @@ impl PluginManager {
             }
             Err(second) => {
                 let error = PluginError::unavailable(format!(
-                    "the reload failed and the plugin as it was could not be started again either ({})",
+                    "the reload failed, and the previous plugin could not be started again ({})",
                     second.message()
                 ));
                 let error = error.with_plugin(&loaded.name).with_help("unload it and load it again");
@@ -218,15 +218,15 @@ impl PluginManager {
         }
     }
 
-    /// Ends a plugin: calls that run get a short time, then are cancelled; every instance is freed. Gives the memory
-    /// that it held before and holds after.
+    /// Ends a plugin. Running calls get a short time and are then cancelled, and every instance is freed. Returns the memory that it used
+    /// before and uses afterwards.
     ///
     /// # Errors
-    /// `not-found` or `unavailable` if it is not loaded; those of its `cleanup`: it is unloaded all the same.
+    /// `not-found` or `unavailable` if it is not loaded; those of its `cleanup`, after which it is still unloaded.
     pub async fn unload(&self, name: &str) -> Result<Freed> {
         let _turn = self.turn(name).await;
         let loaded = self.loaded(name)?;
-        // Whoever configures or reloads may be waiting for a call without a deadline.
+        // A task that configures or reloads the plugin may be waiting for a call without a deadline.
         let _configuring = match timeout(DRAIN_TIME, loaded.turn.lock()).await {
             Ok(turn) => turn,
             Err(_) => {
@@ -239,16 +239,16 @@ impl PluginManager {
             PluginError::unavailable("the plugin is not loaded").with_plugin(name).with_help("load it first"),
         );
         self.loaded_map().remove(name);
-        // A failed reload left nothing to end.
+        // After a failed reload there is nothing to end.
         let Ok(copy) = copy else { return Ok(Freed::default()) };
-        let before = Weight::of(copy.plugin(), Some(&self.inner.layers.monitor)).await;
+        let before = Usage::of(copy.plugin(), Some(&self.inner.layers.monitor)).await;
         let ended = loaded.end(&copy).await;
         let freed = Freed::since(before, copy.plugin(), &self.inner.layers.monitor).await;
         loaded.log.push(LogLevel::Debug, LogSource::Host, 0, None, &format!("unloaded: {freed}"));
         ended.map(|()| freed)
     }
 
-    /// Unloads every plugin, side by side, and reports on each.
+    /// Unloads all plugins at the same time, and reports on each.
     pub async fn unload_all(&self) -> Vec<UnloadReport> {
         let names: Vec<String> = self.loaded_map().keys().cloned().collect();
         let unloads = names.into_iter().map(|name| async move {
@@ -258,7 +258,7 @@ impl PluginManager {
         join_all(unloads).await
     }
 
-    /// Lets calls to the plugin through again, now and in later hosts. Blocks while another program saves settings.
+    /// Allows calls to the plugin again, now and in later hosts. Blocks while another program saves settings.
     ///
     /// # Errors
     /// `not-found`; `denied`, `resource-exhausted`, `unavailable` (another program holds the lock of the settings) or
@@ -267,8 +267,7 @@ impl PluginManager {
         self.set_enabled(name, true)
     }
 
-    /// Refuses calls to the plugin with `unavailable`, now and in later hosts, until it is enabled. Calls that
-    /// run go on.
+    /// Refuses calls to the plugin with `unavailable`, now and in later hosts, until it is enabled. Running calls are not stopped.
     ///
     /// # Errors
     /// As [`enable`](Self::enable).
@@ -291,10 +290,10 @@ impl PluginManager {
         Ok(())
     }
 
-    /// Whether calls to the plugin are let through.
+    /// Whether calls to the plugin are allowed.
     ///
     /// # Errors
-    /// `not-found`; `invalid-config` if what was saved cannot be read.
+    /// `not-found`; `invalid-config` if the saved settings cannot be read.
     pub fn is_enabled(&self, name: &str) -> Result<bool> {
         if let Some(loaded) = self.loaded_map().get(name) {
             return Ok(loaded.enabled.load(Ordering::Relaxed));
@@ -303,7 +302,7 @@ impl PluginManager {
         Ok(self.inner.settings.read(name)?.enabled)
     }
 
-    /// Refuses a plugin that is disabled, as a call to it would be refused: for who would have to load it first.
+    /// Fails if the plugin is disabled, with the error that a call would get. Use it to avoid loading the plugin in vain.
     ///
     /// # Errors
     /// `unavailable` if it is disabled; those of [`is_enabled`](Self::is_enabled).
@@ -316,7 +315,7 @@ impl PluginManager {
 
     async fn make(&self, manifest: &Arc<Manifest>, config: Value, log: &PluginLog) -> Result<Arc<PluginCopy>> {
         let granted = self.inner.constructor.granted(manifest);
-        // Looked at only if the plugin may write somewhere.
+        // Needed only if the plugin may write somewhere.
         let found = std::iter::once_with(|| self.found_map().clone().into_values()).flatten();
         let found = found.chain([Arc::clone(manifest)]);
         sources::check(&granted, &self.inner.search_paths, found).map_err(|error| error.with_plugin(&manifest.name))?;
@@ -324,7 +323,7 @@ impl PluginManager {
         self.configured(plugin, Some(Arc::clone(manifest)), config).await
     }
 
-    /// Puts the layers around a plugin, completes the configuration and applies it; a plugin that does not take it is ended.
+    /// Puts the layers around a plugin, completes the configuration and applies it. If the plugin refuses the configuration, it is ended.
     async fn configured(
         &self,
         plugin: Arc<dyn PluginInterface>,
@@ -347,7 +346,7 @@ impl PluginManager {
             Ok((schema, config)) => Ok(PluginCopy::new(layered, schema, config)),
             Err(error) => {
                 let error: PluginError = error;
-                // The first error is the one to tell.
+                // The first error is the one that is returned.
                 let _ = plugin.cleanup().await;
                 Err(error.with_plugin(plugin.name()))
             }
@@ -355,7 +354,7 @@ impl PluginManager {
     }
 }
 
-/// Refuses a name that a manifest could not give either: names become file names.
+/// Refuses names that a manifest could not have, because names become file names.
 fn check_name(name: &str) -> Result<()> {
     let first = name.starts_with(|c: char| c.is_ascii_alphanumeric());
     let rest = name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
@@ -363,21 +362,21 @@ fn check_name(name: &str) -> Result<()> {
         return Ok(());
     }
     Err(PluginError::invalid_input(format!("{name:?} cannot be a plugin's name"))
-        .with_help("use at most 64 letters, digits, `.`, `_` and `-`, a letter or digit first"))
+        .with_help("use at most 64 letters, digits, `.`, `_` and `-`, with a letter or digit first"))
 }
 
-/// Does all of them, `most` at once, and gives what each gave, in order.
+/// Runs all futures, at most `most` at once, and returns their results in order.
 async fn at_most<T>(most: usize, all: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
     let places = &Semaphore::new(most);
     let all = all.into_iter().map(|one| async move {
-        // It is never closed.
+        // The semaphore is never closed.
         let _place = places.acquire().await;
         one.await
     });
     join_all(all).await
 }
 
-/// Marks a plugin as gone if its reload is dropped half-way.
+/// Marks a plugin as gone if its reload is dropped midway.
 struct Unfinished<'a>(Option<&'a Loaded>);
 
 impl Unfinished<'_> {
@@ -389,7 +388,7 @@ impl Unfinished<'_> {
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         if let Some(loaded) = self.0 {
-            let error = PluginError::unavailable("a reload of the plugin was broken off");
+            let error = PluginError::unavailable("a reload of the plugin was interrupted");
             loaded.set_gone(error.with_plugin(&loaded.name).with_help("unload it and load it again"));
         }
     }
@@ -402,11 +401,11 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn no_more_are_done_at_once_than_may_be_and_all_in_the_end() {
+    async fn all_futures_run_but_no_more_than_the_limit_at_once() {
         let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let one = async |n: usize| {
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            // Those that begin earlier end later.
+            // Futures that begin earlier end later.
             for _ in n..20 {
                 tokio::task::yield_now().await;
             }

@@ -1,4 +1,4 @@
-//! A loaded plugin: the live copy behind a name, which can be swapped under running calls.
+//! A loaded plugin: the current copy of a plugin, which can be replaced while calls run.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,23 +15,23 @@ use tokio::task::JoinHandle;
 use super::layers::Layered;
 use crate::config::Schema;
 
-/// What the manager knows of a loaded plugin. It outlives the copies behind it.
+/// A loaded plugin. It outlives its copies.
 pub(super) struct Loaded {
     pub(super) name: String,
     pub(super) log: PluginLog,
     pub(super) enabled: AtomicBool,
-    /// What was saved when the configuration in force was last read from there or written there: the difference is what
-    /// this host has changed since.
+    /// The saved configuration when this host last read or wrote it. The difference to the current configuration is what this host has
+    /// changed since.
     base: Mutex<Value>,
-    /// Taken by whoever configures or reloads.
+    /// Locked while the plugin is configured or reloaded.
     pub(super) turn: tokio::sync::Mutex<()>,
     calls: Mutex<Calls>,
-    /// The ends of copies that a reload replaced and that still work.
+    /// Tasks that end copies which a reload replaced and whose calls still run.
     retiring: Mutex<Vec<JoinHandle<()>>>,
     active: watch::Sender<State>,
 }
 
-/// The calls on their way, oldest first.
+/// The running and waiting calls, oldest first.
 #[derive(Default)]
 struct Calls {
     next: u64,
@@ -41,36 +41,36 @@ struct Calls {
 #[derive(Clone)]
 enum State {
     Ready(Arc<PluginCopy>),
-    /// The old copy has been ended to make room for the new one; calls wait.
+    /// The old copy has been ended to free memory for the new one; calls wait.
     Swapping,
     Gone(PluginError),
 }
 
-/// One copy of a plugin, as it was constructed and configured.
+/// One copy of a plugin, constructed and configured.
 pub(super) struct PluginCopy {
     pub(super) layered: Layered,
     pub(super) schema: Schema,
     config: Mutex<Config>,
-    /// Every call holds it for reading; whoever waits for the calls to end takes it for writing.
+    /// Every call holds a read lock; to wait for the end of all calls, take the write lock.
     gate: Arc<RwLock<()>>,
 }
 
 /// A configuration.
 #[derive(Clone)]
 pub(super) struct Config {
-    /// As it was given.
+    /// As given.
     pub(super) given: Arc<Value>,
     /// With the schema's defaults.
     pub(super) complete: Arc<Value>,
 }
 
-/// A call's hold on a copy: the copy does not end before the hold does.
+/// Keeps a copy from ending while a call uses it.
 struct Hold {
     copy: Arc<PluginCopy>,
     _gate: OwnedRwLockReadGuard<()>,
 }
 
-/// The copy that serves a call, held, and the call on its plugin's list, until this is dropped.
+/// The copy that serves a call. Until this is dropped, the copy does not end and the call is listed.
 pub(super) struct Serving {
     hold: Hold,
     _listed: Listed,
@@ -96,7 +96,7 @@ impl PluginCopy {
         self.layered.plugin()
     }
 
-    /// The configuration in force.
+    /// The current configuration.
     pub(super) fn config(&self) -> Config {
         self.config.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -132,7 +132,7 @@ impl Loaded {
         *self.base.lock().unwrap_or_else(PoisonError::into_inner) = base;
     }
 
-    /// The copy that serves calls now; none while it is being swapped.
+    /// The copy that serves calls now. Fails while it is being replaced.
     pub(super) fn copy(&self) -> Result<Arc<PluginCopy>> {
         match &*self.active.borrow() {
             State::Ready(copy) => Ok(Arc::clone(copy)),
@@ -141,16 +141,16 @@ impl Loaded {
         }
     }
 
-    /// A hold on the copy that serves calls, where that is no matter of waiting.
+    /// A hold on the copy that serves calls, if there is one without waiting.
     fn try_hold(&self) -> Option<Hold> {
         let copy = self.copy().ok()?;
         let gate = Arc::clone(&copy.gate).try_read_owned().ok()?;
-        // Not one that was replaced and ended between the look and the hold.
+        // Checked again, because the copy may have been replaced and ended meanwhile.
         let serves = matches!(&*self.active.borrow(), State::Ready(active) if Arc::ptr_eq(active, &copy));
         serves.then_some(Hold { copy, _gate: gate })
     }
 
-    /// A hold on the copy that serves calls; waits while it is being swapped.
+    /// A hold on the copy that serves calls. Waits while it is being replaced.
     async fn hold(&self) -> Result<Hold> {
         let mut active = self.active.subscribe();
         loop {
@@ -158,9 +158,9 @@ impl Loaded {
             match state {
                 State::Gone(error) => return Err(error),
                 State::Ready(copy) => {
-                    // Refused only where the copy is being drained: another state follows at once.
+                    // Fails only while the copy is being ended; then another state follows at once.
                     if let Ok(gate) = Arc::clone(&copy.gate).try_read_owned() {
-                        // Not one that was replaced and ended between the look and the hold.
+                        // Checked again, because the copy may have been replaced and ended meanwhile.
                         if !active.has_changed().unwrap_or(false) {
                             return Ok(Hold { copy, _gate: gate });
                         }
@@ -169,7 +169,7 @@ impl Loaded {
                 }
                 State::Swapping => {}
             }
-            // The sender lives in `self`.
+            // The sender is in `self`, so it is not closed.
             let _ = active.changed().await;
         }
     }
@@ -186,14 +186,14 @@ impl Loaded {
         self.active.send_replace(State::Gone(error));
     }
 
-    /// Waits for the copy's calls, however long their deadlines let them take, and ends it. The copy must no
-    /// longer be the one that serves.
+    /// Waits for the copy's calls to end, as long as their deadlines allow, and then ends the copy. New calls must already use another
+    /// copy.
     pub(super) async fn retire(&self, copy: &PluginCopy) -> Result<()> {
         drop(copy.gate.write().await);
         copy.plugin().cleanup().await
     }
 
-    /// Retires a copy in the background: its calls may take long, and nobody needs to wait for them.
+    /// Retires a copy in the background, because its calls may take long.
     pub(super) fn retire_later(self: &Arc<Self>, copy: Arc<PluginCopy>) {
         let loaded = Arc::clone(self);
         let retiring = tokio::spawn(async move { loaded.note_end(loaded.retire(&copy).await) });
@@ -202,7 +202,7 @@ impl Loaded {
         all.push(retiring);
     }
 
-    /// A copy that did not end cleanly has ended all the same; the log says so.
+    /// Logs the error of a copy's end. The copy has ended in any case.
     pub(super) fn note_end(&self, result: Result<()>) {
         if let Err(error) = result {
             let message = format!("the old copy's cleanup failed: {error}");
@@ -210,14 +210,14 @@ impl Loaded {
         }
     }
 
-    /// Ends the last copy, and those that still retire: their calls get a short time, then are cancelled.
+    /// Ends the last copy, and copies that are still being retired. Their calls get a short time and are then cancelled.
     pub(super) async fn end(&self, copy: &PluginCopy) -> Result<()> {
         let retiring = std::mem::take(&mut *self.retiring.lock().unwrap_or_else(PoisonError::into_inner));
         let ended = async {
             drop(copy.gate.write().await);
             join_all(retiring).await
         };
-        // What does not end when it is cancelled ends with its instance.
+        // A call that does not end when it is cancelled ends with its instance.
         drain(ended, DRAIN_TIME, || self.cancel_all()).await;
         copy.plugin().cleanup().await
     }
@@ -227,12 +227,12 @@ impl Loaded {
         self.calls().iter().for_each(CallHandle::cancel);
     }
 
-    /// Whether there is no copy and will be none.
+    /// Whether there is no copy and there will be none.
     pub(super) fn is_gone(&self) -> bool {
         matches!(*self.active.borrow(), State::Gone(_))
     }
 
-    /// The calls on their way, oldest first.
+    /// The running and waiting calls, oldest first.
     pub(super) fn calls(&self) -> Vec<CallHandle> {
         self.listed().list.values().cloned().collect()
     }
@@ -241,7 +241,7 @@ impl Loaded {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lists a call and finds the copy that serves it. Waits while the plugin is being reloaded.
+    /// Adds a call to the list and returns the copy that serves it. Waits while the plugin is being reloaded.
     ///
     /// # Errors
     /// `unavailable` if it is disabled or gone; `cancelled`; `timeout`.
@@ -250,7 +250,7 @@ impl Loaded {
             return Err(disabled(&self.name));
         }
         let listed = self.list(call);
-        // Waiting is seldom and large: in a box, so that what each call moves about stays small.
+        // Waiting is rare and its future is large. The box keeps the future of each call small.
         let hold = match self.try_hold() {
             Some(hold) => hold,
             None => Box::pin(call.guard(self.hold()))
@@ -260,7 +260,7 @@ impl Loaded {
         Ok(Serving { hold, _listed: listed })
     }
 
-    /// Lists a call until what is given back is dropped.
+    /// Adds a call to the list, until the returned value is dropped.
     fn list(self: &Arc<Self>, call: &CallHandle) -> Listed {
         let mut calls = self.listed();
         let number = calls.next;
@@ -274,10 +274,10 @@ impl Loaded {
 pub(super) fn disabled(name: &str) -> PluginError {
     PluginError::unavailable("the plugin is disabled")
         .with_plugin(name)
-        .with_help(format!("`bivium enable {name}` lets calls through again"))
+        .with_help(format!("`bivium enable {name}` enables it"))
 }
 
-/// Keeps a call on its plugin's list.
+/// Keeps a call in its plugin's list.
 struct Listed {
     loaded: Arc<Loaded>,
     number: u64,
@@ -286,7 +286,7 @@ struct Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         let call = self.loaded.listed().list.remove(&self.number);
-        // Without the lock.
+        // Dropped without the lock.
         drop(call);
     }
 }

@@ -1,7 +1,7 @@
-//! [`PluginManager`]: finds, loads, configures, schedules, runs, watches, reloads and unloads plugins.
+//! [`PluginManager`]: finds, loads, configures, schedules, runs, observes, reloads and unloads plugins.
 //!
-//! Nothing here asks which runtime a plugin has; `construct` does, once. The verbs lie in the files named for
-//! them: `load`, `execute`, `configure`, `observe`. `docs/manager.md` lists them all.
+//! Nothing here distinguishes runtimes; only `construct` does. The methods are in files that are named after them: `load`, `execute`,
+//! `configure`, `observe`. `docs/manager.md` lists them all.
 
 mod builder;
 #[cfg(feature = "wasm")]
@@ -37,21 +37,21 @@ use crate::discovery::{Discovery, FileKind, SearchPath, discover};
 use layers::Layers;
 use loaded::Loaded;
 
-/// Whether a file that is passed over may be the manifest of the plugin that is asked for.
+/// Whether a file that was passed over may be the manifest of this plugin.
 fn is_misnamed(name: &str, path: &std::path::Path, kind: FileKind) -> bool {
     let is_named =
         |path: Option<&std::path::Path>| path.and_then(|path| path.file_stem()).is_some_and(|stem| stem == name);
     kind == FileKind::Misnamed && (is_named(Some(path)) || is_named(path.parent()))
 }
 
-/// How long the end of a manager waits for the disk to take plugins' last log records.
+/// How long the end of a manager waits until plugins' last log records are written to disk.
 const LAST_RECORDS: Duration = Duration::from_secs(1);
 
-/// The host of plugins. Cheap to clone; clones are the same manager. When the last one is dropped every plugin
-/// ends and the exchange is deleted.
+/// The host of plugins. Cheap to clone; clones are the same manager. When the last clone is dropped, every plugin ends and the exchange is
+/// deleted.
 ///
-/// All methods may be called from several tasks at once. Those that change a plugin (load, configure, reload,
-/// unload) take turns for each plugin; calls go on beside them.
+/// All methods may be called from several tasks at once. Methods that change a plugin (load, configure, reload, unload) run one at a time
+/// for each plugin; calls go on meanwhile.
 #[derive(Clone)]
 pub struct PluginManager {
     inner: Arc<ManagerState>,
@@ -59,7 +59,7 @@ pub struct PluginManager {
 
 struct ManagerState {
     search_paths: Vec<SearchPath>,
-    /// Manifests that the host gave itself.
+    /// Manifests that the host added in memory.
     given: BTreeMap<String, Arc<Manifest>>,
     constructor: Constructor,
     layers: Layers,
@@ -67,7 +67,7 @@ struct ManagerState {
     log_files: Option<LogFiles>,
     found: Mutex<BTreeMap<String, Arc<Manifest>>>,
     loaded: Mutex<BTreeMap<String, Arc<Loaded>>>,
-    /// Taken while a plugin of that name is loaded or unloaded.
+    /// Locked while a plugin with that name is loaded or unloaded.
     turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
@@ -80,30 +80,30 @@ impl Drop for ManagerState {
 }
 
 impl PluginManager {
-    /// A manager with the defaults: the usual search paths, exchange and data directory, and a scheduler that
-    /// queues.
+    /// A manager with the defaults: the default search paths, exchange and data directory, and a
+    /// [`QueueScheduler`](crate::scheduler::QueueScheduler).
     ///
     /// # Errors
-    /// `internal` if the exchange cannot be made.
+    /// `internal` if the exchange cannot be created.
     pub fn new() -> Result<Self> {
         Self::builder().build()
     }
 
-    /// For everything that can be chosen.
+    /// Makes a manager with other settings.
     #[must_use]
     pub fn builder() -> ManagerBuilder {
         ManagerBuilder::default()
     }
 
-    /// The exchange, to make blobs for calls.
+    /// The exchange, for making blobs for calls.
     #[must_use]
     pub fn exchange(&self) -> &Exchange {
         self.inner.constructor.exchange()
     }
 
-    /// Looks for manifests anew. Plugins that are loaded stay as they are; what is found replaces what was found
-    /// before. Blocks on the file system for as long as a few small files take to read.
-    #[must_use = "the report says which files are no valid manifests"]
+    /// Searches for manifests again. The result replaces what was found before; loaded plugins are not changed. Blocks on the file system
+    /// while a few small files are read.
+    #[must_use = "the report says which files are not valid manifests"]
     pub fn discover(&self) -> Discovery {
         let mut discovery = discover(&self.inner.search_paths);
         discovery.found.extend(self.inner.given.iter().map(|(name, manifest)| (name.clone(), Arc::clone(manifest))));
@@ -111,10 +111,10 @@ impl PluginManager {
         discovery
     }
 
-    /// The manifest found under a name; looks for it if it has not been found yet.
+    /// The manifest of the plugin with this name. Searches for it if it has not been found yet.
     ///
     /// # Errors
-    /// `not-found` naming the plugins that there are; `invalid-manifest` if the file that should declare it is not valid.
+    /// `not-found`, which names the known plugins; `invalid-manifest` if the file that should declare it is not valid.
     pub fn manifest(&self, name: &str) -> Result<Arc<Manifest>> {
         if let Some(manifest) = self.found_map().get(name) {
             return Ok(Arc::clone(manifest));
@@ -136,15 +136,15 @@ impl PluginManager {
         let known: Vec<&str> = discovery.found.keys().map(String::as_str).collect();
         let paths: Vec<String> = self.inner.search_paths.iter().map(|place| place.path.display().to_string()).collect();
         let mut help = match known.as_slice() {
-            [] => format!("no manifest lies in {}", paths.join(" or ")),
-            known => format!("known are {}; searched {}", known.join(", "), paths.join(" and ")),
+            [] => format!("there is no manifest in {}", paths.join(" or ")),
+            known => format!("known plugins are {}; searched in {}", known.join(", "), paths.join(" and ")),
         };
         if let Some(nearest) = nearest(name, known) {
             help = format!("did you mean {nearest:?}? {help}");
         }
         for (path, _) in discovery.passed_over.iter().filter(|(path, kind)| is_misnamed(name, path, *kind)) {
             help = format!(
-                "{} is not looked for: in a subdirectory a manifest is named as the directory; {help}",
+                "{} is not read, because a manifest in a subdirectory must have the directory's name; {help}",
                 path.display()
             );
         }
@@ -168,7 +168,7 @@ impl PluginManager {
         self.inner.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The loaded plugin of a name.
+    /// The loaded plugin with this name.
     fn loaded(&self, name: &str) -> Result<Arc<Loaded>> {
         if let Some(loaded) = self.loaded_map().get(name) {
             return Ok(Arc::clone(loaded));
@@ -179,7 +179,7 @@ impl PluginManager {
         })
     }
 
-    /// Waits for this plugin's turn to be loaded or unloaded.
+    /// Waits until no other task loads or unloads this plugin.
     async fn turn(&self, name: &str) -> tokio::sync::OwnedMutexGuard<()> {
         let turn = {
             let mut turns = self.inner.turns.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! Looking: what is found and loaded, statistics, progress, logs, the machine; and cancelling what one sees.
+//! Shows what is found and loaded, calls, statistics, progress, logs and the machine; and cancels calls.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use tokio::sync::broadcast;
 use super::PluginManager;
 use crate::monitor::{SystemSnapshot, snapshot};
 
-/// What is known of a plugin without asking it.
+/// What is known about a plugin without asking it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct PluginInfo {
@@ -24,37 +24,37 @@ pub struct PluginInfo {
     pub name: String,
     /// Its version.
     pub version: String,
-    /// One sentence.
+    /// A description in one sentence.
     pub description: String,
     /// What kind of work it does.
     pub category: Option<String>,
-    /// Which road it takes; none for a type of the host's own.
+    /// Its runtime; none for a type of the host's own.
     pub runtime: Option<RuntimeKind>,
-    /// Its manifest; none for a type of the host's own, and where it lies in no file.
+    /// Its manifest file; none for a type of the host's own, and for a manifest in memory.
     #[serde(serialize_with = "bivium_interface::lossy::optional")]
     pub manifest: Option<PathBuf>,
-    /// What it needs of the machine.
+    /// What the machine must have for it.
     pub resources: Resources,
     /// Whether it is loaded.
     pub loaded: bool,
-    /// Whether calls to it are let through.
+    /// Whether calls to it are allowed.
     pub enabled: bool,
 }
 
-/// A call on its way.
+/// A running or waiting call.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RunningCall {
-    /// Steers and watches it.
+    /// Controls and observes it.
     pub handle: CallHandle,
-    /// How far it is.
+    /// Its progress.
     pub progress: Progress,
-    /// Where it stands if it waits for its plugin: 1 is the next.
+    /// Its position in the plugin's queue if it waits, where 1 is next.
     pub position: Option<usize>,
 }
 
 impl PluginManager {
-    /// What is found of a name, loaded or not.
+    /// The plugin that is found under this name, loaded or not.
     ///
     /// # Errors
     /// As [`manifest`](Self::manifest).
@@ -63,7 +63,7 @@ impl PluginManager {
         Ok(self.info_of(&manifest))
     }
 
-    /// What is loaded under a name.
+    /// The plugin that is loaded under this name.
     ///
     /// # Errors
     /// `not-found`; `unavailable` if it is not loaded.
@@ -94,7 +94,7 @@ impl PluginManager {
         Some(copy.manifest()?.runtime.kind())
     }
 
-    /// What the plugin may do and use up, and what its manifest asks for beyond that.
+    /// What the plugin is granted, and what its manifest asks for and is not granted.
     ///
     /// # Errors
     /// As [`manifest`](Self::manifest).
@@ -102,8 +102,8 @@ impl PluginManager {
         Ok(self.inner.constructor.granted(&*self.manifest(name)?))
     }
 
-    /// What this machine cannot hold the plugin to of what it may do and use up: a sentence each, which begins with the manifest's
-    /// key. Empty for a component, which is held to all of it. Blocks for some milliseconds the first time.
+    /// The permissions and limits of the plugin that this machine cannot enforce: one sentence each, which begins with the manifest's key.
+    /// Empty for a component, for which all of them are enforced. Blocks for some milliseconds the first time.
     ///
     /// # Errors
     /// As [`manifest`](Self::manifest).
@@ -114,7 +114,7 @@ impl PluginManager {
     }
 
     fn info_of(&self, manifest: &Arc<Manifest>) -> PluginInfo {
-        // Before the expression below: it must not hold the lock while it asks whether the plugin is enabled.
+        // Not part of the expression below, which would hold the lock while it asks whether the plugin is enabled.
         let loaded = self.loaded_map().contains_key(&manifest.name);
         PluginInfo {
             name: manifest.name.clone(),
@@ -143,25 +143,25 @@ impl PluginManager {
         names.iter().filter_map(|name| self.loaded_info(name).ok()).collect()
     }
 
-    /// The categories of what is found.
+    /// The categories of all plugins that are found.
     #[must_use]
     pub fn found_categories(&self) -> BTreeSet<String> {
         self.found().into_iter().filter_map(|info| info.category).collect()
     }
 
-    /// The categories of what is loaded.
+    /// The categories of all loaded plugins.
     #[must_use]
     pub fn loaded_categories(&self) -> BTreeSet<String> {
         self.list().into_iter().filter_map(|info| info.category).collect()
     }
 
-    /// What is found in a category.
+    /// The plugins that are found in a category.
     #[must_use]
     pub fn found_in_category(&self, category: &str) -> Vec<PluginInfo> {
         in_category(self.found(), category)
     }
 
-    /// What is loaded in a category.
+    /// The loaded plugins of a category.
     #[must_use]
     pub fn loaded_in_category(&self, category: &str) -> Vec<PluginInfo> {
         in_category(self.list(), category)
@@ -193,7 +193,7 @@ impl PluginManager {
         Ok(stats)
     }
 
-    /// The plugin's calls on their way, with how far each is.
+    /// The plugin's running and waiting calls, with their progress.
     ///
     /// # Errors
     /// `unavailable` if it is not loaded.
@@ -208,7 +208,7 @@ impl PluginManager {
         Ok(loaded.calls().into_iter().map(running).collect())
     }
 
-    /// How far the plugin's most recent call is; none if it runs none. [`calls`](Self::calls) tells them apart.
+    /// The progress of the plugin's most recent call; `None` if it has no call. To see each call, use [`calls`](Self::calls).
     ///
     /// # Errors
     /// `unavailable` if it is not loaded.
@@ -216,7 +216,7 @@ impl PluginManager {
         Ok(self.calls(name)?.pop().map(|call| call.progress))
     }
 
-    /// Cancels all calls of the plugin and gives their number. Returns at once.
+    /// Cancels all calls of the plugin and returns their number. Does not wait for their end.
     ///
     /// # Errors
     /// `unavailable` if it is not loaded.
@@ -226,14 +226,14 @@ impl PluginManager {
         Ok(calls.len())
     }
 
-    /// Cancels one call. Returns at once.
+    /// Cancels one call. Does not wait for its end.
     ///
     /// # Errors
-    /// `not-found` if no such call is on its way.
+    /// `not-found` if there is no such call.
     pub fn cancel_call(&self, id: CallId) -> Result<()> {
         let loaded: Vec<_> = self.loaded_map().values().cloned().collect();
         let call = loaded.iter().flat_map(|loaded| loaded.calls()).find(|call| call.id() == id);
-        call.map(|call| call.cancel()).ok_or_else(|| PluginError::not_found(format!("no call {id} is on its way")))
+        call.map(|call| call.cancel()).ok_or_else(|| PluginError::not_found(format!("there is no call {id}")))
     }
 
     /// The last `count` log records of the plugin, oldest first.
@@ -244,7 +244,7 @@ impl PluginManager {
         Ok(self.loaded(name)?.log.tail(count))
     }
 
-    /// The plugin's log records from now on.
+    /// Receives the plugin's log records from now on.
     ///
     /// # Errors
     /// `unavailable` if it is not loaded.
@@ -252,13 +252,13 @@ impl PluginManager {
         Ok(self.loaded(name)?.log.follow())
     }
 
-    /// Component instances of all plugins that live now, those included that are being freed.
+    /// The number of live component instances of all plugins, including those that are being freed.
     #[must_use]
     pub fn component_instances(&self) -> usize {
         self.inner.constructor.component_instances()
     }
 
-    /// The machine now: processors, memory, GPUs.
+    /// The current state of the machine: processors, memory, GPUs.
     #[must_use]
     pub fn system(&self) -> SystemSnapshot {
         self.inner.layers.monitor.snapshot()

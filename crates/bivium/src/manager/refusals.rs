@@ -1,4 +1,4 @@
-//! What would keep a plugin from being loaded, as far as that can be told before: nothing of it runs, and nothing is compiled.
+//! Finds errors that loading a plugin would have, without running or compiling anything.
 
 use std::sync::Arc;
 
@@ -11,8 +11,9 @@ use crate::discovery::SearchPath;
 use crate::sources;
 
 impl PluginManager {
-    /// What would keep the plugin from being loaded by what its manifest says: directories that no plugin is granted, requirements that no
-    /// installer is given, modules and an interpreter that a confined plugin may not have, a configuration schema that is not valid. Blocks on the file system.
+    /// The errors that loading the plugin would have because of its manifest: directories that no plugin is granted, requirements that no
+    /// installer is given, modules and an interpreter that a confined plugin may not have, an invalid configuration schema. Blocks on the
+    /// file system.
     ///
     /// # Errors
     /// As [`manifest`](Self::manifest).
@@ -23,7 +24,7 @@ impl PluginManager {
 }
 
 impl ManagerBuilder {
-    /// The same of a plugin with this manifest in a manager that would be made of this.
+    /// As [`PluginManager::refusals`], for a plugin with this manifest in the manager that this builder would make.
     #[must_use]
     pub fn refusals(&self, manifest: &Arc<Manifest>) -> Vec<PluginError> {
         let mut options = self.options.clone();

@@ -1,11 +1,10 @@
-//! Pipelines: several plugins in a row, whichever roads they are on, with blobs passed on by file.
+//! Pipelines: several plugins, one after another, in whichever runtimes. Blobs are passed between them as files.
 //!
-//! A pipeline is a JSON document. Each step calls one plugin; its arguments are a template in which
-//! `{"$from": "PLACE"}` stands for a value that exists by then: `inputs/NAME`, the result of an earlier step
-//! (`STEP`, or a part of it by JSON Pointer: `STEP/words/0`), or `item/…` in a step that runs once `for_each`
-//! result of an earlier one, or item of a list in a result (`STEP/words`) or an input (`inputs/files`). A step with
-//! `"stream": true` has a list of results, and so has a step with `for_each`; one that runs for the results of such a
-//! step starts on the first while its source still works on the next.
+//! A pipeline is a JSON document. Each step calls one plugin. Its arguments are a template, in which `{"$from": "PLACE"}` stands for a
+//! value that exists when the step runs: `inputs/NAME`, the result of an earlier step (`STEP`, or a part of it by JSON Pointer:
+//! `STEP/words/0`), or `item/…` in a step with `for_each`. Such a step runs once for each result of an earlier step, or for each item
+//! of a list in a result (`STEP/words`) or an input (`inputs/files`). A step with `"stream": true` or `for_each` has a list of
+//! results. A step that runs for each of these results starts with the first one while the earlier step still makes the next.
 //!
 //! ```json
 //! { "name": "captions",
@@ -38,24 +37,24 @@ use serde_json::{Map, Value};
 #[serde(deny_unknown_fields)]
 #[schemars(
     title = "Bivium pipeline",
-    description = "Several plugins in a row. Relative paths are relative to this file."
+    description = "Several plugins, one after another. Relative paths are relative to this file."
 )]
 #[non_exhaustive]
 pub struct Pipeline {
     /// Its name.
     pub name: String,
-    /// One sentence.
+    /// A description in one sentence.
     #[serde(default)]
     pub description: String,
-    /// What it takes.
+    /// Its inputs.
     #[serde(default)]
     pub inputs: BTreeMap<String, Input>,
-    /// Configurations for its plugins, by name, where they are not loaded yet.
+    /// Configurations by plugin name, for plugins that are not loaded yet.
     #[serde(default)]
     pub configs: BTreeMap<String, Value>,
-    /// What it does, in order.
+    /// Its steps, in order.
     pub steps: Vec<Step>,
-    /// What it gives: a template.
+    /// Its outputs: a template.
     #[serde(default)]
     pub outputs: Map<String, Value>,
     /// The directory that files are relative to.
@@ -63,17 +62,17 @@ pub struct Pipeline {
     pub dir: PathBuf,
 }
 
-/// One thing that a pipeline takes. Without `default` and `file` it must be given.
+/// An input of a pipeline. It is required if it has neither `default` nor `file`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Input {
-    /// One sentence.
+    /// A description in one sentence.
     pub description: String,
-    /// The value if none is given.
+    /// The value if the input is not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
-    /// The file to take as a blob if none is given, relative to the pipeline's own.
+    /// The file that becomes the input's blob if the input is not given, relative to the pipeline's file.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "bivium_interface::lossy::optional")]
     pub file: Option<PathBuf>,
 }
@@ -83,52 +82,52 @@ pub struct Input {
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Step {
-    /// The name by which later steps refer to its result.
+    /// The id by which later steps refer to its result.
     pub id: String,
     /// The plugin that it calls.
     pub plugin: String,
-    /// The method; `execute` unless named.
+    /// The method; `execute` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// Whether it takes all results of a streaming call.
+    /// Whether it makes a streaming call and uses all its results.
     #[serde(default)]
     pub stream: bool,
-    /// The list for each of whose items it runs once: the results of a step (its id), or the place of a list in a
-    /// result or an input (`STEP/words`, `inputs/files`).
+    /// A list: the step runs once for each of its items. The results of an earlier step (its id), or the place of a list in a result or an
+    /// input (`STEP/words`, `inputs/files`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub for_each: Option<String>,
     /// The named arguments: a template.
     #[serde(default)]
     pub args: Map<String, Value>,
-    /// Whether it stands for a step of the file that makes no sense.
+    /// Whether it replaces a step of the file that is not valid.
     #[serde(skip)]
     is_broken: bool,
 }
 
-/// How one run of a pipeline is steered and watched.
+/// Options of one run of a pipeline.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct RunOptions {
-    /// Time for the whole.
+    /// The time limit for the whole run.
     pub timeout: Option<Duration>,
-    /// Cancels the whole.
+    /// Cancels the whole run.
     pub cancellation: CancellationToken,
 }
 
 impl RunOptions {
-    /// Without a timeout, and not to be cancelled.
+    /// No timeout and no cancellation.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Gives the whole this much time; none for as much as it takes.
+    /// Sets the time limit for the whole run; `None` means no limit.
     #[must_use]
     pub fn timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
         Self { timeout: timeout.into(), ..self }
     }
 
-    /// Lets this token cancel the whole.
+    /// Makes this token cancel the whole run.
     #[must_use]
     pub fn cancellation(self, cancellation: CancellationToken) -> Self {
         Self { cancellation, ..self }
@@ -148,7 +147,7 @@ pub enum Event<'a> {
     Progress {
         /// The step.
         step: &'a Step,
-        /// How far it is.
+        /// The progress.
         progress: Progress,
     },
     /// A step has a result, or one more of several.
@@ -163,18 +162,18 @@ pub enum Event<'a> {
         /// The step.
         step: &'a Step,
     },
-    /// A step has failed, and with it the run. The last event.
+    /// A step has failed, and so has the run. This is the last event.
     Failed {
-        /// The steps that had begun, in order.
+        /// The steps that had started, in order.
         steps: &'a [StepReport],
-        /// Wall time of the steps together, in seconds; loading plugins is not in it.
+        /// Wall-clock time of all steps, in seconds, without loading plugins.
         wall_s: f64,
-        /// Time that it took to load the plugins, in seconds.
+        /// Time for loading the plugins, in seconds.
         load_s: f64,
     },
 }
 
-/// What a run gave and where its time went.
+/// The outputs of a run, and the time that it took.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Outcome {
@@ -182,13 +181,13 @@ pub struct Outcome {
     pub payload: Payload,
     /// Each step, in order.
     pub steps: Vec<StepReport>,
-    /// Wall time of the steps together, in seconds; loading plugins is not in it.
+    /// Wall-clock time of all steps, in seconds, without loading plugins.
     pub wall_s: f64,
-    /// Time that it took to load the plugins that were not loaded yet, in seconds.
+    /// Time for loading the plugins that were not loaded yet, in seconds.
     pub load_s: f64,
 }
 
-/// Where a step's time went.
+/// The calls of a step, and the time that they took.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct StepReport {
@@ -196,18 +195,18 @@ pub struct StepReport {
     pub id: String,
     /// Its plugin.
     pub plugin: String,
-    /// The road that the plugin takes; none for a type of the host's own.
+    /// The plugin's runtime; none for a type of the host's own.
     pub runtime: Option<RuntimeKind>,
-    /// Calls made.
+    /// The number of calls.
     pub calls: u32,
-    /// Results got.
+    /// The number of results.
     pub results: u32,
     /// Time spent waiting for the plugin, in seconds. Steps overlap, so the sum may exceed the wall time.
     pub busy_s: f64,
 }
 
 impl StepReport {
-    /// Of a step that has not been called.
+    /// A report of a step that has not run.
     #[must_use]
     pub fn new(id: impl Into<String>, plugin: impl Into<String>, runtime: Option<RuntimeKind>) -> Self {
         Self { id: id.into(), plugin: plugin.into(), runtime, calls: 0, results: 0, busy_s: 0.0 }

@@ -1,4 +1,4 @@
-//! Reading a pipeline, with every problem reported at once.
+//! Reads a pipeline and reports all its problems at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use bivium_interface::manifest::CheckedText;
-use bivium_interface::{PluginError, Problem, Result, head, read_text, token};
+use bivium_interface::{PluginError, Problem, Result, head, read_text, reference_token};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde::Deserialize as _;
@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::template::{Location, places};
 use super::{Input, Pipeline, Step};
 
-/// What a pipeline's file is checked against.
+/// The JSON Schema of a pipeline's file.
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     let generator = SchemaGenerator::new(SchemaSettings::draft2020_12());
     let mut schema = generator.into_root_schema_for::<Pipeline>().to_value();
@@ -26,11 +26,11 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     schema
 });
 
-/// A pipeline that may be wrong, for those who look for more that is wrong with it before they say so.
+/// A pipeline that may have problems, for callers who look for more problems before they report all of them.
 pub struct Draft {
     checked: CheckedText,
     pipeline: Option<Pipeline>,
-    /// What error messages begin with.
+    /// The beginning of error messages.
     place: String,
 }
 
@@ -38,7 +38,7 @@ impl Draft {
     /// Reads a pipeline file.
     ///
     /// # Errors
-    /// `not-found` if the file is not there; `invalid-input` if it cannot be read or is no JSON.
+    /// `not-found` if the file does not exist; `invalid-input` if it cannot be read or is not JSON.
     pub fn read(path: &Path) -> Result<Self> {
         let text = read_text(path, Pipeline::MAX_BYTES).map_err(|error| {
             let what = format!("cannot read the pipeline {}: {error}", path.display());
@@ -60,17 +60,16 @@ impl Draft {
         Ok(Self { checked, pipeline, place })
     }
 
-    /// The pipeline, as far as it makes sense: unknown keys are left out, and a step that is none has no plugin. None if nothing of
-    /// it does.
+    /// The valid part of the pipeline: unknown keys are left out, and an invalid step has no plugin. `None` if no part is valid.
     #[must_use]
     pub fn pipeline(&self) -> Option<&Pipeline> {
         self.pipeline.as_ref()
     }
 
-    /// The pipeline, if nothing is wrong with it: neither by itself nor by what was found out.
+    /// The pipeline, if it has no problems of its own and `found` is empty. The places in `found` are JSON Pointers.
     ///
     /// # Errors
-    /// `invalid-input` listing everything that is wrong with it. `found` has places as JSON Pointers.
+    /// `invalid-input`, which lists all problems.
     pub fn finish(self, found: Vec<Problem>) -> Result<Pipeline> {
         let mut problems = self.pipeline.as_ref().map(Pipeline::problems).unwrap_or_default();
         problems.extend(found);
@@ -85,7 +84,7 @@ fn invalid(place: &str) -> PluginError {
     PluginError::invalid_input(format!("{place}not a valid pipeline"))
 }
 
-/// What makes sense of a value that is to be a pipeline.
+/// The valid part of a value that should be a pipeline.
 fn lenient(mut value: Value) -> Option<Pipeline> {
     let object = value.as_object_mut()?;
     object.remove("$schema");
@@ -98,7 +97,7 @@ fn lenient(mut value: Value) -> Option<Pipeline> {
         }
         if Step::deserialize(&*step).is_err() {
             let id = step.get("id").and_then(Value::as_str).map_or_else(|| format!("#{n}"), str::to_owned);
-            // What others take of it may well be there.
+            // References to its result may be right.
             *step = json!({"id": id, "plugin": "", "stream": true});
             broken.push(n);
         }
@@ -124,23 +123,23 @@ fn keep_known(object: &mut Map<String, Value>, schema: &Value) {
 impl Pipeline {
     /// The largest pipeline file, in bytes: a thousand steps take a tenth of it.
     const MAX_BYTES: u64 = 1 << 20;
-    /// As many steps a pipeline may have.
+    /// How many steps a pipeline may have.
     const MAX_STEPS: usize = 1000;
-    /// The longest id of a step, in bytes: it stands in every error, and in the table of steps.
+    /// The longest id of a step, in bytes. Errors and the table of steps show it.
     const MAX_ID: usize = 100;
 
     /// Reads a pipeline file.
     ///
     /// # Errors
-    /// `not-found` if the file is not there; `invalid-input` listing everything that is wrong with it.
+    /// `not-found` if the file does not exist; `invalid-input`, which lists all problems.
     pub fn read(path: &Path) -> Result<Self> {
         Draft::read(path)?.finish(Vec::new())
     }
 
-    /// Reads a pipeline from text; its files are relative to `dir`.
+    /// Reads a pipeline from text. Its files are relative to `dir`.
     ///
     /// # Errors
-    /// `invalid-input` listing everything that is wrong with it.
+    /// `invalid-input`, which lists all problems.
     pub fn parse(text: &str, dir: &Path) -> Result<Self> {
         Draft::parse(text, dir, String::new())?.finish(Vec::new())
     }
@@ -159,17 +158,20 @@ impl Pipeline {
         }
         if self.steps.len() > Self::MAX_STEPS {
             let most = Self::MAX_STEPS;
-            report("/steps".to_owned(), format!("there are {} steps, and {most} are the most", self.steps.len()));
+            report(
+                "/steps".to_owned(),
+                format!("there are {} steps, but at most {most} are allowed", self.steps.len()),
+            );
             return problems;
         }
         for (name, input) in &self.inputs {
             if input.default.is_some() && input.file.is_some() {
-                report(format!("/inputs/{}", token(name)), "has both a default and a file".to_owned());
+                report(format!("/inputs/{}", reference_token(name)), "has both a default and a file".to_owned());
             }
         }
         let plugins: BTreeSet<&str> = self.steps.iter().map(|step| step.plugin.as_str()).collect();
         for name in self.configs.keys().filter(|name| !plugins.contains(name.as_str())) {
-            report(format!("/configs/{}", token(name)), "no step calls a plugin of this name".to_owned());
+            report(format!("/configs/{}", reference_token(name)), "no step calls a plugin with this name".to_owned());
         }
         let mut before: BTreeMap<&str, &Step> = BTreeMap::new();
         for (n, step) in self.steps.iter().enumerate() {
@@ -181,13 +183,13 @@ impl Pipeline {
                 report(format!("{at}/id"), format!("{:?} cannot be the id of a step", head(&step.id, Self::MAX_ID)));
             }
             if step.plugin.is_empty() && !step.is_broken {
-                report(format!("{at}/plugin"), "this names no plugin".to_owned());
+                report(format!("{at}/plugin"), "this is not a plugin's name".to_owned());
             }
             if step.plugin.len() > Self::MAX_ID {
-                report(format!("{at}/plugin"), "this is longer than the name of any plugin".to_owned());
+                report(format!("{at}/plugin"), "this is too long for a plugin's name".to_owned());
             }
             if before.contains_key(step.id.as_str()) {
-                report(format!("{at}/id"), format!("{:?} is the id of an earlier step too", step.id));
+                report(format!("{at}/id"), format!("{:?} is also the id of an earlier step", step.id));
             }
             if let Some(Err(message)) = step.for_each.as_ref().map(|list| self.check_list(list, &before)) {
                 report(format!("{at}/for_each"), message);
@@ -195,18 +197,20 @@ impl Pipeline {
             for (name, template) in &step.args {
                 let item = step.for_each.is_some();
                 self.check_places(template, &before, item, |message| {
-                    report(format!("{at}/args/{}", token(name)), message)
+                    report(format!("{at}/args/{}", reference_token(name)), message)
                 });
             }
             before.entry(&step.id).or_insert(step);
         }
         for (name, template) in &self.outputs {
-            self.check_places(template, &before, false, |message| report(format!("/outputs/{}", token(name)), message));
+            self.check_places(template, &before, false, |message| {
+                report(format!("/outputs/{}", reference_token(name)), message)
+            });
         }
         problems
     }
 
-    /// Whether a list can lie at the place that a step runs `for_each` of.
+    /// Checks that there can be a list at the place that `for_each` names.
     fn check_list(&self, place: &str, before: &BTreeMap<&str, &Step>) -> Result<(), String> {
         let Location { source, pointer } = Location::parse(place);
         if source == "inputs" {
@@ -220,7 +224,7 @@ impl Pipeline {
         match before.get(source) {
             Some(earlier) if earlier.has_list() || !pointer.is_empty() => Ok(()),
             Some(_) => Err(format!("step {source:?} has one result, not a list; name a list in it: {source}/…")),
-            None => Err(format!("{source:?} is no earlier step")),
+            None => Err(format!("{source:?} is not an earlier step")),
         }
     }
 
@@ -243,14 +247,14 @@ impl Pipeline {
                     }
                 }
                 source if before.contains_key(source) => {}
-                source => report(format!("{source:?} is no earlier step")),
+                source => report(format!("{source:?} is not an earlier step")),
             },
         });
     }
 }
 
 impl Step {
-    /// Whether its result is a list.
+    /// Whether the step's result is a list.
     pub(super) fn has_list(&self) -> bool {
         self.stream || self.for_each.is_some()
     }
@@ -285,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_of_a_hostile_file_is_bounded() {
+    fn messages_about_a_hostile_file_are_bounded() {
         let long = "x".repeat(100_000);
         let step = json!({"id": long, "plugin": long, "for_each": long, "args": {&long: {"$from": long}}});
         let odd = json!({"id": "a\nb", "plugin": "p"});
@@ -303,12 +307,13 @@ mod tests {
                     \"steps\": [{\"id\": \"one\",\n\"plugin\": \"\"}],\n\"outputs\": {\"q~/r\":\n{\"$from\": \"none\"}}}";
         let error = Pipeline::parse(text, Path::new("")).unwrap_err();
         let told: Vec<String> = error.problems().iter().map(ToString::to_string).collect();
-        let begins = ["line 4: inputs.a/b: ", "line 6: steps.0.plugin: this names no plugin", "line 7: outputs.q~/r: "];
+        let begins =
+            ["line 4: inputs.a/b: ", "line 6: steps.0.plugin: this is not a plugin's name", "line 7: outputs.q~/r: "];
         assert!(told.len() == 3 && told.iter().zip(begins).all(|(told, begin)| told.starts_with(begin)), "{told:?}");
     }
 
     #[test]
-    fn problems_of_all_kinds_are_told_together() {
+    fn problems_of_all_kinds_are_reported_together() {
         let text = "{\"name\": \"p\", \"stepz\": 1, \"steps\": [\n{\"id\": \"a\", \"plugin\": 7},\n{\"id\": \"b\", \"plugin\": \"x\", \
             \"method\": \"m\", \"foreach\": \"a\",\n\"args\": {\"v\": {\"$from\": \"a/words\"}, \"w\": {\"$from\": \"none\"}}}]}";
         let draft = Draft::parse(text, Path::new(""), "p.json: ".to_owned()).unwrap();
@@ -321,7 +326,7 @@ mod tests {
             "line 2: steps[0].plugin must be a string",
             "line 3: unknown key \"foreach\" in `steps[1]`",
             "line 3: steps.1.plugin: there is no such plugin",
-            "line 4: steps.1.args.w: \"none\" is no earlier step",
+            "line 4: steps.1.args.w: \"none\" is not an earlier step",
         ];
         assert!(
             problems.len() == 5 && problems.iter().zip(begins).all(|(told, begin)| told.starts_with(begin)),
@@ -347,7 +352,7 @@ mod tests {
         );
     }
 
-    /// `UPDATE_DOCS=1 cargo test` writes the file anew.
+    /// `UPDATE_DOCS=1 cargo test` writes the file again.
     #[test]
     fn the_published_schema_is_the_one_in_force_and_takes_the_example() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -383,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_limit_to_steps_and_to_what_is_told() {
+    fn there_is_a_limit_to_steps_and_to_reported_problems() {
         let step = |n: usize| json!({"id": format!("s{n}"), "plugin": "x", "args": {"v": {"$from": "none"}}});
         let told = |steps: usize| {
             let steps: Vec<Value> = (0..steps).map(step).collect();
@@ -392,9 +397,9 @@ mod tests {
         };
         let most = told(Pipeline::MAX_STEPS);
         assert_eq!(most.len(), 101);
-        assert_eq!(most[100].message, "there are more than 100 problems; mend these first");
+        assert_eq!(most[100].message, "there are more than 100 problems; correct these first");
         let [many] = told(Pipeline::MAX_STEPS + 1).try_into().unwrap();
-        assert_eq!(many.message, "steps: there are 1001 steps, and 1000 are the most");
+        assert_eq!(many.message, "steps: there are 1001 steps, but at most 1000 are allowed");
     }
 
     #[test]

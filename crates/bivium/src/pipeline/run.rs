@@ -1,4 +1,4 @@
-//! Running a pipeline: every step is a future; results flow from one to the next as they come.
+//! Runs a pipeline. Every step is a future. Each result is passed to the next steps as soon as it exists.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -21,27 +21,26 @@ struct Run<'a> {
     inputs: Payload,
     deadline: Option<Instant>,
     on_event: &'a (dyn Fn(Event<'_>) + Send + Sync),
-    /// What each step gave, once it is all there.
+    /// The complete result of each step that has ended.
     results: BTreeMap<&'a str, SetOnce<Payload>>,
-    /// Of each step, once it has begun.
+    /// The report of each step that has started.
     reports: Vec<Mutex<Option<StepReport>>>,
 }
 
-/// A step's ends of the lists between steps. They are unbounded: a step that waited for its followers would wait for
-/// ever for one that first needs the whole list, or what is made of it.
+/// A step's channels for lists of results between steps. They are unbounded: if a step waited for later steps, it would wait for ever for
+/// one that needs the whole list first, or something made from it.
 struct Lists {
     source: Option<mpsc::UnboundedReceiver<Payload>>,
     followers: Vec<mpsc::UnboundedSender<Payload>>,
 }
 
 impl Pipeline {
-    /// Runs the pipeline with these inputs (an object; blobs beside it). Plugins that are not loaded are loaded
-    /// first, side by side, and stay loaded. `on_event` is told what happens as it happens and must not block.
-    /// Dropping the future cancels every call.
+    /// Runs the pipeline with these inputs (an object, and its blobs). Plugins that are not loaded are loaded first, at the same time, and
+    /// stay loaded. `on_event` is called for each event and must not block. Dropping the future cancels every call.
     ///
     /// # Errors
-    /// `invalid-input` if an input is missing or unknown; the first error of a step, which names the step, its plugin and the
-    /// item ([`PluginError::step`]); `on_event` is told before how far the steps were.
+    /// `invalid-input` if an input is missing or unknown; the first error of a step, which names the step, its plugin and the item
+    /// ([`PluginError::step`]). Before that, `on_event` gets the reports of the steps.
     pub async fn run(
         &self,
         manager: &PluginManager,
@@ -52,7 +51,7 @@ impl Pipeline {
         let inputs = self.complete_inputs(inputs)?;
         let start = Instant::now();
         let deadline = options.timeout.and_then(|timeout| start.checked_add(timeout));
-        // Of the pipeline's own: what loads, or waits for another step, is under no call of a step.
+        // A call for the pipeline itself, because loading plugins and waiting for other steps belong to no step's call.
         let whole = until(deadline, Call::new().cancellation(options.cancellation.clone())).handle().clone();
         self.load(manager, &whole).await?;
         let loaded = Instant::now();
@@ -81,14 +80,14 @@ impl Pipeline {
         }
     }
 
-    /// Loads the plugins that are not loaded, under this call.
+    /// Loads the plugins that are not loaded yet. Stops when the call is interrupted.
     async fn load(&self, manager: &PluginManager, whole: &CallHandle) -> Result<()> {
         let names = self.steps.iter().map(|step| step.plugin.as_str());
         let names: BTreeSet<&str> = names.filter(|name| !manager.is_loaded(name)).collect();
         if names.is_empty() {
             return Ok(());
         }
-        // Before anything is made or started.
+        // Checked before anything is started.
         names.iter().try_for_each(|name| manager.check_enabled(name))?;
         let loads = names.into_iter().map(|name| async move {
             match self.configs.get(name) {
@@ -96,11 +95,11 @@ impl Pipeline {
                 None => manager.load(name).await,
             }
         });
-        // All are waited for: a plugin left half-way would be loaded again by the next run.
+        // Waits for all of them, because a plugin whose loading is stopped midway would be loaded again by the next run.
         whole.guard(async { join_all(loads).await.into_iter().collect() }).await
     }
 
-    /// Puts defaults and files where no input is given.
+    /// Completes the inputs with their defaults and files.
     fn complete_inputs(&self, inputs: Payload) -> Result<Payload> {
         let inputs = inputs.checked()?;
         let Payload { json: Value::Object(mut given), mut blobs } = inputs else {
@@ -125,7 +124,7 @@ impl Pipeline {
                 (None, None) => {
                     let what = format!("the pipeline {:?} needs the input {name:?}", self.name);
                     return Err(PluginError::invalid_input(what)
-                        .with_help("give it, or write a `default` or a `file` for it in the pipeline"));
+                        .with_help("give it, or set a `default` or a `file` for it in the pipeline"));
                 }
             };
             given.insert(name.clone(), value);
@@ -142,7 +141,7 @@ fn until(deadline: Option<Instant>, call: Call) -> Call {
 }
 
 impl<'a> Run<'a> {
-    /// The lists between the steps.
+    /// The channels between the steps.
     fn lists(&self) -> Vec<Lists> {
         let steps = &self.pipeline.steps;
         let mut lists: Vec<Lists> = steps.iter().map(|_| Lists { source: None, followers: Vec::new() }).collect();
@@ -160,7 +159,7 @@ impl<'a> Run<'a> {
         lists
     }
 
-    /// What a source of a template is, if it is there.
+    /// The value of a source that a template names, if it exists.
     fn known<'s>(&'s self, source: &str, item: Option<&'s Payload>) -> Option<&'s Payload> {
         match source {
             "item" => item,
@@ -192,14 +191,14 @@ impl<'a> Run<'a> {
         }
         let result = if step.has_list() { gather(&results) } else { results.pop().unwrap_or_default() };
         if let Some(place) = self.results.get(step.id.as_str()) {
-            // Set once: ids are unique.
+            // Set only once, because ids are unique.
             let _ = place.set(result);
         }
         (self.on_event)(Event::Finished { step });
         Ok(())
     }
 
-    /// Waits until every step that the arguments name as a whole has its result.
+    /// Waits until every step that the arguments name has its complete result.
     async fn wait_for_sources(&self, step: &Step) {
         let mut sources = Vec::new();
         for template in step.args.values() {
@@ -210,7 +209,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The items of a list that lies in a result or an input.
+    /// The items of a list in a result or an input.
     async fn list(&self, step: &Step, place: &str) -> Result<Vec<Payload>> {
         let Location { source, pointer } = Location::parse(place);
         if let Some(result) = self.results.get(source) {
@@ -222,14 +221,14 @@ impl<'a> Run<'a> {
             (0..count).map(|n| list.part(&format!("/{n}"))).collect::<Option<Vec<Payload>>>()
         });
         items.ok_or_else(|| {
-            let what = if list.is_some() { "what lies there is no list" } else { "nothing lies there" };
-            PluginError::invalid_input(format!("it runs for each item of {place}, and {what}"))
+            let what = if list.is_some() { "that is not a list" } else { "there is nothing at that place" };
+            PluginError::invalid_input(format!("it runs for each item of {place}, but {what}"))
                 .with_plugin(&step.plugin)
                 .with_step(&step.id, None)
         })
     }
 
-    /// One call of a step; its results go to `results` and to the steps that follow.
+    /// Makes one call of a step. Its results go to `results` and to the later steps.
     async fn call(
         &self,
         step: &'a Step,
@@ -247,10 +246,10 @@ impl<'a> Run<'a> {
         if let Some(method) = &step.method {
             call = call.method(method.clone());
         }
-        // A cancel of the whole run drops this.
+        // Cancelling the whole run drops this future.
         let call = until(self.deadline, call);
         self.report(step, |report| report.calls += 1);
-        // Before the call begins: a road leaves progress out where nobody listens.
+        // Subscribed before the call begins, because a runtime may leave out progress if nobody listens.
         let progress = call.handle().progress();
         let work = async {
             if !step.stream {
@@ -275,13 +274,13 @@ impl<'a> Run<'a> {
         self.report(step, |report| report.results += 1);
         (self.on_event)(Event::Result { step, payload: &payload });
         for follower in &lists.followers {
-            // A follower that is gone has failed, and its error ends the run.
+            // If a later step no longer receives, it has failed, and its error ends the run.
             let _ = follower.send(payload.clone());
         }
         results.push(payload);
     }
 
-    /// Hands the call's progress on for as long as it is polled.
+    /// Reports the call's progress while it is polled.
     async fn watch_progress(&self, step: &Step, mut progress: watch::Receiver<Progress>) -> Result<()> {
         while progress.changed().await.is_ok() {
             let progress = progress.borrow_and_update().clone();
@@ -318,7 +317,7 @@ mod tests {
 
     use super::*;
 
-    /// Streams `count` numbers; gives its arguments back; waits to be cancelled.
+    /// Streams `count` numbers, returns its arguments, or waits to be cancelled.
     struct Sample;
 
     #[async_trait]
@@ -428,7 +427,7 @@ mod tests {
         assert_eq!(outcome.payload.json["last"], json!([{"n": 1}, {"n": 2}]));
         let error = run_whole(of_input(json!({"no": "list"})), &soon(), &|_| {}).await.unwrap_err();
         assert_eq!(error.code(), ErrorCode::InvalidInput);
-        assert!(error.to_string().contains("step \"each\": it runs for each item of inputs/files, and"), "{error}");
+        assert!(error.to_string().contains("step \"each\": it runs for each item of inputs/files, but"), "{error}");
     }
 
     #[tokio::test]

@@ -1,11 +1,11 @@
-//! Templates: JSON in which `{"$from": "PLACE"}` stands for a value that is known later.
+//! Templates: JSON in which `{"$from": "PLACE"}` stands for a value that is only known later.
 
 use bivium_interface::{Blob, Payload, PluginError, Result, head, nearest};
 use serde_json::{Map, Value};
 
 const KEY: &str = "$from";
 
-/// A place that a template names: what it begins with, and a JSON Pointer into that.
+/// A place that a template names: a source, and a JSON Pointer into it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Location<'a> {
     pub(super) source: &'a str,
@@ -20,20 +20,22 @@ impl<'a> Location<'a> {
     }
 }
 
-/// The place that a value stands for, if it is a reference; an error if it is a malformed one.
+/// The place that a value stands for, if it is a reference; an error if the reference is malformed.
 fn place_of(value: &Value) -> Option<Result<Location<'_>, String>> {
     let object = value.as_object()?;
     let Some(place) = object.get(KEY) else {
-        // A slip of the pen would pass for data.
+        // Otherwise a mistyped key would be taken as data.
         let (key, place) = object.iter().next().filter(|_| object.len() == 1)?;
         let names_a_place =
             place.as_str().is_some_and(|place| place.starts_with("inputs/") || place.starts_with("item/"));
         let is_meant = nearest(key, [KEY]).is_some() && (key.starts_with('$') || names_a_place);
-        return is_meant.then(|| Err(format!("{value} is no reference; did you mean `{KEY}`?")));
+        return is_meant.then(|| Err(format!("{value} is not a reference; did you mean `{KEY}`?")));
     };
     Some(match place.as_str() {
         Some(place) if object.len() == 1 => Ok(Location::parse(place)),
-        _ => Err(format!("{value} is no reference: it must be an object of the one key `{KEY}` with a string")),
+        _ => Err(format!(
+            "{value} is not a reference: it must be an object with `{KEY}` as its only key, and a string as the value"
+        )),
     })
 }
 
@@ -49,7 +51,8 @@ pub(super) fn places<'a>(template: &'a Value, seen: &mut impl FnMut(Result<Locat
     }
 }
 
-/// Puts values in the places of what stands under `key` of a pipeline or a step; `lookup` gives what a source is.
+/// Replaces the references in a template by their values. `key` is the template's key in the pipeline or the step, and `lookup` returns the
+/// value of a source.
 pub(super) fn fill<'v>(
     key: &str,
     template: &Map<String, Value>,
@@ -63,7 +66,7 @@ pub(super) fn fill<'v>(
     Ok(Payload { json: Value::Object(object), blobs })
 }
 
-/// The same error, with its place in the pipeline in front.
+/// The same error with its place in the pipeline in front of the message.
 pub(super) fn at(place: &str, error: &PluginError) -> PluginError {
     let placed = PluginError::new(error.code(), format!("{place}: {}", error.message()));
     match error.help() {
@@ -73,9 +76,9 @@ pub(super) fn at(place: &str, error: &PluginError) -> PluginError {
 }
 
 fn nothing_at(place: Location<'_>, source: Option<&Payload>) -> PluginError {
-    let error = PluginError::invalid_input(format!("nothing lies at {}{}", place.source, place.pointer));
+    let error = PluginError::invalid_input(format!("there is nothing at {}{}", place.source, place.pointer));
     let Some(source) = source else { return error };
-    // The innermost part that is there.
+    // The innermost part that exists.
     let ends = place.pointer.match_indices('/').map(|(at, _)| at).rev();
     let there = ends.filter_map(|at| place.pointer.get(..at)).find_map(|way| Some((way, source.json.pointer(way)?)));
     let (way, there) = there.unwrap_or(("", &source.json));
@@ -124,7 +127,7 @@ fn filled<'v>(template: &Value, blobs: &mut Vec<Blob>, lookup: &impl Fn(&str) ->
     })
 }
 
-/// Several results as one: an array.
+/// Several results as one array.
 pub(super) fn gather(results: &[Payload]) -> Payload {
     let mut gathered = Payload::from(Value::Array(Vec::with_capacity(results.len())));
     for result in results {
@@ -158,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_in_the_key_of_a_reference_does_not_pass_for_data() {
+    fn a_mistyped_key_of_a_reference_is_not_taken_as_data() {
         for slip in [json!({"$form": "one"}), json!({"from": "inputs/text"}), json!({"from": "item/text"})] {
             let told = place_of(&slip).unwrap().unwrap_err();
             assert!(told.ends_with("did you mean `$from`?"), "{told}");
@@ -172,12 +175,12 @@ mod tests {
     fn a_missing_place_is_named() {
         let payload = Payload::from(json!({"words": ["a", "b"], "n": 1}));
         for (place, told) in [
-            ("item/none", "outputs.x: nothing lies at item/none; item has words, n"),
+            ("item/none", "outputs.x: there is nothing at item/none; item has words, n"),
             (
                 "item/words/2/start",
-                "outputs.x: nothing lies at item/words/2/start; item/words is a list of 2, counted from 0",
+                "outputs.x: there is nothing at item/words/2/start; item/words is a list of 2, counted from 0",
             ),
-            ("item/n/x", "outputs.x: nothing lies at item/n/x; item/n is a number"),
+            ("item/n/x", "outputs.x: there is nothing at item/n/x; item/n is a number"),
         ] {
             let template = json!({"x": {"$from": place}});
             let error = fill("outputs", template.as_object().unwrap(), &|_| Some(&payload)).unwrap_err();

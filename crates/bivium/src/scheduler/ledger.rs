@@ -1,7 +1,7 @@
-//! What running calls have been promised, held against what the machine has, and the line of those that wait for more.
+//! Compares what running calls have been promised with what the machine has, and keeps the queue of waiting calls.
 //!
-//! A look at the machine takes long, so no call takes one where the last look will do (`recent`): it is admitted by that at
-//! once, or by a look that begins after it came, on a thread that may block. Nothing is refused or made to wait by an old look.
+//! Measuring the machine takes long, so a call uses the last measurement if that is enough to admit it (`recent`). Otherwise a new
+//! measurement begins, on a thread that may block. No call is refused or made to wait because of an old measurement.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,27 +16,27 @@ use super::{Admission, Need};
 use crate::monitor::{Monitor, SystemSnapshot};
 use crate::turns::{Turn, Turns};
 
-/// Adds up the places of running calls.
+/// Accounts for the processor slots and the memory of running calls.
 pub(super) struct Ledger {
     monitor: Arc<dyn Monitor>,
     cpu_slots: u32,
-    books: Mutex<Books>,
-    /// Of those who look at the machine.
-    looks: Turns,
+    accounts: Mutex<Accounts>,
+    /// For measuring the machine.
+    measurements: Turns,
 }
 
 #[derive(Default)]
-struct Books {
+struct Accounts {
     cpu_slots: u32,
     next: u64,
-    line: BTreeMap<u64, Waiter>,
-    /// Those of the running calls that were promised memory.
+    queue: BTreeMap<u64, Waiter>,
+    /// The promises to running calls that asked for memory.
     promised: BTreeMap<u64, Promise>,
-    /// The last look at the machine.
+    /// The last measurement of the machine.
     recent: Option<Recent>,
-    /// What happens during the one that is under way.
+    /// Calls that ended during the measurement that is running.
     pending: Option<Pending>,
-    /// Where those in the line wait.
+    /// The async runtime of the waiting calls.
     runtime: Option<Handle>,
 }
 
@@ -67,9 +67,9 @@ struct Promise {
     plugin: String,
     pids: Vec<u32>,
     memory: Memory,
-    /// What the processes held before. What they hold beyond it is taken already, and free no more.
+    /// What the processes used before. What they use in addition is already taken, and no longer counts as free.
     before: Memory,
-    /// What was left of it at the last look.
+    /// The part of the promise that was not taken yet at the last measurement.
     left: Memory,
 }
 
@@ -83,8 +83,8 @@ impl Promise {
     }
 }
 
-impl Books {
-    /// What `each` tells of the promises to a plugin's calls, added up.
+impl Accounts {
+    /// The sum of `each` over all promises to a plugin's calls.
     fn sum(&self, plugin: &str, each: impl Fn(&Promise) -> Memory) -> Memory {
         let own = self.promised.values().filter(|promise| promise.plugin == plugin);
         own.fold(Memory::default(), |sum, promise| sum.and(each(promise)))
@@ -104,7 +104,7 @@ impl Books {
         number
     }
 
-    /// The call of this promise has ended.
+    /// Removes a promise, because its call has ended.
     fn release(&mut self, number: u64) -> Option<Promise> {
         let plugin = &self.promised.get(&number)?.plugin;
         let all = self.sum(plugin, |promise| promise.memory);
@@ -123,7 +123,7 @@ pub(super) enum Shortage {
     Never(String),
 }
 
-/// A place kept in the books until dropped.
+/// The processor slots and the memory of a running call, released when it is dropped.
 pub(super) struct Reservation {
     ledger: Arc<Ledger>,
     cpu_slots: u32,
@@ -132,26 +132,26 @@ pub(super) struct Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let mut books = self.ledger.books();
-        books.cpu_slots = books.cpu_slots.saturating_sub(self.cpu_slots);
-        let promise = self.promise.and_then(|number| books.release(number));
-        drop(books);
+        let mut accounts = self.ledger.accounts();
+        accounts.cpu_slots = accounts.cpu_slots.saturating_sub(self.cpu_slots);
+        let promise = self.promise.and_then(|number| accounts.release(number));
+        drop(accounts);
         drop(promise);
-        self.ledger.serve_line();
+        self.ledger.serve_queue();
     }
 }
 
-/// A call's stand in the line, while it lives.
-pub(super) struct Stand {
+/// A call's entry in the queue. Dropping it removes the call from the queue.
+pub(super) struct QueueEntry {
     ledger: Arc<Ledger>,
     ticket: u64,
-    /// Gives its place.
-    pub(super) place: oneshot::Receiver<Reservation>,
+    /// Receives the reservation.
+    pub(super) reservation: oneshot::Receiver<Reservation>,
 }
 
-impl Drop for Stand {
+impl Drop for QueueEntry {
     fn drop(&mut self) {
-        let waiter = self.ledger.books().line.remove(&self.ticket);
+        let waiter = self.ledger.accounts().queue.remove(&self.ticket);
         drop(waiter);
     }
 }
@@ -159,139 +159,139 @@ impl Drop for Stand {
 impl Ledger {
     pub(super) fn new(monitor: Arc<dyn Monitor>, cpu_slots: Option<u32>) -> Arc<Self> {
         let cpu_slots = cpu_slots.unwrap_or_else(|| monitor.snapshot().cpus).max(1);
-        Arc::new(Self { monitor, cpu_slots, books: Mutex::default(), looks: Turns::default() })
+        Arc::new(Self { monitor, cpu_slots, accounts: Mutex::default(), measurements: Turns::default() })
     }
 
-    fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    fn accounts(&self) -> MutexGuard<'_, Accounts> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lines a call up. What is given back from now on is offered to it after those before it.
-    pub(super) fn line_up(self: &Arc<Self>, need: &Need) -> Stand {
-        let (give, place) = oneshot::channel();
-        let mut books = self.books();
-        let ticket = books.next;
-        books.next += 1;
-        books.line.insert(ticket, Waiter { need: need.clone(), give });
-        books.runtime = Handle::try_current().ok();
-        drop(books);
-        Stand { ledger: Arc::clone(self), ticket, place }
+    /// Adds a call to the queue. What is released from now on is offered to the queued calls in order.
+    pub(super) fn enqueue(self: &Arc<Self>, need: &Need) -> QueueEntry {
+        let (give, reservation) = oneshot::channel();
+        let mut accounts = self.accounts();
+        let ticket = accounts.next;
+        accounts.next += 1;
+        accounts.queue.insert(ticket, Waiter { need: need.clone(), give });
+        accounts.runtime = Handle::try_current().ok();
+        drop(accounts);
+        QueueEntry { ledger: Arc::clone(self), ticket, reservation }
     }
 
-    /// Gives what is free to those in the line: at once, unless that takes a look at the machine.
-    fn serve_line(self: &Arc<Self>) {
-        let looking = {
-            let books = self.books();
-            if books.line.is_empty() {
+    /// Gives what is free to queued calls: at once, or after a measurement if one is needed.
+    fn serve_queue(self: &Arc<Self>) {
+        let runtime = {
+            let accounts = self.accounts();
+            if accounts.queue.is_empty() {
                 return;
             }
-            let looks = books.line.values().any(|waiter| waiter.need.concerns_memory());
-            books.runtime.clone().filter(|_| looks)
+            let measures = accounts.queue.values().any(|waiter| waiter.need.concerns_memory());
+            accounts.runtime.clone().filter(|_| measures)
         };
-        let Some(runtime) = looking else { return self.hand_on() };
+        let Some(runtime) = runtime else { return self.give_reservations() };
         let ledger = Arc::clone(self);
         runtime.spawn(async move {
-            // Without a look they look for themselves after a while.
-            if ledger.look().await.is_ok() {
-                ledger.hand_on();
+            // If measuring fails, the calls try again by themselves after a while.
+            if ledger.measure().await.is_ok() {
+                ledger.give_reservations();
             }
         });
     }
 
-    /// Gives what is free, by the last look, to those in the line whom it serves, in order. Nobody else is woken.
-    fn hand_on(self: &Arc<Self>) {
+    /// Gives what is free, by the last measurement, to the queued calls for which it is enough, in order. Other calls are not woken.
+    fn give_reservations(self: &Arc<Self>) {
         let mut from = 0;
-        while let Some((ticket, need)) = self.next_in_line(from) {
+        while let Some((ticket, need)) = self.next_queued(from) {
             from = ticket + 1;
-            let Ok(place) = self.try_place(&need) else { continue };
-            let waiter = self.books().line.remove(&ticket);
-            // A place that nobody takes any more is given back as it is dropped here, without the lock.
+            let Ok(reservation) = self.try_reserve(&need) else { continue };
+            let waiter = self.accounts().queue.remove(&ticket);
+            // If the call no longer waits, the reservation is released by dropping it here, without the lock.
             match waiter {
-                Some(waiter) => drop(waiter.give.send(place)),
-                None => drop(place),
+                Some(waiter) => drop(waiter.give.send(reservation)),
+                None => drop(reservation),
             }
         }
     }
 
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
-        self.books().line.len()
+        self.accounts().queue.len()
     }
 
-    /// The first in the line for whom there are processor slots.
-    fn next_in_line(&self, from: u64) -> Option<(u64, Need)> {
-        let books = self.books();
-        let free = self.cpu_slots.saturating_sub(books.cpu_slots);
-        let mut line = books.line.range(from..);
-        line.find(|(_, waiter)| waiter.need.cpu_slots <= free).map(|(ticket, waiter)| (*ticket, waiter.need.clone()))
+    /// The first queued call for which there are processor slots.
+    fn next_queued(&self, from: u64) -> Option<(u64, Need)> {
+        let accounts = self.accounts();
+        let free = self.cpu_slots.saturating_sub(accounts.cpu_slots);
+        let mut queue = accounts.queue.range(from..);
+        queue.find(|(_, waiter)| waiter.need.cpu_slots <= free).map(|(ticket, waiter)| (*ticket, waiter.need.clone()))
     }
 
-    /// Admits a call at once that asks for nothing, or whose place needs no look at the machine.
+    /// Admits a call at once if it asks for nothing, or if its need surely fits without a measurement.
     pub(super) fn admit_at_once(self: &Arc<Self>, need: &Need) -> Option<Admission> {
         match need.is_nothing() {
             true => Some(Admission::default()),
-            false => self.place_at_once(need).map(Admission::new),
+            false => self.reserve_at_once(need).map(Admission::new),
         }
     }
 
-    /// A place where the last look, and all that was promised since, leave no doubt that the need fits. Takes no look at the
-    /// machine; where the last one is no longer new, another begins in the background.
-    fn place_at_once(self: &Arc<Self>, need: &Need) -> Option<Reservation> {
-        let books = self.books();
+    /// A reservation, if the need surely fits by the last measurement and all promises since. Does not measure the machine. If the last
+    /// measurement is aging, a new one is started in the background.
+    fn reserve_at_once(self: &Arc<Self>, need: &Need) -> Option<Reservation> {
+        let accounts = self.accounts();
         if need.concerns_memory() {
-            let recent = books.recent.as_ref()?;
+            let recent = accounts.recent.as_ref()?;
             match recent.age() {
                 Age::New => {}
-                Age::Aging => self.look_later(),
+                Age::Aging => self.measure_later(),
                 Age::Old => return None,
             }
-            if !recent.leaves_room(need, books.sum(&need.plugin, |promise| promise.left)) {
+            if !recent.leaves_room(need, accounts.sum(&need.plugin, |promise| promise.left)) {
                 return None;
             }
         }
-        self.enter(need, books).ok()
+        self.enter(need, accounts).ok()
     }
 
-    /// A place, if the need fits by the last look.
-    pub(super) fn try_place(self: &Arc<Self>, need: &Need) -> std::result::Result<Reservation, Shortage> {
-        self.enter(need, self.books())
+    /// A reservation, if the need fits by the last measurement.
+    pub(super) fn try_reserve(self: &Arc<Self>, need: &Need) -> std::result::Result<Reservation, Shortage> {
+        self.enter(need, self.accounts())
     }
 
     fn enter(
         self: &Arc<Self>,
         need: &Need,
-        mut books: MutexGuard<'_, Books>,
+        mut accounts: MutexGuard<'_, Accounts>,
     ) -> std::result::Result<Reservation, Shortage> {
-        self.check(need, &books)?;
-        books.cpu_slots = books.cpu_slots.saturating_add(need.cpu_slots);
-        let promise = need.asks_for_memory().then(|| books.promise(need));
+        self.check(need, &accounts)?;
+        accounts.cpu_slots = accounts.cpu_slots.saturating_add(need.cpu_slots);
+        let promise = need.asks_for_memory().then(|| accounts.promise(need));
         Ok(Reservation { ledger: Arc::clone(self), cpu_slots: need.cpu_slots, promise })
     }
 
-    /// Waits for a look at the machine that begins from now on, on a thread that may block.
-    pub(super) async fn look(self: &Arc<Self>) -> Result<()> {
-        let Some(turn) = self.looks.next().await else { return Ok(()) };
+    /// Waits for a measurement of the machine that begins after this call, on a thread that may block.
+    pub(super) async fn measure(self: &Arc<Self>) -> Result<()> {
+        let Some(turn) = self.measurements.next().await else { return Ok(()) };
         let ledger = Arc::clone(self);
-        let looked = tokio::task::spawn_blocking(move || ledger.look_now(turn)).await;
-        looked.map_err(|error| PluginError::internal(format!("the machine's memory could not be looked at: {error}")))
+        let measured = tokio::task::spawn_blocking(move || ledger.measure_now(turn)).await;
+        measured.map_err(|error| PluginError::internal(format!("the machine's memory could not be measured: {error}")))
     }
 
-    /// Has somebody look in the background, unless somebody does.
-    fn look_later(self: &Arc<Self>) {
+    /// Starts a measurement in the background, unless one is running.
+    fn measure_later(self: &Arc<Self>) {
         let Ok(runtime) = Handle::try_current() else { return };
-        if let Some(turn) = self.looks.try_next() {
+        if let Some(turn) = self.measurements.try_next() {
             let ledger = Arc::clone(self);
-            runtime.spawn_blocking(move || ledger.look_now(turn));
+            runtime.spawn_blocking(move || ledger.measure_now(turn));
         }
     }
 
-    /// Blocks, for some milliseconds where there are GPUs.
-    fn look_now(&self, turn: Turn) {
+    /// Measures the machine. Blocks, for some milliseconds if there are GPUs.
+    fn measure_now(&self, turn: Turn) {
         let at = Instant::now();
         let processes: BTreeSet<Vec<u32>> = {
-            let mut books = self.books();
-            books.pending = Some(Pending::default());
-            books.promised.values().map(|promise| promise.pids.clone()).collect()
+            let mut accounts = self.accounts();
+            accounts.pending = Some(Pending::default());
+            accounts.promised.values().map(|promise| promise.pids.clone()).collect()
         };
         let snapshot = self.monitor.snapshot();
         let held = |pids: &Vec<u32>| Memory {
@@ -299,42 +299,42 @@ impl Ledger {
             gpu: snapshot.gpu_memory_of(pids).unwrap_or_default(),
         };
         let held: BTreeMap<Vec<u32>, Memory> = processes.into_iter().map(|pids| (pids.clone(), held(&pids))).collect();
-        let mut books = self.books();
-        // Processes that came since hold no more than they did when they came.
-        for promise in books.promised.values_mut() {
+        let mut accounts = self.accounts();
+        // Processes that were added meanwhile still use what they used when they were added.
+        for promise in accounts.promised.values_mut() {
             if let Some(now) = held.get(&promise.pids) {
                 promise.left = promise.left_when_they_hold(*now);
             }
         }
-        let left = books.promised.values().map(|promise| (promise.plugin.clone(), promise.left));
+        let left = accounts.promised.values().map(|promise| (promise.plugin.clone(), promise.left));
         let recent = Recent::new(at, snapshot, left);
-        let pending = books.pending.take().unwrap_or_default();
-        books.recent = Some(recent.after(pending));
-        drop(books);
+        let pending = accounts.pending.take().unwrap_or_default();
+        accounts.recent = Some(recent.after(pending));
+        drop(accounts);
         turn.finish();
     }
 
-    fn check(&self, need: &Need, books: &Books) -> std::result::Result<(), Shortage> {
+    fn check(&self, need: &Need, accounts: &Accounts) -> std::result::Result<(), Shortage> {
         if need.cpu_slots > self.cpu_slots {
-            let what = format!("it needs {} processor slots and the host has {}", need.cpu_slots, self.cpu_slots);
+            let what = format!("it needs {} processor slots, but the host has {}", need.cpu_slots, self.cpu_slots);
             return Err(Shortage::Never(what));
         }
-        if books.cpu_slots.saturating_add(need.cpu_slots) > self.cpu_slots {
-            let what = format!("all {} processor slots of the host are taken", self.cpu_slots);
+        if accounts.cpu_slots.saturating_add(need.cpu_slots) > self.cpu_slots {
+            let what = format!("all {} processor slots of the host are in use", self.cpu_slots);
             return Err(Shortage::Busy(what));
         }
         if !need.concerns_memory() {
             return Ok(());
         }
         let nothing = SystemSnapshot::default();
-        let snapshot = books.recent.as_ref().map_or(&nothing, Recent::snapshot);
-        let promised = books.promised.values().fold(Memory::default(), |all, promise| all.and(promise.left));
+        let snapshot = accounts.recent.as_ref().map_or(&nothing, Recent::snapshot);
+        let promised = accounts.promised.values().fold(Memory::default(), |all, promise| all.and(promise.left));
         let (free, total) = (snapshot.memory_available_bytes, snapshot.memory_total_bytes);
         if total > 0 {
             compare("host memory", need.memory_bytes, promised.host, free, total)?;
         }
         if need.requires_gpu && snapshot.gpus.is_empty() {
-            return Err(Shortage::Never("it needs a GPU and none can be seen".to_owned()));
+            return Err(Shortage::Never("it needs a GPU, but the host finds none".to_owned()));
         }
         let free = snapshot.gpus.iter().map(|gpu| gpu.memory_free_bytes).max().unwrap_or(0);
         let total = snapshot.gpus.iter().map(|gpu| gpu.memory_total_bytes).max().unwrap_or(0);
@@ -345,11 +345,11 @@ impl Ledger {
 fn compare(what: &str, need: u64, promised: u64, free: u64, total: u64) -> std::result::Result<(), Shortage> {
     let mib = |bytes: u64| bytes >> 20;
     if need > total {
-        return Err(Shortage::Never(format!("it needs {} MiB of {what} and there are {}", mib(need), mib(total))));
+        return Err(Shortage::Never(format!("it needs {} MiB of {what}, but the host has {}", mib(need), mib(total))));
     }
     if need > 0 && need.saturating_add(promised) > free {
         let left = mib(free.saturating_sub(promised));
-        return Err(Shortage::Busy(format!("it needs {} MiB of {what} and {left} are free", mib(need))));
+        return Err(Shortage::Busy(format!("it needs {} MiB of {what}, but only {left} are free", mib(need))));
     }
     Ok(())
 }

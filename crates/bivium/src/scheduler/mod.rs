@@ -1,4 +1,4 @@
-//! The scheduler: when a call may start, given processor slots, host memory and GPU memory.
+//! The scheduler decides when a call may start, by processor slots, host memory and GPU memory.
 
 mod ledger;
 mod policy;
@@ -14,11 +14,11 @@ use ledger::Memory;
 pub use policy::{PermissiveScheduler, QueueScheduler, RefuseScheduler};
 pub(crate) use recent::Age;
 
-/// What one call needs over what its plugin holds already.
+/// What one call needs in addition to what its plugin already uses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Need {
-    /// The plugin, for messages.
+    /// The plugin's name, for messages.
     pub plugin: String,
     /// Processor slots; 0 unless the plugin's manifest asks for them (`resources.cpu_slots`).
     pub cpu_slots: u32,
@@ -28,16 +28,16 @@ pub struct Need {
     pub gpu_memory_bytes: u64,
     /// Whether there must be a GPU at all.
     pub requires_gpu: bool,
-    /// The plugin's processes. What they take of the memory while the call runs is not to be kept free for it as well.
+    /// The plugin's processes. Memory that they take while the call runs need not be kept free for the call as well.
     pub pids: Vec<u32>,
-    /// Host memory in bytes that these processes were seen to hold.
+    /// Host memory that these processes used when they were measured, in bytes.
     pub held_bytes: u64,
-    /// GPU memory in bytes that they were seen to hold.
+    /// GPU memory that they used when they were measured, in bytes.
     pub held_gpu_bytes: u64,
 }
 
 impl Need {
-    /// What a manifest asks for a call, less what the plugin's instances hold.
+    /// What a manifest asks for, minus what the plugin's instances already use.
     pub(crate) fn new(
         plugin: &str,
         resources: &Resources,
@@ -66,31 +66,31 @@ impl Need {
         self.memory_bytes > 0 || self.gpu_memory_bytes > 0
     }
 
-    /// Whether it asks for nothing: the capacity of the plugin alone is the bound of its calls.
+    /// Whether the call asks for nothing, so that only the plugin's own capacity limits its calls.
     fn is_nothing(&self) -> bool {
         self.cpu_slots == 0 && !self.concerns_memory()
     }
 
-    /// Whether it takes a look at the machine to say whether it fits.
+    /// Whether the machine must be measured to decide whether the need fits.
     fn concerns_memory(&self) -> bool {
         self.asks_for_memory() || self.requires_gpu
     }
 }
 
-/// Decides when a call may start. A host may bring its own policy.
+/// Decides when a call may start. A host may use its own implementation.
 #[async_trait]
 pub trait Scheduler: Send + Sync + 'static {
-    /// Waits until the call may start, and gives what keeps its place; or refuses it with `resource-exhausted`.
-    /// Must end soon after the call is interrupted.
+    /// Waits until the call may start and returns what holds its resources, or refuses it with `resource-exhausted`. Must end soon after
+    /// the call is interrupted.
     async fn admit(&self, need: &Need, call: &CallHandle) -> Result<Admission>;
 
-    /// Admits a call at once, where what the policy knows leaves no doubt that it fits. What `need` says of the plugin may be some
-    /// 250 ms old. Must not block. Where it gives none, the plugin is weighed again and the call comes to [`admit`](Self::admit).
+    /// Admits a call at once if it surely fits. Measurements in `need` may be up to 250 ms old. Must not block. If it returns `None`, the
+    /// plugin is measured again and the call is passed to [`admit`](Self::admit).
     fn admit_at_once(&self, _need: &Need) -> Option<Admission> {
         None
     }
 
-    /// Whether the policy looks at memory. Where it does not, nobody measures what a plugin holds.
+    /// Whether the scheduler considers memory. If not, the memory of plugins is not measured.
     fn weighs_memory(&self) -> bool {
         true
     }

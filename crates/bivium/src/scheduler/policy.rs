@@ -1,4 +1,4 @@
-//! The three policies: let every call start, refuse what does not fit, or let it wait.
+//! The three schedulers: start every call, refuse calls that do not fit, or let them wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::ledger::{Ledger, Reservation, Shortage};
 use super::{Admission, Need, Scheduler};
 use crate::monitor::Monitor;
 
-/// Every call starts at once.
+/// Starts every call at once.
 pub struct PermissiveScheduler;
 
 #[async_trait]
@@ -28,11 +28,11 @@ impl Scheduler for PermissiveScheduler {
     }
 }
 
-/// A call that does not fit now is refused with `resource-exhausted`.
+/// Refuses a call that does not fit now with `resource-exhausted`.
 pub struct RefuseScheduler(Arc<Ledger>);
 
 impl RefuseScheduler {
-    /// Over this machine; `cpu_slots` are the processor slots that it has, by default one for each logical processor.
+    /// A scheduler for this machine. `cpu_slots` is its number of processor slots, by default one for each logical processor.
     #[must_use]
     pub fn new(monitor: Arc<dyn Monitor>, cpu_slots: Option<u32>) -> Self {
         Self(Ledger::new(monitor, cpu_slots))
@@ -42,8 +42,8 @@ impl RefuseScheduler {
 #[async_trait]
 impl Scheduler for RefuseScheduler {
     async fn admit(&self, need: &Need, call: &CallHandle) -> Result<Admission> {
-        match place(&self.0, need, call).await? {
-            Ok(place) => Ok(Admission::new(place)),
+        match reserve(&self.0, need, call).await? {
+            Ok(reservation) => Ok(Admission::new(reservation)),
             Err(Shortage::Busy(what)) => Err(refused(need, call, &what).with_help("try again later")),
             Err(Shortage::Never(what)) => Err(never(need, call, &what)),
         }
@@ -54,15 +54,15 @@ impl Scheduler for RefuseScheduler {
     }
 }
 
-/// A call that does not fit now waits until it does, under its deadline and cancellation; one that can never fit
-/// is refused at once. A call may pass one before it that needs more: no call waits for what it does not need.
+/// Lets a call that does not fit now wait until it fits, within its deadline and cancellation. A call that can never fit is refused at
+/// once. A call may overtake an earlier one that needs more: no call waits for resources that it does not need.
 pub struct QueueScheduler(Arc<Ledger>);
 
 impl QueueScheduler {
-    /// How often a waiting call looks at the machine by itself: memory is also freed by others, who tell nobody.
-    const LOOK: Duration = Duration::from_millis(250);
+    /// How often a waiting call measures the machine by itself, because other programs free memory without notice.
+    const RETRY: Duration = Duration::from_millis(250);
 
-    /// Over this machine; `cpu_slots` are the processor slots that it has, by default one for each logical processor.
+    /// A scheduler for this machine. `cpu_slots` is its number of processor slots, by default one for each logical processor.
     #[must_use]
     pub fn new(monitor: Arc<dyn Monitor>, cpu_slots: Option<u32>) -> Self {
         Self(Ledger::new(monitor, cpu_slots))
@@ -72,9 +72,9 @@ impl QueueScheduler {
 #[async_trait]
 impl Scheduler for QueueScheduler {
     async fn admit(&self, need: &Need, call: &CallHandle) -> Result<Admission> {
-        match place(&self.0, need, call).await? {
-            Ok(place) => Ok(Admission::new(place)),
-            // Seldom and large: in a box, so that what each call moves about stays small.
+        match reserve(&self.0, need, call).await? {
+            Ok(reservation) => Ok(Admission::new(reservation)),
+            // Waiting is rare and its future is large. The box keeps the future of each call small.
             Err(_) => Box::pin(self.wait(need, call)).await,
         }
     }
@@ -86,32 +86,33 @@ impl Scheduler for QueueScheduler {
 
 impl QueueScheduler {
     async fn wait(&self, need: &Need, call: &CallHandle) -> Result<Admission> {
-        // Lines up before it looks, so that a place given back in between is not missed.
-        let mut stand = self.0.line_up(need);
+        // Enters the queue before it measures, so that resources released in between are not missed.
+        let mut entry = self.0.enqueue(need);
         loop {
-            match place(&self.0, need, call).await? {
-                Ok(place) => return Ok(Admission::new(place)),
+            match reserve(&self.0, need, call).await? {
+                Ok(reservation) => return Ok(Admission::new(reservation)),
                 Err(Shortage::Never(what)) => return Err(never(need, call, &what)),
                 Err(Shortage::Busy(_)) => {}
             }
-            let given = call.guard(async { Ok(tokio::time::timeout(Self::LOOK, &mut stand.place).await) }).await?;
-            if let Ok(Ok(place)) = given {
-                return Ok(Admission::new(place));
+            let given =
+                call.guard(async { Ok(tokio::time::timeout(Self::RETRY, &mut entry.reservation).await) }).await?;
+            if let Ok(Ok(reservation)) = given {
+                return Ok(Admission::new(reservation));
             }
         }
     }
 }
 
-/// A place by a look at the machine that begins now, where the need takes one.
-async fn place(
+/// Tries to reserve what the call needs, after a new measurement if it needs memory.
+async fn reserve(
     ledger: &Arc<Ledger>,
     need: &Need,
     call: &CallHandle,
 ) -> Result<std::result::Result<Reservation, Shortage>> {
     if need.concerns_memory() {
-        call.guard(ledger.look()).await?;
+        call.guard(ledger.measure()).await?;
     }
-    Ok(ledger.try_place(need))
+    Ok(ledger.try_reserve(need))
 }
 
 fn refused(need: &Need, call: &CallHandle, what: &str) -> PluginError {
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn permissive_admits_what_could_never_fit() {
+    async fn permissive_admits_calls_that_could_never_fit() {
         assert!(admit(&PermissiveScheduler, &gpu_need(1000 * GIB)).await.is_ok());
     }
 
@@ -165,13 +166,13 @@ mod tests {
         let first = admit(&scheduler, &gpu_need(5 * GIB)).await.unwrap();
         let error = admit(&scheduler, &gpu_need(4 * GIB)).await.err().unwrap();
         assert_eq!(error.code(), ErrorCode::ResourceExhausted);
-        assert!(error.to_string().contains("4096 MiB of GPU memory and 3072 are free"), "{error}");
+        assert!(error.to_string().contains("4096 MiB of GPU memory, but only 3072 are free"), "{error}");
         drop(first);
         assert!(admit(&scheduler, &gpu_need(4 * GIB)).await.is_ok());
     }
 
     #[tokio::test]
-    async fn what_was_promised_and_is_taken_counts_once() {
+    async fn memory_that_was_promised_and_is_taken_counts_once() {
         let machine = machine();
         let scheduler = RefuseScheduler::new(Arc::clone(&machine) as _, None);
         let asks = |bytes| Need { cpu_slots: 0, ..gpu_need(bytes) };
@@ -184,7 +185,7 @@ mod tests {
                 gpu.processes = held;
             });
         };
-        // A context that it has before its model.
+        // A GPU context that it has before its model.
         hold(&[(7, GIB)]);
         let _first = admit(&scheduler, &need(7, GIB)).await.unwrap();
         assert!(admit(&scheduler, &asks(5 * GIB)).await.is_err(), "seven are free, and three promised");
@@ -194,7 +195,7 @@ mod tests {
         hold(&[(7, 4 * GIB), (8, 2 * GIB)]);
         let error = admit(&scheduler, &asks(2 * GIB)).await.err().unwrap();
         assert!(error.to_string().contains("and 1024 are free"), "{error}");
-        // What it has not taken at its end is free again.
+        // The part that it has not taken at its end is free again.
         drop(second);
         assert!(admit(&scheduler, &asks(2 * GIB)).await.is_ok());
     }
@@ -231,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn queue_hands_places_on_in_order_and_past_those_that_need_more() {
+    async fn queue_serves_calls_in_order_but_smaller_ones_may_overtake() {
         let scheduler = Arc::new(QueueScheduler::new(machine(), None));
         let slots = |n| Need { cpu_slots: n, ..Need::default() };
         let (first, second) =
@@ -255,11 +256,11 @@ mod tests {
         assert!(!both.is_finished(), "one slot is not two");
         drop(other);
         drop(both.await.unwrap().unwrap());
-        assert!(admit(&*scheduler, &slots(2)).await.is_ok(), "nothing is left in the books");
+        assert!(admit(&*scheduler, &slots(2)).await.is_ok(), "nothing is left reserved");
     }
 
     #[tokio::test]
-    async fn queue_waits_for_the_machine_and_no_longer_than_the_deadline() {
+    async fn queue_waits_for_memory_but_not_longer_than_the_deadline() {
         let machine = machine();
         let scheduler = QueueScheduler::new(Arc::clone(&machine) as _, None);
         machine.change(|snapshot| snapshot.gpus[0].memory_free_bytes = GIB);
@@ -270,7 +271,7 @@ mod tests {
 
         let need = gpu_need(2 * GIB);
         let freed = async {
-            // Once the first has looked and waits, the second frees the memory, which tells nobody.
+            // When the first has measured and waits, the second frees the memory without notice.
             while scheduler.0.waiting() == 0 {
                 tokio::task::yield_now().await;
             }
@@ -280,11 +281,11 @@ mod tests {
         assert!(admitted.is_ok());
     }
 
-    /// A machine that counts how often it is looked at.
+    /// A machine that counts how often it is measured.
     struct Counted(SimulatedMonitor, AtomicUsize);
 
     impl Counted {
-        fn looks(&self) -> usize {
+        fn measurements(&self) -> usize {
             self.1.load(Ordering::SeqCst)
         }
     }
@@ -306,45 +307,45 @@ mod tests {
         let machine = counted();
         let scheduler = QueueScheduler::new(Arc::clone(&machine) as _, Some(1000));
         let need = gpu_need(8 * GIB);
-        assert!(scheduler.admit_at_once(&need).is_none() && machine.looks() == 0, "nobody has looked yet");
+        assert!(scheduler.admit_at_once(&need).is_none() && machine.measurements() == 0, "nobody has measured yet");
         drop(admit(&scheduler, &need).await.unwrap());
         assert!((0..1000).all(|_| scheduler.admit_at_once(&need).is_some()));
-        assert_eq!(machine.looks(), 1);
+        assert_eq!(machine.measurements(), 1);
 
         tokio::time::advance(Duration::from_millis(100)).await;
-        assert!((0..1000).all(|_| scheduler.admit_at_once(&need).is_some()), "none waits for the next look");
-        while machine.looks() == 1 {
+        assert!((0..1000).all(|_| scheduler.admit_at_once(&need).is_some()), "none waits for the next measurement");
+        while machine.measurements() == 1 {
             tokio::task::yield_now().await;
         }
-        // A look that begins now, so the one in the background has ended.
-        scheduler.0.look().await.unwrap();
-        assert_eq!(machine.looks(), 3, "a thousand calls begin one look");
+        // A measurement that begins now, so the one in the background has ended.
+        scheduler.0.measure().await.unwrap();
+        assert_eq!(machine.measurements(), 3, "a thousand calls start one measurement");
 
         tokio::time::advance(Duration::from_millis(250)).await;
-        assert!(scheduler.admit_at_once(&need).is_none(), "the last look is too old");
-        assert_eq!(machine.looks(), 3);
+        assert!(scheduler.admit_at_once(&need).is_none(), "the last measurement is too old");
+        assert_eq!(machine.measurements(), 3);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_the_last_look_leaves_in_doubt_takes_another() {
+    async fn a_call_that_may_not_fit_starts_another_measurement() {
         let machine = counted();
         let scheduler = RefuseScheduler::new(Arc::clone(&machine) as _, Some(2));
         drop(admit(&scheduler, &gpu_need(8 * GIB)).await.unwrap());
         let other = Need { plugin: "other".into(), ..gpu_need(GIB) };
         assert!(scheduler.admit_at_once(&other).is_none(), "the call that has ended may have taken all");
         assert!(admit(&scheduler, &other).await.is_ok(), "it has not");
-        assert_eq!(machine.looks(), 2);
+        assert_eq!(machine.measurements(), 2);
         machine.0.change(|snapshot| snapshot.gpus[0].memory_free_bytes = 0);
         assert_eq!(admit(&scheduler, &other).await.err().unwrap().code(), ErrorCode::ResourceExhausted);
         machine.0.change(|snapshot| snapshot.gpus[0].memory_free_bytes = GIB);
-        assert!(admit(&scheduler, &other).await.is_ok(), "nothing is refused by an old look");
+        assert!(admit(&scheduler, &other).await.is_ok(), "nothing is refused by an old measurement");
     }
 
     #[tokio::test(start_paused = true)]
     async fn calls_that_come_at_the_same_moment_are_promised_no_more_than_there_is() {
         for _ in 0..50 {
             let scheduler = QueueScheduler::new(machine(), Some(100));
-            // Of eight, five may be taken by a call that has ended.
+            // Five of eight may be taken by a call that has ended.
             drop(admit(&scheduler, &gpu_need(5 * GIB)).await.unwrap());
             let (runtime, start) = (tokio::runtime::Handle::current(), std::sync::Barrier::new(8));
             let come = |n: u8| {
@@ -363,15 +364,15 @@ mod tests {
     }
 
     #[test]
-    fn a_place_and_a_scheduler_may_outlive_the_runtime() {
+    fn a_reservation_and_a_scheduler_may_outlive_the_runtime() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let scheduler = QueueScheduler::new(machine(), None);
         let place = runtime.block_on(admit(&scheduler, &gpu_need(5 * GIB))).unwrap();
-        let waits = runtime.block_on(async { scheduler.0.line_up(&gpu_need(5 * GIB)) });
+        let waits = runtime.block_on(async { scheduler.0.enqueue(&gpu_need(5 * GIB)) });
         drop(runtime);
         drop(place);
         drop(waits);
-        // Nobody looks in the background.
+        // Nothing measures in the background.
         drop(scheduler.admit_at_once(&gpu_need(GIB)));
     }
 }

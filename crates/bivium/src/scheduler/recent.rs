@@ -1,8 +1,8 @@
-//! The last look at the machine, and what was promised since: enough to admit a call without another look.
+//! The last measurement of the machine, and what was promised since. It is enough to admit most calls without another measurement.
 //!
-//! What a call was promised and may have taken after the look is missing from it. So each plugin counts with the most that its
-//! calls were promised at once since the look began, also when they have ended: what they took stays with its processes until
-//! the next look sees it, and its next call takes no more than that.
+//! A measurement does not contain what calls took afterwards. So for each plugin the largest sum of promises at any time since the
+//! measurement began is counted, even if the calls have ended: the plugin's processes may keep that memory until the next
+//! measurement sees it. A later call of the plugin uses the same memory.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,38 +13,38 @@ use super::Need;
 use super::ledger::Memory;
 use crate::monitor::SystemSnapshot;
 
-/// The machine, as it was seen.
+/// The last measurement.
 pub(super) struct Recent {
-    /// When the look began.
+    /// When the measurement began.
     at: Instant,
     snapshot: SystemSnapshot,
-    /// The most that calls of each plugin may have taken since.
+    /// For each plugin, the most memory that its calls may have taken since.
     most: BTreeMap<String, Memory>,
 }
 
-/// What happens while a look is taken: it may have seen that or not.
+/// Calls that ended during a measurement, which may have counted their memory or not.
 #[derive(Default)]
 pub(super) struct Pending {
     ended: BTreeMap<String, Memory>,
 }
 
-/// How old a look is.
+/// The age of a measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Age {
     New,
-    /// It will do, and it is time for another.
+    /// It can be used, but a new one should be started.
     Aging,
-    /// It will not do.
+    /// It cannot be used.
     Old,
 }
 
 impl Age {
-    /// From this age on another look is taken in the background.
+    /// From this age on, a new measurement is started in the background.
     const AGING: Duration = Duration::from_millis(100);
-    /// From this age on a call waits for another look.
+    /// From this age on, a call waits for a new measurement.
     const OLD: Duration = Duration::from_millis(250);
 
-    /// Of what was seen at this time.
+    /// The age of a measurement from this time.
     pub(crate) fn of(at: Instant) -> Self {
         match at.elapsed() {
             age if age < Self::AGING => Self::New,
@@ -55,7 +55,7 @@ impl Age {
 }
 
 impl Pending {
-    /// A call of the plugin ends, whose calls were promised so much in all until now.
+    /// Notes that a call of the plugin ends. `promised` is the sum of promises to the plugin's calls until now.
     pub(super) fn ends(&mut self, plugin: &str, promised: Memory) {
         let most = self.ended.entry(plugin.to_owned()).or_default();
         *most = most.or_more(promised);
@@ -79,7 +79,7 @@ impl Recent {
         self
     }
 
-    /// The plugin's calls are promised so much in all.
+    /// Notes that the sum of promises to the plugin's calls is `all`.
     pub(super) fn promised(&mut self, plugin: &str, all: Memory) {
         match self.most.get_mut(plugin) {
             Some(most) => *most = most.or_more(all),
@@ -95,8 +95,8 @@ impl Recent {
         Age::of(self.at)
     }
 
-    /// Whether one more call fits beside all that may have been taken since. `own` is left of what calls of its plugin were
-    /// promised that run now.
+    /// Whether one more call surely fits, whatever has been taken since. `own` is what running calls of the same plugin may still take of
+    /// their promises.
     pub(super) fn leaves_room(&self, need: &Need, own: Memory) -> bool {
         let others = self.most.iter().filter(|(plugin, _)| **plugin != need.plugin);
         let others = others.fold(Memory::default(), |all, (_, most)| all.and(*most));
@@ -127,19 +127,19 @@ mod tests {
     }
 
     #[test]
-    fn what_ended_calls_may_have_taken_counts_against_others_and_once_for_their_own_plugin() {
+    fn memory_that_ended_calls_may_have_taken_counts_for_other_plugins() {
         let mut recent = Recent::new(Instant::now(), machine(50), std::iter::empty());
         for _ in 0..3 {
             assert!(recent.leaves_room(&need("a", 30), host(0)));
             recent.promised("a", host(30));
         }
         assert!(recent.leaves_room(&need("b", 20), host(0)));
-        assert!(!recent.leaves_room(&need("b", 21), host(0)), "the look has not seen what `a` took");
+        assert!(!recent.leaves_room(&need("b", 21), host(0)), "the measurement has not seen what `a` took");
         assert!(!recent.leaves_room(&need("a", 30), host(30)), "one of `a` runs, and two are sixty");
     }
 
     #[test]
-    fn what_ends_during_a_look_may_not_have_been_seen() {
+    fn calls_that_end_during_a_measurement_still_count() {
         let mut pending = Pending::default();
         pending.ends("a", host(30));
         pending.ends("a", host(10));

@@ -1,10 +1,10 @@
-//! `bivium pipeline check`: everything that is wrong with a pipeline, and what it names and is not there.
+//! `bivium pipeline check`: reports all problems of a pipeline, and everything that it names and that does not exist.
 
 use std::collections::BTreeMap;
 
 use bivium::pipeline::{Draft, Pipeline, Step};
 use bivium::{Call, ErrorCode, Inspection, MethodInfo, PluginError, Problem};
-use bivium_interface::{exact, nearest, token};
+use bivium_interface::{exact, nearest, reference_token};
 use serde_json::{Value, json};
 
 use crate::args::{Global, NamedPipeline};
@@ -13,7 +13,7 @@ use crate::host::Host;
 use crate::output::{Output, short};
 use crate::wanted::Wanted;
 
-/// Looks whether what a pipeline names is there, and runs nothing.
+/// Checks whether everything that a pipeline names exists. Runs nothing.
 pub(in super::super) async fn check(global: &Global, output: &Output, named: &NamedPipeline) -> Result<(), Failure> {
     let file = &named.pipeline;
     let host = Host::open(global, output)?;
@@ -32,13 +32,13 @@ pub(in super::super) async fn check(global: &Global, output: &Output, named: &Na
     output.line(&format!("{}: ok, pipeline {}", file.display(), short(&pipeline.name)))
 }
 
-/// What is not there, or is not as a step takes it.
+/// What does not exist, or does not fit a step.
 async fn missing(host: &Host, pipeline: &Pipeline) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (name, input) in &pipeline.inputs {
         if let Some(path) = input.file.as_ref().map(|path| pipeline.dir.join(path)).filter(|path| !path.is_file()) {
             problems.push(Problem::new(
-                format!("/inputs/{}/file", token(name)),
+                format!("/inputs/{}/file", reference_token(name)),
                 format!("there is no file {}", path.display()),
             ));
         }
@@ -59,15 +59,17 @@ async fn missing(host: &Host, pipeline: &Pipeline) -> Vec<Problem> {
     problems
 }
 
-/// Where a configuration does not fit its plugin's schema. A plugin that is not there, or whose schema is not valid, is told of its steps.
+/// Where a configuration does not fit its plugin's schema. If the plugin is missing or its schema is not valid, the problem is
+/// reported for its steps, not here.
 fn unfit_config(host: &Host, name: &str, config: &Value) -> Vec<Problem> {
     let Err(error) = host.manager.check_config(name, config.clone()) else { return Vec::new() };
-    let place =
-        |problem: &Problem| Problem::new(format!("/configs/{}{}", token(name), problem.location), &problem.message);
+    let place = |problem: &Problem| {
+        Problem::new(format!("/configs/{}{}", reference_token(name), problem.location), &problem.message)
+    };
     error.problems().iter().filter(|_| error.code() == ErrorCode::InvalidConfig).map(place).collect()
 }
 
-/// What is known of a plugin, and why calls of it would fail.
+/// What is known about a plugin, and why calls to it would fail.
 async fn look(host: &Host, name: &str) -> (Option<Inspection>, Vec<String>) {
     let inspection = match host.manager.inspect(name).await {
         Ok(inspection) => inspection,
@@ -75,7 +77,7 @@ async fn look(host: &Host, name: &str) -> (Option<Inspection>, Vec<String>) {
     };
     let mut wrong: Vec<String> = match host.manager.is_enabled(name) {
         Ok(true) => Vec::new(),
-        Ok(false) => vec![format!("{name} is disabled; `bivium enable {name}` lets calls through again")],
+        Ok(false) => vec![format!("{name} is disabled; `bivium enable {name}` enables it")],
         Err(error) => vec![error.to_string()],
     };
     wrong.extend(host.manager.refusals(name).unwrap_or_default().iter().map(ToString::to_string));
@@ -83,12 +85,12 @@ async fn look(host: &Host, name: &str) -> (Option<Inspection>, Vec<String>) {
     (Some(inspection), wrong)
 }
 
-/// Where a step does not fit the methods of its plugin, as far as they are known.
+/// Where a step does not fit its plugin's methods, as far as these are known.
 fn unfit(n: usize, step: &Step, methods: &[MethodInfo]) -> Vec<Problem> {
     let name = step.method.as_deref().unwrap_or(Call::EXECUTE);
     let Some(method) = methods.iter().find(|method| method.name == name) else {
         let known: Vec<&str> = methods.iter().map(|known| known.name.as_str()).collect();
-        // One that no step names may be there untold.
+        // The default method may exist although the list does not have it.
         if step.method.is_none() || known.is_empty() {
             return Vec::new();
         }
@@ -98,7 +100,7 @@ fn unfit(n: usize, step: &Step, methods: &[MethodInfo]) -> Vec<Problem> {
     let given = step.args.iter().filter_map(|(argument, value)| Some((argument, value.as_str()?)));
     let of_form = given.filter_map(|(argument, text)| {
         let message = format!("{name} of {} {}", step.plugin, unfit_text(method, argument, text)?);
-        Some(Problem::new(format!("/steps/{n}/args/{}", token(argument)), message))
+        Some(Problem::new(format!("/steps/{n}/args/{}", reference_token(argument)), message))
     });
     let mut problems: Vec<Problem> = of_form.collect();
     let schema = method.parameters.as_ref().filter(|schema| schema.get("additionalProperties") == Some(&false.into()));
@@ -113,27 +115,27 @@ fn unfit(n: usize, step: &Step, methods: &[MethodInfo]) -> Vec<Problem> {
             short(argument),
             meant(argument, "takes", &taken)
         );
-        Problem::new(format!("/steps/{n}/args/{}", token(argument)), message)
+        Problem::new(format!("/steps/{n}/args/{}", reference_token(argument)), message)
     }));
     problems
 }
 
-/// What a method takes in place of a text that stands in a pipeline, if it takes no text there.
+/// What a method expects in place of a text in a pipeline. `None` if it takes a text.
 pub(super) fn unfit_text(method: &MethodInfo, argument: &str, text: &str) -> Option<String> {
     match Wanted::by(method, argument, Some(text))? {
         Wanted::File => {
             let how = r#"write {"$from": "inputs/NAME"}, and give that input a `file`"#;
-            Some(format!("takes a file as {argument:?}, and this is a text: {how}"))
+            Some(format!("takes a file as {argument:?}, but this is a text: {how}"))
         }
         _ => {
             let value =
                 exact::from_str::<Value>(text).map_or_else(|_| "a JSON value".to_owned(), |value| value.to_string());
-            Some(format!("takes no text as {argument:?}: write {value}, without quotes"))
+            Some(format!("does not take a text as {argument:?}: write {value}, without quotes"))
         }
     }
 }
 
-/// The nearest of what there is, or all of it.
+/// Suggests the most similar name, or else lists all names.
 fn meant(given: &str, verb: &str, known: &[&str]) -> String {
     match nearest(given, known.iter().copied()) {
         Some(nearest) => format!("did you mean {nearest:?}?"),

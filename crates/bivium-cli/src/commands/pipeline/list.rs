@@ -1,4 +1,4 @@
-//! `bivium pipeline list`: the pipelines that lie among the manifests.
+//! `bivium pipeline list`: the pipelines in the directories of manifests.
 
 use bivium::pipeline::Pipeline;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! `bivium pipeline`: several plugins in a row.
+//! `bivium pipeline`: several plugins, one after another.
 
 mod check;
 mod list;
@@ -17,7 +17,7 @@ pub(super) use run::run;
 use crate::host::Host;
 use crate::output::short;
 
-/// The pipeline in this file, or the one of this name among the manifests.
+/// The pipeline in this file, or the pipeline with this name in the directories of manifests.
 fn read(host: &Host, named: &Path) -> Result<Pipeline, PluginError> {
     Pipeline::read(&find(host, named)?)
 }
@@ -35,7 +35,7 @@ fn find(host: &Host, named: &Path) -> Result<PathBuf, PluginError> {
     }
     let discovery = host.manager.discover();
     let all: Vec<_> = discovery.pipelines().map(|path| (path, Pipeline::read(path))).collect();
-    // One that is broken is meant where its file has the name.
+    // A broken pipeline is meant if its file has the name.
     let is_meant = |path: &Path, read: &Result<Pipeline, PluginError>| match read {
         Ok(pipeline) => pipeline.name == name,
         Err(_) => path.file_stem().is_some_and(|stem| stem == name),
@@ -45,14 +45,18 @@ fn find(host: &Host, named: &Path) -> Result<PathBuf, PluginError> {
     match (meant.pop(), meant.as_slice()) {
         (Some((path, _)), []) => Ok(path.to_owned()),
         (Some((path, _)), [(other, _), ..]) => {
-            let what = format!("{} is a pipeline of the name {name:?}, and so is {}", path.display(), other.display());
-            Err(PluginError::invalid_input(what).with_help("give the path of the one that is meant"))
+            let what = format!("two pipelines have the name {name:?}: {} and {}", path.display(), other.display());
+            Err(PluginError::invalid_input(what).with_help("give the path of the one that you mean"))
         }
         (None, _) => {
             let help = match nearest(name, known.iter().map(String::as_str)) {
-                _ if discovery.found.contains_key(name) => format!("`bivium run {name}` calls the plugin of this name"),
+                _ if discovery.found.contains_key(name) => {
+                    format!("`bivium run {name}` calls the plugin with this name")
+                }
                 Some(nearest) => format!("did you mean {:?}?", short(nearest)),
-                None => "`bivium pipeline list` lists those that lie among the manifests; or give a file".to_owned(),
+                None => {
+                    "`bivium pipeline list` lists the pipelines that are found; or give the path of a file".to_owned()
+                }
             };
             Err(PluginError::new(ErrorCode::NotFound, format!("there is no pipeline {name:?}")).with_help(help))
         }

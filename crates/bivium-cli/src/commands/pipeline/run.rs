@@ -1,5 +1,5 @@
-//! `bivium pipeline run`: several plugins in a row. What they say is printed as it comes, and at the end where the
-//! time went.
+//! `bivium pipeline run`: several plugins, one after another. Their results are printed as they arrive, and at the end a table of
+//! the time that each step took.
 
 use bivium::pipeline::{Event, Outcome, Pipeline, RunOptions, Step, StepReport};
 use bivium::{Call, Payload, PluginError};
@@ -11,36 +11,36 @@ use crate::args::{Global, PipelineRun};
 use crate::arguments;
 use crate::exit::Failure;
 use crate::host::Host;
-use crate::output::{Bars, Output, Shelf, Table, on_one_line};
+use crate::output::{Bars, Output, ResultFiles, Table, on_one_line};
 use crate::wanted;
 
 pub(in super::super) async fn run(global: &Global, output: &Output, args: &PipelineRun) -> Result<(), Failure> {
     let inputs = arguments::named(&args.inputs)?;
     let host = Host::open(global, output)?;
     let pipeline = super::read(&host, &args.pipeline.pipeline)?;
-    let mut shelf = Shelf::new(args.keep.out.as_deref(), args.keep.force)?;
+    let mut result_files = ResultFiles::new(args.keep.out.as_deref(), args.keep.force)?;
     host.discover(global, output);
     let options = RunOptions::new().timeout(args.timeout.timeout).cancellation(host.stop.child_token());
     host.scope(async |host: &Host| {
         let mut outcome = {
             let watcher = Watcher { output, bars: Bars::new(output.screen()) };
-            let ended = pipeline.run(&host.manager, inputs, &options, &|event| watcher.see(&event)).await;
+            let ended = pipeline.run(&host.manager, inputs, &options, &|event| watcher.show(&event)).await;
             match ended {
                 Ok(outcome) => outcome,
                 Err(error) => return Err(advised(host, &pipeline, error).await.into()),
             }
         };
-        let outputs = block_in_place(|| shelf.present(&mut outcome.payload, ""))?;
+        let outputs = block_in_place(|| result_files.present(&mut outcome.payload, ""))?;
         show(output, &outcome, outputs)
     })
     .await?;
-    if shelf.has_unkept() {
-        output.hint("The outputs' files are gone by now: --out DIR keeps them.");
+    if result_files.has_unkept() {
+        output.hint("The files of the outputs were not kept; --out DIR keeps them.");
     }
     Ok(())
 }
 
-/// Adds to a step's error which of the texts that stand in the step its plugin takes in another form.
+/// Adds to a step's error which texts of the step its plugin expects in another form.
 async fn advised(host: &Host, pipeline: &Pipeline, error: PluginError) -> PluginError {
     let failed = error.step().filter(|_| wanted::may_be_of_arguments(&error));
     let Some(step) = failed.and_then(|failed| pipeline.steps.iter().find(|step| step.id == failed.id)) else {
@@ -60,7 +60,7 @@ struct Watcher<'a> {
 }
 
 impl Watcher<'_> {
-    fn see(&self, event: &Event<'_>) {
+    fn show(&self, event: &Event<'_>) {
         match event {
             Event::Started { step } => self.bars.show(&step.id, &bivium::Progress::default()),
             Event::Progress { step, progress } => self.bars.show(&step.id, progress),
@@ -71,12 +71,12 @@ impl Watcher<'_> {
                     self.output.hint(&line);
                 }
             }
-            // Events that come later are not for people until they are given a form here.
+            // Kinds of events that are added later are not shown until this function has a form for them.
             _ => {}
         }
     }
 
-    /// A result that has a text is worth a line; others are not.
+    /// Shows the text of a result, if it has one.
     fn result(&self, step: &Step, payload: &Payload) {
         if let Some(text) = payload.json.get("text").and_then(Value::as_str) {
             self.output.hint(&format!("{}: {}", on_one_line(&step.id), on_one_line(text)));
@@ -99,9 +99,9 @@ fn show(output: &Output, outcome: &Outcome, outputs: Value) -> Result<(), Failur
     output.value(&outputs)
 }
 
-/// Where the time went. Steps overlap, so that their shares may come to more than all of it.
+/// The time that each step took. Steps overlap, so the shares may add up to more than 100 %.
 fn times(steps: &[StepReport], wall_s: f64, load_s: f64) -> Vec<String> {
-    let mut table = Table::new(["STEP", "PLUGIN", "ROAD", "CALLS", "RESULTS", "BUSY", "SHARE"]).numbers_from(3);
+    let mut table = Table::new(["STEP", "PLUGIN", "RUNTIME", "CALLS", "RESULTS", "BUSY", "SHARE"]).numbers_from(3);
     for step in steps {
         let runtime = step.runtime.map_or("host", bivium::manifest::RuntimeKind::as_str);
         let share = if wall_s > 0.0 { 100.0 * step.busy_s / wall_s } else { 0.0 };
@@ -129,7 +129,7 @@ mod tests {
         };
         let steps = [step("words", Some(RuntimeKind::Python), 12, 7.5), step("captions", None, 1, 0.004)];
         insta::assert_snapshot!(times(&steps, 8.0, 1.25).join("\n"), @"
-        STEP      PLUGIN           ROAD    CALLS  RESULTS    BUSY  SHARE
+        STEP      PLUGIN           RUNTIME  CALLS  RESULTS    BUSY  SHARE
         words     words-plugin     python     12       12  7.50 s    94%
         captions  captions-plugin  host        1       12  0.00 s     0%
         8.00 s in all, after 1.25 s of loading

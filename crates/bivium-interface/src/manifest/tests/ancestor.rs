@@ -102,7 +102,7 @@ fn its_problems_have_their_lines() {
     );
     let twice = "{\"format_version\": \"2.0\", \"install\": {\"name\": \"b\"},\n\"code\": {\"name\": \"a\", \"version\": \"1\",\n\
                  \"module\": \"a\", \"class\": \"A\"}}";
-    assert_eq!(problems(twice), ["2: the key \"name\" is there twice; keep one of them"]);
+    assert_eq!(problems(twice), ["2: the key \"name\" occurs twice; keep one of them"]);
 }
 
 #[test]

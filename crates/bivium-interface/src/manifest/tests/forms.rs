@@ -1,4 +1,4 @@
-//! Our own form, its schema and its documentation.
+//! The form of a manifest, its schema and its documentation.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use super::super::document::Document;
 use super::super::{Ancestor, Component, FilesystemMode, Instances, Isolation, PythonKind, RuntimeKind, schema};
 use super::*;
 
-/// The three manifests of the design.
+/// Three manifests from the project's design.
 pub(super) const TRANSCRIBER: &str = r#"{ "name": "whisper-local", "version": "1.0.0", "description": "…", "category": "transcription",
   "runtime": "python", "python_path": "env/bin/python", "module": "pkg.plugin", "class": "WhisperPlugin",
   "env_vars": {"CUDA_VISIBLE_DEVICES": "0"},
@@ -51,7 +51,7 @@ fn the_manifests_of_the_design_are_read() {
 }
 
 #[test]
-fn the_runtime_is_told_by_the_keys() {
+fn the_runtime_follows_from_the_keys() {
     let wasm = parse(r#"{"name": "a", "version": "1", "component": "a.wasm", "runtime": null}"#).unwrap();
     assert_eq!(wasm.runtime.kind(), RuntimeKind::Wasm);
     let python = parse(r#"{"name": "a", "version": "1", "module": "a", "class": "A"}"#).unwrap();
@@ -109,7 +109,7 @@ fn keys_of_the_ancestor_do_not_take_the_place_of_ours() {
     assert_eq!(serde_json::to_value(Ancestor::default()).unwrap(), json!({}));
 }
 
-/// `UPDATE_DOCS=1 cargo test -p bivium-interface` writes the file anew.
+/// `UPDATE_DOCS=1 cargo test -p bivium-interface` writes the file again.
 #[test]
 fn the_published_schema_is_up_to_date() {
     let path = docs().join("manifest.schema.json");
@@ -126,7 +126,7 @@ fn every_key_is_documented_and_the_documented_examples_are_valid() {
     let text = std::fs::read_to_string(docs().join("manifest.md")).unwrap();
     let schema = Manifest::json_schema();
     for (key, _) in schema::properties(&schema) {
-        assert!(text.contains(&format!("`{key}`")), "docs/manifest.md does not tell of {key}");
+        assert!(text.contains(&format!("`{key}`")), "docs/manifest.md does not mention {key}");
     }
     let examples: Vec<_> = text.split("```json\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     assert!(examples.len() >= 2);

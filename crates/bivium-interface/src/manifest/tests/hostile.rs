@@ -1,4 +1,4 @@
-//! Files that want to do harm, and files made at random.
+//! Hostile files and random files.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ fn problems_are_bounded() {
     let keys: Vec<String> = (0..20_000).map(|n| format!("\"key{n}\": 1")).collect();
     let found = problems(&format!("{{{}}}", keys.join(",\n")));
     assert_eq!(found.len(), 101);
-    assert_eq!(found[100], ": there are more than 100 problems; mend these first");
+    assert_eq!(found[100], ": there are more than 100 problems; correct these first");
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn files_that_are_none() {
     assert_eq!(manifest.wasm().unwrap().component, Component::File(dir.path().join("redact.wasm")));
 }
 
-/// Bits of JSON that turn up in the wrong place.
+/// Pieces of JSON that may occur in the wrong place.
 fn bit() -> impl Strategy<Value = String> {
     prop_oneof![
         "\\PC{0,3}",
@@ -90,12 +90,12 @@ fn bit() -> impl Strategy<Value = String> {
     ]
 }
 
-/// What holds of every text: a manifest, or problems in lines that there are.
+/// Checks what holds for every text: it is a manifest, or it has problems in existing lines.
 fn check(text: &str) -> Result<(), TestCaseError> {
     if let Err(error) = ManifestFile::parse(text, Path::new(PATH)) {
         prop_assert!(!error.problems().is_empty());
         for problem in error.problems() {
-            // Else the schema would say less than the types.
+            // Otherwise the schema would be less strict than the types.
             prop_assert!(!problem.message.contains("this manifest cannot be read"), "{}\n{text}", problem.message);
             let line = problem.location.trim_start_matches("line ").parse::<usize>().unwrap();
             prop_assert!((1..=text.lines().count().max(1) + 1).contains(&line));

@@ -1,5 +1,4 @@
-//! Tests of the manifest: the forms that are read, every kind of problem with its line, and what a hostile file
-//! can do.
+//! Tests of the manifest: the forms that are read, every kind of problem with its line, and hostile files.
 
 mod ancestor;
 mod forms;

@@ -14,7 +14,7 @@ fn wasm(lines: &str) -> String {
 }
 
 #[test]
-fn every_problem_is_told_at_once() {
+fn all_problems_are_reported_together() {
     let text = r#"{
   "name": "-redact",
   "runtime": "wasn",
@@ -34,8 +34,8 @@ fn every_problem_is_told_at_once() {
         problems(text),
         [
             "1: version is missing",
-            "2: name must begin with a letter or digit and go on with letters, digits, '-', '_' and '.', at most 64 in \
-         all, not \"-redact\"",
+            "2: name must begin with a letter or digit and contain only letters, digits, '-', '_' and '.', at most 64 \
+             characters, not \"-redact\"",
             "3: runtime must be \"wasm\" or \"python\", not \"wasn\"",
             "4: unknown key \"descripton\"; did you mean `description`?",
             "5: concurrency must be a whole number, not a string",
@@ -48,7 +48,7 @@ fn every_problem_is_told_at_once() {
 }
 
 #[test]
-fn text_that_is_no_json_has_a_line_and_a_column() {
+fn text_that_is_not_json_has_a_line_and_a_column() {
     assert_eq!(
         problems("{\n  \"name\": \"a\"\n  \"version\": 1\n}"),
         ["3: this is not JSON: expected `,` or `}` at column 3"]
@@ -63,21 +63,18 @@ fn unknown_keys_name_the_nearest_or_their_place() {
     assert_eq!(
         problems(&wasm("\"memory_mb\": 64,\n\"instances\": {\"max\": 1, \"min\": 0},\n\"zzz\\u001b\": 1")),
         [
-            "2: unknown key \"memory_mb\"; it belongs into `limits`",
-            "3: unknown key \"min\" in `instances`; the nearest that is known is `max`",
-            "4: unknown key \"zzz\\u{1b}\"; docs/manifest.md lists the known ones",
+            "2: unknown key \"memory_mb\"; it belongs in `limits`",
+            "3: unknown key \"min\" in `instances`; the most similar known key is `max`",
+            "4: unknown key \"zzz\\u{1b}\"; docs/manifest.md lists the known keys",
         ]
     );
 }
 
 #[test]
-fn keys_that_are_there_twice() {
+fn keys_that_occur_twice() {
     assert_eq!(
         problems(&wasm("\"limits\": {\n\"fuel\": 1,\n\"fuel\": 2}, \"name\": \"b\"")),
-        [
-            "4: the key \"fuel\" is there twice; keep one of them",
-            "4: the key \"name\" is there twice; keep one of them",
-        ]
+        ["4: the key \"fuel\" occurs twice; keep one of them", "4: the key \"name\" occurs twice; keep one of them",]
     );
 }
 
@@ -109,8 +106,8 @@ fn numbers_and_counts_are_bounded() {
             "2: replicas must be from 1 to 64, not 65",
             "3: concurrency must be from 1 to 64, not 0",
             "4: start_s must be from 1 to 86400, not -1",
-            "5: idle_stop_s is 1e999, which is larger than every float: give it as a text",
-            "6: limits.call_ms is 99999999999999999999, an integer that JSON does not hold exactly here (it holds those from -2**63 \
+            "5: idle_stop_s is 1e999, which is too large for a 64-bit float: give it as a text",
+            "6: limits.call_ms is 99999999999999999999, an integer outside the range of exact JSON integers (-2**63 \
              to 2**64-1): give it as a text",
             "6: limits.files must be from 1 to 1000000, not 0",
             "7: requirements must have at most 256 items, not 257",
@@ -141,7 +138,7 @@ fn forms_of_text() {
             "4: source must be a path, absolute or relative to the manifest (`~` is not expanded: write the whole path), \
          not \"\"",
             "5: a key of env_vars must be the name of an environment variable, not \"A=B\"",
-            "5: env_vars.C must hold no NUL character, not \"\\0\"",
+            "5: env_vars.C must be text without NUL characters, not \"\\0\"",
             "6: category must be one line without control characters, not \"\\u{1b}[31m\"",
         ]
     );
@@ -156,17 +153,17 @@ fn forms_of_text() {
         problems(&python("\"requirements\": [\"numpy\",\n\"--index-url=http://evil\"]")),
         ["3: requirements[1] must be a PEP 508 requirement, for example \"numpy>=2\", not \"--index-url=http://evil\""]
     );
-    // All at once, by the pattern and by what installers take.
+    // Checked both with the pattern and with the rules for installers, and reported together.
     assert_eq!(
         problems(&python(
             "\"requirements\": [\"-e .\",\n\"numpy>>2\", \"ok\",\n\"a @ file:///a\"],\n\"requires_python\": \">>3\""
         )),
         [
             "2: requirements[0] must be a PEP 508 requirement, for example \"numpy>=2\", not \"-e .\"",
-            "3: requirements[1], \"numpy>>2\", has versions that PEP 440 does not know: Failed to parse version: no such \
+            "3: requirements[1], \"numpy>>2\", has versions that PEP 440 does not allow: Failed to parse version: no such \
              comparison operator \">>\", must be one of ~= == != <= >= < > ===",
             "4: requirements[3], \"a @ file:///a\", is neither from an index nor from an https URL",
-            "5: requires_python, \">>3\", has versions that PEP 440 does not know: Failed to parse version: no such \
+            "5: requires_python, \">>3\", has versions that PEP 440 does not allow: Failed to parse version: no such \
              comparison operator \">>\", must be one of ~= == != <= >= < > ===; an example is \">=3.9,<3.14\"",
         ]
     );
@@ -217,11 +214,11 @@ fn contradictions() {
     );
     assert_eq!(
         problems("{\"name\": \"a\", \"version\": \"1\",\n\"runtime\": \"wasm\"}"),
-        ["2: component is missing, which every wasm plugin has"]
+        ["2: component is missing, which every wasm plugin must have"]
     );
     assert_eq!(
         problems("{\"name\": \"a\", \"version\": \"1\",\n\"module\": \"a\"}"),
-        ["2: class is missing, which every python plugin has"]
+        ["2: class is missing, which every python plugin must have"]
     );
 }
 
@@ -232,8 +229,8 @@ fn keys_of_the_other_runtime() {
             "\"concurrency\": 2,\n\"env_vars\": {},\n\"source\": \"s\",\n\"conda_env\": \"c\",\n\"limits\": {\"files\": 9,\n\"processes\": 9}"
         )),
         [
-            "2: concurrency is for Python plugins, and this is a component; instances.max says how many calls it takes at once",
-            "3: env_vars is for Python plugins, and this is a component; permissions.env names what it may see",
+            "2: concurrency is for Python plugins, and this is a component; instances.max sets how many calls run at once",
+            "3: env_vars is for Python plugins, and this is a component; permissions.env names the variables that it may see",
             "4: source is for Python plugins, and this is a component",
             "5: conda_env is for Python plugins, and this is a component",
             "7: limits.processes is for Python plugins, and this is a component",
@@ -245,7 +242,7 @@ fn keys_of_the_other_runtime() {
     assert_eq!(
         problems(&text),
         [
-            "3: instances is for components, and this is a Python plugin; replicas says how many workers it has",
+            "3: instances is for components, and this is a Python plugin; replicas sets how many workers it has",
             "4: isolation is for components, and this is a Python plugin",
             "5: component is for components, and this is a Python plugin",
             "6: limits.fuel is for components, and this is a Python plugin",
@@ -291,7 +288,7 @@ fn a_function_is_alone() {
             "3: module contradicts function: function names its module itself, as \"module:function\"",
             "4: class contradicts function: a plugin is a class or a function",
             "5: init_args contradicts function: they are for the constructor of a class",
-            "6: config_schema contradicts function: a function takes no configuration: what it takes are arguments of the call",
+            "6: config_schema contradicts function: a function takes no configuration, only the arguments of the call",
         ]
     );
     let both = function(",\n\"component\": \"a.wasm\"");

@@ -1,4 +1,4 @@
-//! [`Admitted`]: has the scheduler admit each call once it has a place in the plugin.
+//! [`Admitted`]: asks the scheduler to admit each call once it has a place in the plugin.
 
 use std::sync::Arc;
 
@@ -9,28 +9,28 @@ use bivium_interface::{
 };
 use futures_util::future::BoxFuture;
 
-use super::weight::{LastWeight, Weight};
+use super::usage::{LastUsage, Usage};
 use crate::monitor::Monitor;
 use crate::scheduler::{Need, Scheduler};
 
-/// The innermost layer of the manager's, around the plugin itself.
+/// The innermost layer, around the plugin itself.
 pub(in crate::manager) struct Admitted {
     pub(in crate::manager) plugin: Arc<dyn PluginInterface>,
-    /// None for a plugin that the host registered itself.
+    /// `None` for a plugin that the host registered itself.
     pub(in crate::manager) manifest: Option<Arc<Manifest>>,
     calls: Arc<dyn Admit>,
     streams: Arc<dyn Admit>,
 }
 
-/// Has the scheduler admit the calls of one copy of a plugin, or its streams.
+/// Asks the scheduler to admit calls or streams of one copy of a plugin.
 struct SchedulerAdmit {
     plugin: Arc<dyn PluginInterface>,
-    /// What the manifest asks for.
+    /// The resources in the manifest.
     resources: Option<Resources>,
-    /// What a call needs whatever the plugin holds.
+    /// What a call needs if the memory that the plugin uses does not matter.
     plain: Need,
     is_for_streams: bool,
-    weight: Arc<LastWeight>,
+    usage: Arc<LastUsage>,
     scheduler: Arc<dyn Scheduler>,
     monitor: Arc<dyn Monitor>,
 }
@@ -42,15 +42,15 @@ impl Admitted {
         scheduler: &Arc<dyn Scheduler>,
         monitor: &Arc<dyn Monitor>,
     ) -> Self {
-        let weight = Arc::default();
+        let usage = Arc::default();
         let admit = |is_for_streams| -> Arc<dyn Admit> {
             let resources = manifest.as_ref().map(|manifest| manifest.resources.clone());
             Arc::new(SchedulerAdmit {
                 plugin: Arc::clone(&plugin),
-                plain: need(plugin.name(), resources.as_ref(), Weight::default(), is_for_streams),
+                plain: need(plugin.name(), resources.as_ref(), Usage::default(), is_for_streams),
                 resources,
                 is_for_streams,
-                weight: Arc::clone(&weight),
+                usage: Arc::clone(&usage),
                 scheduler: Arc::clone(scheduler),
                 monitor: Arc::clone(monitor),
             })
@@ -59,8 +59,8 @@ impl Admitted {
         Self { plugin, manifest, calls, streams }
     }
 
-    /// Whether the plugin itself asks for the admission: one that was made from a manifest does when it has a place for the call, and
-    /// one of the host's own type knows nothing of it.
+    /// Whether the plugin itself asks for admission. A plugin that was made from a manifest does, when it has a place for the call; a type
+    /// of the host's own does not.
     fn asks(&self) -> bool {
         self.manifest.is_some()
     }
@@ -72,7 +72,7 @@ impl Wrapper for Admitted {
         &self.plugin
     }
 
-    // Written out: the plugin's own future needs no box around it.
+    // Written without `async fn`, so that the plugin's future is not boxed again.
     fn execute<'a, 'b>(&'a self, call: Call) -> BoxFuture<'b, Result<Payload>>
     where
         'a: 'b,
@@ -98,24 +98,24 @@ impl Wrapper for Admitted {
 
 #[async_trait]
 impl Admit for SchedulerAdmit {
-    /// By what the plugin was seen to hold a moment ago.
+    /// Uses the last measurement of the plugin's memory, if it is recent.
     fn admit_at_once(&self) -> Option<Admission> {
-        match self.weighed() {
+        match self.memory_needs() {
             Some(resources) => {
-                let weight = self.weight.recent(&self.plugin, self.gpus(resources))?;
-                self.scheduler.admit_at_once(&self.need(weight))
+                let usage = self.usage.recent(&self.plugin, self.gpus(resources))?;
+                self.scheduler.admit_at_once(&self.need(usage))
             }
             None => self.scheduler.admit_at_once(&self.plain),
         }
     }
 
-    /// By what the plugin holds now.
+    /// Measures the plugin's memory now.
     async fn admit(&self, call: &CallHandle) -> Result<Admission> {
-        match self.weighed() {
+        match self.memory_needs() {
             Some(resources) => {
-                let now = self.weight.now(&*self.plugin, self.gpus(resources));
-                let weight = call.unless_interrupted(now).await?;
-                self.scheduler.admit(&self.need(weight), call).await
+                let now = self.usage.now(&*self.plugin, self.gpus(resources));
+                let usage = call.unless_interrupted(now).await?;
+                self.scheduler.admit(&self.need(usage), call).await
             }
             None => self.scheduler.admit(&self.plain, call).await,
         }
@@ -123,33 +123,33 @@ impl Admit for SchedulerAdmit {
 }
 
 impl SchedulerAdmit {
-    /// What the manifest asks for, if it matters what the plugin holds.
-    fn weighed(&self) -> Option<&Resources> {
+    /// The resources in the manifest, if the memory that the plugin uses matters.
+    fn memory_needs(&self) -> Option<&Resources> {
         let resources = self.resources.as_ref()?;
         let asks = resources.min_system_ram_mb.is_some() || resources.min_gpu_vram_mb.is_some();
         (asks && self.scheduler.weighs_memory()).then_some(resources)
     }
 
-    /// What tells the memory of GPUs, where they are asked for memory.
+    /// The monitor that measures GPU memory, if the manifest asks for GPU memory.
     fn gpus(&self, resources: &Resources) -> Option<&Arc<dyn Monitor>> {
         resources.min_gpu_vram_mb.map(|_| &self.monitor)
     }
 
-    fn need(&self, weight: Weight) -> Need {
-        need(self.plugin.name(), self.resources.as_ref(), weight, self.is_for_streams)
+    fn need(&self, usage: Usage) -> Need {
+        need(self.plugin.name(), self.resources.as_ref(), usage, self.is_for_streams)
     }
 }
 
-/// What a call needs beyond what the plugin's instances hold already: a model that is loaded has its memory.
-fn need(plugin: &str, resources: Option<&Resources>, weight: Weight, is_for_streams: bool) -> Need {
-    let Weight { pids, held } = weight;
+/// What a call needs in addition to the memory that the plugin's instances already use, for a loaded model, for example.
+fn need(plugin: &str, resources: Option<&Resources>, usage: Usage, is_for_streams: bool) -> Need {
+    let Usage { pids, held } = usage;
     let mut need = match resources {
         Some(resources) => Need::new(plugin, resources, pids, held.memory_bytes, held.gpu_memory_bytes.unwrap_or(0)),
         None => Need { plugin: plugin.to_owned(), ..Need::default() },
     };
     if is_for_streams {
-        // A stream works when it is read, and its reader may make calls in between: a slot that it kept would be one that they
-        // wait for.
+        // A stream runs only while it is read, and its reader may make other calls meanwhile, which would wait for a slot that the
+        // stream holds.
         need.cpu_slots = 0;
     }
     need

@@ -1,5 +1,5 @@
-//! What a plugin holds, and the last time that was measured: a measurement reads files of the kernel, and no call waits for one
-//! where the last will do.
+//! Measures the memory of a plugin, and keeps the last measurement. Measuring reads files of the kernel, so calls use the last measurement
+//! if it is recent enough.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,16 +12,15 @@ use crate::monitor::{Monitor, snapshot};
 use crate::scheduler::Age;
 use crate::turns::{Turn, Turns};
 
-/// What a plugin holds.
+/// The processes of a plugin and the memory that they use.
 #[derive(Debug, Clone, Default)]
-pub(in crate::manager) struct Weight {
+pub(in crate::manager) struct Usage {
     pub(in crate::manager) pids: Vec<u32>,
     pub(in crate::manager) held: Held,
 }
 
-impl Weight {
-    /// Measures now; the memory of GPUs only where there is a monitor to tell it. A plugin that cannot say is taken for one that
-    /// holds nothing.
+impl Usage {
+    /// Measures now. GPU memory is measured only if a monitor for it is given. If the plugin has no statistics, its memory counts as 0.
     pub(in crate::manager) async fn of(plugin: &dyn PluginInterface, gpus: Option<&Arc<dyn Monitor>>) -> Self {
         let stats = plugin.stats().await.unwrap_or_default();
         let pids = stats.pids();
@@ -35,22 +34,22 @@ impl Weight {
 
 /// The last measurement of one copy of a plugin.
 #[derive(Default)]
-pub(in crate::manager) struct LastWeight {
-    last: Mutex<Option<(Instant, Weight)>>,
+pub(in crate::manager) struct LastUsage {
+    last: Mutex<Option<(Instant, Usage)>>,
     turns: Turns,
 }
 
-impl LastWeight {
-    /// The last measurement, if it is new enough and every process of then still lives. One that is no longer new has another
-    /// begin in the background.
+impl LastUsage {
+    /// The last measurement, if it is recent enough and all its processes still run. If it is aging, a new measurement is started in the
+    /// background.
     pub(in crate::manager) fn recent(
         self: &Arc<Self>,
         plugin: &Arc<dyn PluginInterface>,
         gpus: Option<&Arc<dyn Monitor>>,
-    ) -> Option<Weight> {
-        let (at, weight) = self.last().clone()?;
+    ) -> Option<Usage> {
+        let (at, usage) = self.last().clone()?;
         let age = Age::of(at);
-        if age == Age::Old || !weight.pids.iter().copied().all(lives) {
+        if age == Age::Old || !usage.pids.iter().copied().all(lives) {
             return None;
         }
         if age == Age::Aging
@@ -60,35 +59,31 @@ impl LastWeight {
             let (this, plugin, gpus) = (Arc::clone(self), Arc::clone(plugin), gpus.cloned());
             runtime.spawn(async move { this.measure(turn, &*plugin, gpus.as_ref()).await });
         }
-        Some(weight)
+        Some(usage)
     }
 
-    /// A measurement that begins from now on. Those who ask at the same time share one.
-    pub(in crate::manager) async fn now(
-        &self,
-        plugin: &dyn PluginInterface,
-        gpus: Option<&Arc<dyn Monitor>>,
-    ) -> Weight {
+    /// A measurement that begins after this call. Tasks that ask at the same time share one.
+    pub(in crate::manager) async fn now(&self, plugin: &dyn PluginInterface, gpus: Option<&Arc<dyn Monitor>>) -> Usage {
         match self.turns.next().await {
             Some(turn) => self.measure(turn, plugin, gpus).await,
-            None => self.last().as_ref().map(|(_, weight)| weight.clone()).unwrap_or_default(),
+            None => self.last().as_ref().map(|(_, usage)| usage.clone()).unwrap_or_default(),
         }
     }
 
-    async fn measure(&self, turn: Turn, plugin: &dyn PluginInterface, gpus: Option<&Arc<dyn Monitor>>) -> Weight {
+    async fn measure(&self, turn: Turn, plugin: &dyn PluginInterface, gpus: Option<&Arc<dyn Monitor>>) -> Usage {
         let at = Instant::now();
-        let weight = Weight::of(plugin, gpus).await;
-        *self.last() = Some((at, weight.clone()));
+        let usage = Usage::of(plugin, gpus).await;
+        *self.last() = Some((at, usage.clone()));
         turn.finish();
-        weight
+        usage
     }
 
-    fn last(&self) -> MutexGuard<'_, Option<(Instant, Weight)>> {
+    fn last(&self) -> MutexGuard<'_, Option<(Instant, Usage)>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whether there is a process of this number.
+/// Whether there is a process with this id.
 fn lives(pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
     pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
@@ -104,7 +99,7 @@ mod tests {
 
     use super::*;
 
-    /// Holds one byte more each time it is measured.
+    /// Uses one byte more each time it is measured.
     struct Growing {
         measured: AtomicU64,
         pids: Vec<u32>,
@@ -130,7 +125,7 @@ mod tests {
 
         async fn stats(&self) -> Result<Stats> {
             let memory_bytes = self.measured.fetch_add(1, Ordering::SeqCst) + 1;
-            // Others run in between.
+            // Other tasks run in between.
             tokio::task::yield_now().await;
             let (mut stats, mut one) = (Stats::default(), InstanceStats::default());
             (one.memory_bytes, one.pids) = (memory_bytes, self.pids.clone());
@@ -139,14 +134,14 @@ mod tests {
         }
     }
 
-    fn growing(pids: Vec<u32>) -> (Arc<dyn PluginInterface>, Arc<LastWeight>) {
+    fn growing(pids: Vec<u32>) -> (Arc<dyn PluginInterface>, Arc<LastUsage>) {
         (Arc::new(Growing { measured: AtomicU64::new(0), pids }), Arc::default())
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_measurement_serves_for_a_while_and_the_next_one_is_made_in_the_background() {
         let (plugin, last) = growing(vec![std::process::id()]);
-        let recent = || last.recent(&plugin, None).map(|weight| weight.held.memory_bytes);
+        let recent = || last.recent(&plugin, None).map(|usage| usage.held.memory_bytes);
         assert_eq!(recent(), None, "nobody has measured yet");
         assert_eq!(last.now(&*plugin, None).await.held.memory_bytes, 1);
         assert_eq!(recent(), Some(1));
@@ -166,11 +161,11 @@ mod tests {
         let all = (0..8).map(|_| last.now(&*plugin, None));
         let all = futures_util::future::join_all(all).await;
         // The first begins before the others ask.
-        assert!(all.iter().all(|weight| weight.held.memory_bytes <= 2), "{all:?}");
+        assert!(all.iter().all(|usage| usage.held.memory_bytes <= 2), "{all:?}");
     }
 
     #[tokio::test]
-    async fn a_measurement_of_a_process_that_has_ended_will_not_do() {
+    async fn a_measurement_of_a_process_that_has_ended_is_not_used() {
         let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
         let (plugin, last) = growing(vec![child.id()]);
         last.now(&*plugin, None).await;
@@ -185,8 +180,8 @@ mod tests {
     fn without_a_runtime_nothing_is_measured_in_the_background() {
         let (plugin, last) = growing(Vec::new());
         let aging = Instant::now().checked_sub(Duration::from_millis(150)).unwrap();
-        *last.last() = Some((aging, Weight::default()));
-        // None where this test was held up for too long.
+        *last.last() = Some((aging, Usage::default()));
+        // `None` if this test was delayed for too long.
         drop(last.recent(&plugin, None));
         assert!(last.turns.try_next().is_some());
     }

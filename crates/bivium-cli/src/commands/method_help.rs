@@ -1,4 +1,4 @@
-//! How a method is called: its parameters, and a command line that works as it stands where no file is wanted.
+//! MethodHelp a method is called: its parameters, and a command line. The command line can be run unchanged if no parameter is a file.
 
 use bivium::manifest::RuntimeKind;
 use bivium::{Call, MethodInfo};
@@ -7,34 +7,34 @@ use serde_json::{Map, Value, json};
 use crate::args::Global;
 use crate::output::on_one_line;
 
-/// Types nest no deeper in a value that is made for one.
+/// MethodHelp deep an example value nests.
 const DEEPEST: usize = 6;
-/// Nor in what is shown of them.
+/// MethodHelp deep a type is shown.
 const SHOWN: usize = 4;
-/// As many keys of an object are shown.
+/// MethodHelp many keys of an object are shown.
 const MOST_FIELDS: usize = 8;
-/// As many command lines are shown of a method.
+/// MethodHelp many command lines are shown for a method.
 const MOST_LINES: usize = 8;
 
-/// How the methods of one plugin are called.
-pub(super) struct How<'a> {
-    /// The program, with the global options by which it finds the plugin.
+/// MethodHelp the methods of one plugin are called.
+pub(super) struct MethodHelp<'a> {
+    /// The program's name, and the global options that it needs to find the plugin.
     program: Vec<&'a str>,
     plugin: &'a str,
     runtime: RuntimeKind,
-    /// Whether it loads, as far as that is known.
+    /// Whether the plugin loads, as far as is known.
     loads: bool,
 }
 
-impl<'a> How<'a> {
-    /// `plugin` is the plugin as the command line names it.
+impl<'a> MethodHelp<'a> {
+    /// `plugin` is the plugin's name as given on the command line.
     pub(super) fn new(global: &'a Global, plugin: &'a str, runtime: RuntimeKind, loads: bool) -> Self {
         let manifests = global.manifests.iter().filter_map(|path| path.to_str());
         let program = ["bivium"].into_iter().chain(manifests.flat_map(|path| ["--manifests", path])).collect();
         Self { program, plugin, runtime, loads }
     }
 
-    /// All methods, `execute` first. A component of `bivium:plugin` always has it, and need not say so.
+    /// All methods, `execute` first. A component of `bivium:plugin` always has that method, even if it does not list it.
     pub(super) fn all(&self, methods: &[MethodInfo]) -> Vec<MethodInfo> {
         let mut all = methods.to_vec();
         let is_typed = methods.iter().any(|method| method.parameters.is_some());
@@ -46,7 +46,7 @@ impl<'a> How<'a> {
         all
     }
 
-    /// A line for each set of arguments that the method takes.
+    /// A command line for each set of arguments that the method takes.
     pub(super) fn command_lines(&self, method: &MethodInfo) -> Vec<String> {
         if !self.loads {
             return Vec::new();
@@ -55,7 +55,7 @@ impl<'a> How<'a> {
         sets.iter().map(|names| command_line(&self.program, self.plugin, method, names)).collect()
     }
 
-    /// All methods, each with a `command`, and with all `commands` where there are several.
+    /// All methods, each with a `command`, and with `commands` if there are several.
     pub(super) fn as_json(&self, methods: &[MethodInfo]) -> Value {
         let one = |method: &MethodInfo| {
             let mut one = json!(method);
@@ -76,14 +76,14 @@ pub(super) struct Parameter {
     pub(super) name: String,
     /// Its type, in words.
     pub(super) kind: String,
-    /// What it is if it is left out; none if it may not be, or if that is not known.
+    /// Its value if it is left out; none if it is required or has no known default.
     pub(super) default: Option<Value>,
     pub(super) is_required: bool,
-    /// What its author says of it.
+    /// Its description.
     pub(super) doc: String,
 }
 
-/// The parameters of a method in their order; none where they are not known.
+/// The parameters of a method in their order; `None` if they are not known.
 pub(super) fn parameters(method: &MethodInfo) -> Option<Vec<Parameter>> {
     let schema = method.parameters.as_ref()?;
     let properties = schema.get("properties")?.as_object()?;
@@ -114,8 +114,8 @@ fn is_required(schema: &Value, name: &str) -> bool {
     required.is_some_and(|required| required.iter().any(|one| one == name))
 }
 
-/// The names of arguments of which a call gives one set or another, besides those that are required anyway: the schema has a
-/// `required` for each in `oneOf` or `anyOf`.
+/// The sets of argument names of which a call must give one, beside those that are always required: in the schema, each form in
+/// `oneOf` or `anyOf` has a `required`.
 fn alternatives(schema: Option<&Value>) -> Vec<Vec<&str>> {
     let forms = schema.map(forms).unwrap_or_default();
     let sets: Vec<Vec<&str>> = forms.iter().take(MOST_LINES).filter_map(required).collect();
@@ -126,8 +126,8 @@ fn required(form: &Value) -> Option<Vec<&str>> {
     Some(form.get("required")?.as_array()?.iter().filter_map(Value::as_str).collect())
 }
 
-/// A command line that calls the method with the arguments that are required, and with these. What has to be there stands in
-/// capitals: a file, a text. `program` is how the program is called, with its global options.
+/// A command line that calls the method with the required arguments and those in `names`. Words in capitals (FILE) are to be replaced.
+/// `program` is the program's name and its global options.
 pub(super) fn command_line(program: &[&str], plugin: &str, method: &MethodInfo, names: &[&str]) -> String {
     let verb = if method.streams { "stream" } else { "run" };
     let mut words: Vec<String> = program.iter().chain(&[verb, plugin]).map(|word| quoted(word)).collect();
@@ -154,19 +154,19 @@ fn assignment(schema: &Value, name: &str, property: &Value) -> String {
     }
 }
 
-/// Whether a file may be given: a blob, or bytes.
+/// Whether the value may be given as a file: a blob, or bytes.
 pub(crate) fn is_file(property: &Value) -> bool {
     let own = property.pointer("/properties/$blob").is_some() || property.get("contentEncoding").is_some();
     own || forms(property).iter().any(is_file)
 }
 
-/// The forms of a value that has several.
+/// The alternatives in a schema (`anyOf`, `oneOf`).
 pub(crate) fn forms(property: &Value) -> &[Value] {
     let of = |key: &str| property.get(key).and_then(Value::as_array).map(Vec::as_slice);
     of("anyOf").or_else(|| of("oneOf")).unwrap_or_default()
 }
 
-/// What a `$ref` of the schema leads to.
+/// The schema that a `$ref` refers to, or the property itself.
 pub(crate) fn resolved<'a>(schema: &'a Value, property: &'a Value) -> &'a Value {
     let leads = property.get("$ref").and_then(Value::as_str).and_then(|to| schema.pointer(to.strip_prefix('#')?));
     leads.unwrap_or(property)
@@ -225,7 +225,7 @@ fn fields(schema: &Value, property: &Value, depth: usize) -> String {
     format!("{{{}}}", fields.join(", "))
 }
 
-/// A value that fits.
+/// An example of a value that fits the schema.
 fn example(schema: &Value, property: &Value, depth: usize) -> Value {
     let property = resolved(schema, property);
     for key in ["default", "const"] {
@@ -274,7 +274,7 @@ fn example(schema: &Value, property: &Value, depth: usize) -> Value {
                 required.map(|(name, part)| (name.clone(), example(schema, part, depth + 1))).collect::<Map<_, _>>(),
             )
         }
-        // Of a text alone it is known that any will do.
+        // Without a type, a text is the best guess.
         _ => {
             let least = property.get("minLength").and_then(Value::as_u64).unwrap_or(0);
             let most = property.get("maxLength").and_then(Value::as_u64).unwrap_or(4);
@@ -287,7 +287,7 @@ fn example(schema: &Value, property: &Value, depth: usize) -> Value {
     }
 }
 
-/// A word as a shell reads it.
+/// A word, quoted for a shell.
 fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-+./:=@,%".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
@@ -344,7 +344,7 @@ mod tests {
             "text": {"type": ["string", "null"]}, "segments": {"type": "array"}, "n": {"type": "integer"}},
             "required": ["n"], "oneOf": [{"required": ["text"]}, {"required": ["segments"]}]});
         let method = method("execute", &parameters);
-        let mut how = How { program: vec!["bivium"], plugin: "p", runtime: RuntimeKind::Wasm, loads: true };
+        let mut how = MethodHelp { program: vec!["bivium"], plugin: "p", runtime: RuntimeKind::Wasm, loads: true };
         let lines = ["bivium run p text=TEXT n:=1", "bivium run p 'segments:=[]' n:=1"];
         assert_eq!(how.command_lines(&method), lines);
         let told = how.as_json(&[method.clone(), MethodInfo::new("other")]);
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_left_out() {
+    fn unknown_values_are_left_out() {
         let execute = MethodInfo::new("execute").with_streams(true);
         assert_eq!(
             (command_line(&["bivium"], "p", &execute, &[]), parameters(&execute)),

@@ -1,4 +1,4 @@
-//! What errors say where the policy, and not the manifest, keeps a plugin from something.
+//! Completes errors whose cause is the policy and not the manifest.
 
 use std::path::PathBuf;
 
@@ -6,17 +6,17 @@ use super::{Granted, HostPolicy};
 use crate::manifest::Limits;
 use crate::{ErrorCode, Manifest, PluginError};
 
-/// Who refuses what no policy is asked about.
+/// The name in messages for the host itself, if it refuses something that no policy decides.
 pub(super) const HOST: &str = "the host";
 
-/// How errors say where a plugin's limit is raised.
+/// The phrases in errors that say where a plugin's limit is raised.
 const IN_MANIFEST: [&str; 3] = [" in its manifest", " in the plugin's manifest", " in the manifest"];
 
-/// What a policy decides of one plugin.
+/// What the policy, and not the manifest, decides about one plugin.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Decided {
     file: Option<PathBuf>,
-    /// The keys of the limits that have the policy's value.
+    /// The keys of the limits whose values come from the policy.
     limits: Vec<&'static str>,
     confines: bool,
     enforces: bool,
@@ -42,7 +42,7 @@ impl Decided {
 }
 
 impl HostPolicy {
-    /// What it is called in messages.
+    /// Its name in messages.
     pub(super) fn shown(&self) -> String {
         shown(self.file.as_ref())
     }
@@ -56,14 +56,14 @@ fn shown(file: Option<&PathBuf>) -> String {
 }
 
 impl Granted {
-    /// What the policy is called in messages, where it alone has the plugin refused that this machine cannot hold.
+    /// The policy's name in messages, if only the policy requires that a plugin is refused which this machine cannot confine.
     #[must_use]
     pub fn enforcing_policy(&self) -> Option<String> {
         (self.enforce && self.decided.enforces).then(|| shown(self.decided.file.as_ref()))
     }
 
-    /// An error of the plugin, which names the policy, its rule and the cure where the policy is behind it. Errors are made where
-    /// nobody knows of a policy: they name the manifest's key.
+    /// If the policy is the cause of this error, adds the policy's name, its rule and what to do. Where errors are made, only the
+    /// manifest's key is known.
     #[must_use]
     pub fn explain(&self, error: PluginError) -> PluginError {
         let names = |key: &str| [error.help(), Some(error.message())].into_iter().flatten().any(|said| says(said, key));
@@ -76,12 +76,12 @@ impl Granted {
         let by_policy = self.refused.iter().filter(|refusal| refusal.by != HOST && names(refusal.key));
         let refused: Vec<String> = by_policy.map(ToString::to_string).collect();
         if !refused.is_empty() {
-            return error.and_help(format!("{}: change it there", refused.join("; ")));
+            return error.and_help(format!("{}: change the policy", refused.join("; ")));
         }
         if error.code() == ErrorCode::Denied && self.decided.confines {
             let policy = shown(self.decided.file.as_ref());
             return error.and_help(format!(
-                "{policy} has `confine`, and the plugin's manifest has no `permissions`: name there what it needs"
+                "{policy} has `confine`, and the plugin's manifest has no `permissions`: add those that it needs"
             ));
         }
         error
@@ -95,12 +95,12 @@ impl Granted {
                 let help = help.replacen(place, &format!(" in {policy}, which allows {value}"), 1);
                 error.replace_help(help)
             }
-            None => error.and_help(format!("{policy} has `{key}` at {value}: raise it there")),
+            None => error.and_help(format!("{policy} sets `{key}` to {value}: raise it there")),
         }
     }
 }
 
-/// Whether a text names a key, and not a longer one.
+/// Whether a text contains this key, and not as a part of a longer one.
 fn says(text: &str, key: &str) -> bool {
     let is_end = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
     text.match_indices(key).any(|(at, _)| text.get(at + key.len()..).is_some_and(is_end))
@@ -138,7 +138,7 @@ mod tests {
         let bare = help(&lower, full("limits.memory_mb is 10"));
         assert_eq!(
             bare,
-            "limits.memory_mb is 10; the host's policy /p.json has `limits.memory_mb` at 10: raise it there"
+            "limits.memory_mb is 10; the host's policy /p.json sets `limits.memory_mb` to 10: raise it there"
         );
         assert_eq!(
             help(&lower, full("raise `limits.memory_mbs` in its manifest")),
@@ -163,7 +163,7 @@ mod tests {
         let refusing = granted(r#"{"permissions": {}}"#, r#", "permissions": {"network": ["https://a.example"]}"#);
         let told = help(&refusing, denied("it needs permissions.network"));
         let refused =
-            "the host's policy /p.json does not grant https://a.example (permissions.network): change it there";
+            "the host's policy /p.json does not grant https://a.example (permissions.network): change the policy";
         assert_eq!(told, format!("it needs permissions.network; {refused}"));
         assert_eq!(help(&refusing, denied("it needs permissions.filesystem")), "it needs permissions.filesystem");
         let confining = granted(r#"{"confine": true}"#, "");

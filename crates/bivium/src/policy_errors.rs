@@ -1,4 +1,4 @@
-//! [`Explained`]: a plugin under a host's policy, whose errors name the policy where that is behind them.
+//! [`PolicyErrors`]: a plugin under a host's policy. If the policy is the cause of an error, the error names it.
 
 use std::sync::Arc;
 
@@ -7,20 +7,20 @@ use bivium_interface::{Call, CallId, Granted, MethodInfo, Payload, PayloadStream
 use futures_util::StreamExt as _;
 use serde_json::Value;
 
-/// What stands next to the plugin itself, within all layers. Whatever asks the plugin for something may start an instance.
-pub(crate) struct Explained {
+/// Wraps the plugin itself, inside all layers, because any method of the plugin may start an instance and fail.
+pub(crate) struct PolicyErrors {
     pub(crate) plugin: Arc<dyn PluginInterface>,
     pub(crate) granted: Arc<Granted>,
 }
 
-impl Explained {
+impl PolicyErrors {
     async fn explained<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         work.await.map_err(|error| self.granted.explain(error))
     }
 }
 
 #[async_trait]
-impl PluginInterface for Explained {
+impl PluginInterface for PolicyErrors {
     fn name(&self) -> &str {
         self.plugin.name()
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::PluginManager;
 
-/// Panics where it is told to.
+/// Panics when asked to.
 struct Panics;
 
 #[async_trait]
@@ -46,7 +46,7 @@ impl PluginInterface for Panics {
     }
 }
 
-/// A scheduler and a monitor that panic while they are told to.
+/// A scheduler and a monitor that panic while the flag is set.
 #[derive(Default)]
 struct Broken(AtomicBool);
 
@@ -131,7 +131,7 @@ async fn a_panic_of_a_scheduler_or_monitor_is_an_error_and_the_manager_goes_on()
     assert_eq!(manager.system().cpus, 3);
 }
 
-/// Admits at once, or panics; and never otherwise.
+/// Admits only at once, or panics.
 struct AtOnce {
     panics: bool,
 }
@@ -167,7 +167,7 @@ async fn a_scheduler_that_admits_at_once_is_asked_nothing_else_unless_it_panics(
 fn a_panic_of_an_audit_sink_is_a_record_that_was_not_written() {
     let broken = Arc::<Broken>::default();
     broken.0.store(true, Ordering::SeqCst);
-    let sink = Caught(broken as Arc<dyn AuditSink>);
+    let sink = CatchPanic(broken as Arc<dyn AuditSink>);
     let record = AuditRecord::new("p", "permissions.network", "");
     assert!(sink.record(&record).unwrap_err().to_string().contains("the host's audit sink panicked"));
 }
