@@ -29,13 +29,13 @@ class Corpus(unittest.TestCase):
         self.assertEqual({"request", "refused", "incomplete"}, set(found))
 
     def test_a_gate_that_lets_strangers_in_is_found(self):
-        admit = targets.wire.Gate.admit
-        targets.wire.Gate.admit = lambda _gate, _verb, _headers: 0
+        admit = targets.wire.AccessCheck.admit
+        targets.wire.AccessCheck.admit = lambda _access, _verb, _headers: 0
         try:
             with self.assertRaises((AssertionError, KeyError)):
                 targets.http(b"\x01GET /health HTTP/1.1\r\nHost: evil\r\n\r\n")
         finally:
-            targets.wire.Gate.admit = admit
+            targets.wire.AccessCheck.admit = admit
 
 
 if __name__ == "__main__":

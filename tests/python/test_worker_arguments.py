@@ -59,7 +59,7 @@ class Arguments(WorkerCase):
     def test_what_cannot_be_in_a_set_is_invalid_input(self):
         status, reply = self.worker.call("execute", [{"x": 1}])
         self.assertEqual((status, reply["error"]["code"]), (422, "invalid-input"), reply)
-        self.assertIn("the argument 'a' becomes no set", reply["error"]["message"])
+        self.assertIn("the argument 'a' cannot be converted to a set", reply["error"]["message"])
 
     def test_bytes_are_bounded_by_the_payloads_limit(self):
         half = [self.lend("x" * 600), self.lend("x" * 600), self.lend("x" * 1001)]

@@ -69,7 +69,7 @@ class Blobs(WorkerCase):
         calls = [self.call("describe", {"$blob": 0}, blobs=[lent]), self.call("bytes"), self.call("vanished")]
         for status, reply in calls:
             self.assertEqual((status, reply["error"]["code"]), (404, "not-found"), reply)
-        self.assertIn("somebody has removed the worker's directory", reply["error"]["message"])
+        self.assertIn("the worker's directory %s was removed" % self.worker.exchange, reply["error"]["message"])
         self.assertEqual(self.worker.result("execute", 1), {"args": [1], "kwargs": {}})
 
     def test_files_become_blobs_relative_to_the_exchange(self):
@@ -144,8 +144,8 @@ class Blobs(WorkerCase):
 
     def test_odd_names_and_wrong_makers_are_told(self):
         for kind, part in (
-            ("no_utf8", "no UTF-8"),
-            ("no_path", "to_temp_file() of result.file gave a NoneType, not a path"),
+            ("no_utf8", "not valid UTF-8"),
+            ("no_path", "to_temp_file() of result.file returned a NoneType, not a path"),
             ("type", "result is a type"),
         ):
             _, reply = self.call("make", kind)
@@ -284,7 +284,7 @@ class Torch(Numpy):
 
     def test_numbers_of_torch_are_numbers_and_the_rest_is_named(self):
         self.assertEqual(self.call("make", "scalars")["result"], {"float": 0.5, "int": 7, "bool": True})
-        self.assertIn("result.a is a tensor that no numpy array can hold", self.error("make", "bfloat"))
+        self.assertIn("result.a is a tensor that cannot be converted to a numpy array", self.error("make", "bfloat"))
 
 
 class WithoutLibraries(WorkerCase):

@@ -133,7 +133,7 @@ class Calls(WorkerCase):
     def test_a_call_id_in_use_is_refused(self):
         worker = self.start("Stubborn")
         running = worker.begin("sleep")
-        # On a control connection that is not the lane's; the lane is busy, so the twin waits until the first ends.
+        # On a control connection that is not the dispatcher's; the dispatcher is busy, so the twin waits until the first ends.
         client = worker.connect()
         self.addCleanup(client.close)
         outcome = []
@@ -213,7 +213,7 @@ class Streams(WorkerCase):
         events = client.stream("big_chunks")
         next(events)
         made = lambda: len(worker_made(worker))
-        # The lane is blocked, so what was made is counted afterwards: far less than a free-running generator makes.
+        # The dispatcher is blocked, so what was made is counted afterwards: far less than a free-running generator makes.
         time.sleep(0.3)
         client.close()
         self.assertTrue(eventually(lambda: "closed" in worker.result("what")))

@@ -125,7 +125,7 @@ class Denials(unittest.TestCase):
             except OSError as error:
                 raise PluginError("the model cannot be loaded") from error
 
-        found = self.denied(raised(raising), "behind it is PermissionError: [Errno 13] Permission denied: '/sys/secret'; the plugin")
+        found = self.denied(raised(raising), "it was caused by PermissionError: [Errno 13] Permission denied: '/sys/secret'; the plugin")
         self.assertEqual((found["message"], found["type"].rpartition(".")[2]), ("the model cannot be loaded", "PluginError"))
 
     def test_what_was_being_handled(self):
@@ -155,7 +155,7 @@ class Denials(unittest.TestCase):
                 going_on()
 
         self.failed(raised(lambda: raising(absent())))
-        self.hinted(raised(lambda: raising(refused())), "before it came PermissionError", "permissions.filesystem")
+        self.hinted(raised(lambda: raising(refused())), "an earlier error was PermissionError", "permissions.filesystem")
 
         def by_python(error, going_on):
             try:
@@ -164,7 +164,7 @@ class Denials(unittest.TestCase):
                 going_on()
 
         for going_on in (lambda: int("zz"), lambda: {}["a"], lambda: [][1]):
-            self.hinted(raised(lambda: by_python(refused(), going_on)), "before it came")
+            self.hinted(raised(lambda: by_python(refused(), going_on)), "an earlier error was")
 
         def in_the_same_function():
             try:
@@ -172,7 +172,7 @@ class Denials(unittest.TestCase):
             except OSError:
                 int("zz")
 
-        self.hinted(raised(in_the_same_function), "before it came")
+        self.hinted(raised(in_the_same_function), "an earlier error was")
 
         def other_cause():
             try:
@@ -184,7 +184,7 @@ class Denials(unittest.TestCase):
 
     def test_what_libraries_keep(self):
         lookup = of_system(socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"))
-        self.denied(urllib.error.URLError(lookup), "behind it is", "gaierror", "names in permissions.network")
+        self.denied(urllib.error.URLError(lookup), "it was caused by", "gaierror", "names in permissions.network")
         refusal = refused(errno.EPERM, None)
         self.denied(urllib.error.URLError(refusal), "permissions.network")
         # As urllib3 and requests have it.
@@ -202,7 +202,7 @@ class Denials(unittest.TestCase):
         slotted = Slotted()
         slotted.inner = refused()
         for error in (PluginError("outer", errors=[refused()]), PluginError("outer", by_name={"a": refused()}), slotted):
-            self.denied(error, "behind it is PermissionError", "permissions.filesystem")
+            self.denied(error, "it was caused by PermissionError", "permissions.filesystem")
 
     def test_what_the_plugin_made_itself(self):
         def making(*args):
@@ -273,7 +273,7 @@ class Denials(unittest.TestCase):
             self.hold(private=("/elsewhere",), granted=[grant(place, "/data")])
             with read_only():
                 for number, filename in ((errno.EACCES, path), (errno.EROFS, path), (errno.EACCES, new)):
-                    found = self.denied(refused(number, filename), "%s is granted to be read" % place, mode)
+                    found = self.denied(refused(number, filename), "%s is granted for reading only" % place, mode)
                     self.assertNotIn("/data", found["help"])
             with refusing(path):
                 self.assertNotIn("mode", self.denied(refused(filename=path), "permissions.filesystem")["help"], "it may not even be read")
@@ -354,7 +354,7 @@ class Denials(unittest.TestCase):
 
     def test_look_ups(self):
         for number in (socket.EAI_AGAIN, socket.EAI_NONAME, socket.EAI_FAIL):
-            self.denied(of_system(socket.gaierror(number, "no")), "look up the names of hosts", "permissions.network")
+            self.denied(of_system(socket.gaierror(number, "no")), "look up host names", "permissions.network")
         self.failed(of_system(socket.gaierror(socket.EAI_SERVICE, "no such service")))
         self.hold(lookups=True)
         self.failed(of_system(socket.gaierror(socket.EAI_NONAME, "no such host")))
@@ -382,10 +382,10 @@ class Denials(unittest.TestCase):
             with open(path, "w"):
                 pass
             sqlite3.connect(path).close()
-            for text, part in ((databases.READ_ONLY, "%s is granted to be read" % place), (databases.UNABLE, '"mode": "write"')):
+            for text, part in ((databases.READ_ONLY, "%s is granted for reading only" % place), (databases.UNABLE, '"mode": "write"')):
                 self.denied(of_system(sqlite3.OperationalError(text)), part)
             self.hold(private=("/elsewhere",))
-            found = self.denied(of_system(sqlite3.OperationalError(databases.READ_ONLY)), "their directory %s goes into" % place)
+            found = self.denied(of_system(sqlite3.OperationalError(databases.READ_ONLY)), "add their directory %s to permissions.filesystem" % place)
             self.assertNotIn("mode", found["help"])
             self.assertEqual(found["denied"]["resource"], path)
             with without_access(path):
@@ -408,7 +408,7 @@ class Denials(unittest.TestCase):
 
     def test_a_unix_socket_is_no_network(self):
         error = raised_in(socket, PermissionError(errno.EPERM, "no"), family=socket.AF_UNIX)
-        self.denied(error, "Unix sockets are kept from a confined plugin that has")
+        self.denied(error, "a confined plugin cannot use Unix sockets if it has")
         error = raised_in(socket, PermissionError(errno.EPERM, "no"), family=socket.AF_INET)
         self.assertNotIn("Unix", self.denied(error, "connections need permissions.network")["help"])
         self.denied(absent(None), "Unix socket", "permissions.filesystem")

@@ -188,7 +188,7 @@ class HostileMethods(WorkerCase):
         self.assertEqual((nested["description"], nested["returns"]), ("Takes much.", {"type": "integer"}))
         self.assertTrue(nested["signature"].startswith("(x: "), nested["signature"])
         self.assertNotIn("parameters", nested)
-        self.assertIn("the schema takes more than 32768 bytes", nested["note"])
+        self.assertIn("the schema has more than 32768 bytes", nested["note"])
         self.assertIn("properties", found["models"]["parameters"])
         self.assertNotIn("returns", found["models"])
         for name in ("fixed", "loose", "deeper"):
@@ -219,7 +219,7 @@ class HostileMethods(WorkerCase):
             call = {"id": "self-" + method, "method": method, "args": [], "kwargs": {"self": 1}}
             error = self.worker.post("/execute", call)[1]["error"]
             self.assertEqual(error["code"], "invalid-input")
-            self.assertIn("do not fit: 'self' is the name of what Python gives", error["message"])
+            self.assertIn("do not fit: Python itself gives the argument 'self'", error["message"])
         error = self.worker.error("positional", c=1)
         self.assertIn("missing a required", error["message"])
         self.assertIn("there is no parameter 'c'; the method is positional(a, /, b=...)", error["message"])

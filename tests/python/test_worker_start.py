@@ -51,7 +51,7 @@ class Start(WorkerCase):
         for cls, module in (("Configured", "constructed"), ("Open", "hostile")):
             error = self.failure(cls, module, init_args={"size": 1, "self": 2})
             self.assertEqual(error["code"], "invalid-manifest")
-            self.assertIn("`init_args` do not fit the constructor: 'self' is the name of what Python gives", error["message"])
+            self.assertIn("`init_args` do not fit the constructor: Python itself gives the argument 'self'", error["message"])
         error = self.failure("Unwritten", "hostile", init_args={"sise": 1})
         self.assertEqual(error["code"], "invalid-manifest")
         self.assertIn("missing a required argument: 'size'; there is no parameter 'sise'; it is Unwritten(size, ", error["message"])
@@ -120,7 +120,7 @@ class Start(WorkerCase):
         self.assertEqual(worker.result("execute", 1, 2), 2)
         error = worker.error("execute", a=1, b=2)
         self.assertEqual(error["code"], "invalid-input")
-        self.assertIn("execute tells no names of its parameters, so give them by position: max", error["message"])
+        self.assertIn("execute has no parameter names, so give its arguments by position: max", error["message"])
         self.assertEqual(worker.get("/methods")[1]["methods"][0]["name"], "execute")
         # What it says of its values is not about their names.
         error = worker.error("execute", 1, 2, key=3)

@@ -91,8 +91,8 @@ class Values(ValueCase):
              {"00000000-0000-0000-0000-000000000001": 1, "2020-01-02": 2, "1.10": 3}),
         )  # fmt: skip
         self.refused(
-            ("{1: {1}, '1': 2}", "the key result.of[0][\"1\"] is there twice in JSON"),
-            ("{True: {1}, 'true': 2}", "the key result.of[0].true is there twice in JSON"),
+            ("{1: {1}, '1': 2}", "the key result.of[0][\"1\"] occurs twice in JSON"),
+            ("{True: {1}, 'true': 2}", "the key result.of[0].true occurs twice in JSON"),
             ("{(1, 2): 3}", " has a key of type tuple"),
             ("{b'a': 3}", " has a key of type bytes"),
             ("{10**5000: 3, 'a': {1}}", " has a key that is an integer of 16610 bits: give it as a text"),
@@ -110,9 +110,9 @@ class Values(ValueCase):
 
     def test_floats_are_finite(self):
         self.refused(
-            ("float('nan')", " is nan, which JSON cannot hold: give None"),
-            ("float('inf')", " is inf, which JSON cannot hold"),
-            ("[1.0, {-1e400}]", "result.of[0][1][0] is -inf, which JSON cannot hold"),
+            ("float('nan')", " is nan, which JSON cannot represent: give None"),
+            ("float('inf')", " is inf, which JSON cannot represent"),
+            ("[1.0, {-1e400}]", "result.of[0][1][0] is -inf, which JSON cannot represent"),
         )
 
     def test_what_is_not_plain_is_refused_with_what_to_give(self):
@@ -139,18 +139,18 @@ class Values(ValueCase):
     def test_what_has_no_end_is_refused(self):
         self.refused(
             ("circle()", "result.of[0].a[0].b contains itself"),
-            ("[{1}, deep(200)]", "result.of[0][1][0][0]", "lies deeper than 120 levels"),
-            ("deep(100_000)", "lies deeper than 120 levels", "result.of"),
-            ("Endless()", "again lies deeper than 120 levels", "result.of"),
+            ("[{1}, deep(200)]", "result.of[0][1][0][0]", "is nested deeper than 120 levels"),
+            ("deep(100_000)", "is nested deeper than 120 levels", "result.of"),
+            ("Endless()", "again is nested deeper than 120 levels", "result.of"),
             ("Same()", " contains itself"),
         )
         self.becomes(("[[1]] * 3", [[1]] * 3), ("(lambda x: [x, x, {1}])([1])", [[1], [1], [1]]))
 
     def test_text_that_is_no_unicode_is_refused_with_its_place(self):
         self.refused(
-            ("'a\\ud800'", " is text that is no Unicode"),
-            ("{'a': {'\\udfff': 1}}", "result.of[0].a", "is text that is no Unicode"),
-            ("[1, ('x', '\\ud800')]", "result.of[0][1][1] is text that is no Unicode"),
+            ("'a\\ud800'", " is text that is not valid Unicode"),
+            ("{'a': {'\\udfff': 1}}", "result.of[0].a", "is text that is not valid Unicode"),
+            ("[1, ('x', '\\ud800')]", "result.of[0][1][1] is text that is not valid Unicode"),
         )
 
 

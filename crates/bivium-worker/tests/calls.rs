@@ -95,7 +95,7 @@ async fn a_result_that_json_does_not_hold_exactly_is_refused_with_its_place_and_
         ("[0] * 200_000 + [2**64]", "result.of[0][200000] is 18446744073709551616, an integer"),
         ("{1: 'a', '1': 'b'}", "the key result.of[0][\"1\"] is there twice in JSON"),
         ("{True: 'a', 'true': 'b'}", "the key result.of[0].true is there twice in JSON"),
-        ("{1: {1}, '1': 'b'}", "the key result.of[0][\"1\"] is there twice in JSON"),
+        ("{1: {1}, '1': 'b'}", "the key result.of[0][\"1\"] occurs twice in JSON"),
     ] {
         let call = || Call::new().arg(what);
         let error = giving.plugin.execute(call()).await.unwrap_err();

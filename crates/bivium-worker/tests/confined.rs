@@ -113,7 +113,7 @@ async fn a_granted_directory_is_read_or_written_as_it_says() {
     if sample.holds_files() {
         for method in ["write", "remove"] {
             let help = assert_denied(sample.ask(method, &[json!(read.join("file"))]).await, "\"mode\": \"write\"");
-            assert!(help.help().unwrap().contains(&format!("{} is granted to be read", read.display())), "{help:?}");
+            assert!(help.help().unwrap().contains(&format!("{} is granted for reading only", read.display())), "{help:?}");
         }
         // The name that a component has for it.
         let error = sample.ask("read", &[json!("/w/file")]).await.unwrap_err();
@@ -197,7 +197,7 @@ async fn without_network_permissions_there_is_no_socket() {
     match granted.ask("of_the_machine", &[json!(unix)]).await {
         Ok(_) => {}
         // Without a root of its own.
-        denied => drop(assert_denied(denied, "Unix sockets are kept")),
+        denied => drop(assert_denied(denied, "a confined plugin cannot use Unix sockets")),
     }
     assert_eq!(sample.ask("ring", &[]).await.unwrap_err().code(), ErrorCode::Denied);
     listener.set_nonblocking(true).unwrap();
@@ -217,11 +217,11 @@ async fn a_denial_is_found_behind_what_libraries_make_of_it() {
         assert!(error.help().unwrap().contains(behind), "{error:?}");
         error
     };
-    let error = denied("model", json!(dir.path().join("model")), "permissions.filesystem", "behind it is ").await;
+    let error = denied("model", json!(dir.path().join("model")), "permissions.filesystem", "it was caused by ").await;
     assert_eq!(error.message(), "the model cannot be loaded");
     denied("database", json!(dir.path().join("data.db")), "permissions.filesystem", "SQLite").await;
     denied("fetch", json!("http://bivium.invalid/"), "permissions.network", "gaierror").await;
-    denied("fetch", json!("http://127.0.0.1:9/"), "permissions.network", "behind it is PermissionError").await;
+    denied("fetch", json!("http://127.0.0.1:9/"), "permissions.network", "it was caused by PermissionError").await;
     denied("by_name", json!("bivium.invalid"), "permissions.network", "names").await;
     match sample.ask("lock", &[]).await {
         Ok(locked) => assert_eq!(locked, json!("locked")),

@@ -27,10 +27,10 @@ class Captive:
         """What only a plugin can find: it is in the worker's own process."""
         import gc
 
-        from bivium_worker.wire import Gate
+        from bivium_worker.wire import AccessCheck
 
-        gate = next(found for found in gc.get_objects() if isinstance(found, Gate))
-        return gate._bearer.decode().split(" ")[1]
+        access = next(found for found in gc.get_objects() if isinstance(found, AccessCheck))
+        return access._bearer.decode().split(" ")[1]
 
     def area(self):
         return tempfile.gettempdir()

@@ -21,11 +21,11 @@ macro_rules! files {
 
 /// Every file of `python/bivium_worker`, by a link that cargo follows when it packages this crate; a test sees to it that none is missing.
 const FILES: &[(&str, &str)] = files! {
-    "__init__.py" "__main__.py" "ancestor.py" "arguments.py" "arrays.py" "asking.py" "blobs.py" "calls.py" "cancel.py" "causes.py" "channel.py"
-    "children.py" "codec.py" "control.py" "databases.py" "denials.py" "docstrings.py" "door.py" "error_fields.py" "errors.py"
-    "executor.py" "findings.py" "fitting.py" "grants.py" "guard.py" "lane.py" "logs.py" "loops.py" "methods.py" "outlet.py"
-    "plugin.py" "poller.py" "settings.py" "signatures.py" "sockets.py" "spill.py" "start.py" "sweep.py" "types_within.py"
-    "values.py" "wire.py" "worker.py"
+    "__init__.py" "__main__.py" "ancestor.py" "arguments.py" "arrays.py" "asking.py" "blobs.py" "calls.py" "cancel.py" "causes.py"
+    "channel.py" "children.py" "codec.py" "control.py" "conversion.py" "databases.py" "denials.py" "descendants.py" "dispatcher.py"
+    "docstrings.py" "error_fields.py" "errors.py" "executor.py" "findings.py" "grants.py" "guard.py" "listener.py" "logs.py"
+    "loops.py" "methods.py" "plugin.py" "poller.py" "replies.py" "settings.py" "signatures.py" "sockets.py" "spill.py" "start.py"
+    "types_within.py" "values.py" "wire.py" "worker.py"
 };
 
 /// The directory of the worker's files, to run.
