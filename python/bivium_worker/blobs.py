@@ -159,6 +159,6 @@ def check_there(exchange: str) -> None:
         pass
     raise WorkerError(
         "not-found",
-        "the worker's directory %s was removed, with the files of the call: exclude it from programs that delete temporary files"
+        "the worker's directory %s was removed, with the files of the call: exclude it from cleaners of temporary files"
         % exchange,
     )

@@ -27,7 +27,7 @@ def read(entry, limit: int) -> bytes:
     except FileNotFoundError:
         raise WorkerError(
             "not-found",
-            "the file of the call's arguments, %s, was removed: exclude it from programs that delete temporary files" % path,
+            "the file of the call's arguments, %s, was removed: exclude it from cleaners of temporary files" % path,
         ) from None
     except (OSError, ValueError) as error:
         raise WorkerError("protocol", "the request's file cannot be read: %s" % error) from None

@@ -385,7 +385,8 @@ class Denials(unittest.TestCase):
             for text, part in ((databases.READ_ONLY, "%s is granted for reading only" % place), (databases.UNABLE, '"mode": "write"')):
                 self.denied(of_system(sqlite3.OperationalError(text)), part)
             self.hold(private=("/elsewhere",))
-            found = self.denied(of_system(sqlite3.OperationalError(databases.READ_ONLY)), "add their directory %s to permissions.filesystem" % place)
+            error = of_system(sqlite3.OperationalError(databases.READ_ONLY))
+            found = self.denied(error, "add their directory %s to permissions.filesystem" % place)
             self.assertNotIn("mode", found["help"])
             self.assertEqual(found["denied"]["resource"], path)
             with without_access(path):

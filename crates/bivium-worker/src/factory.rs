@@ -31,6 +31,7 @@ use crate::confinement::{Confinement, Group, audit};
 use crate::environment::embedded::Package;
 use crate::environment::variables::variables;
 use crate::environment::{self, Interpreter};
+use crate::low_memory::name_memory_limit;
 use crate::manifest::PythonManifest;
 use crate::places::WorkerPlaces;
 use crate::process::ending::Ending;
@@ -39,12 +40,11 @@ use crate::process::memory::KillCount;
 use crate::process::output::Output;
 use crate::process::spawn::{Program, Tie, spawn};
 use crate::process::{GuardChannel, Process, Reaped};
-use crate::starved::starved;
 use crate::wire::channel::{Exit, Ready, listen};
 use crate::wire::client::Client;
 use crate::wire::denials::Denials;
 use crate::wire::{PROTOCOL, Settings};
-use crate::worker::{EndOnDrop, Fate, Shared, Worker};
+use crate::worker::{EndOnDrop, Shared, Worker, WorkerState};
 
 /// How long a plugin that looks after its cancellation has to end by itself.
 const CANCEL_GRACE_S: f64 = 0.2;
@@ -102,7 +102,7 @@ impl InstanceFactory for WorkerFactory {
         match self.start_in_time().await {
             // Nothing was heard of Python.
             Err(error) if [ErrorCode::Unavailable, ErrorCode::Crashed].contains(&error.code()) => {
-                if self.mend().await? { self.start_in_time().await } else { Err(error) }
+                if self.repair().await? { self.start_in_time().await } else { Err(error) }
             }
             started => started,
         }
@@ -113,18 +113,18 @@ impl WorkerFactory {
     async fn start_in_time(&self) -> Result<Worker> {
         let start = Duration::from_secs(self.manifest.python.start_s);
         match tokio::time::timeout(start, self.start()).await {
-            Ok(started) => started.map_err(|error| starved(error, &self.context.granted.limits)),
+            Ok(started) => started.map_err(|error| name_memory_limit(error, &self.context.granted.limits)),
             Err(_) => Err(PluginError::timeout(format!("the worker was not ready after {} s", start.as_secs()))
                 .with_help("give a plugin that loads slowly more time with `start_s` in its manifest")),
         }
     }
 
     /// Makes the plugin's environment anew if the host has made it and its Python does not start; says whether it did.
-    async fn mend(&self) -> Result<bool> {
+    async fn repair(&self) -> Result<bool> {
         let own = self.environment.as_ref().map(|area| area.path().to_owned());
         let environments = own.or_else(|| self.places.environments());
         let (cache, confined) = (self.places.cache.as_deref(), self.context.granted.confined);
-        environment::mend(&self.python, &self.manifest, environments.as_deref(), cache, confined, &self.context.log)
+        environment::repair(&self.python, &self.manifest, environments.as_deref(), cache, confined, &self.context.log)
             .await
     }
 
@@ -199,14 +199,14 @@ impl WorkerFactory {
         let guard = process.id();
         let kills = KillCount::of(guard);
 
-        let fate = Fate::new();
+        let state = WorkerState::new();
         let (reading, mut writing) = channel.into_split();
         let (handshake, ready) = oneshot::channel();
         let log = Arc::new(InstanceLog::new(self.context.log.clone(), u64::from(guard), self.log_records()));
         let denials = Denials { audit: self.context.audit.clone(), guard: u64::from(guard), confined };
         let events = tokio::spawn(listen(reading, handshake, Arc::clone(&log), denials.clone()));
         let death = Death { kills, group, cache: self.cache.clone() };
-        watch(process, events, Arc::clone(&fate), Arc::clone(&log), Arc::clone(&area), death).map_err(failed)?;
+        watch(process, events, Arc::clone(&state), Arc::clone(&log), Arc::clone(&area), death).map_err(failed)?;
         // Before it is given anything: the secrets are among its settings.
         audit(&self.context, u64::from(guard))?;
         // An error means that it has ended, of which `ready` will say more.
@@ -216,10 +216,10 @@ impl WorkerFactory {
 
         let Ready { pid } = match ready.await {
             Ok(ready) => ready?,
-            Err(_) => return Err(fate.ended().await.error("before it was ready")),
+            Err(_) => return Err(state.ended().await.error("before it was ready")),
         };
         let Some(pid) = host_id(guard, pid) else {
-            return Err(match tokio::time::timeout(LAST_WORDS, fate.ended()).await {
+            return Err(match tokio::time::timeout(LAST_WORDS, state.ended()).await {
                 Ok(ending) => ending.error("before it was ready"),
                 Err(_) => PluginError::protocol("the worker says that it is a process which is not below its guard"),
             });
@@ -237,7 +237,7 @@ impl WorkerFactory {
             runtime: Handle::current(),
             denials,
             guard_channel,
-            fate,
+            state,
         };
         Ok(Worker::new(Arc::new(shared), guard, self.manifest.python.concurrency.max(1), end_on_drop))
     }
@@ -337,15 +337,15 @@ struct Death {
 fn watch(
     mut process: Process,
     mut events: JoinHandle<Option<Exit>>,
-    fate: Arc<Fate>,
+    state: Arc<WorkerState>,
     log: Arc<InstanceLog>,
     area: Arc<Area>,
     death: Death,
 ) -> std::io::Result<()> {
     let (stdout, stderr) = process.take_output().ok_or_else(|| std::io::Error::other("it has no output"))?;
     let output = Arc::new(Output::new(stdout, stderr, Arc::clone(&log))?);
-    let _ = fate.output.set(Arc::clone(&output));
-    let output = output.follow(Arc::clone(&fate));
+    let _ = state.output.set(Arc::clone(&output));
+    let output = output.follow(Arc::clone(&state));
     tokio::spawn(async move {
         let mut reported = None;
         tokio::select! {
@@ -377,16 +377,16 @@ fn watch(
         });
         // What the worker wrote goes only now that nobody can write there any more.
         drop(area);
-        let because = fate.because.get().copied();
+        let because = state.because.get().copied();
         let out_of_memory = because.is_none() && signal == Some(SIGKILL) && death.kills.has_risen();
         // It takes a moment until a group is empty.
         let _ = tokio::task::spawn_blocking(move || drop((death.group, death.cache))).await;
-        let stderr = fate.stderr.text();
+        let stderr = state.stderr.text();
         let ending = Ending { status, signal, because, out_of_memory, guard_hung, left, stderr };
         if let Some(trouble) = ending.trouble() {
             log.push(LogLevel::Error, LogSource::Host, None, &format!("the worker has ended, but {trouble}"));
         }
-        fate.ending.send_replace(Some(ending));
+        state.ending.send_replace(Some(ending));
     });
     Ok(())
 }

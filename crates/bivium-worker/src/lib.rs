@@ -25,6 +25,7 @@ mod executable;
 mod factory;
 #[doc(hidden)]
 pub mod fuzzing;
+mod low_memory;
 mod manifest;
 mod outline;
 mod places;
@@ -37,7 +38,6 @@ mod skipped;
 #[cfg(test)]
 #[path = "../../../tests/support/small_disk.rs"]
 mod small_disk;
-mod starved;
 mod wire;
 mod worker;
 

@@ -113,7 +113,10 @@ async fn a_granted_directory_is_read_or_written_as_it_says() {
     if sample.holds_files() {
         for method in ["write", "remove"] {
             let help = assert_denied(sample.ask(method, &[json!(read.join("file"))]).await, "\"mode\": \"write\"");
-            assert!(help.help().unwrap().contains(&format!("{} is granted for reading only", read.display())), "{help:?}");
+            assert!(
+                help.help().unwrap().contains(&format!("{} is granted for reading only", read.display())),
+                "{help:?}"
+            );
         }
         // The name that a component has for it.
         let error = sample.ask("read", &[json!("/w/file")]).await.unwrap_err();
@@ -283,7 +286,7 @@ async fn a_granted_port_is_the_only_one() {
     assert_denied(sample.ask("of_the_machine", &[json!(unix)]).await, "permissions.network");
     assert_denied(sample.ask("serve", &[]).await, "permissions.network");
     let told = sample.log.tail(100).iter().map(|record| record.message.clone()).collect::<String>();
-    assert!(told.contains("the kernel knows ports and no hosts"), "{told}");
+    assert!(told.contains("the kernel can restrict ports but not hosts"), "{told}");
     if sample.holds_files() && !told.contains("before 6.7") {
         assert_denied(sample.ask("connect", &[other]).await, "permissions.network");
     }
@@ -339,7 +342,7 @@ async fn what_cannot_be_held_is_said_and_refused_where_it_is_to_be_enforced() {
     let records = sample.log.tail(100);
     assert!(records.iter().all(|record| record.level < LogLevel::Warn), "each run would show it: {records:?}");
     let told = records.iter().find(|record| record.message.contains("cannot hold")).unwrap();
-    for part in ["permissions.random: a process always has", "permissions.network: the kernel knows ports"] {
+    for part in ["permissions.random: a process always has", "permissions.network: the kernel can restrict ports"] {
         assert!(told.message.contains(part), "{told:?}");
     }
     assert!(!told.message.contains("permissions.clocks"));

@@ -1,4 +1,4 @@
-//! A worker that the kernel kills for want of memory, where this machine lets us make a memory control group.
+//! A worker that the kernel kills because memory runs out, on machines where a memory control group can be made.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test ends where it fails")]
@@ -74,7 +74,7 @@ class P:
     let sample = load_with("P", json!({"module": "hungry", "source": dir.path()})).await;
     let error = sample.plugin.execute(Call::new()).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::ResourceExhausted, "{error}");
-    assert_eq!(error.message(), "the kernel killed the worker for want of memory in the middle of a call");
+    assert_eq!(error.message(), "the kernel killed the worker in the middle of a call because memory ran out");
     assert_eq!(error.failure().unwrap().kind, "OutOfMemory");
     assert!(error.help().unwrap().contains("limits.memory_mb"), "{error}");
 

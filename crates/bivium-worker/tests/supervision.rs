@@ -103,7 +103,7 @@ class P:
     sample.plugin.initialize(json!({"kept": true})).await.unwrap();
     for _ in 0..7 {
         let error = sample.plugin.execute(Call::new().named("crash", true)).await.unwrap_err();
-        assert_eq!(error.code(), ErrorCode::Crashed, "a SIGKILL is not taken for a want of memory: {error}");
+        assert_eq!(error.code(), ErrorCode::Crashed, "a SIGKILL is not reported as out of memory: {error}");
         let result = sample.plugin.execute(Call::new()).await.unwrap();
         assert_eq!(result.json, json!({"kept": true}));
     }

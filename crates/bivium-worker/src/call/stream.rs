@@ -1,32 +1,32 @@
-//! Replies that are streams of events: one JSON object a line, read when the next is asked for.
+//! Replies that are streams of events: one JSON object a line, read when the next one is polled.
 
 use bivium_interface::{Call, CallHandle, Payload, PayloadStream, PluginError, Progress, Result};
 use bytes::{Buf, BytesMut};
 use futures_util::stream;
 
 use crate::call::answer::{Answer, decode, is_long};
-use crate::call::flight::{Flight, Stopped};
+use crate::call::in_flight::{InFlight, Stopped};
 use crate::call::time::Time;
 use crate::wire::{EventKind, StreamEvent};
 
 /// The events of one call.
 pub(crate) struct Events {
-    flight: Flight,
+    flight: InFlight,
     call: CallHandle,
     time: Time,
     buffer: BytesMut,
-    /// How far into the buffer there is no line's end.
+    /// How much of the buffer was searched and contains no end of a line.
     searched: usize,
     opened: bool,
 }
 
 impl Events {
-    pub(crate) fn new(flight: Flight, call: &Call) -> Self {
+    pub(crate) fn new(flight: InFlight, call: &Call) -> Self {
         let time = Time::new(flight.worker().limits);
         Self { flight, call: call.handle().clone(), time, buffer: BytesMut::new(), searched: 0, opened: false }
     }
 
-    /// Waits until the worker has begun to answer.
+    /// Waits for the head of the worker's reply.
     async fn open(&mut self) -> Result<()> {
         if !std::mem::replace(&mut self.opened, true) && !self.flight.head().await?.is_success() {
             return Err(self.flight.error().await);
@@ -34,12 +34,12 @@ impl Events {
         Ok(())
     }
 
-    /// The next result; none at the end. Progress on the way goes to the call.
+    /// The next result; None at the end. Progress events before it are passed to the call.
     pub(crate) async fn next(&mut self) -> Result<Option<Payload>> {
         self.open().await?;
         loop {
             let Some(line) = self.line().await? else {
-                return self.flight.lost(PluginError::protocol("the worker's stream ended without saying so"));
+                return self.flight.lost(PluginError::protocol("the worker's stream ended without its last event"));
             };
             let line = line.freeze();
             let is_long = is_long(&line);
@@ -90,7 +90,7 @@ impl Events {
             if self.searched > limit {
                 return self
                     .flight
-                    .lost(PluginError::protocol(format!("an event of the worker's is over {limit} bytes")));
+                    .lost(PluginError::protocol(format!("an event of the worker's stream is over {limit} bytes")));
             }
             match self.flight.piece().await? {
                 Some(piece) => self.buffer.extend_from_slice(&piece),
@@ -99,7 +99,7 @@ impl Events {
         }
     }
 
-    /// Runs `next` until the call is interrupted, and then brings it down.
+    /// Runs `next` until the call is interrupted, and then stops the call.
     async fn next_unless_interrupted(mut self) -> Option<(Result<Payload>, Option<Self>)> {
         let (call, mut time) = (self.call.clone(), self.time);
         let next = time.spend(&call, self.next()).await;
@@ -112,23 +112,23 @@ impl Events {
         }
     }
 
-    /// As the stream that callers read. Dropping it brings the call down.
+    /// The stream that callers read. Dropping it stops the call.
     pub(crate) fn into_stream(self) -> PayloadStream {
         PayloadStream::new(stream::unfold(Some(self), |events| async move { events?.next_unless_interrupted().await }))
     }
 
-    /// The one result of a unary call that came this way for its progress.
+    /// The one result of a unary call, which is sent as a stream for its progress.
     pub(crate) async fn only(&mut self) -> Result<Payload> {
         let Some(payload) = self.next().await? else {
             return self.flight.lost(PluginError::protocol("the worker ended a call without a result"));
         };
         match self.next().await? {
             None => Ok(payload),
-            Some(_) => self.flight.lost(PluginError::protocol("the worker gave a unary call two results")),
+            Some(_) => self.flight.lost(PluginError::protocol("the worker sent two results for a unary call")),
         }
     }
 
-    /// Brings the call down.
+    /// Stops the call.
     pub(crate) async fn stop(self) -> Stopped {
         self.flight.stop().await
     }

@@ -138,7 +138,7 @@ fn what_the_manifest_names_and_is_not_there_is_told_with_what_was_meant() {
         ),
         (function("words:cuont"), "function: the module words has no function cuont; did you mean `count`?"),
         (class("wrods", "Words"), &format!("module: the module wrods is not in {dir}; did you mean `words`?")),
-        (class("words.py", "Words"), "module: words.py is the name of a file: write that of the module, `words`"),
+        (class("words.py", "Words"), "module: words.py is the name of a file: write the name of the module, `words`"),
         (class("package.none", "X"), &format!("module: the module package.none is not in {dir}")),
     ] {
         assert_eq!(found.as_deref(), Some(said));
