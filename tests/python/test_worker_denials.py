@@ -303,7 +303,7 @@ class Denials(unittest.TestCase):
         with tempfile.TemporaryDirectory() as place:
             place = os.path.realpath(place)
             granted = [grant(place, "/no-such-data")]
-            there = "/no-such-data/file is %s for it" % os.path.join(place, "file")
+            there = "use %s in place of /no-such-data/file" % os.path.join(place, "file")
             self.hold(granted=granted)
             self.assertNotIn("mode", self.denied(absent("/no-such-data/file"), there)["help"])
             self.denied(refused(errno.EACCES, "/no-such-data/file"), there)
@@ -319,8 +319,8 @@ class Denials(unittest.TestCase):
             with open(os.path.join(place, "model"), "w"):
                 pass
             self.hold(granted=[grant(place, "/")])
-            self.denied(absent("/model"), "/model is %s for it" % os.path.join(place, "model"))
-            self.assertNotIn("for it", self.denied(absent("/no-such-file"), "/no-such-file")["help"])
+            self.denied(absent("/model"), "use %s in place of /model" % os.path.join(place, "model"))
+            self.assertNotIn("in place of", self.denied(absent("/no-such-file"), "/no-such-file")["help"])
 
     def test_what_the_host_records(self):
         def recorded(error):

@@ -12,7 +12,7 @@ use common::load_with;
 use common::skipped::skipped;
 use serde_json::json;
 
-/// A control group of at most so much memory in which this process is, until it is dropped.
+/// A control group with a memory limit that contains this process until it is dropped.
 struct Group {
     own: PathBuf,
     made: PathBuf,

@@ -1,4 +1,4 @@
-//! Guests that write without measure.
+//! Guests that write without a limit.
 
 use bivium::{Call, ErrorCode, LogSource};
 use serde_json::json;

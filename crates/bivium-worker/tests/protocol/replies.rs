@@ -72,7 +72,7 @@ fn streams() {
 
 #[test]
 fn questions_and_controls() {
-    // It has all the time in the world to end by itself.
+    // The call has much time to end by itself.
     let worker = ready(json!({"cancel_grace_s": 60}));
     let mut shown = worker.shown();
     let config = |config: Value| json!({"call": "call-1", "config": config});
