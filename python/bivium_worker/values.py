@@ -319,4 +319,4 @@ def advice(value) -> str:
     plain = "give plain data (a dict, a list, a text, a dataclass)"
     if isinstance(value, type) or callable(value):
         return plain
-    return plain + ", or bytes or the pathlib.Path of a file, which become a blob"
+    return plain + ", or its bytes or the pathlib.Path of a file, which become a blob"

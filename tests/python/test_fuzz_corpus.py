@@ -1,4 +1,4 @@
-"""The fuzz targets of the worker hold for their corpus, and would fail if what they look at were wrong."""
+"""The fuzz targets of the worker pass for their corpus, and would fail if the code that they check were wrong."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""Arguments that a method's types want as more than plain data."""
+"""Arguments that are converted to the types of a method's parameters."""
 
 import os
 import tempfile
@@ -37,7 +37,7 @@ class Arguments(WorkerCase):
             self.result("unions", file, file, c=file, d=[1], e=file),
             {"a": "bytes more", "b": "Blob more", "c": "bytes more", "d": ["list", 1], "e": "bytes more"},
         )
-        self.assertEqual(self.result("unions", "text", d={"x": 1})["a"], "text", "no type has a form for it")
+        self.assertEqual(self.result("unions", "text", d={"x": 1})["a"], "text", "it cannot be converted to any of the types")
 
     def test_lists_are_tuples_and_sets_within_others_too(self):
         named = {"many": [{"$blob": 0}, {"$blob": 1}], "named": {"x": {"$blob": 0}}, "pairs": [[1, "a"], [1, "a"]]}

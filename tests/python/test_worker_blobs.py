@@ -9,7 +9,7 @@ from worker_host import WorkerCase, needs
 
 
 class Blobs(WorkerCase):
-    """Files in and out, of a plugin that needs nothing but Python."""
+    """Files as arguments and results, of a plugin that needs only Python."""
 
     def lend(self, text="hello", name="in.wav", **more):
         path = os.path.join(self.worker.exchange, name)
@@ -173,7 +173,7 @@ def contents(path: str) -> bytes:
 
 @needs("numpy")
 class Numpy(WorkerCase):
-    """Views without a copy in, `.npy` files out."""
+    """Views without a copy as arguments, `.npy` files as results."""
 
     cls = None
 
@@ -261,7 +261,7 @@ class Numpy(WorkerCase):
 
 @needs("torch")
 class Torch(Numpy):
-    """The same with tensors; what numpy alone has is not asked again."""
+    """The same with tensors; the parts that only concern numpy are not tested again."""
 
     test_numbers_of_numpy_are_numbers = test_what_no_file_or_number_can_hold_is_named = None
 

@@ -49,7 +49,7 @@ class Calls(WorkerCase):
         error = self.worker.error("add", 1, wrong=2)
         self.assertEqual(error["code"], "invalid-input")
         self.assertIn("wrong", error["message"])
-        # A TypeError of the plugin's own is the plugin's.
+        # A TypeError that the plugin itself raises is the plugin's error.
         error = self.worker.error("fail", "type")
         self.assertEqual((error["code"], error["type"]), ("plugin-failed", "TypeError"))
 
@@ -241,7 +241,7 @@ def worker_made(worker: Worker) -> list:
 
 
 class Spilled(WorkerCase):
-    """Long requests and results travel as files."""
+    """Long requests and results are sent as files."""
 
     settings = {"max_request_bytes": 1 << 20}
 

@@ -1,4 +1,4 @@
-"""Cancellation: that it comes, how soon, and that it never strikes anything else."""
+"""Cancellation: that it works, how soon, and that it never affects anything else."""
 
 import random
 import statistics
@@ -97,7 +97,7 @@ class Cancel(WorkerCase):
         self.assertEqual(self.worker.post("/cancel")[1]["error"]["code"], "protocol")
 
     def test_a_cancel_never_strikes_another_call(self):
-        """Cancels race the ends of short calls; those not cancelled must give their result."""
+        """Cancels race with the ends of short calls; calls that are not cancelled must return their result."""
         spinner_hits = 0
         client = self.worker.connect()
         control = self.worker.connect()

@@ -1,4 +1,4 @@
-"""Processes that a plugin starts: the signals and descriptors that they find, and that they end when told to."""
+"""Processes that a plugin starts: their signal handlers and descriptors, and that they end when they are told to."""
 
 import json
 import os
@@ -24,7 +24,7 @@ class Signals(WorkerCase):
         ways = ("os.fork", "grandchild", "os.forkpty", "pty.fork", "thread", "fork", "spawn", "forkserver")
         for way in (*ways, "subprocess", "preexec_fn", "posix_spawn"):
             self.assertEqual(self.worker.result("look", way), self.fresh, way)
-        # These hand on the signals that Python itself ignores, from a fresh Python too.
+        # These pass on the signals that Python itself ignores, also in any other Python program.
         for way in ("exec", "no restore"):
             self.assertEqual(self.worker.result("look", way), self.fresh, way)
         self.assertEqual(self.worker.result("early_child")[1], self.fresh)

@@ -1,4 +1,4 @@
-"""What an error of a confined plugin is explained by: the denial behind it, and the permission that it takes."""
+"""How errors of a confined plugin are explained: by the denial that caused them, and the permission that is needed."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ from bivium_worker import causes, databases, denials, errors, grants  # noqa: E4
 
 
 class PluginError(Exception):
-    """What a plugin or a library makes of other errors."""
+    """An error into which a plugin or a library wraps other errors."""
 
     def __init__(self, text, **more):
         super().__init__(text)
@@ -28,7 +28,7 @@ class PluginError(Exception):
 
 
 def of_system(error):
-    """An error as the system's own code or Python's raises it."""
+    """An error as code of the system or of Python raises it."""
     return raised_in(os, error)
 
 
@@ -41,7 +41,7 @@ def absent(filename="/nowhere/of/the/host"):
 
 
 def raised(raising):
-    """The error that a function ends with, as one that was raised."""
+    """The error that a function raises."""
     try:
         raising()
     except BaseException as error:
@@ -50,25 +50,25 @@ def raised(raising):
 
 
 def raised_in(module, error, **variables):
-    """The error as one that a function of this module has raised, with these local variables."""
+    """The error as if a function of this module had raised it, with these local variables."""
     code = "def function(%s):\n raise error\nfunction(**variables)" % ", ".join(variables)
     code = compile(code, os.path.realpath(module.__file__), "exec")
     return raised(lambda: exec(code, {"error": error, "variables": variables}))
 
 
 def without_access(forbidden):
-    """As for a user whom the mode of this file forbids everything, and the system's administrator is none."""
+    """As if the mode of this file forbade this user everything, also if the user is root."""
     access = os.access
     return mock.patch("os.access", lambda path, *args: path != forbidden and access(path, *args))
 
 
 def read_only():
-    """As in a file system that may only be read."""
+    """As in a read-only file system."""
     return mock.patch("os.statvfs", lambda path: mock.Mock(f_flag=os.ST_RDONLY))
 
 
 def refusing(forbidden):
-    """As where a file may not be opened although its mode allows it."""
+    """As if a file could not be opened although its mode allows it."""
     opens = grants.opens
     return mock.patch.object(grants, "opens", lambda path, flags: path != forbidden and opens(path, flags))
 
@@ -108,7 +108,7 @@ class Denials(unittest.TestCase):
     def test_a_file(self):
         self.assertNotIn("behind", self.denied(refused(), "permissions.filesystem")["help"])
         self.denied(refused(errno.EROFS), "permissions.filesystem")
-        self.denied(absent(), "if /nowhere/of/the/host is there on the host", "permissions.filesystem")
+        self.denied(absent(), "if /nowhere/of/the/host exists on the host", "permissions.filesystem")
         self.hold(private=("/elsewhere",))
         self.failed(absent())
 
@@ -143,7 +143,7 @@ class Denials(unittest.TestCase):
                 self.denied(raised(raising), "permissions.filesystem")
 
     def test_what_was_handled_and_is_over(self):
-        """An absent file is normal. What is raised by the code that goes on without it is another matter."""
+        """That a file does not exist is normal. An error of the code that continues without it has another cause."""
 
         def going_on():
             raise ValueError("another matter")
@@ -187,7 +187,7 @@ class Denials(unittest.TestCase):
         self.denied(urllib.error.URLError(lookup), "it was caused by", "gaierror", "names in permissions.network")
         refusal = refused(errno.EPERM, None)
         self.denied(urllib.error.URLError(refusal), "permissions.network")
-        # As urllib3 and requests have it.
+        # As in urllib3 and requests.
         connection = PluginError("Failed to establish a new connection")
         connection.__cause__ = refusal
         self.denied(PluginError(PluginError("Max retries exceeded", reason=connection)), "permissions.network")
@@ -216,7 +216,7 @@ class Denials(unittest.TestCase):
                 self.failed(making(*args))
                 self.failed(PluginError("outer", inner=making(*args)))
         self.failed(PluginError(PermissionError(13, os.strerror(13), "/sys/secret")))
-        # What a plugin says that calls the system by itself.
+        # The error of a plugin that makes system calls itself.
         self.denied(making(errno.EPERM, os.strerror(errno.EPERM)), "system calls")
         self.denied(making(errno.EACCES, os.strerror(errno.EACCES), "/sys/secret"), "permissions.filesystem")
 
@@ -263,13 +263,13 @@ class Denials(unittest.TestCase):
             with open(path, "w"):
                 pass
             os.chmod(path, 0o700)
-            # Not granted, or granted beside it: there is no mode to change.
+            # Not granted, or only a directory beside it is granted: changing the mode does not help.
             for granted in ([], [grant(place + "-other", "/data")]):
                 self.hold(private=("/elsewhere",), granted=granted)
                 with refusing(path):
                     found = self.denied(refused(filename=path), "%s is not granted" % path)
                 self.assertNotIn("mode", found["help"])
-            # Granted to be read.
+            # Granted for reading.
             self.hold(private=("/elsewhere",), granted=[grant(place, "/data")])
             with read_only():
                 for number, filename in ((errno.EACCES, path), (errno.EROFS, path), (errno.EACCES, new)):
@@ -277,7 +277,7 @@ class Denials(unittest.TestCase):
                     self.assertNotIn("/data", found["help"])
             with refusing(path):
                 self.assertNotIn("mode", self.denied(refused(filename=path), "permissions.filesystem")["help"], "it may not even be read")
-            # Granted to be written to.
+            # Granted for writing.
             self.hold(private=("/elsewhere",), granted=[grant(place, "/data", "write")])
             self.assertNotIn("mode", self.denied(refused(errno.EROFS, path), "permissions.filesystem")["help"])
 
@@ -292,7 +292,7 @@ class Denials(unittest.TestCase):
             with without_access(path):
                 self.hinted(raised_in(subprocess, refusal), "the mode or the owner of %s forbids it" % path)
             os.chmod(path, 0o755)
-            self.denied(raised_in(subprocess, refusal), "%s is not run" % path)
+            self.denied(raised_in(subprocess, refusal), "%s cannot be run" % path)
 
     def test_a_relative_name_of_a_directory_that_is_not_named(self):
         self.hold()
@@ -307,7 +307,7 @@ class Denials(unittest.TestCase):
             self.hold(granted=granted)
             self.assertNotIn("mode", self.denied(absent("/no-such-data/file"), there)["help"])
             self.denied(refused(errno.EACCES, "/no-such-data/file"), there)
-            # Without a root of its own the host's files are not hidden, and that there is none is no denial.
+            # Without a root of its own the host's files are not hidden, so a missing file is not a denial.
             self.hold(private=(), granted=granted)
             self.hinted(absent("/no-such-data/file"), there)
             self.failed(absent("/no-such-data-either/file"))
@@ -395,16 +395,16 @@ class Denials(unittest.TestCase):
     def test_shared_libraries(self):
         text = "%s: cannot open shared object file: %s"
         self.denied(of_system(OSError(text % ("/usr/lib/a.so", os.strerror(errno.EACCES)))), "permissions.filesystem")
-        self.denied(of_system(ImportError(text % ("/nowhere/a.so", os.strerror(errno.ENOENT)))), "if /nowhere/a.so is there on the host")
+        self.denied(of_system(ImportError(text % ("/nowhere/a.so", os.strerror(errno.ENOENT)))), "if /nowhere/a.so exists on the host")
         self.failed(of_system(ImportError(text % ("a.so.1", os.strerror(errno.ENOENT)))))
 
     def test_what_processes_share_is_no_network(self):
         for module in (synchronize, shared_memory):
             error = raised_in(module, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
             self.assertNotIn("network", self.denied(error, "/dev/shm")["help"])
-        # The name of shared memory is no file's.
+        # The name of shared memory is not the name of a file.
         self.failed(raised_in(shared_memory, FileNotFoundError(errno.ENOENT, "absent", "/psm_1")))
-        # What a pool hands on was raised elsewhere.
+        # An error that a pool passes on was raised elsewhere.
         self.denied(raised_in(pool, refused()), "permissions.filesystem")
 
     def test_a_unix_socket_is_no_network(self):
@@ -413,8 +413,8 @@ class Denials(unittest.TestCase):
         error = raised_in(socket, PermissionError(errno.EPERM, "no"), family=socket.AF_INET)
         self.assertNotIn("Unix", self.denied(error, "connections need permissions.network")["help"])
         self.denied(absent(None), "Unix socket", "permissions.filesystem")
-        # It may be anything.
-        self.denied(refused(errno.EPERM, None), "sockets need permissions.network; other processes")
+        # The cause may be anything.
+        self.denied(refused(errno.EPERM, None), "sockets need permissions.network; no confined plugin can reach other processes")
 
     def test_what_is_used_up_goes_first_and_chains_end(self):
         errors.hold({"memory_mb": 64})

@@ -84,7 +84,7 @@ class HostDies(unittest.TestCase):
         self.gone_after_kill("spin")
 
     def test_while_it_holds_the_interpreter_lock(self):
-        # The lock is held from the first instant of the call, so nothing can be asked about it: `begin` would wait.
+        # The lock is held from the beginning of the call, so no control request is answered: `begin` would wait.
         holder = Holder(self)
         family = holder.do("children")
         holder.process.stdin.write('["hold_the_lock", 60]\n')
@@ -108,7 +108,7 @@ class HostDies(unittest.TestCase):
 
 
 def waits_in_sleep(pid: int) -> bool:
-    """Whether the main thread sits in the C library's sleep."""
+    """Whether the main thread is in the C library's sleep."""
     try:
         with open("/proc/%d/wchan" % pid) as file:
             if "nanosleep" in file.read():

@@ -1,4 +1,4 @@
-"""What is told of a plugin's methods: signatures, parameters as JSON Schema, results, streams."""
+"""The description of a plugin's methods: signatures, parameters as JSON Schema, results, streams."""
 
 import sys
 import unittest

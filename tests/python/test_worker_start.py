@@ -1,4 +1,4 @@
-"""The start: what reaches the host, and what the plugin finds around it."""
+"""The start: the messages to the host, and the environment of the plugin."""
 
 import os
 import shutil
@@ -55,7 +55,7 @@ class Start(WorkerCase):
         error = self.failure("Unwritten", "hostile", init_args={"sise": 1})
         self.assertEqual(error["code"], "invalid-manifest")
         self.assertIn("missing a required argument: 'size'; there is no parameter 'sise'; it is Unwritten(size, ", error["message"])
-        # A TypeError of the constructor's own is the plugin's.
+        # A TypeError that the constructor itself raises is the plugin's error.
         error = self.failure("Configured", "constructed", init_args={"size": "x"})
         self.assertEqual((error["code"], error["type"]), ("plugin-failed", "TypeError"))
 
@@ -122,7 +122,7 @@ class Start(WorkerCase):
         self.assertEqual(error["code"], "invalid-input")
         self.assertIn("execute has no parameter names, so give its arguments by position: max", error["message"])
         self.assertEqual(worker.get("/methods")[1]["methods"][0]["name"], "execute")
-        # What it says of its values is not about their names.
+        # An error about its values is not an error about names.
         error = worker.error("execute", 1, 2, key=3)
         self.assertEqual((error["code"], error["message"]), ("plugin-failed", "'int' object is not callable"))
         self.assertEqual(self.start(function="doubled", module="constructed").result("execute", x=4), 8)
@@ -263,7 +263,7 @@ class End(WorkerCase):
             self.worker.stdout.find(b"cleaned")
 
     def test_sigterm_ends_in_good_order(self):
-        os.kill(self.worker.process.pid, 15)  # the guard hands it on
+        os.kill(self.worker.process.pid, 15)  # the guard passes it on
         self.assertEqual(self.worker.process.wait(5), 0)
         self.assertEqual(self.worker.stdout.find(b"cleaned"), b"cleaned\n")
 

@@ -1,4 +1,4 @@
-"""What the values of a result become, and which are refused, with the place where they stand."""
+"""What the values of a result become, and which are refused, with their place in the result."""
 
 import unittest
 
@@ -15,7 +15,7 @@ class ValueCase(WorkerCase):
                 self.assertEqual(self.worker.result("execute", what), {"of": [expected]})
 
     def refused(self, *cases):
-        """Each is refused with these words, at its place or, where the words begin with a place, at that."""
+        """Each is refused with these words, at its place, or at the place with which the words begin."""
         for what, *words in cases:
             with self.subTest(what):
                 error = self.worker.error("execute", what)

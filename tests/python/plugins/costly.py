@@ -1,10 +1,10 @@
-"""A plugin whose answers are short for what they cost the host: they go past the worker's own checks."""
+"""A plugin whose answers are short but need much memory in the host. They bypass the worker's own checks."""
 
 from bivium_worker import calls, executor, replies
 
 
 def listed(item, mib):
-    """A JSON array of this item that has so many MiB."""
+    """A JSON array of this item with a size of this many MiB."""
     count = (mib << 20) // (len(item) + 1)
     return b"[" + b",".join([item.encode()] * count) + b"]"
 
