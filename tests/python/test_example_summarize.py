@@ -118,12 +118,12 @@ class TheKey(WithService):
         self.assertIn("redirects (307)", self.failure())
         self.assertEqual(other.requests, [])
 
-    def test_is_blotted_out_where_the_service_quotes_it(self):
+    def test_is_replaced_where_the_service_quotes_it(self):
         complaint = {"error": {"message": f"Incorrect API key provided: {KEY}"}}
         self.service.answer = chat_server.json_reply(complaint, status=401)
         self.assertIn("does not accept the key (401): Incorrect API key provided: ***", self.failure())
 
-    def test_goes_over_no_network_in_the_clear(self):
+    def test_is_not_sent_over_a_network_in_clear_text(self):
         before = self.plugin.get_current_config()
         for url, said in (
             ("ftp://127.0.0.1/v1", "must begin with https:// or http://"),

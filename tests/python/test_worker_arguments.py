@@ -31,7 +31,7 @@ class Arguments(WorkerCase):
         told = self.result("unions", b=path, e=path)
         self.assertEqual(told, {"a": None, "b": path, "c": None, "d": ["tuple"], "e": "PosixPath there"})
 
-    def test_of_a_union_what_fits_stays_and_else_the_first_that_has_a_form(self):
+    def test_a_value_of_a_unions_type_stays_and_others_get_the_first_possible_conversion(self):
         file = {"$blob": 1}
         self.assertEqual(
             self.result("unions", file, file, c=file, d=[1], e=file),
@@ -56,7 +56,7 @@ class Arguments(WorkerCase):
         self.assertEqual(self.result("free", [1]), ["tuple", 1])
         self.assertEqual(self.result("execute", a=[1, 1]), [["set", 1]])
 
-    def test_what_cannot_be_in_a_set_is_invalid_input(self):
+    def test_an_item_that_a_set_cannot_contain_is_invalid_input(self):
         status, reply = self.worker.call("execute", [{"x": 1}])
         self.assertEqual((status, reply["error"]["code"]), (422, "invalid-input"), reply)
         self.assertIn("the argument 'a' cannot be converted to a set", reply["error"]["message"])

@@ -49,7 +49,7 @@ class Background(WorkerCase):
         self.assertEqual(running.error_code(), "cancelled")
         self.assertEqual(self.worker.result("alive")[1:], [False])
 
-    def test_a_cancel_strikes_its_own_call_and_no_task_of_another(self):
+    def test_a_cancel_affects_its_own_call_and_no_task_of_another(self):
         self.worker.result("work")
         for _ in range(5):
             running = self.worker.begin("defiant")
@@ -79,7 +79,7 @@ class SharedBackground(Background):
 
     settings = {"module": "background", "concurrency": 2}
 
-    def test_a_cancel_strikes_its_own_call_and_no_task_of_another(self):
+    def test_a_cancel_affects_its_own_call_and_no_task_of_another(self):
         # A coroutine on the shared loop is only cancelled through its task: if it ignores that, the host must end it.
         self.worker.result("work")
         running = self.worker.begin("unseen")

@@ -318,7 +318,7 @@ class Life(WorkerCase):
 class Progress(WorkerCase):
     cls = "Progress"
 
-    def test_progress_is_to_be_had_beside_the_call(self):
+    def test_progress_can_be_read_while_the_call_runs(self):
         running = self.worker.begin("execute", 1, 0.5)
         found = eventually(lambda: self.worker.get("/progress?call=" + running.id)[1].get("fraction"))
         self.assertEqual(found, 1.0)
@@ -326,7 +326,7 @@ class Progress(WorkerCase):
         status, reply = self.worker.get("/progress?call=" + running.id)
         self.assertEqual((status, reply["error"]["code"]), (404, "not-found"))
 
-    def test_a_flood_is_thinned_out_and_the_last_one_arrives(self):
+    def test_of_many_progress_events_few_are_sent_and_the_last_one_arrives(self):
         client = self.worker.connect()
         self.addCleanup(client.close)
         events = list(client.stream("flood", 100_000, unary=True))

@@ -112,7 +112,7 @@ class Denials(unittest.TestCase):
         self.hold(private=("/elsewhere",))
         self.failed(absent())
 
-    def test_one_that_is_not_confined_is_told_nothing(self):
+    def test_errors_of_a_plugin_that_is_not_confined_are_not_explained(self):
         self.hold(confined=False)
         for error in (refused(), absent(), of_system(socket.gaierror(socket.EAI_AGAIN, "try again"))):
             self.failed(error)
@@ -427,7 +427,7 @@ class Denials(unittest.TestCase):
         one.reason = refused()
         self.denied(other, "permissions.filesystem")
 
-    def test_no_code_of_the_error_is_its_end(self):
+    def test_code_of_the_error_cannot_break_the_explanation(self):
         class Hostile(Exception):
             @property
             def args(self):

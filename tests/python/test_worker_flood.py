@@ -60,7 +60,7 @@ class Flood(WorkerCase):
             self.assertEqual(running.error_code(), "cancelled")
             self.worker.result("close")
 
-    def test_the_host_gets_through_while_others_connect_without_end(self):
+    def test_the_host_can_connect_while_others_connect_all_the_time(self):
         floods = [
             subprocess.Popen([sys.executable, "-c", FLOOD, str(self.worker.port)], stdout=subprocess.PIPE)
             for _ in range(2)
@@ -124,7 +124,7 @@ class Flood(WorkerCase):
         self.worker.result("close")
         self.assertEqual(self.worker.result("open", 16), 16)
 
-    def test_what_cannot_be_taken_keeps_nothing_else_waiting(self):
+    def test_connections_that_cannot_be_accepted_delay_nothing_else(self):
         kept = [self.worker.connect() for _ in range(2)]
         for client in kept:
             self.addCleanup(client.close)

@@ -123,7 +123,7 @@ def waits_in_sleep(pid: int) -> bool:
 class WorkerDies(WorkerCase):
     cls = "Families"
 
-    def test_its_family_goes_with_it_and_the_host_hears_how(self):
+    def test_its_processes_end_with_it_and_the_host_is_told_how(self):
         for kind, status, number in (
             ("segfault", None, signal.SIGSEGV),
             ("exit", 7, None),

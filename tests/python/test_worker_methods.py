@@ -127,7 +127,7 @@ class AwkwardMethods(WorkerCase):
     cls = "Awkward"
     settings = {"module": "described"}
 
-    def test_what_cannot_be_told_hides_no_other(self):
+    def test_a_method_that_cannot_be_described_hides_no_other(self):
         status, reply = self.worker.get("/methods")
         self.assertEqual(status, 200)
         found = {method["name"]: method for method in reply["methods"]}
@@ -182,7 +182,7 @@ class HostileMethods(WorkerCase):
         self.assertEqual(error["code"], "not-found")
         self.assertIn("it has: " + ", ".join(told), error["message"])
 
-    def test_what_has_no_end_is_told_without_it(self):
+    def test_endless_types_are_described_in_part(self):
         found = methods(self.worker)
         nested = found["nested"]
         self.assertEqual((nested["description"], nested["returns"]), ("Takes much.", {"type": "integer"}))
@@ -209,7 +209,7 @@ class HostileMethods(WorkerCase):
         self.assertIn("z: 'list[Twice]' = ...", found["twice"]["signature"])
         self.assertEqual(found["twice"]["parameters"]["properties"]["y"], {"$comment": "int"})
 
-    def test_a_misfit_is_told_whatever_the_defaults_read(self):
+    def test_wrong_arguments_are_reported_whatever_the_defaults_are(self):
         error = self.worker.error("defaults", nosuch=1)
         self.assertEqual(error["code"], "invalid-input")
         reason = "the arguments do not fit: got an unexpected keyword argument 'nosuch'; the method is defaults(x=..., y=xx"

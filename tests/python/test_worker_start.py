@@ -84,7 +84,7 @@ class Start(WorkerCase):
         events = list(client.stream("execute", text="a b"))
         self.assertEqual([event.get("payload", {}).get("json") for event in events], ["a", "b", None])
 
-    def test_a_function_that_is_none_is_told(self):
+    def test_a_name_that_is_not_a_function_is_reported(self):
         error = self.failure("", function="missing", module="constructed")
         self.assertEqual(error["code"], "invalid-manifest")
         self.assertIn("the module 'constructed' has no function 'missing'; it has: count, doubled, kept, later, pieces, placed", error["message"])
@@ -274,7 +274,7 @@ class End(WorkerCase):
         self.assertEqual(running.wait()[1]["result"], "done")
         self.assertEqual(worker.process.wait(5), 0)
 
-    def test_sigint_is_the_hosts_business(self):
+    def test_sigint_is_left_to_the_host(self):
         os.killpg(self.worker.process.pid, 2)
         self.assertEqual(self.worker.result()["config"], None)
 

@@ -80,7 +80,7 @@ class Values(ValueCase):
                 self.assertEqual((status, reply["result"]), (200, {"of": [{"$blob": 0}]}), reply)
                 self.assertEqual(reply["blobs"][0]["media_type"], media_type)
 
-    def test_keys_that_are_no_texts_become_their_texts(self):
+    def test_keys_that_are_not_strings_become_strings(self):
         self.becomes(
             ("{1: 'a', True and 2: 'b', 1.5: 'c', None: 'd'}", {"1": "a", "2": "b", "1.5": "c", "null": "d"}),
             ("{2**70: 1}", {str(2**70): 1}),
@@ -115,7 +115,7 @@ class Values(ValueCase):
             ("[1.0, {-1e400}]", "result.of[0][1][0] is -inf, which JSON cannot represent"),
         )
 
-    def test_what_is_not_plain_is_refused_with_what_to_give(self):
+    def test_values_that_are_not_plain_data_are_refused_with_a_suggestion(self):
         self.refused(
             ("object()", " is an object: give plain data"),
             ("Own()", " is a giving Own: give plain data (a dict, a list, a text, a dataclass), or its bytes or the pathlib.Path of a file"),
@@ -136,7 +136,7 @@ class Values(ValueCase):
             ("types.SimpleNamespace(a=1)", " is a types SimpleNamespace"),
         )
 
-    def test_what_has_no_end_is_refused(self):
+    def test_endless_values_are_refused(self):
         self.refused(
             ("circle()", "result.of[0].a[0].b contains itself"),
             ("[{1}, deep(200)]", "result.of[0][1][0][0]", "is nested deeper than 120 levels"),
@@ -146,7 +146,7 @@ class Values(ValueCase):
         )
         self.becomes(("[[1]] * 3", [[1]] * 3), ("(lambda x: [x, x, {1}])([1])", [[1], [1], [1]]))
 
-    def test_text_that_is_no_unicode_is_refused_with_its_place(self):
+    def test_text_that_is_not_unicode_is_refused_with_its_place(self):
         self.refused(
             ("'a\\ud800'", " is text that is not valid Unicode"),
             ("{'a': {'\\udfff': 1}}", "result.of[0].a", "is text that is not valid Unicode"),

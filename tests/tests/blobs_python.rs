@@ -94,7 +94,7 @@ async fn files_travel_at_any_depth_both_ways() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plugins_temporary_files_lie_in_the_exchange_and_go_with_it() {
+async fn a_plugins_temporary_files_are_in_the_exchange_and_deleted_with_it() {
     let own = tempfile::tempdir().unwrap();
     let manager = manager(own.path(), "sample", "Echo", json!({}));
     manager.load("sample").await.unwrap();
@@ -110,7 +110,7 @@ async fn a_plugins_temporary_files_lie_in_the_exchange_and_go_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_what_is_the_workers_own_is_taken_from_it() {
+async fn only_the_workers_own_files_are_accepted_from_it() {
     let own = tempfile::tempdir().unwrap();
     let manager = manager(own.path(), "sample", "Echo", json!({}));
     manager.load("sample").await.unwrap();

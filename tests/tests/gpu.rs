@@ -170,7 +170,7 @@ async fn a_confined_plugin_is_told_that_cuda_does_not_start_there() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs an NVIDIA GPU and a Python with Torch"]
-async fn memory_of_the_gpu_is_admitted_and_handed_on() {
+async fn gpu_memory_is_admitted_and_passed_on() {
     for refuse in [true, false] {
         let total = total_mib();
         let need = total * 6 / 10;

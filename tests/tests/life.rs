@@ -182,7 +182,7 @@ async fn unloading_tells_the_memory_before_and_after() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_has_just_started_is_weighed_as_it_is() {
+async fn a_new_worker_counts_with_its_real_memory() {
     let machine = SystemSnapshot::new(8, 8 << 30, 4096 << 20);
     let own = own(|builder| builder.monitor(Arc::new(SimulatedMonitor::new(machine))));
     for name in ["first", "second", "third"] {

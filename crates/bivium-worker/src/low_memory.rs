@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_speaks_of_memory_is_told_as_the_limits() {
+    fn only_errors_about_memory_name_the_limit() {
         let mut limits = Limits::default();
         limits.memory_mb = Some(8);
         let code = |said: &str, limits: &Limits| {

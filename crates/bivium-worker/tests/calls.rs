@@ -28,7 +28,7 @@ async fn arguments_go_in_and_results_come_out() {
 }
 
 #[tokio::test]
-async fn a_worker_that_has_just_started_tells_what_it_holds() {
+async fn the_memory_of_a_new_worker_is_reported() {
     for _ in 0..5 {
         let sample = load("Families").await;
         // A worker is started for the first call.
@@ -153,7 +153,7 @@ async fn a_callers_own_file_is_passed_by_reference_and_stays() {
 }
 
 #[tokio::test]
-async fn streams_come_as_they_are_made() {
+async fn stream_items_arrive_when_they_are_made() {
     let sample = load("Echo").await;
     let stream = sample.plugin.execute_stream(Call::new().method("stream").arg(3)).await.unwrap();
     let chunks: Vec<Value> = stream.map(|chunk| chunk.unwrap().json).collect().await;
@@ -292,7 +292,7 @@ async fn a_line_without_an_end_is_the_calls_that_printed_it() {
 
 /// Even if the call is over before the thread that sent its request continues, while another thread reads the worker's output.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_short_calls_print_has_their_calls() {
+async fn output_of_short_calls_belongs_to_their_calls() {
     let sample = load("Echo").await;
     for number in 0..300 {
         let text = format!("line {number}\n");
@@ -364,7 +364,7 @@ async fn a_small_call_takes_well_under_a_millisecond() {
 }
 
 #[tokio::test]
-async fn manifests_that_lead_nowhere_say_so() {
+async fn wrong_manifests_are_reported() {
     for (more, code, part) in [
         (json!({"module": "no_such_module"}), ErrorCode::InvalidManifest, "no_such_module"),
         (json!({"class": "NoSuchClass"}), ErrorCode::InvalidManifest, "NoSuchClass"),

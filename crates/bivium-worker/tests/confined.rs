@@ -40,7 +40,7 @@ fn assert_denied(result: Result<Value>, permission: &str) -> PluginError {
 }
 
 #[tokio::test]
-async fn what_plugins_usually_do_works() {
+async fn ordinary_plugin_work_succeeds() {
     let sample = captive(json!({})).await;
     assert_eq!(sample.ask("at_home", &[]).await.unwrap(), json!("ran\n"));
     assert_eq!(sample.ask("imports", &[]).await.unwrap(), json!(["Europe/Berlin", 4]));
@@ -137,7 +137,7 @@ async fn a_granted_directory_is_read_or_written_as_it_says() {
 }
 
 #[tokio::test]
-async fn a_grant_above_what_is_the_hosts_own_leaves_that_out() {
+async fn a_grant_above_the_hosts_directories_leaves_those_out() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("file"), "here").unwrap();
     let everything = json!({"filesystem": [{"path": "/", "guest": "/all", "mode": "write"}]});
@@ -317,7 +317,7 @@ async fn other_processes_cannot_be_signalled() {
 }
 
 #[tokio::test]
-async fn no_privilege_is_to_be_had_and_limits_are_set() {
+async fn no_privileges_can_be_gained_and_limits_are_set() {
     let more = json!({
         "permissions": {}, "limits": {"memory_mb": 512, "files": 100, "blob_mb": 3},
     });
@@ -331,7 +331,7 @@ async fn no_privilege_is_to_be_had_and_limits_are_set() {
 }
 
 #[tokio::test]
-async fn one_that_needs_a_gpu_is_told_that_it_has_to_be_trusted() {
+async fn a_confined_plugin_that_needs_a_gpu_gets_a_warning() {
     let gpu = json!({"requires_gpu": true});
     for (more, told) in [(json!({"resources": gpu, "permissions": {}}), true), (json!({"permissions": {}}), false)] {
         let sample = common::captive("Captive", more).await;
@@ -341,7 +341,7 @@ async fn one_that_needs_a_gpu_is_told_that_it_has_to_be_trusted() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_held_is_said_and_refused_where_it_is_to_be_enforced() {
+async fn what_cannot_be_enforced_is_logged_and_refused_with_enforce() {
     let sample = captive(json!({"network": ["https://api.example.com"], "clocks": true})).await;
     let records = sample.log.tail(100);
     assert!(records.iter().all(|record| record.level < LogLevel::Warn), "each run would show it: {records:?}");
@@ -375,7 +375,7 @@ async fn what_cannot_be_held_is_said_and_refused_where_it_is_to_be_enforced() {
 }
 
 #[tokio::test]
-async fn what_can_be_held_starts_though_it_is_enforced() {
+async fn a_plugin_that_can_be_confined_starts_with_enforce() {
     let sample = captive(json!({})).await;
     if !sample.holds_files() {
         return;
@@ -481,7 +481,7 @@ async fn a_secret_that_the_host_has_not_is_told_at_load_of_a_worker() {
 
 /// Gives a confined worker a blob of each kind.
 #[tokio::test]
-async fn blobs_are_read_where_they_are_lent_and_not_written_to() {
+async fn blobs_can_be_read_and_not_written_to() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("clip.txt");
     std::fs::write(&file, "by reference").unwrap();

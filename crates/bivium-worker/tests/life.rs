@@ -225,7 +225,7 @@ async fn the_neighbours_of_a_call_that_does_not_stop_are_interrupted_and_have_no
 }
 
 #[tokio::test]
-async fn the_lock_held_for_seconds_is_no_reason_to_kill() {
+async fn a_worker_that_holds_the_interpreter_lock_for_seconds_is_not_killed() {
     let sample = load("Stubborn").await;
     sample.plugin.execute(Call::new().method("hold_the_lock").arg(3)).await.unwrap();
     assert_eq!(sample.plugin.stats().await.unwrap().restarts, 0);
@@ -285,7 +285,7 @@ async fn a_slow_start_is_given_up_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn ends_before_the_handshake_are_told_with_their_last_words() {
+async fn an_end_before_the_handshake_is_reported_with_the_last_output() {
     let dir = tempfile::tempdir().unwrap();
     for (name, text, part) in [
         (

@@ -50,7 +50,7 @@ async fn leaves_nothing(sample: Fixture) {
 }
 
 #[tokio::test]
-async fn a_worker_that_has_too_little_memory_to_start_is_told_as_the_limits() {
+async fn a_worker_with_too_little_memory_to_start_names_the_limit() {
     // Too little for the dynamic linker, for the interpreter, for the worker's own modules, and for the plugin's import.
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("large.py"), "kept = bytearray(1 << 30)\nclass P:\n    def execute(self): ...\n")

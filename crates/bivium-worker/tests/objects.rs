@@ -82,7 +82,7 @@ async fn a_function_is_execute_whatever_kind_it_is_of() {
 }
 
 #[tokio::test]
-async fn what_is_no_function_and_what_takes_no_configuration_are_told() {
+async fn names_that_are_not_functions_and_unexpected_configurations_are_errors() {
     for (name, part) in [
         ("constructed:missing", "the module 'constructed' has no function 'missing'; it has: count, "),
         ("constructed:Configured", "constructed:Configured is a class and no function"),

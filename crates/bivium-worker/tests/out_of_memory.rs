@@ -54,7 +54,7 @@ impl Drop for Group {
 }
 
 #[tokio::test]
-async fn a_kill_for_want_of_memory_is_told_as_that_and_another_kill_is_not() {
+async fn a_kill_because_of_memory_is_reported_as_such_and_another_is_not() {
     let _group = match Group::enter(300 << 20) {
         Ok(group) => group,
         Err(why) => return skipped(&format!("no memory control group can be made on this machine: {why}")),

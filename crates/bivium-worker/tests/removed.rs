@@ -110,7 +110,7 @@ async fn many_calls_at_once_all_find_a_place_again() {
 }
 
 #[tokio::test]
-async fn a_blob_whose_file_was_removed_is_told_and_the_plugin_goes_on() {
+async fn a_blob_whose_file_was_removed_is_an_error_and_the_plugin_serves_on() {
     for more in [json!({}), json!({"permissions": {}})] {
         let host = Host::new(captive_manifest("Captive", more)).await;
         let lost = host.makes("lost").await;

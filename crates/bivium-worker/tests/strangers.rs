@@ -151,7 +151,7 @@ async fn a_silent_flood_of_connections_takes_nothing_from_the_plugin_and_its_hos
 }
 
 #[tokio::test]
-async fn another_user_gets_nowhere_without_the_token() {
+async fn another_user_is_refused_without_the_token() {
     for permissions in [None, Some(json!({}))] {
         let scene = Scene::new(permissions).await;
         let host = format!("127.0.0.1:{}", scene.port);
@@ -213,7 +213,7 @@ async fn a_web_page_gets_nowhere() {
 }
 
 #[tokio::test]
-async fn the_token_is_nowhere_to_be_read() {
+async fn the_token_cannot_be_read_anywhere() {
     let scene = Scene::new(None).await;
     let token = scene.token.as_bytes();
     let holds = |bytes: &[u8]| bytes.windows(token.len()).any(|window| window == token);

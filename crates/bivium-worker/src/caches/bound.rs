@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_used_least_recently_goes_until_the_rest_fits() {
+    fn the_least_recently_used_parts_are_removed_until_the_rest_fits() {
         let dir = tempfile::tempdir().unwrap();
         let files = dir.path();
         let used = |name: &str, hours: u64| {

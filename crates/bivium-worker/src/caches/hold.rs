@@ -174,7 +174,7 @@ mod tests {
     const LARGE: u64 = 1 << 40;
 
     #[test]
-    fn a_cache_is_one_plugins_in_one_form() {
+    fn each_plugin_has_a_cache_for_each_form() {
         let dir = tempfile::tempdir().unwrap();
         let (one, other) = (manifest_at(&dir.path().join("one"), "p"), manifest_at(&dir.path().join("other"), "p"));
         let same = manifest_at(&dir.path().join("one"), "p");
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_lasts_and_what_is_empty_goes() {
+    fn a_cache_with_files_is_kept_and_an_empty_one_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let manifest = manifest_at(&dir.path().join("m"), "p");
         let take = || Kept::take(dir.path(), &manifest, true, LARGE).unwrap();
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_others_may_write_to_is_not_used() {
+    fn a_cache_that_others_may_write_to_is_not_used() {
         let dir = tempfile::tempdir().unwrap();
         let manifest = manifest_at(&dir.path().join("m"), "p");
         let plugins = dir.path().join(PLUGINS);
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn one_over_its_limit_is_cut_down_when_nobody_uses_it() {
+    fn a_cache_over_its_limit_is_cut_down_when_it_is_not_used() {
         let dir = tempfile::tempdir().unwrap();
         let manifest = manifest_at(&dir.path().join("m"), "p");
         let kept = Kept::take(dir.path(), &manifest, false, LARGE).unwrap();

@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn every_library_is_led_to_the_plugins_own_directory() {
+    fn every_library_uses_the_plugins_own_directory() {
         let found = named(json!({"permissions": {}}), &[("CUDA_CACHE_PATH", "/home/me/.nv"), ("HOME", "/area")]);
         let expected = [
             ("CUDA_CACHE_PATH", "/c/cuda"),
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_user_or_the_manifest_sets_wins() {
+    fn variables_of_the_user_or_the_manifest_are_kept() {
         let found = named(json!({"env_vars": {"TORCH_HOME": "/models"}}), &[("TRITON_CACHE_DIR", "/mine")]);
         assert_eq!((found["TORCH_HOME"].as_str(), found["TRITON_CACHE_DIR"].as_str()), ("/models", "/mine"));
         assert!(found["HF_HOME"] == "/c/huggingface" && !found.contains_key("MPLCONFIGDIR"));

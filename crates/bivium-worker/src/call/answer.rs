@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_held_exactly_is_the_plugins_fault_and_has_its_place() {
+    fn an_inexact_value_is_a_plugin_error_with_its_place() {
         let told = |text: &str, answer| {
             parse::<serde_json::Value>(text.as_bytes(), answer, LIMITS, &Pace::endless()).unwrap_err()
         };
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_answer_is_told_as_whose_fault_it_is() {
+    async fn an_invalid_answer_is_an_error_of_the_plugin_or_of_the_protocol() {
         for (text, code) in [
             ("[1,", ErrorCode::Protocol),
             (&"[".repeat(1000), ErrorCode::PluginFailed),

@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_long_result_is_read_from_its_file_which_goes() {
+    async fn a_long_result_is_read_from_its_file_which_is_deleted() {
         let exchange = Exchange::open().unwrap();
         let area = Arc::new(exchange.area("test").unwrap());
         let spilled = |text: &str| {
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn long_arguments_go_to_a_file_and_too_long_ones_nowhere() {
+    async fn long_arguments_go_to_a_file_and_too_long_ones_are_refused() {
         let exchange = Exchange::open().unwrap();
         let call = Call::new().arg("x".repeat(INLINE));
         let document = DocumentLimits { text: 1 << 20, ..LIMITS.document };

@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plugins_modules_lie_beneath_its_manifest() {
+    fn a_plugins_modules_must_be_below_its_manifest() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().canonicalize().unwrap();
         let home = root.join("home");

@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mount_of_the_whole_second_version_is_found() {
+    fn a_mount_of_the_whole_cgroup_v2_is_found() {
         let first = "36 31 0:33 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
         let part = "40 31 0:38 /user.slice /mnt rw - cgroup2 cgroup2 rw\n";
         let whole = "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_holds_what_is_in_it_and_ends_it() {
+    fn a_group_limits_its_processes_and_ends_them() {
         let Some(place) = GroupPlace::find() else {
             eprintln!("SKIPPED: there is no control group (cgroup v2 with memory and pids) that this user may use");
             return;

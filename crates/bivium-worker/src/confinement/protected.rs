@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_grant_above_is_refused_where_it_cannot_be_covered() {
+    fn a_grant_above_a_protected_directory_is_refused_if_it_cannot_be_covered() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().canonicalize().unwrap();
         let exchange = Exchange::builder().root(&root).open().unwrap();
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_of_ones_own_brings_no_sockets_and_a_home_may() {
+    fn a_data_directory_has_no_sockets_of_services_and_a_home_may() {
         let brings = |path: &str| brings_sockets(&[path.into()]);
         assert!(brings("/") && brings("/run/user/1000") && brings("/tmp") && brings("/var"));
         assert!(!brings("/srv/models") && !brings("/tmp/models"));

@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_asked_for_is_not_missed() {
+    fn what_is_not_granted_is_not_reported_as_missing() {
         let none = Means::default();
         assert!(keys(r#""description": "trusted""#, none).is_empty());
         assert_eq!(keys(r#""limits": {"memory_mb": 10, "files": 5}"#, none), ["limits.memory_mb"]);
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cure_is_of_what_is_missing() {
+    fn the_help_is_about_what_is_missing() {
         let all = |missing: &[&str]| missing.iter().map(|missing| format!("{missing}: …")).collect::<Vec<_>>();
         let cure = |missing: &[&str]| cure(&all(missing), "its manifest");
         let (limits, permissions) = (cure(&["limits.memory_mb"]), cure(&["permissions.clocks"]));

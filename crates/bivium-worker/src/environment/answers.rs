@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_script_says_is_not_kept_and_what_others_may_write_is_not_read() {
+    fn answers_of_scripts_are_not_kept_and_files_that_others_may_write_are_not_read() {
         let cache = tempfile::tempdir().unwrap();
         let (answers, stamp) = (Answers::within(cache.path()), (SystemTime::UNIX_EPOCH, 1, 2));
         let script = cache.path().join("python3");
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_answer_and_a_cache_that_holds_nothing_are_no_errors() {
+    fn a_damaged_answer_and_an_unusable_cache_are_not_errors() {
         let cache = tempfile::tempdir().unwrap();
         let (answers, stamp) = (Answers::within(cache.path()), (SystemTime::UNIX_EPOCH, 1, 2));
         let program = Path::new("/bin/sh");

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cache_that_cannot_hold_the_files_is_done_without() {
+    fn the_worker_runs_without_a_cache_that_cannot_be_written() {
         let root = tempfile::tempdir().unwrap();
         let exchange = Exchange::builder().root(root.path()).open().unwrap();
         let no_home = || Err(PluginError::internal("no home"));
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_laid_down_once_and_again_when_they_were_changed() {
+    fn files_are_written_once_and_again_after_they_were_changed() {
         let cache = tempfile::tempdir().unwrap();
         let package = install(cache.path()).unwrap();
         let inode = || std::fs::metadata(&package).unwrap().ino();

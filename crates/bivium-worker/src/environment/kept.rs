@@ -231,7 +231,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn who_removes_an_environment_for_too_long_is_named() {
+    async fn a_host_that_takes_too_long_to_remove_an_environment_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let removing = Unused::take(dir.path(), KEY).unwrap();
         let error = hold_within(Duration::ZERO, dir.path(), KEY).await.unwrap_err();

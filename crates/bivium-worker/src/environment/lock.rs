@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_is_stopped_is_not_waited_for_and_is_named() {
+    async fn a_stopped_holder_is_not_waited_for_and_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("key.lock");
         let log = PluginLog::new("p");
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn this_host_itself_may_hold_it() {
+    async fn this_host_itself_may_hold_the_lock() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("key.lock");
         let log = PluginLog::new("p");

@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hands_on_settings_and_no_secrets() {
+    fn passes_on_settings_and_no_secrets() {
         for name in ["HOME", "PIP_INDEX_URL", "UV_CACHE_DIR", "https_proxy", "LC_ALL", "XDG_CACHE_HOME"] {
             assert!(passes(name.as_ref()), "{name}");
         }
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn installers_keep_theirs_in_the_hosts_cache_unless_they_are_told_another_place() {
+    fn installers_use_the_hosts_cache_unless_another_place_is_set() {
         let told = ("UV_CACHE_DIR".into(), "/told".into());
         let machine = Machine::new("/bin".into(), vec![told]).keeps_in(Some(Path::new("/cache")));
         let found: Vec<_> = machine.variables.iter().map(|(name, value)| (name.to_str(), value.to_str())).collect();
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_only_what_may_run_in_absolute_directories() {
+    fn finds_only_executables_in_absolute_directories() {
         let machine = Machine::new("relative:/etc:/bin".into(), Vec::new());
         assert_eq!(machine.find("sh"), Some("/bin/sh".into()));
         assert_eq!(

@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn says_why_a_file_will_not_do() {
+    async fn says_why_a_file_cannot_be_used() {
         let fixture = Fixture::new();
         fixture.tool("fails", "echo no such option: -I >&2; exit 2");
         fixture.tool("lies", "printf 'bivium\\t3.x.1\\tcpython\\t\\n'");
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_went_wrong_is_told_to_those_who_waited_and_asked_again_after() {
+    async fn a_failure_is_reported_to_those_who_waited_and_the_next_caller_asks_again() {
         let fixture = Fixture::new();
         let python = fixture.tool("python3", "note probe; exit 1");
         let machine = fixture.machine();
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_who_waits_asks_where_the_one_who_asked_is_gone() {
+    async fn a_waiting_caller_asks_if_the_asking_one_is_dropped() {
         let fixture = Fixture::new();
         let go = fixture.bin().join("go");
         let script = format!(

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_left_behind_holds_nothing_up() {
+    async fn a_process_left_behind_delays_nothing() {
         let finished = run(shell("sleep 1000 & echo $!"), &|_| {}).await.unwrap();
         assert_eq!(finished.status, ExitStatus::from_raw(0));
         let pid = Pid::from_raw(finished.tail[0].parse().unwrap()).unwrap();

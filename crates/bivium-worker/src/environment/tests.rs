@@ -161,7 +161,7 @@ async fn a_confined_plugins_refusal_says_that_wheels_only_are_taken() {
 }
 
 #[tokio::test]
-async fn of_a_shim_the_interpreter_that_answered_is_taken() {
+async fn for_a_shim_the_interpreter_that_answered_is_used() {
     let fixture = Fixture::new();
     let real = fixture.python("real", "3.11.7");
     let answer = format!("printf 'bivium\\t3.11.7\\tcpython-311\\t{}\\n'", real.display());
@@ -269,7 +269,7 @@ async fn a_python_without_venv_is_told_what_to_install() {
 }
 
 #[tokio::test]
-async fn what_was_broken_off_is_removed_first() {
+async fn an_unfinished_attempt_is_removed_first() {
     let fixture = Fixture::new();
     fixture.python("python3", "3.11.7");
     let manifest = with_requirements(&[]);
@@ -288,7 +288,7 @@ async fn what_was_broken_off_is_removed_first() {
 }
 
 #[tokio::test]
-async fn one_whose_python_does_not_start_is_made_anew() {
+async fn an_environment_whose_python_does_not_start_is_made_again() {
     let fixture = Fixture::new();
     let (manifest, environments) = (with_requirements(&[]), fixture.environments());
     let found = interpreter(&manifest, Some(&environments), None, false, &fixture.log).await.unwrap();
@@ -320,7 +320,7 @@ async fn several_at_once_make_one() {
 }
 
 #[tokio::test]
-async fn a_dropped_attempt_frees_its_place() {
+async fn a_dropped_attempt_releases_its_lock() {
     let fixture = Fixture::new();
     let go = fixture.directory.path().join("go");
     // Hangs until the file exists; the process that it starts inherits the lock.
@@ -342,7 +342,7 @@ async fn a_dropped_attempt_frees_its_place() {
 }
 
 #[tokio::test]
-async fn a_bad_requirement_reaches_no_program() {
+async fn a_bad_requirement_is_passed_to_no_program() {
     let fixture = Fixture::new();
     fixture.python("python3", "3.11.7");
     let error = fixture.choose(&with_requirements(&["a", "--index-url=https://evil.example"])).await.unwrap_err();
@@ -362,7 +362,7 @@ async fn a_directory_that_cannot_be_made_is_named() {
 }
 
 #[tokio::test]
-async fn python3_is_taken_unless_it_will_not_do() {
+async fn python3_is_used_unless_it_is_not_suitable() {
     let fixture = Fixture::new();
     let error = fixture.choose(&manifest()).await.unwrap_err();
     assert!(error.message().ends_with("no Python on PATH is 3.9 or newer: there is no python3"), "{error}");
@@ -387,7 +387,7 @@ async fn python3_is_taken_unless_it_will_not_do() {
 }
 
 #[tokio::test]
-async fn python_path_is_asked_whether_it_will_do() {
+async fn python_path_is_checked() {
     let fixture = Fixture::new();
     let named = |path: PathBuf| {
         let mut manifest = manifest();

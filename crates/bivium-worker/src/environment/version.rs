@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_what_pep_440_says_and_nothing_older_than_the_worker() {
+    fn accepts_pep_440_specifiers_and_nothing_older_than_the_worker() {
         let three_eleven = Version(3, 11, 7);
         for text in [">=3.9", "~=3.9", "==3.11.*", ">=3.9, <3.12", "!=3.11.6", "==3.11.7", "<=3.11.7"] {
             assert!(wanted(text).unwrap().takes(three_eleven), "{text}");
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_specifier() {
+    fn refuses_invalid_specifiers() {
         for text in ["3.9", ">>3", ">=3.9;", "~=3", ">=3.*"] {
             let error = wanted(text).map(|_| text).unwrap_err();
             assert_eq!(error.code().as_str(), "invalid-manifest");

@@ -105,7 +105,7 @@ class Unknown(other.Thing): ...
 }
 
 #[test]
-fn what_the_manifest_names_and_is_not_there_is_told_with_what_was_meant() {
+fn a_missing_name_is_reported_with_a_suggestion() {
     let source = Source::new(&[
         ("words.py", "from inner import Other as Imported\nclass Words: ...\ndef count(): ...\n"),
         ("inner.py", "class Other: ...\n"),
@@ -382,7 +382,7 @@ fn a_function_is_read_as_execute() {
 }
 
 #[test]
-fn what_is_not_there_is_told() {
+fn what_is_missing_is_reported() {
     let source = Source::new(&[("m.py", "Plugin = make()\n"), ("round.py", "from round import Plugin\n")]);
     for (module, class, note) in [
         ("m", "Plugin", "no class Plugin is defined in the module m where it can be seen without running it"),

@@ -270,7 +270,7 @@ mod linux {
         }
 
         #[test]
-        fn ends_what_carries_the_mark_and_nothing_else() {
+        fn ends_processes_with_the_mark_and_no_others() {
             let start = |mark: &str| {
                 let child = Command::new("sleep").arg("100").env(MARK, mark).spawn().unwrap();
                 // The environment of a process can be read only a moment after its program has started.
@@ -339,7 +339,7 @@ mod linux {
         }
 
         #[test]
-        fn a_process_whose_name_is_no_text_is_found() {
+        fn a_process_whose_name_is_not_text_is_found() {
             let code = "import ctypes, time\nctypes.CDLL(None).prctl(15, b'\\xff\\xfe) Z 1 (')\nprint(1, flush=True)\n\
                         time.sleep(100)\n";
             let (mut child, _) = python(code, "kill-test-name");
@@ -348,7 +348,7 @@ mod linux {
         }
 
         #[test]
-        fn a_process_whose_first_thread_has_ended_lives() {
+        fn a_process_whose_first_thread_has_ended_counts_as_alive() {
             let code = "import ctypes, threading, time\nthreading.Thread(target=time.sleep, args=(100,)).start()\n\
                         print(1, flush=True)\nctypes.CDLL(None).syscall(60, 0)\n";
             let (mut child, _) = python(code, "kill-test-thread");

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_that_rises_is_a_kill_and_accounts_for_one_worker() {
+    fn a_higher_count_is_a_kill_and_explains_one_worker() {
         for (groups, file, text) in [
             ("0::/a/b\n", "sys/fs/cgroup/a/b/memory.events.local", "low 0\nmax 3\noom 1\noom_kill "),
             ("0::/a/b\n", "sys/fs/cgroup/a/b/memory.events", "low 0\noom_group_kill 9\noom_kill "),
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_can_be_asked_about() {
+    fn this_process_can_be_queried() {
         assert!(!KillCount::of(std::process::id()).has_risen());
     }
 }

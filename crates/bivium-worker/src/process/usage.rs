@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_just_started_is_seen_with_its_memory() {
+    fn a_new_process_is_measured_at_once() {
         for _ in 0..20 {
             let family = ProcessTree::begin("sleep 100 & (sleep 100 & echo; sleep 100) & wait");
             let usage = Meter::new(family.0.id()).look();
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn processor_use_is_told_once_it_is_known_and_stays_known() {
+    fn processor_use_is_reported_once_it_is_known() {
         let family = ProcessTree::begin("while :; do :; done & echo; wait");
         let meter = Meter::new(family.0.id());
         let percent = loop {

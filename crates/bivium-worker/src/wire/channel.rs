@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_protocol_and_a_silent_end_are_told_apart() {
+    async fn another_protocol_and_a_silent_end_are_different_errors() {
         let (ready, ..) = heard("{\"event\": \"ready\", \"protocol\": 2, \"port\": 5, \"pid\": 6}\n").await;
         assert_eq!(ready.unwrap().unwrap_err().code(), ErrorCode::Protocol);
         let (ready, _, exit) = heard("").await;

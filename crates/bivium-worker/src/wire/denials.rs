@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_to_be_recorded_and_cannot_is_the_error() {
+    fn a_denial_that_must_be_recorded_and_cannot_be_is_the_error() {
         let denied = json!({"permission": "permissions.network", "resource": "x"});
         let mut denials = denials(Arc::new(Full), true);
         assert_eq!(denials.told(None, error(&denied)).code(), ErrorCode::Denied);

@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_are_filters_for_this_processor_and_the_kernel_takes_their_length() {
+    fn there_are_filters_for_this_processor_that_the_kernel_accepts() {
         const LONGEST: usize = 4096;
         for sockets in [Sockets::None, Sockets::Local, Sockets::Tcp, Sockets::TcpAndUdp] {
             for more in [false, true] {
