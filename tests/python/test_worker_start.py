@@ -38,7 +38,7 @@ class Start(WorkerCase):
         self.assertEqual(worker.result(), {"size": 3, "names": ["a"], "mode": "fast"})
         error = self.failure("Configured", "constructed")
         self.assertEqual(error["code"], "invalid-manifest")
-        text = "the constructor Configured(size, names=(), *, mode='fast') needs arguments, which `init_args` of a manifest gives"
+        text = "the constructor Configured(size, names=(), *, mode='fast') needs arguments: give them in the manifest's `init_args`"
         self.assertEqual(error["message"], text + " (missing a required argument: 'size')")
         error = self.failure("Configured", "constructed", init_args={"sise": 1, "mod": 2})
         self.assertEqual(
@@ -89,7 +89,7 @@ class Start(WorkerCase):
         self.assertEqual(error["code"], "invalid-manifest")
         self.assertIn("the module 'constructed' has no function 'missing'; it has: count, doubled, kept, later, pieces, placed", error["message"])
         error = self.failure("", function="Configured", module="constructed")
-        self.assertIn("constructed:Configured is a class and no function: give `module` and `class`", error["message"])
+        self.assertIn("constructed:Configured is a class, not a function: give `module` and `class`", error["message"])
 
     def test_a_name_that_may_be_of_either_is_what_the_module_has(self):
         worker = self.start("Placed", "constructed", function="Placed")

@@ -217,18 +217,18 @@ impl Worker {
         InFlight::begin(&self.shared, call.id(), Pace::of(call.handle()), place, lent, request).await
     }
 
-    async fn unary(&self, flight: &mut InFlight) -> Result<Payload> {
-        if !flight.head().await?.is_success() {
-            return Err(flight.error().await);
+    async fn unary(&self, in_flight: &mut InFlight) -> Result<Payload> {
+        if !in_flight.head().await?.is_success() {
+            return Err(in_flight.error().await);
         }
-        let body = flight.body().await?;
+        let body = in_flight.body().await?;
         let is_long = is_long(&body);
         let limits = self.shared.limits.document;
-        let reply: Reply = match decode(body, Answer::Result, limits, flight.pace()).await {
+        let reply: Reply = match decode(body, Answer::Result, limits, in_flight.pace()).await {
             Ok(reply) => reply,
-            Err(error) => return flight.unreadable(error),
+            Err(error) => return in_flight.unreadable(error),
         };
-        flight.receive(reply, is_long).await
+        in_flight.receive(reply, is_long).await
     }
 
     /// Sends the plugin a request that is not a call of the user.
@@ -244,8 +244,9 @@ impl Worker {
         };
         let place = self.place().await?;
         let request = self.shared.client.request(method, &path, body);
-        let mut flight = InFlight::begin(&self.shared, call, Pace::endless(), place, Lent::default(), request).await?;
-        self.unary(&mut flight).await.map(|payload| payload.json)
+        let mut in_flight =
+            InFlight::begin(&self.shared, call, Pace::endless(), place, Lent::default(), request).await?;
+        self.unary(&mut in_flight).await.map(|payload| payload.json)
     }
 }
 
@@ -263,17 +264,17 @@ impl Instance for Worker {
                 Err(interrupted) => Err(events.stop().await.explain(interrupted)),
             };
         }
-        let mut flight = handle.guard(self.begin(call, "/execute", false)).await?;
-        match time.spend(&handle, self.unary(&mut flight)).await {
+        let mut in_flight = handle.guard(self.begin(call, "/execute", false)).await?;
+        match time.spend(&handle, self.unary(&mut in_flight)).await {
             Ok(result) => result,
-            Err(interrupted) => Err(flight.stop().await.explain(interrupted)),
+            Err(interrupted) => Err(in_flight.stop().await.explain(interrupted)),
         }
     }
 
     async fn execute_stream(self: Arc<Self>, mut call: Call) -> Result<PayloadStream> {
         let handle = call.handle().clone();
-        let flight = handle.guard(self.begin(&mut call, "/execute_stream", false)).await?;
-        Ok(Events::new(flight, &call).into_stream())
+        let in_flight = handle.guard(self.begin(&mut call, "/execute_stream", false)).await?;
+        Ok(Events::new(in_flight, &call).into_stream())
     }
 
     async fn methods(&self) -> Result<Vec<MethodInfo>> {

@@ -128,8 +128,8 @@ impl InFlight {
     }
 
     /// Converts an error of the worker, after its denial was recorded.
-    pub(crate) fn told(&self, error: WireError) -> PluginError {
-        self.worker.denials.told(Some(self.call), error)
+    pub(crate) fn convert(&self, error: WireError) -> PluginError {
+        self.worker.denials.recorded(Some(self.call), error)
     }
 
     /// The error in a reply whose status is not success.
@@ -139,7 +139,7 @@ impl InFlight {
             Err(error) => return error,
         };
         match decode::<ErrorReply, _>(body, Answer::Error, self.worker.limits.document, &self.pace).await {
-            Ok(reply) => self.told(reply.error),
+            Ok(reply) => self.convert(reply.error),
             Err(error) => error,
         }
     }
@@ -307,7 +307,7 @@ impl Drop for InFlight {
             return;
         }
         let state = std::mem::replace(&mut self.state, State::Over);
-        let flight = Self {
+        let in_flight = Self {
             worker: Arc::clone(&self.worker),
             call: self.call,
             pace: Pace::endless(),
@@ -316,6 +316,6 @@ impl Drop for InFlight {
             place: self.place.take(),
             stopping: true,
         };
-        self.worker.runtime.spawn(flight.stop_call());
+        self.worker.runtime.spawn(in_flight.stop_call());
     }
 }

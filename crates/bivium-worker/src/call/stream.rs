@@ -11,7 +11,7 @@ use crate::wire::{EventKind, StreamEvent};
 
 /// The events of one call.
 pub(crate) struct Events {
-    flight: InFlight,
+    in_flight: InFlight,
     call: CallHandle,
     time: Time,
     buffer: BytesMut,
@@ -21,15 +21,15 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    pub(crate) fn new(flight: InFlight, call: &Call) -> Self {
-        let time = Time::new(flight.worker().limits);
-        Self { flight, call: call.handle().clone(), time, buffer: BytesMut::new(), searched: 0, opened: false }
+    pub(crate) fn new(in_flight: InFlight, call: &Call) -> Self {
+        let time = Time::new(in_flight.worker().limits);
+        Self { in_flight, call: call.handle().clone(), time, buffer: BytesMut::new(), searched: 0, opened: false }
     }
 
     /// Waits for the head of the worker's reply.
     async fn open(&mut self) -> Result<()> {
-        if !std::mem::replace(&mut self.opened, true) && !self.flight.head().await?.is_success() {
-            return Err(self.flight.error().await);
+        if !std::mem::replace(&mut self.opened, true) && !self.in_flight.head().await?.is_success() {
+            return Err(self.in_flight.error().await);
         }
         Ok(())
     }
@@ -39,23 +39,23 @@ impl Events {
         self.open().await?;
         loop {
             let Some(line) = self.line().await? else {
-                return self.flight.lost(PluginError::protocol("the worker's stream ended without its last event"));
+                return self.in_flight.lost(PluginError::protocol("the worker's stream ended without its last event"));
             };
             let line = line.freeze();
             let is_long = is_long(&line);
-            let limits = self.flight.worker().limits.document;
-            let event: StreamEvent = match decode(line, Answer::Event, limits, self.flight.pace()).await {
+            let limits = self.in_flight.worker().limits.document;
+            let event: StreamEvent = match decode(line, Answer::Event, limits, self.in_flight.pace()).await {
                 Ok(event) => event,
-                Err(error) => return self.flight.unreadable(error),
+                Err(error) => return self.in_flight.unreadable(error),
             };
             match (event.event, event.payload, event.error) {
                 (EventKind::Progress, ..) => self.call.report(Progress::new(event.fraction, event.message)),
                 (EventKind::Chunk, Some(payload), _) => {
-                    return self.flight.receive(payload, is_long).await.map(Some);
+                    return self.in_flight.receive(payload, is_long).await.map(Some);
                 }
                 (EventKind::Error, _, Some(error)) => {
                     self.finish().await?;
-                    return Err(self.flight.told(error));
+                    return Err(self.in_flight.convert(error));
                 }
                 (EventKind::Done, ..) => {
                     self.finish().await?;
@@ -63,7 +63,7 @@ impl Events {
                 }
                 _ => {
                     return self
-                        .flight
+                        .in_flight
                         .lost(PluginError::protocol("an event of the worker's stream lacks its content"));
                 }
             }
@@ -72,12 +72,12 @@ impl Events {
 
     /// Reads to the end, so that the connection can be used again.
     async fn finish(&mut self) -> Result<()> {
-        while self.flight.piece().await?.is_some() {}
+        while self.in_flight.piece().await?.is_some() {}
         Ok(())
     }
 
     async fn line(&mut self) -> Result<Option<BytesMut>> {
-        let limit = self.flight.worker().limits.message();
+        let limit = self.in_flight.worker().limits.message();
         loop {
             let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
             if let Some(end) = unsearched.iter().position(|byte| *byte == b'\n') {
@@ -89,10 +89,10 @@ impl Events {
             self.searched = self.buffer.len();
             if self.searched > limit {
                 return self
-                    .flight
+                    .in_flight
                     .lost(PluginError::protocol(format!("an event of the worker's stream is over {limit} bytes")));
             }
-            match self.flight.piece().await? {
+            match self.in_flight.piece().await? {
                 Some(piece) => self.buffer.extend_from_slice(&piece),
                 None => return Ok(None),
             }
@@ -108,7 +108,7 @@ impl Events {
             Ok(Ok(Some(payload))) => Some((Ok(payload), Some(self))),
             Ok(Ok(None)) => None,
             Ok(Err(error)) => Some((Err(error), None)),
-            Err(interrupted) => Some((Err(self.flight.stop().await.explain(interrupted)), None)),
+            Err(interrupted) => Some((Err(self.in_flight.stop().await.explain(interrupted)), None)),
         }
     }
 
@@ -120,16 +120,16 @@ impl Events {
     /// The one result of a unary call, which is sent as a stream for its progress.
     pub(crate) async fn only(&mut self) -> Result<Payload> {
         let Some(payload) = self.next().await? else {
-            return self.flight.lost(PluginError::protocol("the worker ended a call without a result"));
+            return self.in_flight.lost(PluginError::protocol("the worker ended a call without a result"));
         };
         match self.next().await? {
             None => Ok(payload),
-            Some(_) => self.flight.lost(PluginError::protocol("the worker sent two results for a unary call")),
+            Some(_) => self.in_flight.lost(PluginError::protocol("the worker sent two results for a unary call")),
         }
     }
 
     /// Stops the call.
     pub(crate) async fn stop(self) -> Stopped {
-        self.flight.stop().await
+        self.in_flight.stop().await
     }
 }

@@ -51,7 +51,9 @@ pub(crate) async fn listen(
                 let message = format!("the worker speaks protocol version {protocol}, this host {PROTOCOL}");
                 Err(PluginError::protocol(message))
             }),
-            Ok(ChannelEvent::Failed { error }) => finish_handshake(&mut handshake, || Err(denials.told(None, error))),
+            Ok(ChannelEvent::Failed { error }) => {
+                finish_handshake(&mut handshake, || Err(denials.recorded(None, error)))
+            }
             Ok(ChannelEvent::Log { level, logger, message, call }) => {
                 let call = call.and_then(|call| CallId::from_str(&call).ok());
                 log.push(level_of(&level), LogSource::Log, call, &format!("{logger}: {message}"));

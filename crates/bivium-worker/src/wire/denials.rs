@@ -30,7 +30,7 @@ pub(crate) struct Denials {
 impl Denials {
     /// The error that a worker reports, after its denial was recorded, if it is one. If it must be recorded and cannot be, the error says
     /// why not.
-    pub(crate) fn told(&self, call: Option<CallId>, mut error: WireError) -> PluginError {
+    pub(crate) fn recorded(&self, call: Option<CallId>, mut error: WireError) -> PluginError {
         let denied = error.denied.take().filter(|_| self.confined);
         let recorded = denied.map_or(Ok(()), |denied| {
             let Some(permission) = PERMISSIONS.into_iter().find(|known| *known == denied.permission) else {
@@ -87,7 +87,7 @@ mod tests {
         let records = Arc::new(Records::default());
         let call = CallId::next();
         let tell = |confined, denied: &Value| {
-            let told = denials(records.clone(), confined).told(Some(call), error(denied));
+            let told = denials(records.clone(), confined).recorded(Some(call), error(denied));
             assert_eq!((told.code(), told.message()), (ErrorCode::Denied, "no"));
             std::mem::take(&mut *records.0.lock().unwrap())
         };
@@ -118,9 +118,9 @@ mod tests {
     fn a_denial_that_must_be_recorded_and_cannot_be_is_the_error() {
         let denied = json!({"permission": "permissions.network", "resource": "x"});
         let mut denials = denials(Arc::new(Full), true);
-        assert_eq!(denials.told(None, error(&denied)).code(), ErrorCode::Denied);
+        assert_eq!(denials.recorded(None, error(&denied)).code(), ErrorCode::Denied);
         denials.audit = denials.audit.enforced();
-        let told = denials.told(None, error(&denied));
+        let told = denials.recorded(None, error(&denied));
         assert!(told.message().contains("nothing that is not recorded"), "{told}");
     }
 }

@@ -60,7 +60,7 @@ pub(super) fn start(program: &Program, sandbox: &Sandbox) -> io::Result<Started>
     let host = getpid();
     let is_first = sandbox.has_processes_of_its_own();
     let mut steps = || {
-        tie_to_host(host, is_first)?;
+        set_up_guard(host, is_first)?;
         // Not fatal: it may lead a group already.
         let _ = setpgid(None, None);
         sandbox.enter()
@@ -77,8 +77,8 @@ pub(super) fn start(program: &Program, sandbox: &Sandbox) -> io::Result<Started>
 
 /// Asks the kernel to kill or signal the guard when the thread that starts workers ends, and to make it the parent of orphaned
 /// descendants.
-fn tie_to_host(host: Pid, is_first: bool) -> Result<(), Failed> {
-    let failed = |error| Failed::of("tie the guard to the host", error);
+fn set_up_guard(host: Pid, is_first: bool) -> Result<(), Failed> {
+    let failed = |error| Failed::of("set up the signal and the orphans of the guard", error);
     if is_first {
         // Process 1 of a namespace ignores signals without a handler, except this one; and all others in the namespace end with
         // it. If the host has died before this, its end of the channel is closed.

@@ -79,7 +79,7 @@ type Own = Box<dyn FnOnce(Started) -> Process + Send>;
 
 /// Who asks the kernel to signal the guard when the host ends, and to make it the parent of orphaned descendants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tie {
+pub(crate) enum GuardSetup {
     /// The guard itself, as `guard.py` does where it can.
     ByGuard,
     /// The child, before its program runs.
@@ -89,16 +89,16 @@ pub(crate) enum Tie {
 struct Job {
     program: Program,
     sandbox: Sandbox,
-    tie: Tie,
+    setup: GuardSetup,
     own: Own,
     reply: oneshot::Sender<io::Result<Process>>,
 }
 
 /// Starts a worker's guard in its sandbox. If the future is dropped before it is done, the child is ended.
-pub(crate) async fn spawn(program: Program, sandbox: Sandbox, tie: Tie, own: Own) -> io::Result<Process> {
+pub(crate) async fn spawn(program: Program, sandbox: Sandbox, setup: GuardSetup, own: Own) -> io::Result<Process> {
     let gone = || io::Error::other("the thread that starts workers has ended");
     let (reply, answer) = oneshot::channel();
-    spawner()?.send(Job { program, sandbox, tie, own, reply }).map_err(|_| gone())?;
+    spawner()?.send(Job { program, sandbox, setup, own, reply }).map_err(|_| gone())?;
     answer.await.map_err(|_| gone())?
 }
 
@@ -109,17 +109,17 @@ fn spawner() -> io::Result<&'static Sender<Job>> {
     }
     let (sender, jobs) = mpsc::channel::<Job>();
     std::thread::Builder::new().name("bivium-spawner".to_owned()).spawn(move || {
-        for Job { program, sandbox, tie, own, reply } in jobs {
+        for Job { program, sandbox, setup, own, reply } in jobs {
             // If nobody waits for the process any more, dropping it ends it.
-            drop(reply.send(start(program, &sandbox, tie).map(own)));
+            drop(reply.send(start(program, &sandbox, setup).map(own)));
         }
     })?;
     // If two callers do this at the same time, the thread of the second ends with its sender.
     Ok(SPAWNER.get_or_init(|| sender))
 }
 
-fn start(program: Program, sandbox: &Sandbox, tie: Tie) -> io::Result<Started> {
-    if sandbox.is_open() && tie == Tie::ByGuard {
+fn start(program: Program, sandbox: &Sandbox, setup: GuardSetup) -> io::Result<Started> {
+    if sandbox.is_open() && setup == GuardSetup::ByGuard {
         return start_as_it_is(program);
     }
     #[cfg(target_os = "linux")]
