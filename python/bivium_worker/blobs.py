@@ -114,7 +114,7 @@ def handed_back(path: str, exchange: str, media_type: str | None = None) -> dict
     if not real.startswith(inside):
         raise WorkerError(
             "denied",
-            "the result file %r lies outside the worker's part of the exchange: write it below %s (TMPDIR)"
+            "the result file %r is outside the worker's part of the exchange: write it below %s (TMPDIR)"
             % (path, exchange),
         )
     relative = real[len(inside) :]

@@ -91,7 +91,7 @@ def read(channel: int) -> Settings:
         while not line.endswith(b"\n"):
             piece, ancillary, _, _ = incoming.recvmsg(65536, socket.CMSG_SPACE(listeners.itemsize), CLOSE_ON_EXEC)
             if not piece or len(line) > MAX_LINE:
-                raise WorkerError("protocol", "the host closed the channel before it told the settings")
+                raise WorkerError("protocol", "the host closed the channel before it sent the settings")
             line += piece
             for level, kind, data in ancillary:
                 if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
@@ -99,9 +99,9 @@ def read(channel: int) -> Settings:
     try:
         given = json.loads(line)
     except ValueError as error:
-        raise WorkerError("protocol", "the host's settings are no JSON: %s" % error) from None
+        raise WorkerError("protocol", "the host's settings are not JSON: %s" % error) from None
     if not isinstance(given, dict):
-        raise WorkerError("protocol", "the host's settings are no JSON object")
+        raise WorkerError("protocol", "the host's settings are not a JSON object")
     told = Settings(given)
     told.listener = listeners[0] if listeners else None
     return told
