@@ -1,6 +1,6 @@
 """Encodes results that are more than plain data: what each value becomes in JSON or as a file, or why it is refused.
 
-`docs/python-plugins.md` has the table. No value is changed silently: a value that JSON cannot represent exactly is refused, and
+`docs/python-values.md` has the table. No value is changed silently: a value that JSON cannot represent exactly is refused, and
 the error names its place, for example `result.items[3].id`.
 """
 

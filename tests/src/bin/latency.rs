@@ -1,4 +1,4 @@
-//! Measures the times in `docs/sandbox.md`: how long after its deadline or cancel a guest stops, alone and when many
+//! Measures the times in `docs/limits.md`: how long after its deadline or cancel a guest stops, alone and when many
 //! are cancelled together, and how much busy loops slow down other plugins.
 //!
 //!     cargo run --release -p bivium-tests --bin latency
