@@ -79,7 +79,7 @@ const REFUSED_IOCTLS: &[u32] = &[
     0x8902, // SIOCSPGRP
 ];
 
-/// What `prctl` may do: set names, death signals and scheduling of the worker's own processes.
+/// What `prctl` may do: names, death signal, subreaper and resource hints of the worker's own processes.
 const PRCTLS: &[libc::c_int] = &[
     libc::PR_CAPBSET_READ,
     libc::PR_GET_CHILD_SUBREAPER,

@@ -78,7 +78,7 @@ pub(super) fn start(program: &Program, sandbox: &Sandbox) -> io::Result<Started>
 /// Asks the kernel to kill or signal the guard when the thread that starts workers ends, and to make it the parent of orphaned
 /// descendants.
 fn set_up_guard(host: Pid, is_first: bool) -> Result<(), Failed> {
-    let failed = |error| Failed::of("set up the signal and the orphans of the guard", error);
+    let failed = |error| Failed::of("set the guard's death signal and make it a subreaper", error);
     if is_first {
         // Process 1 of a namespace ignores signals without a handler, except this one; and all others in the namespace end with
         // it. If the host has died before this, its end of the channel is closed.
