@@ -59,7 +59,7 @@ class Settings:
         ]
         """The host's directories that a confined worker may use, each with its name for components and its mode."""
         self.secrets: dict[str, str] = take(given, "secrets", dict, {})
-        """What the plugin finds in its environment besides what we were started with."""
+        """Variables to add to the environment before the plugin is imported."""
         self.limits: dict[str, int] = take(given, "limits", dict, {})
         self.log_level: str = take(given, "log_level", str, "info")
         self.ancestor = given.get("ancestor")
@@ -84,7 +84,7 @@ def take(given: dict, key: str, kind: type | tuple, default: object = None):
 
 
 def read(channel: int) -> Settings:
-    """Reads the host's line, and the listening socket that may come with it. Nothing else ever comes down the channel."""
+    """Reads the host's line, and the listening socket that may come with it. The host sends nothing else on the channel."""
     line = b""
     listeners = array("i")
     with socket.socket(fileno=os.dup(channel)) as incoming:

@@ -70,7 +70,7 @@ pub(crate) struct WorkerFactory {
     pub(crate) package: Arc<Package>,
     pub(crate) confinement: Arc<Confinement>,
     pub(crate) places: WorkerPlaces,
-    /// What its libraries keep, if there is a place for that.
+    /// The cache of its libraries, if it can be used.
     pub(crate) cache: Option<Arc<Kept>>,
 }
 
@@ -221,7 +221,7 @@ impl WorkerFactory {
         let Some(pid) = host_id(guard, pid) else {
             return Err(match tokio::time::timeout(LAST_OUTPUT, state.ended()).await {
                 Ok(ending) => ending.error("before it was ready"),
-                Err(_) => PluginError::protocol("the worker says that it is a process which is not below its guard"),
+                Err(_) => PluginError::protocol("the worker reports the id of a process that is not below its guard"),
             });
         };
         // Until now the guard's process id; from here on the one that statistics show.
@@ -242,7 +242,7 @@ impl WorkerFactory {
         Ok(Worker::new(Arc::new(shared), guard, self.manifest.python.concurrency.max(1), end_on_drop))
     }
 
-    /// The secrets that the plugin is granted, by name. A process has no host in between that could keep them from it.
+    /// The secrets that the plugin is granted, by name. A process gets the secrets themselves: no host is in between.
     fn secrets<'a>(&'a self, theirs: &'a Given) -> BTreeMap<&'a str, &'a str> {
         let granted = self.context.granted.permissions.secrets.iter();
         // The host has them all: without one the plugin is not loaded.
@@ -263,7 +263,7 @@ impl WorkerFactory {
             let text = path.to_str().map(str::to_owned);
             text.ok_or_else(|| PluginError::invalid_manifest(format!("{} is not UTF-8", path.display())))
         };
-        // A confined worker finds its directories where they really are, and not by a link or `..` on the way to them.
+        // A confined worker gets real paths: links and `..` in a path may not exist in its root.
         let real = |path: &std::path::Path| match self.confinement.is_confined() {
             true => path.canonicalize().unwrap_or_else(|_| path.to_owned()),
             false => path.to_owned(),

@@ -169,10 +169,9 @@ fn read(file: &Blob, limits: CallLimits, pace: &Pace) -> Result<Value> {
 
 fn adopt(blob: WireBlob, lent: &[Blob], area: &Area) -> Result<Blob> {
     match (blob.lent, blob.path) {
-        (Some(index), None) => lent
-            .get(index)
-            .cloned()
-            .ok_or_else(|| PluginError::protocol(format!("the plugin hands back lent blob {index} of {}", lent.len()))),
+        (Some(index), None) => lent.get(index).cloned().ok_or_else(|| {
+            PluginError::protocol(format!("the result names blob {index} of the call, which has {}", lent.len()))
+        }),
         (None, Some(path)) => area.adopt(&path, blob.media_type.as_deref().unwrap_or("application/octet-stream")),
         _ => Err(PluginError::protocol("a blob of the result is neither lent nor a file")),
     }

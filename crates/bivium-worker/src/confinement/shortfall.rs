@@ -73,8 +73,8 @@ pub fn not_held(granted: &Granted) -> Vec<String> {
 /// Seen on an H200 with driver 580: `cuInit` returns 304 if its process may not listen on a Unix socket, or may not write the
 /// names of its threads to `/proc`. Both would affect processes outside a worker.
 const NO_CUDA: &str = "CUDA does not start in a confined worker (error 304): its driver listens on a Unix socket and writes to \
-    /proc, which are kept from the plugin. A plugin that needs an NVIDIA GPU has to be trusted: take `permissions` out of its \
-    manifest, or `confine` out of the host's policy";
+    /proc, which a confined plugin may not do. A plugin that needs an NVIDIA GPU must be trusted: remove `permissions` from its \
+    manifest, or `confine` from the host's policy";
 
 /// Logs in the plugin's log that a confined plugin cannot use a GPU.
 pub(super) fn tell_of_gpu(context: &PluginContext, requires_gpu: bool) {

@@ -36,7 +36,7 @@ impl Reading {
             self.outline.absent = Some(if key.is_empty() { told.clone() } else { format!("{key}: {told}") });
             return told;
         }
-        format!("no {what} {name} is defined in the module {module} where it can be seen without running it")
+        format!("no {what} {name} is defined in the module {module}, as far as can be seen without running it")
     }
 
     /// Whether the module may have the name in a way that cannot be seen in its source.

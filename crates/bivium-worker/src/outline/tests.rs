@@ -385,7 +385,7 @@ fn a_function_is_read_as_execute() {
 fn what_is_missing_is_reported() {
     let source = Source::new(&[("m.py", "Plugin = make()\n"), ("round.py", "from round import Plugin\n")]);
     for (module, class, note) in [
-        ("m", "Plugin", "no class Plugin is defined in the module m where it can be seen without running it"),
+        ("m", "Plugin", "no class Plugin is defined in the module m, as far as can be seen without running it"),
         ("round", "Plugin", "no class Plugin is defined in the module round"),
         ("none", "Plugin", "the module none is not in "),
         ("m.sub", "Plugin", "the module m.sub is not in "),

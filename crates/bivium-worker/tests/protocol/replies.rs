@@ -49,7 +49,10 @@ fn results() {
     std::fs::write(&spilled, r#"{"call": "call-1", "method": "execute", "args": ["from a file"]}"#).unwrap();
     let size = spilled.metadata().unwrap().len();
     let spilled = json!({"path": spilled, "media_type": "application/json", "size": size});
-    shown.reply("the result of a long request", &worker.post("/execute", &json!({"call": "call-1", "spilled": spilled})));
+    shown.reply(
+        "the result of a long request",
+        &worker.post("/execute", &json!({"call": "call-1", "spilled": spilled})),
+    );
     insta::assert_snapshot!("results", shown.end());
 }
 
