@@ -92,7 +92,7 @@ class Restorer:
         if KEY in found:
             index = found[KEY]
             if len(found) != 1 or type(index) is not int or index < 0:
-                raise WorkerError("invalid-input", "a `$blob` is not an object of that one key with an index")
+                raise WorkerError("invalid-input", "a `$blob` is not the only key of its object, or its value is not an index")
             if index >= len(self._blobs):
                 raise WorkerError(
                     "invalid-input",
