@@ -55,8 +55,8 @@ class Socket:
 
 def outcome(pieces):
     """What becomes of a request: itself, the error that refuses it, or None while it is not whole."""
-    gate = wire.Gate(TOKEN, PORT, MAX_BODY)
-    connection = wire.Connection(Socket(list(filter(None, pieces))), gate, 30.0)
+    access = wire.AccessCheck(TOKEN, PORT, MAX_BODY)
+    connection = wire.Connection(Socket(list(filter(None, pieces))), access, 30.0)
     try:
         while connection.sock.pieces:
             request = connection.receive()

@@ -1,4 +1,4 @@
-"""Where `python DIR` begins. Small, and readable by any Python, so that a too old one can say so."""
+"""The entry point of `python DIR`. It uses syntax that any Python can parse, so that a version that is too old can say so."""
 
 import os
 import sys
@@ -9,13 +9,13 @@ if __name__ == "__main__":
             0,
             (
                 '{"event": "failed", "error": {"code": "unavailable", "message": "this Python is %d.%d, '
-                'and a worker needs 3.9 or newer: name another one in python_path"}}\n' % sys.version_info[:2]
+                'and a worker needs 3.9 or newer: set python_path to a newer Python"}}\n' % sys.version_info[:2]
             ).encode("ascii"),
         )
         sys.exit(1)
 
-    # `python DIR` put the package's inside on the module path, where `settings` or `codec` would hide the plugin's
-    # own modules of that name. The folder above serves for one import; after it the package finds its own parts.
+    # `python DIR` has put the package's own directory on the module path, where `settings` or `codec` would hide modules of
+    # the plugin with the same names. The directory above is needed for one import; then the package finds its own modules.
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     from bivium_worker.start import main
 

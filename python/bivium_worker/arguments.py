@@ -1,5 +1,5 @@
-"""Arguments that a method's types want as more than plain data. Here it is found out whether a method has such types, which most have
-not; `fitting` gives the arguments their forms.
+"""Finds out whether a method has parameters whose arguments need a conversion, which most methods do not have. `conversion` does
+the conversion.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from .asking import optional, unwrapped
 
 PLAIN = frozenset((str, int, float, bool, dict, list, object, type(None)))
 PLAIN_NAMES = frozenset(("str", "int", "float", "bool", "dict", "list", "object", "None", "Any", "typing.Any"))
-"""Types that want nothing."""
+"""Types that need no conversion."""
 
 _plans: WeakKeyDictionary[FunctionType, tuple] = WeakKeyDictionary()
-"""Of each function the names of its parameters, and the types of those that want something."""
+"""For each function the names of its parameters, and the types of those that need a conversion."""
 
 
-def fit(function, call, most: int) -> None:
-    """Gives the arguments of a call the forms that the function wants. Of files so many bytes are read, at most."""
+def convert(function, call, most: int) -> None:
+    """Converts the arguments of a call to the types of the function's parameters. At most `most` bytes are read from files."""
     is_bound = type(function) is MethodType
     inner = function.__func__ if is_bound else function
     if type(inner) is not FunctionType:
@@ -29,21 +29,21 @@ def fit(function, call, most: int) -> None:
     names, kinds = plan
     if not kinds:
         return
-    from .fitting import Fitting
+    from .conversion import Converter
 
-    fitting = Fitting(most)
-    given = [fitting.argument(name, kinds.get(name), value) for name, value in zip(names[is_bound:], call.args)]
+    converter = Converter(most)
+    given = [converter.argument(name, kinds.get(name), value) for name, value in zip(names[is_bound:], call.args)]
     call.args = [*given, *call.args[len(given) :]]
-    call.kwargs = {name: fitting.argument(name, kinds.get(name), value) for name, value in call.kwargs.items()}
+    call.kwargs = {name: converter.argument(name, kinds.get(name), value) for name, value in call.kwargs.items()}
 
 
 def planned(function: FunctionType) -> tuple:
-    """What is to be known of a function."""
+    """The entry of a function in `_plans`."""
     inner = unwrapped(function)
     annotations = optional(inner, "__annotations__")
     if type(annotations) is not dict or all(map(is_plain, annotations.values())):
         return (), {}
-    from .fitting import wants
+    from .conversion import wants
     from .types_within import hints_of
 
     kinds = {name: kind for name, kind in hints_of(function).items() if name != "return" and wants(kind)}
@@ -52,5 +52,5 @@ def planned(function: FunctionType) -> tuple:
 
 
 def is_plain(kind) -> bool:
-    """Whether a type wants nothing, by a look."""
+    """Whether a type obviously needs no conversion."""
     return kind in PLAIN_NAMES if type(kind) is str else type(kind) is type and kind in PLAIN

@@ -1,7 +1,7 @@
-"""Arrays of numpy and torch: views of a blob's file on the way in, `.npy` files on the way out.
+"""Arrays of numpy and torch: views of a blob's file for arguments, `.npy` files for results.
 
-Neither library is loaded for its own sake. On the way in the plugin asks for it; on the way out a value can only be an
-array where its library is loaded.
+The worker never imports these libraries by itself: for an argument the plugin asks for a view, and a result can only be an
+array if its library is loaded already.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ NPY = "application/x-npy"
 
 
 def needed(name: str):
-    """The library, or an error that says how to come by it."""
+    """Imports the library, or raises an error that says how to install it."""
     from importlib import import_module
 
     try:
@@ -46,13 +46,13 @@ def numpy_view(blob, dtype=None, mode: str = "r"):
 
 
 def mapped(numpy, path: str, mode: str):
-    """An `.npy` file, mapped. (`numpy.load` would also take what only looks like one: archives, pickles.)"""
+    """An `.npy` file, mapped. (`numpy.load` would also accept archives and pickles.)"""
     with open(path, "rb") as file:
         version = numpy.lib.format.read_magic(file)
         read = numpy.lib.format.read_array_header_1_0 if version == (1, 0) else numpy.lib.format.read_array_header_2_0
         shape, _, dtype = read(file)
     if 0 in shape and not dtype.hasobject:
-        return numpy.empty(shape, dtype)  # nothing to map, which some versions of numpy cannot
+        return numpy.empty(shape, dtype)  # some versions of numpy cannot map an empty array
     return numpy.lib.format.open_memmap(path, mode=mode)
 
 
@@ -77,8 +77,8 @@ def torch_view(blob, dtype=None):
 
 
 def of(value, at) -> tuple:
-    """What a value of a result is to numpy: `(array, None)`, `(None, plain value)`, or `(None, None)` for neither. `at`
-    refuses what is neither and cannot be told."""
+    """Converts a value of a result: `(array, None)` for an array, `(None, plain value)` for a scalar, `(None, None)` for anything else.
+    `at.refuse` raises for an array or scalar that cannot be sent."""
     tensor = loaded("torch", "Tensor")
     if tensor is not None and isinstance(value, tensor):
         if value.dim() == 0:
@@ -86,7 +86,7 @@ def of(value, at) -> tuple:
         try:
             value = value.detach().cpu().resolve_conj().resolve_neg().numpy()
         except (TypeError, RuntimeError) as error:
-            at.refuse("is a tensor that no numpy array can hold: %s" % error)
+            at.refuse("is a tensor that cannot be converted to a numpy array: %s" % error)
     generic, ndarray = loaded("numpy", "generic"), loaded("numpy", "ndarray")
     if generic is None or ndarray is None:
         return None, None
@@ -105,11 +105,11 @@ def of(value, at) -> tuple:
 
 UNITS = {"W": (604800, 0), "D": (86400, 0), "h": (3600, 0), "m": (60, 0), "s": (1, 0)}
 UNITS.update({"ms": (1, 3), "us": (1, 6), "ns": (1, 9), "ps": (1, 12), "fs": (1, 15), "as": (1, 18)})
-"""numpy's units of time: so many times 10**-places seconds."""
+"""numpy's units of time, each as (count, places): `count` times 10**-places seconds."""
 
 
 def scalar(value, at):
-    """The plain value of a single one of numpy's."""
+    """The plain Python value of a numpy scalar."""
     kind = value.dtype.kind
     if kind in "mM":
         numpy = needed("numpy")
@@ -122,7 +122,7 @@ def scalar(value, at):
         if unit in ("Y", "M"):
             return "%sP%d%s" % ("-" if count < 0 else "", abs(count), unit)
         if unit not in UNITS:
-            at.refuse("is a numpy.timedelta64 without a unit, which says no time: give it one, or give a number")
+            at.refuse("is a numpy.timedelta64 without a unit: give it a unit, or give a number")
         from .values import duration
 
         times, places = UNITS[unit]
@@ -131,12 +131,12 @@ def scalar(value, at):
         return {name: value[name] for name in value.dtype.names}
     plain = value.item()
     if plain is None or isinstance(plain, loaded("numpy", "generic")) and type(plain) is type(value):
-        at.refuse("is a numpy %s, which no plain value can hold" % value.dtype)
+        at.refuse("is a numpy %s, which has no plain Python value" % value.dtype)
     return plain
 
 
 def loaded(module: str, name: str) -> type | None:
-    """A class of a library, if that is loaded."""
+    """A class of a library, if the library is loaded."""
     found = getattr(sys.modules.get(module), name, None)
     return found if isinstance(found, type) else None
 

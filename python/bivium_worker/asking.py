@@ -1,5 +1,5 @@
-"""Asking the plugin's objects what they have. Their own code may answer (`__getattr__`, `__dir__`, descriptors, `__repr__`),
-and may raise anything; here that is no answer. A cancelled call's `Cancelled` alone goes on.
+"""Reading attributes of the plugin's objects. This may run the plugin's code (`__getattr__`, `__dir__`, descriptors, `__repr__`),
+which may raise anything: here an error means that there is no such attribute. Only `Cancelled`, of a cancelled call, is passed on.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from itertools import islice
 from .calls import Cancelled
 
 MOST_NAMES = 100_000
-"""So many names of one object are looked at."""
+"""How many names of one object are read at most."""
 
 DECORATORS = 100
-"""So many functions that wrap one another are looked through."""
+"""How many nested decorators are followed at most."""
 
 
 def attempt(function, *args, default=None):
-    """What the function gives, or the default where it raises."""
+    """What the function returns, or the default if it raises."""
     try:
         return function(*args)
     except Cancelled:
@@ -26,7 +26,7 @@ def attempt(function, *args, default=None):
 
 
 def optional(value, name: str, default=None):
-    """The attribute of this name, or the default where there is none to be had."""
+    """The attribute of this name, or the default if it cannot be read."""
     try:
         return getattr(value, name, default)
     except Cancelled:
@@ -36,7 +36,7 @@ def optional(value, name: str, default=None):
 
 
 def names(value) -> list[str]:
-    """The names of an object's attributes, in order, without what its own `__dir__` gives that is no name."""
+    """The names of an object's attributes, sorted, without what its own `__dir__` returns that is not a string."""
     for ask in (type(value).__dir__, object.__dir__):
         found = attempt(lambda: list(islice(ask(value), MOST_NAMES)))
         if found is not None:
@@ -45,7 +45,7 @@ def names(value) -> list[str]:
 
 
 def unwrapped(function):
-    """The function within its decorators, or None where there is no end to them."""
+    """The function inside its decorators, or None if there are more than `DECORATORS`."""
     for _ in range(DECORATORS):
         inner = optional(function, "__wrapped__")
         if inner is None:

@@ -1,4 +1,4 @@
-"""Blobs: large data that travels as files, never inside the JSON."""
+"""Blobs: large data that is passed as files, never inside the JSON."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ TYPES = {
     ".webp": "image/webp",
     ".zip": "application/zip",
 }
-"""Media types by file name extension, for files that come without one. (The `mimetypes` module reads the machine's
-own tables, so that the same plugin would name its results differently on different machines.)"""
+"""Media types by file name extension, for files without a given type. (The `mimetypes` module reads tables of the machine,
+so the same result would have different types on different machines.)"""
 
 OCTETS = "application/octet-stream"
 
@@ -41,10 +41,10 @@ _alive: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
 
 
 class Blob(str):
-    """A file, as a `str` that is its path: `open(blob)` and any library that takes a file name just work.
+    """A file, as a `str` that is its path: `open(blob)` works, and so does every library that takes a file name.
 
-    A blob that came as an argument is lent: it is there until the call ends, and is to be read only. What was opened
-    or mapped before stays good after that.
+    A blob that is an argument exists until the call ends, and must only be read. A file that was opened
+    or mapped before stays usable after that.
     """
 
     media_type: str
@@ -59,7 +59,7 @@ class Blob(str):
 
     @staticmethod
     def alive() -> list[str]:
-        """The paths of all blobs that somebody holds: the encoder's hint where a `str` may be one of them."""
+        """The paths of all blobs that still exist: if a result contains one of them as text, it may be a blob."""
         return [blob.path for blob in list(_alive.values())] if _alive else []
 
     @property
@@ -68,31 +68,31 @@ class Blob(str):
         return str.__str__(self)
 
     def open(self, mode: str = "rb", **options):
-        """Opens the file, for reading bytes unless told otherwise."""
+        """Opens the file, by default to read bytes."""
         return open(self.path, mode, **options)
 
     def read_bytes(self) -> bytes:
-        """All of it, in memory."""
+        """Reads the whole file into memory."""
         with self.open() as file:
             return file.read()
 
     def mmap(self):
-        """A read-only memory map: no copy, and pages are read as they are touched. An empty file gives `b""`."""
+        """A read-only memory map: nothing is copied, and pages are read when they are used. For an empty file `b""`."""
         import mmap
 
         with self.open() as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
 
     def numpy(self, dtype=None):
-        """A read-only numpy view of the file without a copy: bytes, unless `dtype` says what they are. An `.npy` file
-        brings its own shape and type."""
+        """A read-only numpy view of the file without a copy, of type `dtype` (default: bytes). An `.npy` file
+        has a shape and a type of its own."""
         from . import arrays
 
         return arrays.numpy_view(self, dtype)
 
     def torch(self, dtype=None):
-        """A torch tensor over the file without a copy, as `numpy()` gives it. What is written to it stays in this
-        process, and never reaches the file."""
+        """A torch tensor over the file without a copy, as with `numpy()`. Writes to it stay in this
+        process, and never reach the file."""
         from . import arrays
 
         return arrays.torch_view(self, dtype)
@@ -104,17 +104,17 @@ def media_type_of(path: str) -> str:
 
 
 def handed_back(path: str, exchange: str, media_type: str | None = None) -> dict:
-    """How a reply names a result file: relative to the worker's part of the exchange, and nowhere else.
+    """The entry of a result file in a reply: its path relative to the worker's part of the exchange. It must lie there.
 
-    The host opens it beneath that directory and takes it over: from then on the file is the host's, and read-only.
-    This check is for the message; the host trusts none of it.
+    The host opens it beneath that directory and takes it over: from then on the file belongs to the host and is read-only.
+    The checks here are for good error messages; the host checks everything itself.
     """
     real = os.path.realpath(path)
     inside = exchange + os.sep
     if not real.startswith(inside):
         raise WorkerError(
             "denied",
-            "the result file %r lies outside the worker's part of the exchange: write it below %s (TMPDIR)"
+            "the result file %r is outside the worker's part of the exchange: write it below %s (TMPDIR)"
             % (path, exchange),
         )
     relative = real[len(inside) :]
@@ -122,17 +122,17 @@ def handed_back(path: str, exchange: str, media_type: str | None = None) -> dict
         relative.encode("utf-8")
         info = os.stat(real)
     except UnicodeEncodeError:
-        raise WorkerError("plugin-failed", "the name of the result file %r is no UTF-8" % path) from None
+        raise WorkerError("plugin-failed", "the name of the result file %r is not valid UTF-8" % path) from None
     except OSError as error:
         check_there(exchange)
         raise WorkerError("plugin-failed", "the result file %r cannot be used: %s" % (path, error.strerror)) from None
     if not stat.S_ISREG(info.st_mode):
-        raise WorkerError("plugin-failed", "the result %r is no regular file" % path)
+        raise WorkerError("plugin-failed", "the result %r is not a regular file" % path)
     return {"path": relative, "media_type": media_type or media_type_of(real), "size": info.st_size}
 
 
 def written(write, suffix: str, exchange: str) -> str:
-    """Makes a new file in the worker's part of the exchange, and has `write(file)` fill it."""
+    """Makes a new file in the worker's part of the exchange, calls `write(file)` to fill it, and returns its path."""
     import tempfile
 
     try:
@@ -150,15 +150,15 @@ def written(write, suffix: str, exchange: str) -> str:
 
 
 def check_there(exchange: str) -> None:
-    """Raises what tells the caller of a call whose directory somebody has removed, a cleaner of temporary files say."""
+    """Raises `not-found` if the worker's directory was removed, for example by a program that deletes temporary files."""
     try:
-        # One that is mounted has its path for as long as the worker lives.
+        # A mounted directory keeps its path; that it was removed shows in its link count.
         if os.stat(exchange).st_nlink > 0:
             return
     except OSError:
         pass
     raise WorkerError(
         "not-found",
-        "somebody has removed the worker's directory %s, and with it what the call wrote: keep cleaners of temporary files from it"
+        "the worker's directory %s was removed, with the files of the call: exclude it from cleaners of temporary files"
         % exchange,
     )

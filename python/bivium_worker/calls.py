@@ -1,4 +1,4 @@
-"""Calls: one record for each, found by its id, and the call that the running code belongs to."""
+"""Calls: one object for each call, found by its id, and the call that the running code belongs to."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from .errors import WorkerError
 
 QUEUED, RUNNING, DONE = "queued", "running", "done"
 EARLY_CANCELS = 256
-"""How many ids of calls that have not arrived yet are kept as cancelled."""
+"""How many ids are kept of calls that were cancelled before they arrived."""
 
 
 class Cancelled(BaseException):
-    """Raised in a plugin's code when its call is cancelled. No `Exception`, so that `except Exception` lets it by."""
+    """Raised in a plugin's code when its call is cancelled. Not an `Exception`, so that `except Exception` does not catch it."""
 
 
 class Call:
-    """One execution. Its id is the host's; cancel and progress name it."""
+    """One execution. The host chooses its id, which cancel and progress requests name."""
 
     __slots__ = (
         *("id", "method", "args", "kwargs", "blobs", "state", "cancelled", "looked", "due", "raised"),
@@ -31,30 +31,30 @@ class Call:
         self.args = args
         self.kwargs = kwargs
         self.blobs = blobs
-        """The blobs lent to the plugin for this call, in the request's order."""
+        """The blobs among the arguments, in the request's order."""
         self.envelope: dict = envelope or {}
-        """What the caller says of the call beside its arguments."""
+        """What the caller says about the call beside its arguments."""
         self.kept: dict | None = None
         """What a plugin of the ancestor's keeps in attributes of its object and means for this call (`ancestor`)."""
         self.state = QUEUED
         self.cancelled = False
         self.looked = False
-        """Whether the plugin asked `cancelled()`: then it may end by itself, and is given time to."""
+        """Whether the plugin has called `cancelled()`: then it may end by itself, and gets time to do so."""
         self.due = False
         """Whether the time to end by itself is over."""
         self.raised = False
-        """Whether the exception was raised into the plugin's thread."""
+        """Whether `Cancelled` was raised in the plugin's thread."""
         self.thread: int | None = None
         self.task = None
-        """The asyncio task that runs it, where one does: `(loop, task)`."""
+        """The asyncio task that runs it, if one does: `(loop, task)`."""
         self.lock = threading.Lock()
-        """Held to raise into the thread, and to leave the plugin's code: so a raise never comes too late."""
+        """Held while an exception is raised in the thread, and while the call leaves the plugin's code: so no exception comes too late."""
         self.progress: tuple[float | None, str] | None = None
         self.listener = None
-        """Called after each change of `progress`, where the reply carries events."""
+        """Called after each change of `progress`, if the reply is a stream of events."""
 
     def begin(self) -> None:
-        """Moves from queued to running on the calling thread, unless it was cancelled before."""
+        """Changes the state from queued to running on the calling thread, unless the call was cancelled before."""
         with self.lock:
             if self.cancelled:
                 raise WorkerError("cancelled", "the call was cancelled before it started")
@@ -62,10 +62,10 @@ class Call:
             self.thread = threading.get_ident()
 
     def report(self, fraction: float | None, message: str) -> None:
-        """Notes progress; the newest is the one that counts."""
+        """Stores the newest progress."""
         if fraction is not None:
             fraction = float(fraction)
-            # Below zero is how some libraries say "unknown"; NaN is no JSON.
+            # Some libraries use a negative number for "unknown"; NaN is not valid JSON.
             fraction = min(fraction, 1.0) if fraction >= 0 else None
         self.progress = (fraction, message if isinstance(message, str) else str(message))
         if self.listener is not None:
@@ -73,23 +73,23 @@ class Call:
         self.checkpoint()
 
     def drop(self) -> None:
-        """Lets go of all that the ended call was given and has made. The record itself may live on: in the context of a
-        task that the plugin left behind, for one."""
+        """Drops the arguments and everything else of an ended call. The object itself may live longer, for example in the
+        context of a task that the plugin left behind."""
         self.args, self.kwargs, self.blobs, self.envelope = [], {}, [], {}
         self.listener = None
         if self.kept is not None:
             self.kept = {}
 
     def checkpoint(self) -> None:
-        """Ends a cancelled call that is in the worker's code so often that no exception from outside could meet it
-        in its own. Called by that code where it has nothing left to do."""
+        """Raises `Cancelled` in a cancelled call. For calls that are in the worker's code so often that the exception can hardly
+        be raised in their own. Called at the end of the worker's functions that plugins call."""
         if self.due and not self.raised and self.thread == threading.get_ident():
             self.raised = True
             raise Cancelled("the call was cancelled")
 
 
 class Calls:
-    """All calls that the worker knows of. Dictionaries alone, so that no lock lies on the way of a call."""
+    """All calls that are queued or running. Only dictionaries, so that a call takes no lock."""
 
     def __init__(self) -> None:
         self._known: dict[str, Call] = {}
@@ -98,59 +98,59 @@ class Calls:
         self.count = {"started": 0, "succeeded": 0, "failed": 0, "cancelled": 0}
 
     def admit(self, call: Call) -> None:
-        """Makes the call known, queued. An id in use is refused: cancel and progress could not tell the two apart."""
+        """Adds a queued call. An id that is in use is refused: cancel and progress requests could not tell the two apart."""
         if self._known.setdefault(call.id, call) is not call:
-            raise WorkerError("protocol", "a call with the id %r is under way already" % call.id)
+            raise WorkerError("protocol", "a call with the id %r is queued or running already" % call.id)
         if self._early and self._early.pop(call.id, False):
             call.cancelled = True
 
     def leave(self, call: Call, outcome: str) -> None:
-        """Forgets an ended call."""
+        """Removes an ended call."""
         self._known.pop(call.id, None)
         self.count["started"] += call.thread is not None
         self.count[outcome] += 1
         call.state = DONE
 
     def find(self, ident: str) -> Call | None:
-        """The call of that id, if it is queued or running."""
+        """The call with this id, if it is queued or running."""
         return self._known.get(ident)
 
     def cancel_early(self, ident: str) -> None:
-        """Remembers a cancel that came before its call: the two travel on different connections."""
+        """Remembers a cancel that arrived before its call: the two come on different connections."""
         self._early[ident] = True
         while len(self._early) > EARLY_CANCELS:
             self._early.pop(next(iter(self._early)), None)
 
     def all(self) -> list[Call]:
-        """Those queued and running, oldest first."""
+        """The calls that are queued or running, oldest first."""
         return list(self._known.values())
 
-    def let_go(self) -> None:
-        """In a process that the plugin forked: its code may go on to report progress, and nobody hears of it."""
+    def close_in_child(self) -> None:
+        """In a process that the plugin forked: its code may report progress, which goes nowhere."""
         for call in self.all():
             call.listener = call.thread = None
         self._known.clear()
 
     def running(self) -> list[Call]:
-        """Those whose code is on a thread now."""
+        """The calls whose code is running."""
         return [call for call in self.all() if call.state == RUNNING]
 
 
 CURRENT: ContextVar[Call | None] = ContextVar("bivium_call", default=None)
-"""The call that this thread or task works for."""
+"""The call that this thread or task runs for."""
 
 _calls = Calls()
 
 
 def the_calls() -> Calls:
-    """The worker's one table of calls."""
+    """The worker's calls."""
     return _calls
 
 
 def current() -> Call | None:
     """The call that the calling code belongs to, or None.
 
-    A thread of the plugin's own has no mark of its call. Where just one call runs it can only be that one.
+    A thread that the plugin started has no `CURRENT`. If exactly one call runs, it belongs to that one.
     """
     call = CURRENT.get()
     if call is None:
@@ -160,14 +160,14 @@ def current() -> Call | None:
 
 
 def report_progress(fraction: float | None = None, message: str = "") -> None:
-    """Reports how far the current call is: a fraction from 0 to 1, or None where that is unknown."""
+    """Reports the progress of the current call: a fraction from 0 to 1, or None if it is unknown."""
     call = current()
     if call is not None:
         call.report(fraction, message)
 
 
 def cancelled() -> bool:
-    """Whether the caller wants the current call to end. A plugin that asks is given time to end in good order."""
+    """Whether the caller wants the current call to end. A plugin that calls this gets time to end by itself."""
     call = current()
     if call is None:
         return False

@@ -1,4 +1,4 @@
-"""What an error came from, and who made it. Libraries wrap the errors of the system in their own."""
+"""The causes of an error, and who raised it. Libraries wrap errors of the system in their own."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from types import MemberDescriptorType
 from .error_fields import field, is_a, last_step, parts
 
 MAX_CHAIN = 100
-"""So many errors are looked at, each the cause of another."""
+"""How many causes of an error are looked at at most."""
 
 STANDARD_LIBRARY = os.path.dirname(os.path.realpath(os.__file__)) + os.sep
 
 
 def causes(error: BaseException) -> Iterator[tuple[BaseException, bool]]:
-    """What an error came from, the nearest first, each with whether it surely is a cause: one that was being handled may be over and
-    done with."""
+    """The causes of an error, the nearest first, each with whether it surely is a cause. An error that was only being handled when this
+    one was raised (its `__context__`) may have nothing to do with it."""
     left = [(error, True)]
     seen: set[int] = set()
     while left and len(seen) < MAX_CHAIN:
@@ -33,7 +33,7 @@ def causes(error: BaseException) -> Iterator[tuple[BaseException, bool]]:
 
 
 def held(error: BaseException) -> list[BaseException]:
-    """The errors that libraries keep in one of their own: `reason`, `os_error`, `orig`, a list of them, the parts of a group."""
+    """The errors that a library's error contains: in `reason`, `os_error`, `orig`, in a list, or as parts of a group."""
     found = [*field(error, BaseException, "args"), *field(error, BaseException, "__dict__").values(), *parts(error)]
     for base in type.__dict__["__mro__"].__get__(type(error)):
         if base in (BaseException, object):
@@ -42,7 +42,7 @@ def held(error: BaseException) -> list[BaseException]:
             if type(slot) is MemberDescriptorType:
                 try:
                     found.append(slot.__get__(error))
-                except AttributeError:  # nothing is in it
+                except AttributeError:  # the slot is empty
                     pass
     for value in tuple(found):
         if type(value) in (list, tuple):
@@ -53,22 +53,22 @@ def held(error: BaseException) -> list[BaseException]:
 
 
 def is_answer(error: BaseException, handled: BaseException) -> bool:
-    """Whether a `raise` made the error right where the other one was caught."""
+    """Whether the error was raised by a `raise` in the function that caught the other one."""
     caught, step = field(handled, BaseException, "__traceback__"), last_step(error)
     return caught is not None and step is not None and caught.tb_frame is step.tb_frame and is_raise(step)
 
 
 def is_raise(step) -> bool:
-    """Whether a step of a traceback stands at a `raise` statement."""
+    """Whether an entry of a traceback is at a `raise` statement."""
     from opcode import opmap
 
-    # Code that was compiled to machine code (Cython) has no bytecode to stand in.
+    # Code that was compiled to machine code (Cython) has no bytecode.
     at = step.tb_lasti
     return step.tb_frame.f_code.co_code[at : at + 1] == bytes([opmap["RAISE_VARARGS"]])
 
 
 def is_made(error: BaseException) -> bool:
-    """Whether the plugin made the error: it was never raised, or first by a `raise` outside the standard library."""
+    """Whether the plugin made the error: it was never raised, or first raised by a `raise` outside the standard library."""
     step = last_step(error)
     if step is None:
         return True
@@ -78,7 +78,7 @@ def is_made(error: BaseException) -> bool:
 
 
 def in_library(frame) -> str:
-    """Which file of the standard library a frame's code is from; empty if none."""
+    """The file of the standard library that a frame's code is from; empty if it is from elsewhere."""
     filename = frame.f_code.co_filename
     if not filename.startswith(STANDARD_LIBRARY):
         filename = os.path.realpath(filename)

@@ -1,4 +1,4 @@
-"""The worker's voice on the channel: one JSON object a line, for the handshake and for structured log records."""
+"""Events from the worker to the host: one JSON object a line, for the handshake and for structured log records."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 
 
 class Channel:
-    """Writes events to the host. Safe from any thread, and across an exception raised into the writing one."""
+    """Writes events to the host. Safe from any thread, also when a cancellation is raised in the thread that writes."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -17,7 +17,7 @@ class Channel:
         self.detached = False
 
     def send(self, event: dict) -> None:
-        """Writes one event, or drops it if the host has gone (the guard is about to end us then)."""
+        """Writes one event, or drops it if the host is gone (the guard then ends this process)."""
         self.write(json.dumps(event) + "\n")
 
     def write(self, text: str) -> None:
@@ -26,7 +26,7 @@ class Channel:
             return
         line = text.encode("ascii")
         with self._lock:
-            # What an interrupted write left behind goes first, so that no line is ever cut short for good.
+            # First the rest of a write that was interrupted, so that every line is complete in the end.
             self._rest += line
             try:
                 while self._rest:
@@ -34,7 +34,7 @@ class Channel:
             except OSError:
                 self._rest = b""
 
-    def let_go(self) -> None:
-        """In a process that the plugin forked: closes the channel, on which the host hears of the worker alone."""
+    def close_in_child(self) -> None:
+        """In a process that the plugin forked: closes the channel, which is for the worker alone."""
         self.detached = True
         os.close(self._fd)

@@ -1,10 +1,10 @@
-"""Processes that the plugin forks. They get the signals of a fresh Python and none of the worker's descriptors.
+"""Processes that the plugin forks. They get Python's default signal handlers and none of the worker's descriptors.
 
 The worker handles SIGTERM, SIGINT and the signal that interrupts a call. A forked process inherits handlers, so the
-hooks here put the defaults back, unless the plugin has set its own handler meanwhile. A program that is started by
-exec needs nothing: the kernel resets handlers, and the worker ignores no signal by `SIG_IGN`, which exec would keep.
+hooks here restore the defaults, unless the plugin has set a handler of its own. Programs that are started by
+exec need no hook: the kernel resets handlers, and the worker ignores no signal by `SIG_IGN`, which exec would keep.
 
-The hooks work in the children of the worker only. Their own children have nothing left to undo.
+The hooks act only in children of the worker. In children of these there is nothing left to undo.
 """
 
 from __future__ import annotations
@@ -15,24 +15,25 @@ import sys
 import threading
 
 LOCK = threading.RLock()
-"""Held to fork, and to open, list or close a descriptor that a child must let go of: so no child gets one unlisted."""
+"""Held during a fork, and while a descriptor that children must close is opened, recorded or closed. So no child inherits one
+that is not recorded."""
 
-PATIENCE_S = 1.0
-"""How long a fork waits for the lock: whoever holds it has to wait for the forking thread, if a finalizer wants it so."""
+LOCK_TIMEOUT_S = 1.0
+"""How long a fork waits for the lock. The thread that holds it may be waiting for the forking thread, in a finalizer."""
 
 FRESH = {signal.SIGINT: signal.default_int_handler}
-"""What a fresh Python does with a signal, where that is not the default action."""
+"""Signals for which Python has a handler of its own, in place of the default action."""
 
-_ours: dict[int, object] = {}
+_handlers: dict[int, object] = {}
 _undo: list = []
 _forks: dict[int, list] = {}
-"""By thread, for each fork that is under way: the signals blocked before, and whether the lock is held."""
+"""By thread, for each fork in progress: the signals blocked before, and whether the lock is held."""
 _child = False
 
 
 def install() -> None:
     """Registers the hooks. To be called before the plugin's code runs."""
-    # A Ctrl-C on a terminal reaches the host as well, which decides what becomes of us.
+    # A Ctrl-C on a terminal reaches the host as well, which decides whether the worker ends.
     handle(signal.SIGINT, ignore)
     signal.siginterrupt(signal.SIGINT, False)
     os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
@@ -41,14 +42,14 @@ def install() -> None:
 
 
 def _run_hooks_before_exec() -> None:
-    """What `multiprocessing` spawns with such a Python is forked without the hooks, and nobody waits for the exec: a SIGTERM that
-    came before it was lost in the worker's handler. The hooks run where there is something to call before the exec."""
+    """In these versions `multiprocessing` forks without the hooks and does not wait for the exec: a SIGTERM that arrives before
+    the exec would only run the worker's handler. Python runs the hooks if there is a function to call before the exec."""
     import _posixsubprocess
 
     plain = _posixsubprocess.fork_exec
 
     def fork_exec(*args):
-        # Signals are restored by `subprocess`, which waits for the exec; the last one is what is called before it.
+        # `subprocess` restores signals (args[14]) and waits for the exec. The last argument is called before the exec.
         if len(args) == 21 and not args[14] and args[20] is None:
             args = (*args[:20], int)
         return plain(*args)
@@ -62,12 +63,12 @@ def ignore(*_signal) -> None:
 
 def handle(number: int, handler) -> None:
     """Sets a handler that children do not inherit."""
-    _ours[number] = handler
+    _handlers[number] = handler
     signal.signal(number, handler)
 
 
 def undo(function) -> None:
-    """Has `function` called in each child of the worker. It must not raise."""
+    """Calls `function` in each child of the worker. It must not raise."""
     _undo.append(function)
 
 
@@ -77,8 +78,8 @@ def is_child() -> bool:
 
 
 def end(failure: BaseException | None) -> None:
-    """Ends a child that has come back to the worker's code, as the end of a Python program would. The call is its
-    parent's to answer."""
+    """Ends a child that has returned to the worker's code, as a Python program ends. Only the parent answers the
+    call."""
     status = 0
     if isinstance(failure, SystemExit):
         status = failure.code
@@ -93,21 +94,21 @@ def end(failure: BaseException | None) -> None:
 
 
 def flush() -> None:
-    """Writes out what the plugin has printed."""
+    """Flushes what the plugin has printed."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except Exception:  # the plugin may have put anything in their places
+        except Exception:  # the plugin may have replaced them by anything
             pass
 
 
 def _before() -> None:
     if _child:
         return
-    # A signal that comes between the fork and `_in_child` waits for the right handler. (A plugin's handler may run
+    # A signal between the fork and `_in_child` waits until the right handler is set. (A handler of the plugin may run
     # at any point here and fork as well: hence a stack, and a lock that can be taken twice.)
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, list(_ours))
-    locked = LOCK.acquire(timeout=PATIENCE_S)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, list(_handlers))
+    locked = LOCK.acquire(timeout=LOCK_TIMEOUT_S)
     _forks.setdefault(threading.get_ident(), []).append((mask, locked))
 
 
@@ -131,10 +132,10 @@ def _in_child() -> None:
     if _child:
         return
     _child = True
-    for number, handler in _ours.items():
+    for number, handler in _handlers.items():
         if signal.getsignal(number) == handler:
             signal.signal(number, FRESH.get(number, signal.SIG_DFL))
-    # Of an event loop in the parent, where a number written by a child would be taken for a signal of its own.
+    # An event loop in the parent would take a number that the child writes for a signal of its own.
     signal.set_wakeup_fd(-1)
     for function in _undo:
         function()

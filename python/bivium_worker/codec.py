@@ -1,10 +1,10 @@
-"""JSON in and out: `{"$blob": n}` stands for a blob.
+"""Decodes requests and encodes results as JSON, in which `{"$blob": n}` stands for a blob.
 
 Decoding is one pass of the C decoder. Encoding is one pass of the C encoder for nearly every result (`quick`). A
-second one, in Python (`values`), is taken where the first cannot have been right: a result with objects that are no JSON,
-one that may hold a `Blob` (a `str` to the C encoder), or data whose own keys read `$blob`. It knows where in the
-result it is, and so does its error. What the first one lets by, the host finds where it reads the result: integers that
-JSON's numbers do not hold exactly, and keys that are the same as texts.
+second encoder in Python (`values`) is used where the first may be wrong: for a result with objects that are not JSON,
+one that may contain a `Blob` (which is a `str` to the C encoder), or data with the key `$blob`. It tracks its place in
+the result, and names it in errors. Two things the first one does not check; the host finds them when it reads the result:
+integers that JSON numbers cannot represent exactly, and different keys with the same text.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from .errors import WorkerError
 KEY = "$blob"
 
 def reserved(key: str) -> bool:
-    """Whether a key is `$blob` behind any number of further `$`: such keys carry one more `$` in JSON."""
+    """Whether a key is `$blob` with any number of further `$` in front: such keys get one more `$` in JSON."""
     return key.endswith(KEY) and key.strip("$") == "blob"
 
 
 def refuse_constant(name: str):
-    """NaN and the infinities are no JSON, though Python's decoder takes them."""
-    raise ValueError("%s is no JSON" % name)
+    """Refuses NaN and the infinities, which are not JSON, though Python's decoder accepts them."""
+    raise ValueError("%s is not JSON" % name)
 
 
 PLAIN = json.JSONDecoder(parse_constant=refuse_constant)
 
 
 def decode(body: bytes | bytearray, limit: int) -> tuple[dict, list[Blob]]:
-    """Decodes a request's object and the blobs that it lends, references in it replaced by those. A long one lies in
-    a file, which may have `limit` bytes."""
+    """Decodes a request's object and its blobs; references to blobs in it are replaced by the blobs. A long request is in
+    a file, of at most `limit` bytes."""
     given, blobs = parse(body)
     if "spilled" in given:
         from . import spill
@@ -46,10 +46,10 @@ def parse(body: bytes | bytearray) -> tuple[dict, list[Blob]]:
         text = body.decode("utf-8") if body else "{}"
         given = PLAIN.decode(text)
         if not isinstance(given, dict):
-            raise ValueError("it is no object")
+            raise ValueError("it is not an object")
         blobs = [lend(entry) for entry in listed(given, "blobs")]
-        # Only a text that can hold the key, perhaps written with escapes, is read again with the hook. (A single character
-        # is found sixty times faster than two.)
+        # Only a text that may contain the key, perhaps written with escapes, is decoded again with the hook. (Searching for a
+        # single character is sixty times faster than for two.)
         if ("$" in text and 'blob"' in text) or ("\\" in text and "\\u" in text):
             given = json.JSONDecoder(parse_constant=refuse_constant, object_hook=Restorer(blobs)).decode(text)
         return given, blobs
@@ -60,7 +60,7 @@ def parse(body: bytes | bytearray) -> tuple[dict, list[Blob]]:
 
 
 def listed(given: dict, key: str) -> list:
-    """A list out of a request; absent is empty."""
+    """A list of a request; empty if the key is missing."""
     value = given.get(key)
     if value is None:
         return []
@@ -70,7 +70,7 @@ def listed(given: dict, key: str) -> list:
 
 
 def lend(entry) -> Blob:
-    """A blob as the request describes it."""
+    """The blob that the request describes."""
     path = entry.get("path") if isinstance(entry, dict) else None
     if not isinstance(path, str):
         raise WorkerError("protocol", "a blob of the request has no path")
@@ -82,7 +82,7 @@ def lend(entry) -> Blob:
 
 
 class Restorer:
-    """Puts blobs in place of references, and takes the extra `$` off escaped keys."""
+    """Replaces references by blobs, and removes the extra `$` of escaped keys."""
 
     def __init__(self, blobs: list[Blob]) -> None:
         self._blobs = blobs
@@ -92,7 +92,7 @@ class Restorer:
         if KEY in found:
             index = found[KEY]
             if len(found) != 1 or type(index) is not int or index < 0:
-                raise WorkerError("invalid-input", "a `$blob` is not an object of that one key with an index")
+                raise WorkerError("invalid-input", "a `$blob` is not the only key of its object, or its value is not an index")
             if index >= len(self._blobs):
                 raise WorkerError(
                     "invalid-input",
@@ -105,19 +105,19 @@ class Restorer:
 
 
 def unknown(value):
-    """The C encoder's way out of a value that is no JSON."""
+    """Called by the C encoder for a value that is not JSON."""
     raise Unknown
 
 
 class Unknown(Exception):
-    """A result needs the careful encoder."""
+    """The result needs the encoder in `values`."""
 
 
 STRICT = json.JSONEncoder(
     ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":"), default=unknown
 )
 try:
-    # What `STRICT.encode` makes anew for every text, for three times the cost of a small one.
+    # `STRICT.encode` makes a new encoder for every text, which triples the cost of a small one.
     from json.encoder import c_make_encoder, encode_basestring
 
     _pieces = c_make_encoder(None, unknown, encode_basestring, None, ":", ",", False, False, False)
@@ -126,7 +126,7 @@ try:
         return "".join(_pieces(value, 0))
 
     short({"": [""]})
-except (ImportError, TypeError):  # no C encoder, or one of another shape
+except (ImportError, TypeError):  # no C encoder, or one with other parameters
     short = STRICT.encode
 
 LONG = 4096
@@ -136,8 +136,8 @@ RARE = [chr(code) for code in range(32) if chr(code) not in "\n\r\t"]
 
 
 def dumps(value) -> str:
-    """JSON text, strictly; `Unknown` for what is none. A long text that is the result, or stands in it under a key, is not
-    looked at character by character where that is a waste."""
+    """Strict JSON text; raises `Unknown` for a value that is not JSON. A long string that is the result, or a member of it, is
+    not escaped character by character if that can be avoided."""
     kind = type(value)
     if kind is dict:
         for item in value.values():
@@ -152,8 +152,8 @@ def dumps(value) -> str:
 
 
 def is_prose(text: str) -> bool:
-    """Whether it is likely that little of it needs an escape, and nothing a rare one: to search a text for a character is
-    far quicker than to look at each."""
+    """Whether probably few characters need an escape, and none a rare one: then searching for these characters is
+    far faster than looking at each character."""
     return (
         text.isascii()
         and sum([text.count(found, 0, SAMPLE) for found, _ in ESCAPES]) <= SAMPLE // 50
@@ -162,15 +162,15 @@ def is_prose(text: str) -> bool:
 
 
 def member(key, item) -> str:
-    """A key and its item."""
+    """A key and its item as JSON."""
     if type(key) is str:
         return "%s:%s" % (dumps(key), dumps(item))
-    # Numbers and the like become texts, by the encoder's own rules.
+    # Numbers and the like become strings, by the encoder's own rules.
     return short({key: None})[1:-5] + dumps(item)
 
 
 def quick(value) -> bytes | None:
-    """The JSON text of a result that is plain data, or None for one that the careful encoder must look at."""
+    """The JSON text of a result that is plain data, or None if the encoder in `values` is needed."""
     try:
         text = dumps(value)
     except (Unknown, TypeError, ValueError, RecursionError):
@@ -184,5 +184,5 @@ def quick(value) -> bytes | None:
 
 
 def as_json(path: str) -> str:
-    """How a path stands in JSON text."""
+    """A path as it is written in JSON text."""
     return json.dumps(path, ensure_ascii=False)

@@ -1,21 +1,25 @@
-"""What kept a confined plugin from an SQLite database. SQLite's errors do not tell which one it was."""
+"""Why a confined plugin could not use an SQLite database. SQLite's errors do not say which database it was."""
 
 from __future__ import annotations
 
 import os
 
 from . import grants
-from .findings import FILESYSTEM, HELD, Finding
+from .findings import FILESYSTEM, CONFINED, Finding
 
-FILES = HELD + "SQLite writes its database and files beside it, so their directory %s goes into permissions.filesystem, to write"
-WRITE = HELD + 'to write to an SQLite database its directory needs `"mode": "write"` in permissions.filesystem, and %s is granted to be read'
+FILES = CONFINED + (
+    'SQLite writes its database and files beside it, so add their directory %s to permissions.filesystem with `"mode": "write"`'
+)
+WRITE = CONFINED + (
+    'to write to an SQLite database its directory needs `"mode": "write"` in permissions.filesystem, and %s is granted for reading only'
+)
 
 UNABLE = "unable to open database file"
 READ_ONLY = "attempt to write a readonly database"
-"""What SQLite says. The database is not in it."""
+"""SQLite's messages. They do not name the database."""
 
 _database: object = None
-"""The database that was opened last."""
+"""The database that was opened last, as it was given to `sqlite3.connect`."""
 
 
 def watch(event: str, args: tuple) -> None:
@@ -26,7 +30,7 @@ def watch(event: str, args: tuple) -> None:
 
 
 def of(text: str) -> Finding | None:
-    """What to do about what SQLite says of the database that was opened last."""
+    """What to do about an error of SQLite, which is about the database that was opened last."""
     if text not in (UNABLE, READ_ONLY):
         return None
     path, mode = last()
@@ -47,7 +51,7 @@ def of(text: str) -> Finding | None:
 
 
 def last() -> tuple[str, str]:
-    """The path of the database that was opened last, empty if it has none, and the `mode` that its URI gives."""
+    """The path of the database that was opened last, empty if it has none, and the `mode` in its URI."""
     try:
         path = os.fsdecode(_database)
     except TypeError:
@@ -64,7 +68,7 @@ def last() -> tuple[str, str]:
 
 
 def found_by(path: str, why: str | None) -> Finding | None:
-    """What `grants.forbids` found of a database: a missing grant, or the file whose mode or owner forbids it."""
+    """The finding for a result of `grants.forbids`: a missing grant, or the file whose mode or owner forbids it."""
     return denied(path) if why == grants.GRANT else grants.by_mode(why)
 
 

@@ -1,4 +1,4 @@
-"""What a confined plugin was kept from, found behind an error that it raised, and which permission it takes."""
+"""Finds out from an error that a confined plugin raised what the plugin was denied, and which permission would allow it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .causes import causes, in_library, is_made
 from .error_fields import field, is_a, last_frame, number_of
 from .findings import ALL, Finding
 
-SHARED = "locks between processes need a /dev/shm of the plugin's own, which a machine without mount namespaces does not give"
+SHARED = "locks between processes need a private /dev/shm, which a plugin does not have on a machine without mount namespaces"
 
 NO_LIBRARY = ": cannot open shared object file: "
-"""What stands between the file and the reason where the dynamic linker cannot have a library."""
+"""The text between file and reason in the dynamic linker's error about a library that it cannot open."""
 SHARING = frozenset(os.path.join("multiprocessing", name) for name in ("heap.py", "shared_memory.py", "synchronize.py"))
 
 _confined = False
@@ -24,8 +24,8 @@ _is_watching = False
 
 
 def hold(confined: bool, private: list[str], lookups: bool, granted: list[dict]) -> None:
-    """Notes how this worker is held. `private` are the directories that stand for the host's and hold nothing of it; with `lookups` it
-    may look up the names of hosts; `granted` are the directories of permissions.filesystem."""
+    """Notes how this worker is confined. `private` are the empty directories that replace directories of the host; with `lookups` it
+    may look up host names; `granted` are the directories of permissions.filesystem."""
     global _confined, _lookups, _is_watching
     _confined, _lookups = confined, lookups
     grants.hold(private, granted)
@@ -35,7 +35,7 @@ def hold(confined: bool, private: list[str], lookups: bool, granted: list[dict])
 
 
 def own(error: BaseException) -> Finding | None:
-    """What to do about an error that is itself the answer to something that the plugin may not do."""
+    """What to do about an error that is itself a denial."""
     try:
         return of(error, True) if _confined else None
     except BaseException:  # code of the error's class that we did not expect to run
@@ -43,8 +43,8 @@ def own(error: BaseException) -> Finding | None:
 
 
 def behind(error: BaseException) -> tuple[Finding, BaseException] | None:
-    """The same about the nearest of the error's causes that was denied, and that cause; if none was, about the nearest that is
-    known. An error that was handled before another one came is a hint, and does not make the call `denied`."""
+    """The same for the nearest cause of the error that is a denial, and that cause; if none is, for the nearest cause that can be
+    explained. An error that was being handled when another one was raised is only a hint, and does not make the call `denied`."""
     hint = None
     try:
         for cause, is_sure in causes(error) if _confined else ():
@@ -59,7 +59,7 @@ def behind(error: BaseException) -> tuple[Finding, BaseException] | None:
 
 
 def of(error: BaseException, is_sure: bool) -> Finding | None:
-    """What to do about this error, not looking at its causes. Of one that is not surely a cause only what the system refuses counts."""
+    """What to do about this error, without its causes. If it is not surely a cause, only refusals of the system count."""
     number, made = number_of(error), is_made(error)
     if made and not is_quoted(error, number):
         return None
@@ -78,14 +78,14 @@ def of(error: BaseException, is_sure: bool) -> Finding | None:
 
 
 def is_quoted(error: BaseException, number: int | None) -> bool:
-    """Whether an error that the plugin raised repeats the system's own words, as those do that call it by `ctypes`."""
+    """Whether an error that the plugin raised has the system's own message, as code that uses `ctypes` raises it."""
     if number is None or field(error, BaseException, "__traceback__") is None:
         return False
     return field(error, OSError, "strerror") == os.strerror(number)
 
 
 def of_text(error: BaseException) -> Finding | None:
-    """The same of errors that say in words alone what the system said."""
+    """The same for errors that contain the system's error only as text."""
     text = next((text for text in field(error, BaseException, "args")[:1] if type(text) is str), "")
     sqlite3 = sys.modules.get("sqlite3")
     if sqlite3 is not None and is_a(error, sqlite3.OperationalError):
@@ -99,7 +99,7 @@ def of_text(error: BaseException) -> Finding | None:
 
 
 def refused(error: BaseException, number: int, made: bool) -> Finding | None:
-    """What to do about what the system refuses; of an error that the plugin `made`, only where a file is out of reach indeed."""
+    """What to do about a refusal of the system; for an error that the plugin `made`, only if a file really cannot be reached."""
     if is_shared(error):
         return Finding(SHARED, ALL, "memory or locks that processes share")
     paths = [path for path in (field(error, OSError, name) for name in ("filename", "filename2")) if path is not None]
@@ -113,12 +113,12 @@ def refused(error: BaseException, number: int, made: bool) -> Finding | None:
 
 
 def is_running(error: OSError) -> bool:
-    """Whether it is the standard library's attempt to run a program."""
+    """Whether the error comes from running a program with the standard library."""
     frame = last_frame(error)
     return frame is not None and in_library(frame) == "subprocess.py"
 
 
 def is_shared(error: OSError) -> bool:
-    """Whether it is about memory or locks that processes share. Their names are no files."""
+    """Whether the error is about memory or locks that processes share. Their names are not file names."""
     frame = last_frame(error)
     return frame is not None and in_library(frame) in SHARING

@@ -1,7 +1,7 @@
-"""What a docstring says of each parameter, in the three forms that people write.
+"""Finds what a docstring says about each parameter, in the three common styles.
 
 `Args:` with indented entries (Google), `Parameters` underlined (NumPy), `:param NAME:` (Sphinx). The host reads sources by the same
-rules (`crates/bivium-worker/src/outline/docstring.rs`): a change here is a change there.
+rules (`crates/bivium-worker/src/outline/docstring.rs`): change both together.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ SECTIONS = (
     *("args", "arguments", "parameters", "params", "keyword args", "keyword arguments", "other parameters", "attributes"),
 )
 LONGEST = 500
-"""As many characters are kept of one."""
+"""How many characters of one description are kept."""
 
 FIELD = re.compile(r":(?:param|parameter|arg|argument|key|keyword)\s(?:.*\s)?\*{0,2}(\w+)\s*:(.*)")
 ENTRY = re.compile(r"\*{0,2}(\w+)\s*(?:\(.*?\))?\s*:(.*)")
 
 
 def parameters(doc: str) -> dict[str, str]:
-    """What is said of each, by name, on one line. `doc` is without the indentation of its source."""
+    """The description of each parameter by name, each on one line. `doc` has the indentation of its source removed."""
     reader = Reader()
     lines = [line.expandtabs() for line in doc.splitlines()]
     for line, following in zip(lines, lines[1:] + [""]):
@@ -33,12 +33,12 @@ class Reader:
     def __init__(self) -> None:
         self.found: dict[str, list[str]] = {}
         self._names: list[str] = []
-        """Of what the next words are told."""
+        """The parameters that the next words describe."""
         self._form = ""
         self._indent = 0
-        """Where the section's heading stands, or the field."""
+        """The indentation of the section's heading, or of the field."""
         self._entries = 0
-        """Where the entries of a section with indented ones stand; 0 before the first."""
+        """The indentation of the entries in a section with indented entries; 0 before the first."""
 
     def line(self, text: str, indent: int, following: str) -> None:
         """Takes the next line."""

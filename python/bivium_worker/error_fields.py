@@ -1,4 +1,4 @@
-"""What Python itself keeps of an error: its number, its parts, where it was raised. Runs no code of the error's class."""
+"""Reads the fields of an error that Python itself keeps: its number, its parts, its traceback. Runs no code of the error's class."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections.abc import Iterator
 
 
 def is_a(error: BaseException, kind: type | tuple) -> bool:
-    """As `isinstance`, which would ask the error's own `__class__`."""
+    """As `isinstance`, which would run the class's code for `__class__`."""
     return issubclass(type(error), kind)
 
 
 def field(error: BaseException, kind: type, name: str):
-    """What Python itself keeps of an error under this name, for all classes beneath `kind`. Runs no code of the error's class, which
-    may have put a property over it."""
+    """The field that `kind`, a class of Python's own, has under this name. Runs no code of the error's class, which may have a
+    property of the same name."""
     return kind.__dict__[name].__get__(error)
 
 
 def number_of(error: BaseException) -> int | None:
-    """The system's number of an error, if it has one."""
+    """The `errno` of an error, if it has one."""
     number = field(error, OSError, "errno") if is_a(error, OSError) else None
     return number if type(number) is int else None
 
 
 def parts(error: BaseException) -> tuple:
-    """The errors that a group of them is made of; also of what stands for a group before Python 3.11."""
+    """The errors in an exception group; also in the classes that libraries use for groups before Python 3.11."""
     group = getattr(builtins, "BaseExceptionGroup", None)
     if group is not None and is_a(error, group):
         return field(error, group, "exceptions")
@@ -34,7 +34,7 @@ def parts(error: BaseException) -> tuple:
 
 
 def last_step(error: BaseException):
-    """The innermost step of its traceback: where it was first raised."""
+    """The innermost entry of its traceback: where it was first raised."""
     step = found = field(error, BaseException, "__traceback__")
     while step is not None:
         found, step = step, step.tb_next
@@ -48,7 +48,7 @@ def last_frame(error: BaseException):
 
 
 def frames(error: BaseException) -> Iterator:
-    """The frames of its traceback, from the outermost on."""
+    """The frames of its traceback, the outermost first."""
     step = field(error, BaseException, "__traceback__")
     while step is not None:
         yield step.tb_frame

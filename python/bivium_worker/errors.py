@@ -1,4 +1,4 @@
-"""Errors as the host reads them: one kebab-case code for each kind, the same as on the other road."""
+"""Errors as the host reads them: one kebab-case code for each kind, the same codes as for components."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ STATUS = {
     "protocol": 400,
     "internal": 500,
 }
-"""The HTTP status that goes with a code. Hosts read the code; the status is for `curl` and proxies."""
+"""The HTTP status for each code. Hosts read the code; the status is for `curl` and proxies."""
 
 MAX_TEXT = 64 * 1024
-"""No message or traceback is longer: the host keeps them in memory and shows them to people."""
+"""The most characters of a message or traceback: the host keeps them in memory and shows them to people."""
 
 FULL = {
     "ENOMEM": "memory_mb",
@@ -35,22 +35,22 @@ FULL = {
     "ENOSPC": None,
     "EDQUOT": None,
 }
-"""Errors of the system that mean that something is used up, and the limits that may be behind them."""
+"""Errors of the system that mean that something is used up, and the limits that may have caused them."""
 
 GPU_FULL = frozenset({"OutOfMemoryError", "ResourceExhaustedError"})
-"""What Torch and CuPy, and what TensorFlow, call their error of a GPU whose memory is used up."""
+"""The names of the errors for GPU memory that is used up, of Torch and CuPy, and of TensorFlow."""
 
 MAX_NAME = 200
-"""So many characters of a class's name are told, and of its module's."""
+"""The most characters of a class's name that are reported, and of its module's name."""
 
 MAX_CAUSE = 300
-"""So many characters are told of an error that is behind another."""
+"""The most characters that are reported of an error that caused another."""
 
 IMPORTS = "<frozen importlib"
-"""How the names of the files begin that Python imports with."""
+"""The prefix of the file names of Python's import system."""
 
 MAX_CHAIN = 1000
-"""Of so many errors, each the cause of another, we let go."""
+"""How many errors that caused one another are cleared at most."""
 
 GENERATORS = 0x20 | 0x80 | 0x200
 """The flags of code whose frames can be suspended: generators, coroutines, asynchronous generators."""
@@ -59,7 +59,7 @@ HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
 class WorkerError(Exception):
-    """A failure that the worker itself found, under the code that says whose it is."""
+    """An error that the worker itself found, with the code for the host."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -76,13 +76,13 @@ def hold(limits: dict[str, int]) -> None:
 
 
 def unfit(what: str) -> WorkerError:
-    """The error for a result that holds what cannot travel; `what` begins with the place in it."""
+    """The error for a result that cannot be sent; `what` begins with the place in it."""
     return WorkerError("plugin-failed", "the result cannot be handed back: %s" % what)
 
 
 def describe(error: BaseException) -> dict:
-    """The error object of a reply: code, message, and for the plugin's own errors its type and traceback. Whatever the error's own code
-    does, it raises nothing."""
+    """The error object of a reply: code, message, and for the plugin's own errors the type and traceback. It never raises, whatever
+    the error's own code does."""
     try:
         return described(error)
     except BaseException as inner:  # code of the error's class that we did not expect to run
@@ -91,7 +91,7 @@ def describe(error: BaseException) -> dict:
 
 
 def described(error: BaseException) -> dict:
-    """What `describe` says."""
+    """Does the work of `describe`."""
     if is_a(error, WorkerError):
         found = {"code": error.code, "message": clip(str(error))}
         cause = field(error, BaseException, "__cause__")
@@ -107,7 +107,7 @@ def described(error: BaseException) -> dict:
 
 
 def add_help(found: dict, help: str | None, finding: Finding | None) -> None:
-    """What to do about it, where we know, and what the host is to record of a denial."""
+    """Adds what to do about the error, if that is known, and what the host must record of a denial."""
     if help:
         found["help"] = clip(help)
     if finding and finding.is_denied:
@@ -115,12 +115,12 @@ def add_help(found: dict, help: str | None, finding: Finding | None) -> None:
 
 
 def kind_of(error: BaseException) -> tuple[str, str | None, Finding | None]:
-    """The code of an error that the plugin raised, what to do about it, and what is known of it where it is a confined plugin's."""
+    """The code of an error that the plugin raised, what to do about it, and the finding if the plugin is confined."""
     finding = denials.own(error)
     if finding:
         return "denied" if finding.is_denied else "plugin-failed", finding.help, finding
     if not GPU_FULL.isdisjoint(type.__dict__["__name__"].__get__(base) for base in type.__dict__["__mro__"].__get__(type(error))):
-        return "resource-exhausted", "resources.min_gpu_vram_mb lets calls wait until that much GPU memory is free", None
+        return "resource-exhausted", "set resources.min_gpu_vram_mb: calls then wait until that much GPU memory is free", None
     name = "ENOMEM" if is_a(error, MemoryError) else None
     number = number_of(error)
     if number is not None:
@@ -134,14 +134,14 @@ def kind_of(error: BaseException) -> tuple[str, str | None, Finding | None]:
     if found is None:
         return "plugin-failed", None, None
     finding, cause = found
-    code, how = ("denied", "behind it is") if finding.is_denied else ("plugin-failed", "before it came")
+    code, how = ("denied", "it was caused by") if finding.is_denied else ("plugin-failed", "an earlier error was")
     return code, "%s %s: %s; %s" % (how, name_of(type(cause)), text_of(cause)[:MAX_CAUSE], finding.help), finding
 
 
 def text_of(error: BaseException) -> str:
-    """What the error says; never empty, and never an error itself."""
+    """The error's message. It is never empty, and this never raises."""
     try:
-        # Of a class of its own for texts as plain text: its methods are the plugin's code too.
+        # As a plain `str`: the methods of a subclass are the plugin's code too.
         text = str.join("", [str(error)])
     except BaseException as inner:  # a plugin's own __str__ may do anything
         text = "(its __str__ raised %s)" % name_of(type(inner))
@@ -151,7 +151,7 @@ def text_of(error: BaseException) -> str:
 
 
 def name_of(kind: type) -> str:
-    """`ValueError`, but `pkg.errors.Broken` for what is not built in. Runs no code of the class's or its metaclass's."""
+    """`ValueError`, but `pkg.errors.Broken` for a class that is not built in. Runs no code of the class or its metaclass."""
     module, name = (type.__dict__[key].__get__(kind) for key in ("__module__", "__qualname__"))
     name = clip(str.join("", [name])[:MAX_NAME])
     if not issubclass(type(module), str):
@@ -161,7 +161,7 @@ def name_of(kind: type) -> str:
 
 
 def trace(error: BaseException) -> str:
-    """The whole traceback, from the plugin's first frame on, causes included, without the frames of the import machinery."""
+    """The traceback from the plugin's first frame on, with causes, without the frames of the import system."""
     import traceback
 
     step = field(error, BaseException, "__traceback__")
@@ -186,14 +186,14 @@ def trace(error: BaseException) -> str:
 
 
 def is_import(filename: str) -> bool:
-    """Whether code of this file is the import machinery's, as Python itself leaves it out where a statement imports."""
+    """Whether this file belongs to the import system, whose frames Python itself leaves out for `import` statements."""
     return filename.startswith(IMPORTS) or filename.endswith(os.path.join("importlib", "__init__.py"))
 
 
 def forget(error: BaseException) -> None:
-    """Lets go of what an error keeps alive: the local variables of the frames in its traceback, and in the tracebacks of
-    the errors that it came from. A frame that holds its own error would else stay until a garbage collection, with
-    all that the call has made; and so would the frames of an error that the plugin keeps."""
+    """Clears what an error keeps alive: the local variables of the frames in its traceback, and in the tracebacks of
+    its causes. Otherwise a frame that refers to its own error would stay in memory until a garbage collection, with
+    all objects of the call, and so would the frames of an error that the plugin keeps."""
     for name in ("last_exc", "last_type", "last_value", "last_traceback"):
         vars(sys).pop(name, None)
     left: list = [error]
@@ -209,8 +209,8 @@ def forget(error: BaseException) -> None:
 
 
 def clear(frame) -> None:
-    """Clears the local variables of a frame that has ended. One that runs or is suspended stays as it is."""
-    # Before Python 3.13 clearing a suspended one would end its generator.
+    """Clears the local variables of a frame that has ended. A frame that runs or is suspended is not changed."""
+    # Before Python 3.13, clearing a suspended frame would close its generator.
     if frame.f_code.co_flags & GENERATORS and sys.version_info < (3, 13) and is_suspended(frame):
         return
     try:
@@ -220,24 +220,24 @@ def clear(frame) -> None:
 
 
 def is_suspended(frame) -> bool:
-    """Whether a generator's frame may wait at a `yield` or `await`: where it was last is one."""
+    """Whether a generator's frame may be waiting at a `yield` or `await`: its last instruction is one."""
     from opcode import opmap
 
     yields = (opmap["YIELD_VALUE"], opmap.get("YIELD_FROM"))
     code, last = frame.f_code.co_code, frame.f_lasti
-    # Until Python 3.10 a frame that waits at a `yield from` stands on the instruction before.
+    # Until Python 3.10 the last instruction of a frame that waits at a `yield from` is the one before it.
     return any(code[at] in yields for at in (last, last + 2) if 0 <= at < len(code))
 
 
 def clip(text: str) -> str:
-    """Cuts the middle of what is too long, and replaces what no UTF-8 can hold."""
+    """Cuts the middle of a text that is too long, and replaces characters that UTF-8 cannot encode."""
     if len(text) > MAX_TEXT:
         text = text[: MAX_TEXT // 2] + "\n[…]\n" + text[-MAX_TEXT // 2 :]
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def complain(what: str) -> None:
-    """Says on stderr what went wrong in the worker where no reply can carry it."""
+    """Writes an error of the worker to stderr, where no reply can contain it."""
     try:
         sys.stderr.write("bivium worker: %s\n" % what)
         sys.stderr.flush()

@@ -1,7 +1,7 @@
-"""Running a call: into the plugin's code and out again, with exactly one outcome.
+"""Runs calls of the plugin's code, each with exactly one outcome.
 
-The outcome is the plugin's result, its error, or `cancelled`: whatever the code does after its call was cancelled,
-the answer is `cancelled`, so that a caller who has asked for an end is told that it came.
+The outcome is the plugin's result, its error, or `cancelled`. Whatever the code does after its call was cancelled,
+the answer is `cancelled`, so that a caller who has cancelled the call knows that it has ended.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .codec import quick
 from .error_fields import is_a, last_frame
 from .errors import HERE, STATUS, WorkerError, describe, forget, text_of
 from .loops import Loops
-from .outlet import Abandoned, Events, compact, patience, send
+from .replies import Events, SendTimeout, compact, send, timeout_after
 from .plugin import Plugin
 from .settings import Settings
 from .wire import Closed, Connection, reply
@@ -25,11 +25,11 @@ from .wire import Closed, Connection, reply
 END = object()
 
 INLINE = 256 * 1024
-"""A result of more JSON than this goes to a file."""
+"""A result with more bytes of JSON than this is written to a file."""
 
 
 class Executor:
-    """Runs calls of one plugin, on whichever thread asks."""
+    """Runs calls of one plugin, each on the thread that asks for it."""
 
     def __init__(self, plugin: Plugin, settings: Settings, calls, later) -> None:
         self._plugin = plugin
@@ -40,7 +40,7 @@ class Executor:
         self.loops = Loops(shared=settings.concurrency > 1)
 
     def unary(self, connection: Connection, call: Call) -> None:
-        """One call, one reply. Raises `Closed` if the reply could not be delivered."""
+        """Runs one call and sends one reply. Raises `Closed` if the reply could not be sent."""
 
         def work() -> tuple[bytes, bytes]:
             value = self.run(self._plugin.method(call.method), call)
@@ -54,12 +54,12 @@ class Executor:
         else:
             status, body = STATUS[error["code"]], compact({"error": error})
         try:
-            send(connection.sock, reply(status, body), patience(self._settings.request_timeout_s))
-        except Abandoned:
+            send(connection.sock, reply(status, body), timeout_after(self._settings.request_timeout_s))
+        except SendTimeout:
             raise Closed from None
 
     def stream(self, connection: Connection, call: Call, unary: bool) -> None:
-        """One call, a reply of events. A `unary` one has a single result and is here for its progress."""
+        """Runs one call whose reply is a stream of events. A `unary` one has a single result; the stream is for its progress."""
         events = Events(connection.sock, call, self._later)
         call.listener = events.progressed
 
@@ -80,32 +80,32 @@ class Executor:
                         chunk(item, False)
                         del item
                 finally:
-                    # Now, and not when the error's traceback is let go: it is the plugin's code that runs here.
+                    # Here, and not when the error's traceback is dropped: closing runs the plugin's code.
                     items.close()
 
         _, error = self._settle(work, call, connection)
         try:
             events.finish(error)
-        except Abandoned:
+        except SendTimeout:
             raise Closed from None
 
     def hook(self, connection: Connection, call: Call, work) -> None:
-        """One of the plugin's lifecycle methods, by the rules of a call."""
+        """Runs one of the plugin's lifecycle methods, by the rules of a call."""
         encoded, error = self._settle(lambda: self._encoded(work(call), call, b"result"), call, connection)
         if error is None:
             status, body = 200, b'{%s,"blobs":%s}' % encoded
         else:
             status, body = STATUS[error["code"]], compact({"error": error})
         try:
-            send(connection.sock, reply(status, body), patience(self._settings.request_timeout_s))
-        except Abandoned:
+            send(connection.sock, reply(status, body), timeout_after(self._settings.request_timeout_s))
+        except SendTimeout:
             raise Closed from None
 
     def run(self, function, call: Call):
-        """Calls a function of the plugin's; awaits what it gives, if that is to be awaited."""
+        """Calls a function of the plugin; awaits its result if that is awaitable."""
         if call.kwargs:
-            placed(function, call)
-        arguments.fit(function, call, self._settings.max_reply_bytes)
+            positioned(function, call)
+        arguments.convert(function, call, self._settings.max_reply_bytes)
         try:
             value = enter(function, call.args, call.kwargs)
         except TypeError as error:
@@ -118,7 +118,7 @@ class Executor:
         return value
 
     def items(self, value, call: Call):
-        """The items of a generator or an asynchronous one; closes it where the call ends before it does."""
+        """The items of a generator or an asynchronous generator. Closes it if the call ends before it does."""
         asynchronous = optional(type(value), "__next__") is None
         try:
             while True:
@@ -134,7 +134,7 @@ class Executor:
                     if item is END:
                         return
                 yield item
-                # Before the next one is made: it may be large.
+                # Before the next item is made, as both may be large.
                 del item
         finally:
             close = optional(value, "aclose" if asynchronous else "close")
@@ -144,7 +144,7 @@ class Executor:
                 enter(close, (), {})
 
     def _all(self, value, call: Call) -> list:
-        """What a unary call of a generator gives: all of its items."""
+        """The result of a unary call of a generator: all of its items."""
         items = self.items(value, call)
         try:
             return list(items)
@@ -152,7 +152,7 @@ class Executor:
             items.close()
 
     def _encoded(self, value, call: Call, key: bytes) -> tuple[bytes, bytes]:
-        """A result and its blobs as JSON texts: the result under `key`, or the file that a long one lies in."""
+        """A result and its blobs as JSON texts: the result under `key`, or the file that contains a long result."""
         if os.getpid() != self._pid:
             children.end(None)
         value = self._plugin.dress(value)
@@ -179,8 +179,8 @@ class Executor:
         return b'"%s":%s' % (key, text), blobs
 
     def _settle(self, work, call: Call, connection: Connection) -> tuple:
-        """Runs `work` as the call; gives its value, or the error object of the reply. Of a call that failed nothing is
-        alive after that, as far as it is ours to say."""
+        """Runs `work` as the call; returns its value, or the error object of the reply. After a call that failed, the worker
+        keeps no reference to any of its objects."""
         connection.call = call
         mark = CURRENT.set(call)
         value = failure = None
@@ -189,21 +189,21 @@ class Executor:
                 call.begin()
                 self._plugin.opened(call)
                 value = work()
-            except BaseException as error:  # whatever a plugin raises is its outcome
+            except BaseException as error:  # any exception is the call's outcome
                 failure = error
             if os.getpid() != self._pid:
                 children.end(failure)
             self._plugin.closed(call, failure)
             leave(call)
         except BaseException as error:
-            # Struck on the way out: possible where another thread raises, as the worker's own code is shielded only
-            # as far as that thread can see. Or the family's own code failed, which `closed` runs.
+            # A cancellation from another thread, which cannot see exactly when the plugin's code has ended. Or `closed` ran code
+            # of the plugin's base class, which failed.
             leave(call)
             if failure is None or is_a(error, Cancelled):
                 failure, error = error, failure
             if error is not None:
                 forget(error)
-        # Before the reply: what the call has printed is the call's.
+        # Before the reply, so that what the call has printed arrives first.
         children.flush()
         CURRENT.reset(mark)
         connection.call = None
@@ -213,7 +213,7 @@ class Executor:
         call.drop()
         if failure is not None:
             forget(failure)
-            # Its traceback holds this very frame, which holds it: a circle.
+            # A reference cycle: its traceback refers to this frame, which refers to it.
             del failure
         return value, error
 
@@ -226,25 +226,25 @@ class Executor:
         if failure is None:
             return None
         if is_a(failure, Closed):
-            return {"code": "cancelled", "message": "the reader of the stream has gone"}
+            return {"code": "cancelled", "message": "the reader of the stream has closed the connection"}
         return self._told(failure)
 
     def _told(self, failure: BaseException) -> dict:
-        """The error object of a reply, whatever code of the failure's class the plugin's family runs for it."""
+        """The error object of a reply. It never raises, though `describe` may run code of the error's class."""
         try:
             return self._plugin.describe(failure)
-        except BaseException:  # the call is over, and its outcome is the failure
+        except BaseException:  # the call's outcome stays the failure itself
             return describe(failure)
 
 
 def is_stream(value) -> bool:
-    """Whether a result comes piece by piece."""
+    """Whether a result is an iterator, which gives its items one by one."""
     kind = type(value)
     return optional(kind, "__next__") is not None or optional(kind, "__anext__") is not None
 
 
-def placed(function, call: Call) -> None:
-    """Gives by position what is named and Python takes by position alone. A caller need not know which parameters these are."""
+def positioned(function, call: Call) -> None:
+    """Passes named arguments by position if the parameter is positional-only. A caller need not know which parameters are."""
     names = positional(function)
     if not names:
         return
@@ -257,13 +257,13 @@ def placed(function, call: Call) -> None:
 
 
 def positional(function) -> tuple:
-    """The names of the parameters that a function takes by position alone, in order."""
+    """The names of a function's positional-only parameters, in order."""
     inner = unwrapped(function)
     code = optional(inner, "__code__")
     if isinstance(code, CodeType):
         first = 1 if optional(function, "__self__") is not None else 0
         return code.co_varnames[first : code.co_posonlyargcount] if code.co_posonlyargcount else ()
-    # NumPy's functions have no such text, and the signature itself.
+    # Functions of NumPy have no text signature, but a signature.
     if "/" not in (optional(inner, "__text_signature__") or "") and optional(inner, "__signature__") is None:
         return ()
     from . import signatures
@@ -286,12 +286,12 @@ def misfit(function, call: Call, error: TypeError) -> WorkerError | None:
     else:  # a built-in function
         if call.kwargs and is_its_own(error) and "argument" in text_of(error):
             return WorkerError(
-                "invalid-input", "%s tells no names of its parameters, so give them by position: %s" % (call.method, error)
+                "invalid-input", "%s has no parameter names, so give its arguments by position: %s" % (call.method, error)
             )
     return None
 
 
 def is_its_own(error: TypeError) -> bool:
-    """Whether a function that is not written in Python has raised the error, and no code that it has called."""
+    """Whether the error was raised by a function that is not written in Python, and not by code that it called."""
     frame = last_frame(error)
     return frame is None or frame.f_code.co_filename.startswith(HERE)

@@ -1,22 +1,22 @@
-"""What is known of an error of a confined plugin: that it was denied something, or what else is behind it."""
+"""The cause that was found for an error of a confined plugin: a denied permission, or something else."""
 
 from __future__ import annotations
 
-HELD = "the plugin is held to its permissions: "
+CONFINED = "the plugin is confined to its permissions: "
 
 FILESYSTEM = "permissions.filesystem"
 NETWORK = "permissions.network"
 ALL = "permissions"
-"""Stands for what no permission gives: a plugin that is not confined has it."""
+"""Stands for something that no permission gives. Only a plugin that is not confined has it."""
 
 
 class Finding:
-    """What is behind an error, and what to do about it."""
+    """The cause of an error, and what to do about it."""
 
     def __init__(self, help: str, permission: str | None = None, resource: str = "") -> None:
         self.help = help
         self.permission = permission
-        """The permission that was missing; none where the call failed for another reason."""
+        """The permission that was missing; None if the call failed for another reason."""
         self.resource = resource
         """What was denied."""
 

@@ -1,36 +1,40 @@
-"""What a confined plugin is granted of the host's files, and what keeps it from one."""
+"""The host's files that a confined plugin is granted, and why it cannot use a file."""
 
 from __future__ import annotations
 
 import errno
 import os
 
-from .findings import ALL, FILESYSTEM, HELD, Finding
+from .findings import ALL, FILESYSTEM, CONFINED, Finding
 
-FILES = HELD + "what it needs goes into permissions.filesystem"
-NEVER = HELD + "%s is never granted: permissions.filesystem gives nothing in /proc, /sys and /dev"
-NOT_GRANTED = HELD + "%s is not granted: its directory goes into permissions.filesystem"
-OUTSIDE = "the plugin sees only what it is granted: if %s is there on the host, its directory goes into permissions.filesystem"
-READ_ONLY = HELD + '%s is granted to be read: to write there takes `"mode": "write"` in permissions.filesystem, and in the host\'s policy if it has one'
-RENAMED = "a Python plugin sees the host's own paths, so that %s is %s for it: `guest` in permissions.filesystem is for components"
-MODE = "permissions.filesystem reaches it, but the mode or the owner of %s forbids it: change those on the host"
-RUN = HELD + "%s is not run: programs are those of its environment and of the system, and none of what it is granted"
-CALLS = HELD + "sockets need permissions.network; other processes, and some system calls, are kept from every confined plugin"
+FILES = CONFINED + "add what it needs to permissions.filesystem"
+NEVER = CONFINED + "%s is never granted: permissions.filesystem grants nothing in /proc, /sys and /dev"
+NOT_GRANTED = CONFINED + "%s is not granted: add its directory to permissions.filesystem"
+OUTSIDE = "the plugin sees only what it is granted: if %s exists on the host, add its directory to permissions.filesystem"
+READ_ONLY = CONFINED + (
+    '%s is granted for reading only: writing needs `"mode": "write"` in permissions.filesystem, and in the host\'s policy if it has one'
+)
+RENAMED = "a Python plugin sees the host's own paths, so use %s in place of %s: `guest` in permissions.filesystem is for components"
+MODE = "permissions.filesystem allows it, but the mode or the owner of %s forbids it: change those on the host"
+RUN = CONFINED + (
+    "%s cannot be run: a plugin runs only programs of its environment and of the system, not those in directories that it is granted"
+)
+CALLS = CONFINED + "sockets need permissions.network; no confined plugin can reach other processes or use some of the system calls"
 
 REFUSALS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 GRANT = "grant"
-"""What forbids something where it is no file's mode or owner: no path reads so."""
+"""What `forbids` returns for a missing grant, in place of the path of a file whose mode or owner forbids something."""
 SYSTEM = ("/proc", "/sys", "/dev")
-"""Where no mode tells what is allowed. The exchange, where workers have directories of their own, lies in `/dev/shm`."""
+"""Where file modes do not show what is allowed. The exchange, with the workers' own directories, is in `/dev/shm`."""
 
 _private: frozenset[str] = frozenset()
 _grants: list[dict] = []
 _own: list[str] = []
-"""Directories of the worker's own."""
+"""The worker's own directories."""
 
 
 def hold(private: list[str], grants: list[dict]) -> None:
-    """Notes which directories stand for the host's and hold nothing of it, and what is granted: `path`, `guest` and `mode` of each."""
+    """Notes which empty directories replace directories of the host, and what is granted: `path`, `guest` and `mode` of each."""
     global _private, _grants, _own
     _private, _grants = frozenset(private), grants
     _own = [os.path.realpath(os.environ[name]) for name in ("TMPDIR", "HOME") if os.environ.get(name)]
@@ -42,8 +46,8 @@ def has_own_root() -> bool:
 
 
 def refused(paths: list[str], number: int, made: bool) -> Finding | None:
-    """What to do about what the system refuses of files; of an error that the plugin `made`, only where one is out of reach indeed."""
-    # A relative name that leads nowhere from here was one in another directory, which the error does not name.
+    """What to do about files that the system refuses; for an error that the plugin `made`, only if one really cannot be reached."""
+    # A relative path that does not exist here was relative to another directory, which the error does not name.
     places = [os.path.realpath(path) for path in paths if os.path.isabs(path) or os.path.lexists(path)]
     if paths and not places:
         return None if made else Finding(FILES, FILESYSTEM, "a file")
@@ -51,7 +55,7 @@ def refused(paths: list[str], number: int, made: bool) -> Finding | None:
         return missing(next(filter(only_read, places), places[0])) if places else Finding(FILES, FILESYSTEM, "a file")
     found = [(place, forbids(place, not made)) for place in places]
     if not made:
-        # To make, move or remove a file is to write to its directory.
+        # Making, moving or removing a file writes to its directory.
         found += [(place, forbids(os.path.dirname(place), True)) for place in places]
     place, why = next((one for one in found if one[1]), ("", None))
     if why == GRANT:
@@ -66,7 +70,7 @@ def refused(paths: list[str], number: int, made: bool) -> Finding | None:
 
 
 def not_run(path: str) -> Finding | None:
-    """What to do about a program that the system refuses to run; None where it is not for what the plugin is granted."""
+    """What to do about a program that the system refuses to run; None if grants are not the reason."""
     place = os.path.realpath(path)
     if os.path.isfile(place) and not os.access(place, os.X_OK):
         return by_mode(place)
@@ -74,7 +78,7 @@ def not_run(path: str) -> Finding | None:
 
 
 def absent(path: str) -> Finding | None:
-    """What to do about a file that the plugin does not find: the host may have it, or the plugin goes by its name for components."""
+    """What to do about a file that does not exist for the plugin: it may exist on the host, or its path is the one for components."""
     place = os.path.realpath(path)
     if is_outside(place):
         return missing(place)
@@ -97,36 +101,36 @@ def missing(place: str) -> Finding:
 
 
 def by_mode(path: str | None) -> Finding | None:
-    """What to do about a file whose mode or owner forbids it, if there is one."""
+    """What to do about a file whose mode or owner forbids it; None if there is no such file."""
     return Finding(MODE % path) if path else None
 
 
 def holder(place: str, key: str) -> dict | None:
-    """The innermost grant whose directory, or whose name for components, is at or above a path."""
+    """The innermost grant whose `path` or `guest` (`key`) is at or above a path."""
     found = [grant for grant in _grants if is_within(place, grant[key])]
     return max(found, key=lambda grant: len(grant[key]), default=None)
 
 
 def only_read(place: str) -> str | None:
-    """The granted directory in which something lies that may be read, and nothing more."""
+    """The granted directory of something that may only be read."""
     grant = holder(place, "path")
     return grant["path"] if grant and grant["mode"] == "read" and forbids(place, False) is None else None
 
 
 def renamed(place: str) -> str | None:
-    """What to say of a path that begins with the name by which a component would see what is granted."""
+    """The help for a path that begins with the `guest` name of a grant, by which only a component would see it."""
     grant = holder(place, "guest")
     if grant is None or holder(place, "path"):
         return None
     there = os.path.normpath(os.path.join(grant["path"], os.path.relpath(place, grant["guest"])))
-    # Every path begins with `/`: only what is there was meant by that name.
+    # Every path begins with `/`: in that case only a path that exists can be meant.
     sure = there if grant["guest"] == "/" else os.path.dirname(there)
-    return RENAMED % (place, there) if os.path.lexists(sure) else None
+    return RENAMED % (there, place) if os.path.lexists(sure) else None
 
 
 def forbids(path: str, write: bool) -> str | None:
-    """What keeps the plugin from what lies at a real path, or from the nearest directory above it that is there: `GRANT` for a
-    missing grant, the file or directory whose mode or owner does, or None. Tries to open it, and changes nothing."""
+    """What forbids the plugin a real path, or the nearest directory above it that exists: `GRANT` for a missing grant, the file or
+    directory whose mode or owner forbids it, or None. Tries to open it, and changes nothing."""
     if is_of_system(path) or is_outside(path):
         return GRANT
     while not os.path.lexists(path):
@@ -144,13 +148,13 @@ def forbids(path: str, write: bool) -> str | None:
         return GRANT
     if not os.access(path, os.W_OK):
         return path
-    # A file without a name is never seen, and gone when it is closed.
+    # With O_TMPFILE the file has no name, and is gone when it is closed.
     way = getattr(os, "O_TMPFILE", None) if is_dir else 0
     return None if way is None or opens(path, os.O_WRONLY | way) else GRANT
 
 
 def is_of_system(path: str) -> bool:
-    """Whether a path lies in one of the system's directories, and not in what is the worker's own or granted there."""
+    """Whether a path is in one of the system's directories, and not in a directory there that is the worker's own or granted."""
     if not any(is_within(path, directory) for directory in SYSTEM):
         return False
     return not any(is_within(path, own) for own in _own) and holder(path, "path") is None
@@ -162,7 +166,7 @@ def is_within(path: str, directory: str) -> bool:
 
 
 def is_readable_above(path: str) -> bool:
-    """Whether the nearest directory above whose mode allows to read it can be read: what is granted lies in one."""
+    """Whether the nearest directory above that its mode allows to read can be read. For a granted path it can."""
     above = os.path.dirname(path)
     while not os.access(above, os.R_OK | os.X_OK) and above != os.path.dirname(above):
         above = os.path.dirname(above)
@@ -170,7 +174,7 @@ def is_readable_above(path: str) -> bool:
 
 
 def opens(path: str, flags: int) -> bool:
-    """Whether the system does not refuse to open a file or directory."""
+    """Whether the system allows opening a file or directory."""
     try:
         os.close(os.open(path, flags | os.O_NONBLOCK, 0o600))
     except OSError as error:
@@ -179,7 +183,7 @@ def opens(path: str, flags: int) -> bool:
 
 
 def is_outside(filename) -> bool:
-    """Whether a path leads to where the host may have something and the worker's own root has nothing."""
+    """Whether a path leads into an empty directory of the worker's root, where the host may have files."""
     if not _private or not isinstance(filename, (str, bytes)):
         return False
     try:

@@ -1,14 +1,14 @@
-"""The guard: a parent process that never runs the plugin's code, and lets nothing outlive the worker.
+"""The guard: a parent process that never runs the plugin's code, and ends all processes of the worker.
 
-It waits for whichever comes first: the host's end of the channel closes (the host died, however it died, or wants
-the worker gone), the kernel signals that the thread that started us ended, or the worker ends. Then it kills what is
-left below it and reports how the worker ended. It has an interpreter, and so an interpreter lock, of its own: a
-plugin that holds the worker's for ever cannot delay it.
+It waits for the first of these events: the host's end of the channel closes (the host has died, or wants
+the worker to end), the kernel signals that the host's thread that started the guard has ended, or the worker ends. Then it
+kills all processes that are left below it and reports how the worker ended. It has an interpreter lock of its own: a
+plugin that keeps the worker's lock for ever cannot delay it.
 
-On Linux it is a *child subreaper*: by itself where it has `ctypes`, else by the host before exec. So whatever the
-plugin starts stays below it, daemons that fork twice and leave the session among them, and is found by walking down
-from here. The environment marker finds them where the host did not; elsewhere than on Linux the process group is all
-there is. How they are ended is in `sweep`.
+On Linux it is a *child subreaper*: it makes itself one with `ctypes`; without `ctypes` the host does so before exec. So every
+process that the plugin starts stays below it, also daemons that fork twice and leave the session, and is found by its parents.
+Without a subreaper they are found by a variable in their environment. On other systems than Linux only the process
+group is ended. `descendants` describes how they are ended.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ import signal
 import sys
 import time
 
-# Now: by the end somebody may have removed the files.
-from .sweep import sweep
+# Imported at the start: when it is needed, the files may have been removed.
+from .descendants import kill_descendants
 
 END_SECONDS = 1.0
-"""How long the worker may take to end once it was killed."""
+"""How long the worker may take to end after it was killed."""
 LINGER_SECONDS = 30.0
-"""For how long what could not be ended is tried again. The host, if it lives, does the same, and ends us then."""
+"""For how long ending the remaining processes is tried again. The host, if it lives, does the same, and then ends the guard."""
 
-SWEEP_FILES = 64
-"""How many open files are more than a sweep needs."""
+KILL_FILES = 64
+"""A number of open files that is enough for `kill_descendants`."""
 AGAIN_SECONDS = 0.01
-"""How long it rests in between: where processes cannot be looked at, an attempt takes no time."""
+"""The pause between two attempts: an attempt takes no time if processes cannot be listed."""
 
 
 def fork(channel: int) -> None:
-    """Forks. Returns in the child, which is to be the worker; the caller's process becomes the guard and exits."""
+    """Forks. Returns in the child, which becomes the worker; the calling process becomes the guard and does not return."""
     host = os.getppid()
-    is_subreaper = tie()
+    is_subreaper = set_up_signals()
     wake, waker = os.pipe()
     os.set_blocking(waker, False)
-    # Set before the fork: a host that dies right after it must not find the default action of SIGTERM.
+    # Set before the fork: if the host dies right after it, SIGTERM must not have its default action.
     terms: list[int] = []
     signal.signal(signal.SIGTERM, lambda *_: terms.append(1))
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -56,17 +56,17 @@ def fork(channel: int) -> None:
         return
     code = 1
     try:
-        let_go(channel, wake, waker)
+        close_others(channel, wake, waker)
         code = watch(worker, host, channel, wake, terms, is_subreaper)
     finally:
         os._exit(code)
 
 
-def tie() -> bool:
-    """Has the kernel signal us when the thread of the host that started us ends, and leave to us what is orphaned below.
-    Gives whether it leaves us the orphans. Until then there is nothing below, and a host that has died shows in its end
-    of the channel. The first process of a PID namespace has all of that already: the kernel kills it when that thread
-    ends, and with it all others in there."""
+def set_up_signals() -> bool:
+    """Asks the kernel to signal this process when the host's thread that started it ends, and to make it the parent of orphaned
+    descendants (a subreaper). Returns whether it is a subreaper. Until then there are no descendants, and if the host dies the
+    channel closes. The first process of a PID namespace needs neither: the kernel kills it when that thread ends, and
+    with it all others in the namespace."""
     if not sys.platform.startswith("linux") or os.getpid() == 1:
         return False
     try:
@@ -81,9 +81,9 @@ def tie() -> bool:
     return libc.prctl(set_child_subreaper, number(1), number(0), number(0), number(0)) == 0
 
 
-def out_of_reach() -> None:
-    """Keeps the calling thread and all that it will start from signalling the guard, where the kernel knows how (Linux
-    6.12): a plugin that could end its guard might outlive it. To be called by a worker that is confined already."""
+def protect_guard() -> None:
+    """Forbids the calling thread, and all processes and threads that it starts, to signal the guard, if the kernel supports it
+    (Linux 6.12): a plugin that could kill its guard might outlive it. To be called by a worker that is confined already."""
     try:
         import ctypes
 
@@ -91,7 +91,7 @@ def out_of_reach() -> None:
     except (ImportError, OSError):
         return
     scope_signal = 2
-    # No file and no port, which the host has seen to: `struct landlock_ruleset_attr` ends with what is scoped.
+    # `struct landlock_ruleset_attr`: no rules for files and ports, which the host has set already; only the scope.
     attributes = (ctypes.c_uint64 * 3)(0, 0, scope_signal)
     number = ctypes.c_long
     ruleset = libc.syscall(number(444), attributes, number(ctypes.sizeof(attributes)), number(0))
@@ -100,8 +100,8 @@ def out_of_reach() -> None:
         os.close(ruleset)
 
 
-def let_go(*keep: int) -> None:
-    """Closes all descriptors but `keep`: the plugin's stdout and stderr must end with the plugin."""
+def close_others(*keep: int) -> None:
+    """Closes all descriptors except `keep`: the plugin's stdout and stderr must be closed when the plugin ends."""
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
@@ -113,7 +113,7 @@ def let_go(*keep: int) -> None:
 
 
 def watch(worker: int, host: int, channel: int, wake: int, terms: list[int], is_subreaper: bool) -> int:
-    """Waits for the end, sweeps, reports. Returns the status to exit with."""
+    """Waits for the end, ends what is left, and reports. Returns the exit status of the guard."""
     gone = getattr(select, "POLLRDHUP", 0) | select.POLLHUP
     poll = select.poll()
     poll.register(channel, gone)
@@ -135,7 +135,7 @@ def watch(worker: int, host: int, channel: int, wake: int, terms: list[int], is_
         _, status = reap(worker)
     left = 0
     if not (is_subreaper and childless()):
-        make_room()
+        raise_file_limit()
         status, left = end_all(worker, status)
     report(channel, status, left)
     until = time.monotonic() + LINGER_SECONDS
@@ -143,15 +143,15 @@ def watch(worker: int, host: int, channel: int, wake: int, terms: list[int], is_
         time.sleep(AGAIN_SECONDS)
         _, left = end_all(worker, status)
     if not sys.platform.startswith("linux") and os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGKILL)  # us as well
+        os.killpg(0, signal.SIGKILL)  # this process as well
     if status is None:
         return 1
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 
 
 def childless() -> bool:
-    """Whether nothing is below us. To be asked by a subreaper: what it started, and whatever was orphaned below, is its child
-    until it is waited for."""
+    """Whether there are no processes below this one. Only valid for a subreaper: the processes that it started, and all orphans
+    below, are its children until it waits for them."""
     every_kind = 0x40000000  # __WALL
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT | every_kind)
@@ -162,53 +162,53 @@ def childless() -> bool:
     return False
 
 
-def make_room() -> None:
-    """Makes room for the files that a sweep opens, whatever the plugin has set the guard's limit of open files to."""
-    # The limit is one of numbers, and these are the lowest.
+def raise_file_limit() -> None:
+    """Makes sure that `kill_descendants` can open files, even if the plugin has lowered the guard's limit of open files."""
+    # The limit is the highest descriptor number; these three are the lowest.
     for fd in (0, 1, 2):
         os.close(fd)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    for limit in (hard, SWEEP_FILES):
-        if limit < SWEEP_FILES and limit != resource.RLIM_INFINITY:
+    for limit in (hard, KILL_FILES):
+        if limit < KILL_FILES and limit != resource.RLIM_INFINITY:
             continue
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
             return
-        except (OSError, ValueError):  # only an administrator raises what was lowered for good
+        except (OSError, ValueError):  # only an administrator can raise a hard limit
             pass
 
 
 def end_all(worker: int, status: int | None) -> tuple[int | None, int]:
-    """Ends all that is left; gives the worker's wait status, if it is known, and how many processes are left."""
+    """Ends all processes that are left; returns the worker's wait status, if it is known, and how many processes are left."""
     known = [status]
 
-    def take_off() -> bool:
+    def reap_ended() -> bool:
         ended, found = reap(worker)
         if found is not None:
             known[0] = found
         return ended > 0
 
-    # They are many where processes hop, and nobody waits for the news.
+    # Nobody needs this signal now, and there are very many if processes fork all the time.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if status is None and not sys.platform.startswith("linux"):
         signal_quietly(worker, signal.SIGKILL)
     try:
-        left = sweep(take_off)
-    except OSError:  # one at least is not known to be gone; elsewhere than on Linux there is no way to see any
+        left = kill_descendants(reap_ended)
+    except OSError:  # at least one may be left; on other systems than Linux none can be seen
         left = 1 if sys.platform.startswith("linux") else 0
-    # What was killed takes a moment to end.
+    # A killed process takes a moment to end.
     deadline = time.monotonic() + END_SECONDS
     while known[0] is None and not left and time.monotonic() < deadline:
         time.sleep(0.001)
-        take_off()
+        reap_ended()
     return known[0], left
 
 
 def reap(worker: int) -> tuple[int, int | None]:
-    """Takes every child that has ended (a subreaper has more than it forked); gives their number, and the worker's status
-    if it is one."""
+    """Waits for every child that has ended (a subreaper has also orphans as children); returns their number, and the worker's
+    status if it is among them."""
     ended, found = 0, None
-    # Some at a time: there may be new ones for ever.
+    # A limited number: new ones may end all the time.
     while ended < 1000:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -223,7 +223,7 @@ def reap(worker: int) -> tuple[int, int | None]:
 
 
 def signal_quietly(pid: int, number: int) -> None:
-    """Signals a process that may be gone already."""
+    """Signals a process; no error if it is gone already."""
     try:
         os.kill(pid, number)
     except OSError:
@@ -231,7 +231,7 @@ def signal_quietly(pid: int, number: int) -> None:
 
 
 def report(channel: int, status: int | None, left: int) -> None:
-    """Tells the host, if it still listens, how the worker ended, and how many processes could not be ended."""
+    """Tells the host, if it still reads the channel, how the worker ended, and how many processes could not be ended."""
     if status is None:
         what = '"status": null, "signal": null'
     elif os.WIFEXITED(status):
@@ -240,7 +240,7 @@ def report(channel: int, status: int | None, left: int) -> None:
         what = '"status": null, "signal": %d' % os.WTERMSIG(status)
     if left:
         what += ', "left": %d' % left
-    # The worker may have died in the middle of a line of its own.
+    # The worker may have died while it wrote a line.
     line = '\n{"event": "exit", %s}\n' % what
     os.set_blocking(channel, False)
     try:

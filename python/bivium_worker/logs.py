@@ -1,6 +1,6 @@
-"""Log records of the `logging` module, as structured events on the channel.
+"""Sends log records of the `logging` module as structured events on the channel.
 
-stdout and stderr need nothing here: the host reads those two pipes itself, line by line.
+stdout and stderr are not handled here: the host reads those two pipes itself, line by line.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ class ChannelHandler(logging.Handler):
         self._formatter = logging.Formatter()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Raises nothing but a cancellation: a record that cannot be formatted says so in its own text."""
+        """Raises nothing but a cancellation. If a record cannot be formatted, the text that is sent says so."""
         try:
             plain = not (record.exc_info or record.exc_text or record.stack_info)
             text = str(record.getMessage() if plain else self._formatter.format(record))
         except Exception as error:
             text = "%r (not formatted: %s: %s)" % (record.msg, type(error).__name__, error)
-        if self._channel.detached:  # in a process of the plugin's own: the host reads its stderr as ours
+        if self._channel.detached:  # in a process that the plugin forked: the host reads its stderr as well
             sys.stderr.write("%s: %s\n" % (record.name, text))
             return
         call = current()
-        # Written by hand: `json.dumps` takes as long as the rest together.
+        # Not by `json.dumps`, which would take as long as all the rest.
         self._channel.write(
             '{"event":"log","time":%r,"level":%s,"logger":%s,"message":%s,"call":%s}\n'
             % (
@@ -51,15 +51,15 @@ class ChannelHandler(logging.Handler):
 
 
 def created(record: logging.LogRecord) -> float:
-    """When a record was made, or now where it does not say."""
+    """The time of a record, or now if it has none."""
     at = record.created
     return at if type(at) is float and math.isfinite(at) else time.time()
 
 
 def install(channel: Channel, level: str) -> None:
-    """Makes the root logger's records go to the host.
+    """Makes the root logger send its records to the host.
 
-    A root logger with a handler also keeps a plugin's `logging.basicConfig()` from printing them a second time.
+    As the root logger then has a handler, a plugin's `logging.basicConfig()` does not print the records a second time.
     """
     root = logging.getLogger()
     number = logging.getLevelName(level.upper())

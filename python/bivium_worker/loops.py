@@ -1,9 +1,9 @@
-"""`async` plugins: an event loop of the worker's, made when the first coroutine turns up, and alive as long as the worker.
+"""`async` plugins: the worker's event loop, made for the first coroutine and kept as long as the worker lives.
 
-With one call at a time the loop lives on the main thread. It turns while a coroutine's call runs, and between calls while
-the lane waits for the next one (`turn`): so tasks that the plugin has left behind go on, and a signal still interrupts a
-coroutine that blocks. With several calls the loop has a thread of its own, where their tasks share it, and each call's
-thread waits for its task. A plugin without coroutines has no loop.
+With one call at a time the loop is on the main thread. It runs while a coroutine's call runs, and between calls while
+the dispatcher waits for the next one (`turn`): so tasks that the plugin has left behind go on, and a signal can interrupt a
+coroutine that blocks. With several calls at a time the loop has a thread of its own, on which all their tasks run, and each
+call's thread waits for its task. A plugin without coroutines has no loop.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from .cancel import enter, enter_task
 from .errors import forget
 
 UNSEEN_S = 1.0
-"""Within this time a call may look at the error of a task that it has started; after that it is told in the log."""
+"""How long a call has to read the error of a task that it started; after that the error is logged."""
 
 FINISH_S = 1.0
-"""How long tasks that are left may take to end, at the worker's end."""
+"""How long tasks that still run may take to end when the worker ends."""
 
 log = logging.getLogger("bivium_worker")
 
 
 class Loops:
-    """The one event loop of this worker."""
+    """The event loop of this worker."""
 
     def __init__(self, shared: bool) -> None:
         self._shared = shared
@@ -36,13 +36,13 @@ class Loops:
 
     @property
     def is_idle_here(self) -> bool:
-        """Whether there is a loop for the main thread to turn between calls."""
+        """Whether there is a loop that the main thread must run between calls."""
         return self._loop is not None and not self._shared
 
     def run(self, awaitable, call: Call, ending: bool = False):
         """Runs an awaitable to its end on behalf of `call`, whose cancellation cancels its task.
 
-        `ending` is for what runs after a cancellation, to end in good order.
+        `ending` is for code that must still run after a cancellation, such as closing a generator.
         """
         import asyncio
 
@@ -54,19 +54,19 @@ class Loops:
         async def task():
             call.task = (loop, asyncio.current_task())
             try:
-                # A cancel that came before there was a task to cancel.
+                # The call was cancelled before the task existed.
                 if call.cancelled and not ending:
                     raise asyncio.CancelledError
                 outcome.append((await enter_task(awaitable), None))
             except BaseException as error:
-                # Handed over by us. asyncio's futures would keep it in circles, and `SystemExit` would end the loop.
+                # Not passed on by the task: a future would keep it in reference cycles, and `SystemExit` would end the loop.
                 outcome.append((None, error))
             finally:
                 ended.release()
 
         try:
             if self._shared:
-                # Kept here: a loop holds its tasks by weak references.
+                # The list keeps the task alive: a loop has only weak references to its tasks.
                 tasks: list = []
                 loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(task())))
                 enter(ended.acquire, (), {})
@@ -83,7 +83,7 @@ class Loops:
             call.task = None
 
     def turn(self, fd: int, timeout: float | None) -> None:
-        """Lets tasks run on the main thread until there is something to read from `fd`, or the time is over."""
+        """Runs tasks on the main thread until there is something to read from `fd`, or the time is over."""
         loop = self._loop
         ready = loop.create_future()
 
@@ -101,7 +101,7 @@ class Loops:
                 timer.cancel()
 
     def _made(self):
-        """The loop."""
+        """The loop; made if there is none yet."""
         import asyncio
 
         with self._lock:
@@ -116,12 +116,12 @@ class Loops:
         return self._loop
 
     def _until(self, future) -> None:
-        """Turns the loop until a future is done."""
+        """Runs the loop until a future is done."""
         while not future.done():
             try:
                 enter(self._loop.run_until_complete, (future,), {})
             except (SystemExit, KeyboardInterrupt) as error:
-                # Out of another task; asyncio lets these through. The worker's end is not a task's to decide.
+                # Raised by another task; asyncio passes these on. A background task must not end the worker.
                 tell(error)
 
     def _turn_forever(self) -> None:
@@ -136,13 +136,13 @@ class Loops:
                 tell(error)
 
     def close(self) -> None:
-        """Cancels the tasks that are left, lets asynchronous generators end, and closes the loop."""
+        """Cancels the tasks that still run, closes asynchronous generators, and closes the loop."""
         if self._loop is None:
             return
         if self._shared:
             self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._ended(stop=True)))
             self._thread.join(2 * FINISH_S)
-            if self._thread.is_alive():  # its code does not come back
+            if self._thread.is_alive():  # a task does not end
                 return
         else:
             self._until(self._loop.create_task(self._ended(stop=False)))
@@ -162,11 +162,11 @@ class Loops:
 
 
 def watched(loop, coroutine, **options):
-    """Makes the tasks of the loop: one whose error nobody looks at is told in the log."""
+    """Makes the tasks of the loop. If nobody reads the error of a task, it is logged."""
     import asyncio
 
     task = asyncio.Task(coroutine, loop=loop, **options)
-    if not task.done():  # an eager one may be
+    if not task.done():  # an eager task may be done already
         task.add_done_callback(done)
     return task
 
@@ -178,7 +178,7 @@ def done(task) -> None:
     call, seen = current(), weakref.ref(task)
     del task
     if call is not None and call.state != DONE:
-        # Whoever waits for it looks at its error soon.
+        # The call may wait for the task, and read its error soon.
         task = seen()
         if task is not None:
             task.get_loop().call_later(UNSEEN_S, unseen, seen)
@@ -187,7 +187,7 @@ def done(task) -> None:
 
 
 def unseen(seen) -> None:
-    """Tells the error of a task, unless somebody has looked at it or the task is gone (then asyncio has told it)."""
+    """Logs the error of a task, unless it was read or the task is gone (then asyncio has logged it)."""
     task = seen()
     if task is None or not getattr(task, "_log_traceback", True):
         return
@@ -195,7 +195,7 @@ def unseen(seen) -> None:
 
 
 def tell(error: BaseException) -> None:
-    """Tells in the log how a task ended that no call waits for."""
+    """Logs the error of a task that no call waits for."""
     log.error("a background task failed", exc_info=error)
-    # The plugin may keep the task, and with its error all that the task had.
+    # The plugin may keep the task, and with its error all the task's variables.
     forget(error)

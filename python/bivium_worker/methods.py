@@ -1,7 +1,7 @@
-"""What is told of the plugin's methods: found by inspection when somebody asks, which no call needs.
+"""Describes the plugin's methods, for `/methods`. They are inspected when a client asks; no call needs this.
 
-Types become JSON Schema (draft 2020-12). What it has no word for is `{"$comment": TEXT}`. Classes that know their own
-schema are asked for it.
+Types become JSON Schema (draft 2020-12). A type that JSON Schema cannot describe becomes `{"$comment": TEXT}`. Classes that have
+a schema of their own give it.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from .types_within import hints_of, is_large
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 DEEPEST = 8
-"""So deep types nest that are looked into."""
+"""How deep nested types are described."""
 MOST = 1000
-"""So many methods are told of."""
+"""How many methods are described at most."""
 MAX_DOC = 8 * 1024
 MAX_SCHEMA = 32 * 1024
 MAX_DEFAULT = 1024
 MAX_ALL = 512 * 1024
-"""So many characters of JSON are told of all methods together; of those beyond it only the names."""
+"""The most characters of JSON for all methods together; further methods are only named."""
 MAX_NAMES = 256 * 1024
-"""So many characters more of names. The host reads a reply of 1 MiB."""
+"""The most characters for the methods that are only named. The host reads a reply of up to 1 MiB."""
 DEEPEST_VALUE = 64
-"""So deep nests what stands in a schema: defaults, and what classes say of themselves."""
+"""How deep values in a schema may nest: defaults, and the schemas that classes give."""
 INTEGERS = (-(1 << 63), (1 << 64) - 1)
-"""The least and the greatest that JSON holds exactly at the host."""
+"""The least and the greatest integer that the host reads exactly."""
 
 PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 FORMATS = {
@@ -47,7 +47,7 @@ FORMATS = {
     ("uuid", "UUID"): "uuid",
     ("decimal", "Decimal"): None,
 }
-"""What stands in JSON as a text, by module and name, and its format."""
+"""Types that are strings in JSON, by module and name, with the format."""
 SETS = ("set", "frozenset", "Set", "MutableSet")
 A_FILE = "a file"
 BLOB = {
@@ -57,16 +57,16 @@ BLOB = {
     "description": A_FILE,
 }
 FILE = {"anyOf": [BLOB, {"type": "string"}]}
-"""What a parameter takes that is a file: a blob, or the text of a path."""
+"""The schema of a parameter that is a file: a blob, or a path as a string."""
 FILE_SIZE = 128
-"""About so many characters of JSON that is."""
+"""About how many characters of JSON that schema has."""
 LISTS = ("list", "deque", "Sequence", "MutableSequence", "Iterable", "Collection")
 OBJECTS = ("dict", "defaultdict", "OrderedDict", "Mapping", "MutableMapping")
 STREAMS = ("Iterator", "Generator", "AsyncIterator", "AsyncGenerator", "AsyncIterable")
 
 
 def listed(plugin) -> list[dict]:
-    """All methods of a plugin, by name."""
+    """All methods of a plugin, sorted by name."""
     left, names_left, found = MAX_ALL, MAX_NAMES, []
     names = {name: place for name, place in plugin.methods().items() if len(name) <= MAX_SIGNATURE and clip(name) == name}
     for name, (target, attribute) in sorted(names.items())[:MOST]:
@@ -85,7 +85,7 @@ def listed(plugin) -> list[dict]:
 
 
 def described(name: str, target: object, attribute: str) -> dict:
-    """One method."""
+    """The description of one method."""
     told: dict = {"name": name, "description": ""}
     function = optional(type(target), attribute)
     if function is None:
@@ -97,7 +97,7 @@ def described(name: str, target: object, attribute: str) -> dict:
         told["doc"] = doc
     function = optional(target, attribute)
     signature = signatures.of(function)
-    if signature is None:  # a built-in function, or the plugin's own code
+    if signature is None:  # a built-in function, or the plugin's code prevents it
         return told
     told["signature"] = signatures.written(signature)
     hints = hints_of(function)
@@ -108,10 +108,10 @@ def described(name: str, target: object, attribute: str) -> dict:
     docs = docstrings.parameters(doc)
     for key, make in (("parameters", lambda: parameters(signature, hints, docs)), ("returns", lambda: returns(kind))):
         try:
-            schema = fitting(make())
+            schema = checked(make())
         except Cancelled:
             raise
-        except BaseException as error:  # a class's own schema may be anything, and raise SystemExit
+        except BaseException as error:  # the code of a class that gives its schema may raise anything, also SystemExit
             told["note"] = "%s: %s: %s" % (key, type(error).__name__, text_of(error)[:MAX_SIGNATURE])
             continue
         if schema:
@@ -120,38 +120,38 @@ def described(name: str, target: object, attribute: str) -> dict:
 
 
 class TooLong(Exception):
-    """More than may be told."""
+    """The description is longer than allowed."""
 
 
-class Room:
-    """So many characters of JSON as may still be told: what is made piece by piece ends where there is none left."""
+class Budget:
+    """How many characters of JSON may still be made. Making a schema stops when none are left."""
 
     def __init__(self, most: int) -> None:
         self._most = self._left = most
 
     def spend(self, count: int) -> None:
-        """Notes that at least so many characters have been made."""
+        """Notes that at least `count` characters were made."""
         self._left -= count
         self.check(0 if self._left >= 0 else self._most + 1)
 
     def check(self, whole: int) -> None:
-        """Raises TooLong where the whole takes more."""
+        """Raises TooLong if `whole` characters are more than allowed."""
         if whole > self._most:
-            raise TooLong("the schema takes more than %d bytes" % self._most)
+            raise TooLong("the schema has more than %d bytes" % self._most)
 
 
-def fitting(schema: dict) -> dict:
-    """A schema that is JSON and not too long."""
-    room = Room(MAX_SCHEMA)
-    text = json.dumps(held(schema, room), allow_nan=False)
-    room.check(len(text))
+def checked(schema: dict) -> dict:
+    """The schema as plain JSON; raises if it is too long or not JSON."""
+    budget = Budget(MAX_SCHEMA)
+    text = json.dumps(held(schema, budget), allow_nan=False)
+    budget.check(len(text))
     return json.loads(text)
 
 
-def held(value, room: Room, depth: int = 0):
-    """A value as the host reads it again, without what JSON does not hold: the key is left out whose value has that in it.
-    Raises ValueError where there is no such key, and TooLong."""
-    room.spend(1)
+def held(value, budget: Budget, depth: int = 0):
+    """A value as the host will read it. Keys whose value cannot be represented in JSON are left out.
+    Raises ValueError if the value itself cannot be represented, and TooLong."""
+    budget.spend(1)
     if depth > DEEPEST_VALUE:
         raise ValueError("it nests deeper than %d levels" % DEEPEST_VALUE)
     if isinstance(value, dict):
@@ -159,18 +159,18 @@ def held(value, room: Room, depth: int = 0):
         for key, one in value.items():
             name = key if isinstance(key, str) else json.dumps(key)
             if name in kept:
-                raise ValueError("two keys read %r" % name)
+                raise ValueError("two keys are both %r in JSON" % name)
             try:
-                kept[held(name, room)] = held(one, room, depth + 1)
+                kept[held(name, budget)] = held(one, budget, depth + 1)
             except (TypeError, ValueError):
                 continue
         return kept
     if isinstance(value, (list, tuple)):
-        return [held(one, room, depth + 1) for one in value]
+        return [held(one, budget, depth + 1) for one in value]
     if isinstance(value, int) and not isinstance(value, bool) and not INTEGERS[0] <= value <= INTEGERS[1]:
         raise ValueError("an integer beyond 64 bits")
     text = json.dumps(value, allow_nan=False)
-    room.spend(len(text) - 1)
+    budget.spend(len(text) - 1)
     if isinstance(value, str):
         value.encode()
         return value
@@ -178,7 +178,7 @@ def held(value, room: Room, depth: int = 0):
 
 
 def parameters(signature: inspect.Signature, hints: dict, docs: dict) -> dict:
-    """The schema of the arguments by name."""
+    """The schema of the arguments as an object."""
     schemas = Schemas()
     properties: dict = {}
     required = []
@@ -210,7 +210,7 @@ def returns(kind) -> dict:
 
 
 def result(kind) -> tuple[object, bool]:
-    """The type of a result, or of each one where they come one after another, and whether they do."""
+    """The type of a result, or of each item of a stream, and whether it is a stream."""
     name = getattr(typing.get_origin(kind) or kind, "__name__", "")
     given = typing.get_args(kind)
     if name in STREAMS:
@@ -221,18 +221,18 @@ def result(kind) -> tuple[object, bool]:
 
 
 def with_doc(schema: dict, doc: str | None) -> dict:
-    """The schema with what a docstring says of it, unless its type says something itself."""
+    """The schema with the description from a docstring, unless the type has one of its own."""
     return dict(schema, description=doc) if doc and schema.get("description", A_FILE) == A_FILE else schema
 
 
 def add_default(schema: dict, default) -> None:
-    """Notes a default value that is plain data, and as a whole."""
+    """Adds a default value, if all of it is plain data."""
     enum = sys.modules.get("enum")
     if enum is not None and isinstance(default, enum.Enum):
         default = default.value
 
     def is_plain() -> bool:
-        kept = json.dumps(held(default, Room(MAX_DEFAULT)), allow_nan=False)
+        kept = json.dumps(held(default, Budget(MAX_DEFAULT)), allow_nan=False)
         return len(kept) <= MAX_DEFAULT and json.dumps(default, allow_nan=False) == kept
 
     if attempt(is_plain):
@@ -240,12 +240,12 @@ def add_default(schema: dict, default) -> None:
 
 
 class Schemas:
-    """Makes schemas of types, and gathers the definitions that they refer to. `file` is the schema of a file."""
+    """Makes schemas of types, and collects the definitions that they refer to. `file` is the schema of a file."""
 
     def __init__(self, file: dict = FILE) -> None:
         self._file = file
         self._defs: dict = {}
-        self._room = Room(MAX_SCHEMA)
+        self._budget = Budget(MAX_SCHEMA)
         self._within: list = []
         self._texts: dict[int, tuple[object, str]] = {}
 
@@ -256,16 +256,16 @@ class Schemas:
         return schema
 
     def _told(self, kind) -> str:
-        """A type as people read it: the same one, which may be there many times, is written out once."""
+        """A type as text. A type that occurs many times is converted to text only once."""
         if id(kind) not in self._texts:
             self._texts[id(kind)] = kind, told(kind)
         text = self._texts[id(kind)][1]
-        self._room.spend(len(text))
+        self._budget.spend(len(text))
         return text
 
     def of(self, kind, depth: int) -> dict:
         """The schema of one type."""
-        self._room.spend(2)
+        self._budget.spend(2)
         if kind in (inspect.Parameter.empty, typing.Any, object) or isinstance(kind, typing.TypeVar):
             return {}
         if kind is None:
@@ -276,7 +276,7 @@ class Schemas:
             return {"$comment": self._told(kind)}
         found = PLAIN.get(kind) if isinstance(kind, type) else None
         if found is not None:
-            self._room.spend(len(found))
+            self._budget.spend(len(found))
             return {"type": found}
         origin = typing.get_origin(kind)
         if origin is not None:
@@ -297,12 +297,12 @@ class Schemas:
             found: list = []
             for one in given:
                 schema = self.of(one, depth + 1)
-                # What is a union itself is none in this one.
+                # A union in this union is merged into it.
                 forms = schema["anyOf"] if schema.keys() == {"anyOf"} else [schema]
                 found += [form for form in forms if form not in found]
             return found[0] if len(found) == 1 else {"anyOf": found}
         if origin is typing.Literal:
-            self._room.spend(len(given))
+            self._budget.spend(len(given))
             return {"enum": [getattr(value, "value", value) for value in given]}
         if name in ("Required", "NotRequired", "ReadOnly", "Final", "ClassVar") and given:
             return self.of(given[0], depth + 1)
@@ -318,7 +318,7 @@ class Schemas:
         return {"$comment": self._told(kind)}
 
     def _annotated(self, kind, inner, depth: int) -> dict:
-        """A type with something said of it: a text, or what pydantic calls a field."""
+        """The schema of an `Annotated` type; a text, or a field of pydantic, gives its description."""
         schema = dict(self.of(inner, depth + 1))
         for said in kind.__metadata__:
             text = said if isinstance(said, str) else getattr(said, "description", None)
@@ -351,10 +351,10 @@ class Schemas:
         if form in FORMATS:
             return {"type": "string", "format": FORMATS[form]} if FORMATS[form] else {"type": "string"}
         if kind is bytes:
-            self._room.spend(FILE_SIZE)
+            self._budget.spend(FILE_SIZE)
             return BLOB
         if is_file(kind):
-            self._room.spend(FILE_SIZE)
+            self._budget.spend(FILE_SIZE)
             return self._file
         own = getattr(kind, "model_json_schema", None) or (
             getattr(kind, "schema", None) if hasattr(kind, "__fields__") else None
@@ -363,7 +363,7 @@ class Schemas:
             return self._own(kind, own())
         enum = sys.modules.get("enum")
         if enum is not None and issubclass(kind, enum.Enum):
-            self._room.spend(len(kind))
+            self._budget.spend(len(kind))
             return {"enum": [member.value for member in kind]}
         if kind is tuple or name in LISTS and kind.__module__ in ("builtins", "collections", "collections.abc", "typing"):
             return {"type": "array"}
@@ -380,8 +380,8 @@ class Schemas:
             self._within.pop()
 
     def _record(self, kind: type, depth: int) -> dict:
-        """A dataclass, a TypedDict, a named tuple; or a class that JSON has no word for."""
-        self._room.spend(len(kind.__name__))
+        """The schema of a dataclass, a TypedDict or a named tuple; for other classes a comment."""
+        self._budget.spend(len(kind.__name__))
         hints = hints_of(kind)
         if hasattr(kind, "__dataclass_fields__"):
             from dataclasses import MISSING, fields
@@ -390,7 +390,7 @@ class Schemas:
             for field in fields(kind):
                 if not field.init:
                     continue
-                self._room.spend(len(field.name))
+                self._budget.spend(len(field.name))
                 properties[field.name] = dict(self.of(hints.get(field.name, field.type), depth + 1))
                 if field.default is not MISSING:
                     add_default(properties[field.name], field.default)
@@ -406,9 +406,9 @@ class Schemas:
         return {"$comment": self._told(kind)}
 
     def _own(self, kind: type, schema: dict) -> dict:
-        """What a class says of itself; its definitions go to the top, where its references look for them."""
+        """The schema that a class gives. Its definitions are moved to the top level, where its references expect them."""
         schema = dict(schema)
-        self._room.spend(len(schema))
+        self._budget.spend(len(schema))
         for name, one in {**schema.pop("definitions", {}), **schema.pop("$defs", {})}.items():
             if self._defs.setdefault(name, one) != one:
                 return {"$comment": self._told(kind)}
@@ -416,13 +416,13 @@ class Schemas:
 
 
 def is_file(kind: type) -> bool:
-    """Whether a class stands for a file: `pathlib.Path` and its like, `os.PathLike`, `Blob`."""
+    """Whether a class represents a file: `pathlib.Path` and similar classes, `os.PathLike`, `Blob`."""
     pathlib = sys.modules.get("pathlib")
     return kind in (os.PathLike, Blob) or pathlib is not None and issubclass(kind, pathlib.PurePath)
 
 
 def record(kind: type, properties: dict, required: list) -> dict:
-    """The schema of an object of a class."""
+    """The schema of an object with these properties."""
     docs = docstrings.parameters(clip(inspect.cleandoc((kind.__doc__ or "")[:MAX_DOC])))
     properties = {name: with_doc(schema, docs.get(name)) for name, schema in properties.items()}
     schema = {"type": "object", "title": kind.__name__, "properties": properties}
@@ -432,7 +432,7 @@ def record(kind: type, properties: dict, required: list) -> dict:
 
 
 def told(kind) -> str:
-    """A type as people read it."""
+    """A type as text."""
     name = getattr(kind, "__qualname__", None) if isinstance(kind, type) else None
     module = getattr(kind, "__module__", "builtins")
     if name is None:

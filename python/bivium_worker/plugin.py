@@ -1,4 +1,4 @@
-"""The plugin: the one object that this worker hosts, how it is found, and which of its methods a call may reach."""
+"""The plugin: the object that this worker hosts, how it is loaded, and which of its methods a call may reach."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ LIFECYCLE = frozenset(
         "get_current_config",
     )
 )
-"""Methods that belong to the host. `execute_stream` is what a streaming call of `execute` runs."""
+"""Methods that the host calls itself. A streaming call of `execute` runs `execute_stream`."""
 
 MOST_NAMED = 32
-"""So many names are told in a message."""
+"""How many names a message contains at most."""
 
 MOST_LISTED = 10_000
-"""So many files of one directory are looked at."""
+"""How many files of one directory are read at most."""
 
 MOST_COMPARED = 100
-"""As many characters of an unknown name are compared with the known ones."""
+"""How many characters of an unknown name are compared with the known names."""
 
 ROOTS = ("cjm_plugin_system", "cjm_substrate")
 """Packages from whose classes a plugin of the ancestor's derives."""
@@ -46,12 +46,12 @@ class Plugin:
         self.name = name
         self.version = version
         self.config: dict = {}
-        """The configuration last applied, for a class that cannot tell."""
+        """The configuration that was applied last, for a class without `get_current_config`."""
         for name, function in (("report_progress", report_progress), ("cancelled", cancelled)):
             if optional(target, name) is None:
                 try:
                     setattr(target, name, function)
-                except Exception:  # __slots__, or a `__setattr__` that refuses: it may import them instead
+                except Exception:  # __slots__, or a `__setattr__` that refuses: the class may import them instead
                     pass
 
     def hook(self, name: str):
@@ -70,37 +70,37 @@ class Plugin:
         return not name.startswith("_") and name not in LIFECYCLE and is_method(self.target, name)
 
     def unknown(self, name: str) -> WorkerError:
-        """The error of a call that names no method that there is: it tells what was meant, and what there is."""
+        """The error for an unknown method: it suggests a similar one, and lists all."""
         from difflib import get_close_matches
 
         known = {}
         for method in sorted(self.methods()):
-            # Of `task.method` the method alone may have been given.
+            # Only the method of `task.method` may have been given.
             known[method.lower()] = known[method.lower().rpartition(".")[2]] = method
         meant = get_close_matches(name[:MOST_COMPARED].lower().replace("-", "_"), known, 1, 0.7)
         hint = "did you mean %r? " % known[meant[0]] if meant else ""
         return WorkerError("not-found", "the plugin has no method %r; %s%s" % (name, hint, self.known()))
 
     def known(self) -> str:
-        """For a message: what there is instead."""
+        """The list of methods, for a message."""
         return "it has: %s" % (", ".join(sorted(self.methods())) or "none")
 
     def streaming(self, name: str):
-        """The method for a streaming call: `execute` has a streaming form of its own where the class gives one."""
+        """The method for a streaming call: for `execute` it is `execute_stream`, if the class has that."""
         if name == "execute":
             return self.hook("execute_stream") or self.method(name)
         return self.method(name)
 
     def methods(self) -> dict[str, tuple[object, str]]:
-        """The methods that calls may reach, each with the object that has it and its name there."""
+        """The methods that calls may reach, each with its object and its name there."""
         return {name: (self.target, name) for name in names(self.target) if self.is_offered(name)}
 
     def applying(self, config: dict | None):
-        """The class's function that takes a configuration, and its arguments; no function where it has none."""
+        """The method that takes a configuration, and its arguments; None in place of the method if there is none."""
         return self.hook("initialize"), [config]
 
     def takes_no_config(self, config: dict) -> str:
-        """Why a configuration is refused by a plugin that has no function for one."""
+        """The message for a configuration that the plugin has no method for."""
         keys = "%r is" % next(iter(config)) if len(config) == 1 else "%d keys are" % len(config)
         if isinstance(self.target, Function):
             return "a function takes no configuration, and %s set: give the value as an argument of the call" % keys
@@ -111,14 +111,14 @@ class Plugin:
         )
 
     def fits(self, function, arguments: list) -> bool:
-        """Whether a function takes these arguments, as far as its signature tells."""
+        """Whether a function takes these arguments, as far as its signature shows."""
         from . import signatures
 
         signature = signatures.of(function)
         return signature is None or signatures.misfit(function, signature, arguments, {}) is None
 
     def applied(self, config: dict) -> None:
-        """Notes the configuration in force."""
+        """Stores the configuration that was applied."""
         self.config = config
 
     def opened(self, call: Call) -> None:
@@ -128,7 +128,7 @@ class Plugin:
         """Called in the call's context after the plugin's code."""
 
     def dress(self, value):
-        """What stands for a result, before it is encoded."""
+        """The value to encode for a result."""
         return value
 
     def describe(self, error: BaseException) -> dict:
@@ -137,7 +137,7 @@ class Plugin:
 
 
 def is_method(target: object, name: str) -> bool:
-    """Whether the name is a function of the object's, asked without running a property's code."""
+    """Whether the object has a function with this name. Does not run the code of properties."""
     found = optional(type(target), name)
     if found is None:
         own = optional(target, "__dict__")
@@ -152,7 +152,7 @@ def root_of(kind: type) -> str | None:
 
 
 class Function:
-    """What a function becomes where it is the plugin: an object of one method."""
+    """Wraps a function that is the plugin: an object with one method."""
 
     def __init__(self, function) -> None:
         self.execute = function
@@ -211,7 +211,7 @@ def function(module, settings: Settings):
     if isinstance(found, type):
         raise WorkerError(
             "invalid-manifest",
-            "%s:%s is a class and no function: give `module` and `class` in place of `function`"
+            "%s:%s is a class, not a function: give `module` and `class` in place of `function`"
             % (settings.module, settings.function),
         )
     if not callable(found):
@@ -235,44 +235,44 @@ def unfit_for(kind: type, settings: Settings) -> WorkerError | None:
         return None
     form = settings.cls + signatures.written(signature)
     if not settings.init_args:
-        text = "the constructor %s needs arguments, which `init_args` of a manifest gives (%s)" % (form, reason)
+        text = "the constructor %s needs arguments: give them in the manifest's `init_args` (%s)" % (form, reason)
     else:
         text = "the manifest's `init_args` do not fit the constructor: %s; it is %s" % (reason, form)
     return WorkerError("invalid-manifest", text)
 
 
 def failed(doing: str, error: BaseException) -> WorkerError:
-    """The plugin's own failure before it could be called."""
+    """The error of a plugin that fails before it can be called."""
     from .errors import kind_of, name_of, text_of
 
     return WorkerError(kind_of(error)[0], "%s failed: %s: %s" % (doing, name_of(type(error)), text_of(error)))
 
 
 def classes(module) -> list[str]:
-    """Names of the classes that a module has: of those that it defines itself, if there are any."""
+    """The names of a module's classes: of those that it defines itself, if there are any."""
     return own(module, lambda value: isinstance(value, type))
 
 
 def own(module, wanted) -> list[str]:
-    """Names of what is wanted of a module: of what it defines itself, if there is any."""
+    """The names of a module's wanted objects: of those that it defines itself, if there are any."""
     found = [(name, value) for name, value in vars(module).items() if wanted(value)]
     defined = [name for name, value in found if getattr(value, "__module__", None) == module.__name__]
     return defined or [name for name, _ in found]
 
 
 def named(names: list[str]) -> str:
-    """Names for a message, those that are meant for others."""
+    """Names for a message, without those that begin with `_`."""
     shown = sorted(name for name in names if not name.startswith("_"))
     return (", ".join(shown[:MOST_NAMED]) + (", …" if len(shown) > MOST_NAMED else "")) or "none"
 
 
 def below(source: list[str]) -> str:
-    """For a message: where else was looked."""
+    """For a message: the other directories that were searched."""
     return " or below %s" % ", ".join(source) if source else ""
 
 
 def meant(module: str, source: list[str]) -> str:
-    """For a message: the module beside where this one was looked for that is most like it."""
+    """For a message: the module with the most similar name in the same directory."""
     from difflib import get_close_matches
 
     package, _, name = module.rpartition(".")

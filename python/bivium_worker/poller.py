@@ -1,6 +1,6 @@
-"""Waiting for many sockets: `epoll` by itself on Linux, the `selectors` module elsewhere.
+"""Waits for many sockets at once: with `epoll` on Linux, with the `selectors` module elsewhere.
 
-Safe to change from one thread while another waits in it.
+One thread may change it while another waits in it.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ class _Epoll:
         self._epoll = select.epoll()
 
     def add(self, fd: int) -> None:
-        """Reports `fd` while there is something to read, or its end."""
+        """Reports `fd` while there is something to read, or it was closed by the other side."""
         self._epoll.register(fd, select.EPOLLIN | select.EPOLLRDHUP)
 
     def watch(self, fd: int) -> None:
-        """From now on reports `fd` once, when its other end closes, and never for data."""
+        """From now on reports `fd` only once, when the other side closes it, and never for data."""
         self._epoll.modify(fd, select.EPOLLRDHUP | select.EPOLLET)
 
     def remove(self, fd: int) -> None:
-        """Reports `fd` no more. To be called before it is closed: a forked process may hold it open."""
+        """No longer reports `fd`. To be called before `fd` is closed, as a forked process may keep it open."""
         try:
             self._epoll.unregister(fd)
         except (OSError, ValueError):
@@ -32,11 +32,11 @@ class _Epoll:
         self._epoll.close()
 
     def fileno(self) -> int:
-        """A descriptor that can be read from while there is one to look at."""
+        """A descriptor that is readable while `wait` has something to report."""
         return self._epoll.fileno()
 
     def wait(self, timeout: float | None) -> list[int]:
-        """The descriptors to look at."""
+        """Waits, and returns the descriptors that are ready."""
         return [fd for fd, _ in self._epoll.poll(timeout)]
 
 
@@ -51,7 +51,7 @@ class _Selector:
         self._selector.register(fd, self._read)
 
     def watch(self, fd: int) -> None:
-        # Not to be had here: a client that goes away is noticed at the next write to it.
+        # Not possible here: that a client has gone is noticed at the next write to it.
         self.remove(fd)
 
     def remove(self, fd: int) -> None:

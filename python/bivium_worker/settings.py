@@ -1,4 +1,4 @@
-"""What the host tells a worker at its start: the one JSON line on the channel."""
+"""The settings that the host sends a worker at its start: one JSON line on the channel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 class Settings:
     """The settings of one worker, checked.
 
-    Unknown keys are left alone, so that a newer host may say more within the same protocol version.
+    Unknown keys are ignored, so that a newer host may send more within the same protocol version.
     """
 
     def __init__(self, given: dict) -> None:
@@ -31,35 +31,35 @@ class Settings:
         self.version: str = take(given, "version", str)
         self.module: str = take(given, "module", str)
         self.function: str = take(given, "function", str, "")
-        """What of the module is the plugin, where that is a function and no class. With both, the module says which it is."""
+        """The function that is the plugin, in place of a class. If both are given, the module decides which it is."""
         self.cls: str = take(given, "class", str, "" if self.function else None)
         self.init_args: dict = take(given, "init_args", dict, {})
         """Keyword arguments of the class's constructor."""
         self.exchange: str = os.path.realpath(take(given, "exchange", str))
-        """The worker's own part of the exchange: the only place from which it may hand back files."""
+        """The worker's own part of the exchange: the only directory from which it may hand back files."""
         self.source: list[str] = take(given, "source", list, [])
-        """Directories that go first on the module path."""
+        """Directories that come first on the module path."""
         self.concurrency: int = max(1, take(given, "concurrency", int, 1))
         self.max_request_bytes: int = take(given, "max_request_bytes", int, 64 << 20)
         self.max_reply_bytes: int = take(given, "max_reply_bytes", int, 64 << 20)
         self.request_timeout_s: float = float(take(given, "request_timeout_s", (int, float), 30.0))
-        """How long a client may take over one request, and a reader may leave a reply unread."""
+        """How long a client may take to send one request, and a reader to read a reply."""
         self.cancel_grace_s: float = float(take(given, "cancel_grace_s", (int, float), 0.2))
-        """How long a plugin that looks after cancellation itself has, before the exception is raised in it."""
+        """How long a plugin that handles cancellation itself has, before the exception is raised in it."""
         self.listener: int | None = None
-        """The descriptor of the socket to listen on, which came with the settings; none if the worker makes its own."""
+        """The descriptor of the socket to listen on, which was sent with the settings; None if the worker makes its own."""
         self.confined: bool = given.get("confined") is True
-        """Whether the host holds us to the manifest's permissions."""
+        """Whether the host confines this worker to the manifest's permissions."""
         self.private: list[str] = take(given, "private", list, [])
-        """The directories of a confined worker's own that stand for the host's and hold nothing of it."""
+        """A confined worker's own empty directories, which replace directories of the host."""
         self.lookups: bool = given.get("lookups") is True
-        """Whether a confined worker may look up the names of hosts."""
+        """Whether a confined worker may look up host names."""
         self.grants: list[dict] = [
             {key: take(grant, key, str) for key in ("path", "guest", "mode")} for grant in take(given, "grants", list, [])
         ]
         """The host's directories that a confined worker may use, each with its name for components and its mode."""
         self.secrets: dict[str, str] = take(given, "secrets", dict, {})
-        """What the plugin finds in its environment besides what we were started with."""
+        """Variables to add to the environment before the plugin is imported."""
         self.limits: dict[str, int] = take(given, "limits", dict, {})
         self.log_level: str = take(given, "log_level", str, "info")
         self.ancestor = given.get("ancestor")
@@ -84,14 +84,14 @@ def take(given: dict, key: str, kind: type | tuple, default: object = None):
 
 
 def read(channel: int) -> Settings:
-    """Reads the host's line, and the listening socket that may come with it. Nothing else ever comes down the channel."""
+    """Reads the host's line, and the listening socket that may come with it. The host sends nothing else on the channel."""
     line = b""
     listeners = array("i")
     with socket.socket(fileno=os.dup(channel)) as incoming:
         while not line.endswith(b"\n"):
             piece, ancillary, _, _ = incoming.recvmsg(65536, socket.CMSG_SPACE(listeners.itemsize), CLOSE_ON_EXEC)
             if not piece or len(line) > MAX_LINE:
-                raise WorkerError("protocol", "the host closed the channel before it told the settings")
+                raise WorkerError("protocol", "the host closed the channel before it sent the settings")
             line += piece
             for level, kind, data in ancillary:
                 if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
@@ -99,9 +99,9 @@ def read(channel: int) -> Settings:
     try:
         given = json.loads(line)
     except ValueError as error:
-        raise WorkerError("protocol", "the host's settings are no JSON: %s" % error) from None
+        raise WorkerError("protocol", "the host's settings are not JSON: %s" % error) from None
     if not isinstance(given, dict):
-        raise WorkerError("protocol", "the host's settings are no JSON object")
+        raise WorkerError("protocol", "the host's settings are not a JSON object")
     told = Settings(given)
     told.listener = listeners[0] if listeners else None
     return told

@@ -1,4 +1,4 @@
-"""Signatures of the plugin's functions: how they read, and why arguments do not fit one."""
+"""Signatures of the plugin's functions: their text, and why arguments do not fit one."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from .errors import clip
 from .types_within import is_large
 
 MAX_SIGNATURE = 500
-"""A signature is told with at most so many characters."""
+"""The most characters of a signature's text."""
 MAX_PART = 200
-"""So many of each default and each type in it."""
+"""The most characters of each default and each type in it."""
 MOST_NAMED = 8
-"""So many names that there are not are told."""
+"""How many unknown parameters an error names."""
 
 
 CONTAINERS = reprlib.Repr()
-"""Writes lists and the like in part: one that holds another many times may be endless as a text."""
+"""Writes lists and the like in part: nested ones may be far too long as a text."""
 CONTAINERS.maxlevel = 4
 CONTAINERS.maxlist = CONTAINERS.maxtuple = CONTAINERS.maxdict = CONTAINERS.maxset = CONTAINERS.maxfrozenset = 10
 CONTAINERS.maxstring = CONTAINERS.maxother = CONTAINERS.maxlong = MAX_PART
@@ -27,19 +27,19 @@ CONTAINERS.maxstring = CONTAINERS.maxother = CONTAINERS.maxlong = MAX_PART
 def value_text(value) -> str:
     """A default as Python writes it."""
     if is_large(value, items=CONTAINERS.maxlist):
-        raise ValueError("it is a type that has no end")
+        raise ValueError("it is a type with too many parts")
     return CONTAINERS.repr(value) if type(value) in (list, tuple, dict, set, frozenset) else repr(value)
 
 
 def type_text(kind) -> str:
     """A type as Python writes it."""
     if is_large(kind):
-        raise ValueError("it has no end")
+        raise ValueError("it has too many parts")
     return inspect.formatannotation(kind)
 
 
 class Written:
-    """Stands in a signature for a default or a type, and reads as it does, or as `...` where it cannot be written."""
+    """Replaces a default or a type in a signature. Its `repr` is the text of the original, or `...` if that cannot be written."""
 
     def __init__(self, write, value) -> None:
         text = attempt(lambda: str.__str__(write(value)))
@@ -50,17 +50,17 @@ class Written:
 
 
 def shortened(text: str, most: int) -> str:
-    """A text without its end where it is too long."""
+    """A text, cut if it is too long."""
     return clip(text if len(text) <= most else text[: most - 1] + "…")
 
 
 def of(function) -> inspect.Signature | None:
-    """The signature, where one can be told."""
+    """The signature of a function, or None if it has none that Python can find."""
     return attempt(inspect.signature, function) or attempt(lambda: inspect.signature(function, follow_wrapped=False))
 
 
 def written(signature: inspect.Signature | None) -> str:
-    """How the function is to be called, for people; `(...)` where that cannot be told."""
+    """The signature as text; `(...)` if it is not known."""
     return shortened(attempt(_written, signature, default="(...)"), MAX_SIGNATURE)
 
 
@@ -79,10 +79,10 @@ def _written(signature: inspect.Signature) -> str:
 
 
 def misfit(function, signature: inspect.Signature, args, kwargs: dict) -> str | None:
-    """Why the arguments do not fit the function, or None where they do."""
+    """Why the arguments do not fit the function, or None if they do."""
     own = own_name(function)
     if own in kwargs:
-        return "%r is the name of what Python gives the function itself: take it out" % own
+        return "Python itself gives the argument %r: leave it out" % own
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
@@ -99,8 +99,8 @@ def misfit(function, signature: inspect.Signature, args, kwargs: dict) -> str | 
 
 
 def own_name(function) -> str | None:
-    """The name of the parameter by which a method gets its object and a constructor what it makes, where that could be given
-    by name."""
+    """The name of the first parameter of a method or constructor (usually `self`), which Python fills, if a caller could
+    give it by name."""
     if isinstance(function, type):
         inner = optional(function, "__init__")
     else:

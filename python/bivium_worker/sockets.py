@@ -1,4 +1,4 @@
-"""What kept a confined plugin from a socket or a look-up, and where it wanted to go."""
+"""Why a confined plugin could not use a socket or look up a host, and which host it wanted to reach."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import socket
 from . import grants
 from .causes import in_library
 from .error_fields import frames, last_frame
-from .findings import ALL, FILESYSTEM, HELD, NETWORK, Finding
+from .findings import ALL, FILESYSTEM, CONFINED, NETWORK, Finding
 
-CONNECTIONS = HELD + "connections need permissions.network, and no confined plugin may listen for them"
-NAMES = HELD + "to look up the names of hosts it needs those names in permissions.network"
+CONNECTIONS = CONFINED + "connections need permissions.network, and no confined plugin may listen for them"
+NAMES = CONFINED + "to look up host names it needs those names in permissions.network"
 UNIX = (
-    "Unix sockets are kept from a confined plugin that has permissions.network, that is granted a directory at or above /run, /tmp or "
-    "a home, or that runs on a machine without mount namespaces"
+    "a confined plugin cannot use Unix sockets if it has permissions.network, if it is granted a directory at or above /run, /tmp or "
+    "a home directory, or if the machine has no mount namespaces"
 )
-HOSTS_SOCKET = HELD + "a Unix socket of the host's is there for it if the socket's directory is in permissions.filesystem"
+HOSTS_SOCKET = CONFINED + "to use a Unix socket of the host it needs the socket's directory in permissions.filesystem"
 
 BAD_QUESTIONS = frozenset(
     getattr(socket, name, None) for name in ("EAI_BADFLAGS", "EAI_FAMILY", "EAI_MEMORY", "EAI_SERVICE", "EAI_SOCKTYPE")
 )
-"""Failures of a look-up that come from how it was asked for."""
+"""Errors of a look-up that come from wrong arguments."""
 LOCALS = 1000
-"""So many variables of a frame are looked at."""
+"""How many local variables of a frame are looked at at most."""
 CONNECTING = frozenset({"http", "socketserver.py", "socket.py", "ssl.py", "asyncio"})
 
 
@@ -46,34 +46,34 @@ def refused(error: BaseException, number: int) -> Finding:
 
 
 def absent() -> Finding | None:
-    """The denial of a Unix socket that the plugin does not find, where the host may have it."""
+    """The denial of a Unix socket that does not exist for the plugin, but may exist on the host."""
     return Finding(HOSTS_SOCKET, FILESYSTEM, "a Unix socket") if grants.has_own_root() else None
 
 
 def tcp(host: str, port: int) -> str:
-    """A target as the audit log has it."""
+    """A target as the audit log writes it."""
     return "tcp://%s:%d" % ("[%s]" % host if ":" in host else host, port)
 
 
 def is_plain_socket(frame) -> bool:
-    """Whether a frame has a socket among what it works with: what asks for a connection by itself has one."""
+    """Whether a frame has a socket among its local variables, as code has that makes a connection itself."""
     if frame is None:
         return False
     return any(isinstance(value, socket.socket) for value in list(frame.f_locals.values())[:LOCALS])
 
 
 def is_connecting(frame) -> bool:
-    """Whether a frame is that of the standard library's code which makes connections."""
+    """Whether a frame is in the modules of the standard library that make connections."""
     return in_library(frame).partition(os.sep)[0] in CONNECTING
 
 
 def is_unix(frame) -> bool:
-    """Whether a frame is that of the standard library's code which makes a Unix socket."""
+    """Whether a frame is in the standard library's code that makes a Unix socket."""
     return in_library(frame) == "socket.py" and frame.f_locals.get("family") == getattr(socket, "AF_UNIX", -1)
 
 
 def targets(error: BaseException) -> list[tuple[str, int | None]]:
-    """The hosts and ports that the standard library's frames of an error were about. Runs no code of the plugin's."""
+    """The hosts and ports that the standard library was connecting to, found in its frames. Runs no code of the plugin."""
     found = []
     for frame in frames(error):
         if not is_connecting(frame):
@@ -82,6 +82,6 @@ def targets(error: BaseException) -> list[tuple[str, int | None]]:
         address = local.get("address")
         host, port = address[:2] if type(address) is tuple and len(address) >= 2 else (local.get("host"), local.get("port"))
         if type(host) is str:
-            # Of a URL's credentials nothing is recorded.
+            # Credentials of a URL must not be recorded.
             found.append((host.rpartition("@")[2], port if type(port) is int else None))
     return found

@@ -1,5 +1,5 @@
-"""Long JSON travels as a file, so that what a connection carries stays small: the request's from the host's part of
-the exchange, the result's from ours."""
+"""Long JSON is sent as a file, so that messages on a connection stay small. A request's file lies in the host's part of
+the exchange, a result's file in the worker's part."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from .blobs import written
 from .errors import WorkerError
 
 LEFT_S = 60.0
-"""After this time a file that the host has not taken is one that it will not take: nobody waited for its call."""
+"""A file that the host has not taken after this time is deleted: nobody waits for that call's result any more."""
 
 _given: deque = deque()
 
 
 def read(entry, limit: int) -> bytes:
-    """The request that a short one stands for."""
+    """Reads the request that is in a file."""
     path = entry.get("path") if isinstance(entry, dict) else None
     if not isinstance(path, str):
-        raise WorkerError("protocol", "the request's 'spilled' names no file")
+        raise WorkerError("protocol", "the request's 'spilled' does not name a file")
     try:
         with open(path, "rb") as file:
             data = file.read(limit + 1)
     except FileNotFoundError:
         raise WorkerError(
             "not-found",
-            "somebody has removed the file of the arguments, %s: keep cleaners of temporary files from it" % path,
+            "the file of the call's arguments, %s, was removed: exclude it from cleaners of temporary files" % path,
         ) from None
     except (OSError, ValueError) as error:
         raise WorkerError("protocol", "the request's file cannot be read: %s" % error) from None
@@ -37,21 +37,21 @@ def read(entry, limit: int) -> bytes:
 
 
 def write(text: bytes, exchange: str) -> bytes | None:
-    """Writes a result to a file, and gives what names it in the reply; None where there is no room for it, or no directory."""
+    """Writes a result to a file, and returns the JSON that names it in the reply; None if the file cannot be written."""
     tidy()
     try:
         path = written(lambda file: file.write(text), ".json", exchange)
     except (OSError, WorkerError):
         return None
     _given.append((time.monotonic(), path))
-    # The name is `mkstemp`'s: no character of it needs an escape.
+    # The name comes from `mkstemp`: no character of it needs an escape.
     return b'{"path":"%s"}' % os.path.basename(path).encode("ascii")
 
 
 def tidy() -> None:
-    """Deletes what the host has left. What it has taken is no longer there."""
+    """Deletes files that the host has not taken in time. Those that it has taken are gone already."""
     try:
         while _given and time.monotonic() - _given[0][0] > LEFT_S:
             os.unlink(_given.popleft()[1])
-    except (OSError, IndexError):  # taken; or another thread was faster
+    except (OSError, IndexError):  # the host has taken it, or another thread was faster
         pass

@@ -1,7 +1,7 @@
-"""From the first instruction to the handshake: who takes which descriptor, who forks, what is told to the host.
+"""The start of a worker: its file descriptors, the fork of the guard, then `worker.run`.
 
-The host hands over three descriptors: 0 is a private, two-way socket to it (the *channel*), 1 and 2 are the
-plugin's stdout and stderr. Whatever else a host had open without the mark "close on exec" is closed first. The channel leaves
+The host hands over three descriptors: 0 is a private, two-way socket to the host (the *channel*), 1 and 2 are the
+plugin's stdout and stderr. All other descriptors that were inherited are closed first. The channel is moved away from
 0 at once, so that no `input()` of the plugin reads it, no `print` writes to it, and no program that the plugin starts inherits it.
 """
 
@@ -13,7 +13,7 @@ import sys
 from . import guard
 
 HIGH_FD = 200
-"""Out of the way of code that closes or counts on small descriptors."""
+"""The lowest number for the channel: above the descriptors that other code closes or expects."""
 
 
 def main() -> None:
@@ -21,14 +21,14 @@ def main() -> None:
     close_inherited()
     channel = claim_channel()
     guard.fork(channel)
-    # From here on we are the worker proper; the guard has stayed behind in the line above.
+    # From here on this is the worker process; the guard does not return from the line above.
     from .worker import run
 
     sys.exit(run(channel))
 
 
 def close_inherited() -> None:
-    """Closes what the host happened to have open. What this interpreter has opened itself is closed on exec, and stays."""
+    """Closes the descriptors that were inherited from the host. Those of this interpreter are closed on exec, and stay open here."""
     for directory in ("/proc/self/fd", "/dev/fd"):
         try:
             found = [int(name) for name in os.listdir(directory)]
@@ -41,12 +41,12 @@ def close_inherited() -> None:
         try:
             if fd > 2 and os.get_inheritable(fd):
                 os.close(fd)
-        except OSError:  # the listing's own; nothing there
+        except OSError:  # the descriptor of the listing itself
             pass
 
 
 def claim_channel() -> int:
-    """Moves descriptor 0 away, closed on exec, and leaves /dev/null in its place."""
+    """Moves descriptor 0 to a higher number, with close-on-exec set, and puts /dev/null in its place."""
     from fcntl import F_DUPFD_CLOEXEC, fcntl
 
     try:

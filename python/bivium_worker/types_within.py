@@ -1,5 +1,5 @@
-"""The types that a function or a class names, and how large one is: a type that holds another twice, and so on, has no end for
-whoever writes it out or looks into it."""
+"""The annotated types of a function or a class, and how large a type is. A type that contains another twice, which contains a third
+twice, and so on, takes exponential time to write out."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import typing
 from .asking import attempt, optional, unwrapped
 
 MOST_PARTS = 2000
-"""A type that is made of more is not written out."""
+"""A type that is made of more parts than this is not written out."""
 
 
 def is_large(kind, names: dict | None = None, items: int = MOST_PARTS) -> bool:
-    """Whether a type is made of too many. Texts in it are types of these names, if there are any. Of lists so many items count."""
+    """Whether a type is made of too many parts. Strings in it are looked up in `names`, if given. At most `items` items of a list count."""
     return attempt(_is_large, kind, names, items, default=True)
 
 
@@ -38,14 +38,14 @@ def _is_large(kind, names: dict | None, items: int) -> bool:
 
 
 def names_of(module) -> dict:
-    """The names of a module that is loaded; those of `typing` where there is none."""
+    """The global names of a module that is loaded; otherwise those of `typing`."""
     found = sys.modules.get(module) if isinstance(module, str) else None
     names = optional(found, "__dict__")
     return names if isinstance(names, dict) else vars(typing)
 
 
 def are_large(owner, names: dict | None) -> bool:
-    """Whether one of the types is that a function or a class names. `names` are those of the function's module."""
+    """Whether one of the annotated types of a function or a class is too large. `names` are those of the function's module."""
     owners = type.__dict__["__mro__"].__get__(owner) if isinstance(owner, type) else (owner,)
     for one in owners:
         named = optional(one, "__annotations__")
@@ -56,14 +56,14 @@ def are_large(owner, names: dict | None) -> bool:
 
 
 def hints_of(owner) -> dict:
-    """The types that a function or a class names; none where one of them cannot be found."""
+    """The annotated types of a function or a class; empty if one of them cannot be resolved."""
     options: dict = {}
     if not isinstance(owner, type):
-        # Python's own search for the function within its decorators may have no end.
+        # `typing` follows decorators without a limit, and a cycle of them has no end.
         names = optional(unwrapped(owner), "__globals__")
         options["globalns"] = names if isinstance(names, dict) else {}
     if are_large(owner, options.get("globalns")):
         return {}
-    # Without: Python 3.9 with `X | Y`. A name may be there for type checkers alone, and a text may be any code.
+    # It may fail: Python 3.9 does not know `X | Y`, a name may exist for type checkers only, and a string may be any code.
     with_extras = attempt(lambda: typing.get_type_hints(owner, include_extras=True, **options))
     return with_extras if with_extras is not None else attempt(lambda: typing.get_type_hints(owner, **options), default={})

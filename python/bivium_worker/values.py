@@ -1,7 +1,7 @@
-"""Results that are more than plain data: what each value becomes in JSON or as a file, or why it becomes nothing.
+"""Encodes results that are more than plain data: what each value becomes in JSON or as a file, or why it is refused.
 
-`docs/python-plugins.md` has the table. No value is changed in silence: what JSON cannot hold exactly is refused with the place
-where it stands, for example `result.items[3].id`.
+`docs/python-values.md` has the table. No value is changed silently: a value that JSON cannot represent exactly is refused, and
+the error names its place, for example `result.items[3].id`.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from .codec import KEY, dumps, reserved
 from .errors import unfit
 
 MAX_DEPTH = 120
-"""How deep a result may nest. The host's parser takes 127 levels, of which the reply around it has a few."""
+"""How deep a result may nest. The host's parser accepts 127 levels, of which the reply around the result takes a few."""
 
 MAX_WHERE = 200
-"""A place in a result is told with at most so many characters."""
+"""The most characters of a place in a result in a message."""
 
 LEAST, MOST = -(2**63), 2**64 - 1
-"""Integers from the one to the other are exact in JSON here."""
+"""The least and greatest integer that the host reads exactly."""
 
 MISSING = ("NaTType", "NAType")
-"""What pandas calls its missing values."""
+"""The names of pandas' classes for missing values."""
 
 NANO = ("weeks", "days", "hours", "minutes", "seconds")
 LISTS = (list, tuple, set, frozenset, deque, range, type({}.keys()), type({}.values()))
@@ -37,7 +37,7 @@ EXACT_TEXT = (("decimal", "Decimal"), ("uuid", "UUID"))
 
 
 class Encoder:
-    """Encodes one result with all that it may hold, and collects the blobs that it names."""
+    """Encodes one result of any kind, and collects the blobs in it."""
 
     def __init__(self, exchange: str, lent: list[Blob]) -> None:
         self._exchange = exchange
@@ -45,11 +45,11 @@ class Encoder:
         self.blobs: list[dict] = []
         self._placed: dict[str, int] = {}
         self._made: dict[int, tuple[object, str]] = {}
-        """Objects that were written to files, kept so that their ids stay theirs."""
+        """Objects that were written to files, and the files, by the object's id. The objects are kept so that no other gets the id."""
         self._path: list = []
-        """Where we are: keys and indices, outermost first."""
+        """The place of the current value: keys and indices, outermost first."""
         self._above: dict[int, object] = {}
-        """The objects that we are in, by id, kept so that their ids stay theirs."""
+        """The objects around the current value, by id. They are kept so that no other object gets the id."""
 
     def encode(self, value) -> bytes:
         """The JSON text of a value."""
@@ -58,16 +58,16 @@ class Encoder:
             return dumps(plain).encode("utf-8")
         except UnicodeEncodeError:
             self._find_surrogate(plain)
-            raise unfit("it holds text that is no Unicode (a lone surrogate)") from None
+            raise unfit("it contains text that is not valid Unicode (a lone surrogate)") from None
 
     @property
     def where(self) -> str:
-        """The place of the value at hand, for a message: both ends of a long one."""
+        """The place of the current value, for a message. The middle of a long one is left out."""
         place = "result" + "".join(map(step, self._path))
         return place if len(place) <= MAX_WHERE else "%s…%s" % (place[: MAX_WHERE // 2], place[-MAX_WHERE // 2 :])
 
     def _plain(self, value):
-        """The same value as plain lists and dicts, blobs found and keys escaped."""
+        """The same value as plain lists and dicts, with references for blobs and with escaped keys."""
         if isinstance(value, Blob):
             return self._reference(value.path, value.media_type)
         if value is None or isinstance(value, (str, bool)):
@@ -81,12 +81,12 @@ class Encoder:
             return value
         if isinstance(value, float):
             if value - value != 0:
-                raise unfit("%s is %r, which JSON cannot hold: give None, a text, or a numpy array" % (self.where, value))
+                raise unfit("%s is %r, which JSON cannot represent: give None, a text, or a numpy array" % (self.where, value))
             return value
         if id(value) in self._above:
             raise unfit("%s contains itself" % self.where)
         if len(self._above) >= MAX_DEPTH:
-            raise unfit("%s lies deeper than %d levels" % (self.where, MAX_DEPTH))
+            raise unfit("%s is nested deeper than %d levels" % (self.where, MAX_DEPTH))
         self._above[id(value)] = value
         try:
             return self._made_plain(value)
@@ -128,11 +128,11 @@ class Encoder:
         return found
 
     def _key(self, key) -> str:
-        """A key as JSON's rules write it."""
+        """A key as a JSON string."""
         if isinstance(key, str):
             return "$" + key if reserved(key) else str.__str__(key)
         if isinstance(key, int) and not isinstance(key, bool):
-            # Texts hold any integer. Python writes out none of very many digits.
+            # A string can represent any integer, but Python refuses to write one with very many digits.
             try:
                 return int.__repr__(key)
             except ValueError:
@@ -150,10 +150,10 @@ class Encoder:
 
     def _no_key(self, key):
         """Refuses a key."""
-        raise unfit("%s has a key of type %s; JSON's keys are strings" % (self.where, type(key).__qualname__))
+        raise unfit("%s has a key of type %s; keys in JSON are strings" % (self.where, type(key).__qualname__))
 
     def _reference(self, path: str, media_type: str | None) -> dict:
-        """What stands for a file in JSON."""
+        """The reference to a file in JSON."""
         index = self._placed.get(path)
         if index is None:
             lent = self._lent.get(path)
@@ -163,7 +163,7 @@ class Encoder:
         return {KEY: index}
 
     def _file(self, value, array) -> dict | None:
-        """The reference to the file that a value is or becomes, or None for one that becomes none."""
+        """The reference to the file that a value is or becomes; None if the value becomes no file."""
         if isinstance(value, os.PathLike):
             return self._reference(os.fsdecode(value), None)
         media_type = None
@@ -173,13 +173,13 @@ class Encoder:
             def make() -> str:
                 path = enter(value.to_temp_file, (), {})
                 if not isinstance(path, (str, bytes, os.PathLike)):
-                    raise unfit("to_temp_file() of %s gave a %s, not a path" % (self.where, type(path).__qualname__))
+                    raise unfit("to_temp_file() of %s returned a %s, not a path" % (self.where, type(path).__qualname__))
                 return os.fsdecode(path)
 
         elif isinstance(value, (bytes, bytearray, memoryview)):
 
             def make() -> str:
-                # A view with steps has no bytes in a row to be written.
+                # The bytes of a memory view that is not contiguous must be copied first.
                 whole = not isinstance(value, memoryview) or value.c_contiguous
                 return written(lambda file: file.write(value if whole else value.tobytes()), ".bin", self._exchange)
 
@@ -190,13 +190,13 @@ class Encoder:
 
         else:
             return None
-        # Once for each object, however often the result holds it.
+        # Written once for each object, even if the result contains it several times.
         if id(value) not in self._made:
             self._made[id(value)] = (value, make())
         return self._reference(self._made[id(value)][1], media_type)
 
     def _convert(self, value):
-        """What stands for a value that is no JSON by itself."""
+        """The replacement for a value that is not JSON itself."""
         kind = type(value)
         if kind.__name__ in MISSING and package(kind) == "pandas":
             raise unfit("%s is %s, a missing value: give None" % (self.where, value))
@@ -205,7 +205,7 @@ class Encoder:
             return {name: getattr(value, name) for name in fields}
         if is_of("enum", "Enum", value):
             return value.value
-        # pydantic, of version 2 and of version 1.
+        # A model of pydantic: version 2, then version 1.
         dump = optional(value, "model_dump") or (optional(kind, "__fields__") is not None and optional(value, "dict"))
         if callable(dump) and not isinstance(value, type):
             return enter(dump, (), {})
@@ -221,14 +221,14 @@ class Encoder:
         raise unfit("%s is %s %s: %s" % (self.where, "an" if name.lstrip("_")[:1].lower() in tuple("aeio") else "a", name, advice(value)))
 
     def refuse(self, what: str):
-        """Refuses the value at hand."""
+        """Refuses the current value."""
         raise unfit("%s %s" % (self.where, what))
 
     def _find_surrogate(self, value) -> None:
-        """Raises the error that names the place of a text which is no Unicode."""
+        """Raises an error with the place of a text that is not valid Unicode."""
         if isinstance(value, str):
             if any("\ud800" <= character <= "\udfff" for character in value):
-                raise unfit("%s is text that is no Unicode (it holds a lone surrogate)" % self.where)
+                raise unfit("%s is text that is not valid Unicode (it contains a lone surrogate)" % self.where)
         elif isinstance(value, dict):
             for key, item in value.items():
                 self._path.append(key)
@@ -243,38 +243,38 @@ class Encoder:
 
 
 def step(step) -> str:
-    """One step of a place."""
+    """One key or index of a place, as text."""
     if isinstance(step, int):
         return "[%d]" % step
     return "." + step if step.isidentifier() and step.isascii() else "[%s]" % json.dumps(step)
 
 
 def digits(value: int) -> str:
-    """A large integer for a message: not in all its digits."""
+    """An integer for a message; if it is large, without its digits."""
     if value.bit_length() > 256:
         return "an integer of %d bits" % value.bit_length()
     return int.__repr__(value)
 
 
 def package(kind: type) -> str:
-    """The package that a class comes from."""
+    """The top-level package that a class comes from."""
     return str(getattr(kind, "__module__", "")).partition(".")[0]
 
 
 def told(kind: type) -> str:
-    """A class for a message, with the library that it comes from."""
+    """A class's name for a message, with its library."""
     name = package(kind)
     return kind.__qualname__ if name in ("builtins", "__main__", "") else "%s %s" % (name, kind.__qualname__)
 
 
 def is_of(module: str, name: str, value) -> bool:
-    """Whether a value is of a class of a library, which it can only be where that is loaded."""
+    """Whether a value is an instance of a library's class; false if the library is not loaded."""
     kind = arrays.loaded(module, name)
     return kind is not None and isinstance(value, kind)
 
 
 def exact_text(value) -> str | None:
-    """The text that stands for a value and says all of it."""
+    """The text that represents a value exactly; None if there is none."""
     if is_of("datetime", "timedelta", value):
         return duration((value.days * 86400 + value.seconds) * 10**6 + value.microseconds, 6, getattr(value, "nanoseconds", 0))
     if type(value).__name__ in MISSING and package(type(value)) == "pandas":
@@ -288,7 +288,7 @@ def exact_text(value) -> str | None:
 
 
 def duration(count: int, places: int, nanoseconds: int = 0) -> str:
-    """A duration as ISO 8601 writes it: `count` units of 10**-places seconds."""
+    """A duration in the form of ISO 8601: `count` units of 10**-places seconds."""
     if nanoseconds:
         count, places = count * 10 ** (9 - places) + nanoseconds, 9
     sign = "-" if count < 0 else ""
@@ -304,7 +304,7 @@ def duration(count: int, places: int, nanoseconds: int = 0) -> str:
 
 
 def advice(value) -> str:
-    """What to give in place of a value that is refused."""
+    """What to return in place of a value that is refused."""
     if package(type(value)) in ("pandas", "polars", "xarray", "geopandas"):
         for name in ("to_dict", "to_dicts", "tolist", "to_list"):
             if callable(optional(value, name)):

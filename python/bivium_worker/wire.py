@@ -1,8 +1,8 @@
-"""HTTP/1.1, the strict part of it that a host speaks: requests parsed as bytes arrive, replies in one write.
+"""A strict subset of HTTP/1.1, the one that hosts use: requests are parsed as bytes arrive, replies are one write.
 
-`http.server` costs 7 MiB and 30 ms to import and a third of a small call to parse; what a worker needs of HTTP is
-this page. It takes one request at a time from a connection, with a length and no transfer encoding, and refuses the
-rest: what is not parsed cannot be parsed in two ways.
+`http.server` needs 7 MiB of memory and 30 ms to import, and a third of the time of a small call to parse; a worker needs only
+this small part of HTTP. It accepts one request at a time on a connection, with a Content-Length and without a transfer encoding,
+and refuses everything else, so that no request can be parsed in two ways.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from _operator import _compare_digest as compare_digest
 MAX_HEAD = 16 * 1024
 PIECE = 64 * 1024
 SEND_AHEAD = 128 * 1024
-"""How far a stream may run ahead of its reader, in the kernel's memory: left alone that grows to several MiB."""
+"""The size of the kernel's send buffer, and so how much a stream may send before its reader reads. By default it grows to several MiB."""
 TOKEN_S = 2.0
-"""How long a new connection may take to show the token."""
+"""How long a new connection may take to send the token."""
 HEAD = re.compile(rb"([A-Z]+) (/[!-~]*) HTTP/1\.1((?:\r\n[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\r\n\0]*)*)")
 REASONS = {
     200: b"200 OK",
@@ -46,7 +46,7 @@ STREAM_HEAD = (
 
 
 class Refused(Exception):
-    """A request that is answered with an error, after which its connection is closed."""
+    """A request that is answered with an error; then its connection is closed."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -55,11 +55,11 @@ class Refused(Exception):
 
 
 class Closed(Exception):
-    """The client has gone."""
+    """The client has closed the connection."""
 
 
 class Request:
-    """One whole request."""
+    """One complete request."""
 
     __slots__ = ("verb", "path", "query", "body")
 
@@ -69,7 +69,7 @@ class Request:
         self.body: bytes | bytearray = b""
 
     def parameter(self, name: str) -> str | None:
-        """A query parameter. Ours are call ids, which need no percent encoding, so none is decoded."""
+        """A query parameter. They are call ids, which need no percent encoding, so none is decoded."""
         for pair in self.query.split("&"):
             key, equals, value = pair.partition("=")
             if key == name and equals:
@@ -77,19 +77,19 @@ class Request:
         return None
 
 
-class Gate:
-    """Who may ask: those who know the token, and address the worker by its own name, and are no web page."""
+class AccessCheck:
+    """Checks that a request has the token and the worker's own Host, and does not come from a web page."""
 
     def __init__(self, token: str, port: int, max_body: int) -> None:
         self._bearer = b"Bearer " + token.encode("utf-8")
-        # A name that an attacker's DNS points at 127.0.0.1 arrives as another Host.
+        # A name that an attacker's DNS resolves to 127.0.0.1 arrives as another Host.
         self._hosts = (b"127.0.0.1:%d" % port, b"localhost:%d" % port)
         self._max_body = max_body
 
     def admit(self, verb: str, headers: dict[bytes, bytes]) -> int:
-        """Refuses, or says how long the body is."""
+        """Refuses the request, or returns the length of its body."""
         if headers.get(b"host") not in self._hosts:
-            raise Refused(403, "denied", "the Host of the request is not this worker")
+            raise Refused(403, "denied", "the request's Host header does not name this worker")
         if b"origin" in headers:
             raise Refused(403, "denied", "web pages may not call a worker")
         if not compare_digest(headers.get(b"authorization", b""), self._bearer):
@@ -102,7 +102,7 @@ class Gate:
                 raise Refused(411, "protocol", "the request has no Content-Length")
             return 0
         if not length.isdigit() or len(length) > 15:
-            raise Refused(400, "protocol", "the request's Content-Length is no number")
+            raise Refused(400, "protocol", "the request's Content-Length is not a number")
         size = int(length)
         if size > self._max_body:
             raise Refused(
@@ -130,33 +130,33 @@ def parse_head(head: bytes) -> tuple[str, str, dict[bytes, bytes]]:
 
 
 class Connection:
-    """One client's socket, non-blocking, and what of its next request has arrived."""
+    """One client's socket, non-blocking, and the part of its next request that has arrived."""
 
-    def __init__(self, sock: socket.socket, gate: Gate, patience_s: float) -> None:
+    def __init__(self, sock: socket.socket, access: AccessCheck, timeout_s: float) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_AHEAD)
         self.sock = sock
         self.fd = sock.fileno()
         self.call = None
-        """The call whose reply this connection waits for."""
+        """The call whose reply is sent on this connection."""
         self.gone = False
-        """Whether the client has closed its end: nobody waits for an answer."""
+        """Whether the client has closed its end, so that nobody waits for an answer."""
         self.drained: float | None = None
-        """Set once it was answered for the last time: until then what still comes is read and thrown away."""
-        self._gate = gate
-        self._patience_s = patience_s
-        self.known = False
-        """Whether it has shown the token once. Until then it is a stranger's, and given little time."""
-        self.deadline: float | None = time.monotonic() + min(patience_s, TOKEN_S)
-        """When the request, begun or never begun, must be whole; None between requests."""
+        """Set after the last reply: until this time, what still arrives is read and discarded."""
+        self._access = access
+        self._timeout_s = timeout_s
+        self.authenticated = False
+        """Whether the token was sent on it once. Until then the client gets little time."""
+        self.deadline: float | None = time.monotonic() + min(timeout_s, TOKEN_S)
+        """When the request must be complete, whether it has begun or not; None between requests."""
         self._head = b""
         self._request: Request | None = None
         self._body: bytearray | None = None
         self._filled = 0
 
     def receive(self) -> Request | None:
-        """Takes what has arrived; gives the request once it is whole. Raises `Refused` or `Closed`."""
+        """Reads what has arrived; returns the request when it is complete. Raises `Refused` or `Closed`."""
         try:
             if self._body is not None:
                 count = self.sock.recv_into(memoryview(self._body)[self._filled :])
@@ -182,9 +182,9 @@ class Connection:
             return None
         self._head = b""
         verb, target, headers = parse_head(data[:end])
-        length = self._gate.admit(verb, headers)
-        if not self.known:
-            self.known, self.deadline = True, None
+        length = self._access.admit(verb, headers)
+        if not self.authenticated:
+            self.authenticated, self.deadline = True, None
         request = Request(verb, target)
         body = data[end + 4 :]
         if len(body) == length:
@@ -192,7 +192,7 @@ class Connection:
             self.deadline = None
             return request
         if len(body) > length:
-            # Nobody sends a second request before the first is answered; this is a length that lies.
+            # No client sends a second request before the first is answered, so the length is wrong.
             raise Refused(400, "protocol", "the request is longer than its Content-Length")
         self._request = request
         self._body = bytearray(length)
@@ -205,7 +205,7 @@ class Connection:
 
     def _begun(self) -> None:
         if self.deadline is None:
-            self.deadline = time.monotonic() + self._patience_s
+            self.deadline = time.monotonic() + self._timeout_s
 
     def _whole(self) -> Request:
         request, body = self._request, self._body
@@ -216,7 +216,7 @@ class Connection:
 
 
 def reply(status: int, body: bytes, close: bool = False) -> bytes:
-    """A whole reply."""
+    """A complete reply as bytes."""
     return (
         b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nCache-Control: no-store\r\n%s\r\n%s"
         % (

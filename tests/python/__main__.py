@@ -1,6 +1,6 @@
-"""Runs every test of this directory (`python tests/python`), and says at the end which were left out, and why.
+"""Runs every test of this directory (`python tests/python`), and prints at the end which were skipped, and why.
 
-`cargo xtask test` gathers what all of its tests leave out in the file that `BIVIUM_SKIPPED` names, and tells it at its own end.
+`cargo xtask test` collects the skipped tests of all its parts in the file that `BIVIUM_SKIPPED` names, and prints them at its end.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""A small chat-completions service on the loopback address, for tests: it answers what the test tells it to."""
+"""A small chat-completions service on the loopback address, for tests: the test decides its answers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ChatServer:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 outer.requests.append((self.path, dict(self.headers), body))
                 self.close_connection = True
-                with suppress(ConnectionError):  # the plugin had read enough
+                with suppress(ConnectionError):  # the plugin has stopped reading
                     outer.answer(self)
 
             def log_message(self, *_args) -> None:
@@ -43,7 +43,7 @@ class ChatServer:
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
 
     def close(self) -> None:
-        """Ends the server and whatever it still holds back."""
+        """Ends the server and all answers that it delays."""
         self.released.set()
         self._server.shutdown()
         self._thread.join()
@@ -51,7 +51,7 @@ class ChatServer:
 
 
 def reply(status: int, body: bytes, **headers: str):
-    """An answer: status, body and headers (underscores for dashes)."""
+    """An answer: status, body and headers (with underscores in place of dashes)."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(status)
@@ -69,7 +69,7 @@ def json_reply(body: object, status: int = 200, **headers: str):
 
 
 def event_stream(*events: object, done: bool = True):
-    """An answer that is a stream of server-sent events, in chunks that know nothing of events and characters."""
+    """An answer that is a stream of server-sent events, in chunks that split events and characters anywhere."""
     lines = [": begin\n\n"] + [f"event: part\ndata: {json.dumps(event, ensure_ascii=False)}\n\n" for event in events]
     lines += ["data: [DONE]\n\n"] if done else []
     body = "".join(lines).encode()
@@ -86,12 +86,12 @@ def event_stream(*events: object, done: bool = True):
 
 
 def delta(text: str) -> dict:
-    """One event of a stream, as such services write it."""
+    """One event of a stream, in the form of such services."""
     return {"model": "small-1", "choices": [{"delta": {"content": text}}]}
 
 
 def never(handler: BaseHTTPRequestHandler) -> None:
-    """No answer, until the test is over."""
+    """No answer until the test is over."""
     handler.released.wait(30)
 
 
@@ -103,7 +103,7 @@ def dripping(handler: BaseHTTPRequestHandler) -> None:
 
 
 def endless(handler: BaseHTTPRequestHandler) -> None:
-    """An answer of more bytes than anybody wants."""
+    """An answer with far too many bytes."""
     reply(200, b"", Content_Length=str(1 << 40))(handler)
     while not handler.released.is_set():
         handler.wfile.write(b" " * 65536)

@@ -1,4 +1,4 @@
-"""What the tests of the example plugins share: where they are, and how a host would find their classes."""
+"""Shared by the tests of the example plugins: their manifests, and their classes as a host finds them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def manifest(name: str) -> dict:
 
 
 def plugin_class(name: str) -> type:
-    """The class that the plugin's manifest names. Skips its caller where a requirement is missing."""
+    """The class that the plugin's manifest names. Skips the calling test if a requirement is missing."""
     known = manifest(name)
     source = EXAMPLES / "plugins" / name / known["source"]
     sys.path.insert(0, str(source))

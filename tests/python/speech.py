@@ -1,6 +1,6 @@
-"""A stand-in for audio-prep, for tests of `transcribe` alone: the sample speech as 16 kHz segments.
+"""Replaces audio-prep in tests of `transcribe` alone: the sample speech as 16 kHz segments.
 
-Standard library only, so that the test runs wherever the plugin does; audio-prep itself is tested in Rust.
+It uses only the standard library, so that the test runs where the plugin runs; audio-prep itself is tested in Rust.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def write(path: Path, samples: array, rate: int = RATE, channels: int = 1, bits:
 
 
 def resampled(samples: array, rate: int, zero_crossings: int = 12) -> array:
-    """The same sound at 16 kHz: a windowed sinc, one table of weights for each phase between two samples."""
+    """The same sound at 16 kHz: a windowed sinc, with one table of weights for each phase between two samples."""
     if rate == RATE:
         return samples
     shared = math.gcd(rate, RATE)
@@ -61,7 +61,7 @@ def resampled(samples: array, rate: int, zero_crossings: int = 12) -> array:
 
 
 def segments(samples: array) -> list[tuple[float, array]]:
-    """Splits 16 kHz sound at its pauses: where each part begins, in seconds, and the part."""
+    """Splits 16 kHz sound at its pauses: the start of each part in seconds, and the part."""
     loud = [index for index in range(len(samples) // FRAME) if max(samples[index * FRAME : (index + 1) * FRAME]) > LOUD]
     spans: list[list[int]] = []
     for index in loud:

@@ -1,4 +1,4 @@
-"""embed: what its vectors are, and that they say something about the sentences."""
+"""embed: the form of its vectors, and that similar sentences have similar vectors."""
 
 import tempfile
 import unittest

@@ -1,4 +1,4 @@
-"""The manifests of the Python example plugins: complete, pinned, and true to what the classes have."""
+"""The manifests of the Python example plugins are complete, have pinned requirements, and match the classes."""
 
 import re
 import unittest

@@ -1,4 +1,4 @@
-"""summarize: against a service of the test's own on the loopback address."""
+"""summarize: with a service of the test on the loopback address."""
 
 import json
 import os
@@ -25,7 +25,7 @@ class WithService(unittest.TestCase):
         self.plugin.initialize({"base_url": self.service.url, "timeout_s": 10, "model": "small"})
 
     def failure(self, text="A text.", kind=RuntimeError, stream=False) -> str:
-        """The message of the error that a call ends with; the key is never in it."""
+        """The message of a call's error; checks that the key is not in it."""
         with self.assertRaises(kind) as caught:
             list(self.plugin.execute_stream(text)) if stream else self.plugin.execute(text)
         error, said = caught.exception, ""
@@ -104,7 +104,7 @@ class TheKey(WithService):
 
     def test_is_not_quoted_where_no_header_can_carry_it(self):
         os.environ["SUMMARIZE_API_KEY"] = f"{KEY}\nX-Other: 1"
-        self.assertIn("characters that no header can carry", self.failure(kind=ValueError))
+        self.assertIn("characters that are not allowed in a header", self.failure(kind=ValueError))
 
     def test_is_not_sent_where_the_service_wants_none(self):
         self.plugin.initialize({"base_url": self.service.url, "api_key_env": None})
@@ -118,12 +118,12 @@ class TheKey(WithService):
         self.assertIn("redirects (307)", self.failure())
         self.assertEqual(other.requests, [])
 
-    def test_is_blotted_out_where_the_service_quotes_it(self):
+    def test_is_replaced_where_the_service_quotes_it(self):
         complaint = {"error": {"message": f"Incorrect API key provided: {KEY}"}}
         self.service.answer = chat_server.json_reply(complaint, status=401)
         self.assertIn("does not accept the key (401): Incorrect API key provided: ***", self.failure())
 
-    def test_goes_over_no_network_in_the_clear(self):
+    def test_is_not_sent_over_a_network_in_clear_text(self):
         before = self.plugin.get_current_config()
         for url, said in (
             ("ftp://127.0.0.1/v1", "must begin with https:// or http://"),
@@ -169,10 +169,10 @@ class AService(WithService):
 
     def test_that_answers_something_else_is_said_to(self):
         for body, said in (
-            (b"<html>Hello</html>", "is no JSON: b'<html>Hello</html>'"),
-            (b"", "is no JSON: b''"),
-            (b"[" * 100_000, "is no JSON"),
-            (b"[]", "is no JSON object"),
+            (b"<html>Hello</html>", "is not JSON: b'<html>Hello</html>'"),
+            (b"", "is not JSON: b''"),
+            (b"[" * 100_000, "is not JSON"),
+            (b"[]", "is not a JSON object"),
             (b"{}", "has no choices[0].message.content"),
             (b'{"choices": [{"message": {"content": 5}}]}', "has no choices[0].message.content"),
             (b'{"choices": {"0": 1}}', "has no choices[0].message.content"),
@@ -189,7 +189,7 @@ class AService(WithService):
         for answer, said in (
             (chat_server.json_reply(chat_server.COMPLETION), "application/json instead of a stream of events"),
             (chat_server.event_stream(chat_server.delta("Two "), done=False), "ended before it was complete"),
-            (chat_server.event_stream({"error": {"message": "overloaded"}}), "broke off with an error"),
+            (chat_server.event_stream({"error": {"message": "overloaded"}}), "ended the stream with an error"),
         ):
             self.service.answer = answer
             self.assertIn(said, self.failure(stream=True))

@@ -1,4 +1,4 @@
-"""transcribe: real recognition of the sample speech, and what it does with everything else."""
+"""transcribe: real recognition of the sample speech, and its errors for other input."""
 
 import json
 import runpy
@@ -115,7 +115,7 @@ class WhatIsRefused(InFolder):
         for content in (b"", b"RIFF", b"no sound at all, just some text that goes on for a while" * 9):
             path = self.folder / "speech.wav"
             path.write_bytes(content)
-            with self.assertRaisesRegex(ValueError, "'speech.wav' is no WAV file that can be read: ."):
+            with self.assertRaisesRegex(ValueError, "'speech.wav' cannot be read as a WAV file: ."):
                 PLUGIN.execute(str(path))
         with self.assertRaises(FileNotFoundError):
             PLUGIN.execute(str(self.folder / "absent.wav"))

@@ -1,4 +1,4 @@
-"""wer.py: the measure that the pipeline's quality is judged by."""
+"""wer.py: the measure of the pipeline's quality."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""whisper: its error paths, and how it drives either package, with stand-ins for both.
+"""whisper: its errors, and how it uses either package, with replacements for both.
 
 Real recognition needs one of the packages and weights, which these tests do not download.
 """
@@ -28,7 +28,7 @@ EXPECTED = {
 
 
 def faster_whisper(loaded: list, failing: tuple = ()) -> types.ModuleType:
-    """A stand-in for the package faster_whisper; the settings of each model that is loaded go into `loaded`."""
+    """Replaces the package faster_whisper; the settings of each model that is loaded are added to `loaded`."""
 
     class WhisperModel:
         def __init__(self, size, **options):
@@ -50,7 +50,7 @@ def faster_whisper(loaded: list, failing: tuple = ()) -> types.ModuleType:
 
 
 def openai_whisper(loaded: list, device: str = "cuda:0", ffmpeg: bool = True) -> types.ModuleType:
-    """A stand-in for openai-whisper's package whisper; the settings of models and calls go into `loaded`."""
+    """Replaces openai-whisper's package whisper; the settings of models and calls are added to `loaded`."""
 
     class Model:
         def __init__(self):
@@ -91,7 +91,7 @@ class WithPackages(unittest.TestCase):
         self.plugin = Whisper()
 
     def install(self, faster=None, openai=None):
-        """Puts these in the place of the packages; None is one that is not installed."""
+        """Replaces the packages by these; None means that one is not installed."""
         patch = mock.patch.dict(sys.modules, {"faster_whisper": faster, "whisper": openai})
         patch.start()
         self.addCleanup(patch.stop)
@@ -195,7 +195,7 @@ class WhatIsMissing(WithPackages):
 
     def test_is_named_when_it_is_ffmpeg(self):
         self.install(openai=openai_whisper(self.loaded, ffmpeg=False))
-        with self.assertRaisesRegex(RuntimeError, "by the program ffmpeg, which is not installed"):
+        with self.assertRaisesRegex(RuntimeError, "needs the program ffmpeg to read audio, which is not installed"):
             self.plugin.execute(self.audio)
 
     def test_is_named_when_it_is_the_recording(self):

@@ -1,4 +1,4 @@
-"""The fuzz targets of the worker hold for their corpus, and would fail if what they look at were wrong."""
+"""The fuzz targets of the worker pass for their corpus, and would fail if the code that they check were wrong."""
 
 import importlib.util
 import os
@@ -21,21 +21,21 @@ class Corpus(unittest.TestCase):
                     with self.subTest(target=name, input=entry):
                         target(file.read())
 
-    def test_the_corpus_has_requests_that_are_let_in(self):
+    def test_the_corpus_has_requests_that_are_accepted(self):
         found = []
         for entry in os.listdir(os.path.join(FUZZ, "corpus", "http")):
             with open(os.path.join(FUZZ, "corpus", "http", entry), "rb") as file:
                 found.append((targets.outcome([file.read()[1:]]) or ["incomplete"])[0])
         self.assertEqual({"request", "refused", "incomplete"}, set(found))
 
-    def test_a_gate_that_lets_strangers_in_is_found(self):
-        admit = targets.wire.Gate.admit
-        targets.wire.Gate.admit = lambda _gate, _verb, _headers: 0
+    def test_a_check_that_accepts_any_request_is_found(self):
+        admit = targets.wire.AccessCheck.admit
+        targets.wire.AccessCheck.admit = lambda _access, _verb, _headers: 0
         try:
             with self.assertRaises((AssertionError, KeyError)):
                 targets.http(b"\x01GET /health HTTP/1.1\r\nHost: evil\r\n\r\n")
         finally:
-            targets.wire.Gate.admit = admit
+            targets.wire.AccessCheck.admit = admit
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Arguments that a method's types want as more than plain data."""
+"""Arguments that are converted to the types of a method's parameters."""
 
 import os
 import tempfile
@@ -31,13 +31,13 @@ class Arguments(WorkerCase):
         told = self.result("unions", b=path, e=path)
         self.assertEqual(told, {"a": None, "b": path, "c": None, "d": ["tuple"], "e": "PosixPath there"})
 
-    def test_of_a_union_what_fits_stays_and_else_the_first_that_has_a_form(self):
+    def test_a_value_of_a_unions_type_stays_and_others_get_the_first_possible_conversion(self):
         file = {"$blob": 1}
         self.assertEqual(
             self.result("unions", file, file, c=file, d=[1], e=file),
             {"a": "bytes more", "b": "Blob more", "c": "bytes more", "d": ["list", 1], "e": "bytes more"},
         )
-        self.assertEqual(self.result("unions", "text", d={"x": 1})["a"], "text", "no type has a form for it")
+        self.assertEqual(self.result("unions", "text", d={"x": 1})["a"], "text", "it cannot be converted to any of the types")
 
     def test_lists_are_tuples_and_sets_within_others_too(self):
         named = {"many": [{"$blob": 0}, {"$blob": 1}], "named": {"x": {"$blob": 0}}, "pairs": [[1, "a"], [1, "a"]]}
@@ -56,10 +56,10 @@ class Arguments(WorkerCase):
         self.assertEqual(self.result("free", [1]), ["tuple", 1])
         self.assertEqual(self.result("execute", a=[1, 1]), [["set", 1]])
 
-    def test_what_cannot_be_in_a_set_is_invalid_input(self):
+    def test_an_item_that_a_set_cannot_contain_is_invalid_input(self):
         status, reply = self.worker.call("execute", [{"x": 1}])
         self.assertEqual((status, reply["error"]["code"]), (422, "invalid-input"), reply)
-        self.assertIn("the argument 'a' becomes no set", reply["error"]["message"])
+        self.assertIn("the argument 'a' cannot be converted to a set", reply["error"]["message"])
 
     def test_bytes_are_bounded_by_the_payloads_limit(self):
         half = [self.lend("x" * 600), self.lend("x" * 600), self.lend("x" * 1001)]

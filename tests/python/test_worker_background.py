@@ -1,4 +1,4 @@
-"""Tasks that a plugin's coroutines leave behind: they go on between calls, and their errors are told."""
+"""Tasks that a plugin's coroutines leave behind: they go on between calls, and their errors are logged."""
 
 import unittest
 
@@ -19,7 +19,7 @@ class Background(WorkerCase):
     def test_a_task_goes_on_between_calls(self):
         self.assertIsNone(self.worker.result("tick"))
         self.worker.stdout.find(b"tick 5")
-        # Also once the loop has stood still, for a call that has nothing to do with it.
+        # Also after the loop was blocked by a call that does not use it.
         self.worker.result("plain")
         ticks = self.worker.result("what")["ticks"]
         self.worker.stdout.find(b"tick %d" % (ticks + 5))
@@ -42,14 +42,14 @@ class Background(WorkerCase):
     def test_the_error_of_a_task_that_its_call_looks_at_is_not_told(self):
         self.assertEqual(self.worker.result("handled"), "handled")
         running = self.worker.begin("unseen")
-        # This one is told while its call runs; the one before would have been told by now.
+        # This one is logged while its call runs; the one before would have been logged by now.
         record = self.failure(self.worker)
         self.assertEqual(record["call"], running.id)
         self.worker.cancel(running.id)
         self.assertEqual(running.error_code(), "cancelled")
         self.assertEqual(self.worker.result("alive")[1:], [False])
 
-    def test_a_cancel_strikes_its_own_call_and_no_task_of_another(self):
+    def test_a_cancel_affects_its_own_call_and_no_task_of_another(self):
         self.worker.result("work")
         for _ in range(5):
             running = self.worker.begin("defiant")
@@ -75,12 +75,12 @@ class Background(WorkerCase):
 
 
 class SharedBackground(Background):
-    """The same where calls run side by side, and the loop has a thread of its own."""
+    """The same with several calls at a time, where the loop has a thread of its own."""
 
     settings = {"module": "background", "concurrency": 2}
 
-    def test_a_cancel_strikes_its_own_call_and_no_task_of_another(self):
-        # A coroutine on the shared loop is cancelled by its task alone: one that defies that is the host's to end.
+    def test_a_cancel_affects_its_own_call_and_no_task_of_another(self):
+        # A coroutine on the shared loop is only cancelled through its task: if it ignores that, the host must end it.
         self.worker.result("work")
         running = self.worker.begin("unseen")
         self.worker.cancel(running.id)

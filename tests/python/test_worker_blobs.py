@@ -9,7 +9,7 @@ from worker_host import WorkerCase, needs
 
 
 class Blobs(WorkerCase):
-    """Files in and out, of a plugin that needs nothing but Python."""
+    """Files as arguments and results, of a plugin that needs only Python."""
 
     def lend(self, text="hello", name="in.wav", **more):
         path = os.path.join(self.worker.exchange, name)
@@ -63,13 +63,13 @@ class Blobs(WorkerCase):
         self.assertIsInstance(reply["result"]["as_text"], str)
         self.assertEqual(reply["blobs"], [{"lent": 1}])
 
-    def test_what_is_gone_since_the_directory_was_removed_is_not_found(self):
+    def test_files_in_a_removed_directory_are_not_found(self):
         lent = {"path": self.lend()["path"], "media_type": "audio/wav"}
         shutil.rmtree(self.worker.exchange)
         calls = [self.call("describe", {"$blob": 0}, blobs=[lent]), self.call("bytes"), self.call("vanished")]
         for status, reply in calls:
             self.assertEqual((status, reply["error"]["code"]), (404, "not-found"), reply)
-        self.assertIn("somebody has removed the worker's directory", reply["error"]["message"])
+        self.assertIn("the worker's directory %s was removed" % self.worker.exchange, reply["error"]["message"])
         self.assertEqual(self.worker.result("execute", 1), {"args": [1], "kwargs": {}})
 
     def test_files_become_blobs_relative_to_the_exchange(self):
@@ -142,10 +142,10 @@ class Blobs(WorkerCase):
         _, reply = self.call("describe", {"$blob": 0}, blobs=[self.lend("")])
         self.assertEqual((reply["result"]["mapped"], reply["result"]["size"]), ("", 0))
 
-    def test_odd_names_and_wrong_makers_are_told(self):
+    def test_odd_names_and_wrong_file_makers_are_errors(self):
         for kind, part in (
-            ("no_utf8", "no UTF-8"),
-            ("no_path", "to_temp_file() of result.file gave a NoneType, not a path"),
+            ("no_utf8", "not valid UTF-8"),
+            ("no_path", "to_temp_file() of result.file returned a NoneType, not a path"),
             ("type", "result is a type"),
         ):
             _, reply = self.call("make", kind)
@@ -154,7 +154,7 @@ class Blobs(WorkerCase):
         _, reply = self.call("make", "raises")
         self.assertEqual((reply["error"]["type"], reply["error"]["message"]), ("ValueError", "cannot be written"))
 
-    def test_a_full_disk_is_told_as_one(self):
+    def test_a_full_disk_is_reported_as_such(self):
         _, reply = self.call("make", "full")
         self.assertEqual(reply["error"]["code"], "resource-exhausted")
         self.assertIn("No space left", reply["error"]["message"])
@@ -173,7 +173,7 @@ def contents(path: str) -> bytes:
 
 @needs("numpy")
 class Numpy(WorkerCase):
-    """Views without a copy in, `.npy` files out."""
+    """Views without a copy as arguments, `.npy` files as results."""
 
     cls = None
 
@@ -241,7 +241,7 @@ class Numpy(WorkerCase):
             {"float": 0.5, "int": 7, "bool": True, "zero_dim": 3, "text": "x", "time": "2026-01-02T03:04:05"},
         )
 
-    def test_what_no_file_or_number_can_hold_is_named(self):
+    def test_values_that_cannot_be_converted_are_named(self):
         for kind, part in (
             ("objects", "result.a[1] is a numpy array of Python objects"),
             ("masked", "masked"),
@@ -250,7 +250,7 @@ class Numpy(WorkerCase):
         ):
             self.assertIn(part, self.error("make", kind), kind)
 
-    def test_what_is_no_array_file_is_refused(self):
+    def test_a_file_that_is_not_an_array_is_refused(self):
         pickle = self.lend(b"\x80\x04N.", "pickle.npy")
         self.assertIn("magic", self.error("view", {"$blob": 0}, blobs=[pickle]))
         odd = self.lend(b"12345", "odd.bin")
@@ -261,9 +261,9 @@ class Numpy(WorkerCase):
 
 @needs("torch")
 class Torch(Numpy):
-    """The same with tensors; what numpy alone has is not asked again."""
+    """The same with tensors; the parts that only concern numpy are not tested again."""
 
-    test_numbers_of_numpy_are_numbers = test_what_no_file_or_number_can_hold_is_named = None
+    test_numbers_of_numpy_are_numbers = test_values_that_cannot_be_converted_are_named = None
 
     def setUp(self):
         self.worker = self.start("Torch", module="arrays")
@@ -284,7 +284,7 @@ class Torch(Numpy):
 
     def test_numbers_of_torch_are_numbers_and_the_rest_is_named(self):
         self.assertEqual(self.call("make", "scalars")["result"], {"float": 0.5, "int": 7, "bool": True})
-        self.assertIn("result.a is a tensor that no numpy array can hold", self.error("make", "bfloat"))
+        self.assertIn("result.a is a tensor that cannot be converted to a numpy array", self.error("make", "bfloat"))
 
 
 class WithoutLibraries(WorkerCase):

@@ -49,7 +49,7 @@ class Calls(WorkerCase):
         error = self.worker.error("add", 1, wrong=2)
         self.assertEqual(error["code"], "invalid-input")
         self.assertIn("wrong", error["message"])
-        # A TypeError of the plugin's own is the plugin's.
+        # A TypeError that the plugin itself raises is the plugin's error.
         error = self.worker.error("fail", "type")
         self.assertEqual((error["code"], error["type"]), ("plugin-failed", "TypeError"))
 
@@ -133,7 +133,7 @@ class Calls(WorkerCase):
     def test_a_call_id_in_use_is_refused(self):
         worker = self.start("Stubborn")
         running = worker.begin("sleep")
-        # On a control connection that is not the lane's; the lane is busy, so the twin waits until the first ends.
+        # On a control connection that is not the dispatcher's; the dispatcher is busy, so the twin waits until the first ends.
         client = worker.connect()
         self.addCleanup(client.close)
         outcome = []
@@ -213,7 +213,7 @@ class Streams(WorkerCase):
         events = client.stream("big_chunks")
         next(events)
         made = lambda: len(worker_made(worker))
-        # The lane is blocked, so what was made is counted afterwards: far less than a free-running generator makes.
+        # The dispatcher is blocked, so what was made is counted afterwards: far less than a free-running generator makes.
         time.sleep(0.3)
         client.close()
         self.assertTrue(eventually(lambda: "closed" in worker.result("what")))
@@ -241,7 +241,7 @@ def worker_made(worker: Worker) -> list:
 
 
 class Spilled(WorkerCase):
-    """Long requests and results travel as files."""
+    """Long requests and results are sent as files."""
 
     settings = {"max_request_bytes": 1 << 20}
 
@@ -318,7 +318,7 @@ class Life(WorkerCase):
 class Progress(WorkerCase):
     cls = "Progress"
 
-    def test_progress_is_to_be_had_beside_the_call(self):
+    def test_progress_can_be_read_while_the_call_runs(self):
         running = self.worker.begin("execute", 1, 0.5)
         found = eventually(lambda: self.worker.get("/progress?call=" + running.id)[1].get("fraction"))
         self.assertEqual(found, 1.0)
@@ -326,7 +326,7 @@ class Progress(WorkerCase):
         status, reply = self.worker.get("/progress?call=" + running.id)
         self.assertEqual((status, reply["error"]["code"]), (404, "not-found"))
 
-    def test_a_flood_is_thinned_out_and_the_last_one_arrives(self):
+    def test_of_many_progress_events_few_are_sent_and_the_last_one_arrives(self):
         client = self.worker.connect()
         self.addCleanup(client.close)
         events = list(client.stream("flood", 100_000, unary=True))

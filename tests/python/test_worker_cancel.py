@@ -1,4 +1,4 @@
-"""Cancellation: that it comes, how soon, and that it never strikes anything else."""
+"""Cancellation: that it works, how soon, and that it never affects anything else."""
 
 import random
 import statistics
@@ -96,8 +96,8 @@ class Cancel(WorkerCase):
         self.assertEqual(self.worker.cancel("nobody")[1]["state"], "unknown")
         self.assertEqual(self.worker.post("/cancel")[1]["error"]["code"], "protocol")
 
-    def test_a_cancel_never_strikes_another_call(self):
-        """Cancels race the ends of short calls; those not cancelled must give their result."""
+    def test_a_cancel_never_affects_another_call(self):
+        """Cancels race with the ends of short calls; calls that are not cancelled must return their result."""
         spinner_hits = 0
         client = self.worker.connect()
         control = self.worker.connect()
@@ -143,7 +143,7 @@ class CancelOfThreads(WorkerCase):
         self.worker.cancel(sibling.id)
         self.assertEqual(sibling.error_code(), "cancelled")
 
-    def test_a_cancel_never_strikes_another_call_on_the_thread(self):
+    def test_a_cancel_never_affects_another_call_on_the_thread(self):
         client = self.worker.connect()
         control = self.worker.connect()
         self.addCleanup(client.close)

@@ -1,4 +1,4 @@
-"""Processes that a plugin starts: the signals and descriptors that they find, and that they end when told to."""
+"""Processes that a plugin starts: their signal handlers and descriptors, and that they end when they are told to."""
 
 import json
 import os
@@ -19,12 +19,12 @@ class Signals(WorkerCase):
         self.fresh = json.loads(subprocess.check_output([sys.executable, "-c", FRESH], start_new_session=True))
         self.worker = self.start("Forks", "forks")
 
-    def test_children_find_the_signals_of_a_fresh_python(self):
+    def test_children_have_pythons_default_signal_handlers(self):
         self.assertEqual(self.fresh["SIGINT"], "fresh")
         ways = ("os.fork", "grandchild", "os.forkpty", "pty.fork", "thread", "fork", "spawn", "forkserver")
         for way in (*ways, "subprocess", "preexec_fn", "posix_spawn"):
             self.assertEqual(self.worker.result("look", way), self.fresh, way)
-        # These hand on the signals that Python itself ignores, from a fresh Python too.
+        # These pass on the signals that Python itself ignores, also in any other Python program.
         for way in ("exec", "no restore"):
             self.assertEqual(self.worker.result("look", way), self.fresh, way)
         self.assertEqual(self.worker.result("early_child")[1], self.fresh)
@@ -69,7 +69,7 @@ class Descriptors(WorkerCase):
         """Descriptors of a child that are neither the standard ones nor the pipes of the test."""
         return {fd: what for fd, what in found.items() if int(fd) > 2 and not what.startswith("pipe:")}
 
-    def test_children_have_none_of_the_workers(self):
+    def test_children_have_no_descriptors_of_the_worker(self):
         for deep in (False, True):
             self.assertEqual(self.foreign(self.worker.result("descriptors", deep)), {})
         self.assertEqual(self.foreign(self.worker.result("early_child")[0]), {})

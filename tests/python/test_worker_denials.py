@@ -1,4 +1,4 @@
-"""What an error of a confined plugin is explained by: the denial behind it, and the permission that it takes."""
+"""How errors of a confined plugin are explained: by the denial that caused them, and the permission that is needed."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ from bivium_worker import causes, databases, denials, errors, grants  # noqa: E4
 
 
 class PluginError(Exception):
-    """What a plugin or a library makes of other errors."""
+    """An error into which a plugin or a library wraps other errors."""
 
     def __init__(self, text, **more):
         super().__init__(text)
@@ -28,7 +28,7 @@ class PluginError(Exception):
 
 
 def of_system(error):
-    """An error as the system's own code or Python's raises it."""
+    """An error as code of the system or of Python raises it."""
     return raised_in(os, error)
 
 
@@ -41,7 +41,7 @@ def absent(filename="/nowhere/of/the/host"):
 
 
 def raised(raising):
-    """The error that a function ends with, as one that was raised."""
+    """The error that a function raises."""
     try:
         raising()
     except BaseException as error:
@@ -50,25 +50,25 @@ def raised(raising):
 
 
 def raised_in(module, error, **variables):
-    """The error as one that a function of this module has raised, with these local variables."""
+    """The error as if a function of this module had raised it, with these local variables."""
     code = "def function(%s):\n raise error\nfunction(**variables)" % ", ".join(variables)
     code = compile(code, os.path.realpath(module.__file__), "exec")
     return raised(lambda: exec(code, {"error": error, "variables": variables}))
 
 
 def without_access(forbidden):
-    """As for a user whom the mode of this file forbids everything, and the system's administrator is none."""
+    """As if the mode of this file forbade this user everything, also if the user is root."""
     access = os.access
     return mock.patch("os.access", lambda path, *args: path != forbidden and access(path, *args))
 
 
 def read_only():
-    """As in a file system that may only be read."""
+    """As in a read-only file system."""
     return mock.patch("os.statvfs", lambda path: mock.Mock(f_flag=os.ST_RDONLY))
 
 
 def refusing(forbidden):
-    """As where a file may not be opened although its mode allows it."""
+    """As if a file could not be opened although its mode allows it."""
     opens = grants.opens
     return mock.patch.object(grants, "opens", lambda path, flags: path != forbidden and opens(path, flags))
 
@@ -108,11 +108,11 @@ class Denials(unittest.TestCase):
     def test_a_file(self):
         self.assertNotIn("behind", self.denied(refused(), "permissions.filesystem")["help"])
         self.denied(refused(errno.EROFS), "permissions.filesystem")
-        self.denied(absent(), "if /nowhere/of/the/host is there on the host", "permissions.filesystem")
+        self.denied(absent(), "if /nowhere/of/the/host exists on the host", "permissions.filesystem")
         self.hold(private=("/elsewhere",))
         self.failed(absent())
 
-    def test_one_that_is_not_confined_is_told_nothing(self):
+    def test_errors_of_a_plugin_that_is_not_confined_are_not_explained(self):
         self.hold(confined=False)
         for error in (refused(), absent(), of_system(socket.gaierror(socket.EAI_AGAIN, "try again"))):
             self.failed(error)
@@ -125,7 +125,7 @@ class Denials(unittest.TestCase):
             except OSError as error:
                 raise PluginError("the model cannot be loaded") from error
 
-        found = self.denied(raised(raising), "behind it is PermissionError: [Errno 13] Permission denied: '/sys/secret'; the plugin")
+        found = self.denied(raised(raising), "it was caused by PermissionError: [Errno 13] Permission denied: '/sys/secret'; the plugin")
         self.assertEqual((found["message"], found["type"].rpartition(".")[2]), ("the model cannot be loaded", "PluginError"))
 
     def test_what_was_being_handled(self):
@@ -143,7 +143,7 @@ class Denials(unittest.TestCase):
                 self.denied(raised(raising), "permissions.filesystem")
 
     def test_what_was_handled_and_is_over(self):
-        """An absent file is normal. What is raised by the code that goes on without it is another matter."""
+        """That a file does not exist is normal. An error of the code that continues without it has another cause."""
 
         def going_on():
             raise ValueError("another matter")
@@ -155,7 +155,7 @@ class Denials(unittest.TestCase):
                 going_on()
 
         self.failed(raised(lambda: raising(absent())))
-        self.hinted(raised(lambda: raising(refused())), "before it came PermissionError", "permissions.filesystem")
+        self.hinted(raised(lambda: raising(refused())), "an earlier error was PermissionError", "permissions.filesystem")
 
         def by_python(error, going_on):
             try:
@@ -164,7 +164,7 @@ class Denials(unittest.TestCase):
                 going_on()
 
         for going_on in (lambda: int("zz"), lambda: {}["a"], lambda: [][1]):
-            self.hinted(raised(lambda: by_python(refused(), going_on)), "before it came")
+            self.hinted(raised(lambda: by_python(refused(), going_on)), "an earlier error was")
 
         def in_the_same_function():
             try:
@@ -172,7 +172,7 @@ class Denials(unittest.TestCase):
             except OSError:
                 int("zz")
 
-        self.hinted(raised(in_the_same_function), "before it came")
+        self.hinted(raised(in_the_same_function), "an earlier error was")
 
         def other_cause():
             try:
@@ -184,10 +184,10 @@ class Denials(unittest.TestCase):
 
     def test_what_libraries_keep(self):
         lookup = of_system(socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"))
-        self.denied(urllib.error.URLError(lookup), "behind it is", "gaierror", "names in permissions.network")
+        self.denied(urllib.error.URLError(lookup), "it was caused by", "gaierror", "names in permissions.network")
         refusal = refused(errno.EPERM, None)
         self.denied(urllib.error.URLError(refusal), "permissions.network")
-        # As urllib3 and requests have it.
+        # As in urllib3 and requests.
         connection = PluginError("Failed to establish a new connection")
         connection.__cause__ = refusal
         self.denied(PluginError(PluginError("Max retries exceeded", reason=connection)), "permissions.network")
@@ -202,7 +202,7 @@ class Denials(unittest.TestCase):
         slotted = Slotted()
         slotted.inner = refused()
         for error in (PluginError("outer", errors=[refused()]), PluginError("outer", by_name={"a": refused()}), slotted):
-            self.denied(error, "behind it is PermissionError", "permissions.filesystem")
+            self.denied(error, "it was caused by PermissionError", "permissions.filesystem")
 
     def test_what_the_plugin_made_itself(self):
         def making(*args):
@@ -216,7 +216,7 @@ class Denials(unittest.TestCase):
                 self.failed(making(*args))
                 self.failed(PluginError("outer", inner=making(*args)))
         self.failed(PluginError(PermissionError(13, os.strerror(13), "/sys/secret")))
-        # What a plugin says that calls the system by itself.
+        # The error of a plugin that makes system calls itself.
         self.denied(making(errno.EPERM, os.strerror(errno.EPERM)), "system calls")
         self.denied(making(errno.EACCES, os.strerror(errno.EACCES), "/sys/secret"), "permissions.filesystem")
 
@@ -263,21 +263,21 @@ class Denials(unittest.TestCase):
             with open(path, "w"):
                 pass
             os.chmod(path, 0o700)
-            # Not granted, or granted beside it: there is no mode to change.
+            # Not granted, or only a directory beside it is granted: changing the mode does not help.
             for granted in ([], [grant(place + "-other", "/data")]):
                 self.hold(private=("/elsewhere",), granted=granted)
                 with refusing(path):
                     found = self.denied(refused(filename=path), "%s is not granted" % path)
                 self.assertNotIn("mode", found["help"])
-            # Granted to be read.
+            # Granted for reading.
             self.hold(private=("/elsewhere",), granted=[grant(place, "/data")])
             with read_only():
                 for number, filename in ((errno.EACCES, path), (errno.EROFS, path), (errno.EACCES, new)):
-                    found = self.denied(refused(number, filename), "%s is granted to be read" % place, mode)
+                    found = self.denied(refused(number, filename), "%s is granted for reading only" % place, mode)
                     self.assertNotIn("/data", found["help"])
             with refusing(path):
                 self.assertNotIn("mode", self.denied(refused(filename=path), "permissions.filesystem")["help"], "it may not even be read")
-            # Granted to be written to.
+            # Granted for writing.
             self.hold(private=("/elsewhere",), granted=[grant(place, "/data", "write")])
             self.assertNotIn("mode", self.denied(refused(errno.EROFS, path), "permissions.filesystem")["help"])
 
@@ -292,7 +292,7 @@ class Denials(unittest.TestCase):
             with without_access(path):
                 self.hinted(raised_in(subprocess, refusal), "the mode or the owner of %s forbids it" % path)
             os.chmod(path, 0o755)
-            self.denied(raised_in(subprocess, refusal), "%s is not run" % path)
+            self.denied(raised_in(subprocess, refusal), "%s cannot be run" % path)
 
     def test_a_relative_name_of_a_directory_that_is_not_named(self):
         self.hold()
@@ -303,11 +303,11 @@ class Denials(unittest.TestCase):
         with tempfile.TemporaryDirectory() as place:
             place = os.path.realpath(place)
             granted = [grant(place, "/no-such-data")]
-            there = "/no-such-data/file is %s for it" % os.path.join(place, "file")
+            there = "use %s in place of /no-such-data/file" % os.path.join(place, "file")
             self.hold(granted=granted)
             self.assertNotIn("mode", self.denied(absent("/no-such-data/file"), there)["help"])
             self.denied(refused(errno.EACCES, "/no-such-data/file"), there)
-            # Without a root of its own the host's files are not hidden, and that there is none is no denial.
+            # Without a root of its own the host's files are not hidden, so a missing file is not a denial.
             self.hold(private=(), granted=granted)
             self.hinted(absent("/no-such-data/file"), there)
             self.failed(absent("/no-such-data-either/file"))
@@ -319,8 +319,8 @@ class Denials(unittest.TestCase):
             with open(os.path.join(place, "model"), "w"):
                 pass
             self.hold(granted=[grant(place, "/")])
-            self.denied(absent("/model"), "/model is %s for it" % os.path.join(place, "model"))
-            self.assertNotIn("for it", self.denied(absent("/no-such-file"), "/no-such-file")["help"])
+            self.denied(absent("/model"), "use %s in place of /model" % os.path.join(place, "model"))
+            self.assertNotIn("in place of", self.denied(absent("/no-such-file"), "/no-such-file")["help"])
 
     def test_what_the_host_records(self):
         def recorded(error):
@@ -354,7 +354,7 @@ class Denials(unittest.TestCase):
 
     def test_look_ups(self):
         for number in (socket.EAI_AGAIN, socket.EAI_NONAME, socket.EAI_FAIL):
-            self.denied(of_system(socket.gaierror(number, "no")), "look up the names of hosts", "permissions.network")
+            self.denied(of_system(socket.gaierror(number, "no")), "look up host names", "permissions.network")
         self.failed(of_system(socket.gaierror(socket.EAI_SERVICE, "no such service")))
         self.hold(lookups=True)
         self.failed(of_system(socket.gaierror(socket.EAI_NONAME, "no such host")))
@@ -382,10 +382,11 @@ class Denials(unittest.TestCase):
             with open(path, "w"):
                 pass
             sqlite3.connect(path).close()
-            for text, part in ((databases.READ_ONLY, "%s is granted to be read" % place), (databases.UNABLE, '"mode": "write"')):
+            for text, part in ((databases.READ_ONLY, "%s is granted for reading only" % place), (databases.UNABLE, '"mode": "write"')):
                 self.denied(of_system(sqlite3.OperationalError(text)), part)
             self.hold(private=("/elsewhere",))
-            found = self.denied(of_system(sqlite3.OperationalError(databases.READ_ONLY)), "their directory %s goes into" % place)
+            error = of_system(sqlite3.OperationalError(databases.READ_ONLY))
+            found = self.denied(error, "add their directory %s to permissions.filesystem" % place)
             self.assertNotIn("mode", found["help"])
             self.assertEqual(found["denied"]["resource"], path)
             with without_access(path):
@@ -394,26 +395,26 @@ class Denials(unittest.TestCase):
     def test_shared_libraries(self):
         text = "%s: cannot open shared object file: %s"
         self.denied(of_system(OSError(text % ("/usr/lib/a.so", os.strerror(errno.EACCES)))), "permissions.filesystem")
-        self.denied(of_system(ImportError(text % ("/nowhere/a.so", os.strerror(errno.ENOENT)))), "if /nowhere/a.so is there on the host")
+        self.denied(of_system(ImportError(text % ("/nowhere/a.so", os.strerror(errno.ENOENT)))), "if /nowhere/a.so exists on the host")
         self.failed(of_system(ImportError(text % ("a.so.1", os.strerror(errno.ENOENT)))))
 
     def test_what_processes_share_is_no_network(self):
         for module in (synchronize, shared_memory):
             error = raised_in(module, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
             self.assertNotIn("network", self.denied(error, "/dev/shm")["help"])
-        # The name of shared memory is no file's.
+        # The name of shared memory is not the name of a file.
         self.failed(raised_in(shared_memory, FileNotFoundError(errno.ENOENT, "absent", "/psm_1")))
-        # What a pool hands on was raised elsewhere.
+        # An error that a pool passes on was raised elsewhere.
         self.denied(raised_in(pool, refused()), "permissions.filesystem")
 
     def test_a_unix_socket_is_no_network(self):
         error = raised_in(socket, PermissionError(errno.EPERM, "no"), family=socket.AF_UNIX)
-        self.denied(error, "Unix sockets are kept from a confined plugin that has")
+        self.denied(error, "a confined plugin cannot use Unix sockets if it has")
         error = raised_in(socket, PermissionError(errno.EPERM, "no"), family=socket.AF_INET)
         self.assertNotIn("Unix", self.denied(error, "connections need permissions.network")["help"])
         self.denied(absent(None), "Unix socket", "permissions.filesystem")
-        # It may be anything.
-        self.denied(refused(errno.EPERM, None), "sockets need permissions.network; other processes")
+        # The cause may be anything.
+        self.denied(refused(errno.EPERM, None), "sockets need permissions.network; no confined plugin can reach other processes")
 
     def test_what_is_used_up_goes_first_and_chains_end(self):
         errors.hold({"memory_mb": 64})
@@ -426,7 +427,7 @@ class Denials(unittest.TestCase):
         one.reason = refused()
         self.denied(other, "permissions.filesystem")
 
-    def test_no_code_of_the_error_is_its_end(self):
+    def test_code_of_the_error_cannot_break_the_explanation(self):
         class Hostile(Exception):
             @property
             def args(self):

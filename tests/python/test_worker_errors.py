@@ -1,4 +1,4 @@
-"""Errors whose own code raises: the call has the error it ended with, and the worker goes on."""
+"""Errors whose own code raises: the call reports the error with which it ended, and the worker continues."""
 
 import unittest
 

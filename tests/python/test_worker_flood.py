@@ -1,4 +1,4 @@
-"""Connections that say nothing: they cost little, and neither the plugin nor the host suffers from them."""
+"""Connections that send nothing: they cost little, and disturb neither the plugin nor the host."""
 
 import http.client
 import os
@@ -42,7 +42,7 @@ class Flood(WorkerCase):
             if first:
                 try:
                     sock.sendall(first)
-                except OSError:  # turned out already
+                except OSError:  # the worker has closed it already
                     pass
         return found
 
@@ -60,7 +60,7 @@ class Flood(WorkerCase):
             self.assertEqual(running.error_code(), "cancelled")
             self.worker.result("close")
 
-    def test_the_host_gets_through_while_others_connect_without_end(self):
+    def test_the_host_can_connect_while_others_connect_all_the_time(self):
         floods = [
             subprocess.Popen([sys.executable, "-c", FLOOD, str(self.worker.port)], stdout=subprocess.PIPE)
             for _ in range(2)
@@ -76,7 +76,7 @@ class Flood(WorkerCase):
                     self.worker.result("open", 0)
                 except (OSError, http.client.HTTPException):
                     broken += 1
-            # A new connection may be unlucky; hosts try again (`Client::connect`). A known one never is.
+            # A new connection may be closed; hosts try again (`Client::connect`). One that has sent the token never is.
             self.assertLess(broken, 5)
             self.assertEqual(kept.call("open", 16)[1]["result"], 16)
             self.assertTrue(all(flood.poll() is None for flood in floods))
@@ -106,7 +106,7 @@ class Flood(WorkerCase):
             sock.settimeout(10)
             self.assertIn(b" 408 ", sock.recv(100))
         self.assertLess(time.monotonic() - started, 6)
-        # Those who have shown it have the whole time for what follows.
+        # After the token the request may take the whole time.
         sock = self.strangers(1)[0]
         head = "POST /execute HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAuthorization: Bearer %s\r\nContent-Length: 50\r\n\r\n"
         sock.sendall((head % (self.worker.port, "t" * 32)).encode())
@@ -124,13 +124,13 @@ class Flood(WorkerCase):
         self.worker.result("close")
         self.assertEqual(self.worker.result("open", 16), 16)
 
-    def test_what_cannot_be_taken_keeps_nothing_else_waiting(self):
+    def test_connections_that_cannot_be_accepted_delay_nothing_else(self):
         kept = [self.worker.connect() for _ in range(2)]
         for client in kept:
             self.addCleanup(client.close)
             client.request("GET", "/health")
         self.worker.result("exhaust")
-        # These wait in the kernel until there is room, or take the place of one another.
+        # These wait in the kernel until others are closed, or replace one another.
         held = [self.worker.connect() for _ in range(6)]
         for client in held:
             self.addCleanup(client.close)

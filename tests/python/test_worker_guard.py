@@ -84,7 +84,7 @@ class HostDies(unittest.TestCase):
         self.gone_after_kill("spin")
 
     def test_while_it_holds_the_interpreter_lock(self):
-        # The lock is held from the first instant of the call, so nothing can be asked about it: `begin` would wait.
+        # The lock is held from the beginning of the call, so no control request is answered: `begin` would wait.
         holder = Holder(self)
         family = holder.do("children")
         holder.process.stdin.write('["hold_the_lock", 60]\n')
@@ -108,7 +108,7 @@ class HostDies(unittest.TestCase):
 
 
 def waits_in_sleep(pid: int) -> bool:
-    """Whether the main thread sits in the C library's sleep."""
+    """Whether the main thread is in the C library's sleep."""
     try:
         with open("/proc/%d/wchan" % pid) as file:
             if "nanosleep" in file.read():
@@ -123,7 +123,7 @@ def waits_in_sleep(pid: int) -> bool:
 class WorkerDies(WorkerCase):
     cls = "Families"
 
-    def test_its_family_goes_with_it_and_the_host_hears_how(self):
+    def test_its_processes_end_with_it_and_the_host_is_told_how(self):
         for kind, status, number in (
             ("segfault", None, signal.SIGSEGV),
             ("exit", 7, None),

@@ -1,4 +1,4 @@
-"""The HTTP surface: who is let in, and what becomes of those who do not keep to it."""
+"""The HTTP interface: which requests are accepted, and what happens to those that break the rules."""
 
 import json
 import socket
@@ -20,7 +20,7 @@ class Http(WorkerCase):
         return ("%s %s HTTP/1.1\r\n%s\r\n\r\n" % (verb, path, "\r\n".join(lines))).encode()
 
     def send(self, data: bytes):
-        """Sends bytes; gives the status and the JSON of the reply, and whether the connection was closed."""
+        """Sends bytes; returns the status and the JSON of the reply, and whether the connection was closed."""
         with socket.create_connection(("127.0.0.1", self.worker.port)) as sock:
             sock.settimeout(5)
             sock.sendall(data)

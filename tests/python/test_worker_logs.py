@@ -1,4 +1,4 @@
-"""Log records as they go to the host: one line of JSON each, whatever the record holds."""
+"""Log records as they are sent to the host: one line of JSON each, whatever the record contains."""
 
 import json
 import logging

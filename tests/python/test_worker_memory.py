@@ -1,4 +1,4 @@
-"""After a call has failed or was cancelled, nothing of it is alive, without any help of the garbage collection."""
+"""After a call has failed or was cancelled, none of its objects is alive, without a garbage collection."""
 
 import unittest
 
@@ -18,7 +18,7 @@ class Memory(WorkerCase):
         self.worker = self.start("Falls", "ballast", cancel_grace_s=0.05, **self.settings)
 
     def nothing_is_left(self, what):
-        # A thread that has answered may have a few instructions to go.
+        # A thread that has answered may still have to run a few instructions.
         self.assertTrue(
             eventually(lambda: self.worker.result("alive") == 0, 2.0), "%s: %d" % (what, self.worker.result("alive"))
         )
@@ -84,7 +84,7 @@ class Memory(WorkerCase):
     def test_cancelled_calls(self):
         for way in ("sleep", "spin", "circle", "polite", "report", "thread"):
             if way in ("sleep", "thread") and self.settings:
-                continue  # what is not on the main thread is not interrupted there
+                continue  # code that is not on the main thread is not interrupted there
             for _ in range(2):
                 running = self.worker.begin("wait", way)
                 self.worker.cancel(running.id)

@@ -1,4 +1,4 @@
-"""What is told of a plugin's methods: signatures, parameters as JSON Schema, results, streams."""
+"""The description of a plugin's methods: signatures, parameters as JSON Schema, results, streams."""
 
 import sys
 import unittest
@@ -127,7 +127,7 @@ class AwkwardMethods(WorkerCase):
     cls = "Awkward"
     settings = {"module": "described"}
 
-    def test_what_cannot_be_told_hides_no_other(self):
+    def test_a_method_that_cannot_be_described_hides_no_other(self):
         status, reply = self.worker.get("/methods")
         self.assertEqual(status, 200)
         found = {method["name"]: method for method in reply["methods"]}
@@ -182,13 +182,13 @@ class HostileMethods(WorkerCase):
         self.assertEqual(error["code"], "not-found")
         self.assertIn("it has: " + ", ".join(told), error["message"])
 
-    def test_what_has_no_end_is_told_without_it(self):
+    def test_endless_types_are_described_in_part(self):
         found = methods(self.worker)
         nested = found["nested"]
         self.assertEqual((nested["description"], nested["returns"]), ("Takes much.", {"type": "integer"}))
         self.assertTrue(nested["signature"].startswith("(x: "), nested["signature"])
         self.assertNotIn("parameters", nested)
-        self.assertIn("the schema takes more than 32768 bytes", nested["note"])
+        self.assertIn("the schema has more than 32768 bytes", nested["note"])
         self.assertIn("properties", found["models"]["parameters"])
         self.assertNotIn("returns", found["models"])
         for name in ("fixed", "loose", "deeper"):
@@ -209,7 +209,7 @@ class HostileMethods(WorkerCase):
         self.assertIn("z: 'list[Twice]' = ...", found["twice"]["signature"])
         self.assertEqual(found["twice"]["parameters"]["properties"]["y"], {"$comment": "int"})
 
-    def test_a_misfit_is_told_whatever_the_defaults_read(self):
+    def test_wrong_arguments_are_reported_whatever_the_defaults_are(self):
         error = self.worker.error("defaults", nosuch=1)
         self.assertEqual(error["code"], "invalid-input")
         reason = "the arguments do not fit: got an unexpected keyword argument 'nosuch'; the method is defaults(x=..., y=xx"
@@ -219,7 +219,7 @@ class HostileMethods(WorkerCase):
             call = {"id": "self-" + method, "method": method, "args": [], "kwargs": {"self": 1}}
             error = self.worker.post("/execute", call)[1]["error"]
             self.assertEqual(error["code"], "invalid-input")
-            self.assertIn("do not fit: 'self' is the name of what Python gives", error["message"])
+            self.assertIn("do not fit: Python itself gives the argument 'self'", error["message"])
         error = self.worker.error("positional", c=1)
         self.assertIn("missing a required", error["message"])
         self.assertIn("there is no parameter 'c'; the method is positional(a, /, b=...)", error["message"])

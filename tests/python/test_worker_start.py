@@ -1,4 +1,4 @@
-"""The start: what reaches the host, and what the plugin finds around it."""
+"""The start: the messages to the host, and the environment of the plugin."""
 
 import os
 import shutil
@@ -38,7 +38,7 @@ class Start(WorkerCase):
         self.assertEqual(worker.result(), {"size": 3, "names": ["a"], "mode": "fast"})
         error = self.failure("Configured", "constructed")
         self.assertEqual(error["code"], "invalid-manifest")
-        text = "the constructor Configured(size, names=(), *, mode='fast') needs arguments, which `init_args` of a manifest gives"
+        text = "the constructor Configured(size, names=(), *, mode='fast') needs arguments: give them in the manifest's `init_args`"
         self.assertEqual(error["message"], text + " (missing a required argument: 'size')")
         error = self.failure("Configured", "constructed", init_args={"sise": 1, "mod": 2})
         self.assertEqual(
@@ -51,11 +51,11 @@ class Start(WorkerCase):
         for cls, module in (("Configured", "constructed"), ("Open", "hostile")):
             error = self.failure(cls, module, init_args={"size": 1, "self": 2})
             self.assertEqual(error["code"], "invalid-manifest")
-            self.assertIn("`init_args` do not fit the constructor: 'self' is the name of what Python gives", error["message"])
+            self.assertIn("`init_args` do not fit the constructor: Python itself gives the argument 'self'", error["message"])
         error = self.failure("Unwritten", "hostile", init_args={"sise": 1})
         self.assertEqual(error["code"], "invalid-manifest")
         self.assertIn("missing a required argument: 'size'; there is no parameter 'sise'; it is Unwritten(size, ", error["message"])
-        # A TypeError of the constructor's own is the plugin's.
+        # A TypeError that the constructor itself raises is the plugin's error.
         error = self.failure("Configured", "constructed", init_args={"size": "x"})
         self.assertEqual((error["code"], error["type"]), ("plugin-failed", "TypeError"))
 
@@ -84,12 +84,12 @@ class Start(WorkerCase):
         events = list(client.stream("execute", text="a b"))
         self.assertEqual([event.get("payload", {}).get("json") for event in events], ["a", "b", None])
 
-    def test_a_function_that_is_none_is_told(self):
+    def test_a_name_that_is_not_a_function_is_reported(self):
         error = self.failure("", function="missing", module="constructed")
         self.assertEqual(error["code"], "invalid-manifest")
         self.assertIn("the module 'constructed' has no function 'missing'; it has: count, doubled, kept, later, pieces, placed", error["message"])
         error = self.failure("", function="Configured", module="constructed")
-        self.assertIn("constructed:Configured is a class and no function: give `module` and `class`", error["message"])
+        self.assertIn("constructed:Configured is a class, not a function: give `module` and `class`", error["message"])
 
     def test_a_name_that_may_be_of_either_is_what_the_module_has(self):
         worker = self.start("Placed", "constructed", function="Placed")
@@ -120,9 +120,9 @@ class Start(WorkerCase):
         self.assertEqual(worker.result("execute", 1, 2), 2)
         error = worker.error("execute", a=1, b=2)
         self.assertEqual(error["code"], "invalid-input")
-        self.assertIn("execute tells no names of its parameters, so give them by position: max", error["message"])
+        self.assertIn("execute has no parameter names, so give its arguments by position: max", error["message"])
         self.assertEqual(worker.get("/methods")[1]["methods"][0]["name"], "execute")
-        # What it says of its values is not about their names.
+        # An error about its values is not an error about names.
         error = worker.error("execute", 1, 2, key=3)
         self.assertEqual((error["code"], error["message"]), ("plugin-failed", "'int' object is not callable"))
         self.assertEqual(self.start(function="doubled", module="constructed").result("execute", x=4), 8)
@@ -263,7 +263,7 @@ class End(WorkerCase):
             self.worker.stdout.find(b"cleaned")
 
     def test_sigterm_ends_in_good_order(self):
-        os.kill(self.worker.process.pid, 15)  # the guard hands it on
+        os.kill(self.worker.process.pid, 15)  # the guard passes it on
         self.assertEqual(self.worker.process.wait(5), 0)
         self.assertEqual(self.worker.stdout.find(b"cleaned"), b"cleaned\n")
 
@@ -274,7 +274,7 @@ class End(WorkerCase):
         self.assertEqual(running.wait()[1]["result"], "done")
         self.assertEqual(worker.process.wait(5), 0)
 
-    def test_sigint_is_the_hosts_business(self):
+    def test_sigint_is_left_to_the_host(self):
         os.killpg(self.worker.process.pid, 2)
         self.assertEqual(self.worker.result()["config"], None)
 

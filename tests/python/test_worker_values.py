@@ -1,4 +1,4 @@
-"""What the values of a result become, and which are refused, with the place where they stand."""
+"""What the values of a result become, and which are refused, with their place in the result."""
 
 import unittest
 
@@ -15,7 +15,7 @@ class ValueCase(WorkerCase):
                 self.assertEqual(self.worker.result("execute", what), {"of": [expected]})
 
     def refused(self, *cases):
-        """Each is refused with these words, at its place or, where the words begin with a place, at that."""
+        """Each is refused with these words, at its place, or at the place with which the words begin."""
         for what, *words in cases:
             with self.subTest(what):
                 error = self.worker.error("execute", what)
@@ -80,7 +80,7 @@ class Values(ValueCase):
                 self.assertEqual((status, reply["result"]), (200, {"of": [{"$blob": 0}]}), reply)
                 self.assertEqual(reply["blobs"][0]["media_type"], media_type)
 
-    def test_keys_that_are_no_texts_become_their_texts(self):
+    def test_keys_that_are_not_strings_become_strings(self):
         self.becomes(
             ("{1: 'a', True and 2: 'b', 1.5: 'c', None: 'd'}", {"1": "a", "2": "b", "1.5": "c", "null": "d"}),
             ("{2**70: 1}", {str(2**70): 1}),
@@ -110,12 +110,12 @@ class Values(ValueCase):
 
     def test_floats_are_finite(self):
         self.refused(
-            ("float('nan')", " is nan, which JSON cannot hold: give None"),
-            ("float('inf')", " is inf, which JSON cannot hold"),
-            ("[1.0, {-1e400}]", "result.of[0][1][0] is -inf, which JSON cannot hold"),
+            ("float('nan')", " is nan, which JSON cannot represent: give None"),
+            ("float('inf')", " is inf, which JSON cannot represent"),
+            ("[1.0, {-1e400}]", "result.of[0][1][0] is -inf, which JSON cannot represent"),
         )
 
-    def test_what_is_not_plain_is_refused_with_what_to_give(self):
+    def test_values_that_are_not_plain_data_are_refused_with_a_suggestion(self):
         self.refused(
             ("object()", " is an object: give plain data"),
             ("Own()", " is a giving Own: give plain data (a dict, a list, a text, a dataclass), or its bytes or the pathlib.Path of a file"),
@@ -136,21 +136,21 @@ class Values(ValueCase):
             ("types.SimpleNamespace(a=1)", " is a types SimpleNamespace"),
         )
 
-    def test_what_has_no_end_is_refused(self):
+    def test_endless_values_are_refused(self):
         self.refused(
             ("circle()", "result.of[0].a[0].b contains itself"),
-            ("[{1}, deep(200)]", "result.of[0][1][0][0]", "lies deeper than 120 levels"),
-            ("deep(100_000)", "lies deeper than 120 levels", "result.of"),
-            ("Endless()", "again lies deeper than 120 levels", "result.of"),
+            ("[{1}, deep(200)]", "result.of[0][1][0][0]", "is nested deeper than 120 levels"),
+            ("deep(100_000)", "is nested deeper than 120 levels", "result.of"),
+            ("Endless()", "again is nested deeper than 120 levels", "result.of"),
             ("Same()", " contains itself"),
         )
         self.becomes(("[[1]] * 3", [[1]] * 3), ("(lambda x: [x, x, {1}])([1])", [[1], [1], [1]]))
 
-    def test_text_that_is_no_unicode_is_refused_with_its_place(self):
+    def test_text_that_is_not_unicode_is_refused_with_its_place(self):
         self.refused(
-            ("'a\\ud800'", " is text that is no Unicode"),
-            ("{'a': {'\\udfff': 1}}", "result.of[0].a", "is text that is no Unicode"),
-            ("[1, ('x', '\\ud800')]", "result.of[0][1][1] is text that is no Unicode"),
+            ("'a\\ud800'", " is text that is not valid Unicode"),
+            ("{'a': {'\\udfff': 1}}", "result.of[0].a", "is text that is not valid Unicode"),
+            ("[1, ('x', '\\ud800')]", "result.of[0][1][1] is text that is not valid Unicode"),
         )
 
 

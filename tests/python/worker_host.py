@@ -19,7 +19,7 @@ import time
 import unittest
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell has what it runs in the background ignore SIGINT, and workers would inherit that.
+    # A shell makes its background processes ignore SIGINT, and workers would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -31,7 +31,7 @@ _ids = itertools.count(1)
 
 
 def as_subreaper() -> None:
-    """What the real host does before exec, on Linux."""
+    """Does what the real host does before exec, on Linux."""
     if LINUX:
         ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 
@@ -41,14 +41,14 @@ def next_id() -> str:
 
 
 def needs(module: str):
-    """Skips a test case where this Python lacks a library."""
+    """Skips a test case if this Python does not have a library."""
     return unittest.skipIf(
         importlib.util.find_spec(module) is None, "%s is not installed for %s" % (module, sys.executable)
     )
 
 
 def alive(pid: int) -> bool:
-    """Whether a process exists and is no zombie."""
+    """Whether a process exists and is not a zombie."""
     try:
         with open("/proc/%d/stat" % pid, "rb") as file:
             return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
@@ -57,7 +57,7 @@ def alive(pid: int) -> bool:
 
 
 def eventually(check, seconds: float = 5.0):
-    """Waits until `check()` is true, and gives what it gave."""
+    """Waits until `check()` is true, and returns its result."""
     until = time.monotonic() + seconds
     while True:
         found = check()
@@ -124,7 +124,7 @@ class Worker:
         return Client(self.port)
 
     def call(self, method: str = "execute", *args, **kwargs):
-        """One unary call on a connection of its own; the status and the reply."""
+        """Makes one unary call on a connection of its own; returns the status and the reply."""
         client = self.connect()
         try:
             return client.call(method, *args, **kwargs)
@@ -168,7 +168,7 @@ class Worker:
         return self.post("/cancel?call=" + ident)
 
     def stop(self) -> int:
-        """Closes our end, as a host that dies does; gives the exit status."""
+        """Closes the host's end of the channel, as when a host dies; returns the exit status."""
         try:
             self.channel.shutdown(socket.SHUT_RDWR)
         except OSError:  # it has ended already
@@ -183,7 +183,7 @@ class Worker:
 
 
 class Lines:
-    """The lines of a pipe, read by a thread as they come, so that no worker ever waits for us."""
+    """The lines of a pipe, read by a thread as they arrive, so that no worker has to wait."""
 
     def __init__(self, file) -> None:
         self._file = file
@@ -213,7 +213,7 @@ class Lines:
             return self._lines.pop(0)
 
     def find(self, part: bytes, seconds: float = 5.0) -> bytes:
-        """The next line that holds `part`."""
+        """The next line that contains `part`."""
         while True:
             line = self.next(seconds)
             if part in line:
@@ -241,7 +241,7 @@ class Client:
         return self.request("POST", "/execute", body(method, args, kwargs, ident, blobs))
 
     def stream(self, method: str = "execute", *args, ident: str | None = None, unary: bool = False, **kwargs):
-        """The events of a streaming call, as they come."""
+        """The events of a streaming call, as they arrive."""
         request = dict(body(method, args, kwargs, ident, ()), unary=unary)
         self.connection.request("POST", "/execute_stream", json.dumps(request).encode(), self.headers)
         reply = self.connection.getresponse()
@@ -267,7 +267,7 @@ def body(method, args, kwargs, ident, blobs) -> dict:
 
 
 class Running:
-    """A call under way on a thread."""
+    """A call that runs on a thread."""
 
     def __init__(self, worker: Worker, method: str, args, kwargs, path: str) -> None:
         self.id = next_id()
@@ -299,7 +299,7 @@ class Running:
 
 
 class WorkerCase(unittest.TestCase):
-    """A test with workers, all of them gone at its end."""
+    """A test with workers, which must all be gone at its end."""
 
     cls = "Echo"
     settings: dict = {}

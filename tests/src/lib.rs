@@ -1,4 +1,4 @@
-//! What the end-to-end tests share: where things lie, a manager of the test's own, and eyes for what is left
+//! Shared by the end-to-end tests: paths, a manager for one test, and checks for processes that are left
 //! behind.
 
 pub mod processes;
@@ -14,7 +14,7 @@ use bivium::monitor::MachineMonitor;
 use bivium::scheduler::PermissiveScheduler;
 use serde_json::{Value, json};
 
-/// The two plugins that do the same, one on each road.
+/// The two plugins that do the same, one for each runtime.
 pub const TWINS: [&str; 2] = ["twin-python", "twin-wasm"];
 
 /// The repository's root.
@@ -27,19 +27,19 @@ pub fn root() -> &'static Path {
 /// The `bivium` program that cargo built beside these tests.
 ///
 /// # Errors
-/// If it is not there.
+/// If it does not exist.
 pub fn program() -> Result<PathBuf> {
     let exe = std::env::current_exe()?;
-    let debug = exe.parent().and_then(Path::parent).context("a test lies in target/PROFILE/deps")?;
+    let debug = exe.parent().and_then(Path::parent).context("a test is in target/PROFILE/deps")?;
     let program = debug.join("bivium");
-    ensure!(program.is_file(), "{} is not there: run `cargo xtask test`, or `cargo build` first", program.display());
+    ensure!(program.is_file(), "{} does not exist: run `cargo xtask test`, or `cargo build` first", program.display());
     Ok(program)
 }
 
 /// The program with a data directory and an exchange of the test's own, and the twins and the example plugins.
 ///
 /// # Errors
-/// If the program is not there.
+/// If the program does not exist.
 pub fn bivium(own: &Path) -> Result<Command> {
     let mut command = Command::new(program()?);
     for plugins in ["tests/plugins", "tests/guests", "examples/plugins"] {
@@ -66,28 +66,28 @@ pub fn manager(own: &Path) -> bivium::Result<PluginManager> {
 /// Writes a Python plugin of class `P` and its manifest, to which `more` adds.
 ///
 /// # Panics
-/// If they cannot be written, or `more` is no object.
+/// If they cannot be written, or `more` is not an object.
 pub fn plugin(dir: &Path, name: &str, code: &str, more: Value) {
     let module = name.replace('-', "_");
     std::fs::write(dir.join(format!("{module}.py")), code).unwrap();
     let mut manifest =
         json!({"name": name, "version": "1", "category": "made", "module": module, "class": "P", "source": "."});
-    let Value::Object(more) = more else { panic!("{more} is no object") };
+    let Value::Object(more) = more else { panic!("{more} is not an object") };
     manifest.as_object_mut().unwrap().extend(more);
     std::fs::write(dir.join(format!("{name}.json")), manifest.to_string()).unwrap();
 }
 
-/// Waits until it is so, looking often.
+/// Waits until the condition is true, checking often.
 ///
 /// # Panics
-/// If it is not after twenty seconds.
+/// If it is not true after twenty seconds.
 pub async fn until(is: impl AsyncFn() -> bool) {
     let wait = async {
         while !is().await {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("what was waited for did not come");
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("the condition is still false");
 }
 
 /// The README's Rust, compiled.

@@ -1,4 +1,4 @@
-//! Processes, found by what stands in their environment.
+//! Processes, found by an entry in their environment.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -41,12 +41,12 @@ pub fn zombies() -> Vec<u32> {
     all().filter(|pid| state(*pid) == Some(('Z', std::process::id()))).collect()
 }
 
-/// Kills a process. False if it is no longer there.
+/// Kills a process. False if it does not exist any more.
 pub fn kill(pid: u32) -> bool {
     send(pid, Signal::KILL)
 }
 
-/// Stops a process. False if it is no longer there.
+/// Stops a process. False if it does not exist any more.
 pub fn stop(pid: u32) -> bool {
     send(pid, Signal::STOP)
 }

@@ -1,5 +1,5 @@
-//! Executables that tests make. Another process writes them: where this one did, a child that another test starts at that moment would
-//! have the file open for writing too, and the kernel runs no file that somebody writes ("Text file busy").
+//! Executables that tests make. Another process writes them: if this one did, a child that another test starts at that moment would
+//! also have the file open for writing, and the kernel does not run a file that is open for writing ("Text file busy").
 
 #![allow(dead_code, clippy::unwrap_used, reason = "each test uses what it needs, and a panic is its report")]
 
@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Copies a file to where it can be run.
+/// Copies a file so that it can be run.
 pub(crate) fn copy_executable(from: &Path, to: &Path) {
     let done = Command::new("install").arg("--mode=755").args([from, to]).status().unwrap();
     assert!(done.success(), "{done}");

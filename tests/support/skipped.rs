@@ -1,10 +1,10 @@
-//! What a test says that cannot run on this machine. Tests include this file by `#[path]`.
+//! The message of a test that cannot run on this machine. Tests include this file by `#[path]`.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
 
-/// Says why the test that calls this is left out. libtest shows no word of a test that ends well: `cargo xtask test` gathers these
-/// in the file that `BIVIUM_SKIPPED` names, and tells them at its end.
+/// Reports why the calling test is skipped. libtest does not show the output of a test that succeeds: so `cargo xtask test` collects
+/// these reports in the file that `BIVIUM_SKIPPED` names, and prints them at its end.
 pub(crate) fn skipped(why: &str) {
     eprintln!("SKIPPED: {why}");
     let Some(list) = std::env::var_os("BIVIUM_SKIPPED") else { return };

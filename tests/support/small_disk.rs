@@ -1,4 +1,4 @@
-//! A small disk of its own for a test: it can be filled and made read-only. Crates' tests include this file by `#[path]`, and
+//! A small disk for one test, which can be filled and made read-only. Crates' tests include this file by `#[path]`, and
 //! `skipped.rs` with it.
 
 use std::io::{ErrorKind, Write as _};
@@ -12,7 +12,7 @@ pub(crate) struct SmallDisk {
 
 #[allow(dead_code, reason = "not every test that includes this file needs all of it")]
 impl SmallDisk {
-    /// Mounts it. None, and a word about it, where that is not allowed: only root can, and not in every container.
+    /// Mounts it. None, and a report, if that is not allowed: only root may, and not in every container.
     pub(crate) fn new() -> Option<Self> {
         let place = tempfile::tempdir().unwrap();
         let disk = Self { place };
@@ -27,14 +27,14 @@ impl SmallDisk {
         self.place.path()
     }
 
-    /// Leaves no room for one more byte.
+    /// Fills it completely.
     pub(crate) fn fill(&self) {
         let mut file = std::fs::File::create(self.path().join("filling")).unwrap();
         let error = std::iter::repeat_with(|| file.write_all(&[0; 4096])).find_map(Result::err).unwrap();
         assert_eq!(error.kind(), ErrorKind::StorageFull);
     }
 
-    /// Makes room again.
+    /// Empties it again.
     pub(crate) fn clear(&self) {
         std::fs::remove_file(self.path().join("filling")).unwrap();
     }
@@ -51,7 +51,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Files may still be open in it. Where nothing was mounted this fails.
+        // Files in it may still be open. If nothing was mounted this fails.
         let _ = Command::new("umount").arg("-l").arg(self.path()).output();
     }
 }

@@ -1,4 +1,4 @@
-//! Large data on its way through Python plugins: by file, with no copy, wherever it lies in arguments and results.
+//! Large data in arguments and results of Python plugins: passed as files without a copy, anywhere in the JSON.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ fn inode(blob: &Blob) -> u64 {
     blob.path().metadata().unwrap().ino()
 }
 
-/// numpy's memory of the view is the very file that the component wrote: the kernel says so.
+/// The memory of the numpy view is the file that the component wrote, according to the kernel.
 #[tokio::test(flavor = "multi_thread")]
 async fn from_a_components_file_to_a_numpy_view_nothing_is_copied() {
     let own = tempfile::tempdir().unwrap();
@@ -59,7 +59,7 @@ async fn from_a_components_file_to_a_numpy_view_nothing_is_copied() {
     assert_eq!((&view["shape"], &view["first"]), (&json!([1 << 20]), &json!(u32::from(b'X'))));
     assert_eq!(view["writeable"], false);
 
-    // And back: an array becomes a file, which a component reads and which Python maps again.
+    // The other direction: an array becomes a file, which a component reads and which Python maps again.
     let array = manager.execute("sample", call("make").arg("table")).await.unwrap();
     let table = array.blob(&array.json).unwrap().clone();
     assert_eq!(table.media_type(), "application/x-npy");
@@ -94,7 +94,7 @@ async fn files_travel_at_any_depth_both_ways() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plugins_temporary_files_lie_in_the_exchange_and_go_with_it() {
+async fn a_plugins_temporary_files_are_in_the_exchange_and_deleted_with_it() {
     let own = tempfile::tempdir().unwrap();
     let manager = manager(own.path(), "sample", "Echo", json!({}));
     manager.load("sample").await.unwrap();
@@ -110,7 +110,7 @@ async fn a_plugins_temporary_files_lie_in_the_exchange_and_go_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_what_is_the_workers_own_is_taken_from_it() {
+async fn only_the_workers_own_files_are_accepted_from_it() {
     let own = tempfile::tempdir().unwrap();
     let manager = manager(own.path(), "sample", "Echo", json!({}));
     manager.load("sample").await.unwrap();
@@ -124,7 +124,7 @@ async fn only_what_is_the_workers_own_is_taken_from_it() {
         let error = manager.execute("sample", call("make").arg(kind)).await.unwrap_err();
         assert_eq!(error.code(), code, "{kind}: {error}");
     }
-    // A lent file that is handed back is the caller's own, with no copy, also by its pathlib.Path.
+    // A file from the arguments that is handed back is the caller's own file, without a copy, also if it is a pathlib.Path.
     let file = own.path().join("mine.txt");
     std::fs::write(&file, "mine").unwrap();
     let lent = Blob::by_reference(&file, None).unwrap();

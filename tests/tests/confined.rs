@@ -1,5 +1,5 @@
-//! `tests/src/bin/confined.rs` at every level of confinement that can be had here: as root, as root without `CAP_SYS_ADMIN`, as an
-//! ordinary user, and where no namespaces can be made.
+//! `tests/src/bin/confined.rs` at every level of confinement that this machine supports: as root, as root without `CAP_SYS_ADMIN`, as
+//! an ordinary user, and without namespaces.
 
 #[path = "../support/executable.rs"]
 mod executable;
@@ -17,7 +17,7 @@ use skipped::skipped;
 /// An ordinary user, who owns nothing.
 const USER: &str = "61234";
 
-/// Runs the program under `wrapper`, and gives its report. None if the wrapper does not work here.
+/// Runs the program under `wrapper`, and returns its report. None if the wrapper does not work here.
 fn report(wrapper: &[&str], user: Option<&str>) -> Option<Value> {
     let place = tempfile::tempdir().unwrap();
     let open = |path: &Path, mode: u32| {
@@ -32,7 +32,7 @@ fn report(wrapper: &[&str], user: Option<&str>) -> Option<Value> {
             std::fs::copy(entry.path(), plugins.join(entry.file_name())).unwrap();
         }
     }
-    // Where another user can read it.
+    // In a place where another user can read it.
     let program = place.path().join("confined");
     copy_executable(Path::new(env!("CARGO_BIN_EXE_confined")), &program);
     let data = place.path().join("own");
@@ -58,7 +58,7 @@ fn report(wrapper: &[&str], user: Option<&str>) -> Option<Value> {
     Some(serde_json::from_slice(&done.stdout).unwrap_or_else(|error| panic!("{error}: {errors}")))
 }
 
-/// The places of programs; for another user without those that are ours alone.
+/// The `PATH` for the program; for another user without the directories that only this user can enter.
 fn path(other: bool) -> std::ffi::OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let is_open = |dir: &Path| !other || !dir.starts_with("/root");
@@ -68,7 +68,7 @@ fn path(other: bool) -> std::ffi::OsString {
 fn is_root() -> bool {
     let is = rustix::process::geteuid().is_root();
     if !is {
-        skipped("it takes root to become another user");
+        skipped("only root can become another user");
     }
     is
 }
@@ -85,7 +85,7 @@ fn has(report: &Value, what: &str) -> bool {
     report["support"]["held"].as_array().unwrap().iter().any(|held| held.as_str().unwrap().contains(what))
 }
 
-/// What libraries do all day.
+/// Checks the results of ordinary library use.
 fn check_works(report: &Value, has_root: bool) {
     let all = json!({
         "multiprocessing fork": [[1, 1], 2, [0, 1, 4, 9], {"here": true}],
@@ -149,7 +149,7 @@ fn confined_by_a_user() {
     }
 }
 
-/// Starts a program that is to ignore SIGCHLD: then the kernel keeps no child for its parent to wait for.
+/// Starts a program that ignores SIGCHLD: then the kernel reaps its children by itself.
 const CHILDLESS: &str =
     "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])";
 

@@ -1,5 +1,5 @@
-//! The README's examples run as they stand there (its Rust is compiled as documentation tests of this crate), every link of the documents
-//! leads somewhere, and the book has them all.
+//! The README's examples run as they are written there (its Rust is compiled as documentation tests of this crate), every link in the
+//! documents has a target, and the book contains all documents.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use bivium::{Call, PluginManager};
 use bivium_tests::root;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
-/// The first code block of a language in the README.
+/// The README's first code block in a language.
 fn code_block(language: &str) -> String {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let (_, rest) = readme.split_once(&format!("```{language}\n")).expect("a code block");
@@ -43,7 +43,7 @@ fn the_example_hosts_run() {
     }
 }
 
-/// The documents, and where each lies.
+/// The paths of the documents.
 fn documents() -> Vec<PathBuf> {
     let docs = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let docs = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));

@@ -18,7 +18,7 @@ fn bivium(own: &Path) -> Command {
     command
 }
 
-/// What the program gives on stdout; it must end well.
+/// What the program prints to stdout; it must succeed.
 fn result(command: &mut Command) -> Value {
     let lines = lines(command);
     assert_eq!(lines.len(), 1, "{lines:?}");
@@ -31,7 +31,7 @@ fn lines(command: &mut Command) -> Vec<Value> {
     String::from_utf8(stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// A second of a tone, a second of silence, a second of a tone: 8 kHz, 16 bits, mono.
+/// One second of a tone, one of silence, one of a tone: 8 kHz, 16 bits, mono.
 fn wav(path: &Path) {
     let tone = |n: u32| (f64::from(n) * 0.3).sin() * 12000.0;
     let samples = (0..24000).map(|n| if (8000..16000).contains(&n) { 0 } else { tone(n) as i16 });
@@ -86,7 +86,7 @@ fn the_components_run() {
     assert_eq!((&thumb["source_width"], &thumb["width"]), (&json!(1), &json!(1)));
 }
 
-/// A picture of one dot.
+/// A picture of one pixel.
 fn png() -> Vec<u8> {
     let hex = "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63f8cfc000\
                0003010100c9fe92ef0000000049454e44ae426082";
@@ -119,7 +119,7 @@ fn summarize_asks_its_service_with_the_secret() {
     let service = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = service.local_addr().unwrap();
     let url = format!("base_url=http://{address}/v1");
-    // The example's own manifest lets it connect to one port, and this service has another.
+    // The example's own manifest allows one port, and this service has another.
     let plugin = own.path().join("summarize");
     std::fs::create_dir(&plugin).unwrap();
     for file in ["summarize.json", "summarize.py", "chat_service.py"] {

@@ -1,6 +1,6 @@
-//! The GPU road as it is: Torch in workers, GPU memory seen, admitted and given back.
+//! GPU plugins: Torch in workers, and GPU memory that is measured, admitted and freed.
 //!
-//! Ignored unless asked for, since it needs an NVIDIA GPU that nobody else uses and a Python with Torch, whose
+//! Ignored by default, since it needs an NVIDIA GPU that no other program uses and a Python with Torch, whose
 //! interpreter `BIVIUM_GPU_PYTHON` names:
 //!
 //! ```sh
@@ -65,7 +65,7 @@ class P:
         return torch.empty(1 << 45, dtype=torch.uint8, device="cuda")
 "#;
 
-/// One at a time: each looks at what is free.
+/// The tests run one at a time, as each measures the free GPU memory.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 struct Own {
@@ -86,7 +86,7 @@ async fn own(refuse: bool, plugins: &[(&str, Value)]) -> Own {
         plugin(dir.path(), name, TORCH, more);
     }
     let monitor = Arc::new(MachineMonitor::default());
-    // The workers of the test before end in their own time.
+    // Wait until the workers of the previous test have ended.
     until(async || {
         let gpu = &monitor.snapshot().gpus[0];
         gpu.processes.is_empty() && gpu.memory_total_bytes - gpu.memory_free_bytes < 1 << 30
@@ -163,14 +163,14 @@ async fn a_confined_plugin_is_told_that_cuda_does_not_start_there() {
     own.manager.load("confined").await.unwrap();
     let logs = own.manager.logs("confined", 10).unwrap();
     assert!(logs.iter().any(|record| record.message.contains("CUDA does not start")), "{logs:?}");
-    // Should a driver learn to do without what it is kept from, then that word has to go.
+    // If a driver learns to work in a confined worker, this message must be removed.
     let error = own.call("confined", "product", json!({"n": 64})).await.unwrap_err();
     assert!(error.to_string().contains("Error 304"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs an NVIDIA GPU and a Python with Torch"]
-async fn memory_of_the_gpu_is_admitted_and_handed_on() {
+async fn gpu_memory_is_admitted_and_passed_on() {
     for refuse in [true, false] {
         let total = total_mib();
         let need = total * 6 / 10;
@@ -183,7 +183,7 @@ async fn memory_of_the_gpu_is_admitted_and_handed_on() {
         eprintln!("{never}");
 
         own.call("one", "hold", json!({"mib": need * 9 / 10})).await.unwrap();
-        // Its own memory is no hindrance to its next call.
+        // The memory that it holds itself does not block its next call.
         own.call("one", "product", json!({"n": 64})).await.unwrap();
         if refuse {
             let error = own.call("two", "hold", json!({"mib": need * 9 / 10})).await.unwrap_err();
@@ -217,7 +217,7 @@ async fn two_that_fit_side_by_side_run_side_by_side() {
     let first = own.call("one", "hold_until", json!({"mib": need * 9 / 10, "file": go}));
     let second = async {
         until(async || own.dir.path().join("go.held").exists()).await;
-        // What the first was promised it holds already: it must not count twice.
+        // The first already holds the memory that it was promised: it must not count twice.
         let second = own.call("two", "hold", json!({"mib": need * 9 / 10})).await;
         std::fs::write(&go, "").unwrap();
         second

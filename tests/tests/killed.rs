@@ -1,4 +1,4 @@
-//! Processes killed under way: the worker, the host, and what they leave behind.
+//! Processes that are killed while they work: the worker, the host, and what they leave behind.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -8,10 +8,10 @@ use bivium::{Call, ErrorCode};
 use bivium_tests::manager;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Far above what an end takes on a busy machine, far below what a plugin that never ends does.
+/// Far longer than ending takes on a busy machine, far shorter than the sleep of a plugin that does not end.
 const SOON: Duration = Duration::from_secs(10);
 
-/// The process ids that `stubborn` leaves, once it has.
+/// The process ids that `stubborn` writes, when it has written them.
 fn pids(marks: &Path) -> Vec<u32> {
     let file = marks.join("pids");
     until(Duration::from_secs(20), || file.exists());
@@ -19,17 +19,17 @@ fn pids(marks: &Path) -> Vec<u32> {
     text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
-/// Looks until something has come about; fails the test if it takes longer than it may.
+/// Waits until the condition is true; fails the test if it takes longer than `longest`.
 fn until(longest: Duration, condition: impl Fn() -> bool) -> Duration {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < longest, "it has not come about in {longest:?}");
+        assert!(start.elapsed() < longest, "the condition is still false after {longest:?}");
         std::thread::sleep(Duration::from_millis(2));
     }
     start.elapsed()
 }
 
-/// Whether a process runs. One that is dead but not yet reaped does not.
+/// Whether a process runs. A process that is dead but not reaped does not.
 fn runs(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z') && !rest.starts_with('X'))

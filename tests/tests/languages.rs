@@ -1,5 +1,5 @@
-//! Components in JavaScript and Python, with interpreters in them: the largest in common use. They are built by
-//! `cargo xtask guests --languages`; what is not built is left out, aloud.
+//! Components in JavaScript and Python, which contain interpreters: the largest in common use. They are built by
+//! `cargo xtask guests --languages`; tests of components that are not built are skipped, with a message.
 
 #[path = "../support/skipped.rs"]
 mod skipped;
@@ -13,14 +13,14 @@ use futures_util::TryStreamExt;
 use serde_json::json;
 use skipped::skipped;
 
-/// A manager of its own, as a new host has it. What is compiled is kept from one run of the tests to the next.
+/// A new manager, like that of a new host. Compiled code is kept from one run of the tests to the next.
 fn manager(own: &Path) -> PluginManager {
     let plugins = root().join("examples/plugins-other");
     PluginManager::builder()
         .manifests(plugins.join("javascript"))
         .manifests(plugins.join("python"))
         .data_dir(own)
-        // As many as there are, and no more: the pools must be large enough for these.
+        // Exactly as many as there are: the pools must be large enough for these.
         .wasm(WasmConfig::new().instances(4).cache_dir(env!("CARGO_TARGET_TMPDIR")))
         .build()
         .unwrap()

@@ -1,4 +1,4 @@
-//! Layers of the host's own around plugins of both runtimes and of a type of its own.
+//! A host's own layers around plugins of both runtimes and of a type of the host.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
@@ -32,10 +32,10 @@ fn call() -> Call {
     Call::new().timeout(Duration::from_secs(60))
 }
 
-/// What was seen on the way to a plugin and back.
+/// What the layers have seen of calls.
 type Seen = Arc<Mutex<Vec<String>>>;
 
-/// Writes down that a call came by.
+/// A layer that records calls.
 struct Noted {
     inner: Arc<dyn PluginInterface>,
     name: &'static str,
@@ -84,7 +84,7 @@ impl Wrapper for Noted {
     }
 }
 
-/// Writes down whom it admits.
+/// An admission that records the plugins that it admits.
 struct Admits(Seen);
 
 #[async_trait]
@@ -110,7 +110,7 @@ async fn layers_see_every_call_in_their_order_before_it_is_admitted() {
         let stream = manager.execute_stream(twin, call().named("text", "a b")).await.unwrap();
         assert_eq!(stream.map(Result::unwrap).count().await, 2);
         assert_eq!(take().iter().filter(|what| *what == "item").count(), 4, "{twin}: each layer sees both");
-        assert!(!manager.methods(twin).await.unwrap().is_empty(), "what a layer leaves alone is the plugin's");
+        assert!(!manager.methods(twin).await.unwrap().is_empty(), "a layer passes on what it does not implement");
         manager.unload(twin).await.unwrap();
         assert_eq!(take(), ["outer cleanup", "inner cleanup"]);
     }
@@ -127,7 +127,7 @@ async fn a_layer_that_answers_by_itself_keeps_calls_from_the_plugin() {
             assert_eq!(result.json, json!({"text": "hello you"}));
         }
         assert_eq!(manager.stats(twin).await.unwrap().calls, 1, "{twin}");
-        // By itself the plugin knows nothing of it.
+        // A call that does not come through the manager has no layers.
         manager.get(twin).unwrap().execute(call().named("text", "you")).await.unwrap();
         assert_eq!(manager.stats(twin).await.unwrap().calls, 2, "{twin}");
     }
@@ -174,7 +174,7 @@ async fn a_layer_may_call_again_and_its_error_is_of_the_callers_call() {
     }
 }
 
-/// Gives a stream that looks at nothing, and panics at a method of this name.
+/// A layer whose stream ignores cancels and deadlines, and that panics for the method `panic`.
 struct Careless(Arc<dyn PluginInterface>);
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! The life of workers, seen through the manager: loads that are slow or given up, reloads under load, queues, and what
+//! Starting and ending workers through the manager: loads that are slow or given up, reloads under load, queues, and what
 //! is left after the end.
 
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ fn exists(pid: &str) -> bool {
     Path::new("/proc").join(pid.trim()).exists()
 }
 
-/// Does not come up before there is a file `go`, and says which process it is.
+/// Is not ready before there is a file `go`, and writes its process id.
 const SLOW: &str = "
 import os, time
 HERE = os.path.dirname(__file__)
@@ -182,11 +182,11 @@ async fn unloading_tells_the_memory_before_and_after() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_has_just_started_is_weighed_as_it_is() {
+async fn a_new_worker_counts_with_its_real_memory() {
     let machine = SystemSnapshot::new(8, 8 << 30, 4096 << 20);
     let own = own(|builder| builder.monitor(Arc::new(SimulatedMonitor::new(machine))));
     for name in ["first", "second", "third"] {
-        // That much is there only together with what the worker holds already.
+        // That much memory is free only together with what the worker holds already.
         own.plugin(name, QUICK, json!({"resources": {"min_system_ram_mb": 4100}}));
         own.manager.load(name).await.unwrap();
         own.manager.execute(name, call()).await.unwrap();

@@ -1,4 +1,4 @@
-//! What plugins of both roads say, kept in files by one program and read by another.
+//! Logs of plugins of both runtimes, kept in files by one program and read by another.
 
 use bivium::{Call, KeptLog, LogFilter, LogLevel, LogSource, PluginManager};
 use bivium_tests::{TWINS, bivium, root};
@@ -22,7 +22,7 @@ async fn a_host_that_asks_for_files_has_both_roads_records_in_them() {
         manager.execute(twin, call).await.unwrap();
     }
     manager.unload_all().await;
-    // The last handle's end waits for the files.
+    // Dropping the last handle waits until the files are written.
     drop(manager);
     for (twin, call) in TWINS.into_iter().zip(calls) {
         let filter = LogFilter::new(Some(LogLevel::Info), Some(call));

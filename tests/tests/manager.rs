@@ -1,4 +1,4 @@
-//! The manager's surface, a test for each row of `docs/manager.md` that the tests of both roads do not cover.
+//! The manager's interface, with a test for each row of `docs/manager.md` that the tests of both runtimes do not cover.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -34,7 +34,7 @@ fn own() -> Own {
 async fn what_is_found_and_loaded_can_be_listed_by_category() {
     let own = tempfile::tempdir().unwrap();
     let manager = manager(own.path()).unwrap();
-    assert!(manager.found().is_empty(), "nothing is looked for before it is asked for");
+    assert!(manager.found().is_empty(), "nothing is searched before it is asked for");
     let discovery = manager.discover();
     assert!(discovery.problems.is_empty(), "{:?}", discovery.problems);
     let names: Vec<_> = manager.found().into_iter().map(|info| info.name).collect();
@@ -71,7 +71,7 @@ async fn plugins_that_are_loaded_together_have_their_interpreter_asked_once() {
     let own = own();
     let (wrapper, notes) = (own.dir.path().join("python"), own.dir.path().join("notes"));
     let script = format!("#!/bin/sh\necho \"$1\" >>'{}'\nexec python3 \"$@\"\n", notes.display());
-    // Another process writes it: were it open for writing here, a worker that is started meanwhile would keep it so.
+    // Another process writes it: if it were open for writing here, a worker that is started meanwhile would keep it open.
     let mut write = std::process::Command::new("sh");
     write.args(["-c", "printf %s \"$1\" >\"$2\" && chmod +x \"$2\"", "sh", &script]);
     assert!(write.arg(&wrapper).status().unwrap().success());
@@ -144,7 +144,7 @@ async fn a_saved_configuration_is_read_by_later_hosts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_reaches_every_replica_or_none() {
     let own = own();
-    // The second process to be configured with n = 2 refuses; marks are files, since replicas share no memory.
+    // The second process that is configured with n = 2 refuses; it is counted by files, since replicas share no memory.
     let code = "
 import os, time
 class P:
@@ -211,7 +211,7 @@ async fn a_reload_swaps_the_new_one_in_and_lets_the_old_one_end_its_calls() {
         async move { manager.execute("v", slow).await }
     });
     wait_until(|| path.join("started").exists()).await;
-    // Of another length: Python takes a file of the same length and second for the one that it has compiled.
+    // With another length: Python does not notice a change that keeps the file's length and the second of its time.
     plugin(&path, "v", &format!("VERSION = 20{VERSIONED}"), json!({}));
     own.manager.reload("v").await.unwrap();
     let new = own.manager.execute("v", call().named("marks", marks)).await.unwrap();
@@ -235,7 +235,7 @@ async fn a_reload_that_fails_leaves_the_old_one_also_where_a_gpu_is_required() {
         manager.load(name).await.unwrap();
         let manifest = dir.path().join(format!("{name}.json"));
         let good = std::fs::read_to_string(&manifest).unwrap();
-        // The class is gone in the new manifest: the old copy can be made again from the old one.
+        // The class does not exist in the new manifest: the old copy can be made again from the old manifest.
         std::fs::write(&manifest, good.replace("\"P\"", "\"Gone\"")).unwrap();
         let error = manager.reload(name).await.unwrap_err();
         assert!(error.to_string().contains("Gone"), "{error}");
@@ -248,7 +248,7 @@ async fn a_reload_that_fails_leaves_the_old_one_also_where_a_gpu_is_required() {
     }
 }
 
-/// A type of the host's own.
+/// A plugin type of the host.
 #[derive(Default)]
 struct Native {
     cleaned: Arc<AtomicU32>,
@@ -453,7 +453,7 @@ async fn a_call_takes_the_processor_slots_that_its_manifest_asks_for() {
     third.await.unwrap();
 }
 
-/// Notes what calls need; admits at once every other time.
+/// Records what calls need; admits every second one at once.
 #[derive(Default)]
 struct Notes(Mutex<Vec<Need>>);
 
@@ -504,7 +504,7 @@ async fn a_scheduler_is_told_what_a_plugin_holds() {
     }
 }
 
-/// Waits for something that another process does, looking often; fails the test after ten seconds.
+/// Waits for something that another process does, checking often; fails the test after ten seconds.
 async fn wait_until(condition: impl Fn() -> bool) {
     let look = async {
         while !condition() {

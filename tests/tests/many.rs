@@ -13,10 +13,10 @@ use serde_json::json;
 const PLUGINS: usize = 200;
 const CALLS: usize = 10_000;
 const AT_ONCE: usize = 50;
-/// No call takes long; together they are done long before.
+/// Far longer than all calls together take.
 const DONE: Duration = Duration::from_secs(240);
 
-/// The same in every run (splitmix64).
+/// A random number, the same in every run (splitmix64).
 fn random(n: usize) -> u64 {
     let mut z = (n as u64).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -34,7 +34,7 @@ fn resident_mib() -> u64 {
     line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() >> 10
 }
 
-/// One call of one of the kinds that there are. Gives what it must not: an answer that is wrong.
+/// One call of one of the kinds. The error is a wrong answer.
 async fn one(manager: &PluginManager, n: usize) -> Result<(), String> {
     let random = random(n);
     let plugin = format!("plugin-{}", random as usize % PLUGINS);
@@ -47,7 +47,7 @@ async fn one(manager: &PluginManager, n: usize) -> Result<(), String> {
         _ => Call::new().method("echo").named("n", n),
     };
     let (method, handle) = (call.method.clone(), call.handle().clone());
-    // Those that never end by themselves are cancelled, and some of the others are too.
+    // Calls that never end by themselves are cancelled, and some of the others as well.
     let cancels = method.starts_with("spin") || random >> 40 & 3 == 0;
     let cancel = async {
         if cancels {
@@ -56,7 +56,7 @@ async fn one(manager: &PluginManager, n: usize) -> Result<(), String> {
         }
     };
     if random >> 60 == 0 {
-        // A stream whose reader goes away.
+        // A stream whose reader is dropped.
         let call = Call::new().method("for-ever");
         let mut stream = manager.execute_stream(&plugin, call).await.map_err(|error| error.to_string())?;
         return match stream.next().await {

@@ -14,7 +14,7 @@ use futures_util::{StreamExt, stream};
 use serde_json::json;
 
 const WORKERS: usize = 200;
-/// Far more than it takes on a busy machine; a task that spins takes for ever.
+/// Far longer than it takes on a busy machine; a task that never yields takes for ever.
 const DONE: Duration = Duration::from_secs(400);
 
 const QUICK: &str = "class P:\n    def execute(self, n):\n        return n\n";
@@ -34,7 +34,7 @@ async fn load_call_and_unload(dir: std::path::PathBuf, mark: String) {
         let manager = manager.clone();
         async move { manager.load(&format!("plugin-{n}")).await.unwrap() }
     });
-    // Not all at once: it is the processors that make them.
+    // Not all at once: starting them needs the processors.
     stream::iter(loads).buffer_unordered(8).collect::<Vec<()>>().await;
     for round in 0..5 {
         let calls = (0..WORKERS).map(|n| {

@@ -1,5 +1,5 @@
-//! Streams whose readers are slower than their plugins, or have stopped: a deadline, a cancel and an unload end them as they
-//! end others, on both runtimes and for a type of the host's own.
+//! Streams whose readers are slower than their plugins, or have stopped: a deadline, a cancel and an unload end them like any
+//! other stream, on both runtimes and for a plugin type of the host.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test")]
 
@@ -11,7 +11,7 @@ use bivium_tests::{root, until};
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
-/// Beyond a deadline: far above what it takes, far below what a stream that never ends does.
+/// Far longer than ending takes after a deadline, far shorter than an endless stream.
 const SOON: Duration = Duration::from_secs(10);
 
 const PLUGINS: [&str; 3] = ["component", "worker", "own"];
@@ -26,7 +26,7 @@ class P:
             yield 1
 ";
 
-/// Looks neither at deadlines nor at cancels.
+/// A plugin that ignores deadlines and cancels.
 struct Own;
 
 #[async_trait]
@@ -79,7 +79,7 @@ fn quick(name: &str) -> Call {
     Call::new().method(if name == "component" { "echo" } else { Call::EXECUTE })
 }
 
-/// Reads to the end with this pause between two results; gives the error that it ends with.
+/// Reads to the end with this pause between two results; returns the code of the error at the end.
 async fn read(mut stream: PayloadStream, pause: Duration) -> ErrorCode {
     loop {
         match stream.next().await.expect("an error, and no mere end") {
@@ -146,7 +146,7 @@ async fn a_reader_that_has_stopped_keeps_nothing_beyond_its_calls_end() {
             if cancels {
                 handle.cancel();
             }
-            // Its place is another's, though nobody has read on.
+            // Its place is free for another call, though nobody has read the rest.
             let next = host.manager.execute(name, quick(name));
             tokio::time::timeout(SOON, next).await.expect("its place is free").unwrap();
             until(async || host.manager.calls(name).unwrap().is_empty()).await;
@@ -168,16 +168,16 @@ async fn an_unload_ends_what_is_read_slowly_and_what_is_not_read() {
             Duration::from_millis(2),
         )));
     }
-    // Another host, since a plugin runs one at a time.
+    // Another host, since a plugin runs one call at a time.
     let other = self::host().await;
     for name in PLUGINS {
         held.push(other.manager.execute_stream(name, for_ever(name)).await.unwrap());
     }
     let started = Instant::now();
-    let (ours, theirs) = tokio::join!(host.manager.unload_all(), other.manager.unload_all());
-    // Five seconds are theirs to end by themselves.
+    let (first, second) = tokio::join!(host.manager.unload_all(), other.manager.unload_all());
+    // The calls have five seconds to end by themselves.
     assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
-    for report in ours.into_iter().chain(theirs) {
+    for report in first.into_iter().chain(second) {
         report.result.unwrap();
     }
     for reader in readers {

@@ -1,4 +1,4 @@
-//! The real job: a minute of speech goes over both roads and comes out as a transcript and subtitles.
+//! A realistic job: a minute of speech becomes a transcript and subtitles, with plugins of both runtimes.
 
 use std::io::Read;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Wrong inputs, as a person makes them: each gives one clear sentence and the documented status, and leaves nothing.
+//! Wrong inputs of people: each gives one clear sentence and the documented exit status, and leaves nothing behind.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -6,7 +6,7 @@ use std::process::Stdio;
 use bivium_tests::program;
 use serde_json::json;
 
-/// What is wrong, the arguments of `bivium`, the status, and what the sentence must hold.
+/// What is wrong, the arguments of `bivium`, the exit status, and what the sentence must contain.
 type Case = (&'static str, &'static [&'static str], i32, &'static [&'static str]);
 
 const CASES: &[Case] = &[
@@ -28,7 +28,7 @@ const CASES: &[Case] = &[
     ("payload over the limit", &["run", "hands", "how=large"], 6, &["16777216"]),
     ("foreign blob index from a component", &["run", "foreign"], 1, &["blob"]),
     ("wrong argument", &["run", "hands", "wrong=1"], 4, &["unexpected keyword argument 'wrong'"]),
-    ("argument that is no JSON", &["run", "hands", "how:={"], 2, &["how"]),
+    ("argument that is not JSON", &["run", "hands", "how:={"], 2, &["how"]),
     ("no arguments", &["run"], 2, &["Usage"]),
 ];
 

@@ -1,4 +1,4 @@
-//! What a host keeps in directories: which there are, what they take, and removing them.
+//! Directories that a host keeps: lists them, measures them and removes them.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,10 +6,10 @@ use std::time::SystemTime;
 
 use bivium_interface::{PluginError, Result};
 
-/// More files than that are not gone through.
+/// The most files that are counted.
 const MOST_FILES: usize = 1_000_000;
 
-/// The directories in a directory, by their names; none if it is not there.
+/// The directories in a directory, with their names; none if it does not exist.
 ///
 /// # Errors
 /// `internal` if it cannot be read.
@@ -31,21 +31,21 @@ pub(crate) fn directories(path: &Path) -> Result<Vec<(String, PathBuf)>> {
     Ok(directories)
 }
 
-/// What lies in a directory; nothing if it cannot be read.
+/// The entries of a directory; none if it cannot be read.
 pub(crate) fn children(path: &Path) -> Vec<PathBuf> {
     std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
-/// What files take.
+/// The disk use of files.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Usage {
     pub(crate) files: u64,
     pub(crate) bytes: u64,
-    /// When one of them was last read or written, as far as the file system keeps it.
+    /// When one of them was last read or written, if the file system records it.
     pub(crate) used: Option<SystemTime>,
 }
 
-/// What a file, or all files in a directory, take. Links lead out of it and are not followed.
+/// The disk use of a file, or of all files in a directory. Links are not followed, as they may lead out of it.
 pub(crate) fn usage(path: &Path) -> Usage {
     let (mut left, mut usage) = (vec![path.to_owned()], Usage::default());
     let mut seen = 0_usize;
@@ -67,7 +67,7 @@ pub(crate) fn usage(path: &Path) -> Usage {
     usage
 }
 
-/// Removes a directory that a host keeps, if it is there.
+/// Removes a directory that a host keeps, if it exists.
 ///
 /// # Errors
 /// `internal` or `denied` if it cannot be removed.

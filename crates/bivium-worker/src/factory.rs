@@ -1,4 +1,4 @@
-//! [`WorkerFactory`]: from a manifest to a worker that is ready.
+//! [`WorkerFactory`]: starts workers for a manifest.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -31,31 +31,31 @@ use crate::confinement::{Confinement, Group, audit};
 use crate::environment::embedded::Package;
 use crate::environment::variables::variables;
 use crate::environment::{self, Interpreter};
+use crate::low_memory::name_memory_limit;
 use crate::manifest::PythonManifest;
 use crate::places::WorkerPlaces;
 use crate::process::ending::Ending;
 use crate::process::ids::host_id;
 use crate::process::memory::KillCount;
 use crate::process::output::Output;
-use crate::process::spawn::{Program, Tie, spawn};
+use crate::process::spawn::{GuardSetup, Program, spawn};
 use crate::process::{GuardChannel, Process, Reaped};
-use crate::starved::starved;
 use crate::wire::channel::{Exit, Ready, listen};
 use crate::wire::client::Client;
 use crate::wire::denials::Denials;
 use crate::wire::{PROTOCOL, Settings};
-use crate::worker::{EndOnDrop, Fate, Shared, Worker};
+use crate::worker::{EndOnDrop, Shared, Worker, WorkerState};
 
-/// How long a plugin that looks after its cancellation has to end by itself.
+/// How long a plugin that handles cancellation has to end by itself.
 const CANCEL_GRACE_S: f64 = 0.2;
 
-/// How long the pipes of a worker that has ended are read for its last words.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+/// How long the pipes of a worker that has ended are read for its last output.
+const LAST_OUTPUT: Duration = Duration::from_millis(200);
 
 const SIGKILL: i32 = rustix::process::Signal::KILL.as_raw();
 
-/// Log records a second of a worker whose limits do not say: no more than a person's program prints, and what a host and
-/// its disk take without notice.
+/// The most log records a second of a worker without this limit: enough for ordinary programs, and so few that a host and its
+/// disk are not disturbed.
 const LOG_RECORDS: u64 = 10_000;
 
 /// Makes workers of one plugin.
@@ -65,12 +65,12 @@ pub(crate) struct WorkerFactory {
     pub(crate) context: PluginContext,
     /// The interpreter of the plugin's environment.
     pub(crate) python: Interpreter,
-    /// Where that environment lies, if it is this host's alone; it goes with it.
+    /// The area that contains that environment, if it is only for this host; it is deleted with it.
     pub(crate) environment: Option<Area>,
     pub(crate) package: Arc<Package>,
     pub(crate) confinement: Arc<Confinement>,
     pub(crate) places: WorkerPlaces,
-    /// What its libraries keep, if there is a place for that.
+    /// The cache of its libraries, if it can be used.
     pub(crate) cache: Option<Arc<Kept>>,
 }
 
@@ -100,9 +100,9 @@ impl InstanceFactory for WorkerFactory {
 
     async fn create(&self) -> Result<Worker> {
         match self.start_in_time().await {
-            // Nothing was heard of Python.
+            // Python itself may not have started.
             Err(error) if [ErrorCode::Unavailable, ErrorCode::Crashed].contains(&error.code()) => {
-                if self.mend().await? { self.start_in_time().await } else { Err(error) }
+                if self.repair().await? { self.start_in_time().await } else { Err(error) }
             }
             started => started,
         }
@@ -113,18 +113,18 @@ impl WorkerFactory {
     async fn start_in_time(&self) -> Result<Worker> {
         let start = Duration::from_secs(self.manifest.python.start_s);
         match tokio::time::timeout(start, self.start()).await {
-            Ok(started) => started.map_err(|error| starved(error, &self.context.granted.limits)),
+            Ok(started) => started.map_err(|error| name_memory_limit(error, &self.context.granted.limits)),
             Err(_) => Err(PluginError::timeout(format!("the worker was not ready after {} s", start.as_secs()))
-                .with_help("give a plugin that loads slowly more time with `start_s` in its manifest")),
+                .with_help("set a longer `start_s` in its manifest if the plugin loads slowly")),
         }
     }
 
-    /// Makes the plugin's environment anew if the host has made it and its Python does not start; says whether it did.
-    async fn mend(&self) -> Result<bool> {
+    /// Makes the plugin's environment again if the host has made it and its Python does not start; returns whether it did.
+    async fn repair(&self) -> Result<bool> {
         let own = self.environment.as_ref().map(|area| area.path().to_owned());
         let environments = own.or_else(|| self.places.environments());
         let (cache, confined) = (self.places.cache.as_deref(), self.context.granted.confined);
-        environment::mend(&self.python, &self.manifest, environments.as_deref(), cache, confined, &self.context.log)
+        environment::repair(&self.python, &self.manifest, environments.as_deref(), cache, confined, &self.context.log)
             .await
     }
 
@@ -148,7 +148,7 @@ impl WorkerFactory {
         let package = Arc::clone(&self.package);
         let kept = self.cache.clone();
         blocking(move || {
-            // Somebody may have removed it.
+            // It may have been removed.
             let _ = kept.map(|kept| std::fs::create_dir_all(&kept.files));
             package.restore()
         })
@@ -178,53 +178,53 @@ impl WorkerFactory {
         let level = self.context.log_level.map(python_level).or(level);
         let settings = self.settings(&area, &token, &sandbox.private(), &theirs, level)?;
 
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
-        ours.set_nonblocking(true).map_err(failed)?;
-        let port = hand_over_listener(&ours).map_err(failed)?;
-        let channel = UnixStream::from_std(ours.try_clone().map_err(failed)?).map_err(failed)?;
-        let guard_channel = Arc::new(GuardChannel::new(ours));
+        let (host_end, worker_end) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
+        host_end.set_nonblocking(true).map_err(failed)?;
+        let port = hand_over_listener(&host_end).map_err(failed)?;
+        let channel = UnixStream::from_std(host_end.try_clone().map_err(failed)?).map_err(failed)?;
+        let guard_channel = Arc::new(GuardChannel::new(host_end));
         let end_on_drop = EndOnDrop(Arc::clone(&guard_channel));
         let program = Program {
             path: self.python.path.clone(),
             argument: self.package.path.clone(),
             variables,
-            stdin: theirs.into(),
+            stdin: worker_end.into(),
         };
         let held = Arc::clone(&guard_channel);
         let group = sandbox.take_group().map(Arc::new);
-        let theirs = group.clone();
-        let own = Box::new(move |child| Process::new(child, mark, held, theirs));
-        let tie = if self.python.prctl { Tie::ByGuard } else { Tie::BeforeExec };
-        let process = spawn(program, sandbox, tie, own).await.map_err(failed)?;
+        let shared_group = group.clone();
+        let own = Box::new(move |child| Process::new(child, mark, held, shared_group));
+        let setup = if self.python.prctl { GuardSetup::ByGuard } else { GuardSetup::BeforeExec };
+        let process = spawn(program, sandbox, setup, own).await.map_err(failed)?;
         let guard = process.id();
         let kills = KillCount::of(guard);
 
-        let fate = Fate::new();
+        let state = WorkerState::new();
         let (reading, mut writing) = channel.into_split();
         let (handshake, ready) = oneshot::channel();
         let log = Arc::new(InstanceLog::new(self.context.log.clone(), u64::from(guard), self.log_records()));
         let denials = Denials { audit: self.context.audit.clone(), guard: u64::from(guard), confined };
         let events = tokio::spawn(listen(reading, handshake, Arc::clone(&log), denials.clone()));
-        let death = Death { kills, group, cache: self.cache.clone() };
-        watch(process, events, Arc::clone(&fate), Arc::clone(&log), Arc::clone(&area), death).map_err(failed)?;
-        // Before it is given anything: the secrets are among its settings.
+        let cleanup = Cleanup { kills, group, cache: self.cache.clone() };
+        watch(process, events, Arc::clone(&state), Arc::clone(&log), Arc::clone(&area), cleanup).map_err(failed)?;
+        // Before it gets anything: the settings contain the secrets.
         audit(&self.context, u64::from(guard))?;
-        // An error means that it has ended, of which `ready` will say more.
+        // An error means that it has ended; `ready` will report more.
         let _ = writing.write_all(&settings).await;
         // Kept open until the guard's channel is released.
         writing.forget();
 
         let Ready { pid } = match ready.await {
             Ok(ready) => ready?,
-            Err(_) => return Err(fate.ended().await.error("before it was ready")),
+            Err(_) => return Err(state.ended().await.error("before it was ready")),
         };
         let Some(pid) = host_id(guard, pid) else {
-            return Err(match tokio::time::timeout(LAST_WORDS, fate.ended()).await {
+            return Err(match tokio::time::timeout(LAST_OUTPUT, state.ended()).await {
                 Ok(ending) => ending.error("before it was ready"),
-                Err(_) => PluginError::protocol("the worker says that it is a process which is not below its guard"),
+                Err(_) => PluginError::protocol("the worker reports the id of a process that is not below its guard"),
             });
         };
-        // The guard's number until now; from here on the one that statistics show.
+        // Until now the guard's process id; from here on the one that statistics show.
         log.set_instance(u64::from(pid));
         let shared = Shared {
             pid,
@@ -237,12 +237,12 @@ impl WorkerFactory {
             runtime: Handle::current(),
             denials,
             guard_channel,
-            fate,
+            state,
         };
         Ok(Worker::new(Arc::new(shared), guard, self.manifest.python.concurrency.max(1), end_on_drop))
     }
 
-    /// The secrets that the plugin is granted, by name. A process has no host in between that could keep them from it.
+    /// The secrets that the plugin is granted, by name. A process gets the secrets themselves: no host is in between.
     fn secrets<'a>(&'a self, theirs: &'a Given) -> BTreeMap<&'a str, &'a str> {
         let granted = self.context.granted.permissions.secrets.iter();
         // The host has them all: without one the plugin is not loaded.
@@ -263,7 +263,7 @@ impl WorkerFactory {
             let text = path.to_str().map(str::to_owned);
             text.ok_or_else(|| PluginError::invalid_manifest(format!("{} is not UTF-8", path.display())))
         };
-        // A confined worker finds its directories where they really are, and not by a link or `..` on the way to them.
+        // A confined worker gets real paths: links and `..` in a path may not exist in its root.
         let real = |path: &std::path::Path| match self.confinement.is_confined() {
             true => path.canonicalize().unwrap_or_else(|_| path.to_owned()),
             false => path.to_owned(),
@@ -301,7 +301,7 @@ impl WorkerFactory {
     }
 }
 
-/// The level of Python's `logging` that lets these records through.
+/// The level of Python's `logging` at which these records are sent.
 fn python_level(level: LogLevel) -> &'static str {
     match level {
         LogLevel::Trace => "notset",
@@ -312,8 +312,8 @@ fn python_level(level: LogLevel) -> &'static str {
     }
 }
 
-/// Makes the socket that a worker listens on, and sends it through its channel. Gives its port: what the worker says of ports is not
-/// asked for, since whoever listens there gets the token.
+/// Makes the socket that a worker listens on, and sends it through its channel. Returns its port: a port that the worker names is not
+/// trusted, since the token is sent to it.
 fn hand_over_listener(channel: &std::os::unix::net::UnixStream) -> std::io::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = listener.local_addr()?.port();
@@ -321,50 +321,50 @@ fn hand_over_listener(channel: &std::os::unix::net::UnixStream) -> std::io::Resu
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-    // A space, which JSON takes no notice of: descriptors travel with at least one byte.
+    // A space, which JSON ignores: descriptors can only be sent with at least one byte.
     sendmsg(channel, &[IoSlice::new(b" ")], &mut ancillary, SendFlags::empty())?;
     Ok(port)
 }
 
-/// What a worker's end is looked up in and takes along.
-struct Death {
+/// What is needed when a worker ends: to find out why, and to clean up.
+struct Cleanup {
     kills: KillCount,
     group: Option<Arc<Group>>,
     cache: Option<Arc<Kept>>,
 }
 
-/// Starts the task that lives as long as the process: it reads its output, and sees to its end.
+/// Starts the task that lives as long as the process: it reads its output, and cleans up when it has ended.
 fn watch(
     mut process: Process,
     mut events: JoinHandle<Option<Exit>>,
-    fate: Arc<Fate>,
+    state: Arc<WorkerState>,
     log: Arc<InstanceLog>,
     area: Arc<Area>,
-    death: Death,
+    cleanup: Cleanup,
 ) -> std::io::Result<()> {
     let (stdout, stderr) = process.take_output().ok_or_else(|| std::io::Error::other("it has no output"))?;
     let output = Arc::new(Output::new(stdout, stderr, Arc::clone(&log))?);
-    let _ = fate.output.set(Arc::clone(&output));
-    let output = output.follow(Arc::clone(&fate));
+    let _ = state.output.set(Arc::clone(&output));
+    let output = output.follow(Arc::clone(&state));
     tokio::spawn(async move {
         let mut reported = None;
         tokio::select! {
             exit = &mut events => {
                 reported = exit.ok().flatten();
-                // One that has left something goes on with it until it is ended.
+                // A guard that could not end all processes keeps trying until it is ended.
                 if reported.is_none_or(|exit: Exit| exit.left == 0) {
                     process.ended_in_time().await;
                 }
             }
             () = process.overdue() => {}
             () = process.ended() => {
-                // The guard's report is in the socket, if it made one.
-                if let Ok(exit) = tokio::time::timeout(LAST_WORDS, &mut events).await {
+                // If the guard has sent its report, it is in the socket.
+                if let Ok(exit) = tokio::time::timeout(LAST_OUTPUT, &mut events).await {
                     reported = exit.ok().flatten();
                 }
             }
         }
-        let _ = tokio::time::timeout(LAST_WORDS, output).await;
+        let _ = tokio::time::timeout(LAST_OUTPUT, output).await;
         events.abort();
         let guard_hung = !process.has_ended();
         let orderly = !guard_hung && reported.is_some_and(|exit| exit.left == 0);
@@ -375,18 +375,18 @@ fn watch(
             let (status, signal) = (status.and_then(|status| status.code()), status.and_then(|status| status.signal()));
             Exit { status, signal, left: 0 }
         });
-        // What the worker wrote goes only now that nobody can write there any more.
+        // The worker's files are deleted only now, when no process can write there any more.
         drop(area);
-        let because = fate.because.get().copied();
-        let out_of_memory = because.is_none() && signal == Some(SIGKILL) && death.kills.has_risen();
-        // It takes a moment until a group is empty.
-        let _ = tokio::task::spawn_blocking(move || drop((death.group, death.cache))).await;
-        let stderr = fate.stderr.text();
+        let because = state.because.get().copied();
+        let out_of_memory = because.is_none() && signal == Some(SIGKILL) && cleanup.kills.has_risen();
+        // It takes a moment until the group is empty.
+        let _ = tokio::task::spawn_blocking(move || drop((cleanup.group, cleanup.cache))).await;
+        let stderr = state.stderr.text();
         let ending = Ending { status, signal, because, out_of_memory, guard_hung, left, stderr };
         if let Some(trouble) = ending.trouble() {
             log.push(LogLevel::Error, LogSource::Host, None, &format!("the worker has ended, but {trouble}"));
         }
-        fate.ending.send_replace(Some(ending));
+        state.ending.send_replace(Some(ending));
     });
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What the fuzz target `wire` in `fuzz/` reaches into. No part of the interface: it may change at any time.
+//! Functions for the fuzz target `wire` in `fuzz/`. Not part of the public interface: they may change at any time.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::wire::{ErrorReply, Methods, Reply, StreamEvent};
 const DOCUMENT: DocumentLimits = DocumentLimits { text: 1 << 20, held: 16 << 20 };
 const LIMITS: CallLimits = CallLimits { document: DOCUMENT, blob_mb: Some(1), time: None };
 
-/// Reads what a worker wrote to its channel; gives the error of its handshake, if it said one.
+/// Reads what a worker wrote to its channel; returns the error of its handshake, if there is one.
 pub async fn channel(said: &[u8], log: &PluginLog) -> Option<PluginError> {
     let (sender, receiver) = oneshot::channel();
     let denials = Denials { audit: Auditor::new(log.plugin(), None, log.clone()), guard: 1, confined: true };
@@ -25,7 +25,7 @@ pub async fn channel(said: &[u8], log: &PluginLog) -> Option<PluginError> {
     receiver.await.ok()?.err()
 }
 
-/// Reads what a worker answered, as each of the answers that there are; files that it hands back lie in `area`.
+/// Parses a worker's answer as each kind of answer; files that it hands back are in `area`.
 pub async fn answers(body: &[u8], area: &Arc<Area>) -> Vec<Result<Payload>> {
     let pace = Pace::endless();
     let received = async |reply| receive(reply, false, &[], area, LIMITS, &pace).await;

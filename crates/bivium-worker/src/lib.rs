@@ -1,17 +1,17 @@
-//! The Python road: worker processes, each in an environment of its own.
+//! The Python runtime: worker processes, each in an environment of its own.
 //!
-//! [`RemotePluginProxy`] is the host's side of a Python plugin. It starts the universal worker (standard library
-//! only, carried inside this crate) in the plugin's own interpreter, speaks HTTP to it over loopback, and sees to
-//! it that nothing of it outlives the host. `docs/worker-protocol.md` has what travels between the two.
+//! [`RemotePluginProxy`] is the host's side of a Python plugin. It starts the universal worker (which needs only the standard
+//! library and is part of this crate) in the plugin's own interpreter, sends it HTTP requests over loopback, and makes sure
+//! that no process of it outlives the host. `docs/worker-protocol.md` describes the messages between the two.
 //!
 //! - `proxy`, `factory`, `worker`: the plugin, how its workers are made, one worker;
-//! - `process`: a worker as a process: how it starts, ends, is swept and measured, and what it prints;
-//! - `environment`: the interpreter and the packages that it runs in; `caches`: what its libraries keep;
-//! - `confinement`: what it is held to;
-//! - `wire`: connections and messages; `call`: one call on its way over them;
-//! - `outline`: what can be known of a class without running it.
+//! - `process`: a worker as a process: how it is started, ended and measured, and what it prints;
+//! - `environment`: the interpreter and the packages that it runs with; `caches`: the caches of its libraries;
+//! - `confinement`: its permissions and limits;
+//! - `wire`: connections and messages; `call`: one call over them;
+//! - `outline`: what can be found out about a class without running it.
 //!
-//! Queueing, replacing what died and counting are the pool's (`bivium-instances`), and are the same for components.
+//! The pool (`bivium-instances`) queues calls, replaces instances that have died and counts; it is the same for components.
 
 mod ancestor;
 mod caches;
@@ -25,6 +25,7 @@ mod executable;
 mod factory;
 #[doc(hidden)]
 pub mod fuzzing;
+mod low_memory;
 mod manifest;
 mod outline;
 mod places;
@@ -37,7 +38,6 @@ mod skipped;
 #[cfg(test)]
 #[path = "../../../tests/support/small_disk.rs"]
 mod small_disk;
-mod starved;
 mod wire;
 mod worker;
 

@@ -6,22 +6,22 @@ use std::sync::Arc;
 use bivium_interface::Manifest;
 use bivium_interface::manifest::{PythonPlugin, Runtime};
 
-/// The manifest of a Python plugin, with the part that only Python plugins have. Cheap to clone.
+/// The manifest of a Python plugin, with the part for Python plugins. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct PythonManifest {
     manifest: Arc<Manifest>,
-    /// What only Python plugins have.
+    /// The part for Python plugins.
     pub python: Arc<PythonPlugin>,
 }
 
 impl PythonManifest {
-    /// A manifest, and its own part for Python.
+    /// A manifest with its part for Python.
     #[must_use]
     pub fn new(manifest: &Arc<Manifest>, python: &Arc<PythonPlugin>) -> Self {
         Self { manifest: Arc::clone(manifest), python: Arc::clone(python) }
     }
 
-    /// The same of any manifest; none of a component's.
+    /// The same for any manifest; None if it is the manifest of a component.
     #[must_use]
     pub fn of(manifest: &Arc<Manifest>) -> Option<Self> {
         match &manifest.runtime {

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use bivium_instances::Protected;
 
-/// Where on disk workers find and leave things.
+/// The directories that workers use.
 #[derive(Debug, Clone, Default)]
 pub struct WorkerPlaces {
-    /// What can be made again: the worker's own program, environments, and what their installers keep. The platform's cache directory
-    /// unless given; then installers keep theirs where they are used to.
+    /// Files that can be made again: the worker's own program, environments, and the caches of their installers. If not given, it is the
+    /// platform's cache directory, and installers use their own caches.
     pub cache: Option<PathBuf>,
-    /// Environments made for `requirements`; in the cache unless given.
+    /// Environments made for `requirements`; if not given, they are in the cache.
     pub environments: Option<PathBuf>,
     /// The host's data directory, below which plugins of cjm-plugin-system keep theirs; the platform's unless given.
     pub data: Option<PathBuf>,
@@ -21,12 +21,12 @@ pub struct WorkerPlaces {
 }
 
 impl WorkerPlaces {
-    /// Where environments are made; none for the usual place.
+    /// Where environments are made; None for the default directory.
     pub(crate) fn environments(&self) -> Option<PathBuf> {
         self.environments.clone().or_else(|| Some(self.cache.as_ref()?.join("environments")))
     }
 
-    /// Adds what plugins must not be granted of these.
+    /// Adds those directories that plugins must not be granted.
     #[must_use]
     pub fn protect(&self, protected: Protected) -> Protected {
         let protected = protected.and(self.cache.clone(), "the host's cache");

@@ -19,11 +19,11 @@ use crate::factory::WorkerFactory;
 use crate::manifest::PythonManifest;
 use crate::places::WorkerPlaces;
 
-/// The host's side of a Python plugin: a class in worker processes, `replicas` of them, each running `concurrency`
+/// The host's side of a Python plugin: a class in worker processes, up to `replicas` of them, each running `concurrency`
 /// calls at once.
 ///
-/// Workers start with the first call that needs one. One that crashes fails the calls in it with `crashed`, and the
-/// next call gets a fresh one. Dropping the proxy ends them all.
+/// A worker is started for the first call that needs one. If a worker crashes, the calls in it fail with `crashed`, and the
+/// next call gets a new one. Dropping the proxy ends them all.
 pub struct RemotePluginProxy(PooledPlugin<WorkerFactory>);
 
 impl RemotePluginProxy {
@@ -31,10 +31,10 @@ impl RemotePluginProxy {
     /// the first time; the log tells how far it is. Starts no worker.
     ///
     /// # Errors
-    /// `invalid-manifest` if its requirements are none; `invalid-config` if it is granted a
+    /// `invalid-manifest` if its requirements are not valid; `invalid-config` if it is granted a
     /// secret that the host does not have; `not-found` or `unavailable` if
-    /// there is no fit interpreter or the environment cannot be made; `denied` if this machine cannot hold its workers
-    /// to their permissions and limits, and is to enforce them.
+    /// there is no suitable interpreter or the environment cannot be made; `denied` if this machine cannot enforce the
+    /// permissions and limits of its workers, and must do so.
     pub async fn load(
         manifest: &PythonManifest,
         exchange: &Exchange,
@@ -50,10 +50,10 @@ impl RemotePluginProxy {
         let find = |environments| environment::interpreter(manifest, environments, cache, confined, &context.log);
         let (python, environment) = match find(environments.as_deref()).await {
             Err(error) if environment::lacks_place(manifest, &error) => {
-                let message = format!("its environment is made for this host alone: {error}");
+                let message = format!("its environment is made in a directory for this host alone: {error}");
                 context.log.push(LogLevel::Warn, LogSource::Host, 0, None, &message);
                 let area = exchange.area("environment").map_err(named)?;
-                // If that fails as well, the first error says what to mend.
+                // If that fails as well, the first error says what to repair.
                 (find(Some(area.path())).await.map_err(|_| named(error))?, Some(area))
             }
             python => (python.map_err(named)?, None),
@@ -105,7 +105,7 @@ impl PluginInterface for RemotePluginProxy {
 
     async fn config_schema(&self) -> Result<Value> {
         match &self.0.factory().manifest.config_schema {
-            // Known without a worker.
+            // Known from the manifest, without a worker.
             Some(schema) => Ok(schema.clone()),
             None => self.0.config_schema().await,
         }

@@ -1,12 +1,12 @@
-//! [`refusals`]: what would keep a Python plugin from being loaded, as far as its manifest and the places of files tell.
+//! [`refusals`]: why a Python plugin would not be loaded, as far as its manifest and the paths of files show.
 
 use bivium_interface::{Granted, PluginError};
 
 use crate::manifest::PythonManifest;
 use crate::{confinement, environment};
 
-/// What loading a plugin with this manifest would be refused for, before any program runs: its requirements, its versions of Python, and of
-/// one that is confined where its modules and its interpreter lie. Blocks on the file system.
+/// Why loading a plugin with this manifest would be refused, before any program runs: its requirements, its versions of Python, and for a
+/// confined plugin the directories of its modules and its interpreter. Blocks on the file system.
 #[must_use]
 pub fn refusals(manifest: &PythonManifest, granted: &Granted) -> Vec<PluginError> {
     let mut all = environment::refusals(manifest, granted.confined);

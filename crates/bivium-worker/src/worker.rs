@@ -1,4 +1,4 @@
-//! One worker: a process with a plugin's object in it, as the pool's instance.
+//! One worker: a process with a plugin's object, an instance of the pool.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -14,44 +14,44 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::call::answer::{Answer, decode, is_long};
-use crate::call::flight::{Flight, Lent};
+use crate::call::in_flight::{InFlight, Lent};
 use crate::call::payload::{CallLimits, Encoded, blocking, encode};
 use crate::call::stream::Events;
 use crate::call::time::Time;
 use crate::confinement::Confinement;
 use crate::process::GuardChannel;
-use crate::process::ending::{Because, Ending, LastLines};
+use crate::process::ending::{EndReason, Ending, LastLines};
 use crate::process::output::Output;
 use crate::process::usage::Meter;
 use crate::wire::client::Client;
 use crate::wire::denials::Denials;
 use crate::wire::{HookRequest, Methods, Reply};
 
-/// How long a plugin's `cleanup` may take, calls that still run included.
+/// How long a plugin's `cleanup` may take, including the calls that still run.
 const CLEANUP_TIME: Duration = Duration::from_secs(5);
 
 /// How long a worker may take to exit after its `cleanup`.
 const EXIT_TIME: Duration = Duration::from_secs(2);
 
-/// How long everything may take to be gone once a worker is told to end at once. Its guard needs some 20 ms; one that hangs is
-/// ended by the host, which takes longer.
+/// How long it may take until all processes of a worker have ended after it is told to end at once. Its guard needs some 20 ms; if the
+/// guard hangs, the host ends them, which takes longer.
 const END_TIME: Duration = Duration::from_secs(5);
 
-/// As many methods of a plugin are told. A worker tells no more itself, unless its plugin has taken its place.
+/// How many methods of a plugin are returned. A worker itself sends no more, unless its plugin has taken it over.
 const MOST_METHODS: usize = 1000;
 
-/// Where a worker's life stands: known to the tasks that watch it and to the calls in it.
+/// The state of a worker, which the tasks that watch it and its calls share.
 #[derive(Debug)]
-pub(crate) struct Fate {
+pub(crate) struct WorkerState {
     pub(crate) stderr: LastLines,
     pub(crate) ending: watch::Sender<Option<Ending>>,
     /// Why the host ended it.
-    pub(crate) because: OnceLock<Because>,
+    pub(crate) because: OnceLock<EndReason>,
     pub(crate) output: OnceLock<Arc<Output>>,
     running: Mutex<Vec<CallId>>,
 }
 
-impl Fate {
+impl WorkerState {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             stderr: LastLines::default(),
@@ -62,14 +62,14 @@ impl Fate {
         })
     }
 
-    /// Waits until the worker and everything below it has ended.
+    /// Waits until the worker and all processes below it have ended.
     pub(crate) async fn ended(&self) -> Ending {
         let mut ending = self.ending.subscribe();
-        // The sender lives as long as we do.
+        // The sender is a field of `self`, so it still exists.
         ending.wait_for(Option::is_some).await.ok().and_then(|ending| ending.clone()).unwrap_or_default()
     }
 
-    /// The call that a line of output belongs to: known where just one runs.
+    /// The call that a line of output belongs to: known if exactly one runs.
     pub(crate) fn only_call(&self) -> Option<CallId> {
         match self.running.lock().unwrap_or_else(PoisonError::into_inner).as_slice() {
             [only] => Some(*only),
@@ -78,7 +78,7 @@ impl Fate {
     }
 }
 
-/// What calls share of a worker.
+/// The part of a worker that its calls share.
 pub(crate) struct Shared {
     pub(crate) pid: u32,
     pub(crate) client: Client,
@@ -86,32 +86,32 @@ pub(crate) struct Shared {
     pub(crate) exchange: Exchange,
     pub(crate) area: Arc<Area>,
     pub(crate) confinement: Arc<Confinement>,
-    /// Where it reads what is lent to it, if it is confined.
+    /// The directory in which it reads the blobs of its calls, if it is confined.
     pub(crate) window: Option<Arc<Window>>,
     pub(crate) runtime: Handle,
     pub(crate) denials: Denials,
     pub(crate) guard_channel: Arc<GuardChannel>,
-    pub(crate) fate: Arc<Fate>,
+    pub(crate) state: Arc<WorkerState>,
 }
 
 impl Shared {
     pub(crate) fn ending(&self) -> Option<Ending> {
-        self.fate.ending.borrow().clone()
+        self.state.ending.borrow().clone()
     }
 
-    /// Waits until the worker and everything below it has ended.
+    /// Waits until the worker and all processes below it have ended.
     pub(crate) async fn ended(&self) -> Ending {
-        self.fate.ended().await
+        self.state.ended().await
     }
 
-    /// Waits for the worker's end, and gives the error for what was under way.
+    /// Waits for the worker's end, and returns the error for what was in progress.
     pub(crate) async fn crashed(&self, when: &str) -> PluginError {
         self.ended().await.error(when)
     }
 
-    /// The blobs of a call where the worker may read them.
+    /// The blobs of a call under paths that the worker may read.
     async fn show(&self, blobs: &[Blob]) -> Result<Vec<Blob>> {
-        // Of a file of the caller's, which may lie anywhere, the plugin says so itself.
+        // Only for blobs that the exchange owns: for a missing file of the caller, which may be anywhere, the plugin raises the error.
         if let Some(gone) = blobs.iter().find(|blob| blob.is_owned() && !blob.path().exists()) {
             return Err(PluginError::not_found(format!("the file of a blob is gone: {}", gone.path().display()))
                 .with_help("set TMPDIR to a directory that exists, and exclude it from cleaners of temporary files"));
@@ -128,22 +128,22 @@ impl Shared {
         blocking(show).await
     }
 
-    /// Ends the worker, and lets no call in any more. Returns at once.
-    pub(crate) fn condemn(&self, because: Because) {
-        let _ = self.fate.because.set(because);
+    /// Ends the worker, which takes no more calls. Returns at once.
+    pub(crate) fn end(&self, because: EndReason) {
+        let _ = self.state.because.set(because);
         self.guard_channel.release();
     }
 
-    pub(crate) fn is_condemned(&self) -> bool {
-        self.fate.because.get().is_some()
+    pub(crate) fn is_ending(&self) -> bool {
+        self.state.because.get().is_some()
     }
 
-    /// Notes that a call has begun or ended. What it has printed is in the log when this returns.
+    /// Records that a call has begun or ended. When this returns, what the call has printed is in the log.
     pub(crate) fn running(&self, call: CallId, runs: bool) {
-        if let Some(output) = self.fate.output.get().filter(|_| !runs) {
-            output.settle(call, &self.fate);
+        if let Some(output) = self.state.output.get().filter(|_| !runs) {
+            output.settle(call, &self.state);
         }
-        let mut running = self.fate.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = self.state.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|known| *known != call);
         if runs {
             running.push(call);
@@ -151,7 +151,7 @@ impl Shared {
     }
 }
 
-/// Ends the worker when it is dropped: at any point of its start, and after.
+/// Ends the worker when it is dropped: at any point during its start, and later.
 #[derive(Debug)]
 pub(crate) struct EndOnDrop(pub(crate) Arc<GuardChannel>);
 
@@ -165,12 +165,12 @@ impl Drop for EndOnDrop {
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     meter: Meter,
-    /// One permit for each call that it may run; those that are being brought down hold theirs.
+    /// One permit for each call that it may run; a call that is being stopped still has its permit.
     places: Arc<Semaphore>,
     concurrency: u32,
     calls: AtomicU64,
     born: Instant,
-    /// Takes no more calls; those in it go on.
+    /// Whether it takes no more calls; those that run go on.
     retired: AtomicBool,
     _end_on_drop: EndOnDrop,
 }
@@ -191,10 +191,10 @@ impl Worker {
     }
 
     fn runs(&self) -> bool {
-        !self.shared.is_condemned() && self.shared.fate.ending.borrow().is_none()
+        !self.shared.is_ending() && self.shared.state.ending.borrow().is_none()
     }
 
-    /// A place for one more call: at once, unless one that was given up has not ended yet.
+    /// A place for one more call: at once, unless a call that nobody waits for has not ended yet.
     async fn place(&self) -> Result<OwnedSemaphorePermit> {
         let place = match Arc::clone(&self.places).try_acquire_owned() {
             Ok(place) => place,
@@ -206,7 +206,7 @@ impl Worker {
         if self.runs() { Ok(place) } else { Err(self.shared.crashed("before the call could begin").await) }
     }
 
-    async fn begin(&self, call: &mut Call, path: &str, unary: bool) -> Result<Flight> {
+    async fn begin(&self, call: &mut Call, path: &str, unary: bool) -> Result<InFlight> {
         let shown = self.shared.show(&call.blobs).await?;
         let Shared { limits, exchange, window, .. } = &*self.shared;
         let Encoded { body, spilled } = encode(call, &shown, unary, *limits, exchange, window.as_ref()).await?;
@@ -214,24 +214,24 @@ impl Worker {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let request = self.shared.client.request(Method::POST, path, body);
         let lent = Lent { blobs: call.blobs.clone(), _shown: shown, _request: spilled };
-        Flight::begin(&self.shared, call.id(), Pace::of(call.handle()), place, lent, request).await
+        InFlight::begin(&self.shared, call.id(), Pace::of(call.handle()), place, lent, request).await
     }
 
-    async fn unary(&self, flight: &mut Flight) -> Result<Payload> {
-        if !flight.head().await?.is_success() {
-            return Err(flight.error().await);
+    async fn unary(&self, in_flight: &mut InFlight) -> Result<Payload> {
+        if !in_flight.head().await?.is_success() {
+            return Err(in_flight.error().await);
         }
-        let body = flight.body().await?;
+        let body = in_flight.body().await?;
         let is_long = is_long(&body);
         let limits = self.shared.limits.document;
-        let reply: Reply = match decode(body, Answer::Result, limits, flight.pace()).await {
+        let reply: Reply = match decode(body, Answer::Result, limits, in_flight.pace()).await {
             Ok(reply) => reply,
-            Err(error) => return flight.unreadable(error),
+            Err(error) => return in_flight.unreadable(error),
         };
-        flight.receive(reply, is_long).await
+        in_flight.receive(reply, is_long).await
     }
 
-    /// Asks the plugin something that is no call of the user's.
+    /// Sends the plugin a request that is not a call of the user.
     async fn ask(&self, method: Method, path: &str, config: Option<&Value>) -> Result<Value> {
         let call = CallId::next();
         let (path, body) = match method {
@@ -244,8 +244,9 @@ impl Worker {
         };
         let place = self.place().await?;
         let request = self.shared.client.request(method, &path, body);
-        let mut flight = Flight::begin(&self.shared, call, Pace::endless(), place, Lent::default(), request).await?;
-        self.unary(&mut flight).await.map(|payload| payload.json)
+        let mut in_flight =
+            InFlight::begin(&self.shared, call, Pace::endless(), place, Lent::default(), request).await?;
+        self.unary(&mut in_flight).await.map(|payload| payload.json)
     }
 }
 
@@ -263,17 +264,17 @@ impl Instance for Worker {
                 Err(interrupted) => Err(events.stop().await.explain(interrupted)),
             };
         }
-        let mut flight = handle.guard(self.begin(call, "/execute", false)).await?;
-        match time.spend(&handle, self.unary(&mut flight)).await {
+        let mut in_flight = handle.guard(self.begin(call, "/execute", false)).await?;
+        match time.spend(&handle, self.unary(&mut in_flight)).await {
             Ok(result) => result,
-            Err(interrupted) => Err(flight.stop().await.explain(interrupted)),
+            Err(interrupted) => Err(in_flight.stop().await.explain(interrupted)),
         }
     }
 
     async fn execute_stream(self: Arc<Self>, mut call: Call) -> Result<PayloadStream> {
         let handle = call.handle().clone();
-        let flight = handle.guard(self.begin(&mut call, "/execute_stream", false)).await?;
-        Ok(Events::new(flight, &call).into_stream())
+        let in_flight = handle.guard(self.begin(&mut call, "/execute_stream", false)).await?;
+        Ok(Events::new(in_flight, &call).into_stream())
     }
 
     async fn methods(&self) -> Result<Vec<MethodInfo>> {
@@ -299,31 +300,31 @@ impl Instance for Worker {
         if area.is_there() && window.as_ref().is_none_or(|window| window.is_there()) {
             return true;
         }
-        // What a confined one may write to is settled at its start, so there is no mending it.
+        // It cannot be repaired: the directories that a confined worker may write to are fixed when it starts.
         if !self.retired.swap(true, Ordering::Relaxed) {
             let path = area.path().display();
             tracing::warn!(
                 pid = self.shared.pid,
-                "somebody has removed the worker's directory {path}; another worker takes its place"
+                "the worker's directory {path} was removed; another worker replaces it"
             );
         }
         false
     }
 
     fn crash(&self) -> Option<PluginError> {
-        // What the host noted after the end is not why it ended.
+        // A reason that the host recorded after the end is not why it ended.
         let because = match self.shared.ending() {
             Some(ending) if ending.because.is_none() => return Some(ending.error("and has to be started again")),
             Some(ending) => ending.because,
-            None => self.shared.fate.because.get().copied(),
+            None => self.shared.state.because.get().copied(),
         };
-        let own_fault = because.filter(|because| *because == Because::BrokeProtocol)?;
-        Some(PluginError::protocol(format!("the worker was ended by the host: {own_fault}")))
+        let own_fault = because.filter(|because| *because == EndReason::BrokeProtocol)?;
+        Some(PluginError::protocol(format!("the host ended the worker: {own_fault}")))
     }
 
     async fn close(&self) {
         let in_order = async {
-            // Behind the calls that still run.
+            // After the calls that still run.
             let all = Arc::clone(&self.places).acquire_many_owned(self.concurrency).await;
             drop(all);
             self.ask(Method::POST, "/cleanup", None).await
@@ -331,14 +332,14 @@ impl Instance for Worker {
         if self.runs() {
             match tokio::time::timeout(CLEANUP_TIME, in_order).await {
                 Ok(Ok(_)) => {
-                    // It exits by itself then, and so lets `atexit` handlers run.
+                    // It then exits by itself, so that `atexit` handlers run.
                     let _ = tokio::time::timeout(EXIT_TIME, self.shared.ended()).await;
                 }
                 Ok(Err(error)) => tracing::warn!(%error, "a plugin's cleanup failed"),
                 Err(_) => tracing::warn!(pid = self.shared.pid, "a plugin's cleanup took too long"),
             }
         }
-        self.shared.condemn(Because::NotNeeded);
+        self.shared.end(EndReason::NotNeeded);
         let _ = tokio::time::timeout(END_TIME, self.shared.ended()).await;
     }
 

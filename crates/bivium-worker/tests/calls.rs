@@ -28,7 +28,7 @@ async fn arguments_go_in_and_results_come_out() {
 }
 
 #[tokio::test]
-async fn a_worker_that_has_just_started_tells_what_it_holds() {
+async fn the_memory_of_a_new_worker_is_reported() {
     for _ in 0..5 {
         let sample = load("Families").await;
         // A worker is started for the first call.
@@ -38,7 +38,7 @@ async fn a_worker_that_has_just_started_tells_what_it_holds() {
         assert!(instance.memory_bytes > 1 << 20, "{stats:?}");
         assert_eq!(instance.pids.iter().map(|pid| u64::from(*pid)).collect::<Vec<_>>(), [instance.id]);
         assert!(instance.cpu_percent.is_some() || instance.age_s < 1.0, "{stats:?}");
-        // So are processes that it has just started, wherever they hang in the tree.
+        // Processes that it has just started count as well, at any depth of the tree.
         let children = sample.ask("children", &[]).await.unwrap();
         let stats = sample.plugin.stats().await.unwrap();
         for child in children.as_array().unwrap() {
@@ -130,7 +130,7 @@ async fn blobs_go_both_ways_without_a_copy() {
     assert!(file.is_owned());
     let path = file.path().to_owned();
     drop(made);
-    assert!(!path.exists(), "it goes with its last handle");
+    assert!(!path.exists(), "it is deleted with its last handle");
 
     for kind in ["outside", "link"] {
         let error = sample.plugin.execute(Call::new().method("make").arg(kind)).await.unwrap_err();
@@ -153,7 +153,7 @@ async fn a_callers_own_file_is_passed_by_reference_and_stays() {
 }
 
 #[tokio::test]
-async fn streams_come_as_they_are_made() {
+async fn stream_items_arrive_when_they_are_made() {
     let sample = load("Echo").await;
     let stream = sample.plugin.execute_stream(Call::new().method("stream").arg(3)).await.unwrap();
     let chunks: Vec<Value> = stream.map(|chunk| chunk.unwrap().json).collect().await;
@@ -187,7 +187,7 @@ async fn a_slow_reader_slows_the_generator() {
     let mut stream = sample.plugin.execute_stream(Call::new().method("big_chunks")).await.unwrap();
     stream.next().await.unwrap().unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
-    // Asked while the reader is slow: one that has gone has the rest drained until its cancel strikes.
+    // Asked while the reader is slow: after a reader is dropped, the rest is read and discarded until the cancel takes effect.
     let caught = sample.plugin.execute(Call::new().method("what")).await.unwrap();
     drop(stream);
     let made = caught.json.as_array().unwrap().iter().filter(|item| **item == "made").count();
@@ -262,7 +262,7 @@ async fn what_a_plugin_says_reaches_the_log_with_its_call() {
     assert!(records.iter().all(|record| record.call == Some(id) || record.source == LogSource::Host), "{records:?}");
 }
 
-/// It is in the log when the call has ended, also where nobody has ended its line, and the next call's is another one.
+/// Output is in the log when the call has ended, even if its last line is incomplete, and the next call's output is a record of its own.
 #[tokio::test]
 async fn a_line_without_an_end_is_the_calls_that_printed_it() {
     let sample = load("Echo").await;
@@ -290,9 +290,9 @@ async fn a_line_without_an_end_is_the_calls_that_printed_it() {
     assert_eq!(printed().split_off(before), [(LogSource::Stdout, id, "streamed".to_owned())]);
 }
 
-/// Also where the call is over before the thread that sent its request goes on, while another one reads the worker's output.
+/// Even if the call is over before the thread that sent its request continues, while another thread reads the worker's output.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_short_calls_print_has_their_calls() {
+async fn output_of_short_calls_belongs_to_their_calls() {
     let sample = load("Echo").await;
     for number in 0..300 {
         let text = format!("line {number}\n");
@@ -303,7 +303,7 @@ async fn what_short_calls_print_has_their_calls() {
         read.try_collect::<Vec<_>>().await.unwrap();
         let records = sample.log.tail(3).into_iter();
         let mut printed: Vec<_> = records.map(|record| (record.call, record.source, record.message)).collect();
-        // Two pipes are read side by side.
+        // The two pipes are read concurrently.
         printed.get_mut(..2).unwrap().sort_by_key(|(_, source, _)| *source == LogSource::Stderr);
         let text = text.trim_end();
         let expected = [(id, LogSource::Stdout), (id, LogSource::Stderr), (streamed, LogSource::Stdout)];
@@ -364,7 +364,7 @@ async fn a_small_call_takes_well_under_a_millisecond() {
 }
 
 #[tokio::test]
-async fn manifests_that_lead_nowhere_say_so() {
+async fn wrong_manifests_are_reported() {
     for (more, code, part) in [
         (json!({"module": "no_such_module"}), ErrorCode::InvalidManifest, "no_such_module"),
         (json!({"class": "NoSuchClass"}), ErrorCode::InvalidManifest, "NoSuchClass"),

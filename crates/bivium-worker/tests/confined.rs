@@ -1,6 +1,6 @@
-//! Workers that are held to their permissions.
+//! Workers that are confined to their permissions.
 //!
-//! Where a kernel has no Landlock, what it would hold is not tested, and the test says so.
+//! If the kernel has no Landlock, the parts that need it are skipped, and the test says so.
 
 #![cfg(target_os = "linux")]
 #![allow(
@@ -40,7 +40,7 @@ fn assert_denied(result: Result<Value>, permission: &str) -> PluginError {
 }
 
 #[tokio::test]
-async fn what_plugins_usually_do_works() {
+async fn ordinary_plugin_work_succeeds() {
     let sample = captive(json!({})).await;
     assert_eq!(sample.ask("at_home", &[]).await.unwrap(), json!("ran\n"));
     assert_eq!(sample.ask("imports", &[]).await.unwrap(), json!(["Europe/Berlin", 4]));
@@ -58,14 +58,14 @@ async fn files_outside_are_out_of_reach() {
     if !sample.holds_files() {
         return;
     }
-    // Another plugin's blob, and what lies beside the worker's own part of the exchange.
+    // Another plugin's blob, and the directories beside the worker's own part of the exchange.
     let other = sample.exchange.write(b"other", "text/plain").unwrap();
     let session = &sample.exchange.directories()[0];
     let path = json!(secret);
     for method in ["read", "write", "truncate", "remove", "through_a_link"] {
         assert_denied(sample.ask(method, std::slice::from_ref(&path)).await, "permissions.filesystem");
     }
-    // On another file system that fails for that; either way there is no second name.
+    // On another file system it fails for that reason; in both cases there is no hard link.
     sample.ask("hard_link", std::slice::from_ref(&path)).await.unwrap_err();
     assert_eq!(std::fs::metadata(&secret).unwrap().nlink(), 1);
     assert_denied(sample.ask("move_out", &[json!(dir.path().join("out"))]).await, "permissions.filesystem");
@@ -77,7 +77,7 @@ async fn files_outside_are_out_of_reach() {
     for path in [json!(dir.path()), json!("/root"), json!("/")] {
         assert_denied(sample.ask("list", &[path]).await, "permissions.filesystem");
     }
-    // In a root of its own it sees the way to its own part of the exchange, and nothing else.
+    // In a root of its own it sees the path to its own part of the exchange, and nothing else.
     for (path, way) in [(json!(session), "areas"), (json!("/dev/shm"), session.file_name().unwrap().to_str().unwrap())]
     {
         match sample.ask("list", &[path]).await {
@@ -113,14 +113,17 @@ async fn a_granted_directory_is_read_or_written_as_it_says() {
     if sample.holds_files() {
         for method in ["write", "remove"] {
             let help = assert_denied(sample.ask(method, &[json!(read.join("file"))]).await, "\"mode\": \"write\"");
-            assert!(help.help().unwrap().contains(&format!("{} is granted to be read", read.display())), "{help:?}");
+            assert!(
+                help.help().unwrap().contains(&format!("{} is granted for reading only", read.display())),
+                "{help:?}"
+            );
         }
-        // The name that a component has for it.
+        // The path that a component would use for it.
         let error = sample.ask("read", &[json!("/w/file")]).await.unwrap_err();
-        let there = format!("/w/file is {} for it", write.join("file").display());
+        let there = format!("use {} in place of /w/file", write.join("file").display());
         assert!(error.help().unwrap_or_default().contains(&there), "{error:?}");
         match sample.ask("list", &[json!(dir.path())]).await {
-            // The way to what is granted, in a /tmp of its own.
+            // The path to what is granted, in a /tmp of its own.
             Ok(found) => assert_eq!(found, json!(["read", "write"])),
             denied => drop(assert_denied(denied, "permissions.filesystem")),
         }
@@ -134,7 +137,7 @@ async fn a_granted_directory_is_read_or_written_as_it_says() {
 }
 
 #[tokio::test]
-async fn a_grant_above_what_is_the_hosts_own_leaves_that_out() {
+async fn a_grant_above_the_hosts_directories_leaves_those_out() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("file"), "here").unwrap();
     let everything = json!({"filesystem": [{"path": "/", "guest": "/all", "mode": "write"}]});
@@ -142,7 +145,7 @@ async fn a_grant_above_what_is_the_hosts_own_leaves_that_out() {
     let context = context(&manifest);
     let sample = match load_in(manifest, context).await {
         Ok(sample) => sample,
-        // There is nothing to cover them with.
+        // Without a mount namespace they cannot be covered.
         Err(error) => {
             assert!(error.message().contains("mount namespace"), "{error}");
             return;
@@ -152,7 +155,7 @@ async fn a_grant_above_what_is_the_hosts_own_leaves_that_out() {
     let other = sample.exchange.write(b"other", "text/plain").unwrap();
     sample.ask("read", &[json!(other.path())]).await.unwrap_err();
     for path in sample.exchange.directories() {
-        // The way to its own part, if it has one there.
+        // The path to its own part, if it has one there.
         let found = sample.ask("list", &[json!(path)]).await.unwrap_or_else(|_| json!([]));
         assert!(found == json!([]) || found == json!(["areas"]), "{found}");
     }
@@ -161,7 +164,7 @@ async fn a_grant_above_what_is_the_hosts_own_leaves_that_out() {
     assert!(!devices.as_array().unwrap().contains(&json!("kmsg")), "{devices}");
     let host = std::process::id();
     sample.ask("read", &[json!(format!("/proc/{host}/environ"))]).await.unwrap_err();
-    // A blob that lies beneath the grant and is covered is lent.
+    // A blob beneath the grant, in a covered directory, can still be an argument.
     let call = Call::new().method("read").blob("path", other);
     assert_eq!(sample.plugin.execute(call).await.unwrap().json, json!("other"));
 
@@ -169,7 +172,7 @@ async fn a_grant_above_what_is_the_hosts_own_leaves_that_out() {
         let grant = json!({"filesystem": [{"path": refused, "guest": "/g", "mode": "read"}]});
         let error = load_from(captive_manifest("Captive", json!({"permissions": grant}))).await.err().unwrap();
         assert!([ErrorCode::Denied, ErrorCode::InvalidManifest].contains(&error.code()), "{error:?}");
-        // A link of the kernel's is named by what it leads to.
+        // A link in /proc is reported by its target.
         assert!(error.message().contains("permissions.filesystem grants /"), "{refused}: {error}");
     }
 }
@@ -188,7 +191,7 @@ async fn without_network_permissions_there_is_no_socket() {
         assert_denied(sample.ask(method, &[argument]).await, "permissions.network");
     }
     assert_denied(sample.ask("serve", &[]).await, "permissions.network");
-    // By its own name, as a library tells it, and one that lies in what it is granted.
+    // An abstract socket, the error of a library, and a socket in a granted directory.
     for method in ["of_the_machine", "machine"] {
         assert_denied(sample.ask(method, &[json!(unix)]).await, "Unix socket");
     }
@@ -197,11 +200,11 @@ async fn without_network_permissions_there_is_no_socket() {
     match granted.ask("of_the_machine", &[json!(unix)]).await {
         Ok(_) => {}
         // Without a root of its own.
-        denied => drop(assert_denied(denied, "Unix sockets are kept")),
+        denied => drop(assert_denied(denied, "a confined plugin cannot use Unix sockets")),
     }
     assert_eq!(sample.ask("ring", &[]).await.unwrap_err().code(), ErrorCode::Denied);
     listener.set_nonblocking(true).unwrap();
-    assert!(listener.accept().is_err(), "nobody has come");
+    assert!(listener.accept().is_err(), "nobody has connected");
 }
 
 #[tokio::test]
@@ -217,11 +220,11 @@ async fn a_denial_is_found_behind_what_libraries_make_of_it() {
         assert!(error.help().unwrap().contains(behind), "{error:?}");
         error
     };
-    let error = denied("model", json!(dir.path().join("model")), "permissions.filesystem", "behind it is ").await;
+    let error = denied("model", json!(dir.path().join("model")), "permissions.filesystem", "it was caused by ").await;
     assert_eq!(error.message(), "the model cannot be loaded");
     denied("database", json!(dir.path().join("data.db")), "permissions.filesystem", "SQLite").await;
     denied("fetch", json!("http://bivium.invalid/"), "permissions.network", "gaierror").await;
-    denied("fetch", json!("http://127.0.0.1:9/"), "permissions.network", "behind it is PermissionError").await;
+    denied("fetch", json!("http://127.0.0.1:9/"), "permissions.network", "it was caused by PermissionError").await;
     denied("by_name", json!("bivium.invalid"), "permissions.network", "names").await;
     match sample.ask("lock", &[]).await {
         Ok(locked) => assert_eq!(locked, json!("locked")),
@@ -240,7 +243,11 @@ async fn what_libraries_keep_lasts_and_goes_to_no_other_form_or_plugin() {
     let confined = start(json!({"permissions": {}})).await;
     let path = confined.ask("keep", &[json!("hub/model")]).await.unwrap();
     let path = Path::new(path.as_str().unwrap());
-    assert!(path.starts_with(dir.path().join("plugins")), "on disk, and not in the exchange: {}", path.display());
+    assert!(
+        path.starts_with(dir.path().join("plugins")),
+        "it must be on disk, not in the exchange: {}",
+        path.display()
+    );
     drop(confined);
     let confined = start(json!({"permissions": {}})).await;
     assert_eq!(confined.ask("kept", &[json!("hub/model")]).await.unwrap(), json!("kept"), "another worker finds it");
@@ -283,7 +290,7 @@ async fn a_granted_port_is_the_only_one() {
     assert_denied(sample.ask("of_the_machine", &[json!(unix)]).await, "permissions.network");
     assert_denied(sample.ask("serve", &[]).await, "permissions.network");
     let told = sample.log.tail(100).iter().map(|record| record.message.clone()).collect::<String>();
-    assert!(told.contains("the kernel knows ports and no hosts"), "{told}");
+    assert!(told.contains("the kernel can restrict ports but not hosts"), "{told}");
     if sample.holds_files() && !told.contains("before 6.7") {
         assert_denied(sample.ask("connect", &[other]).await, "permissions.network");
     }
@@ -294,23 +301,23 @@ async fn other_processes_cannot_be_signalled() {
     let [one, other] = [captive(json!({})).await, captive(json!({})).await];
     let is_told = one.log.tail(100).iter().any(|record| record.message.contains("before 6.12"));
     if !one.holds_files() || is_told {
-        skipped("this kernel does not hold signals");
+        skipped("this kernel cannot restrict signals");
         return;
     }
     other.ask("by_pid", &[]).await.unwrap();
-    // As the host knows it.
+    // The process id that the host sees.
     let sibling = json!(other.plugin.stats().await.unwrap().instances[0].id);
     let guard = one.ask("parent", &[]).await.unwrap();
     for (what, pid) in [("host", json!(std::process::id())), ("sibling", sibling), ("guard", guard)] {
         let error = one.ask("signal", &[pid]).await.unwrap_err();
-        // It may not signal it, or there is no such process for it.
+        // It may not signal the process, or does not see it.
         let refused = ["Operation not permitted", "No such process"];
         assert!(refused.iter().any(|refused| error.message().contains(refused)), "{what}: {error}");
     }
 }
 
 #[tokio::test]
-async fn no_privilege_is_to_be_had_and_limits_are_set() {
+async fn no_privileges_can_be_gained_and_limits_are_set() {
     let more = json!({
         "permissions": {}, "limits": {"memory_mb": 512, "files": 100, "blob_mb": 3},
     });
@@ -324,7 +331,7 @@ async fn no_privilege_is_to_be_had_and_limits_are_set() {
 }
 
 #[tokio::test]
-async fn one_that_needs_a_gpu_is_told_that_it_has_to_be_trusted() {
+async fn a_confined_plugin_that_needs_a_gpu_gets_a_warning() {
     let gpu = json!({"requires_gpu": true});
     for (more, told) in [(json!({"resources": gpu, "permissions": {}}), true), (json!({"permissions": {}}), false)] {
         let sample = common::captive("Captive", more).await;
@@ -334,12 +341,12 @@ async fn one_that_needs_a_gpu_is_told_that_it_has_to_be_trusted() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_held_is_said_and_refused_where_it_is_to_be_enforced() {
+async fn what_cannot_be_enforced_is_logged_and_refused_with_enforce() {
     let sample = captive(json!({"network": ["https://api.example.com"], "clocks": true})).await;
     let records = sample.log.tail(100);
     assert!(records.iter().all(|record| record.level < LogLevel::Warn), "each run would show it: {records:?}");
-    let told = records.iter().find(|record| record.message.contains("cannot hold")).unwrap();
-    for part in ["permissions.random: a process always has", "permissions.network: the kernel knows ports"] {
+    let told = records.iter().find(|record| record.message.contains("cannot enforce")).unwrap();
+    for part in ["permissions.random: a process always has", "permissions.network: the kernel can restrict ports"] {
         assert!(told.message.contains(part), "{told:?}");
     }
     assert!(!told.message.contains("permissions.clocks"));
@@ -352,13 +359,13 @@ async fn what_cannot_be_held_is_said_and_refused_where_it_is_to_be_enforced() {
     let message = refused(json!({"permissions": {}, "enforce": true})).await;
     assert!(message.contains("permissions.clocks") && message.contains("permissions.random"), "{message}");
 
-    // A host that trusts nobody refuses a manifest that says nothing.
+    // A host that trusts no plugin refuses a manifest without permissions.
     let trusting = captive_manifest("Captive", json!({}));
     let strict = HostPolicy::deny_all().grant(&trusting);
     let context = PluginContext { granted: Arc::new(strict), ..context(&trusting) };
     assert_eq!(load_in(trusting, context).await.err().unwrap().code(), ErrorCode::Denied);
 
-    // A program that came with the manifest would run before anything could hold it.
+    // A program in the manifest's directory would run before it could be confined.
     let message = refused(json!({"permissions": {}, "python_path": "sample.py"})).await;
     assert!(message.contains("python_path"), "{message}");
 
@@ -368,7 +375,7 @@ async fn what_cannot_be_held_is_said_and_refused_where_it_is_to_be_enforced() {
 }
 
 #[tokio::test]
-async fn what_can_be_held_starts_though_it_is_enforced() {
+async fn a_plugin_that_can_be_confined_starts_with_enforce() {
     let sample = captive(json!({})).await;
     if !sample.holds_files() {
         return;
@@ -420,7 +427,7 @@ async fn secrets_come_by_name_and_the_audit_log_tells() {
         "permissions.secrets API_KEY".to_owned(),
     ];
     assert_eq!(told, expected);
-    // The worker's guard: it is told before the worker itself is there.
+    // The process id of the worker's guard: it is recorded before the worker itself exists.
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let guard = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().to_owned();
     assert!(records.iter().all(|record| record.instance.to_string() == guard), "{guard}: {records:?}");
@@ -472,9 +479,9 @@ async fn a_secret_that_the_host_has_not_is_told_at_load_of_a_worker() {
     assert_eq!(sample.ask("variable", &[json!("ABSENT")]).await.unwrap(), json!("k-1234567890"));
 }
 
-/// Lends a blob of each kind to a confined worker.
+/// Gives a confined worker a blob of each kind.
 #[tokio::test]
-async fn blobs_are_read_where_they_are_lent_and_not_written_to() {
+async fn blobs_can_be_read_and_not_written_to() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("clip.txt");
     std::fs::write(&file, "by reference").unwrap();
@@ -489,12 +496,12 @@ async fn blobs_are_read_where_they_are_lent_and_not_written_to() {
             assert_denied(sample.plugin.execute(call).await.map(|payload| payload.json), "permissions.filesystem");
         }
         assert_eq!(std::fs::read_to_string(blob.path()).unwrap(), text);
-        // Handed back it is the same blob, which outlives the worker.
+        // When handed back, it is the same blob, and still exists after the worker has ended.
         let call = Call::new().method("give_back").blob("path", blob.clone());
         let back = sample.plugin.execute(call).await.unwrap();
         assert_eq!(back.blobs[0].path(), blob.path());
     }
-    // What may be read in any case is not lent.
+    // Files that the worker may read anyway are not copied or linked for it.
     let directory = json!({"path": dir.path(), "guest": "/d"});
     let sample = captive(json!({"filesystem": [directory]})).await;
     let call = Call::new().method("where").blob("path", by_reference.clone());

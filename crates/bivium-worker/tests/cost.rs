@@ -1,7 +1,7 @@
 //! What the answers of workers cost the host: memory and time.
 //!
-//! The cases of a kind run one after another in a process that does nothing else. Its largest resident memory is read before
-//! and after each call: it may grow by twice what memory and payloads may take together. The same holds for components
+//! The cases of a kind run one after another in a process that does nothing else. Its peak resident memory is read before
+//! and after each call: it may grow by twice the limits of memory and payloads together. The same is tested for components
 //! (`crates/bivium-wasm/tests/typed_cost`).
 
 #![cfg(target_os = "linux")]
@@ -17,7 +17,7 @@ use common::{Fixture, load_with};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
-/// What memory and payloads may take together unless a manifest says otherwise.
+/// The default limits of memory and payloads together.
 const HELD: u64 = (256 + 16) << 20;
 /// Buffers and the like.
 const ASIDE: u64 = 16 << 20;
@@ -28,7 +28,7 @@ const CASE: &str = "BIVIUM_COST_CASE";
 #[derive(Clone, Copy, PartialEq)]
 enum Way {
     Call,
-    /// With a listener of its progress.
+    /// With a listener for its progress.
     Watched,
     Stream,
 }
@@ -98,7 +98,7 @@ fn answers_take_no_more_of_the_host_than_they_may() {
     }
 }
 
-/// Runs the case that the environment names; nothing on its own.
+/// Runs the case that the environment names; does nothing without it.
 #[test]
 fn a_child() {
     let Ok(case) = std::env::var(CASE) else { return };
@@ -130,14 +130,14 @@ async fn run(case: &Case) {
                 assert!(told.contains("limits.payload_mb"), "{told}");
             }
         }
-        _ => panic!("it ended otherwise than it should: {told}"),
+        _ => panic!("it did not end as expected: {told}"),
     }
     drop(result);
-    // The answer was unfit and not the worker, which lives.
+    // Only the answer was invalid: the worker still lives.
     assert_eq!(sample.pids().await[0], worker);
 }
 
-/// What goes to a worker is held against its limit while it is written, and the call's end before all.
+/// What is sent to a worker is checked against its limit while it is written; writing stops when the call ends.
 #[tokio::test]
 async fn many_arguments_meet_their_limit_and_the_calls_end() {
     let sample = load().await;
@@ -164,7 +164,7 @@ async fn a_manifest_says_how_much_an_answer_may_cost() {
     assert!(error.to_string().contains("more than 416 MiB in the host's memory"), "{error}");
 }
 
-/// What is resident now; from here on the most is counted anew.
+/// The resident memory now; resets the peak.
 #[allow(unsafe_code, reason = "what the allocator keeps would hide what the call takes")]
 fn resident() -> u64 {
     // SAFETY: it has no preconditions.

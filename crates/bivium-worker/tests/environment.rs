@@ -16,7 +16,7 @@ use serde_json::json;
 async fn a_worker_runs_in_the_environment_that_was_made() {
     let place = tempfile::tempdir().unwrap();
     let exchange = Exchange::open().unwrap();
-    // Nothing to install: so this needs no package index.
+    // Nothing is installed, so this needs no package index.
     let manifest = manifest("Echo", json!({"requirements": []}));
     let log = PluginLog::new("sample");
     let context = PluginContext::new(log, HostPolicy::default().grant(&manifest));

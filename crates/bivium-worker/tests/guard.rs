@@ -1,4 +1,4 @@
-//! Workers whose guard is kept from its work, and processes that are hard to catch.
+//! Workers whose guard is stopped or traced, and processes that are hard to end.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,12 +21,12 @@ use futures_util::StreamExt;
 use rustix::process::Signal;
 use serde_json::json;
 
-/// What a call may take beyond its deadline where everything hangs: two seconds until its worker is ended, as many until its
-/// guard is, and the search for what is left.
+/// How long a call may take beyond its deadline if everything hangs: two seconds until its worker is ended, two until its
+/// guard is ended, and the time to find and end what is left.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Stops its own guard, in two ways; starts chains of processes, each of which lives no longer than it takes to start the
-/// next. What they have open is closed when the last has ended.
+/// Stops its own guard, in two ways; starts chains of processes, each of which lives only until it has started the
+/// next. Their open file is closed when the last one has ended.
 const HOSTILE: &str = r#"
 import ctypes, os, signal, time
 
@@ -116,13 +116,13 @@ async fn a_stopped_guard_makes_no_deadline_endless() {
             assert_eq!(error.code(), ErrorCode::Timeout, "{how} {method}: {error}");
             if method == "hang" {
                 assert!(hostile.gone().await, "{how}");
-                // One that is stopped is woken; one that is traced is not to be.
+                // A stopped guard is continued; a traced one cannot be.
                 let hung = "its guard hung";
                 assert_eq!(error.message().contains(hung), how == "ptrace", "{how}: {error}");
                 let told = hostile.sample.log.tail(10);
                 assert_eq!(told.iter().any(|record| record.message.contains(hung)), how == "ptrace", "{told:?}");
             }
-            // The next call is served, by another worker if need be, and the end is in time too.
+            // The next call is served, by another worker if necessary, and the plugin ends in time.
             assert_eq!(hostile.sample.ask("execute", &[]).await.unwrap(), json!("up"), "{how} {method}");
             let started = Instant::now();
             hostile.sample.plugin.cleanup().await.unwrap();
@@ -191,7 +191,7 @@ async fn a_plugin_that_is_dropped_under_a_stopped_guard_leaves_nothing() {
     }
 }
 
-/// Says when nobody has the pipe open for writing any more.
+/// Sends a message when no process has the pipe open for writing any more.
 fn closed(fifo: &Path) -> mpsc::Receiver<()> {
     let (sender, receiver) = mpsc::channel();
     let mut pipe = std::fs::File::open(fifo).unwrap();
@@ -207,11 +207,11 @@ async fn processes_that_fork_and_exit_are_ended_whatever_ends_the_worker() {
     for way in ["unload", "crash", "deadline", "from outside", "ptrace"] {
         let hostile = hostile().await;
         let fifo = hostile._dir.path().join("fifo");
-        // Under a stopped guard nobody takes those that have ended off the kernel's table, where there is not much room.
+        // A stopped guard does not reap processes that have ended, and the process table is limited.
         let (chains, nap) = if WAYS.contains(&way) { (1, 0.002) } else { (10, 0.0002) };
         hostile.sample.ask("hop", &[json!(fifo), json!(chains), json!(nap)]).await.unwrap();
         let all_gone = closed(&fifo);
-        assert!(all_gone.try_recv().is_err(), "they hop");
+        assert!(all_gone.try_recv().is_err(), "the processes run");
         match way {
             "unload" => hostile.sample.plugin.cleanup().await.unwrap(),
             "crash" => kill(hostile.worker),
@@ -225,7 +225,7 @@ async fn processes_that_fork_and_exit_are_ended_whatever_ends_the_worker() {
             }
         }
         let gone = tokio::task::spawn_blocking(move || all_gone.recv_timeout(GRACE)).await.unwrap();
-        assert!(gone.is_ok(), "{way}: they hop on");
+        assert!(gone.is_ok(), "{way}: processes are left");
         assert!(hostile.gone().await, "{way}");
         let told = hostile.sample.log.tail(10);
         assert!(!told.iter().any(|record| record.message.contains("could not be ended")), "{way}: {told:?}");

@@ -1,4 +1,4 @@
-//! The life and death of real workers.
+//! How real workers start and end.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,7 +20,7 @@ use common::{eventually, exists, is_alive, kill, kill_if_there, load, load_with,
 use futures_util::StreamExt;
 use serde_json::json;
 
-/// Far above what an end takes on a busy machine, far below what a plugin that never ends does.
+/// Far longer than ending takes on a busy machine, far shorter than the sleep of a plugin that does not end.
 const SOON: Duration = Duration::from_secs(10);
 
 async fn children(sample: &common::Fixture) -> Vec<u32> {
@@ -70,8 +70,7 @@ async fn killed_from_outside_worker_guard_or_both() {
         assert_eq!(error.code(), ErrorCode::Crashed, "{victims:?}: {error}");
         let mut everyone = [vec![worker, guard], family].concat();
         if victims[1] {
-            // The guard would have known the daemon that has left its session and emptied its environment. Without
-            // it nobody does.
+            // Only the guard would find the daemon that has left its session and emptied its environment.
             kill(everyone.pop().unwrap());
         }
         assert!(eventually(5, || !everyone.iter().copied().any(is_alive)).await, "{victims:?} {everyone:?}");
@@ -80,7 +79,7 @@ async fn killed_from_outside_worker_guard_or_both() {
     sample.plugin.execute(Call::new().method("sleep").arg(0)).await.unwrap();
 }
 
-/// One that was just killed may still be listed by the pool.
+/// The workers that still live: the pool may still list one that was just killed.
 async fn live_workers(sample: &common::Fixture) -> Vec<u32> {
     let stats = sample.plugin.stats().await.unwrap();
     let workers = stats.instances.iter().map(|instance| u32::try_from(instance.id).unwrap());
@@ -106,7 +105,7 @@ async fn whenever_a_worker_is_killed_each_call_ends_once_and_as_it_should() {
                 return;
             }
             if let Some(worker) = live_workers(&sample).await.pop() {
-                // One whose guard was just killed has another parent, which is not ours to kill.
+                // A worker whose guard was just killed has another parent, which must not be killed.
                 let victim = if n % 3 == 0 { guard_of(worker) } else { Some(worker) };
                 victim.into_iter().for_each(kill_if_there);
             }
@@ -204,7 +203,7 @@ async fn the_neighbours_of_a_call_that_does_not_stop_are_interrupted_and_have_no
         let watched = Call::new().method("nap");
         let _progress = watched.handle().progress();
         let hang = async {
-            // The others are in the worker by then.
+            // By then the other calls are in the worker.
             tokio::time::sleep(Duration::from_millis(300)).await;
             let call = Call::new().method("hang").arg(lock).timeout(Duration::from_millis(200));
             sample.plugin.execute(call).await.unwrap_err()
@@ -226,7 +225,7 @@ async fn the_neighbours_of_a_call_that_does_not_stop_are_interrupted_and_have_no
 }
 
 #[tokio::test]
-async fn the_lock_held_for_seconds_is_no_reason_to_kill() {
+async fn a_worker_that_holds_the_interpreter_lock_for_seconds_is_not_killed() {
     let sample = load("Stubborn").await;
     sample.plugin.execute(Call::new().method("hold_the_lock").arg(3)).await.unwrap();
     assert_eq!(sample.plugin.stats().await.unwrap().restarts, 0);
@@ -276,7 +275,7 @@ async fn a_slow_start_is_given_up_and_leaves_nothing() {
     let pid: u32 = sample.log.tail(1)[0].message.parse().unwrap();
     assert!(eventually(5, || !exists(pid)).await);
 
-    // So is one whose caller has gone.
+    // A start whose caller is gone is ended as well.
     let more = json!({"module": "slow", "source": dir.path()});
     let sample = load_with("Echo", more).await;
     assert!(tokio::time::timeout(Duration::from_secs(1), sample.plugin.execute(Call::new())).await.is_err());
@@ -286,7 +285,7 @@ async fn a_slow_start_is_given_up_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn ends_before_the_handshake_are_told_with_their_last_words() {
+async fn an_end_before_the_handshake_is_reported_with_the_last_output() {
     let dir = tempfile::tempdir().unwrap();
     for (name, text, part) in [
         (
@@ -350,7 +349,7 @@ fn a_runtime_that_ends_takes_its_workers_with_it() {
     assert!(!exists(worker) && !exists(guard));
 }
 
-/// Not a test: the host that the next test kills. It is this very program, started again with a variable set.
+/// Not a test, but the host that the next test kills: this program, started again with a variable set.
 #[tokio::test]
 async fn host_for_the_next_test() {
     let Ok(busy) = std::env::var("BIVIUM_TEST_HOST") else { return };
@@ -380,7 +379,7 @@ async fn a_killed_host_leaves_no_process() {
         let mut lines = BufReader::new(host.stdout.take().unwrap()).lines();
         let pids = lines.find_map(|line| line.unwrap().strip_prefix("PIDS ").map(str::to_owned)).unwrap();
         let everyone: Vec<u32> = serde_json::from_str(&pids).unwrap();
-        // Until the call has begun, of which nobody outside can hear.
+        // Long enough for the call to begin, which cannot be observed from outside.
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert!(everyone.iter().copied().all(is_alive));
         host.kill().unwrap();

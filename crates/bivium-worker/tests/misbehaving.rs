@@ -1,6 +1,6 @@
-//! Plugins that use up what there is, or reach for what is not theirs.
+//! Plugins that use up resources, or access files that do not belong to them.
 //!
-//! Each is asserted on the code that the caller gets, on the limit or permission that the error names, and on what is left: a
+//! Each test checks the error code that the caller gets, the limit or permission that the error names, and what is left: a
 //! worker that serves the next call, and no file.
 
 #![cfg(target_os = "linux")]
@@ -20,7 +20,7 @@ use bivium_interface::{Call, ErrorCode, PluginError, PluginInterface};
 use common::{Fixture, captive, eventually, is_alive, load_with};
 use serde_json::{Value, json};
 
-/// Generous against a busy machine.
+/// Long enough for a busy machine.
 const IN_TIME: Duration = Duration::from_secs(30);
 
 async fn greedy(limits: Value) -> Fixture {
@@ -50,8 +50,8 @@ async fn leaves_nothing(sample: Fixture) {
 }
 
 #[tokio::test]
-async fn a_worker_that_has_too_little_memory_to_start_is_told_as_the_limits() {
-    // For the linker, the interpreter, the worker's own modules; and for what the plugin does when it is imported.
+async fn a_worker_with_too_little_memory_to_start_names_the_limit() {
+    // Too little for the dynamic linker, for the interpreter, for the worker's own modules, and for the plugin's import.
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("large.py"), "kept = bytearray(1 << 30)\nclass P:\n    def execute(self): ...\n")
         .unwrap();
@@ -76,7 +76,7 @@ async fn misbehaving_out_of_memory() {
         assert_eq!(error.help(), Some("limits.memory_mb is 256"));
         serves(&sample).await;
     }
-    // What it starts is held as well.
+    // Processes that it starts are limited as well.
     let status = sample.plugin.execute(Call::new().method("memory_of_a_child").arg(1024)).await.unwrap();
     assert_eq!(status.json, json!(1), "the child raised MemoryError");
     leaves_nothing(sample).await;
@@ -111,7 +111,7 @@ async fn misbehaving_fills_the_disk_quota() {
     let error = fails(&sample, Call::new().method("fill").arg(3)).await;
     assert_eq!((error.code(), error.help()), (ErrorCode::ResourceExhausted, Some("limits.blob_mb is 2")), "{error:?}");
     serves(&sample).await;
-    // In many files.
+    // Spread over many files.
     let error = fails(&sample, Call::new().method("fill_many").arg(3)).await;
     assert_eq!(error.code(), ErrorCode::ResourceExhausted, "{error:?}");
     assert!(error.message().contains("limits.blob_mb"), "{error}");
@@ -119,7 +119,7 @@ async fn misbehaving_fills_the_disk_quota() {
     leaves_nothing(sample).await;
 }
 
-/// Not a test: the host of the next one. It is this very program, started again in another directory.
+/// Not a test, but the host of the next one: this program, started again in another directory.
 #[tokio::test]
 async fn host_of_the_next_test() {
     if std::env::var_os("BIVIUM_TEST_HOST").is_none() {
@@ -160,12 +160,12 @@ async fn misbehaving_reads_stdin() {
     leaves_nothing(sample).await;
 }
 
-/// Has the plugin start a family of four, and gives their ids as the host knows them.
+/// Makes the plugin start four processes, and returns the ids that the host sees.
 async fn family(sample: &Fixture) -> Vec<u32> {
     let children = sample.plugin.execute(Call::new().method("children")).await.unwrap().json;
     assert_eq!(children.as_array().unwrap().len(), 4);
     let pids = sample.pids().await;
-    assert!(pids.len() >= 5, "the worker and its family: {pids:?}");
+    assert!(pids.len() >= 5, "the worker and its processes: {pids:?}");
     pids
 }
 
@@ -176,7 +176,7 @@ async fn misbehaving_grandchildren_that_outlive_it() {
     assert!(family.iter().copied().all(is_alive));
     let error = fails(&sample, Call::new().method("crash").arg("exit")).await;
     assert_eq!(error.code(), ErrorCode::Crashed);
-    assert!(!family.iter().copied().any(is_alive), "they went with it");
+    assert!(!family.iter().copied().any(is_alive), "they ended with it");
     leaves_nothing(sample).await;
 }
 
@@ -197,7 +197,7 @@ async fn misbehaving_kills_its_guard() {
     let held = error.code() == ErrorCode::Denied && error.message().contains("Operation not permitted");
     assert!(held || error.code() == ErrorCode::Crashed, "{error:?}");
     if !held {
-        eprintln!("this kernel (before 6.12) lets a worker signal its guard; the worker goes with it");
+        eprintln!("this kernel (before 6.12) lets a worker signal its guard; the worker ends with it");
     }
     leaves_nothing(sample).await;
 }
@@ -227,7 +227,7 @@ async fn misbehaving_hands_back_a_path_it_does_not_own() {
             let error = fails(&sample, Call::new().method("claim").arg(path)).await;
             assert_eq!(error.code(), ErrorCode::Denied, "{path}: {error:?}");
         }
-        // Past the worker's own check: the host looks for itself.
+        // Without the worker's own check: the host checks the path itself.
         for path in ["../../blobs", "link", "/etc/passwd"] {
             let error = fails(&sample, Call::new().method("forge").arg(path)).await;
             assert_eq!(error.code(), ErrorCode::Denied, "{path}: {error:?}");

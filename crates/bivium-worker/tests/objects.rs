@@ -82,10 +82,10 @@ async fn a_function_is_execute_whatever_kind_it_is_of() {
 }
 
 #[tokio::test]
-async fn what_is_no_function_and_what_takes_no_configuration_are_told() {
+async fn names_that_are_not_functions_and_unexpected_configurations_are_errors() {
     for (name, part) in [
         ("constructed:missing", "the module 'constructed' has no function 'missing'; it has: count, "),
-        ("constructed:Configured", "constructed:Configured is a class and no function"),
+        ("constructed:Configured", "constructed:Configured is a class, not a function"),
         ("no_such_module:f", "there is no module 'no_such_module'"),
     ] {
         let error = function(name).await.plugin.execute(Call::new()).await.unwrap_err();

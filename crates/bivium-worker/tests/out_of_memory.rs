@@ -1,4 +1,4 @@
-//! A worker that the kernel kills for want of memory, where this machine lets us make a memory control group.
+//! A worker that the kernel kills because memory runs out, on machines where a memory control group can be made.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test ends where it fails")]
@@ -12,7 +12,7 @@ use common::load_with;
 use common::skipped::skipped;
 use serde_json::json;
 
-/// A control group of at most so much memory in which this process is, until it is dropped.
+/// A control group with a memory limit that contains this process until it is dropped.
 struct Group {
     own: PathBuf,
     made: PathBuf,
@@ -54,7 +54,7 @@ impl Drop for Group {
 }
 
 #[tokio::test]
-async fn a_kill_for_want_of_memory_is_told_as_that_and_another_kill_is_not() {
+async fn a_kill_because_of_memory_is_reported_as_such_and_another_is_not() {
     let _group = match Group::enter(300 << 20) {
         Ok(group) => group,
         Err(why) => return skipped(&format!("no memory control group can be made on this machine: {why}")),
@@ -74,7 +74,7 @@ class P:
     let sample = load_with("P", json!({"module": "hungry", "source": dir.path()})).await;
     let error = sample.plugin.execute(Call::new()).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::ResourceExhausted, "{error}");
-    assert_eq!(error.message(), "the kernel killed the worker for want of memory in the middle of a call");
+    assert_eq!(error.message(), "the kernel killed the worker in the middle of a call because memory ran out");
     assert_eq!(error.failure().unwrap().kind, "OutOfMemory");
     assert!(error.help().unwrap().contains("limits.memory_mb"), "{error}");
 

@@ -1,4 +1,4 @@
-//! What a source says of a class is what the class says of itself.
+//! The outline of a class's source is the same as the running worker's description of the class.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,7 +21,7 @@ async fn a_source_tells_what_inspection_tells() {
         let outline = bivium_worker::outline(&bivium_worker::PythonManifest::of(&manifest).unwrap());
         assert_eq!(outline.notes, [""; 0]);
         let worker = load_from(manifest).await.unwrap();
-        // The signature is Python's own text there, and as it is written here.
+        // The worker's signatures are Python's own text; the outline's are as written in the source.
         let told = |methods: Vec<MethodInfo>| -> Vec<_> {
             methods.into_iter().map(|method| json!(method.with_signature(""))).collect()
         };

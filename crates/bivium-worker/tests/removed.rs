@@ -50,7 +50,7 @@ impl Host {
         self.plugin.stats().await.unwrap().instances.last().unwrap().id
     }
 
-    /// A call that writes a file and hands it back.
+    /// The result of a call that writes a file and hands it back.
     async fn makes(&self, text: &str) -> Blob {
         let made = self.plugin.execute(Call::new().method("make").arg(text)).await.unwrap();
         assert_eq!(std::fs::read_to_string(made.blobs[0].path()).unwrap(), text);
@@ -75,7 +75,7 @@ async fn a_worker_whose_directory_is_removed_is_replaced_and_no_call_is_lost() {
     for more in [json!({}), json!({"permissions": {}})] {
         let host = Host::new(captive_manifest("Captive", more.clone())).await;
         host.makes("first").await;
-        // Each area and window of the worker, then all of them, then the whole.
+        // Each area and window of the worker, then all of them, then the whole session.
         let number = parts(&host.session()).len();
         for n in 0..number {
             let before = host.pid().await;
@@ -88,7 +88,7 @@ async fn a_worker_whose_directory_is_removed_is_replaced_and_no_call_is_lost() {
             assert!(eventually(20, || !is_alive(u32::try_from(before).unwrap())).await);
         }
         let stats = host.plugin.stats().await.unwrap();
-        assert_eq!((stats.crashes, stats.instances.len()), (0, 1), "it is no crash");
+        assert_eq!((stats.crashes, stats.instances.len()), (0, 1), "it does not count as a crash");
         host.plugin.cleanup().await.unwrap();
         let Host { plugin, exchange, root } = host;
         drop((plugin, exchange));
@@ -110,7 +110,7 @@ async fn many_calls_at_once_all_find_a_place_again() {
 }
 
 #[tokio::test]
-async fn a_blob_whose_file_was_removed_is_told_and_the_plugin_goes_on() {
+async fn a_blob_whose_file_was_removed_is_an_error_and_the_plugin_serves_on() {
     for more in [json!({}), json!({"permissions": {}})] {
         let host = Host::new(captive_manifest("Captive", more)).await;
         let lost = host.makes("lost").await;

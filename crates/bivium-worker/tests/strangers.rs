@@ -1,7 +1,7 @@
-//! Those who have no business with a worker: another user of the machine, and a web page in somebody's browser.
+//! Attacks by strangers on a worker: another user of the machine, and a web page in somebody's browser.
 //!
-//! What a stranger can do is speak to the worker's port and read what the system shows of its processes. Where the tests run
-//! as root they look with another user's eyes, too.
+//! A stranger can connect to the worker's port and read what the system shows of its processes. If the tests run
+//! as root, they also try this as another user.
 
 #![cfg(target_os = "linux")]
 #![allow(
@@ -47,7 +47,7 @@ impl Scene {
         Self { port: port(worker), worker, guard, token, sample }
     }
 
-    /// Sends these bytes, and gives the whole answer.
+    /// Sends these bytes, and returns the whole answer.
     fn send(&self, request: &str) -> String {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -57,7 +57,7 @@ impl Scene {
         answer
     }
 
-    /// Sends a call with these headers; it must be refused so, and without a word to a browser that it may go on.
+    /// Sends a call with these headers; it must be refused with this status, and without a header that allows a browser to continue.
     fn refused(&self, line: &str, headers: &[(&str, &str)], status: &str) {
         let body = r#"{"method": "touch"}"#;
         let mut request = format!("{line} HTTP/1.1\r\nContent-Length: {}\r\n", body.len());
@@ -70,7 +70,7 @@ impl Scene {
         assert!(!answer.contains(&self.token));
     }
 
-    /// Nothing of what came from strangers has reached the plugin.
+    /// Checks that no request of a stranger has reached the plugin.
     async fn end(self) {
         assert_eq!(self.sample.ask("touched", &[]).await.unwrap(), json!(0));
     }
@@ -80,7 +80,7 @@ async fn text(sample: &Fixture, method: &str) -> String {
     sample.ask(method, &[]).await.unwrap().as_str().unwrap().to_owned()
 }
 
-/// The port that a process listens on, as every user can find it out.
+/// The port that a process listens on, found as any user can find it.
 fn port(pid: u32) -> u16 {
     let inodes: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
         .unwrap()
@@ -98,7 +98,7 @@ fn port(pid: u32) -> u16 {
     listening.expect("a worker listens")
 }
 
-/// Connects without end and says nothing, from two threads, until it is dropped.
+/// Connects again and again and sends nothing, from two threads, until it is dropped.
 struct Flood {
     over: Arc<AtomicBool>,
     count: Arc<AtomicUsize>,
@@ -151,7 +151,7 @@ async fn a_silent_flood_of_connections_takes_nothing_from_the_plugin_and_its_hos
 }
 
 #[tokio::test]
-async fn another_user_gets_nowhere_without_the_token() {
+async fn another_user_is_refused_without_the_token() {
     for permissions in [None, Some(json!({}))] {
         let scene = Scene::new(permissions).await;
         let host = format!("127.0.0.1:{}", scene.port);
@@ -192,10 +192,10 @@ async fn a_web_page_gets_nowhere() {
     for origin in ["null", "file://", &format!("http://{host}")] {
         scene.refused("POST /execute", &[("Host", &host), ("Origin", origin), ("Authorization", &bearer)], "403");
     }
-    // What needs no leave of the browser: an image, a script, a form in an old one.
+    // Requests that a browser sends without asking: for an image, a script, or a form in an old browser.
     scene.refused("GET /cleanup", &[("Host", &host)], "401");
     scene.refused("POST /execute", &[("Host", &host), ("Content-Type", "text/plain")], "401");
-    // The question before a request with a token.
+    // The preflight before a request with a token.
     let preflight = [
         ("Host", host.as_str()),
         ("Origin", "https://attacker.example"),
@@ -203,7 +203,7 @@ async fn a_web_page_gets_nowhere() {
         ("Access-Control-Request-Headers", "authorization"),
     ];
     scene.refused("OPTIONS /execute", &preflight, "403");
-    // A name of the attacker's that leads to 127.0.0.1 makes the page one of the same origin: then there is no `Origin`.
+    // If a name of the attacker resolves to 127.0.0.1, the page has the same origin: then there is no `Origin` header.
     for name in [rebound.as_str(), "attacker.example", "127.0.0.1.attacker.example", "[::1]", "0.0.0.0"] {
         scene.refused("POST /execute", &[("Host", name), ("Authorization", &bearer)], "403");
         scene.refused("GET /health", &[("Host", name)], "403");
@@ -213,7 +213,7 @@ async fn a_web_page_gets_nowhere() {
 }
 
 #[tokio::test]
-async fn the_token_is_nowhere_to_be_read() {
+async fn the_token_cannot_be_read_anywhere() {
     let scene = Scene::new(None).await;
     let token = scene.token.as_bytes();
     let holds = |bytes: &[u8]| bytes.windows(token.len()).any(|window| window == token);
@@ -232,7 +232,7 @@ async fn the_token_is_nowhere_to_be_read() {
             assert!(!holds(&std::fs::read(&file).unwrap_or_default()), "{}", file.display());
         }
     }
-    // Nobody else may enter.
+    // No other user may enter the directory.
     let area = text(&scene.sample, "area").await;
     for place in places.iter().map(PathBuf::as_path).chain([Path::new(&area)]) {
         assert_eq!(place.metadata().unwrap().permissions().mode() & 0o077, 0, "{}", place.display());
@@ -246,11 +246,11 @@ fn files(place: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
-/// Looks with the eyes of a user who is neither we nor root.
+/// Checks what a user sees who is neither this user nor root.
 fn as_nobody(scene: &Scene, area: &str) {
     const NOBODY: u32 = 65534;
     if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
-        skipped("only root can look as another user");
+        skipped("only root can run a check as another user");
         return;
     }
     let fails = |program: &str, argument: String| {

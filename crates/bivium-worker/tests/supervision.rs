@@ -1,4 +1,4 @@
-//! Workers that are started side by side, started again, given up for a while, and stopped when idle.
+//! Workers that are started at the same time, started again, not started for a while after crashes, and stopped when idle.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,7 +17,7 @@ use bivium_interface::{Call, CircuitState, ErrorCode, PluginInterface, Stats};
 use common::{Fixture, eventually, exists, load_with};
 use serde_json::{Value, json};
 
-/// A plugin of this code in a directory of its own.
+/// A plugin with this code, in a directory of its own.
 async fn made(dir: &Path, code: &str, more: Value) -> Fixture {
     std::fs::write(dir.join("made.py"), code).unwrap();
     let mut manifest = json!({"module": "made", "class": "P", "source": dir});
@@ -48,7 +48,7 @@ class P:
     let sample = made(dir.path(), code, json!({"replicas": 2})).await;
     let (one, two) = tokio::join!(sample.plugin.execute(Call::new()), sample.plugin.execute(Call::new()));
     assert!(one.is_ok() && two.is_ok(), "{one:?} {two:?}");
-    // Where the first to be ready took both calls the other is still on its way.
+    // If the first ready worker took both calls, the other may still be starting.
     while stats(&sample).await.starting > 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -103,7 +103,7 @@ class P:
     sample.plugin.initialize(json!({"kept": true})).await.unwrap();
     for _ in 0..7 {
         let error = sample.plugin.execute(Call::new().named("crash", true)).await.unwrap_err();
-        assert_eq!(error.code(), ErrorCode::Crashed, "a SIGKILL is not taken for a want of memory: {error}");
+        assert_eq!(error.code(), ErrorCode::Crashed, "a SIGKILL is not reported as out of memory: {error}");
         let result = sample.plugin.execute(Call::new()).await.unwrap();
         assert_eq!(result.json, json!({"kept": true}));
     }
@@ -173,7 +173,7 @@ async fn a_worker_that_is_killed_for_a_call_leaves_other_replicas_alone() {
         while stats(&sample).await.running < 2 {
             tokio::task::yield_now().await;
         }
-        // One that is cancelled before the plugin runs it would end in order.
+        // A call that is cancelled before the plugin runs it would end by itself.
         tokio::time::sleep(Duration::from_millis(300)).await;
         loud_handle.cancel();
     };
@@ -200,5 +200,5 @@ async fn a_worker_that_is_killed_for_a_call_leaves_other_replicas_alone() {
     let error = quiet_ends.unwrap_err();
     assert_eq!(error.message(), "the call was cancelled", "it ended in order: {error}");
     let stats = stats(&sample).await;
-    assert_eq!((stats.restarts, stats.crashes), (1, 0), "what the host ends is no crash");
+    assert_eq!((stats.restarts, stats.crashes), (1, 0), "a worker that the host ends does not count as a crash");
 }

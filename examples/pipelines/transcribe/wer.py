@@ -3,8 +3,8 @@
 
     python3 wer.py REFERENCE HYPOTHESIS
 
-Both are text files. Prints {"wer", "words", "errors"} as JSON: `errors` is the least number of words to put in, take
-out or replace to get from one to the other, `words` the length of the reference. Case and punctuation do not count.
+Both are text files. Prints {"wer", "words", "errors"} as JSON: `errors` is the least number of words to insert, delete
+or replace to change one text into the other, `words` the length of the reference. Case and punctuation do not count.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def word_errors(reference: list[str], hypothesis: list[str]) -> int:
 
 
 def compare(reference: str, hypothesis: str) -> dict[str, float]:
-    """What the program prints, for two texts. A reference without a word is a `ValueError`: there is no rate."""
+    """The program's output for two texts. Raises `ValueError` for a reference without words, which has no rate."""
     wanted = words_of(reference)
     if not wanted:
         raise ValueError("the reference has no words")
@@ -41,7 +41,7 @@ def compare(reference: str, hypothesis: str) -> dict[str, float]:
 
 
 def main() -> int:
-    """Returns the exit status: 2 where the arguments cannot be used."""
+    """Returns the exit status: 2 if the arguments cannot be used."""
     if len(sys.argv) != 3:
         print("usage: wer.py REFERENCE HYPOTHESIS", file=sys.stderr)
         return 2

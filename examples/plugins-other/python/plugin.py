@@ -1,6 +1,6 @@
-"""Makes slugs of titles, for the paths of web pages: an example of a component in Python.
+"""Makes slugs from titles, for the paths of web pages: an example of a component in Python.
 
-`componentize-py` makes it, with CPython in it. For heavy packages a Python worker is the better road.
+`componentize-py` builds it, with CPython in it. For heavy packages a Python plugin in a worker is the better choice.
 """
 
 import json
@@ -44,7 +44,7 @@ def payload(value):
 
 
 class PayloadStream(exports.guest.PayloadStream):
-    """One slug at a time, each made when it is asked for."""
+    """One slug at a time, each made when it is requested."""
 
     def __init__(self, titles):
         self.titles = iter(titles)

@@ -1,8 +1,8 @@
-"""Sentences to vectors, without a model: hashed words and character n-grams.
+"""Converts sentences to vectors, without a model: hashed words and character n-grams.
 
-Each word gives features (itself, and the n-grams of its letters, so that "meets" is near "meeting"). A hash puts each
-feature in one of `dimensions` places with a sign, so that collisions cancel out instead of adding up. The same sentence
-gives the same vector on every machine and in every release of this version: `model` in the result names all that the
+Each word gives features (the word itself, and the n-grams of its letters, so that "meets" is near "meeting"). A hash assigns each
+feature to one of `dimensions` places and a sign, so that collisions cancel out instead of adding up. The same sentence
+gives the same vector on every machine and in every release of this version: `model` in the result names everything that the
 vectors depend on, and vectors of different models must not be compared.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 MAX_NUMBERS = 1 << 26
-"""No result holds more: 256 MiB of float32."""
+"""The most numbers of a result: 256 MiB of float32."""
 
 WORD = re.compile(r"\w+(?:['’]\w+)*")
 
@@ -28,7 +28,7 @@ FUNCTION_WORDS = frozenset(
     "not of on or our shall she should so that the their them then there these they this to was we were what when "
     "which who will with would you your".split()
 )
-"""They are in every sentence and say little about what it is about."""
+"""Words that are in most sentences and say little about their topic."""
 
 FUNCTION_WORD_WEIGHT = 0.2
 
@@ -65,7 +65,7 @@ DEFAULTS = {name: setting["default"] for name, setting in SCHEMA["properties"].i
 
 
 class NpyFile:
-    """An array that travels as an .npy file and not inside the JSON."""
+    """An array that is passed as an .npy file and not inside the JSON."""
 
     media_type = "application/x-npy"
 
@@ -73,7 +73,7 @@ class NpyFile:
         self.array = array
 
     def to_temp_file(self) -> str:
-        """Writes the array to a new file, which is the caller's from then on, and returns its absolute path."""
+        """Writes the array to a new file, which then belongs to the caller, and returns its absolute path."""
         with tempfile.NamedTemporaryFile(suffix=".npy", delete=False) as file:
             np.save(file, self.array, allow_pickle=False)
         return file.name
@@ -86,15 +86,15 @@ class Embed:
         self.config: dict[str, Any] = dict(DEFAULTS)
 
     def get_config_schema(self) -> dict[str, Any]:
-        """What `initialize` takes."""
+        """The schema of the configuration for `initialize`."""
         return SCHEMA
 
     def get_current_config(self) -> dict[str, Any]:
-        """The settings in force, defaults included."""
+        """The current settings, with defaults."""
         return dict(self.config)
 
     def initialize(self, config: dict[str, Any] | None = None) -> None:
-        """Takes new settings; where they cannot be used it raises `ValueError` and the old ones stay."""
+        """Applies new settings; if they cannot be used it raises `ValueError` and the old ones stay."""
         wanted = {**DEFAULTS, **(config or {})}
         unknown = sorted(wanted.keys() - DEFAULTS.keys())
         if unknown:
@@ -129,7 +129,7 @@ class Embed:
         return {"vectors": NpyFile(vectors), "shape": list(vectors.shape), "model": self._model()}
 
     def cleanup(self) -> None:
-        """Nothing is held between calls."""
+        """Does nothing: no resources are kept between calls."""
 
     def _model(self) -> str:
         return "hashed-ngrams-1-{ngram_min}-{ngram_max}-{dimensions}".format(**self.config)
@@ -137,7 +137,7 @@ class Embed:
     def _embed(self, sentence: str, vector: np.ndarray) -> None:
         """Fills `vector`, which is all zeros."""
         for word, count in Counter(WORD.findall(sentence.lower())).items():
-            # A word said ten times is not ten times as important.
+            # A word that occurs ten times is not ten times as important.
             weight = 1 + np.log(count)
             if word in FUNCTION_WORDS:
                 weight *= FUNCTION_WORD_WEIGHT
@@ -150,7 +150,7 @@ class Embed:
             vector /= length
 
     def _features(self, word: str) -> Iterator[tuple[str, float]]:
-        """The word itself, and its n-grams, which together weigh as much as the word."""
+        """The word itself, and its n-grams, which together have the same weight as the word."""
         yield word, 1.0
         framed = f"<{word}>"
         grams = [

@@ -1,6 +1,6 @@
-"""One request to a chat-completions service, with bounds on everything that the service decides.
+"""One request to a chat-completions service, with limits for everything that the service decides.
 
-`http.client` is used and not `urllib.request`, because that follows redirects and takes the key along.
+It uses `http.client` and not `urllib.request`, which follows redirects and sends the key there as well.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 MAX_BODY = 4 << 20
-"""No reply is longer, streamed or not: a summary is short, and the rest would only fill the memory."""
+"""The longest reply, streamed or not: a summary is short, and more would only use memory."""
 
 READ_BYTES = 64 << 10
 
 MAX_COMPLAINT = 300
-"""Of the service's own words about an error this much is passed on."""
+"""How much of the service's own text about an error is passed on."""
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class ServiceError(RuntimeError):
-    """The service refused, or answered what cannot be understood."""
+    """The service refused the request, or its answer cannot be understood."""
 
 
 def checked_url(base_url: str) -> SplitResult:
-    """The parts of a URL that a key may be sent to; `ValueError` for any other."""
+    """The parts of a URL to which a key may be sent; `ValueError` for any other."""
     url = urlsplit(base_url)
     if url.scheme not in ("http", "https") or not url.hostname:
         raise ValueError(f"base_url must begin with https:// or http:// and name a host, not {base_url!r}")
     if url.username is not None or url.query or url.fragment:
-        raise ValueError("base_url takes no user, query or fragment; the key belongs into the environment variable")
+        raise ValueError("base_url takes no user, query or fragment; the key belongs in the environment variable")
     if url.scheme == "http" and url.hostname not in LOOPBACK:
-        raise ValueError(f"base_url must be https for {url.hostname}: over http the key could be read on the way")
-    if url.port == 0:  # asking raises ValueError where it is no number
+        raise ValueError(f"base_url must be https for {url.hostname}: with http others could read the key")
+    if url.port == 0:  # reading `port` raises ValueError if it is not a number
         raise ValueError("base_url has the port 0")
     return url
 
 
 class ChatService:
-    """Where the service is and how to ask it. `timeout_s` is for a whole request, from connecting to the last byte."""
+    """A service, and how to use it. `timeout_s` is for a whole request, from connecting to the last byte."""
 
     def __init__(self, base_url: str, key: str | None, timeout_s: float) -> None:
         self._url = checked_url(base_url)
@@ -54,7 +54,7 @@ class ChatService:
 
     @contextmanager
     def ask(self, body: dict[str, Any]) -> Iterator[Reply]:
-        """Sends a request for a chat completion. The reply can be read for the length of the `with`.
+        """Sends a request for a chat completion. The reply can be read inside the `with` statement.
 
         Raises `ServiceError` for any status but 200 and for a broken connection, `TimeoutError` after `timeout_s`.
         """
@@ -84,14 +84,14 @@ class ChatService:
             connection.close()
 
     def interrupt(self) -> None:
-        """Breaks off the request that another thread waits for, if there is one."""
+        """Aborts the request that another thread waits for, if there is one."""
         waiting = self._socket
         if waiting is not None:
             with suppress(OSError):  # it may just have ended by itself
                 waiting.shutdown(socket.SHUT_RDWR)
 
     def _refusal(self, reply: Reply) -> str:
-        """What to tell a person about a status that is not 200. A service may quote the key: it is blotted out."""
+        """The message for a status that is not 200. If the service quotes the key, it is replaced."""
         try:
             complaint = reply.json()["error"]["message"]
         except (ServiceError, KeyError, TypeError):
@@ -107,12 +107,12 @@ class ChatService:
             wait = reply.header("Retry-After")
             return f"{where} has had too many requests (429); try again {f'in {wait} s' if wait else 'later'}{said}"
         if 300 <= reply.status < 400:
-            return f"{where} redirects ({reply.status}), which is not followed: set base_url to where the service is"
+            return f"{where} redirects ({reply.status}), which is not followed: set base_url to the address of the service"
         return f"{where} answered with status {reply.status}{said}"
 
 
 class Reply:
-    """An HTTP reply that is read within a deadline, and never more of it than `MAX_BODY`."""
+    """An HTTP reply that is read within a deadline, and at most `MAX_BODY` of it."""
 
     def __init__(self, response: http.client.HTTPResponse, deadline: float) -> None:
         self._response = response
@@ -120,15 +120,15 @@ class Reply:
         self.status = response.status
 
     def header(self, name: str) -> str:
-        """A header's value, cut to what fits into a message; empty where it is absent."""
+        """A header's value, cut for a message; empty if there is none."""
         return self._response.getheader(name, "")[:64]
 
     def json(self) -> dict[str, Any]:
-        """The whole body as a JSON object; `ServiceError` where it is none."""
+        """The whole body as a JSON object; `ServiceError` if it is not one."""
         return parsed(b"".join(self._blocks()))
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """The JSON objects of a stream of server-sent events, up to its `[DONE]`; `ServiceError` where that lacks."""
+        """The JSON objects of a stream of server-sent events, up to its `[DONE]`; `ServiceError` if that is missing."""
         kind = self._response.headers.get_content_type()
         if kind != "text/event-stream":
             raise ServiceError(f"the service answered with {kind} instead of a stream of events")
@@ -140,7 +140,7 @@ class Reply:
                 return
             event = parsed(data)
             if event.get("error"):
-                raise ServiceError("the service broke off with an error in mid-stream")
+                raise ServiceError("the service ended the stream with an error")
             yield event
         raise ServiceError("the service's stream ended before it was complete")
 
@@ -151,7 +151,7 @@ class Reply:
             yield from lines
 
     def _blocks(self) -> Iterator[bytes]:
-        """The body as it comes in. Not by `readline`, which would wait beyond the deadline for the end of a line."""
+        """The body as it arrives. Not by `readline`, which would wait beyond the deadline for the end of a line."""
         room = MAX_BODY
         while True:
             block = self._response.read1(READ_BYTES)
@@ -170,7 +170,7 @@ def parsed(data: bytes) -> dict[str, Any]:
     try:
         found = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise ServiceError(f"the service's answer is no JSON: {data[:60]!r}") from error
+        raise ServiceError(f"the service's answer is not JSON: {data[:60]!r}") from error
     if not isinstance(found, dict):
-        raise ServiceError(f"the service's answer is no JSON object: {data[:60]!r}")
+        raise ServiceError(f"the service's answer is not a JSON object: {data[:60]!r}")
     return found

@@ -1,6 +1,6 @@
-"""Summaries by a chat-completions service: a plugin that calls an API, on the standard library alone.
+"""Summaries by a chat-completions service: a plugin that calls an API and uses only the standard library.
 
-The key is a secret. It is read, call by call, from the environment variable that the configuration names, is sent in
+The key is a secret. Each call reads it from the environment variable that the configuration names. It is sent in
 one header to the configured host, and is in no result, message or log.
 """
 
@@ -59,24 +59,24 @@ DEFAULTS = {name: setting["default"] for name, setting in SCHEMA["properties"].i
 
 
 class Summarize:
-    """The plugin. Both ways to call it take a text, and give `summary`, `model` (the one that the service used) and
-    `usage` (its count of tokens, or null). `ValueError` is the caller's mistake, `ServiceError` and `TimeoutError` the
-    service's."""
+    """The plugin. Both ways to call it take a text, and return `summary`, `model` (the one that the service used) and
+    `usage` (its count of tokens, or null). `ValueError` means a mistake of the caller, `ServiceError` and `TimeoutError` a
+    failure of the service."""
 
     def __init__(self) -> None:
         self.config: dict[str, Any] = dict(DEFAULTS)
         self._asking: ChatService | None = None
 
     def get_config_schema(self) -> dict[str, Any]:
-        """What `initialize` takes."""
+        """The schema of the configuration for `initialize`."""
         return SCHEMA
 
     def get_current_config(self) -> dict[str, Any]:
-        """The settings in force, defaults included; the key's name, never the key."""
+        """The current settings, with defaults; they contain the name of the key's variable, never the key."""
         return dict(self.config)
 
     def initialize(self, config: dict[str, Any] | None = None) -> None:
-        """Takes new settings; where they cannot be used it raises `ValueError` and the old ones stay."""
+        """Applies new settings; if they cannot be used it raises `ValueError` and the old ones stay."""
         wanted = {**DEFAULTS, **(config or {})}
         unknown = sorted(wanted.keys() - DEFAULTS.keys())
         if unknown:
@@ -95,7 +95,7 @@ class Summarize:
         return {"summary": summary.strip(), "model": self._model(answer), "usage": answer.get("usage")}
 
     def execute_stream(self, text: str) -> Iterator[dict[str, Any]]:
-        """Yields `{"delta": …, "final": false}` for each part as it comes; at last the whole, with `final` true."""
+        """Yields `{"delta": …, "final": false}` for each part as it arrives; at last the whole, with `final` true."""
         parts: list[str] = []
         model, usage = self.config["model"], None
         with self._asked(text, stream=True, stream_options={"include_usage": True}) as reply:
@@ -108,13 +108,13 @@ class Summarize:
         yield {"summary": "".join(parts).strip(), "model": model, "usage": usage, "final": True}
 
     def cancel(self) -> None:
-        """Breaks off the call that waits for the service. Called from another thread."""
+        """Aborts the call that waits for the service. Called from another thread."""
         asking = self._asking
         if asking is not None:
             asking.interrupt()
 
     def cleanup(self) -> None:
-        """Nothing is held between calls."""
+        """Does nothing: no resources are kept between calls."""
 
     @contextmanager
     def _asked(self, text: str, **options: Any) -> Iterator[Reply]:
@@ -135,7 +135,7 @@ class Summarize:
 
 
 def part_of(answer: dict[str, Any], key: str) -> str | None:
-    """`choices[0].KEY.content` where there is such a text: in streams, events without one are normal."""
+    """`choices[0].KEY.content`, if there is such a text: in streams, events without one are normal."""
     try:
         content = answer["choices"][0][key]["content"]
     except (KeyError, IndexError, TypeError):
@@ -144,13 +144,13 @@ def part_of(answer: dict[str, Any], key: str) -> str | None:
 
 
 def checked_name(name: str | None) -> None:
-    """Refuses what is no variable's name, and does not repeat it: it may be the key itself."""
+    """Refuses a text that is not the name of a variable, and does not repeat it: it may be the key itself."""
     if name is not None and not (name.isascii() and name.isidentifier()):
-        raise ValueError("api_key_env is the name of an environment variable that holds the key, and this is no such name")
+        raise ValueError("api_key_env must be the name of an environment variable that contains the key, and this is not a valid name")
 
 
 def secret(name: str | None) -> str | None:
-    """The key from the environment variable of that name, if one is given. Messages name the variable and no more."""
+    """The key from the environment variable with that name, if a name is given. Messages only name the variable."""
     if name is None:
         return None
     key = os.environ.get(name, "").strip()
@@ -159,7 +159,7 @@ def secret(name: str | None) -> str | None:
             f"there is no key: set the environment variable {name} (setting api_key_env); under a host, the manifest's "
             "permissions.env must name it too"
         )
-    # http.client would refuse it as well, and would quote it.
+    # http.client would refuse it as well, but would quote it.
     if not (key.isascii() and key.isprintable()):
-        raise ValueError(f"the key in the environment variable {name} has characters that no header can carry")
+        raise ValueError(f"the key in the environment variable {name} has characters that are not allowed in a header")
     return key

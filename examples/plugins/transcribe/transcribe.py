@@ -1,6 +1,6 @@
-"""English speech to words with their times, offline, on PocketSphinx and the models that its wheel carries.
+"""Converts English speech to words with their times, offline, with PocketSphinx and the models in its wheel.
 
-Nothing here knows of Bivium: the class can be used by hand as it stands. Where a host has put `report_progress` and
+Nothing here depends on Bivium: the class can be used without it. If a host has set `report_progress` and
 `cancelled` on the object, they are used.
 """
 
@@ -18,27 +18,28 @@ from pocketsphinx import Decoder, set_loglevel
 
 SAMPLE_RATE = 16000
 CHUNK_SAMPLES = SAMPLE_RATE // 10
-"""The decoder holds the interpreter lock while it works. A tenth of a second at a time lets cancel and progress in."""
+"""The decoder holds the interpreter lock while it works. With chunks of a tenth of a second, cancel and progress requests are
+answered in between."""
 
 FRAME_RATE = 100
 """PocketSphinx counts time in hundredths of a second."""
 
 CALIBRATION_PASSES = 3
 CALIBRATION_CHUNKS = 200
-"""How often the beginning of a recording is heard beforehand, and how much of it. More passes were measured to be
-worse: what is known of voices in general is forgotten."""
+"""How often the beginning of a recording is decoded beforehand, and how much of it. With more passes the results were worse in
+measurements, because the decoder then forgets what it knows about voices in general."""
 
 MAX_SECONDS = 3600
-"""A recording is in memory as a whole, and is one utterance."""
+"""The longest recording: the whole of it is in memory, and it is one utterance."""
 
 NOT_SPEECH = ("<", "[", "+")
-"""How the names of silence and noises begin."""
+"""The first characters of the names of silence and noises."""
 
 VARIANT = re.compile(r"\(\d+\)$")
-"""How the dictionary tells two pronunciations of a word apart: `read(2)`."""
+"""How the dictionary marks further pronunciations of a word: `read(2)`."""
 
 MODEL_FILES = {"acoustic_model": "hmm", "language_model": "lm", "dictionary": "dict"}
-"""Settings that name a file or directory, and what PocketSphinx calls them."""
+"""Settings that name a file or directory, with their names in PocketSphinx."""
 
 SCHEMA: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -93,11 +94,11 @@ DEFAULTS = {name: setting["default"] for name, setting in SCHEMA["properties"].i
 
 
 class Transcribe:
-    """The plugin: one recording in, its words out.
+    """The plugin: takes one recording, and returns its words.
 
-    `audio` is the path of a WAV file: 16 kHz, mono, 16 bits. It is taken as one utterance, so split a long recording at
-    its silences first; `offset_s` is where in the whole this part begins, and is added to all times. Both ways to call
-    it raise `ValueError` for a file that is something else, and `CancelledError` once `cancelled` says so.
+    `audio` is the path of a WAV file: 16 kHz, mono, 16 bits. It is treated as one utterance, so split a long recording at
+    its silences first; `offset_s` is where this part begins in the whole recording, and is added to all times. Both ways to call
+    it raise `ValueError` for any other file, and `CancelledError` when `cancelled` returns true.
     """
 
     def __init__(self) -> None:
@@ -105,15 +106,15 @@ class Transcribe:
         self._recognizer: Recognizer | None = None
 
     def get_config_schema(self) -> dict[str, Any]:
-        """What `initialize` takes."""
+        """The schema of the configuration for `initialize`."""
         return SCHEMA
 
     def get_current_config(self) -> dict[str, Any]:
-        """The settings in force, defaults included."""
+        """The current settings, with defaults."""
         return dict(self.config)
 
     def initialize(self, config: dict[str, Any] | None = None) -> None:
-        """Loads the models. Where that fails it raises, and the old settings and models stay."""
+        """Loads the models. If that fails it raises, and the old settings and models stay."""
         wanted = {**DEFAULTS, **(config or {})}
         unknown = sorted(wanted.keys() - DEFAULTS.keys())
         if unknown:
@@ -144,19 +145,19 @@ class Transcribe:
         yield heard
 
     def cleanup(self) -> None:
-        """Gives the models' memory back; `initialize` loads them again."""
+        """Frees the memory of the models; `initialize` loads them again."""
         self._recognizer = None
 
     @contextmanager
     def _borrowed(self) -> Iterator[Recognizer]:
-        """The recognizer, for one call. One that was broken off in mid-utterance is of no further use without a long
-        computation, so it is let go, and the next call loads another."""
+        """The recognizer, for one call. After an utterance was interrupted it could only be used again after a long
+        computation, so it is dropped, and the next call loads another one."""
         recognizer, self._recognizer = self._recognizer or Recognizer(self.config), None
         yield recognizer
         self._recognizer = recognizer
 
     def _watched(self, steps: Iterator[None], total: int) -> Iterator[None]:
-        """Goes on step by step, tells how far it is, and stops where the caller no longer wants the result."""
+        """Runs the recognition step by step, reports progress, and stops when the call is cancelled."""
         report = getattr(self, "report_progress", None)
         cancelled = getattr(self, "cancelled", None)
         for done, _ in enumerate(steps, 1):
@@ -168,7 +169,7 @@ class Transcribe:
 
 
 class Recognizer:
-    """A PocketSphinx decoder that hears one recording after another, and each as if it were the first."""
+    """A PocketSphinx decoder that decodes one recording after another, each as if it were the first."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         options = {
@@ -186,16 +187,16 @@ class Recognizer:
                     raise ValueError(f"{setting}: there is no {path!r}")
                 options[option] = path
         self._decoder = Decoder(loglevel="ERROR", **options)
-        # Once the models are there, what it calls errors (a recording that begins with silence) are none.
+        # After the models are loaded, it reports errors that are not errors (for a recording that begins with silence).
         set_loglevel("FATAL")
         self._search = self._decoder.current_search()
         self._first_mean = self._decoder.get_cmn(False)
-        # A grammar of silence alone: the sound is analysed, and next to nothing is searched.
+        # A grammar with only silence: the sound is analysed, with hardly any search.
         silence = self._decoder.create_fsg("calibration", 0, 0, [(0, 0, 1.0, "<sil>")])
         self._decoder.add_fsg("calibration", silence)
 
     def listen(self, chunks: list[bytes]) -> Iterator[None]:
-        """Hears one recording, and lets the caller do something after each chunk. Must be run to its end."""
+        """Decodes one recording, and yields to the caller after each chunk. Must be run to its end."""
         self._calibrate(chunks[:CALIBRATION_CHUNKS])
         self._decoder.start_utt()
         for chunk in chunks:
@@ -214,9 +215,9 @@ class Recognizer:
     def _calibrate(self, chunks: list[bytes]) -> None:
         """Sets the mean of the sound's features, which recognition subtracts, to that of this voice and microphone.
 
-        PocketSphinx begins with a mean of its own and moves it slowly, too slowly for a sentence: on the sample speech
-        half of the words come out wrong instead of one in twenty. Hearing the recording's beginning a few times first
-        takes a fortieth of the time that its recognition takes.
+        PocketSphinx starts with a mean of its own and adapts it slowly, too slowly for a sentence: in the sample speech
+        half of the words are wrong then, instead of one in twenty. Decoding the beginning of the recording a few times first
+        takes a fortieth of the time of the recognition.
         """
         self._decoder.activate_search("calibration")
         self._decoder.set_cmn(self._first_mean)
@@ -243,10 +244,10 @@ def read_speech(path: Union[str, os.PathLike[str]]) -> list[bytes]:
                     "(audio-prep makes that)".format(name, *got, SAMPLE_RATE)
                 )
             if seconds > MAX_SECONDS:
-                raise ValueError(f"{name!r} is {seconds:.0f} s long; {MAX_SECONDS} s are the most")
+                raise ValueError(f"{name!r} is {seconds:.0f} s long; at most {MAX_SECONDS} s are allowed")
             return list(iter(lambda: file.readframes(CHUNK_SAMPLES), b""))
     except (wave.Error, EOFError) as error:
-        raise ValueError(f"{name!r} is no WAV file that can be read: {str(error) or 'it is cut short'}") from error
+        raise ValueError(f"{name!r} cannot be read as a WAV file: {str(error) or 'it is truncated'}") from error
 
 
 def duration_of(chunks: list[bytes]) -> float:
@@ -255,7 +256,7 @@ def duration_of(chunks: list[bytes]) -> float:
 
 
 def outcome(words: list[tuple[str, float, float]], offset_s: float, **more: Any) -> dict[str, Any]:
-    """What the plugin answers with: text, words with their absolute times, and `more`."""
+    """The plugin's result: text, words with their absolute times, and `more`."""
     return {
         "text": " ".join(word for word, _, _ in words),
         "words": [

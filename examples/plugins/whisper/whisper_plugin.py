@@ -1,7 +1,7 @@
-"""Speech to words with their times on Whisper: by faster-whisper, or else by openai-whisper.
+"""Converts speech to words with their times with Whisper: by faster-whisper, or else by openai-whisper.
 
-The same calls and results as `transcribe`, so that a pipeline can name either. (The module is not called `whisper`: so
-is openai-whisper's own.) Either package decodes the audio by itself, so any format that it knows will do.
+It has the same calls and results as `transcribe`, so that a pipeline can use either. (The module is not called `whisper`, which is
+the name of openai-whisper's module.) Both packages decode the audio themselves, so any format that they know works.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ SCHEMA: dict[str, Any] = {
 }
 DEFAULTS = {name: setting["default"] for name, setting in SCHEMA["properties"].items()}
 MODEL_SETTINGS = ("backend", "model_size", "weights_dir", "device", "compute_type")
-"""A change to one of these needs another model; the others hold from the next call on."""
+"""A change of one of these settings needs another model; changes of the others apply from the next call on."""
 
 
 @dataclass
 class Piece:
-    """A stretch of speech as the model gave it."""
+    """A piece of speech, as the model returned it."""
 
     end: float
     words: list[tuple[str, float, float]]
@@ -79,11 +79,11 @@ class Backend(Protocol):
     """A loaded model."""
 
     def recognize(self, audio: str, config: dict[str, Any]) -> tuple[float, Iterator[Piece]]:
-        """The recording's duration, and its pieces as they are understood."""
+        """The recording's duration, and its pieces as they are recognized."""
 
 
 class FasterWhisper:
-    """The model on faster-whisper (CTranslate2). It gives piece after piece."""
+    """The model in faster-whisper (CTranslate2). It returns one piece after another."""
 
     package, module = "faster-whisper", "faster_whisper"
 
@@ -106,7 +106,7 @@ class FasterWhisper:
 
 
 class OpenaiWhisper:
-    """The model on openai-whisper (PyTorch). It gives all pieces at the end."""
+    """The model in openai-whisper (PyTorch). It returns all pieces at the end."""
 
     package, module = "openai-whisper", "whisper"
 
@@ -126,7 +126,7 @@ class OpenaiWhisper:
         try:
             samples = self._package.load_audio(audio)
         except FileNotFoundError as error:
-            raise RuntimeError("openai-whisper reads audio by the program ffmpeg, which is not installed") from error
+            raise RuntimeError("openai-whisper needs the program ffmpeg to read audio, which is not installed") from error
         found = self._model.transcribe(
             samples,
             language=config["language"],
@@ -144,9 +144,9 @@ BACKENDS = (FasterWhisper, OpenaiWhisper)
 
 
 class Whisper:
-    """The plugin: one recording in, its words out. `offset_s` is added to all times.
+    """The plugin: takes one recording, and returns its words. `offset_s` is added to all times.
 
-    `initialize` loads the model, which is held until `cleanup`. Calls raise `CancelledError` once `cancelled` says so.
+    `initialize` loads the model, which is kept until `cleanup`. Calls raise `CancelledError` when `cancelled` returns true.
     """
 
     def __init__(self) -> None:
@@ -154,18 +154,18 @@ class Whisper:
         self._backend: Backend | None = None
 
     def get_config_schema(self) -> dict[str, Any]:
-        """What `initialize` takes."""
+        """The schema of the configuration for `initialize`."""
         return SCHEMA
 
     def get_current_config(self) -> dict[str, Any]:
-        """The settings in force, defaults included."""
+        """The current settings, with defaults."""
         return dict(self.config)
 
     def initialize(self, config: dict[str, Any] | None = None) -> None:
-        """Loads the model, unless the one that is loaded will do.
+        """Loads the model, unless the loaded one can be used.
 
-        Two models may not fit on a GPU: the old one goes first. Where the new one cannot be loaded, the old settings
-        stay in force, and the next call loads the old model again.
+        Two models may not fit on a GPU, so the old one is unloaded first. If the new one cannot be loaded, the old settings
+        stay, and the next call loads the old model again.
         """
         wanted = {**DEFAULTS, **(config or {})}
         unknown = sorted(wanted.keys() - DEFAULTS.keys())
@@ -206,17 +206,17 @@ class Whisper:
         yield outcome(words, duration_s=duration, final=True)
 
     def cleanup(self) -> None:
-        """Gives the model's memory back, the GPU's too."""
+        """Frees the model's memory, also on the GPU."""
         self._backend = None
         gc.collect()
-        # PyTorch keeps freed GPU memory for itself. Where it was never imported there is nothing to give back.
+        # PyTorch keeps freed GPU memory in a cache. If it was never imported there is nothing to free.
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
 def load(config: dict[str, Any]) -> Backend:
-    """Loads the model on the configured package, or the first that is there. `RuntimeError` says what is missing."""
+    """Loads the model with the configured package, or with the first that is installed. `RuntimeError` says what is missing."""
     wanted = [backend for backend in BACKENDS if config["backend"] in ("auto", backend.package)]
     for backend in wanted:
         try:
@@ -234,7 +234,7 @@ def load(config: dict[str, Any]) -> Backend:
 
 
 def load_weights(backend: type[FasterWhisper] | type[OpenaiWhisper], package: Any, config: dict[str, Any]) -> Backend:
-    """Loads the model; a `RuntimeError` says where its weights were looked for."""
+    """Loads the model; a `RuntimeError` says where its weights were searched."""
     try:
         return backend(package, config)
     except ValueError:
@@ -249,5 +249,5 @@ def load_weights(backend: type[FasterWhisper] | type[OpenaiWhisper], package: An
 
 
 def outcome(words: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
-    """What the plugin answers with. The words are copied: the caller may keep what it got."""
+    """The plugin's result. The words are copied, so that the caller may keep them."""
     return {"text": " ".join(word["word"] for word in words), "words": list(words), **more}

@@ -1,7 +1,7 @@
-"""Tries every way out of a confined worker that we know. Each way is a function `confined_…` that gives None if it led nowhere, or
-says what it reached. An error of the system means that it led nowhere.
+"""Tries every known escape from a confined worker. Each escape is a function that returns None if it failed, or a text that says what it
+reached. An error of the system means that it failed.
 
-`target` says what there is to reach on the host: `pid` and `sibling` (processes), `port` and `udp` (on 127.0.0.1), `stream`, `datagram`
+`target` has the targets on the host: `pid` and `sibling` (processes), `port` and `udp` (on 127.0.0.1), `stream`, `datagram`
 (Unix sockets by path), `abstract` (one by name), `secret` (a file) in `dir`, `shm`, `sem`, `msg` (System V ids), `queue` (a POSIX
 queue), `memory` (a file in /dev/shm); and `core`, how large the host may let core files be (none for any size).
 """
@@ -58,7 +58,7 @@ def call(name, *arguments):
 
 
 def any_call(tries):
-    """Makes these system calls; says which was the first that went through."""
+    """Makes these system calls; returns the first that succeeded."""
     for attempt in tries:
         try:
             call(*attempt)
@@ -69,7 +69,7 @@ def any_call(tries):
 
 
 def in_child(function):
-    """What a child of ours comes to: its status, or the signal that ended it as a negative number."""
+    """The exit status of a child process, or the signal that ended it as a negative number."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -95,7 +95,7 @@ def listener():
 
 
 def accepted():
-    """A connection that the host made to us: the one that this call came on."""
+    """A connection from the host: the one on which this call arrived."""
     for fd in range(3, 1024):
         try:
             found = socket.socket(fileno=os.dup(fd))
@@ -262,7 +262,7 @@ def confined_root_of_the_host(t):
 
 
 def confined_descriptors_of_the_host(t):
-    # Without a PID namespace their numbers show, as it is told, and nothing of what they are.
+    # Without a PID namespace the numbers of descriptors can be seen, as documented, but not their targets.
     for name in os.listdir("/proc/%d/fd" % t["pid"]):
         try:
             return "sees that the host has %s open" % os.readlink("/proc/%d/fd/%s" % (t["pid"], name))
@@ -324,7 +324,7 @@ def confined_fast_open_option(t):
 
 def confined_connect_an_accepted_connection(t):
     sock = accepted()
-    # AF_UNSPEC takes a connection apart.
+    # AF_UNSPEC dissolves a connection.
     address = ctypes.create_string_buffer(16)
     libc.connect(sock.fileno(), address, 16)
     sock.settimeout(5)
@@ -404,7 +404,7 @@ def confined_sctp(t):
 
 
 def confined_names(t):
-    # Nothing leaves the machine: where it could, it would go to ourselves.
+    # Nothing leaves the machine: a packet that could be sent would go to this process.
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.connect(("127.0.0.1", t["udp"]))
         sock.send(b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x00\x00\x01\x00\x01")
@@ -734,7 +734,7 @@ def confined_type_into_a_terminal(t):
 
 
 def confined_calls_by_other_numbers(t):
-    """The 32-bit form of getpid, and the x32 form: a filter for this processor's numbers does not know them."""
+    """getpid by the 32-bit ABI and by the x32 ABI, whose numbers a filter for the processor's own ABI does not check."""
     if not X86:
         return None
     code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
@@ -767,8 +767,8 @@ def confined_set_id_programs(t):
 def confined_core_dump(t):
     import resource
 
-    # Not 0, at which a core still goes to the program that the machine's `core_pattern` names. Nobody but an administrator
-    # raises one that is 0 for good.
+    # Not 0, with which a core file is still passed to the program in the machine's `core_pattern`. Only an administrator can
+    # raise a hard limit of 0.
     could_be_raised = t["core"] != 0
     if resource.getrlimit(resource.RLIMIT_CORE) not in [(1, 1)] + ([] if could_be_raised else [(0, 0)]):
         return "may leave core files, or have them sent: %s" % (resource.getrlimit(resource.RLIMIT_CORE),)
@@ -789,7 +789,7 @@ def confined_core_limit(t):
     import resource
 
     now = resource.getrlimit(resource.RLIMIT_CORE)
-    # The address of the new limit, of which 32 bits alone say nothing.
+    # One address of the new limit has lower 32 bits that are zero, so a filter that checks 32 bits would take it for a query.
     at = mmap.mmap(-1, mmap.PAGESIZE)
     address = ctypes.addressof(ctypes.c_char.from_buffer(at))
     libc.mmap.restype, libc.mmap.argtypes = ctypes.c_void_p, [ctypes.c_void_p] + [ctypes.c_long] * 5
@@ -836,17 +836,17 @@ ALONE = [
     "confined_fast_open_on_the_listener", "confined_fast_open_with_sendmsg", "confined_connect_the_listener", "confined_fast_open_option",
     "confined_connect_an_accepted_connection",
 ]
-"""What takes the worker's own sockets apart, so that it cannot serve any more."""
+"""The escapes that break the worker's own sockets, so that it cannot serve any more."""
 
 NEEDS_ROOT = {
     "confined_stat_the_secret", "confined_attributes_of_the_secret", "confined_mode_of_the_secret", "confined_times_of_the_secret",
 }
-"""What only a root directory of the worker's own holds."""
+"""The escapes that only a root directory of its own prevents."""
 
 
 class Escapes:
     def execute(self, target, skip=()):
-        """Tries all of them: what came of each, by name."""
+        """Tries all of them; returns the results by name."""
         found = {}
         for name, function in sorted(globals().items()):
             if not name.startswith("confined_") or name in skip or name in ALONE:
@@ -861,7 +861,7 @@ class Escapes:
         return ALONE
 
     def one(self, name, target):
-        """One of them."""
+        """Tries one of them."""
         try:
             return globals()[name](target)
         except OSError:
@@ -871,8 +871,8 @@ class Escapes:
         return sorted(NEEDS_ROOT)
 
     def daemon(self, seconds):
-        """Starts a process that has left its parent, its group, its session and its mark behind. Gives the process that the kernel
-        made of it, as it knows itself."""
+        """Starts a process that has left its parent, its group and its session, and has no mark. Returns its own process
+        id."""
         read, write = os.pipe()
         if os.fork() == 0:
             os.setsid()
@@ -885,7 +885,7 @@ class Escapes:
         return int(os.read(read, 20))
 
     def hop(self, seconds=86399):
-        """Forks and exits, again and again, faster than anybody can look."""
+        """Forks and exits, again and again, faster than processes can be listed."""
         if os.fork() == 0:
             os.setsid()
             until = time.monotonic() + seconds
@@ -934,7 +934,7 @@ def _note(shared):
 
 
 class Works:
-    """What libraries do all day."""
+    """Ordinary use of libraries."""
 
     def multiprocessing(self, method):
         return works_multiprocessing(method)

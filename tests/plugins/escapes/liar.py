@@ -1,4 +1,4 @@
-"""Names another's port in its handshake, so that its host would send the token and the arguments there."""
+"""Names the port of another process in its handshake, so that its host would send the token and the arguments there."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What a confined worker must not reach: objects that a process of the same user has made."""
+"""The targets that a confined worker must not reach: objects that a process of the same user has made."""
 
 import ctypes
 import os
@@ -10,7 +10,7 @@ CREATE = 0o1600
 
 class Target:
     def make(self):
-        """Makes an object of each kind; their ids and names."""
+        """Makes an object of each kind; returns their ids and names."""
         name = "/bivium-test-%d" % os.getpid()
         made = {"shm": libc.shmget(0, 4096, CREATE), "sem": libc.semget(0, 1, CREATE), "msg": libc.msgget(0, CREATE)}
         libc.msgsnd(made["msg"], struct.pack("l7s", 1, b"secret"), 7, 0o4000)
@@ -23,7 +23,7 @@ class Target:
         return made
 
     def remove(self):
-        """Removes them; says what had gone already."""
+        """Removes them; returns those that did not exist any more."""
         made = self.made
         gone = [what for what, result in (
             ("shm", libc.shmctl(made["shm"], 0, None)),
@@ -35,7 +35,7 @@ class Target:
         return gone
 
     def inherited(self):
-        """What of the host's files is open here."""
+        """The host's files that are open here."""
         found = []
         for fd in os.listdir("/proc/self/fd"):
             try:

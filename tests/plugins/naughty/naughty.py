@@ -1,6 +1,6 @@
-"""Does what no plugin should do: at import as the variable NAUGHTY says, in calls by method.
+"""Does what no plugin should do: when it is imported, by the variable NAUGHTY; in calls, by method.
 
-A plugin runs in the worker's own process and can reach all of it. What it does to the worker here, a hostile one can do.
+A plugin runs in the worker's own process and can change all of it. So a hostile plugin can do everything that is done to the worker here.
 """
 
 import ctypes
@@ -56,7 +56,7 @@ class Unwritable(Exception):
 
 
 def answer_with(head, pieces):
-    """The next reply is this, byte for byte."""
+    """Makes this the next reply, byte for byte."""
     send = executor.send
 
     def hostile(sock, _data, _give_up):

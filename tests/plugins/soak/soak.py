@@ -1,4 +1,4 @@
-"""Does small work of every kind, and leaves a line for each call that it begins."""
+"""Does small work of every kind, and writes a line for each call that begins."""
 
 import ctypes
 import os
@@ -12,7 +12,7 @@ class Soak:
         self.marks = config["marks"]
 
     def begin(self, number):
-        # One write: lines of several workers do not mix.
+        # One write, so that lines of several workers do not mix.
         line = os.open(self.marks, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.write(line, b"%d\n" % number)
         os.close(line)
@@ -54,7 +54,7 @@ class Soak:
             yield number
 
     def hop(self, number):
-        """Leaves a chain of processes, each of which lives no longer than it takes to start the next."""
+        """Leaves a chain of processes, each of which lives only until it has started the next."""
         self.begin(number)
         if os.fork() == 0:
             while True:

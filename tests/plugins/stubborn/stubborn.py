@@ -1,4 +1,4 @@
-"""Works in ways that are hard to stop, with children of its own."""
+"""Works in ways that are hard to stop, with child processes."""
 
 import ctypes
 import os
@@ -9,12 +9,12 @@ import time
 
 class Stubborn:
     def begin(self, marks):
-        """Starts two children, one in a session of its own, and leaves all process ids in a file."""
+        """Starts two children, one in a session of its own, and writes all process ids to a file."""
         sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
         children = [subprocess.Popen(sleep), subprocess.Popen(sleep, start_new_session=True)]
         with open(os.path.join(marks, "new"), "w") as file:
             file.write(" ".join(str(pid) for pid in [os.getpid(), *(child.pid for child in children)]))
-        # Whole once it is there.
+        # The file is complete when it has this name.
         os.rename(os.path.join(marks, "new"), os.path.join(marks, "pids"))
 
     def execute(self, marks, how="sleep"):

@@ -1,4 +1,4 @@
-"""The Python one of two plugins that do the same on the two roads; the other is `tests/guests/twin`."""
+"""The Python plugin of two plugins that do the same, one for each runtime; the component is `tests/guests/twin`."""
 
 import logging
 import os

@@ -7,7 +7,7 @@ import weakref
 
 
 def compute():
-    """Long enough for other threads to get a turn meanwhile."""
+    """Computes long enough for other threads to run meanwhile."""
     for _ in range(1_000_000):
         pass
 

@@ -1,6 +1,6 @@
-"""A plugin whose calls fail in many ways, each with something heavy in hand, for `test_worker_memory`.
+"""A plugin whose calls fail in many ways, each while it holds a large object, for `test_worker_memory`.
 
-It has no garbage collection: what is in a circle stays.
+Garbage collection is off: objects in a reference cycle stay.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ _alive = weakref.WeakSet()
 
 
 class Ballast(bytearray):
-    """Weighs 1 MiB, and can be found while it is alive."""
+    """An object of 1 MiB that can be found while it is alive."""
 
     __hash__ = object.__hash__
 
@@ -36,7 +36,7 @@ class Unspeakable(Exception):
 
 
 class Group(Exception):
-    """As `ExceptionGroup`, which Python 3.10 does not have."""
+    """Like `ExceptionGroup`, which Python 3.10 does not have."""
 
     def __init__(self, exceptions):
         super().__init__("several")
@@ -58,7 +58,7 @@ def fall(message="fell"):
 
 
 def remembering():
-    """The usual way to make a circle: a frame that holds the error that it raises."""
+    """The usual way to make a reference cycle: a frame that refers to the error that it raises."""
     held = Ballast()
     failure = None
     try:
@@ -270,7 +270,7 @@ class Falls:
             while True:
                 report_progress(0.5, "busy")
         if way == "thread":
-            # A thread of the plugin's that ends by itself once the call was cancelled.
+            # A thread of the plugin that ends by itself when the call is cancelled.
             stop = threading.Event()
 
             def run():
@@ -318,7 +318,7 @@ class Falls:
         return next(self.generator)
 
     def why_kept(self):
-        """An error that the plugin keeps still tells where it was raised."""
+        """An error that the plugin keeps still has the place where it was raised."""
         names = []
         step = self.kept.__traceback__
         while step is not None:

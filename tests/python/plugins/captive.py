@@ -1,4 +1,4 @@
-"""Tries what a plugin may not be allowed to do, and tells how that went."""
+"""Tries what a plugin may not be allowed to do, and returns the results."""
 
 import ctypes
 import mmap
@@ -24,13 +24,13 @@ class Captive:
         return self.count
 
     def token(self):
-        """What only a plugin can find: it is in the worker's own process."""
+        """The worker's token, which a plugin can find because it is in the worker's own process."""
         import gc
 
-        from bivium_worker.wire import Gate
+        from bivium_worker.wire import AccessCheck
 
-        gate = next(found for found in gc.get_objects() if isinstance(found, Gate))
-        return gate._bearer.decode().split(" ")[1]
+        access = next(found for found in gc.get_objects() if isinstance(found, AccessCheck))
+        return access._bearer.decode().split(" ")[1]
 
     def area(self):
         return tempfile.gettempdir()
@@ -39,7 +39,7 @@ class Captive:
         return pathlib.Path(path)
 
     def forge(self, path):
-        """Past the worker's own check."""
+        """Without the worker's own check."""
         import bivium_worker.values as values
 
         if path == "link":
@@ -87,7 +87,7 @@ class Captive:
         return [done.returncode, done.stdout]
 
     def at_home(self):
-        """What libraries do: keep something at home and in the temporary directory."""
+        """Writes to the home directory and to the temporary directory, as libraries do."""
         with open(os.path.expanduser("~/.cache-of-mine"), "w") as file:
             file.write("kept")
         with tempfile.TemporaryFile() as file:
@@ -136,14 +136,14 @@ class Captive:
             sock.connect(path)
 
     def machine(self, path):
-        """As `of_the_machine`, with what a library makes of the error."""
+        """As `of_the_machine`, with the error wrapped as a library does."""
         try:
             self.of_the_machine(path)
         except OSError as error:
             raise LookupError("the daemon does not answer") from error
 
     def model(self, path):
-        """As a library that has an error of its own."""
+        """Like a library that raises an error of its own."""
         try:
             return self.read(path)
         except OSError:
@@ -160,7 +160,7 @@ class Captive:
         return sqlite3.connect(path).execute("select 1").fetchone()
 
     def keep(self, name):
-        """As a library that downloads a model."""
+        """Like a library that downloads a model."""
         path = os.path.join(os.environ["HF_HOME"], name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "a") as file:
@@ -212,7 +212,7 @@ class Captive:
 
 
 class Greedy:
-    """Uses up what there is."""
+    """Uses up resources."""
 
     def memory(self, mebibytes):
         return len(bytearray(mebibytes << 20))

@@ -51,7 +51,7 @@ class Placed:
 
 
 class _Doubled:
-    """Tells its signature as NumPy's functions do, and has no code in Python's sense."""
+    """Has a signature like NumPy's functions, and no Python code object."""
 
     __signature__ = inspect.Signature([inspect.Parameter("x", inspect.Parameter.POSITIONAL_ONLY)])
 

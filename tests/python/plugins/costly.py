@@ -1,10 +1,10 @@
-"""A plugin whose answers are short for what they cost the host: they go past the worker's own checks."""
+"""A plugin whose answers are short but need much memory in the host. They bypass the worker's own checks."""
 
-from bivium_worker import calls, executor, outlet
+from bivium_worker import calls, executor, replies
 
 
 def listed(item, mib):
-    """A JSON array of this item that has so many MiB."""
+    """A JSON array of this item with a size of this many MiB."""
     count = (mib << 20) // (len(item) + 1)
     return b"[" + b",".join([item.encode()] * count) + b"]"
 
@@ -45,18 +45,18 @@ class Costly:
 
     def _fail(self, error):
         executor.compact = lambda _: b'{"error":%s}' % error
-        outlet.compact = lambda _: b'{"event":"error","error":%s}' % error
+        replies.compact = lambda _: b'{"event":"error","error":%s}' % error
         raise RuntimeError("m")
 
     def progress(self, item, mib):
-        plain = outlet.compact
+        plain = replies.compact
 
         def compact(event):
             if event.get("event") == "progress":
                 return b'{"event":"progress","fraction":0.5,"message":"m","more":%s}' % listed(item, mib)
             return plain(event)
 
-        outlet.compact = compact
+        replies.compact = compact
         calls.report_progress(0.5, "m")
         return 1
 

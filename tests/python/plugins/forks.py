@@ -17,7 +17,7 @@ OF_THE_C_LIBRARY = 1 << 32 - 1 | 1 << 33 - 1
 
 
 def signals():
-    """What this process does with signals."""
+    """The signal handlers of this process."""
     words = ("SigIgn:", "SigCgt:", "SigBlk:")
     with open("/proc/self/status") as file:
         found = dict(line.split() for line in file if line.startswith(words))
@@ -34,7 +34,7 @@ def signals_of_a_grandchild():
 
 
 def through_fork(function, fork=os.fork):
-    """What `function` gives in a forked process."""
+    """The result of `function` in a forked process."""
     read, write = os.pipe()
     forked = fork()
     pid, terminal = forked if isinstance(forked, tuple) else (forked, None)
@@ -54,12 +54,12 @@ def through_fork(function, fork=os.fork):
 
 
 def descriptors():
-    """The open descriptors of this process, each with what it leads to."""
+    """The open descriptors of this process, each with its target."""
     found = {}
     for name in os.listdir("/proc/self/fd"):
         try:
             found[int(name)] = os.readlink("/proc/self/fd/" + name)
-        except OSError:  # the listing's own
+        except OSError:  # the descriptor of the listing itself
             pass
     return found
 
@@ -144,12 +144,12 @@ class Forks:
         raise AssertionError(way)
 
     def status_of_program(self):
-        """The ignored and blocked signals of a program that is no Python."""
+        """The ignored and blocked signals of a program that is not Python."""
         text = subprocess.check_output(["grep", "-E", "^Sig(Ign|Blk|Cgt)", "/proc/self/status"], text=True)
         return dict(line.split() for line in text.splitlines())
 
     def own_handlers(self):
-        """What the plugin itself has set is inherited, as from any Python."""
+        """A handler that the plugin itself has set is inherited, as in any Python program."""
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         return through_fork(signals)
@@ -158,7 +158,7 @@ class Forks:
         return through_fork((lambda: through_fork(descriptors)) if deep else descriptors)
 
     def child_keeps_its_files(self):
-        """Files that a child opens stay open in it and in its children: their numbers were the worker's once."""
+        """Files that a child opens stay open in it and in its children, though the worker has used the same numbers."""
 
         def inner():
             files = [os.open("/dev/zero", os.O_RDONLY) for _ in range(40)]
@@ -213,8 +213,8 @@ class Forks:
         """A process of the pool dies while others have work."""
         context = multiprocessing.get_context(way)
         pool = concurrent.futures.ProcessPoolExecutor(3, context)
-        # All of them, before one dies: with these start methods Python makes them as they are needed, and may fail to notice
-        # the end of one that it has just made.
+        # All of them are started before one dies: with these start methods Python starts them when they are needed, and may not
+        # notice the end of one that it has just started.
         list(pool.map(sleep_for, [0.1] * 3))
         others = [pool.submit(sleep_for, 60) for _ in range(2)]
         try:
@@ -247,7 +247,7 @@ class Forks:
             return dict(shared)
 
     def report_from_child(self):
-        """The child reports, logs and asks as if it were the worker."""
+        """The child calls report_progress, logs, and calls cancelled, like the worker."""
 
         def child():
             files = [os.open("/tmp", os.O_RDONLY) for _ in range(40)]
@@ -280,7 +280,7 @@ class Forks:
             yield os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
     def storm(self, seconds):
-        """Forks from several threads at once, while connections come and go; gives what leaked into a child."""
+        """Forks from several threads at once, while connections are opened and closed; returns what leaked into a child."""
         until, leaks = time.monotonic() + seconds, []
 
         def run():

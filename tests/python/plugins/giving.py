@@ -1,4 +1,4 @@
-"""A plugin that gives what it is asked for, as Python writes it."""
+"""A plugin that returns the value of the Python expression that it is given."""
 
 import collections
 import dataclasses
@@ -63,7 +63,7 @@ class Own:
 
 
 class Lookup:
-    """Whose attributes are keys, so that none of another name is absent as Python means it."""
+    """Its attributes are keys, so that a missing attribute raises KeyError and not AttributeError."""
 
     def __getattr__(self, name):
         raise KeyError(name)
@@ -80,14 +80,14 @@ class Same:
 
 
 class Attrs:
-    """As the package attrs makes its classes."""
+    """Like a class that the package attrs makes."""
 
     __attrs_attrs__ = (types.SimpleNamespace(name="x"), types.SimpleNamespace(name="y"))
     x, y = 1, {2}
 
 
 class First:
-    """As version 1 of pydantic makes its models."""
+    """Like a model of pydantic, version 1."""
 
     __fields__ = {"x": None}
 

@@ -1,4 +1,4 @@
-"""Plugins whose own code gets in the way of those who ask what they have."""
+"""Plugins whose own code disturbs those who inspect them."""
 
 from __future__ import annotations
 

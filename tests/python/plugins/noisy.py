@@ -1,4 +1,4 @@
-"""Prints on all roads while it is imported, and reads stdin."""
+"""Prints in every possible way while it is imported, and reads stdin."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Errors whose classes have code of their own, which ends with another error."""
+"""Errors whose classes have code that raises another error."""
 
 
 class Ended(Exception):

@@ -1,4 +1,4 @@
-"""Plugins for the worker's tests, some of them of the kind one does not wish to meet."""
+"""Plugins for the worker's tests. Some of them behave badly."""
 
 import asyncio
 import ctypes
@@ -234,7 +234,7 @@ class Echo:
         if kind == "gpu memory":
 
             class OutOfMemoryError(RuntimeError):
-                """As Torch has it."""
+                """The name of Torch's error."""
 
             raise OutOfMemoryError("CUDA out of memory")
         if kind == "exit":
@@ -285,7 +285,7 @@ class Echo:
 
 
 class Progress:
-    """Reports, looks, sleeps, spins."""
+    """Reports progress, checks for a cancel, sleeps, runs a busy loop."""
 
     def execute(self, steps=3, pause=0.0):
         for step in range(steps):
@@ -316,7 +316,7 @@ class Progress:
 
 
 class Stubborn:
-    """Ways of not noticing a cancellation."""
+    """Code that does not notice a cancellation."""
 
     def __init__(self):
         self.caught = []
@@ -455,7 +455,7 @@ class Async:
 
 
 class Configured:
-    """Has the whole life."""
+    """Has all lifecycle methods."""
 
     def __init__(self):
         self.config = None
@@ -510,7 +510,7 @@ class Families:
     """Starts processes of every kind."""
 
     def children(self):
-        """A child, a grandchild in a session of its own, and a daemon that cut all ties."""
+        """A child, a grandchild in a session of its own, and a daemon that has left its parent, session and group."""
         child = subprocess.Popen(["sleep", "1000"])
         session = subprocess.Popen(
             ["sh", "-c", "sleep 1001 & echo $!; wait"], start_new_session=True, stdout=subprocess.PIPE
@@ -552,7 +552,7 @@ class Families:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def fork_and_return(self):
-        """The classic mistake: both processes come back."""
+        """A common mistake: both processes return."""
         pid = os.fork()
         return "child" if pid == 0 else "parent"
 

@@ -1,4 +1,4 @@
-"""A plugin that imports the worker's package, as processes that it spawns have to do again."""
+"""A plugin that imports the worker's package, which the processes that it spawns must import again."""
 
 import concurrent.futures
 import multiprocessing

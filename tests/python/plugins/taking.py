@@ -1,4 +1,4 @@
-"""A plugin whose methods want more than plain data."""
+"""A plugin whose methods have parameters that are more than plain data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Parts = typing.NewType("Parts", typing.Set[str])
 
 
 def told(value):
-    """The value with the names of its classes; of a file its text."""
+    """The value with the names of its classes; for a file its text."""
     if isinstance(value, (Blob, PurePath)):
         return "%s %s" % (type(value).__name__, open(value).read())
     if isinstance(value, bytes):

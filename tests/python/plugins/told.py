@@ -1,4 +1,4 @@
-"""A little of everything that travels between a host and its worker, for the snapshots of the protocol."""
+"""Produces an example of every message between a host and its worker, for the snapshots of the protocol."""
 
 import json
 import logging
@@ -100,7 +100,7 @@ class Small:
 
 
 def record() -> None:
-    """Has the worker write down what its host asks for, a line for each request, in the file that `TOLD` names."""
+    """Makes the worker record its host's requests, one a line, in the file that `TOLD` names."""
     receive = wire.Connection.receive
 
     def recorded(self):

@@ -1,9 +1,9 @@
-//! Has confined workers try every way out that `tests/plugins/escapes` knows, at the level that this process is given by who started
-//! it, and says what came of each.
+//! Makes confined workers try every escape in `tests/plugins/escapes`, at the level of confinement that this process can use, and
+//! prints the results.
 //!
-//! `confined PLUGINS DATA` prints one JSON object: `support` (what the machine gives), `escaped` (what was reached, by plugin and case),
-//! `cases` (how many were tried), `told` (what the host says in the plugins' logs), `works` (what libraries do all day, or how that failed), `left`
-//! (processes that outlived their worker).
+//! `confined PLUGINS DATA` prints one JSON object: `support` (what the machine supports), `escaped` (what was reached, by plugin and
+//! case), `cases` (how many were tried), `told` (the host's records in the plugins' logs), `works` (results of ordinary library use, or
+//! the error), `left` (processes that outlived their worker).
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
@@ -17,7 +17,7 @@ use anyhow::{Context, Result, ensure};
 use bivium::{Call, ConfinementSupport, LogSource, PluginManager};
 use serde_json::{Value, json};
 
-/// Descriptors that a host may have open without the mark "close on exec".
+/// How many descriptors this host has open without close-on-exec.
 const INHERITED: usize = 3;
 
 #[tokio::main]
@@ -60,7 +60,7 @@ async fn main() -> Result<()> {
         escaped.extend(reached.map(|(case, what)| (format!("{name} {case}"), what.clone())));
         for case in manager.execute(name, Call::new().method("alone")).await?.json.as_array().context("names")? {
             cases += 1;
-            // It may break the connection on which its answer comes: what counts then is what the host saw.
+            // The case may break the connection for its answer: then only what the host has seen counts.
             if let Some(what) = alone(&manager, name, case, &target).await.filter(|what| !what.is_null()) {
                 escaped.insert(format!("{name} {case}"), what);
             }
@@ -93,7 +93,7 @@ async fn alone(manager: &PluginManager, name: &str, case: &Value, target: &Value
     Some(manager.execute(name, call.timeout(Duration::from_secs(20))).await.ok()?.json)
 }
 
-/// The worker's process, as the host knows it.
+/// The id of the worker's process that the host sees.
 async fn worker(manager: &PluginManager, name: &str) -> Result<u64> {
     let stats = manager.stats(name).await?;
     Ok(stats.instances.first().context("a live worker")?.id)
@@ -104,7 +104,7 @@ fn told(manager: &PluginManager, name: &str) -> Vec<String> {
     records.into_iter().filter(|record| record.source == LogSource::Host).map(|record| record.message).collect()
 }
 
-/// What there is to reach, and whether it was.
+/// The targets of the escapes, and whether they were reached.
 struct Scene {
     dir: PathBuf,
     tcp: TcpListener,
@@ -159,7 +159,7 @@ impl Scene {
         })
     }
 
-    /// What the host saw of it.
+    /// The targets that the host has seen being reached.
     fn reached(&self) -> Result<BTreeMap<String, Value>> {
         let mut found = BTreeMap::new();
         let mut note = |is: bool, what: &str| {
@@ -179,7 +179,7 @@ impl Scene {
     }
 }
 
-/// Open files that every program which this process starts would inherit.
+/// Open files that every program started by this process would inherit.
 fn inherited(dir: &Path) -> Result<Vec<std::os::fd::OwnedFd>> {
     let opened = (0..INHERITED).map(|_| {
         let file =
@@ -191,7 +191,7 @@ fn inherited(dir: &Path) -> Result<Vec<std::os::fd::OwnedFd>> {
     opened.collect()
 }
 
-/// What libraries do all day: what came of it, or the error.
+/// Ordinary use of libraries: the result, or the error.
 async fn works(manager: &PluginManager) -> Value {
     let mut found = serde_json::Map::new();
     for (method, argument) in [
@@ -220,9 +220,9 @@ async fn works(manager: &PluginManager) -> Value {
     Value::Object(found)
 }
 
-/// Starts processes that try to outlive their workers, unloads those, and gives what is left of them.
+/// Starts processes that try to outlive their workers, unloads the plugins, and returns the processes that are left.
 async fn left(manager: &PluginManager, data: &Path) -> Result<Vec<u32>> {
-    // A number that no other process on the machine sleeps for.
+    // A time that no other process on the machine sleeps for.
     let seconds = 100_000 + std::process::id();
     for name in ["escapes", "escapes-network"] {
         manager.execute(name, Call::new().method("daemon").named("seconds", seconds)).await?;
@@ -233,7 +233,7 @@ async fn left(manager: &PluginManager, data: &Path) -> Result<Vec<u32>> {
     let is_ours = |pid: &u32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let mut parts = line.split(|byte| *byte == 0).map(|part| Path::new(std::ffi::OsStr::from_bytes(part)));
-        // What runs the worker's package, which lies in the home directory of this run.
+        // Processes that run the worker's package, which is in the home directory of this run.
         let is_named = parts.any(|part| part == Path::new(&sleeps) || part.starts_with(data));
         is_named && *pid != std::process::id() && parent_is_gone(*pid)
     };
@@ -241,7 +241,7 @@ async fn left(manager: &PluginManager, data: &Path) -> Result<Vec<u32>> {
         let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_ours).collect()
     };
-    // What was killed takes a moment to end.
+    // A killed process takes a moment to end.
     let until = Instant::now() + Duration::from_secs(5);
     while !all().is_empty() && Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -249,7 +249,7 @@ async fn left(manager: &PluginManager, data: &Path) -> Result<Vec<u32>> {
     Ok(all())
 }
 
-/// Whether a process is none of the guards and workers that still serve: those are below this process.
+/// Whether a process does not belong to a guard or worker that still serves: those are below this process.
 fn parent_is_gone(pid: u32) -> bool {
     let mut above = pid;
     for _ in 0..64 {

@@ -1,5 +1,5 @@
-//! Measures what `docs/sandbox.md` says of time: how long after its deadline or cancel a guest stops, alone and when many
-//! are cancelled together, and what spinners cost their neighbours.
+//! Measures the times in `docs/limits.md`: how long after its deadline or cancel a guest stops, alone and when many
+//! are cancelled together, and how much busy loops slow down other plugins.
 //!
 //!     cargo run --release -p bivium-tests --bin latency
 //!
@@ -18,11 +18,11 @@ use tokio::runtime::Builder;
 const UNTIL: Duration = Duration::from_millis(50);
 const REPEATS: usize = 20;
 const NEIGHBOUR_CALLS: usize = 300;
-/// Guests that are cancelled together, and how often.
+/// How many guests are cancelled together.
 const STORM: usize = 64;
 const STORMS: usize = 10;
 
-/// The `share`-th part of what was measured, in milliseconds.
+/// The quantile of the measured times, in milliseconds.
 fn quantile(times: &mut [Duration], share: f64) -> f64 {
     times.sort_unstable();
     let at = (times.len() as f64 * share).ceil() as usize;
@@ -80,7 +80,7 @@ async fn overshoot(manager: &PluginManager, plugin: &str, method: &'static str, 
     }))
 }
 
-/// How long after they are cancelled together all of many busy guests have come back.
+/// How long it takes until all of many busy guests have ended after they are cancelled together.
 async fn storm(manager: &PluginManager, method: &'static str) -> Result<Value> {
     let mut times = Vec::new();
     for _ in 0..STORMS {
@@ -94,7 +94,7 @@ async fn storm(manager: &PluginManager, method: &'static str) -> Result<Value> {
         while manager.stats("misbehave").await?.running < STORM as u64 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        // All of them have computed for some ticks.
+        // Long enough for all of them to have run for some ticks.
         tokio::time::sleep(UNTIL * 4).await;
         let begun = Instant::now();
         calls.iter().for_each(|(handle, _)| handle.cancel());
@@ -112,7 +112,7 @@ async fn storm(manager: &PluginManager, method: &'static str) -> Result<Value> {
     }))
 }
 
-/// A component whose one call is little more than one instruction over so much memory.
+/// A component whose calls are little more than one instruction over much memory.
 const BULK: &str = r#"(component
     (core module $m
         (memory 0)
@@ -126,8 +126,8 @@ const BULK: &str = r#"(component
     (func (export "fill") (param "bytes" u32) (canon lift (core func $i "fill")))
     (func (export "copy") (param "bytes" u32) (canon lift (core func $i "copy"))))"#;
 
-/// How long a call takes that cannot be interrupted since it is one instruction: filling memory that has not been touched
-/// before, filling it again, and copying one half of it onto the other.
+/// How long a call takes that cannot be interrupted because it is one instruction: filling memory that was not used
+/// before, filling it again, and copying one half of it to the other.
 async fn bulk(directory: &std::path::Path, mib: u32) -> Result<Value> {
     std::fs::write(directory.join("bulk.wasm"), wat::parse_str(BULK)?)?;
     let manifest = json!({
@@ -152,7 +152,7 @@ async fn neighbour_calls(manager: &PluginManager) -> Result<Vec<Duration>> {
     for n in 0..NEIGHBOUR_CALLS {
         let begun = Instant::now();
         let call = Call::new().named("text", n.to_string());
-        // On the runtime's threads, as a server's calls are.
+        // On the runtime's threads, like the calls of a server.
         let manager = manager.clone();
         tokio::spawn(async move { manager.execute("neighbour", call).await }).await??;
         times.push(begun.elapsed());

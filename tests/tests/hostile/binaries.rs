@@ -1,4 +1,4 @@
-//! Files that are no component, or none for this host.
+//! Files that are not components, or not for this host.
 
 use bivium::ErrorCode;
 use serde_json::json;
@@ -33,7 +33,7 @@ async fn hostile_truncated_binary() {
     }
 }
 
-/// A flipped bit may leave a component that is valid: it then runs, traps or answers, and hurts nobody.
+/// A component may still be valid after a bit was flipped: it then runs, traps or answers, and does not affect others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_bit_flipped_binaries() {
     let whole = std::fs::read(guest("misbehave")).unwrap();

@@ -1,5 +1,5 @@
-//! A component that was granted a little, and what it tries to get of the rest: other files, more rights to the same ones,
-//! the environment. Every single operation is tried in `crates/bivium-wasm/tests/permissions.rs`.
+//! A component with few grants tries to get more: other files, more rights to the same files, the environment. Every single
+//! operation is tried in `crates/bivium-wasm/tests/permissions.rs`.
 
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::scene::{Scene, guest};
 
-/// Two directories that are granted, one that is not, and ways from the first into the last.
+/// Two directories that are granted, one that is not, and links from the first into the last.
 struct Place(tempfile::TempDir);
 
 impl Place {
@@ -122,7 +122,7 @@ async fn hostile_environment_probe() {
 async fn hostile_a_granted_root_shows_no_exchange() {
     let permissions = json!({"filesystem": [{"path": "/", "guest": "/", "mode": "read"}]});
     let scene = Scene::of(&guest("probe"), json!({"permissions": permissions})).await;
-    // Another host's, which came later, in the usual place.
+    // The blob of another host, which was started later, in the usual place.
     let exchange = Exchange::open().unwrap();
     let blob = exchange.write(b"of another plugin", "text/plain").unwrap();
     let session = exchange.directories().remove(0);

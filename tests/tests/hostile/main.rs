@@ -1,8 +1,8 @@
-//! The hostile suite: components that do what no component should, one test each.
+//! The hostile suite: components that do what no component should do, one test each.
 //!
-//! Every test asserts the code that the caller gets and, by [`Scene::attack`], that a well-behaved plugin on the same engine
-//! and the same threads answers a hundred calls meanwhile, each answer checked. `docs/sandbox.md` says which promise each
-//! test stands for.
+//! Every test checks the error code that the caller gets and, by [`Scene::attack`], that a well-behaved plugin on the same engine
+//! and the same threads answers a hundred calls correctly meanwhile. `sandbox.md`, `network.md` and `limits.md` in
+//! `docs/` say which promise each test checks.
 
 mod binaries;
 mod blobs;

@@ -1,4 +1,4 @@
-//! Guests that take or return too much.
+//! Guests that use too much memory or return too much data.
 
 use bivium::{Call, ErrorCode};
 use serde_json::json;
@@ -21,7 +21,7 @@ async fn hostile_recursion() {
     scene.end().await;
 }
 
-/// A component in text, whose recursion meets the host's bound of the stack and not one of its own.
+/// A component as text, whose recursion reaches the host's stack limit and not one of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_recursion_on_the_hosts_stack() {
     let text = r#"(component

@@ -1,4 +1,4 @@
-//! A component that may reach one server, and what it tries besides. Names are the scene's own: no packet leaves this
+//! A component that may reach one server tries to reach others. The test resolves names itself: no packet leaves this
 //! machine. Every single request is tried in `crates/bivium-wasm/tests/network`.
 
 use std::io::ErrorKind;
@@ -13,7 +13,7 @@ use crate::scene::{Scene, guest};
 
 const KEY: &str = "permissions.network";
 
-/// A server that answers nobody: connections wait for ever.
+/// A server that never answers: connections wait for ever.
 struct Silent(TcpListener);
 
 impl Silent {

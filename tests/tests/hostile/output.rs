@@ -1,4 +1,4 @@
-//! Guests that write without measure.
+//! Guests that write without a limit.
 
 use bivium::{Call, ErrorCode, LogSource};
 use serde_json::json;
@@ -13,7 +13,7 @@ async fn hostile_a_million_log_lines() {
     let records = scene.manager.logs("attacker", usize::MAX).unwrap();
     let told =
         records.iter().find(|record| record.source == LogSource::Host && record.message.contains("were dropped"));
-    assert!(told.is_some_and(|record| record.message.contains("limits.log_records")), "the flood is told");
+    assert!(told.is_some_and(|record| record.message.contains("limits.log_records")), "the flood is reported");
     scene.still_serves().await;
     scene.end().await;
 }
@@ -32,6 +32,6 @@ async fn hostile_stdout_flood() {
     scene.attack(scene.execute(Call::new().method("print").named("lines", 200_000))).await.unwrap();
     let records = scene.manager.logs("attacker", usize::MAX).unwrap();
     assert!(records.iter().any(|record| record.source == LogSource::Stdout));
-    assert!(records.iter().any(|record| record.message.contains("were dropped")), "the flood is told");
+    assert!(records.iter().any(|record| record.message.contains("were dropped")), "the flood is reported");
     scene.end().await;
 }

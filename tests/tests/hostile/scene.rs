@@ -1,4 +1,4 @@
-//! What every test of the suite needs: a host with an attacker and a neighbour.
+//! The setup of every test of the suite: a host with an attacker and a neighbour.
 
 use std::future::Future;
 use std::io;
@@ -11,7 +11,7 @@ use bivium_tests::root;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
-/// Generous against a busy machine; what is not stopped never ends.
+/// Long enough for a busy machine; an attack that is not stopped never ends.
 pub(crate) const STOPPED: Duration = Duration::from_secs(60);
 
 /// The attacker's name.
@@ -27,7 +27,7 @@ pub(crate) struct Scene {
     directory: tempfile::TempDir,
 }
 
-/// All names that there are.
+/// The resolver of the test.
 struct Names;
 
 impl Resolver for Names {
@@ -61,20 +61,20 @@ impl Scene {
         Self::of(&guest("misbehave"), more).await
     }
 
-    /// Any component as the attacker, loaded.
+    /// The given component as the attacker, loaded.
     pub(crate) async fn of(component: &Path, more: Value) -> Self {
         let scene = Self::with(component, more).await;
         scene.manager.load(ATTACKER).await.unwrap();
         scene
     }
 
-    /// A component in text as the attacker, loaded.
+    /// A component as text as the attacker, loaded.
     pub(crate) async fn text(text: &str, more: Value) -> Self {
         let (_kept, path) = write(&wat::parse_str(text).unwrap());
         Self::of(&path, more).await
     }
 
-    /// Any component as the attacker, not loaded yet.
+    /// The given component as the attacker, not loaded yet.
     pub(crate) async fn with(component: &Path, more: Value) -> Self {
         let directory = tempfile::tempdir().unwrap();
         declare(directory.path(), ATTACKER, component, more);
@@ -126,7 +126,7 @@ impl Scene {
         self.fails(Call::new().method(method), code, words).await
     }
 
-    /// All that a stream of the attacker's gives before it ends, and how it ends.
+    /// All items of a stream of the attacker, and how the stream ends.
     pub(crate) async fn drain(&self, call: Call) -> (Vec<Value>, Option<PluginError>) {
         let mut items = Vec::new();
         let mut stream = match self.manager.execute_stream(ATTACKER, call).await {
@@ -152,7 +152,7 @@ impl Scene {
         }
     }
 
-    /// The attacker's plugin serves: by a new instance if the last one had to go.
+    /// Checks that the attacker's plugin serves, by a new instance if the last one was dropped.
     pub(crate) async fn still_serves(&self) {
         let call = Call::new().method("echo").named("a", 1);
         assert_eq!(self.execute(call).await.unwrap().json, json!({"a": 1}));
@@ -163,7 +163,7 @@ impl Scene {
         for report in self.manager.unload_all().await {
             report.result.unwrap();
         }
-        // A write that was under way when its call ended goes on to its end, on a thread of its own.
+        // A write that was in progress when its call ended is finished on a thread of its own.
         let gone = async {
             while self.manager.exchange().usage().blobs > 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -175,7 +175,7 @@ impl Scene {
     }
 }
 
-/// A component in a file of its own, for as long as the directory is kept.
+/// Writes a component to a file, which exists as long as the directory.
 pub(crate) fn write(component: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("component.wasm");

@@ -39,7 +39,7 @@ async fn hostile_never_ending_stream_is_dropped_by_its_reader() {
         }
     };
     scene.attack(read).await;
-    // Served by the same instance: the guest let go of the stream.
+    // Served by the same instance: the guest has dropped the stream.
     let drops = scene.execute(Call::new().method("drops")).await.unwrap();
     assert_eq!(drops.json, 1);
     assert_eq!(scene.manager.stats("attacker").await.unwrap().restarts, 0);

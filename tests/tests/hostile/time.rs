@@ -38,7 +38,7 @@ async fn hostile_busy_loop_is_cancelled() {
     let handle = call.handle().clone();
     let cancelled = async {
         let (result, ()) = tokio::join!(scene.execute(call), async {
-            // The neighbour's calls give the spinner time to begin.
+            // The neighbour's calls give the busy loop time to begin.
             tokio::time::sleep(SOON).await;
             handle.cancel();
         });
@@ -50,7 +50,7 @@ async fn hostile_busy_loop_is_cancelled() {
     scene.end().await;
 }
 
-/// More spinners than threads: the runtime's own timers are then looked after seldom.
+/// More busy loops than threads: the runtime then checks its timers rarely.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn hostile_many_busy_loops_on_one_thread() {
     let scene = Scene::misbehave(json!({"instances": {"max": 6}})).await;
@@ -67,7 +67,7 @@ async fn hostile_many_busy_loops_on_one_thread() {
 async fn hostile_endless_host_calls() {
     let scene = Scene::misbehave(json!({"limits": {"blob_mb": 16_384}})).await;
     let error = scene.attack(scene.execute(Call::new().method("write-for-ever").timeout(SOON))).await.unwrap_err();
-    // Where memory is short the exchange may be full first.
+    // On a machine with little memory the exchange may be full first.
     assert!(matches!(error.code(), ErrorCode::Timeout | ErrorCode::ResourceExhausted), "{error}");
     scene.still_serves().await;
     scene.end().await;

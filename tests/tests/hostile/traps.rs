@@ -10,7 +10,7 @@ async fn hostile_trap_in_initialize() {
     let scene = Scene::misbehave(json!({})).await;
     let error = scene.attack(scene.manager.update_config("attacker", json!({"initialize": "trap"}))).await.unwrap_err();
     scene.says(&error, ErrorCode::Crashed, &["trapped"]);
-    // With the configuration before.
+    // With the previous configuration.
     scene.still_serves().await;
     scene.end().await;
 }

@@ -12,7 +12,7 @@ const SOON: Duration = Duration::from_secs(1);
 #[tokio::test]
 async fn misbehaving_segfault() {
     let scene = Scene::loaded(json!({})).await;
-    // The interpreter's own fault handler tells where.
+    // The interpreter's own fault handler prints where.
     scene.fails_in("segfault", ErrorCode::Crashed, &["SIGSEGV", "in the middle of a call"]).await;
     scene.end().await;
 }
@@ -21,7 +21,7 @@ async fn misbehaving_segfault() {
 async fn misbehaving_killed_by_signal_9() {
     let scene = Scene::loaded(json!({})).await;
     let error = scene.fails_in("kill", ErrorCode::Crashed, &["SIGKILL", "the last words"]).await;
-    assert!(!error.to_string().contains("memory"), "not every kill is for want of memory: {error}");
+    assert!(!error.to_string().contains("memory"), "not every kill is because of memory: {error}");
     scene.end().await;
 }
 
@@ -52,7 +52,7 @@ async fn misbehaving_holds_the_interpreter_lock() {
     assert_eq!(held.json, "held", "it is not killed for it");
     let after = scene.manager.stats("naughty").await.unwrap();
     assert_eq!((after.restarts, after.instances[0].id), (0, before.instances[0].id));
-    // A cancel works all the same.
+    // A cancel works nevertheless.
     let call = Call::new().method("hold_the_lock_for_ever");
     let handle = call.handle().clone();
     let (result, ()) = tokio::join!(scene.execute(call), async {

@@ -1,7 +1,7 @@
-//! The misbehaving-worker suite: Python plugins that do what no plugin should, one test each.
+//! The misbehaving-worker suite: Python plugins that do what no plugin should do, one test each.
 //!
-//! Every test asserts the code that the caller gets, that it gets it in time, and by [`Scene::end`] that nothing is left: no
-//! process of the plugin's and no file in the exchange.
+//! Every test checks the error code that the caller gets, that it gets it in time, and by [`Scene::end`] that nothing is left: no
+//! process of the plugin and no file in the exchange.
 
 mod calls;
 mod replies;

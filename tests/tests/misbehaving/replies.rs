@@ -1,4 +1,4 @@
-//! Workers that do not keep to the protocol: what a plugin can make of the process that it runs in.
+//! Workers that break the protocol, because their plugin has changed the process in which it runs.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ async fn misbehaving_endless_body() {
 #[tokio::test]
 async fn misbehaving_endless_head() {
     let scene = Scene::loaded(json!({})).await;
-    // The worker may have ended over the connection that the host closed before the host says why.
+    // The worker may end because the host has closed its connection, before the host gives the reason.
     let call = Call::new().method("endless_head");
     scene.fails(call, &[ErrorCode::Protocol, ErrorCode::Crashed], &[]).await;
     scene.end().await;
@@ -70,7 +70,7 @@ async fn misbehaving_slow_loris() {
 #[tokio::test]
 async fn misbehaving_shuts_its_connection() {
     let scene = Scene::loaded(json!({})).await;
-    // The answer itself may come through before the connection goes.
+    // The answer itself may arrive before the connection is closed.
     let _ = scene.execute(Call::new().method("shut_its_connection")).await;
     let _ = scene.execute(Call::new()).await;
     scene.still_serves().await;

@@ -1,4 +1,4 @@
-//! Results and exceptions that are no JSON.
+//! Results and exceptions that are not JSON.
 
 use bivium::{Call, ErrorCode};
 use serde_json::json;
@@ -26,7 +26,7 @@ async fn misbehaving_value_that_cannot_be_written() {
 #[tokio::test]
 async fn misbehaving_nan_and_infinity() {
     let scene = Scene::loaded(json!({})).await;
-    // JSON has neither, and text in their place could not be told from text.
+    // JSON has neither, and a text in their place could not be distinguished from an ordinary text.
     let error = scene.execute(Call::new().method("not_finite")).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::PluginFailed, "{error}");
     assert!(error.to_string().contains("result[0]"), "it says where: {error}");

@@ -1,4 +1,4 @@
-//! What every test of the suite needs: a host, the plugin `naughty`, and eyes for what is left behind.
+//! The setup of every test of the suite: a host, the plugin `naughty`, and checks for what is left behind.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,7 +8,7 @@ use bivium::{Call, ErrorCode, Payload, PluginError, PluginManager};
 use bivium_tests::{processes, root};
 use serde_json::{Value, json};
 
-/// Generous against a busy machine; what is not stopped takes minutes or never ends.
+/// Long enough for a busy machine; a call that is not stopped takes minutes or never ends.
 pub(crate) const IN_TIME: Duration = Duration::from_secs(30);
 
 const NAME: &str = "naughty";
@@ -16,13 +16,13 @@ const MARK: &str = "NAUGHTY_MARK";
 
 pub(crate) struct Scene {
     pub(crate) manager: PluginManager,
-    /// Stands in the environment of every process of this test's plugin, as [`MARK`].
+    /// The value of [`MARK`] in the environment of every process of this test's plugin.
     mark: String,
     _directory: tempfile::TempDir,
 }
 
 impl Scene {
-    /// A host that knows the plugin. `at_import` is what it does then, if anything.
+    /// A host with the plugin. `at_import` says what the plugin does when it is imported, if anything.
     pub(crate) fn new(at_import: &str, more: Value) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let mark = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));

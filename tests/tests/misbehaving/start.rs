@@ -1,4 +1,4 @@
-//! Workers that do not get as far as their first call.
+//! Workers that end before their first call.
 
 use bivium::ErrorCode;
 use serde_json::json;

@@ -103,7 +103,7 @@ fn a_denial_behind_an_error_ends_the_program_with_its_status_and_names_the_permi
         return;
     }
     ran.assert_status(5);
-    for part in ["the model cannot be loaded", "behind it is ", "permissions.filesystem"] {
+    for part in ["the model cannot be loaded", "it was caused by ", "permissions.filesystem"] {
         assert!(ran.stderr.contains(part), "{part}: {}", ran.all());
     }
     let ran = place.run(&["run", "kept", "--method", "fetch"]);

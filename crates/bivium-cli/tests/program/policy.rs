@@ -69,10 +69,10 @@ fn a_policy_that_confines_and_enforces_is_named_with_its_rule() {
     }
     place.write("policy.json", r#"{"confine": true, "enforce": true}"#);
     let ran = place.run(&[RUN.as_slice(), &[&path]].concat());
-    let told = "reads: the host's policy policy.json has `enforce`, and this machine cannot hold the plugin's worker to its \
-                permissions and limits: ";
+    let told = "reads: the host's policy policy.json has `enforce`, and this machine cannot enforce all permissions and \
+                limits of the plugin's worker: ";
     assert!(ran.assert_status(5).stderr.contains(told), "{}", ran.all());
-    assert!(ran.stderr.contains("take `enforce` out of the host's policy policy.json"), "{}", ran.all());
+    assert!(ran.stderr.contains("remove `enforce` from the host's policy policy.json"), "{}", ran.all());
     assert!(denials(&place).iter().any(|(permission, ..)| permission == "enforce"), "{:?}", denials(&place));
     place.assert_clean();
 }

@@ -94,7 +94,7 @@ fn validate_reports_everything_that_a_confined_plugin_cannot_import() {
     --- stdout
     manifests/own/out.json: requirements[0]: "a @ git+https://e.example/a" would have to be built, which runs its author's code
     manifests/own/out.json: requirements[2]: "c @ https://e.example/c.tar.gz" would have to be built, which runs its author's code
-    manifests/own/out.json: `source` ([DIR]/manifests/own/..) lies outside the manifest's directory; put the modules beside the manifest, or grant that directory in permissions.filesystem
+    manifests/own/out.json: `source` ([DIR]/manifests/own/..) is outside the manifest's directory; put the modules beside the manifest, or grant that directory in permissions.filesystem
     --- stderr
     "#);
 }
@@ -118,8 +118,8 @@ fn validate_reports_all_wrong_names_in_a_python_manifest() {
     [DIR]/manifests/class.json: ok, plugin class
     [DIR]/manifests/class.json: warning: class: the module words has no class Wrods; did you mean `Words`?
     [DIR]/manifests/file.json: ok, plugin file
-    [DIR]/manifests/file.json: warning: source: [DIR]/manifests/words.py is a file: name its directory
-    [DIR]/manifests/file.json: warning: module: words.py is the name of a file: write that of the module, `words`
+    [DIR]/manifests/file.json: warning: source: [DIR]/manifests/words.py is a file: name the directory that it lies in
+    [DIR]/manifests/file.json: warning: module: words.py is the name of a file: write the name of the module, `words`
     [DIR]/manifests/init.json: init: its constructor needs `model`, and takes no `siez` (did you mean `size`?); give what it takes in `init_args` in [DIR]/manifests/init.json
     [DIR]/manifests/module.json: ok, plugin module
     [DIR]/manifests/module.json: warning: module: the module wrods is not in [DIR]/manifests; did you mean `words`?

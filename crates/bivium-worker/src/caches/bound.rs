@@ -1,16 +1,16 @@
-//! Cutting a cache down to its limit: what was used least recently goes first.
+//! Cuts a cache down to its limit: the parts that were used least recently are removed first.
 //!
-//! The parts that go are what libraries themselves take for one thing: what lies directly in a library's directory, and in the `hub` of
-//! Hugging Face each model. Nobody may write there meanwhile: a name on the way could become a link.
+//! A part is what a library itself treats as one unit: an entry of the library's directory, and in the `hub` of
+//! Hugging Face each model. Nobody may write to the cache meanwhile: a directory could be replaced by a link.
 
 use std::path::{Path, PathBuf};
 
 use crate::disk::{Usage, children, usage};
 
-/// A directory whose parts go one by one.
-const SHELVES: &[&str] = &["huggingface/hub"];
+/// Directories whose entries are parts of their own.
+const SPLIT: &[&str] = &["huggingface/hub"];
 
-/// Removes what was used least recently until no more than `most` bytes are left; says how many went.
+/// Removes the least recently used parts until at most `most` bytes are left; returns how many bytes were removed.
 pub(super) fn cut(files: &Path, most: u64) -> u64 {
     let mut parts = parts(files);
     let mut bytes: u64 = parts.iter().map(|part| part.usage.bytes).sum();
@@ -20,7 +20,7 @@ pub(super) fn cut(files: &Path, most: u64) -> u64 {
         if bytes <= most {
             break;
         }
-        // What cannot be removed stays, and counts the next time.
+        // A part that cannot be removed stays, and is tried again the next time.
         if remove(&part.path).is_ok() {
             bytes = bytes.saturating_sub(part.usage.bytes);
         }
@@ -37,15 +37,15 @@ struct Part {
     usage: Usage,
 }
 
-/// What goes as one.
+/// The parts, each removed as a whole.
 fn parts(files: &Path) -> Vec<Part> {
-    let shelves: Vec<PathBuf> = SHELVES.iter().map(|shelf| files.join(shelf)).collect();
+    let split: Vec<PathBuf> = SPLIT.iter().map(|directory| files.join(directory)).collect();
     let mut left: Vec<PathBuf> = children(files);
     let mut parts = Vec::new();
     while let Some(path) = left.pop() {
         let is_dir = path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
         let is_library = path.parent() == Some(files);
-        if is_dir && (is_library || shelves.contains(&path)) {
+        if is_dir && (is_library || split.contains(&path)) {
             left.extend(children(&path));
         } else {
             let usage = usage(&path);
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_used_least_recently_goes_until_the_rest_fits() {
+    fn the_least_recently_used_parts_are_removed_until_the_rest_fits() {
         let dir = tempfile::tempdir().unwrap();
         let files = dir.path();
         let used = |name: &str, hours: u64| {

@@ -19,12 +19,12 @@ use crate::environment::embedded::is_private;
 use crate::manifest::PythonManifest;
 use crate::places::WorkerPlaces;
 
-/// Whoever cleans a cache takes no longer, unless it was stopped.
+/// Cleaning a cache takes no longer than this, unless the process that does it was stopped.
 const CLEANING: Duration = Duration::from_secs(60);
-/// How often a lock that another holds is tried.
+/// How often a lock that another process holds is tried.
 const TRY: Duration = Duration::from_millis(20);
 
-/// A plugin's cache, for as long as it is in use. Nobody removes it meanwhile. One in which nothing was kept goes with it.
+/// A plugin's cache while it is in use. Nobody removes it meanwhile. When dropped, an empty cache is removed.
 #[derive(Debug)]
 pub(crate) struct Kept {
     /// Where its libraries write.
@@ -34,7 +34,7 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// The cache of a plugin that is loaded. None if there is no place for it, which is told in the plugin's log.
+    /// The cache of a plugin that is loaded. None if it cannot be used; the plugin's log says why.
     pub(crate) async fn of(
         places: &WorkerPlaces,
         manifest: &PythonManifest,
@@ -53,23 +53,24 @@ impl Kept {
             Ok(Err(why)) => why,
             Err(error) => error.to_string(),
         };
-        let message =
-            format!("what its libraries keep for later goes with each worker, since there is no place for it: {why}");
+        let message = format!(
+            "its cache cannot be used, so the files that its libraries cache are deleted with each worker: {why}"
+        );
         context.log.push(LogLevel::Warn, LogSource::Host, 0, None, &message);
         None
     }
 
-    /// Takes the plugin's cache below the host's into use, and makes it unless it is there. One that is larger than `most` bytes is cut
-    /// down before, unless another host uses it. Blocks on the file system.
+    /// Opens the plugin's cache below the host's cache, and makes it if it does not exist. If it is larger than `most` bytes it is first
+    /// cut down, unless another host uses it. Blocks on the file system.
     ///
     /// # Errors
-    /// What keeps it from being made or locked.
+    /// Why it cannot be made or locked.
     pub(crate) fn take(cache: &Path, manifest: &PythonManifest, confined: bool, most: u64) -> io::Result<Self> {
         let plugins = std::path::absolute(cache)?.join(PLUGINS);
         let directory = plugins.join(key(manifest, confined));
         private().recursive(true).create(&directory)?;
         if let Some(open) = [&plugins, &directory].into_iter().find(|directory| !is_private(directory)) {
-            return Err(io::Error::other(format!("others may write to {}", open.display())));
+            return Err(io::Error::other(format!("other users may write to {}", open.display())));
         }
         if let Some(alone) = alone(&directory) {
             let cut = bound::cut(&directory.join(FILES), most);
@@ -81,7 +82,7 @@ impl Kept {
         let lock = shared(&directory)?;
         let files = directory.join(FILES);
         private().recursive(true).create(&files)?;
-        // For people alone, as is the time of use.
+        // The description and the time of use are only for people.
         let _ = describe(&directory, manifest, confined);
         let _ = lock.set_modified(SystemTime::now());
         Ok(Self { files, directory, lock: Some(lock) })
@@ -91,7 +92,7 @@ impl Kept {
 impl Drop for Kept {
     fn drop(&mut self) {
         drop(self.lock.take());
-        // Asked first without the lock: most have something in them.
+        // Checked first without the lock: most caches are not empty.
         let is_empty = || std::fs::read_dir(&self.files).is_ok_and(|mut entries| entries.next().is_none());
         if is_empty()
             && let Some(_alone) = alone(&self.directory)
@@ -102,20 +103,20 @@ impl Drop for Kept {
     }
 }
 
-/// Others of this machine have no business there.
+/// Makes directories that only this user may enter.
 fn private() -> DirBuilder {
     let mut builder = DirBuilder::new();
     builder.mode(0o700);
     builder
 }
 
-/// The name of a plugin's cache. A manifest's name alone would not do: there may be another plugin of that name elsewhere.
+/// The name of a plugin's cache. The plugin's name alone is not enough: there may be another plugin with that name elsewhere.
 pub(super) fn key(manifest: &PythonManifest, confined: bool) -> String {
     let path = manifest.path.canonicalize().unwrap_or_else(|_| manifest.path.clone());
     let PythonObject { module, name, kind, .. } = &manifest.python.object;
     let code = (*kind != PythonKind::Function).then_some([module, name]).map_or([None, None], |names| names.map(Some));
     let source = manifest.python.source.as_ref().map(|source| source.to_string_lossy().into_owned());
-    // What is in no file is told apart by what it names.
+    // A manifest that is not in a file is identified by its content.
     let whole = if manifest.path.is_file() {
         json!([path.to_string_lossy(), manifest.name, confined])
     } else {
@@ -125,13 +126,13 @@ pub(super) fn key(manifest: &PythonManifest, confined: bool) -> String {
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Locks a cache against everybody, if nobody uses it.
+/// Locks a cache exclusively, if nobody uses it.
 pub(super) fn alone(directory: &Path) -> Option<File> {
     let file = File::open(directory).ok()?;
     (file.try_lock().is_ok() && is_at(&file, directory)).then_some(file)
 }
 
-/// Locks a cache against removal. Waits while somebody cleans it, and makes it again where it went meanwhile.
+/// Locks a cache against removal. Waits while it is being cleaned, and makes it again if it was removed meanwhile.
 fn shared(directory: &Path) -> io::Result<File> {
     let start = Instant::now();
     loop {
@@ -144,12 +145,12 @@ fn shared(directory: &Path) -> io::Result<File> {
             Err(TryLockError::WouldBlock) => std::thread::sleep(TRY),
         }
         if start.elapsed() > CLEANING {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "another program goes on cleaning it"));
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "another program is still cleaning it"));
         }
     }
 }
 
-/// Whether what was opened is still what lies there.
+/// Whether the file that was opened is still the one at this path.
 fn is_at(file: &File, directory: &Path) -> bool {
     let (Ok(opened), Ok(there)) = (file.metadata(), directory.symlink_metadata()) else { return false };
     (opened.dev(), opened.ino()) == (there.dev(), there.ino())
@@ -173,7 +174,7 @@ mod tests {
     const LARGE: u64 = 1 << 40;
 
     #[test]
-    fn a_cache_is_one_plugins_in_one_form() {
+    fn each_plugin_has_a_cache_for_each_form() {
         let dir = tempfile::tempdir().unwrap();
         let (one, other) = (manifest_at(&dir.path().join("one"), "p"), manifest_at(&dir.path().join("other"), "p"));
         let same = manifest_at(&dir.path().join("one"), "p");
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_lasts_and_what_is_empty_goes() {
+    fn a_cache_with_files_is_kept_and_an_empty_one_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let manifest = manifest_at(&dir.path().join("m"), "p");
         let take = || Kept::take(dir.path(), &manifest, true, LARGE).unwrap();
@@ -193,7 +194,7 @@ mod tests {
         let directory = kept.directory.clone();
         assert_eq!(directory.metadata().unwrap().mode() & 0o777, 0o700);
         drop(kept);
-        assert!(directory.exists(), "another uses it");
+        assert!(directory.exists(), "it is in use");
         drop(second);
         assert!(!directory.exists());
 
@@ -206,18 +207,18 @@ mod tests {
     }
 
     #[test]
-    fn one_that_others_may_write_to_is_not_used() {
+    fn a_cache_that_others_may_write_to_is_not_used() {
         let dir = tempfile::tempdir().unwrap();
         let manifest = manifest_at(&dir.path().join("m"), "p");
         let plugins = dir.path().join(PLUGINS);
         DirBuilder::new().create(&plugins).unwrap();
         std::fs::set_permissions(&plugins, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
         let error = Kept::take(dir.path(), &manifest, true, LARGE).unwrap_err().to_string();
-        assert!(error.contains("others may write to"), "{error}");
+        assert!(error.contains("other users may write to"), "{error}");
     }
 
     #[test]
-    fn one_over_its_limit_is_cut_down_when_nobody_uses_it() {
+    fn a_cache_over_its_limit_is_cut_down_when_it_is_not_used() {
         let dir = tempfile::tempdir().unwrap();
         let manifest = manifest_at(&dir.path().join("m"), "p");
         let kept = Kept::take(dir.path(), &manifest, false, LARGE).unwrap();

@@ -1,4 +1,4 @@
-//! What plugins keep in their caches, and removing it.
+//! Lists the caches of plugins, and removes them.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -10,23 +10,23 @@ use super::hold::alone;
 use super::{ABOUT, FILES, PLUGINS};
 use crate::{disk, environment};
 
-/// What a plugin's libraries keep.
+/// The cache of a plugin's libraries.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct KeptCache {
     /// The name of its directory.
     pub key: String,
-    /// The plugin; none if that was lost.
+    /// The plugin; None if the description is missing.
     pub plugin: Option<String>,
     /// Its manifest.
     pub manifest: Option<PathBuf>,
-    /// Whether it is that of the plugin in its confined form.
+    /// Whether it is the cache of the confined form of the plugin.
     pub confined: bool,
-    /// Where it lies.
+    /// Its directory.
     pub path: PathBuf,
-    /// How many files there are in it.
+    /// How many files it contains.
     pub files: u64,
-    /// Their size.
+    /// Their total size.
     pub bytes: u64,
     /// When a host last began to use it.
     pub used: Option<SystemTime>,
@@ -69,7 +69,7 @@ pub fn kept_caches(cache: Option<&Path>) -> Result<Vec<KeptCache>> {
     Ok(kept)
 }
 
-/// Removes a plugin's cache, unless a host has the plugin loaded. Says whether it is gone. Blocks on the file system.
+/// Removes a plugin's cache, unless a host has the plugin loaded. Returns whether it is gone. Blocks on the file system.
 ///
 /// # Errors
 /// `internal` or `denied` if it cannot be removed.

@@ -1,15 +1,15 @@
-//! What a plugin's libraries keep to be quicker the next time: models, compiled kernels, fonts. Each plugin has a directory of its
-//! own on disk for that, which outlasts its workers and goes to no other plugin; its confined form and its trusted form have two, since
-//! code that a confined worker leaves there would run with more rights.
+//! Caches of a plugin's libraries: models, compiled kernels, fonts. Each plugin has a directory of its own on disk for them, which is
+//! kept when its workers end and is used by no other plugin. Its confined form and its trusted form have separate caches: otherwise code
+//! that a confined worker puts there could run with more rights.
 //!
 //! ```text
-//! CACHE/plugins/KEY/              locked by every host that has the plugin loaded; KEY is a digest of its manifest's path, its name and form
-//!                   plugin.json   whose it is, for people; out of the worker's reach
+//! CACHE/plugins/KEY/              locked by every host that has it loaded; KEY is a digest of the manifest's path, the name and the form
+//!                   plugin.json   which plugin it belongs to, for people; the worker cannot reach it
 //!                   files/        what the libraries write
 //! ```
 //!
 //! - [`Kept`]: a plugin's directory while it is loaded (`hold`), cut down to its limit before that (`bound`);
-//! - `names`: the variables that lead libraries there;
+//! - `names`: the variables that tell libraries to use it;
 //! - [`kept_caches`], [`remove_cache`]: for people (`list`).
 
 mod bound;
@@ -21,11 +21,11 @@ pub(crate) use hold::Kept;
 pub use list::{KeptCache, kept_caches, remove_cache};
 pub(crate) use names::name;
 
-/// Where caches of plugins lie in the host's cache.
+/// The directory of plugins' caches in the host's cache.
 const PLUGINS: &str = "plugins";
-/// Whose a cache is.
+/// The file that says which plugin a cache belongs to.
 const ABOUT: &str = "plugin.json";
-/// What the plugin sees of it.
+/// The directory that the plugin can use.
 const FILES: &str = "files";
 
 #[cfg(test)]
@@ -34,7 +34,7 @@ mod tests {
 
     use crate::manifest::PythonManifest;
 
-    /// A manifest of this name in a directory.
+    /// A manifest with this name in a directory.
     pub(super) fn manifest_at(directory: &Path, name: &str) -> PythonManifest {
         std::fs::create_dir_all(directory).unwrap();
         let path = directory.join("p.json");

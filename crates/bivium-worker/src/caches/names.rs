@@ -1,4 +1,4 @@
-//! The variables that lead a plugin's libraries to its cache.
+//! The environment variables that tell a plugin's libraries to use its cache.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -10,7 +10,8 @@ use crate::manifest::PythonManifest;
 
 const HOME_OF_CACHES: &str = "XDG_CACHE_HOME";
 
-/// Each with its directory in the cache. Those that lie there by [`HOME_OF_CACHES`] alone bear the names that they have by it.
+/// Each variable with its directory in the cache. A directory that a library also finds through [`HOME_OF_CACHES`] has the same name
+/// as there.
 const NAMES: &[(&str, &str)] = &[
     (HOME_OF_CACHES, ""),
     ("HF_HOME", "huggingface"),
@@ -21,17 +22,17 @@ const NAMES: &[(&str, &str)] = &[
     ("CUDA_CACHE_PATH", "cuda"),
 ];
 
-/// Where libraries look by [`HOME_OF_CACHES`] where these are not set.
+/// Variables of libraries that use [`HOME_OF_CACHES`] if these are not set.
 const BY_HOME: &[&str] = &["HF_HOME", "TORCH_HOME"];
 
-/// One that holds settings as well: a trusted plugin finds its user's where they are.
+/// A variable for a directory that also contains settings: a trusted plugin keeps using its user's settings.
 const CONFINED: (&str, &str) = ("MPLCONFIGDIR", "matplotlib");
 
 /// The user's token of Hugging Face, in their home.
 const TOKEN: &str = ".cache/huggingface/token";
 
-/// Leads the libraries of a worker to `files`. What is in `variables` by the manifest or a permission stays, and so does what a trusted
-/// plugin has of its user.
+/// Sets the variables that make a worker's libraries use `files`. Variables that come from the manifest or a permission are not changed,
+/// nor are those that a trusted plugin has from its user.
 pub(crate) fn name(
     variables: &mut BTreeMap<OsString, OsString>,
     files: &Path,
@@ -50,7 +51,7 @@ pub(crate) fn name(
     };
     let mut names: Vec<(&str, &str)> = NAMES.to_vec();
     names.extend(granted.confined.then_some(CONFINED));
-    // Of a confined plugin a variable of the host's leads to where it may not write.
+    // For a confined plugin a variable of the host names a directory that it may not write to.
     for (name, _) in names.iter().filter(|(name, _)| !is_chosen(name)) {
         variables.remove(OsStr::new(name));
     }
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn every_library_is_led_to_the_plugins_own_directory() {
+    fn every_library_uses_the_plugins_own_directory() {
         let found = named(json!({"permissions": {}}), &[("CUDA_CACHE_PATH", "/home/me/.nv"), ("HOME", "/area")]);
         let expected = [
             ("CUDA_CACHE_PATH", "/c/cuda"),
@@ -107,13 +108,13 @@ mod tests {
     }
 
     #[test]
-    fn what_the_user_or_the_manifest_sets_wins() {
+    fn variables_of_the_user_or_the_manifest_are_kept() {
         let found = named(json!({"env_vars": {"TORCH_HOME": "/models"}}), &[("TRITON_CACHE_DIR", "/mine")]);
         assert_eq!((found["TORCH_HOME"].as_str(), found["TRITON_CACHE_DIR"].as_str()), ("/models", "/mine"));
         assert!(found["HF_HOME"] == "/c/huggingface" && !found.contains_key("MPLCONFIGDIR"));
         let found = named(json!({}), &[("XDG_CACHE_HOME", "/mine")]);
         assert!(found["XDG_CACHE_HOME"] == "/mine" && !found.contains_key("HF_HOME"), "it is below that");
-        // A grant goes with it.
+        // The manifest also grants it.
         let confined = json!({"permissions": {}, "env_vars": {"HF_HOME": "/models"}});
         assert_eq!(named(confined, &[])["HF_HOME"], "/models");
     }

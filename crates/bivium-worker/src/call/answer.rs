@@ -1,11 +1,11 @@
-//! Answers of workers, read: within the limits of what the host holds for them, and where other calls do not wait for it.
+//! Reads answers of workers: within the limits for the plugin's data, and long ones on a thread that may block.
 
 use bivium_instances::document::{self, DocumentLimits, Pace, SHORT, Unread, aside};
 use bivium_interface::exact::Inexact;
 use bivium_interface::{ErrorCode, PluginError, Result};
 use serde::de::DeserializeOwned;
 
-/// What an answer is, for messages.
+/// The kind of an answer, for messages.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Answer {
     Result,
@@ -23,18 +23,18 @@ impl Answer {
             Self::Result | Self::Spilled => "the plugin's result is",
             Self::Error => "the plugin's error is",
             Self::Event => "an item of the plugin's stream is",
-            Self::Control => "what the worker tells is",
+            Self::Control => "the worker's reply is",
         }
     }
 
-    /// The error of a value that is not held exactly. Workers themselves tell those of the results that they look at.
+    /// The error of a value that cannot be represented exactly. Workers report these themselves for results that they check.
     fn inexact(self, inexact: Inexact) -> PluginError {
         let whole = match self {
             Self::Result => "result",
             Self::Event => "payload.json",
             Self::Spilled => "",
             Self::Error | Self::Control => {
-                return PluginError::protocol(format!("the worker's reply is not what the protocol says: {inexact}"));
+                return PluginError::protocol(format!("the worker's reply breaks the protocol: {inexact}"));
             }
         };
         match inexact.place.strip_prefix(whole) {
@@ -43,17 +43,17 @@ impl Answer {
                 let told = Inexact { place, ..inexact }.below("result");
                 PluginError::new(ErrorCode::PluginFailed, format!("the result cannot be handed back: {told}"))
             }
-            None => PluginError::protocol(format!("the worker's reply is not what the protocol says: {inexact}")),
+            None => PluginError::protocol(format!("the worker's reply breaks the protocol: {inexact}")),
         }
     }
 }
 
-/// Whether a text is so long that to read it takes long.
+/// Whether a text is so long that parsing it takes a noticeable time.
 pub(crate) fn is_long(text: &[u8]) -> bool {
     text.len() > SHORT
 }
 
-/// Reads an answer; a long one on a thread that may block.
+/// Parses an answer; a long one on a thread that may block.
 pub(crate) async fn decode<T, B>(body: B, answer: Answer, limits: DocumentLimits, pace: &Pace) -> Result<T>
 where
     T: DeserializeOwned + Send + 'static,
@@ -66,7 +66,7 @@ where
     Box::pin(aside(true, move || parse(body.as_ref(), answer, limits, &pace))).await?
 }
 
-/// The same in place. What nests too deep is the plugin's fault: the worker looks at the depth of few results.
+/// Parses an answer on this thread. Nesting that is too deep is the plugin's fault: the worker checks the depth of few results.
 pub(crate) fn parse<T: DeserializeOwned>(
     body: &[u8],
     answer: Answer,
@@ -80,10 +80,10 @@ pub(crate) fn parse<T: DeserializeOwned>(
         Unread::Invalid(error) => {
             let what = error.to_string();
             if what.starts_with("recursion limit exceeded") {
-                return PluginError::new(ErrorCode::PluginFailed, "the result nests deeper than a host reads it")
+                return PluginError::new(ErrorCode::PluginFailed, "the result is nested deeper than a host can read")
                     .with_help("hand back at most 120 levels of lists and objects, or a file");
             }
-            PluginError::protocol(format!("the worker's reply is not what the protocol says: {what}"))
+            PluginError::protocol(format!("the worker's reply breaks the protocol: {what}"))
         }
     })
 }
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_held_exactly_is_the_plugins_fault_and_has_its_place() {
+    fn an_inexact_value_is_a_plugin_error_with_its_place() {
         let told = |text: &str, answer| {
             parse::<serde_json::Value>(text.as_bytes(), answer, LIMITS, &Pace::endless()).unwrap_err()
         };
@@ -129,7 +129,7 @@ mod tests {
             (r#"{"event": "chunk", "payload": {"json": {"a": [1e400]}}}"#, Answer::Event, "result.a[0] is"),
             (r#"{"result": {"1": 1, "1": 2}}"#, Answer::Result, "the key result[\"1\"] is"),
         ] {
-            // Values are looked for where answers have them, so these are read as such.
+            // The places are those of values in answers, so the texts are read as answers.
             let error = match document::read::<Document>(text.as_bytes(), LIMITS.held, &Pace::endless()) {
                 Err(Unread::Inexact(inexact)) => answer.inexact(inexact),
                 other => panic!("{text}: {other:?}"),
@@ -138,11 +138,11 @@ mod tests {
             assert!(error.message().starts_with(&format!("the result cannot be handed back: {place}")), "{error}");
         }
         assert_eq!(told("[1e400]", Answer::Control).code(), ErrorCode::Protocol);
-        assert_eq!(told("[1e400]", Answer::Result).code(), ErrorCode::Protocol, "that is no result");
+        assert_eq!(told("[1e400]", Answer::Result).code(), ErrorCode::Protocol, "that is not a result");
     }
 
     #[tokio::test]
-    async fn what_is_no_answer_is_told_as_whose_fault_it_is() {
+    async fn an_invalid_answer_is_an_error_of_the_plugin_or_of_the_protocol() {
         for (text, code) in [
             ("[1,", ErrorCode::Protocol),
             (&"[".repeat(1000), ErrorCode::PluginFailed),

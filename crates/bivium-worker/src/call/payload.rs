@@ -1,4 +1,4 @@
-//! Payloads between Rust and the wire: the arguments of a call, and results with the files that come with them.
+//! Converts payloads between Rust and the wire: the arguments of a call, and results with their files.
 
 use std::mem;
 use std::sync::Arc;
@@ -13,22 +13,22 @@ use serde_json::Value;
 use crate::call::answer::{Answer, parse};
 use crate::wire::{CallRequest, LentBlob, Reply, SpilledRequest, WireBlob};
 
-/// What of a message is not payload: the other keys, the list of blobs.
+/// The most bytes of a message that are not payload: the other keys, the list of blobs.
 const ENVELOPE: usize = 1 << 20;
 
-/// The longest messages of a plugin, and how long it may take for a call.
+/// The limits of a plugin's messages, and of the time for a call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CallLimits {
-    /// JSON of a payload.
+    /// For the JSON of a payload.
     pub(crate) document: DocumentLimits,
-    /// The files that a result hands back, in MiB together.
+    /// The size of all files of a result together, in MiB.
     pub(crate) blob_mb: Option<u64>,
     /// `limits.call_ms`.
     pub(crate) time: Option<Duration>,
 }
 
 impl CallLimits {
-    /// Of a whole request or reply.
+    /// The most bytes of a whole request or reply.
     pub(crate) fn message(self) -> usize {
         self.document.text.saturating_add(ENVELOPE)
     }
@@ -38,15 +38,15 @@ impl CallLimits {
 #[derive(Debug)]
 pub(crate) struct Encoded {
     pub(crate) body: Vec<u8>,
-    /// The file in which a long one lies; to be kept until the call ends.
+    /// The file that contains a long request; to be kept until the call ends.
     pub(crate) spilled: Option<Blob>,
 }
 
-/// A longer request goes to a file, so that what a connection carries stays small.
+/// A longer request is written to a file, so that messages on a connection stay small.
 const INLINE: usize = 256 << 10;
 
-/// The body of a request to run `call`, out of which it takes the arguments, with its blobs as the plugin is shown them. A
-/// long one lies in the window, if the plugin has one.
+/// The body of a request to run `call`, from which the arguments are taken, with its blobs as the plugin sees them. A
+/// long one is a file in the window, if the plugin has one.
 pub(crate) async fn encode(
     call: &mut Call,
     shown: &[Blob],
@@ -105,12 +105,12 @@ fn json(request: &impl Serialize, limits: CallLimits, pace: &Pace) -> Result<Vec
     })
 }
 
-/// Runs what a disk may take its time for.
+/// Runs work that may wait for a disk, on a thread that may block.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     document::blocking(work).await?
 }
 
-/// Makes a payload of a result, and takes over the files that it hands back. `is_long` tells that its text was.
+/// Makes a payload of a result, and takes over the files that it hands back. `is_long` says whether its text was long.
 pub(crate) async fn receive(
     reply: Reply,
     is_long: bool,
@@ -158,7 +158,7 @@ fn no_result() -> PluginError {
     PluginError::protocol("the worker's reply has no result")
 }
 
-/// A long result out of its file, which goes with its handle.
+/// Reads a long result from its file, which is deleted with its handle.
 fn read(file: &Blob, limits: CallLimits, pace: &Pace) -> Result<Value> {
     let limits = limits.document;
     limits.check("the plugin's result is", usize::try_from(file.size()).unwrap_or(usize::MAX))?;
@@ -169,10 +169,9 @@ fn read(file: &Blob, limits: CallLimits, pace: &Pace) -> Result<Value> {
 
 fn adopt(blob: WireBlob, lent: &[Blob], area: &Area) -> Result<Blob> {
     match (blob.lent, blob.path) {
-        (Some(index), None) => lent
-            .get(index)
-            .cloned()
-            .ok_or_else(|| PluginError::protocol(format!("the plugin hands back lent blob {index} of {}", lent.len()))),
+        (Some(index), None) => lent.get(index).cloned().ok_or_else(|| {
+            PluginError::protocol(format!("the result names blob {index} of the call, which has {}", lent.len()))
+        }),
         (None, Some(path)) => area.adopt(&path, blob.media_type.as_deref().unwrap_or("application/octet-stream")),
         _ => Err(PluginError::protocol("a blob of the result is neither lent nor a file")),
     }
@@ -229,7 +228,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_long_result_is_read_from_its_file_which_goes() {
+    async fn a_long_result_is_read_from_its_file_which_is_deleted() {
         let exchange = Exchange::open().unwrap();
         let area = Arc::new(exchange.area("test").unwrap());
         let spilled = |text: &str| {
@@ -252,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn long_arguments_go_to_a_file_and_too_long_ones_nowhere() {
+    async fn long_arguments_go_to_a_file_and_too_long_ones_are_refused() {
         let exchange = Exchange::open().unwrap();
         let call = Call::new().arg("x".repeat(INLINE));
         let document = DocumentLimits { text: 1 << 20, ..LIMITS.document };
@@ -274,6 +273,6 @@ mod tests {
         }
         cancel.cancel();
         let roomy = CallLimits { document: DocumentLimits { text: 1 << 30, ..LIMITS.document }, ..LIMITS };
-        assert_eq!(encode(&many, roomy).await.unwrap_err().code(), ErrorCode::Cancelled, "it is written no further");
+        assert_eq!(encode(&many, roomy).await.unwrap_err().code(), ErrorCode::Cancelled, "writing stops");
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::call::payload::CallLimits;
 
-/// Counted is the time that the plugin is waited for: a stream's reader may take as long as it likes in between.
+/// Only the time that the host waits for the plugin counts: a stream's reader may take as long as it likes in between.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Time {
     /// The limit, and how much of it is left.
@@ -20,7 +20,7 @@ impl Time {
         Self { left: limits.time.map(|limit| (limit, limit)) }
     }
 
-    /// Waits for the plugin until the call is interrupted or its time is used up. The plugin still runs then.
+    /// Waits for the plugin until the call is interrupted or its time is used up. In both cases the plugin still runs.
     ///
     /// # Errors
     /// `cancelled`; `timeout`.
@@ -33,7 +33,7 @@ impl Time {
         self.left = Some((limit, left));
         match done {
             Ok(Err(interrupted)) => Err(interrupted),
-            // What comes late is late.
+            // A result that arrives after the time is over does not count.
             Ok(Ok(done)) if !left.is_zero() => Ok(done),
             _ => Err(overtime("ran", limit, "call_ms").with_call(call.id())),
         }

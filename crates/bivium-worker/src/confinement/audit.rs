@@ -1,12 +1,12 @@
-//! What the audit log is told of a worker's start: what it was given for its life.
+//! Records in the audit log what a worker is granted when it starts.
 
 use bivium_instances::PluginContext;
 use bivium_interface::Result;
 
-/// Tells it, before the worker gets any of it. `guard` is the process id of its guard.
+/// Records the grants, before the worker gets any of them. `guard` is the process id of its guard.
 ///
 /// # Errors
-/// That of the audit log where the plugin is enforced: the worker must not start.
+/// The error of the audit log if the plugin has `enforce`: the worker must not start then.
 pub(crate) fn audit(context: &PluginContext, guard: u64) -> Result<()> {
     let granted = &context.granted;
     if !granted.confined {

@@ -1,8 +1,8 @@
-//! What any Python worker has to read: its interpreter, its modules, the system's libraries. As little as works.
+//! What every Python worker must be able to read: its interpreter, its modules, the system's libraries. As little as possible.
 //!
-//! A manifest is a stranger's, and so may be the directory that it lies in. What it names reaches no further than its words
-//! say: `source` lies beneath the manifest, a link in an environment leads nowhere outside of it, and an interpreter brings
-//! the directories of an installation and not all that lies beside them.
+//! A manifest is not trusted, and neither is its directory. So what it names is taken literally and gives no more:
+//! `source` must be below the manifest's directory, links in an environment that lead outside are not followed, and an interpreter
+//! adds the directories of an installation and nothing beside them.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use bivium_interface::{Granted, PluginError, Result};
 
 use crate::manifest::PythonManifest;
 
-/// Programs, libraries and what they share. Every user may read them.
+/// Programs, libraries and their shared files. Every user may read them.
 const SYSTEM: &[&str] = &[
     "/bin",
     "/sbin",
@@ -29,13 +29,13 @@ const SYSTEM: &[&str] = &[
     "/usr/local/lib",
     "/usr/local/lib64",
     "/usr/local/share",
-    // Where NixOS and Guix have all of these.
+    // NixOS and Guix have all of these there.
     "/nix/store",
     "/run/current-system/sw",
     "/gnu/store",
 ];
 
-/// What libraries look up about the machine.
+/// Files in which libraries look up facts about the machine.
 const FACTS: &[&str] = &[
     "/etc/alternatives",
     "/etc/ca-certificates",
@@ -50,7 +50,7 @@ const FACTS: &[&str] = &[
     "/etc/ld.so.conf.d",
     "/etc/localtime",
     "/etc/magic",
-    // Where Debian keeps the defaults of matplotlib and of Python itself.
+    // Debian keeps the defaults of matplotlib and of Python itself there.
     "/etc/matplotlibrc",
     "/etc/mime.types",
     "/etc/nsswitch.conf",
@@ -72,10 +72,10 @@ const FACTS: &[&str] = &[
     "/sys/kernel/mm/transparent_hugepage",
 ];
 
-/// Devices without a state that anyone shares.
+/// Devices without a shared state.
 const DEVICES: &[&str] = &["/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero"];
 
-/// What a GPU's driver and its tools consist of.
+/// Files of GPU drivers and their tools.
 const GPU: &[&str] = &[
     "/etc/OpenCL/vendors",
     "/etc/nvidia",
@@ -89,42 +89,42 @@ const GPU: &[&str] = &[
     "/sys/module/nvidia",
     "/sys/module/nvidia_uvm",
     "/usr/local/cuda",
-    // Where containers find the driver's libraries.
+    // Containers have the driver's libraries there.
     "/usr/local/nvidia",
 ];
 
-/// A GPU's devices begin with these.
+/// The names of GPU devices begin with these.
 const GPU_DEVICES: &[&str] = &["nvidia", "kfd", "dri"];
 
-/// Parts of an installation of Python.
+/// The directories of an installation of Python.
 const INSTALLATION: &[&str] = &["bin", "lib", "lib64", "libexec", "include"];
 
-/// Files that mark a directory as an environment, all of which is one.
+/// Entries that mark a whole directory as an environment.
 const ENVIRONMENT: &[&str] = &["pyvenv.cfg", "conda-meta"];
 
-/// What a worker may read and run programs from.
+/// The files that a worker may use in any case.
 #[derive(Debug, Default)]
 pub(super) struct Baseline {
     pub(super) programs: Vec<PathBuf>,
-    /// What it may only read.
+    /// Files that it may only read.
     pub(super) facts: Vec<PathBuf>,
-    /// What it may read from and write to.
+    /// Devices that it may read and write.
     pub(super) devices: Vec<PathBuf>,
 }
 
 impl Baseline {
-    /// For a worker of this manifest. `package` is the directory of the worker's own files.
+    /// The baseline of a worker of this manifest. `package` is the directory of the worker's own files.
     ///
     /// # Errors
-    /// `denied` if `source` lies outside the manifest's directory.
+    /// `denied` if `source` is outside the manifest's directory.
     pub(super) fn of(manifest: &PythonManifest, python: &Path, package: &Path, granted: &[PathBuf]) -> Result<Self> {
         let mut programs: Vec<PathBuf> = there(SYSTEM).collect();
         programs.extend(installations(python));
-        // The worker imports itself by name from the directory above, which holds nothing else.
+        // The worker imports itself by name from the directory above, which contains nothing else.
         programs.extend(package.parent().map(Path::to_owned));
         programs.extend(source(manifest, granted)?);
         programs.extend(std::env::var_os("LD_LIBRARY_PATH").iter().flat_map(std::env::split_paths).filter(|path| {
-            // Others depend on the working directory.
+            // Relative paths depend on the working directory.
             path.is_absolute() && path.is_dir()
         }));
         let mut facts: Vec<PathBuf> = there(FACTS).collect();
@@ -145,15 +145,15 @@ fn there(paths: &[&str]) -> impl Iterator<Item = PathBuf> {
     paths.iter().map(PathBuf::from).filter(|path| path.exists())
 }
 
-/// What lies in a directory under a name that begins so.
+/// The entries of a directory whose names begin with one of the prefixes.
 fn named(directory: &str, prefixes: &[&str]) -> impl Iterator<Item = PathBuf> {
     let all = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let is_meant = |name: &str| prefixes.iter().any(|prefix| name.starts_with(prefix));
     all.filter(move |entry| entry.file_name().to_str().is_some_and(is_meant)).map(|entry| entry.path())
 }
 
-/// The directories of the installations that an interpreter belongs to: where it is called by that name (an environment has
-/// links for interpreters), where the file is, and where an environment's own file says that its base is.
+/// The directories of the installations that an interpreter belongs to: that of its path (in an environment the interpreter is a
+/// link), that of the file itself, and the base that an environment's `pyvenv.cfg` names.
 fn installations(python: &Path) -> Vec<PathBuf> {
     let above = |program: &Path| program.parent().and_then(Path::parent).map(Path::to_owned);
     let mut prefixes: Vec<PathBuf> = [Some(python.to_owned()), python.canonicalize().ok()]
@@ -166,7 +166,7 @@ fn installations(python: &Path) -> Vec<PathBuf> {
     prefixes.iter().filter_map(|prefix| prefix.canonicalize().ok()).flat_map(|prefix| parts(&prefix)).collect()
 }
 
-/// The prefix of the Python that a virtual environment was made with.
+/// The prefix of the Python with which a virtual environment was made.
 fn base(prefix: &Path) -> Option<PathBuf> {
     let text = std::fs::read_to_string(prefix.join("pyvenv.cfg")).ok()?;
     let home = text.lines().find_map(|line| {
@@ -184,7 +184,7 @@ fn parts(prefix: &Path) -> Vec<PathBuf> {
     INSTALLATION.iter().filter_map(|part| inside(prefix.join(part))).collect()
 }
 
-/// Why a plugin that is granted this is not let at its `source`.
+/// Why a plugin with these grants may not use its `source`; None if it may.
 pub(crate) fn refusal_of_source(manifest: &PythonManifest, granted: &Granted) -> Option<PluginError> {
     let directories = granted.permissions.filesystem.iter().map(|directory| directory.path.clone());
     granted.confined.then(|| source(manifest, &directories.collect::<Vec<_>>()).err())?
@@ -194,7 +194,7 @@ pub(crate) fn refusal_of_source(manifest: &PythonManifest, granted: &Granted) ->
 fn source(manifest: &PythonManifest, granted: &[PathBuf]) -> Result<Option<PathBuf>> {
     let Some(source) = &manifest.python.source else { return Ok(None) };
     let Ok(real) = source.canonicalize() else {
-        // The worker tells that the module is not there.
+        // The worker reports that the module does not exist.
         return Ok(None);
     };
     let home = manifest.path.parent().and_then(|home| home.canonicalize().ok());
@@ -202,10 +202,10 @@ fn source(manifest: &PythonManifest, granted: &[PathBuf]) -> Result<Option<PathB
         return Ok(Some(real));
     }
     if granted.iter().any(|granted| real.starts_with(granted)) {
-        // What it may do there is as that grant says.
+        // A grant already says what it may do there.
         return Ok(None);
     }
-    Err(PluginError::denied(format!("`source` ({}) lies outside the manifest's directory", source.display()))
+    Err(PluginError::denied(format!("`source` ({}) is outside the manifest's directory", source.display()))
         .with_help("put the modules beside the manifest, or grant that directory in permissions.filesystem"))
 }
 
@@ -237,9 +237,13 @@ mod tests {
         let mut found = installations(&root.join("venv/bin/python"));
         found.sort();
         found.dedup();
-        assert_eq!(found, ["base/bin", "base/lib", "venv"].map(|part| root.join(part)), "no link leads out");
+        assert_eq!(
+            found,
+            ["base/bin", "base/lib", "venv"].map(|part| root.join(part)),
+            "links that lead out are not followed"
+        );
 
-        // Whatever an environment says of its base, no more than an installation's parts of it is readable.
+        // Whatever base an environment names, only the directories of an installation are readable there.
         std::fs::write(root.join("venv/pyvenv.cfg"), format!("home = {}/elsewhere/bin\n", root.display())).unwrap();
         assert!(
             !installations(&root.join("venv/bin/python")).iter().any(|path| path.starts_with(root.join("elsewhere")))
@@ -247,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plugins_modules_lie_beneath_its_manifest() {
+    fn a_plugins_modules_must_be_below_its_manifest() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().canonicalize().unwrap();
         let home = root.join("home");

@@ -1,4 +1,4 @@
-//! [`Confinement`]: how the workers of one plugin are held, worked out when the plugin is loaded.
+//! [`Confinement`]: how the workers of one plugin are confined, decided when the plugin is loaded.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,10 +23,10 @@ use super::syscalls::{self, Sockets};
 use crate::manifest::PythonManifest;
 use crate::places::WorkerPlaces;
 
-/// How large what a worker keeps in `/tmp` and `/dev/shm` may grow, each, where its memory has no limit: MiB.
+/// The size of a worker's own `/tmp` and of its own `/dev/shm`, in MiB, if its memory has no limit.
 const PRIVATE_MIB: u64 = 1024;
 
-/// What this machine has to hold the workers of a plugin that is granted this.
+/// The means of this machine to confine the workers of a plugin with these grants.
 pub(super) fn means(granted: &Granted) -> Means {
     let filter = syscalls::Held { sockets: Sockets::None, processes: false, ipc: false, root: false, gpu: false };
     let has_filter = granted.confined && syscalls::filters(&filter).is_some();
@@ -50,21 +50,21 @@ fn level(granted: &Granted) -> Level {
     if granted.confined { Level::here().for_network(!granted.network().is_empty()) } else { Level::default() }
 }
 
-/// The place for control groups, where one is needed.
+/// The place for control groups, if one is needed.
 fn place(granted: &Granted) -> Option<GroupPlace> {
     let limits = &granted.limits;
     if limits.memory_mb.is_some() || limits.processes.is_some() { GroupPlace::find() } else { None }
 }
 
-/// How one plugin's workers are held.
+/// How one plugin's workers are confined.
 pub(crate) struct Confinement {
     granted: Arc<Granted>,
     baseline: Baseline,
-    /// The directories of its manifest as they are written there: a name may be a link.
+    /// The directories as the manifest writes them: they may be links.
     named: Vec<PathBuf>,
-    /// The TCP ports that they may connect to; none for any.
+    /// The TCP ports that they may connect to; None for any.
     ports: Option<Vec<u16>>,
-    /// They may look up the names of hosts.
+    /// Whether they may look up host names.
     lookups: bool,
     filters: Arc<Vec<BpfProgram>>,
     level: Level,
@@ -73,10 +73,10 @@ pub(crate) struct Confinement {
 }
 
 impl Confinement {
-    /// Works it out, and says in the plugin's log what this machine cannot hold.
+    /// Decides it, and logs in the plugin's log what this machine cannot enforce.
     ///
     /// # Errors
-    /// `denied` if that is to be enforced, naming each; or if the manifest reaches for what lies outside.
+    /// `denied` if that must be enforced, naming each; or if the manifest names something outside its directory.
     pub(crate) fn new(
         manifest: &PythonManifest,
         context: &PluginContext,
@@ -123,32 +123,32 @@ impl Confinement {
         Ok(Self { granted, baseline, named, ports, lookups: udp, filters, level, protected, place })
     }
 
-    /// Whether its permissions hold a worker.
+    /// Whether a worker is confined to its permissions.
     pub(crate) fn is_confined(&self) -> bool {
         self.granted.confined
     }
 
-    /// Whether its permissions let a worker look up the names of hosts.
+    /// Whether its permissions let a worker look up host names.
     pub(crate) fn lookups(&self) -> bool {
         self.lookups
     }
 
-    /// The directories that a worker is held to.
+    /// The directories that a worker is granted.
     pub(crate) fn directories(&self) -> &[FilesystemPermission] {
         if self.granted.confined { &self.granted.permissions.filesystem } else { &[] }
     }
 
-    /// Whether a worker may read this file in any case.
+    /// Whether a worker may read this file without a grant.
     pub(crate) fn lets_read(&self, path: &Path) -> bool {
         let is_granted = self.granted.permissions.filesystem.iter().any(|granted| path.starts_with(&granted.path));
         is_granted && !self.protected.holds(path)
     }
 
-    /// A sandbox for one worker, which writes to `area`, keeps what lasts in `lasting`, and reads what is lent to it in
+    /// A sandbox for one worker, which may write to `area` and `lasting` (which is kept when it ends), and reads blobs in
     /// `windows`.
     ///
     /// # Errors
-    /// `not-found` if a directory that it is granted is not there, `unavailable` if the kernel refuses.
+    /// `not-found` if a directory that it is granted does not exist, `unavailable` if the kernel refuses.
     pub(crate) fn sandbox<'a>(
         &self,
         name: &str,
@@ -185,16 +185,16 @@ impl Confinement {
         Ok(Restrictions::new(self.level, &plan, landlock, Arc::clone(&self.filters), area))
     }
 
-    /// What the worker's own root holds.
+    /// The content of the worker's own root.
     fn plan(&self, area: &Path, lasting: &[&Path], windows: &[PathBuf], landlock: &mut Landlock) -> Plan {
         let mut plan = Plan::default();
         for directory in &self.granted.permissions.filesystem {
             plan.show(&directory.path, directory.mode.into());
-            // The name that the plugin knows it by.
+            // The name that the plugin uses for it.
             let named = self.named.iter().filter(|named| named.canonicalize().is_ok_and(|real| real == directory.path));
             named.for_each(|named| plan.show(named, directory.mode.into()));
         }
-        // What a grant lies above is covered. Without grants there is nothing to cover, and nothing to look for.
+        // Protected directories below a grant are covered. Without grants there are none.
         if !self.granted.permissions.filesystem.is_empty() {
             for (place, _) in self.protected.existing().filter(|(place, _)| plan.shows(place)).collect::<Vec<_>>() {
                 plan.empty(&place, 0);

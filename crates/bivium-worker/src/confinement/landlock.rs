@@ -1,4 +1,4 @@
-//! The Landlock ruleset of one worker: which files it may use, to which TCP ports it may connect, and that it reaches no
+//! The Landlock ruleset of one worker: which files it may use, to which TCP ports it may connect, and that it can signal no
 //! process outside.
 
 use std::ffi::{CStr, CString};
@@ -17,19 +17,19 @@ use rustix::io::Errno;
 use super::baseline::Baseline;
 use crate::process::spawn::{add_landlock_rule, restrict_by_landlock};
 
-/// The newest Landlock that this was tried against. What an older kernel does not know of it is left out, and told:
+/// The newest Landlock version that this was tested with. Features that an older kernel does not have are left out and reported:
 /// [`Held`].
 const TESTED: ABI = ABI::V7;
 
-/// What this kernel's Landlock can hold a process to.
+/// What this kernel's Landlock can restrict.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Held {
     pub(super) files: bool,
-    /// That a file is not cut short by its path (Linux 6.2).
+    /// Truncating files by path (Linux 6.2).
     pub(super) truncation: bool,
-    /// To which ports TCP connects (Linux 6.7).
+    /// TCP ports to connect to (Linux 6.7).
     pub(super) ports: bool,
-    /// Which processes it may signal, and which abstract names of sockets it may connect to (Linux 6.12).
+    /// Processes to signal, and abstract Unix sockets to connect to (Linux 6.12).
     pub(super) scopes: bool,
 }
 
@@ -46,43 +46,43 @@ impl Held {
     }
 }
 
-/// What may be done with a directory that is only read.
+/// The access to a directory that is only read.
 fn reading() -> BitFlags<AccessFs> {
     make_bitflags!(AccessFs::{ReadFile | ReadDir})
 }
 
-/// What may be done with a device.
+/// The access to a device.
 fn device() -> BitFlags<AccessFs> {
     make_bitflags!(AccessFs::{ReadFile | ReadDir | WriteFile | Truncate | IoctlDev})
 }
 
-/// What may be done with a directory that is written to. Devices are not made.
+/// The access to a directory that may be written to. Devices cannot be made.
 fn writing() -> BitFlags<AccessFs> {
     AccessFs::from_all(TESTED) & !make_bitflags!(AccessFs::{Execute | MakeChar | MakeBlock | IoctlDev})
 }
 
-/// What one worker may do, as far as it is known before its namespaces are made.
+/// What one worker may do, as far as that is known before its namespaces are made.
 pub(super) struct Rules<'a> {
     pub(super) baseline: &'a Baseline,
     pub(super) granted: &'a [FilesystemPermission],
-    /// The TCP ports that it may connect to; none for any.
+    /// The TCP ports that it may connect to; None for any.
     pub(super) ports: Option<&'a [u16]>,
-    /// Where it may write, and run programs from: packages compile into their TMPDIR.
+    /// Where it may write, and run programs: packages compile code into TMPDIR.
     pub(super) area: &'a Path,
-    /// Where it may write what lasts.
+    /// Where it may write files that are kept.
     pub(super) lasting: &'a [&'a Path],
     /// Where it may read.
     pub(super) windows: &'a [PathBuf],
-    /// The host's `/proc` is its own, too.
+    /// Whether it uses the host's `/proc`.
     pub(super) shares_processes: bool,
 }
 
-/// A ruleset, to be completed in the worker's process by what is mounted there.
+/// A ruleset. Rules for what is mounted in the worker's process are added there.
 #[derive(Debug)]
 pub(super) struct Landlock {
-    /// None where the kernel has no Landlock.
+    /// None if the kernel has no Landlock.
     ruleset: Option<OwnedFd>,
-    /// Paths that exist in the worker's own root only, and what it may do beneath them.
+    /// Paths that exist only in the worker's own root, and the access beneath them.
     own: Vec<(CString, u64)>,
 }
 
@@ -116,12 +116,12 @@ impl Landlock {
         Ok(Self { ruleset: ruleset.into(), own: Vec::new() })
     }
 
-    /// Lets it write to what will be mounted at this path.
+    /// Allows writing to what will be mounted at this path.
     pub(super) fn let_write(&mut self, path: &CStr) {
         self.own.push((path.to_owned(), (writing() & known()).bits()));
     }
 
-    /// Lets it read what will be mounted at this path.
+    /// Allows reading what will be mounted at this path.
     pub(super) fn let_read(&mut self, path: &CStr) {
         self.own.push((path.to_owned(), (reading() & known()).bits()));
     }
@@ -147,12 +147,12 @@ fn granted(directory: &FilesystemPermission) -> Result<PathBeneath<PathFd>> {
         FilesystemMode::Read => reading(),
         FilesystemMode::Write => writing(),
     };
-    // A file has no names in it.
+    // For a file, the rights that apply to directories are left out.
     let access = if path.is_dir() { access } else { access & AccessFs::from_file(TESTED) };
     Ok(PathBeneath::new(opened, access))
 }
 
-/// What this kernel's Landlock knows.
+/// The rights that this kernel's Landlock supports.
 fn known() -> BitFlags<AccessFs> {
     let strict = || Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
     AccessFs::from_all(TESTED).iter().filter(|access| strict().handle_access(*access).is_ok()).collect()

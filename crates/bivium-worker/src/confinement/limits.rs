@@ -1,33 +1,33 @@
-//! A worker's limits as the kernel's resource limits, which hold each of its processes by itself.
+//! A worker's limits as resource limits of the kernel, which apply to each of its processes by itself.
 
 use bivium_interface::manifest::Limits;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Files that a worker itself has open: its channel, what wakes its threads, the connections of its host and of a few
-/// strangers (`MAX_STRANGERS` in its `control.py`).
+/// Files that a worker itself has open: its channel, the pipes that wake its threads, the connections of its host and those without
+/// a token (`MAX_UNAUTHENTICATED` in its `control.py`).
 const OWN_FILES: u64 = 96;
 
-/// The size of a core file that comes to none: too small for one, and the kernel hands none to a program either
-/// (`core_pattern` with `|`), which at 0 it does.
+/// A limit for core files with which none is written: it is too small for one, and the kernel passes none to a program either
+/// (`core_pattern` with `|`), as it would with a limit of 0.
 const NO_CORE: u64 = 1;
 
-/// What to set between fork and exec. A limit that is lower already stays.
+/// The limits to set between fork and exec. A limit that is lower already stays.
 pub(super) fn resources(limits: &Limits, confined: bool) -> Vec<(Resource, Rlimit)> {
     let mebibytes = |limit: Option<u64>| limit.map(|mib| mib.saturating_mul(1 << 20));
     let mut wanted = vec![
-        // Private memory that is written to, and not the address space: a GPU's driver sets aside more addresses than there
-        // are bytes in the machine.
+        // Private writable memory, and not the address space: a GPU driver reserves more addresses than the machine has bytes
+        // of memory.
         (Resource::Data, mebibytes(limits.memory_mb)),
         (Resource::Nofile, limits.files.map(|files| files.saturating_add(OWN_FILES))),
         (Resource::Fsize, mebibytes(limits.blob_mb)),
     ];
     if confined {
-        // What a core file holds is the plugin's secrets. It lies where the worker's directory is, or goes to a program outside.
+        // A core file would contain the plugin's secrets. It would be in the worker's directory, or be passed to a program outside.
         wanted.push((Resource::Core, Some(NO_CORE)));
     }
     let limit = |resource, most| match resource {
-        // One that is lower already would not do.
+        // This exact limit is needed: a lower one does not work.
         Resource::Core => Rlimit { current: Some(most), maximum: Some(most) },
         _ => at_most(resource, most),
     };
@@ -44,7 +44,7 @@ fn at_most(resource: Resource, most: u64) -> Rlimit {
 pub(super) fn apply(resources: &[(Resource, Rlimit)]) -> Result<(), Errno> {
     for (resource, limit) in resources {
         match setrlimit(*resource, *limit) {
-            // Where it is 0 for good nobody but an administrator raises it: then there is at least no file.
+            // If the hard limit is 0, only an administrator can raise it; then at least no file is written.
             Err(Errno::PERM) if *resource == Resource::Core => {}
             set => set?,
         }

@@ -1,19 +1,19 @@
-//! Confinement: holding a worker to its permissions and limits, as far as this machine can hold a process.
+//! Confinement: enforces a worker's permissions and limits, as far as this machine can.
 //!
-//! [`Confinement`] is worked out once, when a plugin is loaded; what this machine cannot hold is said then, and is a reason to
-//! refuse the plugin where that is to be enforced. [`Sandbox`] is what one process is put into before its program runs: before the
-//! interpreter or anything in its environment, and around the guard as around the worker, since what a manifest names as an
-//! interpreter may be any program, and an environment's own files run at the interpreter's start.
+//! [`Confinement`] is decided once, when a plugin is loaded. What this machine cannot enforce is reported then, and the plugin is
+//! refused if it has `enforce`. A process enters its [`Sandbox`] before its program runs: before the interpreter or any code of its
+//! environment. The guard is in it as well as the worker, since the interpreter that a manifest names may be any program, and files of
+//! an environment run when the interpreter starts.
 //!
-//! In the order in which they close:
+//! In the order in which they take effect:
 //! - `group`: the limits of all processes together, by a control group;
-//! - `namespaces`: processes, files, shared objects and a network of its own, where the machine gives them;
+//! - `namespaces`: processes, files, shared objects and a network of its own, if the machine has namespaces;
 //! - `limits`: each process's own limits; then no new privileges, and no capabilities;
 //! - `landlock`: files, TCP ports and signals;
 //! - `syscalls`: the system calls that are left.
 //!
-//! `baseline` is what any worker has to read, `protected` what none may be granted, `shortfall` what of it all this machine cannot
-//! do, `support` the same for people who set up a machine; `unheld`: elsewhere than on Linux that is nearly all.
+//! `baseline`: what every worker must read; `protected`: what none may be granted; `shortfall`: what this machine cannot enforce;
+//! `support`: the same for people who set up a machine; `unsupported`: other systems than Linux, where only limits are set.
 
 mod audit;
 #[cfg(target_os = "linux")]
@@ -36,7 +36,7 @@ mod support;
 #[cfg(target_os = "linux")]
 mod syscalls;
 #[cfg(not(target_os = "linux"))]
-mod unheld;
+mod unsupported;
 
 pub(crate) use audit::audit;
 #[cfg(target_os = "linux")]
@@ -46,8 +46,8 @@ use confined::means;
 pub use shortfall::not_held;
 pub use support::ConfinementSupport;
 #[cfg(not(target_os = "linux"))]
-use unheld::means;
+use unsupported::means;
 #[cfg(not(target_os = "linux"))]
-pub(crate) use unheld::{Confinement, Group, Sandbox, refusal_of_source};
+pub(crate) use unsupported::{Confinement, Group, Sandbox, refusal_of_source};
 #[cfg(target_os = "linux")]
 pub(crate) use {confined::Confinement, group::Group, sandbox::Sandbox};

@@ -1,15 +1,15 @@
-//! What a grant may bring besides files: what no plugin may have, and sockets of services.
+//! Checks what a granted directory contains besides files: directories that no plugin may have, and sockets of services.
 
 use std::path::PathBuf;
 
 use bivium_instances::Protected;
 use bivium_interface::{PluginError, Result};
 
-/// Where services of the machine and of users have their sockets.
+/// The directories in which services of the machine and of users have their sockets.
 const SOCKETS: &[&str] = &["/run", "/tmp", "/var/run", "/var/tmp"];
 
-/// Refuses grants that are not to be had. One above a protected place is good without it, where the worker has a root of its own in
-/// which that can be covered.
+/// Refuses grants of protected directories. A grant of a directory above a protected one is accepted if the worker has a root of its
+/// own, in which the protected one can be covered.
 ///
 /// # Errors
 /// `denied`, naming the grant and what is there.
@@ -19,19 +19,19 @@ pub(super) fn check(protected: &Protected, granted: &[PathBuf], can_cover: bool)
         let beneath = protected.existing().find(|(place, _)| place.starts_with(path)).filter(|_| !can_cover);
         if let Some((place, what)) = beneath {
             let message = format!(
-                "permissions.filesystem grants {}, and {} ({what}) lies in it: without a mount namespace, which this machine does \
+                "permissions.filesystem grants {}, and {} ({what}) is in it: without a mount namespace, which this machine does \
                  not give, the worker cannot be kept from that",
                 path.display(),
                 place.display()
             );
             return Err(PluginError::denied(message)
-                .with_help("grant the directories in it that the plugin needs, each by itself"));
+                .with_help("grant only those directories in it that the plugin needs, one by one"));
         }
     }
     Ok(())
 }
 
-/// Whether a granted directory may bring sockets of services with it, whose names a worker could then connect to.
+/// Whether a granted directory may contain sockets of services, to which a worker could then connect.
 pub(super) fn brings_sockets(granted: &[PathBuf]) -> bool {
     let run = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let home = directories::BaseDirs::new().map(|home| home.home_dir().to_owned());
@@ -50,14 +50,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_grant_above_is_refused_where_it_cannot_be_covered() {
+    fn a_grant_above_a_protected_directory_is_refused_if_it_cannot_be_covered() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().canonicalize().unwrap();
         let exchange = Exchange::builder().root(&root).open().unwrap();
         let protected = Protected::default().and_exchange(&exchange);
         check(&protected, &[root.clone(), "/".into()], true).unwrap();
         let error = check(&protected, std::slice::from_ref(&root), false).unwrap_err();
-        assert!(error.message().contains("lies in it: without a mount namespace"), "{error}");
+        assert!(error.message().contains("is in it: without a mount namespace"), "{error}");
         let session = exchange.directories().remove(0);
         for can_cover in [true, false] {
             check(&protected, std::slice::from_ref(&session), can_cover).unwrap_err();
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_of_ones_own_brings_no_sockets_and_a_home_may() {
+    fn a_data_directory_has_no_sockets_of_services_and_a_home_may() {
         let brings = |path: &str| brings_sockets(&[path.into()]);
         assert!(brings("/") && brings("/run/user/1000") && brings("/tmp") && brings("/var"));
         assert!(!brings("/srv/models") && !brings("/tmp/models"));

@@ -1,4 +1,4 @@
-//! [`Sandbox`]: what one worker's process is put into.
+//! [`Sandbox`]: confines one worker's process.
 
 use std::collections::BTreeSet;
 use std::ffi::CString;
@@ -22,13 +22,13 @@ use super::limits;
 use super::namespaces::{Level, Mounts, Plan};
 use crate::process::spawn::Failed;
 
-/// What one worker is put into.
+/// The restrictions and limits of one worker.
 pub(crate) struct Sandbox {
     group: Option<Group>,
     /// The file through which a process joins the group.
-    door: Option<File>,
+    procs: Option<File>,
     resources: Vec<(Resource, Rlimit)>,
-    /// None for one that is not confined.
+    /// None for a worker that is not confined.
     restrictions: Option<Restrictions>,
 }
 
@@ -48,16 +48,16 @@ impl Sandbox {
         resources: Vec<(Resource, Rlimit)>,
         restrictions: Option<Restrictions>,
     ) -> io::Result<Self> {
-        let door = group.as_ref().map(Group::door).transpose()?;
-        Ok(Self { group, door, resources, restrictions })
+        let procs = group.as_ref().map(Group::procs).transpose()?;
+        Ok(Self { group, procs, resources, restrictions })
     }
 
-    /// Whether there is nothing to do before a program runs in it.
+    /// Whether it has no restrictions and limits.
     pub(crate) fn is_open(&self) -> bool {
-        self.door.is_none() && self.resources.is_empty() && self.restrictions.is_none()
+        self.procs.is_none() && self.resources.is_empty() && self.restrictions.is_none()
     }
 
-    /// The directories of the worker's own that stand for the host's and hold nothing of it.
+    /// The worker's own empty directories, which replace directories of the host.
     pub(crate) fn private(&self) -> Vec<&str> {
         self.restrictions
             .iter()
@@ -65,12 +65,12 @@ impl Sandbox {
             .collect()
     }
 
-    /// Its control group, once: to be dropped when the worker has ended.
+    /// Takes its control group out, to be dropped when the worker has ended.
     pub(crate) fn take_group(&mut self) -> Option<Group> {
         self.group.take()
     }
 
-    /// The namespaces that its process is to be made in, as flags of `clone`.
+    /// The namespaces for its process, as flags of `clone`.
     pub(crate) fn namespaces(&self) -> libc::c_int {
         self.restrictions.as_ref().map_or(0, |restrictions| restrictions.level.flags())
     }
@@ -80,14 +80,14 @@ impl Sandbox {
         self.restrictions.as_ref().is_some_and(|restrictions| restrictions.level.processes)
     }
 
-    /// Puts this process into it, for good. Runs before its program: system calls only, no lock, no allocation.
+    /// Applies it to this process, which cannot be undone. Runs before the process's program: system calls only, no lock, no allocation.
     pub(crate) fn enter(&self) -> Result<(), Failed> {
-        if let Some(door) = &self.door {
-            group::join(door).map_err(|error| Failed::of("join its control group", error))?;
+        if let Some(procs) = &self.procs {
+            group::join(procs).map_err(|error| Failed::of("join its control group", error))?;
         }
         let Some(restrictions) = &self.restrictions else { return self.limit() };
         restrictions.mounts.enter(restrictions.level)?;
-        // A limit of open files may be lower than what the host has open already.
+        // The limit of open files may be lower than the number of files that the host has open.
         self.limit()?;
         restrictions.apply()
     }
@@ -124,11 +124,11 @@ impl Restrictions {
     }
 }
 
-/// For a host that is root: what a confined worker runs as is a user like any other, who happens to own root's files.
+/// For a host that runs as root: a confined worker then has the rights of an ordinary user who owns root's files.
 fn drop_capabilities() -> Result<(), Errno> {
     let none = CapabilitySet::empty();
     for bit in 0..u64::BITS {
-        // An error means that there is no such capability, or that we have none to give away.
+        // An error means that there is no such capability, or that this process has none to drop.
         let _ = remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit));
     }
     let _ = clear_ambient_capability_set();

@@ -1,12 +1,12 @@
-//! What of its permissions and limits this machine cannot hold a worker to: said to those who ask and in the plugin's log, and a
-//! reason not to load it where they are to be enforced.
+//! Which permissions and limits of a worker this machine cannot enforce. It is reported to callers and in the plugin's log, and a
+//! plugin with `enforce` is not loaded then.
 
 use bivium_instances::PluginContext;
 use bivium_interface::manifest::Limits;
 use bivium_interface::policy::{HostPattern, Scheme};
 use bivium_interface::{Granted, LogLevel, LogSource, PluginError, Result};
 
-/// What this machine has to hold a process with.
+/// The means of this machine to confine a process.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Means {
     pub(super) files: bool,
@@ -21,17 +21,19 @@ pub(super) struct Means {
     pub(super) processes: bool,
 }
 
-/// Says in the plugin's log what is missing, for those who look there: it is the same at each load, and so no warning.
+/// Logs in the plugin's log what is missing. It is the same at each load, so it is not a warning.
 ///
 /// # Errors
-/// `denied` if all of it is to be enforced, naming each.
+/// `denied` if all of it must be enforced, naming each.
 pub(super) fn tell(context: &PluginContext, means: Means) -> Result<()> {
     let missing = shortfall(&context.granted, means);
     if missing.is_empty() {
         return Ok(());
     }
-    let message =
-        format!("this machine cannot hold the plugin's worker to its permissions and limits: {}", missing.join("; "));
+    let message = format!(
+        "this machine cannot enforce all permissions and limits of the plugin's worker: {}",
+        missing.join("; ")
+    );
     if context.granted.enforce {
         let policy = context.granted.enforcing_policy();
         let (message, whose) = match policy {
@@ -45,7 +47,7 @@ pub(super) fn tell(context: &PluginContext, means: Means) -> Result<()> {
     Ok(())
 }
 
-/// What to do where it is to be enforced, and who says so.
+/// What to do if it must be enforced. `whose` names the document that says so.
 fn cure(missing: &[String], whose: &str) -> String {
     let limits = missing.iter().filter(|missing| missing.starts_with("limits.")).count();
     let mut cures = Vec::new();
@@ -56,32 +58,32 @@ fn cure(missing: &[String], whose: &str) -> String {
         );
     }
     if limits < missing.len() {
-        cures.push("grant it what it cannot be kept from, make it a component");
+        cures.push("grant it what it can reach anyway, make it a component");
     }
-    format!("{}, or take `enforce` out of {whose} and trust it so far", cures.join("; "))
+    format!("{}, or remove `enforce` from {whose} and trust the plugin to that extent", cures.join("; "))
 }
 
-/// What this machine cannot hold a Python plugin's workers to of what it is granted: a sentence each, which begins with the
+/// Which permissions and limits of a Python plugin's workers this machine cannot enforce: a sentence each, which begins with the
 /// manifest's key. Blocks for some milliseconds the first time: it starts children that try each step.
 #[must_use]
 pub fn not_held(granted: &Granted) -> Vec<String> {
     shortfall(granted, super::means(granted))
 }
 
-/// Seen on an H200 with driver 580: `cuInit` gives 304 where its process may not listen on a socket of the machine itself
-/// (`AF_UNIX`), and where it may not write the names of its threads to `/proc`. Both reach past a worker.
+/// Seen on an H200 with driver 580: `cuInit` returns 304 if its process may not listen on a Unix socket, or may not write the
+/// names of its threads to `/proc`. Both would affect processes outside a worker.
 const NO_CUDA: &str = "CUDA does not start in a confined worker (error 304): its driver listens on a Unix socket and writes to \
-    /proc, which are kept from the plugin. A plugin that needs an NVIDIA GPU has to be trusted: take `permissions` out of its \
-    manifest, or `confine` out of the host's policy";
+    /proc, which a confined plugin may not do. A plugin that needs an NVIDIA GPU must be trusted: remove `permissions` from its \
+    manifest, or `confine` from the host's policy";
 
-/// Says in the plugin's log that confinement and a GPU do not go together.
+/// Logs in the plugin's log that a confined plugin cannot use a GPU.
 pub(super) fn tell_of_gpu(context: &PluginContext, requires_gpu: bool) {
     if requires_gpu && context.granted.confined {
         context.log.push(LogLevel::Warn, LogSource::Host, 0, None, NO_CUDA);
     }
 }
 
-/// One sentence each, beginning with the manifest's key.
+/// What is missing: one sentence each, which begins with the manifest's key.
 fn shortfall(granted: &Granted, means: Means) -> Vec<String> {
     let mut missing = Vec::new();
     if granted.confined {
@@ -94,27 +96,27 @@ fn shortfall(granted: &Granted, means: Means) -> Vec<String> {
 fn permissions(granted: &Granted, means: Means, missing: &mut Vec<String>) {
     let mut lacks = |key: &str, why: &str| missing.push(format!("permissions.{key}: {why}"));
     if !means.files {
-        lacks("filesystem", "this kernel has no Landlock, so it may use every file that you may");
+        lacks("filesystem", "this kernel has no Landlock, so the worker may use every file that you may");
     } else if !means.truncation {
-        lacks("filesystem", "this kernel (before 6.2) lets it cut short every file that you may write to");
+        lacks("filesystem", "this kernel (before 6.2) lets the worker truncate every file that you may write to");
     }
     if !means.syscalls {
-        lacks("network", "no filter of system calls for this processor, so it may make any connection");
+        lacks("network", "there is no system call filter for this processor, so the worker may make any connection");
     } else {
         network(granted, means, &mut lacks);
     }
     if !means.root {
         lacks(
             "filesystem",
-            "without a mount namespace it sees which files there are, their sizes, times and attributes, and may change modes and \
+            "without a mount namespace the worker sees which files exist, their sizes, times and attributes, and may change modes and \
              times of files that you own",
         );
     }
     if !means.processes {
-        lacks("filesystem", "without a PID namespace it sees which processes run and how they were called");
+        lacks("filesystem", "without a PID namespace the worker sees which processes run and their arguments");
     }
     if !means.signals {
-        lacks("filesystem", "this kernel (before 6.12) lets it signal every process that you may");
+        lacks("filesystem", "this kernel (before 6.12) lets the worker signal every process that you may signal");
     }
     if !granted.permissions.clocks {
         lacks("clocks", "a process always has clocks");
@@ -130,26 +132,26 @@ fn permissions(granted: &Granted, means: Means, missing: &mut Vec<String>) {
 fn network(granted: &Granted, means: Means, lacks: &mut impl FnMut(&str, &str)) {
     let rules = granted.network();
     if rules.iter().any(|rule| rule.scheme == Scheme::Udp || needs_names(&rule.host)) {
-        lacks("network", "it may send UDP anywhere, since names are looked up that way");
+        lacks("network", "the worker may send UDP anywhere, since host names are looked up over UDP");
     }
     if rules.iter().any(|rule| rule.scheme != Scheme::Udp) {
         if !means.ports {
-            lacks("network", "this kernel (before 6.7) lets it connect to every port");
+            lacks("network", "this kernel (before 6.7) lets the worker connect to every port");
         }
         if rules.iter().any(|rule| rule.host != HostPattern::Any) || !granted.permissions.private_network {
             lacks(
                 "network",
-                "the kernel knows ports and no hosts, so it may connect to every host at the ports that it is granted",
+                "the kernel can restrict ports but not hosts, so the worker may connect to every host at the ports that it is granted",
             );
         }
     }
 }
 
-/// Whether a connection to such a host begins with looking up a name.
+/// Whether a connection to such a host needs a look-up of a name.
 pub(super) fn needs_names(host: &HostPattern) -> bool {
     match host {
         HostPattern::Any | HostPattern::Below(_) => true,
-        // Every machine's own table has it.
+        // Every machine has it in its hosts file.
         HostPattern::Name(name) => name != "localhost",
         HostPattern::Address(_) => false,
     }
@@ -161,14 +163,14 @@ fn limits(limits: &Limits, means: Means, missing: &mut Vec<String>) {
     }
     let lacks = |key: &str, why: &str| {
         format!(
-            "limits.{key}: {why}, since there is no control group (cgroup v2 with memory and pids) that this host may use"
+            "limits.{key}: {why}, because there is no control group (cgroup v2 with memory and pids) that this host may use"
         )
     };
     if limits.memory_mb.is_some() {
-        missing.push(lacks("memory_mb", "it holds each process of the worker by itself"));
+        missing.push(lacks("memory_mb", "it limits each process of the worker by itself"));
     }
     if limits.processes.is_some() {
-        missing.push(lacks("processes", "it is not held"));
+        missing.push(lacks("processes", "it is not enforced"));
     }
 }
 
@@ -200,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_asked_for_is_not_missed() {
+    fn what_is_not_granted_is_not_reported_as_missing() {
         let none = Means::default();
         assert!(keys(r#""description": "trusted""#, none).is_empty());
         assert_eq!(keys(r#""limits": {"memory_mb": 10, "files": 5}"#, none), ["limits.memory_mb"]);
@@ -208,11 +210,11 @@ mod tests {
         let fixed = r#""clocks": true, "random": true, "private_network": true"#;
         assert!(keys(&format!(r#""permissions": {{{fixed}, "filesystem": []}}"#), ALL).is_empty());
         let by_address = format!(r#""permissions": {{{fixed}, "network": ["tcp://10.0.0.1:80"]}}"#);
-        assert_eq!(keys(&by_address, ALL), ["permissions.network"], "which host is not held");
+        assert_eq!(keys(&by_address, ALL), ["permissions.network"], "the host is not enforced");
     }
 
     #[test]
-    fn the_cure_is_of_what_is_missing() {
+    fn the_help_is_about_what_is_missing() {
         let all = |missing: &[&str]| missing.iter().map(|missing| format!("{missing}: …")).collect::<Vec<_>>();
         let cure = |missing: &[&str]| cure(&all(missing), "its manifest");
         let (limits, permissions) = (cure(&["limits.memory_mb"]), cure(&["permissions.clocks"]));

@@ -1,12 +1,12 @@
-//! [`ConfinementSupport`]: what this machine has to hold confined workers with, for people who set it up.
+//! [`ConfinementSupport`]: what this machine has to confine workers, for people who set it up.
 
-/// What this machine has to hold confined workers with, and what it lacks.
+/// What this machine has to confine workers, and what it lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConfinementSupport {
     /// What confined workers get, for example `a root directory of their own`.
     pub held: Vec<&'static str>,
-    /// What they do not get, each with what it takes.
+    /// What they do not get, each with what is needed for it.
     pub missing: Vec<&'static str>,
 }
 
@@ -43,26 +43,26 @@ fn facts() -> Vec<(bool, &'static str, &'static str)> {
         (
             level.processes,
             "processes of their own",
-            "processes of their own (PID namespaces, in which /proc can be mounted: a container may forbid it)",
+            "processes of their own (PID namespaces in which /proc can be mounted; a container may forbid that)",
         ),
-        (level.network, "a network with nothing in it", "a network with nothing in it (network namespaces)"),
+        (level.network, "an empty network", "an empty network (network namespaces)"),
         (kernel.files, "files by Landlock", "files by Landlock (Linux 5.13, enabled at boot)"),
         (
             kernel.truncation,
-            "files kept from being cut short by Landlock",
-            "files kept from being cut short by Landlock (Linux 6.2)",
+            "files protected from truncation by Landlock",
+            "files protected from truncation by Landlock (Linux 6.2)",
         ),
         (kernel.ports, "TCP ports by Landlock", "TCP ports by Landlock (Linux 6.7)"),
         (kernel.scopes, "signals by Landlock", "signals by Landlock (Linux 6.12)"),
         (
             syscalls::filters(&filter).is_some(),
-            "a filter of system calls",
-            "a filter of system calls (for x86-64, 64-bit ARM or RISC-V)",
+            "a system call filter",
+            "a system call filter (for x86-64, 64-bit ARM or RISC-V)",
         ),
         (
             group::GroupPlace::find().is_some(),
-            "limits of memory and processes for all of a worker together (control group)",
-            "limits of memory and processes for all of a worker together (a control group, cgroup v2 with memory and pids, that \
+            "limits of memory and processes for a whole worker (control group)",
+            "limits of memory and processes for a whole worker (a control group, cgroup v2 with memory and pids, that \
              this host may use)",
         ),
     ]

@@ -1,6 +1,6 @@
-//! What interpreters said of themselves, kept in the host's cache for a day: a host that starts for one call does not ask again.
+//! Caches the answers of interpreters in the host's cache for a day, so that a host that starts for one call need not ask again.
 //!
-//! Kept is only what a program says. What a script leads to may change while the script stays the same.
+//! Only answers of programs are kept: a script may start to run another interpreter while the script itself does not change.
 
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
@@ -15,18 +15,18 @@ use sha2::{Digest, Sha256};
 use super::probe::{Facts, Stamp};
 use crate::environment::embedded::is_private;
 
-/// Raised when what is kept changes.
+/// The version of the format of the files.
 const FORMAT: u8 = 1;
 /// How long an answer is kept: the libraries of an interpreter may change while its file stays the same.
 const LASTS: Duration = Duration::from_secs(24 * 60 * 60);
-/// A longer file is none of ours.
+/// The longest file: a longer one is not an answer.
 const LONGEST: u64 = 4096;
 
-/// Where answers are kept.
+/// The directory of the answers.
 #[derive(Debug, Clone)]
 pub(super) struct Answers(PathBuf);
 
-/// What is kept of one.
+/// The content of one file.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     version: String,
@@ -39,13 +39,13 @@ impl Answers {
         Self(cache.join("interpreters"))
     }
 
-    /// What the program said when it was asked last, if it is kept and the file is still the same.
+    /// The program's last answer, if it is kept and the program's file has not changed.
     pub(super) fn read(&self, file: &Path, stamp: &Stamp) -> Option<Facts> {
         if !is_private(&self.0) {
             return None;
         }
         let opened = std::fs::File::open(self.place(file, stamp)).ok()?;
-        // A clock that was set back makes it too old as well.
+        // If the clock was set back, the answer counts as too old as well.
         if opened.metadata().ok()?.modified().ok()?.elapsed().ok()? > LASTS {
             return None;
         }
@@ -53,13 +53,13 @@ impl Answers {
         Some(Facts { program: file.to_owned(), version: kept.version.parse().ok()?, tag: kept.tag, prctl: kept.prctl })
     }
 
-    /// Keeps it, if it can be kept: nobody depends on it.
+    /// Keeps an answer if that is possible; a failure does not matter.
     pub(super) fn keep(&self, file: &Path, stamp: &Stamp, facts: &Facts) {
         if facts.program != file || is_script(file) {
             return;
         }
         if let Err(error) = self.write(file, stamp, facts) {
-            tracing::debug!("{} cannot hold what an interpreter said: {error}", self.0.display());
+            tracing::debug!("an interpreter's answer cannot be kept in {}: {error}", self.0.display());
         }
     }
 
@@ -77,7 +77,7 @@ impl Answers {
         for entry in std::fs::read_dir(&self.0)?.flatten() {
             let age = entry.metadata().and_then(|found| found.modified()).map(|time| time.elapsed());
             if matches!(age, Ok(Ok(age)) if age > LASTS) {
-                // Another host may have been quicker.
+                // Another host may have been faster.
                 let _ = std::fs::remove_file(entry.path());
             }
         }
@@ -94,7 +94,7 @@ impl Answers {
     }
 }
 
-/// Whether another program runs it. What cannot be read is taken for one.
+/// Whether the file is a script, which another program runs. A file that cannot be read counts as one.
 fn is_script(file: &Path) -> bool {
     let mut begin = [0; 2];
     std::fs::File::open(file).and_then(|mut file| file.read_exact(&mut begin)).map_or(true, |()| begin == *b"#!")
@@ -138,13 +138,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_script_says_is_not_kept_and_what_others_may_write_is_not_read() {
+    fn answers_of_scripts_are_not_kept_and_files_that_others_may_write_are_not_read() {
         let cache = tempfile::tempdir().unwrap();
         let (answers, stamp) = (Answers::within(cache.path()), (SystemTime::UNIX_EPOCH, 1, 2));
         let script = cache.path().join("python3");
         std::fs::write(&script, "#!/bin/sh\n").unwrap();
         answers.keep(&script, &stamp, &facts(&script));
-        // A program that says it is another one.
+        // A program that claims to be another one.
         answers.keep(Path::new("/bin/sh"), &stamp, &facts(Path::new("/bin/cat")));
         assert!(!cache.path().join("interpreters").exists());
 
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_answer_and_a_cache_that_holds_nothing_are_no_errors() {
+    fn a_damaged_answer_and_an_unusable_cache_are_not_errors() {
         let cache = tempfile::tempdir().unwrap();
         let (answers, stamp) = (Answers::within(cache.path()), (SystemTime::UNIX_EPOCH, 1, 2));
         let program = Path::new("/bin/sh");

@@ -1,6 +1,6 @@
-//! The worker's own files, carried in this crate and laid down where Python can run them.
+//! The worker's own files, which are part of this crate, written to a directory from which Python runs them.
 //!
-//! They lie in a directory named by their digest, so that two versions of a host never disturb each other.
+//! The directory is named by their digest, so that two versions of a host do not use the same one.
 
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -19,43 +19,43 @@ macro_rules! files {
     };
 }
 
-/// Every file of `python/bivium_worker`, by a link that cargo follows when it packages this crate; a test sees to it that none is missing.
+/// Every file of `python/bivium_worker`, by a link that cargo follows when it packages this crate; a test checks that none is missing.
 const FILES: &[(&str, &str)] = files! {
-    "__init__.py" "__main__.py" "ancestor.py" "arguments.py" "arrays.py" "asking.py" "blobs.py" "calls.py" "cancel.py" "causes.py" "channel.py"
-    "children.py" "codec.py" "control.py" "databases.py" "denials.py" "docstrings.py" "door.py" "error_fields.py" "errors.py"
-    "executor.py" "findings.py" "fitting.py" "grants.py" "guard.py" "lane.py" "logs.py" "loops.py" "methods.py" "outlet.py"
-    "plugin.py" "poller.py" "settings.py" "signatures.py" "sockets.py" "spill.py" "start.py" "sweep.py" "types_within.py"
-    "values.py" "wire.py" "worker.py"
+    "__init__.py" "__main__.py" "ancestor.py" "arguments.py" "arrays.py" "asking.py" "blobs.py" "calls.py" "cancel.py" "causes.py"
+    "channel.py" "children.py" "codec.py" "control.py" "conversion.py" "databases.py" "denials.py" "descendants.py" "dispatcher.py"
+    "docstrings.py" "error_fields.py" "errors.py" "executor.py" "findings.py" "grants.py" "guard.py" "listener.py" "logs.py"
+    "loops.py" "methods.py" "plugin.py" "poller.py" "replies.py" "settings.py" "signatures.py" "sockets.py" "spill.py" "start.py"
+    "types_within.py" "values.py" "wire.py" "worker.py"
 };
 
-/// The directory of the worker's files, to run.
+/// The directory of the worker's files, which Python runs.
 pub(crate) struct Package {
     pub(crate) path: PathBuf,
-    /// Where they lie if the cache cannot hold them; they go with it.
+    /// The area that contains them if they cannot be written to the cache; they are deleted with it.
     area: Option<Area>,
 }
 
 impl Package {
-    /// Lays the files down in the cache, or, if that cannot be, in a place of the plugin's own. Blocks on the file system.
+    /// Writes the files to the cache, or, if that fails, to a directory for this plugin alone. Blocks on the file system.
     ///
     /// # Errors
-    /// Those of the exchange, and `resource-exhausted` or `unavailable` if there is no room there either.
+    /// Those of the exchange, and `resource-exhausted` or `unavailable` if they cannot be written there either.
     pub(crate) fn new(cache: Result<PathBuf>, exchange: &Exchange) -> Result<Self> {
         let error = match cache.and_then(|cache| install(&cache)) {
             Ok(path) => return Ok(Self { path, area: None }),
             Err(error) => error,
         };
         static TOLD: Once = Once::new();
-        TOLD.call_once(|| tracing::warn!("each plugin gets files of the Python worker of its own: {error}"));
+        TOLD.call_once(|| tracing::warn!("each plugin gets its own copy of the Python worker's files: {error}"));
         let area = exchange.area("worker")?;
-        lay(area.path()).map_err(|second| {
-            let message = format!("cannot lay down the Python worker in {}: {second}", area.path().display());
+        write_files(area.path()).map_err(|second| {
+            let message = format!("cannot write the Python worker's files to {}: {second}", area.path().display());
             PluginError::unavailable(message).with_help(error.to_string())
         })?;
         Ok(Self { path: area.path().join(PACKAGE), area: Some(area) })
     }
 
-    /// Puts the files back if somebody has removed them. Blocks on the file system.
+    /// Writes the files again if they were removed. Blocks on the file system.
     ///
     /// # Errors
     /// As for [`new`](Self::new).
@@ -65,41 +65,44 @@ impl Package {
         }
         match (&self.area, self.path.parent().and_then(Path::parent)) {
             (None, Some(cache)) => install(cache).map(drop),
-            _ => Err(PluginError::unavailable(format!("somebody has removed {}", self.path.display()))
-                .with_help("load the plugin again")),
+            _ => Err(PluginError::unavailable(format!(
+                "the Python worker's files in {} were removed",
+                self.path.display()
+            ))
+            .with_help("load the plugin again")),
         }
     }
 }
 
-/// Lays the worker's files down below `cache`, unless they are there, and gives the directory to run.
+/// Writes the worker's files below `cache`, unless they exist, and returns the directory to run.
 fn install(cache: &Path) -> Result<PathBuf> {
     let home = cache.join(format!("worker-{}", digest()));
     let package = home.join(PACKAGE);
     let failed = |error: io::Error| {
-        PluginError::unavailable(format!("cannot lay down the Python worker in {}: {error}", cache.display()))
+        PluginError::unavailable(format!("cannot write the Python worker's files to {}: {error}", cache.display()))
             .with_help("make that directory writable, or set XDG_CACHE_HOME to another")
     };
     if is_whole(&package) {
         return Ok(package);
     }
-    // Under another name first: another host may be running what is there.
+    // Under another name first: another host may be using the files that are there.
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o700).create(cache).map_err(failed)?;
     let random = getrandom::u64().map_err(|error| failed(io::Error::other(error.to_string())))?;
     let fresh = cache.join(format!(".worker-{random:016x}"));
-    let laid = lay(&fresh).and_then(|()| replace(&fresh, &home));
-    if laid.is_err() {
+    let written = write_files(&fresh).and_then(|()| replace(&fresh, &home));
+    if written.is_err() {
         let _ = std::fs::remove_dir_all(&fresh);
     }
-    // Another host may have been quicker.
+    // Another host may have been faster.
     if is_whole(&package) {
         Ok(package)
     } else {
-        Err(laid.err().map_or_else(|| failed(io::Error::other("it changes under us")), failed))
+        Err(written.err().map_or_else(|| failed(io::Error::other("another program is changing the files")), failed))
     }
 }
 
-fn lay(home: &Path) -> io::Result<()> {
+fn write_files(home: &Path) -> io::Result<()> {
     let package = home.join(PACKAGE);
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&package)?;
     for (name, text) in FILES {
@@ -114,24 +117,24 @@ fn replace(fresh: &Path, home: &Path) -> io::Result<()> {
         done => return done,
     }
     if is_whole(&home.join(PACKAGE)) {
-        // Another host was quicker.
+        // Another host was faster.
         return std::fs::remove_dir_all(fresh);
     }
-    // Somebody has changed it. What runs from it keeps running.
-    let spoiled = fresh.with_extension("spoiled");
-    std::fs::rename(home, &spoiled)?;
-    let _ = std::fs::remove_dir_all(&spoiled);
+    // The files were changed. Workers that run from them keep running.
+    let damaged = fresh.with_extension("damaged");
+    std::fs::rename(home, &damaged)?;
+    let _ = std::fs::remove_dir_all(&damaged);
     std::fs::rename(fresh, home)
 }
 
-/// Whether every file is there as it should be, in a directory that nobody else may write to.
+/// Whether every file has its right content, in a directory that no other user may write to.
 fn is_whole(package: &Path) -> bool {
     let same =
         |(name, text): &(&str, &str)| std::fs::read(package.join(name)).is_ok_and(|found| found == text.as_bytes());
     is_private(package) && package.parent().is_some_and(is_private) && FILES.iter().all(same)
 }
 
-/// Whether it is a directory of this user's that nobody else may write to.
+/// Whether it is a directory of this user that no other user may write to.
 pub(crate) fn is_private(directory: &Path) -> bool {
     directory.metadata().is_ok_and(|found| {
         found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o022 == 0 && found.is_dir()
@@ -178,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cache_that_cannot_hold_the_files_is_done_without() {
+    fn the_worker_runs_without_a_cache_that_cannot_be_written() {
         let root = tempfile::tempdir().unwrap();
         let exchange = Exchange::builder().root(root.path()).open().unwrap();
         let no_home = || Err(PluginError::internal("no home"));
@@ -197,10 +200,10 @@ mod tests {
             drop(package);
             assert_eq!(exchange.usage().areas, 0);
             if let Ok(cache) = cache {
-                assert!(!cache.exists() || cache.read_dir().unwrap().count() == 0, "nothing half done is left");
+                assert!(!cache.exists() || cache.read_dir().unwrap().count() == 0, "nothing incomplete is left");
             }
         }
-        // One that was cleaned is filled again.
+        // A cache that was emptied is filled again.
         let cache = tempfile::tempdir().unwrap();
         let package = Package::new(Ok(cache.path().to_owned()), &exchange).unwrap();
         std::fs::remove_dir_all(package.path.parent().unwrap()).unwrap();
@@ -209,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_laid_down_once_and_again_when_they_were_changed() {
+    fn files_are_written_once_and_again_after_they_were_changed() {
         let cache = tempfile::tempdir().unwrap();
         let package = install(cache.path()).unwrap();
         let inode = || std::fs::metadata(&package).unwrap().ino();

@@ -1,7 +1,7 @@
-//! What makes an environment and installs into it: uv where it is on `PATH`, else `venv` and pip.
+//! Makes an environment and installs into it: with uv if it is on `PATH`, else with `venv` and pip.
 //!
-//! The requirements are checked before (`requirement`) and come after `--`; the installers work in the new
-//! environment's own directory, so that a name never stands for a file that happens to lie about.
+//! The requirements were checked before (`requirement`) and are passed after `--`; the installers run in the new
+//! environment's own directory, so that a requirement's name cannot be taken for a file in the working directory.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -15,24 +15,24 @@ use super::machine::Machine;
 use super::requirement::WHEELS;
 use super::run::run;
 
-/// Where a made environment has its interpreter.
+/// The path of the interpreter in an environment that was made.
 pub(super) const PYTHON: &str = "bin/python";
 
-/// What an environment is made with.
+/// The program with which an environment is made.
 pub(super) enum Installer {
     Uv(PathBuf),
     Pip,
 }
 
-/// One environment to make.
+/// An environment to make.
 pub(super) struct Work<'a> {
     pub(super) machine: &'a Machine,
-    /// The interpreter that it is an environment of.
+    /// The interpreter that the environment is made from.
     pub(super) base: &'a Path,
     pub(super) requirements: &'a [&'a str],
-    /// Where it is made; nothing is there.
+    /// Where it is made; the path does not exist yet.
     pub(super) directory: &'a Path,
-    /// Held by whatever works at it, this process or a program that outlives it.
+    /// The lock of the environment. The installer inherits it, so that it stays locked if this process ends first.
     pub(super) lock: &'a File,
     pub(super) log: &'a PluginLog,
 }
@@ -95,7 +95,7 @@ impl Work<'_> {
         self.run(name, command, self.directory).await
     }
 
-    /// Debian ships `venv` and `ensurepip` apart from Python. Asking first gives a plain answer.
+    /// Checks that the interpreter has `venv` and `ensurepip`, which Debian ships separately, so that the error is clear if it has not.
     async fn demand_venv(&self) -> Result<(), PluginError> {
         let needed = if self.requirements.is_empty() { "import venv" } else { "import venv, ensurepip" };
         let command = self.python(self.base, &["-c", needed]);
@@ -116,7 +116,7 @@ impl Work<'_> {
     async fn run(&self, name: &str, mut command: Command, directory: &Path) -> Result<(), PluginError> {
         let each = |line: &str| self.log.push(LogLevel::Debug, LogSource::Host, 0, None, line);
         let lock = self.lock.try_clone().map_err(|error| not_started(name, &error))?;
-        // An empty file reads as no input; see `made` for why it is this one.
+        // The lock file is empty, so there is no input; `made` says why it is this file.
         command.stdin(Stdio::from(lock)).current_dir(directory);
         let finished = run(command, &each).await.map_err(|error| not_started(name, &error))?;
         if finished.status.success() {

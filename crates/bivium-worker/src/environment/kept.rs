@@ -1,7 +1,7 @@
-//! What environments there are, and which of them a host uses.
+//! Lists the environments that hosts have made, tells which of them are in use, and removes them.
 //!
-//! A plugin holds `<key>.use` shared for as long as it is loaded. Whoever removes an environment holds that file and the lock of
-//! those who make it alone, so that nothing goes that a host uses or makes. The file's time is when it was last taken.
+//! A plugin has a shared lock on `<key>.use` while it is loaded. To remove an environment, a host takes exclusive locks on that file and
+//! on the lock for making it, so that no environment is removed that a host uses or makes. The file's time is when it was last used.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -16,16 +16,16 @@ use super::lock::holder_of;
 use super::made::{CONFIG, STAMP};
 use crate::disk;
 
-/// How often a lock that another holds is tried. A blocking wait could not be cancelled.
+/// How often a lock that another process holds is tried. A blocking wait could not be cancelled.
 const TRY: Duration = Duration::from_millis(50);
-/// Whoever removes an environment takes no longer, unless it was stopped.
+/// Removing an environment takes no longer than this, unless the process that does it was stopped.
 const REMOVING: Duration = Duration::from_secs(60);
 
-/// Holds an environment for as long as it lives.
+/// Protects an environment from being removed, until it is dropped.
 #[derive(Debug, Clone)]
 pub(super) struct Hold(#[expect(dead_code, reason = "held for its end")] Arc<File>);
 
-/// Where an interpreter is and whether it is held say nothing of what it is.
+/// Always equal: whether an interpreter's environment is protected does not matter for comparing interpreters.
 impl PartialEq for Hold {
     fn eq(&self, _: &Self) -> bool {
         true
@@ -34,8 +34,8 @@ impl PartialEq for Hold {
 
 impl Eq for Hold {}
 
-/// Takes an environment into use, whether it is made already or not. Waits while somebody removes it; one that was stopped
-/// meanwhile is not waited for.
+/// Protects an environment from being removed, whether it is made already or not. Waits while another process removes it, but not if
+/// that process was stopped.
 pub(super) async fn hold(environments: &Path, key: &str) -> io::Result<Hold> {
     hold_within(REMOVING, environments, key).await
 }
@@ -47,14 +47,14 @@ async fn hold_within(limit: Duration, environments: &Path, key: &str) -> io::Res
         match file.try_lock_shared() {
             Ok(()) => break,
             Err(TryLockError::WouldBlock) if start.elapsed() > limit => {
-                let message = format!("{} goes on removing the environment {key} there", holder_of(&file));
+                let message = format!("{} is still removing the environment {key} there", holder_of(&file));
                 return Err(io::Error::new(io::ErrorKind::TimedOut, message));
             }
             Err(TryLockError::WouldBlock) => tokio::time::sleep(TRY).await,
             Err(TryLockError::Error(error)) => return Err(error),
         }
     }
-    // Only for people, and for those who remove what was not used for long.
+    // The time is only for people, and for removing environments that were not used for a long time.
     let _ = file.set_modified(SystemTime::now());
     Ok(Hold(Arc::new(file)))
 }
@@ -73,19 +73,19 @@ fn use_of(environments: &Path, key: &str) -> PathBuf {
 pub struct KeptEnvironment {
     /// Its name: a digest of what it was made from.
     pub key: String,
-    /// Where it lies.
+    /// Its directory.
     pub path: PathBuf,
-    /// What is installed in it, as manifests ask for it. None if its making was broken off.
+    /// The requirements that are installed in it, as manifests write them. None if making it was interrupted.
     pub requirements: Option<Vec<String>>,
-    /// The interpreter that it was made with.
+    /// The interpreter that it was made from.
     pub python: Option<PathBuf>,
     /// The version of Python in it.
     pub python_version: Option<String>,
-    /// What made it, for example `uv`.
+    /// The program that made it, for example `uv`.
     pub made_with: Option<String>,
-    /// Whether it was made of wheels alone, for confined plugins.
+    /// Whether it was made from wheels only, for confined plugins.
     pub wheels_only: bool,
-    /// Whether a plugin can use it as it is. One that is not finished or is damaged is made anew.
+    /// Whether a plugin can use it as it is. An unfinished or damaged one is made again.
     pub is_ready: bool,
     /// The size of its files, in bytes.
     pub bytes: u64,
@@ -114,8 +114,8 @@ pub fn kept_environments(environments: Option<&Path>) -> Result<Vec<KeptEnvironm
     kept_of(environments, |_| true)
 }
 
-/// Those of them that were made for these requirements, with whatever interpreter. For a plugin that is `confined` they are made
-/// of wheels alone, and so are others.
+/// The environments that were made for these requirements, with any interpreter. For a plugin that is `confined` only those that were
+/// made from wheels only, for others only the others.
 ///
 /// # Errors
 /// As for [`kept_environments`].
@@ -161,7 +161,7 @@ fn kept_of(environments: Option<&Path>, is_meant: impl Fn(Option<&Stamp>) -> boo
     Ok(kept)
 }
 
-/// The version of Python that an environment's own file names: `version` of venv's, `version_info` of uv's.
+/// The version of Python in an environment's `pyvenv.cfg`: `version` if venv made it, `version_info` if uv did.
 fn version(environment: &Path) -> Option<String> {
     let text = bivium_interface::read_text(&environment.join(CONFIG), 1 << 16).ok()?;
     let lines = text.lines().filter_map(|line| line.split_once('='));
@@ -169,8 +169,8 @@ fn version(environment: &Path) -> Option<String> {
     versions.next().map(|(_, version)| version.trim().to_owned())
 }
 
-/// Removes an environment, unless a host uses it or makes it. Says whether it is gone. A plugin that needs it later makes it
-/// anew. Blocks on the file system.
+/// Removes an environment, unless a host uses it or makes it. Returns whether it is gone. A plugin that needs it later makes it
+/// again. Blocks on the file system.
 ///
 /// # Errors
 /// `internal` or `denied` if it cannot be removed.
@@ -180,7 +180,7 @@ pub fn remove_environment(environment: &KeptEnvironment) -> Result<bool> {
     disk::remove(&environment.path).map(|()| true)
 }
 
-/// Keeps everybody from an environment that nobody uses or makes. The files themselves stay: others may have them open to lock
+/// Exclusive locks on an environment that nobody uses or makes. The lock files are not removed: others may have them open to lock
 /// them.
 struct Unused {
     _used: File,
@@ -199,7 +199,7 @@ impl Unused {
 }
 
 impl KeptEnvironment {
-    /// Whether it was made for these requirements. For a plugin that is `confined` it is another than for one that is not.
+    /// Whether it was made for these requirements. A plugin that is `confined` uses another one than a plugin that is not.
     #[must_use]
     pub fn is_for(&self, requirements: &[String], confined: bool) -> bool {
         let made_for = self.requirements.as_deref().unwrap_or_default().iter();
@@ -208,7 +208,7 @@ impl KeptEnvironment {
             && made_for.eq(super::made::sorted(requirements).iter().copied())
     }
 
-    /// How long it was not used by anybody; none while it is used, and for one that nobody has used since this is known.
+    /// How long it has not been used; None while it is in use, or if its last use is not known.
     #[must_use]
     pub fn unused_for(&self) -> Option<Duration> {
         if self.in_use { None } else { self.used?.elapsed().ok() }
@@ -231,11 +231,11 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn who_removes_an_environment_for_too_long_is_named() {
+    async fn a_host_that_takes_too_long_to_remove_an_environment_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let removing = Unused::take(dir.path(), KEY).unwrap();
         let error = hold_within(Duration::ZERO, dir.path(), KEY).await.unwrap_err();
-        assert_eq!(error.to_string(), format!("this host goes on removing the environment {KEY} there"));
+        assert_eq!(error.to_string(), format!("this host is still removing the environment {KEY} there"));
         drop(removing);
         hold_within(Duration::ZERO, dir.path(), KEY).await.unwrap();
     }
@@ -258,7 +258,7 @@ mod tests {
         drop(held);
         let [environment] = &kept_environments(Some(dir.path())).unwrap()[..] else { panic!() };
         assert!(!environment.in_use && environment.unused_for().is_some());
-        // As whoever makes one does.
+        // As a host does that makes one.
         let making = open(&dir.path().join(format!("{KEY}.lock"))).unwrap();
         making.lock().unwrap();
         assert!(!remove_environment(environment).unwrap());

@@ -1,7 +1,7 @@
-//! The lock of an environment that is being made: held by who makes it, waited for by all others.
+//! The lock of an environment that is being made: the process that makes it holds it, and all others wait for it.
 //!
-//! Making one takes minutes, so the wait has no bound of its own: dropping the future ends it. Who is waited for is said; one that is
-//! stopped, and so may never end, is not waited for.
+//! Making an environment takes minutes, so the wait has no limit of its own: dropping the future ends it. The log says which process is
+//! waited for; a process that is stopped may never end, and is not waited for.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -11,17 +11,17 @@ use std::time::{Duration, Instant};
 use bivium_interface::{LogLevel, LogSource, PluginError};
 use bivium_records::PluginLog;
 
-/// How often a lock that another holds is tried. A blocking wait could not be cancelled.
+/// How often a lock that another process holds is tried. A blocking wait could not be cancelled.
 const TRY: Duration = Duration::from_millis(50);
-/// After this time the wait is a warning.
+/// After this time the wait is logged as a warning.
 const LONG: Duration = Duration::from_secs(5);
-/// How long the holder may be stopped: a debugger, or a person, may have it go on.
+/// How long the holder may be stopped: a debugger, or a person, may let it continue.
 pub(super) const STOPPED: Duration = Duration::from_secs(10);
 
-/// Waits for the lock, unless its holder is stopped for as long as `stopped`.
+/// Waits for the lock, but not if its holder stays stopped for the time `stopped`.
 ///
 /// # Errors
-/// `unavailable` if it is, naming it; what `unusable` makes of an error of the file.
+/// `unavailable` if the holder is stopped, naming it; the result of `unusable` for an error of the file.
 pub(super) async fn acquire(
     file: &Path,
     log: &PluginLog,
@@ -50,7 +50,7 @@ pub(super) async fn acquire(
             Some(pid) if stopped_since.get_or_insert_with(Instant::now).elapsed() >= stopped => {
                 let message =
                     format!("process {pid}, which is stopped, is making its environment and holds {}", file.display());
-                let help = format!("let that process go on (`kill -CONT {pid}`), or end it");
+                let help = format!("let that process continue (`kill -CONT {pid}`), or end it");
                 return Err(PluginError::unavailable(message).with_help(help));
             }
             Some(_) => {}
@@ -59,7 +59,7 @@ pub(super) async fn acquire(
     }
 }
 
-/// Who holds a lock, for a sentence.
+/// Who holds a lock, for a message.
 pub(super) fn holder_of(lock: &File) -> String {
     shown(holder(lock))
 }
@@ -72,7 +72,7 @@ fn shown(holder: Option<u32>) -> String {
     }
 }
 
-/// The process that holds a lock, where the kernel says so. It may have ended, and an installer that it started hold it on.
+/// The process that holds a lock, if the kernel tells. It may have ended while an installer that it started still holds the lock.
 #[cfg(target_os = "linux")]
 fn holder(lock: &File) -> Option<u32> {
     use std::os::unix::fs::MetadataExt;
@@ -82,7 +82,7 @@ fn holder(lock: &File) -> Option<u32> {
     let exact = format!("{:02x}:{:02x}{inode}", rustix::fs::major(device), rustix::fs::minor(device));
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
     let held: Vec<(&str, u32)> = locks.lines().filter_map(held).collect();
-    // Some file systems have another device there than in the file's own data.
+    // For some file systems the kernel lists another device than `stat` does.
     let found = held.iter().find(|(place, _)| *place == exact);
     found.or_else(|| held.iter().find(|(place, _)| place.ends_with(&inode))).map(|(_, pid)| *pid)
 }
@@ -96,7 +96,7 @@ fn holder(_lock: &File) -> Option<u32> {
 #[cfg(target_os = "linux")]
 fn held(line: &str) -> Option<(&str, u32)> {
     let mut words = line.split_ascii_whitespace().skip(1);
-    // One that waits has an arrow there.
+    // A process that waits has an arrow in this place.
     let is_flock = words.next()? == "FLOCK";
     let pid = words.nth(2)?.parse().ok().filter(|pid| *pid != 0)?;
     Some((words.next()?, pid)).filter(|_| is_flock)
@@ -127,7 +127,7 @@ mod tests {
     const AT_ONCE: Duration = Duration::from_millis(60);
     const LONGEST: Duration = Duration::from_secs(60);
 
-    /// Another host that makes an environment, and goes on for ever.
+    /// Another host that makes an environment and never finishes.
     struct Other(Child);
 
     impl Other {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_is_stopped_is_not_waited_for_and_is_named() {
+    async fn a_stopped_holder_is_not_waited_for_and_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("key.lock");
         let log = PluginLog::new("p");
@@ -170,7 +170,7 @@ mod tests {
         for part in [&format!("process {pid}, which is stopped"), &format!("kill -CONT {pid}"), "key.lock"] {
             assert!(text.contains(part), "{text}");
         }
-        // One that goes on is waited for, longer than it was stopped, and said by its number.
+        // A holder that continues is waited for, longer than it was stopped, and the log names its process id.
         other.signal(Signal::CONT);
         let mut records = log.follow();
         let mut attempt = std::pin::pin!(wait(&file, &log, AT_ONCE));
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn this_host_itself_may_hold_it() {
+    async fn this_host_itself_may_hold_the_lock() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("key.lock");
         let log = PluginLog::new("p");

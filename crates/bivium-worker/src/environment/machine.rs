@@ -1,9 +1,9 @@
-//! What of this machine the programs here may see: where programs are looked for, and which environment variables
+//! What installers and interpreters see of this machine: where programs are searched, and which environment variables
 //! they get.
 //!
-//! Building a package runs code that a stranger wrote, so the host's environment, with whatever keys and tokens it
-//! holds, is not handed on: only what finding, fetching and compiling packages need. This keeps secrets out of
-//! plain sight; it is no sandbox.
+//! Building a package runs its author's code, so the host's environment, which may contain keys and tokens, is not passed
+//! on: only the variables that are needed to find, fetch and compile packages. This hides secrets from an ordinary
+//! build; it is not a sandbox.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use tokio::process::Command;
 use super::answers::Answers;
 use super::cache_dir;
 
-/// Variables that pass by their whole name.
+/// Variables that are passed on, by their whole name.
 const NAMES: [&str; 26] = [
     "HOME",
     "USER",
@@ -45,25 +45,25 @@ const NAMES: [&str; 26] = [
     "LD_LIBRARY_PATH",
 ];
 
-/// Variables that pass by how their name begins: the installers' own settings, the user's directories, the locale,
-/// compilers, and the managers whose `python3` is a script that asks its environment which Python to run.
+/// Variables that are passed on, by the beginning of their name: the installers' own settings, the user's directories, the locale,
+/// compilers, and version managers whose `python3` is a script that reads from its environment which Python to run.
 const PREFIXES: [&str; 8] = ["PIP_", "UV_", "XDG_", "LC_", "PKG_CONFIG_", "PYENV_", "ASDF_", "MISE_"];
 
-/// Settings of the installers that would put packages elsewhere than into the environment being made.
+/// Settings of the installers that would install packages elsewhere than in the environment being made.
 const ELSEWHERE: [&str; 7] =
     ["PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "UV_SYSTEM_PYTHON", "UV_TARGET", "UV_PREFIX"];
 
-/// Where programs are looked for and what they may see.
+/// Where programs are searched, and which variables they get.
 pub(super) struct Machine {
     path: OsString,
     variables: Vec<(OsString, OsString)>,
-    /// Whether installers may only unpack packages, and build none: to build one runs its author's code.
+    /// Whether installers may install only wheels and build nothing: building a package runs its author's code.
     pub(super) wheels_only: bool,
-    /// Where it is kept what interpreters said; none where that is kept nowhere.
+    /// Where the answers of interpreters are kept; None if they are not kept.
     pub(super) answers: Option<Answers>,
 }
 
-/// Where installers keep what they download: the variable that tells it, and the directory in the host's cache.
+/// The installers' download caches: the variable that sets each, and its directory in the host's cache.
 const INSTALLERS_CACHES: &[(&str, &str)] = &[("PIP_CACHE_DIR", "pip"), ("UV_CACHE_DIR", "uv")];
 
 impl Machine {
@@ -82,7 +82,7 @@ impl Machine {
         Self { wheels_only, ..self }
     }
 
-    /// With installers that keep what they download in the host's cache, if it is given and they are not told another place.
+    /// Sets the installers' download caches to the host's cache, if it is given and no other place is set.
     pub(super) fn keeps_in(mut self, cache: Option<&Path>) -> Self {
         let Some(cache) = cache.and_then(|cache| std::path::absolute(cache).ok()) else { return self };
         for (variable, directory) in INSTALLERS_CACHES {
@@ -93,14 +93,14 @@ impl Machine {
         self
     }
 
-    /// With what interpreters said kept in this cache, or in the platform's.
+    /// Keeps the answers of interpreters in this cache, or in the platform's.
     pub(super) fn remembers_in(self, cache: Option<&Path>) -> Self {
         let cache = cache.map_or_else(cache_dir, |cache| Ok(cache.to_owned()));
         Self { answers: cache.ok().map(|cache| Answers::within(&cache)), ..self }
     }
 
-    /// The program of this name on `PATH`. Relative entries of it are passed over: what they mean would depend on
-    /// the working directory.
+    /// The program of this name on `PATH`. Relative entries of `PATH` are skipped, as they depend on the working
+    /// directory.
     pub(super) fn find(&self, name: &str) -> Option<PathBuf> {
         std::env::split_paths(&self.path)
             .filter(|directory| directory.is_absolute())
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hands_on_settings_and_no_secrets() {
+    fn passes_on_settings_and_no_secrets() {
         for name in ["HOME", "PIP_INDEX_URL", "UV_CACHE_DIR", "https_proxy", "LC_ALL", "XDG_CACHE_HOME"] {
             assert!(passes(name.as_ref()), "{name}");
         }
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn installers_keep_theirs_in_the_hosts_cache_unless_they_are_told_another_place() {
+    fn installers_use_the_hosts_cache_unless_another_place_is_set() {
         let told = ("UV_CACHE_DIR".into(), "/told".into());
         let machine = Machine::new("/bin".into(), vec![told]).keeps_in(Some(Path::new("/cache")));
         let found: Vec<_> = machine.variables.iter().map(|(name, value)| (name.to_str(), value.to_str())).collect();
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_only_what_may_run_in_absolute_directories() {
+    fn finds_only_executables_in_absolute_directories() {
         let machine = Machine::new("relative:/etc:/bin".into(), Vec::new());
         assert_eq!(machine.find("sh"), Some("/bin/sh".into()));
         assert_eq!(

@@ -1,12 +1,12 @@
 //! Environments that the host makes for `requirements` and keeps.
 //!
-//! `<environments>/<key>` is one, `<key>` being a digest of all that decides what is in it. Virtual environments
-//! cannot be moved, so it is made where it stays, and the stamp in it is written last: a directory without a stamp
-//! is an attempt that was broken off, and is removed by the next. Whoever makes one holds `<key>.lock`, and the
-//! installers inherit the lock as their standard input, so that a host which is killed does not leave an installer
-//! at work in a directory that another host takes over.
+//! An environment is `<environments>/<key>`, where `<key>` is a digest of everything that determines its content. Virtual environments
+//! cannot be moved, so it is made in its final place, and the stamp in it is written last: a directory without a stamp
+//! is an unfinished attempt, and the next attempt removes it. The process that makes one holds `<key>.lock`, and the
+//! installers inherit the lock as their standard input: if a host is killed while its installer still runs, no other host uses
+//! the directory until the installer has ended.
 //!
-//! Nothing is removed because it is old. What no host uses may be removed (`kept`).
+//! Nothing is removed because it is old. Environments that no host uses may be removed (`kept`).
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,20 +23,20 @@ use super::lock::{STOPPED, acquire};
 use super::machine::{Machine, is_executable};
 use super::probe::Facts;
 
-/// Raised when what is made of the same input changes.
+/// The version of the way in which environments are made from the same input.
 const FORMAT: u32 = 1;
-/// Marks a finished environment and says what it is, for people.
+/// The file that marks a finished environment and describes it for people.
 pub(super) const STAMP: &str = "bivium-environment.json";
 
-/// What makes Python take its directory for a virtual environment.
+/// The file that makes its directory a virtual environment for Python.
 pub(super) const CONFIG: &str = "pyvenv.cfg";
 
-/// Says to the plugin's log what the host does.
+/// Logs in the plugin's log what the host does.
 fn say(log: &PluginLog, message: &str) {
     log.push(LogLevel::Info, LogSource::Host, 0, None, message);
 }
 
-/// The interpreter of the environment with these requirements, which is made unless it is there, and what keeps it from being
+/// The interpreter of the environment with these requirements, which is made unless it exists, and the lock that protects it from being
 /// removed.
 ///
 /// # Errors
@@ -53,15 +53,15 @@ pub(super) async fn environment(
     let directory = environments.join(&key);
     let python = directory.join(PYTHON);
     let unusable = |error: io::Error| {
-        let message = format!("{} cannot hold environments: {error}", environments.display());
+        let message = format!("environments cannot be kept in {}: {error}", environments.display());
         let error = match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => PluginError::resource_exhausted(message),
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => PluginError::denied(message),
             _ => PluginError::internal(message),
         };
-        error.with_help("name another directory for environments")
+        error.with_help("choose another directory for environments")
     };
-    // Before it is looked at: from now on nobody removes it. Where nobody may write, nobody removes anything either.
+    // Before it is checked: from now on nobody removes it. In a directory that cannot be written to nothing can be removed either.
     let held = hold(environments, &key).await.ok();
     if is_ready(&directory) {
         return Ok((python, held));
@@ -86,18 +86,18 @@ pub(super) async fn environment(
     let (base, requirements) = (base.program.as_path(), requirements.as_slice());
     let work = Work { machine, base, requirements, directory: &directory, lock: &lock, log };
     if let Err(error) = installer.make(&work).await {
-        // The next attempt removes it if this does not.
+        // The next attempt removes it if this fails.
         let _ = remove(&directory).await;
         return Err(if lacks_room(&error) { unusable(io::ErrorKind::StorageFull.into()) } else { error });
     }
     stamp(&directory, &work, installer.name()).map_err(unusable)?;
     say(log, &format!("made {} in {:.1} s", directory.display(), start.elapsed().as_secs_f64()));
-    // For everyone, even where the installer left a process behind that holds it too.
+    // Unlocked explicitly, for the case that the installer left a process behind that also holds the lock.
     lock.unlock().map_err(unusable)?;
     Ok((python, Some(held)))
 }
 
-/// Requirements as a stamp has them: each once, in order.
+/// Requirements as the stamp writes them: each once, sorted.
 pub(super) fn sorted(requirements: &[String]) -> Vec<&str> {
     let mut requirements: Vec<_> = requirements.iter().map(String::as_str).collect();
     requirements.sort_unstable();
@@ -105,7 +105,7 @@ pub(super) fn sorted(requirements: &[String]) -> Vec<&str> {
     requirements
 }
 
-/// Whether an installer says that there is no room for what it makes.
+/// Whether an installer reports that the disk is full.
 fn lacks_room(error: &PluginError) -> bool {
     let said = error.failure().map_or("", |failure| &failure.traceback);
     ["No space left on device", "Disk quota exceeded", "os error 28", "os error 122"]
@@ -113,8 +113,9 @@ fn lacks_room(error: &PluginError) -> bool {
         .any(|one| said.contains(one))
 }
 
-/// A digest of all that decides what an environment holds, whether packages were built for it among that. The interpreter counts by its file and its ABI but not
-/// by its micro version: an environment goes on working when the system updates its Python in place.
+/// A digest of everything that determines the content of an environment, including whether packages may be built for it. Of the
+/// interpreter its file and its ABI count, but not its micro version: an environment still works after the system updates its Python in
+/// place.
 fn key(base: &Facts, requirements: &[&str], wheels_only: bool) -> String {
     let program = base.program.canonicalize().unwrap_or_else(|_| base.program.clone());
     let platform = [std::env::consts::OS, std::env::consts::ARCH];
@@ -126,14 +127,14 @@ fn key(base: &Facts, requirements: &[&str], wheels_only: bool) -> String {
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Whether it is finished and its interpreter (a link to the one it was made of) is still there, with the file that makes it one of a
+/// Whether it is finished and its interpreter (a link to the one that it was made from) still exists, with the file that makes it a
 /// virtual environment.
 pub(super) fn is_ready(directory: &Path) -> bool {
     directory.join(STAMP).is_file() && directory.join(CONFIG).is_file() && is_executable(&directory.join(PYTHON))
 }
 
-/// Has an environment made anew by whoever asks for it next. `python` is its interpreter.
-pub(super) fn give_up(python: &Path) -> io::Result<()> {
+/// Marks an environment as unfinished, so that the next one who needs it makes it again. `python` is its interpreter.
+pub(super) fn mark_unfinished(python: &Path) -> io::Result<()> {
     let directory = python.ancestors().nth(2).ok_or(io::ErrorKind::InvalidInput)?;
     match std::fs::remove_file(directory.join(STAMP)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -141,7 +142,7 @@ pub(super) fn give_up(python: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes a directory; says whether there was one.
+/// Removes a directory; returns whether there was one.
 async fn remove(directory: &Path) -> io::Result<bool> {
     match tokio::fs::remove_dir_all(directory).await {
         Ok(()) => Ok(true),

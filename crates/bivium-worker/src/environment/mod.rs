@@ -1,14 +1,14 @@
-//! Which Python interpreter a worker of a manifest runs with, and the environments made for `requirements`.
+//! Chooses the Python interpreter for the workers of a manifest, and makes the environments for `requirements`.
 //!
-//! - `python_path`: that interpreter, asked whether it will do;
-//! - `requirements`: that of a virtual environment which the host makes once and keeps (`made`, by an
+//! - `python_path`: that interpreter, after a check that it is suitable;
+//! - `requirements`: that of a virtual environment which the host makes once and keeps (`made`, with an
 //!   `installer`);
 //! - neither: `python3` on `PATH` (`search`).
 //!
-//! A manifest is a stranger's, so its requirements are checked before an installer sees them (`requirement`), and
-//! installers see as little of the host's environment as they can work with (`machine`). Installing a package may
-//! still run its author's code with this user's rights: nothing here is a sandbox. What the worker does with its
-//! interpreter (module path, variables) is not decided here. `docs/environments.md` tells users all this.
+//! A manifest is not trusted, so its requirements are checked before they are passed to an installer (`requirement`), and
+//! installers get as little of the host's environment as they need (`machine`). Installing a package may
+//! still run its author's code with this user's rights: nothing here is a sandbox. How the worker uses its
+//! interpreter (module path, variables) is decided elsewhere. `docs/environments.md` is about this for users.
 
 mod answers;
 pub(crate) mod embedded;
@@ -39,21 +39,21 @@ use version::{Version, Wanted};
 
 use crate::manifest::PythonManifest;
 
-/// A Python interpreter that was asked and answered.
+/// A Python interpreter that was queried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Interpreter {
-    /// The program, absolute; symbolic links in it are kept, since a virtual environment's interpreter is one.
+    /// The absolute path of the program. Symbolic links are not resolved, since a virtual environment's interpreter is one.
     pub(crate) path: PathBuf,
     /// Its version, at least 3.9.
     pub(crate) version: (u32, u32, u32),
-    /// Whether it reaches `prctl`.
+    /// Whether it can call `prctl`.
     pub(crate) prctl: bool,
-    /// Keeps the environment that the host made, if it is one, from being removed.
+    /// Protects the environment, if the host made it, from being removed.
     hold: Option<kept::Hold>,
 }
 
 impl Interpreter {
-    /// At this path, of an interpreter that said this.
+    /// An interpreter with this path that gave this answer.
     fn new(path: PathBuf, facts: &Facts) -> Self {
         let Version(major, minor, micro) = facts.version;
         Self { path, version: (major, minor, micro), prctl: facts.prctl, hold: None }
@@ -62,19 +62,19 @@ impl Interpreter {
 
 /// The interpreter for a worker of this manifest. Makes its environment under `environments` (by default in
 /// [`cache_dir`]), which may take minutes; `log` gets a line when that begins and ends, and the installer's lines
-/// at level debug. Each interpreter is asked once in a process, and its answer kept in the cache for a day, so that a further plugin
+/// at level debug. Each interpreter is queried once in a process, and its answer is kept in the cache for a day, so that a second plugin
 /// costs nothing here.
 ///
-/// For a plugin that is `confined` nothing that came with it runs here: no program of its own directory, and no package's
-/// build.
+/// For a plugin that is `confined` no code runs here that comes with it: no program of its own directory, and no build of a
+/// package.
 ///
-/// Dropping the future kills the installer; what it had made is removed by the next attempt.
+/// Dropping the future kills the installer; the next attempt removes what it had made.
 ///
 /// # Errors
 /// - `invalid-manifest`: a requirement or `requires_python` that is not well formed;
 /// - `not-found`: `python_path` does not exist;
-/// - `denied`: it lies beside the manifest of a confined plugin;
-/// - `unavailable`: no interpreter that will do, or the environment cannot be made; the installer's last lines are
+/// - `denied`: it is in the directory of a confined plugin's manifest;
+/// - `unavailable`: no suitable interpreter, or the environment cannot be made; the installer's last lines are
 ///   in [`PluginError::failure`];
 /// - `resource-exhausted`, `denied`, `internal`: the directory for environments cannot be used ([`lacks_place`]).
 pub(crate) async fn interpreter(
@@ -90,7 +90,7 @@ pub(crate) async fn interpreter(
     let found =
         choose(&Machine::here().keeps_in(cache).remembers_in(cache).wheels_only(confined), manifest, environments, log)
             .await?;
-    // A shim may lead anywhere.
+    // A shim may run any program.
     if confined && manifest.python.python_path.is_some() {
         machines_own(manifest, &found.path)?;
     }
@@ -100,8 +100,8 @@ pub(crate) async fn interpreter(
     Ok(found)
 }
 
-/// What is wrong with how a manifest names its interpreter, its requirements and its versions of Python, as far as that can be told without
-/// running any. `confined` tells whether the plugin is.
+/// What is wrong with the interpreter, the requirements and the versions of Python in a manifest, as far as that can be found without
+/// running a program. `confined` says whether the plugin is confined.
 pub(crate) fn refusals(manifest: &PythonManifest, confined: bool) -> Vec<PluginError> {
     let requirements = manifest.python.requirements.as_deref().unwrap_or_default();
     let python_path = manifest.python.python_path.as_deref().filter(|_| confined);
@@ -113,12 +113,12 @@ pub(crate) fn refusals(manifest: &PythonManifest, confined: bool) -> Vec<PluginE
     all.into_iter().flatten().collect()
 }
 
-/// Makes the environment of an interpreter that [`interpreter`] has given anew if that does not start any more; the arguments are
-/// those that it was asked with. Says whether it did.
+/// Makes the environment of an interpreter again if the interpreter does not start any more. `broken` is the result of [`interpreter`], and
+/// the other arguments are the same as there. Returns whether it was made again.
 ///
 /// # Errors
 /// As [`interpreter`].
-pub(crate) async fn mend(
+pub(crate) async fn repair(
     broken: &Interpreter,
     manifest: &PythonManifest,
     environments: Option<&Path>,
@@ -126,31 +126,31 @@ pub(crate) async fn mend(
     confined: bool,
     log: &PluginLog,
 ) -> Result<bool, PluginError> {
-    // What the host has not made it does not change.
+    // The host does not change environments that it has not made.
     if broken.hold.is_none() {
         return Ok(false);
     }
     let machine = Machine::here().keeps_in(cache).wheels_only(confined);
     let Err(refusal) = probe::probe(&machine, &broken.path).await else { return Ok(false) };
-    let message = format!("its environment is damaged and made anew: {} {refusal}", broken.path.display());
+    let message = format!("its environment is damaged and is made again: {} {refusal}", broken.path.display());
     log.push(LogLevel::Warn, LogSource::Host, 0, None, &message);
-    made::give_up(&broken.path).map_err(|error| {
+    made::mark_unfinished(&broken.path).map_err(|error| {
         PluginError::unavailable(format!(
-            "the environment of {} is damaged, and cannot be made anew: {error}",
+            "the environment of {} is damaged, and cannot be made again: {error}",
             broken.path.display()
         ))
     })?;
     interpreter(manifest, environments, cache, confined, log).await.map(|_| true)
 }
 
-/// Whether the error of [`interpreter`] says that an environment cannot be made where it should be.
+/// Whether the error of [`interpreter`] means that an environment cannot be made in its directory.
 pub(crate) fn lacks_place(manifest: &PythonManifest, error: &PluginError) -> bool {
     let codes = [ErrorCode::ResourceExhausted, ErrorCode::Denied, ErrorCode::Internal];
     manifest.python.python_path.is_none() && manifest.python.requirements.is_some() && codes.contains(&error.code())
 }
 
-/// Refuses a program that came with the manifest: it would run before it can be confined, to say which version it is. A
-/// link to an interpreter of the machine's is none.
+/// Refuses a program in the manifest's own directory: it would run unconfined, to find out its version. A link to an interpreter
+/// outside is accepted.
 fn machines_own(manifest: &PythonManifest, path: &Path) -> Result<(), PluginError> {
     let home = manifest.path.parent().and_then(|home| home.canonicalize().ok());
     let (Some(home), Ok(program)) = (home, path.canonicalize()) else { return Ok(()) };
@@ -159,21 +159,21 @@ fn machines_own(manifest: &PythonManifest, path: &Path) -> Result<(), PluginErro
     }
     let message = format!("python_path ({}) is a program in the manifest's own directory", path.display());
     Err(PluginError::denied(message)
-        .with_help("a confined plugin runs with an interpreter of the machine's, or with `requirements`"))
+        .with_help("a confined plugin needs an interpreter that is installed on the machine, or `requirements`"))
 }
 
-/// Where what can be made again lies: the platform's cache directory.
+/// The platform's cache directory, for files that can be made again.
 ///
 /// # Errors
 /// `internal` for a user without a home directory.
 pub(crate) fn cache_dir() -> Result<PathBuf, PluginError> {
     let directories = directories::ProjectDirs::from("", "", "bivium");
     directories.map(|directories| directories.cache_dir().to_owned()).ok_or_else(|| {
-        PluginError::internal("this user has no home directory, so there is no place for a cache").with_help("set HOME")
+        PluginError::internal("this user has no home directory, so there is no cache directory").with_help("set HOME")
     })
 }
 
-/// Where environments lie: in the directory that is given, or in [`cache_dir`].
+/// The directory of environments: the given one, or one in [`cache_dir`].
 fn place(given: Option<&Path>) -> Result<PathBuf, PluginError> {
     match given {
         Some(given) => {
@@ -204,7 +204,7 @@ async fn choose(
     Ok(Interpreter { hold, ..Interpreter::new(path, &base) })
 }
 
-/// Whether a program is one of those that a manager of Python versions (pyenv, asdf, mise) puts before its interpreters.
+/// Whether a program is a shim, by which a manager of Python versions (pyenv, asdf, mise) starts its interpreters.
 fn is_shim(path: &Path) -> bool {
     let real = path.canonicalize();
     [Ok(path), real.as_deref()]
@@ -223,18 +223,18 @@ async fn given(
     let says =
         |what: &dyn fmt::Display| format!("python_path of {} ({}) {what}", manifest.path.display(), path.display());
     match probe::probe(machine, path).await {
-        // Of a shim the interpreter that answered: the worker's directory and variables could mean another.
+        // For a shim, use the interpreter that answered: with the worker's directory and variables it might start another.
         Ok(facts) if wanted.takes(facts.version) && is_shim(path) => {
             Ok(Interpreter::new(facts.program.clone(), &facts))
         }
-        // Not the program that it names: what is at `python_path` may be a script that sets things up.
+        // Not the program in the answer: `python_path` may be a script that prepares something first.
         Ok(facts) if wanted.takes(facts.version) => Ok(Interpreter::new(path.to_owned(), &facts)),
         Ok(facts) => {
             let what = format!("is Python {}, and the plugin needs {wanted}", facts.version);
-            Err(PluginError::unavailable(says(&what)).with_help("name a Python that fits"))
+            Err(PluginError::unavailable(says(&what)).with_help("name a Python of such a version"))
         }
         Err(ProbeFailure::Missing) => Err(PluginError::not_found(says(&ProbeFailure::Missing))
-            .with_help("make that environment, or give `requirements` in its place and the host makes one")),
+            .with_help("make that environment, or write `requirements` in its place: then the host makes one")),
         Err(refusal) => Err(PluginError::unavailable(says(&refusal))
             .with_help("name an environment's interpreter, for example …/bin/python")),
     }

@@ -1,8 +1,8 @@
-//! Asks an interpreter what it is, once in a process for each file.
+//! Queries an interpreter for its version and more, once in a process for each file.
 //!
-//! The question is put without `site` and without the environment, so it costs a few milliseconds and runs no code
-//! of the environment. An answer holds for as long as the file stays the same, and is kept for later hosts (`answers`). Those who ask at the same time share a question and
-//! its answer; what went wrong is told to them alone, and the next one asks anew.
+//! The query runs without `site` and without the environment, so it takes a few milliseconds and runs no code
+//! of the environment. An answer is valid while the file does not change, and is kept for later hosts (`answers`). Callers that ask
+//! at the same time share one query and its answer. A failure is reported only to them, and the next caller queries again.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,11 +18,11 @@ use super::machine::{Machine, is_executable};
 use super::run::run;
 use super::version::Version;
 
-/// How long an interpreter may take. One on a slow network disk, cold, needs seconds.
+/// How long an interpreter may take. On a slow network disk, not cached, it needs seconds.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// Prints one line: our mark, with what a guard needs to tie itself to its host, the version, what compiled modules must
-/// match, the program.
+/// Prints one line: a mark, whether `prctl` can be called, the version, the tag that compiled modules must match, and the
+/// program.
 const QUESTION: &str = "import sys
 mark = 'bivium'
 try:
@@ -35,19 +35,19 @@ said = [mark, '%d.%d.%d' % sys.version_info[:3],
         '%s%s' % (sys.implementation.cache_tag, getattr(sys, 'abiflags', '')), sys.executable or '']
 sys.stdout.buffer.write('\\t'.join(said).encode('utf-8', 'surrogateescape'))";
 
-/// What an interpreter says of itself.
+/// The answer of an interpreter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Facts {
-    /// The program itself, where what was asked is a script that runs it; links in it are kept.
+    /// The program itself, if a script was queried that runs it. Links in the path are not resolved.
     pub(super) program: PathBuf,
     pub(super) version: Version,
     /// The implementation, its minor version and its ABI, for example `cpython-313t`.
     pub(super) tag: String,
-    /// Whether it reaches `prctl`: by `ctypes`, which some builds lack, on Linux.
+    /// Whether it can call `prctl` on Linux: through `ctypes`, which some builds lack.
     pub(super) prctl: bool,
 }
 
-/// Why a file is no interpreter to use. Its text goes on from the file's name.
+/// Why a file cannot be used as an interpreter. Its text continues a sentence that begins with the file's name.
 #[derive(Debug, Clone)]
 pub(super) enum ProbeFailure {
     Missing,
@@ -63,16 +63,16 @@ impl fmt::Display for ProbeFailure {
             Self::Missing => f.write_str("does not exist"),
             Self::NotExecutable => f.write_str("is not an executable file"),
             Self::NotStarted(error) => write!(f, "cannot be run: {error}"),
-            Self::NotPython(said) => write!(f, "does not answer as Python 3 does ({said})"),
+            Self::NotPython(said) => write!(f, "does not answer like Python 3 ({said})"),
             Self::Silent(limit) => write!(f, "gave no answer in {} s", limit.as_secs()),
         }
     }
 }
 
-/// What changes with a file: its time, size and number.
+/// Values that change when a file changes: its time, size and inode.
 pub(super) type Stamp = (SystemTime, u64, u64);
 
-/// A question to a file, which is answered or will be.
+/// A query of a file, which has an answer or will have one.
 struct Question {
     stamp: Stamp,
     answer: Arc<OnceCell<Result<Facts, ProbeFailure>>>,
@@ -84,7 +84,7 @@ fn questions() -> MutexGuard<'static, BTreeMap<PathBuf, Question>> {
     QUESTIONS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Asks this interpreter, or remembers what it said.
+/// Queries this interpreter, or returns its earlier answer.
 pub(super) async fn probe(machine: &Machine, file: &Path) -> Result<Facts, ProbeFailure> {
     probe_within(ANSWER, machine, file).await
 }
@@ -113,7 +113,7 @@ async fn probe_within(limit: Duration, machine: &Machine, file: &Path) -> Result
         }
         said
     });
-    // If whoever asks is dropped, another one who waits asks.
+    // If the caller that queries is dropped, another caller that waits takes over.
     let said = asked.await.clone();
     if said.is_err() {
         let mut questions = questions();
@@ -157,7 +157,7 @@ fn facts(line: &str, file: &Path) -> Option<Facts> {
     };
     let version = said.next()?.parse().ok()?;
     let tag = said.next()?.to_owned();
-    // A Python that was embedded does not know its program.
+    // An embedded Python does not know its program.
     let program = PathBuf::from(said.next().unwrap_or_default());
     let program = if program.is_absolute() && is_executable(&program) { program } else { file.to_owned() };
     Some(Facts { program, version, tag, prctl })
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn says_why_a_file_will_not_do() {
+    async fn says_why_a_file_cannot_be_used() {
         let fixture = Fixture::new();
         fixture.tool("fails", "echo no such option: -I >&2; exit 2");
         fixture.tool("lies", "printf 'bivium\\t3.x.1\\tcpython\\t\\n'");
@@ -180,8 +180,8 @@ mod tests {
             ("absent", "does not exist"),
             ("plain", "is not an executable file"),
             (".", "is not an executable file"),
-            ("fails", "does not answer as Python 3 does (exit status: 2: no such option: -I)"),
-            ("lies", "does not answer as Python 3 does (exit status: 0: bivium\t3.x.1\tcpython)"),
+            ("fails", "does not answer like Python 3 (exit status: 2: no such option: -I)"),
+            ("lies", "does not answer like Python 3 (exit status: 0: bivium\t3.x.1\tcpython)"),
             ("hangs", "gave no answer in 0 s"),
         ] {
             let answer = probe_within(limit(name), &fixture.machine(), &fixture.bin().join(name)).await;
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_went_wrong_is_told_to_those_who_waited_and_asked_again_after() {
+    async fn a_failure_is_reported_to_those_who_waited_and_the_next_caller_asks_again() {
         let fixture = Fixture::new();
         let python = fixture.tool("python3", "note probe; exit 1");
         let machine = fixture.machine();
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_who_waits_asks_where_the_one_who_asked_is_gone() {
+    async fn a_waiting_caller_asks_if_the_asking_one_is_dropped() {
         let fixture = Fixture::new();
         let go = fixture.bin().join("go");
         let script = format!(

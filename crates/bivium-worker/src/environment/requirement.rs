@@ -1,5 +1,5 @@
-//! Which requirements are handed to an installer: [`requirement_fault`] says which are, and of these a confined plugin has only those for
-//! which nothing is built.
+//! Checks which requirements may be passed to an installer: those that [`requirement_fault`] accepts, and for a confined plugin only
+//! those for which nothing is built.
 
 use bivium_interface::manifest::requirement_fault;
 use bivium_interface::{PluginError, Problem};
@@ -7,16 +7,16 @@ use bivium_interface::{PluginError, Problem};
 use crate::manifest::PythonManifest;
 
 const BUILT: &str = "would have to be built, which runs its author's code";
-/// What helps a confined plugin whose packages have no wheels.
+/// The help for a confined plugin whose packages have no wheels.
 pub(super) const WHEELS: &str = "name a version that has a wheel for this machine, or the URL of a wheel (.whl); or make an environment \
     yourself and name its interpreter as `python_path`; or trust the plugin: a manifest without `permissions`, under a policy without \
     `confine`";
 
-/// Checks all of a manifest's requirements. With `wheels_only` those are refused as well that would have to be built: installers take
-/// their URLs whatever else they are told.
+/// Checks all of a manifest's requirements. With `wheels_only`, requirements that would have to be built are refused as well: installers
+/// build a package from a URL whatever their other options are.
 ///
 /// # Errors
-/// `invalid-manifest` with one problem for each that is refused; `denied` if they are refused since nothing may be built.
+/// `invalid-manifest` with one problem for each that is refused; `denied` if they are refused because nothing may be built.
 pub(super) fn check(manifest: &PythonManifest, requirements: &[String], wheels_only: bool) -> Result<(), PluginError> {
     let problems = |fault: &dyn Fn(&str) -> Option<String>| -> Vec<Problem> {
         let problem = |(n, text): (usize, &String)| {
@@ -32,13 +32,15 @@ pub(super) fn check(manifest: &PythonManifest, requirements: &[String], wheels_o
         (true, true) => return Ok(()),
         (true, false) => PluginError::denied(format!("{path} has requirements that a confined plugin may not have"))
             .with_help(WHEELS),
-        (false, _) => PluginError::invalid_manifest(format!("{path} has requirements that no installer is given"))
-            .with_help("write them as PEP 508 says, for example \"numpy>=2\" or \"name @ https://…/name-1.0.whl\""),
+        (false, _) => {
+            PluginError::invalid_manifest(format!("{path} has requirements that are not passed to an installer"))
+                .with_help("write them as PEP 508 says, for example \"numpy>=2\" or \"name @ https://…/name-1.0.whl\"")
+        }
     };
     Err(error.with_problems(malformed.into_iter().chain(built).collect()))
 }
 
-/// Whether nothing is built where this one is installed, with no other packages than wheels from an index.
+/// Whether installing this one builds nothing, if the index gives only wheels.
 fn is_wheel(requirement: &str) -> bool {
     requirement.split_once('@').is_none_or(|(_, url)| {
         let url = url.split_once(" ;").map_or(url, |(url, _)| url).trim();
@@ -62,7 +64,7 @@ mod tests {
         let error = check(&manifest(), &["a".into(), "-e .".into(), "b @ file:///b".into()], false).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "/plugins/p.json has requirements that no installer is given: requirements[1]: \"-e .\" is an option of \
+            "/plugins/p.json has requirements that are not passed to an installer: requirements[1]: \"-e .\" is an option of \
              an installer; requirements[2]: \"b @ file:///b\" is neither from an index nor from an https URL; write \
              them as PEP 508 says, for example \"numpy>=2\" or \"name @ https://…/name-1.0.whl\""
         );
@@ -81,7 +83,7 @@ mod tests {
         for cure in ["a wheel", "`python_path`", "trust the plugin"] {
             assert!(error.help().is_some_and(|help| help.contains(cure)), "{error}");
         }
-        // Told together with what is malformed.
+        // Reported together with malformed ones.
         let error = check(&manifest(), &[requirements[0].clone(), "-e .".into()], true).unwrap_err();
         assert_eq!((error.code(), error.problems().len()), (ErrorCode::InvalidManifest, 2));
     }

@@ -1,7 +1,7 @@
-//! Runs one program to its end: its lines as they come, its last lines for an error, nothing left behind.
+//! Runs one program to its end: passes on its lines as they arrive, keeps its last lines for an error, and leaves no process behind.
 //!
-//! What it prints is bounded (a line's length, the lines kept) and shown without control characters, since it is
-//! untrusted. Dropping the future kills the program's whole process group.
+//! Its output is bounded (the length of a line, the lines that are kept) and shown without control characters, since it is
+//! not trusted. Dropping the future kills the program's whole process group.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,11 +16,11 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-/// Bytes of a line that are kept.
+/// How many bytes of a line are kept.
 const LINE: usize = 8 << 10;
-/// Lines kept for an error.
+/// How many lines are kept for an error.
 const TAIL: usize = 20;
-/// How long output is read after the program's end: a process that it left behind may hold the pipe open for ever.
+/// How long output is read after the program's end: a process that it left behind may keep the pipe open for ever.
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// How a program ended.
@@ -37,16 +37,16 @@ impl Finished {
     }
 }
 
-/// Runs `command`, which must be in a process group of its own; `each` gets the lines of both its outputs, in the
+/// Runs `command`, which must be in a process group of its own; `each` gets the lines of stdout and stderr, in the
 /// order in which they were written.
 ///
 /// # Errors
-/// What keeps the program from starting, or its end from being known.
+/// Why the program cannot be started, or why it is not known how it ended.
 pub(super) async fn run(mut command: Command, each: &(dyn Fn(&str) + Sync)) -> io::Result<Finished> {
     let (reader, writer) = io::pipe()?;
     let reader = Receiver::from_owned_fd(reader.into())?;
     let mut child = Group(command.stdout(writer.try_clone()?).stderr(writer).spawn()?);
-    // It holds the pipe's writing end: while it does, the pipe does not end.
+    // It has the pipe's writing end open, and the pipe does not end before that is closed.
     drop(command);
 
     let mut tail = VecDeque::with_capacity(TAIL);
@@ -61,7 +61,7 @@ pub(super) async fn run(mut command: Command, each: &(dyn Fn(&str) + Sync)) -> i
         let mut output = pin!(lines(reader, keep));
         tokio::select! {
             status = child.0.wait() => {
-                // Whether the pipe was closed in time makes no difference.
+                // It does not matter whether the pipe was closed in time.
                 let _ = timeout(DRAIN, output).await;
                 status
             }
@@ -77,7 +77,7 @@ fn untold(error: io::Error) -> io::Error {
     if error.raw_os_error() != Some(Errno::CHILD.raw_os_error()) {
         return error;
     }
-    io::Error::other("nobody learns how it ended, since this host ignores SIGCHLD")
+    io::Error::other("it is not known how it ended, because this host ignores SIGCHLD")
 }
 
 /// A program whose process group ends with it.
@@ -85,7 +85,7 @@ struct Group(Child);
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // A program that was waited for has no number any more, and another may have it by now.
+        // A program that was reaped has no id any more, and another process may have it by now.
         let pid = self.0.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         if let Some(pid) = pid {
             // It may have ended just now.
@@ -151,7 +151,7 @@ mod tests {
         let fifo = directory.path().join("alive");
         let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
         assert!(made.success());
-        // The grandchild holds the pipe's writing end until it dies.
+        // The grandchild keeps the pipe's writing end open until it dies.
         let script = format!("{{ exec 3>'{}'; echo started; exec sleep 1000; }} & wait", fifo.display());
         let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
         let task = tokio::spawn(async move { run(shell(&script), &|_| tell.send(()).unwrap()).await });
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_left_behind_holds_nothing_up() {
+    async fn a_process_left_behind_delays_nothing() {
         let finished = run(shell("sleep 1000 & echo $!"), &|_| {}).await.unwrap();
         assert_eq!(finished.status, ExitStatus::from_raw(0));
         let pid = Pid::from_raw(finished.tail[0].parse().unwrap()).unwrap();

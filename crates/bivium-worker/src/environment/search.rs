@@ -1,7 +1,7 @@
-//! The interpreter to use where a manifest names none.
+//! Finds the interpreter to use if a manifest names none.
 //!
-//! `python3` on `PATH` is what the user means by Python. Only where it will not do (absent, broken, of another
-//! version than the plugin takes) the numbered names are tried, the newest first.
+//! `python3` on `PATH` is the user's default Python. Only if it is not suitable (missing, broken, of a version that the plugin
+//! does not support) the names with a version are tried, the newest first.
 
 use bivium_interface::PluginError;
 
@@ -11,13 +11,13 @@ use super::version::Wanted;
 
 use crate::manifest::PythonManifest;
 
-/// Minor versions of Python 3 that are looked for by name.
+/// The minor versions of Python 3 that are searched by name.
 const MINORS: std::ops::RangeInclusive<u32> = 9..=14;
 
 /// Finds the interpreter.
 ///
 /// # Errors
-/// `unavailable` with what was found instead.
+/// `unavailable`, with what was found instead.
 pub(super) async fn search(
     machine: &Machine,
     manifest: &PythonManifest,
@@ -30,7 +30,7 @@ pub(super) async fn search(
         let refused = match probe(machine, &file).await {
             Ok(facts) if wanted.takes(facts.version) => return Ok(facts),
             Ok(facts) => format!("{} is {}", file.display(), facts.version),
-            // It was replaced just now, or is a launcher for a version that is not installed.
+            // It was just replaced, or is a launcher for a version that is not installed.
             Err(ProbeFailure::Missing) => continue,
             Err(refusal) => format!("{} {refusal}", file.display()),
         };

@@ -1,4 +1,4 @@
-//! The folder's parts together, over tools that tests put on a `PATH` of their own.
+//! Tests of the whole module, with tools that the tests put on a `PATH` of their own.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -21,7 +21,7 @@ fn with_requirements(requirements: &[&str]) -> PythonManifest {
     manifest
 }
 
-/// A `PATH` of one directory, and what its tools noted of themselves.
+/// A `PATH` with one directory, and a record of the tools that ran.
 pub(super) struct Fixture {
     directory: TempDir,
     log: PluginLog,
@@ -42,8 +42,8 @@ impl Fixture {
         Machine::new(self.bin().into(), Vec::new())
     }
 
-    /// A shell script; `note WORDS` in it is found by [`Fixture::ran`]. Another process writes it: were the file
-    /// open for writing here, a child that another test forks meanwhile would keep it so, and it could not be run.
+    /// A shell script; `note WORDS` in it is recorded for [`Fixture::ran`]. Another process writes it: if the file were
+    /// open for writing here, a child that another test forks meanwhile would keep it open, and it could not be run.
     pub(super) fn tool(&self, name: &str, script: &str) -> PathBuf {
         let file = self.bin().join(name);
         let mut write = Command::new("/bin/sh");
@@ -77,7 +77,7 @@ impl Fixture {
         self.tool(name, &script)
     }
 
-    /// What the tools noted; this test's own directory is written as `DIR`.
+    /// The notes of the tools; this test's own directory is replaced by `DIR`.
     pub(super) fn ran(&self) -> Vec<String> {
         let notes = std::fs::read_to_string(self.directory.path().join("notes")).unwrap_or_default();
         let root = self.directory.path().to_str().unwrap();
@@ -109,7 +109,7 @@ impl Fixture {
     }
 }
 
-/// The last argument becomes an environment of the running script.
+/// Makes its last argument an environment whose interpreter is the running script.
 const MAKE: &str =
     "for d; do :; done; /bin/mkdir -p \"$d/bin\"; /bin/ln -s \"$0\" \"$d/bin/python\"; : >\"$d/pyvenv.cfg\"";
 
@@ -125,13 +125,13 @@ async fn nothing_is_built_for_a_confined_plugin() {
     let ran = fixture.ran().join("\n");
     assert!(ran.ends_with("--progress-bar=off --only-binary=:all: -- a"), "{ran}");
 
-    // One that was made of whatever there is is another, whichever came first.
+    // The environment that was made without that restriction is another one, whichever was made first.
     let before = std::fs::read_dir(fixture.environments()).unwrap().count();
     fixture.choose(&with_requirements(&["a"])).await.unwrap();
     assert!(std::fs::read_dir(fixture.environments()).unwrap().count() > before);
     assert!(fixture.ran().last().unwrap().ends_with("--progress-bar=off -- a"), "{:?}", fixture.ran());
 
-    // A URL is fetched whatever it leads to.
+    // A package from a URL is fetched and built, whatever it contains.
     for url in ["https://x.example/a-1.tar.gz", "git+https://x.example/a", "https://x.example/a.zip#a-1.whl"] {
         let error = chosen(&format!("a @ {url}")).await.unwrap_err();
         assert_eq!(error.code(), ErrorCode::Denied, "{url}");
@@ -161,7 +161,7 @@ async fn a_confined_plugins_refusal_says_that_wheels_only_are_taken() {
 }
 
 #[tokio::test]
-async fn of_a_shim_the_interpreter_that_answered_is_taken() {
+async fn for_a_shim_the_interpreter_that_answered_is_used() {
     let fixture = Fixture::new();
     let real = fixture.python("real", "3.11.7");
     let answer = format!("printf 'bivium\\t3.11.7\\tcpython-311\\t{}\\n'", real.display());
@@ -176,7 +176,7 @@ async fn of_a_shim_the_interpreter_that_answered_is_taken() {
     let link = fixture.bin().join("linked");
     std::os::unix::fs::symlink(&shim, &link).unwrap();
     assert_eq!(fixture.choose(&named(&link)).await.unwrap().path, real);
-    // A script elsewhere may set things up.
+    // A script elsewhere may prepare something first.
     let script = fixture.tool("script", &answer);
     assert_eq!(fixture.choose(&named(&script)).await.unwrap().path, script);
 }
@@ -208,7 +208,7 @@ async fn pip_makes_an_environment_once() {
 
     fixture.forget();
     assert_eq!(fixture.choose(&with_requirements(&["a>=2", "b"])).await.unwrap(), found);
-    assert!(fixture.ran().is_empty(), "what is there is used without running anything: {:?}", fixture.ran());
+    assert!(fixture.ran().is_empty(), "an existing environment is used without running anything: {:?}", fixture.ran());
     assert_eq!(fixture.said(LogLevel::Info).len(), 2);
 }
 
@@ -269,7 +269,7 @@ async fn a_python_without_venv_is_told_what_to_install() {
 }
 
 #[tokio::test]
-async fn what_was_broken_off_is_removed_first() {
+async fn an_unfinished_attempt_is_removed_first() {
     let fixture = Fixture::new();
     fixture.python("python3", "3.11.7");
     let manifest = with_requirements(&[]);
@@ -288,23 +288,23 @@ async fn what_was_broken_off_is_removed_first() {
 }
 
 #[tokio::test]
-async fn one_whose_python_does_not_start_is_made_anew() {
+async fn an_environment_whose_python_does_not_start_is_made_again() {
     let fixture = Fixture::new();
     let (manifest, environments) = (with_requirements(&[]), fixture.environments());
     let found = interpreter(&manifest, Some(&environments), None, false, &fixture.log).await.unwrap();
-    let mend = async || mend(&found, &manifest, Some(&environments), None, false, &fixture.log).await.unwrap();
-    assert!(!mend().await, "it starts");
+    let repair = async || repair(&found, &manifest, Some(&environments), None, false, &fixture.log).await.unwrap();
+    assert!(!repair().await, "it starts");
     std::fs::remove_file(&found.path).unwrap();
     copy_executable(Path::new("/bin/false"), &found.path);
-    assert!(mend().await);
+    assert!(repair().await);
     assert!(Command::new(&found.path).args(["-c", ""]).status().unwrap().success());
     let said = fixture.said(LogLevel::Warn);
-    assert!(said[0].starts_with("its environment is damaged and made anew: ") && said.len() == 1, "{said:?}");
+    assert!(said[0].starts_with("its environment is damaged and is made again: ") && said.len() == 1, "{said:?}");
 
-    // What a manifest names is its owner's.
+    // An environment that the manifest names is not changed.
     let named = Interpreter { hold: None, ..found.clone() };
     std::fs::remove_file(&found.path).unwrap();
-    assert!(!super::mend(&named, &manifest, Some(&environments), None, false, &fixture.log).await.unwrap());
+    assert!(!super::repair(&named, &manifest, Some(&environments), None, false, &fixture.log).await.unwrap());
 }
 
 #[tokio::test]
@@ -320,10 +320,10 @@ async fn several_at_once_make_one() {
 }
 
 #[tokio::test]
-async fn a_dropped_attempt_frees_its_place() {
+async fn a_dropped_attempt_releases_its_lock() {
     let fixture = Fixture::new();
     let go = fixture.directory.path().join("go");
-    // Hangs unless told to go on; what it starts inherits the lock.
+    // Hangs until the file exists; the process that it starts inherits the lock.
     let pip = format!("[ -e '{}' ] && exit; echo started; /bin/sleep 1000", go.display());
     fixture.python_with("python3", "3.11.7", "", &pip);
     let manifest = with_requirements(&["a"]);
@@ -342,7 +342,7 @@ async fn a_dropped_attempt_frees_its_place() {
 }
 
 #[tokio::test]
-async fn a_bad_requirement_reaches_no_program() {
+async fn a_bad_requirement_is_passed_to_no_program() {
     let fixture = Fixture::new();
     fixture.python("python3", "3.11.7");
     let error = fixture.choose(&with_requirements(&["a", "--index-url=https://evil.example"])).await.unwrap_err();
@@ -358,11 +358,11 @@ async fn a_directory_that_cannot_be_made_is_named() {
     std::fs::write(fixture.environments(), "a file").unwrap();
     let error = fixture.choose(&with_requirements(&[])).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::Internal);
-    assert!(error.to_string().contains("environments cannot hold environments: "), "{error}");
+    assert!(error.to_string().contains("environments cannot be kept in "), "{error}");
 }
 
 #[tokio::test]
-async fn python3_is_taken_unless_it_will_not_do() {
+async fn python3_is_used_unless_it_is_not_suitable() {
     let fixture = Fixture::new();
     let error = fixture.choose(&manifest()).await.unwrap_err();
     assert!(error.message().ends_with("no Python on PATH is 3.9 or newer: there is no python3"), "{error}");
@@ -374,7 +374,7 @@ async fn python3_is_taken_unless_it_will_not_do() {
     assert!(error.help().unwrap().contains("python_path in /plugins/p.json"));
 
     fixture.python("python3.10", "3.10.2");
-    // As a launcher does for a version that is not installed.
+    // Like a launcher for a version that is not installed.
     fixture.tool("python3.12", "echo not installed; exit 127");
     assert_eq!(fixture.choose(&manifest()).await.unwrap().version, (3, 10, 2));
 
@@ -387,7 +387,7 @@ async fn python3_is_taken_unless_it_will_not_do() {
 }
 
 #[tokio::test]
-async fn python_path_is_asked_whether_it_will_do() {
+async fn python_path_is_checked() {
     let fixture = Fixture::new();
     let named = |path: PathBuf| {
         let mut manifest = manifest();
@@ -403,7 +403,7 @@ async fn python_path_is_asked_whether_it_will_do() {
     for (path, code, says) in [
         (fixture.python("old", "3.8.1"), ErrorCode::Unavailable, "is Python 3.8.1, and the plugin needs 3.9 or newer"),
         (fixture.python("new", "3.12.0"), ErrorCode::Unavailable, "and \"<3.12\" (requires_python); name a Python"),
-        (fixture.bin().join("none"), ErrorCode::NotFound, "does not exist; make that environment"),
+        (fixture.bin().join("none"), ErrorCode::NotFound, "does not exist; make that environment, or write"),
         (fixture.bin().join("plain"), ErrorCode::Unavailable, "is not an executable file; name"),
         (fixture.tool("odd", "exit 1"), ErrorCode::Unavailable, "(exit status: 1: it printed nothing)"),
     ] {

@@ -1,5 +1,5 @@
-//! A worker's environment variables: built from what programs and GPU libraries need, never the host's own set,
-//! which holds the host's secrets.
+//! A worker's environment variables: only those that programs and GPU libraries need, never all of the host's,
+//! which may contain secrets.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -9,11 +9,11 @@ use bivium_interface::Granted;
 use bivium_interface::policy::{SECRET_VARIABLE, matches_pattern};
 
 use crate::manifest::PythonManifest;
-use crate::process::sweep::MARK;
+use crate::process::descendants::MARK;
 
-/// Handed on from the host where it has them.
+/// Passed on from the host, if it has them.
 const NAMES: &[&str] = &[
-    // Where programs are, and when.
+    // Where programs are, and the time zone.
     "PATH",
     "TZ",
     // The locale.
@@ -22,22 +22,22 @@ const NAMES: &[&str] = &[
     // Where libraries are, on machines whose GPU driver is not in a standard place.
     "LD_LIBRARY_PATH",
     "DYLD_LIBRARY_PATH",
-    // Which certificates to believe.
+    // Which certificates to trust.
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "REQUESTS_CA_BUNDLE",
 ];
 
-/// All variables that begin so are handed on, too.
+/// All variables with these prefixes are passed on, too.
 const PREFIXES: &[&str] = &["LC_", "CUDA_", "NVIDIA_", "NCCL_", "ROCR_", "HIP_", "OMP_"];
 
-/// Handed on to a worker that is not confined: who its user is, and where that user's files are.
+/// Passed on to a worker that is not confined: the user, and where the user's files are.
 const PERSONAL: &[&str] = &[
     "HOME",
     "USER",
     "LOGNAME",
     "SHELL",
-    // How the network is reached.
+    // Network proxies.
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "ALL_PROXY",
@@ -46,7 +46,7 @@ const PERSONAL: &[&str] = &[
     "https_proxy",
     "all_proxy",
     "no_proxy",
-    // Where models and caches are kept.
+    // Directories of models and caches.
     "HUGGINGFACE_HUB_CACHE",
     "TRANSFORMERS_CACHE",
     "TORCH_HOME",
@@ -57,13 +57,13 @@ const PERSONAL: &[&str] = &[
 /// As [`PERSONAL`], by patterns.
 const PERSONAL_PATTERNS: &[&str] = &["XDG_*", "HF_*", "*_NUM_THREADS"];
 
-/// Where programs are looked for where the host does not say.
+/// The `PATH` if the host has none.
 const USUAL_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// The variables of a worker, later ones winning: the host's of the lists above and those that it is granted, the
+/// The variables of a worker; later ones replace earlier ones: the host's in the lists above and those that it is granted, the
 /// temporary directory, the manifest's `env_vars`, the mark. A confined worker's home is its temporary directory, so
-/// that libraries which keep caches at home find one they may write to. Programs are looked for beside the interpreter first: those of
-/// an environment lie there.
+/// that libraries which keep caches in the home directory can write there. The interpreter's directory comes first on `PATH`: it contains
+/// the programs of an environment.
 pub(crate) fn variables(
     manifest: &PythonManifest,
     granted: &Granted,
@@ -89,7 +89,7 @@ pub(crate) fn variables(
     if let Some(beside) = python.parent().filter(|beside| beside.is_absolute()) {
         let path = variables.entry("PATH".into()).or_insert_with(|| USUAL_PATH.into());
         let all = std::iter::once(beside.to_owned()).chain(std::env::split_paths(&*path));
-        // One whose name has a separator in it cannot be named there.
+        // A directory whose name contains a separator cannot be on `PATH`.
         if let Ok(joined) = std::env::join_paths(all) {
             *path = joined;
         }
@@ -180,6 +180,6 @@ mod tests {
         ];
         assert_eq!(found(asks, &HostPolicy::default()), expected);
         expected.remove(2);
-        assert_eq!(found(asks, &HostPolicy::deny_all()), expected, "what the policy does not grant stays away");
+        assert_eq!(found(asks, &HostPolicy::deny_all()), expected, "what the policy does not grant is not passed on");
     }
 }

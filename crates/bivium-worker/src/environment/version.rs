@@ -1,4 +1,4 @@
-//! Versions of Python: an interpreter's own, and which ones a plugin takes (`requires_python`, PEP 440).
+//! Versions of Python: an interpreter's version, and the versions that a plugin supports (`requires_python`, PEP 440).
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use crate::manifest::PythonManifest;
 /// The oldest Python that the worker runs on.
 const OLDEST: Version = Version(3, 9, 0);
 
-/// Major, minor and micro version of an interpreter.
+/// The major, minor and micro version of an interpreter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Version(pub(super) u32, pub(super) u32, pub(super) u32);
 
@@ -32,7 +32,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// The versions that a plugin takes.
+/// The versions that a plugin supports.
 pub(super) struct Wanted {
     specifiers: VersionSpecifiers,
     text: Option<String>,
@@ -42,7 +42,7 @@ impl Wanted {
     /// What the manifest asks for.
     ///
     /// # Errors
-    /// `invalid-manifest` if it is no PEP 440 specifier.
+    /// `invalid-manifest` if it is not a PEP 440 specifier.
     pub(super) fn of(manifest: &PythonManifest) -> Result<Self, PluginError> {
         let text = manifest.python.requires_python.clone();
         let specifiers = text.as_deref().unwrap_or_default().parse::<VersionSpecifiers>().map_err(|error| {
@@ -61,7 +61,7 @@ impl Wanted {
     }
 }
 
-/// What is wanted, to go on from "must be Python": `3.9 or newer and ">=3.10"`.
+/// The versions as text, to follow "must be Python": `3.9 or newer and ">=3.10"`.
 impl fmt::Display for Wanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{} or newer", OLDEST.0, OLDEST.1)?;
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_what_pep_440_says_and_nothing_older_than_the_worker() {
+    fn accepts_pep_440_specifiers_and_nothing_older_than_the_worker() {
         let three_eleven = Version(3, 11, 7);
         for text in [">=3.9", "~=3.9", "==3.11.*", ">=3.9, <3.12", "!=3.11.6", "==3.11.7", "<=3.11.7"] {
             assert!(wanted(text).unwrap().takes(three_eleven), "{text}");
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_specifier() {
+    fn refuses_invalid_specifiers() {
         for text in ["3.9", ">>3", ">=3.9;", "~=3", ">=3.*"] {
             let error = wanted(text).map(|_| text).unwrap_err();
             assert_eq!(error.code().as_str(), "invalid-manifest");

@@ -1,4 +1,4 @@
-//! What the manifest names and is not there: a module, or what is to be in it. What was likely meant is told.
+//! Messages for a module, class or function that the manifest names and that does not exist, with a suggestion.
 
 use bivium_interface::manifest::PythonKind;
 use bivium_interface::nearest;
@@ -8,11 +8,11 @@ use super::source::{Definition, ObjectPath};
 
 use crate::manifest::PythonManifest;
 
-/// Modules that are looked into for a name, one of all names of the other.
+/// How many `from MODULE import *` are followed for a name.
 const MOST_MODULES: usize = 8;
 
 impl Reading {
-    /// Tells that an object is not found in a module that is there. `name` is the object's, with its dots.
+    /// The message for an object that is not found in an existing module. `name` is the object's name, which may have dots.
     pub(super) fn absent(&mut self, place: &ObjectPath, name: &str, kind: PythonKind) -> String {
         let module = place.module.join(".");
         let (key, what) = match kind {
@@ -36,10 +36,10 @@ impl Reading {
             self.outline.absent = Some(if key.is_empty() { told.clone() } else { format!("{key}: {told}") });
             return told;
         }
-        format!("no {what} {name} is defined in the module {module} where it can be seen without running it")
+        format!("no {what} {name} is defined in the module {module}, as far as can be seen without running it")
     }
 
-    /// Whether the module may have the name in a way that is not seen.
+    /// Whether the module may have the name in a way that cannot be seen in its source.
     fn may_have(&mut self, module: &[String], name: &str, depth: usize) -> bool {
         let Some(module) = self.module(module).filter(|_| depth < MOST_MODULES) else { return true };
         module.has_errors()
@@ -47,13 +47,13 @@ impl Reading {
             || module.stars().iter().any(|star| *star != module.name && self.may_have(star, name, depth + 1))
     }
 
-    /// "; did you mean `Name`?", where the module has a name that is like it.
+    /// "; did you mean `Name`?", if the module has a similar name.
     fn meant(&mut self, place: &ObjectPath, kind: PythonKind) -> String {
         let names = self.module(&place.module).map(|module| module.names(kind)).unwrap_or_default();
         did_you_mean(nearest(&place.name, names.iter().map(String::as_str)))
     }
 
-    /// Tells that a module is not found.
+    /// The message for a module that is not found.
     pub(super) fn absent_module(&mut self, module: &str, manifest: &PythonManifest) -> String {
         let told = self.files.missing(module, manifest);
         let key = if manifest.python.object.kind == PythonKind::Function { "function" } else { "module" };

@@ -1,10 +1,10 @@
-//! What a docstring says, by the same rules as `python/bivium_worker/docstrings.py`: a change here is a change there.
+//! Reads docstrings, by the same rules as `python/bivium_worker/docstrings.py`: change both together.
 
 use std::collections::BTreeMap;
 
 use super::source::clipped;
 
-/// The headings beneath which parameters are told of.
+/// The headings of sections that describe parameters.
 const SECTIONS: &[&str] = &[
     "args",
     "arguments",
@@ -16,10 +16,10 @@ const SECTIONS: &[&str] = &[
     "attributes",
 ];
 const FIELDS: &[&str] = &["param", "parameter", "arg", "argument", "key", "keyword"];
-/// A tab reaches to the next multiple of this column.
+/// A tab extends to the next multiple of this column.
 const TAB: usize = 8;
 
-/// A docstring without the indentation of its source, as Python's `inspect.cleandoc` has it.
+/// A docstring without the indentation of its source, like Python's `inspect.cleandoc`.
 pub(super) fn clean(text: &str) -> String {
     let lines: Vec<String> = text.lines().map(expanded).collect();
     let margin =
@@ -30,7 +30,7 @@ pub(super) fn clean(text: &str) -> String {
     lines.join("\n").trim_matches('\n').to_owned()
 }
 
-/// What is said of each parameter, by name, on one line. `doc` is clean.
+/// The description of each parameter by name, each on one line. `doc` is the result of `clean`.
 pub(super) fn parameters(doc: &str) -> BTreeMap<String, String> {
     let lines: Vec<String> = doc.lines().map(expanded).collect();
     let mut reader = Reader::default();
@@ -57,12 +57,12 @@ enum Form {
 #[derive(Default)]
 struct Reader {
     found: BTreeMap<String, Vec<String>>,
-    /// Of what the next words are told.
+    /// The parameters that the next words describe.
     names: Vec<String>,
     form: Form,
-    /// Where the section's heading stands, or the field.
+    /// The indentation of the section's heading, or of the field.
     indent: usize,
-    /// Where the entries of a section with indented ones stand; 0 before the first.
+    /// The indentation of the entries in a section with indented entries; 0 before the first.
     entries: usize,
 }
 
@@ -138,7 +138,7 @@ fn entry(text: &str) -> Option<(&str, &str)> {
     let (name, rest) = text.split_at_checked(end)?;
     let rest = rest.trim_start();
     let rest = if rest.starts_with('(') {
-        // The first bracket that a colon follows.
+        // The first closing parenthesis that a colon follows.
         rest.match_indices(')')
             .map(|(at, _)| rest.get(at + 1..).unwrap_or_default().trim_start())
             .find(|rest| rest.starts_with(':'))?

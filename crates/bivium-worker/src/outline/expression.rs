@@ -1,18 +1,18 @@
-//! [`Expression`]: a type or a default value as a source has it, as far as it is understood without running it.
+//! [`Expression`]: a type or a default value in a source, as far as it can be understood without running it.
 
 use serde_json::{Map, Number, Value};
 use tree_sitter::Node;
 
 use super::source::{Module, children, clipped, on_one_line};
 
-/// Expressions nest no deeper in what is understood.
+/// How deep expressions may nest to be understood.
 const DEEPEST: usize = 24;
-/// Parts of one expression that are looked at.
+/// How many parts of one expression are read.
 const MOST: usize = 300;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Expression {
-    /// A name, with dots perhaps.
+    /// A name, which may have dots.
     Name(String),
     /// `LEFT[A, B]`.
     Subscript(Box<Expression>, Vec<Expression>),
@@ -28,7 +28,7 @@ pub(super) enum Expression {
     /// A list or a tuple.
     List(Vec<Expression>),
     Object(Vec<(Expression, Expression)>),
-    /// Whatever else, as it is written.
+    /// Anything else, as it is written.
     Other(String),
 }
 
@@ -37,7 +37,7 @@ impl Expression {
         Walk { module, left: MOST }.expression(node, 0)
     }
 
-    /// The value, where it is plain data that JSON holds.
+    /// The value, if it is plain data that JSON can represent.
     pub(super) fn value(&self) -> Option<Value> {
         Some(match self {
             Self::Text(text) => Value::String(text.clone()),
@@ -56,7 +56,7 @@ impl Expression {
         })
     }
 
-    /// A name's last part: of `typing.Optional` it is `Optional`.
+    /// A name's last part: `Optional` for `typing.Optional`.
     pub(super) fn last_name(&self) -> Option<&str> {
         match self {
             Self::Name(name) => name.rsplit('.').next(),
@@ -119,7 +119,7 @@ impl Walk<'_> {
                 let Some(left) = parts.next() else { return other() };
                 let arguments = parts.flat_map(|part| match part.kind() {
                     "type_parameter" => children(part),
-                    // `Dict[(str, int)]` is the same as `Dict[str, int]`, and `Tuple[()]` has none.
+                    // `Dict[(str, int)]` is the same as `Dict[str, int]`, and `Tuple[()]` has no arguments.
                     "tuple" => children(part),
                     _ => vec![part],
                 });
@@ -158,7 +158,7 @@ impl Walk<'_> {
     }
 }
 
-/// A decimal number that JSON holds exactly as Python means it.
+/// A decimal number that has the same value in JSON and in Python.
 fn number(text: &str) -> Option<Value> {
     let digits = text.replace('_', "");
     let plain = digits.strip_prefix('-').unwrap_or(&digits);
@@ -171,7 +171,7 @@ fn number(text: &str) -> Option<Value> {
     Number::from_f64(digits.parse().ok()?).map(Value::Number)
 }
 
-/// What a string says; none of one with parts that are computed.
+/// The text of a string; None if parts of it are computed.
 fn text(module: &Module, node: Node<'_>) -> Option<String> {
     let parts = children(node);
     let start = parts.first().filter(|part| part.kind() == "string_start").map(|part| module.text(*part))?;
@@ -184,7 +184,7 @@ fn text(module: &Module, node: Node<'_>) -> Option<String> {
     if prefix == "r" { Some(text) } else { unescaped(&text) }
 }
 
-/// A text without its escapes; none if one of them is of a rarer kind.
+/// A text with its escapes replaced; None if one of them is of a rare kind.
 fn unescaped(text: &str) -> Option<String> {
     let mut plain = String::with_capacity(text.len());
     let mut chars = text.chars();

@@ -1,4 +1,4 @@
-//! Where a plugin's modules lie, as far as that can be told without asking an interpreter.
+//! Finds a plugin's modules, as far as that is possible without asking an interpreter.
 
 use std::fs::{self, OpenOptions};
 use std::io::Read as _;
@@ -13,14 +13,14 @@ use super::source::Module;
 
 use crate::manifest::PythonManifest;
 
-/// No module that people write is longer.
+/// The longest module that is read; modules that people write are shorter.
 const LONGEST: u64 = 4 << 20;
-/// How the names of modules' files end.
+/// The extension of modules' files.
 const FILE: &str = ".py";
-/// Entries of one directory that are looked at.
+/// How many entries of one directory are read.
 const MOST_ENTRIES: usize = 10_000;
 
-/// The directories that modules are looked for in.
+/// The directories in which modules are searched.
 pub(super) struct Files {
     roots: Vec<PathBuf>,
 }
@@ -56,7 +56,7 @@ impl Files {
         self.file(module).is_some()
     }
 
-    /// A module; nothing if it is not there, a sentence if it cannot be read.
+    /// A module; None if it does not exist, a sentence if it cannot be read.
     pub(super) fn read(&self, module: &[String]) -> Option<Result<Module, String>> {
         let path = self.file(module)?;
         Some(match text(&path) {
@@ -65,13 +65,13 @@ impl Files {
         })
     }
 
-    /// The module that lies in one of the directories and is most like this one.
+    /// The module in one of the directories whose name is most similar.
     fn nearest(&self, module: &str) -> Option<String> {
         let names: Vec<String> = self.roots.iter().flat_map(|root| modules(root)).collect();
         nearest(module, names.iter().map(String::as_str)).map(str::to_owned)
     }
 
-    /// Whether Python does not find a module, which nothing but `source` could have.
+    /// Whether Python cannot find a module, because only `source` could contain it and does not.
     pub(super) fn lacks(&self, module: &str, manifest: &PythonManifest) -> bool {
         let has_others = manifest.python.python_path.is_some() || manifest.python.requirements.is_some();
         let source = manifest.python.source.as_deref().filter(|source| source.is_dir());
@@ -81,7 +81,7 @@ impl Files {
     /// Why a module is not found.
     pub(super) fn missing(&self, module: &str, manifest: &PythonManifest) -> String {
         if let Some(name) = module.strip_suffix(FILE) {
-            return format!("{module} is the name of a file: write that of the module, `{name}`");
+            return format!("{module} is the name of a file: write the name of the module, `{name}`");
         }
         let places: Vec<String> = self.roots.iter().map(|root| root.display().to_string()).collect();
         match (places.as_slice(), &manifest.python.requirements) {
@@ -91,7 +91,7 @@ impl Files {
                 )
             }
             ([], None) => format!(
-                "the module {module} may lie anywhere on the path of the interpreter: `source` does not say where"
+                "the module {module} may be anywhere on the interpreter's path: the manifest has no `source` to say where"
             ),
             (places, None) => {
                 let meant = did_you_mean(self.nearest(module).as_deref());
@@ -101,7 +101,7 @@ impl Files {
     }
 }
 
-/// Whether Python could find the module there: as a file, a package, or compiled.
+/// Whether Python could find the module there: as a file, as a package, or compiled.
 fn may_have(source: &Path, module: &str) -> bool {
     let (packages, last) = module.rsplit_once('.').unwrap_or(("", module));
     let place = packages.split('.').fold(source.to_owned(), |path, name| path.join(name));
@@ -112,7 +112,7 @@ fn may_have(source: &Path, module: &str) -> bool {
         .any(|name| name.strip_prefix(last).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }
 
-/// The modules and packages that lie in a directory, by their names.
+/// The names of the modules and packages in a directory.
 fn modules(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten().take(MOST_ENTRIES);
     let module = |entry: fs::DirEntry| {
@@ -127,7 +127,7 @@ fn modules(directory: &Path) -> Vec<String> {
 
 fn text(path: &Path) -> Result<String, String> {
     let mut options = OpenOptions::new();
-    // A pipe that was put there meanwhile is not waited for.
+    // Non-blocking, so that opening does not wait if the file was replaced by a pipe.
     let options = options.read(true).custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed());
     let file = options.open(path).map_err(|error| error.to_string())?;
     if !file.metadata().is_ok_and(|found| found.is_file()) {

@@ -1,12 +1,12 @@
-//! Whence a module has the names that it does not define itself.
+//! Finds where the names come from that a module does not define itself.
 
 use tree_sitter::Node;
 
 use super::source::{Module, ObjectPath, clipped, on_one_line};
 
 impl Module {
-    /// The places where a name of this module may be defined, the likeliest first. The name may have dots, where its first part
-    /// is a module that is imported.
+    /// The places where a name of this module may be defined, the most likely first. The name may have dots, if its first part
+    /// is an imported module.
     pub(super) fn elsewhere(&self, name: &str) -> Vec<ObjectPath> {
         let (first, rest) = name.split_once('.').map_or((name, None), |(first, rest)| (first, Some(rest)));
         let mut places = Vec::new();
@@ -34,7 +34,7 @@ impl Module {
         places
     }
 
-    /// The modules of which all names are imported: `from MODULE import *`.
+    /// The modules from which all names are imported: `from MODULE import *`.
     pub(super) fn stars(&self) -> Vec<Vec<String>> {
         let imports = self.statements().into_iter().filter(|node| node.kind() == "import_from_statement");
         let is_star = |import: &Node<'_>| {
@@ -44,17 +44,17 @@ impl Module {
         imports.filter(is_star).filter_map(|import| self.origin(import)).collect()
     }
 
-    /// Whence a `from … import` has this name.
+    /// Where a `from … import` takes this name from.
     fn imported(&self, import: Node<'_>, name: &str) -> Option<ObjectPath> {
         let mut cursor = import.walk();
-        let theirs = import.children_by_field_name("name", &mut cursor).find_map(|one| match one.kind() {
+        let original = import.children_by_field_name("name", &mut cursor).find_map(|one| match one.kind() {
             "aliased_import" => (self.field(one, "alias") == name).then(|| self.field(one, "name")),
             _ => (self.text(one) == name).then_some(name),
         })?;
-        Some(ObjectPath { module: self.origin(import)?, name: theirs.to_owned() })
+        Some(ObjectPath { module: self.origin(import)?, name: original.to_owned() })
     }
 
-    /// The names that a `from … import` gives the module.
+    /// The names that a `from … import` adds to the module.
     pub(super) fn imports(&self, import: Node<'_>) -> Vec<String> {
         let mut cursor = import.walk();
         let names = import.children_by_field_name("name", &mut cursor).map(|one| match one.kind() {
@@ -64,7 +64,7 @@ impl Module {
         names.map(clipped).collect()
     }
 
-    /// What `import a.b` or `import a.b as c` makes of a name with dots.
+    /// The meaning of a name with dots after `import a.b` or `import a.b as c`.
     fn imported_module(&self, import: Node<'_>, name: &str) -> Option<ObjectPath> {
         let mut cursor = import.walk();
         import.children_by_field_name("name", &mut cursor).find_map(|one| {
@@ -85,7 +85,7 @@ impl Module {
         let dots = text.len() - absolute.len();
         let mut module: Vec<String> = match dots {
             0 => Vec::new(),
-            // One dot is the module's own package.
+            // One dot means the module's own package.
             dots => {
                 let is_package = self.path.file_name().is_some_and(|name| name == "__init__.py");
                 let up = dots - usize::from(is_package);

@@ -1,4 +1,4 @@
-//! [`outline`]: what a Python plugin's source says of it. It is parsed, and nothing of it runs: no interpreter starts.
+//! [`outline`]: reads a Python plugin's methods from its source. The source is parsed and never run: no interpreter starts.
 
 mod absent;
 mod constructor;
@@ -26,7 +26,7 @@ use source::{Class, Definition, Function, Module, ObjectPath, clipped};
 
 use crate::manifest::PythonManifest;
 
-/// Names of the class that belong to the host and are no methods for calls, as in `bivium_worker/plugin.py`.
+/// Methods that the host calls itself, and that calls cannot reach, as in `bivium_worker/plugin.py`.
 const LIFECYCLE: &[&str] = &[
     "initialize",
     "cleanup",
@@ -37,19 +37,19 @@ const LIFECYCLE: &[&str] = &[
     "get_config_schema",
     "get_current_config",
 ];
-/// Imports that are followed and base classes that are looked into, one behind the other.
+/// How many imports and base classes are followed in a row.
 const MOST_STEPS: usize = 8;
-/// Classes that one derives from and that are looked at.
+/// How many base classes of one class are read.
 const MOST_CLASSES: usize = 32;
-/// Names that are looked up, and how long that may take.
+/// How many names are looked up, which limits the time.
 const MOST_LOOKUPS: usize = 5000;
 const TIME: Duration = Duration::from_secs(4);
-/// Methods of one plugin that are told.
+/// How many methods of one plugin are described.
 const MOST_METHODS: usize = 1000;
-/// As much is told of them all, as JSON; of those beyond it only the names.
+/// The most bytes of JSON for all of them; further methods are only named.
 const LONGEST: usize = 512 << 10;
 const MOST_NOTES: usize = 32;
-/// Base classes that have no methods for calls, and are not looked into.
+/// Base classes without methods for calls; they are not read.
 const ROOTS: &[&str] = &[
     "object",
     "ABC",
@@ -65,32 +65,32 @@ const ROOTS: &[&str] = &[
     "IntFlag",
 ];
 
-/// What a Python plugin's source says of it.
+/// What a Python plugin's source shows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Outline {
     /// The file with the class or the function.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "bivium_interface::lossy::optional")]
     pub file: Option<PathBuf>,
-    /// The methods that calls may reach, with their signatures. None where it was not found.
+    /// The methods that calls may reach, with their signatures. None if the class or function was not found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub methods: Option<Vec<MethodInfo>>,
-    /// Arguments that the class's constructor needs, and that `init_args` does not give.
+    /// Arguments that the class's constructor needs and that `init_args` does not give.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lacks: Vec<String>,
-    /// Arguments that `init_args` gives and the constructor does not take, each with the one that was likely meant.
+    /// Arguments that `init_args` gives and the constructor does not take, each with the one that was probably meant.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unknown: Vec<(String, Option<String>)>,
-    /// What the manifest names and is not there, as it seems: the module, or the class or function in it. The manifest's key stands
-    /// before it.
+    /// What the manifest names and seems not to exist: the module, or the class or function in it. The text begins with the manifest's
+    /// key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub absent: Option<String>,
-    /// What could not be known, and why.
+    /// What could not be found out, and why.
     pub notes: Vec<String>,
 }
 
 impl Outline {
-    /// Why the class cannot be made with the manifest's `init_args`, as far as its source tells.
+    /// Why an object of the class cannot be made with the manifest's `init_args`, as far as its source shows.
     #[must_use]
     pub fn refusal(&self, manifest: &PythonManifest) -> Option<PluginError> {
         let listed = |names: Vec<String>| names.join(", ");
@@ -103,7 +103,7 @@ impl Outline {
         let (message, cure) = match (lacks.is_empty(), unknown.is_empty()) {
             (true, true) => return None,
             (false, true) => (format!("needs {}, which `init_args` does not give", listed(lacks)), "add it to"),
-            (true, false) => (format!("takes no {}, which `init_args` gives", listed(unknown)), "take it out of"),
+            (true, false) => (format!("takes no {}, which `init_args` gives", listed(unknown)), "remove it from"),
             (false, false) => {
                 (format!("needs {}, and takes no {}", listed(lacks), listed(unknown)), "give what it takes in")
             }
@@ -113,7 +113,7 @@ impl Outline {
     }
 }
 
-/// Reads the class or the function that a manifest names, where it lies in `source` or in the environment of `python_path`. Blocks on the
+/// Reads the class or the function that a manifest names, if it is in `source` or in the environment of `python_path`. Blocks on the
 /// file system.
 #[must_use]
 pub fn outline(manifest: &PythonManifest) -> Outline {
@@ -151,7 +151,7 @@ pub fn outline(manifest: &PythonManifest) -> Outline {
     reading.outline
 }
 
-/// A function that is the plugin is its `execute`.
+/// If a function is the plugin, it is the method `execute`.
 fn as_execute(mut function: Function) -> Function {
     Call::EXECUTE.clone_into(&mut function.name);
     function
@@ -161,7 +161,7 @@ fn is_offered(function: &Function) -> bool {
     !function.name.starts_with('_') && !LIFECYCLE.contains(&function.name.as_str())
 }
 
-/// What a name means, and the module that says so.
+/// The definition of a name, and the module that contains it.
 type Found = Option<(Rc<Module>, Definition)>;
 
 struct Reading {
@@ -180,7 +180,7 @@ impl Reading {
         Self { files, modules, outline, lookups: 0, end: Instant::now() + TIME, streams: false }
     }
 
-    /// The class or function of this name, through the imports that lead to it.
+    /// The class or function with this name; follows imports.
     fn find(&mut self, place: &ObjectPath) -> Found {
         self.find_through(place, 0)
     }
@@ -215,13 +215,13 @@ impl Reading {
         module
     }
 
-    /// Notes which file it is.
+    /// Records the file.
     fn begin(&mut self, module: &Module) {
         self.outline.file = Some(module.path.clone());
         self.note_errors(module);
     }
 
-    /// A class and those that it derives from, the nearest first, as far as their sources are there. What is not there is given to
+    /// A class and its base classes, the nearest first, as far as their sources are found. The names of others are added to
     /// `missing`.
     fn lineage(&mut self, module: &Rc<Module>, class: &Class, missing: &mut Vec<String>) -> Vec<(Rc<Module>, Class)> {
         let mut all = vec![(Rc::clone(module), class.clone())];
@@ -243,13 +243,13 @@ impl Reading {
         all
     }
 
-    /// The functions of a class and of those that it derives from, by name.
+    /// The functions of a class and of its base classes, by name.
     fn methods(&mut self, module: &Rc<Module>, class: &Class) -> BTreeMap<String, (Rc<Module>, Function)> {
         let mut missing = Vec::new();
         let mut methods = BTreeMap::new();
         for (module, class) in self.lineage(module, class, &mut missing) {
             self.note_errors(&module);
-            // The last of a name is the one that it means in the end.
+            // If a name is defined several times, the last definition is valid.
             for function in class.methods.into_iter().rev() {
                 self.streams |= function.name == "execute_stream";
                 methods.entry(function.name.clone()).or_insert_with(|| (Rc::clone(&module), function));
@@ -261,7 +261,7 @@ impl Reading {
         methods
     }
 
-    /// What is told of the methods.
+    /// The descriptions of the methods.
     fn told(&mut self, methods: Vec<(Rc<Module>, Function)>) -> Vec<MethodInfo> {
         let mut left = LONGEST;
         let mut all = Vec::new();
@@ -296,7 +296,7 @@ impl Reading {
 
     fn note_errors(&mut self, module: &Module) {
         if module.has_errors() {
-            self.note(format!("{} has errors of syntax, and was read as far as it could be", module.path.display()));
+            self.note(format!("{} has syntax errors, and was read as far as possible", module.path.display()));
         }
     }
 

@@ -1,5 +1,5 @@
-//! [`Schemas`]: JSON Schema (draft 2020-12) of the types that a source names, by the same rules as
-//! `python/bivium_worker/methods.py`. What has no form in JSON Schema is `{"$comment": TEXT}`.
+//! [`Schemas`]: JSON Schema (draft 2020-12) for the types in a source, by the same rules as
+//! `python/bivium_worker/methods.py`. A type that JSON Schema cannot describe is `{"$comment": TEXT}`.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use super::expression::Expression;
 use super::source::{Class, Definition, Field, Function, MOST_PARAMETERS, Module, ObjectPath, Parameter, Star};
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
-/// Types nest no deeper.
+/// How deep nested types are described.
 const DEEPEST: usize = 8;
 /// The longest schema, as JSON.
 const LONGEST: usize = 32 << 10;
@@ -22,22 +22,22 @@ const SETS: &[&str] = &["set", "frozenset", "Set", "FrozenSet", "AbstractSet", "
 const LISTS: &[&str] = &["list", "List", "deque", "Deque", "Sequence", "MutableSequence", "Iterable", "Collection"];
 const OBJECTS: &[&str] = &["dict", "Dict", "defaultdict", "DefaultDict", "OrderedDict", "Mapping", "MutableMapping"];
 const STREAMS: &[&str] = &["Iterator", "Generator", "AsyncIterator", "AsyncGenerator", "AsyncIterable"];
-/// Classes that stand for a file: `pathlib`'s, `os.PathLike`, the worker's own.
+/// Classes that represent a file: those of `pathlib`, `os.PathLike`, the worker's own.
 const FILES: &[&str] = &["Path", "PurePath", "PosixPath", "PurePosixPath", "PathLike", "Blob"];
-/// What the schema of a blob says of it.
+/// The description in the schema of a blob.
 const A_FILE: &str = "a file";
 const ENUMS: &[&str] = &["Enum", "StrEnum", "IntEnum", "Flag", "IntFlag"];
 
 /// Makes the schemas of one plugin's methods.
 pub(super) struct Schemas<'r> {
     reading: &'r mut Reading,
-    /// The classes that are being looked into: one that holds itself is told by its name.
+    /// The classes that are being described: if a class contains itself, only its name is written.
     within: Vec<(Vec<String>, String)>,
-    /// Whether it is a result that is told: a file in it is always a blob.
+    /// Whether the schema is for a result: a file in it is always a blob.
     is_result: bool,
 }
 
-/// What a type is found to be.
+/// The schema of a type, if it was found.
 type Found = Option<Value>;
 
 impl<'r> Schemas<'r> {
@@ -45,7 +45,7 @@ impl<'r> Schemas<'r> {
         Self { reading, within: Vec::new(), is_result: false }
     }
 
-    /// The schema of a function's arguments by name.
+    /// The schema of a function's arguments as an object.
     pub(super) fn parameters(&mut self, module: &Module, function: &Function) -> Found {
         if function.parameters.len() >= MOST_PARAMETERS {
             return None;
@@ -81,7 +81,7 @@ impl<'r> Schemas<'r> {
         fitting(schema)
     }
 
-    /// The schema of a result, or of each where they come one after another; and whether they do.
+    /// The schema of a result, or of each item of a stream; and whether it is a stream.
     pub(super) fn result(&mut self, module: &Module, kind: &Expression) -> (Found, bool) {
         self.is_result = true;
         if let Expression::Text(text) = kind {
@@ -192,8 +192,8 @@ impl<'r> Schemas<'r> {
         })
     }
 
-    /// A class whose source is there (a dataclass, an enum, a model of pydantic, a `TypedDict` or a named tuple), or one that stands for
-    /// a file.
+    /// The schema of a class whose source is found (a dataclass, an enum, a model of pydantic, a `TypedDict` or a named tuple), or of one
+    /// that represents a file.
     fn class(&mut self, module: &Module, name: &str, depth: usize) -> Found {
         let place = ObjectPath { module: module.name.clone(), name: name.to_owned() };
         let Some((module, definition)) = self.reading.find(&place) else {
@@ -210,7 +210,7 @@ impl<'r> Schemas<'r> {
         schema
     }
 
-    /// A blob; of a parameter, the text of a path as well.
+    /// The schema of a file: a blob, and for a parameter also a path as a string.
     fn file(&self) -> Value {
         if self.is_result { blob() } else { json!({"anyOf": [blob(), {"type": "string"}]}) }
     }
@@ -231,7 +231,7 @@ impl<'r> Schemas<'r> {
             return None;
         }
         let (mut properties, mut required): (Map<String, Value>, BTreeMap<String, bool>) = Default::default();
-        // What it derives from comes first.
+        // Fields of base classes come first.
         for (module, class) in lineage.iter().rev() {
             for field in class.fields.iter().filter(|field| field.is_own()) {
                 let (schema, is_required) = self.field(module, field, depth);
@@ -272,7 +272,7 @@ impl<'r> Schemas<'r> {
         Some(schema)
     }
 
-    /// A field, and whether it has to be given.
+    /// The schema of a field, and whether it is required.
     fn field(&mut self, module: &Module, field: &Field, depth: usize) -> (Value, bool) {
         let schema = field.kind.as_ref().map_or_else(|| json!({}), |kind| self.of(module, kind, depth + 1));
         let Some(value) = &field.value else { return (schema, true) };
@@ -287,7 +287,7 @@ impl<'r> Schemas<'r> {
         if let Some(Expression::Text(said)) = named("description") {
             set(&mut schema, "description", said.as_str().into());
         }
-        // Of pydantic's `Field` the default is the first argument, and `...` is none.
+        // In pydantic's `Field` the default is the first argument, and `...` means no default.
         let default = named("default").or(positional.first()).filter(|default| **default != Expression::Ellipsis);
         match default {
             Some(default) => (self.with_default(module, schema, default), false),
@@ -295,7 +295,7 @@ impl<'r> Schemas<'r> {
         }
     }
 
-    /// With a default, where it is known and not too long.
+    /// The schema with a default, if that is known and not too long.
     fn with_default(&mut self, module: &Module, mut schema: Value, default: &Expression) -> Value {
         let value = default.value().or_else(|| self.member(module, default));
         if let Some(value) = value.filter(|value| value.to_string().len() <= LONGEST_DEFAULT) {
@@ -304,7 +304,7 @@ impl<'r> Schemas<'r> {
         schema
     }
 
-    /// The value of an enum's member, `Mode.FAST`.
+    /// The value of an enum's member, such as `Mode.FAST`.
     fn member(&mut self, module: &Module, expression: &Expression) -> Found {
         let Expression::Name(name) = expression else { return None };
         let (class, member) = name.rsplit_once('.')?;
@@ -316,7 +316,7 @@ impl<'r> Schemas<'r> {
     }
 }
 
-/// Types that are known by their names alone.
+/// The schema of a type that is known by its name alone.
 fn plain(name: &str) -> Found {
     Some(match name {
         "str" => json!({"type": "string"}),
@@ -345,7 +345,7 @@ fn blob() -> Value {
         "description": A_FILE})
 }
 
-/// What `Annotated` says of a type: a text, or a call with a `description`.
+/// The description in an `Annotated` type: a text, or a call with a `description`.
 fn description(said: &Expression) -> Option<&str> {
     let said = match said {
         Expression::Call(function, positional, _) if last(function) == "Doc" => positional.first()?,
@@ -380,7 +380,7 @@ fn set(schema: &mut Value, key: &str, value: Value) {
     }
 }
 
-/// A schema that is not too long.
+/// The schema; None if it is too long.
 fn fitting(schema: Value) -> Found {
     Some(schema).filter(|schema| schema.to_string().len() <= LONGEST)
 }

@@ -1,4 +1,4 @@
-//! One Python module, parsed: its classes and functions, with what they take.
+//! One parsed Python module: its classes and functions, with their parameters.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -10,48 +10,48 @@ use tree_sitter::{Node, ParseOptions, ParseState, Parser, Tree};
 use super::docstring;
 use super::expression::Expression;
 
-/// How long parsing one file may take: some are written to make it endless.
+/// How long parsing one file may take: a file may be written to make parsing endless.
 const TIME: Duration = Duration::from_secs(2);
-/// Methods and fields of one class, and statements of one module, that are looked at.
+/// How many methods and fields of one class, and statements of one module, are read.
 const MOST: usize = 10_000;
-/// Parameters of one function that are read; of one that has so many nothing is told of them.
+/// How many parameters of one function are read; if there are as many, none of them is described.
 pub(super) const MOST_PARAMETERS: usize = 256;
 /// The longest signature, docstring's line or name that is kept, in characters.
 const LONGEST: usize = 500;
 /// The longest docstring, in characters.
 const LONGEST_DOC: usize = 8 << 10;
-/// Statements of a function that are looked at for a `yield`.
+/// How many statements of a function are searched for a `yield`.
 const MOST_STATEMENTS: usize = 100_000;
 
-/// Names by which a module makes others while it runs.
+/// Names that a module uses to define other names while it runs.
 const MAKERS: &[&str] = &["__getattr__", "exec", "globals", "setattr", "vars"];
 
-/// A class or a function, by its module and its name, which may have dots.
+/// The module and the name, which may have dots, of a class or a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ObjectPath {
     pub(super) module: Vec<String>,
     pub(super) name: String,
 }
 
-/// What a name of a module means.
+/// The definition of a name in a module.
 #[derive(Debug, Clone)]
 pub(super) enum Definition {
     Class(Class),
     Function(Function),
 }
 
-/// A class's statement.
+/// A class statement.
 #[derive(Debug, Clone)]
 pub(super) struct Class {
     pub(super) name: String,
     pub(super) doc: String,
-    /// The names of what decorates it.
+    /// The names of its decorators.
     pub(super) decorators: Vec<String>,
-    /// The names of what it derives from.
+    /// The names of its base classes.
     pub(super) bases: Vec<String>,
-    /// Whether a metaclass stands behind them, which may make objects in its own way.
+    /// Whether it has a metaclass, which may make objects in its own way.
     pub(super) has_metaclass: bool,
-    /// Whether `total=False` does not stand behind them.
+    /// Whether it has no `total=False`.
     pub(super) is_total: bool,
     pub(super) fields: Vec<Field>,
     /// Its own functions.
@@ -66,18 +66,18 @@ pub(super) struct Field {
     pub(super) value: Option<Expression>,
 }
 
-/// A function's statement.
+/// A function statement.
 #[derive(Debug, Clone)]
 pub(super) struct Function {
     pub(super) name: String,
-    /// As it is written, without the object itself.
+    /// The signature as it is written, without `self`.
     pub(super) signature: String,
     pub(super) doc: String,
     pub(super) parameters: Vec<Parameter>,
     pub(super) returns: Option<Expression>,
     /// Whether it has a `yield`.
     pub(super) yields: bool,
-    /// Whether something decorates it, which may change what it takes.
+    /// Whether it has a decorator, which may change its parameters.
     pub(super) is_decorated: bool,
 }
 
@@ -99,7 +99,7 @@ pub(super) enum Star {
 }
 
 impl Field {
-    /// Whether a type of the field's says this.
+    /// Whether the field's type contains this mark.
     pub(super) fn marked(&self, mark: &str) -> bool {
         match &self.kind {
             Some(Expression::Subscript(outer, _)) => outer.last_name() == Some(mark),
@@ -108,7 +108,7 @@ impl Field {
         }
     }
 
-    /// Whether an object of the class has it, and is given it: `ClassVar` and `field(init=False)` are not.
+    /// Whether it is a field of the object that the constructor takes: not for `ClassVar` and `field(init=False)`.
     pub(super) fn is_own(&self) -> bool {
         let is_made = match &self.value {
             Some(Expression::Call(_, _, named)) => {
@@ -143,7 +143,7 @@ impl Module {
         }
     }
 
-    /// An expression that stands in a text: a type in quotation marks.
+    /// Parses an expression in a string: a type in quotation marks.
     pub(super) fn expression(&self, text: &str) -> Option<Expression> {
         let text: String = text.chars().take(LONGEST).collect();
         let module = Self::parse(self.name.clone(), self.path.clone(), text).ok()?;
@@ -172,7 +172,7 @@ impl Module {
                 "class_definition" | "function_definition" | "import_from_statement" | "import_statement" => {
                     statements.push(node);
                 }
-                // `Name = other.Name`: long tables are not.
+                // Only short ones such as `Name = other.Name`, not long tables.
                 "assignment" => {
                     let kind = |field: &str| node.child_by_field_name(field).map_or("", |part| part.kind());
                     if kind("left") == "identifier" && matches!(kind("right"), "identifier" | "attribute") {
@@ -199,7 +199,7 @@ impl Module {
         statements
     }
 
-    /// The last class or function of this name: it is the one that the name means in the end.
+    /// The last class or function with this name, which is the valid one.
     pub(super) fn definition(&self, name: &str) -> Option<Definition> {
         let is_it = |node: &Node<'_>| {
             matches!(node.kind(), "class_definition" | "function_definition") && self.field(*node, "name") == name
@@ -211,7 +211,7 @@ impl Module {
         })
     }
 
-    /// Whether a name stands somewhere in the source, in a text as well, or the module makes names while it runs.
+    /// Whether a name occurs anywhere in the source, also in a string, or the module defines names while it runs.
     pub(super) fn mentions(&self, name: &str) -> bool {
         let mut left = vec![self.tree.root_node()];
         for _ in 0..MOST_STATEMENTS {
@@ -225,7 +225,7 @@ impl Module {
         true
     }
 
-    /// The names of its classes and functions, as far as they are of this kind, and those that it imports.
+    /// The names of its classes or functions, by `kind`, and those that it imports.
     pub(super) fn names(&self, kind: PythonKind) -> Vec<String> {
         let mut names = Vec::new();
         for statement in self.statements() {
@@ -281,7 +281,7 @@ impl Module {
         Some(Field { name: clipped(self.text(name)), kind: part("type"), value: part("right") })
     }
 
-    /// The names of what decorates a class or a function.
+    /// The names of the decorators of a class or a function.
     fn decorators(&self, definition: Node<'_>) -> Vec<String> {
         let decorators = children(definition).into_iter().filter(|child| child.kind() == "decorator");
         let name = |text: &str| text.trim_start_matches('@').split('(').next().unwrap_or_default().trim().to_owned();
@@ -300,7 +300,7 @@ impl Module {
         if function.kind() != "function_definition" || decorators.iter().any(is_property) {
             return None;
         }
-        // The object itself.
+        // The parameter `self` or `cls`.
         let own = usize::from(!decorators.iter().any(|name| name == "staticmethod"));
         Some(Function { is_decorated: !decorators.is_empty(), ..self.function(function, own) })
     }

@@ -105,7 +105,7 @@ class Unknown(other.Thing): ...
 }
 
 #[test]
-fn what_the_manifest_names_and_is_not_there_is_told_with_what_was_meant() {
+fn a_missing_name_is_reported_with_a_suggestion() {
     let source = Source::new(&[
         ("words.py", "from inner import Other as Imported\nclass Words: ...\ndef count(): ...\n"),
         ("inner.py", "class Other: ...\n"),
@@ -138,7 +138,7 @@ fn what_the_manifest_names_and_is_not_there_is_told_with_what_was_meant() {
         ),
         (function("words:cuont"), "function: the module words has no function cuont; did you mean `count`?"),
         (class("wrods", "Words"), &format!("module: the module wrods is not in {dir}; did you mean `words`?")),
-        (class("words.py", "Words"), "module: words.py is the name of a file: write that of the module, `words`"),
+        (class("words.py", "Words"), "module: words.py is the name of a file: write the name of the module, `words`"),
         (class("package.none", "X"), &format!("module: the module package.none is not in {dir}")),
     ] {
         assert_eq!(found.as_deref(), Some(said));
@@ -382,10 +382,10 @@ fn a_function_is_read_as_execute() {
 }
 
 #[test]
-fn what_is_not_there_is_told() {
+fn what_is_missing_is_reported() {
     let source = Source::new(&[("m.py", "Plugin = make()\n"), ("round.py", "from round import Plugin\n")]);
     for (module, class, note) in [
-        ("m", "Plugin", "no class Plugin is defined in the module m where it can be seen without running it"),
+        ("m", "Plugin", "no class Plugin is defined in the module m, as far as can be seen without running it"),
         ("round", "Plugin", "no class Plugin is defined in the module round"),
         ("none", "Plugin", "the module none is not in "),
         ("m.sub", "Plugin", "the module m.sub is not in "),

@@ -1,4 +1,4 @@
-//! How a worker ended, and the error that its calls end with.
+//! How a worker ended, and the error for its calls.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -8,28 +8,28 @@ use bivium_interface::{Failure, PluginError};
 
 use crate::process::signal_name;
 
-/// Lines of stderr that an error carries.
+/// How many lines of stderr an error contains.
 const LAST_LINES: usize = 50;
 
 /// Why a host ends a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Because {
-    /// Its plugin was unloaded, or no call needed it for long.
+pub(crate) enum EndReason {
+    /// Its plugin was unloaded, or no call needed it for a long time.
     NotNeeded,
-    /// A cancelled call went on.
+    /// A cancelled call did not stop.
     DidNotStop,
-    /// What it said was not what the protocol says.
+    /// It broke the protocol.
     BrokeProtocol,
     /// The host's own runtime ended.
     RuntimeEnded,
 }
 
-impl fmt::Display for Because {
+impl fmt::Display for EndReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotNeeded => "it was no longer needed",
             Self::DidNotStop => "another call in it did not stop when it was interrupted",
-            Self::BrokeProtocol => "it did not keep to the protocol",
+            Self::BrokeProtocol => "it broke the protocol",
             Self::RuntimeEnded => "its host's runtime ended in the middle of a call",
         })
     }
@@ -42,11 +42,11 @@ pub(crate) struct Ending {
     pub(crate) status: Option<i32>,
     /// The signal that ended it, if one did.
     pub(crate) signal: Option<i32>,
-    /// Why we ended it, if we did.
-    pub(crate) because: Option<Because>,
-    /// Whether the kernel killed it for want of memory.
+    /// Why the host ended it, if it did.
+    pub(crate) because: Option<EndReason>,
+    /// Whether the kernel killed it because memory ran out.
     pub(crate) out_of_memory: bool,
-    /// Whether its guard did not end in time, as one that is stopped.
+    /// Whether its guard did not end in time, for example because it was stopped.
     pub(crate) guard_hung: bool,
     /// Its processes that could not be ended.
     pub(crate) left: Vec<u32>,
@@ -55,20 +55,20 @@ pub(crate) struct Ending {
 }
 
 impl Ending {
-    /// The error of a call, or a start, that was under way. `when` completes "the worker ended …".
+    /// The error of a call, or a start, that was in progress. `when` completes "the worker ended …".
     pub(crate) fn error(&self, when: &str) -> PluginError {
         if self.out_of_memory {
-            let message = format!("the kernel killed the worker for want of memory {when}");
+            let message = format!("the kernel killed the worker {when} because memory ran out");
             let failure = Failure::new("OutOfMemory", message.as_str()).with_traceback(self.stderr.clone());
-            return PluginError::resource_exhausted(message)
-                .with_failure(failure)
-                .with_help("raise `limits.memory_mb` in its manifest, or give its control group or the machine more");
+            return PluginError::resource_exhausted(message).with_failure(failure).with_help(
+                "raise `limits.memory_mb` in its manifest, or give its control group or the machine more memory",
+            );
         }
         let trouble = self.trouble().map(|trouble| format!("; {trouble}")).unwrap_or_default();
-        if let Some(because @ (Because::DidNotStop | Because::NotNeeded | Because::RuntimeEnded)) = self.because {
-            let message = format!("the worker was ended by the host {when}: {because}{trouble}");
+        if let Some(because @ (EndReason::DidNotStop | EndReason::NotNeeded | EndReason::RuntimeEnded)) = self.because {
+            let message = format!("the host ended the worker {when}: {because}{trouble}");
             return PluginError::interrupted(message)
-                .with_help("call again, unless the call may have done already what must not be done twice");
+                .with_help("call again, unless the call may already have done something that must not be done twice");
         }
         let (kind, how) = match (self.because, self.signal, self.status) {
             (Some(because), ..) => ("killed".to_owned(), format!("was ended by the host: {because}")),
@@ -85,7 +85,7 @@ impl Ending {
         PluginError::crashed(message).with_failure(failure).with_help(help)
     }
 
-    /// What of its end did not go as it should.
+    /// What went wrong when it ended.
     pub(crate) fn trouble(&self) -> Option<String> {
         if !self.left.is_empty() {
             let pids: Vec<String> = self.left.iter().map(u32::to_string).collect();
@@ -94,8 +94,8 @@ impl Ending {
         self.guard_hung.then(|| "its guard hung, so the host ended its processes".to_owned())
     }
 
-    /// The line of stderr that tells most: the last one that is no part of a stack, unless the interpreter itself
-    /// says what killed it.
+    /// The most useful line of stderr: the interpreter's own line about a fatal error, otherwise the last line that is not part of
+    /// a stack.
     fn telling(&self) -> Option<&str> {
         let mut lines = self.stderr.lines().rev();
         let fatal = lines.clone().find(|line| line.starts_with("Fatal Python error"));
@@ -143,17 +143,17 @@ mod tests {
         let error =
             Ending { signal: Some(9), out_of_memory: true, ..Ending::default() }.error("in the middle of a call");
         assert_eq!(error.code(), ErrorCode::ResourceExhausted);
-        assert_eq!(error.message(), "the kernel killed the worker for want of memory in the middle of a call");
+        assert_eq!(error.message(), "the kernel killed the worker in the middle of a call because memory ran out");
 
         let error = Ending { status: Some(3), ..Ending::default() }.error("before it was ready");
         assert_eq!(error.message(), "the worker exited with status 3 before it was ready");
 
         let ended = |because| Ending { because: Some(because), signal: Some(9), ..Ending::default() }.error("early");
-        let error = ended(Because::DidNotStop);
+        let error = ended(EndReason::DidNotStop);
         assert_eq!(error.code(), ErrorCode::Interrupted);
         assert!(error.message().ends_with("early: another call in it did not stop when it was interrupted"), "{error}");
         assert!(error.help().unwrap().starts_with("call again"));
-        assert_eq!(ended(Because::BrokeProtocol).code(), ErrorCode::Crashed);
+        assert_eq!(ended(EndReason::BrokeProtocol).code(), ErrorCode::Crashed);
 
         let ending = Ending { status: Some(3), guard_hung: true, ..Ending::default() };
         assert!(ending.error("early").message().ends_with("early; its guard hung, so the host ended its processes"));

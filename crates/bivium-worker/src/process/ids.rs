@@ -1,9 +1,9 @@
-//! Process ids as the host knows them. A worker in a PID namespace of its own has other numbers for its processes.
+//! Process ids as the host sees them. In a PID namespace of its own a worker's processes have other ids.
 
-/// The process below the guard that knows itself by this number, in the host's numbers. None if there is no such process.
+/// The host's id for the process below the guard whose own id is `told`. None if there is no such process.
 #[cfg(target_os = "linux")]
 pub(crate) fn host_id(guard: u32, told: u32) -> Option<u32> {
-    // Its own is the last of the numbers that the kernel lists, one for each namespace that it is in.
+    // The kernel lists one id for each namespace that the process is in; its own is the last.
     let knows_itself = |pid: u32| -> Option<u32> {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_whitespace().last()?.parse().ok()

@@ -1,4 +1,4 @@
-//! Lines of bytes from a pipe, in pieces of a bounded length.
+//! Reads lines of bytes from a pipe, in pieces of a bounded length.
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 

@@ -1,17 +1,17 @@
-//! Whether the kernel has killed a worker for want of memory.
+//! Whether the kernel has killed a worker because memory ran out.
 //!
-//! Such a process ends as any other that somebody killed by SIGKILL. But the kernel counts its kills for each memory
-//! control group: where the count of the worker's own group has risen since the worker began, and no other worker's
-//! end accounts for it, that is what happened. A SIGKILL without such evidence is told as a SIGKILL.
+//! Such a process ends like any other that was killed by SIGKILL. But the kernel counts these kills for each memory
+//! control group: if the count of the worker's group has risen since the worker started, and the end of no other worker
+//! explains it, memory was the reason. A SIGKILL without such evidence is reported as a SIGKILL.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// The kernel's count of such kills, as it stood when a worker began.
+/// The kernel's count of such kills when a worker started.
 #[derive(Debug)]
 pub(crate) struct KillCount {
-    /// None where there are no memory control groups, or none that we may read.
+    /// None if there are no memory control groups, or none that this process may read.
     counter: Option<Counter>,
     before: u64,
 }
@@ -19,11 +19,11 @@ pub(crate) struct KillCount {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Counter(PathBuf);
 
-/// The counts that workers' ends account for already.
+/// The counts that the ends of workers explain already.
 static EXPLAINED: Mutex<BTreeMap<PathBuf, u64>> = Mutex::new(BTreeMap::new());
 
 impl KillCount {
-    /// Of the control group that this process is in now.
+    /// The count of the control group that this process is in now.
     pub(crate) fn of(pid: u32) -> Self {
         Self::below(Path::new("/"), pid)
     }
@@ -35,8 +35,8 @@ impl KillCount {
         Self { counter, before }
     }
 
-    /// Whether there was a kill since, for which no other worker's end has accounted. To be asked once, of a worker
-    /// that SIGKILL ended.
+    /// Whether there was a kill since then that the end of no other worker explains. To be called once, for a worker
+    /// that was ended by SIGKILL.
     pub(crate) fn has_risen(&self) -> bool {
         let Some(counter) = &self.counter else { return false };
         let Some(now) = counter.read() else { return false };
@@ -50,14 +50,14 @@ impl KillCount {
 }
 
 impl Counter {
-    /// Where the count may be, by `/proc/PID/cgroup`: lines of `hierarchy:controllers:path`.
+    /// Where the count may be, from `/proc/PID/cgroup`: lines of `hierarchy:controllers:path`.
     fn candidates(root: &Path, groups: &str) -> Vec<Self> {
         let mounts = root.join("sys/fs/cgroup");
         let mut found = Vec::new();
         for line in groups.lines() {
             let mut parts = line.splitn(3, ':').skip(1);
             let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
-            // Of another name space's group: not to be found from here.
+            // A group outside this cgroup namespace: it cannot be found from here.
             if path.contains("..") {
                 continue;
             }
@@ -65,7 +65,7 @@ impl Counter {
             if controllers.split(',').any(|controller| controller == "memory") {
                 found.push(Self(mounts.join("memory").join(path).join("memory.oom_control")));
             } else if controllers.is_empty() {
-                // The second version, alone or beside the first. `local` does not count what happened in groups below.
+                // Version 2, alone or beside version 1. `local` does not count kills in groups below.
                 for mount in [mounts.clone(), mounts.join("unified")] {
                     let group = mount.join(path);
                     found.extend(["memory.events.local", "memory.events"].map(|name| Self(group.join(name))));
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_that_rises_is_a_kill_and_accounts_for_one_worker() {
+    fn a_higher_count_is_a_kill_and_explains_one_worker() {
         for (groups, file, text) in [
             ("0::/a/b\n", "sys/fs/cgroup/a/b/memory.events.local", "low 0\nmax 3\noom 1\noom_kill "),
             ("0::/a/b\n", "sys/fs/cgroup/a/b/memory.events", "low 0\noom_group_kill 9\noom_kill "),
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_can_be_asked_about() {
+    fn this_process_can_be_queried() {
         assert!(!KillCount::of(std::process::id()).has_risen());
     }
 }

@@ -1,9 +1,9 @@
-//! [`Process`]: the guard's process and all below it, from its start to its burial.
+//! [`Process`]: the guard's process and all processes below it, from the start until it is reaped.
 //!
-//! Nothing here waits for the process on the way out: a process that is dropped is ended by the closing of its
-//! channel, and a thread of ours takes it off the kernel's table, with force if it does not go. Every wait for a guard is
-//! bounded, since a plugin may have stopped it.
+//! Dropping a process does not block: it is ended because its channel closes, and a thread reaps it, and kills it if it does
+//! not end in time. Every wait for a guard is bounded, since a plugin may have stopped it.
 
+pub(crate) mod descendants;
 pub(crate) mod ending;
 pub(crate) mod ids;
 pub(crate) mod lines;
@@ -11,12 +11,11 @@ pub(crate) mod memory;
 pub(crate) mod output;
 #[expect(
     unsafe_code,
-    reason = "what a child does before its program runs cannot be said safely; nothing else is in it"
+    reason = "code that runs in a child before its program starts needs unsafe; nothing else is in it"
 )]
 pub(crate) mod spawn;
 #[cfg(target_os = "linux")]
 pub(crate) mod stat;
-pub(crate) mod sweep;
 pub(crate) mod usage;
 
 use std::net::Shutdown;
@@ -31,17 +30,17 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_pro
 use tokio::sync::SetOnce;
 
 use crate::confinement::Group;
+use crate::process::descendants::kill_descendants;
 use crate::process::spawn::Started;
-use crate::process::sweep::sweep;
 
-/// How long the guard may take to end everything once the channel is closed, and to exit once it has: it needs some 20 ms,
+/// How long the guard may take to end everything after the channel is closed, and to exit after that: it needs some 20 ms,
 /// and gives up after a second.
 const GUARD_TIME: Duration = Duration::from_millis(1500);
 /// How long a guard that was killed may take to end.
 const END_TIME: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// The host's end of the channel. Closing it is the order to end, and so is the host's death.
+/// The host's end of the channel. When it is closed, also by the host's death, the guard ends the worker.
 #[derive(Debug)]
 pub(crate) struct GuardChannel {
     channel: UnixStream,
@@ -55,18 +54,18 @@ impl GuardChannel {
 
     /// Ends the worker and everything it started, whatever it is doing. Returns at once.
     pub(crate) fn release(&self) {
-        // Only our writing half: the guard's last words are still to be read. An error means that it is gone.
+        // Only the writing half: the guard's report must still be read. An error means that the guard is gone.
         let _ = self.channel.shutdown(Shutdown::Write);
         // An error means that it was released before.
         let _ = self.released.set(());
     }
 }
 
-/// What became of a guard's process and of all below it.
+/// How a guard and the processes below it ended.
 #[derive(Debug, Default)]
 pub(crate) struct Reaped {
     pub(crate) status: Option<ExitStatus>,
-    /// Those that could not be ended.
+    /// The processes that could not be ended.
     pub(crate) left: Vec<u32>,
 }
 
@@ -77,13 +76,13 @@ pub(crate) struct Process {
     guard_channel: Arc<GuardChannel>,
 }
 
-/// A guard's process that was not reaped yet: the kernel keeps its number.
+/// A guard's process that was not reaped yet, so that the kernel keeps its id.
 #[derive(Debug)]
 struct Guard {
     child: Started,
-    /// What the environment of every process below it says: see [`sweep`].
+    /// The mark in the environment of every process below it: see [`kill_descendants`].
     mark: String,
-    /// The control group of all of them, where they have one.
+    /// The control group of all of them, if they have one.
     group: Option<Arc<Group>>,
 }
 
@@ -107,14 +106,14 @@ impl Process {
         self.guard.as_mut()?.child.output.take()
     }
 
-    /// Waits until the guard has ended. It stays on the kernel's table, so that its number stays its own.
+    /// Waits until the guard has ended. It is not reaped, so that no other process gets its id.
     pub(crate) async fn ended(&self) {
         let Some(guard) = &self.guard else { return };
         #[cfg(target_os = "linux")]
         if let Ok(handle) = rustix::process::pidfd_open(guard.pid(), rustix::process::PidfdFlags::empty()) {
             #[expect(
                 deprecated,
-                reason = "its successor is unsafe for the sake of types that give their descriptor away; ours owns it"
+                reason = "its successor is unsafe because of types that give their descriptor away; this one owns it"
             )]
             if let Ok(handle) = tokio::io::unix::AsyncFd::new(handle)
                 && handle.readable().await.is_ok()
@@ -127,7 +126,7 @@ impl Process {
         }
     }
 
-    /// Waits until the guard has ended, or should have.
+    /// Waits until the guard has ended, or is overdue.
     pub(crate) async fn ended_in_time(&self) {
         let _ = tokio::time::timeout(GUARD_TIME, self.ended()).await;
     }
@@ -145,8 +144,8 @@ impl Process {
         self.guard.as_ref().is_none_or(Guard::has_ended)
     }
 
-    /// Ends what the guard may have left, if it could not do so itself, and takes it off the kernel's table. Blocks for some
-    /// seconds at most.
+    /// Ends the processes that the guard may have left, unless `orderly`, and reaps the guard. Blocks for some seconds at
+    /// most.
     pub(crate) fn reap(mut self, orderly: bool) -> Reaped {
         self.guard.take().map(|guard| guard.reap(orderly)).unwrap_or_default()
     }
@@ -172,13 +171,13 @@ impl Guard {
         !matches!(waitid(WaitId::Pid(self.pid()), options), Ok(None))
     }
 
-    /// Has a guard go on that was stopped. Not one that is traced.
+    /// Makes a stopped guard continue. It has no effect on one that is traced.
     fn wake(&self) {
-        // Its number is its own until it is waited for. An error means that it has ended.
+        // The id belongs to the guard until it is reaped. An error means that it has ended.
         let _ = kill_process(self.pid(), Signal::CONT);
     }
 
-    /// Waits for a process that has ended or was killed, which does not take long.
+    /// Reaps a process that has ended or was killed, which does not take long.
     fn reap(self, orderly: bool) -> Reaped {
         let mut left = if orderly { Vec::new() } else { self.kill() };
         let deadline = Instant::now() + END_TIME;
@@ -188,27 +187,27 @@ impl Guard {
         if self.has_ended() {
             return Reaped { status: self.child.wait(), left };
         }
-        // In an uninterruptible system call.
+        // It is in an uninterruptible system call.
         left.push(self.id());
         reap_later(self, None);
         Reaped { status: None, left }
     }
 
-    /// For a guard that was killed, is stopped or could not finish. It goes last: as long as it is there, what is below it
-    /// is known to be.
+    /// For a guard that was killed, is stopped or could not finish. The guard is killed last: while it exists, the processes
+    /// below it can be found.
     fn kill(&self) -> Vec<u32> {
         if let Some(group) = &self.group {
             group.kill();
         }
         let mut left = Vec::new();
         if !self.child.owns_processes() {
-            left = sweep(self.id(), &self.mark);
+            left = kill_descendants(self.id(), &self.mark);
         }
-        // Its number is its own until it is waited for. An error means that nobody is left in the group. With the first process of
-        // a PID namespace the kernel ends all others in it.
+        // The id belongs to the guard until it is reaped. An error means that the group is empty. With the first process of a PID
+        // namespace the kernel kills all others in it.
         let _ = kill_process_group(self.pid(), Signal::KILL);
         if !left.is_empty() {
-            left = sweep(self.id(), &self.mark);
+            left = kill_descendants(self.id(), &self.mark);
         }
         left
     }
@@ -218,10 +217,10 @@ impl Guard {
     }
 }
 
-/// A guard that nobody waits for, and when it is ended with force; never any more if it was.
+/// A guard that nobody waits for, and when it is killed; None if it was killed already.
 type Unreaped = (Guard, Option<Instant>);
 
-/// Hands a process that nobody waits for to the thread that does, to be ended with force after `deadline`, or not any more.
+/// Passes a process that nobody waits for to the thread that reaps it, and kills it after `deadline` if there is one.
 fn reap_later(guard: Guard, deadline: Option<Instant>) {
     static REAPER: OnceLock<Option<Sender<Unreaped>>> = OnceLock::new();
     let reaper = REAPER.get_or_init(|| {
@@ -234,7 +233,7 @@ fn reap_later(guard: Guard, deadline: Option<Instant>) {
         Some(reaper) => reaper.send((guard, deadline)).map_err(|failed| failed.0.0),
         None => Err(guard),
     };
-    // Without the thread; what could not be ended is left to the kernel.
+    // The thread could not be started. Processes that could not be ended are left to the kernel.
     if let Err(guard) = unreaped
         && deadline.is_some()
     {
@@ -248,7 +247,7 @@ fn tell_left(left: &[u32]) {
     }
 }
 
-/// Reaps what it is handed, each once it has ended or its time is up.
+/// Reaps the guards that it receives, each when it has ended or its deadline has passed.
 fn reap_all(guards: &mpsc::Receiver<Unreaped>) {
     let mut open: Vec<Unreaped> = Vec::new();
     loop {
@@ -267,14 +266,14 @@ fn reap_all(guards: &mpsc::Receiver<Unreaped>) {
         let due: Vec<Guard> =
             open.extract_if(.., |(guard, deadline)| over(guard, deadline)).map(|(guard, _)| guard).collect();
         for guard in due {
-            // One that ended before its time was up has swept below itself.
+            // A guard that ended in time has ended all processes below it.
             let orderly = guard.has_ended();
             tell_left(&guard.reap(orderly).left);
         }
     }
 }
 
-/// The name of a signal that ends programs; others by number.
+/// The name of a signal that ends programs; for other signals the number.
 pub(crate) fn signal_name(number: i32) -> String {
     let name = match number {
         4 => "SIGILL",

@@ -1,7 +1,7 @@
 //! [`Output`]: a worker's stdout and stderr; each line becomes a log record.
 //!
-//! A task reads both pipes while the worker lives. When a call ends, whoever drives it reads what is in them then: the call has
-//! printed that, and a line without an end ends with it.
+//! A task reads both pipes while the worker lives. When a call ends, the code that ran it reads what is in them then: the call has
+//! printed that, and an incomplete line ends with the call.
 
 use std::fmt;
 use std::io;
@@ -13,11 +13,11 @@ use bivium_records::{InstanceLog, Line};
 use tokio::net::unix::pipe::Receiver;
 use tokio::task::JoinHandle;
 
-use crate::worker::Fate;
+use crate::worker::WorkerState;
 
-/// Bytes that are read at a time.
+/// How many bytes are read at a time.
 const PIECE: usize = 16 << 10;
-/// As much as is read at the end of a call: what a pipe holds. One who writes without end is not waited for.
+/// How many bytes are read at the end of a call: the capacity of a pipe. A process that never stops writing is not waited for.
 const AT_END: usize = 64 << 10;
 
 /// The host's ends of both pipes.
@@ -32,7 +32,7 @@ struct Pipe {
     read: Mutex<Read>,
 }
 
-/// What has come through a pipe.
+/// What was read from a pipe.
 struct Read {
     line: Line,
     piece: Box<[u8]>,
@@ -50,58 +50,58 @@ impl Pipe {
         Ok(Self { end: Receiver::from_owned_fd(end)?, source, read: Mutex::new(read) })
     }
 
-    fn tell(&self, line: &str, log: &InstanceLog, fate: &Fate) {
+    fn tell(&self, line: &str, log: &InstanceLog, state: &WorkerState) {
         let level = match self.source {
             LogSource::Stderr => LogLevel::Warn,
             _ => LogLevel::Info,
         };
         if self.source == LogSource::Stderr {
-            fate.stderr.push(line);
+            state.stderr.push(line);
         }
-        log.push(level, self.source, fate.only_call(), line);
+        log.push(level, self.source, state.only_call(), line);
     }
 
-    /// Reads one piece with `take`; gives its length, which is nothing at the end of the pipe.
+    /// Reads one piece with `take`; returns its length, which is 0 at the end of the pipe.
     fn read(
         &self,
         log: &InstanceLog,
-        fate: &Fate,
+        state: &WorkerState,
         take: impl FnOnce(&Receiver, &mut [u8]) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        // Held until the lines are told: they stay in order.
+        // Locked until the lines are in the log, so that they stay in order.
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         let Read { line, piece } = &mut *read;
         let count = take(&self.end, piece)?;
-        line.push(piece.get(..count).unwrap_or_default(), |line| self.tell(line, log, fate));
+        line.push(piece.get(..count).unwrap_or_default(), |line| self.tell(line, log, state));
         Ok(count)
     }
 
     /// Reads until the pipe ends or breaks.
-    async fn copy(&self, log: &InstanceLog, fate: &Fate) {
+    async fn copy(&self, log: &InstanceLog, state: &WorkerState) {
         while self.end.readable().await.is_ok() {
-            match self.read(log, fate, Receiver::try_read) {
+            match self.read(log, state, Receiver::try_read) {
                 Ok(0) => break,
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => break,
                 Ok(_) | Err(_) => {}
             }
         }
-        self.end_line(log, fate);
+        self.end_line(log, state);
     }
 
-    /// Reads what there is. Not by the runtime's own reading, which waits for the runtime to have seen that there is something.
-    fn drain(&self, log: &InstanceLog, fate: &Fate) {
+    /// Reads what is in the pipe now. Not through the runtime, which would wait until it has noticed that there is something.
+    fn drain(&self, log: &InstanceLog, state: &WorkerState) {
         let mut left = AT_END;
         while left > 0 {
-            match self.read(log, fate, |end, piece| Ok(rustix::io::read(end, piece)?)) {
+            match self.read(log, state, |end, piece| Ok(rustix::io::read(end, piece)?)) {
                 Ok(count @ 1..) => left = left.saturating_sub(count),
                 Ok(0) | Err(_) => break,
             }
         }
     }
 
-    fn end_line(&self, log: &InstanceLog, fate: &Fate) {
+    fn end_line(&self, log: &InstanceLog, state: &WorkerState) {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        read.line.end(|line| self.tell(line, log, fate));
+        read.line.end(|line| self.tell(line, log, state));
     }
 }
 
@@ -110,22 +110,22 @@ impl Output {
         Ok(Self { pipes: [Pipe::new(stdout, LogSource::Stdout)?, Pipe::new(stderr, LogSource::Stderr)?], log })
     }
 
-    /// Reads both pipes to their ends; the task ends with the later of the two.
-    pub(crate) fn follow(self: Arc<Self>, fate: Arc<Fate>) -> JoinHandle<()> {
+    /// Reads both pipes until they end; the task ends when both have ended.
+    pub(crate) fn follow(self: Arc<Self>, state: Arc<WorkerState>) -> JoinHandle<()> {
         tokio::spawn(async move {
             let [out, err] = &self.pipes;
-            tokio::join!(out.copy(&self.log, &fate), err.copy(&self.log, &fate));
+            tokio::join!(out.copy(&self.log, &state), err.copy(&self.log, &state));
             self.log.settle(None);
         })
     }
 
-    /// A call ends, and still counts as running: takes what it has printed. Where others run beside it nobody knows whose a
-    /// line is that has no end yet.
-    pub(crate) fn settle(&self, call: CallId, fate: &Fate) {
+    /// To be called when a call ends, while it still counts as running: reads what it has printed. If other calls run at the same
+    /// time, an incomplete line may belong to any of them, and is left.
+    pub(crate) fn settle(&self, call: CallId, state: &WorkerState) {
         for pipe in &self.pipes {
-            pipe.drain(&self.log, fate);
-            if fate.only_call() == Some(call) {
-                pipe.end_line(&self.log, fate);
+            pipe.drain(&self.log, state);
+            if state.only_call() == Some(call) {
+                pipe.end_line(&self.log, state);
             }
         }
     }

@@ -1,6 +1,6 @@
-//! What the kernel says of a process in `/proc/PID/stat`.
+//! Reads what the kernel says about a process in `/proc/PID/stat`.
 
-/// A process as a look found it.
+/// A process, as it was when it was looked up.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stat {
     pub(crate) state: u8,
@@ -9,20 +9,20 @@ pub(crate) struct Stat {
     threads: u64,
     /// Processor time, in the kernel's ticks.
     pub(crate) processor: u64,
-    /// When it was started: with the number this tells it from all others.
+    /// When it was started: the id and this identify a process.
     pub(crate) started: u64,
-    /// Pages of memory.
+    /// Resident memory, in pages.
     pub(crate) resident: u64,
 }
 
 impl Stat {
-    /// The process with this number, if it lives.
+    /// The process with this id, if it lives.
     pub(crate) fn of(pid: u32) -> Option<Self> {
         Self::parse(&std::fs::read(format!("/proc/{pid}/stat")).ok()?).filter(|stat| !stat.has_ended())
     }
 
     fn parse(text: &[u8]) -> Option<Self> {
-        // The name, in brackets, may hold any byte; what follows its last bracket may not.
+        // The process chooses its name, in parentheses; the fields after the last parenthesis are the kernel's.
         let end = text.iter().rposition(|byte| *byte == b')')?;
         let fields = std::str::from_utf8(text.get(end + 1..)?).ok()?;
         let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
@@ -39,7 +39,7 @@ impl Stat {
         })
     }
 
-    /// Where the first thread has ended and others run, the kernel calls the process a zombie all the same.
+    /// Whether it has ended. The kernel reports a zombie also when only the first thread has ended and others run.
     fn has_ended(&self) -> bool {
         self.state == b'X' || self.state == b'Z' && self.threads < 2
     }

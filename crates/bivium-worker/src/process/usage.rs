@@ -1,13 +1,13 @@
-//! What a worker's processes use, measured from the host when somebody asks.
+//! Measures from the host what a worker's processes use, when somebody asks.
 //!
-//! A look costs as much as the worker has threads, however many processes the machine runs: the kernel lists the
-//! children of each. Nothing is remembered of what was there before but the processor time, which has no meaning
-//! without a moment to count from. So the figures of a worker that has just started are as true as later ones.
+//! The cost depends on the number of the worker's threads, not on the number of processes of the machine: the kernel lists the
+//! children of each thread. Only the processor time of the last measurement is kept, because processor use is
+//! a difference. So the figures of a worker that has just started are as exact as later ones.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Processor use over less time than this is not told: the kernel counts in steps of 10 ms.
+/// Processor use over less time than this is not reported: the kernel counts in steps of 10 ms.
 const SPAN: Duration = Duration::from_millis(250);
 
 /// What a process tree uses.
@@ -19,14 +19,14 @@ pub(crate) struct Usage {
     pub(crate) pids: Vec<u32>,
 }
 
-/// Measures all processes below one guard, which is none of the plugin's itself.
+/// Measures all processes below one guard. The guard itself is not counted.
 #[derive(Debug)]
 pub(crate) struct Meter {
     guard: u32,
     processor: Mutex<Processor>,
 }
 
-/// The processor time at the last look that was long enough after the one before.
+/// The processor time at the last measurement that was long enough after the one before.
 #[derive(Debug)]
 struct Processor {
     at: Instant,
@@ -34,7 +34,7 @@ struct Processor {
     percent: Option<f32>,
 }
 
-/// A process, and not another one that was given its number later.
+/// Identifies a process, and not another one that gets the same id later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Process {
     pid: u32,
@@ -50,7 +50,7 @@ struct Sample {
 }
 
 impl Meter {
-    /// For a worker that is ready now: what it used until then is no use since.
+    /// For a worker that is ready now: processor time before this does not count.
     pub(crate) fn new(guard: u32) -> Self {
         let used = below(guard).into_iter().map(|sample| (sample.process, sample.processor)).collect();
         Self { guard, processor: Mutex::new(Processor { at: Instant::now(), used, percent: None }) }
@@ -102,7 +102,7 @@ mod linux {
     /// All processes below this one, in no order.
     pub(super) fn below(top: u32) -> Vec<Sample> {
         let everyone = if *LISTS { Vec::new() } else { everyone() };
-        // Its parent's end moves a process up in the tree while we walk down: nobody is counted twice.
+        // When its parent ends, a process moves up in the tree while this walks down; the set prevents counting it twice.
         let mut seen = BTreeSet::from([top]);
         let (mut parents, mut samples) = (vec![top], Vec::new());
         while let Some(parent) = parents.pop() {
@@ -128,7 +128,7 @@ mod linux {
         lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
     }
 
-    /// All processes of the machine, each with its parent.
+    /// All processes of the machine, each with its parent's id.
     fn everyone() -> Vec<(u32, u32)> {
         let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
         let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -153,9 +153,9 @@ mod linux {
         #[test]
         fn both_ways_to_find_children_agree() {
             let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
-            let ours = std::process::id();
-            let listed = everyone().iter().any(|(pid, parent)| (*pid, *parent) == (child.id(), ours));
-            let found = !*LISTS || children(ours).contains(&child.id());
+            let own = std::process::id();
+            let listed = everyone().iter().any(|(pid, parent)| (*pid, *parent) == (child.id(), own));
+            let found = !*LISTS || children(own).contains(&child.id());
             child.kill().unwrap();
             child.wait().unwrap();
             assert!(listed && found);
@@ -194,9 +194,9 @@ mod tests {
     use super::*;
 
     /// Ends with the test.
-    struct Family(Child);
+    struct ProcessTree(Child);
 
-    impl Family {
+    impl ProcessTree {
         /// A shell that runs `script`, once it has printed a line.
         fn begin(script: &str) -> Self {
             let mut child = Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
@@ -205,7 +205,7 @@ mod tests {
         }
     }
 
-    impl Drop for Family {
+    impl Drop for ProcessTree {
         fn drop(&mut self) {
             for pid in Meter::new(self.0.id()).look().pids {
                 let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
@@ -217,13 +217,13 @@ mod tests {
     }
 
     #[test]
-    fn what_has_just_started_is_seen_with_its_memory() {
+    fn a_new_process_is_measured_at_once() {
         for _ in 0..20 {
-            let family = Family::begin("sleep 100 & (sleep 100 & echo; sleep 100) & wait");
+            let family = ProcessTree::begin("sleep 100 & (sleep 100 & echo; sleep 100) & wait");
             let usage = Meter::new(family.0.id()).look();
             assert!(usage.pids.len() >= 2, "{usage:?}");
             assert!(usage.memory_bytes > 0, "{usage:?}");
-            assert_eq!(usage.cpu_percent, None, "nobody can know yet");
+            assert_eq!(usage.cpu_percent, None, "it is too early");
         }
     }
 
@@ -249,8 +249,8 @@ mod tests {
     }
 
     #[test]
-    fn processor_use_is_told_once_it_is_known_and_stays_known() {
-        let family = Family::begin("while :; do :; done & echo; wait");
+    fn processor_use_is_reported_once_it_is_known() {
+        let family = ProcessTree::begin("while :; do :; done & echo; wait");
         let meter = Meter::new(family.0.id());
         let percent = loop {
             if let Some(percent) = meter.look().cpu_percent {
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_family_that_has_ended_uses_nothing() {
+    fn processes_that_have_ended_use_nothing() {
         let mut child = Command::new("true").spawn().unwrap();
         child.wait().unwrap();
         let usage = Meter::new(child.id()).look();

@@ -1,4 +1,4 @@
-//! The channel's events: the handshake, log records, and the guard's last words.
+//! The channel's events: the handshake, log records, and the guard's report of the end.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -12,19 +12,19 @@ use crate::process::lines::Lines;
 use crate::wire::denials::Denials;
 use crate::wire::{ChannelEvent, PROTOCOL};
 
-/// A handshake's error may hold a long traceback; a log record is cut shorter by the log itself.
+/// The longest line. A handshake's error may contain a long traceback; the log itself cuts its records shorter.
 const LONGEST_LINE: usize = 1 << 20;
 
-/// What a worker says when it is ready.
+/// The message of a worker that is ready.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ready {
-    /// As the worker knows itself: in a PID namespace of its own that is another number than the host's.
+    /// The worker's own id: in a PID namespace of its own this is not the id that the host sees.
     pub(crate) pid: u32,
 }
 
 pub(crate) type Handshake = oneshot::Sender<Result<Ready, PluginError>>;
 
-/// How the worker ended, as its guard saw it.
+/// How the worker ended, as its guard reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Exit {
     pub(crate) status: Option<i32>,
@@ -44,30 +44,34 @@ pub(crate) async fn listen(
     let mut handshake = Some(handshake);
     while let Some(line) = lines.next().await {
         match serde_json::from_slice(&line) {
-            Ok(ChannelEvent::Ready { protocol: PROTOCOL, pid }) => shake(&mut handshake, || Ok(Ready { pid })),
-            Ok(ChannelEvent::Ready { protocol, .. }) => shake(&mut handshake, || {
+            Ok(ChannelEvent::Ready { protocol: PROTOCOL, pid }) => {
+                finish_handshake(&mut handshake, || Ok(Ready { pid }))
+            }
+            Ok(ChannelEvent::Ready { protocol, .. }) => finish_handshake(&mut handshake, || {
                 let message = format!("the worker speaks protocol version {protocol}, this host {PROTOCOL}");
                 Err(PluginError::protocol(message))
             }),
-            Ok(ChannelEvent::Failed { error }) => shake(&mut handshake, || Err(denials.told(None, error))),
+            Ok(ChannelEvent::Failed { error }) => {
+                finish_handshake(&mut handshake, || Err(denials.recorded(None, error)))
+            }
             Ok(ChannelEvent::Log { level, logger, message, call }) => {
                 let call = call.and_then(|call| CallId::from_str(&call).ok());
                 log.push(level_of(&level), LogSource::Log, call, &format!("{logger}: {message}"));
             }
             Ok(ChannelEvent::Exit { status, signal, left }) => return Some(Exit { status, signal, left }),
             Ok(ChannelEvent::Other) => {}
-            // The guard begins its line anew, for the worker may have died in the middle of one.
+            // The guard starts with a new line, as the worker may have died in the middle of one.
             Err(_) if line.is_empty() => {}
-            Err(error) => tracing::debug!(%error, "a line on a worker's channel is no event"),
+            Err(error) => tracing::debug!(%error, "a line on a worker's channel is not an event"),
         }
     }
     None
 }
 
-/// Ends the handshake, which happens once: what is said of it later is passed over.
-fn shake(handshake: &mut Option<Handshake>, outcome: impl FnOnce() -> Result<Ready, PluginError>) {
+/// Completes the handshake, which happens once: later messages of it are ignored.
+fn finish_handshake(handshake: &mut Option<Handshake>, outcome: impl FnOnce() -> Result<Ready, PluginError>) {
     if let Some(handshake) = handshake.take() {
-        // Nobody there: the start was given up, and its end_on_drop has ended the worker.
+        // If nobody receives it, the start was given up, and its `end_on_drop` has ended the worker.
         let _ = handshake.send(outcome());
     }
 }
@@ -126,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_protocol_and_a_silent_end_are_told_apart() {
+    async fn another_protocol_and_a_silent_end_are_different_errors() {
         let (ready, ..) = heard("{\"event\": \"ready\", \"protocol\": 2, \"port\": 5, \"pid\": 6}\n").await;
         assert_eq!(ready.unwrap().unwrap_err().code(), ErrorCode::Protocol);
         let (ready, _, exit) = heard("").await;

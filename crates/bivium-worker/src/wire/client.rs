@@ -1,8 +1,8 @@
 //! Requests to one worker over kept HTTP/1.1 connections.
 //!
 //! There are two kinds, each with connections of its own. *Calls* run the plugin's code; their connections belong
-//! to the worker's main thread for good. *Controls* (cancel, progress, stats) are answered beside a running call,
-//! which only a connection that never carried a call can count on.
+//! to the worker's main thread for good. *Controls* (cancel, progress, stats) are answered while a call runs, which
+//! is certain only on a connection that has never carried a call.
 
 use std::future::{Future, poll_fn};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -34,119 +34,119 @@ const CONTROL_TIME: Duration = Duration::from_secs(5);
 const CONTROL_BYTES: usize = 1 << 20;
 const CONTROL: DocumentLimits = DocumentLimits { text: CONTROL_BYTES, held: 64 * CONTROL_BYTES };
 
-/// So often a connection is tried that the worker closes before it has seen our token.
+/// How often connecting is tried again if the worker closes the connection before it has seen the token.
 const ATTEMPTS: usize = 20;
 
-/// What the kernel may hold of a reply that nobody reads yet: a stream's generator runs ahead of its reader by no
-/// more than this and the worker's own half. (Left alone, loopback sockets grow to several MiB.)
+/// The kernel's receive buffer for a reply that nobody reads yet: a stream's generator can be ahead of its reader by at most
+/// this and the worker's send buffer. (By default the buffers of loopback sockets grow to several MiB.)
 const READ_AHEAD: u32 = 128 << 10;
 
-/// How often a connection's work is taken up again in one look, before other tasks get their turn.
+/// How often a connection's driver is polled again in one poll, before other tasks run.
 const MOST_TURNS: usize = 32;
 
 type Driver = http1::Connection<TokioIo<TcpStream>, Full<Bytes>>;
 type Answered = hyper::Result<Response<Incoming>>;
 
-/// A connection, and its work, which is done by whoever waits for what comes of it: so a call crosses no task on its
-/// way out and back. Between calls nobody does it; that the worker has closed it is found out with the next.
+/// A connection with its driver, which is polled by the task that waits for the reply: so a call needs no other task. Between calls
+/// nobody polls it; that the worker has closed it is noticed by the next call.
 pub(crate) struct Connection {
     sender: SendRequest<Full<Bytes>>,
-    line: Line,
+    driver: ConnectionDriver,
 }
 
 impl Connection {
     fn new(sender: SendRequest<Full<Bytes>>, driver: Driver) -> Self {
-        let bell = Arc::<Bell>::default();
-        let line = Line { driver: Some(driver), waker: Waker::from(Arc::clone(&bell)), bell };
-        Self { sender, line }
+        let flag = Arc::<WakeFlag>::default();
+        let driver = ConnectionDriver { driver: Some(driver), waker: Waker::from(Arc::clone(&flag)), flag };
+        Self { sender, driver }
     }
 
-    /// Sends a request as far as that goes without waiting; gives what waits for the answer, to be driven.
+    /// Sends a request as far as possible without waiting; returns the future of the answer, for [`drive`](Self::drive).
     pub(crate) fn send(&mut self, request: Request<Full<Bytes>>) -> impl Future<Output = Answered> + Send + use<> {
         let answer = self.sender.send_request(request);
-        self.line.advance();
+        self.driver.advance();
         answer
     }
 
-    /// Waits for what comes of this connection and of nothing else.
+    /// Runs `work`, which waits for this connection and for nothing else, and drives the connection meanwhile.
     pub(crate) async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
-        poll_fn(|cx| self.line.poll(cx, |cx| work.as_mut().poll(cx))).await
+        poll_fn(|cx| self.driver.poll(cx, |cx| work.as_mut().poll(cx))).await
     }
 
     /// Waits until a request can be sent. False if the worker has closed it.
     async fn is_ready(&mut self) -> bool {
-        let Self { sender, line } = self;
-        line.advance();
-        poll_fn(|cx| line.poll(cx, |cx| sender.poll_ready(cx).map(|ready| ready.is_ok()))).await
+        let Self { sender, driver } = self;
+        driver.advance();
+        poll_fn(|cx| driver.poll(cx, |cx| sender.poll_ready(cx).map(|ready| ready.is_ok()))).await
     }
 }
 
-/// The connection's own work.
-struct Line {
-    /// None once it has ended.
+/// Drives a connection.
+struct ConnectionDriver {
+    /// None after the connection has ended.
     driver: Option<Driver>,
-    bell: Arc<Bell>,
-    /// Rings the bell.
+    flag: Arc<WakeFlag>,
+    /// Sets the wake flag.
     waker: Waker,
 }
 
-impl Line {
-    /// Does what can be done now.
+impl ConnectionDriver {
+    /// Drives the connection as far as possible now.
     fn advance(&mut self) {
         if let Some(driver) = &mut self.driver
             && Pin::new(driver).poll(&mut Context::from_waker(&self.waker)).is_ready()
         {
-            // If it broke, whoever waits for an answer hears of it.
+            // If it broke, the future of the answer has the error.
             self.driver = None;
         }
     }
 
-    /// Looks for what only this work can bring about, so that nothing else needs to wake it.
+    /// Polls `look`, which only this connection can make ready, and drives the connection meanwhile.
     fn poll<T>(&mut self, cx: &mut Context<'_>, mut look: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
         let mut unwoken = Context::from_waker(Waker::noop());
-        self.bell.waiting.store(false, Ordering::SeqCst);
+        self.flag.waiting.store(false, Ordering::SeqCst);
         for _ in 0..MOST_TURNS {
             if let Poll::Ready(found) = look(&mut unwoken) {
                 return Poll::Ready(found);
             }
-            self.bell.rung.store(false, Ordering::SeqCst);
+            self.flag.is_set.store(false, Ordering::SeqCst);
             self.advance();
             if let Poll::Ready(found) = look(&mut unwoken) {
                 return Poll::Ready(found);
             }
-            self.bell.waiter.register(cx.waker());
-            self.bell.waiting.store(true, Ordering::SeqCst);
+            self.flag.waiter.register(cx.waker());
+            self.flag.waiting.store(true, Ordering::SeqCst);
             if !has_budget_remaining() {
-                // Sockets and channels say "not yet" now, whatever they hold, until the task has been away.
+                // The task's budget is used up: sockets and channels return `Pending` until the task has yielded.
                 break;
             }
-            if !self.bell.rung.load(Ordering::SeqCst) {
+            if !self.flag.is_set.load(Ordering::SeqCst) {
                 return Poll::Pending;
             }
-            self.bell.waiting.store(false, Ordering::SeqCst);
+            self.flag.waiting.store(false, Ordering::SeqCst);
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 }
 
-/// Wakes whoever waits for a connection, and nobody while its work is being done anyway: a task that wakes itself goes to
-/// the end of its thread's queue, and another thread is woken to see whether it may take it.
+/// Wakes the task that waits for a connection, but not while that task is driving the connection anyway: a task that wakes itself
+/// goes to the end of its thread's queue, and another thread is woken that might steal it.
 #[derive(Default)]
-struct Bell {
+struct WakeFlag {
     waiting: AtomicBool,
-    rung: AtomicBool,
+    is_set: AtomicBool,
     waiter: AtomicWaker,
 }
 
-impl Wake for Bell {
+impl Wake for WakeFlag {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.rung.store(true, Ordering::SeqCst);
+        self.is_set.store(true, Ordering::SeqCst);
         if self.waiting.load(Ordering::SeqCst) {
             self.waiter.wake();
         }
@@ -188,19 +188,19 @@ impl Client {
 
     /// A request that calls the plugin.
     pub(crate) fn request(&self, method: Method, path: &str, body: Vec<u8>) -> Request<Full<Bytes>> {
-        // Said outright, for hyper does not say that an empty body is empty.
+        // Set here, as hyper sends no length for an empty body.
         let length = HeaderValue::from(body.len());
         let mut request = Request::new(Full::new(Bytes::from(body)));
         *request.method_mut() = method;
         request.headers_mut().insert(CONTENT_LENGTH, length);
-        // Paths are ours; a call's id has only hexadecimal digits.
+        // The paths are fixed; a call's id has only hexadecimal digits.
         *request.uri_mut() = path.parse().unwrap_or_default();
         request.headers_mut().insert(HOST, self.host.clone());
         request.headers_mut().insert(AUTHORIZATION, self.bearer.clone());
         request
     }
 
-    /// Asks what is answered beside a running call.
+    /// Sends a control request, which is answered while a call runs.
     pub(crate) async fn control<T: DeserializeOwned + Send + 'static>(&self, method: Method, path: &str) -> Result<T> {
         let ask = async {
             let mut connection = self.take(&self.controls).await?;
@@ -217,9 +217,9 @@ impl Client {
         };
         match tokio::time::timeout(CONTROL_TIME, ask).await {
             Ok(answer) => answer,
-            Err(_) => {
-                Err(PluginError::unavailable("the worker does not answer, so its plugin holds the interpreter lock"))
-            }
+            Err(_) => Err(PluginError::unavailable(
+                "the worker does not answer: its plugin seems to hold the interpreter lock",
+            )),
         }
     }
 
@@ -239,8 +239,8 @@ impl Client {
         Err(failed(std::io::ErrorKind::ConnectionReset.into()))
     }
 
-    /// Asks a new connection something of no consequence. Until the worker has seen the token, it takes us for one of the
-    /// strangers that it closes where many connect. False if it did: nothing was lost then.
+    /// Sends a request without consequences on a new connection. Until the worker has seen the token, it may close the connection
+    /// when many are open. False if it did: nothing was lost then.
     async fn shows_token(&self, connection: &mut Connection) -> bool {
         if !connection.is_ready().await {
             return false;
@@ -268,7 +268,7 @@ fn put(kept: &Mutex<Vec<Connection>>, connection: Connection) {
     kept.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
 }
 
-/// A reply's whole body, if it is no longer than `limit`.
+/// A reply's whole body, if it is not longer than `limit`.
 async fn collect(response: Response<Incoming>, limit: usize) -> Result<Bytes> {
     match Limited::new(response.into_body(), limit).collect().await {
         Ok(body) => Ok(body.to_bytes()),
@@ -276,7 +276,7 @@ async fn collect(response: Response<Incoming>, limit: usize) -> Result<Bytes> {
     }
 }
 
-/// A connection that broke. Whether the worker has ended with it, the caller finds out.
+/// The error of a connection that broke. The caller finds out whether the worker has ended.
 pub(crate) fn broken(error: hyper::Error) -> PluginError {
     PluginError::protocol(format!("the connection to the worker broke: {error}"))
 }
@@ -297,8 +297,8 @@ mod tests {
         }
     }
 
-    /// A worker that answers the first request of each connection by itself, which shows the token, and hands the
-    /// connection over.
+    /// A worker that answers the first request of each connection itself, which contains the token, and then passes the
+    /// connection on.
     fn worker(closes_first: usize) -> (Client, std::sync::mpsc::Receiver<std::net::TcpStream>) {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let client = Client::new(listener.local_addr().unwrap().port(), "token").unwrap();
@@ -307,7 +307,7 @@ mod tests {
             for stream in listener.incoming().skip(closes_first) {
                 let mut stream = stream.unwrap();
                 let length = stream.read(&mut [0; 1000]).unwrap();
-                assert!(length > 0, "it shows the token at once");
+                assert!(length > 0, "it sends the token at once");
                 write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{{}}").unwrap();
                 if give.send(stream).is_err() {
                     break;
@@ -344,15 +344,15 @@ mod tests {
             assert!(call.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
             let mut request = [0; 1000];
             let length = far.read(&mut request).unwrap();
-            assert!(request.get(..length).unwrap().ends_with(b"\r\n\r\n{}"), "it was sent with the first look");
+            assert!(request.get(..length).unwrap().ends_with(b"\r\n\r\n{}"), "it was sent by the first poll");
             assert_eq!(count.0.load(Ordering::SeqCst), 0);
             write!(far, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len()).unwrap();
             let (body, connection) = call.await;
             assert_eq!(body, answer);
             client.keep(connection);
         }
-        // One that was closed meanwhile is not used again. It may take the machine a moment to deliver the end; the
-        // runtime looks at its sockets when there is nothing to run.
+        // A connection that was closed meanwhile is not used again. It may take the machine a moment to deliver the close; the
+        // runtime polls its sockets when there is nothing to run.
         drop(far);
         let is_new = async || {
             tokio::task::yield_now().await;

@@ -1,35 +1,36 @@
-//! What workers say that their plugins were kept from, for the audit log and the plugin's own.
+//! Records what workers report as denied to their plugins, in the audit log and in the plugin's log.
 //!
-//! The kernel tells the host of no refusal; the worker finds it behind the error that it tells. The plugin may have written that
-//! error itself. So a record names one of our permissions and a resource that is short and escaped, and there is one an error
-//! at most.
+//! The host does not learn of the kernel's refusals; the worker finds them in the causes of an error. The plugin may have made that
+//! error itself. So a record names one of the known permissions and a resource that is short and escaped, and there is at most one
+//! record for an error.
 
 use bivium_interface::{CallId, PluginError, clip, head};
 use bivium_records::Auditor;
 
 use crate::wire::WireError;
 
-/// The permissions that a worker may name; `permissions` is what none of them gives.
+/// The permissions that a worker may name; `permissions` stands for something that none of them gives.
 const PERMISSIONS: [&str; 3] = ["permissions.filesystem", "permissions.network", "permissions"];
 
-/// So many bytes of a resource are recorded.
+/// The most bytes of a resource that are recorded.
 const MAX_RESOURCE: usize = 500;
 
-const REASON: &str = "the kernel refused it, as the worker says";
+const REASON: &str = "the kernel refused it, as the worker reports";
 
-/// One worker's way to the audit log.
+/// Records the denials of one worker.
 #[derive(Clone)]
 pub(crate) struct Denials {
     pub(crate) audit: Auditor,
     /// The process id of the worker's guard.
     pub(crate) guard: u64,
-    /// Whether permissions hold it: to one that is not confined nothing is denied.
+    /// Whether the worker is confined: otherwise nothing is denied to it.
     pub(crate) confined: bool,
 }
 
 impl Denials {
-    /// The error that a worker tells, after its denial was recorded, if it is one: where that has to be and cannot, why not.
-    pub(crate) fn told(&self, call: Option<CallId>, mut error: WireError) -> PluginError {
+    /// The error that a worker reports, after its denial was recorded, if it is one. If it must be recorded and cannot be, the error says
+    /// why not.
+    pub(crate) fn recorded(&self, call: Option<CallId>, mut error: WireError) -> PluginError {
         let denied = error.denied.take().filter(|_| self.confined);
         let recorded = denied.map_or(Ok(()), |denied| {
             let Some(permission) = PERMISSIONS.into_iter().find(|known| *known == denied.permission) else {
@@ -86,7 +87,7 @@ mod tests {
         let records = Arc::new(Records::default());
         let call = CallId::next();
         let tell = |confined, denied: &Value| {
-            let told = denials(records.clone(), confined).told(Some(call), error(denied));
+            let told = denials(records.clone(), confined).recorded(Some(call), error(denied));
             assert_eq!((told.code(), told.message()), (ErrorCode::Denied, "no"));
             std::mem::take(&mut *records.0.lock().unwrap())
         };
@@ -103,7 +104,7 @@ mod tests {
         assert_eq!(
             tell(false, &denied("permissions.network", "x")),
             [],
-            "nothing is denied to one that is not confined"
+            "nothing is denied to a worker that is not confined"
         );
         let forged = format!("x\n{{\"plugin\": \"other\"}}\u{1b}[31m\u{202e}{}", "é\n".repeat(1 << 20));
         let recorded = tell(true, &denied("permissions", &forged));
@@ -114,12 +115,12 @@ mod tests {
     }
 
     #[test]
-    fn what_has_to_be_recorded_and_cannot_is_the_error() {
+    fn a_denial_that_must_be_recorded_and_cannot_be_is_the_error() {
         let denied = json!({"permission": "permissions.network", "resource": "x"});
         let mut denials = denials(Arc::new(Full), true);
-        assert_eq!(denials.told(None, error(&denied)).code(), ErrorCode::Denied);
+        assert_eq!(denials.recorded(None, error(&denied)).code(), ErrorCode::Denied);
         denials.audit = denials.audit.enforced();
-        let told = denials.told(None, error(&denied));
+        let told = denials.recorded(None, error(&denied));
         assert!(told.message().contains("nothing that is not recorded"), "{told}");
     }
 }

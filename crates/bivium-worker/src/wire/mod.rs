@@ -1,4 +1,4 @@
-//! What travels between host and worker, as types: `docs/worker-protocol.md` in Rust.
+//! The messages between host and worker as types: `docs/worker-protocol.md` in Rust.
 
 pub(crate) mod channel;
 pub(crate) mod client;
@@ -27,7 +27,7 @@ pub(crate) struct Settings<'a> {
     pub(crate) version: &'a str,
     pub(crate) module: &'a str,
     pub(crate) class: &'a str,
-    /// What of the module is the plugin in place of a class; with both, the module says whether the name is a class's.
+    /// The function that is the plugin, in place of a class. If both are given, the module decides whether the name is a class.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub(crate) function: &'a str,
     #[serde(skip_serializing_if = "Map::is_empty")]
@@ -39,13 +39,13 @@ pub(crate) struct Settings<'a> {
     pub(crate) max_reply_bytes: usize,
     pub(crate) cancel_grace_s: f64,
     pub(crate) confined: bool,
-    /// Directories of its own that stand for the host's and hold nothing of it.
+    /// Its own empty directories, which replace directories of the host.
     pub(crate) private: &'a [&'a str],
-    /// Whether one that is confined may look up the names of hosts.
+    /// Whether a confined worker may look up host names.
     pub(crate) lookups: bool,
-    /// The directories that it is granted, where it is confined.
+    /// The directories that a confined worker is granted.
     pub(crate) grants: &'a [FilesystemPermission],
-    /// Put into the environment before the plugin is imported, and so not to be seen in /proc.
+    /// Added to the environment before the plugin is imported, so that they cannot be seen in /proc.
     pub(crate) secrets: BTreeMap<&'a str, &'a str>,
     pub(crate) limits: &'a Limits,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,12 +91,12 @@ pub(crate) enum ChannelEvent {
         #[serde(default)]
         left: u32,
     },
-    /// One that a newer worker may add.
+    /// An event of a newer worker.
     #[serde(other)]
     Other,
 }
 
-/// An error, as a worker tells it.
+/// An error, as a worker reports it.
 #[derive(Debug, Deserialize)]
 pub(crate) struct WireError {
     code: String,
@@ -110,12 +110,12 @@ pub(crate) struct WireError {
     help: Option<String>,
     #[serde(default, deserialize_with = "details")]
     details: Map<String, Value>,
-    /// What a confined plugin was kept from, if that is behind it.
+    /// What a confined plugin was denied, if that caused the error.
     #[serde(default)]
     pub(crate) denied: Option<WireDenial>,
 }
 
-/// What a confined plugin was kept from, as a worker tells it.
+/// What a confined plugin was denied, as a worker reports it.
 #[derive(Debug, Deserialize)]
 pub(crate) struct WireDenial {
     #[serde(default)]
@@ -127,7 +127,7 @@ pub(crate) struct WireDenial {
 fn details<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
     match document::counted(deserializer)? {
         Value::Object(details) => Ok(details),
-        _ => Err(D::Error::custom("details that are no object")),
+        _ => Err(D::Error::custom("details that are not an object")),
     }
 }
 
@@ -144,9 +144,9 @@ impl From<WireError> for PluginError {
 
 fn told(error: WireError) -> PluginError {
     let Some(code) = ErrorCode::from_name(&error.code) else {
-        return PluginError::protocol(format!("the worker gave the unknown error code {:?}", head(&error.code, 80)));
+        return PluginError::protocol(format!("the worker sent the unknown error code {:?}", head(&error.code, 80)));
     };
-    // An error says something, whatever the worker left out.
+    // The error has a message, whatever the worker has left out.
     let Some(kind) = error.kind.filter(|kind| !kind.is_empty()) else {
         let is_silent = error.message.trim().is_empty();
         let message = if is_silent { "the worker did not say why".to_owned() } else { error.message };
@@ -155,7 +155,7 @@ fn told(error: WireError) -> PluginError {
     let traceback = error.traceback.unwrap_or_default();
     let failure = Failure::new(kind, error.message).with_traceback(traceback).with_details(error.details).clipped();
     match code {
-        // A worker's own sentence around the plugin's error names its type already.
+        // The worker's own sentence with the plugin's error contains its type already.
         ErrorCode::PluginFailed if !failure.message.contains(&failure.kind) => PluginError::plugin_failed(failure),
         _ if failure.message.trim().is_empty() => PluginError::new(code, failure.kind.clone()).with_failure(failure),
         _ => PluginError::new(code, failure.message.clone()).with_failure(failure),
@@ -178,7 +178,7 @@ pub(crate) struct CallRequest<'a> {
     pub(crate) unary: bool,
 }
 
-/// What stands for a long request: the whole of it lies in a file.
+/// Replaces a long request, which is in a file.
 #[derive(Debug, Serialize)]
 pub(crate) struct SpilledRequest<'a> {
     pub(crate) call: CallId,
@@ -193,7 +193,7 @@ pub(crate) struct LentBlob<'a> {
     pub(crate) size: u64,
 }
 
-/// The body of `/initialize`, `/cleanup` and the questions.
+/// The body of `/initialize`, `/cleanup` and the other requests to the plugin that are not calls.
 #[derive(Debug, Serialize)]
 pub(crate) struct HookRequest<'a> {
     pub(crate) call: CallId,
@@ -201,13 +201,13 @@ pub(crate) struct HookRequest<'a> {
     pub(crate) config: Option<&'a Value>,
 }
 
-/// A result: the reply to a unary request that went well, and the payload of a chunk.
+/// A result: the reply to a successful unary request, and the payload of a chunk.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Reply {
-    /// A result that is `null` is one all the same.
+    /// The result; `null` is a result as well.
     #[serde(default, alias = "json", deserialize_with = "present")]
     pub(crate) result: Option<Value>,
-    /// The file in which a long result lies instead.
+    /// The file with a long result, in place of `result`.
     pub(crate) spilled: Option<SpilledReply>,
     #[serde(default, deserialize_with = "document::list")]
     pub(crate) blobs: Vec<WireBlob>,
@@ -223,13 +223,13 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, 
     document::counted(deserializer).map(Some)
 }
 
-/// The reply to one that did not.
+/// The reply to a request that failed.
 #[derive(Debug, Deserialize)]
 pub(crate) struct ErrorReply {
     pub(crate) error: WireError,
 }
 
-/// A blob of a reply: one of those lent, or a file beneath the worker's part of the exchange.
+/// A blob of a reply: one of the call's blobs (`lent`), or a file beneath the worker's part of the exchange.
 #[derive(Debug, Deserialize)]
 pub(crate) struct WireBlob {
     pub(crate) lent: Option<usize>,
@@ -237,7 +237,7 @@ pub(crate) struct WireBlob {
     pub(crate) media_type: Option<String>,
 }
 
-/// A line of a streaming reply. One struct and not an enum: serde reads an enum that is tagged from within twice.
+/// A line of a streaming reply. One struct and not an enum: serde reads an internally tagged enum twice.
 #[derive(Debug, Deserialize)]
 pub(crate) struct StreamEvent {
     pub(crate) event: EventKind,
@@ -280,7 +280,7 @@ mod tests {
         let error = read(r#"{"code": "not-found", "message": "no method"}"#);
         assert_eq!((error.code(), error.message()), (ErrorCode::NotFound, "no method"));
         assert_eq!(read(r#"{"code": "odd"}"#).code(), ErrorCode::Protocol);
-        // Found by fuzzing: one that says nothing.
+        // Found by fuzzing: an error without a message.
         assert_eq!(read(r#"{"code": "denied"}"#).message(), "the worker did not say why");
         assert_eq!(read(r#"{"code": "denied", "message": " ", "type": "OSError"}"#).message(), "OSError");
         assert_eq!(read(r#"{"code": "plugin-failed", "type": ""}"#).message(), "the worker did not say why");
@@ -304,7 +304,7 @@ mod tests {
         for (text, most) in [(&failure.message, Failure::MAX_MESSAGE), (&failure.traceback, Failure::MAX_TRACEBACK)] {
             assert!(text.len() <= most && text.capacity() <= 2 * most, "{} of {}", text.len(), text.capacity());
         }
-        assert_eq!(failure.details, Map::from_iter([("short".to_owned(), 1.into())]), "those that fit, from the first");
+        assert_eq!(failure.details, Map::from_iter([("short".to_owned(), 1.into())]), "the first ones, as many as fit");
         assert!(error.message().len() <= 3 * Failure::MAX_MESSAGE);
         assert!(error.help().unwrap().len() <= Failure::MAX_MESSAGE);
         let error = serde_json::json!({"code": "not-found", "message": "é".repeat(1 << 20)});

@@ -1,4 +1,4 @@
-//! What the host writes to a worker's channel, in snapshots. Its requests are taken down in a real worker: `tests/protocol`.
+//! Snapshots of what the host writes to a worker's channel. Its requests are recorded in a real worker: `tests/protocol`.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! What the tests of this crate share: plugins from `tests/python/plugins`, and looking at processes.
+//! Shared by the tests of this crate: plugins from `tests/python/plugins`, and functions to look at processes.
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
@@ -64,7 +64,7 @@ pub async fn load(class: &str) -> Fixture {
     load_with(class, json!({})).await
 }
 
-/// The manifest of a class in `captive.py`, which tries what it is told to.
+/// The manifest of a class in `captive.py`, whose methods try what confinement forbids.
 pub fn captive_manifest(class: &str, more: Value) -> Arc<Manifest> {
     let mut all = json!({"module": "captive"});
     all.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
@@ -77,7 +77,7 @@ pub async fn captive(class: &str, more: Value) -> Fixture {
 }
 
 impl Fixture {
-    /// What a method gives for these arguments.
+    /// The result of a method for these arguments.
     pub async fn ask(&self, method: &str, arguments: &[Value]) -> Result<Value> {
         let mut call = Call::new().method(method.to_owned());
         for argument in arguments {
@@ -86,7 +86,7 @@ impl Fixture {
         self.plugin.execute(call).await.map(|payload| payload.json)
     }
 
-    /// Whether this kernel can hold files; if not, says so.
+    /// Whether this kernel can restrict files; if not, prints that the test is skipped.
     pub fn holds_files(&self) -> bool {
         let lacks = self.log.tail(100).iter().any(|record| record.message.contains("this kernel has no Landlock"));
         if lacks {
@@ -95,7 +95,7 @@ impl Fixture {
         !lacks
     }
 
-    /// The pids of the plugin's processes: the worker's first.
+    /// The pids of the plugin's processes, the worker's first.
     pub async fn pids(&self) -> Vec<u32> {
         let stats = self.plugin.stats().await.unwrap();
         let instance = stats.instances.first().expect("a live worker");
@@ -130,18 +130,18 @@ pub fn kill_if_there(pid: u32) {
     send(pid, rustix::process::Signal::KILL);
 }
 
-/// Signals a process, if it is there.
+/// Signals a process, if it exists.
 pub fn send(pid: u32, signal: rustix::process::Signal) {
     assert!(pid > 1);
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     let _ = rustix::process::kill_process(pid, signal);
 }
 
-/// Waits until it is so.
+/// Waits until the check is true.
 pub fn until(check: impl Fn() -> bool) {
     let end = Instant::now() + Duration::from_secs(60);
     while !check() {
-        assert!(Instant::now() < end, "it does not come to be");
+        assert!(Instant::now() < end, "the check is still false");
         std::thread::sleep(Duration::from_millis(2));
     }
 }

@@ -1,8 +1,8 @@
-//! Every message of `docs/worker-protocol.md` as it travels, in snapshots: who changes one sees it in the review.
+//! Snapshots of every message in `docs/worker-protocol.md` as it is sent, so that a change is seen in review.
 //!
-//! What the worker writes is taken from its sockets; what the host writes is taken down in the worker, and its settings
-//! where they are made (`wire` in the crate's sources). `INSTA_UPDATE=always cargo test --workspace --test protocol` writes the
-//! snapshots anew.
+//! The worker's messages are read from its sockets; the host's messages are recorded in the worker, and its settings
+//! where they are made (`wire` in the crate's sources). `INSTA_UPDATE=always cargo test --workspace --test protocol` updates the
+//! snapshots.
 
 #![cfg(unix)]
 #![allow(

@@ -1,4 +1,4 @@
-//! A worker, and every byte that it writes: what a host is told before it makes anything of it.
+//! A worker, and the raw bytes that it writes.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
@@ -14,13 +14,13 @@ use crate::shown::Shown;
 
 const TOKEN: &str = "a token for the tests";
 
-/// Longer than anything takes on a busy machine.
+/// Longer than any step takes on a busy machine.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 /// One worker and its channel. It ends when this is dropped.
 pub(crate) struct RawWorker {
     child: Child,
-    /// Open for as long as the worker is to live.
+    /// Kept open as long as the worker shall live.
     channel: UnixStream,
     events: BufReader<UnixStream>,
     port: u64,
@@ -28,7 +28,7 @@ pub(crate) struct RawWorker {
 }
 
 impl RawWorker {
-    /// Starts one for a class of `told.py`, with further settings. It may not become ready.
+    /// Starts a worker for a class of `told.py`, with further settings. Does not wait until it is ready.
     pub(crate) fn start(class: &str, more: Value) -> Self {
         let exchange = TempDir::new().unwrap();
         let plugins = crate::common::plugins();
@@ -37,7 +37,7 @@ impl RawWorker {
             "source": [plugins], "exchange": exchange.path(),
         });
         settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let (channel, theirs) = UnixStream::pair().unwrap();
+        let (channel, worker_end) = UnixStream::pair().unwrap();
         channel.set_read_timeout(Some(LONG)).unwrap();
         let mut command = Command::new("python3");
         command
@@ -45,26 +45,26 @@ impl RawWorker {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
             .env("TMPDIR", exchange.path())
-            // A mark of its own: what carries it ends with the worker.
+            // A mark of its own: processes with this mark end with the worker.
             .env("BIVIUM_WORKER", exchange.path().file_name().unwrap())
             .env("PYTHONDONTWRITEBYTECODE", "1");
-        command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null());
+        command.stdin(OwnedFd::from(worker_end)).stdout(Stdio::null());
         let child = command.spawn().unwrap();
-        // The command holds the worker's end as well, and this process would keep the channel open.
+        // The command also contains the worker's end, with which this process would keep the channel open.
         drop(command);
         (&channel).write_all(format!("{settings}\n").as_bytes()).unwrap();
         let events = BufReader::new(channel.try_clone().unwrap());
         Self { child, channel, events, port: 0, exchange }
     }
 
-    /// Starts one that serves.
+    /// Starts a worker and waits until it is ready.
     pub(crate) fn ready(class: &str, more: Value) -> Self {
         let mut worker = Self::start(class, more);
         worker.starts();
         worker
     }
 
-    /// Its word that it serves.
+    /// Waits for the `ready` event.
     pub(crate) fn starts(&mut self) -> Value {
         let event = self.event();
         self.port = event["port"].as_u64().unwrap_or_else(|| panic!("{event}"));
@@ -81,7 +81,7 @@ impl RawWorker {
         serde_json::from_str(&line).unwrap()
     }
 
-    /// The reply to a request, as it came.
+    /// The reply to a GET request.
     pub(crate) fn get(&self, path: &str) -> Reply {
         self.send(&self.head("GET", path, &[]))
     }
@@ -92,7 +92,7 @@ impl RawWorker {
         self.send(&(self.head("POST", path, &[("Content-Length", &length)]) + &body))
     }
 
-    /// A call under the id `call-1`.
+    /// A call with the id `call-1`.
     pub(crate) fn call(&self, method: &str, more: Value) -> Reply {
         self.call_at("/execute", method, more)
     }
@@ -103,17 +103,17 @@ impl RawWorker {
         self.post(path, &body)
     }
 
-    /// A call that the worker does not survive.
+    /// A call that ends the worker.
     pub(crate) fn call_in_vain(&self, method: &str) {
         let body = json!({"method": method}).to_string();
         let head = self.head("POST", "/execute", &[("Content-Length", &body.len().to_string())]);
         let mut stream = self.connect();
         stream.write_all((head + &body).as_bytes()).unwrap();
-        // It ends, in whatever way.
+        // The connection is closed, in one way or another.
         let _ = stream.read_to_end(&mut Vec::new());
     }
 
-    /// The head of a request that keeps all rules, but for these headers: one without text is left out.
+    /// The head of a valid request, except for these headers: a header without text is left out.
     pub(crate) fn head(&self, verb: &str, path: &str, headers: &[(&str, &str)]) -> String {
         let (host, bearer) = (format!("127.0.0.1:{}", self.port), format!("Bearer {TOKEN}"));
         let mut all = vec![("Host", host.as_str()), ("Authorization", bearer.as_str())];
@@ -136,7 +136,7 @@ impl RawWorker {
         stream
     }
 
-    /// What varies between runs is replaced.
+    /// Text for a snapshot, in which values that vary between runs are replaced.
     pub(crate) fn shown(&self) -> Shown {
         Shown::new(self.exchange.path())
     }
@@ -149,9 +149,9 @@ impl Drop for RawWorker {
     }
 }
 
-/// A whole reply.
+/// A complete reply.
 pub(crate) struct Reply {
-    /// The line of the status, and the headers.
+    /// The status line, and the headers.
     pub(crate) head: Vec<String>,
     pub(crate) body: String,
 }

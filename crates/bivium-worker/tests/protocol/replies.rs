@@ -15,13 +15,13 @@ fn events_of_the_channel() {
     let mut shown = worker.shown();
     shown.json("ready", &worker.starts());
     worker.call("execute", json!({"args": ["hello"]}));
-    shown.json("a record of a call's", &worker.event());
+    shown.json("a log record of a call", &worker.event());
     worker.post("/cleanup", &json!({"call": "call-2"}));
-    shown.json("the end of one that was told to end", &worker.event());
+    shown.json("the end of a worker that was told to end", &worker.event());
 
     let mut worker = ready(json!({}));
     worker.call_in_vain("kill");
-    shown.json("the end of one that was killed", &worker.event());
+    shown.json("the end of a worker that was killed", &worker.event());
 
     for (title, class, more) in [
         ("no such class", "Tolt", json!({})),
@@ -49,7 +49,10 @@ fn results() {
     std::fs::write(&spilled, r#"{"call": "call-1", "method": "execute", "args": ["from a file"]}"#).unwrap();
     let size = spilled.metadata().unwrap().len();
     let spilled = json!({"path": spilled, "media_type": "application/json", "size": size});
-    shown.reply("of a long request", &worker.post("/execute", &json!({"call": "call-1", "spilled": spilled})));
+    shown.reply(
+        "the result of a long request",
+        &worker.post("/execute", &json!({"call": "call-1", "spilled": spilled})),
+    );
     insta::assert_snapshot!("results", shown.end());
 }
 
@@ -63,7 +66,7 @@ fn streams() {
         ("a file in a chunk", "files", json!({"args": [null]})),
         ("a long chunk", "long", json!({"args": [300_000]})),
         ("an error after a chunk", "fail_later", json!({})),
-        ("an error that comes first", "none", json!({})),
+        ("an error before any chunk", "none", json!({})),
     ] {
         shown.reply(title, &worker.call_at("/execute_stream", method, more));
     }
@@ -72,12 +75,12 @@ fn streams() {
 
 #[test]
 fn questions_and_controls() {
-    // It has all the time in the world to end by itself.
+    // The call has much time to end by itself.
     let worker = ready(json!({"cancel_grace_s": 60}));
     let mut shown = worker.shown();
     let config = |config: Value| json!({"call": "call-1", "config": config});
     shown.reply("the configuration", &worker.post("/initialize", &config(json!({"depth": 2}))));
-    shown.reply("it is asked for", &worker.get("/config?call=call-2"));
+    shown.reply("the request for the configuration", &worker.get("/config?call=call-2"));
     shown.reply("its schema", &worker.get("/config_schema?call=call-3"));
     shown.reply("a wrong configuration", &worker.post("/initialize", &config(json!({"colour": 1}))));
     std::thread::scope(|scope| {
@@ -89,8 +92,8 @@ fn questions_and_controls() {
         shown.reply("its cancellation", &worker.post("/cancel?call=call-1", &json!({})));
         shown.reply("the call that was cancelled", &call.join().unwrap());
     });
-    shown.reply("one that never was is cancelled", &worker.post("/cancel?call=call-9", &json!({})));
-    shown.reply("one that never was is asked for", &worker.get("/progress?call=call-9"));
+    shown.reply("a cancel of an unknown call", &worker.post("/cancel?call=call-9", &json!({})));
+    shown.reply("the progress of an unknown call", &worker.get("/progress?call=call-9"));
     shown.reply("the health", &worker.get("/health"));
     shown.reply("the end", &worker.post("/cleanup", &json!({"call": "call-4"})));
     insta::assert_snapshot!("questions_and_controls", shown.end());
@@ -108,7 +111,7 @@ fn errors() {
     let mut shown = worker.shown();
     for (title, method, more) in [
         ("the plugin raised", "fail", json!({})),
-        ("a result that is no JSON", "no_json", json!({})),
+        ("a result that is not JSON", "no_json", json!({})),
         ("wrong arguments", "execute", json!({"kwargs": {"txet": 1}})),
         ("a blob that did not come", "execute", json!({"args": [{"$blob": 0}]})),
         ("no such method", "exicute", json!({})),
@@ -118,7 +121,7 @@ fn errors() {
         shown.reply(title, &worker.call(method, more));
     }
     let confined = ready(json!({"confined": true, "private": ["/"]}));
-    shown.reply("what a confined one is kept from", &confined.call("nowhere", json!({})));
+    shown.reply("an error of a confined plugin", &confined.call("nowhere", json!({})));
     insta::assert_snapshot!("errors", shown.end());
 }
 

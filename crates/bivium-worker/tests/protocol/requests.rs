@@ -1,4 +1,4 @@
-//! What the host writes: taken down in the worker, as it comes.
+//! The host's messages, recorded in the worker as they arrive.
 
 use std::path::Path;
 
@@ -45,7 +45,7 @@ async fn requests() {
     insta::assert_snapshot!("requests", shown(&record, directory.path()));
 }
 
-/// All that was asked for, in order. The host asks for the health on each new connection: it is shown once.
+/// All requests in order. The host asks for `/health` on each new connection: it is shown once.
 fn shown(record: &Path, directory: &Path) -> String {
     let mut shown = Shown::new(directory);
     let mut knows_health = false;

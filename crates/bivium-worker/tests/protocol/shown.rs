@@ -1,4 +1,4 @@
-//! Messages as snapshots show them: whole, but for what no two runs have in common.
+//! Messages as snapshots show them: complete, except for values that differ between runs.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::raw::Reply;
 
-/// Keys whose values depend on the machine or on the moment.
+/// Keys whose values depend on the machine or on the time.
 const VARY: [&str; 11] = [
     "pid",
     "port",
@@ -21,14 +21,14 @@ const VARY: [&str; 11] = [
     "exchange",
 ];
 
-/// A text that is written by and by, message after message.
+/// A text to which messages are added one by one.
 pub(crate) struct Shown {
     exchange: PathBuf,
     text: String,
 }
 
 impl Shown {
-    /// `exchange` is a directory that is replaced wherever it is named.
+    /// `exchange` is a directory whose path is replaced in all messages.
     pub(crate) fn new(exchange: &Path) -> Self {
         Self { exchange: exchange.to_owned(), text: String::new() }
     }
@@ -46,7 +46,7 @@ impl Shown {
     pub(crate) fn reply(&mut self, title: &str, reply: &Reply) -> &mut Self {
         let head = reply.head.iter().filter(|line| !line.starts_with("Content-Length: "));
         let mut text: String = head.map(|line| format!("{line}\n")).collect();
-        // A stream has an object a line.
+        // A stream has one object a line.
         let is_stream = reply.head.iter().any(|line| line.ends_with("x-ndjson"));
         for line in reply.body.lines() {
             let value = self.without_varying(None, &serde_json::from_str(line).unwrap());
@@ -90,14 +90,14 @@ impl Shown {
     }
 }
 
-/// A file that was given a name at random: only whether the name is absolute, and how it ends.
+/// Replaces a random file name: only whether the path is absolute, and the extension, are kept.
 fn file(path: &str) -> String {
     let path = Path::new(path);
     let suffix = path.extension().map(|suffix| format!(".{}", suffix.display())).unwrap_or_default();
     format!("{}[file]{suffix}", if path.is_absolute() { "/" } else { "" })
 }
 
-/// Without the numbers of lines, and the marks beneath them, which newer versions of Python make.
+/// A traceback without line numbers, and without the markers that newer versions of Python write.
 fn traceback(text: &str) -> String {
     let lines = text.lines().filter(|line| !line.contains('^') || line.contains(char::is_alphabetic));
     let lines = lines.map(|line| match line.split_once(", line ") {

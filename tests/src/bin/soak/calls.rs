@@ -13,20 +13,20 @@ use serde_json::json;
 use crate::cleaner::Cleaner;
 use crate::{BLOBS, COMPONENT, CONFINED, Dice, TRUSTED};
 
-/// What a call may take.
+/// How long a call may take.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// What a stream without an end may take.
+/// The deadline of an endless stream.
 const SHORT: Duration = Duration::from_millis(300);
 
-/// What a call may take beyond its deadline: 2 s until its worker is ended, 1.5 s until its guard is, and the search for all
-/// that they started, on a machine that is busy.
+/// How long a call may take beyond its deadline: 2 s until its worker is ended, 1.5 s until its guard is ended, and the time to find
+/// all processes that they started, on a busy machine.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// For what comes back after the kills.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long plugins may take to recover after the kills.
+const RECOVERY: Duration = Duration::from_secs(60);
 
-/// What a call has to do with.
+/// What the calls share.
 #[derive(Clone)]
 pub(crate) struct Ground {
     pub(crate) manager: PluginManager,
@@ -34,7 +34,7 @@ pub(crate) struct Ground {
     pub(crate) cleaner: Arc<Cleaner>,
 }
 
-/// Of what kind a call was, of which plugin's, and how it ended.
+/// The kind of a call, its plugin, and how it ended.
 pub(crate) struct Ended {
     pub(crate) kind: &'static str,
     pub(crate) plugin: &'static str,
@@ -43,7 +43,7 @@ pub(crate) struct Ended {
 
 const WORKERS: &[&str] = &[TRUSTED, CONFINED];
 
-/// What a run has of each plugin.
+/// The kinds of calls in a run, with their plugins.
 pub(crate) const KINDS: &[(&str, &[&str])] = &[
     ("slow reader", &[TRUSTED, CONFINED, COMPONENT]),
     ("reader that stops", &[TRUSTED, CONFINED, COMPONENT]),
@@ -58,8 +58,8 @@ pub(crate) const KINDS: &[(&str, &[&str])] = &[
     ("call that hangs", WORKERS),
 ];
 
-/// Of these kinds, in so many calls, one for each plugin: their processes pile up until their worker ends, or it is killed for
-/// them.
+/// There is one call of each of these kinds for each plugin in this many calls: their processes pile up until their worker ends, or
+/// the worker is killed because of them.
 const SELDOM: u64 = 400;
 
 fn kind(dice: &Dice, number: u64) -> (&'static str, &'static str) {
@@ -94,7 +94,7 @@ fn kind(dice: &Dice, number: u64) -> (&'static str, &'static str) {
     }
 }
 
-/// One call. Fails if it ended as none may, or too late.
+/// Runs one call. Fails if it ended in a wrong way, or too late.
 pub(crate) async fn one(ground: &Ground, number: u64) -> Result<Ended> {
     let (kind, plugin) = kind(&ground.dice, number);
     let deadline = match kind {
@@ -140,7 +140,7 @@ async fn run(ground: &Ground, kind: &str, plugin: &str, call: Call, number: u64)
     }
 }
 
-/// Lends a file and gets one back. Either may be removed meanwhile; then, and only then, the call may say so.
+/// Passes a file and gets one back. Either may be removed meanwhile; only then may the call report that a file is missing.
 async fn blob(Ground { manager, dice, cleaner }: &Ground, plugin: &str, call: Call, number: u64) -> Result<String> {
     let now = cleaner.now();
     let text = format!("number {number}");
@@ -149,7 +149,7 @@ async fn blob(Ground { manager, dice, cleaner }: &Ground, plugin: &str, call: Ca
         Ok(lent) => lent,
         Err(error) => return lost(&error, cleaner.was_here_since(now), number),
     };
-    // So that there is something to remove.
+    // Gives the cleaner time to remove the file.
     tokio::time::sleep(Duration::from_millis(dice.roll(20))).await;
     let (method, expected) =
         if plugin == BLOBS { ("upper", text.to_uppercase()) } else { ("blob", text.clone() + &text) };
@@ -167,7 +167,7 @@ async fn blob(Ground { manager, dice, cleaner }: &Ground, plugin: &str, call: Ca
     Ok("done".to_owned())
 }
 
-/// Arguments and a result that travel as files.
+/// Arguments and a result that are sent as files.
 async fn long(Ground { manager, cleaner, .. }: &Ground, plugin: &str, call: Call, number: u64) -> Result<String> {
     let now = cleaner.now();
     let text = "long ".repeat(60_000);
@@ -181,20 +181,20 @@ async fn long(Ground { manager, cleaner, .. }: &Ground, plugin: &str, call: Call
     }
 }
 
-/// The end of a call whose files may have been removed.
+/// How a call ended whose files may have been removed.
 fn lost(error: &PluginError, may_be: bool, number: u64) -> Result<String> {
     let code = error.code();
-    // A plugin that opens a file which is gone gets Python's own error.
+    // A plugin that opens a removed file gets Python's own error.
     let is_lost = code == ErrorCode::NotFound || error.message().contains("No such file or directory");
     if may_be && is_lost { Ok(code.as_str().to_owned()) } else { typed(error, number) }
 }
 
-/// How a stream without an end is read.
+/// How an endless stream is read.
 #[derive(Clone, Copy)]
 enum Reader {
-    /// There is always more to read.
+    /// Reads slowly: there is always more to read.
     Slow,
-    /// Reads one result, and the end when it has come.
+    /// Reads one result, and later the end.
     Stopped,
 }
 
@@ -267,19 +267,19 @@ async fn stream(manager: &PluginManager, name: &str, call: Call, number: u64) ->
     Ok("done".to_owned())
 }
 
-/// Once nobody is killed any more, calls are served again.
+/// Checks that calls are served again when nothing is killed any more.
 pub(crate) async fn recovers(manager: &PluginManager) -> Result<()> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + RECOVERY;
     for name in [TRUSTED, CONFINED] {
         loop {
-            let call = Call::new().named("number", u32::MAX).timeout(PATIENCE);
+            let call = Call::new().named("number", u32::MAX).timeout(RECOVERY);
             match manager.execute(name, call).await {
                 Ok(_) => break,
                 Err(error) if Instant::now() > until => bail!("{name} does not recover: {error}"),
                 Err(error) if error.code() == ErrorCode::Unavailable => {
                     tokio::time::sleep(Duration::from_millis(100)).await
                 }
-                // The last kill may still be felt.
+                // The last kill may still have an effect.
                 Err(error) if matches!(error.code(), ErrorCode::Crashed | ErrorCode::Interrupted) => {}
                 Err(error) => bail!("{name} does not recover: {error}"),
             }
@@ -288,7 +288,7 @@ pub(crate) async fn recovers(manager: &PluginManager) -> Result<()> {
     Ok(())
 }
 
-/// No call began twice, whatever was killed under it.
+/// Checks that no call began twice, whatever was killed meanwhile.
 pub(crate) fn each_ran_once(marks: &Path) -> Result<()> {
     let text = std::fs::read_to_string(marks)?;
     let mut seen = HashSet::new();

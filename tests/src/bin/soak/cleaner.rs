@@ -1,4 +1,4 @@
-//! A cleaner of temporary files, which removes the exchange under the host that runs, or a part of it.
+//! A cleaner of temporary files, which removes the exchange, or a part of it, while the host runs.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -15,12 +15,12 @@ pub(crate) enum Part {
     Session,
     Areas,
     Blobs,
-    /// What one worker writes to, or where one finds the blobs that are lent to it.
+    /// The directory that one worker writes to, or the one with the blobs of its calls.
     OneArea,
     OneBlob,
 }
 
-/// How many removals have begun and ended, so that a call knows whether one fell into its time.
+/// How many removals have begun and ended, so that a call knows whether there was one while it ran.
 #[derive(Debug, Default)]
 pub(crate) struct Cleaner {
     begun: AtomicU64,
@@ -28,12 +28,12 @@ pub(crate) struct Cleaner {
 }
 
 impl Cleaner {
-    /// To be asked when a call begins, for [`was_here_since`](Self::was_here_since).
+    /// To be called when a call begins, for [`was_here_since`](Self::was_here_since).
     pub(crate) fn now(&self) -> u64 {
         self.ended.load(Ordering::SeqCst)
     }
 
-    /// Whether something has been removed, in part at least, since.
+    /// Whether something has been removed since then, at least in part.
     pub(crate) fn was_here_since(&self, now: u64) -> bool {
         self.begun.load(Ordering::SeqCst) > now
     }
@@ -60,7 +60,7 @@ fn one_in(directory: &Path, dice: &Dice) -> Option<PathBuf> {
     found.get(dice.roll(found.len() as u64) as usize).cloned()
 }
 
-/// Removes a directory in which others go on writing.
+/// Removes a directory while others write to it.
 fn remove_all(directory: &Path) -> bool {
     if !directory.exists() {
         return false;

@@ -1,4 +1,4 @@
-//! What is done to a host that runs.
+//! The harms that are done to a running host.
 
 use std::time::{Duration, Instant};
 
@@ -10,25 +10,25 @@ use crate::calls::Ground;
 use crate::cleaner::Part;
 use crate::{CONFINED, Dice, TRUSTED, entry, hosts};
 
-/// How long one is looked for to whom it can be done.
+/// How long to look for a process or a directory to harm.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Harm {
     KillWorker(&'static str),
-    /// Nobody tells that it is stopped: its calls meet their deadlines.
+    /// It is not noticed that the worker is stopped: its calls end at their deadlines.
     StopWorker(&'static str),
     KillGuard(&'static str),
-    /// A stopped guard is noticed when its worker ends: by this,
+    /// A stopped guard is noticed when its worker ends: here the worker is killed,
     StopGuardKillWorker(&'static str),
-    /// or by whatever comes, a deadline, say.
+    /// here it ends for any other reason, such as a deadline.
     StopGuard(&'static str),
     KillAny,
     KillHost,
     Remove(Part),
 }
 
-/// What is done in every 25, in an order that the dice give.
+/// The harms in each round of 25, in random order.
 const ROUND: [Harm; 25] = [
     Harm::KillWorker(TRUSTED),
     Harm::KillWorker(TRUSTED),
@@ -58,7 +58,7 @@ const ROUND: [Harm; 25] = [
 ];
 
 impl Harm {
-    /// As many as are asked for, in full rounds but the last.
+    /// This many harms, in full rounds except for the last.
     pub(crate) fn all(count: u64, dice: &Dice) -> Vec<Self> {
         let mut harms = Vec::new();
         while (harms.len() as u64) < count {
@@ -71,7 +71,7 @@ impl Harm {
         harms
     }
 
-    /// What the report calls it.
+    /// Its name in the report.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::KillWorker(_) => "a worker, killed",
@@ -89,7 +89,7 @@ impl Harm {
         }
     }
 
-    /// The plugin to whose processes it is done; of all if that is not said.
+    /// The plugin whose processes are harmed; empty if it can be any plugin.
     pub(crate) fn plugin(self) -> &'static str {
         match self {
             Self::KillWorker(plugin)
@@ -101,7 +101,7 @@ impl Harm {
         }
     }
 
-    /// Does it, as soon as there is somebody to whom it can be done.
+    /// Does the harm, as soon as there is something to harm.
     pub(crate) async fn inflict(self, ground: &Ground, mark: &str, number: usize) -> Result<()> {
         if self == Self::KillHost {
             return hosts::kill_one(&format!("{mark}-host-{number}"), &ground.dice).await;
@@ -109,20 +109,20 @@ impl Harm {
         let until = Instant::now() + PATIENCE;
         while !self.attempt(ground, mark).await? {
             if Instant::now() > until {
-                bail!("for {} s there was nobody to whom this could be done: {self:?}", PATIENCE.as_secs());
+                bail!("there was nothing for {} s to which this harm could be done: {self:?}", PATIENCE.as_secs());
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         Ok(())
     }
 
-    /// False if there is nobody.
+    /// False if there is nothing to harm.
     async fn attempt(self, Ground { manager, dice, cleaner }: &Ground, mark: &str) -> Result<bool> {
         let pick = |pids: &[u32]| pids.get(dice.roll(pids.len() as u64) as usize).copied();
-        // A worker whose guard has just ended has another parent, which is not ours.
-        let ours = |pid: &u32| *pid != std::process::id() && processes::with(&entry(mark)).contains(pid);
-        let worker = pick(&workers(manager, self.plugin()).await?).filter(ours);
-        let guard = worker.and_then(processes::parent).filter(ours);
+        // A worker whose guard has just ended has another parent, which is not a guard.
+        let is_marked = |pid: &u32| *pid != std::process::id() && processes::with(&entry(mark)).contains(pid);
+        let worker = pick(&workers(manager, self.plugin()).await?).filter(is_marked);
+        let guard = worker.and_then(processes::parent).filter(is_marked);
         Ok(match self {
             Self::KillWorker(_) => worker.is_some_and(processes::kill),
             Self::StopWorker(_) => worker.is_some_and(processes::stop),

@@ -1,4 +1,4 @@
-//! Hosts that are killed themselves.
+//! Whole hosts that are killed.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -13,7 +13,7 @@ use tokio::process::Command;
 
 use crate::{COMPONENT, CONFINED, Dice, GONE, TRUSTED, entry, host};
 
-/// Calls the plugins, side by side, until it is killed. A line tells that it has begun.
+/// Calls the plugins, at the same time, until this process is killed. Prints a line when it has begun.
 pub(crate) async fn serve(directory: &Path, mark: &str) -> Result<()> {
     let manager = host(directory, mark).await?;
     println!("begun");
@@ -51,10 +51,10 @@ async fn streams(manager: &PluginManager, name: &str, method: &'static str) -> R
     while let Some(item) = items.next().await {
         item?;
     }
-    bail!("a stream without an end has ended")
+    bail!("an endless stream has ended")
 }
 
-/// Starts a host, kills it in the middle of its work, and sees that nothing of it stays.
+/// Starts a host, kills it in the middle of its work, and checks that nothing of it is left.
 pub(crate) async fn kill_one(mark: &str, dice: &Dice) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let mut child = Command::new(std::env::current_exe()?)
@@ -70,7 +70,7 @@ pub(crate) async fn kill_one(mark: &str, dice: &Dice) -> Result<()> {
     tokio::time::sleep(Duration::from_millis(dice.roll(300))).await;
     child.kill().await?;
     processes::all_gone(&entry(mark), GONE).await?;
-    // Its session is reclaimed by the next host there, which then leaves nothing either.
+    // The next host there reclaims its session, and leaves nothing either.
     let exchange = directory.path().join("exchange");
     drop(bivium::Exchange::builder().root(&exchange).open()?);
     let left = std::fs::read_dir(&exchange)?.count();

@@ -1,11 +1,11 @@
-//! Load on a trusted worker's plugin, a confined one and two components, while processes are killed and stopped, and
+//! Load on a trusted Python plugin, a confined one and two components, while processes are killed and stopped, and
 //! directories of the exchange removed, at random: `cargo xtask soak`.
 //!
 //!     soak [--seconds N] [--kills N] [--seed N]
 //!
-//! What must hold: every call ends once, in its own result or in a typed error, within its deadline and grace, and runs at
+//! What is checked: every call ends once, with its own result or a typed error, within its deadline and grace, and runs at
 //! most once, however its stream is read. Afterwards no process of a plugin, no zombie and no file in the exchange is left.
-//! What counts as a kill is in `harms.rs`. A whole host is a process of its own for that (`soak host DIRECTORY MARK`).
+//! `harms.rs` has the kinds of kills. To kill a whole host, it is started as a process of its own (`soak host DIRECTORY MARK`).
 
 mod calls;
 mod cleaner;
@@ -35,15 +35,15 @@ use report::Tally;
 const TRUSTED: &str = "trusted";
 const CONFINED: &str = "confined";
 const COMPONENT: &str = "component";
-/// A component that reads files and gives some.
+/// A component that reads and writes files.
 const BLOBS: &str = "component-with-files";
 /// The environment variable that marks the processes of one plugin.
 const MARK: &str = "BIVIUM_SOAK_MARK";
 const CALLERS: u64 = 8;
-/// How long everything may take to be gone.
+/// How long it may take until everything is gone.
 const GONE: Duration = Duration::from_secs(10);
 
-/// The same for the same seed (splitmix64).
+/// Random numbers, the same for the same seed (splitmix64).
 pub(crate) struct Dice(AtomicU64);
 
 impl Dice {
@@ -78,16 +78,16 @@ impl Options {
     }
 }
 
-/// What stands in the environment of every process with this mark.
+/// The entry in the environment of every process with this mark.
 pub(crate) fn entry(mark: &str) -> String {
     format!("{MARK}={mark}")
 }
 
-/// A manager of the plugins, whose manifests lie below `directory`, with its exchange there.
+/// A manager of the plugins, with their manifests and its exchange below `directory`.
 pub(crate) async fn host(directory: &Path, mark: &str) -> Result<PluginManager> {
     let marks = directory.join("marks");
     std::fs::create_dir_all(&marks)?;
-    // What a plugin writes lies elsewhere than the manifests.
+    // Plugins write elsewhere than to the directory of the manifests.
     let manifests = directory.join("manifests");
     // Beside the manifests: a confined worker may read nothing else.
     let source = manifests.join("source");
@@ -153,7 +153,7 @@ async fn main() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs the load and the kills; gives what was done and how many calls ended how.
+/// Runs the load and the kills; returns what was done and how the calls ended.
 async fn soak(directory: &Path, mark: &str, options: &Options) -> Result<Tally> {
     let manager = host(directory, mark).await?;
     let dice = Arc::new(Dice(AtomicU64::new(options.seed)));
@@ -191,7 +191,7 @@ async fn soak(directory: &Path, mark: &str, options: &Options) -> Result<Tally> 
     for caller in callers {
         caller.await??;
     }
-    // By the last call everything works again.
+    // At the end everything must work again.
     calls::recovers(&manager).await?;
     for report in manager.unload_all().await {
         report.result?;

@@ -1,4 +1,4 @@
-//! What was done, and how the calls ended.
+//! The report: what was done, and how the calls ended.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ impl Tally {
         *self.harms.entry((harm.name(), harm.plugin())).or_default() += 1;
     }
 
-    /// A run that left something out has not shown that it holds.
+    /// Checks that every kind of call and harm was in the run; otherwise it has not tested everything.
     pub(crate) fn is_complete(&self) -> Result<()> {
         for (kind, plugins) in KINDS {
             for plugin in *plugins {
@@ -39,7 +39,7 @@ impl Tally {
         self.calls.values().flat_map(BTreeMap::values).sum()
     }
 
-    /// For programs.
+    /// As JSON, for programs.
     pub(crate) fn json(&self) -> Value {
         let calls =
             self.calls.iter().map(|((kind, plugin), ends)| json!({"kind": kind, "plugin": plugin, "ended": ends}));

@@ -1,12 +1,12 @@
-//! Namespaces of a worker's own: which of them this machine gives, and what is in them.
+//! A worker's own namespaces: which of them this machine supports, and their content.
 //!
-//! A confined worker gets a PID namespace, so that its processes end together and no others exist for it; a mount namespace whose
-//! root holds what it is granted and nothing else; an IPC namespace; and, without network permissions, a network namespace with
-//! nothing in it. A host that is no administrator makes them inside a user namespace in which each id stands for itself.
+//! A confined worker gets a PID namespace, so that its processes end together and it sees no others; a mount namespace whose
+//! root contains only what it is granted; an IPC namespace; and, without network permissions, an empty network namespace. A host
+//! without administrator rights makes them inside a user namespace in which each id is mapped to itself.
 //!
-//! - [`Level`]: which of these this machine gives, found by a child that tries every step;
-//! - `plan`: what is mounted where, worked out before a worker starts;
-//! - `mount`: doing it, in the worker's process, before its program runs.
+//! - [`Level`]: which of these this machine supports, found by a child that tries every step;
+//! - `plan`: what is mounted where, decided before a worker starts;
+//! - `mount`: mounts it, in the worker's process, before its program runs.
 
 mod mount;
 mod plan;
@@ -23,7 +23,7 @@ pub(super) use plan::{Access, Plan};
 /// The namespaces that a worker gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Level {
-    /// The others are made inside a user namespace, since this host is no administrator.
+    /// The others are made inside a user namespace, since this host has no administrator rights.
     pub(crate) user: bool,
     /// A root directory of its own, and an IPC namespace with it.
     pub(crate) root: bool,
@@ -34,16 +34,16 @@ pub(crate) struct Level {
 impl Level {
     const NONE: Self = Self { user: false, root: false, processes: false, network: false };
 
-    /// The most that this machine gives this process. Tried once: each try starts a child, which takes some milliseconds.
+    /// The best level that this process can use. Found once: each try starts a child, which takes some milliseconds.
     pub(crate) fn here() -> Self {
         static FOUND: OnceLock<Level> = OnceLock::new();
         *FOUND.get_or_init(|| Self::candidates().find(|level| trial(*level)).unwrap_or(Self::NONE))
     }
 
-    /// What may be had, the best first.
+    /// The levels to try, the best first.
     fn candidates() -> impl Iterator<Item = Self> {
         let is_administrator = capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN));
-        // An administrator needs no user namespace, but one within a container may be kept from all others without.
+        // An administrator needs no user namespace, but in a container may be unable to make the others without one.
         let users = [false, true].into_iter().filter(move |user| *user || is_administrator);
         users.flat_map(|user| {
             [(true, true), (true, false), (false, true), (false, false)].map(|(processes, network)| Self {
@@ -55,7 +55,7 @@ impl Level {
         })
     }
 
-    /// What of this a worker gets that has network permissions, or has none.
+    /// The level for a worker with or without network permissions.
     pub(super) fn for_network(self, has_permissions: bool) -> Self {
         Self { network: self.network && !has_permissions, ..self }
     }
@@ -70,15 +70,15 @@ impl Level {
     }
 }
 
-/// Whether a child gets through every step of it.
+/// Whether every step of a level succeeds in a child.
 fn trial(level: Level) -> bool {
     let mounts = Plan::of_trial(level).mounts();
     crate::process::spawn::attempt(level.flags(), &mut || mounts.enter(level))
-        .inspect_err(|error| tracing::debug!(?level, %error, "these namespaces are not to be had"))
+        .inspect_err(|error| tracing::debug!(?level, %error, "these namespaces are not available"))
         .is_ok()
 }
 
-/// The lines that make each id stand for itself in a user namespace.
+/// The lines that map each id to itself in a user namespace.
 #[derive(Debug)]
 pub(super) struct IdMaps {
     user: CString,

@@ -1,7 +1,7 @@
-//! [`Mounts`]: making a worker's namespaces its own, in its process and before its program runs.
+//! [`Mounts`]: builds a worker's root, in its process and before its program runs.
 //!
-//! Everything here runs in a child that shares the host's memory and must not allocate: paths are made before, and each step is
-//! a system call or a few. The new root is built beside the old one, which is taken away at the end.
+//! The steps run in a child that shares the host's memory and must not allocate: paths are made before, and each step is
+//! one or a few system calls. The new root is built beside the old one, which is unmounted at the end.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -18,8 +18,8 @@ use super::plan::{Access, Entry, Plan};
 use super::{IdMaps, Level};
 use crate::process::spawn::{Failed, MountAttributes, set_mount_attributes};
 
-/// Where the roots are joined: a directory that every machine has, and that is covered for that moment only.
-const JOINT: &CStr = c"/proc";
+/// Where the new root is built: a directory that every machine has. It is covered only during that time.
+const BUILD_DIRECTORY: &CStr = c"/proc";
 const OLD: &str = "/old";
 const NEW: &str = "/new";
 
@@ -44,15 +44,15 @@ enum Step {
         options: CString,
     },
     Processes(CString),
-    /// For what was filled by the steps before.
+    /// Makes read-only what the steps before have filled.
     ReadOnly(CString),
 }
 
-/// The steps, ready to be taken.
+/// The steps, ready to run.
 #[derive(Debug)]
 pub(in crate::confinement) struct Mounts {
     steps: Vec<Step>,
-    /// The root is an empty directory in memory, not the host's.
+    /// Whether the root is an empty directory in memory, and not the host's root.
     is_empty_root: bool,
     ids: IdMaps,
 }
@@ -70,13 +70,13 @@ impl Mounts {
         Self { steps, is_empty_root, ids: IdMaps::new() }
     }
 
-    /// Takes the steps. Runs in the child: system calls only, no lock, no allocation.
+    /// Runs the steps. Called in the child: system calls only, no lock, no allocation.
     pub(in crate::confinement) fn enter(&self, level: Level) -> Result<(), Failed> {
         if level.user {
             self.map_ids().map_err(|error| Failed::of("map the user namespace's ids", error))?;
         }
         if level.root {
-            self.join().map_err(|error| Failed::of("make a place for the new root", error))?;
+            self.prepare_root().map_err(|error| Failed::of("make a place for the new root", error))?;
             for step in &self.steps {
                 step.take()?;
             }
@@ -86,17 +86,17 @@ impl Mounts {
     }
 
     fn map_ids(&self) -> Result<(), Errno> {
-        // Without this nobody but an administrator may map groups.
+        // Without this only an administrator may map groups.
         put(c"/proc/self/setgroups", c"deny")?;
         put(c"/proc/self/uid_map", &self.ids.user)?;
         put(c"/proc/self/gid_map", &self.ids.group)
     }
 
-    /// From here on the old root is `/old`, and the new one is built in `/new`.
-    fn join(&self) -> Result<(), Errno> {
+    /// Makes the old root `/old`, and `/new`, in which the new one is built.
+    fn prepare_root(&self) -> Result<(), Errno> {
         mount_change(c"/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
-        memory(JOINT, c"size=64k,mode=755")?;
-        chdir(JOINT)?;
+        memory(BUILD_DIRECTORY, c"size=64k,mode=755")?;
+        chdir(BUILD_DIRECTORY)?;
         mkdir(c"old", Mode::from_raw_mode(0o755))?;
         mkdir(c"new", Mode::from_raw_mode(0o755))?;
         pivot_root(c".", c"old")?;
@@ -112,7 +112,7 @@ impl Mounts {
             set_mount_attributes(c"/new", READ_ONLY, false)?;
         }
         chdir(c"/new")?;
-        // The old root comes to lie on the new one, and is taken off.
+        // The old root is then mounted on top of the new one, and is unmounted.
         pivot_root(c".", c".")?;
         unmount(c".", UnmountFlags::DETACH)?;
         chdir(c"/")
@@ -163,18 +163,18 @@ fn put(path: &CStr, text: &CStr) -> Result<(), Errno> {
     write(&file, text.to_bytes()).map(drop)
 }
 
-/// Turns entries into steps.
+/// Converts entries into steps.
 struct Builder<'a> {
     plan: &'a Plan,
     steps: Vec<Step>,
-    /// Those that were made.
+    /// The directories that were made.
     directories: Vec<PathBuf>,
 }
 
 impl Builder<'_> {
     fn place(&mut self, path: &Path, entry: &Entry, read_only: &mut Vec<CString>) {
         let at = below(NEW, path);
-        // Beneath something of the host's, every name is there.
+        // Beneath a bound directory of the host, every name exists already.
         let is_there = self.is_beneath_bound(path);
         match entry {
             Entry::Link { to } if !is_there => {
@@ -218,7 +218,7 @@ impl Builder<'_> {
         }
     }
 
-    /// The directories between the nearest entry above and this path.
+    /// Makes the directories between the nearest entry above and this path.
     fn make_parents(&mut self, path: &Path) {
         let Some(parent) = path.parent().filter(|parent| *parent != Path::new("/")) else { return };
         if self.plan.entries.contains_key(parent) || self.directories.iter().any(|made| made == parent) {
@@ -238,7 +238,7 @@ impl Builder<'_> {
         matches!(self.above(path).next(), Some(Entry::Bound { .. }))
     }
 
-    /// Whether what lies above shows this already, with the same access.
+    /// Whether an entry above shows this already, with the same access.
     fn is_bound_alike(&self, path: &Path, access: Access) -> bool {
         matches!(self.above(path).next(), Some(Entry::Bound { access: above, .. }) if *above == access)
     }
@@ -258,7 +258,7 @@ fn below(root: &str, path: &Path) -> CString {
     c_string(OsStr::from_bytes(&[root.as_bytes(), rest].concat()))
 }
 
-/// Of text without zeros, which no path of the system's has.
+/// For text without zeros; paths of the system contain none.
 fn c_string(text: &OsStr) -> CString {
     CString::new(text.as_bytes()).unwrap_or_default()
 }

@@ -1,8 +1,8 @@
-//! [`Plan`]: what a worker finds in the root directory of its own.
+//! [`Plan`]: the content of a worker's own root directory.
 //!
-//! The root is an empty file system in memory, into which each directory and file that the worker is granted is bound under the
-//! path that it has on the host. Names that are links on the way there are links here too. A grant may lie above what no worker
-//! may see: an empty directory covers that. Where a grant is the host's root itself, that is what the worker's root is bound to.
+//! The root is an empty file system in memory, into which each directory and file that the worker is granted is bound under its
+//! path on the host. Links on that path are links here too. If a protected directory is below a grant, an empty directory
+//! covers it. If a grant is the host's root itself, the worker's root is bound to that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -12,16 +12,16 @@ use bivium_interface::manifest::FilesystemMode;
 use super::Level;
 use super::mount::Mounts;
 
-/// Links that are followed on the way to one file, as many as the kernel follows.
+/// How many links are followed on one path, as many as the kernel follows.
 const MOST_LINKS: usize = 40;
 
-/// What may be done with what is bound. Landlock holds it too; a mount also holds modes, times and attributes.
+/// The access to a bound path. Landlock restricts it too; a mount also protects modes, times and attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::confinement) enum Access {
-    /// Reading, and running programs.
+    /// Reading files, and running programs.
     Read,
     Write,
-    /// As [`Access::Write`], of a device.
+    /// As [`Access::Write`], for a device.
     Device,
 }
 
@@ -34,10 +34,10 @@ impl From<FilesystemMode> for Access {
     }
 }
 
-/// What lies at one path.
+/// What is at one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Entry {
-    /// The host's directory or file of the same path.
+    /// The host's directory or file at the same path.
     Bound {
         access: Access,
         is_dir: bool,
@@ -45,7 +45,7 @@ pub(super) enum Entry {
     Link {
         to: PathBuf,
     },
-    /// An empty directory in memory, which holds this much. None can be written to if it holds nothing.
+    /// An empty directory in memory, of this size. With size 0 it is read-only.
     Memory {
         mib: u64,
     },
@@ -53,26 +53,26 @@ pub(super) enum Entry {
     Processes,
 }
 
-/// What is mounted where, by path: what lies above comes first.
+/// What is mounted where, by path: a directory comes before what is in it.
 #[derive(Debug, Default)]
 pub(in crate::confinement) struct Plan {
     pub(super) entries: BTreeMap<PathBuf, Entry>,
 }
 
 impl Plan {
-    /// Shows a directory or file of the host's, and the links that lead to it. What is not there is passed over.
+    /// Shows a directory or file of the host, and the links that lead to it. A path that does not exist is ignored.
     pub(in crate::confinement) fn show(&mut self, path: &Path, access: Access) {
         let Some(real) = self.follow(path, MOST_LINKS) else { return };
         let Ok(found) = real.metadata() else { return };
         let entry = Entry::Bound { access, is_dir: found.is_dir() };
         match self.entries.get_mut(&real) {
-            // What may be written to may be read.
+            // Write access includes read access.
             Some(Entry::Bound { access: already, .. }) if *already != Access::Read => {}
             _ => drop(self.entries.insert(real, entry)),
         }
     }
 
-    /// Puts an empty directory of so many MiB there.
+    /// Puts an empty directory of this size there.
     pub(in crate::confinement) fn empty(&mut self, path: &Path, mib: u64) {
         self.entries.insert(path.to_owned(), Entry::Memory { mib });
     }
@@ -82,17 +82,18 @@ impl Plan {
         self.entries.insert("/proc".into(), Entry::Processes);
     }
 
-    /// A link of the worker's own.
+    /// Makes a link in the worker's root.
     pub(in crate::confinement) fn link(&mut self, path: &Path, to: &Path) {
         self.entries.insert(path.to_owned(), Entry::Link { to: to.to_owned() });
     }
 
-    /// Whether something of the host's that lies at this path or above it is shown.
+    /// Whether a directory or file of the host at this path or above it is shown.
     pub(in crate::confinement) fn shows(&self, path: &Path) -> bool {
         path.ancestors().any(|above| matches!(self.entries.get(above), Some(Entry::Bound { .. })))
     }
 
-    /// The directories that stand for the host's and hold nothing of it: those in memory, and the way to what is shown.
+    /// The directories that replace directories of the host and contain nothing of them: those in memory, and the parents of what is
+    /// shown.
     pub(in crate::confinement) fn private(&self) -> BTreeSet<PathBuf> {
         let mut found = BTreeSet::new();
         for (path, entry) in &self.entries {
@@ -105,7 +106,7 @@ impl Plan {
         found
     }
 
-    /// What a trial of the level mounts: one of each kind.
+    /// The mounts for trying a level: one of each kind.
     pub(super) fn of_trial(level: Level) -> Self {
         let mut plan = Self::default();
         plan.empty(Path::new("/dev"), 0);
@@ -119,12 +120,12 @@ impl Plan {
         plan
     }
 
-    /// Works out the steps.
+    /// The steps that make these mounts.
     pub(in crate::confinement) fn mounts(&self) -> Mounts {
         Mounts::of(self)
     }
 
-    /// The place that a path leads to. Notes the links on the way.
+    /// The real path of a path. Adds the links on it to the plan.
     fn follow(&mut self, path: &Path, links: usize) -> Option<PathBuf> {
         let links = links.checked_sub(1)?;
         let mut real = PathBuf::from("/");

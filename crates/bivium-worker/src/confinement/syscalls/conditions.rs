@@ -1,6 +1,6 @@
-//! The system calls of which only some arguments are allowed.
+//! The system calls for which only some arguments are allowed.
 //!
-//! A filter sees numbers: flags, modes and kinds, but neither whose id a number is nor what lies in memory.
+//! A filter sees numbers: flags, modes and kinds, but not which process an id belongs to, nor what is in memory.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::{Held, Sockets, table};
 pub(super) type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 type Result<T> = std::result::Result<T, BackendError>;
 
-/// Namespaces that a new process would get.
+/// The flags for new namespaces.
 const NAMESPACES: libc::c_int = libc::CLONE_NEWCGROUP
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWNET
@@ -20,13 +20,13 @@ const NAMESPACES: libc::c_int = libc::CLONE_NEWCGROUP
     | libc::CLONE_NEWUSER
     | libc::CLONE_NEWUTS;
 
-/// A file with one of these runs as its owner.
+/// A program with one of these bits runs with its owner's or group's rights.
 const SET_ID: u32 = libc::S_ISUID | libc::S_ISGID;
 
-/// The permanent number of `fchmodat2` (Linux 6.6).
+/// The number of `fchmodat2` (Linux 6.6), which is the same on all processors.
 const FCHMODAT2: libc::c_long = 452;
 
-/// Which argument holds the mode of a file that a call makes or changes.
+/// The calls that make or change a file, and which argument is its mode.
 const MODES: &[(libc::c_long, u8)] = &[
     #[cfg(target_arch = "x86_64")]
     (libc::SYS_chmod, 1),
@@ -46,16 +46,16 @@ const MODES: &[(libc::c_long, u8)] = &[
     (libc::SYS_openat, 3),
 ];
 
-/// The same for objects of an IPC namespace, where the worker has one of its own.
+/// The same for objects of an IPC namespace, if the worker has one of its own.
 const SHARED_MODES: &[(libc::c_long, u8)] =
     &[(libc::SYS_mq_open, 2), (libc::SYS_msgget, 1), (libc::SYS_semget, 2), (libc::SYS_shmget, 2)];
 
-/// What `fcntl` may not do: send a signal to whom it names, watch a directory, hold up others who open a file.
+/// What `fcntl` may not do: have signals sent to another process, watch a directory, delay others who open a file.
 const REFUSED_FCNTL: &[libc::c_int] = &[libc::F_SETOWN, F_SETOWN_EX, F_SETSIG, libc::F_NOTIFY, libc::F_SETLEASE];
 const F_SETSIG: libc::c_int = 10;
 const F_SETOWN_EX: libc::c_int = 15;
 
-/// What `ioctl` may do: questions about a terminal, and what a descriptor does at an `exec` or when there is nothing to read.
+/// What `ioctl` may do: query a terminal, and set close-on-exec and non-blocking mode.
 const IOCTLS: &[u32] = &[
     0x5401,      // TCGETS
     0x802c_542a, // TCGETS2
@@ -69,7 +69,8 @@ const IOCTLS: &[u32] = &[
     0x4020_940d, // FICLONERANGE
 ];
 
-/// What `ioctl` may not do though a GPU's driver needs most of it: type into a terminal, signal whom it names.
+/// What `ioctl` may not do even with a GPU, whose driver needs most others: insert input into a terminal, send signals to other
+/// processes.
 const REFUSED_IOCTLS: &[u32] = &[
     0x5412, // TIOCSTI
     0x541c, // TIOCLINUX
@@ -78,7 +79,7 @@ const REFUSED_IOCTLS: &[u32] = &[
     0x8902, // SIOCSPGRP
 ];
 
-/// What `prctl` may do: names, ends and costs of the worker's own processes.
+/// What `prctl` may do: names, death signal, subreaper and resource hints of the worker's own processes.
 const PRCTLS: &[libc::c_int] = &[
     libc::PR_CAPBSET_READ,
     libc::PR_GET_CHILD_SUBREAPER,
@@ -99,16 +100,16 @@ const PRCTLS: &[libc::c_int] = &[
     libc::PR_SET_VMA,
 ];
 
-/// `RLIMIT_CORE`: it stays what it is. At 0, to which anybody may lower it, the kernel hands cores to a program.
+/// `RLIMIT_CORE` must not change: a process may lower it to 0, and at 0 the kernel passes core files to a program.
 const CORE: u32 = 4;
 
-/// The guard's id where the worker has a PID namespace.
+/// The guard's id if the worker has a PID namespace.
 const GUARD: u32 = 1;
 
-/// Asks for the process's personality and changes nothing.
+/// The argument that queries the process's personality without a change.
 const PERSONALITY_QUERY: u32 = 0xffff_ffff;
 
-/// Socket options that give the kernel a program to run, or let sending connect.
+/// Socket options that give the kernel a program to run, or let a send connect.
 const REFUSED_SOCKET_OPTIONS: &[(libc::c_int, libc::c_int)] = &[
     (libc::SOL_SOCKET, libc::SO_ATTACH_BPF),
     (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER),
@@ -120,7 +121,7 @@ const REFUSED_SOCKET_OPTIONS: &[(libc::c_int, libc::c_int)] = &[
 
 const SOCKET_KIND: u64 = 0xf;
 
-/// All of them.
+/// All rules.
 pub(super) fn rules(held: &Held) -> Result<Rules> {
     let mut rules = Rules::new();
     let mut allow = |call: libc::c_long, alternatives: Vec<SeccompRule>| rules.insert(number(call), alternatives);
@@ -139,7 +140,7 @@ pub(super) fn rules(held: &Held) -> Result<Rules> {
     allow(libc::SYS_setrlimit, vec![rule([condition(0, SeccompCmpOp::Ne, CORE)?])?]);
     allow(libc::SYS_prlimit64, limits(held.processes)?);
     for (call, kind) in table::BY_KIND_AND_ID {
-        // A group's or a user's processes would have the guard among them.
+        // Not for groups and users, whose processes include the guard.
         allow(*call, vec![rule([is(0, kind.unsigned_abs())?, own_process(1, held.processes)?])?]);
     }
     allow(libc::SYS_fcntl, vec![rule(none_of(1, REFUSED_FCNTL.iter().map(|command| command.unsigned_abs()))?)?]);
@@ -155,36 +156,36 @@ pub(super) fn rules(held: &Held) -> Result<Rules> {
         allow(call, vec![rule([lacks(flags, libc::MSG_FASTOPEN.unsigned_abs())?])?]);
     }
     allow(libc::SYS_setsockopt, socket_options()?);
-    // A datagram socket of a pair can still send to any name.
+    // Not for datagram sockets: one of a pair can still send to any address.
     let stream = kind(1, libc::SOCK_STREAM)?;
     allow(libc::SYS_socketpair, vec![rule([is(0, libc::AF_UNIX.unsigned_abs())?, stream])?]);
     sockets(held.sockets, &mut allow)?;
     Ok(rules)
 }
 
-/// Asking for all limits, and setting all but one, of the worker's own processes.
+/// Allows the worker's own processes to query all limits, and to set all but one.
 fn limits(processes: bool) -> Result<Vec<SeccompRule>> {
-    // An address has more than 32 bits.
+    // 64 bits, as the argument is an address.
     let only_asks = SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)?;
     let alternatives = [condition(1, SeccompCmpOp::Ne, CORE)?, only_asks].into_iter();
     let own = own_process(0, processes)?;
     alternatives.map(|alternative| rule([own.clone(), alternative])).collect()
 }
 
-/// That an id is one of the worker's own processes: where no other process has an id, all but its guard, which is process 1; elsewhere
-/// the caller itself.
+/// The condition that an id belongs to the worker's own processes: in a PID namespace every id except 1, the guard; otherwise only the
+/// caller itself.
 fn own_process(index: u8, processes: bool) -> Result<SeccompCondition> {
     if processes { condition(index, SeccompCmpOp::Ne, GUARD) } else { is(index, 0) }
 }
 
-/// Which sockets can be made, and what connects or is connected to.
+/// Which sockets can be made, and which calls may connect.
 fn sockets(
     sockets: Sockets,
     allow: &mut impl FnMut(libc::c_long, Vec<SeccompRule>) -> Option<Vec<SeccompRule>>,
 ) -> Result<()> {
     let internet = |socket: libc::c_int, protocol: libc::c_int| {
         let families = [libc::AF_INET, libc::AF_INET6].into_iter();
-        // Zero stands for the protocol of that kind; others carry TCP under another name.
+        // Zero stands for the default protocol; other numbers could be variants of TCP.
         let pairs = families.flat_map(move |family| [(family, 0), (family, protocol)]);
         pairs.map(move |(family, protocol)| {
             rule([is(0, family.unsigned_abs())?, kind(1, socket)?, is(2, protocol.unsigned_abs())?])
@@ -213,7 +214,7 @@ fn sockets(
     Ok(())
 }
 
-/// All but the refused ones: an option is another one if its level or its name differs.
+/// Allows all options except the refused ones. An option differs if its level or its name differs.
 fn socket_options() -> Result<Vec<SeccompRule>> {
     let levels = [libc::SOL_SOCKET, libc::IPPROTO_TCP];
     let mut rules = vec![rule(none_of(1, levels.iter().map(|level| level.unsigned_abs()))?)?];
@@ -231,7 +232,7 @@ pub(super) fn number(call: libc::c_long) -> i64 {
     i64::from(call)
 }
 
-/// Allows a call that fulfils all of the conditions.
+/// Allows a call that meets all of the conditions.
 fn rule(conditions: impl IntoIterator<Item = SeccompCondition>) -> Result<SeccompRule> {
     SeccompRule::new(conditions.into_iter().collect())
 }
@@ -241,7 +242,7 @@ fn one_of(index: u8, values: impl Iterator<Item = u32>) -> Result<Vec<SeccompRul
     values.map(|value| rule([is(index, value)?])).collect()
 }
 
-/// Conditions that an argument is none of the values.
+/// The conditions that an argument is none of the values.
 fn none_of(index: u8, values: impl Iterator<Item = u32>) -> Result<Vec<SeccompCondition>> {
     values.map(|value| condition(index, SeccompCmpOp::Ne, value)).collect()
 }
@@ -250,17 +251,17 @@ fn is(index: u8, value: u32) -> Result<SeccompCondition> {
     condition(index, SeccompCmpOp::Eq, value)
 }
 
-/// That an argument has none of the bits.
+/// The condition that an argument has none of the bits.
 fn lacks(index: u8, bits: u32) -> Result<SeccompCondition> {
     condition(index, SeccompCmpOp::MaskedEq(u64::from(bits)), 0)
 }
 
-/// That a socket is of this kind, whatever flags stand beside it.
+/// The condition that a socket is of this kind, with any flags.
 fn kind(index: u8, kind: libc::c_int) -> Result<SeccompCondition> {
     condition(index, SeccompCmpOp::MaskedEq(SOCKET_KIND), kind.unsigned_abs())
 }
 
-/// A condition on one argument, of which the kernel looks at 32 bits.
+/// A condition on the lower 32 bits of an argument.
 fn condition(index: u8, is: SeccompCmpOp, value: u32) -> Result<SeccompCondition> {
     SeccompCondition::new(index, SeccompCmpArgLen::Dword, is, u64::from(value))
 }

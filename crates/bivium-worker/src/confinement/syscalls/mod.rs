@@ -1,11 +1,11 @@
-//! The filter of a confined worker's system calls: an allow-list. What it does not name gives EPERM, or ENOSYS where the C library
-//! then makes another call that the filter can read.
+//! The system call filter of a confined worker: an allow-list. Other calls fail with EPERM, or with ENOSYS if the C library
+//! then makes another call that the filter can check.
 //!
-//! A filter sees numbers: it cannot tell whose process an id names, nor which address lies in memory. So a call that acts on an id is
-//! allowed for the caller itself (id 0) unless no other process has an id, and which sockets can be made decides what can be
-//! connected to. A socket keeps the network that it was made in: the listener that the host hands over belongs to the host's. That it
-//! connects nowhere is held by Landlock where it knows ports, and by this filter, which refuses `connect` where it does not and
-//! sending that connects everywhere.
+//! A filter sees numbers: it does not know which process an id belongs to, nor which address is in memory. So without a PID namespace,
+//! calls that act on a process are allowed only for the caller itself (id 0), and connections are restricted by which sockets can be
+//! made. A socket stays in the network namespace in which it was made: the listener from the host is in the host's. That it cannot be used
+//! to connect is enforced by Landlock if it supports ports; otherwise this filter refuses `connect`, and in any case it refuses sends
+//! that connect.
 
 mod conditions;
 mod table;
@@ -20,13 +20,13 @@ use conditions::number;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sockets {
     None,
-    /// Stream sockets of the machine itself (`AF_UNIX`): where their names lead nowhere outside.
+    /// Unix stream sockets (`AF_UNIX`): if their paths lead to nothing outside the worker.
     Local,
     Tcp,
     TcpAndUdp,
 }
 
-/// What holds a worker besides the filter, so that the filter can allow more.
+/// What restricts a worker besides the filter, so that the filter can allow more.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Held {
     pub(super) sockets: Sockets,
@@ -36,15 +36,15 @@ pub(super) struct Held {
     pub(super) ipc: bool,
     /// It has a root directory of its own.
     pub(super) root: bool,
-    /// It uses a GPU, whose driver is spoken to by `ioctl`.
+    /// It uses a GPU, whose driver is used through `ioctl`.
     pub(super) gpu: bool,
 }
 
-/// The bit that marks system calls of the x32 form, which have other numbers.
+/// The bit that marks system calls of the x32 ABI, which have other numbers.
 const X32: u32 = 0x4000_0000;
 
-/// The programs to install, in this order, or none on a processor that they cannot be written for. After the last nobody can
-/// install another.
+/// The filter programs to install, in this order; None on a processor without support. After the last one no other can be
+/// installed.
 pub(super) fn filters(held: &Held) -> Option<Vec<BpfProgram>> {
     let arch = TargetArch::try_from(std::env::consts::ARCH).ok()?;
     let mut allowed = conditions::rules(held).ok()?;
@@ -54,7 +54,7 @@ pub(super) fn filters(held: &Held) -> Option<Vec<BpfProgram>> {
         allowed.extend(group.iter().map(|call| (number(*call), Vec::new())));
     }
     let unknown: BTreeMap<_, _> = table::UNKNOWN.iter().map(|call| (number(*call), Vec::new())).collect();
-    // The other program refuses these.
+    // The other program refuses these calls.
     allowed.extend(unknown.clone());
     let refused = errno(libc::EPERM)?;
     let allow = SeccompFilter::new(allowed, refused.clone(), SeccompAction::Allow, arch).ok()?;
@@ -66,16 +66,16 @@ fn errno(number: libc::c_int) -> Option<SeccompAction> {
     u32::try_from(number).ok().map(SeccompAction::Errno)
 }
 
-/// Compiles a filter. A call by the numbers of another kind of processor (32 bits, x32) is refused like any other.
+/// Compiles a filter. A call of another ABI (32 bits, x32) is refused like any other.
 fn program(filter: SeccompFilter, arch: TargetArch, refused: &SeccompAction) -> Option<BpfProgram> {
     const RETURN: u16 = 0x06;
     let mut program: BpfProgram = filter.try_into().ok()?;
     let refuse = u32::from(refused.clone());
-    // It begins with: load the kind of processor; if it is this one, pass over the next; end the process.
+    // It begins with: load the architecture; if it is this one, skip the next step; end the process.
     let foreign = program.get_mut(2).filter(|step| step.code == RETURN)?;
     foreign.k = refuse;
     if arch == TargetArch::x86_64 {
-        // Load the number; if it has the bit, refuse.
+        // Load the call's number; if it has the bit, refuse.
         let before = [(0x20, 0, 0, 0), (0x35, 0, 1, X32), (RETURN, 0, 0, refuse)];
         program.splice(0..0, before.map(|(code, jt, jf, k)| sock_filter { code, jt, jf, k }));
     }
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_are_filters_for_this_processor_and_the_kernel_takes_their_length() {
+    fn there_are_filters_for_this_processor_that_the_kernel_accepts() {
         const LONGEST: usize = 4096;
         for sockets in [Sockets::None, Sockets::Local, Sockets::Tcp, Sockets::TcpAndUdp] {
             for more in [false, true] {

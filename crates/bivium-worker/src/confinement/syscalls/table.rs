@@ -1,10 +1,10 @@
-//! The system calls that a confined worker may make whatever their arguments, in groups, each with its reason.
+//! The system calls that a confined worker may make with any arguments, in groups, each with its reason.
 //!
-//! The table was made by measuring: CPython's own tests of `os`, `subprocess`, `multiprocessing`, `asyncio` and `sqlite3`, numpy,
-//! Torch, onnxruntime, scikit-learn and matplotlib, traced; then what their C library would call on other kernels. Calls of which
-//! only some arguments are allowed are in `super::conditions`. What stands nowhere gives EPERM.
+//! The table was made by tracing CPython's own tests of `os`, `subprocess`, `multiprocessing`, `asyncio` and `sqlite3`, and numpy,
+//! Torch, onnxruntime, scikit-learn and matplotlib; calls that their C library would make on other kernels were added. Calls for which
+//! only some arguments are allowed are in `super::conditions`. All others fail with EPERM.
 
-/// Calls that are allowed for one reason, which stands above them.
+/// Calls that are allowed for one reason, which is in the comment above them.
 type Group = &'static [libc::c_long];
 
 // Calls newer than Linux 5.1 have one number on every processor; libc does not name all of them.
@@ -37,9 +37,9 @@ pub(super) const ALLOWED: &[Group] = &[
         libc::SYS_pkey_mprotect,
         MAP_SHADOW_STACK,
     ],
-    // Where memory lies on machines with several nodes: Torch and OpenMP ask.
+    // Placement of memory on machines with several NUMA nodes: Torch and OpenMP query it.
     &[libc::SYS_get_mempolicy, libc::SYS_mbind, libc::SYS_set_mempolicy],
-    // Memory as a file without a name: libffi keeps its closures there.
+    // Anonymous files in memory: libffi keeps its closures there.
     &[libc::SYS_memfd_create, libc::SYS_memfd_secret],
     // Threads, and how they wait for each other.
     &[
@@ -53,7 +53,7 @@ pub(super) const ALLOWED: &[Group] = &[
         libc::SYS_set_robust_list,
         libc::SYS_set_tid_address,
     ],
-    // Processes of the worker's own: start, wait, group, end.
+    // The worker's own processes: start, wait, group, end.
     &[
         libc::SYS_execve,
         libc::SYS_exit,
@@ -78,7 +78,7 @@ pub(super) const ALLOWED: &[Group] = &[
         libc::SYS_tgkill,
         libc::SYS_tkill,
     ],
-    // Signals that arrive.
+    // Handling signals.
     &[
         libc::SYS_rt_sigaction,
         libc::SYS_rt_sigpending,
@@ -89,7 +89,7 @@ pub(super) const ALLOWED: &[Group] = &[
         libc::SYS_sigaltstack,
         libc::SYS_signalfd4,
     ],
-    // Who it is: it has no privilege with which to become somebody else.
+    // User and group ids: it has no privilege to change them to others.
     &[
         libc::SYS_capget,
         libc::SYS_getegid,
@@ -100,7 +100,7 @@ pub(super) const ALLOWED: &[Group] = &[
         libc::SYS_getresuid,
         libc::SYS_getuid,
     ],
-    // What it may use, and how it is scheduled: questions, and lower limits for itself.
+    // Resource limits and scheduling: queries, and lower limits for itself.
     &[
         libc::SYS_getcpu,
         libc::SYS_getpriority,
@@ -159,7 +159,7 @@ pub(super) const ALLOWED: &[Group] = &[
         libc::SYS_unlinkat,
         libc::SYS_utimensat,
     ],
-    // Files that are open.
+    // Open files.
     &[
         libc::SYS_close,
         libc::SYS_close_range,
@@ -195,7 +195,7 @@ pub(super) const ALLOWED: &[Group] = &[
         libc::SYS_write,
         libc::SYS_writev,
     ],
-    // Reading extended attributes: `shutil.copy2` fails without; Landlock does not see it, a root of the worker's own holds it.
+    // Reading extended attributes: `shutil.copy2` fails without it. Landlock does not restrict it; a root of its own does.
     &[
         libc::SYS_fgetxattr,
         libc::SYS_flistxattr,
@@ -215,7 +215,7 @@ pub(super) const ALLOWED: &[Group] = &[
         libc::SYS_ppoll,
         libc::SYS_pselect6,
     ],
-    // Sockets that it has: the one that it listens on, pairs, and those that conditions let it make.
+    // Sockets that it has: its listener, pairs, and those that the conditions allow.
     &[
         libc::SYS_accept,
         libc::SYS_accept4,
@@ -227,7 +227,7 @@ pub(super) const ALLOWED: &[Group] = &[
         libc::SYS_recvmsg,
         libc::SYS_shutdown,
     ],
-    // Holding itself tighter: the worker keeps its plugin from signalling the guard.
+    // Restricting itself further: the worker forbids its plugin to signal the guard.
     &[libc::SYS_landlock_add_rule, libc::SYS_landlock_create_ruleset, libc::SYS_landlock_restrict_self],
 ];
 
@@ -277,9 +277,9 @@ pub(super) const OLDER: &[Group] = &[
     &[libc::SYS_getrlimit],
 ];
 
-/// Objects that processes share by number or name: allowed where they belong to a namespace of the worker's own.
+/// Objects that processes share by number or name: allowed if the worker has an IPC namespace of its own.
 pub(super) const SHARED_OBJECTS: &[Group] = &[
-    // Memory, queues and semaphores of System V, and POSIX queues, in an IPC namespace of the worker's own.
+    // System V memory, queues and semaphores, and POSIX queues.
     &[
         libc::SYS_mq_getsetattr,
         libc::SYS_mq_notify,
@@ -298,7 +298,7 @@ pub(super) const SHARED_OBJECTS: &[Group] = &[
     ],
 ];
 
-/// What changes or watches files past Landlock: allowed where the worker's root holds nothing that is not granted.
+/// Changes and watches of files that Landlock does not restrict: allowed if the worker's root contains only what is granted.
 pub(super) const PRIVATE_ROOT: &[Group] = &[
     // Changing extended attributes.
     &[
@@ -313,17 +313,17 @@ pub(super) const PRIVATE_ROOT: &[Group] = &[
     &[libc::SYS_inotify_add_watch, libc::SYS_inotify_init1, libc::SYS_inotify_rm_watch],
 ];
 
-/// How processes are scheduled, by their ids: allowed for the worker's own processes.
+/// Scheduling of processes, by id: allowed for the worker's own processes.
 pub(super) const BY_ID: &[libc::c_long] =
     &[libc::SYS_sched_setaffinity, libc::SYS_sched_setattr, libc::SYS_sched_setparam, libc::SYS_sched_setscheduler];
 
-/// The same for calls that say first what kind of id follows.
+/// The same for calls whose first argument is the kind of id.
 pub(super) const BY_KIND_AND_ID: &[(libc::c_long, libc::c_int)] =
     &[(libc::SYS_setpriority, libc::PRIO_PROCESS as libc::c_int), (libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS)];
 
 const IOPRIO_WHO_PROCESS: libc::c_int = 1;
 
-/// Answered with ENOSYS, as a kernel without them would: the C library then falls back on a call that a filter can read.
+/// Fail with ENOSYS, as on a kernel without them: the C library then falls back to a call that a filter can check.
 pub(super) const UNKNOWN: &[libc::c_long] = &[libc::SYS_clone3, libc::SYS_openat2];
 
 #[cfg(test)]
@@ -337,11 +337,11 @@ mod tests {
         let mut seen = BTreeSet::new();
         for group in [ALLOWED, OLDER, SHARED_OBJECTS, PRIVATE_ROOT].into_iter().flatten() {
             for call in *group {
-                assert!(seen.insert(*call), "{call} stands twice");
+                assert!(seen.insert(*call), "{call} occurs twice");
             }
         }
         for call in BY_ID.iter().chain(UNKNOWN) {
-            assert!(seen.insert(*call), "{call} stands twice");
+            assert!(seen.insert(*call), "{call} occurs twice");
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Starting a process that has to be put into a sandbox before its program runs, without a copy of the host's memory.
+//! Starts a process that must enter a sandbox before its program runs, without copying the host's memory.
 //!
-//! The child is made by `clone` with `CLONE_VM` and `CLONE_VFORK`, as the C library's `posix_spawn` does it: it runs on the host's
-//! memory, on a stack of its own, and the thread that started it rests until the child's program runs or the child ends. So what
-//! runs in between must neither allocate nor take a lock, and what it changes in memory is changed in the host: a failure is
-//! reported that way.
+//! The child is made by `clone` with `CLONE_VM` and `CLONE_VFORK`, as in the C library's `posix_spawn`: it uses the host's
+//! memory, with a stack of its own, and the thread that started it waits until the child's program runs or the child ends. So the
+//! code that runs in between must neither allocate nor take a lock. Its changes to memory are changes in the host: that is how it
+//! reports a failure.
 
 use std::ffi::{CString, OsStr, c_char, c_int, c_void};
 use std::io;
@@ -16,10 +16,10 @@ use rustix::process::{Pid, Signal, getpid, getppid, set_child_subreaper, set_par
 use super::{Program, Started};
 use crate::confinement::Sandbox;
 
-/// What the steps before a program need: a few calls deep, in a build without optimization.
+/// The stack for the steps before a program runs: a few nested calls, also without optimization.
 const STACK_BYTES: usize = 256 << 10;
 
-/// What a child could not do.
+/// The step that failed in a child.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Failed {
     what: &'static str,
@@ -39,14 +39,14 @@ impl From<Failed> for io::Error {
     }
 }
 
-/// Has a child in these namespaces take some steps and end.
+/// Runs `steps` in a child in these namespaces, which then ends.
 ///
 /// # Errors
 /// The step that failed, or that there can be no such child.
 pub(crate) fn attempt(namespaces: c_int, steps: &mut dyn FnMut() -> Result<(), Failed>) -> io::Result<()> {
     let mut child = Child { steps, program: None, failed: None };
     let pid = child.clone(namespaces)?;
-    // What it could not do it has said.
+    // The child has reported its failure itself.
     let _ = Started { pid, owns_processes: false, output: None }.wait();
     child.failed.map_or(Ok(()), |failed| Err(failed.into()))
 }
@@ -60,8 +60,8 @@ pub(super) fn start(program: &Program, sandbox: &Sandbox) -> io::Result<Started>
     let host = getpid();
     let is_first = sandbox.has_processes_of_its_own();
     let mut steps = || {
-        tie_to_host(host, is_first)?;
-        // Not fatal: it may lead one already.
+        set_up_guard(host, is_first)?;
+        // Not fatal: it may lead a group already.
         let _ = setpgid(None, None);
         sandbox.enter()
     };
@@ -75,15 +75,16 @@ pub(super) fn start(program: &Program, sandbox: &Sandbox) -> io::Result<Started>
     Ok(started)
 }
 
-/// Has the kernel end the guard, or tell it, when the thread that starts workers ends; and leave to it what is orphaned below.
-fn tie_to_host(host: Pid, is_first: bool) -> Result<(), Failed> {
-    let failed = |error| Failed::of("tie the guard to the host", error);
+/// Asks the kernel to kill or signal the guard when the thread that starts workers ends, and to make it the parent of orphaned
+/// descendants.
+fn set_up_guard(host: Pid, is_first: bool) -> Result<(), Failed> {
+    let failed = |error| Failed::of("set the guard's death signal and make it a subreaper", error);
     if is_first {
-        // Process 1 of a namespace ignores a signal that it has no handler for, but for this one; and all others in it end with
-        // it. That the host has died before this shows in its end of the channel.
+        // Process 1 of a namespace ignores signals without a handler, except this one; and all others in the namespace end with
+        // it. If the host has died before this, its end of the channel is closed.
         return set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed);
     }
-    // The guard catches this signal and ends everything below it. Before it has come that far there is nothing below it, and the
+    // The guard handles this signal and ends everything below it. Until its handler is set there is nothing below it, and the
     // signal's default action ends it.
     set_parent_process_death_signal(Some(Signal::TERM)).map_err(failed)?;
     set_child_subreaper(Some(getpid())).map_err(failed)?;
@@ -93,14 +94,14 @@ fn tie_to_host(host: Pid, is_first: bool) -> Result<(), Failed> {
     Ok(())
 }
 
-/// A program's arguments and variables, as the kernel takes them.
+/// A program's arguments and variables, in the form for the kernel.
 struct Run {
     path: CString,
     _arguments: Vec<CString>,
     _variables: Vec<CString>,
     argv: Vec<*const c_char>,
     envp: Vec<*const c_char>,
-    /// What become descriptors 0, 1 and 2: none of these themselves.
+    /// The descriptors that become 0, 1 and 2. They have other numbers than these.
     standard: [RawFd; 3],
 }
 
@@ -123,22 +124,21 @@ impl Run {
         Ok(Self { path, _arguments: arguments, _variables: variables, argv, envp, standard })
     }
 
-    /// Hands over the descriptors and runs the program. Returns only if that fails.
+    /// Sets descriptors 0 to 2 and runs the program. Returns only if that fails.
     fn run(&self) -> Failed {
         for (number, from) in (0..).zip(self.standard) {
-            // SAFETY: numbers. The descriptors of this process are its own, a copy of the host's table.
+            // SAFETY: the arguments are numbers. The descriptors of this process are its own, a copy of the host's table.
             if unsafe { libc::dup2(from, number) } < 0 {
                 return Failed::of("hand over its input and output", last_error());
             }
         }
-        // SAFETY: the path is text that ends with a zero; both arrays end with a null pointer, and point to such texts. All of them
-        // live in `self`.
+        // SAFETY: the path is a C string; both arrays end with a null pointer, and point to C strings. All of them are in `self`.
         unsafe { libc::execve(self.path.as_ptr(), self.argv.as_ptr(), self.envp.as_ptr()) };
         Failed::of("run it", last_error())
     }
 }
 
-/// A child, from its first step to its program.
+/// A child, from its first step until its program runs.
 struct Child<'a> {
     steps: &'a mut dyn FnMut() -> Result<(), Failed>,
     program: Option<&'a Run>,
@@ -152,9 +152,9 @@ impl Child<'_> {
         let mut stack = Vec::<u128>::with_capacity(STACK_BYTES / size_of::<u128>());
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD | namespaces;
         let signals = Signals::block();
-        // SAFETY: the stack is ours, aligned, and grows down from its end; it outlives the child's use of our memory, since
-        // `CLONE_VFORK` keeps this thread at rest until then. `self` is what `begin` takes it for, and is used by nobody else
-        // meanwhile. No signal handler runs in the child: all signals are blocked until it has none.
+        // SAFETY: the stack was allocated for the child, is aligned, and grows down from its end; it outlives the child's use of
+        // this memory, since `CLONE_VFORK` suspends this thread until then. `self` has the type that `begin` expects, and nothing
+        // else uses it meanwhile. No signal handler runs in the child: all signals are blocked until it has no handlers.
         let pid = unsafe {
             let top = stack.as_mut_ptr().add(stack.capacity());
             libc::clone(begin, top.cast(), flags, std::ptr::from_mut(self).cast())
@@ -166,8 +166,8 @@ impl Child<'_> {
 
     fn go(&mut self) -> Failed {
         let mut prepare = || -> Result<(), Failed> {
-            // Whatever this process has open, on purpose or not, the program gets none of it but what is handed over.
-            // SAFETY: numbers.
+            // The program inherits no descriptor of this process except 0, 1 and 2.
+            // SAFETY: the arguments are numbers.
             let closing = unsafe { libc::syscall(libc::SYS_close_range, 0, c_int::MAX, CLOSE_RANGE_CLOEXEC) };
             if closing != 0 {
                 return Err(Failed::of("close what the host has open", last_error()));
@@ -185,30 +185,30 @@ impl Child<'_> {
     }
 }
 
-/// Marks descriptors in place of closing them.
+/// The flag that sets close-on-exec in place of closing descriptors.
 const CLOSE_RANGE_CLOEXEC: c_int = 4;
 
 /// The child's first function.
 extern "C" fn begin(child: *mut c_void) -> c_int {
-    // SAFETY: `Child::clone` hands over itself, and waits.
+    // SAFETY: `Child::clone` passes a pointer to itself, and waits.
     let child = unsafe { &mut *child.cast::<Child<'_>>() };
     Signals::forget_handlers();
     child.failed = Some(child.go());
     end(127)
 }
 
-/// Ends this process at once: what the host registered for its own end is not run.
+/// Ends this process at once, without the exit handlers that the host has registered.
 fn end(status: c_int) -> ! {
-    // SAFETY: a number.
+    // SAFETY: the argument is a number.
     unsafe { libc::_exit(status) }
 }
 
-/// The signals that were let through before.
+/// The signal mask from before.
 struct Signals(libc::sigset_t);
 
 impl Signals {
     fn block() -> Self {
-        // SAFETY: both sets are ours; zeros are a set.
+        // SAFETY: both sets are local variables; zeros are a valid set.
         unsafe {
             let mut all: libc::sigset_t = std::mem::zeroed();
             let mut before: libc::sigset_t = std::mem::zeroed();
@@ -219,13 +219,13 @@ impl Signals {
     }
 
     fn restore(&self) {
-        // SAFETY: the set is ours.
+        // SAFETY: the set is a field of `self`.
         unsafe {
             libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut());
         }
     }
 
-    /// Lets all signals through, as a new program expects.
+    /// Unblocks all signals, as a new program expects.
     fn unblock() {
         // SAFETY: as above.
         unsafe {
@@ -235,12 +235,12 @@ impl Signals {
         }
     }
 
-    /// Gives every signal its default action: a handler of the host's must not run in a child on the host's memory, and what the
-    /// host ignores the program is not to ignore.
+    /// Resets every signal to its default action: a handler of the host must not run in a child that uses the host's memory, and
+    /// the program must not ignore the signals that the host ignores.
     fn forget_handlers() {
         for number in 1..libc::SIGRTMAX() + 1 {
-            // An error means that there is no such signal, or that nobody may change it.
-            // SAFETY: the child's table of actions is its own. Zeros are an action without flags and signals.
+            // An error means that there is no such signal, or that its action cannot be changed.
+            // SAFETY: the child has its own table of actions. Zeros are an action without flags and signals.
             unsafe {
                 let mut action: libc::sigaction = std::mem::zeroed();
                 action.sa_sigaction = libc::SIG_DFL;
@@ -254,13 +254,13 @@ fn last_error() -> Errno {
     Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL)
 }
 
-/// Both ends of a pipe, closed on exec: what is read here, what is written there.
+/// Both ends of a pipe, with close-on-exec: the reading end, the writing end.
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (reader, writer) = io::pipe()?;
     Ok((reader.into(), above_standard(&OwnedFd::from(writer))?))
 }
 
-/// A copy of a descriptor that is none of 0, 1 and 2.
+/// A copy of a descriptor with a number above 2.
 fn above_standard(fd: &OwnedFd) -> io::Result<OwnedFd> {
     Ok(fcntl_dupfd_cloexec(fd, 3)?)
 }

@@ -1,11 +1,11 @@
-//! Starting a worker's process: the crate's only `unsafe`, and the thread that every worker is started from.
+//! Starts a worker's process. This module has the crate's only `unsafe` code, and the thread that starts every worker.
 //!
-//! On Linux the kernel tells a child when its parent *thread* ends. A thread of an async runtime may end at any
-//! time, so all workers are started from one that lives as long as the host.
+//! On Linux the kernel can signal a child when its parent *thread* ends. A thread of an async runtime may end at any
+//! time, so all workers are started from one thread that lives as long as the host.
 //!
-//! No worker is started by a fork: that copies the host's page tables, some 40 ms for each GiB that it uses, and holds up its other
-//! threads for that long. A trusted worker is started by the standard library, which then uses `posix_spawn`. One that has to be
-//! confined first, or given limits, is started by [`clone`](self::clone), which shares the host's memory until the program runs.
+//! No worker is started by a fork: that copies the host's page tables, which takes some 40 ms for each GiB that it uses, and blocks
+//! its other threads for that long. A trusted worker is started by the standard library, which then uses `posix_spawn`. A worker that
+//! needs confinement or limits is started by [`clone`](self::clone), which shares the host's memory until the program runs.
 
 #[cfg(target_os = "linux")]
 mod clone;
@@ -32,7 +32,7 @@ pub(crate) use clone::{Failed, attempt};
 #[cfg(target_os = "linux")]
 pub(crate) use sys::{MountAttributes, add_landlock_rule, restrict_by_landlock, set_mount_attributes};
 
-/// What to run, with which arguments, variables and standard input. Nothing else is handed over.
+/// The program to run, with its arguments, variables and standard input. It inherits nothing else.
 pub(crate) struct Program {
     pub(crate) path: PathBuf,
     pub(crate) argument: PathBuf,
@@ -40,7 +40,7 @@ pub(crate) struct Program {
     pub(crate) stdin: OwnedFd,
 }
 
-/// A child that was started, and is on the kernel's table until it is waited for.
+/// A child that was started and was not reaped yet.
 #[derive(Debug)]
 pub(crate) struct Started {
     pid: Pid,
@@ -54,13 +54,13 @@ impl Started {
         self.pid
     }
 
-    /// Whether it is the first process of a PID namespace: with it all others in there end.
+    /// Whether it is the first process of a PID namespace: all others in the namespace end with it.
     pub(crate) fn owns_processes(&self) -> bool {
         self.owns_processes
     }
 
-    /// Waits for its end and takes it off the kernel's table. How it ended is not known where the host ignores SIGCHLD: then the
-    /// kernel does that by itself.
+    /// Waits for its end and reaps it. Its status is not known if the host ignores SIGCHLD: then the kernel reaps it by
+    /// itself.
     pub(crate) fn wait(&self) -> Option<ExitStatus> {
         use std::os::unix::process::ExitStatusExt;
 
@@ -77,28 +77,28 @@ impl Started {
 /// Turns the started child into a value that ends it when dropped.
 type Own = Box<dyn FnOnce(Started) -> Process + Send>;
 
-/// Who asks the kernel to tell the guard of the host's end, and to leave to it what its worker starts.
+/// Who asks the kernel to signal the guard when the host ends, and to make it the parent of orphaned descendants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tie {
+pub(crate) enum GuardSetup {
     /// The guard itself, as `guard.py` does where it can.
     ByGuard,
-    /// We, before its program runs.
+    /// The child, before its program runs.
     BeforeExec,
 }
 
 struct Job {
     program: Program,
     sandbox: Sandbox,
-    tie: Tie,
+    setup: GuardSetup,
     own: Own,
     reply: oneshot::Sender<io::Result<Process>>,
 }
 
-/// Starts a worker's guard in its sandbox. If the future is dropped meanwhile, the child is ended.
-pub(crate) async fn spawn(program: Program, sandbox: Sandbox, tie: Tie, own: Own) -> io::Result<Process> {
+/// Starts a worker's guard in its sandbox. If the future is dropped before it is done, the child is ended.
+pub(crate) async fn spawn(program: Program, sandbox: Sandbox, setup: GuardSetup, own: Own) -> io::Result<Process> {
     let gone = || io::Error::other("the thread that starts workers has ended");
     let (reply, answer) = oneshot::channel();
-    spawner()?.send(Job { program, sandbox, tie, own, reply }).map_err(|_| gone())?;
+    spawner()?.send(Job { program, sandbox, setup, own, reply }).map_err(|_| gone())?;
     answer.await.map_err(|_| gone())?
 }
 
@@ -109,17 +109,17 @@ fn spawner() -> io::Result<&'static Sender<Job>> {
     }
     let (sender, jobs) = mpsc::channel::<Job>();
     std::thread::Builder::new().name("bivium-spawner".to_owned()).spawn(move || {
-        for Job { program, sandbox, tie, own, reply } in jobs {
-            // Nobody there to take it: dropping it ends it.
-            drop(reply.send(start(program, &sandbox, tie).map(own)));
+        for Job { program, sandbox, setup, own, reply } in jobs {
+            // If nobody waits for the process any more, dropping it ends it.
+            drop(reply.send(start(program, &sandbox, setup).map(own)));
         }
     })?;
-    // If two callers came here at once, the thread of the second ends with its sender.
+    // If two callers do this at the same time, the thread of the second ends with its sender.
     Ok(SPAWNER.get_or_init(|| sender))
 }
 
-fn start(program: Program, sandbox: &Sandbox, tie: Tie) -> io::Result<Started> {
-    if sandbox.is_open() && tie == Tie::ByGuard {
+fn start(program: Program, sandbox: &Sandbox, setup: GuardSetup) -> io::Result<Started> {
+    if sandbox.is_open() && setup == GuardSetup::ByGuard {
         return start_as_it_is(program);
     }
     #[cfg(target_os = "linux")]
@@ -146,10 +146,10 @@ fn start_as_it_is(program: Program) -> io::Result<Started> {
 }
 
 fn spawned(mut child: std::process::Child) -> io::Result<Started> {
-    // A child's id is positive.
+    // The id of a child is positive.
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
     let output = child.stdout.take().zip(child.stderr.take());
-    // The standard library neither waits for a child that is dropped nor ends it.
+    // The standard library neither reaps nor ends a child that is dropped.
     Ok(Started { pid, owns_processes: false, output: output.map(|(stdout, stderr)| (stdout.into(), stderr.into())) })
 }
 
@@ -159,8 +159,8 @@ fn start_with_limits(program: Program, sandbox: &Sandbox) -> io::Result<Started>
 
     let limits = sandbox.limits();
     let mut command = command(program);
-    // SAFETY: the closure runs in the child between fork and exec, where other threads' locks may be held for ever. It takes none
-    // and does not allocate: plain system calls; its errors are numbers.
+    // SAFETY: the closure runs in the child between fork and exec, where locks of other threads may be held for ever. It takes no
+    // lock and does not allocate: it makes only system calls, and its errors are numbers.
     unsafe {
         command.pre_exec(move || Sandbox::apply(&limits));
     }

@@ -1,4 +1,4 @@
-//! System calls that no library wraps, for a child that must not allocate.
+//! System calls without a wrapper in a library, for a child that must not allocate.
 
 use std::ffi::CStr;
 use std::io;
@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
 
-/// What a mount does not let anybody do.
+/// What is forbidden on a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MountAttributes {
     pub(crate) read_only: bool,
@@ -14,7 +14,7 @@ pub(crate) struct MountAttributes {
     pub(crate) no_programs: bool,
 }
 
-/// Sets them on a mount, and on those below it if `recursive`. Programs there never run as their owner.
+/// Sets them on a mount, and on the mounts below it if `recursive`. Set-user-ID has no effect there.
 pub(crate) fn set_mount_attributes(at: &CStr, attributes: MountAttributes, recursive: bool) -> Result<(), Errno> {
     let of = |is: bool, bit: u64| if is { bit } else { 0 };
     let set = libc::MOUNT_ATTR_NOSUID
@@ -23,7 +23,7 @@ pub(crate) fn set_mount_attributes(at: &CStr, attributes: MountAttributes, recur
         | of(attributes.no_programs, libc::MOUNT_ATTR_NOEXEC);
     let given = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: 0, userns_fd: 0 };
     let flags = if recursive { libc::AT_RECURSIVE } else { 0 };
-    // SAFETY: the kernel reads the path and the structure, whose size is told, and keeps neither.
+    // SAFETY: the kernel reads the path and the structure, whose size is given, and keeps neither.
     done(unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
@@ -36,7 +36,7 @@ pub(crate) fn set_mount_attributes(at: &CStr, attributes: MountAttributes, recur
     })
 }
 
-/// Lets those whom the ruleset will restrict do this with what lies beneath an open path.
+/// Allows the processes that the ruleset will restrict this access beneath an open path.
 pub(crate) fn add_landlock_rule(ruleset: BorrowedFd<'_>, path: BorrowedFd<'_>, allowed: u64) -> Result<(), Errno> {
     const PATH_BENEATH: libc::c_int = 1;
 
@@ -48,15 +48,15 @@ pub(crate) fn add_landlock_rule(ruleset: BorrowedFd<'_>, path: BorrowedFd<'_>, a
     }
 
     let rule = PathBeneath { allowed, path: path.as_raw_fd() };
-    // SAFETY: the kernel reads the structure, whose form goes with the kind of rule, and keeps nothing.
+    // SAFETY: the kernel reads the structure, which has the layout for this kind of rule, and keeps nothing.
     done(unsafe {
         libc::syscall(libc::SYS_landlock_add_rule, ruleset.as_raw_fd(), PATH_BENEATH, std::ptr::from_ref(&rule), 0)
     })
 }
 
-/// Restricts this process by a ruleset, for good.
+/// Restricts this process by a ruleset. This cannot be undone.
 pub(crate) fn restrict_by_landlock(ruleset: BorrowedFd<'_>) -> Result<(), Errno> {
-    // SAFETY: two numbers.
+    // SAFETY: the arguments are numbers.
     done(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) })
 }
 

@@ -1,7 +1,7 @@
-//! [`Flight`]: one request to a worker that runs the plugin's code, from its first byte to its last.
+//! [`InFlight`]: one request to a worker that runs the plugin's code, from its first byte to its last.
 //!
-//! A flight that nobody waits for any more is brought down: its call is cancelled in the worker, and a worker that
-//! does not obey is ended. Until then the flight keeps its place, so that the next call finds a worker that is free.
+//! When nobody waits for a request any more, it is stopped: its call is cancelled in the worker, and if the call does not end, the
+//! worker is ended. Until then the request keeps its place, so that the next call finds a worker that is free.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,41 +19,41 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::call::answer::{Answer, decode};
 use crate::call::payload::receive;
-use crate::process::ending::Because;
+use crate::process::ending::EndReason;
 use crate::process::stat::Stat;
 use crate::wire::client::{Connection, broken};
 use crate::wire::{ErrorReply, Reply, WireError};
 use crate::worker::Shared;
 
-/// How long a cancelled call may take to end before its worker is. The worker itself gives the plugin a fifth of a
-/// second to end in good order, then raises an exception in it.
+/// How long a cancelled call may take to end before its worker is ended. The worker itself gives the plugin a fifth of a
+/// second to end by itself, then raises an exception in it.
 const STOP_TIME: Duration = Duration::from_secs(2);
 
-/// How long to wait for news of a worker's end after its connection broke.
+/// How long to wait for the report of a worker's end after its connection broke.
 const NEWS_TIME: Duration = Duration::from_secs(1);
 
 type Pending = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>;
 
-pub(crate) struct Flight {
+pub(crate) struct InFlight {
     worker: Arc<Shared>,
     call: CallId,
-    /// For the host's own work on what comes back.
+    /// For the host's own work on the reply.
     pace: Pace,
     state: State,
     lent: Lent,
-    /// Its place in the worker. None only in what is left behind when it is brought down.
+    /// Its place in the worker. None only after the request has ended.
     place: Option<OwnedSemaphorePermit>,
     stopping: bool,
 }
 
-/// The files that the plugin may be reading.
+/// The files that the plugin may read during the call.
 #[derive(Default)]
 pub(crate) struct Lent {
-    /// As the call has them, and as they are handed back.
+    /// The blobs of the call, as they are handed back.
     pub(crate) blobs: Vec<Blob>,
-    /// As the plugin has them: the same, or other names for them where it may read no others. Only to be kept.
+    /// The blobs as the plugin sees them: the same, or other names of the files where it may read only these. Kept until the call ends.
     pub(crate) _shown: Vec<Blob>,
-    /// The request itself, where it lies in a file.
+    /// The request itself, if it is in a file.
     pub(crate) _request: Option<Blob>,
 }
 
@@ -70,12 +70,12 @@ enum State {
 pub(crate) enum Stopped {
     /// The plugin's code ended.
     InOrder,
-    /// The worker was ended; what of that did not go as it should.
+    /// The worker was ended; contains what went wrong with that, if anything.
     ByForce(Option<String>),
 }
 
 impl Stopped {
-    /// The error that interrupted the call, telling how.
+    /// The error that interrupted the call, with how it was stopped.
     pub(crate) fn explain(self, error: PluginError) -> PluginError {
         match self {
             Self::InOrder => error,
@@ -92,8 +92,8 @@ impl Stopped {
     }
 }
 
-impl Flight {
-    /// Sends a request. Call with a place in the worker.
+impl InFlight {
+    /// Sends a request, which has a place in the worker.
     pub(crate) async fn begin(
         worker: &Arc<Shared>,
         call: CallId,
@@ -104,9 +104,9 @@ impl Flight {
     ) -> Result<Self> {
         let mut connection = match worker.client.for_call().await {
             Ok(connection) => connection,
-            Err(error) => return Err(crash_behind(worker, error, "before the call could begin").await),
+            Err(error) => return Err(crash_or(worker, error, "before the call could begin").await),
         };
-        // Before it is sent: a short call may have printed and ended by the time that this thread goes on.
+        // Before it is sent: a short call may have printed and ended before this thread continues.
         worker.running(call, true);
         let answer = Box::pin(connection.send(request));
         let state = State::Sent(answer, connection);
@@ -121,25 +121,25 @@ impl Flight {
         &self.pace
     }
 
-    /// Makes a payload of a result. `is_long` tells that its text was.
+    /// Makes a payload of a result. `is_long` says whether its text was long.
     pub(crate) async fn receive(&mut self, reply: Reply, is_long: bool) -> Result<Payload> {
         let Shared { area, limits, .. } = &*self.worker;
         receive(reply, is_long, &self.lent.blobs, area, *limits, &self.pace).await
     }
 
-    /// What an error of the worker's is for the host, after its denial was recorded.
-    pub(crate) fn told(&self, error: WireError) -> PluginError {
-        self.worker.denials.told(Some(self.call), error)
+    /// Converts an error of the worker, after its denial was recorded.
+    pub(crate) fn convert(&self, error: WireError) -> PluginError {
+        self.worker.denials.recorded(Some(self.call), error)
     }
 
-    /// The error that a reply without success tells.
+    /// The error in a reply whose status is not success.
     pub(crate) async fn error(&mut self) -> PluginError {
         let body = match self.body().await {
             Ok(body) => body,
             Err(error) => return error,
         };
         match decode::<ErrorReply, _>(body, Answer::Error, self.worker.limits.document, &self.pace).await {
-            Ok(reply) => self.told(reply.error),
+            Ok(reply) => self.convert(reply.error),
             Err(error) => error,
         }
     }
@@ -147,7 +147,7 @@ impl Flight {
     /// Waits for the head of the reply.
     pub(crate) async fn head(&mut self) -> Result<StatusCode> {
         let State::Sent(answer, connection) = &mut self.state else {
-            return Err(PluginError::internal("the head of a reply was asked for twice"));
+            return Err(PluginError::internal("the head of a reply was requested twice"));
         };
         let answered = tokio::select! {
             biased;
@@ -166,7 +166,7 @@ impl Flight {
         }
     }
 
-    /// The next piece of the body; none at its end, when the connection has been kept for the next call.
+    /// The next piece of the body; None at its end, after the connection was kept for the next call.
     pub(crate) async fn piece(&mut self) -> Result<Option<Bytes>> {
         loop {
             let State::Reading(body, connection) = &mut self.state else { return Ok(None) };
@@ -186,7 +186,7 @@ impl Flight {
                     if let State::Reading(_, connection) = std::mem::replace(&mut self.state, State::Over) {
                         self.worker.client.keep(connection);
                     }
-                    self.land();
+                    self.release_place();
                     return Ok(None);
                 }
             }
@@ -199,7 +199,7 @@ impl Flight {
         let Some(first) = self.piece().await? else { return Ok(Bytes::new()) };
         let State::Reading(body, _) = &self.state else { return Ok(first) };
         if body.is_end_stream() {
-            // The usual case: the reply came in one piece, and is not copied.
+            // The usual case: the reply arrived in one piece, and is not copied.
             self.piece().await?;
             return Ok(first);
         }
@@ -213,18 +213,18 @@ impl Flight {
         Ok(whole.into())
     }
 
-    /// Cancels the call and waits until its code has ended; ends the worker if it does not. Goes on by itself if nobody waits
-    /// any more.
+    /// Cancels the call and waits until its code has ended; ends the worker if it does not. Continues in the background if this future
+    /// is dropped.
     pub(crate) async fn stop(self) -> Stopped {
         let runtime = self.worker.runtime.clone();
-        // An error means that the runtime ends, which ends the worker.
-        runtime.spawn(self.bring_down()).await.unwrap_or(Stopped::ByForce(None))
+        // An error means that the runtime is ending, which ends the worker.
+        runtime.spawn(self.stop_call()).await.unwrap_or(Stopped::ByForce(None))
     }
 
-    async fn bring_down(mut self) -> Stopped {
+    async fn stop_call(mut self) -> Stopped {
         self.stopping = true;
         if matches!(self.state, State::Broken) {
-            self.worker.condemn(Because::BrokeProtocol);
+            self.worker.end(EndReason::BrokeProtocol);
         }
         let worker = Arc::clone(&self.worker);
         let path = format!("/cancel?call={}", self.call);
@@ -235,7 +235,7 @@ impl Flight {
             }
             while let Ok(Some(_)) = self.piece().await {}
         };
-        // Whether the cancel is answered does not matter: what counts is that the call ends.
+        // It does not matter whether the cancel request is answered, only whether the call ends.
         let both = async {
             tokio::pin!(cancel);
             tokio::pin!(drain);
@@ -245,69 +245,69 @@ impl Flight {
             }
         };
         let in_time = tokio::time::timeout(STOP_TIME, both).await.is_ok();
-        if in_time && worker.ending().is_none() && !worker.is_condemned() {
+        if in_time && worker.ending().is_none() && !worker.is_ending() {
             return Stopped::InOrder;
         }
-        worker.condemn(Because::DidNotStop);
+        worker.end(EndReason::DidNotStop);
         let trouble = worker.ended().await.trouble();
         self.state = State::Over;
-        self.land();
+        self.release_place();
         Stopped::ByForce(trouble)
     }
 
-    /// A reply that cannot be read: the worker's end, unless it is the plugin's result that is unfit.
+    /// A reply that cannot be read. The worker is ended, unless only the plugin's result is invalid.
     pub(crate) fn unreadable<T>(&mut self, error: PluginError) -> Result<T> {
         if error.code() == ErrorCode::Protocol { self.lost(error) } else { Err(error) }
     }
 
-    /// A reply that breaks the protocol ends the flight and the worker: what else it does cannot be known.
+    /// A reply that breaks the protocol ends the request and the worker, whose state is unknown then.
     pub(crate) fn lost<T>(&mut self, error: PluginError) -> Result<T> {
         self.state = State::Over;
-        self.worker.condemn(Because::BrokeProtocol);
-        self.land();
+        self.worker.end(EndReason::BrokeProtocol);
+        self.release_place();
         Err(error)
     }
 
     async fn broke<T>(&mut self, error: hyper::Error) -> Result<T> {
-        // Whoever waits here may give up; what broke is not asked again.
+        // This future may be dropped while it waits; then the broken connection must not be used again.
         self.state = State::Broken;
-        let error = crash_behind(&self.worker, broken(error), "in the middle of a call").await;
+        let error = crash_or(&self.worker, broken(error), "in the middle of a call").await;
         self.lost(error)
     }
 
-    fn land(&mut self) {
+    fn release_place(&mut self) {
         self.worker.running(self.call, false);
         self.place = None;
     }
 }
 
-/// The crash that broke a connection, or `error` if there was none. A worker that ends takes its connections with it,
-/// a little before we hear of its end.
-async fn crash_behind(worker: &Shared, error: PluginError, when: &str) -> PluginError {
+/// The crash that broke a connection, or `error` if there was none. When a worker ends, its connections break a little before
+/// the host learns of its end.
+async fn crash_or(worker: &Shared, error: PluginError, when: &str) -> PluginError {
     if let Ok(crashed) = tokio::time::timeout(NEWS_TIME, worker.crashed(when)).await {
         return crashed;
     }
     if Stat::of(worker.pid).is_none() {
-        // It has ended, but its guard has not said how: it may be stopped. Told to end, it is woken, or else killed.
+        // It has ended, but its guard has not reported how: the guard may be stopped. This makes it continue, or kills it.
         worker.guard_channel.release();
         return worker.crashed(when).await;
     }
-    worker.condemn(Because::BrokeProtocol);
+    worker.end(EndReason::BrokeProtocol);
     error
 }
 
-impl Drop for Flight {
+impl Drop for InFlight {
     fn drop(&mut self) {
         if matches!(self.state, State::Over) {
             return;
         }
         if self.stopping {
-            // The runtime that brought it down is ending.
-            self.worker.condemn(Because::RuntimeEnded);
+            // The runtime that was stopping it is ending.
+            self.worker.end(EndReason::RuntimeEnded);
             return;
         }
         let state = std::mem::replace(&mut self.state, State::Over);
-        let flight = Self {
+        let in_flight = Self {
             worker: Arc::clone(&self.worker),
             call: self.call,
             pace: Pace::endless(),
@@ -316,6 +316,6 @@ impl Drop for Flight {
             place: self.place.take(),
             stopping: true,
         };
-        self.worker.runtime.spawn(flight.bring_down());
+        self.worker.runtime.spawn(in_flight.stop_call());
     }
 }

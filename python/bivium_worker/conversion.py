@@ -1,7 +1,7 @@
-"""Arguments in the forms that a method's types want: a file as its bytes or its path, a list as a tuple or a set.
+"""Converts arguments to the types of a method's parameters: a file to its bytes or its path, a list to a tuple or a set.
 
-What is of one of a parameter's types stays as it is: a file, which is a `Blob` and so a `str`, where `str` is among them. What no
-type of a parameter has a form for stays as well: whether the method takes it is the method's to say.
+A value that already has one of the parameter's types is not changed: for example a file, which is a `Blob` and so a `str`, if
+`str` is among the types. A value that can be converted to none of the types is passed on unchanged; the method may refuse it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from .blobs import Blob
 from .errors import WorkerError
 
 MADE = (tuple, set, frozenset)
-"""What a list becomes."""
+"""The types that a list can be converted to."""
 LISTS = (list, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
 OBJECTS = (dict, collections.abc.Mapping)
 
 
 def forms(kind) -> list[tuple]:
-    """The types of a union, or the one type, each with its arguments."""
+    """The types of a union, or the single type, each with its type arguments."""
     kind = optional(kind, "__supertype__", kind)
     origin, given = typing.get_origin(kind), typing.get_args(kind)
     if optional(kind, "__metadata__") is not None:
@@ -33,7 +33,7 @@ def forms(kind) -> list[tuple]:
 
 
 def wants(kind) -> bool:
-    """Whether a type has something in it that is no plain data."""
+    """Whether values of this type may need a conversion: the type contains something that is not plain JSON data."""
     return any(
         is_one(form, (bytes, *MADE)) or path_of(form) is not None or is_one(form, LISTS + OBJECTS) and any(map(wants, given))
         for form, given in forms(kind)
@@ -41,12 +41,12 @@ def wants(kind) -> bool:
 
 
 def is_one(form, kinds: tuple) -> bool:
-    """Whether a type is one of these. No code of the plugin's compares them."""
+    """Whether a type is one of these. Compares by identity, which runs no code of the plugin."""
     return any(form is kind for kind in kinds)
 
 
 def path_of(form):
-    """The class of paths that a type names, if it names one."""
+    """The class to make a path with, if the type is a path type."""
     pathlib = sys.modules.get("pathlib")
     if form is os.PathLike:
         import pathlib
@@ -55,29 +55,29 @@ def path_of(form):
     return pathlib.Path if form is os.PathLike else form
 
 
-class Fitting:
-    """Makes the arguments of one call. The files in them have `most` bytes together, where they are read."""
+class Converter:
+    """Converts the arguments of one call. At most `most` bytes are read from files, all arguments together."""
 
     def __init__(self, most: int) -> None:
         self._most = self._left = most
 
     def argument(self, name: str, kind, value):
-        """One argument in the form that is wanted, if any is."""
+        """One argument, converted to the parameter's type if it has one."""
         if kind is None:
             return value
         try:
-            return self._fitted(kind, value)
-        except TypeError as error:  # what cannot be in a set
-            raise WorkerError("invalid-input", "the argument %r becomes no set: %s" % (name, error)) from None
+            return self._converted(kind, value)
+        except TypeError as error:  # an item that a set cannot contain
+            raise WorkerError("invalid-input", "the argument %r cannot be converted to a set: %s" % (name, error)) from None
         except TooLarge:
             raise WorkerError(
                 "resource-exhausted",
-                "the argument %r wants the bytes of its files, and those of the call are more than %d together: raise "
+                "the argument %r needs the bytes of its files, and the files of the call have more than %d bytes together: raise "
                 "`limits.payload_mb`, or give the parameter the type bivium_worker.Blob, which can be read in parts"
                 % (name, self._most),
             ) from None
 
-    def _fitted(self, kind, value):
+    def _converted(self, kind, value):
         wanted = forms(kind)
         if isinstance(value, str):
             return self._text(value, [form for form, _ in wanted])
@@ -90,7 +90,7 @@ class Fitting:
         elif type(value) is dict:
             given = next((given for form, given in wanted if is_one(form, OBJECTS)), ())
             if len(given) == 2 and wants(given[1]):
-                return {key: self._fitted(given[1], item) for key, item in value.items()}
+                return {key: self._converted(given[1], item) for key, item in value.items()}
         return value
 
     def _text(self, value: str, wanted: list):
@@ -107,10 +107,10 @@ class Fitting:
         return value
 
     def _items(self, values: list, form, given: tuple) -> list:
-        """The items of a list, each in the form that is wanted."""
+        """The items of a list, each converted to its type."""
         if form is tuple and given[-1:] != (Ellipsis,):
-            return [self._fitted(*one) for one in zip(given, values)] if len(given) == len(values) else values
-        return [self._fitted(given[0], item) for item in values] if given and wants(given[0]) else values
+            return [self._converted(*one) for one in zip(given, values)] if len(given) == len(values) else values
+        return [self._converted(given[0], item) for item in values] if given and wants(given[0]) else values
 
     def _contents(self, blob: Blob) -> bytes:
         with blob.open() as file:

@@ -1,8 +1,8 @@
-"""The lane: the main thread, where calls arrive, and with a `concurrency` of 1 run.
+"""The dispatcher: the main thread's loop, which reads calls and, with a `concurrency` of 1, runs them.
 
-It reads calls from the connections that the control thread has handed over, and answers them itself: a call
-crosses no thread on its way in or out. Two calls that arrive together run one after the other; the second stays in
-its socket. With a `concurrency` above 1 the lane only reads, and a fixed set of threads runs.
+It reads calls from the connections that the control thread has handed over, and answers them itself, so that a call
+needs no switch of threads. Two calls that arrive together run one after the other; the second waits in
+its socket. With a `concurrency` above 1 the dispatcher only reads, and a fixed set of threads runs the calls.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from .codec import decode, listed
 from .control import Control
 from .errors import STATUS, WorkerError, complain, describe, text_of
 from .executor import Executor
-from .outlet import Abandoned, compact, patience, send
+from .replies import SendTimeout, compact, send, timeout_after
 from .poller import Poller
 from .wire import Closed, Connection, Refused, Request, reply
 
 FINISH_S = 5.0
-"""How long running calls may take when the worker is told to end."""
+"""How long running calls may take to end when the worker is told to stop."""
 
 
-class Lane:
+class Dispatcher:
     """The main thread's loop."""
 
     def __init__(self, control: Control, executor: Executor, plugin, settings, calls: Calls) -> None:
@@ -51,24 +51,24 @@ class Lane:
         }
 
     def adopt(self, connection: Connection, request: Request) -> None:
-        """Takes over a connection, with a request that has arrived on it. From the control thread."""
+        """Takes over a connection, with a request that has arrived on it. Called on the control thread."""
         self._inbox.put((connection, request))
-        self._rouse()
+        self._wake_up()
 
     def stop(self, *_signal) -> None:
         """Ends the loop after the running call. Also a signal handler."""
         self._stopping = True
-        self._rouse()
+        self._wake_up()
 
-    def let_go(self) -> None:
-        """In a process that the plugin forked: closes what is the lane's. Its connections are the control's to close."""
+    def close_in_child(self) -> None:
+        """In a process that the plugin forked: closes the poller and the pipe. `Control` closes the connections."""
         self._poller.close()
         os.close(self._wake)
         os.close(self._waker)
         self._waker = -1
 
     def run(self) -> None:
-        """Serves until told to stop, then runs the plugin's `cleanup` if nobody has."""
+        """Serves until told to stop, then runs the plugin's `cleanup` unless it ran already."""
         if self._settings.concurrency > 1:
             for number in range(self._settings.concurrency):
                 name = "bivium-call-%d" % number
@@ -87,7 +87,7 @@ class Lane:
                         self._connections[connection.fd] = connection
                         self._poller.add(connection.fd)
                         self._serve(connection, request)
-                        # Else the last request, which may be large, would be kept until the next.
+                        # Otherwise the last request, which may be large, would stay in memory until the next.
                         del connection, request
                 elif fd in self._connections:
                     self._receive(self._connections[fd])
@@ -95,14 +95,14 @@ class Lane:
         self._end()
 
     def _ready(self) -> list[int]:
-        """Waits for what there is to read; meanwhile the plugin's tasks run, if it has an event loop here."""
+        """Waits for something to read. Meanwhile the plugin's asyncio tasks run, if its event loop is on this thread."""
         timeout = self._timeout()
         if self._executor.loops.is_idle_here:
             self._executor.loops.turn(self._poller.fileno(), timeout)
             timeout = 0
         return self._poller.wait(timeout)
 
-    def _rouse(self) -> None:
+    def _wake_up(self) -> None:
         try:
             os.write(self._waker, b"\0")
         except (BlockingIOError, OSError):
@@ -138,7 +138,7 @@ class Lane:
                 given, blobs = decode(request.body, self._settings.max_request_bytes)
                 call = self._call(given, blobs, str(given.get("method") or "execute"))
                 if self._threads:
-                    # Not read from while a thread owns it.
+                    # Not read from while a call thread uses it.
                     self._poller.remove(connection.fd)
                     self._jobs.put((connection, call, request.path, given.get("unary") is True))
                 else:
@@ -150,10 +150,10 @@ class Lane:
                 hook = self._hooks[request.path]
                 self._executor.hook(connection, call, lambda call: hook(call, given))
             else:
-                send(connection.sock, self._control.answer(request), patience(self._settings.request_timeout_s))
+                send(connection.sock, self._control.answer(request), timeout_after(self._settings.request_timeout_s))
         except WorkerError as error:
             self._fail(connection, error)
-        except (Closed, Abandoned):
+        except (Closed, SendTimeout):
             self._close(connection)
 
     def _execute(self, connection: Connection, call: Call, path: str, unary: bool) -> None:
@@ -163,7 +163,7 @@ class Lane:
             self._executor.stream(connection, call, unary)
 
     def _work(self) -> None:
-        """A call thread: one job after another."""
+        """The loop of a call thread: runs one call after another."""
         while True:
             job = self._jobs.get()
             if job is None:
@@ -172,9 +172,9 @@ class Lane:
             try:
                 self._execute(connection, call, path, unary)
                 self._poller.add(connection.fd)
-            except (Closed, Abandoned):
+            except (Closed, SendTimeout):
                 self._close(connection)
-            except BaseException as error:  # a thread less would be a call less for ever
+            except BaseException as error:  # the thread must not end: its place for a call would be lost
                 complain("a call thread: %s" % describe(error).get("traceback", error))
                 self._close(connection)
             del job, connection, call
@@ -184,7 +184,7 @@ class Lane:
         if ident is None:
             ident = "%s-%d" % (method, time.monotonic_ns())
         if not isinstance(ident, str) or not 0 < len(ident) <= 128:
-            raise WorkerError("protocol", "the request's 'call' is no id")
+            raise WorkerError("protocol", "the request's 'call' is not a string of 1 to 128 characters")
         if kwargs is not None and not isinstance(kwargs, dict):
             raise WorkerError("protocol", "the request's 'kwargs' is not an object")
         envelope = given.get("envelope")
@@ -195,11 +195,11 @@ class Lane:
         return call
 
     def _fail(self, connection: Connection, error: WorkerError) -> None:
-        """Answers a request that became no call."""
+        """Answers a request that could not become a call."""
         body = compact({"error": describe(error)})
         try:
-            send(connection.sock, reply(STATUS[error.code], body), patience(self._settings.request_timeout_s))
-        except (Closed, Abandoned):
+            send(connection.sock, reply(STATUS[error.code], body), timeout_after(self._settings.request_timeout_s))
+        except (Closed, SendTimeout):
             self._close(connection)
 
     def _refuse(self, connection: Connection, refused: Refused) -> None:
@@ -228,7 +228,7 @@ class Lane:
                 text = "`initialize` of the class does not take the configuration: write `def initialize(self, config)`"
                 raise WorkerError("invalid-config", text) from error
             except Exception as error:
-                # Python's words for a wrong value, and the plugin's own: here the value is the configuration.
+                # These errors mean a wrong value, and here the value is the configuration.
                 wrong = isinstance(error, (KeyError, TypeError, ValueError))
                 if not wrong and self._plugin.describe(error)["code"] not in ("invalid-config", "invalid-input"):
                     raise
@@ -264,6 +264,6 @@ class Lane:
         if not self._cleaned:
             try:
                 self._cleanup(Call("cleanup", "cleanup", [], {}, []), {})
-            except BaseException as error:  # the plugin's; we end either way
+            except BaseException as error:  # the plugin's error; the worker ends anyway
                 complain("the plugin's cleanup() failed: %s" % describe(error).get("traceback", error))
         self._executor.loops.close()

@@ -1,26 +1,26 @@
-//! [`starved`]: whether a worker did not start since `limits.memory_mb` is too low for it.
+//! [`name_memory_limit`]: finds out whether a worker did not start because `limits.memory_mb` is too low for it.
 //!
-//! The limit holds from before the interpreter begins, so that the want of memory shows in whatever comes first: the linker, the
-//! interpreter, the worker's own modules, the plugin's.
+//! The limit is set before the interpreter starts, so the error may come from the dynamic linker, the interpreter, the worker's
+//! own modules or the plugin's modules.
 
 use bivium_interface::manifest::Limits;
 use bivium_interface::{ErrorCode, PluginError};
 
-/// What the last words of a worker say of memory: as a line's beginning, or anywhere in it.
+/// How the last output of a worker mentions memory: at the beginning of a line, or anywhere in it.
 const BEGINNINGS: &[&str] = &["MemoryError", "object type name: MemoryError", "OSError: [Errno 12]"];
 const PARTS: &[&str] = &["cannot allocate memory", "cannot map zero-fill pages", "failed to map segment"];
-/// A thread's stack is memory, too. Another limit may be behind it.
+/// A thread's stack needs memory, too. Another limit may also be the cause.
 const NO_THREAD: &str = "can't start new thread";
 
-/// The error of a start, told as the limit's where that is behind it.
-pub(crate) fn starved(error: PluginError, limits: &Limits) -> PluginError {
+/// The error of a start: one that names the limit if that is the cause, otherwise the error itself.
+pub(crate) fn name_memory_limit(error: PluginError, limits: &Limits) -> PluginError {
     let Some(limit) = limits.memory_mb.filter(|_| lacked_memory(&error, limits)) else { return error };
     let message = format!("the worker does not start with {limit} MiB of memory (limits.memory_mb)");
-    let starved = PluginError::resource_exhausted(message)
+    let low = PluginError::resource_exhausted(message)
         .with_help("raise `limits.memory_mb` in its manifest, or in the host's policy if that is lower");
     match error.failure() {
-        Some(failure) => starved.with_failure(failure.clone()),
-        None => starved,
+        Some(failure) => low.with_failure(failure.clone()),
+        None => low,
     }
 }
 
@@ -45,12 +45,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_speaks_of_memory_is_told_as_the_limits() {
+    fn only_errors_about_memory_name_the_limit() {
         let mut limits = Limits::default();
         limits.memory_mb = Some(8);
         let code = |said: &str, limits: &Limits| {
             let failure = Failure::new("exit status 1", "").with_traceback(said);
-            starved(PluginError::crashed("the worker exited").with_failure(failure), limits).code()
+            name_memory_limit(PluginError::crashed("the worker exited").with_failure(failure), limits).code()
         };
         for said in [
             "python3: error while loading shared libraries: libpython3.11.so.1.0: cannot map zero-fill pages",
@@ -68,6 +68,6 @@ mod tests {
         limits.processes = Some(4);
         assert_eq!(code("RuntimeError: can't start new thread", &limits), ErrorCode::Crashed);
         let denied = PluginError::denied("no").with_failure(Failure::new("", "").with_traceback("MemoryError"));
-        assert_eq!(starved(denied, &limits).code(), ErrorCode::Denied);
+        assert_eq!(name_memory_limit(denied, &limits).code(), ErrorCode::Denied);
     }
 }

@@ -1,4 +1,4 @@
-"""The writing half of a connection: whole replies, and replies that are a stream of events."""
+"""Sending replies: whole ones, and replies that are a stream of events."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from .errors import clip
 from .wire import STREAM_HEAD, Closed
 
 PROGRESS_S = 0.05
-"""At most twenty progress events a second travel; the newest replaces those in between."""
+"""The least time between two progress events: at most twenty a second are sent, and the newest replaces those in between."""
 
 FINISH_S = 1.0
-"""How long the end of a cancelled stream may wait for a reader that has stopped reading."""
+"""How long the last event of a cancelled stream waits for a reader that has stopped reading."""
 
 CHECK_S = 0.05
 
 
-class Abandoned(Exception):
-    """The reader kept us waiting for too long; `rest` is what it has not taken."""
+class SendTimeout(Exception):
+    """The reader did not read for too long; `rest` is what was not sent."""
 
     def __init__(self, rest) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Abandoned(Exception):
 
 
 def send(sock: socket.socket, data, give_up) -> None:
-    """Sends all of `data`, waiting for the reader until `give_up()` is true. Raises `Closed` or `Abandoned`."""
+    """Sends all of `data`. Waits for the reader until `give_up()` is true. Raises `Closed` or `SendTimeout`."""
     rest = push(sock, data)
     if not rest:
         return
@@ -40,12 +40,12 @@ def send(sock: socket.socket, data, give_up) -> None:
         poll.poll(CHECK_S * 1000)
         left = push(sock, rest)
         if len(left) == len(rest) and give_up():
-            raise Abandoned(left)
+            raise SendTimeout(left)
         rest = left
 
 
 def push(sock: socket.socket, data):
-    """Sends what the socket takes now, and gives back the rest."""
+    """Sends what the socket accepts now, and returns the rest."""
     try:
         sent = sock.send(data)
     except (BlockingIOError, InterruptedError):
@@ -55,8 +55,8 @@ def push(sock: socket.socket, data):
     return b"" if sent == len(data) else memoryview(data)[sent:]
 
 
-def patience(seconds: float):
-    """A `give_up` that is true once the time is over."""
+def timeout_after(seconds: float):
+    """A `give_up` function for `send` that is true once the time is over."""
     until = time.monotonic() + seconds
     return lambda: time.monotonic() > until
 
@@ -64,8 +64,8 @@ def patience(seconds: float):
 class Events:
     """A reply that is a stream of events, one JSON object a line, each sent when it happens.
 
-    The plugin's thread writes chunks and waits for the reader, so that a slow one slows the plugin down. Progress
-    never waits: what cannot be sent now is overtaken by the next.
+    The plugin's thread writes chunks and waits for the reader, so that a slow reader slows the plugin down. Progress
+    events never wait: one that cannot be sent now is replaced by the next.
     """
 
     def __init__(self, sock: socket.socket, call: Call, later) -> None:
@@ -81,20 +81,21 @@ class Events:
         self._over = False
 
     def chunk(self, result: bytes, blobs: bytes, only: bool) -> None:
-        """One result, its key before it. After the `only` one of a call nobody cares for progress: it goes before, if it is due or not."""
+        """Sends one result; `result` includes its key. Before the `only` result of a call the newest progress is sent even if it is not
+        due: after the result nobody needs it."""
         event = b'{"event":"chunk","payload":{%s,"blobs":%s}}\n' % (result, blobs)
         with self._lock:
             before = self._progress() if only or time.monotonic() >= self._due else b""
             self._write(before + framed(event), lambda: self._call.cancelled)
 
     def finish(self, error: dict | None) -> None:
-        """The last event: done, or an error. The newest progress goes before it."""
+        """Sends the last event: `done` or an error. The newest progress is sent before it."""
         event = {"event": "done"} if error is None else {"event": "error", "error": error}
         with self._lock:
             self._over = True
             data = self._progress() + framed(compact(event) + b"\n") + b"0\r\n\r\n"
             cancelled = self._call.cancelled
-            self._write(data, patience(FINISH_S) if cancelled else lambda: self._call.cancelled)
+            self._write(data, timeout_after(FINISH_S) if cancelled else lambda: self._call.cancelled)
 
     def progressed(self) -> None:
         """Called when the call's progress has changed: sends it now, or soon."""
@@ -110,7 +111,7 @@ class Events:
         self._offer()
 
     def _offer(self) -> None:
-        # Whoever holds the lock writes a chunk, and looks at the progress for itself.
+        # A thread that holds the lock writes a chunk, and sends the progress itself.
         if not self._lock.acquire(False):
             return
         try:
@@ -122,12 +123,12 @@ class Events:
             self._lock.release()
 
     def _flush(self) -> bool:
-        """Whether nothing is left over from before: progress is not to pile up before a reader that sleeps."""
+        """Sends what is left over; returns whether all of it was sent. Progress must not pile up while the reader does not read."""
         self._rest = bytes(push(self._sock, self._rest)) if self._rest else b""
         return not self._rest
 
     def _progress(self) -> bytes:
-        """The newest progress as an event, unless it was told."""
+        """The newest progress as an event; empty if it was sent already."""
         newest = self._call.progress
         if newest is None or newest is self._told:
             return b""
@@ -140,8 +141,8 @@ class Events:
         self._rest = b""
         try:
             send(self._sock, data, give_up)
-        except Abandoned as abandoned:
-            self._rest = bytes(abandoned.rest)
+        except SendTimeout as error:
+            self._rest = bytes(error.rest)
             raise
 
 
@@ -151,5 +152,5 @@ def framed(data: bytes) -> bytes:
 
 
 def compact(value) -> bytes:
-    """Plain JSON, of what holds no lone surrogates."""
+    """Plain JSON as bytes. The value must contain no lone surrogates."""
     return json.dumps(value, separators=(",", ":")).encode("ascii")

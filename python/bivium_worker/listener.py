@@ -1,4 +1,4 @@
-"""The listening socket, through which connections come in as long as there are descriptors for them."""
+"""The listening socket. It keeps spare descriptors, so that the host can connect when the plugin has used up all others."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from .children import LOCK
 from .errors import complain
 
 SPARES = 2
-"""Descriptors kept for the host's next connections, where the plugin has used up all."""
+"""How many descriptors are kept for the host's next connections."""
 
 FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 PAUSE_S = 0.05
-"""After this time a connection is tried again that could not be taken."""
+"""After this time a connection that could not be accepted is tried again."""
 
 
-class Door:
-    """Used by the control thread; `fill_spares` by any."""
+class Listener:
+    """Used by the control thread; `fill_spares` by any thread."""
 
     def __init__(self, listener: socket.socket, poller, later) -> None:
-        self._listener = listener
+        self._socket = listener
         self._poller = poller
         self._later = later
         self._spares: list[int] = []
@@ -32,26 +32,26 @@ class Door:
 
     def open(self) -> None:
         """Begins to report connections."""
-        self._listener.setblocking(False)
+        self._socket.setblocking(False)
         self.fill_spares()
         self._poller.add(self.fd)
 
     def take(self, enter, make_room) -> bool:
-        """Hands the next connection's socket to `enter`. False if nobody waits, or nothing can be done about it now.
+        """Accepts the next connection and passes its socket to `enter`. False if none is waiting, or none can be accepted now.
 
-        `make_room` closes a connection that matters less, and says whether there was one.
+        `make_room` closes a connection that matters less, and returns whether there was one.
         """
         try:
-            # Both, so that no forked process gets a descriptor that nobody knows of yet.
+            # `accept` and `enter` together, so that no forked process inherits a descriptor that is not recorded yet.
             with LOCK:
-                enter(self._listener.accept()[0])
+                enter(self._socket.accept()[0])
             return True
         except BlockingIOError:
             return False
         except OSError as error:
             if error.errno not in FULL:
-                return True  # that one connection's fault; there may be others
-            # Where all descriptors are used up the kernel says so even if nobody waits.
+                return True  # this connection failed; there may be others
+            # If all descriptors are used up, the kernel says so even when no connection is waiting.
             if not self._is_awaited():
                 return False
             if self._give_spare() or make_room():
@@ -60,7 +60,7 @@ class Door:
             return False
 
     def fill_spares(self) -> None:
-        """Takes spare descriptors again, as far as there are any. To be called when one was given back."""
+        """Opens spare descriptors again, as far as the limit allows. To be called when a descriptor was closed."""
         with LOCK:
             try:
                 while len(self._spares) < SPARES:
@@ -68,8 +68,8 @@ class Door:
             except OSError:
                 pass
 
-    def let_go(self) -> None:
-        """In a process that the plugin forked: closes what is ours but the listener."""
+    def close_in_child(self) -> None:
+        """In a process that the plugin forked: closes the spare descriptors. The socket itself is closed elsewhere."""
         for number in self._spares:
             os.close(number)
 
@@ -86,9 +86,9 @@ class Door:
             return False
 
     def _pause(self, error: OSError) -> None:
-        """Reports no connections for a moment: the same one would be reported all the time."""
+        """Stops polling the socket for a moment: it would report the same connection again and again."""
         self._poller.remove(self.fd)
         self._later(PAUSE_S, lambda: self._poller.add(self.fd))
         if not self._complained:
             self._complained = True
-            complain("cannot take a connection: %s" % error)
+            complain("cannot accept a connection: %s" % error)

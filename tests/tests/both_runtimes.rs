@@ -1,4 +1,4 @@
-//! The same host code over either road: every test runs on both twins, and nothing in it asks which one it has.
+//! The same host code for both runtimes: every test runs with both twins, and does not check which one it has.
 
 use std::io::Read;
 use std::time::Duration;
@@ -22,7 +22,7 @@ async fn on_both<F: AsyncFn(&PluginManager, &str)>(test: F) {
     assert_eq!(manager.exchange().usage().blobs, 0, "blobs are left");
 }
 
-/// Ten seconds: no call here takes one.
+/// A call with a deadline of ten seconds: no call here takes one second.
 fn call() -> Call {
     Call::new().timeout(Duration::from_secs(10))
 }
@@ -148,7 +148,7 @@ async fn blobs_go_in_and_come_out_as_files() {
         let path = made.path().to_owned();
         assert!(path.exists());
         drop((made, upper));
-        assert!(!path.exists(), "{twin}: a blob goes with its last handle");
+        assert!(!path.exists(), "{twin}: a blob is deleted with its last handle");
     })
     .await;
 }

@@ -1,4 +1,4 @@
-//! [`Confinement`] and [`Sandbox`] elsewhere than on Linux: each process's own limits are set, and the rest is told as missing.
+//! [`Confinement`] and [`Sandbox`] on other systems than Linux: each process's own limits are set, and the rest is reported as missing.
 
 use std::io;
 use std::path::Path;
@@ -14,17 +14,17 @@ use super::shortfall::{Means, tell};
 use crate::manifest::PythonManifest;
 use crate::places::WorkerPlaces;
 
-/// What there is to hold workers with: nothing.
+/// There are no means to confine workers.
 pub(super) fn means(_granted: &Granted) -> Means {
     Means::default()
 }
 
-/// Why a plugin that is granted this is not let at its `source`: it always is.
+/// Never a reason: a plugin may always use its `source` here.
 pub(crate) fn refusal_of_source(_manifest: &PythonManifest, _granted: &Granted) -> Option<PluginError> {
     None
 }
 
-/// How one plugin's workers are held.
+/// How one plugin's workers are confined.
 pub(crate) struct Confinement {
     granted: Arc<Granted>,
 }
@@ -38,10 +38,10 @@ impl Group {
 }
 
 impl Confinement {
-    /// Says in the plugin's log what this machine cannot hold.
+    /// Logs in the plugin's log what this machine cannot enforce.
     ///
     /// # Errors
-    /// `denied` if that is to be enforced, naming each.
+    /// `denied` if that must be enforced, naming each.
     pub(crate) fn new(
         _manifest: &PythonManifest,
         context: &PluginContext,
@@ -54,17 +54,17 @@ impl Confinement {
         Ok(Self { granted: Arc::clone(&context.granted) })
     }
 
-    /// Whether its permissions hold a worker.
+    /// Whether a worker is confined to its permissions.
     pub(crate) fn is_confined(&self) -> bool {
         self.granted.confined
     }
 
-    /// Whether its permissions let a worker look up the names of hosts: nothing keeps it from that.
+    /// Whether a worker may look up host names: nothing prevents that here.
     pub(crate) fn lookups(&self) -> bool {
         true
     }
 
-    /// Whether a worker may read this file in any case.
+    /// Whether a worker may read this file without a grant.
     pub(crate) fn lets_read(&self, _path: &Path) -> bool {
         true
     }
@@ -81,7 +81,7 @@ impl Confinement {
     }
 }
 
-/// What one worker is put into.
+/// The limits of one worker.
 pub(crate) struct Sandbox {
     resources: Vec<(Resource, Rlimit)>,
 }
@@ -100,7 +100,7 @@ impl Sandbox {
         self.resources.clone()
     }
 
-    /// Sets them. System calls only.
+    /// Sets the limits. System calls only.
     pub(crate) fn apply(limits: &[(Resource, Rlimit)]) -> io::Result<()> {
         Ok(limits::apply(limits)?)
     }
