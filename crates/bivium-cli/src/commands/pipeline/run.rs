@@ -130,8 +130,8 @@ mod tests {
         let steps = [step("words", Some(RuntimeKind::Python), 12, 7.5), step("captions", None, 1, 0.004)];
         insta::assert_snapshot!(times(&steps, 8.0, 1.25).join("\n"), @"
         STEP      PLUGIN           RUNTIME  CALLS  RESULTS    BUSY  SHARE
-        words     words-plugin     python     12       12  7.50 s    94%
-        captions  captions-plugin  host        1       12  0.00 s     0%
+        words     words-plugin     python      12       12  7.50 s    94%
+        captions  captions-plugin  host         1       12  0.00 s     0%
         8.00 s in all, after 1.25 s of loading
         ");
     }
