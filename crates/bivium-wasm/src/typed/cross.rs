@@ -159,7 +159,7 @@ impl Lowering {
     fn text<T>(&self, cx: &mut LowerContext<'_, T>, text: &str) -> Result<(usize, u32)> {
         let mut pair = MaybeUninit::new([ValRaw::u64(0); 2]);
         text.linear_lower_to_flat(cx, InterfaceType::String, &mut pair)
-            .or_else(|error| no_allocate(cx, text.len(), error))?;
+            .or_else(|error| out_of_memory(cx, text.len(), error))?;
         #[expect(unsafe_code, reason = "it was written when it was made")]
         // SAFETY: it was written when it was made.
         let [place, count] = unsafe { pair.assume_init() };
@@ -177,7 +177,7 @@ fn copy(memory: &mut [u8], at: usize, bytes: &[u8]) -> Result<()> {
 
 /// Allocates memory in the guest.
 fn allocate<T>(cx: &mut LowerContext<'_, T>, size: usize, align: u32) -> Result<usize> {
-    cx.realloc(0, 0, align, size).or_else(|error| no_allocate(cx, size, error))
+    cx.realloc(0, 0, align, size).or_else(|error| out_of_memory(cx, size, error))
 }
 
 /// If the guest's allocator returns an address outside its memory for more than the whole memory, it has no bug but too little memory.
