@@ -76,7 +76,7 @@ mod tests {
         assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         assert_eq!(told(pipe.to_str().unwrap()), "it is a pipe that nobody writes to");
         let zeroes = File::open("/dev/zero").unwrap();
-        assert_eq!(read_text_from(zeroes, 1 << 40).unwrap_err().to_string(), "it is no text (byte 0 is 0)");
+        assert_eq!(read_text_from(zeroes, 1 << 40).unwrap_err().to_string(), "it is not a text (byte 0 is 0)");
         assert_eq!(read_text_from(io::repeat(b'y'), 1 << 20).unwrap_err().to_string(), "it is longer than 1 MiB");
         assert_eq!(read_text_from(&b"ab\xff"[..], 9).unwrap_err().to_string(), "it is not UTF-8 (at byte 2)");
         assert_eq!(read_text(Path::new("/no/such"), 9).unwrap_err().kind(), ErrorKind::NotFound);

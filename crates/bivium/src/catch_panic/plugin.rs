@@ -12,7 +12,7 @@ use bivium_interface::{
 use futures_core::Stream;
 use serde_json::Value;
 
-use super::{later, message, now};
+use super::{catch, catch_async, message};
 
 /// A plugin of the host's own type or with its layers. Panics become errors of the calls (`plugin-failed`, with the type `panic`).
 pub(crate) struct CatchPanicPlugin {
