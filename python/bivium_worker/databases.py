@@ -7,9 +7,7 @@ import os
 from . import grants
 from .findings import FILESYSTEM, CONFINED, Finding
 
-FILES = CONFINED + (
-    'SQLite writes its database and files beside it, so add their directory %s to permissions.filesystem with `"mode": "write"`'
-)
+FILES = CONFINED + "SQLite writes its database and files beside it, so add their directory %s to permissions.filesystem, with write access"
 WRITE = CONFINED + (
     'to write to an SQLite database its directory needs `"mode": "write"` in permissions.filesystem, and %s is granted for reading only'
 )

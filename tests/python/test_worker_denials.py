@@ -361,7 +361,7 @@ class Denials(unittest.TestCase):
 
     def test_sqlite(self):
         error = raised(lambda: sqlite3.connect("/nowhere/of/the/host/data.db"))
-        self.denied(error, "SQLite", "permissions.filesystem, to write")
+        self.denied(error, "SQLite", "permissions.filesystem, with write access")
         self.failed(raised(lambda: sqlite3.connect(":memory:").execute("nonsense")))
 
     def test_sqlite_where_it_may_write(self):
