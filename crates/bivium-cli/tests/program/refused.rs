@@ -32,11 +32,11 @@ fn validate_warns_about_a_file_that_is_not_a_component() {
     let warnings: Vec<&str> =
         ran.assert_status(0).stdout.lines().filter_map(|line| line.split("warning: component: ").nth(1)).collect();
     insta::assert_snapshot!(warnings.join("\n"), @"
-    [DIR]/manifests/core.wasm: the file is a core module, not a component; make a component of it with `wasm-tools component new`, or link it with `wasm-component-ld`
+    [DIR]/manifests/core.wasm: the file is a core module, not a component; make a component from it with `wasm-tools component new`, or link it with `wasm-component-ld`
     [DIR]/manifests/cut.wasm: the file ends in the middle of the component; build or copy it again
-    [DIR]/manifests/dir.wasm is not a regular file; name a component's `.wasm` file as `component`
-    [DIR]/manifests/empty.wasm: the file is not WebAssembly; name a component's `.wasm` file as `component`
-    [DIR]/manifests/text.wasm: the file is not WebAssembly; name a component's `.wasm` file as `component`
+    [DIR]/manifests/dir.wasm is not a regular file; set `component` to a component's `.wasm` file
+    [DIR]/manifests/empty.wasm: the file is not WebAssembly; set `component` to a component's `.wasm` file
+    [DIR]/manifests/text.wasm: the file is not WebAssembly; set `component` to a component's `.wasm` file
     ");
 }
 

@@ -102,7 +102,7 @@ fn check_regular(path: &Path, found: &std::fs::Metadata) -> Result<()> {
         return Ok(());
     }
     Err(PluginError::invalid_manifest(format!("{} is not a regular file", path.display()))
-        .with_help("name a component's `.wasm` file as `component`"))
+        .with_help("set `component` to a component's `.wasm` file"))
 }
 
 pub(super) fn failed(path: &Path, error: &io::Error) -> PluginError {
