@@ -128,7 +128,7 @@ fn confinement() -> Check {
         true => (Level::Ok, String::new()),
         false => (Level::Warn, format!("; missing: {}", missing.join("; "))),
     };
-    let held = if held.is_empty() { "by nothing" } else { &held.join(", ") };
+    let held = if held.is_empty() { "nothing" } else { &held.join(", ") };
     Check::new(level, "confined workers", format!("confined with {held}{lacks}"))
 }
 
