@@ -41,8 +41,8 @@ fn a_cache_that_cannot_be_written_stops_no_plugin_of_either_kind() {
         for plugin in ["probe", "made", "confined", "both"] {
             let ran = run(&["run", plugin, "text=hello"]);
             ran.assert_status(0);
-            assert_eq!(ran.stderr.matches("files of the Python worker of its own").count(), 1, "{}", ran.all());
-            let is_made = ran.stderr.contains("its environment is made for this host alone");
+            assert_eq!(ran.stderr.matches("its own copy of the Python worker's files").count(), 1, "{}", ran.all());
+            let is_made = ran.stderr.contains("its environment is made in a directory for this host alone");
             assert_eq!(is_made, ["made", "both"].contains(&plugin), "{}", ran.all());
         }
         place.assert_clean();
