@@ -104,7 +104,7 @@ mod tests {
         let found = |name: &'static str| {
             let mut headers = HeaderMap::new();
             headers.append(name, HeaderValue::from_static("guess"));
-            beside(&headers, &[&secret]).is_some()
+            confusable(&headers, &[&secret]).is_some()
         };
         for name in ["x_api_key", "x-api_key", "x_api-key", "x.api.key", "X_API_KEY", "x~api!key"] {
             assert!(found(name), "{name}");
