@@ -1,93 +1,20 @@
-//! [`Call`]: one execution, with its own id, deadline, cancellation and progress.
+//! [`CallHandle`]: a call's cancel, deadline and progress.
 
-use std::borrow::Cow;
-use std::cell::Cell;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 use std::task::Poll;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::{Map, Value};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::CallId;
 use crate::progress::Pace;
-use crate::{Admit, Blob, Payload, PluginError, Progress, Result};
-
-/// The id of a call. Unique in this host, and almost certainly among all hosts of a machine. Written as 16 hexadecimal
-/// digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CallId(u64);
-
-impl CallId {
-    /// A new id.
-    #[must_use]
-    pub fn next() -> Self {
-        /// A thread takes this many ids at once, so that threads do not contend for one counter.
-        const BLOCK: u64 = 1 << 10;
-        static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| {
-            // Starts from the time in nanoseconds, multiplied as in a hash, so that two hosts do not use the same ids in shared logs.
-            let nanos = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos());
-            let seed = u64::try_from(nanos & u128::from(u64::MAX)).unwrap_or_default();
-            let seed = (seed ^ u64::from(std::process::id())).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-            AtomicU64::new(seed & !(BLOCK - 1))
-        });
-        thread_local! {
-            static LAST: Cell<u64> = const { Cell::new(BLOCK - 1) };
-        }
-        LAST.with(|last| {
-            let mut id = last.get().wrapping_add(1);
-            if id.is_multiple_of(BLOCK) {
-                id = NEXT.fetch_add(BLOCK, Ordering::Relaxed);
-            }
-            last.set(id);
-            Self(id)
-        })
-    }
-}
-
-impl fmt::Display for CallId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
-
-impl fmt::Debug for CallId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for CallId {
-    type Err = PluginError;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let digits = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        let id = u64::from_str_radix(text, 16).ok().filter(|_| digits);
-        id.map(Self)
-            .ok_or_else(|| PluginError::invalid_input(format!("{text:?} is not a call id (16 hexadecimal digits)")))
-    }
-}
-
-impl Serialize for CallId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for CallId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+use crate::{PluginError, Progress, Result};
 
 /// Controls and observes a call while it runs. Cheap to clone.
 #[derive(Clone)]
@@ -140,7 +67,7 @@ struct ProgressChannel {
 }
 
 impl CallHandle {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         // All deadlines are counted from this time, so it must be set before the first one.
         Deadline::base();
         Self(Arc::new(Control {
@@ -155,7 +82,7 @@ impl CallHandle {
     }
 
     /// The control of another call with the same deadline and the same tokens that cancel it.
-    fn with_same_limits(&self) -> Self {
+    pub(super) fn with_same_limits(&self) -> Self {
         let other = Self::new();
         if let Some(deadline) = self.deadline() {
             other.0.deadline.bring_forward(deadline);
@@ -166,12 +93,12 @@ impl CallHandle {
         other
     }
 
-    fn bring_forward(&self, deadline: Instant) {
+    pub(super) fn bring_forward(&self, deadline: Instant) {
         self.0.deadline.bring_forward(deadline);
         self.0.changed.notify_waiters();
     }
 
-    fn add_token(&self, token: CancellationToken) {
+    pub(super) fn add_token(&self, token: CancellationToken) {
         let tokens = self.0.tokens.get_or_init(Mutex::default);
         tokens.lock().unwrap_or_else(PoisonError::into_inner).push(token);
         self.0.changed.notify_waiters();
@@ -346,242 +273,10 @@ impl fmt::Debug for CallHandle {
     }
 }
 
-/// One execution of a plugin: a method, arguments, the blobs that they name, and a [`CallHandle`].
-///
-/// In the arguments `{"$blob": n}` stands for the n-th of [`blobs`](Self::blobs). Data that only looks like that is written with
-/// [`escape`](crate::escape).
-///
-/// A clone is another call: it has its own id, progress and cancellation, and the same deadline and tokens as the original.
-#[non_exhaustive]
-pub struct Call {
-    /// The method; [`Call::EXECUTE`] by default.
-    pub method: Cow<'static, str>,
-    /// Positional arguments.
-    pub positional: Vec<Value>,
-    /// Named arguments.
-    pub named: Map<String, Value>,
-    /// The blobs that the arguments name by index.
-    pub blobs: Vec<Blob>,
-    /// Data about the call beside its arguments, for plugins of cjm-plugin-system: their call envelope, with `control`, `run_id`,
-    /// `actor` and so on. Other plugins do not see it.
-    pub envelope: Map<String, Value>,
-    handle: CallHandle,
-    admit: Option<Arc<dyn Admit>>,
-}
-
-impl Clone for Call {
-    fn clone(&self) -> Self {
-        Self {
-            method: self.method.clone(),
-            positional: self.positional.clone(),
-            named: self.named.clone(),
-            blobs: self.blobs.clone(),
-            envelope: self.envelope.clone(),
-            handle: self.handle.with_same_limits(),
-            admit: self.admit.clone(),
-        }
-    }
-}
-
-impl fmt::Debug for Call {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut call = f.debug_struct("Call");
-        call.field("method", &self.method).field("positional", &self.positional).field("named", &self.named);
-        call.field("blobs", &self.blobs).field("envelope", &self.envelope).field("handle", &self.handle);
-        call.finish_non_exhaustive()
-    }
-}
-
-impl Default for Call {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Call {
-    /// The method that every plugin has.
-    pub const EXECUTE: &str = "execute";
-
-    /// A call of [`Call::EXECUTE`] without arguments and without a deadline.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            method: Cow::Borrowed(Self::EXECUTE),
-            positional: Vec::new(),
-            named: Map::new(),
-            blobs: Vec::new(),
-            envelope: Map::new(),
-            handle: CallHandle::new(),
-            admit: None,
-        }
-    }
-
-    /// Calls another method.
-    #[must_use]
-    pub fn method(mut self, method: impl Into<Cow<'static, str>>) -> Self {
-        self.method = method.into();
-        self
-    }
-
-    /// Adds a positional argument.
-    #[must_use]
-    pub fn arg(mut self, value: impl Into<Value>) -> Self {
-        self.positional.push(value.into());
-        self
-    }
-
-    /// Adds a named argument.
-    #[must_use]
-    pub fn named(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.named.insert(name.into(), value.into());
-        self
-    }
-
-    /// Adds a blob as a named argument.
-    #[must_use]
-    pub fn blob(mut self, name: impl Into<String>, blob: Blob) -> Self {
-        let reference = Payload::reference(self.blobs.len());
-        self.blobs.push(blob);
-        self.named(name, reference)
-    }
-
-    /// Adds a key to the call's envelope ([`envelope`](Self::envelope)).
-    #[must_use]
-    pub fn envelope(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.envelope.insert(key.into(), value.into());
-        self
-    }
-
-    /// Adds the keys of a payload's object as named arguments, and its blobs to the blobs of the call.
-    ///
-    /// # Errors
-    /// `invalid-input` if the payload is not an object or names a blob that it does not have.
-    pub fn named_from(mut self, payload: Payload) -> Result<Self> {
-        let offset = self.blobs.len();
-        let payload = payload.checked()?.shifted(offset);
-        let Value::Object(named) = payload.json else {
-            return Err(PluginError::invalid_input("the arguments are not a JSON object"));
-        };
-        if self.named.is_empty() {
-            self.named = named;
-        } else {
-            self.named.extend(named);
-        }
-        self.blobs.extend(payload.blobs);
-        Ok(self)
-    }
-
-    /// Sets the deadline to `timeout` from now. It covers waiting in the queue, starting an instance, the call and its stream.
-    #[must_use]
-    pub fn timeout(self, timeout: Duration) -> Self {
-        // A timeout that is too long to add means no deadline.
-        match Instant::now().checked_add(timeout) {
-            Some(deadline) => self.deadline(deadline),
-            None => self,
-        }
-    }
-
-    /// Sets the deadline, unless an earlier one is set. It also applies to handles that were taken before.
-    #[must_use]
-    pub fn deadline(self, deadline: Instant) -> Self {
-        self.handle.bring_forward(deadline);
-        self
-    }
-
-    /// Makes `token` cancel the call too, beside its handles and other tokens. Cancelling the call does not cancel `token`.
-    #[must_use]
-    pub fn cancellation(self, token: CancellationToken) -> Self {
-        self.handle.add_token(token);
-        self
-    }
-
-    /// Makes `admit` decide when the call may start, once it has a place in its plugin. Plugins that are loaded from a manifest ask it,
-    /// and hold the [`Admission`](crate::Admission) until the call or its stream has ended.
-    #[must_use]
-    pub fn admitted_by(mut self, admit: Arc<dyn Admit>) -> Self {
-        self.admit = Some(admit);
-        self
-    }
-
-    /// Takes [`admitted_by`](Self::admitted_by)'s value out of the call. For code that runs calls.
-    pub fn take_admit(&mut self) -> Option<Arc<dyn Admit>> {
-        self.admit.take()
-    }
-
-    /// The call's id.
-    #[must_use]
-    pub fn id(&self) -> CallId {
-        self.handle.id()
-    }
-
-    /// The handle that controls and observes the call.
-    #[must_use]
-    pub fn handle(&self) -> &CallHandle {
-        &self.handle
-    }
-
-    /// A named argument, decoded.
-    ///
-    /// # Errors
-    /// `invalid-input` if it is missing or does not decode.
-    pub fn argument<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
-        let value = self.named.get(name).unwrap_or(&Value::Null);
-        T::deserialize(value).map_err(|error| {
-            let what = if self.named.contains_key(name) { error.to_string() } else { "it is missing".to_owned() };
-            PluginError::invalid_input(format!("argument {name:?}: {what}")).with_call(self.id())
-        })
-    }
-
-    /// The arguments as one JSON document, for plugins that take one: the object of the named arguments, or the array of the
-    /// positional ones.
-    ///
-    /// # Errors
-    /// `invalid-input` if there are both.
-    pub fn document(&self) -> Result<Value> {
-        match (self.positional.is_empty(), self.named.is_empty()) {
-            (true, _) => Ok(Value::Object(self.named.clone())),
-            (false, true) => Ok(Value::Array(self.positional.clone())),
-            (false, false) => Err(PluginError::invalid_input(
-                "this plugin takes either positional or named arguments, but the call has both",
-            )
-            .with_call(self.id())),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-    use crate::ErrorCode;
-
-    #[test]
-    fn ids_differ_and_survive_text() {
-        let (a, b) = (CallId::next(), CallId::next());
-        assert_ne!(a, b);
-        assert_eq!(a.to_string().parse::<CallId>().unwrap(), a);
-        for wrong in ["", "1", "+000000000000001", "00000000000000000", "zzzzzzzzzzzzzzzz"] {
-            assert_eq!(wrong.parse::<CallId>().unwrap_err().code(), ErrorCode::InvalidInput, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn ids_of_several_threads_differ() {
-        // More ids than a thread takes at once.
-        let ids = || (0..3000).map(|_| CallId::next()).collect::<Vec<_>>();
-        let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(ids)).collect();
-        let all: std::collections::HashSet<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
-        assert_eq!(all.len(), 4 * 3000);
-    }
-
-    #[test]
-    fn a_document_is_named_or_positional() {
-        assert_eq!(Call::new().named("a", 1).document().unwrap(), json!({"a": 1}));
-        assert_eq!(Call::new().arg(1).arg("x").document().unwrap(), json!([1, "x"]));
-        assert_eq!(Call::new().document().unwrap(), json!({}));
-        assert_eq!(Call::new().arg(1).named("a", 1).document().unwrap_err().code(), ErrorCode::InvalidInput);
-    }
+    use crate::{Call, ErrorCode};
 
     #[tokio::test]
     async fn a_call_ends_by_its_result_its_token_or_its_deadline() {
