@@ -47,12 +47,13 @@ impl HostPolicy {
         shown(self.file.as_ref())
     }
 
-    /// What to say where the policy has `permissions` that do not hold every plugin.
+    /// A sentence about a policy that has `permissions` but does not apply them to every plugin; none for any other.
     #[must_use]
     pub fn trusting(&self) -> Option<String> {
         let told = || {
             format!(
-                "{} has `permissions` and no `confine`: a Python plugin without `permissions` is trusted, and not held by it",
+                "{} has `permissions` but no `confine`, so it does not restrict Python plugins that have no `permissions`: these are \
+                 trusted",
                 self.shown()
             )
         };
