@@ -28,6 +28,7 @@ use crate::ancestor::{self, Given};
 use crate::caches::{self, Kept};
 use crate::call::payload::{CallLimits, blocking};
 use crate::confinement::{Confinement, Group, audit};
+use crate::cures::Cures;
 use crate::environment::embedded::Package;
 use crate::environment::variables::variables;
 use crate::environment::{self, Interpreter};
@@ -70,6 +71,7 @@ pub(crate) struct WorkerFactory {
     pub(crate) package: Arc<Package>,
     pub(crate) confinement: Arc<Confinement>,
     pub(crate) places: WorkerPlaces,
+    pub(crate) cures: Arc<Cures>,
     /// The cache of its libraries, if it can be used.
     pub(crate) cache: Option<Arc<Kept>>,
 }
@@ -203,7 +205,8 @@ impl WorkerFactory {
         let (reading, mut writing) = channel.into_split();
         let (handshake, ready) = oneshot::channel();
         let log = Arc::new(InstanceLog::new(self.context.log.clone(), u64::from(guard), self.log_records()));
-        let denials = Denials { audit: self.context.audit.clone(), guard: u64::from(guard), confined };
+        let cures = Some(Arc::clone(&self.cures));
+        let denials = Denials { audit: self.context.audit.clone(), guard: u64::from(guard), confined, cures };
         let events = tokio::spawn(listen(reading, handshake, Arc::clone(&log), denials.clone()));
         let cleanup = Cleanup { kills, group, cache: self.cache.clone() };
         watch(process, events, Arc::clone(&state), Arc::clone(&log), Arc::clone(&area), cleanup).map_err(failed)?;
