@@ -306,7 +306,8 @@ impl Inner {
         let what = if self.enforce && !matches!(kind, Kind::Denial) { "refused and not recorded" } else { "left out" };
         let reason = format!("{left_out} {name} were {what}: more than {most} in a second");
         let record = self.record(0, None, "audit", name.to_owned());
-        let written = self.write(&AuditRecord { decision: Decision::LeftOut, reason, left_out, ..record }, InLog::Warned);
+        let written =
+            self.write(&AuditRecord { decision: Decision::LeftOut, reason, left_out, ..record }, InLog::Warned);
         written.map_err(|error| self.unrecorded(&error, left_out))
     }
 

@@ -224,7 +224,11 @@ mod tests {
             ),
             ("no /srv/one/x", "permissions.filesystem", "read /srv/one (permissions.filesystem): change the policy"),
             ("no /else", "permissions.filesystem", "read /srv/one (permissions.filesystem), and 1 more (`bivium info`"),
-            ("no c.b.example:443", "permissions.network", "https://*.b.example (permissions.network): change the policy"),
+            (
+                "no c.b.example:443",
+                "permissions.network",
+                "https://*.b.example (permissions.network): change the policy",
+            ),
             ("AB is not there", "permissions.env", "AB (permissions.env): change the policy"),
         ] {
             let told = told(message, key);

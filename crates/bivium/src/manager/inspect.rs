@@ -148,7 +148,9 @@ fn with_surface(mut inspection: Inspection, plugin: &PythonPlugin) -> Inspection
             MethodInfo::new(&method.name).with_signature(&method.signature)
         };
         inspection.methods = Some(surface.methods.iter().map(method).collect());
-        inspection.notes.push("the methods are those in its manifest, from the time when the manifest was made".to_owned());
+        inspection
+            .notes
+            .push("the methods are those in its manifest, from the time when the manifest was made".to_owned());
     }
     inspection
 }
