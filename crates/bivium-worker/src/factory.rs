@@ -116,8 +116,16 @@ impl WorkerFactory {
         let start = Duration::from_secs(self.manifest.python.start_s);
         match tokio::time::timeout(start, self.start()).await {
             Ok(started) => started.map_err(|error| name_memory_limit(error, &self.context.granted.limits)),
-            Err(_) => Err(PluginError::timeout(format!("the worker was not ready after {} s", start.as_secs()))
-                .with_help("set a longer `start_s` in its manifest if the plugin loads slowly")),
+            Err(_) => {
+                let message = format!("the worker was not ready after {} s", start.as_secs());
+                let late = PluginError::timeout(message)
+                    .with_help("set a longer `start_s` in its manifest if the plugin loads slowly");
+                // OpenBLAS tries again and again if it gets no memory.
+                Err(match self.context.granted.limits.memory_mb {
+                    Some(limit) => late.and_help(format!("or it lacks memory: limits.memory_mb is {limit}")),
+                    None => late,
+                })
+            }
         }
     }
 
