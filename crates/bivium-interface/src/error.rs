@@ -437,6 +437,21 @@ impl PluginError {
         self.0.step.as_ref()
     }
 
+    /// What `Display` gives, without the plugin's name: for where that is known.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let mut text = self.0.message.clone();
+        for (n, problem) in self.0.problems.iter().enumerate() {
+            text.push_str(if n == 0 { ": " } else { "; " });
+            text.push_str(&problem.to_string());
+        }
+        if let Some(help) = &self.0.help {
+            text.push_str("; ");
+            text.push_str(help);
+        }
+        text
+    }
+
     /// All problems, if there are several.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
@@ -457,14 +472,7 @@ impl fmt::Display for PluginError {
         if let Some(plugin) = &self.0.plugin {
             write!(f, "{plugin}: ")?;
         }
-        f.write_str(&self.0.message)?;
-        for (n, problem) in self.0.problems.iter().enumerate() {
-            write!(f, "{} {problem}", if n == 0 { ":" } else { ";" })?;
-        }
-        if let Some(help) = &self.0.help {
-            write!(f, "; {help}")?;
-        }
-        Ok(())
+        f.write_str(&self.sentence())
     }
 }
 

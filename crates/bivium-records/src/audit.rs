@@ -122,6 +122,17 @@ enum Kind {
     Denial,
 }
 
+/// How the plugin's log is told of a denial.
+#[derive(Clone, Copy)]
+enum InLog {
+    /// As a warning, when it happens.
+    Warned,
+    /// As what is the same at each load.
+    Noted,
+    /// By whoever had it recorded.
+    Elsewhere,
+}
+
 impl Kind {
     const ALL: [Self; 3] = [Self::Secret, Self::Grant, Self::Denial];
 
@@ -187,7 +198,7 @@ impl Auditor {
         resource: impl Into<String>,
     ) -> Result<()> {
         match self.0.sink {
-            Some(_) => self.submit(&self.0.record(instance, call, permission, resource.into())),
+            Some(_) => self.submit(&self.0.record(instance, call, permission, resource.into()), InLog::Warned),
             None => Ok(()),
         }
     }
@@ -205,10 +216,33 @@ impl Auditor {
         reason: impl Into<String>,
     ) -> Result<()> {
         let record = self.0.record(instance, call, permission, resource.into());
-        self.submit(&AuditRecord { decision: Decision::Denied, reason: reason.into(), ..record })
+        self.submit(&AuditRecord { decision: Decision::Denied, reason: reason.into(), ..record }, InLog::Warned)
     }
 
-    fn submit(&self, record: &AuditRecord) -> Result<()> {
+    /// Something of the manifest that the plugin does not get, told at each load. The plugin's log has it, and no warning.
+    ///
+    /// # Errors
+    /// As [`denied`](Self::denied).
+    pub fn withheld(
+        &self,
+        permission: &'static str,
+        resource: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> Result<()> {
+        let record = self.0.record(0, None, permission, resource.into());
+        self.submit(&AuditRecord { decision: Decision::Denied, reason: reason.into(), ..record }, InLog::Noted)
+    }
+
+    /// The plugin is not loaded: a policy or a check of its manifest refuses that. `manifest` is the manifest's file. The error is
+    /// for the caller, and for the plugin's log, which is not told here.
+    pub fn load_refused(&self, manifest: impl Into<String>, error: &PluginError) {
+        let record = self.0.record(0, None, "load", manifest.into());
+        // Nothing happens that would have to be recorded first.
+        let _ = self
+            .submit(&AuditRecord { decision: Decision::Denied, reason: error.sentence(), ..record }, InLog::Elsewhere);
+    }
+
+    fn submit(&self, record: &AuditRecord, in_log: InLog) -> Result<()> {
         let kind = Kind::of(record);
         let Some(dropped) = self.0.rate(kind).admit() else {
             self.settle_soon();
@@ -216,7 +250,7 @@ impl Auditor {
             return if must_be_recorded { Err(self.0.over_budget(kind)) } else { Ok(()) };
         };
         let recorded = self.0.record_left_out(kind, dropped);
-        let written = self.0.write(record).map_err(|error| self.0.unrecorded(&error, 1));
+        let written = self.0.write(record, in_log).map_err(|error| self.0.unrecorded(&error, 1));
         if self.0.enforce { recorded.and(written) } else { Ok(()) }
     }
 
@@ -272,7 +306,8 @@ impl Inner {
         let what = if self.enforce && !matches!(kind, Kind::Denial) { "refused and not recorded" } else { "left out" };
         let reason = format!("{left_out} {name} were {what}: more than {most} in a second");
         let record = self.record(0, None, "audit", name.to_owned());
-        let written = self.write(&AuditRecord { decision: Decision::LeftOut, reason, left_out, ..record });
+        let written =
+            self.write(&AuditRecord { decision: Decision::LeftOut, reason, left_out, ..record }, InLog::Warned);
         written.map_err(|error| self.unrecorded(&error, left_out))
     }
 
@@ -285,14 +320,20 @@ impl Inner {
         }
     }
 
-    fn write(&self, record: &AuditRecord) -> Result<()> {
+    fn write(&self, record: &AuditRecord, in_log: InLog) -> Result<()> {
         if record.decision != Decision::Granted {
             let AuditRecord { permission, resource, reason, .. } = record;
             let message = match record.decision {
                 Decision::LeftOut => format!("{permission}: {reason}"),
                 _ => format!("denied: {permission} {resource}: {reason}"),
             };
-            self.log.push(LogLevel::Warn, LogSource::Host, record.instance, record.call, &message);
+            match in_log {
+                InLog::Warned => {
+                    self.log.push(LogLevel::Warn, LogSource::Host, record.instance, record.call, &message);
+                }
+                InLog::Noted => self.log.note(LogLevel::Warn, record.call, &message),
+                InLog::Elsewhere => {}
+            }
         }
         let Some(sink) = &self.sink else { return Ok(()) };
         let missing = self.unwritten.load(Ordering::Relaxed);

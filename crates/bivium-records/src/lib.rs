@@ -1,7 +1,8 @@
 //! What a host stores about its plugins: their logs, the audit log and secrets.
 //!
 //! - A [`PluginLog`] has the last records of one plugin in memory. It passes each record to `tracing`, to followers and, if the host
-//!   has [`LogFiles`], to a file, which [`KeptLog`] reads. An [`InstanceLog`] limits how much one instance can log.
+//!   has [`LogFiles`], to a file, which [`KeptLog`] reads. An [`InstanceLog`] limits how much one instance can log, a
+//!   [`FailureLog`] how many errors of calls.
 //! - An [`Auditor`] writes what one plugin was granted and denied to an [`AuditSink`], for example an [`AuditFile`]. Denials are in the
 //!   plugin's log too.
 //! - [`Secrets`] has the host's secrets by name. A plugin gets only those that it is granted.
@@ -44,5 +45,5 @@ mod skipped;
 mod small_disk;
 
 pub use audit::{AuditFile, AuditRecord, AuditSink, Auditor, Decision};
-pub use log::{InstanceLog, KeptLog, Line, LogFiles, LogFilter, PluginLog};
+pub use log::{FailureLog, InstanceLog, KeptLog, Line, LogFiles, LogFilter, PluginLog};
 pub use secrets::Secrets;

@@ -28,6 +28,7 @@ use crate::ancestor::{self, Given};
 use crate::caches::{self, Kept};
 use crate::call::payload::{CallLimits, blocking};
 use crate::confinement::{Confinement, Group, audit};
+use crate::cures::Cures;
 use crate::environment::embedded::Package;
 use crate::environment::variables::variables;
 use crate::environment::{self, Interpreter};
@@ -70,6 +71,7 @@ pub(crate) struct WorkerFactory {
     pub(crate) package: Arc<Package>,
     pub(crate) confinement: Arc<Confinement>,
     pub(crate) places: WorkerPlaces,
+    pub(crate) cures: Arc<Cures>,
     /// The cache of its libraries, if it can be used.
     pub(crate) cache: Option<Arc<Kept>>,
 }
@@ -114,8 +116,16 @@ impl WorkerFactory {
         let start = Duration::from_secs(self.manifest.python.start_s);
         match tokio::time::timeout(start, self.start()).await {
             Ok(started) => started.map_err(|error| name_memory_limit(error, &self.context.granted.limits)),
-            Err(_) => Err(PluginError::timeout(format!("the worker was not ready after {} s", start.as_secs()))
-                .with_help("set a longer `start_s` in its manifest if the plugin loads slowly")),
+            Err(_) => {
+                let message = format!("the worker was not ready after {} s", start.as_secs());
+                let late = PluginError::timeout(message)
+                    .with_help("set a longer `start_s` in its manifest if the plugin loads slowly");
+                // OpenBLAS tries again and again if it gets no memory.
+                Err(match self.context.granted.limits.memory_mb {
+                    Some(limit) => late.and_help(format!("or it lacks memory: limits.memory_mb is {limit}")),
+                    None => late,
+                })
+            }
         }
     }
 
@@ -203,7 +213,8 @@ impl WorkerFactory {
         let (reading, mut writing) = channel.into_split();
         let (handshake, ready) = oneshot::channel();
         let log = Arc::new(InstanceLog::new(self.context.log.clone(), u64::from(guard), self.log_records()));
-        let denials = Denials { audit: self.context.audit.clone(), guard: u64::from(guard), confined };
+        let cures = Some(Arc::clone(&self.cures));
+        let denials = Denials { audit: self.context.audit.clone(), guard: u64::from(guard), confined, cures };
         let events = tokio::spawn(listen(reading, handshake, Arc::clone(&log), denials.clone()));
         let cleanup = Cleanup { kills, group, cache: self.cache.clone() };
         watch(process, events, Arc::clone(&state), Arc::clone(&log), Arc::clone(&area), cleanup).map_err(failed)?;

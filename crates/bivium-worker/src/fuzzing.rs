@@ -20,7 +20,8 @@ const LIMITS: CallLimits = CallLimits { document: DOCUMENT, blob_mb: Some(1), ti
 /// Reads what a worker wrote to its channel; returns the error of its handshake, if there is one.
 pub async fn channel(said: &[u8], log: &PluginLog) -> Option<PluginError> {
     let (sender, receiver) = oneshot::channel();
-    let denials = Denials { audit: Auditor::new(log.plugin(), None, log.clone()), guard: 1, confined: true };
+    let denials =
+        Denials { audit: Auditor::new(log.plugin(), None, log.clone()), guard: 1, confined: true, cures: None };
     let _ = listen(said, sender, Arc::new(InstanceLog::new(log.clone(), 1, 10)), denials).await;
     receiver.await.ok()?.err()
 }

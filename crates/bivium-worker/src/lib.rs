@@ -7,7 +7,7 @@
 //! - `proxy`, `factory`, `worker`: the plugin, how its workers are made, one worker;
 //! - `process`: a worker as a process: how it is started, ended and measured, and what it prints;
 //! - `environment`: the interpreter and the packages that it runs with; `caches`: the caches of its libraries;
-//! - `confinement`: its permissions and limits;
+//! - `confinement`: its permissions and limits; `cures`: what to do about errors that the manifest causes;
 //! - `wire`: connections and messages; `call`: one call over them;
 //! - `outline`: what can be found out about a class without running it.
 //!
@@ -17,6 +17,7 @@ mod ancestor;
 mod caches;
 mod call;
 mod confinement;
+mod cures;
 mod disk;
 mod environment;
 #[cfg(test)]
@@ -45,7 +46,7 @@ pub use caches::{KeptCache, kept_caches, remove_cache};
 pub use confinement::{ConfinementSupport, not_held};
 pub use environment::{KeptEnvironment, environments_for, kept_environments, remove_environment};
 pub use manifest::PythonManifest;
-pub use outline::{Outline, outline};
+pub use outline::{Outline, outline, outline_made};
 pub use places::WorkerPlaces;
 pub use proxy::RemotePluginProxy;
 pub use refusals::refusals;

@@ -8,9 +8,16 @@ use bivium_interface::{ErrorCode, PluginError};
 
 /// How the last output of a worker mentions memory: at the beginning of a line, or anywhere in it.
 const BEGINNINGS: &[&str] = &["MemoryError", "object type name: MemoryError", "OSError: [Errno 12]"];
-const PARTS: &[&str] = &["cannot allocate memory", "cannot map zero-fill pages", "failed to map segment"];
+const PARTS: &[&str] = &[
+    "cannot allocate memory",
+    "cannot map zero-fill pages",
+    "failed to map segment",
+    // OpenBLAS, the linear algebra of numpy.
+    "memory allocation still failed",
+    "std::bad_alloc",
+];
 /// A thread's stack needs memory, too. Another limit may also be the cause.
-const NO_THREAD: &str = "can't start new thread";
+const NO_THREAD: &[&str] = &["can't start new thread", "process count limits are big enough (ulimit -a)"];
 
 /// The error of a start: one that names the limit if that is the cause, otherwise the error itself.
 pub(crate) fn name_memory_limit(error: PluginError, limits: &Limits) -> PluginError {
@@ -24,6 +31,14 @@ pub(crate) fn name_memory_limit(error: PluginError, limits: &Limits) -> PluginEr
     }
 }
 
+/// The error of a call during which the worker ended; it names the limit if that is the cause, as it seems.
+pub(crate) fn name_memory_limit_in_call(error: PluginError, limits: &Limits) -> PluginError {
+    match limits.memory_mb.filter(|_| error.code() == ErrorCode::Crashed && lacked_memory(&error, limits)) {
+        Some(limit) => error.and_help(format!("it lacked memory, as it says: limits.memory_mb is {limit}")),
+        None => error,
+    }
+}
+
 fn lacked_memory(error: &PluginError, limits: &Limits) -> bool {
     if ![ErrorCode::Crashed, ErrorCode::PluginFailed, ErrorCode::ResourceExhausted].contains(&error.code()) {
         return false;
@@ -33,7 +48,7 @@ fn lacked_memory(error: &PluginError, limits: &Limits) -> bool {
         let lower = line.to_lowercase();
         BEGINNINGS.iter().any(|beginning| line.starts_with(beginning))
             || PARTS.iter().any(|part| lower.contains(part))
-            || limits.processes.is_none() && line.ends_with(NO_THREAD)
+            || limits.processes.is_none() && NO_THREAD.iter().any(|end| line.ends_with(end))
     };
     error.help().is_some_and(|help| help.contains("limits.memory_mb is ")) || said.lines().any(is_told)
 }
@@ -58,7 +73,14 @@ mod tests {
             "OSError: [Errno 12] Cannot allocate memory: '/x'",
             "object type name: MemoryError\nlost sys.stderr",
             "RuntimeError: can't start new thread",
+            "OpenBLAS error: Memory allocation still failed after 10 retries, giving up.",
+            "OpenBLAS blas_thread_init: ensure that your address space and process count limits are big enough (ulimit -a)",
         ] {
+            let failure = Failure::new("exit status 1", "").with_traceback(said);
+            let in_call =
+                name_memory_limit_in_call(PluginError::crashed("the worker exited").with_failure(failure), &limits);
+            assert_eq!(in_call.code(), ErrorCode::Crashed);
+            assert!(in_call.help().is_some_and(|help| help.ends_with("limits.memory_mb is 8")), "{in_call}");
             assert_eq!(code(said, &limits), ErrorCode::ResourceExhausted, "{said}");
             assert_eq!(code(said, &Limits::default()), ErrorCode::Crashed, "{said}");
         }

@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::ancestor::default_data_dir;
 use crate::caches;
 use crate::confinement::Confinement;
+use crate::cures::Cures;
 use crate::environment;
 use crate::environment::embedded::Package;
 use crate::factory::WorkerFactory;
@@ -71,8 +72,20 @@ impl RemotePluginProxy {
             Confinement::new(manifest, &context, exchange, &places, &python.path, &package.path).map_err(named)?;
         let (manifest, exchange, confinement) = (manifest.clone(), exchange.clone(), Arc::new(confinement));
         let package = Arc::new(package);
-        let factory =
-            WorkerFactory { manifest, exchange, context, python, environment, package, places, confinement, cache };
+        let (granted, path) = (Arc::clone(&context.granted), python.path.clone());
+        let cures = Arc::new(Cures { manifest: manifest.clone(), granted, python: path });
+        let factory = WorkerFactory {
+            manifest,
+            exchange,
+            context,
+            python,
+            environment,
+            package,
+            places,
+            confinement,
+            cures,
+            cache,
+        };
         Ok(Self(PooledPlugin::new(factory)))
     }
 }

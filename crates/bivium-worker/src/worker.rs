@@ -19,6 +19,7 @@ use crate::call::payload::{CallLimits, Encoded, blocking, encode};
 use crate::call::stream::Events;
 use crate::call::time::Time;
 use crate::confinement::Confinement;
+use crate::low_memory::name_memory_limit_in_call;
 use crate::process::GuardChannel;
 use crate::process::ending::{EndReason, Ending, LastLines};
 use crate::process::output::Output;
@@ -106,7 +107,11 @@ impl Shared {
 
     /// Waits for the worker's end, and returns the error for what was in progress.
     pub(crate) async fn crashed(&self, when: &str) -> PluginError {
-        self.ended().await.error(when)
+        let error = self.ended().await.error(when);
+        match &self.denials.cures {
+            Some(cures) => name_memory_limit_in_call(error, &cures.granted.limits),
+            None => error,
+        }
     }
 
     /// The blobs of a call under paths that the worker may read.

@@ -8,7 +8,7 @@ use bivium_instances::{PluginContext, Protected};
 #[cfg(not(all(feature = "wasm", feature = "python")))]
 use bivium_interface::manifest::RuntimeKind;
 use bivium_interface::manifest::{PythonPlugin, Runtime, WasmPlugin};
-use bivium_interface::{Granted, HostPolicy, LogLevel, LogSource, Manifest, PluginError, PluginInterface, Result};
+use bivium_interface::{ErrorCode, Granted, HostPolicy, LogLevel, Manifest, PluginError, PluginInterface, Result};
 use bivium_records::{AuditSink, Auditor, PluginLog, Secrets};
 
 use crate::policy_errors::PolicyErrors;
@@ -77,24 +77,30 @@ impl Constructor {
         self.options.policy.grant(manifest)
     }
 
+    /// Where the plugin's grants and denials are recorded.
+    fn auditor(&self, manifest: &Manifest, log: &PluginLog) -> Auditor {
+        Auditor::new(&manifest.name, self.options.audit.clone(), log.clone())
+    }
+
+    /// Records that a policy or a check of the manifest refuses to load the plugin, if that is what the error says.
+    pub(crate) fn audit_refused_load(&self, manifest: &Manifest, log: &PluginLog, error: &PluginError) {
+        if matches!(error.code(), ErrorCode::Denied | ErrorCode::InvalidManifest) {
+            self.auditor(manifest, log).load_refused(manifest.path.display().to_string(), error);
+        }
+    }
+
     /// Makes the plugin's context, and records what the host's policy refuses of the manifest.
     ///
     /// # Errors
     /// With `enforce`, the error of the audit log.
     fn context(&self, manifest: &Manifest, granted: Granted, log: PluginLog) -> Result<PluginContext> {
-        let audit = Auditor::new(&manifest.name, self.options.audit.clone(), log.clone());
+        let audit = self.auditor(manifest, &log);
         let audit = if granted.enforce { audit.enforced() } else { audit };
         for refusal in &granted.refused {
-            audit.denied(0, None, refusal.key, refusal.wanted.as_str(), refusal.reason())?;
+            audit.withheld(refusal.key, refusal.wanted.as_str(), refusal.reason())?;
         }
-        if !granted.confined && self.options.policy.permissions.is_some() {
-            let policy =
-                self.options.policy.file.as_ref().map_or_else(String::new, |file| format!(" {}", file.display()));
-            let message = format!(
-                "the host's policy{policy} has `permissions` but no `confine`, so it does not restrict Python plugins that have no \
-                 `permissions`: these are trusted"
-            );
-            log.push(LogLevel::Warn, LogSource::Host, 0, None, &message);
+        if let Some(message) = self.options.policy.trusting().filter(|_| !granted.confined) {
+            log.note(LogLevel::Warn, None, &message);
         }
         let (secrets, protected) = (self.options.secrets.clone(), self.options.protected());
         let log_level = self.options.log_level;

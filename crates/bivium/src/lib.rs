@@ -70,7 +70,7 @@ pub use bivium_wasm::{
 #[cfg(feature = "python")]
 pub use bivium_worker::{
     ConfinementSupport, KeptCache, KeptEnvironment, Outline, PythonManifest, environments_for, kept_caches,
-    kept_environments, outline, remove_cache, remove_environment,
+    kept_environments, not_held, outline, remove_cache, remove_environment,
 };
 pub use discovery::{Discovery, FileKind, SearchPath, Shadowed, default_search_paths, discover};
 pub use installation::Installation;

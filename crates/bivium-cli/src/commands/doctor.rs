@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bivium::monitor::{MachineMonitor, Monitor as _};
 use bivium::{
-    ConfinementSupport, ErrorCode, Exchange, HostPolicy, PluginError, PythonManifest, SearchPath, Shadowed,
-    default_data_dir, discover,
+    ConfinementSupport, ErrorCode, Exchange, HostPolicy, ManagerBuilder, Manifest, PluginError, PythonManifest,
+    SearchPath, Shadowed, default_data_dir, discover, not_held,
 };
 use bivium_wasm::WasmEngine;
 use serde::Serialize;
@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::missing::missing;
 use crate::args::Global;
 use crate::exit::{DONE, FAILED, Failure};
-use crate::host::{check_named, search_paths, wasm};
+use crate::host::{Place, builder, check_named, search_paths, wasm};
 use crate::output::{Output, on_one_line};
 
 /// How long another program may take to print its version.
@@ -63,7 +63,8 @@ pub(super) async fn doctor(global: &Global, output: &Output) -> Result<u8, Failu
     checks.extend(python().await);
     checks.push(confinement());
     checks.push(gpus());
-    checks.extend(manifests(&search_paths(global)));
+    // A policy that cannot be read is told above.
+    checks.extend(manifests(&search_paths(global), builder(global, Place::Searched).ok().as_ref()));
     let has_failed = checks.iter().any(|check| check.level == Level::Fail);
     if output.is_json() {
         output.value(&json!({"ok": !has_failed, "checks": checks}))?;
@@ -135,10 +136,29 @@ fn confinement() -> Check {
 /// The policy, if one is given.
 fn policy(global: &Global) -> Option<Check> {
     let file = global.policy.as_ref()?;
-    Some(match HostPolicy::read(file) {
-        Ok(_) => Check::new(Level::Ok, "policy", file.display().to_string()),
-        Err(error) => Check::failed("policy", &error),
+    let policy = match HostPolicy::read(file) {
+        Ok(policy) => policy,
+        Err(error) => return Some(Check::failed("policy", &error)),
+    };
+    Some(match policy.trusting().or_else(|| unenforced(&policy)) {
+        Some(gap) => Check::new(Level::Warn, "policy", gap),
+        None => Check::new(Level::Ok, "policy", file.display().to_string()),
     })
+}
+
+/// That the policy has `enforce` and this machine cannot hold a Python plugin to its permissions, whatever they are.
+fn unenforced(policy: &HostPolicy) -> Option<String> {
+    let least = r#"{"name": "p", "version": "1", "module": "m", "class": "C", "permissions": {"clocks": true, "random": true}}"#;
+    let granted = policy.grant(&Manifest::parse(least, Path::new("p.json")).ok()?);
+    let missing = if granted.enforce { not_held(&granted) } else { Vec::new() };
+    let told = || {
+        format!(
+            "{} has `enforce`, and this machine cannot hold a Python plugin with permissions to them, so that none is loaded: {}",
+            policy.file.as_deref().unwrap_or(Path::new("")).display(),
+            missing.join("; ")
+        )
+    };
+    (!missing.is_empty()).then(told)
 }
 
 fn data_dir(global: &Global) -> Check {
@@ -239,7 +259,8 @@ fn gpus() -> Check {
     Check::new(Level::Ok, "GPU", text)
 }
 
-fn manifests(paths: &[SearchPath]) -> Vec<Check> {
+/// What is found, and what of it would not be loaded; `builder` is that of a host with this command line.
+fn manifests(paths: &[SearchPath], builder: Option<&ManagerBuilder>) -> Vec<Check> {
     let what = "manifests";
     let discovery = discover(paths);
     let shown: Vec<String> = paths.iter().map(|place| place.path.display().to_string()).collect();
@@ -261,6 +282,9 @@ fn manifests(paths: &[SearchPath]) -> Vec<Check> {
             let text = format!("{} cannot start: {} does not exist", manifest.name, file.display());
             checks.push(Check::new(Level::Fail, what, text));
         }
+        let refusals = builder.map(|builder| builder.refusals(manifest)).unwrap_or_default();
+        let refused = |error: &PluginError| format!("{} would not be loaded: {}", manifest.name, error.sentence());
+        checks.extend(refusals.iter().map(|error| Check::new(Level::Fail, what, refused(error))));
         let outline = PythonManifest::of(manifest).map(|manifest| bivium::outline(&manifest));
         let others = missing(manifest, outline.as_ref()).into_iter().filter(|_| cannot_start.is_none());
         checks.extend(others.map(|text| Check::new(Level::Warn, what, format!("{}: {text}", manifest.name))));

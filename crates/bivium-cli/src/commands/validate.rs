@@ -125,13 +125,20 @@ fn as_json((path, verdict): &(String, Verdict)) -> Value {
     }
 }
 
+fn with_warnings(count: usize) -> String {
+    match count {
+        0 => String::new(),
+        1 => ", with 1 warning".to_owned(),
+        count => format!(", with {count} warnings"),
+    }
+}
+
 fn as_lines((path, verdict): &(String, Verdict)) -> Vec<String> {
     match verdict {
         Ok(Found::Valid(kind, name, missing)) => {
             let warnings = missing.iter().map(|missing| on_one_line(&format!("{path}: warning: {missing}")));
-            std::iter::once(format!("{path}: ok, {kind} {}", short(name)).trim_end().to_owned())
-                .chain(warnings)
-                .collect()
+            let first = format!("{path}: ok, {kind} {}", short(name));
+            std::iter::once(format!("{}{}", first.trim_end(), with_warnings(missing.len()))).chain(warnings).collect()
         }
         Ok(Found::PassedOver(what)) => vec![format!("{path}: passed over, {what}")],
         Err(error) if error.problems().is_empty() => vec![on_one_line(&format!("{path}: {error}"))],

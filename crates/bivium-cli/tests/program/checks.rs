@@ -115,7 +115,7 @@ fn other_files_among_manifests_are_passed_over() {
     insta::assert_snapshot!(place.run(&["validate", "manifests"]).all(), @"
     0
     --- stdout
-    [DIR]/manifests/redact.json: ok, plugin redact
+    [DIR]/manifests/redact.json: ok, plugin redact, with 1 warning
     [DIR]/manifests/redact.json: warning: component: [DIR]/manifests/redact.wasm does not exist
     [DIR]/manifests/whisper.json: ok, plugin whisper
     manifests/._redact.json: passed over, a hidden file
@@ -264,10 +264,10 @@ fn validate_reports_every_problem_of_every_file() {
     insta::assert_snapshot!(place.run(&valid).all(), @"
     0
     --- stdout
-    [DIR]/manifests/redact.json: ok, plugin redact
+    [DIR]/manifests/redact.json: ok, plugin redact, with 1 warning
     [DIR]/manifests/redact.json: warning: component: [DIR]/manifests/redact.wasm does not exist
     [DIR]/manifests/whisper.json: ok, plugin whisper
-    manifests/redact.json: ok, plugin redact
+    manifests/redact.json: ok, plugin redact, with 1 warning
     manifests/redact.json: warning: component: [DIR]/manifests/redact.wasm does not exist
     pipeline.json: ok, pipeline captions
     --- stderr
@@ -286,7 +286,7 @@ fn validate_reports_every_problem_of_every_file() {
     steps.json: line 1: steps.0.id: "inputs" cannot be the id of a step
     steps.json: line 1: steps.0.for_each: "y" is not an earlier step
     missing.json: there is no manifest missing.json; check the path, or see `bivium list`
-    manifests/redact.json: ok, plugin redact
+    manifests/redact.json: ok, plugin redact, with 1 warning
     manifests/redact.json: warning: component: [DIR]/manifests/redact.wasm does not exist
     --- stderr
     "#);
@@ -310,12 +310,12 @@ fn validate_warns_about_missing_files() {
     insta::assert_snapshot!(place.run(&["validate", "manifests"]).all(), @"
     0
     --- stdout
-    [DIR]/manifests/a.json: ok, plugin a
+    [DIR]/manifests/a.json: ok, plugin a, with 2 warnings
     [DIR]/manifests/a.json: warning: python_path: [DIR]/manifests/venv/bin/python does not exist
     [DIR]/manifests/a.json: warning: source: [DIR]/manifests/src does not exist
-    [DIR]/manifests/b.json: ok, plugin b
+    [DIR]/manifests/b.json: ok, plugin b, with 1 warning
     [DIR]/manifests/b.json: warning: module: the module words is not in [DIR]/manifests
-    [DIR]/manifests/c.json: ok, plugin c
+    [DIR]/manifests/c.json: ok, plugin c, with 1 warning
     [DIR]/manifests/c.json: warning: permissions.filesystem: /srv/none does not exist
     --- stderr
     ");

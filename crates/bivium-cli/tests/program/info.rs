@@ -230,6 +230,30 @@ fn the_environment_of_requirements_is_shown_as_far_as_it_is_made() {
 }
 
 #[test]
+fn a_function_in_the_environment_that_was_made_is_shown_with_its_signature() {
+    let place = Place::new();
+    let manifest =
+        json!({"name": "shout", "version": "1", "function": "loud.voice:shout", "requirements": ["loud==1"]});
+    place.write("manifests/shout.json", &manifest.to_string());
+    let info = || place.run(&["info", "shout", "--environments", "made"]).assert_status(0).stdout.clone();
+    assert!(info().contains("it may come with the requirements, which are installed at the first load"), "{}", info());
+    let made = "made/00000000000000aa";
+    let package = format!("{made}/lib/python3.12/site-packages/loud");
+    fs::create_dir_all(place.path(&package)).unwrap();
+    fs::create_dir_all(place.path(&format!("{made}/bin"))).unwrap();
+    std::os::unix::fs::symlink("/bin/sh", place.path(&format!("{made}/bin/python"))).unwrap();
+    place.write(&format!("{made}/pyvenv.cfg"), "");
+    let stamp = json!({"requirements": ["loud==1"], "python": "/usr/bin/python3", "wheels_only": false});
+    place.write(&format!("{made}/bivium-environment.json"), &stamp.to_string());
+    let told = format!("the module loud.voice is not in [DIR]/{made}/lib/python3.12/site-packages");
+    assert!(info().contains(&told), "{}", info());
+    place.write(&format!("{package}/__init__.py"), "");
+    place.write(&format!("{package}/voice.py"), "def shout(text: str, times: int = 1) -> str:\n    return text\n");
+    assert!(info().contains("  execute       (text: str, times: int = 1) -> str\n"), "{}", info());
+    assert!(info().contains("    $ bivium run shout text=TEXT\n"), "{}", info());
+}
+
+#[test]
 fn a_class_that_cannot_be_made_has_no_command_line_and_says_what_is_missing() {
     let place = Place::new();
     place.write(

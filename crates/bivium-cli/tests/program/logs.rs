@@ -164,6 +164,33 @@ fn a_log_without_a_record_to_show_says_why() {
 }
 
 #[test]
+fn a_run_that_fails_is_in_the_log_once_with_its_code_and_call() {
+    let place = Place::with_probe();
+    let shown = |args: &[&str]| {
+        let ran = place.run(&[&["logs", "probe", "--output", "json"], args].concat());
+        let errors = records(&ran.assert_status(0).stdout).into_iter().filter(|record| record["level"] == "error");
+        errors.collect::<Vec<_>>()
+    };
+    let ran = place.run(&["run", "probe", "--method", "fail"]);
+    assert_eq!(ran.assert_status(1).stderr.matches("ValueError: no good").count(), 1, "{}", ran.all());
+    let [failed] = &shown(&[])[..] else { panic!("{:?}", shown(&[])) };
+    assert_eq!(failed["message"], "the call failed (plugin-failed): ValueError: no good\u{1b}[2J");
+    assert_eq!((&failed["source"], failed["call"].as_str().map(str::len)), (&"host".into(), Some(16)));
+    let call = failed["call"].as_str().unwrap();
+    assert_eq!(shown(&["--call", call]).len(), 1);
+
+    let streamed = place.run(&["stream", "probe", "count=many"]);
+    streamed.assert_status(1);
+    assert!(shown(&[])[1]["message"].as_str().unwrap().starts_with("the call failed (plugin-failed): TypeError: "));
+    let load = place.run(&["run", "probe", "--config", "mask:=7"]);
+    assert!(load.assert_status(4).stderr.contains("mask"), "{}", load.all());
+    let told = "the plugin was not loaded (invalid-config): ";
+    assert!(shown(&[])[2]["message"].as_str().unwrap().starts_with(told), "{:?}", shown(&[]));
+    assert_eq!(shown(&[]).len(), 3);
+    place.assert_clean();
+}
+
+#[test]
 fn a_data_directory_that_cannot_be_written_stops_no_call() {
     let place = Place::with_probe();
     place.write("data/logs", "no directory");

@@ -87,6 +87,33 @@ fn the_constructor_gets_what_the_manifest_says() {
 }
 
 #[test]
+fn a_module_that_is_not_found_is_told_with_the_cure() {
+    let place = Place::new();
+    place.write(
+        "manifests/words.py",
+        "import no_such_package\ndef count(text): return 1\ndef later(): import no_such_package\n",
+    );
+    let run = |keys: &str| {
+        let manifest = format!(r#"{{"name": "words", "version": "1", "function": "words:count"{keys}}}"#);
+        place.write("manifests/words.json", &manifest);
+        place.run(&["run", "words", "text=a"])
+    };
+    let (ran, told) = (run(""), "[DIR]/manifests/words.py lies beside the manifest: add `\"source\": \".\"` to it");
+    assert!(ran.assert_status(4).stderr.contains(told), "{}", ran.all());
+    let validated = place.run(&["validate", "manifests/words.json"]);
+    let [first, second] = validated.assert_status(0).stdout.lines().collect::<Vec<_>>()[..] else {
+        panic!("{}", validated.all())
+    };
+    assert_eq!(first, "manifests/words.json: ok, plugin words, with 1 warning");
+    assert!(second.contains(told), "{second}");
+    let ran = run(r#", "source": ".""#);
+    let told = "there is no module 'no_such_package' in the plugin's environment";
+    let cure = "if a package has it, list that as `requirements` in [DIR]/manifests/words.json";
+    assert!(ran.assert_status(1).stderr.contains(told) && ran.stderr.contains(cure), "{}", ran.all());
+    place.assert_clean();
+}
+
+#[test]
 fn a_function_without_a_manifest_is_run() {
     let place = place();
     for named in ["words.py:count", "./words.py:count"] {

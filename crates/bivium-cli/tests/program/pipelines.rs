@@ -98,6 +98,73 @@ fn a_text_where_a_step_takes_another_form_is_told_by_check_and_by_the_steps_erro
 }
 
 #[test]
+fn check_tells_the_arguments_that_are_missing_and_the_methods_of_components() {
+    let place = Place::new();
+    place.write(
+        "manifests/words.py",
+        "class Words:\n    def execute(self, text: str, *, times: int = 1): return text\n",
+    );
+    let words = json!({"name": "words", "version": "1", "module": "words", "class": "Words", "source": "."});
+    place.write("manifests/words.json", &words.to_string());
+    let text = r#"(component
+        (core module $m (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add))
+        (core instance $i (instantiate $m))
+        (func (export "add") (param "a" s32) (param "b" s32) (result s32) (canon lift (core func $i "add")))
+        (func (export "sub") (param "a" s32) (param "b" s32) (result s32) (canon lift (core func $i "add"))))"#;
+    std::fs::write(place.path("manifests/sums.wasm"), wat::parse_str(text).unwrap()).unwrap();
+    place.component("sums", json!({}));
+    place.write(
+        "steps.json",
+        r#"{"name": "p", "steps": [
+            {"id": "a", "plugin": "words"},
+            {"id": "b", "plugin": "words", "args": {"times": 2}},
+            {"id": "c", "plugin": "sums", "args": {"a": 1}},
+            {"id": "d", "plugin": "sums", "method": "ad", "args": {"a": 1, "b": 2}},
+            {"id": "e", "plugin": "sums", "method": "add", "args": {"a": 1}},
+            {"id": "f", "plugin": "sums", "method": "sub", "args": {"a": 1, "b": 2}}]}"#,
+    );
+    insta::assert_snapshot!(place.run(&["pipeline", "check", "steps.json"]).all(), @r#"
+    4
+    --- stdout
+    --- stderr
+    bivium: the pipeline steps.json would not run
+      line 2: steps.0: execute of words needs the argument "text"
+      line 3: steps.1.args: execute of words needs the argument "text"
+      line 4: steps.2: sums has no method "execute"; it has add, sub
+      line 5: steps.3.method: sums has no method "ad"; did you mean "add"?
+      line 6: steps.4.args: add of sums needs the argument "b"
+    "#);
+}
+
+#[test]
+fn a_list_that_is_none_is_told_with_the_cure() {
+    let place = Place::with_probe();
+    let pipeline = |each: &str| {
+        let steps =
+            format!(r#"[{{"id": "a", "plugin": "probe"}}, {{"id": "b", "plugin": "probe", "for_each": "{each}"}}]"#);
+        place.write("p.json", &format!(r#"{{"name": "p", "inputs": {{"words": {{}}}}, "steps": {steps}}}"#));
+        place.run(&["pipeline", "run", "p.json", "words=one"])
+    };
+    for (each, status, told) in [
+        (
+            "inputs/words",
+            4,
+            "but that is a text, not a list; give a list as the input \"words\"; on a command line as JSON: words:='[…]'",
+        ),
+        (
+            "a/kwargs",
+            4,
+            "but that is an object, not a list; name a list in the result of \"a\"; if its method gives results one by one",
+        ),
+        ("a", 4, "name a list in it (a/…), or write `\"stream\": true` in that step"),
+    ] {
+        let ran = pipeline(each);
+        assert!(ran.assert_status(status).stderr.contains(told), "{}", ran.all());
+    }
+    place.assert_clean();
+}
+
+#[test]
 fn a_hostile_name_of_a_pipeline_is_shortened_and_escaped() {
     let place = Place::with_probe();
     for name in ["x".repeat(900_000), "a\nbivium: all is well\u{1b}[2J\u{202e}".to_owned()] {

@@ -115,17 +115,17 @@ fn validate_reports_all_wrong_names_in_a_python_manifest() {
     insta::assert_snapshot!(place.run(&["validate", "manifests"]).all(), @"
     4
     --- stdout
-    [DIR]/manifests/class.json: ok, plugin class
+    [DIR]/manifests/class.json: ok, plugin class, with 1 warning
     [DIR]/manifests/class.json: warning: class: the module words has no class Wrods; did you mean `Words`?
-    [DIR]/manifests/file.json: ok, plugin file
+    [DIR]/manifests/file.json: ok, plugin file, with 2 warnings
     [DIR]/manifests/file.json: warning: source: [DIR]/manifests/words.py is a file: name the directory that it lies in
     [DIR]/manifests/file.json: warning: module: words.py is the name of a file: write the name of the module, `words`
     [DIR]/manifests/init.json: init: its constructor needs `model`, and takes no `siez` (did you mean `size`?); give what it takes in `init_args` in [DIR]/manifests/init.json
-    [DIR]/manifests/module.json: ok, plugin module
+    [DIR]/manifests/module.json: ok, plugin module, with 1 warning
     [DIR]/manifests/module.json: warning: module: the module wrods is not in [DIR]/manifests; did you mean `words`?
-    [DIR]/manifests/place.json: ok, plugin place
+    [DIR]/manifests/place.json: ok, plugin place, with 1 warning
     [DIR]/manifests/place.json: warning: source: [DIR]/manifests/lib does not exist; relative paths start at the manifest's directory: write `../lib` for [DIR]/lib
-    [DIR]/manifests/python.json: ok, plugin python
+    [DIR]/manifests/python.json: ok, plugin python, with 2 warnings
     [DIR]/manifests/python.json: warning: python_path: [DIR]/manifests/venv is a directory, not a program: write [DIR]/manifests/venv/bin/python
     [DIR]/manifests/python.json: warning: source: [DIR]/manifests/../lip does not exist; did you mean `lib`?
     --- stderr

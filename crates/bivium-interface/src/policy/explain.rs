@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Granted, HostPolicy};
+use super::{Granted, HostPattern, HostPolicy, NetworkRule, Refusal, matches_pattern};
 use crate::manifest::Limits;
 use crate::{ErrorCode, Manifest, PluginError};
 
@@ -46,6 +46,19 @@ impl HostPolicy {
     pub(super) fn shown(&self) -> String {
         shown(self.file.as_ref())
     }
+
+    /// A sentence about a policy that has `permissions` but does not apply them to every plugin; none for any other.
+    #[must_use]
+    pub fn trusting(&self) -> Option<String> {
+        let told = || {
+            format!(
+                "{} has `permissions` but no `confine`, so it does not restrict Python plugins that have no `permissions`: these are \
+                 trusted",
+                self.shown()
+            )
+        };
+        (self.permissions.is_some() && !self.confine).then(told)
+    }
 }
 
 fn shown(file: Option<&PathBuf>) -> String {
@@ -74,11 +87,11 @@ impl Granted {
             return self.of_limit(error, key, value);
         }
         let by_policy = self.refused.iter().filter(|refusal| refusal.by != HOST && names(refusal.key));
-        let refused: Vec<String> = by_policy.map(ToString::to_string).collect();
-        if !refused.is_empty() {
-            return error.and_help(format!("{}: change the policy", refused.join("; ")));
+        let by_policy: Vec<&Refusal> = by_policy.collect();
+        if let Some(told) = told_of(&by_policy, &error) {
+            return error.and_help(format!("{told}: change the policy"));
         }
-        if error.code() == ErrorCode::Denied && self.decided.confines {
+        if self.decided.confines && (error.code() == ErrorCode::Denied || names("permissions.env")) {
             let policy = shown(self.decided.file.as_ref());
             return error.and_help(format!(
                 "{policy} has `confine`, and the plugin's manifest has no `permissions`: add those that it needs"
@@ -100,6 +113,44 @@ impl Granted {
     }
 }
 
+/// Of what a policy refuses, that which the error is about: what it names itself, or else the first, and how much there is besides.
+fn told_of(refused: &[&Refusal], error: &PluginError) -> Option<String> {
+    let said = format!("{} {}", error.message(), error.help().unwrap_or_default());
+    let named = refused.iter().filter_map(|refusal| Some((refusal.named_in(&said)?, refusal)));
+    if let Some((_, refusal)) = named.max_by_key(|(length, _)| *length) {
+        return Some(refusal.to_string());
+    }
+    // Of variables Python tells which one it is: where it is none of these, the policy is not behind it.
+    let tells_variable = error.failure().is_some_and(|failure| failure.kind == "KeyError");
+    let (first, rest) = refused.split_first().filter(|(first, _)| !tells_variable && first.key != "pass_env")?;
+    Some(match rest.len() {
+        0 => first.to_string(),
+        more => format!("{first}, and {more} more (`bivium info` lists them)"),
+    })
+}
+
+impl Refusal {
+    /// How much of what it refuses a text names, in bytes; none if it does not name it.
+    fn named_in(&self, text: &str) -> Option<usize> {
+        let wanted = self.wanted.as_str();
+        let subject = match self.key {
+            "permissions.filesystem" => wanted.get(wanted.find('/')?..)?.to_owned(),
+            "permissions.secrets" => wanted.split(" for ").next()?.to_owned(),
+            "permissions.network" => match wanted.parse::<NetworkRule>().ok()?.host {
+                HostPattern::Name(name) | HostPattern::Below(name) => name,
+                HostPattern::Address(address) => address.to_string(),
+                HostPattern::Any => return Some(0),
+            },
+            "pass_env" => {
+                let mut words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+                return words.find(|word| matches_pattern(wanted, word)).map(str::len);
+            }
+            _ => wanted.to_owned(),
+        };
+        says(text, &subject).then_some(subject.len())
+    }
+}
+
 /// Whether a text contains this key, and not as a part of a longer one.
 fn says(text: &str, key: &str) -> bool {
     let is_end = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
@@ -109,6 +160,8 @@ fn says(text: &str, key: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+
+    use crate::Failure;
 
     use super::*;
 
@@ -155,6 +208,45 @@ mod tests {
         );
         let most = &granted("{}", r#", "limits": {"cache_mb": 1000000}"#).refused[0];
         assert!(most.to_string().starts_with("the host does not grant"), "{most}");
+    }
+
+    #[test]
+    fn of_what_the_policy_refuses_an_error_tells_what_it_is_about() {
+        let keys = r#", "permissions": {"network": ["https://a.example", "https://*.b.example"], "env": ["A", "AB"],
+            "filesystem": [{"path": "/srv/one", "guest": "/1"}, {"path": "/srv/one/two", "guest": "/2"}]}"#;
+        let refusing = granted(r#"{"permissions": {}}"#, keys);
+        let told = |message: &str, key: &str| help(&refusing, PluginError::denied(message).with_help(key));
+        for (message, key, about) in [
+            (
+                "no /srv/one/two/x",
+                "permissions.filesystem",
+                "read /srv/one/two (permissions.filesystem): change the policy",
+            ),
+            ("no /srv/one/x", "permissions.filesystem", "read /srv/one (permissions.filesystem): change the policy"),
+            ("no /else", "permissions.filesystem", "read /srv/one (permissions.filesystem), and 1 more (`bivium info`"),
+            (
+                "no c.b.example:443",
+                "permissions.network",
+                "https://*.b.example (permissions.network): change the policy",
+            ),
+            ("AB is not there", "permissions.env", "AB (permissions.env): change the policy"),
+        ] {
+            let told = told(message, key);
+            assert!(told.contains(about) && told.matches("does not grant").count() == 1, "{told}");
+        }
+        let unset = |granted: &Granted, name: &str| {
+            let failure = Failure::new("KeyError", format!("'{name}'"));
+            help(
+                granted,
+                PluginError::plugin_failed(failure).with_help("the host keeps it: `pass_env` or `permissions.env`"),
+            )
+        };
+        assert!(unset(&refusing, "A").contains("does not grant A (permissions.env)"));
+        assert!(!unset(&refusing, "OTHER").contains("does not grant"));
+        let passed = granted(r#"{"permissions": {}}"#, r#", "pass_env": ["MY_*", "X"]"#);
+        assert!(unset(&passed, "MY_KEY").contains("does not grant MY_* (pass_env): change the policy"));
+        let confined = granted(r#"{"confine": true}"#, "");
+        assert!(unset(&confined, "MY_KEY").contains("/p.json has `confine`"));
     }
 
     #[test]

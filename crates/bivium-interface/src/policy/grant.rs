@@ -127,8 +127,20 @@ impl HostPolicy {
         let limits = asked.tightest(&ceilings);
         let enforce = manifest.enforce || self.enforce && (confined || asks_for_limits);
         let passed = manifest.python().map_or(&[][..], |python| &python.pass_env);
-        let pass_env = if confined { Vec::new() } else { self.passed(passed, &mut refused) };
+        let pass_env =
+            if confined { self.none_passed(passed, &mut refused) } else { self.passed(passed, &mut refused) };
         Granted { confined, permissions, pass_env, limits, enforce, refused, decided }
+    }
+
+    /// A plugin that the policy confines is passed nothing. (A manifest with `permissions` has no `pass_env`.)
+    fn none_passed(&self, wanted: &[String], refused: &mut Vec<Refusal>) -> Vec<String> {
+        let by = format!("{} with `confine`", self.shown());
+        let refusal = |pattern: &String| {
+            let (wanted, instead, by) = (pattern.clone(), String::new(), by.clone());
+            Refusal { key: "pass_env", wanted, instead, by }
+        };
+        refused.extend(wanted.iter().map(refusal));
+        Vec::new()
     }
 
     /// The variables of `pass_env` that the policy allows: those that its own `env` names and that match one of the patterns.
@@ -359,7 +371,9 @@ mod tests {
             ),
             (r#"{"permision": {}}"#, "unknown key \"permision\"; did you mean `permissions`?"),
             (r#"{"permision": {}, "limits": {"fuel": 1e99}}"#, "limits.fuel must be a whole number"),
-            ("{\"limits\":\n{\"fuel\": -1}}", "line 2: limits.fuel must be at least 0, not -1"),
+            ("{\"limits\":\n{\"fuel\": -1}}", "line 2: limits.fuel must be at least 1, not -1"),
+            ("{\"limits\":\n{\"call_ms\": 0}}", "line 2: limits.call_ms must be from 1 to 2592000000, not 0"),
+            ("{\"limits\":\n{\"memory_mb\": 0}}", "line 2: limits.memory_mb must be from 1 to 16777216, not 0"),
             ("{\"limits\":\n{\"blobs\": -7}}", "line 2: limits.blobs must be from 0 to 1000000, not -7"),
             ("{", "line 1: this is not JSON"),
         ] {
@@ -388,10 +402,11 @@ mod tests {
         assert_eq!(granted.pass_env, ["MY_KEY"]);
         let told: Vec<_> = granted.refused.iter().map(|refusal| (&*refusal.wanted, &*refusal.instead)).collect();
         assert_eq!(told, [("MY_*", "MY_KEY"), ("OTHER", "")]);
-        assert!(
-            policy(r#"{"confine": true}"#).grant(&wanted).pass_env.is_empty(),
-            "what is confined is passed nothing"
-        );
+        let confined = policy(r#"{"confine": true}"#).grant(&wanted);
+        assert!(confined.pass_env.is_empty(), "what is confined is passed nothing");
+        let told: Vec<String> = confined.refused.iter().map(ToString::to_string).collect();
+        assert_eq!(told[0], "the host's policy with `confine` does not grant MY_* (pass_env)");
+        assert_eq!(told.len(), 3);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 pub use grant::{Granted, Refusal, matches_pattern, real};
 pub use network::{HostPattern, NetworkRule, Scheme, is_private};
@@ -25,12 +25,29 @@ use crate::{Manifest, PluginError, Problem, Result};
 /// manifest asks for a secret with `permissions.secrets`.
 pub const SECRET_VARIABLE: &str = "BIVIUM_SECRET_";
 
-/// The JSON Schema of a policy's file. A policy may set a limit to 0; a manifest may not.
+/// Limits of which a policy may leave nothing: there are plugins that do without. With 0 of any other nothing could run.
+const MAY_BE_0: [&str; 10] = [
+    "table_elements",
+    "tables",
+    "blob_mb",
+    "blobs",
+    "files",
+    "connections",
+    "response_mb",
+    "log_records",
+    "cache_mb",
+    "queue",
+];
+
+/// The JSON Schema of a policy's file. A policy may set some limits to 0; a manifest may not.
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     let mut schema = schema::of::<HostPolicy>();
     let limits = schema.pointer_mut("/$defs/Limits/properties").and_then(Value::as_object_mut);
-    for limit in limits.into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut) {
-        limit.insert("minimum".to_owned(), 0.into());
+    for (key, limit) in limits.into_iter().flatten() {
+        if let Some(limit) = limit.as_object_mut() {
+            let least = u8::from(!MAY_BE_0.contains(&key.as_str()));
+            limit.insert("minimum".to_owned(), least.into());
+        }
     }
     schema
 });

@@ -1,5 +1,6 @@
 //! The log of one plugin: the last records in memory, a `tracing` event for each record and, if the host stores logs, a line in a file.
 
+mod failures;
 mod files;
 mod instance;
 mod kept;
@@ -12,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bivium_interface::{CallId, LogLevel, LogRecord, LogSource, head};
 use tokio::sync::broadcast;
 
+pub use failures::FailureLog;
 pub use files::LogFiles;
 pub(crate) use files::ends_in_half_a_line;
 pub use instance::InstanceLog;
@@ -66,8 +68,26 @@ impl PluginLog {
 
     /// Adds a record. Never blocks for long.
     pub fn push(&self, level: LogLevel, source: LogSource, instance: u64, call: Option<CallId>, message: &str) {
+        self.add(level, level, source, instance, call, message);
+    }
+
+    /// Adds a record of the host's that needs no attention where it happens: the caller gets the same as an error, or
+    /// it is the same at each start. Its `tracing` event has the level debug.
+    pub fn note(&self, level: LogLevel, call: Option<CallId>, message: &str) {
+        self.add(level, LogLevel::Debug, LogSource::Host, 0, call, message);
+    }
+
+    fn add(
+        &self,
+        level: LogLevel,
+        traced: LogLevel,
+        source: LogSource,
+        instance: u64,
+        call: Option<CallId>,
+        message: &str,
+    ) {
         let message = head(message, Self::MAX_MESSAGE).to_owned();
-        self.trace(level, source, instance, call, &message);
+        self.trace(traced, source, instance, call, &message);
         let record = LogRecord::new(level, source, instance, call, message);
         if let Some(files) = &self.0.files {
             files.write(&self.0.plugin, record.clone(), &self.0.missing);

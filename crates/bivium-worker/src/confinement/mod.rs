@@ -44,6 +44,7 @@ pub(crate) use baseline::refusal_of_source;
 #[cfg(target_os = "linux")]
 use confined::means;
 pub use shortfall::not_held;
+pub(crate) use shortfall::refusal_to_enforce;
 pub use support::ConfinementSupport;
 #[cfg(not(target_os = "linux"))]
 use unsupported::means;

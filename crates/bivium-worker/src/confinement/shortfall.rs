@@ -30,21 +30,32 @@ pub(super) fn tell(context: &PluginContext, means: Means) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let message = format!(
-        "this machine cannot enforce all permissions and limits of the plugin's worker: {}",
-        missing.join("; ")
-    );
-    if context.granted.enforce {
-        let policy = context.granted.enforcing_policy();
-        let (message, whose) = match policy {
-            Some(policy) => (format!("{policy} has `enforce`, and {message}"), policy),
-            None => (message, "its manifest".to_owned()),
-        };
-        context.audit.denied(0, None, "enforce", "the worker", message.as_str())?;
-        return Err(PluginError::denied(message).with_help(cure(&missing, &whose)));
+    if let Some(refusal) = refusal(&context.granted, &missing) {
+        context.audit.withheld("enforce", "the worker", refusal.message())?;
+        return Err(refusal);
     }
-    context.log.push(LogLevel::Debug, LogSource::Host, 0, None, &message);
+    context.log.push(LogLevel::Debug, LogSource::Host, 0, None, &cannot(&missing));
     Ok(())
+}
+
+fn cannot(missing: &[String]) -> String {
+    format!("this machine cannot enforce all permissions and limits of the plugin's worker: {}", missing.join("; "))
+}
+
+/// Why this machine does not load a plugin with these grants: it must enforce them and cannot. Blocks as [`not_held`] does.
+pub(crate) fn refusal_to_enforce(granted: &Granted) -> Option<PluginError> {
+    if granted.enforce { refusal(granted, &not_held(granted)) } else { None }
+}
+
+fn refusal(granted: &Granted, missing: &[String]) -> Option<PluginError> {
+    if !granted.enforce || missing.is_empty() {
+        return None;
+    }
+    let (message, whose) = match granted.enforcing_policy() {
+        Some(policy) => (format!("{policy} has `enforce`, and {}", cannot(missing)), policy),
+        None => (cannot(missing), "its manifest".to_owned()),
+    };
+    Some(PluginError::denied(message).with_help(cure(missing, &whose)))
 }
 
 /// What to do if it must be enforced. `whose` names the document that says so.

@@ -130,15 +130,42 @@ pub fn environments_for(
     })
 }
 
+/// The environment that was made for these requirements and can be used; the one that was used last, if there are several. Its size
+/// is not measured, as it is for [`environments_for`].
+pub(crate) fn environment_made(
+    requirements: &[String],
+    confined: bool,
+    environments: Option<&Path>,
+) -> Option<PathBuf> {
+    let (dir, requirements) = (super::place(environments).ok()?, super::made::sorted(requirements));
+    let is_meant = |path: &Path| {
+        let stamp = read_stamp(path);
+        stamp.is_some_and(|stamp| stamp.wheels_only == confined && stamp.requirements == requirements)
+    };
+    let all = disk::directories(&dir).ok()?.into_iter();
+    let made = all.filter(|(key, path)| is_key(key) && is_meant(path) && super::made::is_ready(path));
+    let used = |key: &str| use_of(&dir, key).metadata().and_then(|metadata| metadata.modified()).ok();
+    made.max_by_key(|(key, _)| used(key)).map(|(_, path)| path)
+}
+
+/// Whether a directory may be an environment, by its name.
+fn is_key(name: &str) -> bool {
+    name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn read_stamp(environment: &Path) -> Option<Stamp> {
+    let text = bivium_interface::read_text(&environment.join(STAMP), 1 << 20).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
 fn kept_of(environments: Option<&Path>, is_meant: impl Fn(Option<&Stamp>) -> bool) -> Result<Vec<KeptEnvironment>> {
     let dir = super::place(environments)?;
     let mut kept = Vec::new();
     for (key, path) in disk::directories(&dir)? {
-        if key.len() != 16 || !key.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        if !is_key(&key) {
             continue;
         }
-        let stamp = bivium_interface::read_text(&path.join(STAMP), 1 << 20).ok();
-        let stamp: Option<Stamp> = stamp.and_then(|text| serde_json::from_str(&text).ok());
+        let stamp = read_stamp(&path);
         if !is_meant(stamp.as_ref()) {
             continue;
         }

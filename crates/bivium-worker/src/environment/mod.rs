@@ -17,6 +17,7 @@ mod kept;
 mod lock;
 mod machine;
 mod made;
+pub(crate) mod packages;
 mod probe;
 mod requirement;
 mod run;
@@ -32,6 +33,7 @@ use std::path::{Path, PathBuf};
 use bivium_interface::{ErrorCode, LogLevel, LogSource, PluginError};
 use bivium_records::PluginLog;
 
+pub(crate) use kept::environment_made;
 pub use kept::{KeptEnvironment, environments_for, kept_environments, remove_environment};
 use machine::Machine;
 use probe::{Facts, ProbeFailure};

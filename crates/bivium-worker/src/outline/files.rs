@@ -11,6 +11,8 @@ use rustix::fs::OFlags;
 use super::absent::did_you_mean;
 use super::source::Module;
 
+use crate::cures::beside;
+use crate::environment::packages::{environment_of, site_packages};
 use crate::manifest::PythonManifest;
 
 /// The longest module that is read; modules that people write are shorter.
@@ -23,24 +25,17 @@ const MOST_ENTRIES: usize = 10_000;
 /// The directories in which modules are searched.
 pub(super) struct Files {
     roots: Vec<PathBuf>,
+    /// Whether the environment for the requirements is among them.
+    is_made: bool,
 }
 
 impl Files {
-    pub(super) fn of(manifest: &PythonManifest) -> Self {
+    /// `made` is the environment that was made for the plugin's requirements, if there is one.
+    pub(super) fn of(manifest: &PythonManifest, made: Option<&Path>) -> Self {
         let mut roots: Vec<PathBuf> = manifest.python.source.iter().cloned().collect();
-        let environment = manifest.python.python_path.as_deref().and_then(Path::parent).and_then(Path::parent);
-        for lib in environment.into_iter().flat_map(|environment| ["lib", "lib64"].map(|lib| environment.join(lib))) {
-            let versions = fs::read_dir(lib).into_iter().flatten().flatten().map(|entry| entry.path());
-            let is_python = |path: &PathBuf| {
-                path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("python3"))
-            };
-            let mut versions: Vec<PathBuf> = versions.filter(is_python).collect();
-            versions.sort();
-            let packages =
-                versions.iter().flat_map(|path| ["site-packages", "dist-packages"].map(|name| path.join(name)));
-            roots.extend(packages.filter(|path| path.is_dir()));
-        }
-        Self { roots }
+        let own = manifest.python.python_path.as_deref().and_then(environment_of);
+        roots.extend(own.into_iter().chain(made).flat_map(site_packages));
+        Self { roots, is_made: made.is_some() }
     }
 
     fn file(&self, module: &[String]) -> Option<PathBuf> {
@@ -75,7 +70,11 @@ impl Files {
     pub(super) fn lacks(&self, module: &str, manifest: &PythonManifest) -> bool {
         let has_others = manifest.python.python_path.is_some() || manifest.python.requirements.is_some();
         let source = manifest.python.source.as_deref().filter(|source| source.is_dir());
-        module.ends_with(FILE) || !has_others && source.is_some_and(|source| !may_have(source, module))
+        let is_elsewhere = || match source {
+            Some(source) => !may_have(source, module),
+            None => beside(manifest, module).is_some(),
+        };
+        module.ends_with(FILE) || !has_others && is_elsewhere()
     }
 
     /// Why a module is not found.
@@ -83,8 +82,15 @@ impl Files {
         if let Some(name) = module.strip_suffix(FILE) {
             return format!("{module} is the name of a file: write the name of the module, `{name}`");
         }
+        if let Some(beside) = beside(manifest, module) {
+            return format!("{} lies beside the manifest: add `\"source\": \".\"` to it", beside.display());
+        }
         let places: Vec<String> = self.roots.iter().map(|root| root.display().to_string()).collect();
         match (places.as_slice(), &manifest.python.requirements) {
+            (_, Some(_)) if self.is_made && self.roots.iter().any(|root| may_have(root, module)) => {
+                format!("the module {module} is in {}, and there is no source of it to read", places.join(" or "))
+            }
+            (places, Some(_)) if self.is_made => format!("the module {module} is not in {}", places.join(" or ")),
             (_, Some(_)) => {
                 format!(
                     "the module {module} is not in `source`: it may come with the requirements, which are installed at the first load"

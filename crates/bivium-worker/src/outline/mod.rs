@@ -10,7 +10,7 @@ mod schema;
 mod source;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,9 @@ use files::Files;
 use schema::Schemas;
 use source::{Class, Definition, Function, Module, ObjectPath, clipped};
 
+use crate::environment::environment_made;
 use crate::manifest::PythonManifest;
+use crate::places::WorkerPlaces;
 
 /// Methods that the host calls itself, and that calls cannot reach, as in `bivium_worker/plugin.py`.
 const LIFECYCLE: &[&str] = &[
@@ -117,7 +119,20 @@ impl Outline {
 /// file system.
 #[must_use]
 pub fn outline(manifest: &PythonManifest) -> Outline {
-    let mut reading = Reading::new(Files::of(manifest));
+    read(manifest, None)
+}
+
+/// The same, also where it lies in the environment that a host with these places has made for the requirements, if it has made one.
+/// `confined` tells whether the plugin is.
+#[must_use]
+pub fn outline_made(manifest: &PythonManifest, places: &WorkerPlaces, confined: bool) -> Outline {
+    let requirements = manifest.python.requirements.as_deref();
+    let made = requirements.and_then(|all| environment_made(all, confined, places.environments().as_deref()));
+    read(manifest, made.as_deref())
+}
+
+fn read(manifest: &PythonManifest, made: Option<&Path>) -> Outline {
+    let mut reading = Reading::new(Files::of(manifest, made));
     let PythonObject { module, name, kind, .. } = &manifest.python.object;
     let (first, inner) = name.split_once('.').map_or((name.as_str(), None), |(first, inner)| (first, Some(inner)));
     let place = ObjectPath { module: module.split('.').map(str::to_owned).collect(), name: first.to_owned() };

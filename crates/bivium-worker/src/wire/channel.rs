@@ -96,7 +96,7 @@ mod tests {
     async fn heard(text: &str) -> (Option<Result<Ready, PluginError>>, PluginLog, Option<Exit>) {
         let log = PluginLog::new("p");
         let (sender, receiver) = oneshot::channel();
-        let denials = Denials { audit: Auditor::new("p", None, log.clone()), guard: 7, confined: true };
+        let denials = Denials { audit: Auditor::new("p", None, log.clone()), guard: 7, confined: true, cures: None };
         let exit = listen(text.as_bytes(), sender, Arc::new(InstanceLog::new(log.clone(), 7, 10)), denials).await;
         (receiver.await.ok(), log, exit)
     }

@@ -4,9 +4,12 @@
 //! error itself. So a record names one of the known permissions and a resource that is short and escaped, and there is at most one
 //! record for an error.
 
+use std::sync::Arc;
+
 use bivium_interface::{CallId, PluginError, clip, head};
 use bivium_records::Auditor;
 
+use crate::cures::Cures;
 use crate::wire::WireError;
 
 /// The permissions that a worker may name; `permissions` stands for something that none of them gives.
@@ -25,6 +28,7 @@ pub(crate) struct Denials {
     pub(crate) guard: u64,
     /// Whether the worker is confined: otherwise nothing is denied to it.
     pub(crate) confined: bool,
+    pub(crate) cures: Option<Arc<Cures>>,
 }
 
 impl Denials {
@@ -40,7 +44,10 @@ impl Denials {
             self.audit.denied(self.guard, call, permission, resource, REASON)
         });
         match recorded {
-            Ok(()) => error.into(),
+            Ok(()) => match &self.cures {
+                Some(cures) => cures.explain(error.into()),
+                None => error.into(),
+            },
             Err(unrecorded) => unrecorded,
         }
     }
@@ -48,7 +55,7 @@ impl Denials {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use bivium_interface::{ErrorCode, Result};
     use bivium_records::{AuditRecord, AuditSink, PluginLog};
@@ -75,7 +82,7 @@ mod tests {
     }
 
     fn denials(sink: Arc<dyn AuditSink>, confined: bool) -> Denials {
-        Denials { audit: Auditor::new("p", Some(sink), PluginLog::new("p")), guard: 7, confined }
+        Denials { audit: Auditor::new("p", Some(sink), PluginLog::new("p")), guard: 7, confined, cures: None }
     }
 
     fn error(denied: &Value) -> WireError {

@@ -1,6 +1,7 @@
 //! Calls by name. `layers` has what is done around each call.
 
 use bivium_interface::{Call, Payload, PayloadStream, Result, TypedStream, typed};
+use futures_util::TryStreamExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -18,7 +19,7 @@ impl PluginManager {
         let serving = loaded.enter(call.handle()).await?;
         let id = call.id();
         let result = serving.copy().plugin().execute(call).await;
-        result.map_err(|error| error.with_plugin(name).with_call(id))
+        result.map_err(|error| loaded.failed(error, id))
     }
 
     /// Starts a call with many results. The stream holds the call's place in the plugin until it ends or is dropped. Dropping it cancels
@@ -31,8 +32,9 @@ impl PluginManager {
         let loaded = self.loaded(name)?;
         let serving = loaded.enter(&handle).await?;
         let started = serving.copy().plugin().execute_stream(call).await;
-        let stream = started.map_err(|error| error.with_plugin(name).with_call(handle.id()))?;
-        Ok(stream.holding(&handle, serving))
+        let id = handle.id();
+        let stream = started.map_err(|error| loaded.failed(error, id))?.holding(&handle, serving);
+        Ok(PayloadStream::new(stream.map_err(move |error| loaded.failed(error, id))))
     }
 
     /// Calls `execute` with the arguments in `input` ([`Call::with`]), and reads its result into the caller's own type

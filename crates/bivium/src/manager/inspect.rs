@@ -69,11 +69,7 @@ impl PluginManager {
         let manifest = self.manifest(name)?;
         match &manifest.runtime {
             Runtime::Wasm(plugin) => Ok(self.inspect_component(&manifest, plugin).await),
-            Runtime::Python(plugin) => {
-                let (manifest, plugin) = (Arc::clone(&manifest), Arc::clone(plugin));
-                let outline = tokio::task::spawn_blocking(move || class(&manifest, &plugin)).await;
-                outline.map_err(|error| PluginError::internal(format!("its source could not be read: {error}")))
-            }
+            Runtime::Python(plugin) => Ok(with_surface(self.inspect_object(&manifest, plugin).await?, plugin)),
         }
     }
 
@@ -113,6 +109,50 @@ impl PluginManager {
             problem: described.problem.map(|error| error.with_plugin(&manifest.name)),
         }
     }
+
+    /// The class or the function as its source declares it.
+    #[cfg(feature = "python")]
+    async fn inspect_object(&self, manifest: &Arc<Manifest>, plugin: &Arc<PythonPlugin>) -> Result<Inspection> {
+        let constructor = &self.inner.constructor;
+        let (places, confined) = (constructor.options().places.clone(), constructor.granted(manifest).confined);
+        let manifest = bivium_worker::PythonManifest::new(manifest, plugin);
+        let look = move || {
+            let outline = bivium_worker::outline_made(&manifest, &places, confined);
+            let problem = outline.refusal(&manifest);
+            (outline, problem)
+        };
+        let looked = tokio::task::spawn_blocking(look).await;
+        let (outline, problem) =
+            looked.map_err(|error| PluginError::internal(format!("its source could not be read: {error}")))?;
+        Ok(Inspection {
+            file: outline.file,
+            methods: outline.methods,
+            notes: outline.notes,
+            problem,
+            ..Inspection::default()
+        })
+    }
+
+    #[cfg(not(feature = "python"))]
+    async fn inspect_object(&self, manifest: &Arc<Manifest>, _: &Arc<PythonPlugin>) -> Result<Inspection> {
+        let problem = crate::construct::absent(RuntimeKind::Python).with_plugin(&manifest.name);
+        Ok(Inspection { problem: Some(problem), ..Inspection::default() })
+    }
+}
+
+/// With the methods of a plugin of cjm-plugin-system as its manifest has them, where its source does not tell them.
+fn with_surface(mut inspection: Inspection, plugin: &PythonPlugin) -> Inspection {
+    let surface = plugin.ancestor.as_ref().and_then(|ancestor| ancestor.structural_surface.as_ref());
+    if let (None, Some(surface)) = (&inspection.methods, surface) {
+        let method = |method: &bivium_interface::manifest::SurfaceMethod| {
+            MethodInfo::new(&method.name).with_signature(&method.signature)
+        };
+        inspection.methods = Some(surface.methods.iter().map(method).collect());
+        inspection
+            .notes
+            .push("the methods are those in its manifest, from the time when the manifest was made".to_owned());
+    }
+    inspection
 }
 
 #[cfg(feature = "wasm")]
@@ -127,37 +167,4 @@ fn permission(key: &'static str, manifest: &Manifest, granted: &bivium_interface
     };
     let asked = manifest.permissions.as_ref().is_some_and(is_in);
     ImportPermission { key, asked, granted: is_in(&granted.permissions) }
-}
-
-/// The class as its source declares it. For a plugin of cjm-plugin-system, the methods are those in its manifest.
-fn class(manifest: &Arc<Manifest>, plugin: &Arc<PythonPlugin>) -> Inspection {
-    #[cfg(feature = "python")]
-    let mut inspection = {
-        let manifest = &bivium_worker::PythonManifest::new(manifest, plugin);
-        let outline = bivium_worker::outline(manifest);
-        let problem = outline.refusal(manifest);
-        Inspection {
-            file: outline.file,
-            methods: outline.methods,
-            notes: outline.notes,
-            problem,
-            ..Inspection::default()
-        }
-    };
-    #[cfg(not(feature = "python"))]
-    let mut inspection = {
-        let problem = crate::construct::absent(RuntimeKind::Python).with_plugin(&manifest.name);
-        Inspection { problem: Some(problem), ..Inspection::default() }
-    };
-    let surface = plugin.ancestor.as_ref().and_then(|ancestor| ancestor.structural_surface.as_ref());
-    if let (None, Some(surface)) = (&inspection.methods, surface) {
-        let method = |method: &bivium_interface::manifest::SurfaceMethod| {
-            MethodInfo::new(&method.name).with_signature(&method.signature)
-        };
-        inspection.methods = Some(surface.methods.iter().map(method).collect());
-        inspection
-            .notes
-            .push("the methods are those in its manifest, from the time when the manifest was made".to_owned());
-    }
-    inspection
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use bivium_instances::DRAIN_TIME;
 use bivium_interface::{LogLevel, LogSource, Manifest, PluginError, PluginInterface, Result};
-use bivium_records::PluginLog;
+use bivium_records::{FailureLog, PluginLog};
 use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -313,14 +313,24 @@ impl PluginManager {
         }
     }
 
+    /// Makes a copy. Why it cannot is in the plugin's log.
     async fn make(&self, manifest: &Arc<Manifest>, config: Value, log: &PluginLog) -> Result<Arc<PluginCopy>> {
+        let made = async {
+            let plugin = self.constructed(manifest, log).await.inspect_err(|error| {
+                self.inner.constructor.audit_refused_load(manifest, log, error);
+            })?;
+            self.configured(plugin, Some(Arc::clone(manifest)), config).await
+        };
+        made.await.inspect_err(|error| FailureLog::new(log.clone()).load(error))
+    }
+
+    async fn constructed(&self, manifest: &Arc<Manifest>, log: &PluginLog) -> Result<Arc<dyn PluginInterface>> {
         let granted = self.inner.constructor.granted(manifest);
         // Needed only if the plugin may write somewhere.
         let found = std::iter::once_with(|| self.found_map().clone().into_values()).flatten();
         let found = found.chain([Arc::clone(manifest)]);
         sources::check(&granted, &self.inner.search_paths, found).map_err(|error| error.with_plugin(&manifest.name))?;
-        let plugin = self.inner.constructor.construct(manifest, granted, log.clone()).await?;
-        self.configured(plugin, Some(Arc::clone(manifest)), config).await
+        self.inner.constructor.construct(manifest, granted, log.clone()).await
     }
 
     /// Puts the layers around a plugin, completes the configuration and applies it. If the plugin refuses the configuration, it is ended.

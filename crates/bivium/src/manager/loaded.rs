@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bivium_instances::{DRAIN_TIME, drain};
-use bivium_interface::{CallHandle, LogLevel, LogSource, Manifest, PluginError, PluginInterface, Result};
-use bivium_records::PluginLog;
+use bivium_interface::{CallHandle, CallId, LogLevel, LogSource, Manifest, PluginError, PluginInterface, Result};
+use bivium_records::{FailureLog, PluginLog};
 use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, watch};
@@ -19,6 +19,7 @@ use crate::config::Schema;
 pub(super) struct Loaded {
     pub(super) name: String,
     pub(super) log: PluginLog,
+    failures: FailureLog,
     pub(super) enabled: AtomicBool,
     /// The saved configuration when this host last read or wrote it. The difference to the current configuration is what this host has
     /// changed since.
@@ -114,6 +115,7 @@ impl Loaded {
     pub(super) fn new(name: &str, log: PluginLog, enabled: bool, base: Value, copy: Arc<PluginCopy>) -> Arc<Self> {
         Arc::new(Self {
             name: name.to_owned(),
+            failures: FailureLog::new(log.clone()),
             log,
             enabled: AtomicBool::new(enabled),
             base: Mutex::new(base),
@@ -258,6 +260,13 @@ impl Loaded {
                 .map_err(|error| error.with_plugin(&self.name).with_call(call.id()))?,
         };
         Ok(Serving { hold, _listed: listed })
+    }
+
+    /// The error of a call, by its name and id, after it was written into the plugin's log.
+    pub(super) fn failed(&self, error: PluginError, call: CallId) -> PluginError {
+        let error = error.with_plugin(&self.name).with_call(call);
+        self.failures.call(&error);
+        error
     }
 
     /// Adds a call to the list, until the returned value is dropped.

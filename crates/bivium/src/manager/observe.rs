@@ -102,15 +102,21 @@ impl PluginManager {
         Ok(self.inner.constructor.granted(&*self.manifest(name)?))
     }
 
-    /// The permissions and limits of the plugin that this machine cannot enforce: one sentence each, which begins with the manifest's key.
-    /// Empty for a component, for which all of them are enforced. Blocks for some milliseconds the first time.
+    /// The permissions and limits of the plugin that this machine cannot enforce, or that the host's policy does not apply to it: one
+    /// sentence each, which begins with the manifest's key. Empty for a component, for which all of them are enforced. Blocks for some
+    /// milliseconds the first time.
     ///
     /// # Errors
     /// As [`manifest`](Self::manifest).
     pub fn not_held(&self, name: &str) -> Result<Vec<String>> {
         let manifest = self.manifest(name)?;
-        let is_worker = manifest.python().is_some();
-        Ok(if is_worker { not_held(&self.inner.constructor.granted(&manifest)) } else { Vec::new() })
+        if manifest.python().is_none() {
+            return Ok(Vec::new());
+        }
+        let granted = self.inner.constructor.granted(&manifest);
+        let policy = &self.inner.constructor.options().policy;
+        let trusting = policy.trusting().filter(|_| !granted.confined).map(|told| format!("permissions: {told}"));
+        Ok(not_held(&granted).into_iter().chain(trusting).collect())
     }
 
     fn info_of(&self, manifest: &Arc<Manifest>) -> PluginInfo {

@@ -11,9 +11,10 @@ use crate::discovery::SearchPath;
 use crate::sources;
 
 impl PluginManager {
-    /// The errors that loading the plugin would have because of its manifest: directories that no plugin is granted, requirements that no
-    /// installer is given, modules and an interpreter that a confined plugin may not have, an invalid configuration schema. Blocks on the
-    /// file system.
+    /// The errors that loading the plugin would have because of its manifest and the host's policy: directories that no plugin is granted,
+    /// requirements that no installer is given, modules and an interpreter that a confined plugin may not have, what `enforce` demands and
+    /// this machine cannot enforce, an invalid configuration schema. Blocks on the file system, and with `enforce` for some milliseconds
+    /// the first time.
     ///
     /// # Errors
     /// As [`manifest`](Self::manifest).

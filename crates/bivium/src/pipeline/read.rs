@@ -223,7 +223,10 @@ impl Pipeline {
         }
         match before.get(source) {
             Some(earlier) if earlier.has_list() || !pointer.is_empty() => Ok(()),
-            Some(_) => Err(format!("step {source:?} has one result, not a list; name a list in it: {source}/…")),
+            Some(_) => Err(format!(
+                "step {source:?} has one result, not a list: name a list in it ({source}/…), or write `\"stream\": true` in that \
+                 step if its method gives results one by one"
+            )),
             None => Err(format!("{source:?} is not an earlier step")),
         }
     }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::sync::{SetOnce, mpsc, watch};
 use tokio::time::Instant;
 
-use super::template::{Location, at, fill, gather, places};
+use super::template::{Location, at, fill, gather, kind_of, places};
 use super::{Event, Outcome, Pipeline, RunOptions, Step, StepReport};
 use crate::PluginManager;
 
@@ -221,11 +221,27 @@ impl<'a> Run<'a> {
             (0..count).map(|n| list.part(&format!("/{n}"))).collect::<Option<Vec<Payload>>>()
         });
         items.ok_or_else(|| {
-            let what = if list.is_some() { "that is not a list" } else { "there is nothing at that place" };
+            let what = match &list {
+                Some(list) => format!("that {}, not a list", kind_of(&list.json)),
+                None => "there is nothing at that place".to_owned(),
+            };
             PluginError::invalid_input(format!("it runs for each item of {place}, but {what}"))
+                .with_help(self.cure_of_list(source, pointer))
                 .with_plugin(&step.plugin)
                 .with_step(&step.id, None)
         })
+    }
+
+    /// What to do if there is no list at a place.
+    fn cure_of_list(&self, source: &str, pointer: &str) -> String {
+        if source == "inputs" {
+            let name = pointer.split('/').nth(1).unwrap_or_default();
+            return format!("give a list as the input {name:?}; on a command line as JSON: {name}:='[…]'");
+        }
+        format!(
+            "name a list in the result of {source:?}; if its method gives results one by one, write `\"stream\": true` in that \
+             step and `\"for_each\": \"{source}\"` here"
+        )
     }
 
     /// Makes one call of a step. Its results go to `results` and to the later steps.
@@ -427,7 +443,17 @@ mod tests {
         assert_eq!(outcome.payload.json["last"], json!([{"n": 1}, {"n": 2}]));
         let error = run_whole(of_input(json!({"no": "list"})), &soon(), &|_| {}).await.unwrap_err();
         assert_eq!(error.code(), ErrorCode::InvalidInput);
-        assert!(error.to_string().contains("step \"each\": it runs for each item of inputs/files, but"), "{error}");
+        let told =
+            "step \"each\": it runs for each item of inputs/files, but that is an object, not a list; give a list";
+        assert!(error.to_string().contains(told), "{error}");
+        let error = run_whole(of_input(json!("one")), &soon(), &|_| {}).await.unwrap_err();
+        assert!(error.to_string().contains("is a text, not a list; give a list as the input \"files\""), "{error}");
+        let steps = json!([
+            {"id": "one", "plugin": "sample", "args": {"word": "a"}},
+            {"id": "each", "plugin": "sample", "for_each": "one/word", "args": {"n": {"$from": "item"}}},
+        ]);
+        let error = run(steps, &soon()).await.unwrap_err();
+        assert!(error.help().is_some_and(|help| help.contains("`\"stream\": true` in that step")), "{error}");
     }
 
     #[tokio::test]

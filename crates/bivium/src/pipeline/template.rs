@@ -89,12 +89,21 @@ fn nothing_at(place: Location<'_>, source: Option<&Payload>) -> PluginError {
             format!("has {}{}", keys.join(", "), if object.len() > keys.len() { ", …" } else { "" })
         }
         Value::Array(items) => format!("is a list of {}, counted from 0", items.len()),
-        Value::String(_) => "is a text".to_owned(),
-        Value::Number(_) => "is a number".to_owned(),
-        Value::Bool(_) => "is true or false".to_owned(),
-        Value::Null => "is null".to_owned(),
+        other => kind_of(other).to_owned(),
     };
     error.with_help(format!("{}{way} {has}", place.source))
+}
+
+/// What a value is, for a message.
+pub(super) fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Object(_) => "is an object",
+        Value::Array(_) => "is a list",
+        Value::String(_) => "is a text",
+        Value::Number(_) => "is a number",
+        Value::Bool(_) => "is true or false",
+        Value::Null => "is null",
+    }
 }
 
 fn filled_object<'v>(

@@ -54,7 +54,7 @@ async fn missing(host: &Host, pipeline: &Pipeline) -> Vec<Problem> {
         let Some((inspection, wrong)) = known.get(step.plugin.as_str()) else { continue };
         problems.extend(wrong.iter().map(|message| Problem::new(format!("/steps/{n}/plugin"), message)));
         let methods = inspection.as_ref().and_then(|inspection| inspection.methods.as_deref());
-        problems.extend(unfit(n, step, methods.unwrap_or_default()));
+        problems.extend(unfit(n, step, methods.unwrap_or_default(), is_component(host, &step.plugin)));
     }
     problems
 }
@@ -85,30 +85,39 @@ async fn look(host: &Host, name: &str) -> (Option<Inspection>, Vec<String>) {
     (Some(inspection), wrong)
 }
 
-/// Where a step does not fit its plugin's methods, as far as these are known.
-fn unfit(n: usize, step: &Step, methods: &[MethodInfo]) -> Vec<Problem> {
+/// Whether the plugin is a component: the list of its methods, where it is known, is complete.
+fn is_component(host: &Host, name: &str) -> bool {
+    host.manager.manifest(name).is_ok_and(|manifest| manifest.wasm().is_some())
+}
+
+/// Where a step does not fit its plugin's methods, as far as these are known. `is_exact` tells whether there are no others.
+fn unfit(n: usize, step: &Step, methods: &[MethodInfo], is_exact: bool) -> Vec<Problem> {
     let name = step.method.as_deref().unwrap_or(Call::EXECUTE);
     let Some(method) = methods.iter().find(|method| method.name == name) else {
         let known: Vec<&str> = methods.iter().map(|known| known.name.as_str()).collect();
-        // The default method may exist although the list does not have it.
-        if step.method.is_none() || known.is_empty() {
+        // The default method of a Python class may exist although the list does not have it.
+        if known.is_empty() || step.method.is_none() && !is_exact {
             return Vec::new();
         }
         let message = format!("{} has no method {name:?}; {}", step.plugin, meant(name, "has", &known));
-        return vec![Problem::new(format!("/steps/{n}/method"), message)];
+        let place = if step.method.is_none() { "" } else { "/method" };
+        return vec![Problem::new(format!("/steps/{n}{place}"), message)];
     };
+    if let Some(why) = &method.not_callable {
+        return vec![Problem::new(format!("/steps/{n}"), format!("{name} of {} cannot be called: {why}", step.plugin))];
+    }
     let given = step.args.iter().filter_map(|(argument, value)| Some((argument, value.as_str()?)));
     let of_form = given.filter_map(|(argument, text)| {
         let message = format!("{name} of {} {}", step.plugin, unfit_text(method, argument, text)?);
         Some(Problem::new(format!("/steps/{n}/args/{}", reference_token(argument)), message))
     });
     let mut problems: Vec<Problem> = of_form.collect();
-    let schema = method.parameters.as_ref().filter(|schema| schema.get("additionalProperties") == Some(&false.into()));
-    let Some(schema) = schema else { return problems };
-    let taken = schema.get("properties").and_then(Value::as_object);
-    let taken: Vec<&str> = taken.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
-    let unknown = step.args.keys().filter(|argument| !taken.contains(&argument.as_str()));
-    problems.extend(unknown.map(|argument| {
+    let schema = method.parameters.as_ref();
+    let properties = schema.and_then(|schema| schema.get("properties")?.as_object());
+    let taken: Vec<&str> = properties.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+    let is_closed = schema.is_some_and(|schema| schema.get("additionalProperties") == Some(&false.into()));
+    let unknown = step.args.keys().filter(|argument| is_closed && !taken.contains(&argument.as_str()));
+    problems.extend(unknown.clone().map(|argument| {
         let message = format!(
             "{name} of {} takes no argument {:?}; {}",
             step.plugin,
@@ -116,6 +125,16 @@ fn unfit(n: usize, step: &Step, methods: &[MethodInfo]) -> Vec<Problem> {
             meant(argument, "takes", &taken)
         );
         Problem::new(format!("/steps/{n}/args/{}", reference_token(argument)), message)
+    }));
+    let required = schema.and_then(|schema| schema.get("required")?.as_array());
+    let required = required.into_iter().flatten().filter_map(Value::as_str);
+    // One that is meant by an unknown argument is told with that.
+    let is_meant =
+        |wanted: &str| unknown.clone().any(|argument| nearest(argument, taken.iter().copied()) == Some(wanted));
+    let lacking = required.filter(|wanted| !step.args.contains_key(*wanted) && !is_meant(wanted));
+    let place = if step.args.is_empty() { format!("/steps/{n}") } else { format!("/steps/{n}/args") };
+    problems.extend(lacking.map(|wanted| {
+        Problem::new(place.as_str(), format!("{name} of {} needs the argument {:?}", step.plugin, short(wanted)))
     }));
     problems
 }
