@@ -95,10 +95,18 @@ pub async fn until(is: impl AsyncFn() -> bool) {
 #[doc = include_str!("../../README.md")]
 pub struct Readme;
 
-/// The documentation's Rust, compiled.
+/// The documentation's Rust, compiled: a page each. A test knows of pages that are missing here.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/compilation.md")]
 pub struct Compilation;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/embedding.md")]
+pub struct Embedding;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/calls.md")]
+pub struct Calls;
 
 /// The Rust of the ancestor's page, compiled.
 #[cfg(doctest)]

@@ -323,7 +323,7 @@ async fn what_no_engine_takes() {
         (component(&format!("(type $t0 (list u8)) {deep}")), ["nesting", "too deep"]),
         (component(&format!("(type (flags {}))", names(1001))), ["flag", ""]),
     ] {
-        let words = ["exceeds a limit of the WebAssembly engine", words[0], words[1], "docs/sandbox.md"];
+        let words = ["exceeds a limit of the WebAssembly engine", words[0], words[1], "docs/limits.md"];
         is_refused(&text, json!({}), "load", ErrorCode::InvalidManifest, &words).await;
     }
 }

@@ -1,17 +1,13 @@
 //! Finds or makes a Rust compiler that has the guests' target.
 
 use std::env;
-use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-pub(super) const TARGET: &str = "wasm32-unknown-unknown";
-
-/// The variable that names a `rustc` with the target, in place of the active toolchain's.
-const RUSTC: &str = "BIVIUM_WASM_RUSTC";
+use super::target::{RUSTC, TARGET, active, ask, has_target, kept};
 
 /// A compiler that has the target.
 pub(super) struct Compiler {
@@ -33,9 +29,7 @@ impl Compiler {
 
     /// A compiler that `xtask/wasm-toolchain.sh` makes in the user's cache directory.
     pub(super) fn make() -> Result<Self> {
-        let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".cache")));
-        let cache = cache.context("there is neither XDG_CACHE_HOME nor a home directory to keep a toolchain in")?;
-        let dir = cache.join("bivium/wasm-toolchain");
+        let dir = kept().context("there is neither XDG_CACHE_HOME nor a home directory to keep a toolchain in")?;
         let script = crate::root().join("xtask/wasm-toolchain.sh");
         eprintln!("guests: a toolchain for {TARGET} is made or kept in {}", dir.display());
         run(Command::new("bash").arg(&script).arg(&dir))?;
@@ -76,23 +70,6 @@ impl Compiler {
         known.sort();
         Ok(known.into_iter().map(|(path, name)| format!("--remap-path-prefix={}={name}", path.display())).collect())
     }
-}
-
-/// The active toolchain's compiler, as cargo finds it.
-fn active() -> OsString {
-    env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())
-}
-
-/// The path that a compiler prints; `None` if it fails.
-fn ask(rustc: &OsStr, question: &[&str]) -> Option<PathBuf> {
-    let said = Command::new(rustc).args(question).output().ok().filter(|said| said.status.success())?;
-    Some(String::from_utf8_lossy(&said.stdout).trim().into())
-}
-
-fn has_target(rustc: &OsStr) -> bool {
-    ask(rustc, &["--print", "target-libdir", "--target", TARGET])
-        .and_then(|dir| fs::read_dir(dir).ok())
-        .is_some_and(|files| files.flatten().any(|file| file.file_name().to_string_lossy().starts_with("libstd-")))
 }
 
 fn run(command: &mut Command) -> Result<()> {

@@ -6,13 +6,15 @@
 mod compiler;
 mod languages;
 mod prebuilt;
+mod target;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use compiler::{Compiler, TARGET};
+use compiler::Compiler;
+use target::TARGET;
 
 /// The workspaces of guests, from the repository's root.
 const WORKSPACES: &[&str] = &["examples/plugins", "tests/guests", "bench/guests"];

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::place::Place;
+use crate::snippets;
 
 /// Documents whose commands need things that are not in the repository: a project of cjm-plugin-system, or toolchains of other languages.
 const ELSEWHERE: [&str; 2] = ["docs/ancestor.md", "examples/plugins-other/README.md"];
@@ -21,7 +22,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
-/// A directory like a clone of the repository after `cargo xtask guests`, with the components of docs/typed-components.md.
+/// A directory like a clone of the repository after `cargo xtask guests`, with the components of docs/typed-components.md and
+/// the policy of docs/policy.md.
 fn clone() -> Place {
     let (place, root) = (Place::new(), root());
     for name in ["examples", "README.md"] {
@@ -36,6 +38,9 @@ fn clone() -> Place {
     std::fs::write(place.path("manifests/resize.wasm"), wat::parse_str(PROGRAM).unwrap()).unwrap();
     place.component("resize", serde_json::json!({}));
     place.write("cat.png", "PNG");
+    let policies = std::fs::read_to_string(root.join("docs/policy.md")).unwrap();
+    let policy = snippets::blocks(&policies).into_iter().find(|block| block.language == "json").unwrap();
+    place.write("policy.json", &policy.text);
     place
 }
 
@@ -54,6 +59,10 @@ fn assert_works(place: &Place, line: &str, document: &str) {
     let mut command = Command::new("bash");
     command.args(["-c", &line]).current_dir(place.path("")).env("PATH", path.unwrap()).env("HOME", place.path(""));
     command.env("TMPDIR", place.path("tmp")).env("BIVIUM_MANIFESTS", manifests).env_remove("BIVIUM_DATA_DIR");
+    // `cache clean` is among the lines.
+    for variable in ["BIVIUM_CACHE", "BIVIUM_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"] {
+        command.env_remove(variable);
+    }
     // Files that take a minute to make are shared between tests.
     let kept = directories().join("bivium/environments");
     command.env("BIVIUM_ENVIRONMENTS", kept).stdin(Stdio::null());
@@ -67,19 +76,15 @@ fn directories() -> PathBuf {
     cache.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"))
 }
 
-/// The command lines in a text: its lines that run the program. Text after two spaces is an explanation.
+/// The lines of a text that run the program.
 fn command_lines(text: &str) -> Vec<String> {
-    let runs = |line: &&str| line.starts_with("bivium ") || line.contains("| bivium ") || line.contains("<(bivium ");
-    let command = |line: &str| line.split("  ").next().unwrap_or(line).trim().to_owned();
-    let joined = text.split("\\\n").map(str::trim_start).collect::<Vec<_>>().join("");
-    joined.lines().map(str::trim).filter(runs).map(command).collect()
+    let runs = |line: &String| line.starts_with("bivium ") || line.contains("| bivium ") || line.contains("<(bivium ");
+    snippets::command_lines(text).into_iter().filter(runs).collect()
 }
 
-/// The shell blocks of a document.
-fn blocks(text: &str) -> String {
-    let parts = text.split("```");
-    let is_shell = |part: &&str| part.starts_with("sh\n");
-    parts.filter(is_shell).collect::<Vec<_>>().join("\n")
+/// Those of a document's shell blocks. (Other lines are seen to by `tests/tests/snippets.rs`.)
+fn shown(document: &str) -> Vec<String> {
+    snippets::shell(document).iter().flat_map(|block| command_lines(&block.text)).collect()
 }
 
 #[test]
@@ -120,7 +125,7 @@ fn command_lines_in_help_texts_work() {
 #[test]
 fn command_lines_in_the_readme_work_in_their_order() {
     let place = clone();
-    let lines = command_lines(&blocks(&std::fs::read_to_string(root().join("README.md")).unwrap()));
+    let lines = shown(&std::fs::read_to_string(root().join("README.md")).unwrap());
     assert!(lines.len() > 8, "{lines:?}");
     for line in lines {
         assert_works(&place, &line, "README.md");
@@ -137,7 +142,7 @@ fn command_lines_in_documents_work() {
         if ELSEWHERE.contains(&name.as_str()) {
             continue;
         }
-        for line in command_lines(&blocks(&std::fs::read_to_string(&document).unwrap())) {
+        for line in shown(&std::fs::read_to_string(&document).unwrap()) {
             assert_works(&place, &line, &name);
             seen += 1;
         }

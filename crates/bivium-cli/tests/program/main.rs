@@ -33,6 +33,8 @@ mod secrets;
 mod skipped;
 #[path = "../../../../tests/support/small_disk.rs"]
 mod small_disk;
+#[path = "../../../../tests/support/snippets.rs"]
+mod snippets;
 mod strange_text;
 mod terminal;
 mod trust;

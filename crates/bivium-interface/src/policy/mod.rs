@@ -165,7 +165,7 @@ impl HostPolicy {
         let invalid = |problems| {
             PluginError::invalid_config(failed("is not valid"))
                 .with_problems(problems)
-                .with_help("docs/sandbox.md describes what a policy may contain")
+                .with_help("docs/policy.md describes what a policy may contain")
         };
         let checked = CheckedText::read(&text, &SCHEMA, "a host policy").map_err(invalid)?;
         if !checked.is_fit() {

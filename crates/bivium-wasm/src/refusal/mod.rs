@@ -42,7 +42,7 @@ pub(crate) fn malformed(error: &wasmtime::Error) -> PluginError {
         return PluginError::invalid_manifest(format!(
             "the component exceeds a limit of the WebAssembly engine: {reason}"
         ))
-        .with_help("build it smaller: docs/sandbox.md lists what a component may consist of");
+        .with_help("build it smaller: docs/limits.md lists what a component may consist of");
     }
     if let Some(feature) = disabled::find(&reason) {
         return PluginError::invalid_manifest(format!(

@@ -26,7 +26,7 @@ pub struct SearchPath {
     /// A directory, or one manifest.
     pub path: PathBuf,
     /// Whether somebody has named it on purpose. What a search merely finds is read only where nobody but this user and
-    /// root can have put it, as is what it names: see `docs/manager.md`.
+    /// root can have put it, as is what it names: see `docs/discovery.md`.
     pub is_named: bool,
 }
 

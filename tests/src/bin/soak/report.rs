@@ -48,7 +48,7 @@ impl Tally {
         json!({"calls": calls.collect::<Value>(), "harms": harms.collect::<Value>()})
     }
 
-    /// As Markdown, for docs/workers.md.
+    /// As Markdown, for docs/soak.md.
     pub(crate) fn table(&self) -> String {
         let mut text = "| calls | of | ended |\n| --- | --- | --- |\n".to_owned();
         for ((kind, plugin), ends) in &self.calls {
