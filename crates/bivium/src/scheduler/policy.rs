@@ -194,7 +194,7 @@ mod tests {
         assert!(admit(&scheduler, &asks(2 * GIB)).await.is_err(), "one is left");
         hold(&[(7, 4 * GIB), (8, 2 * GIB)]);
         let error = admit(&scheduler, &asks(2 * GIB)).await.err().unwrap();
-        assert!(error.to_string().contains("and 1024 are free"), "{error}");
+        assert!(error.to_string().contains("but only 1024 are free"), "{error}");
         // The part that it has not taken at its end is free again.
         drop(second);
         assert!(admit(&scheduler, &asks(2 * GIB)).await.is_ok());
