@@ -87,7 +87,7 @@ fn denials_are_in_the_audit_log_and_a_grant_has_the_hosts_path() {
     assert_eq!(record["resource"].as_str().map(Path::new), Some(file.as_path()));
     assert!(place.run(&["logs", "kept"]).stdout.contains("denied: permissions.filesystem "));
     let ran = place.run(&["run", "kept", "--method", "model", "path=/granted-data/model.bin"]);
-    let told = format!("/granted-data/model.bin is {} for it", there.display());
+    let told = format!("so use {} in place of /granted-data/model.bin", there.display());
     assert!(ran.stderr.contains(&told), "{}", ran.all());
     place.assert_clean();
 }

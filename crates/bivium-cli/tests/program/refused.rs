@@ -118,7 +118,7 @@ fn validate_reports_all_wrong_names_in_a_python_manifest() {
     [DIR]/manifests/class.json: ok, plugin class, with 1 warning
     [DIR]/manifests/class.json: warning: class: the module words has no class Wrods; did you mean `Words`?
     [DIR]/manifests/file.json: ok, plugin file, with 2 warnings
-    [DIR]/manifests/file.json: warning: source: [DIR]/manifests/words.py is a file: name the directory that it lies in
+    [DIR]/manifests/file.json: warning: source: [DIR]/manifests/words.py is a file: name its directory
     [DIR]/manifests/file.json: warning: module: words.py is the name of a file: write the name of the module, `words`
     [DIR]/manifests/init.json: init: its constructor needs `model`, and takes no `siez` (did you mean `size`?); give what it takes in `init_args` in [DIR]/manifests/init.json
     [DIR]/manifests/module.json: ok, plugin module, with 1 warning

@@ -114,7 +114,7 @@ fn a_setting_that_the_plugin_does_not_have_is_refused_or_warned_about_without_a_
     place.write("manifests/unknown.json", &manifest.to_string());
     let ran = place.run(&["config", "set", "unknown", "maks=x"]);
     assert!(
-        ran.assert_status(0).stderr.contains("bivium: warning: unknown: it has no schema that says"),
+        ran.assert_status(0).stderr.contains("bivium: warning: unknown: its schema does not say"),
         "{}",
         ran.all()
     );

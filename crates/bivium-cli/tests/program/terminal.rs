@@ -147,7 +147,7 @@ fn after_an_interruption_no_progress_is_left_on_the_terminal() {
             terminal.type_interrupt();
             until("the echo", || terminal.text().matches("^C").count() >= n);
             terminal.signal();
-            until("the answer", || terminal.text().contains("stopping; once more"));
+            until("the answer", || terminal.text().contains("stopping; interrupt again"));
         }
         let (status, text) = terminal.end();
         assert_eq!(status, Some(130));

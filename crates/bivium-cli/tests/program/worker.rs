@@ -423,7 +423,7 @@ fn nothing_is_left_in_the_users_home_if_other_directories_are_given() {
 fn a_pipeline_that_would_not_run_is_told_before_it_runs() {
     let place = Place::with_probe();
     let pipeline = |plugin: &str, method: &str, file: &str| {
-        let step = json!({"id": "one", "plugin": plugin, "method": method});
+        let step = json!({"id": "one", "plugin": plugin, "method": method, "args": {"word": "hello"}});
         json!({"name": "p", "inputs": {"sound": {"file": file}}, "steps": [step]}).to_string()
     };
     place.write("good.json", &pipeline("probe", "say", "good.json"));
