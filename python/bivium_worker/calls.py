@@ -35,7 +35,7 @@ class Call:
         self.envelope: dict = envelope or {}
         """What the caller says about the call beside its arguments."""
         self.kept: dict | None = None
-        """What a plugin of the ancestor's keeps in attributes of its object and means for this call (`ancestor`)."""
+        """What a plugin of cjm-plugin-system keeps in attributes of its object and means for this call (`cjm`)."""
         self.state = QUEUED
         self.cancelled = False
         self.looked = False

@@ -34,8 +34,9 @@ MOST_LISTED = 10_000
 MOST_COMPARED = 100
 """How many characters of an unknown name are compared with the known names."""
 
-ROOTS = ("cjm_plugin_system", "cjm_substrate")
-"""Packages from whose classes a plugin of the ancestor's derives."""
+FAMILIES = {"cjm": ("ancestor", ("cjm_plugin_system", "cjm_substrate"))}
+"""Modules of this package that run plugins of another host's: for each the setting by which the host asks for it, and the packages
+from whose classes such plugins derive. Each has a function `load(target, settings)`."""
 
 
 class Plugin:
@@ -145,10 +146,10 @@ def is_method(target: object, name: str) -> bool:
     return callable(found) and not issubclass(type(found), type)
 
 
-def root_of(kind: type) -> str | None:
-    """The package of the ancestor's from which the class derives, if it does."""
+def root_of(kind: type, packages: tuple) -> str | None:
+    """The package of these from which the class derives, if it does."""
     roots = (base.__module__.partition(".")[0] for base in kind.__mro__)
-    return next((root for root in roots if root in ROOTS), None)
+    return next((root for root in roots if root in packages), None)
 
 
 class Function:
@@ -195,11 +196,10 @@ def load(settings: Settings) -> Plugin:
         if reason is not None:
             raise reason from None
         raise failed("constructing %s.%s()" % (settings.module, settings.cls), error) from error
-    if settings.ancestor is not None or root_of(kind) is not None:
-        # Imported only where it is needed: starting is to be quick.
-        from .ancestor import AncestorPlugin
-
-        return AncestorPlugin(target, settings.name, settings.version, settings.adapters())
+    for family, (setting, packages) in FAMILIES.items():
+        if settings.of(setting) is not None or root_of(kind, packages) is not None:
+            # Imported only where it is needed: starting is to be quick.
+            return importlib.import_module("." + family, __package__).load(target, settings)
     return Plugin(target, settings.name, settings.version)
 
 

@@ -62,17 +62,13 @@ class Settings:
         """Variables to add to the environment before the plugin is imported."""
         self.limits: dict[str, int] = take(given, "limits", dict, {})
         self.log_level: str = take(given, "log_level", str, "info")
-        self.ancestor = given.get("ancestor")
-        """Present where the manifest is one of cjm-plugin-system's: the adapters to bind."""
-        if self.ancestor is not None and not isinstance(self.ancestor, dict):
-            raise WorkerError("protocol", "the worker's setting 'ancestor' is of the wrong type")
+        self._given = given
         if len(self.token) < 16:
             raise WorkerError("protocol", "the host's token is too short to be a secret")
 
-    def adapters(self) -> list[dict]:
-        """The adapters to bind, each with `task`, `module` and `class`."""
-        adapters = take(self.ancestor or {}, "adapters", list, [])
-        return [{key: take(adapter, key, str) for key in ("task", "module", "class")} for adapter in adapters]
+    def of(self, key: str) -> dict | None:
+        """The setting of a module that runs plugins of one family; None where the host has none for it."""
+        return None if self._given.get(key) is None else take(self._given, key, dict)
 
 
 def take(given: dict, key: str, kind: type | tuple, default: object = None):

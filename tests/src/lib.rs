@@ -108,7 +108,7 @@ pub struct Embedding;
 #[doc = include_str!("../../docs/calls.md")]
 pub struct Calls;
 
-/// The Rust of the ancestor's page, compiled.
+/// The Rust of the page on cjm-plugin-system, compiled.
 #[cfg(doctest)]
-#[doc = include_str!("../../docs/ancestor.md")]
-pub struct AncestorPage;
+#[doc = include_str!("../../docs/cjm.md")]
+pub struct CjmPage;

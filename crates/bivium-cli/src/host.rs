@@ -237,7 +237,7 @@ impl<'a> Target<'a> {
                 return Err(PluginError::invalid_input(what).with_help(help));
             }
         }
-        let manifest = Manifest::of_file(path)?;
+        let manifest = Manifest::of_file(path, bivium::forms())?;
         let name = manifest.name.clone();
         let place = if manifest.is_bare() { Place::Bare(Box::new(manifest)) } else { Place::Manifest(path) };
         Ok(Self { name, place })

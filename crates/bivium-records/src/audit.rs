@@ -138,7 +138,7 @@ impl Kind {
 
     fn of(record: &AuditRecord) -> Self {
         match (record.decision, record.permission) {
-            (Decision::Granted, "permissions.secrets" | "ancestor.worker_env") => Self::Secret,
+            (Decision::Granted, "permissions.secrets") => Self::Secret,
             (Decision::Granted, _) => Self::Grant,
             _ => Self::Denial,
         }
@@ -203,6 +203,25 @@ impl Auditor {
         }
     }
 
+    /// Records a use of a secret that a plugin gets by another key than `permissions.secrets`.
+    ///
+    /// # Errors
+    /// Those of [`granted`](Self::granted).
+    pub fn secret_granted(
+        &self,
+        instance: u64,
+        call: Option<CallId>,
+        permission: &'static str,
+        resource: impl Into<String>,
+    ) -> Result<()> {
+        match self.0.sink {
+            Some(_) => {
+                self.submit_as(Kind::Secret, &self.0.record(instance, call, permission, resource.into()), InLog::Warned)
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Records a use that is refused, also in the plugin's log.
     ///
     /// # Errors
@@ -243,7 +262,10 @@ impl Auditor {
     }
 
     fn submit(&self, record: &AuditRecord, in_log: InLog) -> Result<()> {
-        let kind = Kind::of(record);
+        self.submit_as(Kind::of(record), record, in_log)
+    }
+
+    fn submit_as(&self, kind: Kind, record: &AuditRecord, in_log: InLog) -> Result<()> {
         let Some(dropped) = self.0.rate(kind).admit() else {
             self.settle_soon();
             let must_be_recorded = self.0.enforce && record.decision == Decision::Granted;

@@ -1,7 +1,7 @@
 //! [`WorkerFactory`]: starts workers for a manifest.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, TcpListener};
@@ -24,7 +24,6 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::ancestor::{self, Given};
 use crate::caches::{self, Kept};
 use crate::call::payload::{CallLimits, blocking};
 use crate::confinement::{Confinement, Group, audit};
@@ -32,6 +31,7 @@ use crate::cures::Cures;
 use crate::environment::embedded::Package;
 use crate::environment::variables::variables;
 use crate::environment::{self, Interpreter};
+use crate::extra::{WorkerExtension, WorkerExtras};
 use crate::low_memory::name_memory_limit;
 use crate::manifest::PythonManifest;
 use crate::places::WorkerPlaces;
@@ -72,6 +72,8 @@ pub(crate) struct WorkerFactory {
     pub(crate) confinement: Arc<Confinement>,
     pub(crate) places: WorkerPlaces,
     pub(crate) cures: Arc<Cures>,
+    /// What gives its workers more, if anything does.
+    pub(crate) extension: Option<Arc<dyn WorkerExtension>>,
     /// The cache of its libraries, if it can be used.
     pub(crate) cache: Option<Arc<Kept>>,
 }
@@ -170,23 +172,19 @@ impl WorkerFactory {
         let granted = &self.context.granted;
         let mut variables =
             variables(&self.manifest, granted, &self.python.path, area.path(), &mark, host.clone().into_iter());
-        let ancestor = self.manifest.python.ancestor.as_ref();
-        let theirs = ancestor.map(|ancestor| {
-            ancestor::complete(&mut variables, &self.manifest, ancestor, &self.places, &host, &self.context)
-        });
-        let theirs = theirs.transpose()?.unwrap_or_default();
+        let extension = self.extension.as_ref();
+        let extras = extension.map(|extension| extension.prepare(&mut variables, &host, &self.context));
+        let extras = extras.transpose()?.unwrap_or_default();
         if let Some(kept) = &self.cache {
-            caches::name(&mut variables, &kept.files, granted, &self.manifest);
+            caches::name(&mut variables, &kept.files, granted, &self.manifest, &extras.declared);
         }
-        let lasting = theirs.data.iter().chain(self.cache.iter().map(|kept| &kept.files));
+        let lasting = extras.data.iter().chain(self.cache.iter().map(|kept| &kept.files));
         let lasting: Vec<&Path> = lasting.map(PathBuf::as_path).collect();
         let confined = self.confinement.is_confined();
         let window = confined.then(|| self.exchange.window(&self.manifest.name)).transpose()?.map(Arc::new);
         let windows = window.iter().flat_map(|window| window.directories());
         let mut sandbox = self.confinement.sandbox(&mark, &area, &lasting, windows)?;
-        let level = variables.get(OsStr::new("CJM_LOG_LEVEL")).and_then(|level| level.to_str());
-        let level = self.context.log_level.map(python_level).or(level);
-        let settings = self.settings(&area, &token, &sandbox.private(), &theirs, level)?;
+        let settings = self.settings(&area, &token, &sandbox.private(), &extras)?;
 
         let (host_end, worker_end) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
         host_end.set_nonblocking(true).map_err(failed)?;
@@ -254,22 +252,15 @@ impl WorkerFactory {
     }
 
     /// The secrets that the plugin is granted, by name. A process gets the secrets themselves: no host is in between.
-    fn secrets<'a>(&'a self, theirs: &'a Given) -> BTreeMap<&'a str, &'a str> {
+    fn secrets<'a>(&'a self, extras: &'a WorkerExtras) -> BTreeMap<&'a str, &'a str> {
         let granted = self.context.granted.permissions.secrets.iter();
         // The host has them all: without one the plugin is not loaded.
         let granted =
             granted.filter_map(|secret| Some((secret.name.as_str(), self.context.secrets.get(&secret.name)?)));
-        granted.chain(theirs.secrets.iter().map(|(name, value)| (name.as_str(), value.as_str()))).collect()
+        granted.chain(extras.secrets.iter().map(|(name, value)| (name.as_str(), value.as_str()))).collect()
     }
 
-    fn settings(
-        &self,
-        area: &Area,
-        token: &str,
-        private: &[&str],
-        theirs: &Given,
-        log_level: Option<&str>,
-    ) -> Result<Vec<u8>> {
+    fn settings(&self, area: &Area, token: &str, private: &[&str], extras: &WorkerExtras) -> Result<Vec<u8>> {
         let utf8 = |path: &'_ std::path::Path| {
             let text = path.to_str().map(str::to_owned);
             text.ok_or_else(|| PluginError::invalid_manifest(format!("{} is not UTF-8", path.display())))
@@ -301,10 +292,10 @@ impl WorkerFactory {
             lookups: self.confinement.lookups(),
             grants: self.confinement.directories(),
             confined: self.confinement.is_confined(),
-            secrets: self.secrets(theirs),
+            secrets: self.secrets(extras),
             limits: &self.context.granted.limits,
-            log_level,
-            ancestor: self.manifest.python.ancestor.as_ref().map(ancestor::settings),
+            log_level: self.context.log_level.map(python_level).or(extras.log_level.as_deref()),
+            extras: &extras.settings,
         };
         let mut line = serde_json::to_vec(&settings).map_err(|error| PluginError::internal(error.to_string()))?;
         line.push(b'\n');

@@ -13,7 +13,6 @@
 //!
 //! The pool (`bivium-instances`) queues calls, replaces instances that have died and counts; it is the same for components.
 
-mod ancestor;
 mod caches;
 mod call;
 mod confinement;
@@ -23,6 +22,7 @@ mod environment;
 #[cfg(test)]
 #[path = "../../../tests/support/executable.rs"]
 mod executable;
+mod extra;
 mod factory;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -45,6 +45,7 @@ mod worker;
 pub use caches::{KeptCache, kept_caches, remove_cache};
 pub use confinement::{ConfinementSupport, not_held};
 pub use environment::{KeptEnvironment, environments_for, kept_environments, remove_environment};
+pub use extra::{Variables, WorkerExtension, WorkerExtras};
 pub use manifest::PythonManifest;
 pub use outline::{Outline, outline, outline_made};
 pub use places::WorkerPlaces;

@@ -12,12 +12,6 @@ pub struct WorkerPlaces {
     pub cache: Option<PathBuf>,
     /// Environments made for `requirements`; if not given, they are in the cache.
     pub environments: Option<PathBuf>,
-    /// The host's data directory, below which plugins of cjm-plugin-system keep theirs; the platform's unless given.
-    pub data: Option<PathBuf>,
-    /// Where plugins of cjm-plugin-system keep their data in place of that.
-    pub ancestor_data: Option<PathBuf>,
-    /// Where plugins of cjm-plugin-system keep models in place of that.
-    pub ancestor_models: Option<PathBuf>,
 }
 
 impl WorkerPlaces {
@@ -30,9 +24,6 @@ impl WorkerPlaces {
     #[must_use]
     pub fn protect(&self, protected: Protected) -> Protected {
         let protected = protected.and(self.cache.clone(), "the host's cache");
-        let protected = protected.and(self.environments.clone(), "the environments of plugins");
-        [&self.data, &self.ancestor_data]
-            .into_iter()
-            .fold(protected, |protected, data| protected.and(data.clone(), "the data of plugins"))
+        protected.and(self.environments.clone(), "the environments of plugins")
     }
 }

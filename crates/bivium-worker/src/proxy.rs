@@ -10,12 +10,12 @@ use bivium_interface::{
 };
 use serde_json::Value;
 
-use crate::ancestor::default_data_dir;
 use crate::caches;
 use crate::confinement::Confinement;
 use crate::cures::Cures;
 use crate::environment;
 use crate::environment::embedded::Package;
+use crate::extra::WorkerExtension;
 use crate::factory::WorkerFactory;
 use crate::manifest::PythonManifest;
 use crate::places::WorkerPlaces;
@@ -29,7 +29,7 @@ pub struct RemotePluginProxy(PooledPlugin<WorkerFactory>);
 
 impl RemotePluginProxy {
     /// Finds the plugin's interpreter, or makes the environment that its manifest asks for. That may take minutes
-    /// the first time; the log tells how far it is. Starts no worker.
+    /// the first time; the log tells how far it is. Starts no worker. `extension` gives its workers more, for plugins that need that.
     ///
     /// # Errors
     /// `invalid-manifest` if its requirements are not valid; `invalid-config` if it is granted a
@@ -41,6 +41,7 @@ impl RemotePluginProxy {
         exchange: &Exchange,
         context: PluginContext,
         places: &WorkerPlaces,
+        extension: Option<Arc<dyn WorkerExtension>>,
     ) -> Result<Self> {
         let named = |error: PluginError| error.with_plugin(&manifest.name);
         for secret in &context.granted.permissions.secrets {
@@ -59,10 +60,7 @@ impl RemotePluginProxy {
             }
             python => (python.map_err(named)?, None),
         };
-        let mut places = places.clone();
-        if places.data.is_none() {
-            places.data = default_data_dir();
-        }
+        let places = places.clone();
         let ours = exchange.clone();
         let cache = places.cache.clone().map_or_else(environment::cache_dir, Ok);
         let laid = tokio::task::spawn_blocking(move || Package::new(cache, &ours)).await;
@@ -82,6 +80,7 @@ impl RemotePluginProxy {
             environment,
             package,
             places,
+            extension,
             confinement,
             cures,
             cache,

@@ -21,8 +21,8 @@ async fn a_worker_runs_in_the_environment_that_was_made() {
     let log = PluginLog::new("sample");
     let context = PluginContext::new(log, HostPolicy::default().grant(&manifest));
     let places = WorkerPlaces { environments: Some(place.path().to_owned()), ..WorkerPlaces::default() };
-    let plugin =
-        RemotePluginProxy::load(&PythonManifest::of(&manifest).unwrap(), &exchange, context, &places).await.unwrap();
+    let manifest = PythonManifest::of(&manifest).unwrap();
+    let plugin = RemotePluginProxy::load(&manifest, &exchange, context, &places, None).await.unwrap();
     let found = plugin.execute(Call::new().method("environment")).await.unwrap();
     let on_path = found.json["path"].to_string().contains(place.path().to_str().unwrap());
     assert!(on_path, "{}", found.json["path"]);

@@ -10,6 +10,7 @@
 
 mod common;
 
+use bivium_interface::manifest::Forms;
 use bivium_interface::{Call, ErrorCode, Manifest, PluginInterface};
 use common::{Fixture, load_from, plugins};
 use futures_util::TryStreamExt as _;
@@ -120,7 +121,7 @@ async fn an_object_without_a_manifest_is_a_class_or_a_function() {
         let made = load_from(manifest.into()).await.unwrap();
         assert_eq!(made.plugin.execute(call).await.unwrap().json, expected);
     }
-    let made = load_from(Manifest::of_file("shlex:quote".as_ref()).unwrap().into()).await.unwrap();
+    let made = load_from(Manifest::of_file("shlex:quote".as_ref(), Forms::plain()).unwrap().into()).await.unwrap();
     assert_eq!(made.plugin.execute(Call::new().named("s", "a b")).await.unwrap().json, "'a b'");
     let manifest = Manifest::of_python(&plugins().join("constructed.py"), "missing").unwrap();
     let error = load_from(manifest.into()).await.unwrap().plugin.execute(Call::new()).await.unwrap_err();

@@ -36,6 +36,7 @@ impl Host {
             &exchange,
             context,
             &WorkerPlaces::default(),
+            None,
         )
         .await
         .unwrap();

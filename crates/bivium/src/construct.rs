@@ -29,6 +29,8 @@ pub(crate) struct Options {
     pub(crate) wasm: bivium_wasm::WasmConfig,
     #[cfg(feature = "python")]
     pub(crate) places: bivium_worker::WorkerPlaces,
+    #[cfg(feature = "cjm")]
+    pub(crate) cjm: bivium_cjm::Places,
     /// The host's data directory.
     pub(crate) data: Option<PathBuf>,
     pub(crate) policy: HostPolicy,
@@ -44,16 +46,18 @@ impl Options {
         let protected = Protected::default().and(self.data.clone(), "the data of plugins");
         #[cfg(feature = "python")]
         let protected = self.places.protect(protected);
+        #[cfg(feature = "cjm")]
+        let protected = protected.and(self.cjm.data.clone(), "the data of plugins");
         protected
     }
 }
 
 impl Constructor {
     pub(crate) fn new(exchange: Exchange, options: Options) -> Self {
-        #[cfg(feature = "python")]
+        #[cfg(feature = "cjm")]
         let options = {
             let mut options = options;
-            options.places.data.clone_from(&options.data);
+            options.cjm.host_data = options.data.clone().or_else(crate::data_dir::default_data_dir);
             options
         };
         Self {
@@ -185,7 +189,12 @@ impl Constructor {
         context: PluginContext,
     ) -> Result<Arc<dyn PluginInterface>> {
         let (places, declared) = (&self.options.places, bivium_worker::PythonManifest::new(manifest, plugin));
-        Ok(Arc::new(bivium_worker::RemotePluginProxy::load(&declared, &self.exchange, context, places).await?))
+        #[cfg(feature = "cjm")]
+        let extension = crate::extensions::of_worker(manifest, &self.options.cjm);
+        #[cfg(not(feature = "cjm"))]
+        let extension = None;
+        let proxy = bivium_worker::RemotePluginProxy::load(&declared, &self.exchange, context, places, extension);
+        Ok(Arc::new(proxy.await?))
     }
 }
 

@@ -12,6 +12,7 @@
 //!
 //! The features `wasm` and `python` select the runtimes that are built; both are on by default. A plugin of a runtime that was not built
 //! is `unavailable`.
+//! The feature `cjm`, also on by default, runs plugins of cjm-plugin-system as they are (`bivium::cjm`).
 //!
 //! ```
 //! use bivium::{Call, PluginManager};
@@ -38,8 +39,9 @@ pub mod blocking;
 mod catch_panic;
 mod config;
 mod construct;
+mod data_dir;
 mod discovery;
-mod installation;
+mod extensions;
 mod manager;
 pub mod monitor;
 mod open;
@@ -55,6 +57,8 @@ mod small_disk;
 mod sources;
 mod turns;
 
+#[cfg(feature = "cjm")]
+pub use bivium_cjm as cjm;
 pub use bivium_exchange::{self as exchange, Exchange};
 pub use bivium_interface::{
     Blob, Call, CallHandle, CallId, CancellationToken, CircuitState, ErrorCode, FailedStep, Failure, FileBackedDto,
@@ -72,10 +76,11 @@ pub use bivium_worker::{
     ConfinementSupport, KeptCache, KeptEnvironment, Outline, PythonManifest, environments_for, kept_caches,
     kept_environments, not_held, outline, remove_cache, remove_environment,
 };
+pub use data_dir::default_data_dir;
 pub use discovery::{Discovery, FileKind, SearchPath, Shadowed, default_search_paths, discover};
-pub use installation::Installation;
+pub use extensions::forms;
 pub use manager::{
     Freed, Held, Import, ImportPermission, Inspection, LoadReport, ManagerBuilder, PluginInfo, PluginManager,
-    RunningCall, UnloadReport, default_data_dir,
+    RunningCall, UnloadReport,
 };
 pub use open::{Source, open};

@@ -9,6 +9,7 @@ use bivium_records::PluginLog;
 use serde_json::Value;
 
 use crate::construct::{Constructor, Options};
+use crate::extensions::forms;
 use crate::sources;
 
 /// Starts one plugin without a manager, with its own exchange. The configuration is not completed with defaults. The plugin is given by a
@@ -46,10 +47,10 @@ impl Source {
     pub(crate) fn manifest(self) -> Result<Arc<Manifest>> {
         match self {
             Self::File(file) => {
-                let manifest = Manifest::of_file(&file)?;
-                // Together with the adapters in the same directory.
-                let has_adapters = manifest.ancestor().is_some();
-                Ok(Arc::new(if has_adapters { crate::discovery::read_adapted(&file, &[])? } else { manifest }))
+                let manifest = Manifest::of_file(&file, forms())?;
+                // Together with what belongs to it in the same directory.
+                let is_whole = manifest.extensions.is_empty();
+                Ok(Arc::new(if is_whole { manifest } else { crate::discovery::read_completed(&file, &[])? }))
             }
             Self::Manifest(manifest) => Ok(manifest),
         }

@@ -35,7 +35,7 @@ class Colour(enum.Enum):
 
 
 class Table:
-    """A DTO of the ancestor's kind."""
+    """A DTO as cjm-plugin-system has them."""
 
     media_type = "text/csv"
 

@@ -1,15 +1,18 @@
 //! Plugins of cjm-plugin-system and cjm-substrate, as published, on this host: run by `cargo xtask test --cjm`, which
 //! makes their environments and says where.
 //!
-//! `published` has what their authors ship; `probe` what those do not show, by a class on the same two bases.
+//! `published` has what their authors ship; `probe` what those do not show, by a class on the same two bases. `bare` needs none of
+//! this.
 
+mod bare;
 mod probe;
 mod program;
 mod published;
 
 use std::path::PathBuf;
 
-use bivium::{Call, Installation, ManagerBuilder, Payload, PluginManager, Progress, Result};
+use bivium::cjm::Installation;
+use bivium::{Call, ManagerBuilder, Payload, PluginManager, Progress, Result};
 use serde_json::Value;
 
 /// The installation that `cargo xtask test --cjm` has made.

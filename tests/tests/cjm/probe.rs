@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use bivium::{Blob, Call, ErrorCode, Manifest, PluginManager};
+use bivium::manifest::ManifestFile;
+use bivium::{Blob, Call, ErrorCode, PluginManager};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
@@ -175,7 +176,8 @@ async fn of_two_calls_in_one_worker_one_is_cancelled_and_the_other_is_not() {
         manifest["concurrency"] = 2.into();
         let file = dir.path().join("two.json");
         std::fs::write(&file, manifest.to_string()).unwrap();
-        assert_eq!(Manifest::read(&file).unwrap().python().unwrap().concurrency, 2);
+        let read = ManifestFile::read(&file, bivium::forms()).unwrap().into_plugin(&file).unwrap();
+        assert_eq!(read.python().unwrap().concurrency, 2);
         let manager = PluginManager::builder().manifests(&file).data_dir(dir.path().join("data")).build().unwrap();
         let host = Host { dir, manager };
         host.manager.load(probe).await.unwrap();

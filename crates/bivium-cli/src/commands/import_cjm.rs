@@ -3,38 +3,21 @@
 
 use std::path::Path;
 
-use bivium::manifest::EnvVarSpec;
-use bivium::{Discovery, Installation, Manifest, SearchPath, discover, lossy};
-use serde::Serialize;
+use bivium::cjm::{Import, Installation};
+use bivium::{SearchPath, discover};
 use serde_json::json;
 
 use crate::args::ImportCjm;
 use crate::exit::Failure;
 use crate::output::{Output, Table, on_one_line};
 
-/// One plugin, as it would be loaded.
-#[derive(Debug, Serialize)]
-struct Plugin<'a> {
-    name: &'a str,
-    version: &'a str,
-    #[serde(serialize_with = "lossy::path")]
-    manifest: &'a Path,
-    #[serde(serialize_with = "lossy::optional")]
-    python_path: Option<&'a Path>,
-    /// Whether the interpreter is there.
-    has_python: bool,
-    tasks: Vec<&'a str>,
-    /// Its secrets by name.
-    secrets: Vec<&'a str>,
-    /// What to know before it is loaded.
-    notes: Vec<String>,
-}
-
 pub(super) fn import_cjm(output: &Output, args: &ImportCjm) -> Result<(), Failure> {
     let installation = Installation::read(&args.dir)?;
     let places: Vec<SearchPath> = installation.manifests.iter().map(SearchPath::named).collect();
     let discovery = discover(&places);
-    let plugins: Vec<Plugin<'_>> = discovery.found.values().map(|manifest| plugin(manifest, &discovery)).collect();
+    let has_adapters = !discovery.others.is_empty();
+    let plugins: Vec<Import<'_>> =
+        discovery.found.values().map(|manifest| Import::of(manifest, has_adapters)).collect();
     if output.is_json() {
         let problems: Vec<_> =
             discovery.problems.iter().map(|(path, error)| json!({"path": shown(path), "error": error})).collect();
@@ -54,43 +37,7 @@ fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-fn plugin<'a>(manifest: &'a Manifest, discovery: &'a Discovery) -> Plugin<'a> {
-    let python_path = manifest.python().and_then(|python| python.python_path.as_deref());
-    let has_python = python_path.is_none_or(Path::is_file);
-    let mut notes = Vec::new();
-    if !has_python {
-        notes.push("its interpreter is not there".to_owned());
-    }
-    let ancestor = manifest.ancestor();
-    let wanted = ancestor.iter().flat_map(|ancestor| &ancestor.worker_env);
-    let (secrets, others): (Vec<&EnvVarSpec>, Vec<_>) = wanted.partition(|wanted| wanted.secret);
-    let secrets: Vec<&str> = secrets.into_iter().map(|wanted| wanted.name.as_str()).collect();
-    notes.extend(secrets.iter().map(|name| format!("give its secret as BIVIUM_SECRET_{name}")));
-    let has = |name: &str| manifest.python().is_some_and(|python| python.env_vars.contains_key(name));
-    let is_given = |wanted: &EnvVarSpec| wanted.default.is_some() || has(&wanted.name);
-    let missing = others.into_iter().filter(|wanted| wanted.required && !is_given(wanted));
-    notes.extend(missing.map(|wanted| format!("it wants {} in env_vars", wanted.name)));
-    // Said of adapters only where something but the plugin's own kind of work keeps them away.
-    if ancestor.is_none_or(|ancestor| ancestor.structural_surface.is_none()) && !discovery.adapters.is_empty() {
-        notes.push("no adapter fits a manifest without structural_surface: have it made anew".to_owned());
-    }
-    Plugin {
-        name: &manifest.name,
-        version: &manifest.version,
-        manifest: &manifest.path,
-        python_path,
-        has_python,
-        tasks: ancestor
-            .iter()
-            .flat_map(|ancestor| &ancestor.adapters)
-            .map(|adapter| adapter.task_name.as_str())
-            .collect(),
-        secrets,
-        notes,
-    }
-}
-
-fn as_text(installation: &Installation, plugins: &[Plugin<'_>]) -> String {
+fn as_text(installation: &Installation, plugins: &[Import<'_>]) -> String {
     let places: Vec<String> = installation.manifests.iter().map(|place| place.display().to_string()).collect();
     let mut lines = vec![
         format!("manifests  {}", on_one_line(&places.join(", "))),

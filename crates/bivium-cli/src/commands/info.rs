@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use bivium::cjm::CjmManifest;
 use bivium::manifest::{Limits, Permissions, PythonKind, PythonObject, RuntimeKind};
 use bivium::{
     Call, CallHandle, ErrorCode, Granted, Import, Inspection, KeptEnvironment, Manifest, MethodInfo, PluginError,
@@ -150,7 +151,7 @@ fn as_json(
     let Rights { granted, not_held } = rights;
     let mut info = json!({"manifest": **manifest, "path": manifest.path.display().to_string(), "enabled": enabled,
         "confined": granted.confined, "granted": granted, "not_held": not_held, "loaded": known.loaded.is_some()});
-    let adapters = manifest.ancestor().into_iter().flat_map(|ancestor| &ancestor.adapters);
+    let adapters = CjmManifest::of(manifest).into_iter().flat_map(|own| &own.adapters);
     let tasks: Vec<_> = adapters.map(|adapter| json!({"task": adapter.task_name, "adapter": adapter.name})).collect();
     if let (Value::Object(info), false) = (&mut info, tasks.is_empty()) {
         info.insert("tasks".to_owned(), tasks.into());
@@ -236,7 +237,7 @@ fn as_text(
 
 /// The tasks for which adapters of cjm-plugin-system make methods.
 fn tasks(manifest: &Manifest) -> Option<String> {
-    let adapters = &manifest.ancestor()?.adapters;
+    let adapters = &CjmManifest::of(manifest)?.adapters;
     let shown = adapters.iter().map(|adapter| format!("{} by {}", adapter.task_name, adapter.class));
     (!adapters.is_empty()).then(|| shown.collect::<Vec<_>>().join(", "))
 }

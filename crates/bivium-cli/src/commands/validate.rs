@@ -108,9 +108,9 @@ fn file(path: &Path, kind: FileKind, builder: &ManagerBuilder) -> Verdict {
     match kind {
         FileKind::Pipeline => Pipeline::read(path).map(|pipeline| Found::Valid("pipeline", pipeline.name, Vec::new())),
         FileKind::Policy => HostPolicy::read(path).map(|_| Found::Valid("host policy", String::new(), Vec::new())),
-        _ => match ManifestFile::read(path)? {
+        _ => match ManifestFile::read(path, bivium::forms())? {
             ManifestFile::Plugin(manifest) => plugin(&Arc::new(*manifest), builder),
-            ManifestFile::Adapter(adapter) => Ok(Found::Valid("adapter", adapter.name, Vec::new())),
+            ManifestFile::Other(other) => Ok(Found::Valid(other.kind, other.name, Vec::new())),
         },
     }
 }

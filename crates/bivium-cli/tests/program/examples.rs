@@ -8,7 +8,7 @@ use crate::place::Place;
 use crate::snippets;
 
 /// Documents whose commands need things that are not in the repository: a project of cjm-plugin-system, or toolchains of other languages.
-const ELSEWHERE: [&str; 2] = ["docs/ancestor.md", "examples/plugins-other/README.md"];
+const ELSEWHERE: [&str; 2] = ["docs/cjm.md", "examples/plugins-other/README.md"];
 
 /// A program that succeeds at once.
 const PROGRAM: &str = r#"(component

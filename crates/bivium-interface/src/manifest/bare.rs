@@ -5,7 +5,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Component, Manifest, PythonKind, Runtime, WasmPlugin};
+use super::file::ManifestFile;
+use super::forms::Forms;
+use super::plugin::Manifest;
+use super::python::PythonKind;
+use super::runtime::{Component, Runtime, WasmPlugin};
 use crate::PluginError;
 
 /// The longest name of a plugin, in characters.
@@ -84,9 +88,9 @@ impl Manifest {
     /// `package.module:OBJECT`), or else the one in the file.
     ///
     /// # Errors
-    /// Those of [`read`](Self::read), [`of_component`](Self::of_component) and [`of_python`](Self::of_python); `not-found` if
+    /// Those of [`ManifestFile::read`], [`of_component`](Self::of_component) and [`of_python`](Self::of_python); `not-found` if
     /// there is no such Python file.
-    pub fn of_file(file: &Path) -> Result<Self, PluginError> {
+    pub fn of_file(file: &Path, forms: &Forms) -> Result<Self, PluginError> {
         if has_extension(file, "wasm") {
             return Self::of_component(file);
         }
@@ -97,7 +101,7 @@ impl Manifest {
             return if Self::is_python_module(&text) && !file.exists() {
                 Self::of_python_module(&text)
             } else {
-                Self::read(file)
+                ManifestFile::read(file, forms)?.into_plugin(file)
             };
         }
         if !python.is_file() {
@@ -188,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_module_that_python_finds_is_named_as_one() {
-        let manifest = Manifest::of_file(Path::new("langdetect.detector:detect")).unwrap();
+        let manifest = Manifest::of_file(Path::new("langdetect.detector:detect"), Forms::plain()).unwrap();
         let python = manifest.python().unwrap();
         assert_eq!((manifest.name.as_str(), python.source.as_deref()), ("langdetect.detector.detect", None));
         assert_eq!(python.object, object("langdetect.detector", "detect", PythonKind::Either));
@@ -224,7 +228,7 @@ mod tests {
         std::fs::write(path("words.py"), "class Words: pass\n").unwrap();
         std::fs::write(path("words.json"), r#"{"name": "w", "version": "1", "module": "words", "class": "Words"}"#)
             .unwrap();
-        let named = |name: &str| Manifest::of_file(&path(name));
+        let named = |name: &str| Manifest::of_file(&path(name), Forms::plain());
         assert_eq!(named("words.py:Words").unwrap().name, "words.py");
         assert_eq!(
             (named("words.json").unwrap().name.as_str(), named("x.WASM").unwrap().name.as_str()),

@@ -4,11 +4,17 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use super::{Ancestor, Component, Instances, Isolation, Limits, Manifest, Permissions, PythonKind, PythonObject};
-use super::{PythonPlugin, Resources, Runtime, RuntimeKind, WasmPlugin, is_default, schema, text};
+use super::extensions::Extensions;
+use super::limits::Limits;
+use super::permissions::Permissions;
+use super::plugin::Manifest;
+use super::python::{PythonKind, PythonObject, PythonPlugin};
+use super::resources::Resources;
+use super::runtime::{Component, Instances, Isolation, Runtime, RuntimeKind, WasmPlugin};
+use super::{schema, text};
 use crate::lossy;
 
 /// A manifest in the form of its file, with the keys of both runtimes.
@@ -134,10 +140,6 @@ pub(super) struct Document {
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(!skip_serializing_if)]
     pub(super) enforce: bool,
-    /// What only plugins of cjm-plugin-system have; its own manifests are read into this by themselves.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-runtime" = "python"))]
-    pub(super) ancestor: Option<Ancestor>,
 }
 
 impl Document {
@@ -163,7 +165,6 @@ impl Document {
                 replicas: self.replicas,
                 idle_stop_s: self.idle_stop_s,
                 start_s: self.start_s,
-                ancestor: self.ancestor,
             }),
         };
         Some(Manifest {
@@ -177,6 +178,7 @@ impl Document {
             permissions: self.permissions,
             limits: self.limits,
             enforce: self.enforce,
+            extensions: Extensions::default(),
             path: PathBuf::new(),
             is_bare: false,
         })
@@ -193,6 +195,20 @@ fn object(function: Option<String>, module: Option<String>, class: Option<String
         None => (module?, class?, PythonKind::Class),
     };
     Some(PythonObject { module, name, kind })
+}
+
+/// In the form of its file.
+impl Serialize for Manifest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Written<'a> {
+            #[serde(flatten)]
+            document: Document,
+            #[serde(flatten)]
+            extensions: &'a Extensions,
+        }
+        Written { document: self.clone().into(), extensions: &self.extensions }.serialize(serializer)
+    }
 }
 
 impl From<Manifest> for Document {
@@ -226,7 +242,6 @@ impl From<Manifest> for Document {
             permissions: manifest.permissions,
             limits: manifest.limits,
             enforce: manifest.enforce,
-            ancestor: None,
         };
         match manifest.runtime {
             Runtime::Wasm(wasm) => {
@@ -256,8 +271,11 @@ impl Document {
         self.pass_env.clone_from(&python.pass_env);
         (self.concurrency, self.replicas) = (python.concurrency, python.replicas);
         (self.idle_stop_s, self.start_s) = (python.idle_stop_s, python.start_s);
-        self.ancestor.clone_from(&python.ancestor);
     }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn one() -> u32 {

@@ -4,24 +4,25 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use serde::de::DeserializeOwned;
-
 use super::document::Document;
+use super::extension::OtherFile;
+use super::forms::Forms;
 use super::node::{Kind, Node};
+use super::plugin::Manifest;
 use super::problems::Problems;
-use super::{AdapterManifest, Manifest, fit, lift, resolve, rules, schema};
+use super::{fit, resolve, rules};
 use crate::PluginError;
 
-/// A longer file is no manifest. The longest in the wild are the ancestor's, of some 100 kB.
+/// A longer file is no manifest. The longest that are known, those of cjm-plugin-system, have some 100 kB.
 pub const LONGEST: usize = 1024 * 1024;
 
 /// What a file in a manifest directory declares.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub enum ManifestFile {
     /// A plugin.
     Plugin(Box<Manifest>),
-    /// An adapter of the ancestor's.
-    Adapter(Box<AdapterManifest>),
+    /// Something of an extension's that is no plugin.
+    Other(OtherFile),
 }
 
 impl ManifestFile {
@@ -29,35 +30,34 @@ impl ManifestFile {
     ///
     /// # Errors
     /// `not-found` if there is no such file, else `invalid-manifest` as [`ManifestFile::parse`] has it.
-    pub fn read(path: &Path) -> Result<Self, PluginError> {
-        Self::parse(&text_of(path)?, path)
+    pub fn read(path: &Path, forms: &Forms) -> Result<Self, PluginError> {
+        Self::parse(&text_of(path)?, path, forms)
     }
 
     /// Reads a file that is open; `path` is where it was found. As [`ManifestFile::read`] otherwise.
     ///
     /// # Errors
     /// `invalid-manifest`, as [`ManifestFile::parse`] has it.
-    pub fn read_open(file: File, path: &Path) -> Result<Self, PluginError> {
+    pub fn read_open(file: File, path: &Path, forms: &Forms) -> Result<Self, PluginError> {
         let is_file = file.metadata().map_err(|error| unreadable(path, &error))?.is_file();
         if !is_file {
             return Err(no_file(path));
         }
-        Self::parse(&text_in(file, path)?, path)
+        Self::parse(&text_in(file, path)?, path, forms)
     }
 
     /// The plugin that it declares.
     ///
     /// # Errors
-    /// `invalid-manifest` if it declares an adapter.
+    /// `invalid-manifest` if it declares something else.
     pub fn into_plugin(self, path: &Path) -> Result<Manifest, PluginError> {
         match self {
             Self::Plugin(manifest) => Ok(*manifest),
-            Self::Adapter(adapter) => Err(PluginError::invalid_manifest(format!(
-                "{} declares the adapter {}, not a plugin",
-                path.display(),
-                adapter.name
-            ))
-            .with_help("give the manifest of the plugin that it adapts")),
+            Self::Other(other) => {
+                let OtherFile { kind, name, help, .. } = other;
+                let what = format!("{} declares the {kind} {name}, not a plugin", path.display());
+                Err(PluginError::invalid_manifest(what).with_help(help))
+            }
         }
     }
 
@@ -67,9 +67,9 @@ impl ManifestFile {
     /// # Errors
     /// `invalid-manifest`, whose [`PluginError::problems`] are all that is wrong (the first hundred), each with its
     /// line.
-    pub fn parse(text: &str, path: &Path) -> Result<Self, PluginError> {
+    pub fn parse(text: &str, path: &Path, forms: &Forms) -> Result<Self, PluginError> {
         let mut problems = Problems::default();
-        read(text, path, &mut problems).ok_or_else(|| {
+        read(text, path, forms, &mut problems).ok_or_else(|| {
             PluginError::invalid_manifest(format!("{} is not a valid manifest", path.display()))
                 .with_problems(problems.into_list())
         })
@@ -77,20 +77,20 @@ impl ManifestFile {
 }
 
 impl Manifest {
-    /// Reads a plugin's manifest, as [`ManifestFile::read`] does.
+    /// Reads a plugin's manifest of our own form, as [`ManifestFile::read`] does. Keys of extensions are unknown to it.
     ///
     /// # Errors
-    /// As [`ManifestFile::read`], and `invalid-manifest` if the file declares an adapter.
+    /// As [`ManifestFile::read`].
     pub fn read(path: &Path) -> Result<Self, PluginError> {
         Self::parse(&text_of(path)?, path)
     }
 
-    /// Reads the text of a plugin's manifest, as [`ManifestFile::parse`] does.
+    /// Reads the text of a plugin's manifest of our own form, as [`ManifestFile::parse`] does. Keys of extensions are unknown to it.
     ///
     /// # Errors
-    /// As [`ManifestFile::parse`], and `invalid-manifest` if the text declares an adapter.
+    /// As [`ManifestFile::parse`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, PluginError> {
-        ManifestFile::parse(text, path)?.into_plugin(path)
+        ManifestFile::parse(text, path, Forms::plain())?.into_plugin(path)
     }
 }
 
@@ -132,7 +132,7 @@ fn text_in(file: File, path: &Path) -> Result<String, PluginError> {
 }
 
 /// Nothing means that there are problems.
-fn read(text: &str, path: &Path, problems: &mut Problems) -> Option<ManifestFile> {
+fn read(text: &str, path: &Path, forms: &Forms, problems: &mut Problems) -> Option<ManifestFile> {
     if text.len() > LONGEST {
         problems.add(1, "this is longer than 1 MiB, which no manifest is");
         return None;
@@ -140,53 +140,41 @@ fn read(text: &str, path: &Path, problems: &mut Problems) -> Option<ManifestFile
     let path = resolve::absolute(path);
     // Editors on Windows write a byte-order mark, which JSON's readers may pass over.
     let mut root = Node::read(text.strip_prefix('\u{feff}').unwrap_or(text), problems)?;
-    if root.get("unit").and_then(|unit| unit.value.as_str()) == Some("adapter") {
-        fit::check(&root, &schema::ADAPTER, problems);
-        let mut adapter: AdapterManifest = build(root, problems)?;
-        adapter.path = path;
-        return Some(ManifestFile::Adapter(Box::new(adapter)));
+    if let Some(extension) = forms.extensions().find(|extension| extension.is_other(&root)) {
+        return Some(ManifestFile::Other(extension.read_other(root, &path, problems)?));
     }
-    if !lift::lift(&mut root, problems) {
-        return None;
+    for extension in forms.extensions() {
+        if !extension.lift(&mut root, problems) {
+            return None;
+        }
     }
-    fit::check(&root, &schema::PLUGIN, problems);
-    if let Some(runtime) = rules::check(&root, &schema::PLUGIN, problems) {
+    fit::check(&root, forms.schema(), problems);
+    let runtime = rules::check(&root, forms, problems);
+    if let Some(runtime) = runtime {
         root.set("runtime", Kind::String(runtime.as_str().to_owned()));
     }
     root.remove("$schema");
     let line = root.line;
-    let mut document: Document = build(root, problems)?;
-    document.category = category(&document);
+    let given: Vec<_> =
+        forms.extensions().filter_map(|extension| Some((extension, root.remove(extension.key())?))).collect();
+    let mut document: Document = fit::build(root, problems)?;
     resolve::resolve(&mut document, &path);
     let Some(mut manifest) = document.into_manifest() else {
-        problems.add(line, "this manifest cannot be read: a key of its runtime is missing");
+        fit::unreadable(line, &"a key of its runtime is missing", problems);
         return None;
     };
     manifest.path = path;
-    Some(ManifestFile::Plugin(Box::new(manifest)))
-}
-
-/// Makes the typed value of a tree without problems.
-fn build<T: DeserializeOwned>(root: Node, problems: &mut Problems) -> Option<T> {
-    if !problems.is_empty() {
-        return None;
+    for (extension, entry) in given.into_iter().filter(|(_, entry)| !matches!(entry.value.kind, Kind::Null)) {
+        if !forms.is_for(extension.key(), manifest.runtime.kind()) {
+            continue;
+        }
+        match extension.read(entry.value.into_value(), &mut manifest) {
+            Ok(read) => manifest.extensions.set(read),
+            Err(error) => {
+                fit::unreadable(entry.line, &error, problems);
+                return None;
+            }
+        }
     }
-    let line = root.line;
-    serde_json::from_value::<T>(root.into_value())
-        // Then the schema says less than the type, which is a fault of ours.
-        .map_err(|error| problems.add(line, format!("this manifest cannot be read: {error}")))
-        .ok()
-}
-
-/// The ancestor's order: an override, the category itself, the domain and, failing that, the role.
-fn category(document: &Document) -> Option<String> {
-    let ancestor = document.ancestor.as_ref();
-    let taxonomy = ancestor.and_then(|ancestor| ancestor.taxonomy.as_ref());
-    let candidates = [
-        ancestor.and_then(|ancestor| ancestor.category_override.as_ref()),
-        document.category.as_ref(),
-        taxonomy.and_then(|taxonomy| taxonomy.domain.as_ref()),
-        taxonomy.and_then(|taxonomy| taxonomy.role.as_ref()),
-    ];
-    candidates.into_iter().flatten().find(|text| !text.is_empty()).cloned()
+    Some(ManifestFile::Plugin(Box::new(manifest)))
 }

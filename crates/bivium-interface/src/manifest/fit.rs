@@ -3,7 +3,10 @@
 //! It knows only the keywords that `schemars` makes from the types of this project. A general validator would know neither lines nor
 //! the words of authors of manifests.
 
+use std::fmt::Display;
+
 use regex_lite::Regex;
+use serde::de::DeserializeOwned;
 use serde_json::{Number, Value};
 
 use super::node::{Entry, Kind, Node};
@@ -14,7 +17,7 @@ use crate::nearest::ALIKE;
 /// The name of a manifest in messages.
 const MANIFEST: &str = "a manifest";
 
-/// Reports every place where `node` does not fit `schema`.
+/// Reports every place where `node`, a manifest or another file, does not fit `schema`, which `schemars` has made.
 pub(super) fn check(node: &Node, schema: &Value, problems: &mut Problems) {
     check_as(node, schema, MANIFEST, problems);
 }
@@ -22,6 +25,26 @@ pub(super) fn check(node: &Node, schema: &Value, problems: &mut Problems) {
 /// As [`check`], for a file of another kind, which `what` names in messages.
 pub(super) fn check_as(node: &Node, schema: &Value, what: &str, problems: &mut Problems) {
     Walk { root: schema, what, problems }.node(node, schema, "");
+}
+
+/// The typed value of a file of another kind than a manifest, if it fits the schema of its type; else what is wrong is added.
+pub fn fitted<T: DeserializeOwned>(root: Node, schema: &Value, problems: &mut Problems) -> Option<T> {
+    check(&root, schema, problems);
+    build(root, problems)
+}
+
+/// Makes the typed value of a tree without problems.
+pub(super) fn build<T: DeserializeOwned>(root: Node, problems: &mut Problems) -> Option<T> {
+    if !problems.is_empty() {
+        return None;
+    }
+    let line = root.line;
+    serde_json::from_value(root.into_value()).map_err(|error| unreadable(line, &error, problems)).ok()
+}
+
+/// Notes that a value is not of its type, though it fits the schema of that type: then the schema says less, which is our mistake.
+pub(super) fn unreadable(line: usize, why: &dyn Display, problems: &mut Problems) {
+    problems.add(line, format!("this manifest cannot be read: {why}"));
 }
 
 struct Walk<'s, 'p> {

@@ -20,18 +20,27 @@ const DEEPEST: usize = 64;
 
 /// A value and the line where it begins.
 #[derive(Debug, Clone)]
-pub(super) struct Node {
-    pub(super) line: usize,
-    pub(super) kind: Kind,
+pub struct Node {
+    /// The line, counted from 1.
+    pub line: usize,
+    /// The value.
+    pub kind: Kind,
 }
 
+/// A value of JSON.
 #[derive(Debug, Clone)]
-pub(super) enum Kind {
+pub enum Kind {
+    /// `null`.
     Null,
+    /// A truth value.
     Bool(bool),
+    /// A number.
     Number(Number),
+    /// A string.
     String(String),
+    /// A list.
     Array(Vec<Node>),
+    /// An object, each key once.
     Object(Vec<Entry>),
     /// A value with a problem that was already reported. It fits every schema, so that it causes no second problem.
     Broken,
@@ -39,10 +48,13 @@ pub(super) enum Kind {
 
 /// A key, its line and its value.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
-    pub(super) key: String,
-    pub(super) line: usize,
-    pub(super) value: Node,
+pub struct Entry {
+    /// The key.
+    pub key: String,
+    /// The line in which the key stands.
+    pub line: usize,
+    /// The value.
+    pub value: Node,
 }
 
 impl Node {
@@ -58,14 +70,18 @@ impl Node {
         }
     }
 
-    pub(super) fn entries(&self) -> &[Entry] {
+    /// The entries of an object; none of another value.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
         match &self.kind {
             Kind::Object(entries) => entries,
             _ => &[],
         }
     }
 
-    pub(super) fn items(&self) -> &[Self] {
+    /// The items of a list; none of another value.
+    #[must_use]
+    pub fn items(&self) -> &[Self] {
         match &self.kind {
             Kind::Array(items) => items,
             _ => &[],
@@ -73,19 +89,20 @@ impl Node {
     }
 
     /// The entry with this key, unless its value is null.
-    pub(super) fn get(&self, key: &str) -> Option<&Entry> {
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Entry> {
         self.entries().iter().find(|entry| entry.key == key && !matches!(entry.value.kind, Kind::Null))
     }
 
     /// Removes a key from an object.
-    pub(super) fn remove(&mut self, key: &str) -> Option<Entry> {
+    pub fn remove(&mut self, key: &str) -> Option<Entry> {
         let Kind::Object(entries) = &mut self.kind else { return None };
         let index = entries.iter().position(|entry| entry.key == key)?;
         Some(entries.remove(index))
     }
 
     /// Sets an object's key. The value gets the object's line.
-    pub(super) fn set(&mut self, key: &str, kind: Kind) {
+    pub fn set(&mut self, key: &str, kind: Kind) {
         self.remove(key);
         let line = self.line;
         if let Kind::Object(entries) = &mut self.kind {
@@ -93,14 +110,18 @@ impl Node {
         }
     }
 
-    pub(super) fn as_str(&self) -> Option<&str> {
+    /// The text of a string.
+    #[must_use]
+    pub fn as_str(&self) -> Option<&str> {
         match &self.kind {
             Kind::String(text) => Some(text),
             _ => None,
         }
     }
 
-    pub(super) fn into_value(self) -> Value {
+    /// The value without its lines.
+    #[must_use]
+    pub fn into_value(self) -> Value {
         match self.kind {
             Kind::Null | Kind::Broken => Value::Null,
             Kind::Bool(value) => Value::Bool(value),
@@ -114,14 +135,16 @@ impl Node {
     }
 }
 
-/// Adds entries to an object. A key that the object already has is reported and left out.
-pub(super) fn merge(into: &mut Vec<Entry>, from: Vec<Entry>, problems: &mut Problems) {
-    let mut known: HashSet<String> = into.iter().map(|entry| entry.key.clone()).collect();
-    for entry in from {
-        if known.insert(entry.key.clone()) {
-            into.push(entry);
-        } else {
-            problems.add(entry.line, format!("the key {} occurs twice; keep one of them", quoted(&entry.key)));
+impl Entry {
+    /// Adds entries to an object. A key that the object already has is reported and left out.
+    pub fn merge(into: &mut Vec<Self>, from: Vec<Self>, problems: &mut Problems) {
+        let mut known: HashSet<String> = into.iter().map(|entry| entry.key.clone()).collect();
+        for entry in from {
+            if known.insert(entry.key.clone()) {
+                into.push(entry);
+            } else {
+                problems.add(entry.line, format!("the key {} occurs twice; keep one of them", quoted(&entry.key)));
+            }
         }
     }
 }
@@ -211,7 +234,7 @@ impl<'t, 'p> Reader<'t, 'p> {
             }
         }
         let mut unique = Vec::with_capacity(entries.len());
-        merge(&mut unique, entries, self.problems);
+        Entry::merge(&mut unique, entries, self.problems);
         Ok(unique)
     }
 }

@@ -6,15 +6,15 @@ use crate::Problem;
 const MOST: usize = 100;
 
 /// The problems of a file, in the order in which they were found.
-#[derive(Default, Clone)]
-pub(super) struct Problems {
+#[derive(Debug, Default, Clone)]
+pub struct Problems {
     found: Vec<(usize, String)>,
     more: bool,
 }
 
 impl Problems {
     /// Adds a problem in a line, counted from 1.
-    pub(super) fn add(&mut self, line: usize, message: impl Into<String>) {
+    pub fn add(&mut self, line: usize, message: impl Into<String>) {
         if self.is_full() {
             self.more = true;
         } else {
@@ -27,7 +27,9 @@ impl Problems {
         self.found.len() >= MOST
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
 
@@ -50,7 +52,8 @@ impl Problems {
 }
 
 /// A text of the file, quoted, escaped and shortened for a message.
-pub(crate) fn quoted(text: &str) -> String {
+#[must_use]
+pub fn quoted(text: &str) -> String {
     const LONGEST: usize = 64;
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),

@@ -5,8 +5,6 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
-use super::Ancestor;
-
 /// What only the manifest of a Python plugin has.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -36,8 +34,6 @@ pub struct PythonPlugin {
     pub idle_stop_s: Option<u64>,
     /// How many seconds a worker may take to start.
     pub start_s: u64,
-    /// What only plugins of cjm-plugin-system have.
-    pub ancestor: Option<Ancestor>,
 }
 
 /// The object of a Python module that is the plugin.

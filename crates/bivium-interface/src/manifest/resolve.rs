@@ -12,8 +12,7 @@ pub(super) fn resolve(document: &mut Document, path: &Path) {
     let base = path.parent().map(Path::to_owned).unwrap_or_default();
     let filesystem = document.permissions.iter_mut().flat_map(|permissions| &mut permissions.filesystem);
     let own = [&mut document.component, &mut document.source, &mut document.python_path];
-    let theirs = document.ancestor.iter_mut().filter_map(|ancestor| ancestor.db_path.as_mut());
-    let all = own.into_iter().flatten().chain(filesystem.map(|directory| &mut directory.path)).chain(theirs);
+    let all = own.into_iter().flatten().chain(filesystem.map(|directory| &mut directory.path));
     for path in all {
         *path = absolute(&base.join(&*path));
     }

@@ -4,21 +4,24 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
+use super::extension::ManifestExtension;
+use super::forms::Forms;
 use super::node::{Entry, Kind, Node};
 use super::problems::{Problems, quoted};
 use super::requirement::{fault_of_versions, requirement_fault};
-use super::{RuntimeKind, schema};
-use crate::NetworkRule;
-use crate::policy::SECRET_VARIABLE;
+use super::runtime::RuntimeKind;
+use super::schema;
+use crate::network::NetworkRule;
+use crate::variables::SECRET_VARIABLE;
 
 /// The plugin's runtime. Reports everything that contradicts it; `None` if the runtime is not clear.
-pub(super) fn check(root: &Node, schema: &Value, problems: &mut Problems) -> Option<RuntimeKind> {
+pub(super) fn check(root: &Node, forms: &Forms, problems: &mut Problems) -> Option<RuntimeKind> {
     if !matches!(root.kind, Kind::Object(_)) {
         return None;
     }
     let runtime = runtime(root, problems);
     if let Some(runtime) = runtime {
-        other_runtime(root, schema, runtime, problems);
+        other_runtime(root, forms, runtime, problems);
     }
     if let (Some(_), Some(requirements)) = (root.get("python_path"), root.get("requirements")) {
         let message = "requirements contradicts python_path: keep python_path for an environment that exists, or \
@@ -31,6 +34,9 @@ pub(super) fn check(root: &Node, schema: &Value, problems: &mut Problems) -> Opt
     pass_env(root, problems);
     network(root, problems);
     secrets(root, problems);
+    for extension in forms.extensions() {
+        extension.check(root, problems);
+    }
     runtime
 }
 
@@ -72,14 +78,17 @@ fn runtime(root: &Node, problems: &mut Problems) -> Option<RuntimeKind> {
 }
 
 /// Reports keys that only plugins of the other runtime have.
-fn other_runtime(root: &Node, schema: &Value, runtime: RuntimeKind, problems: &mut Problems) {
+fn other_runtime(root: &Node, forms: &Forms, runtime: RuntimeKind, problems: &mut Problems) {
+    let schema = forms.schema();
+    let extensions: Vec<&str> = forms.extensions().map(ManifestExtension::key).collect();
     let (here, there) = match runtime {
         RuntimeKind::Wasm => ("a component", "Python plugins"),
         RuntimeKind::Python => ("a Python plugin", "components"),
     };
     let mut check = |entries: &[Entry], schema: &Value, within: &str| {
-        // Of `ancestor` its keys are told.
-        let given = |entry: &&Entry| !matches!(entry.value.kind, Kind::Null) && entry.key != "ancestor";
+        // Of an extension its keys are named, which the file may have at its top.
+        let given =
+            |entry: &&Entry| !matches!(entry.value.kind, Kind::Null) && !extensions.contains(&entry.key.as_str());
         for entry in entries.iter().filter(given) {
             let known = schema.get("properties").and_then(|known| known.get(&entry.key)?.get("x-runtime")?.as_str());
             if known.is_some_and(|known| known != runtime.as_str()) {
@@ -95,8 +104,9 @@ fn other_runtime(root: &Node, schema: &Value, runtime: RuntimeKind, problems: &m
     };
     check(root.entries(), schema, "");
     let within = |key| root.get(key).map(|entry| entry.value.entries()).unwrap_or_default();
-    // Its keys may as well stand at the top.
-    check(within("ancestor"), schema, "");
+    for extension in &extensions {
+        check(within(*extension), schema, "");
+    }
     check(within("limits"), &schema::LIMITS, "limits.");
 }
 
@@ -110,7 +120,6 @@ fn function(root: &Node, problems: &mut Problems) {
         ("class", "a plugin is a class or a function"),
         ("init_args", "they are for the constructor of a class"),
         ("config_schema", "a function takes no configuration, only the arguments of the call"),
-        ("ancestor", "a plugin of cjm-plugin-system is a class"),
     ] {
         if let Some(entry) = root.get(key) {
             problems.add(entry.line, format!("{key} contradicts function: {why}"));
@@ -185,28 +194,25 @@ fn network(root: &Node, problems: &mut Problems) {
 /// Reports names of variables that hold secrets of the program `bivium`: a manifest must not name them anywhere.
 fn secrets(root: &Node, problems: &mut Problems) {
     let within = |object: &str, key: &str| Some(&root.get(object)?.value.get(key)?.value);
-    let mut refuse = |key: &str, name: Option<&str>, line: usize| {
-        if let Some(name) = name.filter(|name| name.starts_with(SECRET_VARIABLE)) {
-            let message = format!(
-                "{key} names {}, and variables that begin with {SECRET_VARIABLE} hold the host's secrets: ask for a \
-                 secret with permissions.secrets",
-                quoted(name)
-            );
-            problems.add(line, message);
-        }
-    };
     for name in within("permissions", "env").map(Node::items).unwrap_or_default() {
-        refuse("permissions.env", name.as_str(), name.line);
+        refuse_secret_variable("permissions.env", name.as_str(), name.line, problems);
     }
     for entry in root.get("env_vars").map(|entry| entry.value.entries()).unwrap_or_default() {
-        refuse("env_vars", Some(&entry.key), entry.line);
+        refuse_secret_variable("env_vars", Some(&entry.key), entry.line, problems);
     }
     for name in root.get("pass_env").map(|entry| entry.value.items()).unwrap_or_default() {
-        refuse("pass_env", name.as_str(), name.line);
+        refuse_secret_variable("pass_env", name.as_str(), name.line, problems);
     }
-    for spec in within("ancestor", "worker_env").map(Node::items).unwrap_or_default() {
-        if let Some(name) = spec.get("name") {
-            refuse("worker_env", name.value.as_str(), name.line);
-        }
+}
+
+/// Notes that a key names a variable in which the program `bivium` is given a secret, if it does.
+pub fn refuse_secret_variable(key: &str, name: Option<&str>, line: usize, problems: &mut Problems) {
+    if let Some(name) = name.filter(|name| name.starts_with(SECRET_VARIABLE)) {
+        let message = format!(
+            "{key} names {}, and variables that begin with {SECRET_VARIABLE} hold the host's secrets: ask for a secret \
+             with permissions.secrets",
+            quoted(name)
+        );
+        problems.add(line, message);
     }
 }

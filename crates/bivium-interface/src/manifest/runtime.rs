@@ -6,7 +6,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::PythonPlugin;
+use super::python::PythonPlugin;
 
 /// How a plugin runs, and the part of its manifest for that runtime. Cheap to clone.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,7 +1,7 @@
 //! The forms of text in a manifest. Each has a pattern, and a message for texts that do not match it.
 //!
 //! They are types without values, which replace `String` and `PathBuf` only in the schema (`#[schemars(with = "text::Name")]`). So
-//! editors and [`super::fit`] check the same pattern. The patterns use only syntax that ECMA-262 and `regex-lite` read in the same
+//! editors and `fit` check the same pattern. The patterns use only syntax that ECMA-262 and `regex-lite` read in the same
 //! way. Editors show the keyword `patternErrorMessage`; errors use the same words after the key's name.
 
 use std::borrow::Cow;
@@ -11,7 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 macro_rules! texts {
     ($($(#[$doc:meta])* $name:ident: $pattern:literal, $says:literal;)*) => {$(
         $(#[$doc])*
-        pub(super) enum $name {}
+        pub enum $name {}
 
         impl JsonSchema for $name {
             fn inline_schema() -> bool {

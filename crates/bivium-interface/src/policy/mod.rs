@@ -5,7 +5,6 @@
 
 mod explain;
 mod grant;
-mod network;
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -15,15 +14,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use grant::{Granted, Refusal, matches_pattern, real};
-pub use network::{HostPattern, NetworkRule, Scheme, is_private};
 
-use crate::manifest::problems::quoted;
-use crate::manifest::{CheckedText, Limits, Permissions, schema};
-use crate::{Manifest, PluginError, Problem, Result};
+pub use crate::network::{HostPattern, NetworkRule, Scheme, is_private};
+pub use crate::variables::SECRET_VARIABLE;
 
-/// The prefix of the environment variables that give the program `bivium` its secrets. No plugin is granted such a variable: a
-/// manifest asks for a secret with `permissions.secrets`.
-pub const SECRET_VARIABLE: &str = "BIVIUM_SECRET_";
+use crate::manifest::{CheckedText, Forms, Limits, Permissions, quoted, schema};
+use crate::{PluginError, Problem, Result};
 
 /// Limits of which a policy may leave nothing: there are plugins that do without. With 0 of any other nothing could run.
 const MAY_BE_0: [&str; 10] = [
@@ -196,6 +192,6 @@ impl HostPolicy {
     #[must_use]
     pub fn is_meant<'k>(keys: impl IntoIterator<Item = &'k str> + Clone) -> bool {
         let has = |key: &str| SCHEMA.get("properties").is_some_and(|known| known.get(key).is_some());
-        keys.clone().into_iter().any(has) && !keys.into_iter().any(|key| !has(key) && Manifest::has_key(key))
+        keys.clone().into_iter().any(has) && !keys.into_iter().any(|key| !has(key) && Forms::plain().has_key(key))
     }
 }

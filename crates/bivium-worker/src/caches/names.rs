@@ -1,6 +1,6 @@
 //! The environment variables that tell a plugin's libraries to use its cache.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -31,23 +31,20 @@ const CONFINED: (&str, &str) = ("MPLCONFIGDIR", "matplotlib");
 /// The user's token of Hugging Face, in their home.
 const TOKEN: &str = ".cache/huggingface/token";
 
-/// Sets the variables that make a worker's libraries use `files`. Variables that come from the manifest or a permission are not changed,
-/// nor are those that a trusted plugin has from its user.
+/// Sets the variables that make a worker's libraries use `files`. Variables that come from the manifest or a permission, or are
+/// `declared`, are not changed, nor are those that a trusted plugin has from its user.
 pub(crate) fn name(
     variables: &mut BTreeMap<OsString, OsString>,
     files: &Path,
     granted: &Granted,
     manifest: &PythonManifest,
+    declared: &BTreeSet<String>,
 ) {
     let is_chosen = |name: &str| {
         !granted.confined
             || manifest.python.env_vars.contains_key(name)
             || granted.permissions.env.iter().any(|granted| granted == name)
-            || manifest
-                .python
-                .ancestor
-                .as_ref()
-                .is_some_and(|theirs| theirs.worker_env.iter().any(|one| one.name == name))
+            || declared.contains(name)
     };
     let mut names: Vec<(&str, &str)> = NAMES.to_vec();
     names.extend(granted.confined.then_some(CONFINED));
@@ -84,7 +81,8 @@ mod tests {
         let mut variables: BTreeMap<OsString, OsString> =
             given.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         variables.extend(manifest.python.env_vars.iter().map(|(name, value)| (name.into(), value.into())));
-        name(&mut variables, Path::new("/c"), &HostPolicy::default().grant(&manifest), &manifest);
+        let declared = BTreeSet::from(["NUMBA_CACHE_DIR".to_owned()]);
+        name(&mut variables, Path::new("/c"), &HostPolicy::default().grant(&manifest), &manifest, &declared);
         let text = |text: OsString| text.into_string().unwrap();
         variables.into_iter().map(|(name, value)| (text(name), text(value))).collect()
     }
@@ -116,7 +114,9 @@ mod tests {
         assert!(found["XDG_CACHE_HOME"] == "/mine" && !found.contains_key("HF_HOME"), "it is below that");
         // The manifest also grants it.
         let confined = json!({"permissions": {}, "env_vars": {"HF_HOME": "/models"}});
-        assert_eq!(named(confined, &[])["HF_HOME"], "/models");
+        let found = named(confined, &[("NUMBA_CACHE_DIR", "/declared"), ("TRITON_CACHE_DIR", "/mine")]);
+        assert_eq!((found["HF_HOME"].as_str(), found["NUMBA_CACHE_DIR"].as_str()), ("/models", "/declared"));
+        assert_eq!(found["TRITON_CACHE_DIR"], "/c/triton");
     }
 
     #[test]

@@ -104,7 +104,7 @@ mod tests {
         assert_eq!((record.plugin.as_str(), record.instance, record.call), ("p", 7, Some(call)));
         assert_eq!((record.permission, record.resource.as_str()), ("permissions.filesystem", "/etc/shadow"));
         assert_eq!(record.reason, REASON);
-        for permission in ["permissions.filesystem\n", "ancestor.worker_env", "permissions.secrets", "", "audit"] {
+        for permission in ["permissions.filesystem\n", "another.permission", "permissions.secrets", "", "audit"] {
             assert_eq!(tell(true, &denied(permission, "x")), [], "{permission}");
         }
         assert_eq!(tell(true, &Value::Null), []);

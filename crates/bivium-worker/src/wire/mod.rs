@@ -50,22 +50,9 @@ pub(crate) struct Settings<'a> {
     pub(crate) limits: &'a Limits,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) log_level: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) ancestor: Option<AncestorSettings<'a>>,
-}
-
-/// What only a plugin of cjm-plugin-system is told.
-#[derive(Debug, Serialize)]
-pub(crate) struct AncestorSettings<'a> {
-    pub(crate) adapters: Vec<AdapterSettings<'a>>,
-}
-
-/// An adapter to bind to the plugin.
-#[derive(Debug, Serialize)]
-pub(crate) struct AdapterSettings<'a> {
-    pub(crate) task: &'a str,
-    pub(crate) module: &'a str,
-    pub(crate) class: &'a str,
+    /// What only plugins of one kind are told, each under its own key.
+    #[serde(flatten)]
+    pub(crate) extras: &'a Map<String, Value>,
 }
 
 /// A line that the worker or its guard writes to the channel.

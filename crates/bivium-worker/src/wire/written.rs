@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 
-fn settings<'a>(init_args: &'a Map<String, Value>, limits: &'a Limits) -> Settings<'a> {
+fn settings<'a>(init_args: &'a Map<String, Value>, limits: &'a Limits, extras: &'a Map<String, Value>) -> Settings<'a> {
     Settings {
         protocol: PROTOCOL,
         token: "TOKEN",
@@ -27,13 +27,13 @@ fn settings<'a>(init_args: &'a Map<String, Value>, limits: &'a Limits) -> Settin
         secrets: BTreeMap::new(),
         limits,
         log_level: None,
-        ancestor: None,
+        extras,
     }
 }
 
 #[test]
 fn settings_of_a_trusted_plugin() {
-    insta::assert_json_snapshot!(settings(&Map::new(), &Limits::default()), @r#"
+    insta::assert_json_snapshot!(settings(&Map::new(), &Limits::default(), &Map::new()), @r#"
     {
       "protocol": 1,
       "token": "TOKEN",
@@ -65,7 +65,8 @@ fn settings_of_a_confined_plugin_that_has_everything() {
     let limits = serde_json::from_value(json!({"memory_mb": 64, "payload_mb": 1})).unwrap();
     let grant = json!({"path": "/srv/data", "guest": "/data", "mode": "write"});
     let grants = [serde_json::from_value(grant).unwrap()];
-    let adapter = AdapterSettings { task: "task", module: "adapters", class: "Adapter" };
+    let adapters = json!({"adapters": [{"task": "task", "module": "adapters", "class": "Adapter"}]});
+    let extras = Map::from_iter([("ancestor".to_owned(), adapters)]);
     let settings = Settings {
         function: "function",
         confined: true,
@@ -74,8 +75,7 @@ fn settings_of_a_confined_plugin_that_has_everything() {
         grants: &grants,
         secrets: BTreeMap::from([("KEY", "secret")]),
         log_level: Some("debug"),
-        ancestor: Some(AncestorSettings { adapters: vec![adapter] }),
-        ..settings(&init_args, &limits)
+        ..settings(&init_args, &limits, &extras)
     };
     insta::assert_json_snapshot!(settings, @r#"
     {

@@ -52,7 +52,8 @@ pub async fn load_in(manifest: Arc<Manifest>, context: PluginContext) -> Result<
 pub async fn load_at(manifest: Arc<Manifest>, context: PluginContext, places: &WorkerPlaces) -> Result<Fixture> {
     let exchange = Exchange::open()?;
     let log = context.log.clone();
-    let plugin = RemotePluginProxy::load(&PythonManifest::of(&manifest).unwrap(), &exchange, context, places).await?;
+    let manifest = PythonManifest::of(&manifest).unwrap();
+    let plugin = RemotePluginProxy::load(&manifest, &exchange, context, places, None).await?;
     Ok(Fixture { plugin, exchange, log })
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use bivium_interface::{Manifest, PluginError, Problem, Result, nearest};
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{PatternOptions, ValidationError, Validator};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 /// A compiled JSON Schema (draft 2020-12 unless it says otherwise).
 pub(crate) struct Schema {
@@ -28,18 +28,6 @@ impl Schema {
         Self::checked_by(document, &checks)
     }
 
-    /// The same for a plugin of cjm-plugin-system. Its host checks for unknown keys alone, and its tools write schemas
-    /// that their own defaults do not fit (every type that they do not know is a string).
-    pub(crate) fn of_ancestor(document: Value) -> Result<Self> {
-        let Some(properties) = document.get("properties").and_then(Value::as_object).filter(|all| !all.is_empty())
-        else {
-            return Self::compile(document);
-        };
-        let names: Map<String, Value> = properties.keys().map(|name| (name.clone(), Value::Bool(true))).collect();
-        let checks = json!({"type": "object", "properties": names, "additionalProperties": false});
-        Self::checked_by(document, &checks)
-    }
-
     /// The schema that a manifest has, if it has one.
     pub(crate) fn of_manifest(manifest: &Manifest) -> Option<Result<Self>> {
         let document = manifest.config_schema.as_ref();
@@ -49,8 +37,11 @@ impl Schema {
 
     /// The schema that a plugin gave, with its manifest if it has one.
     pub(crate) fn of_plugin(manifest: Option<&Manifest>, document: Value) -> Result<Self> {
-        let is_ancestors = manifest.and_then(Manifest::ancestor).is_some();
-        if is_ancestors { Self::of_ancestor(document) } else { Self::compile(document) }
+        let mut extensions = manifest.into_iter().flat_map(|manifest| manifest.extensions.iter());
+        match extensions.find_map(|extension| extension.config_checks(&document)) {
+            Some(checks) => Self::checked_by(document, &checks),
+            None => Self::compile(document),
+        }
     }
 
     fn checked_by(document: Value, checks: &Value) -> Result<Self> {
@@ -283,16 +274,17 @@ mod tests {
     }
 
     #[test]
-    fn an_ancestors_schema_knows_names_and_defaults_only() {
+    fn the_schema_of_another_hosts_plugin_may_give_names_and_defaults_only() {
         let document = json!({"name": "C", "type": "object", "properties": {
             "options": {"type": "string", "default": {"beam": 5}},
             "language": {"type": ["string", "null"], "enum": ["en", "de"], "default": null}}});
         assert!(Schema::compile(document.clone()).unwrap().complete(Value::Null).is_err());
-        let schema = Schema::of_ancestor(document).unwrap();
+        let checks =
+            json!({"type": "object", "properties": {"options": true, "language": true}, "additionalProperties": false});
+        let schema = Schema::checked_by(document, &checks).unwrap();
         assert_eq!(schema.complete(Value::Null).unwrap(), json!({"options": {"beam": 5}, "language": null}));
         let error = schema.complete(json!({"langauge": "en"})).unwrap_err();
         assert!(error.to_string().contains("langauge"), "{error}");
-        assert!(Schema::of_ancestor(json!({})).unwrap().complete(json!({"any": 1})).is_ok());
     }
 
     #[test]

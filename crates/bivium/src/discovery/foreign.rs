@@ -5,8 +5,10 @@ use std::fmt;
 use std::path::Path;
 
 use bivium_interface::manifest::LONGEST;
-use bivium_interface::{ErrorCode, HostPolicy, Manifest, PluginError, read_text};
+use bivium_interface::{ErrorCode, HostPolicy, PluginError, read_text};
 use serde::de::IgnoredAny;
+
+use crate::extensions::forms;
 
 /// What editors and other systems leave beside files (`._redact.json`), and what is hidden on purpose.
 pub(super) const HIDDEN: FileKind = FileKind::Other("a hidden file");
@@ -45,7 +47,7 @@ impl FileKind {
         match keys.as_slice() {
             keys if keys.contains(&"steps") => Self::Pipeline,
             keys if HostPolicy::is_meant(keys.iter().copied()) => Self::Policy,
-            keys if keys.iter().any(|key| Manifest::has_key(key)) => Self::Manifest,
+            keys if keys.iter().any(|key| forms().has_key(key)) => Self::Manifest,
             _ => Self::Other("no key of it is a manifest's"),
         }
     }
@@ -106,6 +108,8 @@ pub(super) fn kind(file: &Path, error: &PluginError) -> Option<FileKind> {
 
 #[cfg(test)]
 mod tests {
+    use bivium_interface::Manifest;
+
     use super::*;
 
     #[test]

@@ -9,13 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bivium_interface::manifest::{AdapterManifest, ManifestFile};
+use bivium_interface::manifest::{ManifestFile, OtherFile};
 use bivium_interface::{ErrorCode, Manifest, PluginError, Result};
 
 pub use foreign::FileKind;
 pub(crate) use named::absolute;
 use named::entries;
 use trust::{Distrust, Trust};
+
+use crate::extensions::forms;
 
 /// As many entries of a directory are looked at for manifests of another name.
 const MOST_ENTRIES: usize = 1000;
@@ -49,10 +51,9 @@ pub struct Discovery {
     pub found: BTreeMap<String, Arc<Manifest>>,
     /// Manifests whose name an earlier path has already.
     pub shadowed: Vec<Shadowed>,
-    /// Adapters of cjm-plugin-system, each once. Plugins have those that fit in [`Ancestor::adapters`].
-    ///
-    /// [`Ancestor::adapters`]: bivium_interface::manifest::Ancestor::adapters
-    pub adapters: Vec<Arc<AdapterManifest>>,
+    /// Files that declare no plugin and belong to some: with the feature `cjm`, adapters of cjm-plugin-system. Of several for one name
+    /// the first. The manifests of the plugins have what fits them.
+    pub others: Vec<OtherFile>,
     /// Files that are no valid manifest, and why; manifests of one directory that declare plugins of one name, none of which is
     /// taken; files and directories that were not read (`denied`), and why.
     pub problems: Vec<(PathBuf, PluginError)>,
@@ -84,8 +85,8 @@ pub fn default_search_paths() -> Vec<SearchPath> {
 }
 
 /// Reads the manifests in the search paths, nearest first. A path is a directory (its `*.json`, and those of its
-/// immediate subdirectories that are named after the directory, `redact/redact.json`) or one manifest, with the
-/// adapters beside it. A path that is not there is empty.
+/// immediate subdirectories that are named after the directory, `redact/redact.json`) or one manifest, with what
+/// belongs to it beside it. A path that is not there is empty.
 ///
 /// Blocks on the file system.
 #[must_use]
@@ -101,7 +102,7 @@ pub fn discover(search_paths: &[SearchPath]) -> Discovery {
         for (path, read) in files {
             match read {
                 Ok(ManifestFile::Plugin(manifest)) => own.entry(manifest.name.clone()).or_default().push(*manifest),
-                Ok(ManifestFile::Adapter(adapter)) => discovery.add_adapter(*adapter),
+                Ok(ManifestFile::Other(other)) => discovery.add_other(other),
                 Err(error) => match foreign::kind(&path, &error) {
                     Some(kind) => discovery.passed_over.push((path, kind)),
                     None => discovery.problems.push((path, error)),
@@ -132,13 +133,14 @@ pub fn discover(search_paths: &[SearchPath]) -> Discovery {
             }
         }
         discovery.passed_over.extend(misnamed(place).into_iter().map(|file| (file, FileKind::Misnamed)));
-        for file in adapters_beside(place) {
-            if let Ok(ManifestFile::Adapter(adapter)) = ManifestFile::read(&file) {
-                discovery.add_adapter(*adapter);
+        for file in others_beside(place) {
+            if let Ok(ManifestFile::Other(other)) = ManifestFile::read(&file, forms()) {
+                discovery.add_other(other);
             }
         }
     }
-    discovery.found = found.into_iter().map(|(name, manifest)| (name, Arc::new(discovery.adapted(manifest)))).collect();
+    discovery.found =
+        found.into_iter().map(|(name, manifest)| (name, Arc::new(discovery.completed(manifest)))).collect();
     discovery
 }
 
@@ -147,7 +149,7 @@ type Read = (PathBuf, Result<ManifestFile>);
 
 fn named_files(path: &Path, discovery: &mut Discovery) -> Vec<Read> {
     let read = |file: PathBuf| {
-        let read = ManifestFile::read(&file);
+        let read = ManifestFile::read(&file, forms());
         (file, read)
     };
     candidates(path, discovery).into_iter().map(read).collect()
@@ -160,7 +162,7 @@ fn read_searched(trust: &Trust, path: &Path) -> Result<ManifestFile> {
         refusal => refusal.error(path),
     };
     let seen = trust.look(path).map_err(distrusted)?;
-    let file = ManifestFile::read_open(seen.open().map_err(distrusted)?, path)?;
+    let file = ManifestFile::read_open(seen.open().map_err(distrusted)?, path, forms())?;
     if let ManifestFile::Plugin(manifest) = &file {
         trust.check_named(manifest).map_err(distrusted)?;
     }
@@ -239,35 +241,32 @@ impl Discovery {
 }
 
 impl Discovery {
-    fn add_adapter(&mut self, adapter: AdapterManifest) {
-        if !self.adapters.iter().any(|known| known.name == adapter.name) {
-            self.adapters.push(Arc::new(adapter));
+    fn add_other(&mut self, other: OtherFile) {
+        if !self.others.iter().any(|known| (known.kind, &known.name) == (other.kind, &other.name)) {
+            self.others.push(other);
         }
     }
 
-    /// The manifest with the adapters that were found and fit.
-    fn adapted(&self, mut manifest: Manifest) -> Manifest {
-        if let Some(ancestor) = manifest.python_mut().and_then(|python| python.ancestor.as_mut()) {
-            ancestor.adapt(&self.adapters);
-        }
+    /// The manifest with what was found that belongs to it.
+    fn completed(&self, mut manifest: Manifest) -> Manifest {
+        forms().complete(&mut manifest, &self.others);
         manifest
     }
 }
 
-/// The files beside a manifest that is a search path by itself whose names say that they declare adapters.
-fn adapters_beside(place: &SearchPath) -> Vec<PathBuf> {
+/// The files beside a manifest that is a search path by itself whose names say that they may belong to it.
+fn others_beside(place: &SearchPath) -> Vec<PathBuf> {
     let path = &place.path;
     let beside =
         path.parent().filter(|_| place.is_named && path.is_file()).and_then(|parent| std::fs::read_dir(parent).ok());
     let entries = beside.into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut files: Vec<PathBuf> = entries.filter(|path| is_adapter(path)).collect();
+    let mut files: Vec<PathBuf> = entries.filter(|path| is_other(path)).collect();
     files.sort();
     files
 }
 
-fn is_adapter(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    name.starts_with("adapter-") && name.ends_with(".json")
+fn is_other(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| forms().is_beside(name))
 }
 
 /// The files of one search path that should be manifests, in the order of their names.
@@ -313,22 +312,22 @@ fn listed(directory: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// Reads one manifest that must be a plugin's, with the adapters beside it and in `search_paths`. One that lies where
+/// Reads one manifest that must be a plugin's, with what belongs to it beside it and in `search_paths`. One that lies where
 /// nobody has named anything is held to what a search is held to.
 ///
 /// # Errors
-/// Those of [`Manifest::read`]; `denied` if a stranger could have written it.
-pub(crate) fn read_adapted(path: &Path, search_paths: &[SearchPath]) -> Result<Manifest> {
+/// Those of [`ManifestFile::read`]; `denied` if a stranger could have written it.
+pub(crate) fn read_completed(path: &Path, search_paths: &[SearchPath]) -> Result<Manifest> {
     let within = |place: &&SearchPath| path.starts_with(absolute(&place.path));
     let is_searched = search_paths.iter().find(within).is_some_and(|place| !place.is_named);
-    let manifest =
-        if is_searched { read_searched(&Trust::own(), path)?.into_plugin(path)? } else { Manifest::read(path)? };
-    if manifest.ancestor().is_none() {
+    let file = if is_searched { read_searched(&Trust::own(), path)? } else { ManifestFile::read(path, forms())? };
+    let manifest = file.into_plugin(path)?;
+    if manifest.extensions.is_empty() {
         return Ok(manifest);
     }
     let own = (!is_searched).then(|| SearchPath::named(path));
     let paths: Vec<SearchPath> = own.into_iter().chain(search_paths.iter().cloned()).collect();
-    Ok(discover(&paths).adapted(manifest))
+    Ok(discover(&paths).completed(manifest))
 }
 
 #[cfg(test)]
@@ -425,13 +424,13 @@ mod tests {
         manifest(dir.path(), "a.json", "a", "1");
         let path = dir.path().join("a.json");
         let (searched, named) = ([SearchPath::searched(dir.path())], [SearchPath::named(dir.path())]);
-        assert_eq!(read_adapted(&path, &searched).unwrap().name, "a");
+        assert_eq!(read_completed(&path, &searched).unwrap().name, "a");
         set_mode(&path, 0o666);
-        let error = read_adapted(&path, &searched).unwrap_err();
+        let error = read_completed(&path, &searched).unwrap_err();
         assert_eq!(error.code(), ErrorCode::Denied, "{error}");
         assert!(error.to_string().contains("can be written by everybody"), "{error}");
-        assert_eq!(read_adapted(&path, &named).unwrap().name, "a");
-        assert_eq!(read_adapted(&path, &[]).unwrap().name, "a");
+        assert_eq!(read_completed(&path, &named).unwrap().name, "a");
+        assert_eq!(read_completed(&path, &[]).unwrap().name, "a");
     }
 
     #[test]

@@ -15,9 +15,8 @@ use super::{ManagerState, PluginManager};
 use crate::catch_panic::CatchPanic;
 use crate::config::SettingsStore;
 use crate::construct::{Constructor, Options};
+use crate::data_dir::default_data_dir;
 use crate::discovery::{SearchPath, default_search_paths};
-#[cfg(feature = "python")]
-use crate::installation::Installation;
 use crate::monitor::{MachineMonitor, Monitor};
 use crate::scheduler::{QueueScheduler, Scheduler};
 
@@ -58,14 +57,14 @@ impl ManagerBuilder {
         self
     }
 
-    /// (feature `python`) Adds the search paths of an installation of cjm-plugin-system or cjm-substrate. Its plugins keep using the data
+    /// (feature `cjm`) Adds the search paths of an installation of cjm-plugin-system or cjm-substrate. Its plugins keep using the data
     /// and models that they have there.
-    #[cfg(feature = "python")]
+    #[cfg(feature = "cjm")]
     #[must_use]
-    pub fn installation(mut self, installation: &Installation) -> Self {
+    pub fn installation(mut self, installation: &bivium_cjm::Installation) -> Self {
         self.search_paths.extend(installation.manifests.iter().map(SearchPath::named));
-        self.options.places.ancestor_data = Some(installation.data_dir.clone());
-        self.options.places.ancestor_models.clone_from(&installation.models_dir);
+        self.options.cjm.data = Some(installation.data_dir.clone());
+        self.options.cjm.models.clone_from(&installation.models_dir);
         self
     }
 
@@ -197,10 +196,4 @@ impl ManagerBuilder {
             }),
         })
     }
-}
-
-/// The default directory for saved configurations: the platform's data directory. `None` for a user without a home directory.
-#[must_use]
-pub fn default_data_dir() -> Option<PathBuf> {
-    directories::ProjectDirs::from("", "", "bivium").map(|dirs| dirs.data_dir().to_owned())
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bivium_interface::PluginInterface;
 use serde::Serialize;
 
+use super::held::Held;
 use super::layers::Usage;
 use crate::monitor::{Monitor, snapshot};
 
@@ -19,17 +20,6 @@ pub struct Freed {
     pub after: Held,
 }
 
-/// The memory that a plugin uses.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Held {
-    /// Host memory in bytes.
-    pub memory_bytes: u64,
-    /// GPU memory in bytes; none if there is no GPU.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gpu_memory_bytes: Option<u64>,
-}
-
 impl Freed {
     /// Measures a plugin after its end. Processes in `before` are measured too, because the plugin may no longer know them although they
     /// still run.
@@ -38,16 +28,6 @@ impl Freed {
         let memory_bytes = left.max(monitor.memory_of(&before.pids));
         let gpu_memory_bytes = snapshot(monitor).await.gpu_memory_of(&before.pids);
         Self { before: before.held, after: Held { memory_bytes, gpu_memory_bytes } }
-    }
-}
-
-impl fmt::Display for Held {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} MiB of memory", self.memory_bytes >> 20)?;
-        match self.gpu_memory_bytes {
-            Some(bytes) => write!(f, " and {} MiB of GPU memory", bytes >> 20),
-            None => Ok(()),
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 #[cfg(not(all(feature = "wasm", feature = "python")))]
 use bivium_interface::manifest::RuntimeKind;
-use bivium_interface::manifest::{PythonPlugin, Runtime, WasmPlugin};
+use bivium_interface::manifest::{Extension, PythonPlugin, Runtime, WasmPlugin};
 use bivium_interface::{Manifest, MethodInfo, PluginError, Result, lossy};
 use serde::Serialize;
 
@@ -69,7 +69,7 @@ impl PluginManager {
         let manifest = self.manifest(name)?;
         match &manifest.runtime {
             Runtime::Wasm(plugin) => Ok(self.inspect_component(&manifest, plugin).await),
-            Runtime::Python(plugin) => Ok(with_surface(self.inspect_object(&manifest, plugin).await?, plugin)),
+            Runtime::Python(plugin) => Ok(with_named_methods(self.inspect_object(&manifest, plugin).await?, &manifest)),
         }
     }
 
@@ -140,14 +140,11 @@ impl PluginManager {
     }
 }
 
-/// With the methods of a plugin of cjm-plugin-system as its manifest has them, where its source does not tell them.
-fn with_surface(mut inspection: Inspection, plugin: &PythonPlugin) -> Inspection {
-    let surface = plugin.ancestor.as_ref().and_then(|ancestor| ancestor.structural_surface.as_ref());
-    if let (None, Some(surface)) = (&inspection.methods, surface) {
-        let method = |method: &bivium_interface::manifest::SurfaceMethod| {
-            MethodInfo::new(&method.name).with_signature(&method.signature)
-        };
-        inspection.methods = Some(surface.methods.iter().map(method).collect());
+/// With the methods that the manifest names, if the source does not say them.
+fn with_named_methods(mut inspection: Inspection, manifest: &Manifest) -> Inspection {
+    let mut extensions = manifest.extensions.iter();
+    if let (None, Some(methods)) = (&inspection.methods, extensions.find_map(Extension::methods)) {
+        inspection.methods = Some(methods);
         inspection
             .notes
             .push("the methods are those in its manifest, from the time when the manifest was made".to_owned());

@@ -161,7 +161,7 @@ impl PluginManager {
         };
         let manifest = match self.inner.given.get(name) {
             Some(given) => Arc::clone(given),
-            None => Arc::new(crate::discovery::read_adapted(&before.path, &self.inner.search_paths)?),
+            None => Arc::new(crate::discovery::read_completed(&before.path, &self.inner.search_paths)?),
         };
         if manifest.name != name {
             return Err(PluginError::invalid_manifest(format!(

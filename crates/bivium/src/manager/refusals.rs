@@ -7,6 +7,7 @@ use bivium_interface::{Manifest, PluginError, Result};
 use super::{ManagerBuilder, PluginManager};
 use crate::config::Schema;
 use crate::construct::Options;
+use crate::data_dir::default_data_dir;
 use crate::discovery::SearchPath;
 use crate::sources;
 
@@ -29,7 +30,7 @@ impl ManagerBuilder {
     #[must_use]
     pub fn refusals(&self, manifest: &Arc<Manifest>) -> Vec<PluginError> {
         let mut options = self.options.clone();
-        options.data = self.data_dir.clone().or_else(super::default_data_dir);
+        options.data = self.data_dir.clone().or_else(default_data_dir);
         refusals(manifest, &options, &self.search_paths)
     }
 }

@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bivium_interface::{PluginError, Result};
+use bivium_interface::{Admission, PluginError, Result};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::need::{Memory, Need};
 use super::recent::{Age, Pending, Recent};
-use super::{Admission, Need};
 use crate::monitor::{Monitor, SystemSnapshot};
 use crate::turns::{Turn, Turns};
 
@@ -43,23 +43,6 @@ struct Accounts {
 struct Waiter {
     need: Need,
     give: oneshot::Sender<Reservation>,
-}
-
-/// Memory, of the host and of a GPU, in bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Memory {
-    pub(super) host: u64,
-    pub(super) gpu: u64,
-}
-
-impl Memory {
-    pub(super) fn and(self, other: Self) -> Self {
-        Self { host: self.host.saturating_add(other.host), gpu: self.gpu.saturating_add(other.gpu) }
-    }
-
-    pub(super) fn or_more(self, other: Self) -> Self {
-        Self { host: self.host.max(other.host), gpu: self.gpu.max(other.gpu) }
-    }
 }
 
 /// Memory that a call may still take.

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Need;
-use super::ledger::Memory;
+use super::need::{Memory, Need};
 use crate::monitor::SystemSnapshot;
 
 /// The last measurement.

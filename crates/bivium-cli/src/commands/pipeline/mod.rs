@@ -6,8 +6,9 @@ mod run;
 
 use std::path::{Path, PathBuf};
 
+use bivium::manifest::ManifestFile;
 use bivium::pipeline::Pipeline;
-use bivium::{ErrorCode, Manifest, PluginError};
+use bivium::{ErrorCode, PluginError};
 use bivium_interface::nearest;
 
 pub(super) use check::check;
@@ -26,7 +27,7 @@ fn read(host: &Host, named: &Path) -> Result<Pipeline, PluginError> {
 fn find(host: &Host, named: &Path) -> Result<PathBuf, PluginError> {
     let name = named.to_str().unwrap_or_default();
     if named.exists() || named.components().count() > 1 || named.extension().is_some() {
-        if Manifest::read(named).is_ok() {
+        if ManifestFile::read(named, bivium::forms()).is_ok() {
             let shown = named.display();
             return Err(PluginError::invalid_input(format!("{shown} is the manifest of a plugin, not a pipeline"))
                 .with_help(format!("`bivium run {shown}` calls it")));

@@ -1,11 +1,10 @@
 //! The form of a manifest, its schema and its documentation.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::super::document::Document;
-use super::super::{Ancestor, Component, FilesystemMode, Instances, Isolation, PythonKind, RuntimeKind, schema};
+use super::super::{Component, FilesystemMode, Instances, Isolation, PythonKind, RuntimeKind};
 use super::*;
 
 /// Three manifests from the project's design.
@@ -32,7 +31,7 @@ fn the_manifests_of_the_design_are_read() {
     let python = manifest.python().unwrap();
     assert_eq!((python.object.name.as_str(), python.object.kind), ("WhisperPlugin", PythonKind::Class));
     assert_eq!(python.python_path.as_deref(), Some(Path::new("/plugins/env/bin/python")));
-    assert_eq!((python.idle_stop_s, python.start_s, &python.ancestor), (Some(600), 60, &None));
+    assert_eq!((python.idle_stop_s, python.start_s, manifest.extensions.is_empty()), (Some(600), 60, true));
 
     let source = parse(SOURCE).unwrap();
     let source = source.python().unwrap();
@@ -72,7 +71,7 @@ fn paths_are_taken_as_they_stand() {
 
 #[test]
 fn a_manifest_survives_json() {
-    for text in [TRANSCRIBER, SOURCE, REDACT, super::ancestor::NESTED, super::ancestor::FLAT] {
+    for text in [TRANSCRIBER, SOURCE, REDACT] {
         let manifest = parse(text).unwrap();
         let again = parse(&serde_json::to_string(&manifest).unwrap()).unwrap();
         assert_eq!(again, manifest);
@@ -86,55 +85,16 @@ fn a_byte_order_mark_is_passed_over() {
 
 #[test]
 fn the_schema_is_one_and_describes_what_is_read() {
-    let schema = Manifest::json_schema();
+    let schema = Forms::plain().schema();
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     assert_eq!(schema["title"], "Bivium plugin manifest");
     assert_eq!(schema["required"], json!(["name", "version"]));
     assert_eq!(schema["additionalProperties"], false);
-    let validator = jsonschema::validator_for(&schema).unwrap();
-    for text in [TRANSCRIBER, SOURCE, REDACT, super::ancestor::FLAT] {
+    let validator = jsonschema::validator_for(schema).unwrap();
+    for text in [TRANSCRIBER, SOURCE, REDACT] {
         let value: Value = serde_json::from_str(text).unwrap();
         assert!(validator.is_valid(&value), "{:?}", validator.iter_errors(&value).collect::<Vec<_>>());
     }
     assert!(!validator.is_valid(&json!({"name": "-a", "version": "1"})));
     assert!(!validator.is_valid(&json!({"name": "a", "version": "1", "env_vars": {"A=B": "1"}})));
-}
-
-#[test]
-fn keys_of_the_ancestor_do_not_take_the_place_of_ours() {
-    let own = serde_json::to_value(schemars::schema_for!(Document)).unwrap();
-    let theirs: Vec<&str> = schema::ancestor_keys().collect();
-    assert!(theirs.contains(&"conda_env") && theirs.contains(&"type"));
-    assert!(schema::properties(&own).all(|(key, _)| !theirs.contains(&key.as_str())));
-    assert_eq!(serde_json::to_value(Ancestor::default()).unwrap(), json!({}));
-}
-
-/// `UPDATE_DOCS=1 cargo test -p bivium-interface` writes the file again.
-#[test]
-fn the_published_schema_is_up_to_date() {
-    let path = docs().join("manifest.schema.json");
-    let made = serde_json::to_string_pretty(&Manifest::json_schema()).unwrap() + "\n";
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&path, &made).unwrap();
-    }
-    let published = std::fs::read_to_string(&path).unwrap();
-    assert!(published == made, "docs/manifest.schema.json is stale: UPDATE_DOCS=1 cargo test -p bivium-interface");
-}
-
-#[test]
-fn every_key_is_documented_and_the_documented_examples_are_valid() {
-    let text = std::fs::read_to_string(docs().join("manifest.md")).unwrap();
-    let schema = Manifest::json_schema();
-    for (key, _) in schema::properties(&schema) {
-        assert!(text.contains(&format!("`{key}`")), "docs/manifest.md does not mention {key}");
-    }
-    let examples: Vec<_> = text.split("```json\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    assert!(examples.len() >= 2);
-    for example in examples {
-        parse(example).unwrap();
-    }
-}
-
-fn docs() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs")
 }

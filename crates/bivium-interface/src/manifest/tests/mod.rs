@@ -1,13 +1,13 @@
 //! Tests of the manifest: the forms that are read, every kind of problem with its line, and hostile files.
 
-mod ancestor;
+mod extension;
 mod forms;
 mod hostile;
 mod problems;
 
 use std::path::Path;
 
-use super::{Manifest, ManifestFile};
+use super::{Forms, Manifest, ManifestFile};
 use crate::{ErrorCode, PluginError};
 
 const PATH: &str = "/plugins/example.json";
@@ -18,7 +18,7 @@ fn parse(text: &str) -> Result<Manifest, PluginError> {
 
 /// The problems of a text, each as `LINE: MESSAGE`.
 fn problems(text: &str) -> Vec<String> {
-    let error = ManifestFile::parse(text, Path::new(PATH)).expect_err("a file with problems");
+    let error = ManifestFile::parse(text, Path::new(PATH), Forms::plain()).expect_err("a file with problems");
     assert_eq!(error.code(), ErrorCode::InvalidManifest);
     let problems = error.problems();
     assert!(!problems.is_empty());

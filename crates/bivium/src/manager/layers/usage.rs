@@ -7,7 +7,7 @@ use bivium_interface::PluginInterface;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use crate::manager::freed::Held;
+use crate::manager::held::Held;
 use crate::monitor::{Monitor, snapshot};
 use crate::scheduler::Age;
 use crate::turns::{Turn, Turns};

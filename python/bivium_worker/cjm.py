@@ -21,7 +21,10 @@ from . import errors
 from .asking import names, optional
 from .calls import Call, current
 from .errors import WorkerError
-from .plugin import ROOTS, Plugin, is_method, root_of
+from .plugin import FAMILIES, Plugin, is_method, root_of
+from .settings import Settings, take
+
+SETTING, ROOTS = FAMILIES["cjm"]
 
 OFFERED = frozenset(("prefetch", "get_config_options", "on_disable", "on_enable"))
 """Methods of the base class that a host may call by name; its others serve the plugin's own code."""
@@ -156,13 +159,13 @@ def whole(report_progress):
     return reporting
 
 
-class AncestorPlugin(Plugin):
+class CjmPlugin(Plugin):
     """A loaded plugin of the family, with the adapters bound to it."""
 
     def __init__(self, target: object, name: str, version: str, adapters: list) -> None:
         super().__init__(target, name, version)
         kind = type(target)
-        self._root = root_of(kind)
+        self._root = root_of(kind, ROOTS)
         wire, failures = self._part("wire"), self._part("errors")
         self._encode = getattr(wire, "wire_encode", None)
         self._envelope = getattr(wire, "CallEnvelope", None)
@@ -326,6 +329,13 @@ class AncestorPlugin(Plugin):
         except Exception:  # the error's own code, or infinity
             return {}
         return json.loads(text) if len(text) <= MAX_DETAILS else {}
+
+
+def load(target: object, settings: Settings) -> CjmPlugin:
+    """The plugin whose object is `target`, with the adapters that the host names."""
+    adapters = take(settings.of(SETTING) or {}, "adapters", list, [])
+    adapters = [{key: take(adapter, key, str) for key in ("task", "module", "class")} for adapter in adapters]
+    return CjmPlugin(target, settings.name, settings.version, adapters)
 
 
 def advice(details: dict) -> str | None:

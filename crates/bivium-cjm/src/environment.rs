@@ -1,51 +1,65 @@
-//! What plugins of cjm-plugin-system and cjm-substrate find in their environment: the directories and names that
-//! their own host would give them, and what they declare for themselves (`worker_env`).
+//! [`prepare`]: what plugins of cjm-plugin-system and cjm-substrate find in their environment: the directories and names that their own
+//! host would give them, and what they declare for themselves (`worker_env`).
 //!
 //! Their data lies below the host's data directory, in `cjm`, unless `CJM_DATA_DIR` and `CJM_MODELS_DIR` of the
 //! host's own environment name the places that an installation of theirs has used so far.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use bivium_instances::PluginContext;
-use bivium_interface::manifest::{Ancestor, EnvVarSpec};
-use bivium_interface::{LogLevel, LogSource, PluginError, Result};
+use bivium_interface::{LogLevel, LogSource, Manifest, PluginError, Result};
+use serde_json::{Map, Value, json};
 
-use crate::manifest::PythonManifest;
-use crate::places::WorkerPlaces;
-use crate::wire::{AdapterSettings, AncestorSettings};
+use crate::adapter::AdapterManifest;
+use crate::declared::{self, Variables};
+use crate::manifest::CjmManifest;
+
+const LOG_LEVEL: &str = "CJM_LOG_LEVEL";
 
 /// Handed on from the host where it has them.
-const NAMES: &[&str] = &["CJM_LOG_LEVEL", "CJM_ACTOR", "CJM_WORKSPACE"];
+const NAMES: &[&str] = &[LOG_LEVEL, "CJM_ACTOR", "CJM_WORKSPACE"];
 
-type Variables = BTreeMap<OsString, OsString>;
+/// The worker's setting, by its name in version 1 of the worker protocol.
+const SETTING: &str = "ancestor";
 
-/// The host's data directory in the absence of another.
-pub(crate) fn default_data_dir() -> Option<PathBuf> {
-    directories::ProjectDirs::from("", "", "bivium").map(|dirs| dirs.data_dir().to_owned())
+/// Where their plugins keep what is theirs.
+#[derive(Debug, Clone, Default)]
+pub struct Places {
+    /// The host's data directory, in which theirs is `cjm` unless another one is named.
+    pub host_data: Option<PathBuf>,
+    /// The data directory of an installation of theirs, in place of that.
+    pub data: Option<PathBuf>,
+    /// The directory of its models.
+    pub models: Option<PathBuf>,
 }
 
-/// What such a plugin is given besides variables.
-#[derive(Debug, Default)]
-pub(crate) struct Given {
-    /// Its data directory: its own, whatever it is held to.
-    pub(crate) data: Option<PathBuf>,
+/// What a worker of theirs is given beside variables.
+pub struct Given {
+    /// The plugin's data directory. It may write there, whatever it is held to.
+    pub data: PathBuf,
     /// Secrets by the names of their variables.
-    pub(crate) secrets: BTreeMap<String, String>,
+    pub secrets: BTreeMap<String, String>,
+    /// The names of the variables that the plugin declares.
+    pub declared: BTreeSet<String>,
+    /// The level of Python's `logging`.
+    pub log_level: Option<String>,
+    /// Settings of the worker, each under its key.
+    pub settings: Map<String, Value>,
 }
 
-/// Completes the variables of a worker, and makes the plugin's data directory. What is in `variables` already stays.
-/// `host` is the host's environment.
+/// Completes the variables of a worker that is about to start, and makes the plugin's data directory. What is in `variables` already
+/// stays. `host` is the host's environment. Blocks on the file system for as long as a directory takes to make.
 ///
 /// # Errors
 /// `internal` if there is no data directory or it cannot be made.
-pub(crate) fn complete(
-    variables: &mut Variables,
-    manifest: &PythonManifest,
-    ancestor: &Ancestor,
-    places: &WorkerPlaces,
+pub fn prepare(
+    manifest: &Manifest,
+    own: &CjmManifest,
+    places: &Places,
     host: &Variables,
+    variables: &mut Variables,
     context: &PluginContext,
 ) -> Result<Given> {
     // The host's choice alone: it makes the directory, and lets a confined plugin write there.
@@ -53,16 +67,16 @@ pub(crate) fn complete(
         let named = host.get(OsStr::new(name)).filter(|value| !value.is_empty());
         given.cloned().or_else(|| named.map(PathBuf::from))
     };
-    let root = chosen("CJM_DATA_DIR", places.ancestor_data.as_ref());
-    let root = root.or_else(|| Some(places.data.as_ref()?.join("cjm"))).ok_or_else(|| {
+    let root = chosen("CJM_DATA_DIR", places.data.as_ref());
+    let root = root.or_else(|| Some(places.host_data.as_ref()?.join("cjm"))).ok_or_else(|| {
         PluginError::internal("this user has no home directory").with_help("name a data directory for its data")
     })?;
     let root = std::path::absolute(&root).unwrap_or(root);
-    let models = chosen("CJM_MODELS_DIR", places.ancestor_models.as_ref()).unwrap_or_else(|| root.join("models"));
+    let models = chosen("CJM_MODELS_DIR", places.models.as_ref()).unwrap_or_else(|| root.join("models"));
     let all = root.join("data");
-    let own = all.join(&manifest.name);
-    std::fs::create_dir_all(&own).map_err(|error| {
-        PluginError::internal(format!("cannot make the plugin's data directory {}: {error}", own.display()))
+    let data = all.join(&manifest.name);
+    std::fs::create_dir_all(&data).map_err(|error| {
+        PluginError::internal(format!("cannot make the plugin's data directory {}: {error}", data.display()))
             .with_help("check the permissions above it, or name another place by CJM_DATA_DIR")
     })?;
 
@@ -71,7 +85,7 @@ pub(crate) fn complete(
     };
     give("CJM_DATA_DIR", root.into());
     give("CJM_MODELS_DIR", models.into());
-    for (name, path) in [("CJM_PLUGIN_DATA_DIR", &all), ("PLUGIN_DATA_DIR", &own)] {
+    for (name, path) in [("CJM_PLUGIN_DATA_DIR", &all), ("PLUGIN_DATA_DIR", &data)] {
         give(name, path.into());
         give(&name.replace("PLUGIN", "CAPABILITY"), path.into());
     }
@@ -81,106 +95,33 @@ pub(crate) fn complete(
             give(name, value.clone());
         }
     }
-    let mut given = Given { data: Some(own), secrets: BTreeMap::new() };
-    for wanted in &ancestor.worker_env {
+    let mut secrets = BTreeMap::new();
+    for wanted in &own.worker_env {
         if variables.contains_key(OsStr::new(&wanted.name)) {
             continue;
         }
         let found = if wanted.secret {
-            secret(wanted, context).map(|secret| given.secrets.extend(secret))
+            declared::secret(wanted, context).map(|secret| secrets.extend(secret))
         } else {
-            let name = &manifest.name;
-            value(wanted, |reference| known(reference, name, variables))
+            declared::value(wanted, &manifest.name, variables)
                 .map(|value| variables.extend(value.map(|value| (wanted.name.as_str().into(), value))))
         };
         if let Err(why) = found {
             context.log.push(LogLevel::Warn, LogSource::Host, 0, None, &why);
         }
     }
-    Ok(given)
+    let log_level = variables.get(OsStr::new(LOG_LEVEL)).and_then(|level| level.to_str()).map(str::to_owned);
+    let declared = own.worker_env.iter().map(|wanted| wanted.name.clone()).collect();
+    Ok(Given { data, secrets, declared, log_level, settings: settings(own) })
 }
 
 /// What the worker is told of the plugin's adapters.
-pub(crate) fn settings(ancestor: &Ancestor) -> AncestorSettings<'_> {
-    let adapters = ancestor.adapters.iter().map(|adapter| AdapterSettings {
-        task: &adapter.task_name,
-        module: &adapter.module,
-        class: &adapter.class,
+fn settings(own: &CjmManifest) -> Map<String, Value> {
+    let adapters = own.adapters.iter().map(|adapter| {
+        let AdapterManifest { task_name, module, class, .. } = &**adapter;
+        json!({"task": task_name, "module": module, "class": class})
     });
-    AncestorSettings { adapters: adapters.collect() }
-}
-
-/// What a default may refer to.
-fn known(reference: &str, plugin: &str, variables: &Variables) -> Option<OsString> {
-    const PATHS: &[&str] =
-        &["CJM_MODELS_DIR", "CJM_PLUGIN_DATA_DIR", "CJM_CAPABILITY_DATA_DIR", "PLUGIN_DATA_DIR", "CAPABILITY_DATA_DIR"];
-    match reference {
-        "PLUGIN_NAME" | "CAPABILITY_NAME" => Some(plugin.into()),
-        path if PATHS.contains(&path) => variables.get(OsStr::new(path)).cloned(),
-        _ => None,
-    }
-}
-
-/// The secret that a variable holds, if the host has it and lets the plugin have it.
-fn secret(wanted: &EnvVarSpec, context: &PluginContext) -> Result<Option<(String, String)>, String> {
-    let name = &wanted.name;
-    let permissions = &context.granted.permissions;
-    let is_named = || permissions.env.contains(name) || permissions.secrets.iter().any(|secret| secret.name == *name);
-    if context.granted.confined && !is_named() {
-        let why = "its permissions do not name it";
-        context.audit.denied(0, None, "ancestor.worker_env", name, why).map_err(|error| error.to_string())?;
-        return Err(format!("the secret {name} is kept from it: name it in permissions.env"));
-    }
-    match context.secrets.get(name) {
-        Some(secret) => {
-            context.audit.granted(0, None, "ancestor.worker_env", name).map_err(|error| error.to_string())?;
-            Ok(Some((name.clone(), secret.to_owned())))
-        }
-        None if wanted.required => {
-            Err(format!("it wants the secret {name}, which this host does not have: give it as BIVIUM_SECRET_{name}"))
-        }
-        None => Ok(None),
-    }
-}
-
-/// The value of a declared variable that nothing else has given; none for one that may be absent.
-fn value(wanted: &EnvVarSpec, known: impl Fn(&str) -> Option<OsString>) -> Result<Option<OsString>, String> {
-    let name = &wanted.name;
-    let Some(default) = &wanted.default else {
-        return match wanted.required {
-            true => Err(format!("it wants the variable {name}: set it in env_vars of its manifest")),
-            false => Ok(None),
-        };
-    };
-    let value = expand(default, known).map_err(|why| format!("the variable {name} is left out: {why}"))?;
-    match &wanted.options {
-        Some(options) if !options.iter().any(|option| value == option.as_str()) => {
-            Err(format!("the variable {name} is left out: its default is none of {}", options.join(", ")))
-        }
-        _ => Ok(Some(value)),
-    }
-}
-
-/// Fills in `$NAME` and `${NAME}`, once; `$$` is a dollar sign.
-fn expand(template: &str, known: impl Fn(&str) -> Option<OsString>) -> Result<OsString, String> {
-    let mut value = OsString::new();
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once('$') {
-        value.push(before);
-        if let Some(after) = after.strip_prefix('$') {
-            value.push("$");
-            rest = after;
-            continue;
-        }
-        let (name, after) = match after.strip_prefix('{') {
-            Some(after) => after.split_once('}').ok_or_else(|| format!("{template:?} has a ${{ without an end"))?,
-            None => after.split_at(after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len())),
-        };
-        value.push(known(name).ok_or_else(|| format!("{template:?} refers to ${{{name}}}, which there is not"))?);
-        rest = after;
-    }
-    value.push(rest);
-    Ok(value)
+    Map::from_iter([(SETTING.to_owned(), json!({"adapters": adapters.collect::<Vec<_>>()}))])
 }
 
 /// A random UUID.
@@ -201,23 +142,26 @@ mod tests {
     use std::path::Path;
 
     use bivium_interface::HostPolicy;
+    use bivium_interface::manifest::{Forms, ManifestFile};
     use bivium_records::{PluginLog, Secrets};
-    use serde_json::{Value, json};
 
     use super::*;
+    use crate::CjmForms;
 
     fn completed(dir: &Path, more: Value, secrets: Secrets, host: &[(&str, &str)]) -> (Variables, Given, PluginLog) {
         let mut manifest = json!({"name": "whisper", "version": "1", "module": "m", "class": "C", "conda_env": "w",
             "env_vars": {"OWN": "env_vars"}});
         manifest.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let manifest = PythonManifest::parse(&manifest.to_string(), &dir.join("p.json")).unwrap();
+        let (forms, path) = (Forms::with(vec![Box::new(CjmForms)]), dir.join("p.json"));
+        let manifest = ManifestFile::parse(&manifest.to_string(), &path, &forms).unwrap().into_plugin(&path).unwrap();
         let mut context = PluginContext::new(PluginLog::new("whisper"), HostPolicy::default().grant(&manifest));
         context.secrets = secrets;
-        let mut variables: Variables = manifest.python.env_vars.iter().map(|(n, v)| (n.into(), v.into())).collect();
+        let mut variables: Variables =
+            manifest.python().unwrap().env_vars.iter().map(|(n, v)| (n.into(), v.into())).collect();
         let host = host.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        let ancestor = manifest.python.ancestor.as_ref().unwrap();
-        let places = WorkerPlaces { data: Some(dir.to_owned()), ..WorkerPlaces::default() };
-        let given = complete(&mut variables, &manifest, ancestor, &places, &host, &context).unwrap();
+        let own = CjmManifest::of(&manifest).unwrap();
+        let places = Places { host_data: Some(dir.to_owned()), ..Places::default() };
+        let given = prepare(&manifest, own, &places, &host, &mut variables, &context).unwrap();
         (variables, given, context.log)
     }
 
@@ -239,9 +183,11 @@ mod tests {
         for name in ["PLUGIN_DATA_DIR", "CAPABILITY_DATA_DIR"] {
             assert_eq!(at(name), Path::new("cjm/data/whisper"));
         }
-        assert_eq!(given.data, Some(dir.path().join("cjm/data/whisper")));
-        assert!(given.data.unwrap().is_dir());
+        assert_eq!(given.data, dir.path().join("cjm/data/whisper"));
+        assert!(given.data.is_dir());
         assert_eq!(variables[OsStr::new("CJM_LOG_LEVEL")], "DEBUG");
+        assert_eq!(given.log_level.as_deref(), Some("DEBUG"));
+        assert_eq!(Value::Object(given.settings), json!({"ancestor": {"adapters": []}}));
         let session = variables[OsStr::new("CJM_WORKER_SESSION_ID")].to_str().unwrap().to_owned();
         let parts: Vec<&str> = session.split('-').collect();
         assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);
@@ -258,7 +204,7 @@ mod tests {
             json!({"env_vars": {"PLUGIN_DATA_DIR": dir.path().join("victim"), "CJM_DATA_DIR": dir.path().join("x")}});
         let (variables, given, _) = completed(dir.path(), more, Secrets::default(), &[]);
         assert_eq!(variables[OsStr::new("PLUGIN_DATA_DIR")], dir.path().join("victim"));
-        assert_eq!(given.data, Some(dir.path().join("cjm/data/whisper")));
+        assert_eq!(given.data, dir.path().join("cjm/data/whisper"));
         assert!(!dir.path().join("victim").exists() && !dir.path().join("x").exists());
     }
 

@@ -1,12 +1,13 @@
-//! The ancestor's other kind of manifest: a class in a plugin's environment that offers it for a task.
+//! [`AdapterManifest`]: their other kind of manifest, for a class in a plugin's environment that offers the plugin for a task.
 
 use std::path::PathBuf;
 
+use bivium_interface::manifest::text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Surface, text};
+use crate::surface::Surface;
 
 /// Declares an adapter (`adapter-TASK-CLASS.json`, with `"unit": "adapter"`): a class that makes a task's methods
 /// out of any plugin whose class has the members that it asks for.

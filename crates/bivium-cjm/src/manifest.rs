@@ -1,23 +1,28 @@
-//! What manifests of cjm-plugin-system and of its successor cjm-substrate say that only their plugins have.
+//! [`CjmManifest`]: what manifests of cjm-plugin-system and of its successor cjm-substrate say that only their plugins have.
 //!
-//! Nothing here is written by hand: their tools write it, `lift` files it under `ancestor`, and the Python road
-//! needs it to give such a plugin its environment and its adapters.
+//! Nothing here is written by hand: their tools write it, and `lift` files it under one key.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bivium_interface::manifest::{Extension, text};
+use bivium_interface::{Manifest, MethodInfo, lossy};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::{AdapterManifest, text};
-use crate::lossy;
+use crate::adapter::AdapterManifest;
+use crate::surface::Surface;
 
-/// What only plugins of the ancestor have.
+/// The key in a manifest of our own form. It is older than this crate, and manifests have it.
+pub(crate) const KEY: &str = "ancestor";
+
+/// What only plugins of cjm-plugin-system and cjm-substrate have.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Ancestor {
+pub struct CjmManifest {
     /// The conda environment that holds the plugin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conda_env: Option<String>,
@@ -83,7 +88,20 @@ pub struct Ancestor {
     pub adapters: Vec<Arc<AdapterManifest>>,
 }
 
-impl Ancestor {
+impl CjmManifest {
+    /// What a manifest says of it; none of other plugins.
+    #[must_use]
+    pub fn of(manifest: &Manifest) -> Option<&Self> {
+        manifest.extensions.get()
+    }
+
+    /// The category of a plugin whose manifest has this one: an override goes first, and the domain and the role stand in for none.
+    pub(crate) fn category(&self, own: Option<String>) -> Option<String> {
+        let taxonomy = || self.taxonomy.clone().unwrap_or_default();
+        let candidates = [self.category_override.clone(), own, taxonomy().domain, taxonomy().role];
+        candidates.into_iter().flatten().find(|text| !text.is_empty())
+    }
+
     /// Keeps those that fit, in their order. Of several for one task the first counts.
     pub fn adapt<'a>(&mut self, found: impl IntoIterator<Item = &'a Arc<AdapterManifest>>) {
         self.adapters.clear();
@@ -96,7 +114,35 @@ impl Ancestor {
     }
 }
 
-/// Where a plugin of the ancestor stands among plugins.
+impl Extension for CjmManifest {
+    fn key(&self) -> &'static str {
+        KEY
+    }
+
+    fn to_value(&self) -> Value {
+        // Its keys are strings and its paths texts, so that there is no error.
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    fn is_same(&self, other: &dyn Extension) -> bool {
+        (other as &dyn Any).downcast_ref() == Some(self)
+    }
+
+    /// Their host checks for unknown keys alone, and their tools write schemas that their own defaults do not fit (every type that
+    /// they do not know is a string).
+    fn config_checks(&self, schema: &Value) -> Option<Value> {
+        let properties = schema.get("properties")?.as_object().filter(|properties| !properties.is_empty())?;
+        let names: Map<String, Value> = properties.keys().map(|name| (name.clone(), Value::Bool(true))).collect();
+        Some(json!({"type": "object", "properties": names, "additionalProperties": false}))
+    }
+
+    fn methods(&self) -> Option<Vec<MethodInfo>> {
+        let methods = self.structural_surface.as_ref()?.methods.iter();
+        Some(methods.map(|method| MethodInfo::new(&method.name).with_signature(&method.signature)).collect())
+    }
+}
+
+/// Where a plugin of theirs stands among plugins.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Taxonomy {
@@ -139,39 +185,4 @@ pub struct EnvVarSpec {
     /// The values that it may have; any, if absent.
     #[serde(default)]
     pub options: Option<Vec<String>>,
-}
-
-/// The public members of a class: of a plugin's, or of the protocol that an adapter asks of one.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Surface {
-    /// Its methods.
-    pub methods: Vec<SurfaceMethod>,
-    /// The names of its properties.
-    pub properties: Vec<String>,
-    /// Its other attributes.
-    pub attributes: Vec<SurfaceAttribute>,
-}
-
-/// A method of a class.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct SurfaceMethod {
-    /// Its name.
-    pub name: String,
-    /// Its signature as Python writes it; for people.
-    pub signature: String,
-    /// The names of its parameters without `self`; none where they were not recorded.
-    pub params: Option<Vec<String>>,
-}
-
-/// An attribute of a class.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct SurfaceAttribute {
-    /// Its name.
-    pub name: String,
-    /// Its type's name.
-    #[serde(rename = "type")]
-    pub kind: String,
 }

@@ -1,23 +1,35 @@
-//! Turns the ancestor's two forms into ours, before anything is checked, so that there is one form to check.
+//! Turns their two forms of manifests into ours, before anything is checked, so that there is one form to check.
 //!
 //! - The nested form (`"format_version": "2.0"`): what is in `install` and `code` moves to the top.
-//! - The flat form has no mark. Its keys are ours, and others that are filed under `ancestor`.
+//! - The flat form has no mark. Its keys are ours, and others that move below the key of [`CjmManifest`].
 //!
 //! Every value keeps its line. Their tools write `""` and `null` for what is absent, and a resource that they no
 //! longer read; in a file of theirs, these are left out.
 
-use super::node::{Entry, Kind, Node, merge};
-use super::problems::{Problems, quoted};
-use super::schema::ancestor_keys;
+use std::sync::LazyLock;
+
+use bivium_interface::manifest::{Entry, Kind, Node, Problems, quoted, schema};
+
+use crate::manifest::{CjmManifest, KEY};
 
 /// The one nested form that there is.
 const NESTED: &str = "2.0";
 
-/// A key of `resources` that the ancestor itself passes over since long.
+/// A key of `resources` that their own host ignores.
 const DEAD_RESOURCE: &str = "recommended_gpu_vram_mb";
 
-/// Turns a file's root into our form; not so if its form is one that nobody here knows.
-pub(super) fn lift(root: &mut Node, problems: &mut Problems) -> bool {
+/// The keys at the top of other files than manifests of our form.
+pub(crate) const OTHER_KEYS: &[&str] = &["format_version", "unit", "install", "code"];
+
+/// The keys that their tools write beside ours.
+pub(crate) fn keys() -> impl Iterator<Item = &'static str> {
+    static KEYS: LazyLock<Vec<String>> =
+        LazyLock::new(|| schema::properties(&schema::of::<CjmManifest>()).map(|(key, _)| key.clone()).collect());
+    KEYS.iter().map(String::as_str)
+}
+
+/// Turns a file's root into our form. False if it has a form that is unknown.
+pub(crate) fn lift(root: &mut Node, problems: &mut Problems) -> bool {
     let nested = match root.remove("format_version") {
         None => false,
         Some(version) if matches!(version.value.kind, Kind::Null) => false,
@@ -36,7 +48,7 @@ pub(super) fn lift(root: &mut Node, problems: &mut Problems) -> bool {
     }
     let Kind::Object(entries) = &mut root.kind else { return true };
     let (theirs, ours): (Vec<_>, Vec<_>) =
-        std::mem::take(entries).into_iter().partition(|entry| ancestor_keys().any(|key| key == entry.key));
+        std::mem::take(entries).into_iter().partition(|entry| keys().any(|key| key == entry.key));
     *entries = ours;
     if !nested && theirs.is_empty() {
         return true;
@@ -46,11 +58,11 @@ pub(super) fn lift(root: &mut Node, problems: &mut Problems) -> bool {
         resources.retain(|entry| is_there(entry) && entry.key != DEAD_RESOURCE);
     }
     let theirs = theirs.into_iter().filter(is_there).collect();
-    match kind_of(entries, "ancestor") {
-        Some(Kind::Object(ancestor)) => merge(ancestor, theirs, problems),
-        // Of the wrong type, which is told later.
+    match kind_of(entries, KEY) {
+        Some(Kind::Object(own)) => Entry::merge(own, theirs, problems),
+        // Of the wrong type, which the check against the schema says.
         Some(_) => {}
-        None => root.set("ancestor", Kind::Object(theirs)),
+        None => root.set(KEY, Kind::Object(theirs)),
     }
     true
 }
@@ -59,7 +71,7 @@ pub(super) fn lift(root: &mut Node, problems: &mut Problems) -> bool {
 fn hoist(root: &mut Node, section: &str, problems: &mut Problems) {
     let (Some(entry), Kind::Object(entries)) = (root.remove(section), &mut root.kind) else { return };
     match entry.value.kind {
-        Kind::Object(inner) => merge(entries, inner, problems),
+        Kind::Object(inner) => Entry::merge(entries, inner, problems),
         Kind::Null | Kind::Broken => {}
         _ => problems.add(entry.value.line, format!("{section} must be an object")),
     }

@@ -1,8 +1,9 @@
-//! The ancestor's files, in the shapes that its tools write.
+//! Their files, in the shapes that their tools write.
 
 use serde_json::json;
 
 use super::*;
+use crate::{AdapterManifest, CjmManifest};
 
 pub(super) const NESTED: &str = r#"{
   "format_version": "2.0",
@@ -46,12 +47,12 @@ fn the_nested_form_is_read() {
     assert_eq!(python.env_vars["HF_HOME"], "/models/huggingface");
     assert_eq!(manifest.resources.platforms, ["linux-x64"]);
     assert_eq!(manifest.config_schema.as_ref().unwrap()["type"], "object");
-    let ancestor = python.ancestor.clone().unwrap();
-    assert_eq!((ancestor.conda_env.as_deref(), ancestor.db_path, ancestor.interface), (Some("cjm-media"), None, None));
-    assert_eq!(ancestor.resolved["cjm-substrate"], "0.0.74");
-    assert_eq!(ancestor.worker_env[0].default.as_deref(), Some("${CJM_MODELS_DIR}/huggingface"));
-    assert_eq!(ancestor.structural_surface.unwrap().methods[0].params.as_deref(), Some(&["path".to_owned()][..]));
-    assert_eq!(ancestor.config_schema_hash.as_deref(), Some("sha256:00"));
+    let own = CjmManifest::of(&manifest).unwrap().clone();
+    assert_eq!((own.conda_env.as_deref(), own.db_path, own.interface), (Some("cjm-media"), None, None));
+    assert_eq!(own.resolved["cjm-substrate"], "0.0.74");
+    assert_eq!(own.worker_env[0].default.as_deref(), Some("${CJM_MODELS_DIR}/huggingface"));
+    assert_eq!(own.structural_surface.unwrap().methods[0].params.as_deref(), Some(&["path".to_owned()][..]));
+    assert_eq!(own.config_schema_hash.as_deref(), Some("sha256:00"));
 }
 
 #[test]
@@ -59,9 +60,9 @@ fn the_flat_form_is_read() {
     let manifest = parse(FLAT).unwrap();
     assert_eq!(manifest.category.as_deref(), Some("media"));
     assert_eq!(manifest.resources.min_system_ram_mb, Some(512));
-    let ancestor = manifest.python().unwrap().ancestor.clone().unwrap();
-    assert_eq!(ancestor.db_path.as_deref(), Some(Path::new("/data/ffmpeg_jobs.db")));
-    assert_eq!(ancestor.kind.as_deref(), Some("media-processing"));
+    let own = CjmManifest::of(&manifest).unwrap().clone();
+    assert_eq!(own.db_path.as_deref(), Some(Path::new("/data/ffmpeg_jobs.db")));
+    assert_eq!(own.kind.as_deref(), Some("media-processing"));
 }
 
 #[test]
@@ -115,11 +116,13 @@ fn adapters_are_read_as_what_they_are() {
         "config_schema": {}, "conda_env": "cjm-media", "generated_at": "2026-05-19T10:00:00+00:00"
     });
     let path = Path::new("/m/adapter-media_processing-FfmpegAdapter.json");
-    let ManifestFile::Adapter(read) = ManifestFile::parse(&adapter.to_string(), path).unwrap() else { panic!() };
+    let parsed = |text: &str| ManifestFile::parse(text, path, &FORMS);
+    let ManifestFile::Other(other) = parsed(&adapter.to_string()).unwrap() else { panic!() };
+    let read = other.get::<AdapterManifest>().unwrap();
     assert_eq!((read.task_name.as_str(), read.path.as_path()), ("media_processing", path));
     assert_eq!(read.protocol_members.methods[0].name, "get_info");
 
-    let error = Manifest::parse(&adapter.to_string(), path).unwrap_err();
+    let error = parsed(&adapter.to_string()).unwrap().into_plugin(path).unwrap_err();
     assert!(
         error.to_string().contains("declares the adapter cjm_media.adapter.FfmpegAdapter, not a plugin"),
         "{error}"
@@ -140,8 +143,8 @@ fn an_adapter_fits_by_methods_leading_parameters_and_properties() {
     let adapter = |name: &str, task: &str, members: serde_json::Value| {
         let text = json!({"unit": "adapter", "name": name, "task_name": task, "module": "m", "class": "A",
             "protocol_members": members});
-        match ManifestFile::parse(&text.to_string(), Path::new("/m/adapter-x-A.json")).unwrap() {
-            ManifestFile::Adapter(adapter) => std::sync::Arc::new(*adapter),
+        match ManifestFile::parse(&text.to_string(), Path::new("/m/adapter-x-A.json"), &FORMS).unwrap() {
+            ManifestFile::Other(adapter) => adapter.get::<AdapterManifest>().unwrap(),
             ManifestFile::Plugin(_) => panic!(),
         }
     };
@@ -156,16 +159,66 @@ fn an_adapter_fits_by_methods_leading_parameters_and_properties() {
         json!({"methods": [method("get_info", json!(["file", "path"])), method("cut", json!([]))], "properties": ["size"]}),
     );
     let manifest = parse(NESTED).unwrap();
-    let mut ancestor = manifest.python().unwrap().ancestor.clone().unwrap();
+    let mut own = CjmManifest::of(&manifest).unwrap().clone();
     assert_eq!(
-        unfit.fits(ancestor.structural_surface.as_ref()).unwrap_err(),
+        unfit.fits(own.structural_surface.as_ref()).unwrap_err(),
         "the plugin's get_info(path) does not begin with (file, path); the plugin has no method cut; \
          the plugin has no property size"
     );
-    ancestor.adapt([&fits, &bare, &again, &unfit]);
-    let names: Vec<&str> = ancestor.adapters.iter().map(|adapter| adapter.name.as_str()).collect();
+    own.adapt([&fits, &bare, &again, &unfit]);
+    let names: Vec<&str> = own.adapters.iter().map(|adapter| adapter.name.as_str()).collect();
     assert_eq!(names, ["m.Fits", "m.Bare"]);
-    ancestor.structural_surface = None;
-    ancestor.adapt([&fits, &bare]);
-    assert!(ancestor.adapters.is_empty());
+    own.structural_surface = None;
+    own.adapt([&fits, &bare]);
+    assert!(own.adapters.is_empty());
+}
+
+#[test]
+fn a_manifest_survives_json() {
+    for text in [NESTED, FLAT] {
+        let manifest = parse(text).unwrap();
+        assert!(CjmManifest::of(&manifest).is_some());
+        let again = parse(&serde_json::to_string(&manifest).unwrap()).unwrap();
+        assert_eq!(again, manifest);
+    }
+    let (nested, plain) = (parse(NESTED).unwrap(), parse(&own("\"replicas\": 1")).unwrap());
+    assert!(plain.extensions.is_empty() && plain.extensions != nested.extensions);
+}
+
+/// A manifest in our own form, with more keys.
+fn own(lines: &str) -> String {
+    format!("{{ \"name\": \"a\", \"version\": \"1\", \"module\": \"a\", \"class\": \"A\",\n{lines}\n}}")
+}
+
+#[test]
+fn keys_that_do_not_go_together_are_problems() {
+    for (before, after) in [("", ""), ("\"ancestor\": {", "}")] {
+        let text = own(&format!("{before}\"worker_env\": [{{\"name\": \"BIVIUM_SECRET_KEY\"}}]{after}"));
+        let says = "2: worker_env names \"BIVIUM_SECRET_KEY\", and variables that begin with BIVIUM_SECRET_ hold the host's \
+                    secrets: ask for a secret with permissions.secrets";
+        assert_eq!(problems(&text), [says]);
+    }
+    assert_eq!(
+        problems("{ \"name\": \"a\", \"version\": \"1\", \"function\": \"a.b:C.d\",\n\"conda_env\": \"w\" }"),
+        ["1: ancestor contradicts function: a plugin of cjm-plugin-system is a class"]
+    );
+    let component = "{\"name\": \"a\", \"version\": \"1\", \"component\": \"a.wasm\",\n";
+    assert_eq!(
+        problems(&format!("{component}\"conda_env\": \"w\"}}")),
+        ["2: conda_env is for Python plugins, and this is a component"]
+    );
+    assert!(parse(&format!("{component}\"ancestor\": {{}}}}")).unwrap().extensions.is_empty());
+}
+
+#[test]
+fn configurations_are_checked_for_names_alone() {
+    let manifest = parse(FLAT).unwrap();
+    let own = CjmManifest::of(&manifest).unwrap();
+    let checks = |schema: serde_json::Value| bivium_interface::manifest::Extension::config_checks(own, &schema);
+    let schema = json!({"type": "object", "properties": {"beam": {"type": "string", "default": 5}}});
+    assert_eq!(
+        checks(schema),
+        Some(json!({"type": "object", "properties": {"beam": true}, "additionalProperties": false}))
+    );
+    assert_eq!((checks(json!({})), checks(json!({"properties": {}}))), (None, None));
 }
