@@ -14,7 +14,7 @@ use crate::{Instance, InstanceFactory};
 pub struct Idle {
     /// After this time without a call. The next call that needs an instance makes it again, with the configuration in force.
     pub after: Duration,
-    /// This many are slots, however long they are idle.
+    /// This many are kept, however long they are idle.
     pub keep: u32,
 }
 

@@ -1,9 +1,9 @@
 //! The pool: which call gets which instance, and when.
 //!
-//! The queue and then the admission decide *when* a call runs; the slots decide on *which* instance. The queue has one place for
-//! each call that may run. One short lock protects places and slots. An instance is made when a call needs one and none is free;
-//! several may be made at the same time, but no more than the waiting calls can use. Dead instances are replaced at the pace of
-//! the [`RestartPolicy`](crate::RestartPolicy), and idle ones are stopped.
+//! The queue and then the admission decide *when* a call runs; the slots decide on *which* instance. The queue has as many places as
+//! calls may run at the same time. One short lock protects places and slots. An instance is made when a call needs one and none is
+//! free; several may be made at the same time, but no more than the waiting calls can use. Dead instances are replaced at the pace
+//! of the [`RestartPolicy`](crate::RestartPolicy), and idle ones are stopped.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +25,7 @@ use crate::queue::{Queue, QueueState};
 use crate::slots::{AbortOnDrop, CallRecord, Demand, Freed, Known, Next, Numbered, Slots, Started};
 use crate::{Instance, InstanceFactory, PoolLimits};
 
-/// After this many unfit instances a call takes the next one without a check.
+/// How many instances a call rejects; after that it takes the next one unchecked ([`Instance::is_fit`]).
 const UNFIT: u32 = 8;
 
 pub(crate) struct Pool<F: InstanceFactory> {
@@ -41,7 +41,8 @@ pub(crate) struct Pool<F: InstanceFactory> {
     weak_self: Weak<Self>,
 }
 
-/// How long a question or a configuration waits for an instance if other plugins may hold its capacity.
+/// How long a question or a configuration waits for an instance. Used only where plugins share the engine's room, which others may
+/// have taken.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
 const CAPACITY_HELP: &str = "unload a plugin, lower `instances.max` in manifests, or raise `WasmConfig::instances`";
@@ -117,8 +118,8 @@ impl<F: InstanceFactory> Pool<F> {
         Some(Lease { instance, hold })
     }
 
-    /// Waits for a lease for a call, and makes an instance if none is free. The place comes before the admission: a call that still
-    /// waits for its own plugin must not take what the calls of others could use.
+    /// Waits for a lease for a call, and makes an instance if none is free. A call gets its place first and is admitted then. Otherwise
+    /// it would hold memory and processor slots while it waits for its own plugin.
     pub(crate) async fn lease<'p>(
         pool: PoolRef<'p, F>,
         call: &CallHandle,
@@ -135,7 +136,7 @@ impl<F: InstanceFactory> Pool<F> {
         Ok(Lease { instance, hold })
     }
 
-    /// A lease for a question to an instance, outside of any call.
+    /// A lease for asking an instance for its methods, schema or configuration, outside of any call.
     pub(crate) async fn lease_for_question(self: &Arc<Self>) -> Result<Lease<'_, F>> {
         self.queue.wait_for(1).await?;
         let mut hold = Hold::new(PoolRef::Borrowed(self));
@@ -161,7 +162,8 @@ impl<F: InstanceFactory> Pool<F> {
         }
     }
 
-    /// Waits for an instance outside of any call, with a time limit if other plugins may hold its capacity.
+    /// Waits for an instance outside of any call. The time is limited only where plugins share the engine's room, which others may
+    /// have taken.
     async fn in_time<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let Some(capacity) = self.factory.capacity() else { return work.await };
         let mut work = pin!(work);
@@ -185,11 +187,12 @@ impl<F: InstanceFactory> Pool<F> {
             }
             hold.pool.leave(hold.slot.take(), None, 0);
         }
-        // All of them have the same problem: the call itself reports it.
+        // So many unfit ones have a common cause. The call runs on the next and gives the real error.
         Self::next_instance(hold).await
     }
 
-    /// A free instance, or a new one if it is ready sooner.
+    /// A free instance. If there is none, a new one is started, and the call takes whichever comes first: the new one, or one that
+    /// another call gives back.
     async fn next_instance(hold: &mut Hold<'_, F>) -> Result<Arc<F::Instance>> {
         let pool = &*hold.pool;
         let _looking = Looking::new(&pool.looking);
@@ -222,7 +225,7 @@ impl<F: InstanceFactory> Pool<F> {
                 Next::Refused(error) => return Err(error),
             }
         };
-        // Waits for the new instance, or for one that becomes free; in that case the start goes on for the next call.
+        // If another instance becomes free first, the call takes that, and the new one is for the next call.
         loop {
             let changed = pool.changed.notified();
             tokio::pin!(changed);
@@ -230,10 +233,10 @@ impl<F: InstanceFactory> Pool<F> {
             let free = pool.lock_open()?.slots.take();
             if let Some((id, instance)) = free {
                 if let Some(starting) = hold.slot.replace(id) {
-                    // A start that waits for capacity, of which there is too little, is not kept.
+                    // While the engine has no room, the start is dropped and not kept for the next call.
                     if pool.factory.capacity().is_none_or(|capacity| capacity.shortage().is_none()) {
                         pool.lock().slots.keep(starting, |started| {
-                            // The task lives as long as its slot.
+                            // The slot holds the handle: removing the slot aborts the task.
                             AbortOnDrop(tokio::spawn(async move { drop(started.await) }).abort_handle())
                         });
                     }
@@ -331,7 +334,7 @@ impl<F: InstanceFactory> Pool<F> {
         }
     }
 
-    /// Starts the task that stops idle instances, if there are any and it does not run.
+    /// Starts the task that stops idle instances, if there are some to stop and the task is not running yet.
     fn watch(self: &Arc<Self>) {
         if let Some(capacity) = self.factory.capacity() {
             capacity.note_idle();
@@ -342,7 +345,7 @@ impl<F: InstanceFactory> Pool<F> {
     }
 
     fn begin_watch(self: &Arc<Self>) {
-        // Without a tokio runtime it is left to the next call that ends within one.
+        // Without a tokio runtime nothing is started; the next call that ends inside one starts it.
         match (Handle::try_current(), self.limits.idle) {
             (Ok(runtime), Some(policy)) => {
                 let task = runtime.spawn(idle::watch(Arc::downgrade(self), policy));
@@ -384,7 +387,7 @@ impl<F: InstanceFactory> Pool<F> {
             found
         };
         if instances.is_empty() {
-            // Whoever configures a crashed plugin has fixed it, or wants to see whether it is fixed.
+            // Starts one with the new configuration now, also while the circuit is open: a new configuration may have fixed the plugin.
             let begun = Instant::now();
             let instance = self.in_time(make(self.factory(), Some(&config))).await?;
             let mut state = self.lock_open()?;
@@ -395,7 +398,7 @@ impl<F: InstanceFactory> Pool<F> {
         for (id, instance) in instances {
             reconfigured.instances.push((id, Arc::clone(&instance)));
             if let Err(error) = instance.initialize(&config).await {
-                // The instance that failed should have slots the old configuration; it gets it again to be safe.
+                // The instance that failed should have kept the old configuration. It is given it again, to be safe.
                 self.roll_back(&reconfigured.instances, old.as_deref()).await;
                 reconfigured.instances.clear();
                 return Err(error);
@@ -522,7 +525,7 @@ impl<F: InstanceFactory> Drop for Drained<'_, F> {
 struct Looking<'a>(&'a AtomicUsize);
 
 impl<'a> Looking<'a> {
-    /// Must be made before the call looks: whoever gives back an instance later then sees that a call looks for one.
+    /// Must be made before the call looks. Otherwise a call that returns an instance in between wakes nobody.
     fn new(looking: &'a AtomicUsize) -> Self {
         looking.fetch_add(1, Ordering::Relaxed);
         Self(looking)
@@ -547,8 +550,8 @@ async fn make<F: InstanceFactory>(factory: &F, config: Option<&Value>) -> Result
     Ok(instance)
 }
 
-/// Instances that a change of configuration has reached. If it is dropped in the middle of the change it ends them, since their
-/// configuration is unknown: the next call makes others with the one in force.
+/// Instances that a change of configuration has reached. If the change is interrupted, these are closed, since nobody knows which
+/// configuration they have. The next call starts new ones with the old configuration.
 struct Reconfigured<'a, F: InstanceFactory> {
     pool: &'a Pool<F>,
     instances: Numbered<F::Instance>,

@@ -49,8 +49,8 @@ fn is_misnamed(name: &str, path: &std::path::Path, kind: FileKind) -> bool {
 /// How long the end of a manager waits until plugins' last log records are written to disk.
 const LAST_RECORDS: Duration = Duration::from_secs(1);
 
-/// The host of plugins. Cheap to clone; clones are the same manager. When the last clone is dropped, every plugin ends and the exchange is
-/// deleted.
+/// The host of plugins. Cheap to clone; clones are the same manager. When the last clone is dropped, every plugin ends, and the exchange is
+/// deleted once its last blob is dropped too.
 ///
 /// All methods may be called from several tasks at once. Methods that change a plugin (load, configure, reload, unload) run one at a time
 /// for each plugin; calls go on meanwhile.

@@ -1,9 +1,9 @@
 //! Network access, as far as `permissions.network` grants it.
 //!
 //! WASI's HTTP client, its sockets and its name lookup are always linked. Each request, connection and lookup is checked against the
-//! plugin's rules. An allowed name is looked up once, its addresses are checked, and the connection goes to one of these addresses, so
-//! that a second answer of a name server cannot redirect it. The connections that a guest holds are counted in its table of resources,
-//! so that dropping one frees its place at once.
+//! plugin's rules: `grant` decides, and `http`, `send`, `sockets` and `lookup` ask it. An allowed name is looked up once, its
+//! addresses are checked, and the connection goes to one of these addresses, so that a second answer of a name server cannot redirect
+//! it. The connections that a guest holds are counted in its table of resources, so that dropping one frees its place at once.
 //!
 //! Proxy variables in the host's environment are not used.
 

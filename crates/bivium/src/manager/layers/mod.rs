@@ -1,8 +1,9 @@
-//! The layers around a plugin, and their order. A call by name goes through them from the outside in:
+//! The layers around a plugin, and their order. A call through `PluginManager::execute` goes through them from the outside in:
 //!
 //! 1. [`Loaded`](super::loaded::Loaded): refuses calls to a disabled plugin, lists the call, and holds the copy that serves it;
 //! 2. the host's own layers ([`ManagerBuilder::layer`](crate::ManagerBuilder::layer)), the first one outermost;
-//! 3. [`Admitted`]: the scheduler's admission, for which the plugin asks once it has a place for the call;
+//! 3. [`Admitted`]: hands the scheduler to the call. The plugin's pool asks it after the call has left the queue. A type of the host's
+//!    own has no pool: for it [`Admitted`] asks the scheduler itself;
 //! 4. the plugin.
 //!
 //! `PluginManager::get` returns the plugin itself, without the layers.
@@ -32,7 +33,7 @@ pub(super) struct Layers {
 /// One copy of a plugin with its layers.
 pub(super) struct Layered {
     pub(super) admitted: Arc<Admitted>,
-    /// The plugin with the host's own layers; `None` if there are none.
+    /// `admitted` wrapped in the host's own layers; `None` if the host has none.
     own: Option<CatchPanicPlugin>,
 }
 
