@@ -178,7 +178,7 @@ async fn unloading_tells_the_memory_before_and_after() {
             break record.message;
         }
     };
-    assert!(told.contains("and 3072 MiB of GPU memory, and holds 0 MiB of memory"), "{told}");
+    assert!(told.contains("and 3072 MiB of GPU memory, and uses 0 MiB of memory"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
