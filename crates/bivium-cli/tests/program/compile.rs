@@ -259,7 +259,9 @@ fn with_little_address_space_components_run_without_pools() {
         assert!(ran.stderr.contains("not enough address space for pools of component memory"), "{}", ran.all());
         let doctor = limited(&["doctor"]);
         assert!(
-            doctor.stdout.contains("warn  WebAssembly: the engine starts, but too little address space is allowed for pools"),
+            doctor
+                .stdout
+                .contains("warn  WebAssembly: the engine starts, but too little address space is allowed for pools"),
             "{}",
             doctor.all()
         );

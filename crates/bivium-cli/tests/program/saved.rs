@@ -113,11 +113,7 @@ fn a_setting_that_the_plugin_does_not_have_is_refused_or_warned_about_without_a_
         json!({"name": "unknown", "version": "1.0.0", "module": "any_plugin", "class": "Any", "source": ".."});
     place.write("manifests/unknown.json", &manifest.to_string());
     let ran = place.run(&["config", "set", "unknown", "maks=x"]);
-    assert!(
-        ran.assert_status(0).stderr.contains("bivium: warning: unknown: its schema does not say"),
-        "{}",
-        ran.all()
-    );
+    assert!(ran.assert_status(0).stderr.contains("bivium: warning: unknown: its schema does not say"), "{}", ran.all());
 }
 
 #[test]
