@@ -135,7 +135,7 @@ async fn what_cannot_be_recorded_does_not_happen_where_that_is_enforced() {
         says(&error, &["nothing that is not recorded", "the disk of the audit log is full"]);
     }
     assert_eq!(server.seen().requests, 4, "those of the one that need not be recorded");
-    let error = |probe: &Probe| probe.log.tail(usize::MAX).iter().any(|one| one.message.contains("is not written"));
+    let error = |probe: &Probe| probe.log.tail(usize::MAX).iter().any(|one| one.message.contains("cannot be written"));
     assert!(error(&lax) && error(&strict));
     // The call fails even if the guest ignores the error, and its next call is not affected.
     *strict.audit.1.lock().unwrap() = Some("permissions.env");

@@ -127,7 +127,7 @@ mod tests {
             (r#"{"result": {"result": 18446744073709551616}}"#, Answer::Spilled, "result.result.result is"),
             ("18446744073709551616", Answer::Spilled, "result is"),
             (r#"{"event": "chunk", "payload": {"json": {"a": [1e400]}}}"#, Answer::Event, "result.a[0] is"),
-            (r#"{"result": {"1": 1, "1": 2}}"#, Answer::Result, "the key result[\"1\"] is"),
+            (r#"{"result": {"1": 1, "1": 2}}"#, Answer::Result, "the key result[\"1\"] occurs"),
         ] {
             // The places are those of values in answers, so the texts are read as answers.
             let error = match document::read::<Document>(text.as_bytes(), LIMITS.held, &Pace::endless()) {

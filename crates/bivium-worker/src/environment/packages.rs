@@ -93,7 +93,7 @@ mod tests {
         write("scikit_learn-1.5.0.dist-info/RECORD", record);
         write("six-1.16.0.dist-info/RECORD", "six.py,,\n__pycache__/six.cpython-312.pyc,,\n");
         let found = site_packages(dir.path());
-        assert_eq!(found, [site.clone()]);
+        assert_eq!(found, std::slice::from_ref(&site));
         for (package, modules) in [
             ("pyyaml", "yaml"),
             ("scikit_learn", "sklearn"),
