@@ -172,7 +172,7 @@ fn calls() {
             "run nobody",
             "stream words --method split text=one,two",
             "stats words",
-            "logs words -n 2",
+            "logs words -n 3",
             "run adds a:=1 b:=2",
             "run adds a=1 b:=2",
             "compile adds",
