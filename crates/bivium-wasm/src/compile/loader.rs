@@ -41,7 +41,7 @@ impl Loader {
             Err(error) => {
                 tracing::warn!(
                     path = %path.display(), %error,
-                    "the cache of compiled components cannot be used; each load compiles again"
+                    "the cache of compiled components cannot be used, so each load compiles again: make it writable, or name another cache directory"
                 );
                 None
             }

@@ -54,7 +54,7 @@ impl Kept {
             Err(error) => error.to_string(),
         };
         let message = format!(
-            "its cache cannot be used, so the files that its libraries cache are deleted with each worker: {why}"
+            "its cache cannot be used, so the files that its libraries cache are deleted with each worker (make it writable, or name another cache directory): {why}"
         );
         context.log.push(LogLevel::Warn, LogSource::Host, 0, None, &message);
         None

@@ -80,7 +80,7 @@ fn install(cache: &Path) -> Result<PathBuf> {
     let package = home.join(PACKAGE);
     let failed = |error: io::Error| {
         PluginError::unavailable(format!("cannot write the Python worker's files to {}: {error}", cache.display()))
-            .with_help("make that directory writable, or set XDG_CACHE_HOME to another")
+            .with_help("make that directory writable, or name another cache directory (`--cache`, BIVIUM_CACHE, `ManagerBuilder::worker_cache`)")
     };
     if is_whole(&package) {
         return Ok(package);

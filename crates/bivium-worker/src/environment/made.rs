@@ -59,7 +59,7 @@ pub(super) async fn environment(
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => PluginError::denied(message),
             _ => PluginError::internal(message),
         };
-        error.with_help("choose another directory for environments")
+        error.with_help("name another directory for environments (`--environments`, BIVIUM_ENVIRONMENTS, `ManagerBuilder::environments`)")
     };
     // Before it is checked: from now on nobody removes it. In a directory that cannot be written to nothing can be removed either.
     let held = hold(environments, &key).await.ok();
