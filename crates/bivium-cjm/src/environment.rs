@@ -1,8 +1,8 @@
 //! [`prepare`]: what plugins of cjm-plugin-system and cjm-substrate find in their environment: the directories and names that their own
 //! host would give them, and what they declare for themselves (`worker_env`).
 //!
-//! Their data lies below the host's data directory, in `cjm`, unless `CJM_DATA_DIR` and `CJM_MODELS_DIR` of the
-//! host's own environment name the places that an installation of theirs has used so far.
+//! Their data lies in `cjm` in the host's data directory. `CJM_DATA_DIR` and `CJM_MODELS_DIR` in the host's environment name other
+//! directories, for example those of an existing installation of cjm-plugin-system.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -24,18 +24,18 @@ const NAMES: &[&str] = &[LOG_LEVEL, "CJM_ACTOR", "CJM_WORKSPACE"];
 /// The worker's setting, by its name in version 1 of the worker protocol.
 const SETTING: &str = "ancestor";
 
-/// Where their plugins keep what is theirs.
+/// The directories in which plugins of cjm-plugin-system keep their data.
 #[derive(Debug, Clone, Default)]
 pub struct Places {
-    /// The host's data directory, in which theirs is `cjm` unless another one is named.
+    /// The host's data directory. Their data lies in `cjm` in it, unless `data` is set.
     pub host_data: Option<PathBuf>,
-    /// The data directory of an installation of theirs, in place of that.
+    /// Another data directory, for example that of an existing installation of cjm-plugin-system.
     pub data: Option<PathBuf>,
     /// The directory of its models.
     pub models: Option<PathBuf>,
 }
 
-/// What a worker of theirs is given beside variables.
+/// What the worker of such a plugin gets in addition to variables.
 pub struct Given {
     /// The plugin's data directory. It may write there, whatever it is held to.
     pub data: PathBuf,
@@ -193,10 +193,10 @@ mod tests {
         assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);
         assert!(parts[2].starts_with('4') && "89ab".contains(&parts[3][..1]), "{session}");
 
-        let theirs = dir.path().join("theirs");
-        let host = [("CJM_DATA_DIR", theirs.to_str().unwrap()), ("CJM_MODELS_DIR", "/big/models")];
+        let named = dir.path().join("theirs");
+        let host = [("CJM_DATA_DIR", named.to_str().unwrap()), ("CJM_MODELS_DIR", "/big/models")];
         let (variables, ..) = completed(dir.path(), json!({}), Secrets::default(), &host);
-        assert_eq!(variables[OsStr::new("PLUGIN_DATA_DIR")], theirs.join("data/whisper"));
+        assert_eq!(variables[OsStr::new("PLUGIN_DATA_DIR")], named.join("data/whisper"));
         assert_eq!(variables[OsStr::new("CJM_MODELS_DIR")], "/big/models");
 
         // A manifest says what its plugin is told, never where the host makes directories.

@@ -2,7 +2,7 @@
 //!
 //! - [`CjmForms`] reads their manifests, in which [`CjmManifest`] is what only their plugins have, and their adapters
 //!   ([`AdapterManifest`]);
-//! - [`prepare`] gives a worker of theirs the directories, variables and secrets that it would have in its own host;
+//! - [`prepare`] gives the worker of such a plugin the directories, variables and secrets that it would have in its own host;
 //! - [`Installation`] finds what their tools have installed, and [`Import`] says what it takes to load one of its plugins.
 //!
 //! The rest of a host does not know of them: it reads manifests by [`Forms`](bivium_interface::manifest::Forms) and starts workers. Their

@@ -4,7 +4,7 @@
 //! - The flat form has no mark. Its keys are ours, and others that move below the key of [`CjmManifest`].
 //!
 //! Every value keeps its line. Their tools write `""` and `null` for what is absent, and a resource that they no
-//! longer read; in a file of theirs, these are left out.
+//! longer read; in such a file these are left out.
 
 use std::sync::LazyLock;
 
@@ -47,22 +47,22 @@ pub(crate) fn lift(root: &mut Node, problems: &mut Problems) -> bool {
         }
     }
     let Kind::Object(entries) = &mut root.kind else { return true };
-    let (theirs, ours): (Vec<_>, Vec<_>) =
+    let (moved, kept): (Vec<_>, Vec<_>) =
         std::mem::take(entries).into_iter().partition(|entry| keys().any(|key| key == entry.key));
-    *entries = ours;
-    if !nested && theirs.is_empty() {
+    *entries = kept;
+    if !nested && moved.is_empty() {
         return true;
     }
     entries.retain(is_there);
     if let Some(Kind::Object(resources)) = kind_of(entries, "resources") {
         resources.retain(|entry| is_there(entry) && entry.key != DEAD_RESOURCE);
     }
-    let theirs = theirs.into_iter().filter(is_there).collect();
+    let moved = moved.into_iter().filter(is_there).collect();
     match kind_of(entries, KEY) {
-        Some(Kind::Object(own)) => Entry::merge(own, theirs, problems),
+        Some(Kind::Object(own)) => Entry::merge(own, moved, problems),
         // Of the wrong type, which the check against the schema says.
         Some(_) => {}
-        None => root.set(KEY, Kind::Object(theirs)),
+        None => root.set(KEY, Kind::Object(moved)),
     }
     true
 }

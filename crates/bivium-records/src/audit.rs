@@ -238,7 +238,8 @@ impl Auditor {
         self.submit(&AuditRecord { decision: Decision::Denied, reason: reason.into(), ..record }, InLog::Warned)
     }
 
-    /// Something of the manifest that the plugin does not get, told at each load. The plugin's log has it, and no warning.
+    /// Records a permission or limit of the manifest that the policy does not grant. This happens at each load, so the plugin's log has
+    /// it without a warning.
     ///
     /// # Errors
     /// As [`denied`](Self::denied).
@@ -252,8 +253,8 @@ impl Auditor {
         self.submit(&AuditRecord { decision: Decision::Denied, reason: reason.into(), ..record }, InLog::Noted)
     }
 
-    /// The plugin is not loaded: a policy or a check of its manifest refuses that. `manifest` is the manifest's file. The error is
-    /// for the caller, and for the plugin's log, which is not told here.
+    /// Records that a policy or a check of the manifest refuses to load the plugin. `manifest` is the manifest's file. This does not write
+    /// into the plugin's log: whoever loads the plugin writes the error there.
     pub fn load_refused(&self, manifest: impl Into<String>, error: &PluginError) {
         let record = self.0.record(0, None, "load", manifest.into());
         // Nothing happens that would have to be recorded first.

@@ -21,7 +21,7 @@ impl FailureLog {
         Self { log, rate: Rate::new(Self::RECORDS) }
     }
 
-    /// Writes the error of a call. A call that its caller has cancelled is no error of the plugin's: its level is info.
+    /// Writes the error of a call. If the caller has cancelled the call, the plugin is not at fault: the record's level is info.
     pub fn call(&self, error: &PluginError) {
         self.push("the call failed", error);
     }

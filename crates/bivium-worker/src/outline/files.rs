@@ -88,7 +88,10 @@ impl Files {
         let places: Vec<String> = self.roots.iter().map(|root| root.display().to_string()).collect();
         match (places.as_slice(), &manifest.python.requirements) {
             (_, Some(_)) if self.is_made && self.roots.iter().any(|root| may_have(root, module)) => {
-                format!("the module {module} is in {}, and there is no source of it to read", places.join(" or "))
+                format!(
+                    "the module {module} in {} has no Python source file, so its contents are not known",
+                    places.join(" or ")
+                )
             }
             (places, Some(_)) if self.is_made => format!("the module {module} is not in {}", places.join(" or ")),
             (_, Some(_)) => {

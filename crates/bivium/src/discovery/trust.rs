@@ -42,7 +42,7 @@ pub(crate) struct Trust {
 /// How strictly something is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// A directory on the way: where its sticky bit is set, others can add to it and yet move nothing of ours.
+    /// A directory above it. If its sticky bit is set, other users can add files, but cannot move or remove this user's files.
     Above,
     /// What is opened.
     Last,

@@ -1,4 +1,4 @@
-//! What a host says to manifests of cjm-plugin-system that was built without the feature `cjm`.
+//! The error of a host that was built without the feature `cjm` for manifests of cjm-plugin-system.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 /// The key that plugins of cjm-plugin-system have in a manifest of our form.
 const KEY: &str = "ancestor";
 
-/// Keys that tell their manifests and adapters from ours.
+/// Keys that only manifests and adapters of cjm-plugin-system have.
 const KEYS: &[&str] = &["format_version", KEY, "unit", "conda_env", "db_path", "interface", "taxonomy", "worker_env"];
 
 pub(super) struct Absent;

@@ -111,7 +111,7 @@ impl WorldGuest {
         self.plugin.bivium_plugin_guest()
     }
 
-    /// The error of a call that the guest refused, with a similar method's name if there is no method of this name.
+    /// The error of a call that the guest refused. If the guest has no method of this name, the error suggests a similar one.
     async fn refused(
         &self,
         store: &mut Store<HostState>,
