@@ -17,6 +17,7 @@ import logging
 import signal
 import sys
 import threading
+import time
 
 from . import children
 from .calls import CURRENT, DONE, QUEUED, Call, Cancelled
@@ -27,6 +28,9 @@ NUMBER = signal.SIGRTMAX - 3 if hasattr(signal, "SIGRTMAX") else signal.SIGUSR2
 
 RETRY_S = 0.002
 MAX_RETRY_S = 0.05
+SIGNAL_AGAIN_S = 0.25
+"""After this time the signal is sent again if its handler has not run. A signal that arrives just before a system call begins
+does not interrupt it, and a long call into C should not be interrupted all the time."""
 SHIELDED = (HERE, logging.__file__)
 LOOPS = ("asyncio", "selectors.py")
 
@@ -69,6 +73,7 @@ class Canceller:
         self._target: Call | None = None
         self._declined = False
         """Whether the last signal came while the plugin's code could not be interrupted, so that another is needed."""
+        self._sent_at = 0.0
         self._main = threading.main_thread().ident
         children.handle(NUMBER, self._on_signal)
 
@@ -110,9 +115,9 @@ class Canceller:
             return
         call.due = True
         if call.thread == self._main:
-            # One signal for each try: a long call into C should not be interrupted again and again.
-            if self._target is not call or self._declined:
-                self._target, self._declined = call, False
+            now = time.monotonic()
+            if self._target is not call or self._declined or now - self._sent_at >= SIGNAL_AGAIN_S:
+                self._target, self._declined, self._sent_at = call, False, now
                 signal.pthread_kill(self._main, NUMBER)
         elif call.task is None:
             with call.lock:

@@ -6,7 +6,7 @@ import threading
 import time
 import unittest
 
-from worker_host import WorkerCase, eventually, next_id
+from worker_host import LINUX, WorkerCase, eventually, next_id
 
 
 class Cancel(WorkerCase):
@@ -25,6 +25,10 @@ class Cancel(WorkerCase):
             self.assertLess(self.cancelled(method), 1.0, method)
         self.assertEqual(self.worker.result("what"), ["finally"])
         self.assertEqual(self.worker.result("quick"), "quick")
+
+    @unittest.skipUnless(LINUX, "other systems have no real-time signals")
+    def test_a_signal_that_interrupts_nothing_is_sent_again(self):
+        self.assertLess(self.cancelled("sleep_though_a_signal_is_lost"), 5.0)
 
     def test_inside_the_workers_own_code_it_waits_for_the_plugins(self):
         for method in ("log_forever", "progress_forever") * 5:

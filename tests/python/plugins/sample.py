@@ -324,6 +324,14 @@ class Stubborn:
     def sleep(self):
         time.sleep(60)
 
+    def sleep_though_a_signal_is_lost(self):
+        """The worker's first signal interrupts nothing, as if it had come just before the sleep began."""
+        first = {signal.SIGRTMAX - 3}
+        signal.pthread_sigmask(signal.SIG_BLOCK, first)
+        signal.sigwait(first)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, first)
+        time.sleep(60)
+
     def spin(self):
         while True:
             pass
