@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 
 use crate::caches::{self, Kept};
 use crate::call::payload::{CallLimits, blocking};
+use crate::child::Program;
 use crate::confinement::{Confinement, Group, audit};
 use crate::cures::Cures;
 use crate::environment::embedded::Package;
@@ -39,7 +40,7 @@ use crate::process::ending::Ending;
 use crate::process::ids::host_id;
 use crate::process::memory::KillCount;
 use crate::process::output::Output;
-use crate::process::spawn::{GuardSetup, Program, spawn};
+use crate::process::spawn::{GuardSetup, spawn};
 use crate::process::{GuardChannel, Process, Reaped};
 use crate::wire::channel::{Exit, Ready, listen};
 use crate::wire::client::Client;

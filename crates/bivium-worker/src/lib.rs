@@ -5,7 +5,7 @@
 //! that no process of it outlives the host. `docs/worker-protocol.md` describes the messages between the two.
 //!
 //! - `proxy`, `factory`, `worker`: the plugin, how its workers are made, one worker;
-//! - `process`: a worker as a process: how it is started, ended and measured, and what it prints;
+//! - `process`: a worker as a process: how it is started, ended and measured, and what it prints; `child`: how the kernel makes one;
 //! - `environment`: the interpreter and the packages that it runs with; `caches`: the caches of its libraries;
 //! - `confinement`: its permissions and limits; `cures`: what to do about errors that the manifest causes;
 //! - `wire`: connections and messages; `call`: one call over them;
@@ -15,6 +15,11 @@
 
 mod caches;
 mod call;
+#[expect(
+    unsafe_code,
+    reason = "code that runs in a child before its program starts needs unsafe; nothing else is in it"
+)]
+mod child;
 mod confinement;
 mod cures;
 mod disk;

@@ -15,7 +15,7 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 
 use super::baseline::Baseline;
-use crate::process::spawn::{add_landlock_rule, restrict_by_landlock};
+use crate::child::{add_landlock_rule, restrict_by_landlock};
 
 /// The newest Landlock version that this was tested with. Features that an older kernel does not have are left out and reported:
 /// [`Held`].

@@ -20,7 +20,7 @@ use super::group::{self, Group};
 use super::landlock::Landlock;
 use super::limits;
 use super::namespaces::{Level, Mounts, Plan};
-use crate::process::spawn::Failed;
+use crate::child::Failed;
 
 /// The restrictions and limits of one worker.
 pub(crate) struct Sandbox {

@@ -9,10 +9,6 @@ pub(crate) mod ids;
 pub(crate) mod lines;
 pub(crate) mod memory;
 pub(crate) mod output;
-#[expect(
-    unsafe_code,
-    reason = "code that runs in a child before its program starts needs unsafe; nothing else is in it"
-)]
 pub(crate) mod spawn;
 #[cfg(target_os = "linux")]
 pub(crate) mod stat;
@@ -29,9 +25,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 use tokio::sync::SetOnce;
 
+use crate::child::Started;
 use crate::confinement::Group;
 use crate::process::descendants::kill_descendants;
-use crate::process::spawn::Started;
 
 /// How long the guard may take to end everything after the channel is closed, and to exit after that: it needs some 20 ms,
 /// and gives up after a second.

@@ -73,7 +73,7 @@ impl Level {
 /// Whether every step of a level succeeds in a child.
 fn trial(level: Level) -> bool {
     let mounts = Plan::of_trial(level).mounts();
-    crate::process::spawn::attempt(level.flags(), &mut || mounts.enter(level))
+    crate::child::attempt(level.flags(), &mut || mounts.enter(level))
         .inspect_err(|error| tracing::debug!(?level, %error, "these namespaces are not available"))
         .is_ok()
 }

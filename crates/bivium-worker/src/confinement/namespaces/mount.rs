@@ -16,7 +16,7 @@ use rustix::process::{chdir, pivot_root};
 
 use super::plan::{Access, Entry, Plan};
 use super::{IdMaps, Level};
-use crate::process::spawn::{Failed, MountAttributes, set_mount_attributes};
+use crate::child::{Failed, MountAttributes, set_mount_attributes};
 
 /// Where the new root is built: a directory that every machine has. It is covered only during that time.
 const BUILD_DIRECTORY: &CStr = c"/proc";

@@ -1,4 +1,4 @@
-//! Starts a process that must enter a sandbox before its program runs, without copying the host's memory.
+//! Makes a child that runs steps of its own, as entering a sandbox, before its program, without copying the host's memory.
 //!
 //! The child is made by `clone` with `CLONE_VM` and `CLONE_VFORK`, as in the C library's `posix_spawn`: it uses the host's
 //! memory, with a stack of its own, and the thread that started it waits until the child's program runs or the child ends. So the
@@ -11,10 +11,9 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
-use rustix::process::{Pid, Signal, getpid, getppid, set_child_subreaper, set_parent_process_death_signal, setpgid};
+use rustix::process::Pid;
 
 use super::{Program, Started};
-use crate::confinement::Sandbox;
 
 /// The stack for the steps before a program runs: a few nested calls, also without optimization.
 const STACK_BYTES: usize = 256 << 10;
@@ -51,47 +50,26 @@ pub(crate) fn attempt(namespaces: c_int, steps: &mut dyn FnMut() -> Result<(), F
     child.failed.map_or(Ok(()), |failed| Err(failed.into()))
 }
 
-/// Starts a program in its sandbox, leading a process group of its own.
-pub(super) fn start(program: &Program, sandbox: &Sandbox) -> io::Result<Started> {
+/// Starts a program in these namespaces, after `steps` have run in the child. `owns_processes` says whether one of them is a PID
+/// namespace.
+pub(crate) fn start_after(
+    program: &Program,
+    namespaces: c_int,
+    owns_processes: bool,
+    steps: &mut dyn FnMut() -> Result<(), Failed>,
+) -> io::Result<Started> {
     let (stdout, out) = pipe()?;
     let (stderr, err) = pipe()?;
     let stdin = above_standard(&program.stdin)?;
     let run = Run::new(program, [stdin.as_raw_fd(), out.as_raw_fd(), err.as_raw_fd()])?;
-    let host = getpid();
-    let is_first = sandbox.has_processes_of_its_own();
-    let mut steps = || {
-        set_up_guard(host, is_first)?;
-        // Not fatal: it may lead a group already.
-        let _ = setpgid(None, None);
-        sandbox.enter()
-    };
-    let mut child = Child { steps: &mut steps, program: Some(&run), failed: None };
-    let pid = child.clone(sandbox.namespaces())?;
-    let started = Started { pid, owns_processes: is_first, output: Some((stdout, stderr)) };
+    let mut child = Child { steps, program: Some(&run), failed: None };
+    let pid = child.clone(namespaces)?;
+    let started = Started { pid, owns_processes, output: Some((stdout, stderr)) };
     if let Some(failed) = child.failed {
         let _ = started.wait();
         return Err(failed.into());
     }
     Ok(started)
-}
-
-/// Asks the kernel to kill or signal the guard when the thread that starts workers ends, and to make it the parent of orphaned
-/// descendants.
-fn set_up_guard(host: Pid, is_first: bool) -> Result<(), Failed> {
-    let failed = |error| Failed::of("set the guard's death signal and make it a subreaper", error);
-    if is_first {
-        // Process 1 of a namespace ignores signals without a handler, except this one; and all others in the namespace end with
-        // it. If the host has died before this, its end of the channel is closed.
-        return set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed);
-    }
-    // The guard handles this signal and ends everything below it. Until its handler is set there is nothing below it, and the
-    // signal's default action ends it.
-    set_parent_process_death_signal(Some(Signal::TERM)).map_err(failed)?;
-    set_child_subreaper(Some(getpid())).map_err(failed)?;
-    if getppid() != Some(host) {
-        return Err(failed(Errno::PIPE));
-    }
-    Ok(())
 }
 
 /// A program's arguments and variables, in the form for the kernel.
