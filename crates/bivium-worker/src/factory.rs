@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 
 use crate::caches::{self, Kept};
 use crate::call::payload::{CallLimits, blocking};
+use crate::call::shared::Shared;
 use crate::child::Program;
 use crate::confinement::{Confinement, Group, audit};
 use crate::cures::Cures;
@@ -39,14 +40,15 @@ use crate::places::WorkerPlaces;
 use crate::process::ending::Ending;
 use crate::process::ids::host_id;
 use crate::process::memory::KillCount;
-use crate::process::output::Output;
+use crate::process::output::{Output, Told};
 use crate::process::spawn::{GuardSetup, spawn};
+use crate::process::state::WorkerState;
 use crate::process::{GuardChannel, Process, Reaped};
 use crate::wire::channel::{Exit, Ready, listen};
 use crate::wire::client::Client;
 use crate::wire::denials::Denials;
 use crate::wire::{PROTOCOL, Settings};
-use crate::worker::{EndOnDrop, Shared, Worker, WorkerState};
+use crate::worker::{EndOnDrop, Worker};
 
 /// How long a plugin that handles cancellation has to end by itself.
 const CANCEL_GRACE_S: f64 = 0.2;
@@ -346,9 +348,10 @@ fn watch(
     cleanup: Cleanup,
 ) -> std::io::Result<()> {
     let (stdout, stderr) = process.take_output().ok_or_else(|| std::io::Error::other("it has no output"))?;
-    let output = Arc::new(Output::new(stdout, stderr, Arc::clone(&log))?);
+    let told = Told { log: Arc::clone(&log), running: Arc::clone(&state.running), stderr: Arc::clone(&state.stderr) };
+    let output = Arc::new(Output::new(stdout, stderr, told)?);
     let _ = state.output.set(Arc::clone(&output));
-    let output = output.follow(Arc::clone(&state));
+    let output = output.follow();
     tokio::spawn(async move {
         let mut reported = None;
         tokio::select! {

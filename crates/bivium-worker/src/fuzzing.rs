@@ -8,8 +8,8 @@ use bivium_interface::{Payload, PluginError, Result};
 use bivium_records::{Auditor, InstanceLog, PluginLog};
 use tokio::sync::oneshot;
 
-use crate::call::answer::{Answer, parse};
 use crate::call::payload::{CallLimits, receive};
+use crate::wire::answer::{Answer, parse};
 use crate::wire::channel::listen;
 use crate::wire::denials::Denials;
 use crate::wire::{ErrorReply, Methods, Reply, StreamEvent};

@@ -1,31 +1,25 @@
 //! One worker: a process with a plugin's object, an instance of the pool.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use bivium_exchange::{Area, Exchange, Window};
 use bivium_instances::Instance;
 use bivium_instances::document::Pace;
-use bivium_interface::{Blob, Call, CallId, InstanceStats, MethodInfo, Payload, PayloadStream, PluginError, Result};
+use bivium_interface::{Call, CallId, InstanceStats, MethodInfo, Payload, PayloadStream, PluginError, Result};
 use hyper::Method;
 use serde_json::Value;
-use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::call::answer::{Answer, decode, is_long};
 use crate::call::in_flight::{InFlight, Lent};
-use crate::call::payload::{CallLimits, Encoded, blocking, encode};
+use crate::call::payload::{Encoded, encode};
+use crate::call::shared::Shared;
 use crate::call::stream::Events;
 use crate::call::time::Time;
-use crate::confinement::Confinement;
-use crate::low_memory::name_memory_limit_in_call;
 use crate::process::GuardChannel;
-use crate::process::ending::{EndReason, Ending, LastLines};
-use crate::process::output::Output;
+use crate::process::ending::EndReason;
 use crate::process::usage::Meter;
-use crate::wire::client::Client;
-use crate::wire::denials::Denials;
+use crate::wire::answer::{Answer, decode, is_long};
 use crate::wire::{HookRequest, Methods, Reply};
 
 /// How long a plugin's `cleanup` may take, including the calls that still run.
@@ -40,121 +34,6 @@ const END_TIME: Duration = Duration::from_secs(5);
 
 /// How many methods of a plugin are returned. A worker itself sends no more, unless its plugin has taken it over.
 const MOST_METHODS: usize = 1000;
-
-/// The state of a worker, which the tasks that watch it and its calls share.
-#[derive(Debug)]
-pub(crate) struct WorkerState {
-    pub(crate) stderr: LastLines,
-    pub(crate) ending: watch::Sender<Option<Ending>>,
-    /// Why the host ended it.
-    pub(crate) because: OnceLock<EndReason>,
-    pub(crate) output: OnceLock<Arc<Output>>,
-    running: Mutex<Vec<CallId>>,
-}
-
-impl WorkerState {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self {
-            stderr: LastLines::default(),
-            ending: watch::Sender::new(None),
-            because: OnceLock::new(),
-            output: OnceLock::new(),
-            running: Mutex::default(),
-        })
-    }
-
-    /// Waits until the worker and all processes below it have ended.
-    pub(crate) async fn ended(&self) -> Ending {
-        let mut ending = self.ending.subscribe();
-        // The sender is a field of `self`, so it still exists.
-        ending.wait_for(Option::is_some).await.ok().and_then(|ending| ending.clone()).unwrap_or_default()
-    }
-
-    /// The call that a line of output belongs to: known if exactly one runs.
-    pub(crate) fn only_call(&self) -> Option<CallId> {
-        match self.running.lock().unwrap_or_else(PoisonError::into_inner).as_slice() {
-            [only] => Some(*only),
-            _ => None,
-        }
-    }
-}
-
-/// The part of a worker that its calls share.
-pub(crate) struct Shared {
-    pub(crate) pid: u32,
-    pub(crate) client: Client,
-    pub(crate) limits: CallLimits,
-    pub(crate) exchange: Exchange,
-    pub(crate) area: Arc<Area>,
-    pub(crate) confinement: Arc<Confinement>,
-    /// The directory in which it reads the blobs of its calls, if it is confined.
-    pub(crate) window: Option<Arc<Window>>,
-    pub(crate) runtime: Handle,
-    pub(crate) denials: Denials,
-    pub(crate) guard_channel: Arc<GuardChannel>,
-    pub(crate) state: Arc<WorkerState>,
-}
-
-impl Shared {
-    pub(crate) fn ending(&self) -> Option<Ending> {
-        self.state.ending.borrow().clone()
-    }
-
-    /// Waits until the worker and all processes below it have ended.
-    pub(crate) async fn ended(&self) -> Ending {
-        self.state.ended().await
-    }
-
-    /// Waits for the worker's end, and returns the error for what was in progress.
-    pub(crate) async fn crashed(&self, when: &str) -> PluginError {
-        let error = self.ended().await.error(when);
-        match &self.denials.cures {
-            Some(cures) => name_memory_limit_in_call(error, &cures.granted.limits),
-            None => error,
-        }
-    }
-
-    /// The blobs of a call under paths that the worker may read.
-    async fn show(&self, blobs: &[Blob]) -> Result<Vec<Blob>> {
-        // Only for blobs that the exchange owns: for a missing file of the caller, which may be anywhere, the plugin raises the error.
-        if let Some(gone) = blobs.iter().find(|blob| blob.is_owned() && !blob.path().exists()) {
-            return Err(PluginError::not_found(format!("the file of a blob is gone: {}", gone.path().display()))
-                .with_help("set TMPDIR to a directory that exists, and exclude it from cleaners of temporary files"));
-        }
-        let Some(window) = self.window.as_ref().filter(|_| !blobs.is_empty()) else { return Ok(blobs.to_vec()) };
-        let (window, confinement, blobs) = (Arc::clone(window), Arc::clone(&self.confinement), blobs.to_vec());
-        let show = move || {
-            let shown = blobs.iter().map(|blob| match confinement.lets_read(blob.path()) {
-                true => Ok(blob.clone()),
-                false => window.lend(blob),
-            });
-            shown.collect()
-        };
-        blocking(show).await
-    }
-
-    /// Ends the worker, which takes no more calls. Returns at once.
-    pub(crate) fn end(&self, because: EndReason) {
-        let _ = self.state.because.set(because);
-        self.guard_channel.release();
-    }
-
-    pub(crate) fn is_ending(&self) -> bool {
-        self.state.because.get().is_some()
-    }
-
-    /// Records that a call has begun or ended. When this returns, what the call has printed is in the log.
-    pub(crate) fn running(&self, call: CallId, runs: bool) {
-        if let Some(output) = self.state.output.get().filter(|_| !runs) {
-            output.settle(call, &self.state);
-        }
-        let mut running = self.state.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.retain(|known| *known != call);
-        if runs {
-            running.push(call);
-        }
-    }
-}
 
 /// Ends the worker when it is dropped: at any point during its start, and later.
 #[derive(Debug)]

@@ -17,13 +17,13 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::call::answer::{Answer, decode};
 use crate::call::payload::receive;
+use crate::call::shared::Shared;
 use crate::process::ending::EndReason;
 use crate::process::stat::Stat;
+use crate::wire::answer::{Answer, decode};
 use crate::wire::client::{Connection, broken};
 use crate::wire::{ErrorReply, Reply, WireError};
-use crate::worker::Shared;
 
 /// How long a cancelled call may take to end before its worker is ended. The worker itself gives the plugin a fifth of a
 /// second to end by itself, then raises an exception in it.

@@ -10,7 +10,7 @@ use bivium_interface::{Blob, Call, Payload, PluginError, Result};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::call::answer::{Answer, parse};
+use crate::wire::answer::{Answer, parse};
 use crate::wire::{CallRequest, LentBlob, Reply, SpilledRequest, WireBlob};
 
 /// The most bytes of a message that are not payload: the other keys, the list of blobs.

@@ -4,9 +4,9 @@ use bivium_interface::{Call, CallHandle, Payload, PayloadStream, PluginError, Pr
 use bytes::{Buf, BytesMut};
 use futures_util::stream;
 
-use crate::call::answer::{Answer, decode, is_long};
 use crate::call::in_flight::{InFlight, Stopped};
 use crate::call::time::Time;
+use crate::wire::answer::{Answer, decode, is_long};
 use crate::wire::{EventKind, StreamEvent};
 
 /// The events of one call.

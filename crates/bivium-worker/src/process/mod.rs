@@ -9,9 +9,11 @@ pub(crate) mod ids;
 pub(crate) mod lines;
 pub(crate) mod memory;
 pub(crate) mod output;
+pub(crate) mod running;
 pub(crate) mod spawn;
 #[cfg(target_os = "linux")]
 pub(crate) mod stat;
+pub(crate) mod state;
 pub(crate) mod usage;
 
 use std::net::Shutdown;

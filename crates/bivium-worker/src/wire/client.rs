@@ -26,8 +26,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::coop::has_budget_remaining;
 
-use crate::call::answer::{Answer, decode};
 use crate::wire::ErrorReply;
+use crate::wire::answer::{Answer, decode};
 
 /// Controls are answered at once, unless the plugin holds the interpreter lock.
 const CONTROL_TIME: Duration = Duration::from_secs(5);

@@ -1,5 +1,6 @@
 //! The messages between host and worker as types: `docs/worker-protocol.md` in Rust.
 
+pub(crate) mod answer;
 pub(crate) mod channel;
 pub(crate) mod client;
 pub(crate) mod denials;
