@@ -43,8 +43,6 @@ pub(crate) use audit::audit;
 pub(crate) use baseline::refusal_of_source;
 #[cfg(target_os = "linux")]
 use confined::means;
-pub use shortfall::not_held;
-pub(crate) use shortfall::refusal_to_enforce;
 pub use support::ConfinementSupport;
 #[cfg(not(target_os = "linux"))]
 use unsupported::means;
@@ -52,3 +50,17 @@ use unsupported::means;
 pub(crate) use unsupported::{Confinement, Group, Sandbox, refusal_of_source};
 #[cfg(target_os = "linux")]
 pub(crate) use {confined::Confinement, group::Group, sandbox::Sandbox};
+
+use bivium_interface::{Granted, PluginError};
+
+/// Which permissions and limits of a Python plugin's workers this machine cannot enforce: a sentence each, which begins with the
+/// manifest's key. Blocks for some milliseconds the first time: it starts children that try each step.
+#[must_use]
+pub fn not_held(granted: &Granted) -> Vec<String> {
+    shortfall::shortfall(granted, means(granted))
+}
+
+/// Why this machine does not load a plugin with these grants: it must enforce them and cannot. Blocks as [`not_held`] does.
+pub(crate) fn refusal_to_enforce(granted: &Granted) -> Option<PluginError> {
+    if granted.enforce { shortfall::refusal(granted, &not_held(granted)) } else { None }
+}

@@ -106,7 +106,7 @@ impl Restrictions {
         directory: &Path,
     ) -> Self {
         let directory = CString::new(directory.as_os_str().as_bytes()).unwrap_or_default();
-        Self { level, mounts: plan.mounts(), private: plan.private(), landlock, filters, directory }
+        Self { level, mounts: Mounts::of(plan), private: plan.private(), landlock, filters, directory }
     }
 
     fn apply(&self) -> Result<(), Failed> {

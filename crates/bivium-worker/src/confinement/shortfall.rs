@@ -42,12 +42,8 @@ fn cannot(missing: &[String]) -> String {
     format!("this machine cannot enforce all permissions and limits of the plugin's worker: {}", missing.join("; "))
 }
 
-/// Why this machine does not load a plugin with these grants: it must enforce them and cannot. Blocks as [`not_held`] does.
-pub(crate) fn refusal_to_enforce(granted: &Granted) -> Option<PluginError> {
-    if granted.enforce { refusal(granted, &not_held(granted)) } else { None }
-}
-
-fn refusal(granted: &Granted, missing: &[String]) -> Option<PluginError> {
+/// Why a plugin that must be held is not loaded, if this is missing.
+pub(super) fn refusal(granted: &Granted, missing: &[String]) -> Option<PluginError> {
     if !granted.enforce || missing.is_empty() {
         return None;
     }
@@ -74,13 +70,6 @@ fn cure(missing: &[String], whose: &str) -> String {
     format!("{}, or remove `enforce` from {whose} and trust the plugin to that extent", cures.join("; "))
 }
 
-/// Which permissions and limits of a Python plugin's workers this machine cannot enforce: a sentence each, which begins with the
-/// manifest's key. Blocks for some milliseconds the first time: it starts children that try each step.
-#[must_use]
-pub fn not_held(granted: &Granted) -> Vec<String> {
-    shortfall(granted, super::means(granted))
-}
-
 /// Seen on an H200 with driver 580: `cuInit` returns 304 if its process may not listen on a Unix socket, or may not write the
 /// names of its threads to `/proc`. Both would affect processes outside a worker.
 const NO_CUDA: &str = "CUDA does not start in a confined worker (error 304): its driver listens on a Unix socket and writes to \
@@ -95,7 +84,7 @@ pub(super) fn tell_of_gpu(context: &PluginContext, requires_gpu: bool) {
 }
 
 /// What is missing: one sentence each, which begins with the manifest's key.
-fn shortfall(granted: &Granted, means: Means) -> Vec<String> {
+pub(super) fn shortfall(granted: &Granted, means: Means) -> Vec<String> {
     let mut missing = Vec::new();
     if granted.confined {
         permissions(granted, means, &mut missing);

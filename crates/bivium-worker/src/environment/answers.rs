@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::probe::{Facts, Stamp};
+use super::facts::{Facts, Stamp};
 use crate::environment::embedded::is_private;
 
 /// The version of the format of the files.

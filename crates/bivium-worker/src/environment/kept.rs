@@ -1,71 +1,15 @@
-//! Lists the environments that hosts have made, tells which of them are in use, and removes them.
-//!
-//! A plugin has a shared lock on `<key>.use` while it is loaded. To remove an environment, a host takes exclusive locks on that file and
-//! on the lock for making it, so that no environment is removed that a host uses or makes. The file's time is when it was last used.
+//! Lists the environments that hosts have made, tells which of them are in use, and removes them. No environment is removed that a
+//! host uses or makes (`hold`).
 
-use std::fs::{File, TryLockError};
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bivium_interface::Result;
 use serde::Deserialize;
 
-use super::lock::holder_of;
+use super::hold::{Unused, last_used};
 use super::made::{CONFIG, STAMP};
 use crate::disk;
-
-/// How often a lock that another process holds is tried. A blocking wait could not be cancelled.
-const TRY: Duration = Duration::from_millis(50);
-/// Removing an environment takes no longer than this, unless the process that does it was stopped.
-const REMOVING: Duration = Duration::from_secs(60);
-
-/// Protects an environment from being removed, until it is dropped.
-#[derive(Debug, Clone)]
-pub(super) struct Hold(#[expect(dead_code, reason = "held for its end")] Arc<File>);
-
-/// Always equal: whether an interpreter's environment is protected does not matter for comparing interpreters.
-impl PartialEq for Hold {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Hold {}
-
-/// Protects an environment from being removed, whether it is made already or not. Waits while another process removes it, but not if
-/// that process was stopped.
-pub(super) async fn hold(environments: &Path, key: &str) -> io::Result<Hold> {
-    hold_within(REMOVING, environments, key).await
-}
-
-async fn hold_within(limit: Duration, environments: &Path, key: &str) -> io::Result<Hold> {
-    let file = open(&use_of(environments, key))?;
-    let start = Instant::now();
-    loop {
-        match file.try_lock_shared() {
-            Ok(()) => break,
-            Err(TryLockError::WouldBlock) if start.elapsed() > limit => {
-                let message = format!("{} is still removing the environment {key} there", holder_of(&file));
-                return Err(io::Error::new(io::ErrorKind::TimedOut, message));
-            }
-            Err(TryLockError::WouldBlock) => tokio::time::sleep(TRY).await,
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-    }
-    // The time is only for people, and for removing environments that were not used for a long time.
-    let _ = file.set_modified(SystemTime::now());
-    Ok(Hold(Arc::new(file)))
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    File::options().create(true).truncate(false).read(true).write(true).open(path)
-}
-
-fn use_of(environments: &Path, key: &str) -> PathBuf {
-    environments.join(format!("{key}.use"))
-}
 
 /// An environment that a host has made for `requirements`.
 #[derive(Debug, Clone)]
@@ -144,8 +88,7 @@ pub(crate) fn environment_made(
     };
     let all = disk::directories(&dir).ok()?.into_iter();
     let made = all.filter(|(key, path)| is_key(key) && is_meant(path) && super::made::is_ready(path));
-    let used = |key: &str| use_of(&dir, key).metadata().and_then(|metadata| metadata.modified()).ok();
-    made.max_by_key(|(key, _)| used(key)).map(|(_, path)| path)
+    made.max_by_key(|(key, _)| last_used(&dir, key)).map(|(_, path)| path)
 }
 
 /// Whether a directory may be an environment, by its name.
@@ -169,7 +112,6 @@ fn kept_of(environments: Option<&Path>, is_meant: impl Fn(Option<&Stamp>) -> boo
         if !is_meant(stamp.as_ref()) {
             continue;
         }
-        let used = use_of(&dir, &key).metadata().and_then(|metadata| metadata.modified()).ok();
         kept.push(KeptEnvironment {
             in_use: Unused::take(&dir, &key).is_none(),
             bytes: disk::usage(&path).bytes,
@@ -179,7 +121,7 @@ fn kept_of(environments: Option<&Path>, is_meant: impl Fn(Option<&Stamp>) -> boo
             made_with: stamp.as_ref().and_then(|stamp| stamp.made_with.clone()),
             wheels_only: stamp.as_ref().is_some_and(|stamp| stamp.wheels_only),
             requirements: stamp.map(|stamp| stamp.requirements),
-            used,
+            used: last_used(&dir, &key),
             key,
             path,
         });
@@ -207,24 +149,6 @@ pub fn remove_environment(environment: &KeptEnvironment) -> Result<bool> {
     disk::remove(&environment.path).map(|()| true)
 }
 
-/// Exclusive locks on an environment that nobody uses or makes. The lock files are not removed: others may have them open to lock
-/// them.
-struct Unused {
-    _used: File,
-    _made: File,
-}
-
-impl Unused {
-    fn take(environments: &Path, key: &str) -> Option<Self> {
-        let lock = |path: &Path| {
-            let file = open(path).ok()?;
-            file.try_lock().is_ok().then_some(file)
-        };
-        let used = lock(&use_of(environments, key))?;
-        Some(Self { _used: used, _made: lock(&environments.join(format!("{key}.lock")))? })
-    }
-}
-
 impl KeptEnvironment {
     /// Whether it was made for these requirements. A plugin that is `confined` uses another one than a plugin that is not.
     #[must_use]
@@ -244,6 +168,7 @@ impl KeptEnvironment {
 
 #[cfg(test)]
 mod tests {
+    use super::super::hold::{hold, open};
     use super::*;
 
     const KEY: &str = "0123456789abcdef";
@@ -254,17 +179,6 @@ mod tests {
         std::fs::write(dir.join(KEY).join(CONFIG), "home = /usr/bin\nversion_info = 3.11.7\n").unwrap();
         let stamp = r#"{"format": 1, "requirements": ["numpy==2"], "python": "/usr/bin/python3", "made_with": "uv"}"#;
         std::fs::write(dir.join(KEY).join(STAMP), stamp).unwrap();
-    }
-
-    #[cfg(target_os = "linux")]
-    #[tokio::test]
-    async fn a_host_that_takes_too_long_to_remove_an_environment_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let removing = Unused::take(dir.path(), KEY).unwrap();
-        let error = hold_within(Duration::ZERO, dir.path(), KEY).await.unwrap_err();
-        assert_eq!(error.to_string(), format!("this host is still removing the environment {KEY} there"));
-        drop(removing);
-        hold_within(Duration::ZERO, dir.path(), KEY).await.unwrap();
     }
 
     #[tokio::test]

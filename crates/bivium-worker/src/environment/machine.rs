@@ -13,7 +13,7 @@ use rustix::fs::{Access, access};
 use tokio::process::Command;
 
 use super::answers::Answers;
-use super::cache_dir;
+use super::place::cache_dir;
 
 /// Variables that are passed on, by their whole name.
 const NAMES: [&str; 26] = [

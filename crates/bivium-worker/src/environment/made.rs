@@ -17,11 +17,11 @@ use bivium_records::PluginLog;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use super::facts::Facts;
+use super::hold::{Hold, hold};
 use super::installer::{Installer, PYTHON, Work};
-use super::kept::{Hold, hold};
 use super::lock::{STOPPED, acquire};
 use super::machine::{Machine, is_executable};
-use super::probe::Facts;
 
 /// The version of the way in which environments are made from the same input.
 const FORMAT: u32 = 1;

@@ -12,12 +12,15 @@
 
 mod answers;
 pub(crate) mod embedded;
+mod facts;
+mod hold;
 mod installer;
 mod kept;
 mod lock;
 mod machine;
 mod made;
 pub(crate) mod packages;
+mod place;
 mod probe;
 mod requirement;
 mod run;
@@ -33,10 +36,13 @@ use std::path::{Path, PathBuf};
 use bivium_interface::{ErrorCode, LogLevel, LogSource, PluginError};
 use bivium_records::PluginLog;
 
+use facts::Facts;
 pub(crate) use kept::environment_made;
 pub use kept::{KeptEnvironment, environments_for, kept_environments, remove_environment};
 use machine::Machine;
-use probe::{Facts, ProbeFailure};
+pub(crate) use place::cache_dir;
+use place::place;
+use probe::ProbeFailure;
 use version::{Version, Wanted};
 
 use crate::manifest::PythonManifest;
@@ -51,7 +57,7 @@ pub(crate) struct Interpreter {
     /// Whether it can call `prctl`.
     pub(crate) prctl: bool,
     /// Protects the environment, if the host made it, from being removed.
-    hold: Option<kept::Hold>,
+    hold: Option<hold::Hold>,
 }
 
 impl Interpreter {
@@ -162,27 +168,6 @@ fn machines_own(manifest: &PythonManifest, path: &Path) -> Result<(), PluginErro
     let message = format!("python_path ({}) is a program in the manifest's own directory", path.display());
     Err(PluginError::denied(message)
         .with_help("a confined plugin needs an interpreter that is installed on the machine, or `requirements`"))
-}
-
-/// The platform's cache directory, for files that can be made again.
-///
-/// # Errors
-/// `internal` for a user without a home directory.
-pub(crate) fn cache_dir() -> Result<PathBuf, PluginError> {
-    let directories = directories::ProjectDirs::from("", "", "bivium");
-    directories.map(|directories| directories.cache_dir().to_owned()).ok_or_else(|| {
-        PluginError::internal("this user has no home directory, so there is no cache directory").with_help("set HOME")
-    })
-}
-
-/// The directory of environments: the given one, or one in [`cache_dir`].
-fn place(given: Option<&Path>) -> Result<PathBuf, PluginError> {
-    match given {
-        Some(given) => {
-            std::path::absolute(given).map_err(|error| PluginError::internal(format!("{}: {error}", given.display())))
-        }
-        None => Ok(cache_dir()?.join("environments")),
-    }
 }
 
 async fn choose(

@@ -14,9 +14,9 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
+use super::facts::{Facts, Stamp};
 use super::machine::{Machine, is_executable};
 use super::run::run;
-use super::version::Version;
 
 /// How long an interpreter may take. On a slow network disk, not cached, it needs seconds.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -34,18 +34,6 @@ except (ImportError, OSError, AttributeError):
 said = [mark, '%d.%d.%d' % sys.version_info[:3],
         '%s%s' % (sys.implementation.cache_tag, getattr(sys, 'abiflags', '')), sys.executable or '']
 sys.stdout.buffer.write('\\t'.join(said).encode('utf-8', 'surrogateescape'))";
-
-/// The answer of an interpreter.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Facts {
-    /// The program itself, if a script was queried that runs it. Links in the path are not resolved.
-    pub(super) program: PathBuf,
-    pub(super) version: Version,
-    /// The implementation, its minor version and its ABI, for example `cpython-313t`.
-    pub(super) tag: String,
-    /// Whether it can call `prctl` on Linux: through `ctypes`, which some builds lack.
-    pub(super) prctl: bool,
-}
 
 /// Why a file cannot be used as an interpreter. Its text continues a sentence that begins with the file's name.
 #[derive(Debug, Clone)]
@@ -68,9 +56,6 @@ impl fmt::Display for ProbeFailure {
         }
     }
 }
-
-/// Values that change when a file changes: its time, size and inode.
-pub(super) type Stamp = (SystemTime, u64, u64);
 
 /// A query of a file, which has an answer or will have one.
 struct Question {
@@ -166,6 +151,7 @@ fn facts(line: &str, file: &Path) -> Option<Facts> {
 #[cfg(test)]
 mod tests {
     use super::super::tests::Fixture;
+    use super::super::version::Version;
     use super::*;
 
     #[tokio::test]

@@ -5,8 +5,9 @@
 
 use bivium_interface::PluginError;
 
+use super::facts::Facts;
 use super::machine::Machine;
-use super::probe::{Facts, ProbeFailure, probe};
+use super::probe::{ProbeFailure, probe};
 use super::version::Wanted;
 
 use crate::manifest::PythonManifest;

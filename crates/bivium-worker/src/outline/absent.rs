@@ -3,7 +3,8 @@
 use bivium_interface::manifest::PythonKind;
 use bivium_interface::nearest;
 
-use super::Reading;
+use super::files::did_you_mean;
+use super::reading::Reading;
 use super::source::{Definition, ObjectPath};
 
 use crate::manifest::PythonManifest;
@@ -60,8 +61,4 @@ impl Reading {
         self.outline.absent = self.files.lacks(module, manifest).then(|| format!("{key}: {told}"));
         told
     }
-}
-
-pub(super) fn did_you_mean(name: Option<&str>) -> String {
-    name.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::source::clipped;
+use super::node::clipped;
 
 /// The headings of sections that describe parameters.
 const SECTIONS: &[&str] = &[

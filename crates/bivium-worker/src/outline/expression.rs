@@ -3,7 +3,7 @@
 use serde_json::{Map, Number, Value};
 use tree_sitter::Node;
 
-use super::source::{Module, children, clipped, on_one_line};
+use super::node::{children, clipped, on_one_line, text_of};
 
 /// How deep expressions may nest to be understood.
 const DEEPEST: usize = 24;
@@ -33,8 +33,8 @@ pub(super) enum Expression {
 }
 
 impl Expression {
-    pub(super) fn of(module: &Module, node: Node<'_>) -> Self {
-        Walk { module, left: MOST }.expression(node, 0)
+    pub(super) fn of(source: &str, node: Node<'_>) -> Self {
+        Walk { source, left: MOST }.expression(node, 0)
     }
 
     /// The value, if it is plain data that JSON can represent.
@@ -65,14 +65,14 @@ impl Expression {
     }
 }
 
-struct Walk<'m> {
-    module: &'m Module,
+struct Walk<'s> {
+    source: &'s str,
     left: usize,
 }
 
 impl Walk<'_> {
     fn expression(&mut self, node: Node<'_>, depth: usize) -> Expression {
-        let other = || Expression::Other(clipped(&on_one_line(self.module.text(node))));
+        let other = || Expression::Other(clipped(&on_one_line(text_of(self.source, node))));
         if depth > DEEPEST || self.left == 0 || node.has_error() {
             return other();
         }
@@ -83,9 +83,9 @@ impl Walk<'_> {
                 [one] => inner(self, *one),
                 _ => other(),
             },
-            "identifier" => Expression::Name(clipped(self.module.text(node))),
+            "identifier" => Expression::Name(clipped(text_of(self.source, node))),
             "attribute" | "member_type" => {
-                let text: String = self.module.text(node).split_whitespace().collect();
+                let text: String = text_of(self.source, node).split_whitespace().collect();
                 let is_dotted = text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.'));
                 if is_dotted { Expression::Name(clipped(&text)) } else { other() }
             }
@@ -93,16 +93,16 @@ impl Walk<'_> {
             "true" => Expression::Plain(true.into()),
             "false" => Expression::Plain(false.into()),
             "ellipsis" => Expression::Ellipsis,
-            "integer" | "float" => number(self.module.text(node)).map_or_else(other, Expression::Plain),
+            "integer" | "float" => number(text_of(self.source, node)).map_or_else(other, Expression::Plain),
             "unary_operator" => {
-                let text: String = self.module.text(node).split_whitespace().collect();
+                let text: String = text_of(self.source, node).split_whitespace().collect();
                 let number = text.strip_prefix('-').and_then(|_| number(&text));
                 number.map_or_else(other, Expression::Plain)
             }
-            "string" => text(self.module, node).map_or_else(other, Expression::Text),
+            "string" => text(self.source, node).map_or_else(other, Expression::Text),
             "concatenated_string" => {
                 let parts: Option<Vec<String>> =
-                    children(node).into_iter().map(|part| text(self.module, part)).collect();
+                    children(node).into_iter().map(|part| text(self.source, part)).collect();
                 parts.map_or_else(other, |parts| Expression::Text(parts.concat()))
             }
             "list" | "tuple" => Expression::List(self.all(children(node), depth)),
@@ -149,7 +149,7 @@ impl Walk<'_> {
         for argument in children(node.child_by_field_name("arguments")?).into_iter().take(MOST) {
             if argument.kind() == "keyword_argument" {
                 let [name, value] = ["name", "value"].map(|field| argument.child_by_field_name(field));
-                named.push((clipped(self.module.text(name?)), self.expression(value?, depth + 1)));
+                named.push((clipped(text_of(self.source, name?)), self.expression(value?, depth + 1)));
             } else {
                 positional.push(self.expression(argument, depth + 1));
             }
@@ -172,15 +172,15 @@ fn number(text: &str) -> Option<Value> {
 }
 
 /// The text of a string; None if parts of it are computed.
-fn text(module: &Module, node: Node<'_>) -> Option<String> {
+fn text(source: &str, node: Node<'_>) -> Option<String> {
     let parts = children(node);
-    let start = parts.first().filter(|part| part.kind() == "string_start").map(|part| module.text(*part))?;
+    let start = parts.first().filter(|part| part.kind() == "string_start").map(|part| text_of(source, *part))?;
     let prefix: String = start.chars().filter(|c| c.is_alphabetic()).flat_map(char::to_lowercase).collect();
     if !matches!(prefix.as_str(), "" | "r" | "u") {
         return None;
     }
     let contents: Vec<Node<'_>> = parts.into_iter().filter(|part| part.kind() == "string_content").collect();
-    let text: String = contents.into_iter().map(|content| module.text(content)).collect();
+    let text: String = contents.into_iter().map(|content| text_of(source, content)).collect();
     if prefix == "r" { Some(text) } else { unescaped(&text) }
 }
 

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use bivium_interface::nearest;
 use rustix::fs::OFlags;
 
-use super::absent::did_you_mean;
 use super::source::Module;
 
 use crate::cures::beside;
@@ -148,4 +147,9 @@ fn text(path: &Path) -> Result<String, String> {
         return Err(format!("it is longer than {} MiB", LONGEST >> 20));
     }
     String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())
+}
+
+/// "; did you mean `name`?", if there is a similar name.
+pub(super) fn did_you_mean(name: Option<&str>) -> String {
+    name.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
 }

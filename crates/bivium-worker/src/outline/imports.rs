@@ -2,7 +2,8 @@
 
 use tree_sitter::Node;
 
-use super::source::{Module, ObjectPath, clipped, on_one_line};
+use super::node::{clipped, on_one_line};
+use super::source::{Module, ObjectPath};
 
 impl Module {
     /// The places where a name of this module may be defined, the most likely first. The name may have dots, if its first part

@@ -6,23 +6,26 @@ mod docstring;
 mod expression;
 mod files;
 mod imports;
+mod node;
+mod reading;
 mod schema;
+mod shown;
 mod source;
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
 
 use bivium_interface::manifest::{PythonKind, PythonObject};
-use bivium_interface::{Call, MethodInfo, PluginError};
-use serde::Serialize;
+use bivium_interface::{Call, MethodInfo};
 use serde_json::json;
 
 use constructor::Constructor;
 use files::Files;
+use node::clipped;
+use reading::Reading;
 use schema::Schemas;
-use source::{Class, Definition, Function, Module, ObjectPath, clipped};
+pub use shown::Outline;
+use source::{Definition, Function, Module, ObjectPath};
 
 use crate::environment::environment_made;
 use crate::manifest::PythonManifest;
@@ -39,81 +42,10 @@ const LIFECYCLE: &[&str] = &[
     "get_config_schema",
     "get_current_config",
 ];
-/// How many imports and base classes are followed in a row.
-const MOST_STEPS: usize = 8;
-/// How many base classes of one class are read.
-const MOST_CLASSES: usize = 32;
-/// How many names are looked up, which limits the time.
-const MOST_LOOKUPS: usize = 5000;
-const TIME: Duration = Duration::from_secs(4);
 /// How many methods of one plugin are described.
 const MOST_METHODS: usize = 1000;
 /// The most bytes of JSON for all of them; further methods are only named.
 const LONGEST: usize = 512 << 10;
-const MOST_NOTES: usize = 32;
-/// Base classes without methods for calls; they are not read.
-const ROOTS: &[&str] = &[
-    "object",
-    "ABC",
-    "Generic",
-    "Protocol",
-    "BaseModel",
-    "NamedTuple",
-    "TypedDict",
-    "Enum",
-    "StrEnum",
-    "IntEnum",
-    "Flag",
-    "IntFlag",
-];
-
-/// What a Python plugin's source shows.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct Outline {
-    /// The file with the class or the function.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "bivium_interface::lossy::optional")]
-    pub file: Option<PathBuf>,
-    /// The methods that calls may reach, with their signatures. None if the class or function was not found.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub methods: Option<Vec<MethodInfo>>,
-    /// Arguments that the class's constructor needs and that `init_args` does not give.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub lacks: Vec<String>,
-    /// Arguments that `init_args` gives and the constructor does not take, each with the one that was probably meant.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub unknown: Vec<(String, Option<String>)>,
-    /// What the manifest names and seems not to exist: the module, or the class or function in it. The text begins with the manifest's
-    /// key.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub absent: Option<String>,
-    /// What could not be found out, and why.
-    pub notes: Vec<String>,
-}
-
-impl Outline {
-    /// Why an object of the class cannot be made with the manifest's `init_args`, as far as its source shows.
-    #[must_use]
-    pub fn refusal(&self, manifest: &PythonManifest) -> Option<PluginError> {
-        let listed = |names: Vec<String>| names.join(", ");
-        let lacks: Vec<String> = self.lacks.iter().map(|name| format!("`{name}`")).collect();
-        let unknown = self.unknown.iter().map(|(name, meant)| match meant {
-            Some(meant) => format!("`{name}` (did you mean `{meant}`?)"),
-            None => format!("`{name}`"),
-        });
-        let unknown: Vec<String> = unknown.collect();
-        let (message, cure) = match (lacks.is_empty(), unknown.is_empty()) {
-            (true, true) => return None,
-            (false, true) => (format!("needs {}, which `init_args` does not give", listed(lacks)), "add it to"),
-            (true, false) => (format!("takes no {}, which `init_args` gives", listed(unknown)), "remove it from"),
-            (false, false) => {
-                (format!("needs {}, and takes no {}", listed(lacks), listed(unknown)), "give what it takes in")
-            }
-        };
-        let problem = PluginError::invalid_manifest(format!("its constructor {message}")).with_plugin(&manifest.name);
-        Some(problem.with_help(format!("{cure} `init_args` in {}", manifest.path.display())))
-    }
-}
 
 /// Reads the class or the function that a manifest names, if it is in `source` or in the environment of `python_path`. Blocks on the
 /// file system.
@@ -176,106 +108,7 @@ fn is_offered(function: &Function) -> bool {
     !function.name.starts_with('_') && !LIFECYCLE.contains(&function.name.as_str())
 }
 
-/// The definition of a name, and the module that contains it.
-type Found = Option<(Rc<Module>, Definition)>;
-
-struct Reading {
-    files: Files,
-    modules: HashMap<Vec<String>, Option<Rc<Module>>>,
-    outline: Outline,
-    lookups: usize,
-    end: Instant,
-    /// Whether the class has an `execute_stream`.
-    streams: bool,
-}
-
 impl Reading {
-    fn new(files: Files) -> Self {
-        let (outline, modules) = (Outline::default(), HashMap::new());
-        Self { files, modules, outline, lookups: 0, end: Instant::now() + TIME, streams: false }
-    }
-
-    /// The class or function with this name; follows imports.
-    fn find(&mut self, place: &ObjectPath) -> Found {
-        self.find_through(place, 0)
-    }
-
-    fn find_through(&mut self, place: &ObjectPath, steps: usize) -> Found {
-        self.lookups += 1;
-        if steps > MOST_STEPS || self.lookups > MOST_LOOKUPS || Instant::now() > self.end {
-            return None;
-        }
-        let module = self.module(&place.module)?;
-        if let Some(definition) = module.definition(&place.name) {
-            return Some((module, definition));
-        }
-        let stars = module.stars().into_iter().map(|module| ObjectPath { module, name: place.name.clone() });
-        let elsewhere: Vec<ObjectPath> = module.elsewhere(&place.name).into_iter().chain(stars).collect();
-        elsewhere.iter().filter(|other| *other != place).find_map(|other| self.find_through(other, steps + 1))
-    }
-
-    fn module(&mut self, name: &[String]) -> Option<Rc<Module>> {
-        if let Some(known) = self.modules.get(name) {
-            return known.clone();
-        }
-        let module = match self.files.read(name) {
-            Some(Ok(module)) => Some(Rc::new(module)),
-            Some(Err(note)) => {
-                self.note(note);
-                None
-            }
-            None => None,
-        };
-        self.modules.insert(name.to_vec(), module.clone());
-        module
-    }
-
-    /// Records the file.
-    fn begin(&mut self, module: &Module) {
-        self.outline.file = Some(module.path.clone());
-        self.note_errors(module);
-    }
-
-    /// A class and its base classes, the nearest first, as far as their sources are found. The names of others are added to
-    /// `missing`.
-    fn lineage(&mut self, module: &Rc<Module>, class: &Class, missing: &mut Vec<String>) -> Vec<(Rc<Module>, Class)> {
-        let mut all = vec![(Rc::clone(module), class.clone())];
-        let mut left = vec![(Rc::clone(module), class.bases.clone())];
-        while let Some((module, bases)) = left.pop() {
-            let mut found = Vec::new();
-            for base in bases.into_iter().filter(|base| !ROOTS.contains(&base.rsplit('.').next().unwrap_or(base))) {
-                let place = ObjectPath { module: module.name.clone(), name: base };
-                let definition = if all.len() < MOST_CLASSES { self.find(&place) } else { None };
-                if let Some((module, Definition::Class(class))) = definition {
-                    found.push((Rc::clone(&module), class.bases.clone()));
-                    all.push((module, class));
-                } else {
-                    missing.push(place.name);
-                }
-            }
-            left.extend(found.into_iter().rev());
-        }
-        all
-    }
-
-    /// The functions of a class and of its base classes, by name.
-    fn methods(&mut self, module: &Rc<Module>, class: &Class) -> BTreeMap<String, (Rc<Module>, Function)> {
-        let mut missing = Vec::new();
-        let mut methods = BTreeMap::new();
-        for (module, class) in self.lineage(module, class, &mut missing) {
-            self.note_errors(&module);
-            // If a name is defined several times, the last definition is valid.
-            for function in class.methods.into_iter().rev() {
-                self.streams |= function.name == "execute_stream";
-                methods.entry(function.name.clone()).or_insert_with(|| (Rc::clone(&module), function));
-            }
-        }
-        for base in missing {
-            self.note(format!("it derives from {base}, whose methods are not known without running it"));
-        }
-        methods
-    }
-
     /// The descriptions of the methods.
     fn told(&mut self, methods: Vec<(Rc<Module>, Function)>) -> Vec<MethodInfo> {
         let mut left = LONGEST;
@@ -307,18 +140,6 @@ impl Reading {
             .with_parameters(parameters)
             .with_returns(returns)
             .with_streams(streams || comes_in_turn)
-    }
-
-    fn note_errors(&mut self, module: &Module) {
-        if module.has_errors() {
-            self.note(format!("{} has syntax errors, and was read as far as possible", module.path.display()));
-        }
-    }
-
-    fn note(&mut self, note: String) {
-        if self.outline.notes.len() < MOST_NOTES && !self.outline.notes.contains(&note) {
-            self.outline.notes.push(note);
-        }
     }
 }
 

@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
 
-use super::Reading;
 use super::expression::Expression;
+use super::reading::Reading;
 use super::source::{Class, Definition, Field, Function, MOST_PARAMETERS, Module, ObjectPath, Parameter, Star};
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";

@@ -9,6 +9,7 @@ use tree_sitter::{Node, ParseOptions, ParseState, Parser, Tree};
 
 use super::docstring;
 use super::expression::Expression;
+use super::node::{LONGEST, children, clipped, on_one_line, text_of};
 
 /// How long parsing one file may take: a file may be written to make parsing endless.
 const TIME: Duration = Duration::from_secs(2);
@@ -16,8 +17,6 @@ const TIME: Duration = Duration::from_secs(2);
 const MOST: usize = 10_000;
 /// How many parameters of one function are read; if there are as many, none of them is described.
 pub(super) const MOST_PARAMETERS: usize = 256;
-/// The longest signature, docstring's line or name that is kept, in characters.
-const LONGEST: usize = 500;
 /// The longest docstring, in characters.
 const LONGEST_DOC: usize = 8 << 10;
 /// How many statements of a function are searched for a `yield`.
@@ -148,7 +147,7 @@ impl Module {
         let text: String = text.chars().take(LONGEST).collect();
         let module = Self::parse(self.name.clone(), self.path.clone(), text).ok()?;
         let statement = module.tree.root_node().named_child(0)?;
-        (statement.kind() == "expression_statement").then(|| Expression::of(&module, statement))
+        (statement.kind() == "expression_statement").then(|| Expression::of(&module.text, statement))
     }
 
     pub(super) fn has_errors(&self) -> bool {
@@ -156,7 +155,7 @@ impl Module {
     }
 
     pub(super) fn text(&self, node: Node<'_>) -> &str {
-        self.text.get(node.byte_range()).unwrap_or_default()
+        text_of(&self.text, node)
     }
 
     pub(super) fn field(&self, node: Node<'_>, name: &str) -> &str {
@@ -277,7 +276,7 @@ impl Module {
     fn class_field(&self, statement: Node<'_>) -> Option<Field> {
         let assignment = statement.named_child(0).filter(|node| node.kind() == "assignment")?;
         let name = assignment.child_by_field_name("left").filter(|left| left.kind() == "identifier")?;
-        let part = |field: &str| assignment.child_by_field_name(field).map(|node| Expression::of(self, node));
+        let part = |field: &str| assignment.child_by_field_name(field).map(|node| Expression::of(&self.text, node));
         Some(Field { name: clipped(self.text(name)), kind: part("type"), value: part("right") })
     }
 
@@ -322,7 +321,7 @@ impl Module {
             signature: clipped(&signature),
             doc: self.docstring(function),
             parameters: parameters.iter().take(MOST_PARAMETERS).filter_map(|node| self.parameter(*node)).collect(),
-            returns: returns.map(|node| Expression::of(self, node)),
+            returns: returns.map(|node| Expression::of(&self.text, node)),
             yields: body.is_some_and(yields),
             is_decorated: false,
         }
@@ -341,7 +340,7 @@ impl Module {
             // `*` and `/`.
             _ => return None,
         };
-        let part = |field: &str| node.child_by_field_name(field).map(|node| Expression::of(self, node));
+        let part = |field: &str| node.child_by_field_name(field).map(|node| Expression::of(&self.text, node));
         let name = clipped(self.text(name).trim_start_matches('*').trim());
         Some(Parameter { name, kind: part("type"), default: part("value"), star })
     }
@@ -375,20 +374,4 @@ fn yields(body: Node<'_>) -> bool {
         }
     }
     false
-}
-
-pub(super) fn children(node: Node<'_>) -> Vec<Node<'_>> {
-    let mut cursor = node.walk();
-    node.named_children(&mut cursor).collect()
-}
-
-pub(super) fn on_one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-pub(super) fn clipped(text: &str) -> String {
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
-    }
 }

@@ -12,10 +12,10 @@ use rustix::io::{Errno, write};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind_recursive, mount_change, unmount,
 };
-use rustix::process::{chdir, pivot_root};
+use rustix::process::{chdir, getegid, geteuid, pivot_root};
 
+use super::level::Level;
 use super::plan::{Access, Entry, Plan};
-use super::{IdMaps, Level};
 use crate::child::{Failed, MountAttributes, set_mount_attributes};
 
 /// Where the new root is built: a directory that every machine has. It is covered only during that time.
@@ -58,7 +58,8 @@ pub(in crate::confinement) struct Mounts {
 }
 
 impl Mounts {
-    pub(super) fn of(plan: &Plan) -> Self {
+    /// The steps that make the mounts of a plan.
+    pub(in crate::confinement) fn of(plan: &Plan) -> Self {
         let is_empty_root = !matches!(plan.entries.get(Path::new("/")), Some(Entry::Bound { .. }));
         let mut builder = Builder { plan, steps: Vec::new(), directories: Vec::new() };
         let mut read_only = Vec::new();
@@ -131,6 +132,20 @@ impl Step {
             Self::ReadOnly(at) => ("make read-only", set_mount_attributes(at, READ_ONLY, false)),
         };
         taken.map_err(|error| Failed::of(what, error))
+    }
+}
+
+/// The lines that map each id to itself in a user namespace.
+#[derive(Debug)]
+struct IdMaps {
+    user: CString,
+    group: CString,
+}
+
+impl IdMaps {
+    fn new() -> Self {
+        let line = |id: u32| CString::new(format!("{id} {id} 1")).unwrap_or_default();
+        Self { user: line(geteuid().as_raw()), group: line(getegid().as_raw()) }
     }
 }
 
@@ -275,7 +290,7 @@ mod tests {
         plan.show(Path::new("/etc/passwd"), Access::Read);
         plan.empty(Path::new("/usr/share"), 0);
         plan.show(Path::new("/usr/share/doc"), Access::Write);
-        let mounts = plan.mounts();
+        let mounts = Mounts::of(&plan);
         let shown: Vec<String> = mounts
             .steps
             .iter()

@@ -9,8 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use bivium_interface::manifest::FilesystemMode;
 
-use super::Level;
-use super::mount::Mounts;
+use super::level::Level;
 
 /// How many links are followed on one path, as many as the kernel follows.
 const MOST_LINKS: usize = 40;
@@ -118,11 +117,6 @@ impl Plan {
             false => plan.show(Path::new("/proc"), Access::Write),
         }
         plan
-    }
-
-    /// The steps that make these mounts.
-    pub(in crate::confinement) fn mounts(&self) -> Mounts {
-        Mounts::of(self)
     }
 
     /// The real path of a path. Adds the links on it to the plan.

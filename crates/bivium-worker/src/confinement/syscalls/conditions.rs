@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use seccompiler::{BackendError, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 
-use super::{Held, Sockets, table};
+use super::held::{Held, Sockets};
+use super::table;
 
 pub(super) type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 type Result<T> = std::result::Result<T, BackendError>;

@@ -8,6 +8,7 @@
 //! that connect.
 
 mod conditions;
+mod held;
 mod table;
 
 use std::collections::BTreeMap;
@@ -15,30 +16,7 @@ use std::collections::BTreeMap;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, sock_filter};
 
 use conditions::number;
-
-/// Sockets that a worker may make.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sockets {
-    None,
-    /// Unix stream sockets (`AF_UNIX`): if their paths lead to nothing outside the worker.
-    Local,
-    Tcp,
-    TcpAndUdp,
-}
-
-/// What restricts a worker besides the filter, so that the filter can allow more.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Held {
-    pub(super) sockets: Sockets,
-    /// It has a PID namespace of its own.
-    pub(super) processes: bool,
-    /// It has an IPC namespace of its own.
-    pub(super) ipc: bool,
-    /// It has a root directory of its own.
-    pub(super) root: bool,
-    /// It uses a GPU, whose driver is used through `ioctl`.
-    pub(super) gpu: bool,
-}
+pub(super) use held::{Held, Sockets};
 
 /// The bit that marks system calls of the x32 ABI, which have other numbers.
 const X32: u32 = 0x4000_0000;
