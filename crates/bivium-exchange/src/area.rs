@@ -15,10 +15,11 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, mkdirat, openat, 
 use rustix::io::Errno;
 
 use crate::errors::{REMOVED_HELP, failed, quoted};
-use crate::exchange::ExchangeState;
 use crate::ledger::{Charge, Kind};
 use crate::media_type;
-use crate::session::{FileId, Session, open_own_dir, random_name, same, warn_left};
+use crate::random_name::random_name;
+use crate::session::{FileId, Session, open_own_dir, same, warn_left};
+use crate::state::ExchangeState;
 use crate::tree;
 use crate::writer::Stored;
 

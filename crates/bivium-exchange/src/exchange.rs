@@ -11,6 +11,7 @@ use crate::errors::{failed, quoted};
 use crate::ledger::{Ledger, Usage};
 use crate::place::Places;
 use crate::session::Session;
+use crate::state::ExchangeState;
 use crate::window::Window;
 use crate::writer::BlobWriter;
 
@@ -18,12 +19,6 @@ use crate::writer::BlobWriter;
 /// are deleted when the last of all of them is dropped.
 #[derive(Clone)]
 pub struct Exchange(Arc<ExchangeState>);
-
-#[derive(Debug)]
-pub(crate) struct ExchangeState {
-    pub(crate) places: Places,
-    pub(crate) ledger: Arc<Ledger>,
-}
 
 /// Settings of an [`Exchange`].
 #[derive(Debug, Clone, Default)]
@@ -142,7 +137,7 @@ impl Exchange {
     pub fn window(&self, label: &str) -> Result<Window> {
         let sessions = self.0.places.all()?;
         let areas = sessions.into_iter().map(|session| Area::within(&self.0, session, label));
-        Ok(Window::new(self, areas.collect::<Result<_>>()?))
+        Ok(Window::new(&self.0, areas.collect::<Result<_>>()?))
     }
 
     /// What it holds now.

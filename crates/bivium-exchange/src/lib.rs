@@ -39,12 +39,14 @@ mod exchange;
 mod ledger;
 mod media_type;
 mod place;
+mod random_name;
 mod read;
 mod reclaim;
 mod session;
 #[cfg(test)]
 #[path = "../../../tests/support/skipped.rs"]
 mod skipped;
+mod state;
 mod tree;
 mod window;
 mod writer;

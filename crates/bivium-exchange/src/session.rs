@@ -16,6 +16,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use crate::random_name::random_name;
 use crate::tree;
 
 pub(crate) const LOCK: &std::ffi::CStr = c"lock";
@@ -190,14 +191,6 @@ pub(crate) fn remove_held(root: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &str,
 /// The beginning of the names of this user's sessions.
 pub(crate) fn prefix() -> String {
     format!("bivium-{}-", rustix::process::geteuid().as_raw())
-}
-
-/// `digits` random hexadecimal digits, 16 at most.
-pub(crate) fn random_name(digits: usize) -> io::Result<String> {
-    let random = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
-    let mut name = format!("{random:016x}");
-    name.truncate(digits);
-    Ok(name)
 }
 
 /// Opens the directory in which sessions lie. Refuses it if every user may rename what is in it.

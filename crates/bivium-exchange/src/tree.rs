@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, fstat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
-use crate::session::random_name;
+use crate::random_name::random_name;
 
 /// A bound on the passes, for a plugin that keeps making files.
 const MOST_PASSES: usize = 1 << 20;

@@ -15,10 +15,12 @@ use bivium_interface::{Blob, PluginError, Result};
 use rustix::fs::{AtFlags, CWD, Mode, linkat, mkdirat, unlinkat};
 use rustix::io::Errno;
 
-use crate::Exchange;
 use crate::area::Area;
 use crate::errors::{REMOVED_HELP, failed};
-use crate::session::{open_own_dir, random_name, warn_left};
+use crate::random_name::random_name;
+use crate::session::{open_own_dir, warn_left};
+use crate::state::ExchangeState;
+use crate::writer::BlobWriter;
 
 const RANDOM_DIGITS: usize = 8;
 const COPY_BYTES: usize = 1 << 20;
@@ -27,7 +29,7 @@ const COPY_BYTES: usize = 1 << 20;
 /// ended.
 #[derive(Debug)]
 pub struct Window {
-    exchange: Exchange,
+    exchange: Arc<ExchangeState>,
     areas: Vec<Arc<Area>>,
 }
 
@@ -41,8 +43,8 @@ struct LentName {
 }
 
 impl Window {
-    pub(crate) fn new(exchange: &Exchange, areas: Vec<Area>) -> Self {
-        Self { exchange: exchange.clone(), areas: areas.into_iter().map(Arc::new).collect() }
+    pub(crate) fn new(exchange: &Arc<ExchangeState>, areas: Vec<Area>) -> Self {
+        Self { exchange: Arc::clone(exchange), areas: areas.into_iter().map(Arc::new).collect() }
     }
 
     /// The directories, which the instance must be allowed to read and must not be allowed to write to.
@@ -82,7 +84,7 @@ impl Window {
 
     fn copy(&self, blob: &Blob) -> Result<Blob> {
         let file = blob.open().map_err(|error| unreadable(blob, error))?;
-        let mut writer = self.exchange.writer_sized(blob.media_type(), blob.size())?;
+        let mut writer = BlobWriter::new(&self.exchange, blob.media_type(), Some(blob.size()))?;
         let copied = io::copy(&mut BufReader::with_capacity(COPY_BYTES, file), &mut writer);
         match copied {
             Ok(_) => writer.finish(),
@@ -146,6 +148,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
+    use crate::Exchange;
     use crate::place::Places;
 
     #[test]

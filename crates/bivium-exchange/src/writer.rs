@@ -10,10 +10,11 @@ use bivium_interface::{Blob, ErrorCode, PluginError, Result, suffix_of_media_typ
 use rustix::fs::{AtFlags, Mode, OFlags, fchmod, fstat, openat, unlinkat};
 
 use crate::errors::{failed, is_full};
-use crate::exchange::ExchangeState;
 use crate::ledger::{Charge, Kind};
 use crate::media_type;
-use crate::session::{FileId, Session, random_name};
+use crate::random_name::random_name;
+use crate::session::{FileId, Session};
+use crate::state::ExchangeState;
 
 /// A blob that is being written. If it is dropped before [`finish`](Self::finish), nothing is left.
 ///
