@@ -9,7 +9,11 @@ use std::{fmt, io};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{CallId, clip, head};
+use crate::call_id::CallId;
+use crate::{clip, head};
+
+/// The result of a fallible operation on a plugin.
+pub type Result<T, E = PluginError> = std::result::Result<T, E>;
 
 /// The kind of error. The kebab-case names are stable: they are the cases of the WIT variant and the `code` of a worker's reply and of
 /// HTTP problem details, and they decide the program's exit status.

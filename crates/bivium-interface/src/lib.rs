@@ -30,9 +30,9 @@
 //! # Ok::<(), PluginError>(()) }).unwrap();
 //! ```
 
-mod admission;
 mod blob;
 mod call;
+mod call_id;
 mod clip;
 mod error;
 pub mod exact;
@@ -56,11 +56,11 @@ mod variables;
 pub use async_trait::async_trait;
 pub use tokio_util::sync::CancellationToken;
 
-pub use admission::{Admission, Admit};
 pub use blob::{Blob, FileBackedDto, media_type_of_path, suffix_of_media_type};
-pub use call::{Call, CallHandle, CallId};
+pub use call::{Admission, Admit, Call, CallHandle};
+pub use call_id::CallId;
 pub use clip::{clip, head, whole};
-pub use error::{ErrorCode, FailedStep, Failure, PluginError, Problem, reference_token};
+pub use error::{ErrorCode, FailedStep, Failure, PluginError, Problem, Result, reference_token};
 pub use layer::{Layer, Wrapper};
 pub use log::{LogLevel, LogRecord, LogSource};
 pub use manifest::Manifest;
@@ -75,6 +75,3 @@ pub use stats::{CircuitState, InstanceStats, LastCrash, Stats};
 pub use stream::{PayloadStream, TypedStream};
 pub use text_file::{read_text, read_text_from};
 pub use typed::typed;
-
-/// The result of a fallible operation on a plugin.
-pub type Result<T, E = PluginError> = std::result::Result<T, E>;

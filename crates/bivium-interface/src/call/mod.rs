@@ -1,7 +1,8 @@
 //! [`Call`]: one execution, with its own id, deadline, cancellation and progress.
 
+mod admission;
 mod handle;
-mod id;
+mod id_text;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,10 +14,11 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use admission::{Admission, Admit};
 pub use handle::CallHandle;
-pub use id::CallId;
 
-use crate::{Admit, Blob, Payload, PluginError, Result};
+use crate::call_id::CallId;
+use crate::{Blob, Payload, PluginError, Result};
 
 /// One execution of a plugin: a method, arguments, the blobs that they name, and a [`CallHandle`].
 ///

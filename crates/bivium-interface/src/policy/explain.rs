@@ -1,52 +1,14 @@
 //! Completes errors whose cause is the policy and not the manifest.
 
-use std::path::PathBuf;
-
+use super::decided::HOST;
 use super::{Granted, HostPattern, HostPolicy, NetworkRule, Refusal, matches_pattern};
 use crate::manifest::Limits;
-use crate::{ErrorCode, Manifest, PluginError};
-
-/// The name in messages for the host itself, if it refuses something that no policy decides.
-pub(super) const HOST: &str = "the host";
+use crate::{ErrorCode, PluginError};
 
 /// The phrases in errors that say where a plugin's limit is raised.
 const IN_MANIFEST: [&str; 3] = [" in its manifest", " in the plugin's manifest", " in the manifest"];
 
-/// What the policy, and not the manifest, decides about one plugin.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Decided {
-    file: Option<PathBuf>,
-    /// The keys of the limits whose values come from the policy.
-    limits: Vec<&'static str>,
-    confines: bool,
-    enforces: bool,
-}
-
-impl Decided {
-    /// `asked` are the manifest's limits, or else the defaults.
-    pub(super) fn of(policy: &HostPolicy, manifest: &Manifest, asked: &Limits) -> Self {
-        let lowers =
-            |most: Option<u64>, asked: Option<u64>| most.is_some_and(|most| asked.is_none_or(|asked| asked > most));
-        let pairs = policy.limits.each().zip(asked.each()).zip(Limits::KEYS);
-        Self {
-            file: policy.file.clone(),
-            limits: pairs.filter(|(((_, most), (_, asked)), _)| lowers(*most, *asked)).map(|(_, key)| *key).collect(),
-            confines: policy.confine && manifest.permissions.is_none(),
-            enforces: policy.enforce && !manifest.enforce,
-        }
-    }
-
-    pub(super) fn has_limit(&self, key: &str) -> bool {
-        self.limits.contains(&key)
-    }
-}
-
 impl HostPolicy {
-    /// Its name in messages.
-    pub(super) fn shown(&self) -> String {
-        shown(self.file.as_ref())
-    }
-
     /// A sentence about a policy that has `permissions` but does not apply them to every plugin; none for any other.
     #[must_use]
     pub fn trusting(&self) -> Option<String> {
@@ -61,18 +23,11 @@ impl HostPolicy {
     }
 }
 
-fn shown(file: Option<&PathBuf>) -> String {
-    match file {
-        Some(file) => format!("the host's policy {}", file.display()),
-        None => "the host's policy".to_owned(),
-    }
-}
-
 impl Granted {
     /// The policy's name in messages, if only the policy requires that a plugin is refused which this machine cannot confine.
     #[must_use]
     pub fn enforcing_policy(&self) -> Option<String> {
-        (self.enforce && self.decided.enforces).then(|| shown(self.decided.file.as_ref()))
+        (self.enforce && self.decided.enforces).then(|| self.decided.policy())
     }
 
     /// If the policy is the cause of this error, adds the policy's name, its rule and what to do. Where errors are made, only the
@@ -92,7 +47,7 @@ impl Granted {
             return error.and_help(format!("{told}: change the policy"));
         }
         if self.decided.confines && (error.code() == ErrorCode::Denied || names("permissions.env")) {
-            let policy = shown(self.decided.file.as_ref());
+            let policy = self.decided.policy();
             return error.and_help(format!(
                 "{policy} has `confine`, and the plugin's manifest has no `permissions`: add those that it needs"
             ));
@@ -101,7 +56,7 @@ impl Granted {
     }
 
     fn of_limit(&self, error: PluginError, key: &str, value: u64) -> PluginError {
-        let policy = shown(self.decided.file.as_ref());
+        let policy = self.decided.policy();
         let help = error.help().unwrap_or_default();
         match IN_MANIFEST.iter().find(|place| help.contains(*place)) {
             Some(place) => {
@@ -161,7 +116,7 @@ fn says(text: &str, key: &str) -> bool {
 mod tests {
     use std::path::Path;
 
-    use crate::Failure;
+    use crate::{Failure, Manifest};
 
     use super::*;
 

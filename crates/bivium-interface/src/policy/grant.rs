@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::explain::{Decided, HOST};
+use super::decided::{Decided, HOST};
 use super::{HostPolicy, NetworkRule, SECRET_VARIABLE};
 use crate::Manifest;
 use crate::manifest::{FilesystemMode, FilesystemPermission, Limits, Permissions, SecretPermission};

@@ -3,6 +3,7 @@
 //! A plugin gets the permissions that both its manifest declares and the policy grants, and the lower limit of the two.
 //! [`HostPolicy::grant`] computes this for both runtimes, and [`Granted`] says what is not granted and why.
 
+mod decided;
 mod explain;
 mod grant;
 

@@ -1,16 +1,12 @@
 //! [`CallId`].
 
-use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
-use std::str::FromStr;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use crate::{PluginError, Result};
+use serde::{Serialize, Serializer};
 
 /// The id of a call. Unique in this host, and almost certainly among all hosts of a machine. Written as 16 hexadecimal
 /// digits.
@@ -42,6 +38,12 @@ impl CallId {
             Self(id)
         })
     }
+
+    /// The id that is written so, if it is one.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        let digits = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        u64::from_str_radix(text, 16).ok().filter(|_| digits).map(Self)
+    }
 }
 
 impl fmt::Display for CallId {
@@ -56,27 +58,9 @@ impl fmt::Debug for CallId {
     }
 }
 
-impl FromStr for CallId {
-    type Err = PluginError;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let digits = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        let id = u64::from_str_radix(text, 16).ok().filter(|_| digits);
-        id.map(Self)
-            .ok_or_else(|| PluginError::invalid_input(format!("{text:?} is not a call id (16 hexadecimal digits)")))
-    }
-}
-
 impl Serialize for CallId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for CallId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
