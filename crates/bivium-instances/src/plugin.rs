@@ -13,9 +13,8 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::drain::{DRAIN_TIME, drain};
-use crate::lease::{Lease, PoolRef};
-use crate::pool::Pool;
-use crate::{Instance, InstanceFactory};
+use crate::instance::{Instance, InstanceFactory};
+use crate::pool::{Lease, Pool, PoolRef};
 
 /// A plugin that runs on the instances of a factory.
 pub struct PooledPlugin<F: InstanceFactory> {

@@ -10,9 +10,10 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::capacity::TURN;
+use crate::instance::Instance;
+use crate::limits::{Idle, PoolLimits};
 use crate::recent::Recent;
 use crate::restart::{Restarts, StartDecision};
-use crate::{Idle, Instance, PoolLimits};
 
 /// An instance that is being made, shared by the calls that wait for it and dropped with the last of them.
 pub(crate) type Started<I> = Shared<BoxFuture<'static, bivium_interface::Result<Arc<I>>>>;

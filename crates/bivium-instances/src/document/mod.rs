@@ -17,12 +17,8 @@ use tokio::runtime::{Handle, RuntimeFlavor, worker_index};
 use tokio::task::block_in_place;
 
 pub use pace::Pace;
-pub use read::{Document, Unread, counted, list, read};
+pub use read::{Document, SHORT, Unread, counted, list, read};
 pub use write::{Bounded, Unwritten, are_many, measure, write};
-
-/// A text of at most this many bytes is read in place, and its values are not counted: handing it to another thread takes
-/// longer, and its values take at most some 4 MiB.
-pub const SHORT: usize = 128 << 10;
 
 /// How large one JSON document may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,9 +11,12 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Error, MapAccess, SeqAccess, 
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Number, Value};
 
-use super::SHORT;
 use super::cost::{self, Budget};
 use super::pace::Pace;
+
+/// A text of at most this many bytes is read in place, and its values are not counted: handing it to another thread takes
+/// longer, and its values take at most some 4 MiB.
+pub const SHORT: usize = 128 << 10;
 
 /// Why a text was not read.
 #[derive(Debug)]

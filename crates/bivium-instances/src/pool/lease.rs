@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use bivium_interface::{Admission, PluginError, Result};
 
-use crate::pool::Pool;
+use super::Pool;
+use crate::instance::{Instance, InstanceFactory};
 use crate::slots::CallRecord;
-use crate::{Instance, InstanceFactory};
 
 /// The pool of a lease. A call borrows it, which writes to no counter that all calls share; a stream owns it, since it outlives the
 /// call that started it.

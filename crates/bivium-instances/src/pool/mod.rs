@@ -5,6 +5,9 @@
 //! free; several may be made at the same time, but no more than the waiting calls can use. Dead instances are replaced at the pace
 //! of the [`RestartPolicy`](crate::RestartPolicy), and idle ones are stopped.
 
+mod idle;
+mod lease;
+
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -18,12 +21,13 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
+pub(crate) use lease::{Hold, Lease, PoolRef};
+
 use crate::capacity::IdleInstances;
-use crate::idle::{self, Idle};
-use crate::lease::{Hold, Lease, PoolRef};
+use crate::instance::{Instance, InstanceFactory};
+use crate::limits::{Idle, PoolLimits};
 use crate::queue::{Queue, QueueState};
 use crate::slots::{AbortOnDrop, CallRecord, Demand, Freed, Known, Next, Numbered, Slots, Started};
-use crate::{Instance, InstanceFactory, PoolLimits};
 
 /// How many instances a call rejects; after that it takes the next one unchecked ([`Instance::is_fit`]).
 const UNFIT: u32 = 8;
