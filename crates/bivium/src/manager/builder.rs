@@ -34,6 +34,23 @@ pub struct ManagerBuilder {
     layers: Vec<Arc<dyn Layer>>,
 }
 
+impl PluginManager {
+    /// A manager with the defaults: the default search paths, exchange and data directory, and a
+    /// [`QueueScheduler`](crate::scheduler::QueueScheduler).
+    ///
+    /// # Errors
+    /// `internal` if the exchange cannot be created.
+    pub fn new() -> Result<Self> {
+        Self::builder().build()
+    }
+
+    /// Makes a manager with other settings.
+    #[must_use]
+    pub fn builder() -> ManagerBuilder {
+        ManagerBuilder::default()
+    }
+}
+
 impl ManagerBuilder {
     /// Adds a search path for manifests, after those added before: a directory or one file. Its files are trusted, whoever owns them. The
     /// first path that is added replaces the defaults ([`default_search_paths`]).

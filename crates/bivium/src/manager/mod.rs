@@ -82,21 +82,6 @@ impl Drop for ManagerState {
 }
 
 impl PluginManager {
-    /// A manager with the defaults: the default search paths, exchange and data directory, and a
-    /// [`QueueScheduler`](crate::scheduler::QueueScheduler).
-    ///
-    /// # Errors
-    /// `internal` if the exchange cannot be created.
-    pub fn new() -> Result<Self> {
-        Self::builder().build()
-    }
-
-    /// Makes a manager with other settings.
-    #[must_use]
-    pub fn builder() -> ManagerBuilder {
-        ManagerBuilder::default()
-    }
-
     /// The exchange, for making blobs for calls.
     #[must_use]
     pub fn exchange(&self) -> &Exchange {
