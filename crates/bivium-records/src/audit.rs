@@ -136,12 +136,9 @@ enum InLog {
 impl Kind {
     const ALL: [Self; 3] = [Self::Secret, Self::Grant, Self::Denial];
 
-    fn of(record: &AuditRecord) -> Self {
-        match (record.decision, record.permission) {
-            (Decision::Granted, "permissions.secrets") => Self::Secret,
-            (Decision::Granted, _) => Self::Grant,
-            _ => Self::Denial,
-        }
+    /// That of a use which is allowed by this key of the manifest.
+    fn of(permission: &str) -> Self {
+        if permission == "permissions.secrets" { Self::Secret } else { Self::Grant }
     }
 
     fn name(self) -> &'static str {
@@ -197,10 +194,7 @@ impl Auditor {
         permission: &'static str,
         resource: impl Into<String>,
     ) -> Result<()> {
-        match self.0.sink {
-            Some(_) => self.submit(&self.0.record(instance, call, permission, resource.into()), InLog::Warned),
-            None => Ok(()),
-        }
+        self.allowed(Kind::of(permission), instance, call, permission, resource)
     }
 
     /// Records a use of a secret that a plugin gets by another key than `permissions.secrets`.
@@ -214,10 +208,19 @@ impl Auditor {
         permission: &'static str,
         resource: impl Into<String>,
     ) -> Result<()> {
+        self.allowed(Kind::Secret, instance, call, permission, resource)
+    }
+
+    fn allowed(
+        &self,
+        kind: Kind,
+        instance: u64,
+        call: Option<CallId>,
+        permission: &'static str,
+        resource: impl Into<String>,
+    ) -> Result<()> {
         match self.0.sink {
-            Some(_) => {
-                self.submit_as(Kind::Secret, &self.0.record(instance, call, permission, resource.into()), InLog::Warned)
-            }
+            Some(_) => self.submit(kind, &self.0.record(instance, call, permission, resource.into()), InLog::Warned),
             None => Ok(()),
         }
     }
@@ -234,8 +237,7 @@ impl Auditor {
         resource: impl Into<String>,
         reason: impl Into<String>,
     ) -> Result<()> {
-        let record = self.0.record(instance, call, permission, resource.into());
-        self.submit(&AuditRecord { decision: Decision::Denied, reason: reason.into(), ..record }, InLog::Warned)
+        self.refused(self.0.record(instance, call, permission, resource.into()), reason.into(), InLog::Warned)
     }
 
     /// Records a permission or limit of the manifest that the policy does not grant. This happens at each load, so the plugin's log has
@@ -249,24 +251,21 @@ impl Auditor {
         resource: impl Into<String>,
         reason: impl Into<String>,
     ) -> Result<()> {
-        let record = self.0.record(0, None, permission, resource.into());
-        self.submit(&AuditRecord { decision: Decision::Denied, reason: reason.into(), ..record }, InLog::Noted)
+        self.refused(self.0.record(0, None, permission, resource.into()), reason.into(), InLog::Noted)
     }
 
     /// Records that a policy or a check of the manifest refuses to load the plugin. `manifest` is the manifest's file. This does not write
     /// into the plugin's log: whoever loads the plugin writes the error there.
     pub fn load_refused(&self, manifest: impl Into<String>, error: &PluginError) {
-        let record = self.0.record(0, None, "load", manifest.into());
         // Nothing happens that would have to be recorded first.
-        let _ = self
-            .submit(&AuditRecord { decision: Decision::Denied, reason: error.sentence(), ..record }, InLog::Elsewhere);
+        let _ = self.refused(self.0.record(0, None, "load", manifest.into()), error.sentence(), InLog::Elsewhere);
     }
 
-    fn submit(&self, record: &AuditRecord, in_log: InLog) -> Result<()> {
-        self.submit_as(Kind::of(record), record, in_log)
+    fn refused(&self, record: AuditRecord, reason: String, in_log: InLog) -> Result<()> {
+        self.submit(Kind::Denial, &AuditRecord { decision: Decision::Denied, reason, ..record }, in_log)
     }
 
-    fn submit_as(&self, kind: Kind, record: &AuditRecord, in_log: InLog) -> Result<()> {
+    fn submit(&self, kind: Kind, record: &AuditRecord, in_log: InLog) -> Result<()> {
         let Some(dropped) = self.0.rate(kind).admit() else {
             self.settle_soon();
             let must_be_recorded = self.0.enforce && record.decision == Decision::Granted;
