@@ -24,7 +24,13 @@ type Results = Pin<Box<dyn Stream<Item = Result<Payload>> + Send>>;
 
 /// The results of a streaming call, in order. A result is made only when it is asked for, so a slow reader slows the plugin down. The
 /// first error ends the stream. Dropping the stream cancels the call.
-pub struct PayloadStream(Kind);
+pub struct PayloadStream {
+    kind: Kind,
+    /// Changes each error on its way to the reader.
+    of_error: Option<OfError>,
+}
+
+type OfError = Box<dyn Fn(PluginError) -> PluginError + Send>;
 
 enum Kind {
     Plain(Results),
@@ -67,7 +73,21 @@ struct State {
 impl PayloadStream {
     /// A stream of these results. If a plugin of the host's own type returns it, the manager ends it with its call.
     pub fn new(results: impl Stream<Item = Result<Payload>> + Send + 'static) -> Self {
-        Self(Kind::Plain(Box::pin(results)))
+        Self::of(Kind::Plain(Box::pin(results)))
+    }
+
+    fn of(kind: Kind) -> Self {
+        Self { kind, of_error: None }
+    }
+
+    /// Changes each error on its way to the reader. The stream stays bound to its call.
+    #[must_use]
+    pub fn map_errors(mut self, change: impl Fn(PluginError) -> PluginError + Send + 'static) -> Self {
+        self.of_error = Some(match self.of_error.take() {
+            Some(first) => Box::new(move |error| change(first(error))),
+            None => Box::new(change),
+        });
+        self
     }
 
     /// Ends this stream when its call is interrupted, or when `ending` is cancelled because the plugin is unloaded, whether anybody
@@ -84,7 +104,7 @@ impl PayloadStream {
         let (state, held) = (Mutex::new(state), SyncMutex::new(Some(Vec::new())));
         let shared = Arc::new(Shared { state, is_unloading: AtomicBool::new(false), held, reader: AtomicWaker::new() });
         let watch = tokio::spawn(watch(Arc::clone(&shared), call.clone(), ending.clone())).abort_handle();
-        Self(Kind::Bound(Bound { call: call.clone(), shared, watch }))
+        Self::of(Kind::Bound(Bound { call: call.clone(), shared, watch }))
     }
 
     /// Ends this stream with its call, as [`bound`](Self::bound) does, and holds `held` until the stream has ended.
@@ -94,14 +114,14 @@ impl PayloadStream {
             true => self,
             false => self.bound(call, &CancellationToken::new(), |outcome| outcome),
         };
-        if let Kind::Bound(bound) = &bound.0 {
+        if let Kind::Bound(bound) = &bound.kind {
             bound.shared.hold(Box::new(held));
         }
         bound
     }
 
     fn is_bound_to(&self, id: CallId) -> bool {
-        matches!(&self.0, Kind::Bound(bound) if bound.call.id() == id)
+        matches!(&self.kind, Kind::Bound(bound) if bound.call.id() == id)
     }
 }
 
@@ -115,10 +135,14 @@ impl Stream for PayloadStream {
     type Item = Result<Payload>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        match &mut self.0 {
+        let item = ready!(match &mut self.kind {
             Kind::Plain(results) => results.as_mut().poll_next(cx),
             Kind::Bound(bound) => bound.poll_next(cx),
-        }
+        });
+        Poll::Ready(match (item, &self.of_error) {
+            (Some(Err(error)), Some(change)) => Some(Err(change(error))),
+            (item, _) => item,
+        })
     }
 }
 
@@ -303,5 +327,23 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(stream.next().await.unwrap().unwrap_err().call(), Some(outer.id()));
+    }
+
+    #[tokio::test]
+    async fn a_stream_whose_errors_are_changed_stays_bound_to_its_call() {
+        let call = Call::new();
+        let (first, first_held) = held();
+        let stream = endless().holding(call.handle(), first);
+        let mut stream = stream.map_errors(|error| error.and_help("one")).map_errors(|error| error.and_help("two"));
+        assert!(stream.is_bound_to(call.id()), "it needs no second watch");
+        let (second, second_held) = held();
+        stream = stream.holding(call.handle(), second);
+        assert_eq!(stream.next().await.unwrap().unwrap().json, json!(1));
+        call.handle().cancel();
+        while first_held() || second_held() {
+            tokio::task::yield_now().await;
+        }
+        let error = stream.next().await.unwrap().unwrap_err();
+        assert_eq!((error.code(), error.help()), (ErrorCode::Cancelled, Some("one; two")));
     }
 }

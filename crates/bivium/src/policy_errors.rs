@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bivium_interface::{Call, CallId, Granted, MethodInfo, Payload, PayloadStream, PluginInterface, Result, Stats};
-use futures_util::StreamExt as _;
 use serde_json::Value;
 
 /// Wraps the plugin itself, inside all layers, because any method of the plugin may start an instance and fail.
@@ -40,7 +39,7 @@ impl PluginInterface for PolicyErrors {
     async fn execute_stream(&self, call: Call) -> Result<PayloadStream> {
         let stream = self.explained(self.plugin.execute_stream(call)).await?;
         let granted = Arc::clone(&self.granted);
-        Ok(PayloadStream::new(stream.map(move |item| item.map_err(|error| granted.explain(error)))))
+        Ok(stream.map_errors(move |error| granted.explain(error)))
     }
 
     async fn methods(&self) -> Result<Vec<MethodInfo>> {
