@@ -3,6 +3,8 @@
 mod forms;
 mod hostile;
 mod schema;
+#[path = "../../../../tests/support/problems.rs"]
+mod shown_problems;
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -24,11 +26,5 @@ fn parse(text: &str) -> Result<Manifest, PluginError> {
 /// The problems of a text, each as `LINE: MESSAGE`.
 fn problems(text: &str) -> Vec<String> {
     let error = ManifestFile::parse(text, Path::new(PATH), &FORMS).expect_err("a file with problems");
-    assert_eq!(error.code(), ErrorCode::InvalidManifest);
-    let problems = error.problems();
-    assert!(!problems.is_empty());
-    problems
-        .iter()
-        .map(|problem| format!("{}: {}", problem.location.trim_start_matches("line "), problem.message))
-        .collect()
+    shown_problems::shown(&error)
 }
