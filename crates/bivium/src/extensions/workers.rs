@@ -4,24 +4,24 @@ use std::sync::Arc;
 
 use bivium_cjm::{CjmManifest, Places};
 use bivium_instances::PluginContext;
-use bivium_interface::{Manifest, PluginError, Result};
+use bivium_interface::{Manifest, Result};
 use bivium_worker::{Variables, WorkerExtension, WorkerExtras};
 
 /// What gives a plugin's workers more; none for plugins that get nothing.
 pub(crate) fn of_worker(manifest: &Arc<Manifest>, places: &Places) -> Option<Arc<dyn WorkerExtension>> {
-    CjmManifest::of(manifest)?;
-    Some(Arc::new(CjmWorkers { manifest: Arc::clone(manifest), places: places.clone() }))
+    let own = CjmManifest::of(manifest)?.clone();
+    Some(Arc::new(CjmWorkers { manifest: Arc::clone(manifest), own, places: places.clone() }))
 }
 
 struct CjmWorkers {
     manifest: Arc<Manifest>,
+    own: CjmManifest,
     places: Places,
 }
 
 impl WorkerExtension for CjmWorkers {
     fn prepare(&self, variables: &mut Variables, host: &Variables, context: &PluginContext) -> Result<WorkerExtras> {
-        let own = CjmManifest::of(&self.manifest).ok_or_else(|| PluginError::internal("not of cjm-plugin-system"))?;
-        let given = bivium_cjm::prepare(&self.manifest, own, &self.places, host, variables, context)?;
+        let given = bivium_cjm::prepare(&self.manifest, &self.own, &self.places, host, variables, context)?;
         let mut extras = WorkerExtras::default();
         extras.data = Some(given.data);
         (extras.secrets, extras.declared) = (given.secrets, given.declared);
