@@ -142,7 +142,7 @@ impl Extension for CjmManifest {
     }
 }
 
-/// Where a plugin of theirs stands among plugins.
+/// What a plugin of cjm-plugin-system is for, and which interface it implements.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Taxonomy {

@@ -23,7 +23,8 @@ Examples (in a clone of the repository, after `cargo xtask guests`, with BIVIUM_
   bivium pipeline run examples/pipelines/transcribe/pipeline.json --out captions  # several plugins in a row
 
 Secrets:
-  The environment variable BIVIUM_SECRET_NAME is the secret NAME, for plugins whose manifests ask for that secret.
+  The environment variable BIVIUM_SECRET_<NAME> is the secret <NAME>, for plugins whose manifests ask for a secret of that
+  name: for API_KEY set BIVIUM_SECRET_API_KEY.
 
 Exit status:
   0 success, 1 the plugin failed, 2 wrong usage, 3 not found, 4 invalid manifest, configuration or input, 5 denied,
