@@ -4,11 +4,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bivium_interface::exact::{self, Unread};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde_json::Value;
 
-use crate::arguments::Assignment;
+use crate::assignment::{Assignment, json_of};
 use crate::secrets::Secrets;
 use crate::settings::Setting;
 
@@ -531,15 +530,6 @@ pub(crate) struct PipelineRun {
 /// Reads JSON from the command line.
 pub(crate) fn json(text: &str) -> Result<Value, String> {
     json_of("", text)
-}
-
-/// Reads the JSON value of the argument with this name.
-pub(crate) fn json_of(key: &str, text: &str) -> Result<Value, String> {
-    exact::from_str(text).map_err(|error| match error {
-        Unread::Inexact(inexact) if key.is_empty() => inexact.to_string(),
-        Unread::Inexact(inexact) => inexact.below(key).to_string(),
-        error => format!("not valid JSON ({error}); a JSON string needs double quotes"),
-    })
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

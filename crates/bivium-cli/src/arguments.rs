@@ -5,8 +5,7 @@
 //! index, and data with a key of that name is escaped.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::Path;
 
 use bivium::{Blob, Call, Payload, PluginError};
 use bivium_interface::exact::{self, Unread};
@@ -14,49 +13,15 @@ use bivium_interface::{read_text, read_text_from};
 use serde_json::{Map, Value};
 
 use crate::advice::Text;
-use crate::args::{Inputs, Run, json_of};
-use crate::exit::Failure;
+use crate::args::{Inputs, Run};
+use crate::assignment::{Assignment, Given};
+use crate::failure::Failure;
 use crate::settings::patch;
 
 /// The key of an object that stands for a file.
 pub(crate) const BLOB: &str = "$blob";
 /// The largest JSON document of arguments, in bytes. Larger data belongs in files.
 const MOST_JSON: u64 = 1 << 30;
-
-/// One argument.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Assignment {
-    pub(crate) key: String,
-    pub(crate) value: Given,
-}
-
-/// An argument's value as it was given.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Given {
-    /// A string or any JSON value.
-    Json(Value),
-    /// A file.
-    File(PathBuf),
-}
-
-impl FromStr for Assignment {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (front, value) = text.split_once('=').ok_or("write key=value, key:=JSON or key@=PATH".to_owned())?;
-        let (key, value) = if let Some(key) = front.strip_suffix(':') {
-            (key, Given::Json(json_of(key, value)?))
-        } else if let Some(key) = front.strip_suffix('@') {
-            (key, Given::File(value.into()))
-        } else {
-            (front, Given::Json(value.into()))
-        };
-        if key.is_empty() {
-            return Err("there is no key before the `=`".to_owned());
-        }
-        Ok(Self { key: key.to_owned(), value })
-    }
-}
 
 /// The arguments that were given as a text or as a file.
 pub(crate) fn texts(assignments: &[Assignment]) -> Vec<Text> {

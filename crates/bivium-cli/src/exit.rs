@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use bivium::{ErrorCode, PluginError};
+use bivium::ErrorCode;
 
+use crate::failure::Failure;
 use crate::limits;
 use crate::output::Output;
 
@@ -13,33 +14,6 @@ pub(crate) const DONE: u8 = 0;
 pub(crate) const FAILED: u8 = 1;
 /// The command line is wrong. Clap uses the same status.
 pub(crate) const USAGE: u8 = 2;
-
-/// Why a command failed.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// An error of the library or the plugin.
-    Plugin(PluginError),
-    /// The command line is wrong; says why, in one clause.
-    Usage(String),
-    /// The reader of standard output has closed it. This is no error, and there is nothing to report.
-    ReaderGone,
-}
-
-impl Failure {
-    /// Changes the error, if it is one.
-    pub(crate) fn map(self, change: impl FnOnce(PluginError) -> PluginError) -> Self {
-        match self {
-            Self::Plugin(error) => Self::Plugin(change(error)),
-            other => other,
-        }
-    }
-}
-
-impl From<PluginError> for Failure {
-    fn from(error: PluginError) -> Self {
-        Self::Plugin(error)
-    }
-}
 
 /// The exit status of an error, as the documentation promises it.
 pub(crate) fn status(code: ErrorCode) -> u8 {

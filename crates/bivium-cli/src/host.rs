@@ -13,9 +13,12 @@ use bivium::{
 use serde_json::Value;
 
 use crate::args::{Global, Named};
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::interrupt;
 use crate::output::Output;
+
+/// The one argument of a process that compiles a component.
+pub(crate) const COMPILER: &str = "compiler";
 
 /// A manager for one command.
 pub(crate) struct Host {
@@ -254,7 +257,7 @@ pub(crate) fn log_dir(global: &Global) -> Result<PathBuf> {
 /// How components are compiled, and where compiled code is stored. Components are not trusted, so each is compiled in a separate
 /// process.
 pub(crate) fn wasm(global: &Global) -> Result<WasmConfig> {
-    let config = WasmConfig::new().compiler(Compiler::this_program([crate::COMPILER])?);
+    let config = WasmConfig::new().compiler(Compiler::this_program([COMPILER])?);
     Ok(match &global.cache {
         Some(dir) => config.cache_dir(dir),
         None => config,

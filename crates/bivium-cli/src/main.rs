@@ -6,13 +6,16 @@
 mod advice;
 mod args;
 mod arguments;
+mod assignment;
 mod command_line;
 mod commands;
 mod exit;
+mod failure;
 mod host;
 mod interrupt;
 mod limits;
 mod output;
+mod property;
 mod secrets;
 mod settings;
 mod wanted;
@@ -26,8 +29,7 @@ use tokio::runtime::Builder;
 
 /// How long the program waits at its end for background work to stop.
 const BACKGROUND_WORK: Duration = Duration::from_millis(200);
-/// The one argument of a process that compiles a component.
-pub(crate) const COMPILER: &str = "compiler";
+
 /// The status of a Rust program that has panicked.
 const PANICKED: u8 = 101;
 
@@ -47,7 +49,7 @@ fn main() -> ExitCode {
 
 fn run(secrets: bivium::Result<Secrets>) -> ExitCode {
     // Internal: compiles one component for a host, which describes it on standard input.
-    if std::env::args_os().nth(1).is_some_and(|command| command == COMPILER) {
+    if std::env::args_os().nth(1).is_some_and(|command| command == host::COMPILER) {
         return bivium::compiler_main();
     }
     let mut cli = command_line::read();

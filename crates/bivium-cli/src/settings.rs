@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde_json::{Map, Value};
 
 use crate::advice::Text;
-use crate::arguments::{Assignment, Given};
+use crate::assignment::{Assignment, Given};
 
 /// One change of a configuration.
 #[derive(Debug, Clone, PartialEq)]

@@ -6,7 +6,7 @@
 use bivium::{ErrorCode, MethodInfo, PluginError, PluginManager};
 use serde_json::Value;
 
-use crate::commands::method_help::{forms, is_file, resolved};
+use crate::property::{forms, is_file, resolved};
 
 /// The form that is expected in place of the one that was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

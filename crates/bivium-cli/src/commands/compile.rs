@@ -7,7 +7,7 @@ use bivium::Call;
 use serde_json::json;
 
 use crate::args::{Compile, Global, Named};
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::host::Host;
 use crate::output::{Output, follow};
 

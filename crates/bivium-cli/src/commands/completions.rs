@@ -7,7 +7,7 @@ use clap::CommandFactory as _;
 
 use crate::args::{Cli, Completions};
 use crate::command_line;
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::output::Output;
 
 pub(super) fn completions(output: &Output, args: &Completions) -> Result<(), Failure> {

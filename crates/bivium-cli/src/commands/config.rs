@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::advice;
 use crate::args::{ConfigSet, ConfigUnset, Global, Named};
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::host::Host;
 use crate::output::Output;
 use crate::settings::{self, patch};

@@ -18,7 +18,8 @@ use tokio::time::timeout;
 
 use super::missing::missing;
 use crate::args::Global;
-use crate::exit::{DONE, FAILED, Failure};
+use crate::exit::{DONE, FAILED};
+use crate::failure::Failure;
 use crate::host::{Place, builder, check_named, search_paths, wasm};
 use crate::output::{Output, on_one_line};
 

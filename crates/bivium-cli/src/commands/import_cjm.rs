@@ -8,7 +8,7 @@ use bivium::{SearchPath, discover};
 use serde_json::json;
 
 use crate::args::ImportCjm;
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::output::{Output, Table, on_one_line};
 
 pub(super) fn import_cjm(output: &Output, args: &ImportCjm) -> Result<(), Failure> {

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::kept::{self, size};
 use super::method_help::{MethodHelp, parameters};
 use crate::args::{Global, Info};
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::host::Host;
 use crate::output::{Output, on_one_line};
 

@@ -11,7 +11,7 @@ use bivium::{
 use serde_json::{Value, json};
 
 use crate::args::{CacheClean, EnvClean, Global};
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::host::{search_paths, wasm};
 use crate::output::{Output, Table};
 

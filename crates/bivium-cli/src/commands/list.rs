@@ -6,7 +6,7 @@ use bivium::{FileKind, PluginError, PluginInfo, Shadowed};
 use serde_json::json;
 
 use crate::args::{Global, List};
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::host::{Host, search_paths};
 use crate::output::{Output, Table};
 

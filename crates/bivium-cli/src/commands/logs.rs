@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::args::{Global, Logs};
-use crate::exit::{DONE, Failure, status};
+use crate::exit::{DONE, status};
+use crate::failure::Failure;
 use crate::host::{Place, Target, log_dir, search_paths};
 use crate::interrupt;
 use crate::output::{Output, indented};

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::args::Global;
 use crate::output::on_one_line;
+use crate::property::{forms, is_file, resolved};
 
 /// MethodHelp deep an example value nests.
 const DEEPEST: usize = 6;
@@ -152,24 +153,6 @@ fn assignment(schema: &Value, name: &str, property: &Value) -> String {
         Value::String(text) => format!("{name}={text}"),
         other => format!("{name}:={other}"),
     }
-}
-
-/// Whether the value may be given as a file: a blob, or bytes.
-pub(crate) fn is_file(property: &Value) -> bool {
-    let own = property.pointer("/properties/$blob").is_some() || property.get("contentEncoding").is_some();
-    own || forms(property).iter().any(is_file)
-}
-
-/// The alternatives in a schema (`anyOf`, `oneOf`).
-pub(crate) fn forms(property: &Value) -> &[Value] {
-    let of = |key: &str| property.get(key).and_then(Value::as_array).map(Vec::as_slice);
-    of("anyOf").or_else(|| of("oneOf")).unwrap_or_default()
-}
-
-/// The schema that a `$ref` refers to, or the property itself.
-pub(crate) fn resolved<'a>(schema: &'a Value, property: &'a Value) -> &'a Value {
-    let leads = property.get("$ref").and_then(Value::as_str).and_then(|to| schema.pointer(to.strip_prefix('#')?));
-    leads.unwrap_or(property)
 }
 
 /// A type in words.

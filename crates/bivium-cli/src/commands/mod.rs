@@ -9,7 +9,7 @@ mod info;
 mod kept;
 mod list;
 mod logs;
-pub(crate) mod method_help;
+mod method_help;
 mod missing;
 mod pipeline;
 mod run;
@@ -18,7 +18,8 @@ mod switch;
 mod validate;
 
 use crate::args::{Cache, Cli, Command, Config, Env, Pipeline};
-use crate::exit::{DONE, Failure};
+use crate::exit::DONE;
+use crate::failure::Failure;
 use crate::output::Output;
 
 /// Runs the command of the command line.

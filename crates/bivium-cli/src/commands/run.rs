@@ -8,7 +8,7 @@ use tokio::task::block_in_place;
 use crate::advice::{self, Text};
 use crate::args::{Global, Run};
 use crate::arguments;
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::host::Host;
 use crate::output::{Output, ResultFiles, follow};
 use crate::settings::{self, patch};

@@ -7,7 +7,7 @@ use bivium::{InstanceStats, PluginManager};
 use serde_json::json;
 
 use crate::args::{Global, Named};
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::host::Host;
 use crate::output::{Output, Table};
 

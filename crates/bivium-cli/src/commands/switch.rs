@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::args::{Global, Named};
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::host::Host;
 use crate::output::Output;
 

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 
 use super::missing::missing;
 use crate::args::{Global, Validate};
-use crate::exit::{DONE, Failure, status};
+use crate::exit::{DONE, status};
+use crate::failure::Failure;
 use crate::host::{Place, builder};
 use crate::output::{Output, on_one_line, short};
 

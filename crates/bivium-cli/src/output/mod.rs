@@ -22,7 +22,7 @@ use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 
 use crate::args::{Format, Global};
-use crate::exit::Failure;
+use crate::failure::Failure;
 
 pub(crate) use logging::start as start_logging;
 pub(crate) use progress::{Bars, follow};

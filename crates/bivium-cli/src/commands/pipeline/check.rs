@@ -7,8 +7,9 @@ use bivium::{Call, ErrorCode, Inspection, MethodInfo, PluginError, Problem};
 use bivium_interface::{exact, nearest, reference_token};
 use serde_json::{Value, json};
 
+use super::find::find;
 use crate::args::{Global, NamedPipeline};
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::host::Host;
 use crate::output::{Output, short};
 use crate::wanted::Wanted;
@@ -17,7 +18,7 @@ use crate::wanted::Wanted;
 pub(in super::super) async fn check(global: &Global, output: &Output, named: &NamedPipeline) -> Result<(), Failure> {
     let file = &named.pipeline;
     let host = Host::open(global, output)?;
-    let draft = Draft::read(&super::find(&host, file)?)?;
+    let draft = Draft::read(&find(&host, file)?)?;
     let found = match draft.pipeline() {
         Some(pipeline) => missing(&host, pipeline).await,
         None => Vec::new(),

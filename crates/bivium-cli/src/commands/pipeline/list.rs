@@ -4,7 +4,7 @@ use bivium::pipeline::Pipeline;
 use serde_json::json;
 
 use crate::args::Global;
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::host::{Host, search_paths};
 use crate::output::{Output, Table, short};
 

@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
 use super::check::unfit_text;
+use super::find::read;
 use crate::args::{Global, PipelineRun};
 use crate::arguments;
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::host::Host;
 use crate::output::{Bars, Output, ResultFiles, Table, on_one_line};
 use crate::wanted;
@@ -17,7 +18,7 @@ use crate::wanted;
 pub(in super::super) async fn run(global: &Global, output: &Output, args: &PipelineRun) -> Result<(), Failure> {
     let inputs = arguments::named(&args.inputs)?;
     let host = Host::open(global, output)?;
-    let pipeline = super::read(&host, &args.pipeline.pipeline)?;
+    let pipeline = read(&host, &args.pipeline.pipeline)?;
     let mut result_files = ResultFiles::new(args.keep.out.as_deref(), args.keep.force)?;
     host.discover(global, output);
     let options = RunOptions::new().timeout(args.timeout.timeout).cancellation(host.stop.child_token());
