@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 
-from . import PROTOCOL, children, denials, errors, guard, settings
+from . import PROTOCOL, children, denials, errors, guard, late_logging, settings
 from .calls import the_calls
 from .channel import Channel
 from .control import Control
@@ -76,9 +76,7 @@ def prepare(fd: int, channel: Channel) -> tuple[Dispatcher, Control, int]:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
-    from . import logs
-
-    logs.install(channel, told.log_level)
+    late_logging.install(channel, told.log_level)
     # Last, so that it hides no module. A process that the plugin spawns imports the plugin's module, which may import bivium_worker.
     sys.path.append(os.path.dirname(os.path.dirname(errors.HERE)))
     plugin = load(told)
