@@ -6,7 +6,7 @@ the two.
 
 Two processes and two threads make a worker:
 
-* the *guard* (`guard.py`) is the process the host started. It forks the other one at once, and ends every process
+* the *guard* (`guard.py`, `watch.py`) is the process the host started. It forks the other one at once, and ends every process
   below it when the host is gone or the worker has ended;
 * the *worker* process runs the plugin's code on its main thread (`dispatcher.py`), and answers `/cancel`, `/progress`,
   `/health` and `/stats` on a second one (`control.py`).

@@ -20,11 +20,11 @@ def main() -> None:
     """Runs a worker to its end; never returns."""
     close_inherited()
     channel = claim_channel()
-    guard.fork(channel)
+    until_ready = guard.fork(channel)
     # From here on this is the worker process; the guard does not return from the line above.
     from .worker import run
 
-    sys.exit(run(channel))
+    sys.exit(run(channel, until_ready))
 
 
 def close_inherited() -> None:

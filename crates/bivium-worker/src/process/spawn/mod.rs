@@ -80,7 +80,7 @@ type Own = Box<dyn FnOnce(Started) -> Process + Send>;
 /// Who asks the kernel to signal the guard when the host ends, and to make it the parent of orphaned descendants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GuardSetup {
-    /// The guard itself, as `guard.py` does where it can.
+    /// The guard itself, as `watch.py` does where it can.
     ByGuard,
     /// The child, before its program runs.
     BeforeExec,
