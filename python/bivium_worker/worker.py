@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 
-from . import PROTOCOL, children, denials, errors, guard, late_logging, settings
+from . import PROTOCOL, children, errors, guard, late_logging, settings
 from .calls import the_calls
 from .channel import Channel
 from .control import Control
@@ -62,8 +62,11 @@ def prepare(fd: int, channel: Channel, until_ready: int) -> tuple[Dispatcher, Co
     bytes(LARGE_BLOCK)
     told = settings.read(fd)
     errors.hold(told.limits)
-    denials.hold(told.confined, told.private, told.lookups, told.grants)
     if told.confined:
+        # Imported only where it is needed: starting is to be quick.
+        from . import denials
+
+        denials.hold(True, told.private, told.lookups, told.grants)
         guard.protect_guard()
     # Not passed in the initial environment, which others may read in /proc/PID/environ.
     os.environ.update(told.secrets)

@@ -10,7 +10,7 @@ import unittest
 
 from worker_host import LINUX, PLUGINS, TOKEN, WORKER, Worker, WorkerCase, eventually
 
-OWN_MODULES = 31
+OWN_MODULES = 26
 """How many modules of its own a worker has imported when it is ready. Each takes about a quarter of a millisecond."""
 
 
