@@ -14,7 +14,7 @@ log or report progress is ended there: `Call.checkpoint`.)
 from __future__ import annotations
 
 import os
-import signal
+import _signal as signal
 import sys
 import threading
 import time

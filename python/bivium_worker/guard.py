@@ -16,7 +16,7 @@ Here is its fork; `watch` is what only the guard does, and imports.
 from __future__ import annotations
 
 import os
-import signal
+import _signal as signal
 
 
 def fork(channel: int) -> int:

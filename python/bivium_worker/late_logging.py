@@ -7,7 +7,7 @@ standard library, also if the plugin's directory has one with this name, as for 
 from __future__ import annotations
 
 import sys
-from importlib.machinery import PathFinder
+from _frozen_importlib_external import PathFinder
 
 from .channel import Channel
 from .errors import complain, name_of, text_of

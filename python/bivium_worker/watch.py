@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import select
-import signal
+import _signal as signal
 import sys
 import time
 
