@@ -1,6 +1,6 @@
 """Bivium's universal worker: one Python process that hosts one plugin object for a host program.
 
-The host starts it by path (`python DIR`), so nothing has to be installed where the plugin lives: the package uses
+The host starts it by path (`python DIR/__main__.py`), so nothing has to be installed where the plugin lives: the package uses
 the standard library alone and runs on Python 3.9 and later. `docs/worker-protocol.md` describes the messages between
 the two.
 
