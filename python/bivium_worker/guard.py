@@ -15,6 +15,7 @@ Here is its fork; `watch` is what only the guard does, and imports.
 
 from __future__ import annotations
 
+import gc
 import os
 import _signal as signal
 
@@ -46,6 +47,7 @@ def fork(channel: int) -> int:
         from . import watch
 
         is_subreaper = watch.set_up_signals()
+        gc.enable()
         # This closes `ready` as well.
         watch.close_others(channel, wake, waker)
         code = watch.watch(worker, host, channel, wake, terms, is_subreaper)

@@ -7,6 +7,7 @@ plugin's stdout and stderr. All other descriptors that were inherited are closed
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -18,6 +19,8 @@ HIGH_FD = 200
 
 def main() -> None:
     """Runs a worker to its end; never returns."""
+    # Until the plugin is imported: what is imported until then is no garbage.
+    gc.disable()
     close_inherited()
     channel = claim_channel()
     until_ready = guard.fork(channel)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import os
 import _signal as signal
 import socket
@@ -83,6 +84,7 @@ def prepare(fd: int, channel: Channel, until_ready: int) -> tuple[Dispatcher, Co
     # Last, so that it hides no module. A process that the plugin spawns imports the plugin's module, which may import bivium_worker.
     sys.path.append(os.path.dirname(os.path.dirname(errors.HERE)))
     guard.await_guard(until_ready)
+    gc.enable()
     plugin = load(told)
     sys.setswitchinterval(SWITCH_S)
     # Only once the plugin is loaded: if loading fails, no request is accepted or queued.
