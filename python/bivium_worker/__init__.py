@@ -1,12 +1,12 @@
 """Bivium's universal worker: one Python process that hosts one plugin object for a host program.
 
-The host starts it by path (`python DIR`), so nothing has to be installed where the plugin lives: the package uses
+The host starts it by path (`python DIR/__main__.py`), so nothing has to be installed where the plugin lives: the package uses
 the standard library alone and runs on Python 3.9 and later. `docs/worker-protocol.md` describes the messages between
 the two.
 
 Two processes and two threads make a worker:
 
-* the *guard* (`guard.py`) is the process the host started. It forks the other one at once, and ends every process
+* the *guard* (`guard.py`, `watch.py`) is the process the host started. It forks the other one at once, and ends every process
   below it when the host is gone or the worker has ended;
 * the *worker* process runs the plugin's code on its main thread (`dispatcher.py`), and answers `/cancel`, `/progress`,
   `/health` and `/stats` on a second one (`control.py`).

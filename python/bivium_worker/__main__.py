@@ -1,4 +1,7 @@
-"""The entry point of `python DIR`. It uses syntax that any Python can parse, so that a version that is too old can say so."""
+"""The entry point: the host runs this file. (For `python DIR`, Python would import more before it begins.)
+
+It uses syntax that any Python can parse, so that a version that is too old can say so.
+"""
 
 import os
 import sys
@@ -14,9 +17,13 @@ if __name__ == "__main__":
         )
         sys.exit(1)
 
-    # `python DIR` has put the package's own directory on the module path, where `settings` or `codec` would hide modules of
-    # the plugin with the same names. The directory above is needed for one import; then the package finds its own modules.
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    # Python has put the package's own directory on the module path (unless PYTHONSAFEPATH is set), where `settings` or `codec`
+    # would hide modules of the plugin with the same names. The directory above is needed for one import; then the package finds
+    # its own modules.
+    here = os.path.dirname(os.path.abspath(__file__))
+    if os.path.abspath(sys.path[0]) == here:
+        del sys.path[0]
+    sys.path.insert(0, os.path.dirname(here))
     from bivium_worker.start import main
 
     del sys.path[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from contextvars import ContextVar
+from _contextvars import ContextVar
 
 from .errors import WorkerError
 

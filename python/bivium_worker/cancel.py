@@ -13,8 +13,8 @@ log or report progress is ended there: `Call.checkpoint`.)
 
 from __future__ import annotations
 
-import logging
-import signal
+import os
+import _signal as signal
 import sys
 import threading
 import time
@@ -31,7 +31,7 @@ MAX_RETRY_S = 0.05
 SIGNAL_AGAIN_S = 0.25
 """After this time the signal is sent again if its handler has not run. A signal that arrives just before a system call begins
 does not interrupt it, and a long call into C should not be interrupted all the time."""
-SHIELDED = (HERE, logging.__file__)
+SHIELDED = (HERE, os.path.join(os.path.dirname(threading.__file__), "logging", "__init__.py"))
 LOOPS = ("asyncio", "selectors.py")
 
 

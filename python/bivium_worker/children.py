@@ -10,7 +10,7 @@ The hooks act only in children of the worker. In children of these there is noth
 from __future__ import annotations
 
 import os
-import signal
+import _signal as signal
 import sys
 import threading
 

@@ -8,7 +8,6 @@ use separate connections for calls and for control requests: otherwise a control
 
 from __future__ import annotations
 
-import heapq
 import json
 import os
 import select
@@ -74,7 +73,7 @@ class Control:
 
     def later(self, seconds: float, function) -> None:
         """Runs `function` on the control thread, `seconds` from now. May be called from any thread."""
-        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), function))
+        self._timers.append((time.monotonic() + seconds, next(self._order), function))
         try:
             os.write(self._waker, b"\0")
         except BlockingIOError:
@@ -125,13 +124,18 @@ class Control:
         due = [connection.deadline for connection in self._own.values() if connection.deadline is not None]
         due += [connection.drained for connection in self._own.values() if connection.drained is not None]
         if self._timers:
-            due.append(self._timers[0][0])
+            due.append(min(self._timers)[0])
         return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _expire(self) -> None:
         now = time.monotonic()
-        while self._timers and self._timers[0][0] <= now:
-            heapq.heappop(self._timers)[2]()
+        while self._timers:
+            # There are a few at most: no heap is needed, nor the module for it.
+            first = min(self._timers)
+            if first[0] > now:
+                break
+            self._timers.remove(first)
+            first[2]()
         for connection in list(self._own.values()):
             if connection.drained is not None and connection.drained <= now:
                 self.forget(connection)

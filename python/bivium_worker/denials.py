@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 
-from . import databases, grants, sockets
+from . import databases, errors, grants, sockets
 from .causes import causes, in_library, is_made
 from .error_fields import field, is_a, last_frame, number_of
 from .findings import ALL, Finding
@@ -29,6 +29,7 @@ def hold(confined: bool, private: list[str], lookups: bool, granted: list[dict])
     global _confined, _lookups, _is_watching
     _confined, _lookups = confined, lookups
     grants.hold(private, granted)
+    errors.explain_denials(own, behind)
     if confined and not _is_watching:
         _is_watching = True
         sys.addaudithook(databases.watch)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 
-from . import denials
 from .error_fields import field, frames, is_a, number_of, parts
 from .findings import Finding
 
@@ -69,10 +68,23 @@ class WorkerError(Exception):
 _limits: dict[str, int] = {}
 
 
+def _no_denial(_error: BaseException) -> None:
+    return None
+
+
+_own_denial = _denial_behind = _no_denial
+
+
 def hold(limits: dict[str, int]) -> None:
     """Notes the limits that the host holds this worker to, so that errors can name them."""
     global _limits
     _limits = limits
+
+
+def explain_denials(own, behind) -> None:
+    """Sets what explains errors to a confined plugin: `own` and `behind` of `denials`, which other workers do not import."""
+    global _own_denial, _denial_behind
+    _own_denial, _denial_behind = own, behind
 
 
 def unfit(what: str) -> WorkerError:
@@ -116,7 +128,7 @@ def add_help(found: dict, help: str | None, finding: Finding | None) -> None:
 
 def kind_of(error: BaseException) -> tuple[str, str | None, Finding | None]:
     """The code of an error that the plugin raised, what to do about it, and the finding if the plugin is confined."""
-    finding = denials.own(error)
+    finding = _own_denial(error)
     if finding:
         return "denied" if finding.is_denied else "plugin-failed", finding.help, finding
     if not GPU_FULL.isdisjoint(type.__dict__["__name__"].__get__(base) for base in type.__dict__["__mro__"].__get__(type(error))):
@@ -130,7 +142,7 @@ def kind_of(error: BaseException) -> tuple[str, str | None, Finding | None]:
     if name in FULL:
         limit = FULL[name]
         return "resource-exhausted", "limits.%s is %d" % (limit, _limits[limit]) if limit in _limits else None, None
-    found = denials.behind(error)
+    found = _denial_behind(error)
     if found is None:
         return "plugin-failed", None, None
     finding, cause = found

@@ -8,9 +8,7 @@ call's thread waits for its task. A plugin without coroutines has no loop.
 
 from __future__ import annotations
 
-import logging
 import threading
-import weakref
 
 from .calls import DONE, Call, current
 from .cancel import enter, enter_task
@@ -21,8 +19,6 @@ UNSEEN_S = 1.0
 
 FINISH_S = 1.0
 """How long tasks that still run may take to end when the worker ends."""
-
-log = logging.getLogger("bivium_worker")
 
 
 class Loops:
@@ -175,7 +171,9 @@ def done(task) -> None:
     """Called in the task's context when it has ended."""
     if task.cancelled() or not getattr(task, "_log_traceback", True):
         return
-    call, seen = current(), weakref.ref(task)
+    from weakref import ref
+
+    call, seen = current(), ref(task)
     del task
     if call is not None and call.state != DONE:
         # The call may wait for the task, and read its error soon.
@@ -196,6 +194,8 @@ def unseen(seen) -> None:
 
 def tell(error: BaseException) -> None:
     """Logs the error of a task that no call waits for."""
-    log.error("a background task failed", exc_info=error)
+    import logging
+
+    logging.getLogger("bivium_worker").error("a background task failed", exc_info=error)
     # The plugin may keep the task, and with its error all the task's variables.
     forget(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 
@@ -163,7 +162,7 @@ def load(settings: Settings) -> Plugin:
     """Imports the module and constructs the object."""
     sys.path[:0] = [directory for directory in settings.source if directory not in sys.path]
     try:
-        module = importlib.import_module(settings.module)
+        module = imported(settings.module)
     except ModuleNotFoundError as error:
         missing = error.name or ""
         if settings.module == missing or settings.module.startswith(missing + "."):
@@ -199,8 +198,14 @@ def load(settings: Settings) -> Plugin:
     for family, (setting, packages) in FAMILIES.items():
         if settings.of(setting) is not None or root_of(kind, packages) is not None:
             # Imported only where it is needed: starting is to be quick.
-            return importlib.import_module("." + family, __package__).load(target, settings)
+            return imported(__package__ + "." + family).load(target, settings)
     return Plugin(target, settings.name, settings.version)
+
+
+def imported(name: str):
+    """The module of this full name, as `importlib.import_module` gives it; `importlib` itself takes long to import."""
+    __import__(name)
+    return sys.modules[name]
 
 
 def function(module, settings: Settings):

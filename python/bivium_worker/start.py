@@ -7,6 +7,7 @@ plugin's stdout and stderr. All other descriptors that were inherited are closed
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -18,13 +19,15 @@ HIGH_FD = 200
 
 def main() -> None:
     """Runs a worker to its end; never returns."""
+    # Until the plugin is imported: what is imported until then is no garbage.
+    gc.disable()
     close_inherited()
     channel = claim_channel()
-    guard.fork(channel)
+    until_ready = guard.fork(channel)
     # From here on this is the worker process; the guard does not return from the line above.
     from .worker import run
 
-    sys.exit(run(channel))
+    sys.exit(run(channel, until_ready))
 
 
 def close_inherited() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import os
-import signal
+import _signal as signal
 import socket
 import sys
 
-from . import PROTOCOL, children, denials, errors, guard, settings
+from . import PROTOCOL, children, errors, guard, late_logging, settings
 from .calls import the_calls
 from .channel import Channel
 from .control import Control
@@ -25,13 +26,13 @@ SWITCH_S = 0.001
 signal). While the plugin runs a busy loop, each waits this long: with the default of 5 ms a cancel would take 15 ms."""
 
 
-def run(fd: int) -> int:
+def run(fd: int, until_ready: int) -> int:
     """Runs the worker until it ends; returns its exit status."""
     children.install()
     channel = Channel(fd)
     children.undo(channel.close_in_child)
     try:
-        dispatcher, control, port = prepare(fd, channel)
+        dispatcher, control, port = prepare(fd, channel, until_ready)
     except BaseException as error:  # whatever it is, the host has to hear of it
         if children.is_child():
             children.end(error)
@@ -55,15 +56,18 @@ def run(fd: int) -> int:
     return 0
 
 
-def prepare(fd: int, channel: Channel) -> tuple[Dispatcher, Control, int]:
+def prepare(fd: int, channel: Channel, until_ready: int) -> tuple[Dispatcher, Control, int]:
     """Everything before the handshake that may fail."""
     # When the first large block is freed, glibc decides how much free memory to keep: twice the block's size. Otherwise it would
     # return memory to the kernel after each longer call, and ask for it again, page by page.
     bytes(LARGE_BLOCK)
     told = settings.read(fd)
     errors.hold(told.limits)
-    denials.hold(told.confined, told.private, told.lookups, told.grants)
     if told.confined:
+        # Imported only where it is needed: starting is to be quick.
+        from . import denials
+
+        denials.hold(True, told.private, told.lookups, told.grants)
         guard.protect_guard()
     # Not passed in the initial environment, which others may read in /proc/PID/environ.
     os.environ.update(told.secrets)
@@ -76,11 +80,11 @@ def prepare(fd: int, channel: Channel) -> tuple[Dispatcher, Control, int]:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
-    from . import logs
-
-    logs.install(channel, told.log_level)
+    late_logging.install(channel, told.log_level)
     # Last, so that it hides no module. A process that the plugin spawns imports the plugin's module, which may import bivium_worker.
     sys.path.append(os.path.dirname(os.path.dirname(errors.HERE)))
+    guard.await_guard(until_ready)
+    gc.enable()
     plugin = load(told)
     sys.setswitchinterval(SWITCH_S)
     # Only once the plugin is loaded: if loading fails, no request is accepted or queued.

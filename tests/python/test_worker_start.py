@@ -10,6 +10,9 @@ import unittest
 
 from worker_host import LINUX, PLUGINS, TOKEN, WORKER, Worker, WorkerCase, eventually
 
+OWN_MODULES = 26
+"""How many modules of its own a worker has imported when it is ready. Each takes about a quarter of a millisecond."""
+
 
 class Start(WorkerCase):
     cls = ""
@@ -249,6 +252,89 @@ class Start(WorkerCase):
         worker = self.start(log_level="debug")
         worker.result("say")
         self.assertEqual([worker.next_event()["level"], worker.next_event()["level"]], ["warning", "debug"])
+
+
+class Imports(WorkerCase):
+    """What a worker imports before it is ready: nearly all of its start is that."""
+
+    cls = ""
+    settings: dict = {}
+
+    def run_plugin(self, text, **settings):
+        directory = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, directory)
+        with open(os.path.join(directory, "small.py"), "w") as file:
+            file.write(text)
+        return self.start("Small", "small", source=[directory], **settings)
+
+    def test_a_small_plugin_starts_with_few_modules(self):
+        worker = self.run_plugin(
+            "import sys\nfound = sorted(sys.modules)\nclass Small:\n    def execute(self):\n        return found\n"
+        )
+        found = set(worker.result())
+        # These take long to import, and many plugins need none of them.
+        slow = {"asyncio", "ctypes", "inspect", "logging", "tempfile", "traceback", "typing", "urllib"}
+        # Those of the machine's `sitecustomize` and of `.pth` files are there in any case.
+        bare = subprocess.run(
+            [sys.executable, "-c", "import sys; print(*sys.modules)"], stdout=subprocess.PIPE, check=True, text=True
+        )
+        self.assertEqual(found & slow - set(bare.stdout.split()), set())
+        own = sorted(name for name in found if name.startswith("bivium_worker."))
+        self.assertLessEqual(len(own), OWN_MODULES, own)
+
+    def test_records_are_sent_when_logging_is_imported_by_a_call(self):
+        worker = self.run_plugin(
+            "import sys\n"
+            "class Small:\n"
+            "    def execute(self):\n"
+            "        before = 'logging' in sys.modules\n"
+            "        import logging.handlers, importlib.util\n"
+            "        logging.basicConfig(level=logging.ERROR)\n"
+            "        log = logging.getLogger('late')\n"
+            "        log.debug('too low'); log.info('sent')\n"
+            "        names = [type(finder).__name__ for finder in sys.meta_path]\n"
+            "        return [before, len(logging.root.handlers), 'Finder' in names, logging.__loader__.get_source('logging') != '']\n",
+            log_level="info",
+        )
+        self.assertEqual(worker.result(), [False, 1, False, True])
+        event = worker.next_event()
+        self.assertEqual((event["event"], event["level"], event["logger"]), ("log", "info", "late"))
+        self.assertEqual(event["message"], "sent")
+        self.assertTrue(event["call"].startswith("call-"))
+
+    def test_an_import_of_logging_that_fails_is_tried_again(self):
+        worker = self.run_plugin(
+            "import builtins, importlib.util, sys\n"
+            "class Small:\n"
+            "    def execute(self):\n"
+            "        importlib.util.find_spec('logging')\n"
+            "        plain = builtins.__import__\n"
+            "        def refuse(name, *rest):\n"
+            "            if name == 'weakref':\n"
+            "                raise MemoryError\n"
+            "            return plain(name, *rest)\n"
+            "        builtins.__import__ = refuse\n"
+            "        try:\n"
+            "            import logging\n"
+            "            return 'imported'\n"
+            "        except MemoryError:\n"
+            "            pass\n"
+            "        finally:\n"
+            "            builtins.__import__ = plain\n"
+            "        import logging\n"
+            "        logging.warning('sent')\n"
+        )
+        self.assertIsNone(worker.result())
+        self.assertEqual(worker.next_event()["message"], "sent")
+
+    def test_a_module_of_the_plugin_does_not_replace_logging(self):
+        directory = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, directory)
+        with open(os.path.join(directory, "logging.py"), "w") as file:
+            file.write("raise RuntimeError('not this one')\n")
+        worker = self.start("Echo", "sample", source=[PLUGINS, directory][::-1])
+        worker.result("say")
+        self.assertEqual(worker.next_event()["message"], "logged 7")
 
 
 class End(WorkerCase):

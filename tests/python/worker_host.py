@@ -93,7 +93,7 @@ class Worker:
         ours, theirs = socket.socketpair()
         self.channel = ours
         self.process = subprocess.Popen(
-            [sys.executable, WORKER],
+            [sys.executable, os.path.join(WORKER, "__main__.py")],
             stdin=theirs,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -63,7 +63,7 @@ impl Bare {
         let (mut channel, worker_end) = UnixStream::pair()?;
         let child = self
             .interpreter()
-            .arg(&self.package)
+            .arg(self.package.join("__main__.py"))
             .stdin(Stdio::from(OwnedFd::from(worker_end)))
             .stdout(Stdio::null())
             .spawn()

@@ -197,7 +197,7 @@ impl WorkerFactory {
         let end_on_drop = EndOnDrop(Arc::clone(&guard_channel));
         let program = Program {
             path: self.python.path.clone(),
-            argument: self.package.path.clone(),
+            argument: self.package.path.join("__main__.py"),
             variables,
             stdin: worker_end.into(),
         };

@@ -23,9 +23,9 @@ macro_rules! files {
 const FILES: &[(&str, &str)] = files! {
     "__init__.py" "__main__.py" "arguments.py" "arrays.py" "asking.py" "blobs.py" "calls.py" "cancel.py" "causes.py"
     "channel.py" "children.py" "cjm.py" "codec.py" "control.py" "conversion.py" "databases.py" "denials.py" "descendants.py" "dispatcher.py"
-    "docstrings.py" "error_fields.py" "errors.py" "executor.py" "findings.py" "grants.py" "guard.py" "listener.py" "logs.py"
+    "docstrings.py" "error_fields.py" "errors.py" "executor.py" "findings.py" "grants.py" "guard.py" "late_logging.py" "listener.py" "logs.py"
     "loops.py" "methods.py" "plugin.py" "poller.py" "replies.py" "settings.py" "signatures.py" "sockets.py" "spill.py" "start.py"
-    "types_within.py" "values.py" "wire.py" "worker.py"
+    "types_within.py" "values.py" "watch.py" "wire.py" "worker.py"
 };
 
 /// The directory of the worker's files, which Python runs.
