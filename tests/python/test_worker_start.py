@@ -273,7 +273,7 @@ class Imports(WorkerCase):
         )
         found = set(worker.result())
         # These take long to import, and many plugins need none of them.
-        slow = {"asyncio", "contextlib", "ctypes", "heapq", "importlib.util", "inspect", "logging", "runpy", "signal", "socket"}
+        slow = {"asyncio", "contextlib", "ctypes", "importlib.util", "inspect", "logging", "runpy", "signal", "socket"}
         slow |= {"tempfile", "traceback", "typing", "urllib"}
         # Those of the machine's `sitecustomize` and of `.pth` files are there in any case.
         bare = subprocess.run(
