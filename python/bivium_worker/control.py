@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import select
-import socket
+import _socket as socket
 import sys
 import threading
 import time

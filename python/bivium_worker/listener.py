@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import select
-import socket
+# Not `socket`, which takes longer to import than half of the worker's own modules, and makes classes in Python on top.
+import _socket as socket
 
 from .children import LOCK
 from .errors import complain
@@ -44,7 +45,7 @@ class Listener:
         try:
             # `accept` and `enter` together, so that no forked process inherits a descriptor that is not recorded yet.
             with LOCK:
-                enter(self._socket.accept()[0])
+                enter(socket.socket(fileno=self._socket._accept()[0]))
             return True
         except BlockingIOError:
             return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import select
-import socket
+import _socket as socket
 import threading
 import time
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import socket
+import _socket as socket
 from array import array
 
 from . import PROTOCOL
@@ -83,7 +83,8 @@ def read(channel: int) -> Settings:
     """Reads the host's line, and the listening socket that may come with it. The host sends nothing else on the channel."""
     line = b""
     listeners = array("i")
-    with socket.socket(fileno=os.dup(channel)) as incoming:
+    incoming = socket.socket(fileno=os.dup(channel))
+    try:
         while not line.endswith(b"\n"):
             piece, ancillary, _, _ = incoming.recvmsg(65536, socket.CMSG_SPACE(listeners.itemsize), CLOSE_ON_EXEC)
             if not piece or len(line) > MAX_LINE:
@@ -92,6 +93,8 @@ def read(channel: int) -> Settings:
             for level, kind, data in ancillary:
                 if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                     listeners.frombytes(data[: len(data) - len(data) % listeners.itemsize])
+    finally:
+        incoming.close()
     try:
         given = json.loads(line)
     except ValueError as error:

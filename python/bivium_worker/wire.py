@@ -8,7 +8,7 @@ and refuses everything else, so that no request can be parsed in two ways.
 from __future__ import annotations
 
 import re
-import socket
+import _socket as socket
 import time
 
 # `hmac.compare_digest` is this very function, behind an import of OpenSSL.

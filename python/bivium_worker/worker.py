@@ -6,7 +6,7 @@ import faulthandler
 import gc
 import os
 import _signal as signal
-import socket
+import _socket as socket
 import sys
 
 from . import PROTOCOL, children, errors, guard, late_logging, settings
@@ -105,7 +105,7 @@ def listening(given: int | None) -> socket.socket:
     """The socket that the host handed over, or a new one, which does not listen yet."""
     if given is not None:
         listener = socket.socket(fileno=given)
-        listener.set_inheritable(False)
+        os.set_inheritable(given, False)
         return listener
     # A plain socket: the servers of the standard library look up the host's full name by DNS.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)

@@ -273,7 +273,8 @@ class Imports(WorkerCase):
         )
         found = set(worker.result())
         # These take long to import, and many plugins need none of them.
-        slow = {"asyncio", "ctypes", "inspect", "logging", "tempfile", "traceback", "typing", "urllib"}
+        slow = {"asyncio", "contextlib", "ctypes", "importlib.util", "inspect", "logging", "runpy", "signal", "socket"}
+        slow |= {"tempfile", "traceback", "typing", "urllib"}
         # Those of the machine's `sitecustomize` and of `.pth` files are there in any case.
         bare = subprocess.run(
             [sys.executable, "-c", "import sys; print(*sys.modules)"], stdout=subprocess.PIPE, check=True, text=True
