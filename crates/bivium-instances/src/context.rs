@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bivium_interface::{Granted, LogLevel};
 use bivium_records::{Auditor, PluginLog, Secrets};
 
-use crate::Protected;
+use crate::{DeviceAccess, Protected};
 
 /// What a host gives to one plugin. Cheap to clone.
 #[derive(Clone)]
@@ -20,6 +20,8 @@ pub struct PluginContext {
     pub secrets: Secrets,
     /// Directories that it must not reach, whatever it is granted.
     pub protected: Protected,
+    /// Where its instances are placed, if they need GPUs and the host's scheduler places them.
+    pub devices: Option<DeviceAccess>,
     /// The lowest level of log records that the plugin should write; `None` leaves it to the runtime.
     pub log_level: Option<LogLevel>,
 }
@@ -35,6 +37,7 @@ impl PluginContext {
             granted: Arc::new(granted),
             secrets: Secrets::default(),
             protected: Protected::default(),
+            devices: None,
             log_level: None,
         }
     }

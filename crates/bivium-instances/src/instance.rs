@@ -7,6 +7,7 @@ use bivium_interface::{Call, InstanceStats, MethodInfo, Payload, PayloadStream, 
 use serde_json::Value;
 
 use crate::capacity::Capacity;
+use crate::devices::{DeviceAccess, Placement};
 use crate::limits::PoolLimits;
 
 /// One live copy of a plugin: a component's store or a worker process.
@@ -84,6 +85,12 @@ pub trait InstanceFactory: Send + Sync + 'static {
         true
     }
 
-    /// Makes one instance, without a configuration; waits for capacity first. Dropping the future leaves nothing behind.
-    async fn create(&self) -> Result<Self::Instance>;
+    /// Where its instances are placed, if they need GPUs.
+    fn devices(&self) -> Option<&DeviceAccess> {
+        None
+    }
+
+    /// Makes one instance, without a configuration; waits for capacity first. Dropping the future leaves nothing behind. The instance
+    /// keeps `placement` until it has ended; it is empty without [`devices`](Self::devices).
+    async fn create(&self, placement: Placement) -> Result<Self::Instance>;
 }

@@ -9,7 +9,7 @@
 //! ```
 //! use std::sync::Arc;
 //!
-//! use bivium_instances::{Instance, InstanceFactory, PoolLimits, PooledPlugin};
+//! use bivium_instances::{Instance, InstanceFactory, Placement, PoolLimits, PooledPlugin};
 //! use bivium_interface::{
 //!     Call, InstanceStats, MethodInfo, Payload, PayloadStream, PluginInterface, Result, async_trait,
 //! };
@@ -40,7 +40,7 @@
 //!     fn name(&self) -> &str { "numbers" }
 //!     fn version(&self) -> &str { "1.0.0" }
 //!     fn limits(&self) -> PoolLimits { PoolLimits { instances: 2, ..PoolLimits::default() } }
-//!     async fn create(&self) -> Result<Number> { Ok(Number(7)) }
+//!     async fn create(&self, _placement: Placement) -> Result<Number> { Ok(Number(7)) }
 //! }
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -53,6 +53,7 @@
 
 mod capacity;
 mod context;
+mod devices;
 pub mod document;
 mod drain;
 mod instance;
@@ -68,6 +69,9 @@ mod slots;
 
 pub use capacity::{Capacity, Reservation};
 pub use context::PluginContext;
+pub use devices::{
+    DeviceAccess, DeviceNeed, DeviceRequest, Devices, InstanceUse, PlacedGpu, PlacedInstances, Placement,
+};
 pub use drain::{DRAIN_TIME, drain};
 pub use instance::{Instance, InstanceFactory};
 pub use limits::{Idle, PoolLimits};

@@ -6,10 +6,12 @@ use std::time::Duration;
 use bivium_interface::{ErrorCode, PluginError, Stats};
 use futures_util::future::{BoxFuture, Shared};
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::capacity::TURN;
+use crate::devices::InstanceUse;
 use crate::instance::Instance;
 use crate::limits::{Idle, PoolLimits};
 use crate::recent::Recent;
@@ -100,6 +102,8 @@ pub(crate) struct Slot<I: Instance> {
     pub(crate) generation: u64,
     /// How many calls use it or wait for it.
     held: u32,
+    /// Whether it gets no further call and ends after those that it has.
+    ends: bool,
     /// When its start began; after the start, when it was last used.
     since: Instant,
     start: Duration,
@@ -113,6 +117,7 @@ enum Phase<I: Instance> {
     Starting {
         started: Started<I>,
         task: Option<AbortOnDrop>,
+        waits: watch::Receiver<String>,
     },
     Ready(Arc<I>),
     /// Being stopped because it was idle. It counts as one of the pool's until it has ended.
@@ -132,7 +137,8 @@ impl Drop for AbortOnDrop {
 pub(crate) enum Next<I: Instance> {
     Take(u64, Arc<I>),
     /// Wait for an instance that is being started; the call is counted in its slot.
-    Await(u64, Started<I>),
+    /// What the start waits for can be watched.
+    Await(u64, Started<I>, watch::Receiver<String>),
     /// Look again at that time, or when something has changed.
     Later(Instant),
     /// Look again when something has changed.
@@ -214,15 +220,19 @@ impl<I: Instance> Slots<I> {
 
     /// What a call should do now. Counts the call in a slot if there is one for it; `start` begins a start for a slot of that id if
     /// one is needed.
-    pub(crate) fn next(&mut self, now: Instant, start: impl FnOnce(u64, Option<Arc<Value>>) -> Started<I>) -> Next<I> {
+    pub(crate) fn next(
+        &mut self,
+        now: Instant,
+        start: impl FnOnce(u64, Option<Arc<Value>>, watch::Sender<String>) -> Started<I>,
+    ) -> Next<I> {
         if let Some((id, instance)) = self.take() {
             return Next::Take(id, instance);
         }
         let per_instance = self.limits.calls_per_instance;
         for slot in self.list.iter_mut().filter(|slot| slot.held < per_instance) {
-            if let Phase::Starting { started, .. } = &slot.phase {
+            if let Phase::Starting { started, waits, .. } = &slot.phase {
                 slot.held += 1;
-                return Next::Await(slot.id, started.clone());
+                return Next::Await(slot.id, started.clone(), waits.clone());
             }
         }
         // A dead instance is not counted, although its calls have not given it back yet.
@@ -235,15 +245,17 @@ impl<I: Instance> Slots<I> {
         }
         match self.restarts.may_start(now, self.starting() > 0) {
             StartDecision::Now => {
-                self.next_id += 1;
-                let (id, started) = (self.next_id, start(self.next_id, self.config.clone()));
-                let phase = Phase::Starting { started: started.clone(), task: None };
+                let (tell, waits) = watch::channel(String::new());
+                let id = self.new_id();
+                let started = start(id, self.config.clone(), tell);
+                let phase = Phase::Starting { started: started.clone(), task: None, waits: waits.clone() };
                 let generation = self.restarts.generation();
                 if let Some(recent) = self.recent.of_this_thread() {
                     *recent = self.list.len();
                 }
-                self.list.push(Slot { id, generation, held: 1, since: now, start: Duration::ZERO, made: now, phase });
-                Next::Await(id, started)
+                let start = Duration::ZERO;
+                self.list.push(Slot { id, generation, held: 1, ends: false, since: now, start, made: now, phase });
+                Next::Await(id, started, waits)
             }
             StartDecision::At(then) => Next::Later(then),
             StartDecision::AfterTheOther => Next::Wait,
@@ -253,25 +265,31 @@ impl<I: Instance> Slots<I> {
         }
     }
 
-    /// Adds an instance that no call waits for.
-    pub(crate) fn add(&mut self, instance: Arc<I>, begun: Instant, now: Instant) {
+    /// The id for a slot that will be added.
+    pub(crate) fn new_id(&mut self) -> u64 {
         self.next_id += 1;
+        self.next_id
+    }
+
+    /// Adds an instance that no call waits for.
+    pub(crate) fn add(&mut self, id: u64, instance: Arc<I>, start: Duration, now: Instant) {
         self.list.push(Slot {
-            id: self.next_id,
+            id,
             generation: self.restarts.generation(),
             held: 0,
+            ends: false,
             since: now,
-            start: now.saturating_duration_since(begun),
+            start,
             made: now,
             phase: Phase::Ready(instance),
         });
     }
 
     /// The start of that slot has made its instance. False if the slot is gone.
-    pub(crate) fn ready(&mut self, id: u64, instance: &Arc<I>, now: Instant) -> bool {
+    pub(crate) fn ready(&mut self, id: u64, instance: &Arc<I>, start: Duration, now: Instant) -> bool {
         match self.find(id) {
             Some(slot) => {
-                slot.start = now.saturating_duration_since(slot.since);
+                slot.start = start;
                 slot.since = now;
                 slot.made = now;
                 slot.phase = Phase::Ready(Arc::clone(instance));
@@ -284,7 +302,7 @@ impl<I: Instance> Slots<I> {
     /// Lets a task go on with a start whose call has found another instance.
     pub(crate) fn keep(&mut self, id: u64, drive: impl FnOnce(Started<I>) -> AbortOnDrop) {
         if let Some(slot) = self.find(id)
-            && let Phase::Starting { started, task: task @ None } = &mut slot.phase
+            && let Phase::Starting { started, task: task @ None, .. } = &mut slot.phase
         {
             *task = Some(drive(started.clone()));
         }
@@ -302,7 +320,7 @@ impl<I: Instance> Slots<I> {
                 let alive = instance.is_alive();
                 let turn_over = now.saturating_duration_since(slot.made) >= TURN;
                 let ends_for_others =
-                    matches!(demand, Demand::Now) || (matches!(demand, Demand::AfterTurn) && turn_over);
+                    slot.ends || matches!(demand, Demand::Now) || (matches!(demand, Demand::AfterTurn) && turn_over);
                 let stays = !unheld || (alive && !single_use && !closed && !ends_for_others);
                 let ended = (!stays).then(|| Arc::clone(instance));
                 slot.since = now;
@@ -423,6 +441,41 @@ impl<I: Instance> Slots<I> {
         }
     }
 
+    /// What the instance of a slot does. `is_wanted` says whether calls wait.
+    pub(crate) fn use_of(&mut self, id: u64, is_wanted: bool) -> Option<InstanceUse> {
+        let slot = self.find(id)?;
+        Some(match &slot.phase {
+            Phase::Starting { .. } => InstanceUse::Starting,
+            Phase::Ready(instance) if !slot.ends && instance.is_alive() => InstanceUse::Ready {
+                since: slot.made,
+                start: slot.start,
+                used: slot.since,
+                running: slot.held,
+                is_wanted,
+            },
+            Phase::Ready(_) | Phase::Closing(_) => InstanceUse::Ending,
+        })
+    }
+
+    /// The instance of a slot.
+    pub(crate) fn instance(&mut self, id: u64) -> Option<Arc<I>> {
+        self.find(id)?.instance().map(Arc::clone)
+    }
+
+    /// Lets an instance end: returns it if it is idle; otherwise it ends after its calls.
+    pub(crate) fn end(&mut self, id: u64) -> Option<Arc<I>> {
+        let slot = self.find(id)?;
+        let Phase::Ready(instance) = &slot.phase else { return None };
+        if slot.held > 0 {
+            slot.ends = true;
+            return None;
+        }
+        let instance = Arc::clone(instance);
+        slot.phase = Phase::Closing(Arc::clone(&instance));
+        self.idle_stops += 1;
+        Some(instance)
+    }
+
     fn longest_idle(&mut self) -> Option<&mut Slot<I>> {
         self.list.iter_mut().filter(|slot| slot.held == 0 && slot.is_live()).min_by_key(|slot| slot.since)
     }
@@ -479,7 +532,7 @@ pub(crate) struct Known<I> {
 impl<I: Instance> Slot<I> {
     fn take(&mut self, per_instance: u32) -> Option<(u64, Arc<I>)> {
         match &self.phase {
-            Phase::Ready(instance) if self.held < per_instance && instance.is_alive() => {
+            Phase::Ready(instance) if self.held < per_instance && !self.ends && instance.is_alive() => {
                 self.held += 1;
                 Some((self.id, Arc::clone(instance)))
             }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bivium_exchange::Exchange;
 use bivium_instances::document::blocking;
-use bivium_instances::{Capacity, Idle, InstanceFactory, PluginContext, PoolLimits, RestartPolicy};
+use bivium_instances::{
+    Capacity, DeviceAccess, Idle, InstanceFactory, Placement, PluginContext, PoolLimits, RestartPolicy,
+};
 use bivium_interface::manifest::{Isolation, WasmPlugin};
 use bivium_interface::{ErrorCode, Manifest, PluginError, Result};
 use bivium_records::PluginLog;
@@ -147,7 +149,11 @@ impl InstanceFactory for ComponentFactory {
         error.code() != ErrorCode::ResourceExhausted
     }
 
-    async fn create(&self) -> Result<ComponentInstance> {
+    fn devices(&self) -> Option<&DeviceAccess> {
+        self.context.devices.as_ref()
+    }
+
+    async fn create(&self, placement: Placement) -> Result<ComponentInstance> {
         let reservation = self.engine.capacity().reserve(&self.needs).await;
         let id = self.instances.fetch_add(1, Ordering::Relaxed) + 1;
         let memory = MemoryGauge::default();
@@ -175,7 +181,7 @@ impl InstanceFactory for ComponentFactory {
             .map_err(|error| trap::explain(&error, store.data()))?
             .map_err(|error| refusal::wrong_type(&error))?;
         let schema = Arc::clone(&self.schema);
-        Ok(ComponentInstance::new(id, store, guest, reservation, self.limits, memory, schema))
+        Ok(ComponentInstance::new(id, store, guest, (reservation, placement), self.limits, memory, schema))
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bivium_exchange::{Area, Exchange};
 use bivium_instances::document::DocumentLimits;
-use bivium_instances::{Idle, InstanceFactory, PluginContext, PoolLimits, RestartPolicy};
+use bivium_instances::{DeviceAccess, Idle, InstanceFactory, Placement, PluginContext, PoolLimits, RestartPolicy};
 use bivium_interface::manifest::{PythonKind, PythonObject};
 use bivium_interface::{ErrorCode, LogLevel, LogSource, PluginError, Result};
 use bivium_records::InstanceLog;
@@ -31,7 +31,7 @@ use crate::child::Program;
 use crate::confinement::{Confinement, Group, audit};
 use crate::cures::Cures;
 use crate::environment::embedded::Package;
-use crate::environment::variables::variables;
+use crate::environment::variables::{show_gpus, variables};
 use crate::environment::{self, Interpreter};
 use crate::extra::{WorkerExtension, WorkerExtras};
 use crate::low_memory::name_memory_limit;
@@ -105,11 +105,16 @@ impl InstanceFactory for WorkerFactory {
         }
     }
 
-    async fn create(&self) -> Result<Worker> {
-        match self.start_in_time().await {
+    fn devices(&self) -> Option<&DeviceAccess> {
+        self.context.devices.as_ref()
+    }
+
+    async fn create(&self, placement: Placement) -> Result<Worker> {
+        let placement = Arc::new(placement);
+        match self.start_in_time(&placement).await {
             // Python itself may not have started.
             Err(error) if [ErrorCode::Unavailable, ErrorCode::Crashed].contains(&error.code()) => {
-                if self.repair().await? { self.start_in_time().await } else { Err(error) }
+                if self.repair().await? { self.start_in_time(&placement).await } else { Err(error) }
             }
             started => started,
         }
@@ -117,9 +122,9 @@ impl InstanceFactory for WorkerFactory {
 }
 
 impl WorkerFactory {
-    async fn start_in_time(&self) -> Result<Worker> {
+    async fn start_in_time(&self, placement: &Arc<Placement>) -> Result<Worker> {
         let start = Duration::from_secs(self.manifest.python.start_s);
-        match tokio::time::timeout(start, self.start()).await {
+        match tokio::time::timeout(start, self.start(placement)).await {
             Ok(started) => started.map_err(|error| name_memory_limit(error, &self.context.granted.limits)),
             Err(_) => {
                 let message = format!("the worker was not ready after {} s", start.as_secs());
@@ -156,7 +161,7 @@ impl WorkerFactory {
         u32::try_from(self.context.granted.limits.log_records.unwrap_or(LOG_RECORDS)).unwrap_or(u32::MAX)
     }
 
-    async fn start(&self) -> Result<Worker> {
+    async fn start(&self, placement: &Arc<Placement>) -> Result<Worker> {
         let failed = |error: std::io::Error| {
             PluginError::unavailable(format!("cannot start {}: {error}", self.python.path.display()))
         };
@@ -175,6 +180,7 @@ impl WorkerFactory {
         let granted = &self.context.granted;
         let mut variables =
             variables(&self.manifest, granted, &self.python.path, area.path(), &mark, host.clone().into_iter());
+        show_gpus(&mut variables, placement.gpus());
         let extension = self.extension.as_ref();
         let extras = extension.map(|extension| extension.prepare(&mut variables, &host, &self.context));
         let extras = extras.transpose()?.unwrap_or_default();
@@ -186,7 +192,7 @@ impl WorkerFactory {
         let confined = self.confinement.is_confined();
         let window = confined.then(|| self.exchange.window(&self.manifest.name)).transpose()?.map(Arc::new);
         let windows = window.iter().flat_map(|window| window.directories());
-        let mut sandbox = self.confinement.sandbox(&mark, &area, &lasting, windows)?;
+        let mut sandbox = self.confinement.sandbox(&mark, &area, &lasting, windows, placement.gpus())?;
         let settings = self.settings(&area, &token, &sandbox.private(), &extras)?;
 
         let (host_end, worker_end) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
@@ -217,7 +223,7 @@ impl WorkerFactory {
         let cures = Some(Arc::clone(&self.cures));
         let denials = Denials { audit: self.context.audit.clone(), guard: u64::from(guard), confined, cures };
         let events = tokio::spawn(listen(reading, handshake, Arc::clone(&log), denials.clone()));
-        let cleanup = Cleanup { kills, group, cache: self.cache.clone() };
+        let cleanup = Cleanup { kills, group, cache: self.cache.clone(), placement: Arc::clone(placement) };
         watch(process, events, Arc::clone(&state), Arc::clone(&log), Arc::clone(&area), cleanup).map_err(failed)?;
         // Before it gets anything: the settings contain the secrets.
         audit(&self.context, u64::from(guard))?;
@@ -336,6 +342,8 @@ struct Cleanup {
     kills: KillCount,
     group: Option<Arc<Group>>,
     cache: Option<Arc<Kept>>,
+    /// Its GPUs, which others may use when no process of it is left.
+    placement: Arc<Placement>,
 }
 
 /// Starts the task that lives as long as the process: it reads its output, and cleans up when it has ended.
@@ -386,7 +394,7 @@ fn watch(
         let because = state.because.get().copied();
         let out_of_memory = because.is_none() && signal == Some(SIGKILL) && cleanup.kills.has_risen();
         // It takes a moment until the group is empty.
-        let _ = tokio::task::spawn_blocking(move || drop((cleanup.group, cleanup.cache))).await;
+        let _ = tokio::task::spawn_blocking(move || drop((cleanup.group, cleanup.cache, cleanup.placement))).await;
         let stderr = state.stderr.text();
         let ending = Ending { status, signal, because, out_of_memory, guard_hung, left, stderr };
         if let Some(trouble) = ending.trouble() {

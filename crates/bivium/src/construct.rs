@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bivium_exchange::Exchange;
-use bivium_instances::{PluginContext, Protected};
+use bivium_instances::{DeviceAccess, DeviceNeed, Devices, PluginContext, Protected};
 #[cfg(not(all(feature = "wasm", feature = "python")))]
 use bivium_interface::manifest::RuntimeKind;
 use bivium_interface::manifest::{PythonPlugin, Runtime, WasmPlugin};
@@ -36,6 +36,8 @@ pub(crate) struct Options {
     pub(crate) policy: HostPolicy,
     pub(crate) audit: Option<Arc<dyn AuditSink>>,
     pub(crate) secrets: Secrets,
+    /// Places instances that need GPUs.
+    pub(crate) devices: Option<Arc<dyn Devices>>,
     /// The log level that plugins are asked to use.
     pub(crate) log_level: Option<LogLevel>,
 }
@@ -108,7 +110,16 @@ impl Constructor {
         }
         let (secrets, protected) = (self.options.secrets.clone(), self.options.protected());
         let log_level = self.options.log_level;
-        Ok(PluginContext { log, audit, granted: Arc::new(granted), secrets, protected, log_level })
+        let devices = self.devices(manifest);
+        Ok(PluginContext { log, audit, granted: Arc::new(granted), secrets, protected, devices, log_level })
+    }
+
+    /// Where the plugin's instances are placed, if they need GPUs.
+    fn devices(&self, manifest: &Manifest) -> Option<DeviceAccess> {
+        let resources = &manifest.resources;
+        let devices = self.options.devices.clone().filter(|_| resources.gpus() > 0)?;
+        let bytes = resources.min_gpu_vram_mb.unwrap_or(0).saturating_mul(1 << 20);
+        Some(DeviceAccess { devices, need: DeviceNeed::new(resources.gpus(), bytes) })
     }
 
     /// The number of live component instances.

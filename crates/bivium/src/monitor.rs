@@ -24,8 +24,13 @@ pub struct SystemSnapshot {
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Gpu {
-    /// Its index, as in `CUDA_VISIBLE_DEVICES`.
+    /// Its index.
     pub index: u32,
+    /// Its UUID, as in `CUDA_VISIBLE_DEVICES`; empty if it is not known.
+    pub uuid: String,
+    /// The number in the name of its device file (`/dev/nvidia0`), if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minor: Option<u32>,
     /// Its model.
     pub name: String,
     /// Its memory in bytes.
@@ -34,6 +39,9 @@ pub struct Gpu {
     pub memory_free_bytes: u64,
     /// The processes that use it, with the bytes that each holds.
     pub processes: Vec<(u32, u64)>,
+    /// Whether `processes` has the process ids of this host. In a container the driver does not report them; then only the total of
+    /// the GPU is known.
+    pub tells_processes: bool,
 }
 
 /// Measures the machine. A host may use its own implementation.
@@ -51,7 +59,20 @@ impl Gpu {
     /// A GPU with this total and free memory.
     #[must_use]
     pub fn new(index: u32, name: impl Into<String>, memory_total_bytes: u64, memory_free_bytes: u64) -> Self {
-        Self { index, name: name.into(), memory_total_bytes, memory_free_bytes, processes: Vec::new() }
+        let name = name.into();
+        Self { index, name, memory_total_bytes, memory_free_bytes, tells_processes: true, ..Self::default() }
+    }
+
+    /// Sets the UUID.
+    #[must_use]
+    pub fn with_uuid(self, uuid: impl Into<String>) -> Self {
+        Self { uuid: uuid.into(), ..self }
+    }
+
+    /// Memory that these processes use of it, in bytes.
+    #[must_use]
+    pub fn held_by(&self, pids: &[u32]) -> u64 {
+        self.processes.iter().filter(|(pid, _)| pids.contains(pid)).map(|(_, bytes)| bytes).sum()
     }
 }
 
@@ -71,8 +92,7 @@ impl SystemSnapshot {
     /// GPU memory that these processes use, in bytes; `None` if there is no GPU.
     #[must_use]
     pub fn gpu_memory_of(&self, pids: &[u32]) -> Option<u64> {
-        let used = self.gpus.iter().flat_map(|gpu| &gpu.processes).filter(|(pid, _)| pids.contains(pid));
-        (!self.gpus.is_empty()).then(|| used.map(|(_, bytes)| bytes).sum())
+        (!self.gpus.is_empty()).then(|| self.gpus.iter().map(|gpu| gpu.held_by(pids)).sum())
     }
 }
 
@@ -157,19 +177,38 @@ fn gpus(nvml: &nvml_wrapper::Nvml) -> Vec<Gpu> {
         UsedGpuMemory::Used(bytes) => bytes,
         UsedGpuMemory::Unavailable => 0,
     };
+    let tells_processes = is_first_pid_namespace();
     let gpu = |index| {
         let device = nvml.device_by_index(index).ok()?;
         let memory = device.memory_info().ok()?;
         let processes = device.running_compute_processes().unwrap_or_default();
         Some(Gpu {
             index,
+            uuid: device.uuid().unwrap_or_default(),
+            minor: device.minor_number().ok(),
             name: device.name().unwrap_or_default(),
             memory_total_bytes: memory.total,
             memory_free_bytes: memory.free,
             processes: processes.into_iter().map(|process| (process.pid, used(process.used_gpu_memory))).collect(),
+            tells_processes,
         })
     };
     (0..nvml.device_count().unwrap_or(0)).filter_map(gpu).collect()
+}
+
+/// Whether process ids mean the same here as for the driver, which reports those of the first namespace.
+#[cfg(all(feature = "nvml", target_os = "linux"))]
+fn is_first_pid_namespace() -> bool {
+    use std::os::unix::fs::MetadataExt;
+
+    /// `PROC_PID_INIT_INO` of the kernel (`include/linux/proc_ns.h`).
+    const FIRST: u64 = 0xEFFF_FFFC;
+    std::fs::metadata("/proc/self/ns/pid").is_ok_and(|file| file.ino() == FIRST)
+}
+
+#[cfg(all(feature = "nvml", not(target_os = "linux")))]
+fn is_first_pid_namespace() -> bool {
+    true
 }
 
 /// A machine with chosen values, for simulations and tests.

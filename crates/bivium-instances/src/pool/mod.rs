@@ -7,6 +7,7 @@
 
 mod idle;
 mod lease;
+mod progress;
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,12 +19,14 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 pub(crate) use lease::{Hold, Lease, PoolRef};
+use progress::StartProgress;
 
 use crate::capacity::IdleInstances;
+use crate::devices::{DeviceRequest, InstanceUse, PlacedInstances, Placement};
 use crate::instance::{Instance, InstanceFactory};
 use crate::limits::{Idle, PoolLimits};
 use crate::queue::{Queue, QueueState};
@@ -144,14 +147,15 @@ impl<F: InstanceFactory> Pool<F> {
     pub(crate) async fn lease_for_question(self: &Arc<Self>) -> Result<Lease<'_, F>> {
         self.queue.wait_for(1).await?;
         let mut hold = Hold::new(PoolRef::Borrowed(self));
-        let instance = self.in_time(Self::fit_instance(&mut hold)).await?;
+        let instance = self.in_time(Self::fit_instance(&mut hold, None)).await?;
         Ok(Lease { instance, hold })
     }
 
     /// An instance for a call, under its deadline.
     async fn instance_for(hold: &mut Hold<'_, F>, call: &CallHandle) -> Result<Arc<F::Instance>> {
         let pool = Arc::clone(&hold.pool);
-        call.unless_interrupted(Self::fit_instance(hold)).await.unwrap_or_else(|error| Err(pool.waited(error)))
+        let found = call.unless_interrupted(Self::fit_instance(hold, Some(call))).await;
+        found.unwrap_or_else(|error| Err(pool.waited(error)))
     }
 
     /// The error of a call that was still waiting for an instance; adds what it waited for.
@@ -182,25 +186,35 @@ impl<F: InstanceFactory> Pool<F> {
         }
     }
 
+    /// GPUs for an instance that no call waits for.
+    async fn placement_in_time(&self, id: u64) -> Result<Placement> {
+        let (waits, reason) = watch::channel(String::new());
+        let placed = place(self.factory(), id, self.weak_self.clone(), waits);
+        tokio::time::timeout(MAX_WAIT, placed).await.unwrap_or_else(|_| {
+            let message = format!("the plugin had no GPU after {} s: it {}", MAX_WAIT.as_secs(), *reason.borrow());
+            Err(PluginError::timeout(message).with_help("unload a plugin that uses the GPU, or try again later"))
+        })
+    }
+
     /// An instance that can take the call.
-    async fn fit_instance(hold: &mut Hold<'_, F>) -> Result<Arc<F::Instance>> {
+    async fn fit_instance(hold: &mut Hold<'_, F>, call: Option<&CallHandle>) -> Result<Arc<F::Instance>> {
         for _ in 0..UNFIT {
-            let instance = Self::next_instance(hold).await?;
+            let instance = Self::next_instance(hold, call).await?;
             if instance.is_fit() {
                 return Ok(instance);
             }
             hold.pool.leave(hold.slot.take(), None, 0);
         }
         // So many unfit ones have a common cause. The call runs on the next and gives the real error.
-        Self::next_instance(hold).await
+        Self::next_instance(hold, call).await
     }
 
     /// A free instance. If there is none, a new one is started, and the call takes whichever comes first: the new one, or one that
     /// another call gives back.
-    async fn next_instance(hold: &mut Hold<'_, F>) -> Result<Arc<F::Instance>> {
+    async fn next_instance(hold: &mut Hold<'_, F>, call: Option<&CallHandle>) -> Result<Arc<F::Instance>> {
         let pool = &*hold.pool;
         let _looking = Looking::new(&pool.looking);
-        let mut started = loop {
+        let (mut started, waits) = loop {
             // Listens before it looks, so that no change in between is missed.
             let changed = pool.changed.notified();
             tokio::pin!(changed);
@@ -208,7 +222,7 @@ impl<F: InstanceFactory> Pool<F> {
             let now = Instant::now();
             let (dead, next) = {
                 let slots = &mut pool.lock_open()?.slots;
-                (slots.remove_dead(now), slots.next(now, |id, config| pool.start(id, config)))
+                (slots.remove_dead(now), slots.next(now, |id, config, waits| pool.start(id, config, waits)))
             };
             // Without the lock.
             drop(dead);
@@ -217,9 +231,9 @@ impl<F: InstanceFactory> Pool<F> {
                     hold.slot = Some(id);
                     return Ok(instance);
                 }
-                Next::Await(id, started) => {
+                Next::Await(id, started, waits) => {
                     hold.slot = Some(id);
-                    break started;
+                    break (started, waits);
                 }
                 Next::Later(then) => tokio::select! {
                     () = changed => {}
@@ -229,6 +243,7 @@ impl<F: InstanceFactory> Pool<F> {
                 Next::Refused(error) => return Err(error),
             }
         };
+        let mut told = call.map(|call| StartProgress::new(call, waits));
         // If another instance becomes free first, the call takes that, and the new one is for the next call.
         loop {
             let changed = pool.changed.notified();
@@ -252,32 +267,52 @@ impl<F: InstanceFactory> Pool<F> {
                 biased;
                 instance = &mut started => return instance,
                 () = changed => {}
+                () = StartProgress::tell(&mut told) => {}
             }
         }
     }
 
     /// Makes an instance for a slot, with the configuration in force. Dropping the future leaves nothing behind.
-    fn start(self: &Arc<Self>, id: u64, config: Option<Arc<Value>>) -> Started<F::Instance> {
+    fn start(
+        self: &Arc<Self>,
+        id: u64,
+        config: Option<Arc<Value>>,
+        waits: watch::Sender<String>,
+    ) -> Started<F::Instance> {
         let (factory, pool) = (Arc::clone(&self.factory), Arc::downgrade(self));
         let work = async move {
-            let made = make(&*factory, config.as_deref()).await;
+            let placement = place(&*factory, id, pool.clone(), waits).await;
+            let (begun, is_placed) = (Instant::now(), placement.is_ok());
+            let made = match placement {
+                Ok(placement) => make(&*factory, placement, config.as_deref()).await,
+                Err(error) => Err(error),
+            };
             match pool.upgrade() {
-                Some(pool) => pool.started(id, made),
+                Some(pool) => pool.started(id, begun, is_placed, made),
                 None => made,
             }
         };
         work.boxed().shared()
     }
 
-    fn started(self: &Arc<Self>, id: u64, made: Result<Arc<F::Instance>>) -> Result<Arc<F::Instance>> {
+    fn started(
+        self: &Arc<Self>,
+        id: u64,
+        begun: Instant,
+        is_placed: bool,
+        made: Result<Arc<F::Instance>>,
+    ) -> Result<Arc<F::Instance>> {
         let now = Instant::now();
         let settled = match made {
-            Ok(instance) if self.lock().slots.ready(id, &instance, now) => Ok(instance),
+            Ok(instance) if self.lock().slots.ready(id, &instance, now.saturating_duration_since(begun), now) => {
+                Ok(instance)
+            }
             Ok(_) => Err(PluginError::unavailable("the plugin was unloaded while it started")),
             Err(error) => {
                 let mut state = self.lock();
                 let failed = state.slots.remove(id);
                 if let Some(slot) = &failed
+                    && is_placed
                     && self.factory.is_crash(&error)
                 {
                     state.slots.crashed(slot.generation, error.clone(), now);
@@ -333,6 +368,12 @@ impl<F: InstanceFactory> Pool<F> {
                 close_later(instance);
             }
         }
+        if slot.is_some()
+            && let Some(access) = self.factory.devices()
+            && access.devices.is_needed()
+        {
+            access.devices.note_idle();
+        }
         if wants_watch {
             self.begin_watch();
         }
@@ -376,6 +417,23 @@ impl<F: InstanceFactory> Pool<F> {
         self.changed.notify_waiters();
     }
 
+    /// Closes an instance that was taken out of use, in the background.
+    fn close_and_forget(&self, id: u64, instance: Arc<F::Instance>) {
+        let pool = self.weak_self.clone();
+        match Handle::try_current() {
+            Ok(runtime) => {
+                runtime.spawn(async move {
+                    instance.close().await;
+                    drop(instance);
+                    if let Some(pool) = pool.upgrade() {
+                        pool.forget(id);
+                    }
+                });
+            }
+            Err(_) => self.forget(id),
+        }
+    }
+
     /// Applies a configuration to every instance or to none. Waits until no call runs.
     pub(crate) async fn configure(self: &Arc<Self>, config: Value) -> Result<()> {
         let _all = self.drained().await?;
@@ -392,11 +450,18 @@ impl<F: InstanceFactory> Pool<F> {
         };
         if instances.is_empty() {
             // Starts one with the new configuration now, also while the circuit is open: a new configuration may have fixed the plugin.
-            let begun = Instant::now();
-            let instance = self.in_time(make(self.factory(), Some(&config))).await?;
+            let id = self.lock().slots.new_id();
+            let placement = self.placement_in_time(id).await?;
+            let (instance, start) = self
+                .in_time(async {
+                    let begun = Instant::now();
+                    let instance = make(self.factory(), placement, Some(&config)).await?;
+                    Ok((instance, begun.elapsed()))
+                })
+                .await?;
             let mut state = self.lock_open()?;
             state.slots.restarts.forget();
-            state.slots.add(instance, begun, Instant::now());
+            state.slots.add(id, instance, start, Instant::now());
         }
         let mut reconfigured = Reconfigured { pool: self, instances: Vec::new() };
         for (id, instance) in instances {
@@ -500,19 +565,27 @@ impl<F: InstanceFactory> IdleInstances for Pool<F> {
     fn stop_idle(&self) -> bool {
         let taken = self.lock().slots.take_idle();
         let Some((id, instance)) = taken else { return false };
-        let pool = self.weak_self.clone();
-        match Handle::try_current() {
-            Ok(runtime) => {
-                runtime.spawn(async move {
-                    instance.close().await;
-                    if let Some(pool) = pool.upgrade() {
-                        pool.forget(id);
-                    }
-                });
-            }
-            Err(_) => self.forget(id),
-        }
+        self.close_and_forget(id, instance);
         true
+    }
+}
+
+impl<F: InstanceFactory> PlacedInstances for Pool<F> {
+    fn use_of(&self, instance: u64) -> Option<InstanceUse> {
+        let mut state = self.lock();
+        let is_wanted = state.has_waiting() || self.looking.load(Ordering::Relaxed) > 0;
+        state.slots.use_of(instance, is_wanted)
+    }
+
+    fn pids_of(&self, instance: u64) -> Vec<u32> {
+        let found = self.lock().slots.instance(instance);
+        found.map_or_else(Vec::new, |instance| instance.stats().pids)
+    }
+
+    fn end(&self, instance: u64) {
+        let ended = self.lock().slots.end(instance);
+        let Some(ended) = ended else { return };
+        self.close_and_forget(instance, ended);
     }
 }
 
@@ -542,9 +615,25 @@ impl Drop for Looking<'_> {
     }
 }
 
+/// Waits for the GPUs of an instance, if it needs any.
+async fn place<F: InstanceFactory>(
+    factory: &F,
+    instance: u64,
+    pool: Weak<Pool<F>>,
+    waits: watch::Sender<String>,
+) -> Result<Placement> {
+    let Some(access) = factory.devices() else { return Ok(Placement::default()) };
+    let request = DeviceRequest { plugin: factory.name().into(), need: access.need, pool, instance, waits };
+    access.devices.place(request).await
+}
+
 /// Makes an instance, and configures it if there is a configuration.
-async fn make<F: InstanceFactory>(factory: &F, config: Option<&Value>) -> Result<Arc<F::Instance>> {
-    let instance = Arc::new(factory.create().await?);
+async fn make<F: InstanceFactory>(
+    factory: &F,
+    placement: Placement,
+    config: Option<&Value>,
+) -> Result<Arc<F::Instance>> {
+    let instance = Arc::new(factory.create(placement).await?);
     if let Some(config) = config
         && let Err(error) = instance.initialize(config).await
     {

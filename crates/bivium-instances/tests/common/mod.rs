@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bivium_instances::{Instance, InstanceFactory, PoolLimits, PooledPlugin};
+use bivium_instances::{Instance, InstanceFactory, Placement, PoolLimits, PooledPlugin};
 use bivium_interface::{
     Call, CallHandle, ErrorCode, InstanceStats, MethodInfo, Payload, PayloadStream, PluginError, PluginInterface,
     Result,
@@ -135,7 +135,7 @@ impl InstanceFactory for Factory {
         self.limits
     }
 
-    async fn create(&self) -> Result<TestInstance> {
+    async fn create(&self, _placement: Placement) -> Result<TestInstance> {
         let id = self.world.made.fetch_add(1, Ordering::SeqCst);
         let _starting = Starting::new(&self.world);
         tokio::task::yield_now().await;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use bivium_instances::Reservation;
+use bivium_instances::{Placement, Reservation};
 use bivium_interface::{Call, CallHandle, Payload, PluginError, Result};
 use futures_util::lock::{Mutex, MutexGuard, OwnedMutexGuard};
 use serde_json::Value;
@@ -39,7 +39,7 @@ pub(super) struct LiveGuest {
     pub(super) store: Store<HostState>,
     pub(super) guest: Box<dyn Guest>,
     /// Dropped after the store, for which it was made.
-    _reservation: Reservation,
+    _room: (Reservation, Placement),
 }
 
 /// How a call into the guest ended: abandoned, with a trap, or with the plugin's answer.
@@ -84,7 +84,7 @@ impl ComponentInstance {
         id: u64,
         store: Store<HostState>,
         guest: Box<dyn Guest>,
-        reservation: Reservation,
+        room: (Reservation, Placement),
         limits: StoreLimits,
         memory: MemoryGauge,
         schema: Arc<OnceLock<Value>>,
@@ -98,7 +98,7 @@ impl ComponentInstance {
             alive: AtomicBool::new(true),
             signals: Arc::clone(&store.data().store.signals),
             schema,
-            slot: Arc::new(Mutex::new(Some(LiveGuest { store, guest, _reservation: reservation }))),
+            slot: Arc::new(Mutex::new(Some(LiveGuest { store, guest, _room: room }))),
         }
     }
 

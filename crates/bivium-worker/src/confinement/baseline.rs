@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use bivium_instances::PlacedGpu;
 use bivium_interface::{Granted, PluginError, Result};
 
 use crate::manifest::PythonManifest;
@@ -133,12 +134,25 @@ impl Baseline {
             facts.extend(std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute() && path.exists()));
         }
         let mut devices: Vec<PathBuf> = there(DEVICES).collect();
-        if manifest.resources.requires_gpu {
+        if manifest.resources.gpus() > 0 {
             programs.extend(there(GPU));
             devices.extend(named("/dev", GPU_DEVICES));
         }
         Ok(Self { programs, facts, devices })
     }
+
+    /// The devices of a worker that was placed on these GPUs: none of another GPU. All, if it was not placed.
+    pub(super) fn devices_for(&self, gpus: &[PlacedGpu]) -> Vec<PathBuf> {
+        let minors: Option<Vec<u32>> = gpus.iter().map(|gpu| gpu.minor).collect();
+        let Some(minors) = minors.filter(|minors| !minors.is_empty()) else { return self.devices.clone() };
+        let is_allowed = |path: &&PathBuf| gpu_number(path).is_none_or(|number| minors.contains(&number));
+        self.devices.iter().filter(is_allowed).cloned().collect()
+    }
+}
+
+/// The number of an NVIDIA GPU, by the name of its device (`/dev/nvidia0`).
+fn gpu_number(path: &Path) -> Option<u32> {
+    path.strip_prefix("/dev").ok()?.to_str()?.strip_prefix("nvidia")?.parse().ok()
 }
 
 fn there(paths: &[&str]) -> impl Iterator<Item = PathBuf> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bivium_exchange::{Area, Exchange};
-use bivium_instances::{PluginContext, Protected};
+use bivium_instances::{PlacedGpu, PluginContext, Protected};
 use bivium_interface::manifest::FilesystemPermission;
 use bivium_interface::policy::Scheme;
 use bivium_interface::{Granted, PluginError, Result};
@@ -101,7 +101,7 @@ impl Confinement {
             (false, true) => Sockets::TcpAndUdp,
             (false, false) => Sockets::Tcp,
         };
-        let gpu = manifest.resources.requires_gpu;
+        let gpu = manifest.resources.gpus() > 0;
         let held = syscalls::Held { sockets, processes: level.processes, ipc: level.root, root: level.root, gpu };
         let filters = if confined { syscalls::filters(&held) } else { None };
         let tcp = rules.iter().filter(|rule| rule.scheme != Scheme::Udp);
@@ -155,6 +155,7 @@ impl Confinement {
         area: &Area,
         lasting: &[&Path],
         windows: impl Iterator<Item = &'a Path>,
+        gpus: &[PlacedGpu],
     ) -> Result<Sandbox> {
         let failed =
             |error: io::Error| PluginError::unavailable(format!("cannot make the worker's confinement: {error}"));
@@ -163,16 +164,24 @@ impl Confinement {
         let resources = limits::resources(limits, self.is_confined());
         let restrictions = if self.is_confined() {
             let windows: Vec<PathBuf> = windows.map(Path::to_owned).collect();
-            Some(self.restrictions(area.path(), lasting, &windows)?)
+            Some(self.restrictions(area.path(), lasting, &windows, gpus)?)
         } else {
             None
         };
         Sandbox::new(group, resources, restrictions).map_err(failed)
     }
 
-    fn restrictions(&self, area: &Path, lasting: &[&Path], windows: &[PathBuf]) -> Result<Restrictions> {
+    fn restrictions(
+        &self,
+        area: &Path,
+        lasting: &[&Path],
+        windows: &[PathBuf],
+        gpus: &[PlacedGpu],
+    ) -> Result<Restrictions> {
+        let devices = self.baseline.devices_for(gpus);
         let rules = landlock::Rules {
             baseline: &self.baseline,
+            devices: &devices,
             granted: &self.granted.permissions.filesystem,
             ports: self.ports.as_deref(),
             area,
@@ -181,12 +190,20 @@ impl Confinement {
             shares_processes: !self.level.processes,
         };
         let mut landlock = Landlock::new(&rules)?;
-        let plan = if self.level.root { self.plan(area, lasting, windows, &mut landlock) } else { Plan::default() };
+        let plan =
+            if self.level.root { self.plan(area, lasting, windows, &devices, &mut landlock) } else { Plan::default() };
         Ok(Restrictions::new(self.level, &plan, landlock, Arc::clone(&self.filters), area))
     }
 
     /// The content of the worker's own root.
-    fn plan(&self, area: &Path, lasting: &[&Path], windows: &[PathBuf], landlock: &mut Landlock) -> Plan {
+    fn plan(
+        &self,
+        area: &Path,
+        lasting: &[&Path],
+        windows: &[PathBuf],
+        devices: &[PathBuf],
+        landlock: &mut Landlock,
+    ) -> Plan {
         let mut plan = Plan::default();
         for directory in &self.granted.permissions.filesystem {
             plan.show(&directory.path, directory.mode.into());
@@ -217,7 +234,7 @@ impl Confinement {
         } else {
             plan.show(Path::new("/proc"), Access::Read);
         }
-        let Baseline { programs, facts, devices } = &self.baseline;
+        let Baseline { programs, facts, .. } = &self.baseline;
         programs.iter().chain(facts).for_each(|path| plan.show(path, Access::Read));
         devices.iter().for_each(|path| plan.show(path, Access::Device));
         windows.iter().for_each(|path| plan.show(path, Access::Read));

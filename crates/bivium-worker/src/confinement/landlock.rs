@@ -64,6 +64,8 @@ fn writing() -> BitFlags<AccessFs> {
 /// What one worker may do, as far as that is known before its namespaces are made.
 pub(super) struct Rules<'a> {
     pub(super) baseline: &'a Baseline,
+    /// The devices among those of the baseline that this worker may use.
+    pub(super) devices: &'a [PathBuf],
     pub(super) granted: &'a [FilesystemPermission],
     /// The TCP ports that it may connect to; None for any.
     pub(super) ports: Option<&'a [u16]>,
@@ -105,7 +107,7 @@ impl Landlock {
             .add_rules(path_beneath_rules(&baseline.programs, reading() | AccessFs::Execute))
             .and_then(|ruleset| ruleset.add_rules(path_beneath_rules(&baseline.facts, reading())))
             .and_then(|ruleset| ruleset.add_rules(path_beneath_rules(processes, reading())))
-            .and_then(|ruleset| ruleset.add_rules(path_beneath_rules(&baseline.devices, device())))
+            .and_then(|ruleset| ruleset.add_rules(path_beneath_rules(rules.devices, device())))
             .and_then(|ruleset| ruleset.add_rules(path_beneath_rules([rules.area], writing() | AccessFs::Execute)))
             .and_then(|ruleset| ruleset.add_rules(path_beneath_rules(rules.lasting, writing())))
             .and_then(|ruleset| ruleset.add_rules(path_beneath_rules(rules.windows, reading())))

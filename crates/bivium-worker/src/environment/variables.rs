@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 
+use bivium_instances::PlacedGpu;
 use bivium_interface::Granted;
 use bivium_interface::policy::{SECRET_VARIABLE, matches_pattern};
 
@@ -102,6 +103,18 @@ pub(crate) fn variables(
     variables
 }
 
+/// Lets a worker see only the GPUs that it was placed on. Changes nothing if it was not placed.
+pub(crate) fn show_gpus(variables: &mut BTreeMap<OsString, OsString>, gpus: &[PlacedGpu]) {
+    if gpus.is_empty() {
+        return;
+    }
+    // <https://docs.nvidia.com/cuda/cuda-c-programming-guide/index.html#env-vars>: UUIDs, or indexes in the order of the driver.
+    let name = |gpu: &PlacedGpu| if gpu.uuid.is_empty() { gpu.index.to_string() } else { gpu.uuid.clone() };
+    let names: Vec<String> = gpus.iter().map(name).collect();
+    variables.insert("CUDA_VISIBLE_DEVICES".into(), names.join(",").into());
+    variables.insert("CUDA_DEVICE_ORDER".into(), "PCI_BUS_ID".into());
+}
+
 #[cfg(test)]
 mod tests {
     use bivium_interface::HostPolicy;
@@ -125,6 +138,15 @@ mod tests {
         ("YOUR_OWN", "2"),
         ("BIVIUM_SECRET_MY", "secret"),
     ];
+
+    #[test]
+    fn a_placed_worker_sees_its_gpus_alone_whatever_its_manifest_says() {
+        let mut found = BTreeMap::from([("CUDA_VISIBLE_DEVICES".into(), "1".into())]);
+        show_gpus(&mut found, &[]);
+        assert_eq!(found["CUDA_VISIBLE_DEVICES".as_ref() as &std::ffi::OsStr], "1");
+        show_gpus(&mut found, &[PlacedGpu::new("GPU-a", 3, None), PlacedGpu::new("", 1, None)]);
+        assert_eq!(found["CUDA_VISIBLE_DEVICES".as_ref() as &std::ffi::OsStr], "GPU-a,1");
+    }
 
     fn found(permissions: &str, policy: &HostPolicy) -> Vec<String> {
         let text = format!(

@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bivium_instances::Devices;
 use bivium_interface::{CallHandle, PluginError, Result, clip};
 use bivium_records::{AuditRecord, AuditSink};
 use futures_util::FutureExt as _;
@@ -34,6 +35,10 @@ impl Scheduler for CatchPanic<dyn Scheduler> {
     fn admit_at_once(&self, need: &Need) -> Option<Admission> {
         // After a panic here `admit` is called, which can return an error.
         catch(|| self.0.admit_at_once(need)).unwrap_or(None)
+    }
+
+    fn devices(&self) -> Option<Arc<dyn Devices>> {
+        catch(|| self.0.devices()).unwrap_or(None)
     }
 
     fn weighs_memory(&self) -> bool {

@@ -198,6 +198,7 @@ impl ManagerBuilder {
                 .ok_or_else(|| PluginError::internal("this user has no home directory; name a data directory"))?,
         };
         self.options.data = Some(data_dir.clone());
+        self.options.devices = scheduler.devices();
         let search_paths = if self.search_paths.is_empty() { default_search_paths() } else { self.search_paths };
         Ok(PluginManager {
             inner: Arc::new(ManagerState {

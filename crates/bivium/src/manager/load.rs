@@ -172,7 +172,7 @@ impl PluginManager {
             .with_plugin(name));
         }
         let config = Value::clone(&old.config().given);
-        if old.requires_gpu() || manifest.resources.requires_gpu {
+        if old.requires_gpu() || manifest.resources.gpus() > 0 {
             self.replace_old_first(&loaded, &old, before, &manifest, config).await?;
         } else {
             let new = self.make(&manifest, config, &loaded.log).await?;

@@ -107,7 +107,7 @@ impl PluginCopy {
     }
 
     pub(super) fn requires_gpu(&self) -> bool {
-        self.manifest().is_some_and(|manifest| manifest.resources.requires_gpu)
+        self.manifest().is_some_and(|manifest| manifest.resources.gpus() > 0)
     }
 }
 

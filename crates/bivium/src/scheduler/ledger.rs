@@ -11,12 +11,12 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::need::{Memory, Need};
+use super::need::Need;
 use super::recent::{Age, Pending, Recent};
 use crate::monitor::{Monitor, SystemSnapshot};
 use crate::turns::{Turn, Turns};
 
-/// Accounts for the processor slots and the memory of running calls.
+/// Accounts for the processor slots and the host memory of running calls.
 pub(super) struct Ledger {
     monitor: Arc<dyn Monitor>,
     cpu_slots: u32,
@@ -49,35 +49,30 @@ struct Waiter {
 struct Promise {
     plugin: String,
     pids: Vec<u32>,
-    memory: Memory,
+    memory: u64,
     /// What the processes used before. What they use in addition is already taken, and no longer counts as free.
-    before: Memory,
+    before: u64,
     /// The part of the promise that was not taken yet at the last measurement.
-    left: Memory,
+    left: u64,
 }
 
 impl Promise {
-    fn left_when_they_hold(&self, now: Memory) -> Memory {
-        let left = |promised: u64, before: u64, now: u64| promised.saturating_sub(now.saturating_sub(before));
-        Memory {
-            host: left(self.memory.host, self.before.host, now.host),
-            gpu: left(self.memory.gpu, self.before.gpu, now.gpu),
-        }
+    fn left_when_they_hold(&self, now: u64) -> u64 {
+        self.memory.saturating_sub(now.saturating_sub(self.before))
     }
 }
 
 impl Accounts {
     /// The sum of `each` over all promises to a plugin's calls.
-    fn sum(&self, plugin: &str, each: impl Fn(&Promise) -> Memory) -> Memory {
+    fn sum(&self, plugin: &str, each: impl Fn(&Promise) -> u64) -> u64 {
         let own = self.promised.values().filter(|promise| promise.plugin == plugin);
-        own.fold(Memory::default(), |sum, promise| sum.and(each(promise)))
+        own.fold(0, |sum, promise| sum.saturating_add(each(promise)))
     }
 
     fn promise(&mut self, need: &Need) -> u64 {
         let number = self.next;
         self.next += 1;
-        let memory = need.memory();
-        let before = Memory { host: need.held_bytes, gpu: need.held_gpu_bytes };
+        let (memory, before) = (need.memory_bytes, need.held_bytes);
         let promise = Promise { plugin: need.plugin.clone(), pids: need.pids.clone(), memory, before, left: memory };
         self.promised.insert(number, promise);
         let left = self.sum(&need.plugin, |promise| promise.left);
@@ -168,7 +163,7 @@ impl Ledger {
             if accounts.queue.is_empty() {
                 return;
             }
-            let measures = accounts.queue.values().any(|waiter| waiter.need.concerns_memory());
+            let measures = accounts.queue.values().any(|waiter| waiter.need.asks_for_memory());
             accounts.runtime.clone().filter(|_| measures)
         };
         let Some(runtime) = runtime else { return self.give_reservations() };
@@ -221,7 +216,7 @@ impl Ledger {
     /// measurement is aging, a new one is started in the background.
     fn reserve_at_once(self: &Arc<Self>, need: &Need) -> Option<Reservation> {
         let accounts = self.accounts();
-        if need.concerns_memory() {
+        if need.asks_for_memory() {
             let recent = accounts.recent.as_ref()?;
             match recent.age() {
                 Age::New => {}
@@ -277,11 +272,11 @@ impl Ledger {
             accounts.promised.values().map(|promise| promise.pids.clone()).collect()
         };
         let snapshot = self.monitor.snapshot();
-        let held = |pids: &Vec<u32>| Memory {
-            host: self.monitor.memory_of(pids),
-            gpu: snapshot.gpu_memory_of(pids).unwrap_or_default(),
+        let held = |pids: Vec<u32>| {
+            let held = self.monitor.memory_of(&pids);
+            (pids, held)
         };
-        let held: BTreeMap<Vec<u32>, Memory> = processes.into_iter().map(|pids| (pids.clone(), held(&pids))).collect();
+        let held: BTreeMap<Vec<u32>, u64> = processes.into_iter().map(held).collect();
         let mut accounts = self.accounts();
         // Processes that were added meanwhile still use what they used when they were added.
         for promise in accounts.promised.values_mut() {
@@ -306,33 +301,29 @@ impl Ledger {
             let what = format!("all {} processor slots of the host are in use", self.cpu_slots);
             return Err(Shortage::Busy(what));
         }
-        if !need.concerns_memory() {
+        if !need.asks_for_memory() {
             return Ok(());
         }
         let nothing = SystemSnapshot::default();
         let snapshot = accounts.recent.as_ref().map_or(&nothing, Recent::snapshot);
-        let promised = accounts.promised.values().fold(Memory::default(), |all, promise| all.and(promise.left));
+        let promised = accounts.promised.values().fold(0u64, |all, promise| all.saturating_add(promise.left));
         let (free, total) = (snapshot.memory_available_bytes, snapshot.memory_total_bytes);
-        if total > 0 {
-            compare("host memory", need.memory_bytes, promised.host, free, total)?;
-        }
-        if need.requires_gpu && snapshot.gpus.is_empty() {
-            return Err(Shortage::Never("it needs a GPU, but the host finds none".to_owned()));
-        }
-        let free = snapshot.gpus.iter().map(|gpu| gpu.memory_free_bytes).max().unwrap_or(0);
-        let total = snapshot.gpus.iter().map(|gpu| gpu.memory_total_bytes).max().unwrap_or(0);
-        compare("GPU memory", need.gpu_memory_bytes, promised.gpu, free, total)
+        if total > 0 { compare(need.memory_bytes, promised, free, total) } else { Ok(()) }
     }
 }
 
-fn compare(what: &str, need: u64, promised: u64, free: u64, total: u64) -> std::result::Result<(), Shortage> {
+fn compare(need: u64, promised: u64, free: u64, total: u64) -> std::result::Result<(), Shortage> {
     let mib = |bytes: u64| bytes >> 20;
     if need > total {
-        return Err(Shortage::Never(format!("it needs {} MiB of {what}, but the host has {}", mib(need), mib(total))));
+        return Err(Shortage::Never(format!(
+            "it needs {} MiB of host memory, but the host has {}",
+            mib(need),
+            mib(total)
+        )));
     }
     if need > 0 && need.saturating_add(promised) > free {
         let left = mib(free.saturating_sub(promised));
-        return Err(Shortage::Busy(format!("it needs {} MiB of {what}, but only {left} are free", mib(need))));
+        return Err(Shortage::Busy(format!("it needs {} MiB of host memory, but only {left} are free", mib(need))));
     }
     Ok(())
 }

@@ -1,11 +1,15 @@
-//! The scheduler decides when a call may start, by processor slots, host memory and GPU memory.
+//! The scheduler decides when a call may start, by processor slots and host memory, and on which GPU an instance runs.
 
+mod devices;
 mod ledger;
 mod need;
 mod policy;
 mod recent;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use bivium_instances::Devices;
 use bivium_interface::{CallHandle, Result};
 
 pub use bivium_interface::Admission;
@@ -24,6 +28,12 @@ pub trait Scheduler: Send + Sync + 'static {
     /// Admits a call at once if it surely fits. Measurements in `need` may be up to 250 ms old. Must not block. If it returns `None`, the
     /// plugin is measured again and the call is passed to [`admit`](Self::admit).
     fn admit_at_once(&self, _need: &Need) -> Option<Admission> {
+        None
+    }
+
+    /// Places the instances of plugins that need GPUs. Asked once, when the manager is made. `None` if the scheduler does not place
+    /// them: they then see all GPUs of the machine.
+    fn devices(&self) -> Option<Arc<dyn Devices>> {
         None
     }
 

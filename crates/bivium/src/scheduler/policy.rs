@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bivium_instances::Devices;
 use bivium_interface::{CallHandle, PluginError, Result};
 
+use super::devices::{GpuDevices, Gpus, Patience};
 use super::ledger::{Ledger, Reservation, Shortage};
 use super::{Admission, Need, Scheduler};
 use crate::monitor::Monitor;
@@ -28,21 +30,26 @@ impl Scheduler for PermissiveScheduler {
     }
 }
 
-/// Refuses a call that does not fit now with `resource-exhausted`.
-pub struct RefuseScheduler(Arc<Ledger>);
+/// Refuses a call that does not fit now with `resource-exhausted`. Idle instances of other plugins make room on a GPU; a call that
+/// would have to wait for the calls of others is refused.
+pub struct RefuseScheduler {
+    ledger: Arc<Ledger>,
+    gpus: Arc<Gpus>,
+}
 
 impl RefuseScheduler {
     /// A scheduler for this machine. `cpu_slots` is its number of processor slots, by default one for each logical processor.
     #[must_use]
     pub fn new(monitor: Arc<dyn Monitor>, cpu_slots: Option<u32>) -> Self {
-        Self(Ledger::new(monitor, cpu_slots))
+        let patience = Patience { limit: Duration::MAX, stay: Duration::ZERO, refuses: true };
+        Self { gpus: Gpus::new(Arc::clone(&monitor), patience), ledger: Ledger::new(monitor, cpu_slots) }
     }
 }
 
 #[async_trait]
 impl Scheduler for RefuseScheduler {
     async fn admit(&self, need: &Need, call: &CallHandle) -> Result<Admission> {
-        match reserve(&self.0, need, call).await? {
+        match reserve(&self.ledger, need, call).await? {
             Ok(reservation) => Ok(Admission::new(reservation)),
             Err(Shortage::Busy(what)) => Err(refused(need, call, &what).with_help("try again later")),
             Err(Shortage::Never(what)) => Err(never(need, call, &what)),
@@ -50,29 +57,50 @@ impl Scheduler for RefuseScheduler {
     }
 
     fn admit_at_once(&self, need: &Need) -> Option<Admission> {
-        self.0.admit_at_once(need)
+        self.ledger.admit_at_once(need)
+    }
+
+    fn devices(&self) -> Option<Arc<dyn Devices>> {
+        Some(Arc::new(GpuDevices(Arc::clone(&self.gpus))))
     }
 }
 
 /// Lets a call that does not fit now wait until it fits, within its deadline and cancellation. A call that can never fit is refused at
 /// once. A call may overtake an earlier one that needs more: no call waits for resources that it does not need.
-pub struct QueueScheduler(Arc<Ledger>);
+///
+/// An instance that needs a GPU waits until there is room on one. Idle instances of other plugins end for it: the least recently used
+/// first, weighed by what they hold and by how long their start took. Instances in use make room after [`PATIENCE`](Self::PATIENCE):
+/// they get no new call, and end when their running calls have ended.
+pub struct QueueScheduler {
+    ledger: Arc<Ledger>,
+    gpus: Arc<Gpus>,
+}
 
 impl QueueScheduler {
     /// How often a waiting call measures the machine by itself, because other programs free memory without notice.
     const RETRY: Duration = Duration::from_millis(250);
 
+    /// How long an instance waits for a GPU until instances that are in use make room for it.
+    pub const PATIENCE: Duration = Duration::from_secs(10);
+
     /// A scheduler for this machine. `cpu_slots` is its number of processor slots, by default one for each logical processor.
     #[must_use]
     pub fn new(monitor: Arc<dyn Monitor>, cpu_slots: Option<u32>) -> Self {
-        Self(Ledger::new(monitor, cpu_slots))
+        Self::with_patience(monitor, cpu_slots, Self::PATIENCE)
+    }
+
+    /// As [`new`](Self::new), with another time in place of [`PATIENCE`](Self::PATIENCE).
+    #[must_use]
+    pub fn with_patience(monitor: Arc<dyn Monitor>, cpu_slots: Option<u32>, patience: Duration) -> Self {
+        let patience = Patience { limit: patience, stay: patience, refuses: false };
+        Self { gpus: Gpus::new(Arc::clone(&monitor), patience), ledger: Ledger::new(monitor, cpu_slots) }
     }
 }
 
 #[async_trait]
 impl Scheduler for QueueScheduler {
     async fn admit(&self, need: &Need, call: &CallHandle) -> Result<Admission> {
-        match reserve(&self.0, need, call).await? {
+        match reserve(&self.ledger, need, call).await? {
             Ok(reservation) => Ok(Admission::new(reservation)),
             // Waiting is rare and its future is large. The box keeps the future of each call small.
             Err(_) => Box::pin(self.wait(need, call)).await,
@@ -80,16 +108,20 @@ impl Scheduler for QueueScheduler {
     }
 
     fn admit_at_once(&self, need: &Need) -> Option<Admission> {
-        self.0.admit_at_once(need)
+        self.ledger.admit_at_once(need)
+    }
+
+    fn devices(&self) -> Option<Arc<dyn Devices>> {
+        Some(Arc::new(GpuDevices(Arc::clone(&self.gpus))))
     }
 }
 
 impl QueueScheduler {
     async fn wait(&self, need: &Need, call: &CallHandle) -> Result<Admission> {
         // Enters the queue before it measures, so that resources released in between are not missed.
-        let mut entry = self.0.enqueue(need);
+        let mut entry = self.ledger.enqueue(need);
         loop {
-            match reserve(&self.0, need, call).await? {
+            match reserve(&self.ledger, need, call).await? {
                 Ok(reservation) => return Ok(Admission::new(reservation)),
                 Err(Shortage::Never(what)) => return Err(never(need, call, &what)),
                 Err(Shortage::Busy(_)) => {}
@@ -109,7 +141,7 @@ async fn reserve(
     need: &Need,
     call: &CallHandle,
 ) -> Result<std::result::Result<Reservation, Shortage>> {
-    if need.concerns_memory() {
+    if need.asks_for_memory() {
         call.guard(ledger.measure()).await?;
     }
     Ok(ledger.try_reserve(need))
@@ -127,28 +159,27 @@ fn never(need: &Need, call: &CallHandle, what: &str) -> PluginError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use bivium_interface::{Call, ErrorCode};
 
     use super::*;
-    use crate::monitor::{Gpu, SimulatedMonitor, SystemSnapshot};
+    use crate::monitor::{SimulatedMonitor, SystemSnapshot};
 
     const GIB: u64 = 1 << 30;
 
     fn machine() -> Arc<SimulatedMonitor> {
-        let gpu = Gpu { memory_total_bytes: 8 * GIB, memory_free_bytes: 8 * GIB, ..Gpu::default() };
         Arc::new(SimulatedMonitor::new(SystemSnapshot {
             cpus: 2,
-            memory_total_bytes: 16 * GIB,
-            memory_available_bytes: 4 * GIB,
-            gpus: vec![gpu],
+            memory_total_bytes: 8 * GIB,
+            memory_available_bytes: 8 * GIB,
             ..SystemSnapshot::default()
         }))
     }
 
-    fn gpu_need(bytes: u64) -> Need {
-        Need { plugin: "p".into(), cpu_slots: 1, gpu_memory_bytes: bytes, requires_gpu: true, ..Need::default() }
+    fn memory_need(bytes: u64) -> Need {
+        Need { plugin: "p".into(), cpu_slots: 1, memory_bytes: bytes, ..Need::default() }
     }
 
     async fn admit(scheduler: &dyn Scheduler, need: &Need) -> Result<Admission> {
@@ -157,35 +188,49 @@ mod tests {
 
     #[tokio::test]
     async fn permissive_admits_calls_that_could_never_fit() {
-        assert!(admit(&PermissiveScheduler, &gpu_need(1000 * GIB)).await.is_ok());
+        assert!(admit(&PermissiveScheduler, &memory_need(1000 * GIB)).await.is_ok());
     }
 
     #[tokio::test]
     async fn refuse_counts_what_it_has_promised() {
         let scheduler = RefuseScheduler::new(machine(), None);
-        let first = admit(&scheduler, &gpu_need(5 * GIB)).await.unwrap();
-        let error = admit(&scheduler, &gpu_need(4 * GIB)).await.err().unwrap();
+        let first = admit(&scheduler, &memory_need(5 * GIB)).await.unwrap();
+        let error = admit(&scheduler, &memory_need(4 * GIB)).await.err().unwrap();
         assert_eq!(error.code(), ErrorCode::ResourceExhausted);
-        assert!(error.to_string().contains("4096 MiB of GPU memory, but only 3072 are free"), "{error}");
+        assert!(error.to_string().contains("4096 MiB of host memory, but only 3072 are free"), "{error}");
         drop(first);
-        assert!(admit(&scheduler, &gpu_need(4 * GIB)).await.is_ok());
+        assert!(admit(&scheduler, &memory_need(4 * GIB)).await.is_ok());
+    }
+
+    /// A machine of which processes hold memory.
+    struct Held {
+        machine: Arc<SimulatedMonitor>,
+        held: Mutex<Vec<(u32, u64)>>,
+    }
+
+    impl Monitor for Held {
+        fn snapshot(&self) -> SystemSnapshot {
+            self.machine.snapshot()
+        }
+
+        fn memory_of(&self, pids: &[u32]) -> u64 {
+            let held = self.held.lock().unwrap();
+            held.iter().filter(|(pid, _)| pids.contains(pid)).map(|(_, bytes)| bytes).sum()
+        }
     }
 
     #[tokio::test]
     async fn memory_that_was_promised_and_is_taken_counts_once() {
-        let machine = machine();
+        let machine = Arc::new(Held { machine: machine(), held: Mutex::default() });
         let scheduler = RefuseScheduler::new(Arc::clone(&machine) as _, None);
-        let asks = |bytes| Need { cpu_slots: 0, ..gpu_need(bytes) };
-        let need = |pid, held| Need { pids: vec![pid], held_gpu_bytes: held, ..asks(3 * GIB) };
+        let asks = |bytes| Need { cpu_slots: 0, ..memory_need(bytes) };
+        let need = |pid, held| Need { pids: vec![pid], held_bytes: held, ..asks(3 * GIB) };
         let hold = |held: &[(u32, u64)]| {
-            let held = held.to_vec();
-            machine.change(move |snapshot| {
-                let gpu = &mut snapshot.gpus[0];
-                gpu.memory_free_bytes = gpu.memory_total_bytes - held.iter().map(|(_, bytes)| bytes).sum::<u64>();
-                gpu.processes = held;
-            });
+            *machine.held.lock().unwrap() = held.to_vec();
+            let sum = held.iter().map(|(_, bytes)| bytes).sum::<u64>();
+            machine.machine.change(|snapshot| snapshot.memory_available_bytes = 8 * GIB - sum);
         };
-        // A GPU context that it has before its model.
+        // What it has before its model.
         hold(&[(7, GIB)]);
         let _first = admit(&scheduler, &need(7, GIB)).await.unwrap();
         assert!(admit(&scheduler, &asks(5 * GIB)).await.is_err(), "seven are free, and three promised");
@@ -201,29 +246,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn refuse_knows_slots_memory_and_the_lack_of_a_gpu() {
+    async fn refuse_knows_slots_and_memory() {
         let machine = machine();
         let scheduler = RefuseScheduler::new(Arc::clone(&machine) as _, None);
         let slots = |n| Need { cpu_slots: n, ..Need::default() };
         let _two = admit(&scheduler, &slots(2)).await.unwrap();
         assert!(admit(&scheduler, &slots(1)).await.is_err());
         assert!(admit(&scheduler, &slots(3)).await.err().unwrap().to_string().contains("larger machine"));
-        let memory = Need { memory_bytes: 5 * GIB, ..Need::default() };
+        let memory = Need { memory_bytes: 9 * GIB, ..Need::default() };
         assert!(admit(&scheduler, &memory).await.err().unwrap().to_string().contains("host memory"));
-        machine.change(|snapshot| snapshot.gpus.clear());
-        let none = Need { requires_gpu: true, ..Need::default() };
-        assert!(admit(&scheduler, &none).await.err().unwrap().to_string().contains("needs a GPU"));
     }
 
     #[tokio::test]
     async fn queue_waits_for_a_place() {
         let scheduler = Arc::new(QueueScheduler::new(machine(), None));
-        let first = admit(&*scheduler, &gpu_need(5 * GIB)).await.unwrap();
+        let first = admit(&*scheduler, &memory_need(5 * GIB)).await.unwrap();
         let waiting = tokio::spawn({
             let scheduler = Arc::clone(&scheduler);
-            async move { admit(&*scheduler, &gpu_need(5 * GIB)).await.map(drop) }
+            async move { admit(&*scheduler, &memory_need(5 * GIB)).await.map(drop) }
         });
-        while scheduler.0.waiting() == 0 {
+        while scheduler.ledger.waiting() == 0 {
             tokio::task::yield_now().await;
         }
         assert!(!waiting.is_finished());
@@ -263,19 +305,19 @@ mod tests {
     async fn queue_waits_for_memory_but_not_longer_than_the_deadline() {
         let machine = machine();
         let scheduler = QueueScheduler::new(Arc::clone(&machine) as _, None);
-        machine.change(|snapshot| snapshot.gpus[0].memory_free_bytes = GIB);
+        machine.change(|snapshot| snapshot.memory_available_bytes = GIB);
         let call = Call::new().timeout(Duration::from_millis(1));
-        let error = scheduler.admit(&gpu_need(2 * GIB), call.handle()).await.err().unwrap();
+        let error = scheduler.admit(&memory_need(2 * GIB), call.handle()).await.err().unwrap();
         assert_eq!((error.code(), error.call()), (ErrorCode::Timeout, Some(call.id())));
-        assert_eq!(admit(&scheduler, &gpu_need(9 * GIB)).await.err().unwrap().code(), ErrorCode::ResourceExhausted);
+        assert_eq!(admit(&scheduler, &memory_need(9 * GIB)).await.err().unwrap().code(), ErrorCode::ResourceExhausted);
 
-        let need = gpu_need(2 * GIB);
+        let need = memory_need(2 * GIB);
         let freed = async {
             // When the first has measured and waits, the second frees the memory without notice.
-            while scheduler.0.waiting() == 0 {
+            while scheduler.ledger.waiting() == 0 {
                 tokio::task::yield_now().await;
             }
-            machine.change(|snapshot| snapshot.gpus[0].memory_free_bytes = 8 * GIB);
+            machine.change(|snapshot| snapshot.memory_available_bytes = 8 * GIB);
         };
         let (admitted, ()) = tokio::join!(biased; admit(&scheduler, &need), freed);
         assert!(admitted.is_ok());
@@ -306,7 +348,7 @@ mod tests {
     async fn calls_that_surely_fit_take_no_look_of_their_own() {
         let machine = counted();
         let scheduler = QueueScheduler::new(Arc::clone(&machine) as _, Some(1000));
-        let need = gpu_need(8 * GIB);
+        let need = memory_need(8 * GIB);
         assert!(scheduler.admit_at_once(&need).is_none() && machine.measurements() == 0, "nobody has measured yet");
         drop(admit(&scheduler, &need).await.unwrap());
         assert!((0..1000).all(|_| scheduler.admit_at_once(&need).is_some()));
@@ -318,7 +360,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         // A measurement that begins now, so the one in the background has ended.
-        scheduler.0.measure().await.unwrap();
+        scheduler.ledger.measure().await.unwrap();
         assert_eq!(machine.measurements(), 3, "a thousand calls start one measurement");
 
         tokio::time::advance(Duration::from_millis(250)).await;
@@ -330,14 +372,14 @@ mod tests {
     async fn a_call_that_may_not_fit_starts_another_measurement() {
         let machine = counted();
         let scheduler = RefuseScheduler::new(Arc::clone(&machine) as _, Some(2));
-        drop(admit(&scheduler, &gpu_need(8 * GIB)).await.unwrap());
-        let other = Need { plugin: "other".into(), ..gpu_need(GIB) };
+        drop(admit(&scheduler, &memory_need(8 * GIB)).await.unwrap());
+        let other = Need { plugin: "other".into(), ..memory_need(GIB) };
         assert!(scheduler.admit_at_once(&other).is_none(), "the call that has ended may have taken all");
         assert!(admit(&scheduler, &other).await.is_ok(), "it has not");
         assert_eq!(machine.measurements(), 2);
-        machine.0.change(|snapshot| snapshot.gpus[0].memory_free_bytes = 0);
+        machine.0.change(|snapshot| snapshot.memory_available_bytes = 0);
         assert_eq!(admit(&scheduler, &other).await.err().unwrap().code(), ErrorCode::ResourceExhausted);
-        machine.0.change(|snapshot| snapshot.gpus[0].memory_free_bytes = GIB);
+        machine.0.change(|snapshot| snapshot.memory_available_bytes = GIB);
         assert!(admit(&scheduler, &other).await.is_ok(), "nothing is refused by an old measurement");
     }
 
@@ -346,11 +388,11 @@ mod tests {
         for _ in 0..50 {
             let scheduler = QueueScheduler::new(machine(), Some(100));
             // Five of eight may be taken by a call that has ended.
-            drop(admit(&scheduler, &gpu_need(5 * GIB)).await.unwrap());
+            drop(admit(&scheduler, &memory_need(5 * GIB)).await.unwrap());
             let (runtime, start) = (tokio::runtime::Handle::current(), std::sync::Barrier::new(8));
             let come = |n: u8| {
                 let _in = runtime.enter();
-                let need = Need { plugin: n.to_string(), ..gpu_need(2 * GIB) };
+                let need = Need { plugin: n.to_string(), ..memory_need(2 * GIB) };
                 start.wait();
                 scheduler.admit_at_once(&need)
             };
@@ -367,12 +409,12 @@ mod tests {
     fn a_reservation_and_a_scheduler_may_outlive_the_runtime() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let scheduler = QueueScheduler::new(machine(), None);
-        let place = runtime.block_on(admit(&scheduler, &gpu_need(5 * GIB))).unwrap();
-        let waits = runtime.block_on(async { scheduler.0.enqueue(&gpu_need(5 * GIB)) });
+        let place = runtime.block_on(admit(&scheduler, &memory_need(5 * GIB))).unwrap();
+        let waits = runtime.block_on(async { scheduler.ledger.enqueue(&memory_need(5 * GIB)) });
         drop(runtime);
         drop(place);
         drop(waits);
         // Nothing measures in the background.
-        drop(scheduler.admit_at_once(&gpu_need(GIB)));
+        drop(scheduler.admit_at_once(&memory_need(GIB)));
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::need::{Memory, Need};
+use super::need::Need;
 use crate::monitor::SystemSnapshot;
 
 /// The last measurement.
@@ -18,13 +18,13 @@ pub(super) struct Recent {
     at: Instant,
     snapshot: SystemSnapshot,
     /// For each plugin, the most memory that its calls may have taken since.
-    most: BTreeMap<String, Memory>,
+    most: BTreeMap<String, u64>,
 }
 
 /// Calls that ended during a measurement, which may have counted their memory or not.
 #[derive(Default)]
 pub(super) struct Pending {
-    ended: BTreeMap<String, Memory>,
+    ended: BTreeMap<String, u64>,
 }
 
 /// The age of a measurement.
@@ -55,18 +55,18 @@ impl Age {
 
 impl Pending {
     /// Notes that a call of the plugin ends. `promised` is the sum of promises to the plugin's calls until now.
-    pub(super) fn ends(&mut self, plugin: &str, promised: Memory) {
+    pub(super) fn ends(&mut self, plugin: &str, promised: u64) {
         let most = self.ended.entry(plugin.to_owned()).or_default();
-        *most = most.or_more(promised);
+        *most = (*most).max(promised);
     }
 }
 
 impl Recent {
-    pub(super) fn new(at: Instant, snapshot: SystemSnapshot, left: impl Iterator<Item = (String, Memory)>) -> Self {
-        let mut most: BTreeMap<String, Memory> = BTreeMap::new();
+    pub(super) fn new(at: Instant, snapshot: SystemSnapshot, left: impl Iterator<Item = (String, u64)>) -> Self {
+        let mut most: BTreeMap<String, u64> = BTreeMap::new();
         for (plugin, left) in left {
             let all = most.entry(plugin).or_default();
-            *all = all.and(left);
+            *all = all.saturating_add(left);
         }
         Self { at, snapshot, most }
     }
@@ -79,9 +79,9 @@ impl Recent {
     }
 
     /// Notes that the sum of promises to the plugin's calls is `all`.
-    pub(super) fn promised(&mut self, plugin: &str, all: Memory) {
+    pub(super) fn promised(&mut self, plugin: &str, all: u64) {
         match self.most.get_mut(plugin) {
-            Some(most) => *most = most.or_more(all),
+            Some(most) => *most = (*most).max(all),
             None => drop(self.most.insert(plugin.to_owned(), all)),
         }
     }
@@ -96,16 +96,13 @@ impl Recent {
 
     /// Whether one more call surely fits, whatever has been taken since. `own` is what running calls of the same plugin may still take of
     /// their promises.
-    pub(super) fn leaves_room(&self, need: &Need, own: Memory) -> bool {
+    pub(super) fn leaves_room(&self, need: &Need, own: u64) -> bool {
         let others = self.most.iter().filter(|(plugin, _)| **plugin != need.plugin);
-        let others = others.fold(Memory::default(), |all, (_, most)| all.and(*most));
+        let others = others.fold(0u64, |all, (_, most)| all.saturating_add(*most));
         let before = self.most.get(&need.plugin).copied().unwrap_or_default();
-        let all = others.and(before.or_more(own.and(need.memory())));
+        let all = others.saturating_add(before.max(own.saturating_add(need.memory_bytes)));
         let machine = &self.snapshot;
-        let gpu = machine.gpus.iter().map(|gpu| gpu.memory_free_bytes).max();
-        (need.memory_bytes == 0 || machine.memory_total_bytes == 0 || all.host <= machine.memory_available_bytes)
-            && (need.gpu_memory_bytes == 0 || all.gpu <= gpu.unwrap_or(0))
-            && (!need.requires_gpu || gpu.is_some())
+        need.memory_bytes == 0 || machine.memory_total_bytes == 0 || all <= machine.memory_available_bytes
     }
 }
 
@@ -117,10 +114,6 @@ mod tests {
         SystemSnapshot { memory_total_bytes: 100, memory_available_bytes: free, ..SystemSnapshot::default() }
     }
 
-    fn host(host: u64) -> Memory {
-        Memory { host, gpu: 0 }
-    }
-
     fn need(plugin: &str, memory_bytes: u64) -> Need {
         Need { plugin: plugin.to_owned(), memory_bytes, ..Need::default() }
     }
@@ -129,28 +122,21 @@ mod tests {
     fn memory_that_ended_calls_may_have_taken_counts_for_other_plugins() {
         let mut recent = Recent::new(Instant::now(), machine(50), std::iter::empty());
         for _ in 0..3 {
-            assert!(recent.leaves_room(&need("a", 30), host(0)));
-            recent.promised("a", host(30));
+            assert!(recent.leaves_room(&need("a", 30), 0));
+            recent.promised("a", 30);
         }
-        assert!(recent.leaves_room(&need("b", 20), host(0)));
-        assert!(!recent.leaves_room(&need("b", 21), host(0)), "the measurement has not seen what `a` took");
-        assert!(!recent.leaves_room(&need("a", 30), host(30)), "one of `a` runs, and two are sixty");
+        assert!(recent.leaves_room(&need("b", 20), 0));
+        assert!(!recent.leaves_room(&need("b", 21), 0), "the measurement has not seen what `a` took");
+        assert!(!recent.leaves_room(&need("a", 30), 30), "one of `a` runs, and two are sixty");
     }
 
     #[test]
     fn calls_that_end_during_a_measurement_still_count() {
         let mut pending = Pending::default();
-        pending.ends("a", host(30));
-        pending.ends("a", host(10));
-        let recent = Recent::new(Instant::now(), machine(50), [("b".into(), host(5))].into_iter()).after(pending);
-        assert!(recent.leaves_room(&need("c", 15), host(0)));
-        assert!(!recent.leaves_room(&need("c", 16), host(0)));
-    }
-
-    #[test]
-    fn a_gpu_has_to_be_there() {
-        let recent = Recent::new(Instant::now(), machine(50), std::iter::empty());
-        assert!(!recent.leaves_room(&Need { requires_gpu: true, ..Need::default() }, host(0)));
-        assert!(!recent.leaves_room(&Need { gpu_memory_bytes: 1, ..Need::default() }, host(0)));
+        pending.ends("a", 30);
+        pending.ends("a", 10);
+        let recent = Recent::new(Instant::now(), machine(50), [("b".into(), 5)].into_iter()).after(pending);
+        assert!(recent.leaves_room(&need("c", 15), 0));
+        assert!(!recent.leaves_room(&need("c", 16), 0));
     }
 }

@@ -10,7 +10,6 @@ use bivium_interface::{
 use futures_util::future::BoxFuture;
 
 use super::usage::{LastUsage, Usage};
-use crate::monitor::Monitor;
 use crate::scheduler::{Need, Scheduler};
 
 /// The innermost layer, around the plugin itself.
@@ -32,7 +31,6 @@ struct SchedulerAdmit {
     is_for_streams: bool,
     usage: Arc<LastUsage>,
     scheduler: Arc<dyn Scheduler>,
-    monitor: Arc<dyn Monitor>,
 }
 
 impl Admitted {
@@ -40,7 +38,6 @@ impl Admitted {
         plugin: Arc<dyn PluginInterface>,
         manifest: Option<Arc<Manifest>>,
         scheduler: &Arc<dyn Scheduler>,
-        monitor: &Arc<dyn Monitor>,
     ) -> Self {
         let usage = Arc::default();
         let admit = |is_for_streams| -> Arc<dyn Admit> {
@@ -52,7 +49,6 @@ impl Admitted {
                 is_for_streams,
                 usage: Arc::clone(&usage),
                 scheduler: Arc::clone(scheduler),
-                monitor: Arc::clone(monitor),
             })
         };
         let (calls, streams) = (admit(false), admit(true));
@@ -101,8 +97,8 @@ impl Admit for SchedulerAdmit {
     /// Uses the last measurement of the plugin's memory, if it is recent.
     fn admit_at_once(&self) -> Option<Admission> {
         match self.memory_needs() {
-            Some(resources) => {
-                let usage = self.usage.recent(&self.plugin, self.gpus(resources))?;
+            Some(_) => {
+                let usage = self.usage.recent(&self.plugin)?;
                 self.scheduler.admit_at_once(&self.need(usage))
             }
             None => self.scheduler.admit_at_once(&self.plain),
@@ -112,8 +108,8 @@ impl Admit for SchedulerAdmit {
     /// Measures the plugin's memory now.
     async fn admit(&self, call: &CallHandle) -> Result<Admission> {
         match self.memory_needs() {
-            Some(resources) => {
-                let now = self.usage.now(&*self.plugin, self.gpus(resources));
+            Some(_) => {
+                let now = self.usage.now(&*self.plugin);
                 let usage = call.unless_interrupted(now).await?;
                 self.scheduler.admit(&self.need(usage), call).await
             }
@@ -126,13 +122,7 @@ impl SchedulerAdmit {
     /// The resources in the manifest, if the memory that the plugin uses matters.
     fn memory_needs(&self) -> Option<&Resources> {
         let resources = self.resources.as_ref()?;
-        let asks = resources.min_system_ram_mb.is_some() || resources.min_gpu_vram_mb.is_some();
-        (asks && self.scheduler.weighs_memory()).then_some(resources)
-    }
-
-    /// The monitor that measures GPU memory, if the manifest asks for GPU memory.
-    fn gpus(&self, resources: &Resources) -> Option<&Arc<dyn Monitor>> {
-        resources.min_gpu_vram_mb.map(|_| &self.monitor)
+        (resources.min_system_ram_mb.is_some() && self.scheduler.weighs_memory()).then_some(resources)
     }
 
     fn need(&self, usage: Usage) -> Need {
@@ -144,7 +134,7 @@ impl SchedulerAdmit {
 fn need(plugin: &str, resources: Option<&Resources>, usage: Usage, is_for_streams: bool) -> Need {
     let Usage { pids, held } = usage;
     let mut need = match resources {
-        Some(resources) => Need::new(plugin, resources, pids, held.memory_bytes, held.gpu_memory_bytes.unwrap_or(0)),
+        Some(resources) => Need::new(plugin, resources, pids, held.memory_bytes),
         None => Need { plugin: plugin.to_owned(), ..Need::default() },
     };
     if is_for_streams {

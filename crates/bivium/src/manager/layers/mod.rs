@@ -41,7 +41,7 @@ impl Layers {
     /// # Errors
     /// `plugin-failed` if one of the host's own layers panics.
     pub(super) fn around(&self, plugin: Arc<dyn PluginInterface>, manifest: Option<Arc<Manifest>>) -> Result<Layered> {
-        let admitted = Arc::new(Admitted::new(plugin, manifest, &self.scheduler, &self.monitor));
+        let admitted = Arc::new(Admitted::new(plugin, manifest, &self.scheduler));
         let own = match self.own.is_empty() {
             true => None,
             false => Some(CatchPanicPlugin::layered(Arc::clone(&admitted) as Arc<dyn PluginInterface>, &self.own)?),

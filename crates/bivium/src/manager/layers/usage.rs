@@ -42,11 +42,7 @@ pub(in crate::manager) struct LastUsage {
 impl LastUsage {
     /// The last measurement, if it is recent enough and all its processes still run. If it is aging, a new measurement is started in the
     /// background.
-    pub(in crate::manager) fn recent(
-        self: &Arc<Self>,
-        plugin: &Arc<dyn PluginInterface>,
-        gpus: Option<&Arc<dyn Monitor>>,
-    ) -> Option<Usage> {
+    pub(in crate::manager) fn recent(self: &Arc<Self>, plugin: &Arc<dyn PluginInterface>) -> Option<Usage> {
         let (at, usage) = self.last().clone()?;
         let age = Age::of(at);
         if age == Age::Old || !usage.pids.iter().copied().all(lives) {
@@ -56,23 +52,23 @@ impl LastUsage {
             && let Ok(runtime) = Handle::try_current()
             && let Some(turn) = self.turns.try_next()
         {
-            let (this, plugin, gpus) = (Arc::clone(self), Arc::clone(plugin), gpus.cloned());
-            runtime.spawn(async move { this.measure(turn, &*plugin, gpus.as_ref()).await });
+            let (this, plugin) = (Arc::clone(self), Arc::clone(plugin));
+            runtime.spawn(async move { this.measure(turn, &*plugin).await });
         }
         Some(usage)
     }
 
     /// A measurement that begins after this call. Tasks that ask at the same time share one.
-    pub(in crate::manager) async fn now(&self, plugin: &dyn PluginInterface, gpus: Option<&Arc<dyn Monitor>>) -> Usage {
+    pub(in crate::manager) async fn now(&self, plugin: &dyn PluginInterface) -> Usage {
         match self.turns.next().await {
-            Some(turn) => self.measure(turn, plugin, gpus).await,
+            Some(turn) => self.measure(turn, plugin).await,
             None => self.last().as_ref().map(|(_, usage)| usage.clone()).unwrap_or_default(),
         }
     }
 
-    async fn measure(&self, turn: Turn, plugin: &dyn PluginInterface, gpus: Option<&Arc<dyn Monitor>>) -> Usage {
+    async fn measure(&self, turn: Turn, plugin: &dyn PluginInterface) -> Usage {
         let at = Instant::now();
-        let usage = Usage::of(plugin, gpus).await;
+        let usage = Usage::of(plugin, None).await;
         *self.last() = Some((at, usage.clone()));
         turn.finish();
         usage
@@ -141,9 +137,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_measurement_serves_for_a_while_and_the_next_one_is_made_in_the_background() {
         let (plugin, last) = growing(vec![std::process::id()]);
-        let recent = || last.recent(&plugin, None).map(|usage| usage.held.memory_bytes);
+        let recent = || last.recent(&plugin).map(|usage| usage.held.memory_bytes);
         assert_eq!(recent(), None, "nobody has measured yet");
-        assert_eq!(last.now(&*plugin, None).await.held.memory_bytes, 1);
+        assert_eq!(last.now(&*plugin).await.held.memory_bytes, 1);
         assert_eq!(recent(), Some(1));
         tokio::time::advance(Duration::from_millis(100)).await;
         assert_eq!((recent(), recent()), (Some(1), Some(1)), "no call waits for the next one");
@@ -158,7 +154,7 @@ mod tests {
     #[tokio::test]
     async fn those_who_ask_at_the_same_time_share_a_measurement() {
         let (plugin, last) = growing(Vec::new());
-        let all = (0..8).map(|_| last.now(&*plugin, None));
+        let all = (0..8).map(|_| last.now(&*plugin));
         let all = futures_util::future::join_all(all).await;
         // The first begins before the others ask.
         assert!(all.iter().all(|usage| usage.held.memory_bytes <= 2), "{all:?}");
@@ -168,11 +164,11 @@ mod tests {
     async fn a_measurement_of_a_process_that_has_ended_is_not_used() {
         let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
         let (plugin, last) = growing(vec![child.id()]);
-        last.now(&*plugin, None).await;
-        assert!(last.recent(&plugin, None).is_some() && lives(1));
+        last.now(&*plugin).await;
+        assert!(last.recent(&plugin).is_some() && lives(1));
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(last.recent(&plugin, None).is_none());
+        assert!(last.recent(&plugin).is_none());
         assert!(!lives(0) && !lives(u32::MAX));
     }
 
@@ -182,7 +178,7 @@ mod tests {
         let aging = Instant::now().checked_sub(Duration::from_millis(150)).unwrap();
         *last.last() = Some((aging, Usage::default()));
         // `None` if this test was delayed for too long.
-        drop(last.recent(&plugin, None));
+        drop(last.recent(&plugin));
         assert!(last.turns.try_next().is_some());
     }
 }

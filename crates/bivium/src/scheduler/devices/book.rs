@@ -1,0 +1,241 @@
+//! The book: which instances were placed where, and which requests wait. It makes the picture for the plan, and carries the plan out.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bivium_instances::{DeviceRequest, InstanceUse, PlacedGpu, PlacedInstances, Placement};
+use bivium_interface::{PluginError, Result};
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+use super::plan::{Action, Device, Patience, Picture, Placed, Request, Stage};
+use super::reason::Waits;
+use super::{Gpus, Room, identity};
+use crate::monitor::Gpu;
+
+pub(super) struct Book {
+    gpus: Weak<Gpus>,
+    next: u64,
+    /// Oldest first.
+    pub(super) requests: Vec<Waiting>,
+    /// The instances that were granted GPUs, until they have ended.
+    instances: BTreeMap<u64, Known>,
+    /// The task that serves the requests.
+    pub(super) serving: Option<u64>,
+}
+
+/// A request.
+pub(super) struct Waiting {
+    id: u64,
+    request: DeviceRequest,
+    since: Instant,
+    /// The GPUs that are kept for it.
+    kept: Option<Vec<String>>,
+    give: oneshot::Sender<Result<Placement>>,
+}
+
+/// An instance that was granted GPUs.
+struct Known {
+    plugin: Arc<str>,
+    on: Vec<String>,
+    promised: u64,
+    pool: Weak<dyn PlacedInstances>,
+    number: u64,
+    /// Whether it was ready once. Its pool forgets it before its processes have ended.
+    was_ready: bool,
+}
+
+/// The machine at one moment.
+pub(super) struct Measured {
+    pub(super) gpus: Vec<Gpu>,
+    /// The processes of each instance.
+    pub(super) pids: BTreeMap<u64, Vec<u32>>,
+    /// What each instance does, by its pool. One whose pool is gone is missing.
+    pub(super) uses: BTreeMap<u64, Option<InstanceUse>>,
+}
+
+/// What remains to be done without the lock.
+pub(super) enum Act {
+    Give(oneshot::Sender<Result<Placement>>, Result<Placement>),
+    Tell(watch::Sender<String>, String),
+    End(Weak<dyn PlacedInstances>, u64),
+}
+
+impl Act {
+    pub(super) fn run(self) {
+        match self {
+            // If the request was withdrawn, the placement is dropped, which makes room again.
+            Self::Give(give, placement) => drop(give.send(placement)),
+            Self::Tell(waits, why) => {
+                waits.send_if_modified(|told| {
+                    let is_new = *told != why;
+                    *told = why;
+                    is_new
+                });
+            }
+            Self::End(pool, number) => {
+                if let Some(pool) = pool.upgrade() {
+                    pool.end(number);
+                }
+            }
+        }
+    }
+}
+
+impl Book {
+    pub(super) fn new(gpus: Weak<Gpus>) -> Self {
+        Self { gpus, next: 0, requests: Vec::new(), instances: BTreeMap::new(), serving: None }
+    }
+
+    pub(super) fn enter(
+        &mut self,
+        request: DeviceRequest,
+        give: oneshot::Sender<Result<Placement>>,
+        now: Instant,
+    ) -> u64 {
+        self.next += 1;
+        self.requests.push(Waiting { id: self.next, request, since: now, kept: None, give });
+        self.next
+    }
+
+    /// Removes a request that nobody waits for any more. It must be dropped without the lock.
+    pub(super) fn withdraw(&mut self, id: u64) -> Option<Waiting> {
+        let at = self.requests.iter().position(|waiting| waiting.id == id)?;
+        Some(self.requests.remove(at))
+    }
+
+    pub(super) fn ended(&mut self, instance: u64) {
+        self.instances.remove(&instance);
+    }
+
+    /// The pool of each instance, and its number there.
+    pub(super) fn pools(&self) -> Vec<(u64, Weak<dyn PlacedInstances>, u64)> {
+        self.instances.iter().map(|(id, known)| (*id, known.pool.clone(), known.number)).collect()
+    }
+
+    /// What the plan is made from.
+    pub(super) fn picture(&mut self, measured: &Measured, now: Instant, patience: Patience) -> Picture {
+        let names: Vec<String> = measured.gpus.iter().map(identity).collect();
+        let position = |name: &String| names.iter().position(|one| one == name);
+        let device = |gpu: &Gpu| Device {
+            index: gpu.index,
+            total: gpu.memory_total_bytes,
+            free: gpu.memory_free_bytes,
+            tells_processes: gpu.tells_processes,
+        };
+        let mut instances = Vec::new();
+        for (id, known) in &mut self.instances {
+            // A GPU that no longer responds is not planned with.
+            let on: Vec<usize> = known.on.iter().filter_map(position).collect();
+            let pids = measured.pids.get(id).map(Vec::as_slice).unwrap_or_default();
+            let held = on.iter().map(|at| measured.gpus[*at].held_by(pids)).collect();
+            let (stage, load) = known.stage(measured.uses.get(id).copied(), now);
+            let plugin = Arc::clone(&known.plugin);
+            let promised = known.promised;
+            instances.push(Placed { id: *id, plugin, on, promised, held, stage, load, can_release: false });
+        }
+        let request = |waiting: &Waiting| Request {
+            id: waiting.id,
+            plugin: Arc::clone(&waiting.request.plugin),
+            gpus: waiting.request.need.gpus as usize,
+            bytes: waiting.request.need.bytes,
+            since: waiting.since,
+            kept: waiting.kept.as_ref().and_then(|kept| kept.iter().map(position).collect()),
+            resumes: None,
+        };
+        Picture {
+            now,
+            devices: measured.gpus.iter().map(device).collect(),
+            instances,
+            requests: self.requests.iter().map(request).collect(),
+            patience,
+        }
+    }
+
+    /// Carries the plan out, as far as it can be done under the lock. With `refuses`, a request that would wait for running calls is
+    /// refused.
+    pub(super) fn carry_out(&mut self, actions: Vec<Action>, measured: &Measured, refuses: bool) -> Vec<Act> {
+        let mut acts = Vec::new();
+        for action in actions {
+            match action {
+                Action::Grant { request, on, .. } => {
+                    if let Some(waiting) = self.withdraw(request) {
+                        acts.push(Act::Tell(waiting.request.waits.clone(), String::new()));
+                        let gpus = on.iter().map(|at| &measured.gpus[*at]).collect();
+                        let (placement, give) = self.place(waiting, gpus);
+                        acts.push(Act::Give(give, Ok(placement)));
+                    }
+                }
+                Action::Refuse { request, why } => {
+                    acts.extend(self.refuse(
+                        request,
+                        &why.to_string(),
+                        "run it on a larger machine, or lower `resources` in its manifest",
+                    ));
+                }
+                Action::Wait { request, why } if refuses && why.is_for_calls() => {
+                    acts.extend(self.refuse(request, &format!("it {why}"), "try again later"));
+                }
+                Action::Wait { request, why } => acts.extend(self.tell(request, &why)),
+                Action::Keep { request, on } => {
+                    let kept = on.iter().map(|at| identity(&measured.gpus[*at])).collect();
+                    if let Some(waiting) = self.requests.iter_mut().find(|waiting| waiting.id == request) {
+                        waiting.kept = Some(kept);
+                    }
+                }
+                Action::Release { instance } | Action::Stop { instance } => {
+                    acts.extend(self.instances.get(&instance).map(|known| Act::End(known.pool.clone(), known.number)));
+                }
+            }
+        }
+        acts
+    }
+
+    fn place(&mut self, waiting: Waiting, gpus: Vec<&Gpu>) -> (Placement, oneshot::Sender<Result<Placement>>) {
+        let Waiting { id, request, give, .. } = waiting;
+        let known = Known {
+            plugin: request.plugin,
+            on: gpus.iter().map(|gpu| identity(gpu)).collect(),
+            promised: request.need.bytes,
+            pool: request.pool,
+            number: request.instance,
+            was_ready: false,
+        };
+        self.instances.insert(id, known);
+        let placed = gpus.into_iter().map(|gpu| PlacedGpu::new(&*gpu.uuid, gpu.index, gpu.minor)).collect();
+        let placement = match self.gpus.upgrade() {
+            Some(gpus) => Placement::new(placed, Room { gpus, instance: id }),
+            None => Placement::new(placed, ()),
+        };
+        (placement, give)
+    }
+
+    fn refuse(&mut self, request: u64, why: &str, help: &str) -> Option<Act> {
+        let waiting = self.withdraw(request)?;
+        let error = PluginError::resource_exhausted(format!("no instance can start: {why}")).with_help(help);
+        Some(Act::Give(waiting.give, Err(error)))
+    }
+
+    fn tell(&self, request: u64, why: &Waits) -> Option<Act> {
+        let waiting = self.requests.iter().find(|waiting| waiting.id == request)?;
+        Some(Act::Tell(waiting.request.waits.clone(), why.to_string()))
+    }
+}
+
+impl Known {
+    /// Where it is in its life, and how long its start took.
+    fn stage(&mut self, found: Option<Option<InstanceUse>>, now: Instant) -> (Stage, Duration) {
+        match found.flatten() {
+            Some(InstanceUse::Ready { since, start, used, running, is_wanted }) => {
+                self.was_ready = true;
+                (Stage::Ready { since: since.min(now), used, running, is_wanted }, start)
+            }
+            Some(InstanceUse::Ending) => (Stage::Leaving, Duration::ZERO),
+            Some(_) => (Stage::Starting, Duration::ZERO),
+            // Its pool does not list it yet, or no longer.
+            None if self.was_ready || found.is_none() => (Stage::Leaving, Duration::ZERO),
+            None => (Stage::Starting, Duration::ZERO),
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Places instances on GPUs, and makes room for those that do not fit by ending instances of other plugins.
+//!
+//! [`plan`] decides; this module measures the machine, carries out what was decided, and does so again until no request waits.
+
+mod book;
+mod plan;
+mod reason;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+mod victims;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bivium_instances::{DeviceRequest, Devices, Placement};
+use bivium_interface::{PluginError, Result};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use self::book::{Book, Measured};
+use self::plan::plan;
+use crate::monitor::{Gpu, Monitor};
+
+pub(super) use self::plan::Patience;
+
+/// How often the machine is measured while a request waits, because other programs free memory without notice.
+const TICK: Duration = Duration::from_millis(250);
+
+/// The GPUs of the machine, as a scheduler sees them.
+pub(super) struct Gpus {
+    monitor: Arc<dyn Monitor>,
+    patience: Patience,
+    book: Mutex<Book>,
+    /// How many requests wait.
+    waiting: AtomicUsize,
+    /// Something has changed that may make room.
+    changed: Notify,
+}
+
+/// The room of an instance, until it is dropped.
+struct Room {
+    gpus: Arc<Gpus>,
+    instance: u64,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.gpus.book().ended(self.instance);
+        self.gpus.note();
+    }
+}
+
+/// A request, until it is granted or dropped.
+struct Entry {
+    gpus: Arc<Gpus>,
+    id: u64,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut book = self.gpus.book();
+        let withdrawn = book.withdraw(self.id);
+        self.gpus.waiting.store(book.requests.len(), Ordering::Release);
+        drop(book);
+        drop(withdrawn);
+        self.gpus.note();
+    }
+}
+
+/// Serves requests until none waits. If its runtime ends, the next request starts another.
+struct Serving {
+    gpus: Arc<Gpus>,
+    number: u64,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let mut book = self.gpus.book();
+        book.serving = book.serving.filter(|number| *number != self.number);
+    }
+}
+
+impl Gpus {
+    /// Requests wait for instances in use for this long, and instances stay for at most `stay` after their start.
+    pub(super) fn new(monitor: Arc<dyn Monitor>, patience: Patience) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            monitor,
+            patience,
+            book: Mutex::new(Book::new(this.clone())),
+            waiting: AtomicUsize::new(0),
+            changed: Notify::new(),
+        })
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self) {
+        if self.waiting.load(Ordering::Acquire) > 0 {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Adds a request, and begins to serve if nobody does.
+    fn enter(self: &Arc<Self>, request: DeviceRequest) -> (Entry, oneshot::Receiver<Result<Placement>>) {
+        let (give, given) = oneshot::channel();
+        let mut book = self.book();
+        let id = book.enter(request, give, Instant::now());
+        self.waiting.store(book.requests.len(), Ordering::Release);
+        if book.serving.is_none() {
+            book.serving = Some(id);
+            let serving = Serving { gpus: Arc::clone(self), number: id };
+            tokio::spawn(async move { serving.gpus.serve().await });
+        }
+        drop(book);
+        self.changed.notify_one();
+        (Entry { gpus: Arc::clone(self), id }, given)
+    }
+
+    async fn serve(self: &Arc<Self>) {
+        loop {
+            let this = Arc::clone(self);
+            // Fails only when the async runtime ends.
+            let Ok(measured) = tokio::task::spawn_blocking(move || this.measure()).await else { return };
+            let (acts, is_over) = {
+                let mut book = self.book();
+                let picture = book.picture(&measured, Instant::now(), self.patience);
+                let acts = book.carry_out(plan(&picture), &measured, self.patience.refuses);
+                self.waiting.store(book.requests.len(), Ordering::Release);
+                if book.requests.is_empty() {
+                    // Under the lock, so that a request which comes now starts another.
+                    book.serving = None;
+                }
+                (acts, book.requests.is_empty())
+            };
+            // Without the lock, since pools have their own locks.
+            acts.into_iter().for_each(book::Act::run);
+            if is_over {
+                return;
+            }
+            let _ = tokio::time::timeout(TICK, self.changed.notified()).await;
+        }
+    }
+
+    /// Measures the machine, and what the instances hold of it. Blocks for some milliseconds.
+    fn measure(&self) -> Measured {
+        let instances = self.book().pools();
+        let found = instances.into_iter().filter_map(|(id, pool, number)| Some((id, pool.upgrade()?, number)));
+        let found: Vec<_> = found.collect();
+        let pids = found.iter().map(|(id, pool, number)| (*id, pool.pids_of(*number))).collect();
+        let gpus = self.monitor.snapshot().gpus;
+        // As late as possible, since calls begin and end all the time.
+        let uses = found.iter().map(|(id, pool, number)| (*id, pool.use_of(*number))).collect();
+        Measured { gpus, pids, uses }
+    }
+}
+
+/// What the driver calls a GPU: its UUID, or its index if it has none.
+fn identity(gpu: &Gpu) -> String {
+    if gpu.uuid.is_empty() { gpu.index.to_string() } else { gpu.uuid.clone() }
+}
+
+#[async_trait]
+impl Devices for GpuDevices {
+    async fn place(&self, request: DeviceRequest) -> Result<Placement> {
+        let plugin = Arc::clone(&request.plugin);
+        let (entry, given) = self.0.enter(request);
+        let placement = given.await;
+        drop(entry);
+        let placement = placement.unwrap_or_else(|_| Err(PluginError::unavailable("the host is ending")));
+        placement.map_err(|error| error.with_plugin(&*plugin))
+    }
+
+    fn is_needed(&self) -> bool {
+        self.0.waiting.load(Ordering::Acquire) > 0
+    }
+
+    fn note_idle(&self) {
+        self.0.note();
+    }
+}
+
+/// The GPUs for the pools.
+pub(super) struct GpuDevices(pub(super) Arc<Gpus>);
