@@ -47,8 +47,15 @@ pub(crate) struct Draft {
     _lock: File,
 }
 
+impl Cache {
+    /// Begins a new entry. Waits while another host tidies, which is short.
+    pub(crate) fn draft(self: &Arc<Self>) -> io::Result<Draft> {
+        Draft::new(Arc::clone(self))
+    }
+}
+
 impl Draft {
-    pub(super) fn new(cache: Arc<Cache>) -> io::Result<Self> {
+    fn new(cache: Arc<Cache>) -> io::Result<Self> {
         let lock = cache.lock_file()?;
         share(&lock)?;
         let name = dir::hidden_name()?;

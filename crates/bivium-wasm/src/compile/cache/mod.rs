@@ -23,7 +23,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Once};
+use std::sync::Once;
 use std::time::Duration;
 
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens};
@@ -156,11 +156,6 @@ impl Cache {
         if let Err(error) = dir::remove(self.dir.as_fd(), &key.to_string()) {
             tracing::warn!(cache = %self.path.display(), %error, "cannot remove an entry of the cache");
         }
-    }
-
-    /// Begins a new entry. Waits while another host tidies, which is short.
-    pub(crate) fn draft(self: &Arc<Self>) -> io::Result<Draft> {
-        Draft::new(Arc::clone(self))
     }
 
     /// The digest that a file with this stamp had when it was last read.

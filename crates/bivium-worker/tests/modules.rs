@@ -1,0 +1,29 @@
+//! The modules of the crate are in layers: each imports only modules below it.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+#[path = "../../../tests/support/modules.rs"]
+mod modules;
+
+use std::path::Path;
+
+/// From the lowest. Modules of one layer do not import each other.
+const LAYERS: &[&[&str]] = &[
+    &["child", "disk", "extra", "low_memory", "manifest", "places"],
+    &["confinement"],
+    &["process"],
+    &["environment"],
+    &["caches", "cures", "refusals"],
+    &["outline", "wire"],
+    &["call"],
+    &["fuzzing", "worker"],
+    &["factory"],
+    &["proxy"],
+    &["lib"],
+];
+
+#[test]
+fn no_module_imports_one_above_it() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    assert_eq!(modules::wrong_imports(&src, LAYERS), Vec::<String>::new());
+}
