@@ -364,7 +364,9 @@ class P:
             let _ = std::fs::remove_file(dir.path().join(mark));
         }
         let manager = manager(queue);
-        assert!(manager.load_all().await.iter().all(|report| report.result.is_ok()));
+        for report in manager.load_all().await {
+            report.result.unwrap();
+        }
         assert_eq!(manager.system().gpus.len(), 1);
         let first = tokio::spawn({
             let (manager, call) = (manager.clone(), call().named("marks", marks.clone()));

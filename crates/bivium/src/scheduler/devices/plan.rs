@@ -248,7 +248,11 @@ impl<'a> Plan<'a> {
     /// Ends the instances that make room on these devices.
     fn wait_for(&mut self, request: &Request, ways: &[(usize, Victims)]) {
         let why = match ways {
-            [] => Waits::for_calls(self.picture, request),
+            [] => {
+                // One that was granted a GPU just now will soon be ready, and can then make room.
+                let is_granted = |action: &Action| matches!(action, Action::Grant { .. });
+                Waits::for_calls(self.picture, request, self.actions.iter().any(is_granted))
+            }
             ways => Waits::for_room(self.picture, request, ways),
         };
         self.actions.push(Action::Wait { request: request.id, why });

@@ -69,12 +69,13 @@ impl Waits {
         Self { text: text(picture, request, &devices, ending), is_for_calls: false }
     }
 
-    /// It waits until calls of others end, or until it has waited for so long that they make room.
-    pub(super) fn for_calls(picture: &Picture, request: &Request) -> Self {
+    /// It waits until calls of others end, or until it has waited for so long that they make room. `others_start` says whether
+    /// instances begin to start now.
+    pub(super) fn for_calls(picture: &Picture, request: &Request, others_start: bool) -> Self {
         let large = |device: &usize| picture.devices[*device].total >= request.bytes;
         let devices: Vec<usize> = (0..picture.devices.len()).filter(large).collect();
         let is_starting = |one: &Placed| one.stage == Stage::Starting && one.on.iter().any(|on| devices.contains(on));
-        let is_for_calls = !picture.instances.iter().any(is_starting);
+        let is_for_calls = !others_start && !picture.instances.iter().any(is_starting);
         Self { text: text(picture, request, &devices, |one| one.stage == Stage::Leaving), is_for_calls }
     }
 }

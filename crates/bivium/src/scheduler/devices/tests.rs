@@ -284,6 +284,16 @@ async fn the_refusing_scheduler_ends_idle_models_but_waits_for_no_call() {
     running.await.unwrap().unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_refusing_scheduler_lets_two_that_come_together_take_turns() {
+    let scheduler = RefuseScheduler::new(machine(&[8]), None);
+    let (one, two) = (Plugin::new(&scheduler, "one", 1, 5), Plugin::new(&scheduler, "two", 1, 5));
+    let both = [&one, &two].map(|plugin| plugin.plugin.initialize(json!({})));
+    for loaded in futures_util::future::join_all(both).await {
+        loaded.unwrap();
+    }
+}
+
 #[test]
 fn a_request_may_outlive_its_runtime() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
