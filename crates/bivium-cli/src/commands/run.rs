@@ -5,7 +5,7 @@ use futures_util::StreamExt as _;
 use serde_json::Value;
 use tokio::task::block_in_place;
 
-use crate::advice::{self, Text};
+use crate::advice::{self, Meant, Text};
 use crate::args::{Global, Run};
 use crate::arguments;
 use crate::exit::Failure;
@@ -86,6 +86,10 @@ impl Prepared {
             };
             match follow(screen, &name, &handle, all).await {
                 Err(Failure::Plugin(error)) => {
+                    let error = match Meant::by(host, &name, &method, &error).await {
+                        Some(meant) => error.and_help(meant.sentence()),
+                        None => error,
+                    };
                     let error = advice::on_texts(error, &[texts.as_slice(), &settings].concat());
                     Err(advice::by_source(&host.manager, &name, &method, error, &texts).await.into())
                 }

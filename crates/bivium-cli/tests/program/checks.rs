@@ -284,7 +284,7 @@ fn validate_reports_every_problem_of_every_file() {
     broken.json: line 2: unknown key "versoin"; did you mean `version`?
     broken.json: line 3: instances.max must be from 1 to 1000, not 0
     steps.json: line 1: steps.0.id: "inputs" cannot be the id of a step
-    steps.json: line 1: steps.0.for_each: "y" is not an earlier step
+    steps.json: line 1: steps.0.for_each: "y" is not an earlier step; there is none before it
     missing.json: there is no manifest missing.json; check the path, or see `bivium list`
     manifests/redact.json: ok, plugin redact, with 1 warning
     manifests/redact.json: warning: component: [DIR]/manifests/redact.wasm does not exist
