@@ -297,9 +297,36 @@ impl Ledger {
         turn.finish();
     }
 
-    fn check(&self, need: &Need, accounts: &Accounts) -> std::result::Result<(), Shortage> {
+    /// Why the machine can never give what the call needs. Blocks while the machine is measured.
+    pub(super) fn lacks(&self, need: &Need) -> Option<String> {
+        let snapshot = if need.concerns_memory() { self.monitor.snapshot() } else { SystemSnapshot::default() };
+        self.lacks_by(need, &snapshot)
+    }
+
+    fn lacks_by(&self, need: &Need, snapshot: &SystemSnapshot) -> Option<String> {
         if need.cpu_slots > self.cpu_slots {
-            let what = format!("it needs {} processor slots, but the host has {}", need.cpu_slots, self.cpu_slots);
+            return Some(format!("it needs {} processor slots, but the host has {}", need.cpu_slots, self.cpu_slots));
+        }
+        if !need.concerns_memory() {
+            return None;
+        }
+        if need.requires_gpu && snapshot.gpus.is_empty() {
+            return Some("it needs a GPU, but the host finds none".to_owned());
+        }
+        let mib = |bytes: u64| bytes >> 20;
+        let lacks = |what: &str, need: u64, total: u64| {
+            (need > total).then(|| format!("it needs {} MiB of {what}, but the host has {}", mib(need), mib(total)))
+        };
+        let total = snapshot.memory_total_bytes;
+        let host = if total > 0 { lacks("host memory", need.memory_bytes, total) } else { None };
+        let gpu = snapshot.gpus.iter().map(|gpu| gpu.memory_total_bytes).max().unwrap_or(0);
+        host.or_else(|| lacks("GPU memory", need.gpu_memory_bytes, gpu))
+    }
+
+    fn check(&self, need: &Need, accounts: &Accounts) -> std::result::Result<(), Shortage> {
+        let nothing = SystemSnapshot::default();
+        let snapshot = accounts.recent.as_ref().map_or(&nothing, Recent::snapshot);
+        if let Some(what) = self.lacks_by(need, snapshot) {
             return Err(Shortage::Never(what));
         }
         if accounts.cpu_slots.saturating_add(need.cpu_slots) > self.cpu_slots {
@@ -309,27 +336,18 @@ impl Ledger {
         if !need.concerns_memory() {
             return Ok(());
         }
-        let nothing = SystemSnapshot::default();
-        let snapshot = accounts.recent.as_ref().map_or(&nothing, Recent::snapshot);
         let promised = accounts.promised.values().fold(Memory::default(), |all, promise| all.and(promise.left));
         let (free, total) = (snapshot.memory_available_bytes, snapshot.memory_total_bytes);
         if total > 0 {
-            compare("host memory", need.memory_bytes, promised.host, free, total)?;
-        }
-        if need.requires_gpu && snapshot.gpus.is_empty() {
-            return Err(Shortage::Never("it needs a GPU, but the host finds none".to_owned()));
+            compare("host memory", need.memory_bytes, promised.host, free)?;
         }
         let free = snapshot.gpus.iter().map(|gpu| gpu.memory_free_bytes).max().unwrap_or(0);
-        let total = snapshot.gpus.iter().map(|gpu| gpu.memory_total_bytes).max().unwrap_or(0);
-        compare("GPU memory", need.gpu_memory_bytes, promised.gpu, free, total)
+        compare("GPU memory", need.gpu_memory_bytes, promised.gpu, free)
     }
 }
 
-fn compare(what: &str, need: u64, promised: u64, free: u64, total: u64) -> std::result::Result<(), Shortage> {
+fn compare(what: &str, need: u64, promised: u64, free: u64) -> std::result::Result<(), Shortage> {
     let mib = |bytes: u64| bytes >> 20;
-    if need > total {
-        return Err(Shortage::Never(format!("it needs {} MiB of {what}, but the host has {}", mib(need), mib(total))));
-    }
     if need > 0 && need.saturating_add(promised) > free {
         let left = mib(free.saturating_sub(promised));
         return Err(Shortage::Busy(format!("it needs {} MiB of {what}, but only {left} are free", mib(need))));

@@ -6,7 +6,7 @@ mod policy;
 mod recent;
 
 use async_trait::async_trait;
-use bivium_interface::{CallHandle, Result};
+use bivium_interface::{CallHandle, PluginError, Result};
 
 pub use bivium_interface::Admission;
 
@@ -24,6 +24,12 @@ pub trait Scheduler: Send + Sync + 'static {
     /// Admits a call at once if it surely fits. Measurements in `need` may be up to 250 ms old. Must not block. If it returns `None`, the
     /// plugin is measured again and the call is passed to [`admit`](Self::admit).
     fn admit_at_once(&self, _need: &Need) -> Option<Admission> {
+        None
+    }
+
+    /// Why it would never admit a call with this need on this machine, whatever else runs; `None` if it may. May block while the machine is
+    /// measured. A host can ask before it loads a plugin.
+    fn refusal(&self, _need: &Need) -> Option<PluginError> {
         None
     }
 

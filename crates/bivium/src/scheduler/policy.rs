@@ -45,12 +45,16 @@ impl Scheduler for RefuseScheduler {
         match reserve(&self.0, need, call).await? {
             Ok(reservation) => Ok(Admission::new(reservation)),
             Err(Shortage::Busy(what)) => Err(refused(need, call, &what).with_help("try again later")),
-            Err(Shortage::Never(what)) => Err(never(need, call, &what)),
+            Err(Shortage::Never(what)) => Err(never(refused(need, call, &what))),
         }
     }
 
     fn admit_at_once(&self, need: &Need) -> Option<Admission> {
         self.0.admit_at_once(need)
+    }
+
+    fn refusal(&self, need: &Need) -> Option<PluginError> {
+        refusal(&self.0, need)
     }
 }
 
@@ -82,6 +86,10 @@ impl Scheduler for QueueScheduler {
     fn admit_at_once(&self, need: &Need) -> Option<Admission> {
         self.0.admit_at_once(need)
     }
+
+    fn refusal(&self, need: &Need) -> Option<PluginError> {
+        refusal(&self.0, need)
+    }
 }
 
 impl QueueScheduler {
@@ -91,7 +99,7 @@ impl QueueScheduler {
         loop {
             match reserve(&self.0, need, call).await? {
                 Ok(reservation) => return Ok(Admission::new(reservation)),
-                Err(Shortage::Never(what)) => return Err(never(need, call, &what)),
+                Err(Shortage::Never(what)) => return Err(never(refused(need, call, &what))),
                 Err(Shortage::Busy(_)) => {}
             }
             let given =
@@ -121,8 +129,13 @@ fn refused(need: &Need, call: &CallHandle, what: &str) -> PluginError {
         .with_call(call.id())
 }
 
-fn never(need: &Need, call: &CallHandle, what: &str) -> PluginError {
-    refused(need, call, what).with_help("run it on a larger machine, or lower `resources` in its manifest")
+fn never(refused: PluginError) -> PluginError {
+    refused.with_help("run it on a larger machine, or lower `resources` in its manifest")
+}
+
+fn refusal(ledger: &Ledger, need: &Need) -> Option<PluginError> {
+    let what = ledger.lacks(need)?;
+    Some(never(PluginError::resource_exhausted(format!("no call can start: {what}")).with_plugin(&need.plugin)))
 }
 
 #[cfg(test)]
@@ -213,6 +226,12 @@ mod tests {
         machine.change(|snapshot| snapshot.gpus.clear());
         let none = Need { requires_gpu: true, ..Need::default() };
         assert!(admit(&scheduler, &none).await.err().unwrap().to_string().contains("needs a GPU"));
+        let refusal = scheduler.refusal(&none).unwrap();
+        assert_eq!(refusal.code(), ErrorCode::ResourceExhausted);
+        assert!(refusal.message().starts_with("no call can start: it needs a GPU"), "{refusal}");
+        let memory = Need { memory_bytes: 500 * GIB, ..Need::default() };
+        assert!(scheduler.refusal(&memory).unwrap().to_string().contains("host memory"));
+        assert!(scheduler.refusal(&slots(2)).is_none(), "they are only in use");
     }
 
     #[tokio::test]

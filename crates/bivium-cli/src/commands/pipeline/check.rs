@@ -6,6 +6,7 @@ use bivium::pipeline::{Draft, Pipeline, Step};
 use bivium::{Call, ErrorCode, Inspection, MethodInfo, PluginError, Problem};
 use bivium_interface::{nearest, reference_token};
 use serde_json::{Value, json};
+use tokio::task::block_in_place;
 
 use super::argument::{Argument, Given};
 use crate::args::{Global, NamedPipeline};
@@ -98,6 +99,7 @@ async fn look(host: &Host, name: &str) -> (Option<Inspection>, Vec<String>) {
         Ok(false) => vec![format!("{name} is disabled; `bivium enable {name}` enables it")],
         Err(error) => vec![error.to_string()],
     };
+    wrong.extend(block_in_place(|| host.manager.call_refusal(name)).ok().flatten().map(|refusal| refusal.to_string()));
     wrong.extend(host.manager.refusals(name).unwrap_or_default().iter().map(ToString::to_string));
     wrong.extend(inspection.problem.as_ref().map(ToString::to_string));
     (Some(inspection), wrong)

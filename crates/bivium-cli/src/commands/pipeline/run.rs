@@ -24,6 +24,13 @@ pub(in super::super) async fn run(global: &Global, output: &Output, args: &Pipel
     host.discover(global, output);
     let options = RunOptions::new().timeout(args.timeout.timeout).cancellation(host.stop.child_token());
     host.scope(async |host: &Host| {
+        for step in &pipeline.steps {
+            // What else keeps a plugin from being loaded is told by the run.
+            match block_in_place(|| host.manager.call_refusal(&step.plugin)) {
+                Ok(Some(refusal)) => return Err(refusal.with_step(&step.id, None).into()),
+                Ok(None) | Err(_) => {}
+            }
+        }
         let mut outcome = {
             let watcher = Watcher { output, bars: Bars::new(output.screen()) };
             let ended = pipeline.run(&host.manager, inputs, &options, &|event| watcher.show(&event)).await;
