@@ -197,7 +197,7 @@ pub(crate) fn builder(global: &Global, place: Place<'_>) -> Result<ManagerBuilde
         builder = builder.environments(dir);
     }
     if let Some(file) = &global.policy {
-        builder = builder.policy(HostPolicy::read(file)?);
+        builder = builder.policy(policy(file)?);
     }
     if let Some(level) = global.log_level {
         builder = builder.plugin_log_level(level.into());
@@ -206,6 +206,33 @@ pub(crate) fn builder(global: &Global, place: Place<'_>) -> Result<ManagerBuilde
         builder = builder.secret(name, value);
     }
     Ok(builder)
+}
+
+/// The policy in a file. If the file is evidently another document, the error says so.
+///
+/// # Errors
+/// As [`HostPolicy::read`].
+pub(crate) fn policy(file: &Path) -> Result<HostPolicy> {
+    HostPolicy::read(file).map_err(|error| {
+        let help = match FileKind::of(file) {
+            FileKind::Pipeline => "`bivium pipeline run` runs it",
+            FileKind::Manifest if is_named(file) => "`bivium run` calls the plugin",
+            _ => return error,
+        };
+        let kind = match FileKind::of(file) {
+            FileKind::Manifest => "the manifest of a plugin".to_owned(),
+            kind => kind.to_string(),
+        };
+        let what = format!("{} is {kind}, not a host policy", file.display());
+        PluginError::new(error.code(), what).with_help(help)
+    })
+}
+
+/// Whether a file is a JSON object with a `name`. Manifests have one, and policies have none.
+fn is_named(file: &Path) -> bool {
+    // A pipe is read once.
+    let text = if file.is_file() { read_text(file, MOST_LOOKED_AT).ok() } else { None };
+    text.is_some_and(|text| serde_json::from_str::<Value>(&text).is_ok_and(|value| value.get("name").is_some()))
 }
 
 /// A plugin as the command line names it.

@@ -52,7 +52,9 @@ fn refusal(granted: &Granted, missing: &[String]) -> Option<PluginError> {
         return None;
     }
     let (message, whose) = match granted.enforcing_policy() {
-        Some(policy) => (format!("{policy} has `enforce`, and {}", cannot(missing)), policy),
+        Some(policy) => {
+            (format!("{policy} has `enforce`, which this machine cannot do: {}", missing.join("; ")), policy)
+        }
         None => (cannot(missing), "its manifest".to_owned()),
     };
     Some(PluginError::denied(message).with_help(cure(missing, &whose)))
@@ -64,14 +66,14 @@ fn cure(missing: &[String], whose: &str) -> String {
     let mut cures = Vec::new();
     if limits > 0 {
         cures.push(
-            "for the limits start the host where it may make control groups (`systemd-run --user -p Delegate=yes -p \
-             DelegateSubgroup=host`), or leave them out",
+            "for the limits start the host with `systemd-run --user -p Delegate=yes -p DelegateSubgroup=host`, or leave \
+             them out",
         );
     }
     if limits < missing.len() {
         cures.push("grant it what it can reach anyway, make it a component");
     }
-    format!("{}, or remove `enforce` from {whose} and trust the plugin to that extent", cures.join("; "))
+    format!("{}; or remove `enforce` from {whose}", cures.join("; "))
 }
 
 /// Which permissions and limits of a Python plugin's workers this machine cannot enforce: a sentence each, which begins with the
@@ -172,11 +174,7 @@ fn limits(limits: &Limits, means: Means, missing: &mut Vec<String>) {
     if means.group {
         return;
     }
-    let lacks = |key: &str, why: &str| {
-        format!(
-            "limits.{key}: {why}, because there is no control group (cgroup v2 with memory and pids) that this host may use"
-        )
-    };
+    let lacks = |key: &str, why: &str| format!("limits.{key}: {why}, because this host may use no control group");
     if limits.memory_mb.is_some() {
         missing.push(lacks("memory_mb", "it limits each process of the worker by itself"));
     }
