@@ -203,3 +203,25 @@ fn what_the_machine_lacks_is_told_by_info_and_before_an_environment_is_made() {
     let info = place.run(&["info", "gpu"]);
     assert_eq!(info.assert_status(0).stderr.contains("it needs a GPU, but the host finds none"), !has_gpu);
 }
+
+#[test]
+fn run_and_info_tell_the_right_name_of_a_component_and_of_a_module() {
+    let place = place();
+    place.component("shout", json!({"component": "shuot.wasm"}));
+    place.write("manifests/shout.wasm", "");
+    for command in ["run", "info"] {
+        let ran = place.run(&[command, "shout"]);
+        assert!(ran.stderr.contains("did you mean `shout.wasm`?"), "{}", ran.all());
+    }
+    python(&place, "file", json!({"module": "words.py"}));
+    let ran = place.run(&["run", "file", "text=a"]);
+    assert!(ran.assert_status(4).stderr.contains("a module's name has no `.py`: write `words`"), "{}", ran.all());
+    let ran = place.run(&["run", "no_such_module:NAME", "text=a"]);
+    assert!(ran.assert_status(4).stderr.contains("give the path of its file (FILE.py:NAME)"), "{}", ran.all());
+    place.write("manifests/none.json", r#"{"name": "none", "version": "1", "module": "no_such_module", "class": "C"}"#);
+    let ran = place.run(&["run", "none"]);
+    assert!(ran.assert_status(4).stderr.contains("a package that has it in `requirements`"), "{}", ran.all());
+    place.write("manifests/words.json", r#"{"name": "words", "version": "1", "module": "words", "source": "."}"#);
+    let ran = place.run(&["run", "manifests/words.json"]);
+    assert!(ran.assert_status(4).stderr.contains("for a function write `\"function\": "), "{}", ran.all());
+}
