@@ -61,15 +61,11 @@ fn two_manifests_of_one_name_in_a_directory_are_refused_with_both_paths() {
     NAME     VERSION  RUNTIME  CATEGORY       ENABLED  DESCRIPTION
     whisper  0.2      python   transcription  yes      Speech to text
     --- stderr
-    bivium: warning: redact: [DIR]/manifests/mask.json declares a plugin "redact", and so does [DIR]/manifests/redact.json; rename or remove all but one
     bivium: warning: redact: [DIR]/manifests/redact.json declares a plugin "redact", and so does [DIR]/manifests/mask.json; rename or remove all but one
     "#);
     let ran = place.run(&["validate", "manifests"]);
-    assert!(
-        ran.assert_status(4).stdout.contains("mask.json: redact: ") && ran.stdout.contains("redact.json: redact: "),
-        "{}",
-        ran.all()
-    );
+    let told = "redact.json declares a plugin \"redact\", and so does [DIR]/manifests/mask.json";
+    assert!(ran.assert_status(4).stdout.contains(told), "{}", ran.all());
     // Each can be used if it is given by its path.
     place.run(&["info", "manifests/mask.json", "--no-load"]).assert_status(0);
 }

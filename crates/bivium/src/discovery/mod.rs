@@ -208,22 +208,16 @@ impl Discovery {
         if manifests.len() < 2 {
             return manifests.pop();
         }
-        for manifest in &manifests {
-            let others: Vec<String> = manifests
-                .iter()
-                .filter(|other| other.path != manifest.path)
-                .map(|other| other.path.display().to_string())
-                .collect();
-            let what = format!(
-                "{} declares a plugin {:?}, and so does {}",
-                manifest.path.display(),
-                manifest.name,
-                others.join(" and ")
-            );
-            let error = PluginError::invalid_manifest(what)
-                .with_plugin(&manifest.name)
-                .with_help("rename or remove all but one");
-            self.problems.push((manifest.path.clone(), error));
+        // The file that a search for the name finds first.
+        let is_named = |manifest: &&Manifest| manifest.path.file_stem().is_some_and(|stem| stem == &*manifest.name);
+        if let Some(first) = manifests.iter().find(is_named).or(manifests.first()) {
+            let others = manifests.iter().filter(|other| other.path != first.path);
+            let others: Vec<String> = others.map(|other| other.path.display().to_string()).collect();
+            let (file, others) = (first.path.display(), others.join(" and "));
+            let what = format!("{file} declares a plugin {:?}, and so does {others}", first.name);
+            let error =
+                PluginError::invalid_manifest(what).with_plugin(&first.name).with_help("rename or remove all but one");
+            self.problems.push((first.path.clone(), error));
         }
         None
     }
