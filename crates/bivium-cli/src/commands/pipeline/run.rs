@@ -26,9 +26,8 @@ pub(in super::super) async fn run(global: &Global, output: &Output, args: &Pipel
     host.scope(async |host: &Host| {
         for step in &pipeline.steps {
             // What else keeps a plugin from being loaded is told by the run.
-            match block_in_place(|| host.manager.call_refusal(&step.plugin)) {
-                Ok(Some(refusal)) => return Err(refusal.with_step(&step.id, None).into()),
-                Ok(None) | Err(_) => {}
+            if let Ok(Some(refusal)) = block_in_place(|| host.manager.call_refusal(&step.plugin)) {
+                return Err(refusal.with_step(&step.id, None).into());
             }
         }
         let mut outcome = {
