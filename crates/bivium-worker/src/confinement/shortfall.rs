@@ -71,7 +71,7 @@ fn cure(missing: &[String], whose: &str) -> String {
         );
     }
     if limits < missing.len() {
-        cures.push("grant it what it can reach anyway, make it a component");
+        cures.push("grant it what it can reach anyway, or make it a component");
     }
     format!("{}; or remove `enforce` from {whose}", cures.join("; "))
 }
@@ -227,10 +227,10 @@ mod tests {
         let all = |missing: &[&str]| missing.iter().map(|missing| format!("{missing}: …")).collect::<Vec<_>>();
         let cure = |missing: &[&str]| cure(&all(missing), "its manifest");
         let (limits, permissions) = (cure(&["limits.memory_mb"]), cure(&["permissions.clocks"]));
-        assert!(limits.contains("control groups (`systemd-run") && !limits.contains("grant"), "{limits}");
-        assert!(permissions.contains("grant it") && !permissions.contains("control"), "{permissions}");
+        assert!(limits.contains("`systemd-run ") && !limits.contains("grant"), "{limits}");
+        assert!(permissions.contains("grant it") && !permissions.contains("systemd-run"), "{permissions}");
         let both = cure(&["permissions.clocks", "limits.processes"]);
-        assert!(both.contains("grant it") && both.contains("control groups"), "{both}");
+        assert!(both.contains("grant it") && both.contains("systemd-run"), "{both}");
     }
 
     #[test]

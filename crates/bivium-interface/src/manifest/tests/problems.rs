@@ -57,7 +57,7 @@ fn text_that_is_not_json_has_a_line_and_a_column() {
         ("{\"name\": \"p\",\n}", "2: this is not JSON: there is a comma before the `}` at column 1; remove it"),
         (
             "{\"instances\": {\"max\": 1, } }",
-            "1: this is not JSON: there is a comma before the `}` at column 27; remove it",
+            "1: this is not JSON: there is a comma before the `}` at column 26; remove it",
         ),
         (
             "{\"requirements\": [\"a\",]}",
