@@ -61,7 +61,7 @@ fn text_that_is_not_json_has_a_line_and_a_column() {
         ),
         (
             "{\"requirements\": [\"a\",]}",
-            "1: this is not JSON: there is a comma before the `]` at column 24; remove it",
+            "1: this is not JSON: there is a comma before the `]` at column 23; remove it",
         ),
     ] {
         assert_eq!(problems(text), [told], "{text}");
