@@ -1,6 +1,6 @@
 //! A layer of the host's own: a cache around every plugin, on both runtimes.
 //!
-//! `cargo run --package bivium --example layer`
+//! `cargo run --package bivium --example layer`, after `cargo xtask guests`, which puts the example components in place
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! The manager: basic use from synchronous code, then async with progress, cancel and a stream.
 //!
-//! `cargo run --package bivium --example manager`
+//! `cargo run --package bivium --example manager`, after `cargo xtask guests`, which puts the example components in place
 
 use std::path::Path;
 use std::time::Duration;

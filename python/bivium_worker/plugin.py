@@ -79,6 +79,8 @@ class Plugin:
             known[method.lower()] = known[method.lower().rpartition(".")[2]] = method
         meant = get_close_matches(name[:MOST_COMPARED].lower().replace("-", "_"), known, 1, 0.7)
         hint = "did you mean %r? " % known[meant[0]] if meant else ""
+        if name == "execute" and self.hook("execute_stream") is not None:
+            return WorkerError("not-found", "the plugin has no method 'execute', but 'execute_stream' for a streaming call")
         return WorkerError("not-found", "the plugin has no method %r; %s%s" % (name, hint, self.known()))
 
     def known(self) -> str:

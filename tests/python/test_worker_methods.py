@@ -258,6 +258,18 @@ class Docstrings(WorkerCase):
 
 
 @needs("pydantic")
+class OnlyStreams(WorkerCase):
+    cls = "OnlyStreams"
+    settings = {"module": "described"}
+
+    def test_what_only_streams_is_the_method_execute_and_an_error_says_so(self):
+        found = methods(self.worker)
+        self.assertEqual((list(found), found["execute"]["streams"]), (["execute"], True))
+        self.assertEqual(list(found["execute"]["parameters"]["properties"]), ["text"])
+        message = self.worker.error("execute")["message"]
+        self.assertEqual(message, "the plugin has no method 'execute', but 'execute_stream' for a streaming call")
+
+
 class Pydantic(WorkerCase):
     cls = "Models"
     settings = {"module": "models"}

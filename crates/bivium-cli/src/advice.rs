@@ -1,8 +1,11 @@
-//! Advice on the form of arguments: a text was given where a number or a file is expected, or a file where a text is expected.
+//! Advice on calls that failed: on the form of their arguments (a text was given where a number or a file is expected, or a file where
+//! a text is expected), and on methods that the plugin does not have.
 
-use bivium::{ErrorCode, MethodInfo, PluginError, PluginManager};
+use bivium::{Call, ErrorCode, MethodInfo, PluginError, PluginManager};
+use bivium_interface::nearest;
 use serde_json::Value;
 
+use crate::host::Host;
 use crate::wanted::{self, Wanted};
 
 /// A text or a file as it was given on the command line.
@@ -45,6 +48,55 @@ pub(crate) async fn by_source(
 pub(crate) fn by_schema(method: &MethodInfo, Text { key, value }: &Text) -> Option<String> {
     let value = value.as_deref();
     Some(Wanted::by(method, key, value)?.sentence(key, value))
+}
+
+/// What a call that names no method of the plugin should name instead.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Meant {
+    /// The same method, by a streaming call.
+    Stream,
+    /// This method.
+    Method(String),
+}
+
+impl Meant {
+    /// `None` if the error has another cause, or if nothing is known to be better. The plugin must be loaded.
+    pub(crate) async fn by(host: &Host, plugin: &str, method: &str, error: &PluginError) -> Option<Self> {
+        if error.code() != ErrorCode::NotFound || !error.message().contains("no method ") {
+            return None;
+        }
+        let call = Call::new().cancellation(host.stop.clone()).handle().clone();
+        let known = call.guard(host.manager.methods(plugin)).await.ok()?;
+        Self::among(&known, method)
+    }
+
+    fn among(known: &[MethodInfo], method: &str) -> Option<Self> {
+        if let Some(known) = known.iter().find(|known| known.name == method) {
+            return known.streams.then_some(Self::Stream);
+        }
+        let names: Vec<&str> =
+            known.iter().filter(|known| known.not_callable.is_none()).map(|known| known.name.as_str()).collect();
+        let meant = nearest(method, names.iter().copied()).or(names.first().copied());
+        meant.map(|meant| Self::Method(meant.to_owned()))
+    }
+
+    /// What to write on the command line.
+    pub(crate) fn sentence(&self) -> String {
+        match self {
+            Self::Stream => "`bivium stream` makes a streaming call".to_owned(),
+            Self::Method(name) if name == Call::EXECUTE => "a call without `--method` runs `execute`".to_owned(),
+            Self::Method(name) => format!("name the method with `--method`, for example `--method {name}`"),
+        }
+    }
+
+    /// What to write in a step of a pipeline.
+    pub(crate) fn in_a_step(&self) -> String {
+        match self {
+            Self::Stream => "write `\"stream\": true` in the step".to_owned(),
+            Self::Method(name) if name == Call::EXECUTE => "a step without a `method` runs `execute`".to_owned(),
+            Self::Method(name) => format!("name the method in the step, for example `\"method\": {name:?}`"),
+        }
+    }
 }
 
 fn advice(error: &PluginError, text: &Text) -> Option<String> {

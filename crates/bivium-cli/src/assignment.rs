@@ -46,6 +46,9 @@ pub(crate) fn json_of(key: &str, text: &str) -> Result<Value, String> {
     exact::from_str(text).map_err(|error| match error {
         Unread::Inexact(inexact) if key.is_empty() => inexact.to_string(),
         Unread::Inexact(inexact) => inexact.below(key).to_string(),
-        error => format!("not valid JSON ({error}); a JSON string needs double quotes"),
+        error if key.is_empty() => {
+            format!("not valid JSON ({error}); write a text in double quotes within single ones ('\"text\"'), or give it by its name (name=text)")
+        }
+        error => format!("not valid JSON ({error}); for a text write {key}=…"),
     })
 }

@@ -20,9 +20,20 @@ pub(crate) fn read() -> Cli {
     cli
 }
 
+/// As [`short`], without the command `help` of each command.
+pub(crate) fn without_help() -> Command {
+    fn without(command: Command) -> Command {
+        command.disable_help_subcommand(true).mut_subcommands(without)
+    }
+    shortened(without(Cli::command()))
+}
+
 /// The program's command. Only its own help lists the global options; the help of each subcommand refers to it.
 pub(crate) fn short() -> Command {
-    let mut command = Cli::command();
+    shortened(Cli::command())
+}
+
+fn shortened(mut command: Command) -> Command {
     // Only this makes the global options options of every subcommand.
     command.build();
     command.mut_subcommands(shorten)

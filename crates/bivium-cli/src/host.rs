@@ -10,7 +10,9 @@ use bivium::{
     ManagerBuilder, Manifest, PluginError, PluginManager, Result, SearchPath, Shadowed, WasmConfig,
     default_search_paths,
 };
+use bivium_interface::read_text;
 use serde_json::Value;
+use tokio::task::block_in_place;
 
 use crate::args::{Global, Named};
 use crate::failure::Failure;
@@ -19,6 +21,9 @@ use crate::output::Output;
 
 /// The one argument of a process that compiles a component.
 pub(crate) const COMPILER: &str = "compiler";
+
+/// How much of a file is read to tell what it is, in bytes.
+const MOST_LOOKED_AT: u64 = 1 << 20;
 
 /// A manager for one command.
 pub(crate) struct Host {
@@ -107,6 +112,15 @@ impl Host {
         Ok(host)
     }
 
+    /// Fails if a plugin is disabled, or if this machine lacks what its calls need. Asked before a load, which may make an environment.
+    pub(crate) fn check_callable(&self, name: &str) -> Result<()> {
+        self.manager.check_enabled(name)?;
+        match block_in_place(|| self.manager.call_refusal(name))? {
+            Some(refusal) => Err(refusal),
+            None => Ok(()),
+        }
+    }
+
     /// Loads a plugin, with changes to its configuration for this run only. Stops when the call is interrupted.
     pub(crate) async fn load(&self, name: &str, changes: Option<Value>, call: &CallHandle) -> Result<()> {
         // If the name is unknown, there is no plugin that the error could belong to.
@@ -186,7 +200,7 @@ pub(crate) fn builder(global: &Global, place: Place<'_>) -> Result<ManagerBuilde
         builder = builder.environments(dir);
     }
     if let Some(file) = &global.policy {
-        builder = builder.policy(HostPolicy::read(file)?);
+        builder = builder.policy(policy(file)?);
     }
     if let Some(level) = global.log_level {
         builder = builder.plugin_log_level(level.into());
@@ -195,6 +209,33 @@ pub(crate) fn builder(global: &Global, place: Place<'_>) -> Result<ManagerBuilde
         builder = builder.secret(name, value);
     }
     Ok(builder)
+}
+
+/// The policy in a file. If the file is evidently another document, the error says so.
+///
+/// # Errors
+/// As [`HostPolicy::read`].
+pub(crate) fn policy(file: &Path) -> Result<HostPolicy> {
+    HostPolicy::read(file).map_err(|error| {
+        let help = match FileKind::of(file) {
+            FileKind::Pipeline => "`bivium pipeline run` runs it",
+            FileKind::Manifest if is_named(file) => "`bivium run` calls the plugin",
+            _ => return error,
+        };
+        let kind = match FileKind::of(file) {
+            FileKind::Manifest => "the manifest of a plugin".to_owned(),
+            kind => kind.to_string(),
+        };
+        let what = format!("{} is {kind}, not a host policy", file.display());
+        PluginError::new(error.code(), what).with_help(help)
+    })
+}
+
+/// Whether a file is a JSON object with a `name`. Manifests have one, and policies have none.
+fn is_named(file: &Path) -> bool {
+    // A pipe is read once.
+    let text = if file.is_file() { read_text(file, MOST_LOOKED_AT).ok() } else { None };
+    text.is_some_and(|text| serde_json::from_str::<Value>(&text).is_ok_and(|value| value.get("name").is_some()))
 }
 
 /// A plugin as the command line names it.

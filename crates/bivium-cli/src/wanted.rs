@@ -3,9 +3,10 @@
 //! The schema of a Python method is made from its source. Python does not enforce it, so no call is refused because of it: it is used
 //! to advise on a call that failed, and to report a problem of a pipeline that is checked.
 
-use bivium::{ErrorCode, MethodInfo, PluginError, PluginManager};
+use bivium::{Call, ErrorCode, MethodInfo, PluginError, PluginManager};
 use serde_json::Value;
 
+use crate::host::Host;
 use crate::property::{forms, is_file, resolved};
 
 /// The form that is expected in place of the one that was given.
@@ -98,6 +99,16 @@ pub(crate) fn may_be_of_arguments(error: &PluginError) -> bool {
 pub(crate) async fn python_method(manager: &PluginManager, plugin: &str, method: &str) -> Option<MethodInfo> {
     manager.manifest(plugin).ok()?.python()?;
     let methods = manager.inspect(plugin).await.ok()?.methods?;
+    methods.into_iter().find(|known| known.name == method)
+}
+
+/// The method of a loaded plugin: as the source of a Python plugin describes it, or as a component does.
+pub(crate) async fn method(host: &Host, plugin: &str, method: &str) -> Option<MethodInfo> {
+    if host.manager.manifest(plugin).ok()?.python().is_some() {
+        return python_method(&host.manager, plugin, method).await;
+    }
+    let call = Call::new().cancellation(host.stop.clone()).handle().clone();
+    let methods = call.guard(host.manager.methods(plugin)).await.ok()?;
     methods.into_iter().find(|known| known.name == method)
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bivium_interface::Result;
+use bivium_interface::{PluginError, Result};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -38,6 +38,12 @@ pub trait Devices: Send + Sync + 'static {
     /// # Errors
     /// `resource-exhausted` if there will never be room.
     async fn place(&self, request: DeviceRequest) -> Result<Placement>;
+
+    /// Why there will never be room for such an instance on this machine, whatever else runs; `None` if there may be. May block while the
+    /// machine is measured.
+    fn refusal(&self, _need: DeviceNeed) -> Option<PluginError> {
+        None
+    }
 
     /// Whether a request waits. Then an instance whose last call has ended is reported with [`note_idle`](Self::note_idle). Must be
     /// cheap: it is asked at the end of each call.

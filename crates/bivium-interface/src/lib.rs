@@ -65,7 +65,7 @@ pub use layer::{Layer, Wrapper};
 pub use log::{LogLevel, LogRecord, LogSource};
 pub use manifest::Manifest;
 pub use method::MethodInfo;
-pub use nearest::nearest;
+pub use nearest::{nearest, nearest_file};
 pub use network::NetworkRule;
 pub use payload::{Payload, escape, escape_key, unescape, unescape_key};
 pub use plugin::PluginInterface;

@@ -1,4 +1,6 @@
-//! [`nearest`]: suggests the name that was probably meant.
+//! [`nearest`] and [`nearest_file`]: suggest the name that was probably meant.
+
+use std::path::Path;
 
 use crate::head;
 
@@ -22,6 +24,21 @@ pub fn nearest<'k>(given: &str, known: impl IntoIterator<Item = &'k str>) -> Opt
     let known = known.into_iter().take(NAMES).map(|known| (likeness(known), known));
     let nearest = known.max_by(|one, other| one.0.total_cmp(&other.0));
     nearest.filter(|(likeness, _)| *likeness > ALIKE).map(|(_, known)| known)
+}
+
+/// The name that is most similar to a path's last part, of a file in the same directory with the same extension or, with `is_directory`, of a
+/// directory there. `None` if none is similar. Blocks on the file system.
+#[must_use]
+pub fn nearest_file(path: &Path, is_directory: bool) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    let is_alike = |other: &Path| match is_directory {
+        true => other.is_dir(),
+        false => other.extension() == path.extension(),
+    };
+    let entries = std::fs::read_dir(path.parent()?).ok()?.flatten().take(NAMES);
+    let others = entries.map(|entry| entry.path()).filter(|other| is_alike(other));
+    let names: Vec<String> = others.filter_map(|other| Some(other.file_name()?.to_str()?.to_owned())).collect();
+    nearest(name, names.iter().map(String::as_str)).map(str::to_owned)
 }
 
 fn plain(name: &str) -> String {

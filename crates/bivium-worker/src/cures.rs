@@ -61,6 +61,11 @@ impl Cures {
         let python = &self.manifest.python;
         let file = self.manifest.path.display();
         let top = module.split('.').next().unwrap_or(module);
+        if let Some(name) =
+            self.manifest.python.object.module.strip_suffix(".py").filter(|_| code == ErrorCode::InvalidManifest)
+        {
+            return Some(format!("a module's name has no `.py`: write `{name}`"));
+        }
         if let Some(beside) = beside(&self.manifest, module) {
             return Some(format!("{} lies beside the manifest: add `\"source\": \".\"` to it", beside.display()));
         }
@@ -83,6 +88,12 @@ impl Cures {
             (None, Some(_)) => {
                 Some(format!("if a package has it, install that: {} -m pip install …", self.python.display()))
             }
+            (None, None) if is_own && self.manifest.is_bare() => {
+                Some("the interpreter does not look for it in the current directory: give the path of its file (FILE.py:NAME)".to_owned())
+            }
+            (None, None) if is_own && python.source.is_none() => Some(format!(
+                "name its directory as `source`, or a package that has it in `requirements`, in {file}"
+            )),
             (None, None) if is_own => None,
             (None, None) if self.manifest.is_bare() => {
                 Some("if a package has it, write a manifest with that in `requirements`".to_owned())
@@ -181,14 +192,10 @@ mod tests {
         let (bare, with) = (cures(dir.path(), ""), cures(dir.path(), r#", "requirements": ["numpy"]"#));
         assert!(help(&bare, no_module("yaml")).contains("list that as `requirements` in"));
         assert!(help(&with, no_module("yaml")).contains("add that to `requirements` in"));
-        for other in [
-            no_module("_ctypes"),
-            no_module("yaml.no"),
-            failed("ImportError", "No module named 'yaml'", ""),
-            own("words"),
-        ] {
+        for other in [no_module("_ctypes"), no_module("yaml.no"), failed("ImportError", "No module named 'yaml'", "")] {
             assert_eq!(help(&bare, other), "");
         }
+        assert!(help(&bare, own("words")).starts_with("name its directory as `source`, or a package"));
         let metadata = dir.path().join("env/lib/python3.12/site-packages/PyYAML-6.0.dist-info");
         std::fs::create_dir_all(&metadata).unwrap();
         std::fs::write(metadata.join("top_level.txt"), "_yaml\nyaml\n").unwrap();

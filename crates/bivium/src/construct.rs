@@ -110,12 +110,12 @@ impl Constructor {
         }
         let (secrets, protected) = (self.options.secrets.clone(), self.options.protected());
         let log_level = self.options.log_level;
-        let devices = self.devices(manifest);
+        let devices = self.device_access(manifest);
         Ok(PluginContext { log, audit, granted: Arc::new(granted), secrets, protected, devices, log_level })
     }
 
     /// Where the plugin's instances are placed, if they need GPUs.
-    fn devices(&self, manifest: &Manifest) -> Option<DeviceAccess> {
+    pub(crate) fn device_access(&self, manifest: &Manifest) -> Option<DeviceAccess> {
         let resources = &manifest.resources;
         let devices = self.options.devices.clone().filter(|_| resources.gpus() > 0)?;
         let bytes = resources.min_gpu_vram_mb.unwrap_or(0).saturating_mul(1 << 20);

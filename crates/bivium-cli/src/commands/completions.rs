@@ -29,7 +29,7 @@ pub(super) fn man(output: &Output, dir: &Path) -> Result<(), Failure> {
         })
     };
     std::fs::create_dir_all(dir).map_err(failed)?;
-    clap_mangen::generate_to(command_line::short(), dir).map_err(failed)?;
+    clap_mangen::generate_to(command_line::without_help(), dir).map_err(failed)?;
     output.hint(&format!(
         "Wrote the manual pages to {}; `man -l {}/bivium.1` shows the first one.",
         dir.display(),

@@ -1,6 +1,7 @@
 //! `bivium doctor`: checks whether this machine has everything that plugins need. It changes nothing, except that it deletes
 //! files that killed hosts left behind, as every host does when it starts.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -20,8 +21,8 @@ use super::missing::missing;
 use crate::args::Global;
 use crate::exit::{DONE, FAILED};
 use crate::failure::Failure;
-use crate::host::{Place, builder, check_named, search_paths, wasm};
-use crate::output::{Output, on_one_line};
+use crate::host::{self, Place, builder, check_named, search_paths, wasm};
+use crate::output::{Output, counted, on_one_line};
 
 /// How long another program may take to print its version.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -137,7 +138,7 @@ fn confinement() -> Check {
 /// The policy, if one is given.
 fn policy(global: &Global) -> Option<Check> {
     let file = global.policy.as_ref()?;
-    let policy = match HostPolicy::read(file) {
+    let policy = match host::policy(file) {
         Ok(policy) => policy,
         Err(error) => return Some(Check::failed("policy", &error)),
     };
@@ -200,8 +201,8 @@ fn engine(global: &Global) -> Vec<Check> {
             Level::Ok,
             "cache",
             format!(
-                "{} compiled components, {} MiB in {}",
-                cache.entries,
+                "{}, {} MiB in {}",
+                counted(cache.entries, "compiled component"),
                 cache.bytes.div_ceil(1 << 20),
                 cache.directory.display()
             ),
@@ -277,6 +278,8 @@ fn manifests(paths: &[SearchPath], builder: Option<&ManagerBuilder>) -> Vec<Chec
         _ => Check::failed(what, error),
     };
     checks.extend(discovery.problems.iter().map(|(_, error)| problem(error)));
+    // What is the same for several plugins is told once.
+    let mut refused: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for manifest in discovery.found.values() {
         let cannot_start = manifest.parts().find(|(key, file)| *key != "source" && !file.exists());
         if let Some((_, file)) = cannot_start {
@@ -284,11 +287,14 @@ fn manifests(paths: &[SearchPath], builder: Option<&ManagerBuilder>) -> Vec<Chec
             checks.push(Check::new(Level::Fail, what, text));
         }
         let refusals = builder.map(|builder| builder.refusals(manifest)).unwrap_or_default();
-        let refused = |error: &PluginError| format!("{} would not be loaded: {}", manifest.name, error.sentence());
-        checks.extend(refusals.iter().map(|error| Check::new(Level::Fail, what, refused(error))));
+        for refusal in &refusals {
+            refused.entry(refusal.sentence()).or_default().push(&manifest.name);
+        }
         let outline = PythonManifest::of(manifest).map(|manifest| bivium::outline(&manifest));
         let others = missing(manifest, outline.as_ref()).into_iter().filter(|_| cannot_start.is_none());
         checks.extend(others.map(|text| Check::new(Level::Warn, what, format!("{}: {text}", manifest.name))));
     }
+    let refused = refused.iter().map(|(why, names)| format!("{} would not be loaded: {why}", names.join(", ")));
+    checks.extend(refused.map(|text| Check::new(Level::Fail, what, text)));
     checks
 }

@@ -13,6 +13,7 @@ use bivium::{
     Result, environments_for,
 };
 use serde_json::{Value, json};
+use tokio::task::block_in_place;
 
 use super::kept::{self, size};
 use super::method_help::{MethodHelp, parameters};
@@ -73,6 +74,8 @@ pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Resul
     let mut refusals = host.manager.refusals(&name)?;
     let enabled = host.manager.is_enabled(&name).map_err(|error| refusals.push(error)).ok();
     let rights = Rights { granted: host.manager.granted(&name)?, not_held: host.manager.not_held(&name)? };
+    // It loads all the same, so its methods can be asked for.
+    let lacking = block_in_place(|| host.manager.call_refusal(&name))?;
     let environments = environments(global, &manifest, &rights, args)?;
     let known = if args.no_load { Known::default() } else { look(host, &name, args.load).await? };
     // A plugin that would not load cannot be called.
@@ -80,6 +83,7 @@ pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Resul
     let help = MethodHelp::new(global, &args.named.plugin, manifest.runtime.kind(), loads);
     if output.is_json() {
         let mut info = as_json(&manifest, &rights, enabled, &known, &help);
+        refusals.extend(lacking);
         if let (Value::Object(info), false) = (&mut info, refusals.is_empty()) {
             info.insert("refusals".to_owned(), json!(refusals));
         }
@@ -93,7 +97,7 @@ pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Resul
         // The reason why it did not load already says the first refusal.
         refusals.clear();
     }
-    refusals.iter().chain(known.problem()).for_each(|error| output.warning(error));
+    refusals.iter().chain(&lacking).chain(known.problem()).for_each(|error| output.warning(error));
     if known.loaded.is_none() && known.inspection.is_some() {
         output.hint("None of its code has run. --load starts it and asks it for its methods and its configuration.");
     }

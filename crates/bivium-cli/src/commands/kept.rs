@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::args::{CacheClean, EnvClean, Global};
 use crate::failure::Failure;
 use crate::host::{search_paths, wasm};
-use crate::output::{Output, Table};
+use crate::output::{Output, Table, counted};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -64,9 +64,9 @@ pub(super) fn clean_cache(global: &Global, output: &Output, args: &CacheClean) -
         }));
     }
     if args.plugins.is_empty() {
-        output.line(&format!("removed {entries} compiled components, {}", size(compiled)))?;
+        output.line(&format!("removed {}, {}", counted(entries, "compiled component"), size(compiled)))?;
     }
-    output.line(&format!("removed {} caches of plugins, {}", removed.len(), size(bytes)))?;
+    output.line(&format!("removed {} of plugins, {}", counted(removed.len(), "cache"), size(bytes)))?;
     if !in_use.is_empty() {
         output.hint(&format!("Not removed, because a host uses them: {}.", in_use.join(", ")));
     }
@@ -171,7 +171,7 @@ pub(super) fn clean_environments(global: &Global, output: &Output, args: &EnvCle
         let keys: Vec<&str> = removed.iter().map(|one| one.key.as_str()).collect();
         return output.value(&json!({"removed": keys, "bytes": bytes, "in_use": in_use}));
     }
-    output.line(&format!("removed {} environments, {}", removed.len(), size(bytes)))?;
+    output.line(&format!("removed {}, {}", counted(removed.len(), "environment"), size(bytes)))?;
     if !in_use.is_empty() {
         output.hint(&format!("Not removed, because a host uses them: {}.", in_use.join(", ")));
     }

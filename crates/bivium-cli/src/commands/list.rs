@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bivium::{FileKind, PluginError, PluginInfo, Shadowed};
+use bivium::{ErrorCode, FileKind, PluginError, PluginInfo, Shadowed};
 use serde_json::json;
 
 use crate::args::{Global, List};
@@ -30,11 +30,14 @@ pub(super) async fn list(global: &Global, output: &Output, args: &List) -> Resul
             "plugins": plugins, "problems": problems, "shadowed": shadowed, "passed_over": passed_over
         }));
     }
-    if plugins.is_empty() {
+    // If manifests are not valid, the warnings say why no plugin is listed.
+    let is_told = |(_, error): &(PathBuf, PluginError)| error.code() == ErrorCode::InvalidManifest;
+    let is_reason_told = args.category.is_none() && discovery.problems.iter().any(is_told);
+    if plugins.is_empty() && !is_reason_told {
         let paths: Vec<String> = search_paths(global).iter().map(|place| place.path.display().to_string()).collect();
         let which = args.category.as_ref().map(|category| format!(" of category {category:?}")).unwrap_or_default();
         output.hint(&format!("There is no plugin{which} in {}.", paths.join(" or ")));
-    } else {
+    } else if !plugins.is_empty() {
         output.line(&table(&plugins).join("\n"))?;
     }
     let pipelines = discovery.pipelines().count();

@@ -3,10 +3,8 @@
 use std::path::{Component, Path, PathBuf};
 
 use bivium::{Manifest, Outline};
-use bivium_interface::nearest;
+use bivium_interface::nearest_file;
 
-/// How many entries of a directory are compared with a name.
-const MOST_ENTRIES: usize = 10_000;
 /// How many parent directories of the manifest's directory are searched for a missing file.
 const MOST_ABOVE: usize = 2;
 
@@ -62,7 +60,7 @@ fn problem(manifest: &Manifest, key: &str, path: &Path) -> Option<String> {
 
 /// What was probably meant by a path that does not exist: a similar name, or the same relative path from a parent directory.
 fn meant(manifest: &Manifest, key: &str, path: &Path) -> String {
-    if let Some(meant) = like(path, matches!(key, "source" | "permissions.filesystem")) {
+    if let Some(meant) = nearest_file(path, matches!(key, "source" | "permissions.filesystem")) {
         return format!("; did you mean `{meant}`?");
     }
     let home = manifest.path.parent();
@@ -75,19 +73,6 @@ fn meant(manifest: &Manifest, key: &str, path: &Path) -> String {
         let (written, there) = (from(home, &there), there.display());
         format!("; relative paths start at the manifest's directory: write `{}` for {there}", written.display())
     })
-}
-
-/// The most similar name in the same directory: of a directory, or of a file with the same extension.
-fn like(path: &Path, is_directory: bool) -> Option<String> {
-    let name = path.file_name()?.to_str()?;
-    let is_alike = |other: &Path| match is_directory {
-        true => other.is_dir(),
-        false => other.extension() == path.extension(),
-    };
-    let entries = std::fs::read_dir(path.parent()?).ok()?.flatten().take(MOST_ENTRIES);
-    let others = entries.map(|entry| entry.path()).filter(|other| is_alike(other));
-    let names: Vec<String> = others.filter_map(|other| Some(other.file_name()?.to_str()?.to_owned())).collect();
-    nearest(name, names.iter().map(String::as_str)).map(str::to_owned)
 }
 
 /// The relative path from the directory `home` to `there`.

@@ -5,7 +5,7 @@ use futures_util::StreamExt as _;
 use serde_json::Value;
 use tokio::task::block_in_place;
 
-use crate::advice::{self, Text};
+use crate::advice::{self, Meant, Text};
 use crate::args::{Global, Run};
 use crate::arguments;
 use crate::failure::Failure;
@@ -78,7 +78,7 @@ impl Prepared {
             let screen = output.screen();
             warn_of_files(host, output, &name, &method, &texts).await;
             let all = async {
-                host.manager.check_enabled(&name)?;
+                host.check_callable(&name)?;
                 screen.phase("loading");
                 host.load(&name, changes, &handle).await?;
                 screen.phase("running");
@@ -86,6 +86,10 @@ impl Prepared {
             };
             match follow(screen, &name, &handle, all).await {
                 Err(Failure::Plugin(error)) => {
+                    let error = match Meant::by(host, &name, &method, &error).await {
+                        Some(meant) => error.and_help(meant.sentence()),
+                        None => error,
+                    };
                     let error = advice::on_texts(error, &[texts.as_slice(), &settings].concat());
                     Err(advice::by_source(&host.manager, &name, &method, error, &texts).await.into())
                 }

@@ -29,7 +29,7 @@ pub(crate) use progress::{Bars, follow};
 pub(crate) use result::ResultFiles;
 pub(crate) use screen::Screen;
 pub(crate) use table::Table;
-pub(crate) use text::{indented, on_one_line, short};
+pub(crate) use text::{counted, indented, on_one_line, short};
 
 /// How long the reader of a result may take once the program has been asked to stop.
 const LAST_READ: Duration = Duration::from_millis(200);

@@ -41,6 +41,13 @@ pub(crate) fn on_one_line(text: &str) -> String {
     printable(&text.split_whitespace().collect::<Vec<_>>().join(" ")).into_owned()
 }
 
+/// A number and what is counted: `1 file`, `2 files`.
+pub(crate) fn counted(number: impl std::fmt::Display, what: &str) -> String {
+    let number = number.to_string();
+    let ending = if number == "1" { "" } else { "s" };
+    format!("{number} {what}{ending}")
+}
+
 /// A name from a file, on one line and shortened. Its author could choose it freely.
 pub(crate) fn short(name: &str) -> String {
     cut(name, 100)

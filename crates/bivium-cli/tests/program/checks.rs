@@ -61,15 +61,11 @@ fn two_manifests_of_one_name_in_a_directory_are_refused_with_both_paths() {
     NAME     VERSION  RUNTIME  CATEGORY       ENABLED  DESCRIPTION
     whisper  0.2      python   transcription  yes      Speech to text
     --- stderr
-    bivium: warning: redact: [DIR]/manifests/mask.json declares a plugin "redact", and so does [DIR]/manifests/redact.json; rename or remove all but one
     bivium: warning: redact: [DIR]/manifests/redact.json declares a plugin "redact", and so does [DIR]/manifests/mask.json; rename or remove all but one
     "#);
     let ran = place.run(&["validate", "manifests"]);
-    assert!(
-        ran.assert_status(4).stdout.contains("mask.json: redact: ") && ran.stdout.contains("redact.json: redact: "),
-        "{}",
-        ran.all()
-    );
+    let told = "redact.json declares a plugin \"redact\", and so does [DIR]/manifests/mask.json";
+    assert!(ran.assert_status(4).stdout.contains(told), "{}", ran.all());
     // Each can be used if it is given by its path.
     place.run(&["info", "manifests/mask.json", "--no-load"]).assert_status(0);
 }
@@ -140,7 +136,8 @@ fn the_command_line_is_before_the_environment() {
 #[test]
 fn info_shows_the_manifest_without_starting_anything() {
     let place = place_with_two();
-    insta::assert_snapshot!(place.run(&["info", "whisper", "--no-load"]).all(), @"
+    // Quiet, because a machine without a GPU is told otherwise.
+    insta::assert_snapshot!(place.run(&["info", "whisper", "--no-load", "-q"]).all(), @"
     0
     --- stdout
     whisper 0.2
@@ -284,7 +281,7 @@ fn validate_reports_every_problem_of_every_file() {
     broken.json: line 2: unknown key "versoin"; did you mean `version`?
     broken.json: line 3: instances.max must be from 1 to 1000, not 0
     steps.json: line 1: steps.0.id: "inputs" cannot be the id of a step
-    steps.json: line 1: steps.0.for_each: "y" is not an earlier step
+    steps.json: line 1: steps.0.for_each: "y" is not an earlier step; there is none before it
     missing.json: there is no manifest missing.json; check the path, or see `bivium list`
     manifests/redact.json: ok, plugin redact, with 1 warning
     manifests/redact.json: warning: component: [DIR]/manifests/redact.wasm does not exist

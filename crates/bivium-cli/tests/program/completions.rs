@@ -46,6 +46,8 @@ fn every_command_has_a_manual_page() {
     assert!(page("bivium-run.1").contains("\\-\\-method") && !page("bivium-run.1").contains("\\-\\-data\\-dir"));
     assert!(page("bivium-config-set.1").contains("RFC 7396"));
     assert!(!place.path("man/bivium-compiler.1").exists());
+    let pages = std::fs::read_dir(place.path("man")).unwrap().map(|page| page.unwrap().file_name());
+    assert!(!pages.into_iter().any(|page| page.to_string_lossy().contains("help")), "`help` only shows other pages");
     place.write("file", "");
     let ran = place.run(&["man", "file/man"]);
     assert!(ran.stderr.contains("cannot write manual pages") && ran.status != 0, "{}", ran.all());

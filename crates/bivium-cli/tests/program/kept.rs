@@ -22,7 +22,7 @@ fn the_cache_of_components_is_shown_and_emptied() {
     assert!(listed["compiled"]["bytes"].as_u64().unwrap() > 0);
     let text = run(&["cache", "list"]);
     assert!(text.assert_status(0).stdout.contains("compiled components  1        "), "{}", text.all());
-    assert!(run(&["cache", "clean"]).assert_status(0).stdout.starts_with("removed 1 compiled components, "));
+    assert!(run(&["cache", "clean"]).assert_status(0).stdout.starts_with("removed 1 compiled component, "));
     assert_eq!(run(&["cache", "list", "--output=json"]).json()["compiled"]["entries"], 0);
     run(&["compile", "empty.wasm"]).assert_status(0);
 }
@@ -72,7 +72,7 @@ fn what_libraries_keep_is_shown_and_removed_unless_a_plugin_is_loaded() {
     assert!(line.contains(" 1 KiB ") && line.contains(" less than a day ago "), "{}", text.all());
     place.run(&["cache", "clean", "nobody"]).assert_status(3);
     let ran = place.run(&["cache", "clean", "held"]);
-    assert_eq!(ran.assert_status(0).stdout, "removed 1 caches of plugins, 1 KiB\n", "{}", ran.all());
+    assert_eq!(ran.assert_status(0).stdout, "removed 1 cache of plugins, 1 KiB\n", "{}", ran.all());
     assert_eq!(listed(), [row("trusted", false)]);
 
     let mut child = place.command(&["stream", "trusted"]).spawn().unwrap();

@@ -96,6 +96,7 @@ fn a_plugins_text_neither_moves_the_cursor_nor_passes_for_another_record() {
 fn following_shows_what_other_runs_write_until_interrupted() {
     let place = Place::with_probe();
     let mut follower = place.command(&["logs", "probe", "--follow", "--output", "json"]).spawn().unwrap();
+    let mut errors = place.command(&["logs", "probe", "--follow", "--level", "error"]).spawn().unwrap();
     let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
     let mut next = |part: &str| loop {
         let line = lines.next().unwrap().unwrap();
@@ -109,6 +110,15 @@ fn following_shows_what_other_runs_write_until_interrupted() {
     }
     signal(&follower, "INT");
     assert_eq!(place.ended(follower).assert_status(130).stderr, "");
+    // A level holds for what is followed as well.
+    for line in BufReader::new(errors.stdout.take().unwrap()).lines().map(Result::unwrap) {
+        assert!(!line.contains("printed"), "{line}");
+        if line.contains("logged two") {
+            break;
+        }
+    }
+    signal(&errors, "INT");
+    place.ended(errors).assert_status(130);
 }
 
 #[test]

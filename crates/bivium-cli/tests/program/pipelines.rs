@@ -34,7 +34,7 @@ fn check_tells_problems_of_all_kinds_at_once() {
       line 2: steps.0.args.txet: execute of words takes no argument "txet"; did you mean "text"?
       line 2: steps.0.args.zzz: execute of words takes no argument "zzz"; it takes text, times
       line 4: steps.2.method: words has no method "ani"; did you mean "any"?
-      line 5: steps.3.for_each: "none" is not an earlier step
+      line 5: steps.3.for_each: "none" is not an earlier step; those before it are a, b, c
       line 5: steps.3.plugin: probe is disabled; `bivium enable probe` enables it
       line 6: steps[4].stream must be true or false, not 7
       line 7: steps.5.plugin: there is no plugin "nobody"; known plugins are probe, words; searched in [DIR]/manifests
@@ -194,4 +194,112 @@ fn a_pipeline_is_no_plugin_and_a_plugin_no_pipeline() {
         let ran = place.run(&["pipeline", command, "probe"]);
         assert!(ran.assert_status(3).stderr.contains("`bivium run probe` calls the plugin"), "{}", ran.all());
     }
+}
+
+#[test]
+fn a_wrong_source_or_input_is_told_with_the_one_that_was_meant() {
+    let place = Place::with_probe();
+    place.write(
+        "p.json",
+        r#"{"name": "p", "inputs": {"audio": {"default": 1}, "n": {"default": 1}}, "steps": [
+            {"id": "words", "plugin": "probe", "args": {"a": {"$from": "inputs/audoi"}, "b": {"$from": "audio"}}},
+            {"id": "next", "plugin": "probe", "for_each": "input/n", "args": {"a": {"$from": "word/text"}}},
+            {"id": "last", "plugin": "probe", "args": {"a": {"$from": "inputs/zzz"}, "b": {"$from": "last"}}}],
+            "outputs": {"o": {"$from": "lsat"}}}"#,
+    );
+    insta::assert_snapshot!(place.run(&["pipeline", "check", "p.json"]).all(), @r#"
+    4
+    --- stdout
+    --- stderr
+    bivium: the pipeline p.json would not run
+      line 2: steps.0.args.a: the pipeline has no input "audoi"; did you mean "audio"?
+      line 2: steps.0.args.b: "audio" is not an earlier step; for the input of this name write "inputs/audio"
+      line 3: steps.1.for_each: "input" is not an earlier step; did you mean "inputs"?
+      line 3: steps.1.args.a: "word" is not an earlier step; did you mean "words"?
+      line 4: steps.2.args.a: the pipeline has no input "zzz"; its inputs are audio, n
+      line 4: steps.2.args.b: "last" is not an earlier step: a step can use only the results of steps before it
+      line 5: outputs.o: "lsat" is not an earlier step; did you mean "last"?
+    "#);
+}
+
+#[test]
+fn an_input_of_another_form_than_the_plugin_takes_is_told_with_what_to_write() {
+    let place = Place::new();
+    let source = "class Words:\n    def execute(self, text: str = '', times: int = 1, image: bytes = b''): return text[0] * (times + len(image))\n";
+    place.write("manifests/words.py", source);
+    let words = json!({"name": "words", "version": "1", "module": "words", "class": "Words", "source": "."});
+    place.write("manifests/words.json", &words.to_string());
+    place.write("photo.png", "png");
+    let step = |args: &str| format!(r#"{{"id": "a", "plugin": "words", "args": {args}}}"#);
+    let args =
+        r#"{"text": {"$from": "inputs/text"}, "times": {"$from": "inputs/n"}, "image": {"$from": "inputs/photo"}}"#;
+    let inputs = r#"{"text": {"file": "photo.png"}, "n": {"default": "3"}, "photo": {"default": "photo.png"}}"#;
+    place.write("p.json", &format!("{{\"name\": \"p\", \"inputs\": {inputs},\n\"steps\": [{}]}}", step(args)));
+    insta::assert_snapshot!(place.run(&["pipeline", "check", "p.json"]).all(), @r#"
+    4
+    --- stdout
+    --- stderr
+    bivium: the pipeline p.json would not run
+      line 2: steps.0.args.text: execute of words takes a text as "text", but this is a file: give the input "text" a `default` in place of its `file`
+      line 2: steps.0.args.times: execute of words does not take a text as "times": write 3, without quotes, as the default of the input "n"
+      line 2: steps.0.args.image: execute of words takes a file as "image", but this is a text: give the input "photo" a `file` in place of its `default`
+    "#);
+    let inputs = r#"{"text": {"default": "a"}, "n": {"default": 3}, "photo": {}}"#;
+    place.write("q.json", &format!("{{\"name\": \"p\", \"inputs\": {inputs},\n\"steps\": [{}]}}", step(args)));
+    place.run(&["pipeline", "check", "q.json"]).assert_status(0);
+    let ran = place.run(&["pipeline", "run", "q.json", "n=4", "photo=photo.png"]);
+    for told in [
+        "execute does not take a text as \"times\": write `n:=4`",
+        "execute takes a file as \"image\", but this is a text: write `photo@=FILE`",
+    ] {
+        assert!(ran.assert_status(1).stderr.contains(told), "{}", ran.all());
+    }
+    place.assert_clean();
+}
+
+#[test]
+fn a_component_that_refuses_an_input_is_told_with_what_to_write() {
+    let place = Place::new();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let component = root.join("examples/plugins/target/guests/image-thumb.wasm");
+    std::fs::copy(component, place.path("manifests/thumb.wasm")).unwrap();
+    place.component("thumb", json!({}));
+    let steps = r#"[{"id": "a", "plugin": "thumb", "args": {"image": {"$from": "inputs/photo"}}}]"#;
+    place.write("p.json", &format!(r#"{{"name": "p", "inputs": {{"photo": {{}}}}, "steps": {steps}}}"#));
+    let ran = place.run(&["pipeline", "run", "p.json", "photo=photo.png"]);
+    let told = "execute takes a file as \"image\", but this is a text: write `photo@=FILE`";
+    assert!(ran.assert_status(4).stderr.contains(told), "{}", ran.all());
+    let check = place.run(&["pipeline", "check", "p.json"]);
+    let told = "Not checked: the methods and arguments of thumb.";
+    assert!(check.assert_status(0).stderr.contains(told), "{}", check.all());
+    let check = place.run(&["pipeline", "check", "p.json", "--output=json"]);
+    assert_eq!(check.json()["not_checked"], json!(["thumb"]));
+    place.assert_clean();
+}
+
+#[test]
+fn a_step_that_names_no_method_of_its_plugin_is_told_what_to_write() {
+    let place = Place::new();
+    let source = "class Streams:\n    def execute_stream(self): yield 1\nclass Named:\n    def shout(self): return 1\n";
+    place.write("manifests/both.py", source);
+    for (name, class) in [("streams", "Streams"), ("named", "Named")] {
+        let manifest = json!({"name": name, "version": "1", "module": "both", "class": class, "source": "."});
+        place.write(&format!("manifests/{name}.json"), &manifest.to_string());
+        let pipeline = json!({"name": "p", "steps": [{"id": "a", "plugin": name}]});
+        place.write(&format!("{name}-pipeline.json"), &pipeline.to_string());
+    }
+    for (file, step, call) in [
+        ("streams", "write `\"stream\": true` in the step", "`bivium stream` makes a streaming call"),
+        ("named", "for example `\"method\": \"shout\"`", "for example `--method shout`"),
+    ] {
+        let ran = place.run(&["pipeline", "run", &format!("{file}-pipeline.json")]);
+        assert!(ran.assert_status(3).stderr.contains(step), "{}", ran.all());
+        let ran = place.run(&["run", file]);
+        assert!(ran.assert_status(3).stderr.contains(call), "{}", ran.all());
+    }
+    for load in [&["info", "streams"][..], &["info", "streams", "--load"]] {
+        let info = place.run(load);
+        assert!(info.assert_status(0).stdout.contains("$ bivium stream streams\n"), "{}", info.all());
+    }
+    place.assert_clean();
 }

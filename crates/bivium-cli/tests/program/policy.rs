@@ -69,8 +69,7 @@ fn a_policy_that_confines_and_enforces_is_named_with_its_rule() {
     }
     place.write("policy.json", r#"{"confine": true, "enforce": true}"#);
     let ran = place.run(&[RUN.as_slice(), &[&path]].concat());
-    let told = "reads: the host's policy policy.json has `enforce`, and this machine cannot enforce all permissions and \
-                limits of the plugin's worker: ";
+    let told = "reads: the host's policy policy.json has `enforce`, which this machine cannot do: ";
     assert!(ran.assert_status(5).stderr.contains(told), "{}", ran.all());
     assert!(ran.stderr.contains("remove `enforce` from the host's policy policy.json"), "{}", ran.all());
     assert!(denials(&place).iter().any(|(permission, ..)| permission == "enforce"), "{:?}", denials(&place));
@@ -157,7 +156,7 @@ fn a_load_that_is_refused_is_in_the_audit_log() {
 fn a_policy_that_enforces_what_this_machine_cannot_hold_is_told_before_a_run() {
     let place = place(json!({}));
     place.write("policy.json", r#"{"confine": true, "enforce": true}"#);
-    let told = "the host's policy policy.json has `enforce`, and this machine cannot enforce all permissions and limits of the plugin's worker: ";
+    let told = "the host's policy policy.json has `enforce`, which this machine cannot do: ";
     let validated = place.run(&["validate", "manifests/reads.json", "--policy", "policy.json"]);
     assert!(validated.assert_status(4).stdout.contains(told), "{}", validated.all());
     let info = place.run(&["info", "reads", "--policy", "policy.json"]);
@@ -165,6 +164,29 @@ fn a_policy_that_enforces_what_this_machine_cannot_hold_is_told_before_a_run() {
     let doctor = place.run(&["doctor", "--policy", "policy.json"]);
     assert!(doctor.assert_status(1).stdout.contains(&format!("reads would not be loaded: {told}")), "{}", doctor.all());
     place.run(&["validate", "manifests/reads.json"]).assert_status(0);
+    // The same for several plugins is told once.
+    let other = std::fs::read_to_string(place.path("manifests/reads.json")).unwrap().replace("reads", "other");
+    place.write("manifests/other.json", &other);
+    let doctor = place.run(&["doctor", "--policy", "policy.json"]);
+    let told = format!("other, reads would not be loaded: {told}");
+    assert!(doctor.assert_status(1).stdout.contains(&told), "{}", doctor.all());
+}
+
+#[test]
+fn another_document_given_as_the_policy_is_told_as_what_it_is() {
+    let place = place(json!({}));
+    place.write("pipeline.json", r#"{"name": "p", "steps": [{"id": "a", "plugin": "reads"}]}"#);
+    place.write("other.json", r#"{"colour": 1}"#);
+    for (file, told) in [
+        ("manifests/reads.json", "manifests/reads.json is the manifest of a plugin, not a host policy"),
+        ("pipeline.json", "pipeline.json is a pipeline, not a host policy"),
+        ("other.json", "unknown key \"colour\""),
+    ] {
+        for command in ["list", "doctor"] {
+            let ran = place.run(&[command, "--policy", file]);
+            assert!(ran.status != 0 && format!("{}{}", ran.stdout, ran.stderr).contains(told), "{}", ran.all());
+        }
+    }
 }
 
 #[test]

@@ -176,3 +176,52 @@ fn info_shows_a_plugin_that_would_be_refused_with_the_refusal_and_its_cure() {
     assert!(ran.assert_status(0).stdout.starts_with("grants 1\n"), "{}", ran.all());
     assert_eq!(ran.stderr.matches("bivium: warning: ").count(), 2, "{}", ran.all());
 }
+
+#[test]
+fn what_the_machine_lacks_is_told_by_info_and_before_an_environment_is_made() {
+    let place = place();
+    let resources = json!({"cpu_slots": 4096});
+    python(&place, "large", json!({"resources": resources, "requirements": ["no-such-package-of-anyone"]}));
+    let told = "no call can start: it needs 4096 processor slots, but the host has ";
+    let info = place.run(&["info", "large"]);
+    assert!(info.assert_status(0).stderr.contains(told), "{}", info.all());
+    let json = place.run(&["info", "large", "--output=json"]).assert_status(0).json();
+    assert_eq!(json["refusals"][0]["code"], "resource-exhausted");
+    let pipeline = json!({"name": "p", "steps": [{"id": "a", "plugin": "large", "args": {"text": "a"}}]});
+    place.write("p.json", &pipeline.to_string());
+    let status = place.run(&["run", "large", "text=a"]).status;
+    for (command, status) in [(["run", "large", "text=a"], status), (["pipeline", "run", "p.json"], status)] {
+        let ran = place.run(&command);
+        assert!(ran.assert_status(status).stderr.contains(told), "{}", ran.all());
+        assert!(!ran.stderr.contains("environment"), "{}", ran.all());
+    }
+    let check = place.run(&["pipeline", "check", "p.json"]);
+    assert!(check.assert_status(4).stderr.contains(told), "{}", check.all());
+    // This machine may have a GPU.
+    python(&place, "gpu", json!({"resources": {"requires_gpu": true}}));
+    let has_gpu = !place.run(&["doctor"]).stdout.contains("NVML finds none");
+    let info = place.run(&["info", "gpu"]);
+    assert_eq!(info.assert_status(0).stderr.contains("it needs a GPU, but the host finds none"), !has_gpu);
+}
+
+#[test]
+fn run_and_info_tell_the_right_name_of_a_component_and_of_a_module() {
+    let place = place();
+    place.component("shout", json!({"component": "shuot.wasm"}));
+    place.write("manifests/shout.wasm", "");
+    for command in ["run", "info"] {
+        let ran = place.run(&[command, "shout"]);
+        assert!(ran.stderr.contains("did you mean `shout.wasm`?"), "{}", ran.all());
+    }
+    python(&place, "file", json!({"module": "words.py"}));
+    let ran = place.run(&["run", "file", "text=a"]);
+    assert!(ran.assert_status(4).stderr.contains("a module's name has no `.py`: write `words`"), "{}", ran.all());
+    let ran = place.run(&["run", "no_such_module:NAME", "text=a"]);
+    assert!(ran.assert_status(4).stderr.contains("give the path of its file (FILE.py:NAME)"), "{}", ran.all());
+    place.write("manifests/none.json", r#"{"name": "none", "version": "1", "module": "no_such_module", "class": "C"}"#);
+    let ran = place.run(&["run", "none"]);
+    assert!(ran.assert_status(4).stderr.contains("a package that has it in `requirements`"), "{}", ran.all());
+    place.write("manifests/words.json", r#"{"name": "words", "version": "1", "module": "words", "source": "."}"#);
+    let ran = place.run(&["run", "manifests/words.json"]);
+    assert!(ran.assert_status(4).stderr.contains("for a function write `\"function\": "), "{}", ran.all());
+}

@@ -184,3 +184,15 @@ fn settings_that_cannot_be_locked_or_written_are_an_error_with_a_cure() {
     assert!(ran.stderr.contains("cannot write the saved settings [DIR]/data/settings/redact.json"), "{}", ran.all());
     assert_ne!(ran.status, 0);
 }
+
+#[test]
+fn a_data_directory_that_is_none_is_told_with_its_option() {
+    let place = Place::with_probe();
+    place.write("file", "");
+    for command in [&["run", "probe"][..], &["disable", "probe"], &["config", "set", "probe", "a=1"]] {
+        let ran = place.run(&[command, &["--data-dir", "file/data"]].concat());
+        assert!(ran.assert_status(4).stderr.contains("name another data directory (`--data-dir`"), "{}", ran.all());
+    }
+    place.run(&["logs", "probe", "--data-dir", "file/data"]).assert_status(4);
+    place.assert_clean();
+}

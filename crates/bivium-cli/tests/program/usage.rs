@@ -373,3 +373,27 @@ fn minus_zero_is_an_integer_where_it_is_written_as_one() {
     assert_eq!(result["args"].to_string(), "[0]");
     assert_eq!((&result["kwargs"]["n"], &result["kwargs"]["m"]), (&"0".into(), &"[0, -0.0]".into()));
 }
+
+#[test]
+fn what_is_not_json_is_told_with_what_to_write() {
+    let place = Place::with_probe();
+    for (argument, told) in
+        [("--arg=hello", "or give it by its name (name=text)"), ("text:=hello", "for a text write text=…")]
+    {
+        let ran = place.run(&["run", "probe", argument]);
+        assert!(ran.assert_status(2).stderr.contains(told), "{}", ran.all());
+    }
+    place.write("manifest.json", "{\"name\": \"p\",\n}");
+    for command in [
+        &["validate", "manifest.json"][..],
+        &["list", "--policy", "manifest.json"],
+        &["pipeline", "check", "manifest.json"],
+    ] {
+        let ran = place.run(command);
+        let said = format!("{}{}", ran.assert_status(4).stdout, ran.stderr);
+        assert!(
+            said.contains("line 2: this is not JSON: there is a comma before the `}` at column 1; remove it"),
+            "{said}"
+        );
+    }
+}

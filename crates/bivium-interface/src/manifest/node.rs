@@ -63,7 +63,13 @@ impl Node {
         match serde_json::from_str::<&RawValue>(text) {
             Ok(raw) => Some(Reader::new(text, problems).node(raw)),
             Err(error) => {
-                let message = format!("this is not JSON: {} at column {}", without_place(&error), error.column());
+                let column = error.column();
+                let message = match extra_comma(text, error.line(), column) {
+                    Some(end) => {
+                        format!("this is not JSON: there is a comma before the `{end}` at column {column}; remove it")
+                    }
+                    None => format!("this is not JSON: {} at column {column}", without_place(&error)),
+                };
                 problems.add(error.line().max(1), message);
                 None
             }
@@ -240,6 +246,14 @@ impl<'t, 'p> Reader<'t, 'p> {
 }
 
 /// An error's message without its line and column, which are relative to the slice.
+/// The `}` or `]` at this place, if a comma stands before it.
+fn extra_comma(text: &str, line: usize, column: usize) -> Option<char> {
+    let begin: usize = text.split_inclusive('\n').take(line.checked_sub(1)?).map(str::len).sum();
+    let (before, from) = text.split_at_checked(begin.checked_add(column.checked_sub(1)?)?)?;
+    let end = from.chars().next().filter(|end| matches!(end, '}' | ']'))?;
+    before.trim_end().ends_with(',').then_some(end)
+}
+
 fn without_place(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());

@@ -49,7 +49,11 @@ fn runtime(root: &Node, problems: &mut Problems) -> Option<RuntimeKind> {
             RuntimeKind::Python => &[("module", module), ("class", class)],
         };
         for (key, _) in wanted.iter().filter(|(_, entry)| entry.is_none()) {
-            problems.add(line, format!("{key} is missing, which every {} plugin must have", runtime.as_str()));
+            let cure = match *key {
+                "class" => "; for a function write `\"function\": \"MODULE:NAME\"` in place of module and class",
+                _ => "",
+            };
+            problems.add(line, format!("{key} is missing, which every {} plugin must have{cure}", runtime.as_str()));
         }
         Some(runtime)
     };

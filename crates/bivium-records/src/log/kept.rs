@@ -186,6 +186,7 @@ fn unreadable(what: &str, error: &io::Error) -> PluginError {
     let message = format!("cannot read {what}: {error}");
     match error.kind() {
         ErrorKind::PermissionDenied => PluginError::denied(message),
+        ErrorKind::NotADirectory => PluginError::invalid_input(message).with_help("name another directory"),
         _ => PluginError::internal(message),
     }
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bivium_interface::{PluginError, Result};
+use bivium_interface::{PluginError, Result, nearest_file};
 use rustix::fs::OFlags;
 
 use super::digest::Digest;
@@ -109,7 +109,11 @@ pub(super) fn failed(path: &Path, error: &io::Error) -> PluginError {
     let message = format!("cannot read the component {}: {error}", path.display());
     match error.kind() {
         io::ErrorKind::NotFound => {
-            PluginError::not_found(message).with_help("build it, or correct `component` in the manifest")
+            let help = "build it, or correct `component` in the manifest";
+            PluginError::not_found(message).with_help(match nearest_file(path, false) {
+                Some(meant) => format!("did you mean `{meant}`? Or {help}"),
+                None => help.to_owned(),
+            })
         }
         io::ErrorKind::PermissionDenied => PluginError::denied(message),
         _ => PluginError::internal(message),

@@ -48,7 +48,9 @@ pub(super) fn refusal(granted: &Granted, missing: &[String]) -> Option<PluginErr
         return None;
     }
     let (message, whose) = match granted.enforcing_policy() {
-        Some(policy) => (format!("{policy} has `enforce`, and {}", cannot(missing)), policy),
+        Some(policy) => {
+            (format!("{policy} has `enforce`, which this machine cannot do: {}", missing.join("; ")), policy)
+        }
         None => (cannot(missing), "its manifest".to_owned()),
     };
     Some(PluginError::denied(message).with_help(cure(missing, &whose)))
@@ -60,14 +62,14 @@ fn cure(missing: &[String], whose: &str) -> String {
     let mut cures = Vec::new();
     if limits > 0 {
         cures.push(
-            "for the limits start the host where it may make control groups (`systemd-run --user -p Delegate=yes -p \
-             DelegateSubgroup=host`), or leave them out",
+            "for the limits start the host with `systemd-run --user -p Delegate=yes -p DelegateSubgroup=host`, or leave \
+             them out",
         );
     }
     if limits < missing.len() {
-        cures.push("grant it what it can reach anyway, make it a component");
+        cures.push("grant it what it can reach anyway, or make it a component");
     }
-    format!("{}, or remove `enforce` from {whose} and trust the plugin to that extent", cures.join("; "))
+    format!("{}; or remove `enforce` from {whose}", cures.join("; "))
 }
 
 /// Seen on an H200 with driver 580: `cuInit` returns 304 if its process may not listen on a Unix socket, or may not write the
@@ -161,11 +163,7 @@ fn limits(limits: &Limits, means: Means, missing: &mut Vec<String>) {
     if means.group {
         return;
     }
-    let lacks = |key: &str, why: &str| {
-        format!(
-            "limits.{key}: {why}, because there is no control group (cgroup v2 with memory and pids) that this host may use"
-        )
-    };
+    let lacks = |key: &str, why: &str| format!("limits.{key}: {why}, because this host may use no control group");
     if limits.memory_mb.is_some() {
         missing.push(lacks("memory_mb", "it limits each process of the worker by itself"));
     }
@@ -218,10 +216,10 @@ mod tests {
         let all = |missing: &[&str]| missing.iter().map(|missing| format!("{missing}: …")).collect::<Vec<_>>();
         let cure = |missing: &[&str]| cure(&all(missing), "its manifest");
         let (limits, permissions) = (cure(&["limits.memory_mb"]), cure(&["permissions.clocks"]));
-        assert!(limits.contains("control groups (`systemd-run") && !limits.contains("grant"), "{limits}");
-        assert!(permissions.contains("grant it") && !permissions.contains("control"), "{permissions}");
+        assert!(limits.contains("`systemd-run ") && !limits.contains("grant"), "{limits}");
+        assert!(permissions.contains("grant it") && !permissions.contains("systemd-run"), "{permissions}");
         let both = cure(&["permissions.clocks", "limits.processes"]);
-        assert!(both.contains("grant it") && both.contains("control groups"), "{both}");
+        assert!(both.contains("grant it") && both.contains("systemd-run"), "{both}");
     }
 
     #[test]

@@ -76,9 +76,13 @@ fn read(manifest: &PythonManifest, made: Option<&Path>) -> Outline {
         }
         (Some((module, Definition::Class(class))), None) if *kind != PythonKind::Function => {
             reading.begin(&module);
-            let methods = reading.methods(&module, &class);
+            let mut methods = reading.methods(&module, &class);
             let constructor = Constructor::of(&class, &methods, reading.outline.notes.is_empty());
             (reading.outline.lacks, reading.outline.unknown) = constructor.misfits(&manifest.python.init_args);
+            // A streaming call of `execute` runs `execute_stream`.
+            let streaming = methods.get("execute_stream").cloned().filter(|_| !methods.contains_key(Call::EXECUTE));
+            let streaming = streaming.map(|(module, function)| (module, as_execute(function)));
+            methods.extend(streaming.map(|method| (Call::EXECUTE.to_owned(), method)));
             Some(methods.into_values().filter(|(_, function)| is_offered(function)).collect())
         }
         (Some((module, Definition::Function(function))), None) if *kind != PythonKind::Class => {

@@ -353,6 +353,15 @@ class Plugin:
 }
 
 #[test]
+fn what_only_streams_is_read_as_execute() {
+    let text = "class Base:\n    def execute_stream(self, text: str):\n        'Lines.'\n        yield text\nclass Only(Base):\n    def a(self): ...\n";
+    let source = Source::new(&[("m.py", text)]);
+    let outline = source.outline("m", "Only");
+    assert_eq!(methods(&outline), ["a()", "execute(text: str): Lines."]);
+    assert!(outline.methods.unwrap()[1].streams);
+}
+
+#[test]
 fn a_function_is_read_as_execute() {
     let source = Source::new(&[
         ("m.py", "from inner import helper as detect\nclass C:\n    @staticmethod\n    def of(x): 'Makes.'\n"),

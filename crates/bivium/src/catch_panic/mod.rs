@@ -41,6 +41,10 @@ impl Scheduler for CatchPanic<dyn Scheduler> {
         catch(|| self.0.devices()).unwrap_or(None)
     }
 
+    fn refusal(&self, need: &Need) -> Option<PluginError> {
+        catch(|| self.0.refusal(need)).unwrap_or(None)
+    }
+
     fn weighs_memory(&self) -> bool {
         catch(|| self.0.weighs_memory()).unwrap_or(true)
     }

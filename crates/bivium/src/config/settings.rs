@@ -73,7 +73,7 @@ impl SettingsStore {
     /// same directory.
     ///
     /// # Errors
-    /// `unavailable` if another program holds the lock for ten seconds; `denied`, `resource-exhausted` or `internal` if the file cannot be
+    /// `unavailable` if another program holds the lock for ten seconds; `denied`, `invalid-input`, `resource-exhausted` or `internal` if the file cannot be
     /// written; `invalid-config` if the existing file cannot be read; those of `change`.
     pub(crate) fn change<T>(&self, plugin: &str, change: impl FnOnce(&mut SavedSettings) -> Result<T>) -> Result<T> {
         let file = self.file(plugin);
@@ -127,6 +127,9 @@ impl SettingsStore {
     }
 }
 
+/// What to do about a data directory that cannot be used.
+const OTHER: &str = "name another data directory (`--data-dir`, BIVIUM_DATA_DIR, `ManagerBuilder::data_dir`)";
+
 fn failed(verb: &str, file: &Path, error: &io::Error) -> PluginError {
     let message = format!("cannot {verb} the saved settings {}: {error}", file.display());
     match error.kind() {
@@ -137,12 +140,16 @@ fn failed(verb: &str, file: &Path, error: &io::Error) -> PluginError {
             PluginError::resource_exhausted(message).with_help("raise the limit of file size (`ulimit -f`)")
         }
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            PluginError::resource_exhausted(message).with_help("free some space there, or name another data directory")
+            PluginError::resource_exhausted(message).with_help(format!("free some space there, or {OTHER}"))
         }
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => PluginError::denied(message)
-            .with_help("check the permissions of that directory, or name another data directory"),
-        _ => PluginError::internal(message)
-            .with_help("check the permissions of that directory, or name another data directory"),
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            PluginError::denied(message).with_help(format!("check the permissions of that directory, or {OTHER}"))
+        }
+        // What was named as the data directory is none, and cannot become one.
+        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
+            PluginError::invalid_input(message).with_help(OTHER)
+        }
+        _ => PluginError::internal(message).with_help(OTHER),
     }
 }
 

@@ -208,22 +208,16 @@ impl Discovery {
         if manifests.len() < 2 {
             return manifests.pop();
         }
-        for manifest in &manifests {
-            let others: Vec<String> = manifests
-                .iter()
-                .filter(|other| other.path != manifest.path)
-                .map(|other| other.path.display().to_string())
-                .collect();
-            let what = format!(
-                "{} declares a plugin {:?}, and so does {}",
-                manifest.path.display(),
-                manifest.name,
-                others.join(" and ")
-            );
-            let error = PluginError::invalid_manifest(what)
-                .with_plugin(&manifest.name)
-                .with_help("rename or remove all but one");
-            self.problems.push((manifest.path.clone(), error));
+        // The file that a search for the name finds first.
+        let is_named = |manifest: &&Manifest| manifest.path.file_stem().is_some_and(|stem| stem == &*manifest.name);
+        if let Some(first) = manifests.iter().find(is_named).or(manifests.first()) {
+            let others = manifests.iter().filter(|other| other.path != first.path);
+            let others: Vec<String> = others.map(|other| other.path.display().to_string()).collect();
+            let (file, others) = (first.path.display(), others.join(" and "));
+            let what = format!("{file} declares a plugin {:?}, and so does {others}", first.name);
+            let error =
+                PluginError::invalid_manifest(what).with_plugin(&first.name).with_help("rename or remove all but one");
+            self.problems.push((first.path.clone(), error));
         }
         None
     }
@@ -379,7 +373,7 @@ mod tests {
             let discovery = discover(&paths.map(SearchPath::named));
             assert_eq!((discovery.found.contains_key("a"), discovery.found.contains_key("b")), (is_found, true));
             let told: Vec<String> = discovery.problems.iter().map(|(_, error)| error.to_string()).collect();
-            assert_eq!(told.len(), 2, "{told:?}");
+            assert_eq!(told.len(), 1, "{told:?}");
             let both = ["a.json", "a-2/a-2.json"].map(|file| near.path().join(file).display().to_string());
             assert!(told.iter().all(|told| both.iter().all(|path| told.contains(path))), "{told:?}");
         }

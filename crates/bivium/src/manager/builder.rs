@@ -184,7 +184,7 @@ impl ManagerBuilder {
         self
     }
 
-    /// Makes the manager. It loads no plugin.
+    /// Makes the manager. It loads no plugin. Blocks on the file system for a moment.
     ///
     /// # Errors
     /// `internal` if the exchange cannot be created or there is no data directory.

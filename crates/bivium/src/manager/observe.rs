@@ -15,6 +15,7 @@ use tokio::sync::broadcast;
 
 use super::PluginManager;
 use crate::monitor::{SystemSnapshot, snapshot};
+use crate::scheduler::Need;
 
 /// What is known about a plugin without asking it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -262,6 +263,21 @@ impl PluginManager {
     #[must_use]
     pub fn component_instances(&self) -> usize {
         self.inner.constructor.component_instances()
+    }
+
+    /// Why the scheduler would never admit a call of the plugin on this machine: its manifest asks for a GPU that is not there, or for more
+    /// memory or processors than there are. `None` if it may. Loading does not ask this. Blocks while the machine is measured.
+    ///
+    /// # Errors
+    /// As [`manifest`](Self::manifest).
+    pub fn call_refusal(&self, name: &str) -> Result<Option<PluginError>> {
+        let manifest = self.manifest(name)?;
+        let need = Need::new(name, &manifest.resources, Vec::new(), 0);
+        let of_gpus = || {
+            let access = self.inner.constructor.device_access(&manifest)?;
+            access.devices.refusal(access.need).map(|error| error.with_plugin(name))
+        };
+        Ok(self.inner.layers.scheduler.refusal(&need).or_else(of_gpus))
     }
 
     /// The current state of the machine: processors, memory, GPUs.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use bivium_interface::manifest::CheckedText;
-use bivium_interface::{PluginError, Problem, Result, head, read_text, reference_token};
+use bivium_interface::{PluginError, Problem, Result, head, nearest, read_text, reference_token};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde::Deserialize as _;
@@ -215,11 +215,7 @@ impl Pipeline {
         let Location { source, pointer } = Location::parse(place);
         if source == "inputs" {
             let name = pointer.split('/').nth(1).unwrap_or_default();
-            return if self.inputs.contains_key(name) {
-                Ok(())
-            } else {
-                Err(format!("the pipeline has no input {name:?}"))
-            };
+            return if self.inputs.contains_key(name) { Ok(()) } else { Err(self.no_input(name)) };
         }
         match before.get(source) {
             Some(earlier) if earlier.has_list() || !pointer.is_empty() => Ok(()),
@@ -227,7 +223,7 @@ impl Pipeline {
                 "step {source:?} has one result, not a list: name a list in it ({source}/…), or write `\"stream\": true` in that \
                  step if its method gives results one by one"
             )),
-            None => Err(format!("{source:?} is not an earlier step")),
+            None => Err(self.no_source(source, before)),
         }
     }
 
@@ -246,14 +242,67 @@ impl Pipeline {
                 "inputs" => {
                     let name = place.pointer.split('/').nth(1).unwrap_or_default();
                     if !self.inputs.contains_key(name) {
-                        report(format!("the pipeline has no input {name:?}"));
+                        report(self.no_input(name));
                     }
                 }
                 source if before.contains_key(source) => {}
-                source => report(format!("{source:?} is not an earlier step")),
+                source => report(self.no_source(source, before)),
             },
         });
     }
+
+    /// The message about an input that does not exist.
+    fn no_input(&self, name: &str) -> String {
+        format!("the pipeline has no input {name:?}; {}", self.meant_input(name))
+    }
+
+    /// The input that was probably meant, or else all of them.
+    pub(super) fn meant_input(&self, name: &str) -> String {
+        let known: Vec<&str> = self.inputs.keys().map(|known| head(known, Self::MAX_ID)).collect();
+        match nearest(name, known.iter().copied()) {
+            Some(meant) => format!("did you mean {meant:?}?"),
+            None if known.is_empty() => "it has none".to_owned(),
+            None => format!("its inputs are {}", listed(&known)),
+        }
+    }
+
+    /// The message about a source that is no earlier step.
+    fn no_source(&self, source: &str, before: &BTreeMap<&str, &Step>) -> String {
+        let what = format!("{source:?} is not an earlier step");
+        if self.inputs.contains_key(source) {
+            return format!("{what}; for the input of this name write {:?}", format!("inputs/{source}"));
+        }
+        if self.steps.iter().any(|step| step.id == source) {
+            return format!("{what}: a step can use only the results of steps before it");
+        }
+        let known: Vec<&str> = before.keys().map(|known| head(known, Self::MAX_ID)).collect();
+        let meant = match nearest(source, known.iter().copied().chain(["inputs", "item"])) {
+            Some(meant) => format!("did you mean {meant:?}?"),
+            None if known.is_empty() => "there is none before it".to_owned(),
+            None => format!("those before it are {}", listed(&known)),
+        };
+        format!("{what}; {meant}")
+    }
+
+    /// The input that a template stands for, and its name, if it is a reference to one whole input.
+    #[must_use]
+    pub fn input_of<'a>(&'a self, template: &Value) -> Option<(&'a str, &'a Input)> {
+        let mut found = None;
+        if template.as_object()?.len() == 1 {
+            places(template, &mut |place| found = place.ok());
+        }
+        let Location { source: "inputs", pointer } = found? else { return None };
+        let name = pointer.strip_prefix('/')?;
+        self.inputs.get_key_value(name).map(|(name, input)| (name.as_str(), input))
+    }
+}
+
+/// Names, for a message.
+fn listed(names: &[&str]) -> String {
+    const MOST: usize = 10;
+    let more = if names.len() > MOST { ", …" } else { "" };
+    let names: Vec<String> = names.iter().take(MOST).map(|name| name.escape_debug().to_string()).collect();
+    format!("{}{more}", names.join(", "))
 }
 
 impl Step {

@@ -106,9 +106,8 @@ impl Pipeline {
             return Err(PluginError::invalid_input("the inputs are not a JSON object"));
         };
         if let Some(unknown) = given.keys().find(|name| !self.inputs.contains_key(*name)) {
-            let known: Vec<&str> = self.inputs.keys().map(String::as_str).collect();
             return Err(PluginError::invalid_input(format!("the pipeline has no input {unknown:?}"))
-                .with_help(format!("its inputs are {}", known.join(", "))));
+                .with_help(self.meant_input(unknown)));
         }
         for (name, input) in &self.inputs {
             if given.contains_key(name) {

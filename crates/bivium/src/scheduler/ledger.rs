@@ -292,9 +292,29 @@ impl Ledger {
         turn.finish();
     }
 
-    fn check(&self, need: &Need, accounts: &Accounts) -> std::result::Result<(), Shortage> {
+    /// Why the machine can never give what the call needs. Blocks while the machine is measured.
+    pub(super) fn lacks(&self, need: &Need) -> Option<String> {
+        let snapshot = if need.asks_for_memory() { self.monitor.snapshot() } else { SystemSnapshot::default() };
+        self.lacks_by(need, &snapshot)
+    }
+
+    fn lacks_by(&self, need: &Need, snapshot: &SystemSnapshot) -> Option<String> {
         if need.cpu_slots > self.cpu_slots {
-            let what = format!("it needs {} processor slots, but the host has {}", need.cpu_slots, self.cpu_slots);
+            return Some(format!("it needs {} processor slots, but the host has {}", need.cpu_slots, self.cpu_slots));
+        }
+        if !need.asks_for_memory() {
+            return None;
+        }
+        let mib = |bytes: u64| bytes >> 20;
+        let (need, total) = (need.memory_bytes, snapshot.memory_total_bytes);
+        let lacks = || format!("it needs {} MiB of host memory, but the host has {}", mib(need), mib(total));
+        (total > 0 && need > total).then(lacks)
+    }
+
+    fn check(&self, need: &Need, accounts: &Accounts) -> std::result::Result<(), Shortage> {
+        let nothing = SystemSnapshot::default();
+        let snapshot = accounts.recent.as_ref().map_or(&nothing, Recent::snapshot);
+        if let Some(what) = self.lacks_by(need, snapshot) {
             return Err(Shortage::Never(what));
         }
         if accounts.cpu_slots.saturating_add(need.cpu_slots) > self.cpu_slots {
@@ -304,23 +324,16 @@ impl Ledger {
         if !need.asks_for_memory() {
             return Ok(());
         }
-        let nothing = SystemSnapshot::default();
-        let snapshot = accounts.recent.as_ref().map_or(&nothing, Recent::snapshot);
         let promised = accounts.promised.values().fold(0u64, |all, promise| all.saturating_add(promise.left));
-        let (free, total) = (snapshot.memory_available_bytes, snapshot.memory_total_bytes);
-        if total > 0 { compare(need.memory_bytes, promised, free, total) } else { Ok(()) }
+        match snapshot.memory_total_bytes {
+            0 => Ok(()),
+            _ => compare(need.memory_bytes, promised, snapshot.memory_available_bytes),
+        }
     }
 }
 
-fn compare(need: u64, promised: u64, free: u64, total: u64) -> std::result::Result<(), Shortage> {
+fn compare(need: u64, promised: u64, free: u64) -> std::result::Result<(), Shortage> {
     let mib = |bytes: u64| bytes >> 20;
-    if need > total {
-        return Err(Shortage::Never(format!(
-            "it needs {} MiB of host memory, but the host has {}",
-            mib(need),
-            mib(total)
-        )));
-    }
     if need > 0 && need.saturating_add(promised) > free {
         let left = mib(free.saturating_sub(promised));
         return Err(Shortage::Busy(format!("it needs {} MiB of host memory, but only {left} are free", mib(need))));

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bivium_instances::Devices;
-use bivium_interface::{CallHandle, Result};
+use bivium_interface::{CallHandle, PluginError, Result};
 
 pub use bivium_interface::Admission;
 
@@ -34,6 +34,12 @@ pub trait Scheduler: Send + Sync + 'static {
     /// Places the instances of plugins that need GPUs. Asked once, when the manager is made. `None` if the scheduler does not place
     /// them: they then see all GPUs of the machine.
     fn devices(&self) -> Option<Arc<dyn Devices>> {
+        None
+    }
+
+    /// Why it would never admit a call with this need on this machine, whatever else runs; `None` if it may. May block while the machine is
+    /// measured. A host can ask before it loads a plugin.
+    fn refusal(&self, _need: &Need) -> Option<PluginError> {
         None
     }
 

@@ -52,7 +52,7 @@ impl Scheduler for RefuseScheduler {
         match reserve(&self.ledger, need, call).await? {
             Ok(reservation) => Ok(Admission::new(reservation)),
             Err(Shortage::Busy(what)) => Err(refused(need, call, &what).with_help("try again later")),
-            Err(Shortage::Never(what)) => Err(never(need, call, &what)),
+            Err(Shortage::Never(what)) => Err(never(refused(need, call, &what))),
         }
     }
 
@@ -62,6 +62,10 @@ impl Scheduler for RefuseScheduler {
 
     fn devices(&self) -> Option<Arc<dyn Devices>> {
         Some(Arc::new(GpuDevices(Arc::clone(&self.gpus))))
+    }
+
+    fn refusal(&self, need: &Need) -> Option<PluginError> {
+        refusal(&self.ledger, need)
     }
 }
 
@@ -114,6 +118,10 @@ impl Scheduler for QueueScheduler {
     fn devices(&self) -> Option<Arc<dyn Devices>> {
         Some(Arc::new(GpuDevices(Arc::clone(&self.gpus))))
     }
+
+    fn refusal(&self, need: &Need) -> Option<PluginError> {
+        refusal(&self.ledger, need)
+    }
 }
 
 impl QueueScheduler {
@@ -123,7 +131,7 @@ impl QueueScheduler {
         loop {
             match reserve(&self.ledger, need, call).await? {
                 Ok(reservation) => return Ok(Admission::new(reservation)),
-                Err(Shortage::Never(what)) => return Err(never(need, call, &what)),
+                Err(Shortage::Never(what)) => return Err(never(refused(need, call, &what))),
                 Err(Shortage::Busy(_)) => {}
             }
             let given =
@@ -153,8 +161,13 @@ fn refused(need: &Need, call: &CallHandle, what: &str) -> PluginError {
         .with_call(call.id())
 }
 
-fn never(need: &Need, call: &CallHandle, what: &str) -> PluginError {
-    refused(need, call, what).with_help("run it on a larger machine, or lower `resources` in its manifest")
+fn never(refused: PluginError) -> PluginError {
+    refused.with_help("run it on a larger machine, or lower `resources` in its manifest")
+}
+
+fn refusal(ledger: &Ledger, need: &Need) -> Option<PluginError> {
+    let what = ledger.lacks(need)?;
+    Some(never(PluginError::resource_exhausted(format!("no call can start: {what}")).with_plugin(&need.plugin)))
 }
 
 #[cfg(test)]
@@ -255,6 +268,9 @@ mod tests {
         assert!(admit(&scheduler, &slots(3)).await.err().unwrap().to_string().contains("larger machine"));
         let memory = Need { memory_bytes: 9 * GIB, ..Need::default() };
         assert!(admit(&scheduler, &memory).await.err().unwrap().to_string().contains("host memory"));
+        let memory = Need { memory_bytes: 500 * GIB, ..Need::default() };
+        assert!(scheduler.refusal(&memory).unwrap().to_string().contains("host memory"));
+        assert!(scheduler.refusal(&slots(2)).is_none(), "they are only in use");
     }
 
     #[tokio::test]

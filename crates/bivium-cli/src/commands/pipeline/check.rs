@@ -4,38 +4,54 @@ use std::collections::BTreeMap;
 
 use bivium::pipeline::{Draft, Pipeline, Step};
 use bivium::{Call, ErrorCode, Inspection, MethodInfo, PluginError, Problem};
-use bivium_interface::{exact, nearest, reference_token};
+use bivium_interface::{nearest, reference_token};
 use serde_json::{Value, json};
+use tokio::task::block_in_place;
 
+use super::argument::{Argument, Given};
 use super::find::find;
 use crate::args::{Global, NamedPipeline};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::output::{Output, short};
-use crate::wanted::Wanted;
 
 /// Checks whether everything that a pipeline names exists. Runs nothing.
 pub(in super::super) async fn check(global: &Global, output: &Output, named: &NamedPipeline) -> Result<(), Failure> {
     let file = &named.pipeline;
     let host = Host::open(global, output)?;
     let draft = Draft::read(&find(&host, file)?)?;
-    let found = match draft.pipeline() {
-        Some(pipeline) => missing(&host, pipeline).await,
-        None => Vec::new(),
+    let Found { problems: found, unknown } = match draft.pipeline() {
+        Some(pipeline) => look_for_problems(&host, pipeline).await,
+        None => Found::default(),
     };
     let pipeline = draft.finish(found).map_err(|error| {
         let message = format!("the pipeline {} would not run", file.display());
         PluginError::invalid_input(message).with_problems(error.problems().to_vec())
     })?;
     if output.is_json() {
-        return output.value(&json!({"name": pipeline.name, "valid": true}));
+        return output.value(&json!({"name": pipeline.name, "valid": true, "not_checked": unknown}));
     }
-    output.line(&format!("{}: ok, pipeline {}", file.display(), short(&pipeline.name)))
+    output.line(&format!("{}: ok, pipeline {}", file.display(), short(&pipeline.name)))?;
+    if !unknown.is_empty() {
+        output.hint(&format!(
+            "Not checked: the methods and arguments of {}. They are not known before the plugin runs.",
+            unknown.join(", ")
+        ));
+    }
+    Ok(())
 }
 
-/// What does not exist, or does not fit a step.
-async fn missing(host: &Host, pipeline: &Pipeline) -> Vec<Problem> {
-    let mut problems = Vec::new();
+/// What a check found.
+#[derive(Default)]
+struct Found {
+    /// What does not exist, or does not fit a step.
+    problems: Vec<Problem>,
+    /// The plugins whose methods are not known, in the order of the steps.
+    unknown: Vec<String>,
+}
+
+async fn look_for_problems(host: &Host, pipeline: &Pipeline) -> Found {
+    let Found { mut problems, mut unknown } = Found::default();
     for (name, input) in &pipeline.inputs {
         if let Some(path) = input.file.as_ref().map(|path| pipeline.dir.join(path)).filter(|path| !path.is_file()) {
             problems.push(Problem::new(
@@ -55,9 +71,12 @@ async fn missing(host: &Host, pipeline: &Pipeline) -> Vec<Problem> {
         let Some((inspection, wrong)) = known.get(step.plugin.as_str()) else { continue };
         problems.extend(wrong.iter().map(|message| Problem::new(format!("/steps/{n}/plugin"), message)));
         let methods = inspection.as_ref().and_then(|inspection| inspection.methods.as_deref());
-        problems.extend(unfit(n, step, methods.unwrap_or_default(), is_component(host, &step.plugin)));
+        if methods.is_none() && !unknown.contains(&step.plugin) {
+            unknown.push(step.plugin.clone());
+        }
+        problems.extend(unfit(pipeline, n, step, methods.unwrap_or_default(), is_component(host, &step.plugin)));
     }
-    problems
+    Found { problems, unknown }
 }
 
 /// Where a configuration does not fit its plugin's schema. If the plugin is missing or its schema is not valid, the problem is
@@ -81,6 +100,7 @@ async fn look(host: &Host, name: &str) -> (Option<Inspection>, Vec<String>) {
         Ok(false) => vec![format!("{name} is disabled; `bivium enable {name}` enables it")],
         Err(error) => vec![error.to_string()],
     };
+    wrong.extend(block_in_place(|| host.manager.call_refusal(name)).ok().flatten().map(|refusal| refusal.to_string()));
     wrong.extend(host.manager.refusals(name).unwrap_or_default().iter().map(ToString::to_string));
     wrong.extend(inspection.problem.as_ref().map(ToString::to_string));
     (Some(inspection), wrong)
@@ -92,7 +112,7 @@ fn is_component(host: &Host, name: &str) -> bool {
 }
 
 /// Where a step does not fit its plugin's methods, as far as these are known. `is_exact` tells whether there are no others.
-fn unfit(n: usize, step: &Step, methods: &[MethodInfo], is_exact: bool) -> Vec<Problem> {
+fn unfit(pipeline: &Pipeline, n: usize, step: &Step, methods: &[MethodInfo], is_exact: bool) -> Vec<Problem> {
     let name = step.method.as_deref().unwrap_or(Call::EXECUTE);
     let Some(method) = methods.iter().find(|method| method.name == name) else {
         let known: Vec<&str> = methods.iter().map(|known| known.name.as_str()).collect();
@@ -107,9 +127,9 @@ fn unfit(n: usize, step: &Step, methods: &[MethodInfo], is_exact: bool) -> Vec<P
     if let Some(why) = &method.not_callable {
         return vec![Problem::new(format!("/steps/{n}"), format!("{name} of {} cannot be called: {why}", step.plugin))];
     }
-    let given = step.args.iter().filter_map(|(argument, value)| Some((argument, value.as_str()?)));
-    let of_form = given.filter_map(|(argument, text)| {
-        let message = format!("{name} of {} {}", step.plugin, unfit_text(method, argument, text)?);
+    let of_form = step.args.iter().filter_map(|(argument, value)| {
+        let misfit = Argument::of(pipeline, &Given::default(), value)?.misfit(method, argument)?;
+        let message = format!("{name} of {} {misfit}", step.plugin);
         Some(Problem::new(format!("/steps/{n}/args/{}", reference_token(argument)), message))
     });
     let mut problems: Vec<Problem> = of_form.collect();
@@ -138,21 +158,6 @@ fn unfit(n: usize, step: &Step, methods: &[MethodInfo], is_exact: bool) -> Vec<P
         Problem::new(place.as_str(), format!("{name} of {} needs the argument {:?}", step.plugin, short(wanted)))
     }));
     problems
-}
-
-/// What a method expects in place of a text in a pipeline. `None` if it takes a text.
-pub(super) fn unfit_text(method: &MethodInfo, argument: &str, text: &str) -> Option<String> {
-    match Wanted::by(method, argument, Some(text))? {
-        Wanted::File => {
-            let how = r#"write {"$from": "inputs/NAME"}, and give that input a `file`"#;
-            Some(format!("takes a file as {argument:?}, but this is a text: {how}"))
-        }
-        _ => {
-            let value =
-                exact::from_str::<Value>(text).map_or_else(|_| "a JSON value".to_owned(), |value| value.to_string());
-            Some(format!("does not take a text as {argument:?}: write {value}, without quotes"))
-        }
-    }
 }
 
 /// Suggests the most similar name, or else lists all names.

@@ -1,5 +1,6 @@
 //! `bivium pipeline`: several plugins, one after another.
 
+mod argument;
 mod check;
 mod find;
 mod list;

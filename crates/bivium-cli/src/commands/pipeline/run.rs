@@ -6,8 +6,9 @@ use bivium::{Call, Payload, PluginError};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
-use super::check::unfit_text;
+use super::argument::{Argument, Given};
 use super::find::read;
+use crate::advice::Meant;
 use crate::args::{Global, PipelineRun};
 use crate::arguments;
 use crate::failure::Failure;
@@ -17,18 +18,25 @@ use crate::wanted;
 
 pub(in super::super) async fn run(global: &Global, output: &Output, args: &PipelineRun) -> Result<(), Failure> {
     let inputs = arguments::named(&args.inputs)?;
+    let given = Given::new(&inputs, arguments::texts(&args.inputs.assignments));
     let host = Host::open(global, output)?;
     let pipeline = read(&host, &args.pipeline.pipeline)?;
     let mut result_files = ResultFiles::new(args.keep.out.as_deref(), args.keep.force)?;
     host.discover(global, output);
     let options = RunOptions::new().timeout(args.timeout.timeout).cancellation(host.stop.child_token());
     host.scope(async |host: &Host| {
+        for step in &pipeline.steps {
+            // What else keeps a plugin from being loaded is told by the run.
+            if let Ok(Some(refusal)) = block_in_place(|| host.manager.call_refusal(&step.plugin)) {
+                return Err(refusal.with_step(&step.id, None).into());
+            }
+        }
         let mut outcome = {
             let watcher = Watcher { output, bars: Bars::new(output.screen()) };
             let ended = pipeline.run(&host.manager, inputs, &options, &|event| watcher.show(&event)).await;
             match ended {
                 Ok(outcome) => outcome,
-                Err(error) => return Err(advised(host, &pipeline, error).await.into()),
+                Err(error) => return Err(advised(host, &pipeline, &given, error).await.into()),
             }
         };
         let outputs = block_in_place(|| result_files.present(&mut outcome.payload, ""))?;
@@ -41,17 +49,24 @@ pub(in super::super) async fn run(global: &Global, output: &Output, args: &Pipel
     Ok(())
 }
 
-/// Adds to a step's error which texts of the step its plugin expects in another form.
-async fn advised(host: &Host, pipeline: &Pipeline, error: PluginError) -> PluginError {
-    let failed = error.step().filter(|_| wanted::may_be_of_arguments(&error));
+/// Adds to a step's error which method it should name, and which of its arguments the plugin expects in another form.
+async fn advised(host: &Host, pipeline: &Pipeline, given: &Given, error: PluginError) -> PluginError {
+    let failed = error.step();
     let Some(step) = failed.and_then(|failed| pipeline.steps.iter().find(|step| step.id == failed.id)) else {
         return error;
     };
     let name = step.method.as_deref().unwrap_or(Call::EXECUTE);
-    let Some(method) = wanted::python_method(&host.manager, &step.plugin, name).await else { return error };
-    let texts = step.args.iter().filter_map(|(argument, value)| Some((argument, value.as_str()?)));
-    let advice = texts.filter_map(|(argument, text)| unfit_text(&method, argument, text));
-    advice.fold(error, |error, advice| error.and_help(format!("{name} {advice}")))
+    if let Some(meant) = Meant::by(host, &step.plugin, name, &error).await {
+        return error.and_help(meant.in_a_step());
+    }
+    if !wanted::may_be_of_arguments(&error) {
+        return error;
+    }
+    let Some(method) = wanted::method(host, &step.plugin, name).await else { return error };
+    let advice = step.args.iter().filter_map(|(argument, value)| {
+        Some(format!("{name} {}", Argument::of(pipeline, given, value)?.misfit(&method, argument)?))
+    });
+    advice.fold(error, PluginError::and_help)
 }
 
 /// Shows what happens during a run.

@@ -53,6 +53,19 @@ fn text_that_is_not_json_has_a_line_and_a_column() {
         problems("{\n  \"name\": \"a\"\n  \"version\": 1\n}"),
         ["3: this is not JSON: expected `,` or `}` at column 3"]
     );
+    for (text, told) in [
+        ("{\"name\": \"p\",\n}", "2: this is not JSON: there is a comma before the `}` at column 1; remove it"),
+        (
+            "{\"instances\": {\"max\": 1, } }",
+            "1: this is not JSON: there is a comma before the `}` at column 26; remove it",
+        ),
+        (
+            "{\"requirements\": [\"a\",]}",
+            "1: this is not JSON: there is a comma before the `]` at column 23; remove it",
+        ),
+    ] {
+        assert_eq!(problems(text), [told], "{text}");
+    }
     assert_eq!(problems("{ // comment\n}"), ["1: this is not JSON: key must be a string at column 3"]);
     assert_eq!(problems(""), ["1: this is not JSON: EOF while parsing a value at column 0"]);
     assert_eq!(problems("[]"), ["1: a manifest must be an object, not a list"]);
@@ -218,7 +231,10 @@ fn contradictions() {
     );
     assert_eq!(
         problems("{\"name\": \"a\", \"version\": \"1\",\n\"module\": \"a\"}"),
-        ["2: class is missing, which every python plugin must have"]
+        [
+            "2: class is missing, which every python plugin must have; for a function write `\"function\": \"MODULE:NAME\"` in place \
+             of module and class"
+        ]
     );
 }
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::plan::{Action, Device, Patience, Picture, Placed, Request, Stage};
 use super::reason::Waits;
-use super::{Gpus, Room, identity};
+use super::{Gpus, Room, identity, never};
 use crate::monitor::Gpu;
 
 pub(super) struct Book {
@@ -168,14 +168,12 @@ impl Book {
                     }
                 }
                 Action::Refuse { request, why } => {
-                    acts.extend(self.refuse(
-                        request,
-                        &why.to_string(),
-                        "run it on a larger machine, or lower `resources` in its manifest",
-                    ));
+                    acts.extend(self.refuse(request, never(&why)));
                 }
                 Action::Wait { request, why } if refuses && why.is_for_calls() => {
-                    acts.extend(self.refuse(request, &format!("it {why}"), "try again later"));
+                    let busy = format!("no instance can start: it {why}");
+                    let error = PluginError::resource_exhausted(busy).with_help("try again later");
+                    acts.extend(self.refuse(request, error));
                 }
                 Action::Wait { request, why } => acts.extend(self.tell(request, &why)),
                 Action::Keep { request, on } => {
@@ -211,9 +209,8 @@ impl Book {
         (placement, give)
     }
 
-    fn refuse(&mut self, request: u64, why: &str, help: &str) -> Option<Act> {
+    fn refuse(&mut self, request: u64, error: PluginError) -> Option<Act> {
         let waiting = self.withdraw(request)?;
-        let error = PluginError::resource_exhausted(format!("no instance can start: {why}")).with_help(help);
         Some(Act::Give(waiting.give, Err(error)))
     }
 

@@ -16,13 +16,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bivium_instances::{DeviceRequest, Devices, Placement};
+use bivium_instances::{DeviceNeed, DeviceRequest, Devices, Placement};
 use bivium_interface::{PluginError, Result};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use self::book::{Book, Measured};
 use self::plan::plan;
+use self::reason::Never;
 use crate::monitor::{Gpu, Monitor};
 
 pub(super) use self::plan::Patience;
@@ -160,6 +161,11 @@ impl Gpus {
     }
 }
 
+fn never(why: &Never) -> PluginError {
+    PluginError::resource_exhausted(format!("no instance can start: {why}"))
+        .with_help("run it on a larger machine, or lower `resources` in its manifest")
+}
+
 /// What the driver calls a GPU: its UUID, or its index if it has none.
 fn identity(gpu: &Gpu) -> String {
     if gpu.uuid.is_empty() { gpu.index.to_string() } else { gpu.uuid.clone() }
@@ -174,6 +180,11 @@ impl Devices for GpuDevices {
         drop(entry);
         let placement = placement.unwrap_or_else(|_| Err(PluginError::unavailable("the host is ending")));
         placement.map_err(|error| error.with_plugin(&*plugin))
+    }
+
+    fn refusal(&self, need: DeviceNeed) -> Option<PluginError> {
+        let totals = self.0.monitor.snapshot().gpus.iter().map(|gpu| gpu.memory_total_bytes).collect();
+        Never::of(totals, need.gpus as usize, need.bytes).map(|why| never(&why))
     }
 
     fn is_needed(&self) -> bool {

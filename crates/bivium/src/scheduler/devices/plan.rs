@@ -203,13 +203,13 @@ struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     fn decide(&mut self, request: &Request) {
-        let large_enough: Vec<usize> =
-            (0..self.accounts.len()).filter(|device| self.picture.devices[*device].total >= request.bytes).collect();
-        if large_enough.len() < request.gpus {
-            let why = Never::new(&self.picture.devices, request);
+        let totals = self.picture.devices.iter().map(|device| device.total).collect();
+        if let Some(why) = Never::of(totals, request.gpus, request.bytes) {
             self.actions.push(Action::Refuse { request: request.id, why });
             return;
         }
+        let large_enough: Vec<usize> =
+            (0..self.accounts.len()).filter(|device| self.picture.devices[*device].total >= request.bytes).collect();
         let resumed = self.resumed(request);
         if let Some(resumed) = resumed
             && resumed.on.iter().all(|device| self.accounts[*device].fits(self.needs(request, *device)))

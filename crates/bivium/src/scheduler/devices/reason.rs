@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::plan::{Device, Picture, Placed, Request, Stage};
+use super::plan::{Picture, Placed, Request, Stage};
 use super::victims::Victims;
 
 /// Why a request can never be granted.
@@ -15,10 +15,11 @@ pub(super) struct Never {
 }
 
 impl Never {
-    pub(super) fn new(devices: &[Device], request: &Request) -> Self {
-        let mut have: Vec<u64> = devices.iter().map(|device| device.total).collect();
+    /// Why this many GPUs with this much memory can never be had where GPUs have `have` bytes; `None` if they can.
+    pub(super) fn of(mut have: Vec<u64>, gpus: usize, bytes: u64) -> Option<Self> {
+        let large_enough = have.iter().filter(|total| **total >= bytes).count();
         have.sort_unstable_by(|one, other| other.cmp(one));
-        Self { gpus: request.gpus, bytes: request.bytes, have }
+        (large_enough < gpus).then_some(Self { gpus, bytes, have })
     }
 }
 
