@@ -193,7 +193,18 @@ fn gpus(nvml: &nvml_wrapper::Nvml) -> Vec<Gpu> {
             tells_processes,
         })
     };
-    (0..nvml.device_count().unwrap_or(0)).filter_map(gpu).collect()
+    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+    let gpus = (0..nvml.device_count().unwrap_or(0)).filter_map(gpu);
+    gpus.filter(|gpu| visible.as_deref().is_none_or(|visible| is_visible(gpu, visible))).collect()
+}
+
+/// Whether `CUDA_VISIBLE_DEVICES` names this GPU: by its index or the beginning of its UUID. What follows an entry that names no GPU is
+/// ignored (CUDA C++ Programming Guide, "CUDA Environment Variables").
+#[cfg(any(test, feature = "nvml"))]
+fn is_visible(gpu: &Gpu, visible: &str) -> bool {
+    let entries = visible.split(',').map(str::trim);
+    let mut named = entries.take_while(|entry| entry.starts_with("GPU-") || entry.parse::<u32>().is_ok());
+    named.any(|entry| entry.parse() == Ok(gpu.index) || entry.starts_with("GPU-") && gpu.uuid.starts_with(entry))
 }
 
 /// Whether process ids mean the same here as for the driver, which reports those of the first namespace.
@@ -243,6 +254,16 @@ mod tests {
         let snapshot = MachineMonitor::default().snapshot();
         assert!(snapshot.cpus > 0 && snapshot.memory_total_bytes > 0);
         assert!(snapshot.memory_available_bytes <= snapshot.memory_total_bytes);
+    }
+
+    #[test]
+    fn the_hosts_own_variable_says_which_gpus_it_uses() {
+        let gpu = Gpu::new(1, "", 0, 0).with_uuid("GPU-5d2c");
+        for (visible, sees) in
+            [("0,1", true), ("GPU-5d", true), ("0", false), ("", false), ("-1,1", false), ("GPU-6", false)]
+        {
+            assert_eq!(is_visible(&gpu, visible), sees, "{visible}");
+        }
     }
 
     #[test]

@@ -258,6 +258,10 @@ fn gpus() -> Check {
         [] => "NVML finds none: plugins that require one are refused".to_owned(),
         gpus => gpus.iter().map(gpu).collect::<Vec<_>>().join(", "),
     };
+    if gpus.iter().any(|gpu| !gpu.tells_processes) {
+        let why = "in this container NVML does not say which process holds what, so plugins count with all that they were promised";
+        return Check::new(Level::Warn, "GPU", format!("{text}; {why}"));
+    }
     Check::new(Level::Ok, "GPU", text)
 }
 

@@ -250,8 +250,12 @@ fn needs(manifest: &Manifest) -> String {
     let resources = &manifest.resources;
     let mib = |mb: Option<u64>, what: &str| mb.map(|mb| format!("{mb} MiB of {what}"));
     let needs = [
-        resources.requires_gpu.then(|| "a GPU".to_owned()),
-        mib(resources.min_gpu_vram_mb, "GPU memory"),
+        match resources.gpus() {
+            0 => None,
+            1 => Some("a GPU".to_owned()),
+            gpus => Some(format!("{gpus} GPUs")),
+        },
+        mib(resources.min_gpu_vram_mb, if resources.gpus() > 1 { "memory of each GPU" } else { "GPU memory" }),
         mib(resources.min_system_ram_mb, "host memory"),
         resources.cpu_slots.map(|slots| format!("{slots} processor slots")),
         (!resources.platforms.is_empty()).then(|| resources.platforms.join(" or ")),

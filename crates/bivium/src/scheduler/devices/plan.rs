@@ -288,6 +288,8 @@ impl<'a> Plan<'a> {
         };
         free.sort_by_key(|device| (gap(device), *device));
         free.truncate(request.gpus);
+        // In their own order, so that a plugin finds the first GPU of the machine first.
+        free.sort_unstable();
         Some(free)
     }
 
