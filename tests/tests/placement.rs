@@ -21,6 +21,19 @@ class P:
         return os.getpid()
 ";
 
+const RELEASES: &str = "
+import os
+class P:
+    releases = 0
+    def execute(self):
+        return {'pid': os.getpid(), 'releases': self.releases}
+    def release(self):
+        self.releases += 1
+class Fails(P):
+    def release(self):
+        raise RuntimeError('it cannot')
+";
+
 struct Own {
     dir: tempfile::TempDir,
     manager: PluginManager,
@@ -94,6 +107,26 @@ async fn idle_workers_make_room_and_start_again_for_their_next_call() {
     let stats = own.manager.stats("one").await.unwrap();
     assert_eq!((stats.crashes, stats.failed), (0, 0));
     assert!(stats.idle_stops >= 2, "{stats:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_can_releases_its_memory_and_lives_on() {
+    let needs = json!({"min_gpu_vram_mb": 5_120});
+    let own = own(&[8], LONG, &[("other", needs.clone())]);
+    plugin(own.dir.path(), "releases", RELEASES, json!({"resources": needs}));
+    plugin(own.dir.path(), "fails", RELEASES, json!({"resources": needs, "class": "Fails"}));
+    own.manager.load("other").await.unwrap();
+    for name in ["releases", "fails"] {
+        own.manager.load(name).await.unwrap();
+        let before = own.call(name).await;
+        own.call("other").await;
+        assert_eq!(own.pids(name).await.is_empty(), name == "fails");
+        let after = own.call(name).await;
+        match name {
+            "releases" => assert_eq!(after, json!({"pid": before["pid"], "releases": 1})),
+            _ => assert_ne!(after["pid"], before["pid"], "one that fails to release ends"),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

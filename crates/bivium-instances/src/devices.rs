@@ -37,7 +37,7 @@ pub trait Devices: Send + Sync + 'static {
     ///
     /// # Errors
     /// `resource-exhausted` if there will never be room.
-    async fn place(&self, request: DeviceRequest) -> Result<Placement>;
+    async fn place(&self, request: DeviceRequest) -> Result<Placed>;
 
     /// Why there will never be room for such an instance on this machine, whatever else runs; `None` if there may be. May block while the
     /// machine is measured.
@@ -72,6 +72,8 @@ pub struct DeviceRequest {
     pub pool: Weak<dyn PlacedInstances>,
     /// Its number in the pool.
     pub instance: u64,
+    /// Whether there is an instance with this number that has released its memory and can go on, if it gets its own GPUs.
+    pub resumes: bool,
     /// What the request waits for: one line for people; empty if it does not wait.
     pub waits: watch::Sender<String>,
 }
@@ -83,6 +85,10 @@ pub trait PlacedInstances: Send + Sync {
 
     /// The processes of an instance. Reads files of the kernel, so it may block for a short time.
     fn pids_of(&self, instance: u64) -> Vec<u32>;
+
+    /// Asks an idle instance to release its memory on the GPUs; if it cannot, or is not idle any more, it ends. Returns before it has
+    /// done so.
+    fn release(&self, instance: u64);
 
     /// Gives the instance no further call, and ends it when its running calls have ended. Returns before it has ended.
     fn end(&self, instance: u64);
@@ -106,9 +112,22 @@ pub enum InstanceUse {
         running: u32,
         /// Whether calls of its plugin wait.
         is_wanted: bool,
+        /// Whether it can release its memory without ending.
+        can_release: bool,
     },
+    /// It has released its memory, and is placed again before its next call.
+    Released,
     /// It gets no further call.
     Ending,
+}
+
+/// What a request is granted.
+#[derive(Debug)]
+pub enum Placed {
+    /// GPUs for a new instance.
+    New(Placement),
+    /// The instance that has released its memory goes on, on its own GPUs.
+    Again,
 }
 
 /// The GPUs that an instance was given. It must be dropped after the instance has ended, since that makes room for others.

@@ -46,6 +46,16 @@ pub trait Instance: Send + Sync + 'static {
         true
     }
 
+    /// Whether it can release the memory that it holds on GPUs without ending.
+    fn can_release(&self) -> bool {
+        false
+    }
+
+    /// Releases the memory that it holds on GPUs. It gets no call meanwhile, and takes the memory again at its next call.
+    fn release(&self) -> impl Future<Output = Result<()>> + Send {
+        std::future::ready(Err(PluginError::internal("the instance cannot release memory")))
+    }
+
     /// Why an instance that is not alive has ended, if that is a reason to delay new ones: see [`RestartPolicy`](crate::RestartPolicy). `None` if the host
     /// ended it, or if replacing it costs next to nothing.
     fn crash(&self) -> Option<PluginError> {

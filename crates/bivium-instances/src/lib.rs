@@ -70,7 +70,7 @@ mod slots;
 pub use capacity::{Capacity, Reservation};
 pub use context::PluginContext;
 pub use devices::{
-    DeviceAccess, DeviceNeed, DeviceRequest, Devices, InstanceUse, PlacedGpu, PlacedInstances, Placement,
+    DeviceAccess, DeviceNeed, DeviceRequest, Devices, InstanceUse, Placed, PlacedGpu, PlacedInstances, Placement,
 };
 pub use drain::{DRAIN_TIME, drain};
 pub use instance::{Instance, InstanceFactory};

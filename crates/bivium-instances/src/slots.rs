@@ -110,6 +110,8 @@ pub(crate) struct Slot<I: Instance> {
     /// When it was made.
     made: Instant,
     phase: Phase<I>,
+    /// The instance that has released its memory, while its slot is starting: it goes on if it is placed again.
+    released: Option<Arc<I>>,
 }
 
 enum Phase<I: Instance> {
@@ -254,7 +256,18 @@ impl<I: Instance> Slots<I> {
                     *recent = self.list.len();
                 }
                 let start = Duration::ZERO;
-                self.list.push(Slot { id, generation, held: 1, ends: false, since: now, start, made: now, phase });
+                let (held, released) = (1, None);
+                self.list.push(Slot {
+                    id,
+                    generation,
+                    held,
+                    ends: false,
+                    since: now,
+                    start,
+                    made: now,
+                    phase,
+                    released,
+                });
                 Next::Await(id, started, waits)
             }
             StartDecision::At(then) => Next::Later(then),
@@ -282,14 +295,16 @@ impl<I: Instance> Slots<I> {
             start,
             made: now,
             phase: Phase::Ready(instance),
+            released: None,
         });
     }
 
     /// The start of that slot has made its instance. False if the slot is gone.
-    pub(crate) fn ready(&mut self, id: u64, instance: &Arc<I>, start: Duration, now: Instant) -> bool {
+    /// `start` is how long it took; `None` for an instance that goes on.
+    pub(crate) fn ready(&mut self, id: u64, instance: &Arc<I>, start: Option<Duration>, now: Instant) -> bool {
         match self.find(id) {
             Some(slot) => {
-                slot.start = start;
+                slot.start = start.unwrap_or(slot.start);
                 slot.since = now;
                 slot.made = now;
                 slot.phase = Phase::Ready(Arc::clone(instance));
@@ -392,7 +407,7 @@ impl<I: Instance> Slots<I> {
 
     /// Removes the starts that no call waits for.
     pub(crate) fn drop_starts(&mut self) -> Vec<Slot<I>> {
-        self.list.extract_if(.., |slot| slot.instance().is_none()).collect()
+        self.list.extract_if(.., |slot| matches!(slot.phase, Phase::Starting { .. })).collect()
     }
 
     /// Removes everything.
@@ -445,6 +460,7 @@ impl<I: Instance> Slots<I> {
     pub(crate) fn use_of(&mut self, id: u64, is_wanted: bool) -> Option<InstanceUse> {
         let slot = self.find(id)?;
         Some(match &slot.phase {
+            Phase::Starting { .. } if slot.released.is_some() => InstanceUse::Released,
             Phase::Starting { .. } => InstanceUse::Starting,
             Phase::Ready(instance) if !slot.ends && instance.is_alive() => InstanceUse::Ready {
                 since: slot.made,
@@ -452,6 +468,7 @@ impl<I: Instance> Slots<I> {
                 used: slot.since,
                 running: slot.held,
                 is_wanted,
+                can_release: instance.can_release(),
             },
             Phase::Ready(_) | Phase::Closing(_) => InstanceUse::Ending,
         })
@@ -462,18 +479,54 @@ impl<I: Instance> Slots<I> {
         self.find(id)?.instance().map(Arc::clone)
     }
 
-    /// Lets an instance end: returns it if it is idle; otherwise it ends after its calls.
-    pub(crate) fn end(&mut self, id: u64) -> Option<Arc<I>> {
+    /// Lets an instance end: returns it if it is idle, and whether its slot ends with it; otherwise it ends after its calls.
+    pub(crate) fn end(&mut self, id: u64) -> Option<(Arc<I>, bool)> {
         let slot = self.find(id)?;
-        let Phase::Ready(instance) = &slot.phase else { return None };
-        if slot.held > 0 {
-            slot.ends = true;
-            return None;
-        }
-        let instance = Arc::clone(instance);
+        let instance = match (&slot.phase, &slot.released) {
+            // A call waits until it is placed again: a new instance will be made for it.
+            (Phase::Starting { .. }, Some(_)) if slot.held > 0 => {
+                self.idle_stops += 1;
+                return Some((self.find(id)?.released.take()?, false));
+            }
+            (Phase::Starting { .. }, Some(released)) => Arc::clone(released),
+            (Phase::Ready(_), _) if slot.held > 0 => {
+                slot.ends = true;
+                return None;
+            }
+            (Phase::Ready(instance), _) => Arc::clone(instance),
+            _ => return None,
+        };
+        slot.released = None;
         slot.phase = Phase::Closing(Arc::clone(&instance));
         self.idle_stops += 1;
+        Some((instance, true))
+    }
+
+    /// Takes an idle instance out of use that can release its memory.
+    pub(crate) fn begin_release(&mut self, id: u64) -> Option<Arc<I>> {
+        let slot = self.find(id).filter(|slot| slot.held == 0 && slot.is_live())?;
+        let instance = slot.instance().filter(|instance| instance.can_release()).map(Arc::clone)?;
+        slot.phase = Phase::Closing(Arc::clone(&instance));
         Some(instance)
+    }
+
+    /// An instance has released its memory. The next call that takes the slot waits for `resume`. False if the slot is gone.
+    pub(crate) fn released(
+        &mut self,
+        id: u64,
+        instance: Arc<I>,
+        resume: impl FnOnce(watch::Sender<String>) -> Started<I>,
+    ) -> bool {
+        let Some(slot) = self.find(id) else { return false };
+        let (tell, waits) = watch::channel(String::new());
+        slot.phase = Phase::Starting { started: resume(tell), task: None, waits };
+        slot.released = Some(instance);
+        true
+    }
+
+    /// The instance of this slot that has released its memory.
+    pub(crate) fn take_released(&mut self, id: u64) -> Option<Arc<I>> {
+        self.find(id)?.released.take()
     }
 
     fn longest_idle(&mut self) -> Option<&mut Slot<I>> {
@@ -496,7 +549,10 @@ impl<I: Instance> Slots<I> {
     }
 
     pub(crate) fn starting(&self) -> usize {
-        self.list.iter().filter(|slot| matches!(slot.phase, Phase::Starting { .. })).count()
+        let starts = |slot: &&Slot<I>| {
+            matches!(slot.phase, Phase::Starting { .. }) && (slot.held > 0 || slot.released.is_none())
+        };
+        self.list.iter().filter(starts).count()
     }
 
     /// Adds the pool's own figures to a plugin's statistics, and returns the instances, which are asked without the lock.
@@ -542,7 +598,7 @@ impl<I: Instance> Slot<I> {
 
     pub(crate) fn instance(&self) -> Option<&Arc<I>> {
         match &self.phase {
-            Phase::Starting { .. } => None,
+            Phase::Starting { .. } => self.released.as_ref(),
             Phase::Ready(instance) | Phase::Closing(instance) => Some(instance),
         }
     }

@@ -257,7 +257,11 @@ impl WorkerFactory {
             guard_channel,
             state,
         };
-        Ok(Worker::new(Arc::new(shared), guard, self.manifest.python.concurrency.max(1), end_on_drop))
+        let mut worker = Worker::new(Arc::new(shared), guard, self.manifest.python.concurrency.max(1), end_on_drop);
+        if !placement.gpus().is_empty() {
+            worker.find_release().await?;
+        }
+        Ok(worker)
     }
 
     /// The secrets that the plugin is granted, by name. A process gets the secrets themselves: no host is in between.

@@ -56,8 +56,13 @@ pub(crate) struct Worker {
     born: Instant,
     /// Whether it takes no more calls; those that run go on.
     retired: AtomicBool,
+    /// Whether its plugin has a method that releases its GPU memory.
+    releases: bool,
     _end_on_drop: EndOnDrop,
 }
+
+/// The method that releases a plugin's GPU memory.
+const RELEASE: &str = "release";
 
 impl Worker {
     pub(crate) fn new(shared: Arc<Shared>, guard: u32, concurrency: u32, end_on_drop: EndOnDrop) -> Self {
@@ -70,8 +75,20 @@ impl Worker {
             calls: AtomicU64::new(0),
             born: Instant::now(),
             retired: AtomicBool::new(false),
+            releases: false,
             _end_on_drop: end_on_drop,
         }
+    }
+
+    /// Finds out whether its plugin can release its GPU memory: by a method `release` that needs no argument.
+    pub(crate) async fn find_release(&mut self) -> Result<()> {
+        let needs_nothing = |method: &MethodInfo| {
+            let required = method.parameters.as_ref().and_then(|parameters| parameters.get("required")?.as_array());
+            required.is_none_or(Vec::is_empty)
+        };
+        let methods = self.methods().await?;
+        self.releases = methods.iter().any(|method| method.name == RELEASE && needs_nothing(method));
+        Ok(())
     }
 
     fn runs(&self) -> bool {
@@ -193,6 +210,14 @@ impl Instance for Worker {
             );
         }
         false
+    }
+
+    fn can_release(&self) -> bool {
+        self.releases
+    }
+
+    async fn release(&self) -> Result<()> {
+        self.execute(&mut Call::new().method(RELEASE)).await.map(drop)
     }
 
     fn crash(&self) -> Option<PluginError> {

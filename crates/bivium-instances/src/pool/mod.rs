@@ -26,7 +26,7 @@ pub(crate) use lease::{Hold, Lease, PoolRef};
 use progress::StartProgress;
 
 use crate::capacity::IdleInstances;
-use crate::devices::{DeviceRequest, InstanceUse, PlacedInstances, Placement};
+use crate::devices::{DeviceAccess, DeviceRequest, InstanceUse, Placed, PlacedInstances, Placement};
 use crate::instance::{Instance, InstanceFactory};
 use crate::limits::{Idle, PoolLimits};
 use crate::queue::{Queue, QueueState};
@@ -51,6 +51,9 @@ pub(crate) struct Pool<F: InstanceFactory> {
 /// How long a question or a configuration waits for an instance. Used only where plugins share the engine's room, which others may
 /// have taken.
 const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// How long an instance may take to release its memory.
+const RELEASE_TIME: Duration = Duration::from_secs(10);
 
 const CAPACITY_HELP: &str = "unload a plugin, lower `instances.max` in manifests, or raise `WasmConfig::instances`";
 
@@ -288,9 +291,48 @@ impl<F: InstanceFactory> Pool<F> {
                 Err(error) => Err(error),
             };
             match pool.upgrade() {
-                Some(pool) => pool.started(id, begun, is_placed, made),
+                Some(pool) => pool.started(id, Some(begun.elapsed()), is_placed, made),
                 None => made,
             }
+        };
+        work.boxed().shared()
+    }
+
+    /// Lets the instance of this slot go on after it has released its memory; or makes another, if it was placed elsewhere or has ended.
+    fn resume(
+        self: &Arc<Self>,
+        id: u64,
+        config: Option<Arc<Value>>,
+        waits: watch::Sender<String>,
+    ) -> Started<F::Instance> {
+        let (factory, weak) = (Arc::clone(&self.factory), Arc::downgrade(self));
+        let work = async move {
+            let gone = || PluginError::unavailable("the plugin was unloaded while it started");
+            let mut request = request(&*factory, id, weak.clone(), waits.clone()).ok_or_else(gone)?;
+            request.1.resumes = true;
+            let placed = request.0.devices.place(request.1).await;
+            let released = weak.upgrade().ok_or_else(gone)?.lock().slots.take_released(id);
+            let placement = match placed {
+                Ok(Placed::Again) => match released.filter(|released| released.is_alive()) {
+                    Some(released) => return weak.upgrade().ok_or_else(gone)?.started(id, None, true, Ok(released)),
+                    // It has ended meanwhile, and its placement with it.
+                    None => place(&*factory, id, weak.clone(), waits).await,
+                },
+                Ok(Placed::New(placement)) => {
+                    released.into_iter().for_each(close_later);
+                    Ok(placement)
+                }
+                Err(error) => {
+                    released.into_iter().for_each(close_later);
+                    Err(error)
+                }
+            };
+            let (begun, is_placed) = (Instant::now(), placement.is_ok());
+            let made = match placement {
+                Ok(placement) => make(&*factory, placement, config.as_deref()).await,
+                Err(error) => Err(error),
+            };
+            weak.upgrade().ok_or_else(gone)?.started(id, Some(begun.elapsed()), is_placed, made)
         };
         work.boxed().shared()
     }
@@ -298,15 +340,13 @@ impl<F: InstanceFactory> Pool<F> {
     fn started(
         self: &Arc<Self>,
         id: u64,
-        begun: Instant,
+        start: Option<Duration>,
         is_placed: bool,
         made: Result<Arc<F::Instance>>,
     ) -> Result<Arc<F::Instance>> {
         let now = Instant::now();
         let settled = match made {
-            Ok(instance) if self.lock().slots.ready(id, &instance, now.saturating_duration_since(begun), now) => {
-                Ok(instance)
-            }
+            Ok(instance) if self.lock().slots.ready(id, &instance, start, now) => Ok(instance),
             Ok(_) => Err(PluginError::unavailable("the plugin was unloaded while it started")),
             Err(error) => {
                 let mut state = self.lock();
@@ -353,6 +393,7 @@ impl<F: InstanceFactory> Pool<F> {
             Freed::Nothing if self.looking.load(Ordering::Relaxed) == 0 => {}
             Freed::Nothing => self.changed.notify_one(),
             Freed::Start(slot) => {
+                slot.instance().map(Arc::clone).into_iter().for_each(close_later);
                 drop(slot);
                 self.changed.notify_waiters();
             }
@@ -417,6 +458,22 @@ impl<F: InstanceFactory> Pool<F> {
         self.changed.notify_waiters();
     }
 
+    /// Lets an instance that was taken out of use release its memory. If it fails or takes too long, it ends.
+    async fn released(self: Arc<Self>, id: u64, instance: Arc<F::Instance>) {
+        let released = tokio::time::timeout(RELEASE_TIME, instance.release()).await;
+        let config = self.lock().slots.config.clone();
+        let stays = matches!(released, Ok(Ok(())))
+            && instance.is_alive()
+            && self.lock().slots.released(id, Arc::clone(&instance), |waits| self.resume(id, config, waits));
+        match stays {
+            true => self.changed.notify_waiters(),
+            false => self.close_and_forget(id, instance),
+        }
+        if let Some(access) = self.factory.devices() {
+            access.devices.note_idle();
+        }
+    }
+
     /// Closes an instance that was taken out of use, in the background.
     fn close_and_forget(&self, id: u64, instance: Arc<F::Instance>) {
         let pool = self.weak_self.clone();
@@ -441,10 +498,12 @@ impl<F: InstanceFactory> Pool<F> {
         let (old, instances) = {
             let mut state = self.lock();
             let slots = &mut state.slots;
-            // A start that goes on without a call uses the previous configuration.
+            // A start that goes on without a call uses the previous configuration, and so does an instance that has released its memory.
             let dropped = (slots.remove_dead(Instant::now()), slots.drop_starts());
             let found = (slots.config.clone(), slots.instances());
             drop(state);
+            let (_, starts) = &dropped;
+            starts.iter().filter_map(|slot| slot.instance().map(Arc::clone)).for_each(close_later);
             drop(dropped);
             found
         };
@@ -582,10 +641,25 @@ impl<F: InstanceFactory> PlacedInstances for Pool<F> {
         found.map_or_else(Vec::new, |instance| instance.stats().pids)
     }
 
+    fn release(&self, instance: u64) {
+        let released = self.lock().slots.begin_release(instance);
+        match (released, Handle::try_current(), self.weak_self.upgrade()) {
+            (Some(released), Ok(runtime), Some(pool)) => {
+                runtime.spawn(async move { pool.released(instance, released).await });
+            }
+            (Some(released), ..) => self.close_and_forget(instance, released),
+            (None, ..) => self.end(instance),
+        }
+    }
+
     fn end(&self, instance: u64) {
         let ended = self.lock().slots.end(instance);
-        let Some(ended) = ended else { return };
-        self.close_and_forget(instance, ended);
+        match ended {
+            Some((ended, true)) => self.close_and_forget(instance, ended),
+            // A call waits in its slot for another.
+            Some((ended, false)) => close_later(ended),
+            None => {}
+        }
     }
 }
 
@@ -622,9 +696,23 @@ async fn place<F: InstanceFactory>(
     pool: Weak<Pool<F>>,
     waits: watch::Sender<String>,
 ) -> Result<Placement> {
-    let Some(access) = factory.devices() else { return Ok(Placement::default()) };
-    let request = DeviceRequest { plugin: factory.name().into(), need: access.need, pool, instance, waits };
-    access.devices.place(request).await
+    let Some((access, request)) = request(factory, instance, pool, waits) else { return Ok(Placement::default()) };
+    match access.devices.place(request).await? {
+        Placed::New(placement) => Ok(placement),
+        Placed::Again => Err(PluginError::internal("a new instance was placed as one that goes on")),
+    }
+}
+
+/// The request for the GPUs of an instance, if it needs any.
+fn request<F: InstanceFactory>(
+    factory: &F,
+    instance: u64,
+    pool: Weak<Pool<F>>,
+    waits: watch::Sender<String>,
+) -> Option<(DeviceAccess, DeviceRequest)> {
+    let access = factory.devices()?.clone();
+    let (plugin, need) = (factory.name().into(), access.need);
+    Some((access, DeviceRequest { plugin, need, pool, instance, resumes: false, waits }))
 }
 
 /// Makes an instance, and configures it if there is a configuration.

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use bivium_instances::{DeviceRequest, InstanceUse, PlacedGpu, PlacedInstances, Placement};
+use bivium_instances::{DeviceRequest, InstanceUse, Placed, PlacedGpu, PlacedInstances, Placement};
 use bivium_interface::{PluginError, Result};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use super::plan::{Action, Device, Patience, Picture, Placed, Request, Stage};
+use super::plan::{self, Action, Device, Patience, Picture, Request, Stage};
 use super::reason::Waits;
 use super::{Gpus, Room, identity, never};
 use crate::monitor::Gpu;
@@ -32,7 +32,7 @@ pub(super) struct Waiting {
     since: Instant,
     /// The GPUs that are kept for it.
     kept: Option<Vec<String>>,
-    give: oneshot::Sender<Result<Placement>>,
+    give: oneshot::Sender<Result<Placed>>,
 }
 
 /// An instance that was granted GPUs.
@@ -44,6 +44,15 @@ struct Known {
     number: u64,
     /// Whether it was ready once. Its pool forgets it before its processes have ended.
     was_ready: bool,
+    can_release: bool,
+    /// How long its start took.
+    load: Duration,
+    /// Whether it has released its memory.
+    has_released: bool,
+    /// Whether it was granted its memory again and is not ready yet.
+    resumes: bool,
+    /// Whether it was told to end after it had released its memory. Its number in the pool may already be that of another.
+    ends: bool,
 }
 
 /// The machine at one moment.
@@ -64,8 +73,9 @@ impl Measured {
 
 /// What remains to be done without the lock.
 pub(super) enum Act {
-    Give(oneshot::Sender<Result<Placement>>, Result<Placement>),
+    Give(oneshot::Sender<Result<Placed>>, Result<Placed>),
     Tell(watch::Sender<String>, String),
+    Release(Weak<dyn PlacedInstances>, u64),
     End(Weak<dyn PlacedInstances>, u64),
 }
 
@@ -81,6 +91,11 @@ impl Act {
                     is_new
                 });
             }
+            Self::Release(pool, number) => {
+                if let Some(pool) = pool.upgrade() {
+                    pool.release(number);
+                }
+            }
             Self::End(pool, number) => {
                 if let Some(pool) = pool.upgrade() {
                     pool.end(number);
@@ -95,12 +110,7 @@ impl Book {
         Self { gpus, next: 0, requests: Vec::new(), instances: BTreeMap::new(), serving: None }
     }
 
-    pub(super) fn enter(
-        &mut self,
-        request: DeviceRequest,
-        give: oneshot::Sender<Result<Placement>>,
-        now: Instant,
-    ) -> u64 {
+    pub(super) fn enter(&mut self, request: DeviceRequest, give: oneshot::Sender<Result<Placed>>, now: Instant) -> u64 {
         self.next += 1;
         self.requests.push(Waiting { id: self.next, request, since: now, kept: None, give });
         self.next
@@ -137,10 +147,20 @@ impl Book {
             let on: Vec<usize> = known.on.iter().filter_map(position).collect();
             let pids = measured.pids.get(id).map(Vec::as_slice).unwrap_or_default();
             let held = measured.chosen(&on).map(|gpu| gpu.held_by(pids)).collect();
-            let (stage, load) = known.stage(measured.uses.get(id).copied(), now);
+            let stage = known.stage(measured.uses.get(id).copied(), now);
             let plugin = Arc::clone(&known.plugin);
-            let promised = known.promised;
-            instances.push(Placed { id: *id, plugin, on, promised, held, stage, load, can_release: false });
+            let promised = if stage == Stage::Released { 0 } else { known.promised };
+            let load = known.load;
+            instances.push(plan::Placed {
+                id: *id,
+                plugin,
+                on,
+                promised,
+                held,
+                stage,
+                load,
+                can_release: known.can_release,
+            });
         }
         let request = |waiting: &Waiting| Request {
             id: waiting.id,
@@ -149,7 +169,7 @@ impl Book {
             bytes: waiting.request.need.bytes,
             since: waiting.since,
             kept: waiting.kept.as_ref().and_then(|kept| kept.iter().map(position).collect()),
-            resumes: None,
+            resumes: self.released(&waiting.request),
         };
         Picture {
             now,
@@ -166,12 +186,21 @@ impl Book {
         let mut acts = Vec::new();
         for action in actions {
             match action {
-                Action::Grant { request, on, .. } => {
+                Action::Grant { request, on, resumes } => {
                     if let Some(waiting) = self.withdraw(request) {
                         acts.push(Act::Tell(waiting.request.waits.clone(), String::new()));
-                        let gpus = measured.chosen(&on).collect();
-                        let (placement, give) = self.place(waiting, gpus);
-                        acts.push(Act::Give(give, Ok(placement)));
+                        let resumed = resumes.and_then(|id| self.instances.get_mut(&id));
+                        let (placed, give) = match resumed {
+                            Some(known) => {
+                                known.resumes = true;
+                                (Placed::Again, waiting.give)
+                            }
+                            None => {
+                                let (placement, give) = self.place(waiting, measured.chosen(&on).collect());
+                                (Placed::New(placement), give)
+                            }
+                        };
+                        acts.push(Act::Give(give, Ok(placed)));
                     }
                 }
                 Action::Refuse { request, why } => {
@@ -189,15 +218,32 @@ impl Book {
                         waiting.kept = Some(kept);
                     }
                 }
-                Action::Release { instance } | Action::Stop { instance } => {
-                    acts.extend(self.instances.get(&instance).map(|known| Act::End(known.pool.clone(), known.number)));
+                Action::Release { instance } => {
+                    let known = self.instances.get(&instance);
+                    acts.extend(known.map(|known| Act::Release(known.pool.clone(), known.number)));
+                }
+                Action::Stop { instance } => {
+                    if let Some(known) = self.instances.get_mut(&instance) {
+                        if known.has_released {
+                            (known.ends, known.promised) = (true, 0);
+                        }
+                        acts.push(Act::End(known.pool.clone(), known.number));
+                    }
                 }
             }
         }
         acts
     }
 
-    fn place(&mut self, waiting: Waiting, gpus: Vec<&Gpu>) -> (Placement, oneshot::Sender<Result<Placement>>) {
+    /// The instance that has released its memory and would go on with this request.
+    fn released(&self, request: &DeviceRequest) -> Option<u64> {
+        let is_it =
+            |known: &Known| known.number == request.instance && !known.ends && Weak::ptr_eq(&known.pool, &request.pool);
+        let mut known = self.instances.iter().filter(|(_, known)| request.resumes && is_it(known));
+        known.next().map(|(id, _)| *id)
+    }
+
+    fn place(&mut self, waiting: Waiting, gpus: Vec<&Gpu>) -> (Placement, oneshot::Sender<Result<Placed>>) {
         let Waiting { id, request, give, .. } = waiting;
         let known = Known {
             plugin: request.plugin,
@@ -206,6 +252,11 @@ impl Book {
             pool: request.pool,
             number: request.instance,
             was_ready: false,
+            can_release: false,
+            load: Duration::ZERO,
+            has_released: false,
+            resumes: false,
+            ends: false,
         };
         self.instances.insert(id, known);
         let placed = gpus.into_iter().map(|gpu| PlacedGpu::new(&*gpu.uuid, gpu.index, gpu.minor)).collect();
@@ -228,18 +279,25 @@ impl Book {
 }
 
 impl Known {
-    /// Where it is in its life, and how long its start took.
-    fn stage(&mut self, found: Option<Option<InstanceUse>>, now: Instant) -> (Stage, Duration) {
-        match found.flatten() {
-            Some(InstanceUse::Ready { since, start, used, running, is_wanted }) => {
-                self.was_ready = true;
-                (Stage::Ready { since: since.min(now), used, running, is_wanted }, start)
+    /// Where it is in its life.
+    fn stage(&mut self, found: Option<Option<InstanceUse>>, now: Instant) -> Stage {
+        if self.ends {
+            return Stage::Leaving;
+        }
+        let found_use = found.flatten();
+        self.has_released = found_use == Some(InstanceUse::Released) && !self.resumes;
+        match found_use {
+            Some(InstanceUse::Ready { since, start, used, running, is_wanted, can_release }) => {
+                (self.was_ready, self.resumes) = (true, false);
+                (self.load, self.can_release) = (start, can_release);
+                Stage::Ready { since: since.min(now), used, running, is_wanted }
             }
-            Some(InstanceUse::Ending) => (Stage::Leaving, Duration::ZERO),
-            Some(_) => (Stage::Starting, Duration::ZERO),
+            Some(InstanceUse::Released) if self.has_released => Stage::Released,
+            Some(InstanceUse::Ending) => Stage::Leaving,
+            Some(_) => Stage::Starting,
             // Its pool does not list it yet, or no longer.
-            None if self.was_ready || found.is_none() => (Stage::Leaving, Duration::ZERO),
-            None => (Stage::Starting, Duration::ZERO),
+            None if self.was_ready || found.is_none() => Stage::Leaving,
+            None => Stage::Starting,
         }
     }
 }

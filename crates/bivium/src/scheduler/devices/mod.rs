@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bivium_instances::{DeviceNeed, DeviceRequest, Devices, Placement};
+use bivium_instances::{DeviceNeed, DeviceRequest, Devices, Placed};
 use bivium_interface::{PluginError, Result};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
@@ -109,7 +109,7 @@ impl Gpus {
     }
 
     /// Adds a request, and begins to serve if nobody does.
-    fn enter(self: &Arc<Self>, request: DeviceRequest) -> (Entry, oneshot::Receiver<Result<Placement>>) {
+    fn enter(self: &Arc<Self>, request: DeviceRequest) -> (Entry, oneshot::Receiver<Result<Placed>>) {
         let (give, given) = oneshot::channel();
         let mut book = self.book();
         let id = book.enter(request, give, Instant::now());
@@ -174,7 +174,7 @@ fn identity(gpu: &Gpu) -> String {
 
 #[async_trait]
 impl Devices for GpuDevices {
-    async fn place(&self, request: DeviceRequest) -> Result<Placement> {
+    async fn place(&self, request: DeviceRequest) -> Result<Placed> {
         let plugin = Arc::clone(&request.plugin);
         let (entry, given) = self.0.enter(request);
         let placement = given.await;

@@ -21,6 +21,8 @@ const GIB: u64 = 1 << 30;
 const START: Duration = Duration::from_secs(2);
 
 struct Model {
+    releases: bool,
+    released: Arc<AtomicU32>,
     placement: Mutex<Option<Placement>>,
     gate: Arc<Semaphore>,
     alive: Arc<AtomicU32>,
@@ -67,6 +69,15 @@ impl Instance for Model {
         true
     }
 
+    fn can_release(&self) -> bool {
+        self.releases
+    }
+
+    async fn release(&self) -> Result<()> {
+        self.released.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
     async fn close(&self) {
         self.placement.lock().unwrap().take();
     }
@@ -77,6 +88,8 @@ impl Instance for Model {
 }
 
 struct Models {
+    releases: bool,
+    released: Arc<AtomicU32>,
     name: &'static str,
     access: DeviceAccess,
     instances: u32,
@@ -108,6 +121,8 @@ impl InstanceFactory for Models {
         tokio::time::sleep(START).await;
         self.alive.fetch_add(1, Ordering::SeqCst);
         Ok(Model {
+            releases: self.releases,
+            released: Arc::clone(&self.released),
             placement: Mutex::new(Some(placement)),
             gate: Arc::clone(&self.gate),
             alive: Arc::clone(&self.alive),
@@ -116,6 +131,7 @@ impl InstanceFactory for Models {
 }
 
 struct Plugin {
+    released: Arc<AtomicU32>,
     plugin: Arc<PooledPlugin<Models>>,
     gate: Arc<Semaphore>,
     alive: Arc<AtomicU32>,
@@ -123,11 +139,29 @@ struct Plugin {
 
 impl Plugin {
     fn new(scheduler: &dyn Scheduler, name: &'static str, gpus: u32, gib: u64) -> Self {
+        Self::with(scheduler, name, gpus, gib, false)
+    }
+
+    /// A plugin whose instances can release their memory.
+    fn releasing(scheduler: &dyn Scheduler, name: &'static str, gib: u64) -> Self {
+        Self::with(scheduler, name, 1, gib, true)
+    }
+
+    fn with(scheduler: &dyn Scheduler, name: &'static str, gpus: u32, gib: u64, releases: bool) -> Self {
         let need = DeviceNeed::new(gpus, gib * GIB);
         let access = DeviceAccess { devices: scheduler.devices().unwrap(), need };
         let (gate, alive) = (Arc::new(Semaphore::new(0)), Arc::<AtomicU32>::default());
-        let factory = Models { name, access, instances: 4, gate: Arc::clone(&gate), alive: Arc::clone(&alive) };
-        Self { plugin: Arc::new(PooledPlugin::new(factory)), gate, alive }
+        let released = Arc::<AtomicU32>::default();
+        let factory = Models {
+            releases,
+            released: Arc::clone(&released),
+            name,
+            access,
+            instances: 4,
+            gate: Arc::clone(&gate),
+            alive: Arc::clone(&alive),
+        };
+        Self { released, plugin: Arc::new(PooledPlugin::new(factory)), gate, alive }
     }
 
     /// Where a call runs.
@@ -184,6 +218,43 @@ async fn an_idle_model_ends_for_another_and_comes_back() {
         two.call().await.unwrap();
         assert_eq!((one.alive(), two.alive()), (0, 1));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_model_that_can_releases_its_memory_and_goes_on_without_a_start() {
+    let scheduler = queue(&[8]);
+    let (one, two) = (Plugin::releasing(&scheduler, "one", 5), Plugin::releasing(&scheduler, "two", 5));
+    one.call().await.unwrap();
+    two.call().await.unwrap();
+    for round in 1..4 {
+        let begun = tokio::time::Instant::now();
+        assert_eq!(one.call().await.unwrap(), json!(["GPU-0"]));
+        assert_eq!(two.call().await.unwrap(), json!(["GPU-0"]));
+        let releases = (one.released.load(Ordering::SeqCst), two.released.load(Ordering::SeqCst));
+        assert_eq!((releases, one.alive(), two.alive()), ((round + 1, round), 1, 1));
+        // Each stays for as long as its start took.
+        assert!(begun.elapsed() < 2 * START + Duration::from_secs(1), "{:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_released_model_whose_gpu_is_full_starts_on_another_and_its_old_instance_ends() {
+    let scheduler = queue(&[8, 8]);
+    let one = Plugin::releasing(&scheduler, "one", 5);
+    let both = Plugin::new(&scheduler, "both", 2, 4);
+    assert_eq!(one.call().await.unwrap(), json!(["GPU-0"]));
+    // Both need memory on each GPU, so the first releases its own.
+    tokio::time::sleep(START).await;
+    both.call().await.unwrap();
+    assert_eq!((one.released.load(Ordering::SeqCst), one.alive()), (1, 1));
+    let small = Plugin::new(&scheduler, "small", 1, 6);
+    // It ends the plugin with two GPUs, and fills one of them; the first goes on or starts on the other.
+    tokio::time::sleep(START).await;
+    let on = small.call().await.unwrap();
+    let again = one.call().await.unwrap();
+    assert_ne!(again, on, "they do not share a GPU");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!((one.alive(), small.alive(), both.alive()), (1, 1, 0));
 }
 
 #[tokio::test(start_paused = true)]
