@@ -11,6 +11,7 @@
 //! interpreter (module path, variables) is decided elsewhere. `docs/environments.md` is about this for users.
 
 mod answers;
+pub(crate) mod bytecode;
 pub(crate) mod embedded;
 mod facts;
 mod hold;
@@ -56,6 +57,11 @@ pub(crate) struct Interpreter {
     pub(crate) version: (u32, u32, u32),
     /// Whether it can call `prctl`.
     pub(crate) prctl: bool,
+    /// Its implementation, minor version and ABI.
+    tag: String,
+    /// The same interpreter outside of any environment, with links resolved: a program that runs no code of a plugin. None if that is
+    /// not sure.
+    bare: Option<PathBuf>,
     /// Protects the environment, if the host made it, from being removed.
     hold: Option<hold::Hold>,
 }
@@ -64,7 +70,8 @@ impl Interpreter {
     /// An interpreter with this path that gave this answer.
     fn new(path: PathBuf, facts: &Facts) -> Self {
         let Version(major, minor, micro) = facts.version;
-        Self { path, version: (major, minor, micro), prctl: facts.prctl, hold: None }
+        let (tag, bare) = (facts.tag.clone(), facts.program.canonicalize().ok());
+        Self { path, version: (major, minor, micro), prctl: facts.prctl, tag, bare, hold: None }
     }
 }
 
@@ -95,12 +102,13 @@ pub(crate) async fn interpreter(
     if confined && let Some(path) = &manifest.python.python_path {
         machines_own(manifest, path)?;
     }
-    let found =
+    let mut found =
         choose(&Machine::here().keeps_in(cache).remembers_in(cache).wheels_only(confined), manifest, environments, log)
             .await?;
     // A shim may run any program.
     if confined && manifest.python.python_path.is_some() {
         machines_own(manifest, &found.path)?;
+        found.bare = found.bare.filter(|bare| machines_own(manifest, bare).is_ok());
     }
     let (major, minor, micro) = found.version;
     let message = format!("Python {major}.{minor}.{micro} is {}", found.path.display());

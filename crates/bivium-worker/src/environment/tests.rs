@@ -397,7 +397,8 @@ async fn python_path_is_checked() {
     };
     let good = fixture.python("good", "3.11.7");
     let found = fixture.choose(&named(good.clone())).await.unwrap();
-    assert_eq!(found, Interpreter { path: good, version: (3, 11, 7), prctl: false, hold: None });
+    let (tag, bare) = ("cpython-3.11.7".into(), good.canonicalize().ok());
+    assert_eq!(found, Interpreter { path: good, version: (3, 11, 7), prctl: false, tag, bare, hold: None });
 
     std::fs::write(fixture.bin().join("plain"), "").unwrap();
     for (path, code, says) in [
