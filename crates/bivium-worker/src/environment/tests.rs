@@ -65,6 +65,7 @@ impl Fixture {
     fn python_with(&self, name: &str, version: &str, venv: &str, pip: &str) -> PathBuf {
         let script = format!(
             "case \"$*\" in
+             '-I -S -m compileall '*) note \"$*\"; exit 1;;
              '-I -S '*) note probe; printf 'bivium\\t{version}\\tcpython-{version}\\t\\n';;
              '-I -c import '*) {venv}
              ;;
@@ -227,6 +228,25 @@ async fn uv_is_preferred() {
     ];
     assert_eq!(fixture.ran(), ran);
     assert_eq!(fixture.said(LogLevel::Info)[0], "making an environment with a (uv)");
+}
+
+#[tokio::test]
+async fn what_uv_installs_for_a_confined_plugin_is_compiled_by_the_interpreter_outside() {
+    let fixture = Fixture::new();
+    let python = fixture.python("python3", "3.11.7");
+    let make = MAKE.replace("$0", python.to_str().unwrap());
+    fixture.tool("uv", &format!("case \"$*\" in *' venv '*) {make};; esac"));
+    let machine = fixture.machine().wheels_only(true);
+    let chosen = async |requirements: &[&str]| {
+        let manifest = with_requirements(requirements);
+        choose(&machine, &manifest, Some(&fixture.environments()), &fixture.log).await.unwrap()
+    };
+    // That it fails does not matter.
+    let found = chosen(&["a"]).await;
+    assert_eq!(fixture.ran(), ["probe", "-I -S -m compileall -q -j 0 DIR/environments/KEY"]);
+    fixture.forget();
+    assert_eq!(chosen(&["a"]).await, found);
+    assert!(fixture.ran().is_empty());
 }
 
 #[tokio::test]
