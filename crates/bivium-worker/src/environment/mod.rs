@@ -178,6 +178,24 @@ fn machines_own(manifest: &PythonManifest, path: &Path) -> Result<(), PluginErro
         .with_help("a confined plugin needs an interpreter that is installed on the machine, or `requirements`"))
 }
 
+/// The same program by a path outside the directory of a confined plugin's manifest, if a link there leads to it. Beside the link could be
+/// a `pyvenv.cfg`, which names the place of the standard library that Python then runs.
+fn outside(manifest: &PythonManifest, path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    let Some(home) = manifest.path.parent().and_then(|home| home.canonicalize().ok()) else { return path };
+    // The kernel follows no more links than this.
+    for _ in 0..40 {
+        let Some((place, name)) = path.parent().zip(path.file_name()) else { break };
+        let Ok(place) = place.canonicalize() else { break };
+        path = place.join(name);
+        match std::fs::read_link(&path) {
+            Ok(target) if place.starts_with(&home) => path = place.join(target),
+            _ => break,
+        }
+    }
+    path
+}
+
 async fn choose(
     machine: &Machine,
     manifest: &PythonManifest,
@@ -217,7 +235,8 @@ async fn given(
 ) -> Result<Interpreter, PluginError> {
     let says =
         |what: &dyn fmt::Display| format!("python_path of {} ({}) {what}", manifest.path.display(), path.display());
-    match probe::probe(machine, path).await {
+    let asked = if machine.wheels_only { outside(manifest, path) } else { path.to_owned() };
+    match probe::probe(machine, &asked).await {
         // For a shim, use the interpreter that answered: with the worker's directory and variables it might start another.
         Ok(facts) if wanted.takes(facts.version) && is_shim(path) => {
             Ok(Interpreter::new(facts.program.clone(), &facts))

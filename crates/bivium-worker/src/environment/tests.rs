@@ -183,6 +183,38 @@ async fn for_a_shim_the_interpreter_that_answered_is_used() {
 }
 
 #[tokio::test]
+async fn python_runs_nothing_that_lies_beside_a_link_in_a_confined_plugins_directory() {
+    let real = Machine::here().find("python3").unwrap();
+    let real = probe::probe(&Machine::here(), &real).await.unwrap().program.canonicalize().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let home = directory.path().canonicalize().unwrap();
+    let bin = home.join("venv/bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    std::os::unix::fs::symlink(&real, bin.join("real")).unwrap();
+    std::os::unix::fs::symlink("real", bin.join("python")).unwrap();
+    let config = format!("home = {}\n", home.join("base/bin").display());
+    std::fs::write(home.join("venv/pyvenv.cfg"), config).unwrap();
+    // A standard library that ends the interpreter.
+    for minor in 9..20 {
+        let library = home.join(format!("base/lib/python3.{minor}"));
+        for name in ["encodings", "lib-dynload"] {
+            std::fs::create_dir_all(library.join(name)).unwrap();
+        }
+        for name in ["os.py", "encodings/__init__.py"] {
+            std::fs::write(library.join(name), "import sys; sys.stderr.write('it has run')").unwrap();
+        }
+    }
+    let text = r#"{"name": "p", "version": "1", "module": "m", "class": "C", "python_path": "venv/bin/python"}"#;
+    let manifest = PythonManifest::parse(text, &home.join("p.json")).unwrap();
+    let log = PluginLog::new("p");
+    let found = interpreter(&manifest, None, None, true, &log).await.unwrap();
+    assert_eq!((found.path, found.bare), (bin.join("python"), Some(real)));
+    // The library was the right one.
+    let error = interpreter(&manifest, None, None, false, &log).await.unwrap_err();
+    assert!(error.message().contains("python_path"), "{error}");
+}
+
+#[tokio::test]
 async fn pip_makes_an_environment_once() {
     let fixture = Fixture::new();
     fixture.python_with(
