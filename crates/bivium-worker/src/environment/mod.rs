@@ -146,8 +146,15 @@ pub(crate) async fn repair(
     if broken.hold.is_none() {
         return Ok(false);
     }
-    let machine = Machine::here().keeps_in(cache).wheels_only(confined);
-    let Err(refusal) = probe::probe(&machine, &broken.path).await else { return Ok(false) };
+    let refusal = if confined {
+        // It is not run here: a wheel may have replaced it, or its `pyvenv.cfg`.
+        let leads_there = broken.path.canonicalize().ok() == broken.bare;
+        (!leads_there).then(|| "is not the interpreter that it was made with".to_owned())
+    } else {
+        let machine = Machine::here().keeps_in(cache);
+        probe::probe(&machine, &broken.path).await.err().map(|refusal| refusal.to_string())
+    };
+    let Some(refusal) = refusal else { return Ok(false) };
     let message = format!("its environment is damaged and is made again: {} {refusal}", broken.path.display());
     log.push(LogLevel::Warn, LogSource::Host, 0, None, &message);
     made::mark_unfinished(&broken.path).map_err(|error| {

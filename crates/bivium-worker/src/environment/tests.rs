@@ -360,6 +360,24 @@ async fn an_environment_whose_python_does_not_start_is_made_again() {
 }
 
 #[tokio::test]
+async fn the_python_of_a_confined_plugins_environment_is_not_run_to_find_out_whether_it_is_damaged() {
+    let fixture = Fixture::new();
+    let (manifest, environments) = (with_requirements(&[]), fixture.environments());
+    let find = async || interpreter(&manifest, Some(&environments), None, true, &fixture.log).await.unwrap();
+    let found = find().await;
+    let repair = async || repair(&found, &manifest, Some(&environments), None, true, &fixture.log).await.unwrap();
+    assert!(!repair().await, "it is the one that it was made with");
+    // pip lets a wheel do this.
+    std::fs::remove_file(&found.path).unwrap();
+    std::fs::rename(fixture.tool("python", "note ran; exit 1"), &found.path).unwrap();
+    assert!(repair().await);
+    assert!(fixture.ran().is_empty());
+    assert_eq!(find().await.path.canonicalize().ok(), found.bare);
+    std::fs::remove_file(&found.path).unwrap();
+    assert!(repair().await, "it is not there");
+}
+
+#[tokio::test]
 async fn several_at_once_make_one() {
     let fixture = Fixture::new();
     fixture.python("python3", "3.11.7");
