@@ -55,6 +55,13 @@ pub(super) struct Measured {
     pub(super) uses: BTreeMap<u64, Option<InstanceUse>>,
 }
 
+impl Measured {
+    /// The GPUs at these positions.
+    fn chosen<'a>(&'a self, on: &'a [usize]) -> impl Iterator<Item = &'a Gpu> {
+        on.iter().filter_map(|at| self.gpus.get(*at))
+    }
+}
+
 /// What remains to be done without the lock.
 pub(super) enum Act {
     Give(oneshot::Sender<Result<Placement>>, Result<Placement>),
@@ -129,7 +136,7 @@ impl Book {
             // A GPU that no longer responds is not planned with.
             let on: Vec<usize> = known.on.iter().filter_map(position).collect();
             let pids = measured.pids.get(id).map(Vec::as_slice).unwrap_or_default();
-            let held = on.iter().map(|at| measured.gpus[*at].held_by(pids)).collect();
+            let held = measured.chosen(&on).map(|gpu| gpu.held_by(pids)).collect();
             let (stage, load) = known.stage(measured.uses.get(id).copied(), now);
             let plugin = Arc::clone(&known.plugin);
             let promised = known.promised;
@@ -162,7 +169,7 @@ impl Book {
                 Action::Grant { request, on, .. } => {
                     if let Some(waiting) = self.withdraw(request) {
                         acts.push(Act::Tell(waiting.request.waits.clone(), String::new()));
-                        let gpus = on.iter().map(|at| &measured.gpus[*at]).collect();
+                        let gpus = measured.chosen(&on).collect();
                         let (placement, give) = self.place(waiting, gpus);
                         acts.push(Act::Give(give, Ok(placement)));
                     }
@@ -177,7 +184,7 @@ impl Book {
                 }
                 Action::Wait { request, why } => acts.extend(self.tell(request, &why)),
                 Action::Keep { request, on } => {
-                    let kept = on.iter().map(|at| identity(&measured.gpus[*at])).collect();
+                    let kept = measured.chosen(&on).map(identity).collect();
                     if let Some(waiting) = self.requests.iter_mut().find(|waiting| waiting.id == request) {
                         waiting.kept = Some(kept);
                     }

@@ -2,6 +2,7 @@
 //!
 //! [`plan`] decides; this module measures the machine, carries out what was decided, and does so again until no request waits.
 
+mod accounts;
 mod book;
 mod plan;
 mod reason;

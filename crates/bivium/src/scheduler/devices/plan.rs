@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::accounts::Accounts;
 use super::reason::{Never, Waits};
 use super::victims::{self, Victims};
 
@@ -138,7 +139,7 @@ impl Placed {
     }
 
     /// What was promised to it on this device and is not held yet.
-    fn unheld_on(&self, device: usize) -> u64 {
+    pub(super) fn unheld_on(&self, device: usize) -> u64 {
         let Some(position) = self.position_of(device) else { return 0 };
         self.weight(position).saturating_sub(self.held.get(position).copied().unwrap_or(0))
     }
@@ -149,44 +150,9 @@ impl Placed {
     }
 }
 
-/// What is left of each device while the plan is made, in bytes. Negative if more was promised than there is, because another program
-/// has taken memory.
-struct Account {
-    free: i128,
-    /// What instances that are ending will give back.
-    coming: i128,
-    /// What earlier requests wait for.
-    claimed: i128,
-}
-
-impl Account {
-    fn of(device: usize, picture: &Picture) -> Self {
-        let Device { total, free, tells_processes, .. } = picture.devices[device];
-        let sum =
-            |each: &dyn Fn(&Placed) -> u64| picture.instances.iter().map(|one| i128::from(each(one))).sum::<i128>();
-        let free = match tells_processes {
-            true => i128::from(free) - sum(&|one| one.unheld_on(device)),
-            // What its processes hold is not known, so what they may hold counts as held.
-            false => i128::from(free).min(i128::from(total) - sum(&|one| one.weight_on(device))),
-        };
-        let leaving = |one: &Placed| if one.stage == Stage::Leaving { one.weight_on(device) } else { 0 };
-        Self { free, coming: sum(&leaving), claimed: 0 }
-    }
-
-    /// What an instance would have in the end, if nothing else makes room.
-    fn expected(&self) -> i128 {
-        self.free + self.coming - self.claimed
-    }
-
-    fn fits(&self, bytes: u64) -> bool {
-        self.free >= i128::from(bytes) && self.expected() >= i128::from(bytes)
-    }
-}
-
 /// Decides for all requests.
 pub(super) fn plan(picture: &Picture) -> Vec<Action> {
-    let accounts = (0..picture.devices.len()).map(|device| Account::of(device, picture)).collect();
-    let mut plan = Plan { picture, accounts, settled: BTreeSet::new(), actions: Vec::new() };
+    let mut plan = Plan { picture, accounts: Accounts::of(picture), settled: BTreeSet::new(), actions: Vec::new() };
     for request in &picture.requests {
         plan.decide(request);
     }
@@ -195,7 +161,7 @@ pub(super) fn plan(picture: &Picture) -> Vec<Action> {
 
 struct Plan<'a> {
     picture: &'a Picture,
-    accounts: Vec<Account>,
+    accounts: Accounts<'a>,
     /// The instances that this plan ends, and those that it lets go on.
     settled: BTreeSet<u64>,
     actions: Vec<Action>,
@@ -208,11 +174,10 @@ impl<'a> Plan<'a> {
             self.actions.push(Action::Refuse { request: request.id, why });
             return;
         }
-        let large_enough: Vec<usize> =
-            (0..self.accounts.len()).filter(|device| self.picture.devices[*device].total >= request.bytes).collect();
+        let large_enough = self.accounts.with_total(request.bytes);
         let resumed = self.resumed(request);
         if let Some(resumed) = resumed
-            && resumed.on.iter().all(|device| self.accounts[*device].fits(self.needs(request, *device)))
+            && resumed.on.iter().all(|device| self.accounts.fits(*device, self.needs(request, *device)))
         {
             self.grant(request, resumed.on.clone(), Some(resumed.id));
             return;
@@ -266,7 +231,7 @@ impl<'a> Plan<'a> {
     fn choose(&self, request: &Request, mut devices: Vec<usize>) -> Vec<usize> {
         let cost = |device: usize| self.victims(request, device).map_or(f64::INFINITY, |victims| victims.cost);
         devices.sort_by(|one, other| {
-            let expected = |device: usize| self.accounts[device].expected();
+            let expected = |device: usize| self.accounts.expected(device);
             let by_cost = cost(*one).total_cmp(&cost(*other));
             by_cost.then(expected(*other).cmp(&expected(*one))).then(one.cmp(other))
         });
@@ -277,14 +242,14 @@ impl<'a> Plan<'a> {
     /// GPUs on which a new instance fits now: those that it fills best, so that large gaps stay for large models.
     fn free_now(&self, request: &Request, large_enough: &[usize]) -> Option<Vec<usize>> {
         let mut free: Vec<usize> =
-            large_enough.iter().copied().filter(|device| self.accounts[*device].fits(request.bytes)).collect();
+            large_enough.iter().copied().filter(|device| self.accounts.fits(*device, request.bytes)).collect();
         if free.len() < request.gpus {
             return None;
         }
         // Without a size there is nothing to fill: the emptiest is the best.
         let gap = |device: &usize| match request.bytes {
-            0 => -self.accounts[*device].free,
-            _ => self.accounts[*device].free,
+            0 => -self.accounts.free(*device),
+            _ => self.accounts.free(*device),
         };
         free.sort_by_key(|device| (gap(device), *device));
         free.truncate(request.gpus);
@@ -296,14 +261,14 @@ impl<'a> Plan<'a> {
     fn grant(&mut self, request: &Request, on: Vec<usize>, resumes: Option<u64>) {
         for device in &on {
             let needs = if resumes.is_some() { self.needs(request, *device) } else { request.bytes };
-            self.accounts[*device].free -= i128::from(needs);
+            self.accounts.grant(*device, needs);
         }
         self.settled.extend(resumes);
         self.actions.push(Action::Grant { request: request.id, on, resumes });
     }
 
     fn claim(&mut self, request: &Request, device: usize) {
-        self.accounts[device].claimed += i128::from(self.needs(request, device));
+        self.accounts.claim(device, self.needs(request, device));
     }
 
     /// The instance with which the request can go on.
@@ -330,7 +295,7 @@ impl<'a> Plan<'a> {
     /// The instances that would have to end so that the request fits on this device, if there are enough.
     fn victims(&self, request: &Request, device: usize) -> Option<Victims> {
         let out_of_patience = self.is_out_of_patience(request);
-        let missing = i128::from(self.needs(request, device)) - self.accounts[device].expected();
+        let missing = i128::from(self.needs(request, device)) - self.accounts.expected(device);
         let may_end = |one: &&Placed| {
             !self.settled.contains(&one.id)
                 && request.resumes != Some(one.id)
@@ -347,11 +312,11 @@ impl<'a> Plan<'a> {
             return;
         }
         for device in &one.on {
-            self.accounts[*device].coming += i128::from(one.weight_on(*device));
+            self.accounts.expect(*device, one.weight_on(*device));
         }
         let is_idle = matches!(one.stage, Stage::Ready { running: 0, .. });
         // What a released instance still holds must be known.
-        let is_told = one.on.iter().all(|device| self.picture.devices[*device].tells_processes);
+        let is_told = one.on.iter().all(|device| self.accounts.tells_processes(*device));
         self.actions.push(match one.can_release && is_idle && is_told {
             true => Action::Release { instance: id },
             false => Action::Stop { instance: id },

@@ -73,8 +73,8 @@ impl Waits {
     /// It waits until calls of others end, or until it has waited for so long that they make room. `others_start` says whether
     /// instances begin to start now.
     pub(super) fn for_calls(picture: &Picture, request: &Request, others_start: bool) -> Self {
-        let large = |device: &usize| picture.devices[*device].total >= request.bytes;
-        let devices: Vec<usize> = (0..picture.devices.len()).filter(large).collect();
+        let all = picture.devices.iter().enumerate();
+        let devices: Vec<usize> = all.filter(|(_, device)| device.total >= request.bytes).map(|(at, _)| at).collect();
         let is_starting = |one: &Placed| one.stage == Stage::Starting && one.on.iter().any(|on| devices.contains(on));
         let is_for_calls = !others_start && !picture.instances.iter().any(is_starting);
         Self { text: text(picture, request, &devices, |one| one.stage == Stage::Leaving), is_for_calls }
@@ -82,7 +82,8 @@ impl Waits {
 }
 
 fn text(picture: &Picture, request: &Request, devices: &[usize], is_ending: impl Fn(&&Placed) -> bool) -> String {
-    let names: Vec<String> = devices.iter().map(|device| picture.devices[*device].index.to_string()).collect();
+    let name = |device: &usize| Some(picture.devices.get(*device)?.index.to_string());
+    let names: Vec<String> = devices.iter().filter_map(name).collect();
     let gpus = match (names.as_slice(), request.gpus) {
         ([one], _) => format!("of GPU {one}"),
         (all, wanted) if all.len() == wanted => format!("of each of GPUs {}", all.join(", ")),

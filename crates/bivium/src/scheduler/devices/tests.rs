@@ -39,7 +39,8 @@ impl Instance for Model {
 
     async fn execute(&self, call: &mut Call) -> Result<Payload> {
         if call.method == "wait" {
-            call.handle().guard(async { Ok(self.gate.acquire().await.unwrap().forget()) }).await?;
+            let permit = call.handle().guard(async { Ok(self.gate.acquire().await.unwrap()) }).await?;
+            permit.forget();
         }
         let placement = self.placement.lock().unwrap();
         let gpus = placement.as_ref().map(Placement::gpus).unwrap_or_default();
