@@ -30,6 +30,7 @@ use crate::call::shared::Shared;
 use crate::child::Program;
 use crate::confinement::{Confinement, Group, audit};
 use crate::cures::Cures;
+use crate::environment::bytecode;
 use crate::environment::embedded::Package;
 use crate::environment::variables::{show_gpus, variables};
 use crate::environment::{self, Interpreter};
@@ -167,10 +168,12 @@ impl WorkerFactory {
         };
         let package = Arc::clone(&self.package);
         let kept = self.cache.clone();
-        blocking(move || {
+        let reader = self.confinement.is_confined().then(|| self.python.clone());
+        let lacks_bytecode = blocking(move || {
             // It may have been removed.
             let _ = kept.map(|kept| std::fs::create_dir_all(&kept.files));
-            package.restore()
+            package.restore()?;
+            Ok(reader.is_some_and(|python| !bytecode::is_there(&package, &python)))
         })
         .await?;
         let area = Arc::new(self.exchange.area(&self.manifest.name)?);
@@ -242,6 +245,10 @@ impl WorkerFactory {
                 Err(_) => PluginError::protocol("the worker reports the id of a process that is not below its guard"),
             });
         };
+        // Not before: it would take processor time from this start.
+        if lacks_bytecode {
+            bytecode::make(&self.package, &self.python);
+        }
         // Until now the guard's process id; from here on the one that statistics show.
         log.set_instance(u64::from(pid));
         let shared = Shared {

@@ -24,7 +24,7 @@ use bivium_interface::{Blob, Call, ErrorCode, HostPolicy, LogLevel, PluginError,
 use bivium_records::{AuditRecord, AuditSink, Auditor, Decision, Secrets};
 use bivium_worker::{WorkerPlaces, kept_caches, remove_cache};
 use common::skipped::skipped;
-use common::{Fixture, captive_manifest, context, load_at, load_from, load_in};
+use common::{Fixture, captive_manifest, context, eventually, load_at, load_from, load_in};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
@@ -372,6 +372,73 @@ async fn what_cannot_be_enforced_is_logged_and_refused_with_enforce() {
     let elsewhere = tempfile::tempdir().unwrap();
     let message = refused(json!({"permissions": {}, "source": elsewhere.path()})).await;
     assert!(message.contains("`source`"), "{message}");
+}
+
+/// The worker's own modules that have bytecode in this directory, and how many should have.
+fn compiled(package: &Path) -> (Vec<std::path::PathBuf>, usize) {
+    let entries = |directory: &Path| {
+        let entries = std::fs::read_dir(directory).into_iter().flatten();
+        entries.map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
+    };
+    let modules = entries(package).iter().filter(|path| path.extension().is_some_and(|end| end == "py")).count() - 1;
+    (entries(&package.join("__pycache__")), modules)
+}
+
+#[tokio::test]
+async fn bytecode_of_the_workers_files_is_made_for_those_that_may_not_write_it() {
+    let cache = tempfile::tempdir().unwrap();
+    let places = WorkerPlaces { cache: Some(cache.path().to_owned()), ..WorkerPlaces::default() };
+    // Python may write bytecode, if the confinement lets it.
+    let manifest = || captive_manifest("Captive", json!({"permissions": {}, "env_vars": {}}));
+    let load = async || {
+        let manifest = manifest();
+        let context = context(&manifest);
+        load_at(manifest, context, &places).await.unwrap()
+    };
+    let sample = load().await;
+    let ask = async |sample: &Fixture| sample.ask("bytecode", &[json!("codec")]).await.unwrap();
+    let place = ask(&sample).await[0].clone();
+    if !sample.holds_files() {
+        return;
+    }
+    let package = Path::new(place.as_str().unwrap()).ancestors().nth(2).unwrap().to_owned();
+    assert!(package.starts_with(cache.path()), "{}", package.display());
+    let all_are_there = || {
+        let (found, modules) = compiled(&package);
+        found.iter().filter(|path| path.extension().is_some_and(|end| end == "pyc")).count() == modules
+    };
+    assert!(eventually(60, all_are_there).await, "{:?}", compiled(&package));
+    assert_eq!(compiled(&package).0.len(), compiled(&package).1, "nothing else is left there");
+    // The worker that runs sees it, and can neither change nor add any.
+    assert_eq!(ask(&sample).await, json!([place, true, null]));
+    for name in [place.clone(), json!(package.join("__pycache__/other.pyc")), json!(package.join("other.py"))] {
+        assert_denied(sample.ask("write", &[name]).await, "permissions.filesystem");
+    }
+    drop(sample);
+
+    // The next one loads it: one file is replaced by the bytecode of another text, with the hash of this one.
+    let mark = "import marshal, sys
+with open(sys.argv[1]) as file:
+    code = compile(file.read() + '\\nMARK = 1', sys.argv[1], 'exec')
+with open(sys.argv[2], 'r+b') as file:
+    file.truncate(16)
+    file.seek(16)
+    file.write(marshal.dumps(code))";
+    let python = std::process::Command::new("python3")
+        .args(["-c", mark])
+        .arg(package.join("codec.py"))
+        .arg(place.as_str().unwrap())
+        .status();
+    assert!(python.unwrap().success());
+    let sample = load().await;
+    assert_eq!(ask(&sample).await, json!([place, true, 1]));
+    drop(sample);
+
+    // Not if the source has changed meanwhile: then all of it is written anew.
+    std::fs::write(package.join("codec.py"), "changed").unwrap();
+    let sample = load().await;
+    assert_eq!(ask(&sample).await[2], Value::Null);
+    assert!(eventually(60, all_are_there).await, "{:?}", compiled(&package));
 }
 
 #[tokio::test]

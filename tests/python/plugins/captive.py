@@ -207,6 +207,13 @@ class Captive:
     def variable(self, name):
         return os.environ.get(name)
 
+    def bytecode(self, module):
+        """Where Python keeps the bytecode of one of the worker's own modules, whether it does, and the module's mark."""
+        import importlib
+
+        module = importlib.import_module("bivium_worker." + module)
+        return [module.__cached__, os.path.exists(module.__cached__), getattr(module, "MARK", None)]
+
     def by_pid(self):
         return os.getpid()
 

@@ -5,11 +5,13 @@
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Once;
+use std::sync::{LazyLock, Once};
 
 use bivium_exchange::{Area, Exchange};
 use bivium_interface::{PluginError, Result};
 use sha2::{Digest, Sha256};
+
+use super::bytecode::Attempts;
 
 const PACKAGE: &str = "bivium_worker";
 
@@ -33,16 +35,25 @@ pub(crate) struct Package {
     pub(crate) path: PathBuf,
     /// The area that contains them if they cannot be written to the cache; they are deleted with it.
     area: Option<Area>,
+    pub(super) attempts: Attempts,
 }
 
+/// The attempts to make bytecode of the files in caches, which all plugins share.
+static SHARED: LazyLock<Attempts> = LazyLock::new(Attempts::default);
+
 impl Package {
+    /// The files that are imported.
+    pub(super) fn modules() -> impl Iterator<Item = &'static str> {
+        FILES.iter().map(|(name, _)| *name).filter(|name| *name != "__main__.py")
+    }
+
     /// Writes the files to the cache, or, if that fails, to a directory for this plugin alone. Blocks on the file system.
     ///
     /// # Errors
     /// Those of the exchange, and `resource-exhausted` or `unavailable` if they cannot be written there either.
     pub(crate) fn new(cache: Result<PathBuf>, exchange: &Exchange) -> Result<Self> {
         let error = match cache.and_then(|cache| install(&cache)) {
-            Ok(path) => return Ok(Self { path, area: None }),
+            Ok(path) => return Ok(Self { path, area: None, attempts: SHARED.clone() }),
             Err(error) => error,
         };
         static TOLD: Once = Once::new();
@@ -52,7 +63,7 @@ impl Package {
             let message = format!("cannot write the Python worker's files to {}: {second}", area.path().display());
             PluginError::unavailable(message).with_help(error.to_string())
         })?;
-        Ok(Self { path: area.path().join(PACKAGE), area: Some(area) })
+        Ok(Self { path: area.path().join(PACKAGE), area: Some(area), attempts: Attempts::default() })
     }
 
     /// Writes the files again if they were removed. Blocks on the file system.

@@ -66,7 +66,9 @@ impl Installer {
                 work.run("uv venv", venv, Path::new("/")).await?;
                 let mut install = uv(&["pip", "install", "--python"]);
                 install.arg(work.directory.join(PYTHON));
-                work.install("uv", install).await
+                work.install("uv", install).await?;
+                work.compile().await;
+                Ok(())
             }
             Self::Pip => {
                 work.demand_venv().await?;
@@ -93,6 +95,21 @@ impl Work<'_> {
         }
         command.arg("--").args(self.requirements);
         self.run(name, command, self.directory).await
+    }
+
+    /// Makes the bytecode of packages for a confined plugin: its workers may not write to the environment, and would compile the packages
+    /// at each start. pip does this by itself, and so does uv by an option, but with the environment's Python, which runs code of
+    /// packages when it starts (`.pth` files). Here they are only compiled. What cannot be compiled is left out, as pip does.
+    async fn compile(&self) {
+        if !self.machine.wheels_only || self.requirements.is_empty() {
+            return;
+        }
+        // Links are resolved: beside the program is no environment then.
+        let Ok(base) = self.base.canonicalize() else { return };
+        let mut command = self.python(&base, &["-S", "-m", "compileall", "-q", "-j", "0"]);
+        command.arg(self.directory).current_dir("/");
+        // Old packages contain files for other versions of Python, and then it fails.
+        let _ = run(command, &|_| {}).await;
     }
 
     /// Checks that the interpreter has `venv` and `ensurepip`, which Debian ships separately, so that the error is clear if it has not.

@@ -11,6 +11,7 @@
 //! interpreter (module path, variables) is decided elsewhere. `docs/environments.md` is about this for users.
 
 mod answers;
+pub(crate) mod bytecode;
 pub(crate) mod embedded;
 mod facts;
 mod hold;
@@ -56,6 +57,11 @@ pub(crate) struct Interpreter {
     pub(crate) version: (u32, u32, u32),
     /// Whether it can call `prctl`.
     pub(crate) prctl: bool,
+    /// Its implementation, minor version and ABI.
+    tag: String,
+    /// The same interpreter outside of any environment, with links resolved: a program that runs no code of a plugin. None if that is
+    /// not sure.
+    bare: Option<PathBuf>,
     /// Protects the environment, if the host made it, from being removed.
     hold: Option<hold::Hold>,
 }
@@ -64,7 +70,8 @@ impl Interpreter {
     /// An interpreter with this path that gave this answer.
     fn new(path: PathBuf, facts: &Facts) -> Self {
         let Version(major, minor, micro) = facts.version;
-        Self { path, version: (major, minor, micro), prctl: facts.prctl, hold: None }
+        let (tag, bare) = (facts.tag.clone(), facts.program.canonicalize().ok());
+        Self { path, version: (major, minor, micro), prctl: facts.prctl, tag, bare, hold: None }
     }
 }
 
@@ -95,12 +102,13 @@ pub(crate) async fn interpreter(
     if confined && let Some(path) = &manifest.python.python_path {
         machines_own(manifest, path)?;
     }
-    let found =
+    let mut found =
         choose(&Machine::here().keeps_in(cache).remembers_in(cache).wheels_only(confined), manifest, environments, log)
             .await?;
     // A shim may run any program.
     if confined && manifest.python.python_path.is_some() {
         machines_own(manifest, &found.path)?;
+        found.bare = found.bare.filter(|bare| machines_own(manifest, bare).is_ok());
     }
     let (major, minor, micro) = found.version;
     let message = format!("Python {major}.{minor}.{micro} is {}", found.path.display());
@@ -138,8 +146,15 @@ pub(crate) async fn repair(
     if broken.hold.is_none() {
         return Ok(false);
     }
-    let machine = Machine::here().keeps_in(cache).wheels_only(confined);
-    let Err(refusal) = probe::probe(&machine, &broken.path).await else { return Ok(false) };
+    let refusal = if confined {
+        // It is not run here: a wheel may have replaced it, or its `pyvenv.cfg`.
+        let leads_there = broken.path.canonicalize().ok() == broken.bare;
+        (!leads_there).then(|| "is not the interpreter that it was made with".to_owned())
+    } else {
+        let machine = Machine::here().keeps_in(cache);
+        probe::probe(&machine, &broken.path).await.err().map(|refusal| refusal.to_string())
+    };
+    let Some(refusal) = refusal else { return Ok(false) };
     let message = format!("its environment is damaged and is made again: {} {refusal}", broken.path.display());
     log.push(LogLevel::Warn, LogSource::Host, 0, None, &message);
     made::mark_unfinished(&broken.path).map_err(|error| {
@@ -168,6 +183,24 @@ fn machines_own(manifest: &PythonManifest, path: &Path) -> Result<(), PluginErro
     let message = format!("python_path ({}) is a program in the manifest's own directory", path.display());
     Err(PluginError::denied(message)
         .with_help("a confined plugin needs an interpreter that is installed on the machine, or `requirements`"))
+}
+
+/// The same program by a path outside the directory of a confined plugin's manifest, if a link there leads to it. Beside the link could be
+/// a `pyvenv.cfg`, which names the place of the standard library that Python then runs.
+fn outside(manifest: &PythonManifest, path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    let Some(home) = manifest.path.parent().and_then(|home| home.canonicalize().ok()) else { return path };
+    // The kernel follows no more links than this.
+    for _ in 0..40 {
+        let Some((place, name)) = path.parent().zip(path.file_name()) else { break };
+        let Ok(place) = place.canonicalize() else { break };
+        path = place.join(name);
+        match std::fs::read_link(&path) {
+            Ok(target) if place.starts_with(&home) => path = place.join(target),
+            _ => break,
+        }
+    }
+    path
 }
 
 async fn choose(
@@ -209,7 +242,8 @@ async fn given(
 ) -> Result<Interpreter, PluginError> {
     let says =
         |what: &dyn fmt::Display| format!("python_path of {} ({}) {what}", manifest.path.display(), path.display());
-    match probe::probe(machine, path).await {
+    let asked = if machine.wheels_only { outside(manifest, path) } else { path.to_owned() };
+    match probe::probe(machine, &asked).await {
         // For a shim, use the interpreter that answered: with the worker's directory and variables it might start another.
         Ok(facts) if wanted.takes(facts.version) && is_shim(path) => {
             Ok(Interpreter::new(facts.program.clone(), &facts))

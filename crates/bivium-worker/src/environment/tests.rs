@@ -65,6 +65,7 @@ impl Fixture {
     fn python_with(&self, name: &str, version: &str, venv: &str, pip: &str) -> PathBuf {
         let script = format!(
             "case \"$*\" in
+             '-I -S -m compileall '*) note \"$*\"; exit 1;;
              '-I -S '*) note probe; printf 'bivium\\t{version}\\tcpython-{version}\\t\\n';;
              '-I -c import '*) {venv}
              ;;
@@ -182,6 +183,38 @@ async fn for_a_shim_the_interpreter_that_answered_is_used() {
 }
 
 #[tokio::test]
+async fn python_runs_nothing_that_lies_beside_a_link_in_a_confined_plugins_directory() {
+    let real = Machine::here().find("python3").unwrap();
+    let real = probe::probe(&Machine::here(), &real).await.unwrap().program.canonicalize().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let home = directory.path().canonicalize().unwrap();
+    let bin = home.join("venv/bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    std::os::unix::fs::symlink(&real, bin.join("real")).unwrap();
+    std::os::unix::fs::symlink("real", bin.join("python")).unwrap();
+    let config = format!("home = {}\n", home.join("base/bin").display());
+    std::fs::write(home.join("venv/pyvenv.cfg"), config).unwrap();
+    // A standard library that ends the interpreter.
+    for minor in 9..20 {
+        let library = home.join(format!("base/lib/python3.{minor}"));
+        for name in ["encodings", "lib-dynload"] {
+            std::fs::create_dir_all(library.join(name)).unwrap();
+        }
+        for name in ["os.py", "encodings/__init__.py"] {
+            std::fs::write(library.join(name), "import sys; sys.stderr.write('it has run')").unwrap();
+        }
+    }
+    let text = r#"{"name": "p", "version": "1", "module": "m", "class": "C", "python_path": "venv/bin/python"}"#;
+    let manifest = PythonManifest::parse(text, &home.join("p.json")).unwrap();
+    let log = PluginLog::new("p");
+    let found = interpreter(&manifest, None, None, true, &log).await.unwrap();
+    assert_eq!((found.path, found.bare), (bin.join("python"), Some(real)));
+    // The library was the right one.
+    let error = interpreter(&manifest, None, None, false, &log).await.unwrap_err();
+    assert!(error.message().contains("python_path"), "{error}");
+}
+
+#[tokio::test]
 async fn pip_makes_an_environment_once() {
     let fixture = Fixture::new();
     fixture.python_with(
@@ -227,6 +260,25 @@ async fn uv_is_preferred() {
     ];
     assert_eq!(fixture.ran(), ran);
     assert_eq!(fixture.said(LogLevel::Info)[0], "making an environment with a (uv)");
+}
+
+#[tokio::test]
+async fn what_uv_installs_for_a_confined_plugin_is_compiled_by_the_interpreter_outside() {
+    let fixture = Fixture::new();
+    let python = fixture.python("python3", "3.11.7");
+    let make = MAKE.replace("$0", python.to_str().unwrap());
+    fixture.tool("uv", &format!("case \"$*\" in *' venv '*) {make};; esac"));
+    let machine = fixture.machine().wheels_only(true);
+    let chosen = async |requirements: &[&str]| {
+        let manifest = with_requirements(requirements);
+        choose(&machine, &manifest, Some(&fixture.environments()), &fixture.log).await.unwrap()
+    };
+    // That it fails does not matter.
+    let found = chosen(&["a"]).await;
+    assert_eq!(fixture.ran(), ["probe", "-I -S -m compileall -q -j 0 DIR/environments/KEY"]);
+    fixture.forget();
+    assert_eq!(chosen(&["a"]).await, found);
+    assert!(fixture.ran().is_empty());
 }
 
 #[tokio::test]
@@ -305,6 +357,24 @@ async fn an_environment_whose_python_does_not_start_is_made_again() {
     let named = Interpreter { hold: None, ..found.clone() };
     std::fs::remove_file(&found.path).unwrap();
     assert!(!super::repair(&named, &manifest, Some(&environments), None, false, &fixture.log).await.unwrap());
+}
+
+#[tokio::test]
+async fn the_python_of_a_confined_plugins_environment_is_not_run_to_find_out_whether_it_is_damaged() {
+    let fixture = Fixture::new();
+    let (manifest, environments) = (with_requirements(&[]), fixture.environments());
+    let find = async || interpreter(&manifest, Some(&environments), None, true, &fixture.log).await.unwrap();
+    let found = find().await;
+    let repair = async || repair(&found, &manifest, Some(&environments), None, true, &fixture.log).await.unwrap();
+    assert!(!repair().await, "it is the one that it was made with");
+    // pip lets a wheel do this.
+    std::fs::remove_file(&found.path).unwrap();
+    std::fs::rename(fixture.tool("python", "note ran; exit 1"), &found.path).unwrap();
+    assert!(repair().await);
+    assert!(fixture.ran().is_empty());
+    assert_eq!(find().await.path.canonicalize().ok(), found.bare);
+    std::fs::remove_file(&found.path).unwrap();
+    assert!(repair().await, "it is not there");
 }
 
 #[tokio::test]
@@ -397,7 +467,8 @@ async fn python_path_is_checked() {
     };
     let good = fixture.python("good", "3.11.7");
     let found = fixture.choose(&named(good.clone())).await.unwrap();
-    assert_eq!(found, Interpreter { path: good, version: (3, 11, 7), prctl: false, hold: None });
+    let (tag, bare) = ("cpython-3.11.7".into(), good.canonicalize().ok());
+    assert_eq!(found, Interpreter { path: good, version: (3, 11, 7), prctl: false, tag, bare, hold: None });
 
     std::fs::write(fixture.bin().join("plain"), "").unwrap();
     for (path, code, says) in [
