@@ -13,6 +13,7 @@ mod environment;
 mod fuzz;
 mod guests;
 mod packages;
+mod simulate;
 mod soak;
 mod test;
 
@@ -27,6 +28,8 @@ cargo xtask test --cjm
 cargo xtask soak [--seconds N] [--kills N] [--seed N]
     Calls Python plugins and components while it kills and stops processes and removes directories of the exchange at random:
     by default 500 times in 20 minutes.
+cargo xtask simulate [MACHINES]
+    Simulates the scheduler on this many machines with GPUs (3000 by default), and reports how long instances waited for their GPUs.
 cargo xtask bench [--quick] [--only NAME] [--json FILE]
     Measures every case, its floor and its peers, and reports which goals are met. Installs the peers (PyPI, npm).
 cargo xtask book
@@ -52,6 +55,8 @@ fn main() -> ExitCode {
         ["test"] => Some(test::run_tests(false)),
         ["test", "--from-source"] => Some(test::run_tests(true)),
         ["soak", options @ ..] => Some(soak::run_soak(options)),
+        ["simulate"] => Some(simulate::run_simulation("3000")),
+        ["simulate", machines] => Some(simulate::run_simulation(machines)),
         ["bench", options @ ..] => Some(bench::run_bench(options)),
         ["book"] => Some(book::make()),
         ["packages"] => Some(packages::check()),

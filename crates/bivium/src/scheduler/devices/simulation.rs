@@ -104,8 +104,34 @@ struct World {
     schedule: DefaultHasher,
     begin: Instant,
     ticking: bool,
-    stops: u64,
+    report: Report,
     refused: BTreeSet<usize>,
+}
+
+/// What was seen.
+#[derive(Default)]
+struct Report {
+    calls: BTreeMap<&'static str, u64>,
+    grants: u64,
+    releases: u64,
+    stops: u64,
+    /// The longest wait of a request, and what it may have been.
+    longest: (Duration, Duration),
+    /// The largest part of its bound that a request waited.
+    worst: f64,
+}
+
+impl Report {
+    fn add(&mut self, other: Self) {
+        for (outcome, number) in other.calls {
+            *self.calls.entry(outcome).or_default() += number;
+        }
+        self.grants += other.grants;
+        self.releases += other.releases;
+        self.stops += other.stops;
+        self.longest = self.longest.max(other.longest);
+        self.worst = self.worst.max(other.worst);
+    }
 }
 
 impl World {
@@ -147,7 +173,7 @@ impl World {
             schedule: DefaultHasher::new(),
             begin: now,
             ticking: false,
-            stops: 0,
+            report: Report::default(),
             refused: BTreeSet::new(),
         };
         let mut at = Duration::ZERO;
@@ -171,7 +197,7 @@ impl World {
         self.events.push(Reverse((self.now + time, self.next, event)));
     }
 
-    fn run(mut self) -> (u64, u64) {
+    fn run(mut self) -> (u64, Report) {
         while let Some(Reverse((at, _, event))) = self.events.pop() {
             self.now = at;
             self.handle(event);
@@ -181,9 +207,10 @@ impl World {
         }
         assert!(self.requests.is_empty(), "requests are left: {:?}", self.requests);
         for (number, call) in self.calls.iter().enumerate() {
-            assert!(call.outcome.is_some(), "call {number} has not ended");
+            let outcome = call.outcome.unwrap_or_else(|| panic!("call {number} has not ended"));
+            *self.report.calls.entry(outcome).or_default() += 1;
         }
-        (self.schedule.finish(), self.stops)
+        (self.schedule.finish(), self.report)
     }
 
     fn handle(&mut self, event: Event) {
@@ -422,6 +449,7 @@ impl World {
                 assert!(one.call.is_none() && one.placed.can_release);
                 stays(one, self.now);
                 one.placed.stage = Stage::Leaving;
+                self.report.releases += 1;
                 self.after(STOP / 5, Event::Released(instance));
                 true
             }
@@ -431,7 +459,7 @@ impl World {
                     stays(one, self.now);
                 }
                 one.placed.stage = Stage::Leaving;
-                self.stops += 1;
+                self.report.stops += 1;
                 if one.call.is_none() {
                     self.after(STOP, Event::Stopped(instance));
                 }
@@ -451,12 +479,15 @@ impl World {
 
     /// No request waits for longer than its patience, and for each that was before it (and those that started meanwhile) one start, the
     /// time that an instance stays, one call, and one stop.
-    fn waited(&self, asked: &Asked) {
+    fn waited(&mut self, asked: &Asked) {
         let Asked { request, ahead, alone, .. } = asked;
         let waited = self.now - *alone;
         let turn = LONGEST_LOAD + PATIENCE.limit + LONGEST_CALL + STOP + 2 * TICK;
         let bound = PATIENCE.limit + turn * (u32::try_from(*ahead).unwrap() + 1);
         assert!(waited <= bound, "{} waited for {waited:?} behind {ahead}, and may for {bound:?}", request.plugin);
+        self.report.grants += 1;
+        self.report.longest = self.report.longest.max((waited, bound));
+        self.report.worst = self.report.worst.max(waited.as_secs_f64() / bound.as_secs_f64());
     }
 
     /// Never more is promised than there is.
@@ -483,16 +514,29 @@ fn stays(one: &Live, now: Instant) {
 
 #[test]
 fn nothing_is_promised_twice_nobody_waits_for_ever_and_all_end() {
+    // `cargo xtask simulate` sets it.
     let machines: u64 = std::env::var("BIVIUM_SIMULATIONS").map_or(60, |number| number.parse().unwrap());
-    let mut stops = 0;
+    let mut all = Report::default();
     for seed in 0..machines {
         let run = || World::new(seed, 400).run();
         let result = std::panic::catch_unwind(run);
-        let (schedule, stopped) = result.unwrap_or_else(|_| panic!("seed {seed}"));
-        stops += stopped;
+        let (schedule, report) = result.unwrap_or_else(|_| panic!("seed {seed}"));
+        all.add(report);
         if seed % 10 == 0 {
             assert_eq!(schedule, World::new(seed, 400).run().0, "seed {seed} gives another schedule");
         }
     }
-    assert!(stops > machines, "instances make room: {stops}");
+    assert!(all.stops > machines && all.releases > 0, "instances make room");
+    let (waited, bound) = all.longest;
+    println!(
+        "{machines} machines; calls: {:?}; {} grants, {} releases, {} stops; the longest wait {:.0?} of at most {:.0?}; at most {:.0} % of a \
+         bound",
+        all.calls,
+        all.grants,
+        all.releases,
+        all.stops,
+        waited,
+        bound,
+        100.0 * all.worst
+    );
 }
