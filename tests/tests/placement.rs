@@ -132,23 +132,29 @@ async fn a_worker_that_can_releases_its_memory_and_lives_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_in_use_makes_room_after_its_call_and_its_calls_stay_queued() {
     let needs = json!({"requires_gpu": true, "min_gpu_vram_mb": 5_120});
-    let own = own(&[8], Duration::ZERO, &[("one", needs.clone()), ("two", needs)]);
+    let own = own(&[8], Duration::from_millis(500), &[("one", needs.clone()), ("two", needs)]);
     let mark = |name: &str| own.dir.path().join(name).to_str().unwrap().to_owned();
     let wait = |mark: String| {
         let manager = own.manager.clone();
         let call = Call::new().method("wait").named("mark", mark).timeout(Duration::from_secs(60));
         tokio::spawn(async move { manager.execute("one", call).await.unwrap().json })
     };
-    own.manager.load("one").await.unwrap();
+    for name in ["two", "one"] {
+        own.manager.load(name).await.unwrap();
+    }
     let first = wait(mark("first"));
     until(async || own.dir.path().join("first.begun").exists()).await;
     let second = wait(mark("second"));
+    let call = Call::new().timeout(Duration::from_secs(60));
+    let mut progress = call.handle().progress();
     let other = tokio::spawn({
         let manager = own.manager.clone();
-        async move { manager.load("two").await }
+        async move { manager.execute("two", call).await }
     });
-    // The request of the other takes the worker away from the call that waits.
-    tokio::time::timeout(Duration::from_millis(300), own.manager.execute("two", Call::new())).await.ok();
+    let ends = |progress: &bivium::Progress| progress.message.ends_with("ends after its calls");
+    let told = tokio::time::timeout(Duration::from_secs(30), progress.wait_for(ends)).await.unwrap().unwrap();
+    assert_eq!(told.message, "waiting: needs 5,120 MiB of GPU 0; one holds 5,120 MiB, ends after its calls");
+    drop(told);
     assert!(!other.is_finished() && !own.dir.path().join("second.begun").exists());
     std::fs::write(mark("first"), "").unwrap();
     let first = first.await.unwrap();

@@ -127,8 +127,16 @@ impl Gpus {
     async fn serve(self: &Arc<Self>) {
         loop {
             let this = Arc::clone(self);
-            // Fails only when the async runtime ends.
-            let Ok(measured) = tokio::task::spawn_blocking(move || this.measure()).await else { return };
+            let measured = match tokio::task::spawn_blocking(move || this.measure()).await {
+                Ok(measured) => measured,
+                // A monitor of the host's own may panic. The next measurement may succeed.
+                Err(error) if error.is_panic() => {
+                    tokio::time::sleep(TICK).await;
+                    continue;
+                }
+                // The async runtime ends.
+                Err(_) => return,
+            };
             let (acts, is_over) = {
                 let mut book = self.book();
                 let picture = book.picture(&measured, Instant::now(), self.patience);

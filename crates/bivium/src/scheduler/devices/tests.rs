@@ -12,7 +12,7 @@ use bivium_interface::{
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use crate::monitor::{Gpu, SimulatedMonitor, SystemSnapshot};
+use crate::monitor::{Gpu, Monitor, SimulatedMonitor, SystemSnapshot};
 use crate::scheduler::{QueueScheduler, RefuseScheduler, Scheduler};
 
 const GIB: u64 = 1 << 30;
@@ -364,6 +364,22 @@ async fn the_refusing_scheduler_lets_two_that_come_together_take_turns() {
     for loaded in futures_util::future::join_all(both).await {
         loaded.unwrap();
     }
+}
+
+/// A monitor that panics at first.
+struct Panics(Arc<SimulatedMonitor>, AtomicU32);
+
+impl Monitor for Panics {
+    fn snapshot(&self) -> SystemSnapshot {
+        assert!(self.1.fetch_add(1, Ordering::SeqCst) > 2, "a panic of a test");
+        self.0.snapshot()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_measurement_that_panics_is_tried_again() {
+    let scheduler = QueueScheduler::new(Arc::new(Panics(machine(&[8]), AtomicU32::new(0))), Some(1));
+    Plugin::new(&scheduler, "one", 1, 5).call().await.unwrap();
 }
 
 #[test]
