@@ -250,12 +250,16 @@ async fn ask(program: &str, args: &[&str]) -> Option<(Option<i32>, String)> {
 }
 
 fn gpus() -> Check {
-    let gpus = MachineMonitor::default().snapshot().gpus;
+    let monitor = MachineMonitor::default();
+    let gpus = monitor.snapshot().gpus;
     let gpu = |gpu: &bivium::monitor::Gpu| {
         format!("{} ({} of {} MiB free)", gpu.name, gpu.memory_free_bytes >> 20, gpu.memory_total_bytes >> 20)
     };
     let text = match gpus.as_slice() {
-        [] => "NVML finds none: plugins that require one are refused".to_owned(),
+        [] => match monitor.why_no_gpu() {
+            Some(why) => format!("none found ({why}): plugins that need one are not loaded"),
+            None => "none found: plugins that need one are not loaded".to_owned(),
+        },
         gpus => gpus.iter().map(gpu).collect::<Vec<_>>().join(", "),
     };
     if gpus.iter().any(|gpu| !gpu.tells_processes) {
