@@ -197,11 +197,19 @@ fn what_the_machine_lacks_is_told_by_info_and_before_an_environment_is_made() {
     }
     let check = place.run(&["pipeline", "check", "p.json"]);
     assert!(check.assert_status(4).stderr.contains(told), "{}", check.all());
+    for command in [vec!["stats", "large"], vec!["config", "get", "large"], vec!["info", "large", "--load"]] {
+        let ran = place.run(&command);
+        assert_eq!(ran.stderr.matches(told).count(), 1, "{}", ran.all());
+        assert!(!ran.stderr.contains("environment"), "{}", ran.all());
+    }
+    // Two runs, the statistics, the configuration and the information.
+    let records = place.run(&["logs", "large", "--level", "error"]);
+    assert_eq!(records.assert_status(0).stdout.matches(told).count(), 5, "{}", records.all());
     // This machine may have a GPU.
     python(&place, "gpu", json!({"resources": {"requires_gpu": true}}));
-    let has_gpu = !place.run(&["doctor"]).stdout.contains("NVML finds none");
+    let has_gpu = !place.run(&["doctor"]).stdout.contains("GPU: none found (");
     let info = place.run(&["info", "gpu"]);
-    assert_eq!(info.assert_status(0).stderr.contains("it needs a GPU, but the host finds none"), !has_gpu);
+    assert_eq!(info.assert_status(0).stderr.contains("it needs a GPU, but the host finds none: "), !has_gpu);
 }
 
 #[test]

@@ -266,18 +266,22 @@ impl PluginManager {
     }
 
     /// Why the scheduler would never admit a call of the plugin on this machine: its manifest asks for a GPU that is not there, or for more
-    /// memory or processors than there are. `None` if it may. Loading does not ask this. Blocks while the machine is measured.
+    /// memory or processors than there are. `None` if it may. Loading fails with this. Blocks while the machine is measured.
     ///
     /// # Errors
     /// As [`manifest`](Self::manifest).
     pub fn call_refusal(&self, name: &str) -> Result<Option<PluginError>> {
-        let manifest = self.manifest(name)?;
-        let need = Need::new(name, &manifest.resources, Vec::new(), 0);
+        Ok(self.refusal_of(&*self.manifest(name)?))
+    }
+
+    /// As [`call_refusal`](Self::call_refusal), for the plugin with this manifest.
+    pub(super) fn refusal_of(&self, manifest: &Manifest) -> Option<PluginError> {
+        let need = Need::new(&manifest.name, &manifest.resources, Vec::new(), 0);
         let of_gpus = || {
-            let access = self.inner.constructor.device_access(&manifest)?;
-            access.devices.refusal(access.need).map(|error| error.with_plugin(name))
+            let access = self.inner.constructor.device_access(manifest)?;
+            access.devices.refusal(access.need).map(|error| error.with_plugin(&manifest.name))
         };
-        Ok(self.inner.layers.scheduler.refusal(&need).or_else(of_gpus))
+        self.inner.layers.scheduler.refusal(&need).or_else(of_gpus)
     }
 
     /// The current state of the machine: processors, memory, GPUs.
