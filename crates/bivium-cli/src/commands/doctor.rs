@@ -70,6 +70,7 @@ pub(super) async fn doctor(global: &Global, output: &Output) -> Result<u8, Failu
     checks.push(gpus());
     // A policy that cannot be read is told above.
     checks.extend(manifests(&search_paths(global), builder(global, Place::Searched).ok().as_ref()));
+    checks.extend(lacking(global));
     let has_failed = checks.iter().any(|check| check.level == Level::Fail);
     if output.is_json() {
         output.value(&json!({"ok": !has_failed, "checks": checks}))?;
@@ -288,6 +289,23 @@ fn gpus() -> Check {
         return Check::new(Level::Warn, "GPU", format!("{text}; {why}"));
     }
     Check::new(Level::Ok, "GPU", text)
+}
+
+/// The plugins whose calls this machine could never run. What is the same for several is told once.
+fn lacking(global: &Global) -> Vec<Check> {
+    let Some(manager) = builder(global, Place::Searched).and_then(ManagerBuilder::build).ok() else {
+        return Vec::new();
+    };
+    let mut lacking: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for name in manager.discover().found.into_keys() {
+        if let Ok(Some(refusal)) = manager.call_refusal(&name) {
+            lacking.entry(refusal.sentence()).or_default().push(name);
+        }
+    }
+    let told = |(why, names): (String, Vec<String>)| {
+        Check::new(Level::Warn, "manifests", format!("{} would not be loaded on this machine: {why}", names.join(", ")))
+    };
+    lacking.into_iter().map(told).collect()
 }
 
 /// What is found, and what of it would not be loaded; `builder` is that of a host with this command line.

@@ -205,6 +205,11 @@ fn what_the_machine_lacks_is_told_by_info_and_before_an_environment_is_made() {
     // Two runs, the statistics, the configuration and the information.
     let records = place.run(&["logs", "large", "--level", "error"]);
     assert_eq!(records.assert_status(0).stdout.matches(told).count(), 5, "{}", records.all());
+    python(&place, "vast", json!({"resources": {"cpu_slots": 4096}}));
+    let doctor = place.run(&["doctor"]);
+    let warned = format!("warn  manifests: large, vast would not be loaded on this machine: {told}");
+    assert_eq!(doctor.assert_status(0).stdout.matches(&warned).count(), 1, "{}", doctor.all());
+    assert!(place.run(&["validate", "manifests/vast.json"]).assert_status(0).stdout.ends_with("ok, plugin vast\n"));
     // This machine may have a GPU.
     python(&place, "gpu", json!({"resources": {"requires_gpu": true}}));
     let has_gpu = !place.run(&["doctor"]).stdout.contains("GPU: none found (");
