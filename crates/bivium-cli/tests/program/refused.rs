@@ -218,6 +218,22 @@ fn what_the_machine_lacks_is_told_by_info_and_before_an_environment_is_made() {
 }
 
 #[test]
+fn info_shows_how_a_class_that_also_streams_is_called_both_ways() {
+    let place = place();
+    let both = "class Both:\n    def execute(self, text: str): return text\n    def execute_stream(self, text: str): yield text\n";
+    place.write("manifests/both.py", both);
+    python(&place, "both", json!({"module": "both", "class": "Both"}));
+    for command in [vec!["info", "both"], vec!["info", "both", "--load"]] {
+        let info = place.run(&command);
+        let told = "    $ bivium run both text=TEXT\n    $ bivium stream both text=TEXT\n";
+        assert!(info.assert_status(0).stdout.contains(told), "{}", info.all());
+    }
+    for command in ["run", "stream"] {
+        place.run(&[command, "both", "text=TEXT"]).assert_status(0);
+    }
+}
+
+#[test]
 fn run_and_info_tell_the_right_name_of_a_component_and_of_a_module() {
     let place = place();
     place.component("shout", json!({"component": "shuot.wasm"}));
