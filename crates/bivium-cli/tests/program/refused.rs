@@ -218,6 +218,26 @@ fn what_the_machine_lacks_is_told_by_info_and_before_an_environment_is_made() {
 }
 
 #[test]
+fn a_plugin_for_another_platform_is_not_loaded_and_an_unknown_one_is_a_warning() {
+    let place = place();
+    python(
+        &place,
+        "other",
+        json!({"resources": {"platforms": ["win-x64", "darwin"]}, "requirements": ["no-such-package"]}),
+    );
+    python(&place, "odd", json!({"resources": {"platforms": ["no such thing"]}}));
+    let told = "it runs on win-x64 or darwin, and this machine is linux-";
+    let ran = place.run(&["run", "other", "text=a"]);
+    assert!(ran.assert_status(7).stderr.contains(told) && !ran.stderr.contains("environment"), "{}", ran.all());
+    assert!(place.run(&["info", "other"]).assert_status(0).stderr.contains(told));
+    place.run(&["validate", "manifests/other.json"]).assert_status(0);
+    let odd = place.run(&["validate", "manifests/odd.json"]);
+    let warned = "warning: resources.platforms: \"no such thing\" is no platform";
+    assert!(odd.assert_status(0).stdout.contains(warned), "{}", odd.all());
+    place.run(&["run", "odd", "text=a"]).assert_status(0);
+}
+
+#[test]
 fn info_shows_how_a_class_that_also_streams_is_called_both_ways() {
     let place = place();
     let both = "class Both:\n    def execute(self, text: str): return text\n    def execute_stream(self, text: str): yield text\n";

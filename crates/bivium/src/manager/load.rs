@@ -16,6 +16,7 @@ use super::PluginManager;
 use super::freed::Freed;
 use super::layers::Usage;
 use super::loaded::{Config, Loaded, PluginCopy, disabled};
+use super::observe::refusal_of_platform;
 use crate::catch_panic::CatchPanicPlugin;
 use crate::config::{Schema, merge};
 use crate::scheduler::Need;
@@ -50,7 +51,7 @@ impl PluginManager {
     /// plugin is refused whose calls this machine could never run ([`call_refusal`](Self::call_refusal)).
     ///
     /// # Errors
-    /// `not-found`, `invalid-manifest`, `invalid-config`, `resource-exhausted`, and every error of starting the plugin.
+    /// `not-found`, `invalid-manifest`, `invalid-config`, `resource-exhausted`, `unavailable`, and every error of starting the plugin.
     pub async fn load(&self, name: &str) -> Result<()> {
         self.load_configured(name, |saved| saved).await
     }
@@ -334,6 +335,9 @@ impl PluginManager {
 
     /// Fails if this machine could never run the plugin's calls. Measures the machine only for a plugin that asks for something.
     async fn check_fits(&self, manifest: &Arc<Manifest>) -> Result<()> {
+        if let Some(refusal) = refusal_of_platform(manifest) {
+            return Err(refusal);
+        }
         if manifest.resources.gpus() == 0 && Need::new(&manifest.name, &manifest.resources, Vec::new(), 0).is_nothing()
         {
             return Ok(());
