@@ -69,12 +69,14 @@ def listed(plugin) -> list[dict]:
     """All methods of a plugin, sorted by name."""
     left, names_left, found = MAX_ALL, MAX_NAMES, []
     names = {name: place for name, place in plugin.methods().items() if len(name) <= MAX_SIGNATURE and clip(name) == name}
-    if "execute" not in names and plugin.hook("execute_stream") is not None:
+    has_stream, runs = plugin.hook("execute_stream") is not None, "execute" in names
+    if has_stream and not runs:
         # A streaming call of `execute` runs it.
         names["execute"] = (plugin.target, "execute_stream")
     for name, (target, attribute) in sorted(names.items())[:MOST]:
         told = attempt(described, name, target, attribute) or {"name": name, "description": ""}
-        if name == "execute" and plugin.hook("execute_stream") is not None:
+        if name == "execute" and has_stream:
+            told["also_runs"] = runs and not told.get("streams")
             told["streams"] = True
         size = len(json.dumps(told))
         if size > left:

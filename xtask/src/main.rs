@@ -50,8 +50,12 @@ fn main() -> ExitCode {
         eprintln!("error: an argument is not UTF-8");
         return ExitCode::from(2);
     };
+    if arguments.iter().any(|argument| ["--help", "-h", "help"].contains(argument)) {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
     let done = match arguments.as_slice() {
-        ["demo", inputs @ ..] => Some(demo::run_demo(inputs)),
+        ["demo", inputs @ ..] if !inputs.iter().any(|input| input.starts_with('-')) => Some(demo::run_demo(inputs)),
         ["test"] => Some(test::run_tests(false)),
         ["test", "--from-source"] => Some(test::run_tests(true)),
         ["soak", options @ ..] => Some(soak::run_soak(options)),

@@ -12,7 +12,6 @@ use bivium::{
 };
 use bivium_interface::read_text;
 use serde_json::Value;
-use tokio::task::block_in_place;
 
 use crate::args::{Global, Named};
 use crate::failure::Failure;
@@ -110,15 +109,6 @@ impl Host {
         let host = Self { manager: builder.build()?, stop: interrupt::watch(output.screen())? };
         output.stops_with(&host.stop);
         Ok(host)
-    }
-
-    /// Fails if a plugin is disabled, or if this machine lacks what its calls need. Asked before a load, which may make an environment.
-    pub(crate) fn check_callable(&self, name: &str) -> Result<()> {
-        self.manager.check_enabled(name)?;
-        match block_in_place(|| self.manager.call_refusal(name))? {
-            Some(refusal) => Err(refusal),
-            None => Ok(()),
-        }
     }
 
     /// Loads a plugin, with changes to its configuration for this run only. Stops when the call is interrupted.

@@ -35,6 +35,9 @@ pub struct MethodInfo {
     /// [`execute_stream`](crate::PluginInterface::execute_stream) returns each result as soon as it exists.
     #[serde(default)]
     pub streams: bool,
+    /// Whether it has a form of its own for a call with one result as well: a Python class with both `execute` and `execute_stream`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub also_runs: bool,
     /// Why it cannot be called, if the plugin has the method but calls cannot reach it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_callable: Option<String>,
@@ -83,6 +86,12 @@ impl MethodInfo {
         Self { streams, ..self }
     }
 
+    /// Sets whether a method that streams has a form of its own for a call with one result as well.
+    #[must_use]
+    pub fn with_also_runs(self, also_runs: bool) -> Self {
+        Self { also_runs, ..self }
+    }
+
     /// Sets why it cannot be called.
     #[must_use]
     pub fn with_not_callable(self, why: impl Into<Option<String>>) -> Self {
@@ -106,6 +115,7 @@ mod tests {
             .with_parameters(json!({"type": "object"}))
             .with_returns(json!({}))
             .with_streams(true)
+            .with_also_runs(true)
             .with_not_callable("it has resources".to_owned());
         assert_eq!(serde_json::from_value::<MethodInfo>(json!(whole)).unwrap(), whole);
         assert_eq!(serde_json::from_value::<MethodInfo>(json!({"name": "a"})).unwrap(), MethodInfo::new("a"));

@@ -49,7 +49,7 @@ mod worker;
 
 pub use caches::{KeptCache, kept_caches, remove_cache};
 pub use confinement::{ConfinementSupport, not_held};
-pub use environment::{KeptEnvironment, environments_for, kept_environments, remove_environment};
+pub use environment::{KeptEnvironment, environments_dir, environments_for, kept_environments, remove_environment};
 pub use extra::{Variables, WorkerExtension, WorkerExtras};
 pub use manifest::PythonManifest;
 pub use outline::{Outline, outline, outline_made};

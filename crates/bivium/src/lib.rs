@@ -73,8 +73,8 @@ pub use bivium_wasm::{
 };
 #[cfg(feature = "python")]
 pub use bivium_worker::{
-    ConfinementSupport, KeptCache, KeptEnvironment, Outline, PythonManifest, environments_for, kept_caches,
-    kept_environments, not_held, outline, remove_cache, remove_environment,
+    ConfinementSupport, KeptCache, KeptEnvironment, Outline, PythonManifest, environments_dir, environments_for,
+    kept_caches, kept_environments, not_held, outline, remove_cache, remove_environment,
 };
 pub use data_dir::default_data_dir;
 pub use discovery::{Discovery, FileKind, SearchPath, Shadowed, default_search_paths, discover};

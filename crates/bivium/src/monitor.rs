@@ -53,6 +53,11 @@ pub trait Monitor: Send + Sync + 'static {
     fn memory_of(&self, _pids: &[u32]) -> u64 {
         0
     }
+
+    /// Why it finds no GPU, in a few words; `None` if it finds one or does not know.
+    fn why_no_gpu(&self) -> Option<String> {
+        None
+    }
 }
 
 impl Gpu {
@@ -101,7 +106,7 @@ pub struct MachineMonitor {
     /// `None` if the system is not supported. Its values are then 0, which means unknown.
     system: Option<Mutex<sysinfo::System>>,
     #[cfg(feature = "nvml")]
-    nvml: Option<nvml_wrapper::Nvml>,
+    nvml: Result<nvml_wrapper::Nvml, nvml_wrapper::error::NvmlError>,
 }
 
 impl Default for MachineMonitor {
@@ -110,7 +115,7 @@ impl Default for MachineMonitor {
             system: sysinfo::System::new().ok().map(Mutex::new),
             // Without the library no GPU can be found.
             #[cfg(feature = "nvml")]
-            nvml: nvml_wrapper::Nvml::init().ok(),
+            nvml: nvml_wrapper::Nvml::init(),
         }
     }
 }
@@ -120,7 +125,7 @@ impl Monitor for MachineMonitor {
         let mut snapshot = SystemSnapshot {
             cpus: std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
             #[cfg(feature = "nvml")]
-            gpus: self.nvml.as_ref().map(gpus).unwrap_or_default(),
+            gpus: self.nvml.as_ref().map(visible_gpus).unwrap_or_default(),
             ..SystemSnapshot::default()
         };
         if let Some(system) = &self.system {
@@ -136,6 +141,27 @@ impl Monitor for MachineMonitor {
 
     fn memory_of(&self, pids: &[u32]) -> u64 {
         resident(pids)
+    }
+
+    #[cfg(feature = "nvml")]
+    fn why_no_gpu(&self) -> Option<String> {
+        use nvml_wrapper::error::NvmlError;
+
+        match &self.nvml {
+            Err(NvmlError::LibloadingError(_)) => {
+                Some("the library of NVIDIA's driver (libnvidia-ml) was not found".to_owned())
+            }
+            Err(error) => Some(format!("NVIDIA's driver does not answer ({error})")),
+            Ok(nvml) => {
+                let all = gpus(nvml);
+                why_none(&all, std::env::var("CUDA_VISIBLE_DEVICES").ok().as_deref())
+            }
+        }
+    }
+
+    #[cfg(not(feature = "nvml"))]
+    fn why_no_gpu(&self) -> Option<String> {
+        Some("it was built without the feature `nvml`".to_owned())
     }
 }
 
@@ -168,6 +194,25 @@ fn resident(pids: &[u32]) -> u64 {
     pids.iter().filter_map(|pid| system.process(*pid)).map(sysinfo::Process::memory).sum()
 }
 
+/// Why none of these GPUs may be used, if that is so.
+#[cfg(any(test, feature = "nvml"))]
+fn why_none(all: &[Gpu], visible: Option<&str>) -> Option<String> {
+    let hidden = visible.filter(|visible| !all.iter().any(|gpu| is_visible(gpu, visible)));
+    match (all.len(), hidden) {
+        (0, _) => Some("NVIDIA's driver has none that responds".to_owned()),
+        (_, Some(visible)) => Some(format!("CUDA_VISIBLE_DEVICES={visible:?} hides them all")),
+        _ => None,
+    }
+}
+
+/// The GPUs that NVML finds and `CUDA_VISIBLE_DEVICES` does not hide.
+#[cfg(feature = "nvml")]
+fn visible_gpus(nvml: &nvml_wrapper::Nvml) -> Vec<Gpu> {
+    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+    let gpus = gpus(nvml).into_iter();
+    gpus.filter(|gpu| visible.as_deref().is_none_or(|visible| is_visible(gpu, visible))).collect()
+}
+
 /// The GPUs that NVML finds. A GPU that does not respond is left out, because there may be others.
 #[cfg(feature = "nvml")]
 fn gpus(nvml: &nvml_wrapper::Nvml) -> Vec<Gpu> {
@@ -193,9 +238,7 @@ fn gpus(nvml: &nvml_wrapper::Nvml) -> Vec<Gpu> {
             tells_processes,
         })
     };
-    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
-    let gpus = (0..nvml.device_count().unwrap_or(0)).filter_map(gpu);
-    gpus.filter(|gpu| visible.as_deref().is_none_or(|visible| is_visible(gpu, visible))).collect()
+    (0..nvml.device_count().unwrap_or(0)).filter_map(gpu).collect()
 }
 
 /// Whether `CUDA_VISIBLE_DEVICES` names this GPU: by its index or the beginning of its UUID. What follows an entry that names no GPU is
@@ -264,6 +307,17 @@ mod tests {
         {
             assert_eq!(is_visible(&gpu, visible), sees, "{visible}");
         }
+    }
+
+    #[test]
+    fn why_no_gpu_may_be_used_is_known() {
+        let gpus = [Gpu::new(0, "", 0, 0), Gpu::new(1, "", 0, 0)];
+        assert_eq!(why_none(&gpus, Some("")).unwrap(), "CUDA_VISIBLE_DEVICES=\"\" hides them all");
+        assert_eq!(why_none(&gpus, Some("2")).unwrap(), "CUDA_VISIBLE_DEVICES=\"2\" hides them all");
+        assert!(why_none(&[], Some("0")).unwrap().contains("driver"));
+        assert_eq!((why_none(&gpus, Some("1")), why_none(&gpus, None)), (None, None));
+        let monitor = MachineMonitor::default();
+        assert_eq!(monitor.why_no_gpu().is_none(), !monitor.snapshot().gpus.is_empty());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! files that killed hosts left behind, as every host does when it starts.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use bivium::monitor::{MachineMonitor, Monitor as _};
 use bivium::{
     ConfinementSupport, ErrorCode, Exchange, HostPolicy, ManagerBuilder, Manifest, PluginError, PythonManifest,
-    SearchPath, Shadowed, default_data_dir, discover, not_held,
+    SearchPath, Shadowed, default_data_dir, discover, environments_dir, not_held,
 };
 use bivium_wasm::WasmEngine;
 use serde::Serialize;
@@ -28,6 +29,8 @@ use crate::output::{Output, counted, on_one_line};
 const ANSWER: Duration = Duration::from_secs(10);
 /// Less free space than this gives a warning: audio or images soon use it up.
 const LITTLE_SPACE: u64 = 256 << 20;
+/// The size of the file that is written to find out whether a directory can be written to, in bytes.
+const SMALL_FILE: usize = 4096;
 
 /// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -62,11 +65,12 @@ pub(super) async fn doctor(global: &Global, output: &Output) -> Result<u8, Failu
     checks.push(data_dir(global));
     checks.extend(policy(global));
     checks.extend(engine(global));
-    checks.extend(python().await);
+    checks.extend(python(global).await);
     checks.push(confinement());
     checks.push(gpus());
     // A policy that cannot be read is told above.
     checks.extend(manifests(&search_paths(global), builder(global, Place::Searched).ok().as_ref()));
+    checks.extend(lacking(global));
     let has_failed = checks.iter().any(|check| check.level == Level::Fail);
     if output.is_json() {
         output.value(&json!({"ok": !has_failed, "checks": checks}))?;
@@ -168,16 +172,26 @@ fn data_dir(global: &Global) -> Check {
     let Some(dir) = global.data_dir.clone().or_else(default_data_dir) else {
         return Check::new(Level::Fail, what, "this user has no home directory; name one with --data-dir");
     };
-    // If it does not exist yet, it is created when something is saved.
-    let there = dir.ancestors().find(|dir| dir.is_dir()).unwrap_or(Path::new("/"));
-    match tempfile::tempfile_in(there) {
-        Ok(_) => Check::new(Level::Ok, what, dir.display().to_string()),
-        Err(error) => Check::new(
-            Level::Fail,
-            what,
-            format!("{} cannot be written to ({error}); name another with --data-dir", dir.display()),
-        ),
+    match unwritable(&dir) {
+        None => Check::new(Level::Ok, what, dir.display().to_string()),
+        Some(why) => Check::new(Level::Fail, what, format!("{why}; name another with --data-dir")),
     }
+}
+
+/// Why a small file cannot be kept in this directory. If there is no such directory, it would be made when something is kept there.
+fn unwritable(dir: &Path) -> Option<String> {
+    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    let there = dir.ancestors().find(|dir| dir.symlink_metadata().is_ok()).unwrap_or(Path::new("/"));
+    if !there.is_dir() {
+        let of = if there == dir { String::new() } else { format!(", so that {} cannot be made", dir.display()) };
+        return Some(format!("{} is not a directory{of}", there.display()));
+    }
+    let written = tempfile::tempfile_in(there).and_then(|mut file| {
+        file.write_all(&[0; SMALL_FILE])?;
+        // Some file systems notice only then that they are full.
+        file.sync_data()
+    });
+    written.err().map(|error| format!("{} cannot be written to ({error})", dir.display()))
 }
 
 /// The WebAssembly engine, and the cache of compiled components.
@@ -196,8 +210,12 @@ fn engine(global: &Global) -> Vec<Check> {
             "the engine starts, but too little address space is allowed for pools: instances start slower (see `ulimit -v`)",
         )
     };
-    let cache = match engine.cache() {
-        Some(cache) => Check::new(
+    let none = "so they are compiled at each load; name one with --cache";
+    let cache = match engine.cache().map(|cache| (unwritable(&cache.directory), cache)) {
+        Some((Some(why), _)) => {
+            Check::new(Level::Warn, "cache", format!("no new compiled components can be stored ({why}), {none}"))
+        }
+        Some((None, cache)) => Check::new(
             Level::Ok,
             "cache",
             format!(
@@ -207,17 +225,13 @@ fn engine(global: &Global) -> Vec<Check> {
                 cache.directory.display()
             ),
         ),
-        None => Check::new(
-            Level::Warn,
-            "cache",
-            "no directory can store compiled components, so they are compiled at each load; name one with --cache",
-        ),
+        None => Check::new(Level::Warn, "cache", format!("no directory can store compiled components, {none}")),
     };
     vec![pools, cache]
 }
 
 /// The Python interpreter, and the tools that make environments. A host that has only components needs neither.
-async fn python() -> Vec<Check> {
+async fn python(global: &Global) -> Vec<Check> {
     let probe = "import sys; print('%d.%d.%d' % sys.version_info[:3], sys.executable); \
                  sys.exit(3 if sys.version_info < (3, 9) else 0)";
     let mut checks = vec![match ask("python3", &["-I", "-c", probe]).await {
@@ -228,7 +242,7 @@ async fn python() -> Vec<Check> {
     }];
     let uv = ask("uv", &["--version"]).await;
     let venv = ask("python3", &["-I", "-c", "import venv, ensurepip"]).await;
-    checks.push(match (uv, venv) {
+    let made = match (uv, venv) {
         (Some((Some(0), said)), _) => Check::new(Level::Ok, "environments", format!("made by {said}")),
         (_, Some((Some(0), _))) => Check::new(Level::Ok, "environments", "made by python3 -m venv and pip"),
         _ => Check::new(
@@ -237,6 +251,14 @@ async fn python() -> Vec<Check> {
             "neither uv nor python3 -m venv works: plugins with `requirements` cannot start; \
              install uv, or the package python3-venv on Debian and Ubuntu",
         ),
+    };
+    checks.push(match environments_dir(global.environments.as_deref()).map(|dir| unwritable(&dir)) {
+        Ok(Some(why)) if made.level == Level::Ok => Check::new(
+            Level::Warn,
+            "environments",
+            format!("{}, but not kept, because {why}; name another directory with --environments", made.text),
+        ),
+        _ => made,
     });
     checks
 }
@@ -250,12 +272,16 @@ async fn ask(program: &str, args: &[&str]) -> Option<(Option<i32>, String)> {
 }
 
 fn gpus() -> Check {
-    let gpus = MachineMonitor::default().snapshot().gpus;
+    let monitor = MachineMonitor::default();
+    let gpus = monitor.snapshot().gpus;
     let gpu = |gpu: &bivium::monitor::Gpu| {
         format!("{} ({} of {} MiB free)", gpu.name, gpu.memory_free_bytes >> 20, gpu.memory_total_bytes >> 20)
     };
     let text = match gpus.as_slice() {
-        [] => "NVML finds none: plugins that require one are refused".to_owned(),
+        [] => match monitor.why_no_gpu() {
+            Some(why) => format!("none found ({why}): plugins that need one are not loaded"),
+            None => "none found: plugins that need one are not loaded".to_owned(),
+        },
         gpus => gpus.iter().map(gpu).collect::<Vec<_>>().join(", "),
     };
     if gpus.iter().any(|gpu| !gpu.tells_processes) {
@@ -263,6 +289,23 @@ fn gpus() -> Check {
         return Check::new(Level::Warn, "GPU", format!("{text}; {why}"));
     }
     Check::new(Level::Ok, "GPU", text)
+}
+
+/// The plugins whose calls this machine could never run. What is the same for several is told once.
+fn lacking(global: &Global) -> Vec<Check> {
+    let Some(manager) = builder(global, Place::Searched).and_then(ManagerBuilder::build).ok() else {
+        return Vec::new();
+    };
+    let mut lacking: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for name in manager.discover().found.into_keys() {
+        if let Ok(Some(refusal)) = manager.call_refusal(&name) {
+            lacking.entry(refusal.sentence()).or_default().push(name);
+        }
+    }
+    let told = |(why, names): (String, Vec<String>)| {
+        Check::new(Level::Warn, "manifests", format!("{} would not be loaded on this machine: {why}", names.join(", ")))
+    };
+    lacking.into_iter().map(told).collect()
 }
 
 /// What is found, and what of it would not be loaded; `builder` is that of a host with this command line.

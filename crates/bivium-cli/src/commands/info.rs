@@ -74,8 +74,7 @@ pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Resul
     let mut refusals = host.manager.refusals(&name)?;
     let enabled = host.manager.is_enabled(&name).map_err(|error| refusals.push(error)).ok();
     let rights = Rights { granted: host.manager.granted(&name)?, not_held: host.manager.not_held(&name)? };
-    // It loads all the same, so its methods can be asked for.
-    let lacking = block_in_place(|| host.manager.call_refusal(&name))?;
+    let mut lacking = block_in_place(|| host.manager.call_refusal(&name))?;
     let environments = environments(global, &manifest, &rights, args)?;
     let known = if args.no_load { Known::default() } else { look(host, &name, args.load).await? };
     // A plugin that would not load cannot be called.
@@ -96,6 +95,7 @@ pub(super) async fn info(global: &Global, output: &Output, args: &Info) -> Resul
     if let Some(Err(_)) = known.loaded {
         // The reason why it did not load already says the first refusal.
         refusals.clear();
+        lacking = None;
     }
     refusals.iter().chain(&lacking).chain(known.problem()).for_each(|error| output.warning(error));
     if known.loaded.is_none() && known.inspection.is_some() {

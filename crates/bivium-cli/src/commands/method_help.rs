@@ -53,7 +53,15 @@ impl<'a> MethodHelp<'a> {
             return Vec::new();
         }
         let sets = alternatives(method.parameters.as_ref());
-        sets.iter().map(|names| command_line(&self.program, self.plugin, method, names)).collect()
+        let lines = |method: &MethodInfo| {
+            sets.iter().map(|names| command_line(&self.program, self.plugin, method, names)).collect()
+        };
+        let mut all: Vec<String> = Vec::new();
+        if method.streams && method.also_runs {
+            all = lines(&method.clone().with_streams(false));
+        }
+        all.extend::<Vec<String>>(lines(method));
+        all
     }
 
     /// All methods, each with a `command`, and with `commands` if there are several.
@@ -335,6 +343,13 @@ mod tests {
         assert_eq!((&told[1]["command"], &told[1]["commands"]), (&json!("bivium run p --method other"), &Value::Null));
         how.loads = false;
         assert_eq!((how.command_lines(&method).len(), &how.as_json(&[method])[0]["command"]), (0, &Value::Null));
+    }
+
+    #[test]
+    fn a_method_with_a_form_for_each_call_has_a_line_for_each() {
+        let how = MethodHelp { program: vec!["bivium"], plugin: "p", runtime: RuntimeKind::Python, loads: true };
+        let method = MethodInfo::new("execute").with_streams(true).with_also_runs(true);
+        assert_eq!(how.command_lines(&method), ["bivium run p", "bivium stream p"]);
     }
 
     #[test]

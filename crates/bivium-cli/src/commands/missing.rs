@@ -9,7 +9,7 @@ use bivium_interface::nearest_file;
 const MOST_ABOVE: usize = 2;
 
 /// What is missing, each as a clause: files without which the plugin cannot start; directories that it is granted and that do not
-/// exist; a file that is not a component; and, by the outline of a Python plugin, a module, class or function.
+/// exist; a file that is not a component; a platform that there is not; and, by the outline of a Python plugin, a module, class or function.
 pub(super) fn missing(manifest: &Manifest, outline: Option<&Outline>) -> Vec<String> {
     let granted = manifest.permissions.iter().flat_map(|permissions| &permissions.filesystem);
     let granted = granted.map(|directory| ("permissions.filesystem", directory.path.as_path()));
@@ -29,6 +29,10 @@ pub(super) fn missing(manifest: &Manifest, outline: Option<&Outline>) -> Vec<Str
             missing.push("there is no python3 on PATH to run it with".to_owned());
         }
     }
+    let unknown = manifest.resources.unknown_platforms();
+    missing.extend(unknown.map(|name| {
+        format!("resources.platforms: {name:?} is no platform: write linux, darwin or win, alone or as in linux-x64, darwin-arm64")
+    }));
     missing.extend(outline.and_then(|outline| outline.absent.clone()));
     missing
 }

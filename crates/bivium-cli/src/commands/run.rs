@@ -78,7 +78,7 @@ impl Prepared {
             let screen = output.screen();
             warn_of_files(host, output, &name, &method, &texts).await;
             let all = async {
-                host.check_callable(&name)?;
+                host.manager.check_enabled(&name)?;
                 screen.phase("loading");
                 host.load(&name, changes, &handle).await?;
                 screen.phase("running");

@@ -337,5 +337,11 @@ fn doctor_finds_what_is_missing() {
     FAIL  manifests: redact cannot start: [DIR]/manifests/redact.wasm does not exist
     ");
     assert_eq!(place.run(&["doctor", "--output", "json"]).assert_status(1).json()["ok"], false);
+    place.write("file", "");
+    for (dir, told) in [("file", "file is not a directory; name"), ("file/a/b", "file is not a directory, so that ")] {
+        let ran = place.run(&["doctor", "--data-dir", dir]);
+        let line = ran.assert_status(1).stdout.lines().find(|line| line.starts_with("FAIL  data directory: "));
+        assert!(line.is_some_and(|line| line.contains(told)), "{}", ran.all());
+    }
     place.assert_clean();
 }

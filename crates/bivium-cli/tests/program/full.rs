@@ -50,6 +50,27 @@ fn a_cache_that_cannot_be_written_stops_no_plugin_of_either_kind() {
 }
 
 #[test]
+fn doctor_writes_a_small_file_where_things_are_kept() {
+    let Some(disks) = bad_disks() else { return };
+    let place = Place::new();
+    for disk in &disks {
+        let dir = disk.path().to_str().unwrap();
+        let ran = place.run(&["doctor", "--data-dir", dir, "--environments", dir, "--cache", dir]);
+        let lines: Vec<&str> = ran.assert_status(1).stdout.lines().collect();
+        for (begins, says) in [
+            ("FAIL  data directory: ", "cannot be written to"),
+            ("warn  cache: ", "compiled at each load"),
+            ("warn  environments: ", "name another"),
+        ] {
+            let is_told = |line: &&str| line.starts_with(begins) && line.contains(says);
+            // Without uv and venv no environment is made.
+            let is_made = |line: &&str| line.contains("neither uv nor");
+            assert!(lines.iter().any(|line| is_told(line) || is_made(line)), "{begins}: {}", ran.all());
+        }
+    }
+}
+
+#[test]
 fn settings_and_results_that_cannot_be_written_are_errors_that_name_the_file() {
     let Some(disks) = bad_disks() else { return };
     let place = Place::new();

@@ -197,6 +197,10 @@ fn a_run_that_fails_is_in_the_log_once_with_its_code_and_call() {
     let told = "the plugin was not loaded (invalid-config): ";
     assert!(shown(&[])[2]["message"].as_str().unwrap().starts_with(told), "{:?}", shown(&[]));
     assert_eq!(shown(&[]).len(), 3);
+    // The deadline passes while the plugin is loaded.
+    place.run(&["run", "probe", "text=x", "--timeout", "0.01"]).assert_status(124);
+    let warned = place.run(&["logs", "probe", "--level", "warn", "-n", "1"]);
+    assert!(warned.assert_status(0).stdout.contains("its load was given up"), "{}", warned.all());
     place.assert_clean();
 }
 

@@ -197,11 +197,60 @@ fn what_the_machine_lacks_is_told_by_info_and_before_an_environment_is_made() {
     }
     let check = place.run(&["pipeline", "check", "p.json"]);
     assert!(check.assert_status(4).stderr.contains(told), "{}", check.all());
+    for command in [vec!["stats", "large"], vec!["config", "get", "large"], vec!["info", "large", "--load"]] {
+        let ran = place.run(&command);
+        assert_eq!(ran.stderr.matches(told).count(), 1, "{}", ran.all());
+        assert!(!ran.stderr.contains("environment"), "{}", ran.all());
+    }
+    // Two runs, the statistics, the configuration and the information.
+    let records = place.run(&["logs", "large", "--level", "error"]);
+    assert_eq!(records.assert_status(0).stdout.matches(told).count(), 5, "{}", records.all());
+    python(&place, "vast", json!({"resources": {"cpu_slots": 4096}}));
+    let doctor = place.run(&["doctor"]);
+    let warned = format!("warn  manifests: large, vast would not be loaded on this machine: {told}");
+    assert_eq!(doctor.assert_status(0).stdout.matches(&warned).count(), 1, "{}", doctor.all());
+    assert!(place.run(&["validate", "manifests/vast.json"]).assert_status(0).stdout.ends_with("ok, plugin vast\n"));
     // This machine may have a GPU.
     python(&place, "gpu", json!({"resources": {"requires_gpu": true}}));
-    let has_gpu = !place.run(&["doctor"]).stdout.contains("NVML finds none");
+    let has_gpu = !place.run(&["doctor"]).stdout.contains("GPU: none found (");
     let info = place.run(&["info", "gpu"]);
-    assert_eq!(info.assert_status(0).stderr.contains("it needs a GPU, but the host finds none"), !has_gpu);
+    assert_eq!(info.assert_status(0).stderr.contains("it needs a GPU, but the host finds none: "), !has_gpu);
+}
+
+#[test]
+fn a_plugin_for_another_platform_is_not_loaded_and_an_unknown_one_is_a_warning() {
+    let place = place();
+    python(
+        &place,
+        "other",
+        json!({"resources": {"platforms": ["win-x64", "darwin"]}, "requirements": ["no-such-package"]}),
+    );
+    python(&place, "odd", json!({"resources": {"platforms": ["no such thing"]}}));
+    let told = "it runs on win-x64 or darwin, and this machine is linux-";
+    let ran = place.run(&["run", "other", "text=a"]);
+    assert!(ran.assert_status(7).stderr.contains(told) && !ran.stderr.contains("environment"), "{}", ran.all());
+    assert!(place.run(&["info", "other"]).assert_status(0).stderr.contains(told));
+    place.run(&["validate", "manifests/other.json"]).assert_status(0);
+    let odd = place.run(&["validate", "manifests/odd.json"]);
+    let warned = "warning: resources.platforms: \"no such thing\" is no platform";
+    assert!(odd.assert_status(0).stdout.contains(warned), "{}", odd.all());
+    place.run(&["run", "odd", "text=a"]).assert_status(0);
+}
+
+#[test]
+fn info_shows_how_a_class_that_also_streams_is_called_both_ways() {
+    let place = place();
+    let both = "class Both:\n    def execute(self, text: str): return text\n    def execute_stream(self, text: str): yield text\n";
+    place.write("manifests/both.py", both);
+    python(&place, "both", json!({"module": "both", "class": "Both"}));
+    for command in [vec!["info", "both"], vec!["info", "both", "--load"]] {
+        let info = place.run(&command);
+        let told = "    $ bivium run both text=TEXT\n    $ bivium stream both text=TEXT\n";
+        assert!(info.assert_status(0).stdout.contains(told), "{}", info.all());
+    }
+    for command in ["run", "stream"] {
+        place.run(&[command, "both", "text=TEXT"]).assert_status(0);
+    }
 }
 
 #[test]

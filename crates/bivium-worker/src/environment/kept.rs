@@ -58,6 +58,14 @@ pub fn kept_environments(environments: Option<&Path>) -> Result<Vec<KeptEnvironm
     kept_of(environments, |_| true)
 }
 
+/// The directory in which environments are kept: the given one, or the user's. It may not be there yet.
+///
+/// # Errors
+/// `internal` for a user without a home directory.
+pub fn environments_dir(environments: Option<&Path>) -> Result<PathBuf> {
+    super::place(environments)
+}
+
 /// The environments that were made for these requirements, with any interpreter. For a plugin that is `confined` only those that were
 /// made from wheels only, for others only the others.
 ///

@@ -39,7 +39,7 @@ use bivium_records::PluginLog;
 
 use facts::Facts;
 pub(crate) use kept::environment_made;
-pub use kept::{KeptEnvironment, environments_for, kept_environments, remove_environment};
+pub use kept::{KeptEnvironment, environments_dir, environments_for, kept_environments, remove_environment};
 use machine::Machine;
 pub(crate) use place::cache_dir;
 use place::place;

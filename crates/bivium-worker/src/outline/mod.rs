@@ -79,6 +79,7 @@ fn read(manifest: &PythonManifest, made: Option<&Path>) -> Outline {
             let mut methods = reading.methods(&module, &class);
             let constructor = Constructor::of(&class, &methods, reading.outline.notes.is_empty());
             (reading.outline.lacks, reading.outline.unknown) = constructor.misfits(&manifest.python.init_args);
+            reading.runs = methods.contains_key(Call::EXECUTE);
             // A streaming call of `execute` runs `execute_stream`.
             let streaming = methods.get("execute_stream").cloned().filter(|_| !methods.contains_key(Call::EXECUTE));
             let streaming = streaming.map(|(module, function)| (module, as_execute(function)));
@@ -130,7 +131,8 @@ impl Reading {
     }
 
     fn method(&mut self, module: &Module, function: &Function) -> MethodInfo {
-        let streams = function.yields || self.streams && function.name == Call::EXECUTE;
+        let has_stream = self.streams && function.name == Call::EXECUTE;
+        let streams = function.yields || has_stream;
         let mut schemas = Schemas::new(self);
         let parameters = schemas.parameters(module, function);
         let (returns, comes_in_turn) =
@@ -144,6 +146,7 @@ impl Reading {
             .with_parameters(parameters)
             .with_returns(returns)
             .with_streams(streams || comes_in_turn)
+            .with_also_runs(has_stream && self.runs && !function.yields && !comes_in_turn)
     }
 }
 

@@ -44,12 +44,14 @@ pub(super) struct Reading {
     end: Instant,
     /// Whether the class has an `execute_stream`.
     pub(super) streams: bool,
+    /// Whether the class has a method `execute`.
+    pub(super) runs: bool,
 }
 
 impl Reading {
     pub(super) fn new(files: Files) -> Self {
         let (outline, modules) = (Outline::default(), HashMap::new());
-        Self { files, modules, outline, lookups: 0, end: Instant::now() + TIME, streams: false }
+        Self { files, modules, outline, lookups: 0, end: Instant::now() + TIME, streams: false, runs: false }
     }
 
     /// The class or function with this name; follows imports.

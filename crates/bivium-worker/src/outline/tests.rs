@@ -358,7 +358,12 @@ fn what_only_streams_is_read_as_execute() {
     let source = Source::new(&[("m.py", text)]);
     let outline = source.outline("m", "Only");
     assert_eq!(methods(&outline), ["a()", "execute(text: str): Lines."]);
-    assert!(outline.methods.unwrap()[1].streams);
+    let execute = &outline.methods.unwrap()[1];
+    assert!(execute.streams && !execute.also_runs);
+    let both = "class Both:\n    def execute(self): return 1\n    def execute_stream(self): yield 1\n";
+    let source = Source::new(&[("m.py", both)]);
+    let execute = source.outline("m", "Both").methods.unwrap().remove(0);
+    assert!(execute.streams && execute.also_runs);
 }
 
 #[test]

@@ -59,6 +59,10 @@ impl Monitor for CatchPanic<dyn Monitor> {
     fn memory_of(&self, pids: &[u32]) -> u64 {
         catch(|| self.0.memory_of(pids)).unwrap_or_else(|panic| log_panic("monitor", &panic))
     }
+
+    fn why_no_gpu(&self) -> Option<String> {
+        catch(|| self.0.why_no_gpu()).unwrap_or_else(|panic| log_panic("monitor", &panic))
+    }
 }
 
 impl AuditSink for CatchPanic<dyn AuditSink> {

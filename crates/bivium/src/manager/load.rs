@@ -16,8 +16,10 @@ use super::PluginManager;
 use super::freed::Freed;
 use super::layers::Usage;
 use super::loaded::{Config, Loaded, PluginCopy, disabled};
+use super::observe::refusal_of_platform;
 use crate::catch_panic::CatchPanicPlugin;
 use crate::config::{Schema, merge};
+use crate::scheduler::Need;
 use crate::sources;
 
 /// At least this many plugins are loaded at once, even with fewer processors, because loading also waits for the disk.
@@ -45,10 +47,11 @@ pub struct UnloadReport {
 
 impl PluginManager {
     /// Loads a plugin with its saved configuration or its defaults. Does nothing if it is loaded already. Starts an instance, so that a
-    /// plugin that cannot start fails here. Dropping the future stops loading and frees everything.
+    /// plugin that cannot start fails here. Dropping the future stops loading and frees everything. Before anything is made or started, a
+    /// plugin is refused whose calls this machine could never run ([`call_refusal`](Self::call_refusal)).
     ///
     /// # Errors
-    /// `not-found`, `invalid-manifest`, `invalid-config`, and every error of starting the plugin.
+    /// `not-found`, `invalid-manifest`, `invalid-config`, `resource-exhausted`, `unavailable`, and every error of starting the plugin.
     pub async fn load(&self, name: &str) -> Result<()> {
         self.load_configured(name, |saved| saved).await
     }
@@ -173,6 +176,8 @@ impl PluginManager {
         }
         let config = Value::clone(&old.config().given);
         if old.requires_gpu() || manifest.resources.gpus() > 0 {
+            // Before the old copy ends for it.
+            self.check_fits(&manifest).await.inspect_err(|error| FailureLog::new(loaded.log.clone()).load(error))?;
             self.replace_old_first(&loaded, &old, before, &manifest, config).await?;
         } else {
             let new = self.make(&manifest, config, &loaded.log).await?;
@@ -313,15 +318,36 @@ impl PluginManager {
         }
     }
 
-    /// Makes a copy. Why it cannot is in the plugin's log.
+    /// Makes a copy. Why it cannot is in the plugin's log, and so is that it was given up.
     async fn make(&self, manifest: &Arc<Manifest>, config: Value, log: &PluginLog) -> Result<Arc<PluginCopy>> {
+        let given_up = GivenUp(Some(log));
         let made = async {
+            self.check_fits(manifest).await?;
             let plugin = self.constructed(manifest, log).await.inspect_err(|error| {
                 self.inner.constructor.audit_refused_load(manifest, log, error);
             })?;
             self.configured(plugin, Some(Arc::clone(manifest)), config).await
         };
-        made.await.inspect_err(|error| FailureLog::new(log.clone()).load(error))
+        let made = made.await;
+        given_up.settle();
+        made.inspect_err(|error| FailureLog::new(log.clone()).load(error))
+    }
+
+    /// Fails if this machine could never run the plugin's calls. Measures the machine only for a plugin that asks for something.
+    async fn check_fits(&self, manifest: &Arc<Manifest>) -> Result<()> {
+        if let Some(refusal) = refusal_of_platform(manifest) {
+            return Err(refusal);
+        }
+        if manifest.resources.gpus() == 0 && Need::new(&manifest.name, &manifest.resources, Vec::new(), 0).is_nothing()
+        {
+            return Ok(());
+        }
+        let (this, manifest) = (self.clone(), Arc::clone(manifest));
+        // Fails only when the async runtime ends.
+        match tokio::task::spawn_blocking(move || this.refusal_of(&manifest)).await {
+            Ok(Some(refusal)) => Err(refusal),
+            _ => Ok(()),
+        }
     }
 
     async fn constructed(&self, manifest: &Arc<Manifest>, log: &PluginLog) -> Result<Arc<dyn PluginInterface>> {
@@ -384,6 +410,27 @@ async fn at_most<T>(most: usize, all: impl IntoIterator<Item = impl Future<Outpu
         one.await
     });
     join_all(all).await
+}
+
+/// Writes into the plugin's log that its load was given up, if it is dropped midway.
+struct GivenUp<'a>(Option<&'a PluginLog>);
+
+impl GivenUp<'_> {
+    fn settle(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for GivenUp<'_> {
+    fn drop(&mut self) {
+        if let Some(log) = self.0 {
+            log.note(
+                LogLevel::Warn,
+                None,
+                "the plugin was not loaded: its load was given up, by a deadline or a cancellation",
+            );
+        }
+    }
 }
 
 /// Marks a plugin as gone if its reload is dropped midway.

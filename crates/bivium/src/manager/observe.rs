@@ -265,19 +265,26 @@ impl PluginManager {
         self.inner.constructor.component_instances()
     }
 
-    /// Why the scheduler would never admit a call of the plugin on this machine: its manifest asks for a GPU that is not there, or for more
-    /// memory or processors than there are. `None` if it may. Loading does not ask this. Blocks while the machine is measured.
+    /// Why no call of the plugin would ever run on this machine: its manifest names other platforms, or asks for a GPU that is not there, or
+    /// for more memory or processors than there are. `None` if it may. Loading fails with this. Blocks while the machine is measured.
     ///
     /// # Errors
     /// As [`manifest`](Self::manifest).
     pub fn call_refusal(&self, name: &str) -> Result<Option<PluginError>> {
-        let manifest = self.manifest(name)?;
-        let need = Need::new(name, &manifest.resources, Vec::new(), 0);
+        Ok(self.refusal_of(&*self.manifest(name)?))
+    }
+
+    /// As [`call_refusal`](Self::call_refusal), for the plugin with this manifest.
+    pub(super) fn refusal_of(&self, manifest: &Manifest) -> Option<PluginError> {
+        if let Some(refusal) = refusal_of_platform(manifest) {
+            return Some(refusal);
+        }
+        let need = Need::new(&manifest.name, &manifest.resources, Vec::new(), 0);
         let of_gpus = || {
-            let access = self.inner.constructor.device_access(&manifest)?;
-            access.devices.refusal(access.need).map(|error| error.with_plugin(name))
+            let access = self.inner.constructor.device_access(manifest)?;
+            access.devices.refusal(access.need).map(|error| error.with_plugin(&manifest.name))
         };
-        Ok(self.inner.layers.scheduler.refusal(&need).or_else(of_gpus))
+        self.inner.layers.scheduler.refusal(&need).or_else(of_gpus)
     }
 
     /// The current state of the machine: processors, memory, GPUs.
@@ -285,6 +292,18 @@ impl PluginManager {
     pub fn system(&self) -> SystemSnapshot {
         self.inner.layers.monitor.snapshot()
     }
+}
+
+/// Why the plugin does not run on this platform, if its manifest names only others.
+pub(super) fn refusal_of_platform(manifest: &Manifest) -> Option<PluginError> {
+    let here = Resources::this_platform();
+    let platforms = &manifest.resources.platforms;
+    let refusal = || {
+        PluginError::unavailable(format!("it runs on {}, and this machine is {here}", platforms.join(" or ")))
+            .with_plugin(&manifest.name)
+            .with_help("run it on such a machine, or correct `resources.platforms` in its manifest")
+    };
+    (!manifest.resources.runs_on(&here)).then(refusal)
 }
 
 fn in_category(mut plugins: Vec<PluginInfo>, category: &str) -> Vec<PluginInfo> {

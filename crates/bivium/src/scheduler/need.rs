@@ -32,7 +32,7 @@ impl Need {
     }
 
     /// Whether the call asks for nothing, so that only the plugin's own capacity limits its calls.
-    pub(super) fn is_nothing(&self) -> bool {
+    pub(crate) fn is_nothing(&self) -> bool {
         self.cpu_slots == 0 && !self.asks_for_memory()
     }
 

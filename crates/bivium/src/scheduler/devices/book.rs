@@ -58,6 +58,8 @@ struct Known {
 /// The machine at one moment.
 pub(super) struct Measured {
     pub(super) gpus: Vec<Gpu>,
+    /// Why there is none, if that is known.
+    pub(super) why_none: Option<String>,
     /// The processes of each instance.
     pub(super) pids: BTreeMap<u64, Vec<u32>>,
     /// What each instance does, by its pool. One whose pool is gone is missing.
@@ -204,7 +206,7 @@ impl Book {
                     }
                 }
                 Action::Refuse { request, why } => {
-                    acts.extend(self.refuse(request, never(&why)));
+                    acts.extend(self.refuse(request, never(&why, measured.why_none.as_deref())));
                 }
                 Action::Wait { request, why } if refuses && why.is_for_calls() => {
                     let busy = format!("no instance can start: it {why}");

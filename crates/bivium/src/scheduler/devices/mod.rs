@@ -166,13 +166,21 @@ impl Gpus {
         let gpus = self.monitor.snapshot().gpus;
         // As late as possible, since calls begin and end all the time.
         let uses = found.iter().map(|(id, pool, number)| (*id, pool.use_of(*number))).collect();
-        Measured { gpus, pids, uses }
+        let why_none = if gpus.is_empty() { self.monitor.why_no_gpu() } else { None };
+        Measured { gpus, why_none, pids, uses }
     }
 }
 
-fn never(why: &Never) -> PluginError {
-    PluginError::resource_exhausted(format!("no instance can start: {why}"))
-        .with_help("run it on a larger machine, or lower `resources` in its manifest")
+/// The error of a request that can never be granted; `why_none` says why the host finds no GPU, if that is known.
+fn never(why: &Never, why_none: Option<&str>) -> PluginError {
+    let (why_none, help) = match (why.is_without_any(), why_none) {
+        (false, _) => (String::new(), "run it on a larger machine, or lower `resources` in its manifest"),
+        (true, why_none) => (
+            why_none.map_or_else(String::new, |why| format!(": {why}")),
+            "each of `requires_gpu`, `min_gpu_vram_mb` and `gpus` in `resources` of its manifest asks for one",
+        ),
+    };
+    PluginError::resource_exhausted(format!("no instance can start: {why}{why_none}")).with_help(help)
 }
 
 /// What the driver calls a GPU: its UUID, or its index if it has none.
@@ -193,7 +201,9 @@ impl Devices for GpuDevices {
 
     fn refusal(&self, need: DeviceNeed) -> Option<PluginError> {
         let totals = self.0.monitor.snapshot().gpus.iter().map(|gpu| gpu.memory_total_bytes).collect();
-        Never::of(totals, need.gpus as usize, need.bytes).map(|why| never(&why))
+        let why = Never::of(totals, need.gpus as usize, need.bytes)?;
+        let why_none = if why.is_without_any() { self.0.monitor.why_no_gpu() } else { None };
+        Some(never(&why, why_none.as_deref()))
     }
 
     fn is_needed(&self) -> bool {

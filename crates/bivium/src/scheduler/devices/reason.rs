@@ -21,6 +21,11 @@ impl Never {
         have.sort_unstable_by(|one, other| other.cmp(one));
         (large_enough < gpus).then_some(Self { gpus, bytes, have })
     }
+
+    /// Whether the host has no GPU.
+    pub(super) fn is_without_any(&self) -> bool {
+        self.have.is_empty()
+    }
 }
 
 impl fmt::Display for Never {

@@ -286,6 +286,19 @@ async fn a_model_with_a_running_call_does_not_end_and_makes_room_after_it() {
     assert_eq!((one.alive(), two.alive()), (1, 0));
 }
 
+/// A machine whose GPUs are hidden.
+struct Hidden;
+
+impl Monitor for Hidden {
+    fn snapshot(&self) -> SystemSnapshot {
+        SystemSnapshot::default()
+    }
+
+    fn why_no_gpu(&self) -> Option<String> {
+        Some("they are hidden".to_owned())
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_can_never_fit_is_refused_at_once_with_the_numbers() {
     let scheduler = queue(&[8, 24]);
@@ -307,6 +320,14 @@ async fn what_can_never_fit_is_refused_at_once_with_the_numbers() {
     let scheduler = queue(&[]);
     let error = Plugin::new(&scheduler, "any", 1, 0).call().await.unwrap_err();
     assert_eq!(error.message(), "no instance can start: it needs a GPU, but the host finds none");
+    for key in ["`requires_gpu`", "`min_gpu_vram_mb`", "`gpus`"] {
+        assert!(error.to_string().contains(key), "{error}");
+    }
+    let hidden = QueueScheduler::new(Arc::new(Hidden), None);
+    let told = "no instance can start: it needs a GPU, but the host finds none: they are hidden";
+    assert_eq!(hidden.devices().unwrap().refusal(DeviceNeed::new(1, 0)).unwrap().message(), told);
+    let error = Plugin::new(&hidden, "any", 1, 0).call().await.unwrap_err();
+    assert_eq!(error.message(), told);
     assert!(begun.elapsed() < Duration::from_secs(1));
 }
 
