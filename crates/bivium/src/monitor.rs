@@ -24,7 +24,7 @@ pub struct SystemSnapshot {
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Gpu {
-    /// Its index.
+    /// Its index, in the order of the driver's library (NVML): that of the PCI bus.
     pub index: u32,
     /// Its UUID, as in `CUDA_VISIBLE_DEVICES`; empty if it is not known.
     pub uuid: String,

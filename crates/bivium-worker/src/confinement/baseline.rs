@@ -141,7 +141,8 @@ impl Baseline {
         Ok(Self { programs, facts, devices })
     }
 
-    /// The devices of a worker that was placed on these GPUs: none of another GPU. All, if it was not placed.
+    /// The devices of a worker that was placed on these GPUs: without `/dev/nvidiaN` of other GPUs. All, if it was not placed, or if the
+    /// number of one of its GPUs is not known. Entries in `/dev/dri` are not told apart.
     pub(super) fn devices_for(&self, gpus: &[PlacedGpu]) -> Vec<PathBuf> {
         let minors: Option<Vec<u32>> = gpus.iter().map(|gpu| gpu.minor).collect();
         let Some(minors) = minors.filter(|minors| !minors.is_empty()) else { return self.devices.clone() };
