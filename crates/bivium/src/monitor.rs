@@ -226,7 +226,12 @@ fn gpus(nvml: &nvml_wrapper::Nvml) -> Vec<Gpu> {
     let gpu = |index| {
         let device = nvml.device_by_index(index).ok()?;
         let memory = device.memory_info().ok()?;
-        let processes = device.running_compute_processes().unwrap_or_default();
+        let processes = device.running_compute_processes();
+        let is_told = |process: &nvml_wrapper::struct_wrappers::device::ProcessInfo| {
+            matches!(process.used_gpu_memory, UsedGpuMemory::Used(_))
+        };
+        let tells_processes = tells_processes && processes.as_ref().is_ok_and(|all| all.iter().all(is_told));
+        let processes = processes.unwrap_or_default();
         Some(Gpu {
             index,
             uuid: device.uuid().unwrap_or_default(),

@@ -9,6 +9,8 @@ pub(super) struct Accounts<'a>(Vec<Account<'a>>);
 struct Account<'a> {
     device: &'a Device,
     free: i128,
+    /// What was free before this plan.
+    measured: i128,
     /// What instances that are ending will give back.
     coming: i128,
     /// What earlier requests wait for.
@@ -24,7 +26,7 @@ impl<'a> Account<'a> {
             false => i128::from(device.free).min(i128::from(device.total) - sum(&|one| one.weight_on(at))),
         };
         let leaving = |one: &Placed| if one.stage == Stage::Leaving { one.weight_on(at) } else { 0 };
-        Self { device, free, coming: sum(&leaving), claimed: 0 }
+        Self { device, free, measured: free, coming: sum(&leaving), claimed: 0 }
     }
 
     fn expected(&self) -> i128 {
@@ -51,6 +53,11 @@ impl<'a> Accounts<'a> {
 
     pub(super) fn free(&self, device: usize) -> i128 {
         self.0.get(device).map_or(0, |account| account.free)
+    }
+
+    /// What was free before this plan.
+    pub(super) fn measured(&self, device: usize) -> i128 {
+        self.0.get(device).map_or(0, |account| account.measured)
     }
 
     /// What there will be in the end, if nothing else makes room.

@@ -32,6 +32,9 @@ pub(super) use self::plan::Patience;
 /// How often the machine is measured while a request waits, because other programs free memory without notice.
 const TICK: Duration = Duration::from_millis(250);
 
+/// The least time between two measurements while a request waits.
+const LEAST: Duration = Duration::from_millis(5);
+
 /// The GPUs of the machine, as a scheduler sees them.
 pub(super) struct Gpus {
     monitor: Arc<dyn Monitor>,
@@ -114,12 +117,16 @@ impl Gpus {
         let mut book = self.book();
         let id = book.enter(request, give, Instant::now());
         self.waiting.store(book.requests.len(), Ordering::Release);
-        if book.serving.is_none() {
+        let begins = book.serving.is_none();
+        if begins {
             book.serving = Some(id);
+        }
+        // A runtime that is ending drops the task at once, which locks the book.
+        drop(book);
+        if begins {
             let serving = Serving { gpus: Arc::clone(self), number: id };
             tokio::spawn(async move { serving.gpus.serve().await });
         }
-        drop(book);
         self.changed.notify_one();
         (Entry { gpus: Arc::clone(self), id }, given)
     }
@@ -130,11 +137,11 @@ impl Gpus {
             let measured = match tokio::task::spawn_blocking(move || this.measure()).await {
                 Ok(measured) => measured,
                 // A monitor of the host's own may panic. The next measurement may succeed.
-                Err(error) if error.is_panic() => {
+                Err(error) if error.is_panic() && self.waiting.load(Ordering::Acquire) > 0 => {
                     tokio::time::sleep(TICK).await;
                     continue;
                 }
-                // The async runtime ends.
+                // The async runtime ends, or nobody waits any more.
                 Err(_) => return,
             };
             let (acts, is_over) = {
@@ -154,6 +161,8 @@ impl Gpus {
                 return;
             }
             let _ = tokio::time::timeout(TICK, self.changed.notified()).await;
+            // Calls of other plugins may end all the time.
+            tokio::time::sleep(LEAST).await;
         }
     }
 

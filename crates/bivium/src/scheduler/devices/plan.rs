@@ -191,11 +191,20 @@ impl<'a> Plan<'a> {
         let large_enough = resumed.map_or(large_enough, |resumed| resumed.on.clone());
         let way = |device: &usize| Some((*device, self.victims(request, *device)?));
         if self.is_out_of_patience(request) {
-            let on = request.kept.clone().unwrap_or_else(|| self.choose(request, large_enough));
+            let possible: Vec<usize> =
+                large_enough.into_iter().filter(|device| self.is_possible(request, *device)).collect();
+            if possible.len() < request.gpus {
+                // Nothing is kept for it or ended for it, since that would not be enough.
+                self.wait_for(request, &[]);
+                return;
+            }
+            let kept = request.kept.clone().filter(|kept| kept.iter().all(|device| possible.contains(device)));
+            let is_kept = kept.is_some();
+            let on = kept.unwrap_or_else(|| self.choose(request, possible));
             let ways: Vec<(usize, Victims)> = on.iter().filter_map(way).collect();
             self.wait_for(request, &ways);
             on.iter().for_each(|device| self.claim(request, *device));
-            if request.kept.is_none() {
+            if !is_kept {
                 self.actions.push(Action::Keep { request: request.id, on });
             }
             return;
@@ -224,6 +233,14 @@ impl<'a> Plan<'a> {
         for id in ways.iter().flat_map(|(_, victims)| &victims.instances) {
             self.end(*id);
         }
+    }
+
+    /// Whether the request would fit on this device if all instances on it had ended. If not, other programs hold too much of it.
+    fn is_possible(&self, request: &Request, device: usize) -> bool {
+        let others = |one: &&Placed| request.resumes != Some(one.id);
+        let held: i128 =
+            self.picture.instances.iter().filter(others).map(|one| i128::from(one.weight_on(device))).sum();
+        self.accounts.measured(device) + held >= i128::from(self.needs(request, device))
     }
 
     /// The GPUs that are kept for a request that has waited for long: those where it costs least to make room, then those with the

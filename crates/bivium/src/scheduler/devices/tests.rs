@@ -361,6 +361,25 @@ async fn other_programs_memory_is_not_given_away() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_gpu_that_another_program_holds_is_kept_for_nobody() {
+    let machine = machine(&[8, 8]);
+    machine.change(|snapshot| snapshot.gpus[1].memory_free_bytes = GIB);
+    let scheduler = QueueScheduler::new(Arc::clone(&machine) as _, None);
+    let (small, both) = (Plugin::new(&scheduler, "small", 1, 6), Plugin::new(&scheduler, "both", 2, 4));
+    small.call().await.unwrap();
+    let waiting = tokio::spawn({
+        let plugin = Arc::clone(&both.plugin);
+        async move { plugin.execute(Call::new().timeout(Duration::from_secs(600))).await }
+    });
+    tokio::time::sleep(3 * QueueScheduler::PATIENCE).await;
+    assert_eq!(small.alive(), 1, "its end would not be enough");
+    small.plugin.cleanup().await.unwrap();
+    Plugin::new(&scheduler, "next", 1, 6).call().await.unwrap();
+    machine.change(|snapshot| snapshot.gpus[1].memory_free_bytes = 8 * GIB);
+    waiting.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_refusing_scheduler_ends_idle_models_but_waits_for_no_call() {
     let scheduler = RefuseScheduler::new(machine(&[8]), None);
     let (one, two) = (Plugin::new(&scheduler, "one", 1, 5), Plugin::new(&scheduler, "two", 1, 5));
