@@ -278,7 +278,12 @@ async fn crosses(part: &Part, json: &Value) {
     };
     assert_eq!(bytes, dumped(&component, val(part, json)), "{part}: {json}");
     let list = json!([json, json, json]);
-    assert_eq!(call("same", list.clone()).await.json, list, "{part}");
+    // Bytes come back as base64.
+    let back = match &**part {
+        Shape::Int(Int::U8) => json!(STANDARD.encode([u8::try_from(json.as_u64().unwrap()).unwrap(); 3])),
+        _ => list.clone(),
+    };
+    assert_eq!(call("same", list).await.json, back, "{part}");
     // An `err` would be the error of the call.
     if numbers(part).len() == 1 && !matches!(**part, Shape::Result(..)) {
         assert_eq!(call("one", json.clone()).await.json, *json, "{part}");
